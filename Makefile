@@ -1,0 +1,45 @@
+# make demo   the whole path on real audio          make lint    ruff, mypy, import-linter
+# make test   everything a change must pass         make docs    the documentation, as HTML
+# make bench  side-by-side measurements             make clean   remove what make made
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test lint docs bench install clean
+
+demo: install
+	$(BIN)/audio-ssl demo --out runs/demo --data data
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: install
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+bench: install
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "audio_ssl needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up $(VENV): about 8 GB, three minutes on a fast line."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' \
+	  --group test --group lint --group docs
+	# tinysoundfont declares PortAudio bindings, which rendering to a file does not need.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps tinysoundfont
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs docs/_build build dist

@@ -1,0 +1,62 @@
+"""``audio-ssl`` and ``python -m audio_ssl``: run one command, turn errors into exit statuses.
+
+0 done; 2 something the user can mend, said in one line without a traceback; 75 stopped by a signal with everything
+finished so far on the disk, run again to go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+EXIT_USER_ERROR = 2
+EXIT_STOPPED = 75
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command and return its exit status."""
+    from cyclopts import CycloptsError
+
+    from audio_ssl.cli import app
+    from audio_ssl.errors import StoppedBySignal, UserError
+
+    try:
+        app(list(argv), exit_on_error=False, print_error=False)
+    except UserError as error:
+        return _fail(f"error: {error}", EXIT_USER_ERROR)
+    except CycloptsError as error:
+        return _fail(f"error: {error}\nSee `audio-ssl --help`.", EXIT_USER_ERROR)
+    except StoppedBySignal as error:
+        return _fail(f"stopped: {error}", EXIT_STOPPED)
+    except KeyboardInterrupt:
+        return _fail("stopped: what was finished is on the disk; run the same command again to go on", EXIT_STOPPED)
+    except BrokenPipeError:
+        # The reader of our output went away (`audio-ssl list | head`); that is no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    # A file name that is not UTF-8 must not break the very message that reports it.
+    print(message.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
+    return status
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Make SIGTERM unwind like Ctrl-C, so that temporary files are removed."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

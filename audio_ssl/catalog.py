@@ -1,0 +1,110 @@
+"""Finds recipes, probes and corpora by name or path, and parts by kind: the folder is the registry.
+
+A card's name is its file's name (``recipes/mert_95m.yaml`` is ``mert_95m``), a part's kind is its module's name
+(``teachers/kmeans.py`` is ``kmeans``). A wheel carries the cards as ``audio_ssl/_catalog``; a checkout has them at its
+root. A path the user gives wins over both.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from audio_ssl.errors import UserError, unknown_name
+
+Folder = Literal["recipes", "probes", "corpora"]
+
+_SUFFIX: dict[str, str] = {"recipes": ".yaml", "probes": ".yaml", "corpora": ".py"}
+_SINGULAR = {"recipes": "recipe", "probes": "probe", "corpora": "corpus"}
+_PACKAGE = Path(__file__).parent
+
+_EXTRA_OF_PACKAGE = {
+    "torchaudio": "teachers",
+    "nnAudio": "teachers",
+    "encodec": "teachers",
+    "sklearn": "teachers",
+    "speechbrain": "probing",
+    "sacrebleu": "probing",
+    "jiwer": "probing",
+    "mir_eval": "probing",
+    "transformers": "transformers",
+    "fairseq2": "fairseq2",
+    "av": "decode",
+    "music21": "corpora",
+    "espeakng_loader": "corpora",
+}
+"""Which extra of this package brings an optional package, for the hint in the error text."""
+
+
+def folder_path(folder: Folder) -> Path:
+    """Return the folder that holds the built-in cards: inside the wheel if there, else at the checkout's root."""
+    packaged = _PACKAGE / "_catalog" / folder
+    return packaged if packaged.is_dir() else _PACKAGE.parent / folder
+
+
+def names(folder: Folder) -> list[str]:
+    """Return the names of all built-in cards of `folder`, sorted."""
+    root = folder_path(folder)
+    suffix = _SUFFIX[folder]
+    return sorted(p.stem for p in root.glob(f"*{suffix}") if not p.name.startswith(("_", ".")))
+
+
+def find(folder: Folder, name_or_path: str) -> Path:
+    """Return the file of a card given by name or by path.
+
+    Raises
+    ------
+    UserError
+        If nothing of that name or path exists; the text lists the known names.
+    """
+    suffix = _SUFFIX[folder]
+    given = Path(name_or_path).expanduser()
+    if given.suffix == suffix or len(given.parts) > 1:
+        if given.is_file():
+            return given
+        raise UserError(f"no {_SINGULAR[folder]} file `{name_or_path}`", remedy=f"built in: {', '.join(names(folder))}")
+    if name_or_path in names(folder):
+        return folder_path(folder) / f"{name_or_path}{suffix}"
+    raise unknown_name(_SINGULAR[folder], name_or_path, names(folder))
+
+
+def parts(folder: str) -> list[str]:
+    """Return the kinds of parts in a folder of the package (``teachers``, ``probing/heads``); imports nothing."""
+    root = _PACKAGE / folder
+    return sorted(p.stem for p in root.glob("*.py") if not p.name.startswith("_"))
+
+
+def load_part(folder: str, kind: str, where: str = "$") -> ModuleType:
+    """Import the module of one part.
+
+    Raises
+    ------
+    UserError
+        If there is no such kind, or it needs an optional package that is not installed.
+    """
+    thing = folder.rsplit("/", 1)[-1].removesuffix("s")
+    if kind not in parts(folder):
+        raise unknown_name(thing, kind, parts(folder), where)
+    try:
+        return importlib.import_module(f"audio_ssl.{folder.replace('/', '.')}.{kind}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if not package or package == "audio_ssl":
+            raise
+        raise UserError(
+            f"{thing} `{kind}` needs the package {package}", where=where, remedy=install_hint(package)
+        ) from error
+
+
+def install_hint(package: str) -> str:
+    """Return the command that installs an optional package.
+
+    Examples
+    --------
+    >>> install_hint("encodec")
+    "pip install 'audio-ssl[teachers]'"
+    """
+    extra = _EXTRA_OF_PACKAGE.get(package)
+    return f"pip install 'audio-ssl[{extra}]'" if extra else f"pip install {package}"

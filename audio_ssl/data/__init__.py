@@ -1,0 +1,1 @@
+"""Audio on disk to batches: files, manifests, corpora, stores, crops."""

@@ -1,0 +1,97 @@
+"""FrameGrid: the only home of sample / frame / second arithmetic.
+
+Frame *i* of every grid belongs to the samples that start at ``i * hop_samples``; grids differ in how many frames they
+give at the end of a clip (`edge`). A 24 kHz clip of 120,000 samples has 374 frames from a convolutional frontend
+(``valid``), 375 from EnCodec (``ceil``) and 376 from a centred CQT (``center``): targets and model frames are aligned
+by index and cut to the shorter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, overload
+
+from torch import Tensor
+
+from audio_ssl.errors import UserError
+
+Edge = Literal["valid", "ceil", "center"]
+
+
+@dataclass(frozen=True)
+class FrameGrid:
+    """How samples become frames.
+
+    Examples
+    --------
+    >>> FrameGrid(24000, 320, 400).num_frames(120_000)
+    374
+    >>> FrameGrid(24000, 320, 320, "ceil").num_frames(120_000)
+    375
+    >>> FrameGrid(24000, 320, 400).frame_rate_hz
+    75.0
+    """
+
+    sample_rate: int
+    """Samples per second the grid counts in."""
+
+    hop_samples: int
+    """Samples from one frame's start to the next."""
+
+    window_samples: int
+    """Samples one frame looks at (receptive field)."""
+
+    edge: Edge = "valid"
+    """``valid``: only whole windows; ``ceil``: one frame per started hop; ``center``: windows centred on hops."""
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "hop_samples", "window_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, but is {getattr(self, name)}")
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_samples
+
+    @overload
+    def num_frames(self, samples: int) -> int: ...
+    @overload
+    def num_frames(self, samples: Tensor) -> Tensor: ...
+    def num_frames(self, samples: int | Tensor) -> int | Tensor:
+        """Frames that `samples` samples give; 0 where there is not one whole window (``valid``)."""
+        if self.edge == "valid":
+            frames = (samples - self.window_samples) // self.hop_samples + 1
+            return frames.clamp(min=0) if isinstance(frames, Tensor) else max(frames, 0)
+        if self.edge == "ceil":
+            return (samples + self.hop_samples - 1) // self.hop_samples
+        return samples // self.hop_samples + 1
+
+    def num_samples(self, frames: int) -> int:
+        """Fewest samples that give `frames` frames (0 for 0 frames)."""
+        if frames <= 0:
+            return 0
+        if self.edge == "valid":
+            return (frames - 1) * self.hop_samples + self.window_samples
+        if self.edge == "ceil":
+            return (frames - 1) * self.hop_samples + 1
+        return (frames - 1) * self.hop_samples
+
+    def frame_start_samples(self, frame: int) -> int:
+        """First sample that belongs to `frame`."""
+        return frame * self.hop_samples
+
+    def frame_center_seconds(self, frame: int) -> float:
+        """Time of the middle of the window of `frame`, in seconds from the clip's start."""
+        start = frame * self.hop_samples
+        middle = start if self.edge == "center" else start + self.window_samples / 2
+        return middle / self.sample_rate
+
+    def require_same_rate(self, other: FrameGrid, mine: str, theirs: str) -> None:
+        """Raise UserError that names both rates unless both grids have the same sample rate and hop."""
+        if (self.sample_rate, self.hop_samples) != (other.sample_rate, other.hop_samples):
+            raise UserError(
+                f"{mine} gives {self.frame_rate_hz:g} frames/s (hop {self.hop_samples} at {self.sample_rate} Hz) but "
+                f"{theirs} gives {other.frame_rate_hz:g} frames/s (hop {other.hop_samples} at {other.sample_rate} Hz)",
+                remedy="give both the same sample rate and hop",
+            )

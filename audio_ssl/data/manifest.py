@@ -1,0 +1,240 @@
+"""Manifests: one clip a line, JSON Lines, on the disk as in memory.
+
+A row has ``id, path, start, seconds, sample_rate`` and any of ``text, translation, tags, label, speaker, gender,
+language, split``; further keys are kept and travel with the clip to every prediction made on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from audio_ssl.atomic import atomic_write
+from audio_ssl.data.audio import SUFFIXES, audio_info
+from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.errors import AudioError, UserError
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One span of one audio file, and what is known about it.
+
+    Examples
+    --------
+    >>> Clip("a", "a.wav", 0.0, 1.5, 16000, text="hello").row()["text"]
+    'hello'
+    """
+
+    id: str
+    """Unique within a manifest."""
+
+    path: str
+    """The audio file."""
+
+    start: float
+    """Where the span begins, in seconds from the file's start."""
+
+    seconds: float
+    """Length of the span."""
+
+    sample_rate: int
+    """Of the file, in Hz."""
+
+    text: str | None = None
+    """Transcript, in the language spoken."""
+
+    translation: str | None = None
+    """The same in the target language."""
+
+    tags: tuple[str, ...] | None = None
+    """Names for multi-label tagging."""
+
+    label: str | None = None
+    """One class, for example the key."""
+
+    speaker: str | None = None
+    """Who speaks; statistics are resampled over speakers."""
+
+    gender: str | None = None
+    """As recorded by the corpus, never inferred; None where unknown."""
+
+    language: str | None = None
+    """ISO 639 code of the language spoken."""
+
+    split: str | None = None
+    """train, valid, test, or the corpus's own names."""
+
+    extra: Mapping[str, Scalar] = field(default_factory=dict)
+    """Anything else; flattened into the row."""
+
+    def row(self) -> dict[str, Any]:
+        """Return the JSON row: no None, `extra` flattened."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "extra"}
+        row = {k: v for k, v in values.items() if v is not None}
+        if self.tags is not None:
+            row["tags"] = list(self.tags)
+        return {**row, **{k: v for k, v in self.extra.items() if v is not None}}
+
+    @staticmethod
+    def from_row(row: Mapping[str, Any], where: str = "$") -> Clip:
+        """Read a JSON row; UserError names what is missing or of the wrong type."""
+        for key, kinds in _REQUIRED.items():
+            if key not in row:
+                raise UserError(f"the key `{key}` is missing; a row needs {', '.join(_REQUIRED)}", where=where)
+            if not isinstance(row[key], kinds) or isinstance(row[key], bool):
+                raise UserError(f"`{key}` has the wrong type: {row[key]!r}", where=where)
+        if not (math.isfinite(row["start"]) and row["start"] >= 0 and row["seconds"] > 0 and row["sample_rate"] > 0):
+            raise UserError("`start` must be >= 0, `seconds` and `sample_rate` > 0", where=where)
+        tags = row.get("tags")
+        if tags is not None and not (isinstance(tags, list) and all(isinstance(t, str) for t in tags)):
+            raise UserError(f"`tags` must be a list of names, but is {tags!r}", where=where)
+        texts = {k: row.get(k) for k in _TEXTS}
+        for key, value in texts.items():
+            if value is not None and not isinstance(value, str):
+                raise UserError(f"`{key}` must be text, but is {value!r}", where=where)
+        extra = {k: v for k, v in row.items() if k not in _REQUIRED and k not in _TEXTS and k != "tags"}
+        for key, value in extra.items():
+            if not isinstance(value, str | int | float | bool | None):
+                raise UserError(f"`{key}` must be a plain value, but is {value!r}", where=where)
+        return Clip(
+            id=row["id"],
+            path=row["path"],
+            start=float(row["start"]),
+            seconds=float(row["seconds"]),
+            sample_rate=row["sample_rate"],
+            tags=None if tags is None else tuple(tags),
+            extra=extra,
+            **texts,
+        )
+
+
+_REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "id": str,
+    "path": str,
+    "start": (int, float),
+    "seconds": (int, float),
+    "sample_rate": int,
+}
+_TEXTS = ("text", "translation", "label", "speaker", "gender", "language", "split")
+
+
+def read_manifest(path: Path) -> list[Clip]:
+    """Read a manifest; relative audio paths resolve against the manifest's folder.
+
+    Raises
+    ------
+    UserError
+        For a missing or empty file, a bad row (with its line number) or an id that appears twice.
+    """
+    if not path.is_file():
+        raise UserError(
+            "no such manifest", where=str(path), remedy="make one with `audio-ssl manifest SOURCE --out M.jsonl`"
+        )
+    clips: list[Clip] = []
+    first_line: dict[str, int] = {}
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            where = f"{path}:{number}"
+            clip = _parse(line, where)
+            if clip.id in first_line:
+                raise UserError(f"the id `{clip.id}` was used in line {first_line[clip.id]} already", where=where)
+            first_line[clip.id] = number
+            clips.append(dataclasses.replace(clip, path=os.path.join(path.parent, clip.path)))
+    if not clips:
+        raise UserError("the manifest has no clips", where=str(path))
+    return clips
+
+
+def write_manifest(path: Path, clips: Iterable[Clip]) -> int:
+    """Write a manifest atomically; return how many clips it has. Paths are written absolute."""
+    count = 0
+    with atomic_write(path) as partial, partial.open("w", encoding="ascii") as file:
+        for clip in clips:
+            row = {**clip.row(), "path": os.path.abspath(clip.path)}
+            # ASCII-only JSON keeps file names that are not UTF-8 (escaped surrogates).
+            file.write(json.dumps(row, ensure_ascii=True) + "\n")
+            count += 1
+    return count
+
+
+def scan_folder(root: Path, ledger: ErrorLedger, max_seconds: float | None = None) -> list[Clip]:
+    """Make clips of all audio files below `root`, sorted by path.
+
+    Parameters
+    ----------
+    root
+        The folder (or one file). Links to files are followed; links to folders are not, so loops end.
+    ledger
+        Receives each file that cannot be used, with its reason.
+    max_seconds
+        Cut longer files into rows of equal length up to this; their ids end in ``#000``, ``#001`` ...
+
+    Raises
+    ------
+    UserError
+        If there is no such folder.
+    """
+    if not root.exists():
+        raise UserError("no such file or folder", where=str(root))
+    clips: list[Clip] = []
+    for path in audio_files(root, ledger):
+        try:
+            info = audio_info(path)
+        except AudioError as error:
+            ledger.record(path, error.reason)
+            continue
+        name = path.name if path == root else path.relative_to(root).as_posix()
+        clips.extend(_cut(name, path, info.seconds, info.sample_rate, max_seconds))
+    return clips
+
+
+def audio_files(root: Path, ledger: ErrorLedger) -> Iterator[Path]:
+    """Yield the files below `root` whose names look like audio, sorted; unreadable folders go to `ledger`."""
+    if root.is_file():
+        yield root
+        return
+
+    def refuse(error: OSError) -> None:
+        ledger.record(error.filename or str(root), f"folder cannot be read: {error.strerror}")
+
+    for folder, subfolders, files in os.walk(root, onerror=refuse):
+        subfolders.sort()
+        for name in sorted(files + [s for s in subfolders if Path(s).suffix.lower() in SUFFIXES]):
+            # ".partial-" files are ours, half-written; "._" files are archive litter.
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith((".partial-", "._")):
+                yield Path(folder, name)
+
+
+def hash_manifest(path: Path) -> str:
+    """Return the first 16 hex digits of the SHA-256 of a manifest's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _parse(line: str, where: str) -> Clip:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"not a JSON row: {error}", where=where) from error
+    if not isinstance(row, dict):
+        raise UserError("a row must be a JSON object", where=where)
+    return Clip.from_row(row, where)
+
+
+def _cut(name: str, path: Path, seconds: float, sample_rate: int, max_seconds: float | None) -> Iterator[Clip]:
+    pieces = 1 if max_seconds is None else max(1, math.ceil(seconds / max_seconds - 1e-9))
+    if pieces == 1:
+        yield Clip(name, str(path), 0.0, seconds, sample_rate)
+        return
+    for piece in range(pieces):
+        yield Clip(f"{name}#{piece:03d}", str(path), piece * seconds / pieces, seconds / pieces, sample_rate)

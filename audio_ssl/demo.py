@@ -1,0 +1,185 @@
+"""The whole path on real audio, stage by stage: what ``audio-ssl demo`` and ``make demo`` run.
+
+Every stage is the function its own command calls; this module only says which corpora, recipe and probes to use and
+in which order. Each stage leaves its artifact under ``out`` and is skipped or resumed when the demo is run again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from audio_ssl.data.corpus import apt_available, load_corpus
+from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
+
+logger = logging.getLogger(__name__)
+
+BASELINES = ("untrained", "logmel")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the demo uses; which plan depends on whether Debian's packages can be had."""
+
+    speech: str
+    """Corpus with transcripts, translations and recorded genders."""
+
+    music: tuple[str, ...]
+    """Corpora of music; the first has keys and tags."""
+
+    where: str
+    """Which of the speech clips the speech probes use."""
+
+    music_minutes: float
+    """Of each music corpus, at most this much goes into pretraining."""
+
+
+WITH_APT = Plan("fillets", ("rendered_scores", "game_music"), "language: cs", 60.0)
+PIP_ONLY = Plan("synthetic_speech", ("rendered_scores",), "language: de", 60.0)
+
+
+@dataclass
+class Stage:
+    """One stage: its name, roughly how long it takes on two cores, and what it does."""
+
+    name: str
+    expected_seconds: float
+    work: Callable[[], object]
+
+
+def run_demo(out: Path, data: Path, pip_only: bool = False) -> Path:
+    """Run every stage and return the path of the report.
+
+    Parameters
+    ----------
+    out
+        Folder for the artifacts.
+    data
+        Folder for the corpora, kept between demos.
+    pip_only
+        Do without Debian's packages.
+    """
+    plan = _choose(pip_only)
+    out.mkdir(parents=True, exist_ok=True)
+    stages = [
+        Stage("corpora", 30, lambda: _fetch(plan, data)),
+        Stage("manifest", 20, lambda: _manifests(plan, data, out)),
+        Stage("pretrain", 300, lambda: _pretrain(out)),
+        Stage("extract", 20, lambda: _extract(out)),
+        Stage("probe", 300, lambda: _probes(plan, out)),
+        Stage("fairness", 5, lambda: _fairness(out)),
+        Stage("report", 5, lambda: _report(out)),
+    ]
+    _run(stages)
+    return out / "report.html"
+
+
+def _choose(pip_only: bool) -> Plan:
+    if pip_only:
+        return PIP_ONLY
+    if not apt_available():
+        logger.warning(
+            "apt-get is not here: using the corpora that pip alone gives (rendered scores, synthetic speech)"
+        )
+        return PIP_ONLY
+    return WITH_APT
+
+
+def _run(stages: Sequence[Stage]) -> None:
+    """Run the stages in order, saying before each which it is and how much time is left."""
+    pace = 1.0
+    for number, stage in enumerate(stages, 1):
+        left = pace * sum(s.expected_seconds for s in stages[number - 1 :])
+        minutes = "less than a minute" if left < 60 else f"about {left / 60:.0f} min"
+        logger.info("[%d/%d] %s · %s left", number, len(stages), stage.name, minutes)
+        started = time.monotonic()
+        stage.work()
+        spent = time.monotonic() - started
+        logger.info("      %s: %.0f s", stage.name, spent)
+        if stage.name == "pretrain":
+            # The pretraining tells how fast this machine is; the probes scale with it. A resumed one tells nothing.
+            pace = min(max(spent / stage.expected_seconds, 1.0), 10.0)
+
+
+def _fetch(plan: Plan, data: Path) -> None:
+    for name in (plan.speech, *plan.music):
+        corpus = load_corpus(name)
+        if corpus.fetch is not None:
+            corpus.fetch(data / name)
+
+
+def _manifests(plan: Plan, data: Path, out: Path) -> None:
+    """Write one manifest a corpus, and the mix that pretraining sees: training and validation clips only."""
+    mix: list[Clip] = []
+    for name in (plan.speech, *plan.music):
+        path = _manifest(out, name)
+        if not path.exists():
+            write_manifest(path, load_corpus(name).read(data / name, None))
+        clips = [c for c in read_manifest(path) if c.split in ("train", "valid")]
+        mix += clips if name == plan.speech else _at_most(clips, plan.music_minutes * 60)
+    write_manifest(_manifest(out, "pretrain"), mix)
+    # Probes and the fairness stage find the corpora by role, so that the two plans share everything after this.
+    for role, name in (("speech", plan.speech), ("music", plan.music[0])):
+        write_manifest(_manifest(out, role), read_manifest(_manifest(out, name)))
+
+
+def _at_most(clips: Sequence[Clip], seconds: float) -> list[Clip]:
+    """Return every n-th clip so that their total is at most `seconds`; spreads over all tracks."""
+    total = sum(c.seconds for c in clips)
+    step = max(1.0, total / seconds)
+    return [clips[int(i * step)] for i in range(int(len(clips) / step))]
+
+
+def _pretrain(out: Path) -> None:
+    from audio_ssl.pretrain.run import pretrain
+
+    run = out / "run"
+    pretrain("demo", [f"data.manifest={_manifest(out, 'pretrain')}"], run, resume=run.exists())
+
+
+def _extract(out: Path) -> None:
+    """Extract one pooled vector a layer for the test clips of the music corpus, as a table anyone can open."""
+    from audio_ssl.features.extract import extract
+
+    clips = [c for c in read_manifest(_manifest(out, "music")) if c.split == "test"]
+    path = _manifest(out, "music_test")
+    write_manifest(path, clips)
+    extract(path, str(out / "run"), out / "features", layers="all", pool="mean", format="parquet")
+
+
+def _probes(plan: Plan, out: Path) -> None:
+    from audio_ssl.probing.run import run_probe
+
+    for probe, role in (
+        ("demo_asr", "speech"),
+        ("demo_st", "speech"),
+        ("demo_key", "music"),
+        ("demo_tagging", "music"),
+    ):
+        overrides = [f"data.manifest={_manifest(out, role)}"]
+        if role == "speech":
+            overrides.append(f"data.where={{{plan.where}}}")
+        logger.info("      %s: the model, then %s", probe, " and ".join(BASELINES))
+        run_probe(probe, str(out / "run"), out / "probes" / probe, overrides)
+
+
+def _fairness(out: Path) -> None:
+    from audio_ssl.fairness.audit import audit
+    from audio_ssl.report.build import build_fairness_report
+
+    results = [out / "probes" / "demo_asr", out / "probes" / "demo_st"]
+    build_fairness_report(audit(results, ["gender"]), out / "fairness.html")
+
+
+def _report(out: Path) -> None:
+    from audio_ssl.report.build import build_report
+
+    results = sorted((out / "probes").iterdir())
+    build_report([out / "run", *results, out / "fairness.json"], out / "report.html", title="audio_ssl demo")
+
+
+def _manifest(out: Path, name: str) -> Path:
+    return out / "manifests" / f"{name}.jsonl"

@@ -1,0 +1,42 @@
+"""What ``audio-ssl list`` prints: the names of recipes, probes, corpora and parts, each with one line about it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from audio_ssl import catalog
+
+What = Literal["all", "recipes", "probes", "corpora", "parts"]
+
+PART_FOLDERS = ("frontends", "encoders", "teachers", "objectives", "pretrain/kinds", "probing/tasks", "probing/heads")
+"""Where the parts of recipes and probes live."""
+
+
+def lines(what: What = "all") -> Iterator[str]:
+    """Yield the lines of the listing."""
+    folders: list[catalog.Folder] = ["recipes", "probes", "corpora"]
+    for folder in folders:
+        if what in ("all", folder):
+            yield from _section(folder, [catalog.find(folder, name) for name in catalog.names(folder)])
+    if what in ("all", "parts"):
+        package = Path(__file__).parent
+        for part_folder in PART_FOLDERS:
+            yield from _section(part_folder, [package / part_folder / f"{k}.py" for k in catalog.parts(part_folder)])
+
+
+def _section(title: str, files: list[Path]) -> Iterator[str]:
+    yield title
+    width = max((len(f.stem) for f in files), default=0)
+    for file in files:
+        yield f"  {file.stem:<{width}}  {_first_line(file)}"
+
+
+def _first_line(file: Path) -> str:
+    """Return the first line of a module's docstring or of a YAML file's header comment; runs nothing."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".py":
+        return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    return text.partition("\n")[0].lstrip("# ").strip()

@@ -1,0 +1,109 @@
+"""Training curves short enough to draw: at most `MAX_POINTS` points, each with its mean, lowest and highest raw value.
+
+A run of 400,000 steps and one of 400 give figures of the same size, and no spike is lost: the band keeps every bin's
+extremes. The smooth line is a centred moving average of the bins, so it does not lag behind as an exponential one would.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from audio_ssl.report.numbers import finite
+
+MAX_POINTS = 160
+_NOT_CURVES = {"step", "epoch", "position", "seed", "time", "seconds", "skipped_steps", "rank", "audio_seconds"}
+_FAMILY = re.compile(r"(?P<base>.+?)_(?P<member>\d+)")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Curves that belong in one figure: a single quantity, or one per codebook."""
+
+    name: str
+    members: tuple[str, ...]
+    """Keys of the curves, in order."""
+    labels: tuple[str, ...]
+    """What tells the members apart; one empty string for a single quantity."""
+
+
+def make_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """Turn the rows of ``metrics.jsonl`` into curves.
+
+    Parameters
+    ----------
+    rows
+        Each with ``step`` and any numbers. Where a step occurs twice, as after a resume, the later row counts.
+
+    Returns
+    -------
+    dict
+        Per key: ``steps``, ``mean`` (smoothed), ``low``, ``high`` (raw extremes), all of one length.
+    """
+    values: dict[str, dict[float, float]] = {}
+    for row in rows:
+        step = finite(row.get("step"))
+        if step is None:
+            continue
+        for key, value in row.items():
+            amount = finite(value)
+            if amount is not None and key not in _NOT_CURVES:
+                values.setdefault(key, {})[step] = amount
+    return {key: _bin(sorted(points.items())) for key, points in values.items()}
+
+
+def _bin(points: Sequence[tuple[float, float]]) -> dict[str, list[float]]:
+    width = -(-len(points) // MAX_POINTS)
+    bins = [points[start : start + width] for start in range(0, len(points), width)]
+    means = [sum(value for _, value in one) / len(one) for one in bins]
+    return {
+        "steps": [one[len(one) // 2][0] for one in bins],
+        "mean": [_short(value) for value in _smooth(means)],
+        "low": [_short(min(value for _, value in one)) for one in bins],
+        "high": [_short(max(value for _, value in one)) for one in bins],
+    }
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    reach = len(values) // 40
+    out = []
+    for index in range(len(values)):
+        # The window shrinks near the ends and stays symmetric, so the ends are not pulled inwards.
+        near = min(reach, index, len(values) - 1 - index)
+        window = values[index - near : index + near + 1]
+        out.append(sum(window) / len(window))
+    return out
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def families(keys: Iterable[str]) -> list[Family]:
+    """Group the keys of curves: ``accuracy_0`` … ``accuracy_7`` become one family, the rest stand alone.
+
+    Examples
+    --------
+    >>> [(one.name, one.labels) for one in families(["loss", "accuracy_0", "accuracy_1"])]
+    [('loss', ('',)), ('accuracy', ('0', '1'))]
+    """
+    grouped: dict[str, list[tuple[int, str]]] = {}
+    single: dict[str, str] = {}
+    for key in keys:
+        match = _FAMILY.fullmatch(key)
+        if match:
+            grouped.setdefault(match["base"], []).append((int(match["member"]), key))
+            single.setdefault(match["base"], "")
+        else:
+            single[key] = key
+    out = []
+    for name, key in single.items():
+        if key:
+            out.append(Family(name, (key,), ("",)))
+        if name in grouped:
+            members = sorted(grouped[name])
+            labels = tuple(str(index) for index, _ in members)
+            out.append(Family(name, tuple(member for _, member in members), labels))
+    return out

@@ -1,0 +1,125 @@
+"""Scores as a shape with its interval, one row each, and an arrow that says which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from audio_ssl.report.figures.svg import CHARACTER_WIDTH, Scale, fit, line, path, picture, scale, shape, text
+from audio_ssl.report.numbers import score, signed
+
+WIDTH = 360.0
+_ROW, _TOP, _BOTTOM, _RIGHT = 40.0, 8.0, 52.0, 14.0
+_LABEL_ROOM = 132.0
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One score: its name, value, interval (either end may be missing) and the marker that stands for it."""
+
+    label: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    shape: str = "circle"
+    note: str = ""
+    """A second, smaller line under the label, such as the number of speakers."""
+
+
+def interval_chart(
+    figure_id: str,
+    title: str,
+    description: str,
+    dots: Sequence[Dot],
+    *,
+    axis_label: str,
+    unit: str = "",
+    higher_is_better: bool | None = None,
+    zero: tuple[str, str] | None = None,
+) -> Markup:
+    """Draw one row per dot over a common axis.
+
+    Parameters
+    ----------
+    figure_id
+        Unique on the page.
+    title, description
+        What a screen reader says.
+    dots
+        At least one.
+    axis_label
+        Name of the score, written below the axis.
+    unit
+        Unit of the values; ``%`` is written after them.
+    higher_is_better
+        Draws an arrow towards the better end; None draws none.
+    zero
+        The figure shows differences: draw a line at zero and these words at its left and right.
+    """
+    wide = max(len(dot.label) for dot in dots) * CHARACTER_WIDTH + 14
+    left = min(max(wide, *(len(dot.note) * CHARACTER_WIDTH * 0.9 + 14 for dot in dots), 60.0), _LABEL_ROOM)
+    height = _TOP + _ROW * len(dots) + _BOTTOM
+    floor = height - _BOTTOM
+    values = [value for dot in dots for value in (dot.value, dot.low, dot.high) if value is not None]
+    if zero is not None:
+        values.append(0.0)
+    axis = scale(min(values), max(values), left, WIDTH - _RIGHT)
+    parts = _axis(axis, floor)
+    if zero is not None:
+        parts.append(line(axis(0.0), _TOP, axis(0.0), floor, "zero"))
+    for index, dot in enumerate(dots):
+        parts += _row(dot, index, axis, left, unit, signs=zero is not None)
+    parts += _legend(axis, height, axis_label, higher_is_better, zero)
+    return picture(figure_id, title, description, WIDTH, height, *parts)
+
+
+def _axis(axis: Scale, floor: float) -> list[Markup]:
+    parts = []
+    for tick, words in zip(axis.ticks, axis.labels(), strict=True):
+        parts.append(line(axis(tick), _TOP, axis(tick), floor, "grid"))
+        parts.append(text(axis(tick), floor + 14, words, "tick", "middle"))
+    parts.append(line(axis.start, floor, axis.stop, floor, "axis"))
+    return parts
+
+
+def _row(dot: Dot, index: int, axis: Scale, left: float, unit: str, signs: bool) -> list[Markup]:
+    middle = _TOP + _ROW * (index + 0.5) + 5
+    style = index % 8
+    parts = [text(left - 10, middle + (0 if dot.note else 4), fit(dot.label, left - 12), "row-label", "end")]
+    if dot.note:
+        parts.append(text(left - 10, middle + 12, fit(dot.note, (left - 12) / 0.9), "row-note", "end"))
+    x = axis(dot.value)
+    if dot.low is not None and dot.high is not None:
+        low, high = axis(dot.low), axis(dot.high)
+        parts.append(line(low, middle, high, middle, f"whisker line-{style}"))
+        parts += [line(end, middle - 4, end, middle + 4, f"whisker line-{style}") for end in (low, high)]
+    parts.append(shape(dot.shape, x, middle, f"dot marker-{style}"))
+    words = signed(dot.value, "points" if unit else "") if signs else score(dot.value, unit)
+    half = len(words) * CHARACTER_WIDTH / 2
+    parts.append(text(min(max(x, left + half), WIDTH - half - 2), middle - 10, words, "value", "middle"))
+    return parts
+
+
+def _legend(
+    axis: Scale, height: float, label: str, higher_is_better: bool | None, zero: tuple[str, str] | None
+) -> list[Markup]:
+    base = height - 8
+    middle = (axis.start + axis.stop) / 2
+    if zero is not None:
+        return [
+            text(axis.start, base - 14, f"← {zero[0]}", "axis-label"),
+            text(axis.stop, base, f"{zero[1]} →", "axis-label", "end"),
+        ]
+    if higher_is_better is None:
+        return [text(middle, base, label, "axis-label", "middle")]
+    words = f"{label}, better this way"
+    half = len(words) * CHARACTER_WIDTH / 2
+    tip, tail = (middle + half + 22, middle + half + 4) if higher_is_better else (middle - half - 22, middle - half - 4)
+    back = -4 if higher_is_better else 4
+    return [
+        text(middle, base, words, "axis-label", "middle"),
+        line(tail, base - 4, tip, base - 4, "arrow"),
+        path([(tip + back, base - 8), (tip, base - 4), (tip + back, base)], "arrow"),
+    ]

@@ -1,0 +1,114 @@
+"""The page: what a table, a figure and a section are, and the Jinja templates that write them.
+
+Autoescaping is on for every template; only the figures, whose own builder escapes, enter as markup. The page runs no
+script and, by its content security policy, can load nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a caption; the first column names the row."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str | Markup, ...], ...]
+    text_columns: frozenset[int] = frozenset()
+    """Columns beside the first that hold words rather than numbers, and so are set flush left."""
+    notes: tuple[str, ...] = ()
+    """Sentences below the table."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One picture with its caption and the numbers behind it."""
+
+    id: str
+    svg: Markup
+    caption: str
+    table: Table | None = None
+    wide: bool = False
+    """Keep the drawing at its own size (it scrolls on a narrow screen) instead of fitting it to its column."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a section: a heading with any of sentences, figures, tables, examples, commands."""
+
+    id: str
+    heading: str = ""
+    lead: tuple[str | Markup, ...] = ()
+    warnings: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    examples: tuple[Mapping[str, Any], ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page, reachable from its navigation."""
+
+    id: str
+    heading: str
+    blocks: tuple[Block, ...] = ()
+    lead: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole page."""
+
+    title: str
+    answer: tuple[str, ...]
+    """The sentences that answer the reader's question, before anything else."""
+    sections: tuple[Section, ...]
+    about: str
+    """What the page was made from, in one line."""
+    json_name: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def make_environment() -> Environment:
+    """Return the Jinja environment of the packaged templates: escaping on, unknown names are errors."""
+    return Environment(
+        loader=PackageLoader("audio_ssl.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def render(page: Page) -> str:
+    """Write the page as one HTML document that needs no other file."""
+    return make_environment().get_template("page.html.jinja").render(page=page, data_uri=data_uri(page.data))
+
+
+def data_uri(data: Mapping[str, Any]) -> str:
+    """Pack data into a ``data:`` address, so that a page that travels alone still carries its numbers."""
+    packed = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return f"data:application/json;base64,{base64.b64encode(packed).decode('ascii')}"
+
+
+def make_table(
+    caption: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str | Markup]],
+    text_columns: Sequence[int] = (),
+    notes: Sequence[str] = (),
+) -> Table:
+    """Build a table; every row must have one cell per column."""
+    assert all(len(row) == len(head) for row in rows), "a row has another number of cells than the head"
+    return Table(caption, tuple(head), tuple(map(tuple, rows)), frozenset(text_columns), tuple(notes))

@@ -1,0 +1,199 @@
+"""What a report is made from: run folders, result folders and fairness reports, told apart by the files they hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from audio_ssl.errors import UserError
+
+EXPECTED = (
+    "a run folder (holds metrics.jsonl), a result folder (holds scores.json), "
+    "or the report.json of `audio-ssl fairness` (holds groups and comparisons)"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A pretraining (or codec) run as `audio-ssl pretrain` leaves it."""
+
+    path: Path
+    metrics: tuple[dict[str, Any], ...]
+    recipe: dict[str, Any]
+    provenance: dict[str, Any]
+    errors: tuple[dict[str, Any], ...]
+    teachers: tuple[Run, ...]
+    """Teachers that were trained on the way and kept their curves, such as the codec of an `rvq` teacher."""
+
+
+@dataclass(frozen=True)
+class System:
+    """One scored system: the probed model, or one of its baselines."""
+
+    name: str
+    scores: dict[str, Any]
+    predictions: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A probe's result as `audio-ssl probe` leaves it."""
+
+    path: Path
+    model: System
+    baselines: tuple[System, ...]
+    provenance: dict[str, Any]
+    errors: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """A fairness report: `groups`, `comparisons`, `provenance`."""
+
+    path: Path
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything one report shows, in the order it was given."""
+
+    runs: tuple[Run, ...]
+    results: tuple[Result, ...]
+    fairness: tuple[Fairness, ...]
+
+
+def read_inputs(paths: Sequence[Path]) -> Inputs:
+    """Read every input of a report.
+
+    Raises
+    ------
+    UserError
+        No input is given, one does not exist, is none of the three known things, or holds a damaged file.
+    """
+    if not paths:
+        raise UserError("a report needs at least one input", remedy=f"give {EXPECTED}")
+    read = [read_input(Path(path)) for path in paths]
+    return Inputs(
+        runs=tuple(one for one in read if isinstance(one, Run)),
+        results=tuple(one for one in read if isinstance(one, Result)),
+        fairness=tuple(one for one in read if isinstance(one, Fairness)),
+    )
+
+
+def read_input(path: Path) -> Run | Result | Fairness:
+    """Read one input, whichever of the three it is."""
+    if not path.exists():
+        raise UserError("there is no such file or folder", where=str(path), remedy=f"give {EXPECTED}")
+    if path.is_dir():
+        if (path / "scores.json").is_file():
+            return _read_result(path)
+        if (path / "metrics.jsonl").is_file():
+            return read_run(path)
+        raise UserError(f"expected {EXPECTED}, but found {_contents(path)}", where=str(path), remedy=_nearby(path))
+    data = _read_json(path) if path.suffix == ".json" else None
+    if isinstance(data, dict) and {"groups", "comparisons"} <= data.keys():
+        return Fairness(path, data)
+    found = f"a JSON file with {_keys(data)}" if path.suffix == ".json" else f"the file {path.name}"
+    raise UserError(f"expected {EXPECTED}, but found {found}", where=str(path))
+
+
+def read_run(path: Path) -> Run:
+    """Read a run folder; only ``metrics.jsonl`` must be there, so that a run still going can be looked at."""
+    teachers = path / "teachers"
+    inner = sorted(teachers.iterdir()) if teachers.is_dir() else []
+    return Run(
+        path=path,
+        metrics=_read_rows(path / "metrics.jsonl"),
+        recipe=_read_recipe(path / "recipe.yaml"),
+        provenance=_read_optional(path / "provenance.json"),
+        errors=_read_rows(path / "errors.jsonl"),
+        teachers=tuple(read_run(folder) for folder in inner if (folder / "metrics.jsonl").is_file()),
+    )
+
+
+def _read_result(path: Path) -> Result:
+    folder = path / "baselines"
+    inner = sorted(folder.iterdir()) if folder.is_dir() else []
+    return Result(
+        path=path,
+        model=_read_system(path, "model"),
+        baselines=tuple(_read_system(one, one.name) for one in inner if (one / "scores.json").is_file()),
+        provenance=_read_optional(path / "provenance.json"),
+        errors=_read_rows(path / "errors.jsonl"),
+    )
+
+
+def _read_system(folder: Path, name: str) -> System:
+    scores = _read_json(folder / "scores.json")
+    if not isinstance(scores, dict) or not isinstance(scores.get("metrics"), dict):
+        raise UserError(f"`metrics` is missing; found {_keys(scores)}", where=str(folder / "scores.json"))
+    file = folder / "predictions.parquet"
+    return System(name, scores, tuple(pq.read_table(file).to_pylist()) if file.is_file() else ())
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"not a JSON file: {error}", where=str(path)) from error
+
+
+def _read_optional(path: Path) -> dict[str, Any]:
+    data = _read_json(path) if path.is_file() else {}
+    return data if isinstance(data, dict) else {}
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except yaml.YAMLError as error:
+        raise UserError(f"not a YAML file: {error}", where=str(path)) from error
+    return data if isinstance(data, dict) else {}
+
+
+def _read_rows(path: Path) -> tuple[dict[str, Any], ...]:
+    """Read JSON Lines; a last line without its newline is still being written and is left out when torn."""
+    if not path.is_file():
+        return ()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.split("\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise UserError(f"line {number} is not JSON: {error.msg}", where=str(path)) from error
+        if isinstance(row, Mapping):
+            rows.append(dict(row))
+    return tuple(rows)
+
+
+def _contents(folder: Path) -> str:
+    names = sorted(one.name + ("/" if one.is_dir() else "") for one in folder.iterdir())
+    if not names:
+        return "an empty folder"
+    return "a folder with " + ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _nearby(folder: Path) -> str | None:
+    fit = sorted(
+        one.name
+        for one in folder.iterdir()
+        if one.is_dir() and any((one / name).is_file() for name in ("scores.json", "metrics.jsonl"))
+    )
+    return f"did you mean the folders inside it: {', '.join(fit)}?" if fit else None
+
+
+def _keys(data: Any) -> str:
+    return f"the keys {', '.join(map(str, data)) or '(none)'}" if isinstance(data, dict) else f"a {type(data).__name__}"
