@@ -207,6 +207,10 @@ def _make_converter() -> cattrs.Converter:
 
 
 def _dataclass_hook(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    # cattrs resolves annotations written as text without their Annotated notes, which say what is a part.
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        field.type = hints[field.name]
     from_mapping: Callable[[Any, Any], Any] = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
 
     def hook(value: Any, annotation: Any) -> Any:

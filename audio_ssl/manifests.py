@@ -61,7 +61,7 @@ def make_manifest(
         where = root or Path("data") / corpus.card.name
         if fetch:
             if corpus.fetch is None:
-                raise UserError(f"the corpus `{corpus.card.name}` cannot be fetched", remedy=corpus.card.provenance)
+                raise UserError(f"the corpus `{corpus.card.name}` cannot be fetched", remedy=corpus.card.layout)
             corpus.fetch(where)
         clips = list(corpus.read(where, split))
     else:

@@ -36,7 +36,9 @@ def test_a_missing_package_names_the_extra(monkeypatch):
         raise ModuleNotFoundError("No module named 'encodec'", name="encodec")
 
     monkeypatch.setattr(catalog.importlib, "import_module", absent)
-    with pytest.raises(UserError, match=r"teacher `encodec` needs the package encodec \(pip install 'audio-ssl\[teachers\]'"):
+    with pytest.raises(
+        UserError, match=r"teacher `encodec` needs the package encodec \(pip install 'audio-ssl\[teachers\]'"
+    ):
         catalog.load_part("teachers", "encodec")
 
 

@@ -73,9 +73,7 @@ def _line(value: Any) -> str:
 
 
 def _agreement(reference: Any, hypothesis: Any) -> float:
-    wanted, got = (
-        set(value) if isinstance(value, list | tuple) else {value} for value in (reference, hypothesis)
-    )
+    wanted, got = (set(value) if isinstance(value, list | tuple) else {value} for value in (reference, hypothesis))
     return len(wanted & got) / len(wanted | got) if wanted | got else 1.0
 
 

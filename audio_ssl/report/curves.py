@@ -1,7 +1,7 @@
 """Training curves short enough to draw: at most `MAX_POINTS` points, each with its mean, lowest and highest raw value.
 
 A run of 400,000 steps and one of 400 give figures of the same size, and no spike is lost: the band keeps every bin's
-extremes. The smooth line is a centred moving average of the bins, so it does not lag behind as an exponential one would.
+extremes. The smooth line is a centred moving average of the bins; an exponential one would lag behind.
 """
 
 from __future__ import annotations
@@ -14,7 +14,20 @@ from typing import Any
 from audio_ssl.report.numbers import finite
 
 MAX_POINTS = 160
-_NOT_CURVES = {"step", "epoch", "position", "seed", "time", "seconds", "skipped_steps", "rank", "audio_seconds"}
+_NOT_CURVES = {
+    "step",
+    "epoch",
+    "position",
+    "iteration",
+    "seed",
+    "time",
+    "seconds",
+    "skipped_steps",
+    "rank",
+    "audio_seconds",
+}
+_EXACT = {"lr"}
+"""Set by a schedule, not measured: there is no noise to smooth away."""
 _FAMILY = re.compile(r"(?P<base>.+?)_(?P<member>\d+)")
 
 
@@ -51,16 +64,16 @@ def make_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[f
             amount = finite(value)
             if amount is not None and key not in _NOT_CURVES:
                 values.setdefault(key, {})[step] = amount
-    return {key: _bin(sorted(points.items())) for key, points in values.items()}
+    return {key: _bin(sorted(points.items()), key not in _EXACT) for key, points in values.items()}
 
 
-def _bin(points: Sequence[tuple[float, float]]) -> dict[str, list[float]]:
+def _bin(points: Sequence[tuple[float, float]], smooth: bool) -> dict[str, list[float]]:
     width = -(-len(points) // MAX_POINTS)
     bins = [points[start : start + width] for start in range(0, len(points), width)]
     means = [sum(value for _, value in one) / len(one) for one in bins]
     return {
         "steps": [one[len(one) // 2][0] for one in bins],
-        "mean": [_short(value) for value in _smooth(means)],
+        "mean": [_short(value) for value in (_smooth(means) if smooth else means)],
         "low": [_short(min(value for _, value in one)) for one in bins],
         "high": [_short(max(value for _, value in one)) for one in bins],
     }
@@ -70,9 +83,9 @@ def _smooth(values: Sequence[float]) -> list[float]:
     reach = len(values) // 40
     out = []
     for index in range(len(values)):
-        # The window shrinks near the ends and stays symmetric, so the ends are not pulled inwards.
-        near = min(reach, index, len(values) - 1 - index)
-        window = values[index - near : index + near + 1]
+        # Near the ends the window shrinks, so that they are not pulled inwards, but to no less than half.
+        near = max(min(reach, index, len(values) - 1 - index), reach // 2)
+        window = values[max(index - near, 0) : index + near + 1]
         out.append(sum(window) / len(window))
     return out
 

@@ -37,8 +37,8 @@ class Figure:
     svg: Markup
     caption: str
     table: Table | None = None
-    wide: bool = False
-    """Keep the drawing at its own size (it scrolls on a narrow screen) instead of fitting it to its column."""
+    width: float | None = None
+    """Draw at this many pixels (scrolling on a narrow screen) instead of fitting the column."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Page:
     """The whole page."""
 
     title: str
-    answer: tuple[str, ...]
-    """The sentences that answer the reader's question, before anything else."""
+    answer: Mapping[str, Sequence[str]]
+    """The sentences that answer the reader's questions, by subject, before anything else; the first is the headline."""
     sections: tuple[Section, ...]
     about: str
     """What the page was made from, in one line."""

@@ -12,6 +12,18 @@ from typing import Any
 
 MISSING = "–"
 _MINUS = "−"
+_HARD_SPACE = "\u00a0"
+_METRICS = {
+    "wer": "WER",
+    "cer": "CER",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "roc_auc": "ROC-AUC",
+    "roc_auc_macro": "ROC-AUC",
+    "average_precision": "average precision",
+    "average_precision_macro": "average precision",
+    "key_score": "weighted key score",
+}
 
 
 def is_number(value: Any) -> bool:
@@ -66,12 +78,12 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def score(value: Any, unit: str = "") -> str:
-    """Format a score: one decimal for percentages and other scores up to 100, three decimals for shares up to 1.
+    r"""Format a score: one decimal for percentages and other scores up to 100, three decimals for shares up to 1.
 
     Examples
     --------
     >>> score(34.125, "%"), score(0.71249, ""), score(None, "%"), score(12.31, "BLEU")
-    ('34.1 %', '0.712', '–', '12.3')
+    ('34.1\xa0%', '0.712', '–', '12.3')
     """
     amount = finite(value)
     if amount is None:
@@ -79,16 +91,16 @@ def score(value: Any, unit: str = "") -> str:
     text = f"{amount:.1f}" if unit else f"{amount:.3f}"
     if text.startswith("-"):
         text = text.replace("-", _MINUS) if float(text) != 0 else text[1:]
-    return f"{text} %" if unit == "%" else text
+    return f"{text}{_HARD_SPACE}%" if unit == "%" else text
 
 
 def signed(value: Any, unit: str = "") -> str:
-    """Format a difference with its sign; percentages become percentage points.
+    r"""Format a difference with its sign; percentages become percentage points.
 
     Examples
     --------
     >>> signed(3.14, "%"), signed(-0.5), signed(0.0)
-    ('+3.1 points', '−0.500', '0.000')
+    ('+3.1\xa0points', '−0.500', '0.000')
     """
     amount = finite(value)
     if amount is None:
@@ -96,7 +108,29 @@ def signed(value: Any, unit: str = "") -> str:
     text = score(amount, "points" if unit else "")
     if float(text.replace(_MINUS, "-")) > 0:
         text = f"+{text}"
-    return f"{text} points" if unit == "%" else text
+    return f"{text}{_HARD_SPACE}points" if unit == "%" else text
+
+
+def percent(value: Any) -> str:
+    r"""Format a relative difference in percent with its sign.
+
+    Examples
+    --------
+    >>> percent(11.93), percent(None)
+    ('+11.9\xa0%', '–')
+    """
+    return MISSING if finite(value) is None else f"{signed(value, 'percent')}{_HARD_SPACE}%"
+
+
+def metric_label(name: Any) -> str:
+    """Say a metric's name the way papers do.
+
+    Examples
+    --------
+    >>> metric_label("wer"), metric_label("term_coverage")
+    ('WER', 'term coverage')
+    """
+    return _METRICS.get(str(name), str(name).replace("_", " "))
 
 
 def interval(low: Any, high: Any, unit: str = "") -> str:

@@ -1,4 +1,4 @@
-"""A probe's result as plain data: the model beside its baselines, what the difference says, examples, left-out clips."""
+"""A probe's result as plain data: the model beside its baselines, what their difference says, single clips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from audio_ssl.report.answers import confusion, examples
 from audio_ssl.report.inputs import Result, System
-from audio_ssl.report.numbers import finite, score, signed
+from audio_ssl.report.numbers import finite, metric_label, score, signed
 from audio_ssl.report.paired import Difference, paired_difference
 from audio_ssl.report.runs import count_reasons, relative
 
@@ -25,6 +25,7 @@ def describe_result(result: Result, home: Path) -> dict[str, Any]:
         The report's folder; paths are given relative to it where they lie below it.
     """
     scores = result.model.scores
+    matrix = confusion(result.model.predictions, scores.get("task"))
     main = str(scores.get("main_metric") or next(iter(scores["metrics"]), ""))
     metric = scores["metrics"].get(main, {})
     order = sorted(result.baselines, key=lambda one: (one.name != "untrained", one.name != "logmel", one.name))
@@ -43,8 +44,9 @@ def describe_result(result: Result, home: Path) -> dict[str, Any]:
         "excluded": scores.get("excluded") or [],
         "errors": count_reasons(result.errors),
         "signature": scores.get("signature"),
-        "confusion": confusion(result.model.predictions, scores.get("task")),
-        "examples": examples(result.model.predictions, main, scores.get("task")),
+        "confusion": matrix,
+        # A confusion matrix says more about single classes than eight clips can.
+        "examples": [] if matrix else examples(result.model.predictions, main, scores.get("task")),
         "provenance": result.provenance,
     }
 
@@ -87,14 +89,15 @@ def _verdict(model: System, baseline: System, main: str) -> dict[str, Any]:
     value, other = finite(ours.get("value")), finite(theirs.get("value"))
     out: dict[str, Any] = {"baseline": baseline.name, "label": label, "difference": None, "low": None, "high": None}
     if value is None or other is None:
-        return {**out, "better": None, "decided": False, "text": f"No {main} was measured for the {label}."}
+        text = f"No {metric_label(main)} was measured for both this model and the {label}."
+        return {**out, "better": None, "decided": False, "text": text}
     paired = paired_difference(model.predictions, baseline.predictions, main)
     difference = paired.value if paired else value - other
     better = None if difference == 0 else (difference > 0) == higher
     decided = _decided(paired, ours, theirs)
     text = (
-        f"{main} {score(value, unit)} against {score(other, unit)} for the {label} ({signed(difference, unit)}"
-        f"{_between(paired, unit)}): {_judgement(better, decided, paired)}."
+        f"{metric_label(main)} {score(value, unit)} against {score(other, unit)} for the {label} "
+        f"({signed(difference, unit)}{_between(paired, unit)}): {_judgement(better, decided, paired)}."
     )
     return {
         **out,

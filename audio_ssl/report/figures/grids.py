@@ -9,7 +9,7 @@ from markupsafe import Markup
 from audio_ssl.report.figures.svg import CHARACTER_WIDTH, element, fit, line, picture, scale, text
 from audio_ssl.report.numbers import count
 
-WIDTH = 360.0
+WIDTH = 348.0
 
 
 def confusion_matrix(
@@ -83,9 +83,7 @@ def bar_chart(
     for index, (label, value) in enumerate(zip(labels, values, strict=True)):
         x = left + step * index
         tall = axis(0.0) - axis(value)
-        parts.append(
-            element("rect", x=x + step * 0.14, y=axis(value), width=step * 0.72, height=tall, class_="bar")
-        )
+        parts.append(element("rect", x=x + step * 0.14, y=axis(value), width=step * 0.72, height=tall, class_="bar"))
         if index % every == 0:
             parts.append(text(x + step / 2, height - bottom + 15, label, "tick", "middle"))
     parts.append(line(left, axis(0.0), WIDTH - 10, axis(0.0), "axis"))

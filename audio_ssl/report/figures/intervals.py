@@ -10,7 +10,7 @@ from markupsafe import Markup
 from audio_ssl.report.figures.svg import CHARACTER_WIDTH, Scale, fit, line, path, picture, scale, shape, text
 from audio_ssl.report.numbers import score, signed
 
-WIDTH = 360.0
+WIDTH = 348.0
 _ROW, _TOP, _BOTTOM, _RIGHT = 40.0, 8.0, 52.0, 14.0
 _LABEL_ROOM = 132.0
 
@@ -64,6 +64,11 @@ def interval_chart(
     floor = height - _BOTTOM
     values = [value for dot in dots for value in (dot.value, dot.low, dot.high) if value is not None]
     if zero is not None:
+        # Zero in the middle: which side a gap lies on is the first thing to see.
+        reach = max(map(abs, values)) or 1.0
+        values = [-reach, reach]
+    elif any(dot.low is None for dot in dots):
+        # Without intervals nothing else keeps a small difference from filling the figure.
         values.append(0.0)
     axis = scale(min(values), max(values), left, WIDTH - _RIGHT)
     parts = _axis(axis, floor)
@@ -106,20 +111,24 @@ def _legend(
     axis: Scale, height: float, label: str, higher_is_better: bool | None, zero: tuple[str, str] | None
 ) -> list[Markup]:
     base = height - 8
-    middle = (axis.start + axis.stop) / 2
     if zero is not None:
+        long = max(map(len, zero)) * CHARACTER_WIDTH > (axis.stop - axis.start) / 2 - 20
         return [
-            text(axis.start, base - 14, f"← {zero[0]}", "axis-label"),
+            text(axis.start, base - (15 if long else 0), f"← {zero[0]}", "axis-label"),
             text(axis.stop, base, f"{zero[1]} →", "axis-label", "end"),
         ]
     if higher_is_better is None:
-        return [text(middle, base, label, "axis-label", "middle")]
-    words = f"{label}, better this way"
-    half = len(words) * CHARACTER_WIDTH / 2
-    tip, tail = (middle + half + 22, middle + half + 4) if higher_is_better else (middle - half - 22, middle - half - 4)
-    back = -4 if higher_is_better else 4
+        return [text((axis.start + axis.stop) / 2, base, label, "axis-label", "middle")]
+    words = fit(f"{label}, better this way", WIDTH - 40)
+    if higher_is_better:
+        tip, tail, back = axis.stop, axis.stop - 18, -4
+        place = text(tail - 6, base, words, "axis-label", "end")
+    else:
+        tip = max(min(axis.start, WIDTH - 30 - len(words) * CHARACTER_WIDTH), 4.0)
+        tail, back = tip + 18, 4
+        place = text(tail + 6, base, words, "axis-label")
     return [
-        text(middle, base, words, "axis-label", "middle"),
+        place,
         line(tail, base - 4, tip, base - 4, "arrow"),
         path([(tip + back, base - 8), (tip, base - 4), (tip + back, base)], "arrow"),
     ]

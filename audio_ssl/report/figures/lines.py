@@ -20,9 +20,9 @@ from audio_ssl.report.figures.svg import (
     text,
 )
 
-WIDTH, HEIGHT = 360.0, 216.0
+WIDTH, HEIGHT = 348.0, 216.0
 _TOP, _BOTTOM, _LEFT = 14.0, 40.0, 46.0
-_LABEL_GAP = 12.0
+_LABEL_GAP = 13.0
 _MARKERS = ("circle", "square", "diamond", "triangle")
 
 
@@ -134,12 +134,10 @@ def _curve(one: Series, x_axis: Scale, y_axis: Scale) -> list[Markup]:
     return parts
 
 
-def _end_labels(
-    series: Sequence[Series], x_axis: Scale, y_axis: Scale, left: float, room: float
-) -> list[Markup]:
+def _end_labels(series: Sequence[Series], x_axis: Scale, y_axis: Scale, left: float, room: float) -> list[Markup]:
     """Write each line's name beside its last point, moved apart where lines end close together."""
     wanted = sorted((y_axis(one.y[-1]), index) for index, one in enumerate(series))
-    places = _spread([place for place, _ in wanted], _TOP, HEIGHT - _BOTTOM)
+    places = spread([place for place, _ in wanted], _TOP, HEIGHT - _BOTTOM)
     parts = []
     for (end, index), place in zip(wanted, places, strict=True):
         one = series[index]
@@ -148,7 +146,7 @@ def _end_labels(
     return parts
 
 
-def _spread(places: Sequence[float], low: float, high: float) -> list[float]:
+def spread(places: Sequence[float], low: float, high: float) -> list[float]:
     """Push sorted label positions apart to `_LABEL_GAP` (less where that does not fit), inside `low` … `high`."""
     gap = min(_LABEL_GAP, (high - low) / max(len(places) - 1, 1))
     out: list[float] = []

@@ -15,8 +15,8 @@ from markupsafe import Markup, escape
 
 from audio_ssl.report.numbers import number
 
-CHARACTER_WIDTH = 6.3
-"""Mean width of a character of the figures' 11-unit type, in SVG units (measured on DejaVu Sans, a wide face)."""
+CHARACTER_WIDTH = 6.8
+"""Mean width of a character of the figures' 12-unit type, in SVG units (measured on DejaVu Sans, a wide face)."""
 
 
 def element(tag: str, *children: str | Markup, **attributes: str | float | None) -> Markup:
@@ -98,6 +98,7 @@ class Scale:
     ticks: tuple[float, ...]
 
     def __call__(self, value: float) -> float:
+        """Map a value to its place."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
 
     def labels(self) -> list[str]:

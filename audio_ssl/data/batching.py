@@ -1,0 +1,134 @@
+"""Which crops make which update: a pure function of (seed, epoch, position).
+
+An epoch visits every clip once. Its crops are chosen here and nowhere else, on frame boundaries, so that targets
+stored once and targets computed on the fly are cut at the same frames. An update (global batch) is chosen first and
+only then split into micro-batches that fit into memory; micro-batches are the unit that processes share out, so
+neither the memory of a machine nor the number of machines changes what an update is made of.
+
+Left out on purpose: weighting of corpora, and updates that span two epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from audio_ssl.errors import UserError
+
+_POOL_UPDATES = 8
+"""Crops are sorted by length within pools of this many updates: little padding, and updates stay random."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A span of one clip."""
+
+    clip: int
+    """Index of the clip."""
+
+    start_samples: int
+    """First sample, a multiple of the hop."""
+
+    num_samples: int
+    """Length of the span."""
+
+    key: int
+    """A random number of this crop's own: its mask is drawn from it, whatever batch the crop lands in."""
+
+
+MicroBatch = tuple[Crop, ...]
+Update = tuple[MicroBatch, ...]
+
+
+@dataclass(frozen=True)
+class Batching:
+    """The order of a training run.
+
+    Parameters
+    ----------
+    lengths_samples
+        Length of each clip, at the model's sample rate.
+    hop_samples
+        Hop of the frame grid; crops start on multiples of it.
+    crop_samples
+        Longest crop; longer clips are cut at random.
+    update_samples
+        Audio of one optimiser update.
+    batch_samples
+        Most audio of one micro-batch, padding included.
+    seed
+        Seed of the order.
+
+    Examples
+    --------
+    >>> plan = Batching((800, 800, 1600), 10, 800, 1600, 800, seed=1)
+    >>> [[len(micro) for micro in update] for update in plan.epoch(0)]
+    [[1, 1, 1]]
+    """
+
+    lengths_samples: tuple[int, ...]
+    hop_samples: int
+    crop_samples: int
+    update_samples: int
+    batch_samples: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not self.lengths_samples:
+            raise ValueError("`lengths_samples` must name at least one clip")
+        if self.batch_samples < self.crop_samples:
+            raise UserError(
+                f"a micro-batch must hold at least one crop: {self.batch_samples} samples are fewer than a crop's "
+                f"{self.crop_samples}",
+                where="$.data.seconds_per_batch",
+                remedy="raise data.seconds_per_batch or lower data.crop_seconds",
+            )
+
+    def epoch(self, epoch: int) -> list[Update]:
+        """Return the updates of one epoch, in order; the same for the same (seed, epoch)."""
+        rng = np.random.default_rng([self.seed, epoch])
+        crops = self._crops(rng)
+        updates = []
+        for pool in _fill(crops, _POOL_UPDATES * self.update_samples):
+            pool.sort(key=lambda crop: (-crop.num_samples, crop.key))
+            updates.extend(_fill(pool, self.update_samples))
+        order = rng.permutation(len(updates))
+        return [self._split(updates[index]) for index in order]
+
+    def _crops(self, rng: np.random.Generator) -> list[Crop]:
+        lengths = np.asarray(self.lengths_samples, dtype=np.int64)
+        order = rng.permutation(len(lengths))
+        spare_hops = np.maximum(lengths - self.crop_samples, 0) // self.hop_samples
+        starts = rng.integers(0, spare_hops + 1) * self.hop_samples
+        keys = rng.integers(0, 2**62, size=len(lengths))
+        sizes = np.minimum(lengths, self.crop_samples)
+        return [Crop(int(i), int(starts[i]), int(sizes[i]), int(keys[i])) for i in order]
+
+    def _split(self, crops: Sequence[Crop]) -> Update:
+        """Split an update into micro-batches of crops of like length, each within `batch_samples` when padded."""
+        micro: list[list[Crop]] = []
+        for crop in sorted(crops, key=lambda crop: (-crop.num_samples, crop.key)):
+            # The first crop of a micro-batch is its longest, so it sets the padded length.
+            if micro and micro[-1][0].num_samples * (len(micro[-1]) + 1) <= self.batch_samples:
+                micro[-1].append(crop)
+            else:
+                micro.append([crop])
+        return tuple(tuple(one) for one in micro)
+
+
+def _fill(crops: Sequence[Crop], samples: int) -> list[list[Crop]]:
+    """Cut a sequence of crops into groups of `samples`; a short rest joins the last group, so none is tiny."""
+    groups: list[list[Crop]] = [[]]
+    filled = 0
+    for crop in crops:
+        if filled >= samples:
+            groups.append([])
+            filled = 0
+        groups[-1].append(crop)
+        filled += crop.num_samples
+    if len(groups) > 1 and filled < samples / 2:
+        rest = groups.pop()
+        groups[-1].extend(rest)
+    return groups

@@ -1,0 +1,265 @@
+"""What a ``corpora/*.py`` file provides, and what it may lean on.
+
+A corpus is one file with the same parts in the same order: a docstring (what, size, provenance, layout), the card
+``CORPUS``, ``read(root, split)`` which yields clips, and, where packages allow it, ``fetch(root)``. The idea is mirdata's
+(Bittner et al. 2019, "mirdata: Software for Reproducible Usage of Datasets"). The file is loaded by its path, ours and a
+user's alike, and imports only this module and ``audio_ssl.data.manifest``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from audio_ssl import catalog
+from audio_ssl.atomic import atomic_write
+from audio_ssl.data.audio import SUFFIXES, audio_info
+from audio_ssl.data.fetch import apt_available, fetch_apt
+from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import AudioError, UserError, unknown_name
+from audio_ssl.progress import track
+
+__all__ = [
+    "SUFFIXES",
+    "AudioError",
+    "Corpus",
+    "ErrorLedger",
+    "LeftOut",
+    "LoadedCorpus",
+    "UserError",
+    "announce",
+    "apt_available",
+    "atomic_write",
+    "audio_info",
+    "check_split",
+    "fetch_apt",
+    "hash_split",
+    "load_corpus",
+    "optional_package",
+    "require_folder",
+    "track",
+    "whole_file",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The card of a corpus: what one must know before using it."""
+
+    name: str
+    """The file's name, without ``.py``."""
+
+    title: str
+    """What people call it."""
+
+    description: str
+    """What is in it, what it is good for, and what to beware of."""
+
+    licence: str
+    """SPDX names where there are any."""
+
+    citation: str
+    """Whom to credit, and where it comes from."""
+
+    size: str
+    """Download, clips and minutes, as measured."""
+
+    layout: str
+    """Where files lie below the root."""
+
+    splits: Mapping[str, str]
+    """Name of each split, and how it is cut."""
+
+    languages: tuple[str, ...] = ()
+    """ISO 639 codes of what is spoken."""
+
+    labels: tuple[str, ...] = ()
+    """Manifest columns that are filled, the corpus's own included."""
+
+    requires: tuple[str, ...] = ()
+    """What `fetch` or `read` needs besides this package: ``apt``, ``pip:NAME``."""
+
+
+@dataclass(frozen=True)
+class LoadedCorpus:
+    """A corpus file, loaded and checked."""
+
+    card: Corpus
+    read: Callable[[Path, str | None], Iterable[Clip]]
+    fetch: Callable[..., None] | None
+
+
+def load_corpus(name_or_path: str) -> LoadedCorpus:
+    """Load a corpus by name, or by the path of its file.
+
+    Raises
+    ------
+    UserError
+        If there is no such corpus, its file cannot be run, or a part of the contract is missing.
+    """
+    path = catalog.find("corpora", name_or_path)
+    module = _import_file(path)
+    where = str(path)
+    card = getattr(module, "CORPUS", None)
+    if not isinstance(card, Corpus):
+        raise UserError("the file must define `CORPUS`, an audio_ssl.data.corpus.Corpus", where=where)
+    _check_card(card, path)
+    read, fetch = getattr(module, "read", None), getattr(module, "fetch", None)
+    if not callable(read):
+        raise UserError("the file must define `read(root, split)`, which yields clips", where=where)
+    if fetch is not None and not callable(fetch):
+        raise UserError("`fetch` must be a function of the root", where=where)
+    return LoadedCorpus(card, read, fetch)
+
+
+def announce(card: Corpus, root: Path) -> None:
+    """Say what is about to be fetched or made, how big it is, and under which licence."""
+    logger.info("%s: %s", card.title, card.size)
+    logger.info("licence: %s", card.licence)
+    logger.info("into: %s", root)
+
+
+def check_split(card: Corpus, split: str | None) -> None:
+    """Raise UserError unless `split` is None or one of the card's splits."""
+    if split is not None and split not in card.splits:
+        raise unknown_name("split", split, card.splits, where=f"corpus {card.name}")
+
+
+def require_folder(path: Path, card: Corpus, can_fetch: bool = True) -> Path:
+    """Return `path`, or raise a UserError that says what was expected there."""
+    if path.is_dir():
+        return path
+    fetch = f"fetch it: audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl; " if can_fetch else ""
+    raise UserError(
+        f"{card.title} was expected here, but there is no such folder",
+        where=str(path),
+        remedy=f"{fetch}layout: {card.layout}",
+    )
+
+
+def hash_split(corpus: str, key: str, valid: float = 0.1, test: float = 0.1) -> str:
+    """Return train, valid or test for a group of clips; depends on nothing but the two names.
+
+    Parameters
+    ----------
+    corpus
+        Name of the corpus, so that two corpora are cut independently.
+    key
+        What must not be torn apart: a level, a prompt, a track.
+    valid, test
+        Shares of the groups.
+
+    Examples
+    --------
+    >>> hash_split("fillets", "city") == hash_split("fillets", "city")
+    True
+    """
+    digest = hashlib.sha256(f"{corpus}/{key}".encode("utf-8", "surrogateescape")).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    if place < test:
+        return "test"
+    return "valid" if place < test + valid else "train"
+
+
+def whole_file(path: Path, clip_id: str) -> Clip:
+    """Return the clip that spans a whole file, without labels; AudioError if it cannot be used."""
+    info = audio_info(path)
+    return Clip(clip_id, str(path), 0.0, info.seconds, info.sample_rate)
+
+
+def optional_package(package: str, card: Corpus, pip: str | None = None) -> Any:
+    """Import a third-party package that only some corpora need.
+
+    Raises
+    ------
+    UserError
+        If it is not installed; the text has the pip command (`pip`, where it is an unusual one).
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the corpus `{card.name}` needs the package {package}", remedy=pip or catalog.install_hint(package)
+        ) from error
+
+
+class LeftOut:
+    """Counts what a reader leaves out, and why, so that nothing vanishes silently.
+
+    Examples
+    --------
+    >>> left_out = LeftOut("fillets")
+    >>> left_out.add("a.ogg", "no text")
+    >>> left_out.counts["no text"]
+    1
+    """
+
+    def __init__(self, corpus: str) -> None:
+        self.corpus = corpus
+        self.counts: Counter[str] = Counter()
+
+    def add(self, name: str | Path, reason: str) -> None:
+        """Count one thing; its name goes to the debug log."""
+        self.counts[reason] += 1
+        logger.debug("%s: left out %s: %s", self.corpus, name, reason)
+
+    def log(self) -> None:
+        """Say how many were left out for each reason, if any."""
+        if self.counts:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common())
+            logger.info("%s: left out %d: %s", self.corpus, sum(self.counts.values()), reasons)
+
+
+def _check_card(card: Corpus, path: Path) -> None:
+    for field in ("name", "title", "description", "licence", "citation", "size", "layout"):
+        value = getattr(card, field)
+        if not isinstance(value, str) or not value.strip():
+            raise UserError(f"`CORPUS.{field}` must be text and not empty, but is {value!r}", where=str(path))
+    if card.name != path.stem:
+        raise UserError(f"`CORPUS.name` must be the file's name `{path.stem}`, but is `{card.name}`", where=str(path))
+    if not isinstance(card.splits, Mapping) or not card.splits:
+        raise UserError("`CORPUS.splits` must say how each split is cut", where=str(path))
+    for field in ("languages", "labels", "requires"):
+        if not isinstance(getattr(card, field), tuple):
+            raise UserError(f"`CORPUS.{field}` must be a tuple of names", where=str(path))
+
+
+def _import_file(path: Path) -> ModuleType:
+    # The path is part of the module's name: a user's fillets.py and ours do not collide, nor with any installed package.
+    digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    name = f"_audio_ssl_corpus_{path.stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses defined in the file look their module up.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        raise UserError(
+            f"the corpus file needs the package {package}", where=str(path), remedy=catalog.install_hint(package)
+        ) from error
+    except (SyntaxError, ImportError, AttributeError, NameError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the corpus file cannot be run: {type(error).__name__}: {error}",
+            where=str(path),
+            remedy="`corpora/folder.py` is a short example",
+        ) from error
+    finally:
+        del sys.modules[name]
+    return module

@@ -1,0 +1,282 @@
+"""A background thread that turns planned crops into micro-batches, in the planned order.
+
+Decoding and on-the-fly targets run beside the training step; a few micro-batches wait in a queue. The order and the
+content depend on the plan alone, never on timing. A clip that cannot be used is recorded once and skipped; when an
+epoch has nothing usable the loader says so.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from audio_ssl.data.audio import read_clip
+from audio_ssl.data.batching import Batching, Crop, MicroBatch
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import AudioError, UserError
+
+_PREFETCH = 4
+_WHOLE_CLIP_SECONDS = 40.0
+"""Clips up to this long are decoded whole and kept; of longer ones only the crop is read."""
+
+T = TypeVar("T")
+
+
+class Position(NamedTuple):
+    """Where a run stands: the next update is update `update` of epoch `epoch`."""
+
+    epoch: int
+    update: int
+
+
+class Batch(NamedTuple):
+    """One micro-batch of crops."""
+
+    waveform: Float[Tensor, "batch sample"]
+    """Padded with zeros."""
+
+    lengths: Int[Tensor, " batch"]
+    """Samples of each crop."""
+
+    targets: tuple[Tensor, ...]
+    """One ``[batch, frame, width]`` per teacher, padded with zeros."""
+
+    frames: Int[Tensor, " batch"]
+    """Frames of each crop that the model and every teacher give."""
+
+    keys: tuple[int, ...]
+    """One random number per crop, from the plan."""
+
+    seconds: float
+    """Audio in the batch, without padding."""
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        if device.type == "cpu":
+            return self
+        waveform, lengths, frames = (
+            x.to(device, non_blocking=True) for x in (self.waveform, self.lengths, self.frames)
+        )
+        targets = tuple(target.to(device, non_blocking=True) for target in self.targets)
+        return self._replace(waveform=waveform, lengths=lengths, frames=frames, targets=targets)
+
+
+class EndOfUpdate(NamedTuple):
+    """Says that an update is complete, and where the run goes on."""
+
+    then: Position
+
+
+class TargetSource(Protocol):
+    """Gives the targets of a crop: slices of the targets of the whole clip."""
+
+    def __call__(self, clip: Clip, start_frame: int, num_frames: int) -> tuple[Tensor, ...]:
+        """Return one ``[frame, width]`` per teacher, each at most `num_frames` long."""
+        ...
+
+
+class LruCache(Generic[T]):
+    """Keeps the values used last, up to a number of bytes; safe to use from several threads."""
+
+    def __init__(self, max_bytes: int, size: Callable[[T], int]) -> None:
+        self._max_bytes, self._size = max_bytes, size
+        self._values: OrderedDict[str, T] = OrderedDict()
+        self._lock = threading.Lock()
+        self.bytes = 0
+
+    def get(self, key: str, make: Callable[[], T]) -> T:
+        """Return the value of `key`, made if it is not there."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = make()
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = value
+                self.bytes += self._size(value)
+                while self.bytes > self._max_bytes and self._values:
+                    self.bytes -= self._size(self._values.popitem(last=False)[1])
+        return value
+
+
+class ClipReader:
+    """Reads clips and crops of clips; keeps short clips decoded, within `max_bytes`."""
+
+    def __init__(self, sample_rate: int, max_bytes: int = 512 << 20) -> None:
+        self.sample_rate = sample_rate
+        self._cache: LruCache[Tensor] = LruCache(max_bytes, lambda waveform: waveform.nbytes)
+
+    def whole(self, clip: Clip) -> Float[Tensor, " sample"]:
+        """Return the waveform of a whole clip."""
+        if clip.seconds > _WHOLE_CLIP_SECONDS:
+            return torch.from_numpy(read_clip(clip, self.sample_rate))
+        return self._cache.get(clip.id, lambda: torch.from_numpy(read_clip(clip, self.sample_rate)))
+
+    def crop(self, clip: Clip, start_samples: int, num_samples: int) -> Float[Tensor, " sample"]:
+        """Return a span of a clip; shorter where the clip ends."""
+        if clip.seconds <= _WHOLE_CLIP_SECONDS:
+            return self.whole(clip)[start_samples : start_samples + num_samples]
+        span = Clip(
+            clip.id,
+            clip.path,
+            clip.start + start_samples / self.sample_rate,
+            num_samples / self.sample_rate,
+            clip.sample_rate,
+        )
+        return torch.from_numpy(read_clip(span, self.sample_rate))[:num_samples]
+
+
+@dataclass(frozen=True)
+class LoaderSetup:
+    """What a loader reads and how."""
+
+    clips: Sequence[Clip]
+    batching: Batching
+    grid: FrameGrid
+    """Frames of the model."""
+    reader: ClipReader
+    targets: TargetSource | None
+    ledger: ErrorLedger
+    workers: int = 1
+    """Threads that decode crops of a micro-batch side by side."""
+
+
+class Loader:
+    """Iterates over `Batch` and `EndOfUpdate` from a position on, for ever or up to `epochs`; a context manager.
+
+    Raises
+    ------
+    UserError
+        While iterating without end, if a whole epoch has not one usable clip.
+    """
+
+    def __init__(self, setup: LoaderSetup, start: Position, epochs: int | None = None) -> None:
+        self._setup, self._start, self._epochs = setup, start, epochs
+        self._queue: queue.Queue[Batch | EndOfUpdate | BaseException | None] = queue.Queue(_PREFETCH)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
+        self._pool = ThreadPoolExecutor(max(1, setup.workers), thread_name_prefix="decode")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._pool.shutdown()
+
+    def __iter__(self) -> Iterator[Batch | EndOfUpdate]:
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _run(self) -> None:
+        try:
+            for item in self._items():
+                if not self._put(item):
+                    return
+            self._put(None)
+        except BaseException as error:  # handed to the thread that iterates, which raises it
+            self._put(error)
+
+    def _put(self, item: Batch | EndOfUpdate | BaseException | None) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def _items(self) -> Iterator[Batch | EndOfUpdate]:
+        epoch, first = self._start
+        while self._epochs is None or epoch < self._epochs:
+            updates = self._setup.batching.epoch(epoch)
+            usable = False
+            for number in range(first, len(updates)):
+                loaded = False
+                for micro in updates[number]:
+                    batch = self._load(micro)
+                    if batch is not None:
+                        loaded = usable = True
+                        yield batch
+                if loaded:
+                    last = number + 1 == len(updates)
+                    yield EndOfUpdate(Position(epoch + 1, 0) if last else Position(epoch, number + 1))
+            if not usable and first == 0 and self._epochs is None:
+                raise UserError(
+                    f"none of the {len(self._setup.clips)} clips can be used",
+                    where=str(self._setup.ledger.path),
+                    remedy="the file lists each with its reason",
+                )
+            epoch, first = epoch + 1, 0
+
+    def _load(self, micro: MicroBatch) -> Batch | None:
+        loaded = [one for one in self._pool.map(self._load_crop, micro) if one is not None]
+        return collate(loaded, self._setup.grid.sample_rate) if loaded else None
+
+    def _load_crop(self, crop: Crop) -> LoadedCrop | None:
+        clip = self._setup.clips[crop.clip]
+        try:
+            return load_crop(self._setup, crop)
+        except AudioError as error:
+            self._setup.ledger.record(clip.path, error.reason, id=clip.id)
+            return None
+
+
+class LoadedCrop(NamedTuple):
+    """One crop with its targets."""
+
+    waveform: Tensor
+    targets: tuple[Tensor, ...]
+    frames: int
+    key: int
+
+
+def load_crop(setup: LoaderSetup, crop: Crop) -> LoadedCrop:
+    """Read one crop and cut its targets to the frames that the model and every teacher give."""
+    clip = setup.clips[crop.clip]
+    waveform = setup.reader.crop(clip, crop.start_samples, crop.num_samples)
+    frames = setup.grid.num_frames(waveform.shape[0])
+    if frames == 0:
+        raise AudioError(f"too short: {waveform.shape[0]} samples give no frame of {setup.grid.window_samples}")
+    targets: tuple[Tensor, ...] = ()
+    if setup.targets is not None:
+        targets = setup.targets(clip, crop.start_samples // setup.grid.hop_samples, frames)
+        frames = min(frames, *(target.shape[0] for target in targets))
+        if frames == 0:
+            raise AudioError("too short: a teacher gives no frame")
+    return LoadedCrop(waveform, tuple(target[:frames] for target in targets), frames, crop.key)
+
+
+def collate(crops: Sequence[LoadedCrop], sample_rate: int) -> Batch:
+    """Pad crops with zeros into one batch."""
+    lengths = torch.tensor([crop.waveform.shape[0] for crop in crops])
+    frames = torch.tensor([crop.frames for crop in crops])
+    waveform = torch.nn.utils.rnn.pad_sequence([crop.waveform for crop in crops], batch_first=True)
+    targets = tuple(
+        torch.nn.utils.rnn.pad_sequence(list(same), batch_first=True)
+        for same in zip(*(crop.targets for crop in crops), strict=True)
+    )
+    seconds = float(lengths.sum()) / sample_rate
+    return Batch(waveform, lengths, targets, frames, tuple(crop.key for crop in crops), seconds)

@@ -1,0 +1,137 @@
+"""Convolutional waveform frontend of wav2vec 2.0, HuBERT and MERT, exact under padding.
+
+Baevski et al. 2020 (arXiv 2006.11477, section 4.2) and Hsu et al. 2021 (arXiv 2106.07447): seven convolutions, GELU,
+20 ms hop at 16 kHz (13.3 ms at 24 kHz). The published models normalise over time without regard to padding, so
+that a clip's features change with its neighbours in the batch; here the group norm's statistics are those of the clip alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Layer sizes of the frontend."""
+
+    channels: tuple[int, ...] = (512,) * 7
+    """Output channels of each layer (wav2vec 2.0 base)."""
+
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    """Kernel sizes, in samples of the layer's input (wav2vec 2.0)."""
+
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    """Strides, in samples of the layer's input; their product is the hop (wav2vec 2.0: 320)."""
+
+    norm: str = "group"
+    """``group``: one channel-wise norm after the first layer (base, MERT); ``layer``: one after every layer (large)."""
+
+    bias: bool = False
+    """Bias of the convolutions (base: no, large: yes)."""
+
+
+class ConvFrontend(nn.Module):
+    """Strided convolutions.
+
+    Parameters
+    ----------
+    config
+        Sizes.
+    sample_rate
+        Of the waveforms, in Hz.
+    """
+
+    def __init__(self, config: Config, sample_rate: int) -> None:
+        super().__init__()
+        self.grid = frame_grid(config, sample_rate)
+        self.dim = config.channels[-1]
+        inputs = (1, *config.channels[:-1])
+        sizes = list(zip(inputs, config.channels, config.kernels, config.strides, strict=True))
+        convs = [nn.Conv1d(i, o, kernel, stride, bias=config.bias) for i, o, kernel, stride in sizes]
+        for conv in convs:
+            nn.init.kaiming_normal_(conv.weight)
+        self.convs = nn.ModuleList(convs)
+        self._sizes = tuple(zip(config.kernels, config.strides, strict=True))
+        self._per_clip = config.norm == "group"
+        widths = config.channels[:1] if self._per_clip else config.channels
+        self.norms = nn.ModuleList(
+            MaskedInstanceNorm(width) if self._per_clip else nn.LayerNorm(width) for width in widths
+        )
+
+    def forward(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
+        """Return features, zero past each clip's frames, and the frames of each clip."""
+        x = waveform[:, None]
+        for index, conv in enumerate(self.convs):
+            x = conv(x)
+            kernel, stride = self._sizes[index]
+            lengths = ((lengths - kernel) // stride + 1).clamp(min=0)
+            if self._per_clip and index == 0:
+                x = self.norms[0](x, lengths)
+            elif not self._per_clip:
+                x = self.norms[index](x.transpose(1, 2)).transpose(1, 2)
+            x = F.gelu(x)
+        features = x.transpose(1, 2)
+        inside = torch.arange(features.shape[1], device=x.device) < lengths[:, None]
+        # where, not multiplication: garbage in the padding may be infinite, and inf * 0 is NaN.
+        return torch.where(inside[..., None], features, 0.0), lengths
+
+
+class MaskedInstanceNorm(nn.Module):
+    """``GroupNorm(dim, dim)`` whose statistics are those of each clip's own frames, in float32."""
+
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "batch dim frame"], lengths: Int[Tensor, " batch"]) -> Tensor:
+        """Normalise each channel of each clip over the clip's frames."""
+        frames = x.shape[-1]
+        if bool((lengths == frames).all()):
+            return F.group_norm(x.float(), x.shape[1], self.weight, self.bias, self.eps).to(x.dtype)
+        inside = (torch.arange(frames, device=x.device) < lengths[:, None])[:, None]
+        values = torch.where(inside, x.float(), 0.0)
+        count = lengths.clamp(min=1)[:, None, None]
+        mean = values.sum(-1, keepdim=True) / count
+        centred = torch.where(inside, values - mean, 0.0)
+        variance = centred.square().sum(-1, keepdim=True) / count
+        scaled = centred * (variance + self.eps).rsqrt() * self.weight[:, None] + self.bias[:, None]
+        return scaled.to(x.dtype)
+
+
+def frame_grid(config: Config, sample_rate: int) -> FrameGrid:
+    """Return the hop and receptive field of a stack of convolutions.
+
+    Examples
+    --------
+    >>> frame_grid(Config(), 16000)
+    FrameGrid(sample_rate=16000, hop_samples=320, window_samples=400, edge='valid')
+    """
+    hop, window = 1, 1
+    for kernel, stride in zip(config.kernels, config.strides, strict=True):
+        window += (kernel - 1) * hop
+        hop *= stride
+    return FrameGrid(sample_rate, hop, window)
+
+
+def build(config: Config, sample_rate: int) -> ConvFrontend:
+    """Make the frontend; UserError where the lists of sizes do not belong together."""
+    if not len(config.channels) == len(config.kernels) == len(config.strides) >= 1:
+        raise UserError(
+            f"`channels`, `kernels` and `strides` must have the same length, but have {len(config.channels)}, "
+            f"{len(config.kernels)} and {len(config.strides)}"
+        )
+    if config.norm not in ("group", "layer"):
+        raise UserError(f"`norm` must be group or layer, but is `{config.norm}`")
+    return ConvFrontend(config, sample_rate)

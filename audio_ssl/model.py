@@ -1,0 +1,194 @@
+"""SSLModel: a frontend and an encoder, saved as ``config.json`` and ``model.safetensors``.
+
+Waveforms of any lengths go in as one padded batch; each clip's hidden states equal those it has alone, and are zero
+past its frames. Teachers, heads and losses are not part of a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple, Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from audio_ssl.atomic import atomic_write, write_json
+from audio_ssl.config import PartOf, build, structure, unstructure
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.errors import UserError
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What makes a model: rate, frontend, encoder, input normalisation."""
+
+    frontend: Annotated[object, PartOf("frontends")]
+    """Waveform to frames."""
+
+    encoder: Annotated[object, PartOf("encoders")]
+    """Frames to hidden layers."""
+
+    sample_rate: int = 24000
+    """Of the waveforms, in Hz (MERT: 24000; speech: 16000)."""
+
+    normalize: bool = False
+    """Zero mean and unit variance of each clip's waveform (MERT and HuBERT base: no; large speech models: yes)."""
+
+
+class ModelOutput(NamedTuple):
+    """Hidden states of a batch."""
+
+    hidden: list[Tensor]
+    """``[0]`` the encoder's input, ``[n]`` the output of block n; each ``[batch, frame, dim]``."""
+
+    lengths: Tensor
+    """Frames of each clip, ``[batch]``."""
+
+    features: Tensor
+    """The frontend's output before projection, ``[batch, frame, feature]``."""
+
+
+class SSLModel(nn.Module):
+    """A waveform model.
+
+    Parameters
+    ----------
+    config
+        What to build.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.frontend: nn.Module = build(config.frontend, config.sample_rate)
+        self.encoder: nn.Module = build(config.encoder, self.frontend.dim)
+
+    @property
+    def grid(self) -> FrameGrid:
+        """How samples become frames."""
+        grid = self.frontend.grid
+        assert isinstance(grid, FrameGrid)
+        return grid
+
+    @property
+    def num_layers(self) -> int:
+        """Number of blocks; there is one more hidden state."""
+        return int(self.encoder.num_layers)  # type: ignore[arg-type]
+
+    @property
+    def dim(self) -> int:
+        """Width of the hidden states."""
+        return int(self.encoder.dim)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"] | None = None,
+        mask: Bool[Tensor, "batch frame"] | None = None,
+    ) -> ModelOutput:
+        """Encode a padded batch.
+
+        Parameters
+        ----------
+        waveform
+            ``[batch, sample]``; what lies past a clip's length has no influence.
+        lengths
+            Samples of each clip; None means all are whole.
+        mask
+            Frames to replace by the mask embedding.
+        """
+        if lengths is None:
+            lengths = torch.full((len(waveform),), waveform.shape[1], device=waveform.device)
+        waveform = _clean(waveform, lengths, self.config.normalize)
+        features, frames = self.frontend(waveform, lengths)
+        return ModelOutput(self.encoder(features, frames, mask), frames, features)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``, each whole or not at all."""
+        folder = Path(folder)
+        with atomic_write(folder / WEIGHTS_FILE) as partial:
+            save_file({k: v.contiguous() for k, v in self.state_dict().items()}, partial)
+        write_json(folder / CONFIG_FILE, {"format_version": FORMAT_VERSION, **unstructure(self.config)})
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Read a saved model.
+
+        Raises
+        ------
+        UserError
+            If the folder is no saved model, or a weight is missing, unexpected or of the wrong shape.
+        """
+        folder = Path(folder)
+        model = cls(read_model_config(folder))
+        load_weights(model, folder / WEIGHTS_FILE)
+        return model.eval()
+
+
+def build_model(config: ModelConfig, generator: torch.Generator | None = None) -> SSLModel:
+    """Make a model with fresh weights; the same generator state gives the same weights, torch's own stays untouched."""
+    if generator is None:
+        return SSLModel(config)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SSLModel(config)
+
+
+def read_model_config(folder: Path) -> ModelConfig:
+    """Read a saved model's ``config.json``."""
+    path = folder / CONFIG_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"not a saved model: {CONFIG_FILE} cannot be read", where=str(folder)) from error
+    version = data.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise UserError(f"`format_version` must be {FORMAT_VERSION}, but is {version!r}", where=str(path))
+    return structure(ModelConfig, data)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load safetensors weights into a module; a missing, unexpected or misshapen weight is an error that names it."""
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"weights cannot be read: {error}", where=str(path)) from error
+    expected = module.state_dict()
+    for thing, names in (("missing", expected.keys() - state.keys()), ("unexpected", state.keys() - expected.keys())):
+        if names:
+            raise UserError(f"{thing} weights: {', '.join(sorted(names))}", where=str(path))
+    for name, value in state.items():
+        if value.shape != expected[name].shape:
+            shapes = f"{list(expected[name].shape)}, but has {list(value.shape)}"
+            raise UserError(f"the weight `{name}` must have the shape {shapes}", where=str(path))
+    module.load_state_dict(state)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Return the first 16 hex digits of the SHA-256 over names, shapes and bytes of all weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        array = value.detach().cpu().contiguous()
+        digest.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _clean(waveform: Tensor, lengths: Tensor, normalize: bool) -> Tensor:
+    inside = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
+    waveform = torch.where(inside, waveform, 0.0)
+    if not normalize:
+        return waveform
+    count = lengths.clamp(min=1)[:, None]
+    centred = torch.where(inside, waveform - waveform.sum(1, keepdim=True) / count, 0.0)
+    return centred * (centred.square().sum(1, keepdim=True) / count + 1e-7).rsqrt()

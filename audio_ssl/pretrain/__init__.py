@@ -1,0 +1,1 @@
+"""Pretraining: recipes, the training loop, targets, checkpoints."""

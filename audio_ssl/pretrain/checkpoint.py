@@ -1,0 +1,124 @@
+"""State on the disk: safetensors and JSON, whole or not there, and no pickle.
+
+``state/step_N/`` holds ``model.safetensors``, ``optimizer.safetensors`` and ``state.json``. It is written into a
+temporary folder, flushed, and renamed. Randomness needs no tensors: every draw of a run comes from a generator seeded
+by (seed, step), so the step is all there is to restore.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from audio_ssl.errors import UserError
+from audio_ssl.pretrain.optim import load_optimizer_tensors, optimizer_tensors
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands after a step."""
+
+    seed: int
+    epoch: int
+    position: int
+    """Updates of the epoch that are done."""
+    step: int
+    """Optimiser updates done, skipped ones included."""
+    skipped_steps: int = 0
+    """Updates left out because loss or gradient was not finite."""
+    skipped_in_a_row: int = 0
+    audio_seconds: float = 0.0
+    """Audio trained on so far, in seconds."""
+    valid_loss: float | None = None
+    """At this step, where it was validated."""
+
+
+def save_checkpoint(
+    folder: Path, state: State, learner: nn.Module, optimizer: torch.optim.Optimizer, keep_last: int
+) -> Path:
+    """Write a checkpoint below `folder`, then remove those that are neither new nor best.
+
+    Returns
+    -------
+    The checkpoint's folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step_{state.step}"
+    partial = folder / f".partial-step_{state.step}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    save_file(_contiguous(learner.state_dict()), partial / "model.safetensors")
+    save_file(_contiguous(optimizer_tensors(learner, optimizer)), partial / "optimizer.safetensors")
+    (partial / "state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+    for file in (*partial.iterdir(), partial):
+        _flush(file)
+    # A checkpoint of the same step holds the same bytes, or lacks a validation; the new one takes its place.
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    _flush(folder)
+    _prune(folder, keep_last)
+    return final
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints below `folder`, oldest first."""
+    found = [path for path in folder.glob("step_*") if (path / "state.json").is_file()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
+
+
+def read_state(checkpoint: Path) -> State:
+    """Read where a checkpoint stands."""
+    return State(**json.loads((checkpoint / "state.json").read_text(encoding="utf-8")))
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint of the lowest validation loss, or None where none was validated."""
+    scored = [(loss, path) for path in checkpoints(folder) if (loss := read_state(path).valid_loss) is not None]
+    return min(scored, key=lambda one: one[0])[1] if scored else None
+
+
+def load_checkpoint(checkpoint: Path, learner: nn.Module, optimizer: torch.optim.Optimizer) -> State:
+    """Load a checkpoint into a learner and its optimiser.
+
+    Raises
+    ------
+    UserError
+        If the learner has other parameters than the checkpoint.
+    """
+    tensors = load_file(checkpoint / "model.safetensors")
+    missing, unexpected = learner.load_state_dict(tensors, strict=False)
+    if missing or unexpected:
+        raise UserError(
+            f"the checkpoint does not fit the recipe's model: missing {missing[:3]}, unexpected {unexpected[:3]}",
+            where=str(checkpoint),
+            remedy="resume with the recipe the run began with",
+        )
+    load_optimizer_tensors(learner, optimizer, load_file(checkpoint / "optimizer.safetensors"))
+    return read_state(checkpoint)
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    # safetensors refuses tensors that share memory; clones never do.
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+
+
+def _prune(folder: Path, keep_last: int) -> None:
+    best = best_checkpoint(folder)
+    for old in checkpoints(folder)[:-keep_last]:
+        if old != best:
+            shutil.rmtree(old)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

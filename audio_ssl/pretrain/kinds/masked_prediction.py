@@ -1,0 +1,169 @@
+"""Masked prediction of teachers' targets: HuBERT, MERT and BEST-RQ, by the choice of frontend, teachers, objectives.
+
+Papers: HuBERT (Hsu et al. 2021, arXiv 2106.07447), MERT (Li et al. 2023, arXiv 2306.00107), BEST-RQ (Chiu et al. 2022,
+arXiv 2202.01855). The defaults are MERT 95M's. Left out on purpose: losses on unmasked frames (weight 0 in all three).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from torch import nn
+
+from audio_ssl import config as parts
+from audio_ssl.config import PartOf, kind_of
+from audio_ssl.data.augment import Mixing
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.encoders import transformer
+from audio_ssl.errors import UserError
+from audio_ssl.frontends import conv
+from audio_ssl.model import ModelConfig, SSLModel, build_model
+from audio_ssl.pretrain.clips import Selection
+from audio_ssl.pretrain.learner import Training
+from audio_ssl.pretrain.masked import Head, Mask, MaskedLearner
+from audio_ssl.pretrain.recipe import Recipe
+from audio_ssl.pretrain.seeds import generator, seeded
+from audio_ssl.pretrain.stage import Stage, StageContext
+from audio_ssl.pretrain.target_sources import ComputedTargets, StoredTargets
+from audio_ssl.pretrain.teachers import CodecRun, prepare_teachers
+from audio_ssl.teachers._base import Teacher
+
+logger = logging.getLogger(__name__)
+
+TITLE = "pretrain"
+MODEL_FILES = ("config.json", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One round of HuBERT's refinement: its own teachers, a model from scratch."""
+
+    share: float
+    """Share of the run's steps; the shares are scaled to add up to 1."""
+
+    teachers: tuple[Annotated[object, PartOf("teachers")], ...]
+    """Teachers of this round; a `kmeans` teacher of hidden features listens to the round before."""
+
+
+@dataclass(frozen=True)
+class Config(Recipe):
+    """A recipe of masked prediction."""
+
+    frontend: Annotated[object, PartOf("frontends")] = field(default_factory=conv.Config)
+    """Waveform to frames (MERT, HuBERT: seven convolutions, 320 samples a frame)."""
+
+    encoder: Annotated[object, PartOf("encoders")] = field(default_factory=transformer.Config)
+    """Frames to hidden layers (MERT 95M: transformer, 12 x 768)."""
+
+    normalize: bool = False
+    """Give each clip's waveform zero mean and unit variance (MERT, HuBERT base: no)."""
+
+    teachers: tuple[Annotated[object, PartOf("teachers")], ...] = ()
+    """What is predicted; empty where `iterations` bring their own."""
+
+    objectives: tuple[Annotated[object, PartOf("objectives")], ...] = ()
+    """How it is predicted; each names a teacher by its index."""
+
+    mask: Mask = field(default_factory=Mask)
+    """Frames hidden from the encoder."""
+
+    mixing: Mixing | None = field(default_factory=Mixing)
+    """In-batch noise mixture (MERT); null: none."""
+
+    feature_penalty: float = 10.0
+    """Weight of the mean square of the frontend's features (MERT, HuBERT)."""
+
+    feature_grad_mult: float = 0.1
+    """Factor on the frontend's gradients (MERT 95M, HuBERT base)."""
+
+    iterations: tuple[Iteration, ...] = ()
+    """HuBERT's rounds, each with its own teachers; empty: one round with `teachers`."""
+
+    codec: CodecRun | None = None
+    """The codec to train first where an `rvq` teacher has no path; null: none."""
+
+
+def check(config: Config, selection: Selection) -> None:
+    """Raise UserError for anything that would fail later; builds what can be built, trains nothing."""
+    config.mask.check("$.mask")
+    if config.mixing is not None:
+        config.mixing.check("$.mixing")
+    if config.iterations and config.teachers:
+        raise UserError("give either `teachers` or `iterations`, not both", where="$.iterations")
+    if any(not iteration.share > 0 for iteration in config.iterations):
+        raise UserError("every `share` must be above 0", where="$.iterations")
+    if len(config.iterations) > config.steps:
+        raise UserError(
+            f"`steps` must be at least the {len(config.iterations)} iterations, but is {config.steps}", where="$.steps"
+        )
+    if not config.objectives:
+        raise UserError("a recipe needs at least one objective", where="$.objectives")
+    grid = parts.build(config.frontend, config.data.sample_rate).grid
+    for number, stage in enumerate(stages(config)):
+        where = "$.teachers" if not config.iterations else f"$.iterations[{number}].teachers"
+        check_teachers(stage.recipe, grid, where)
+
+
+def stages(config: Config) -> list[Stage]:
+    """Return the stretches of the run: its iterations, or itself."""
+    if not config.iterations:
+        return [Stage(config, config.steps)]
+    total = sum(iteration.share for iteration in config.iterations)
+    ends = [0]
+    for iteration in config.iterations:
+        ends.append(max(ends[-1] + 1, ends[-1] + round(config.steps * iteration.share / total)))
+    ends[-1] = config.steps
+    return [
+        Stage(dataclasses.replace(config, teachers=iteration.teachers, iterations=()), end - start)
+        for iteration, start, end in zip(config.iterations, ends, ends[1:], strict=False)
+    ]
+
+
+def build(config: Config, context: StageContext) -> Training:
+    """Prepare the teachers of a stage and build its model, its heads and its targets."""
+    teachers = prepare_teachers(config, context)
+    model = build_model(
+        ModelConfig(config.data.sample_rate, config.frontend, config.encoder, config.normalize),
+        generator(config.seed, "model", context.folder.name if context.previous else ""),
+    )
+    heads = build_heads(config, model, teachers)
+    learner = MaskedLearner(
+        model, heads, config.mask, config.mixing, config.feature_penalty, config.feature_grad_mult
+    )
+    fingerprints = tuple(teacher.fingerprint for teacher in teachers)
+    targets: StoredTargets | ComputedTargets
+    # A store holds the targets of the first stage's teachers; later stages have others.
+    if config.data.targets is not None and context.previous is None:
+        targets = StoredTargets(Path(config.data.targets), fingerprints, context.clips.manifest_hash)
+    else:
+        targets = ComputedTargets(teachers, context.reader)
+    return Training(learner, model.grid, targets, fingerprints, model.save_pretrained)
+
+
+def build_heads(config: Config, model: SSLModel, teachers: Sequence[Teacher]) -> list[Head]:
+    """Build one head per objective, for the targets of the teacher it names."""
+    heads = []
+    for number, objective in enumerate(config.objectives):
+        index: int = getattr(objective, "teacher", 0)
+        name = kind_of(config.teachers[index])
+        if any(head.name == name for head in heads):
+            name = f"{name}_{number}"
+        with seeded(next(model.parameters()).device, config.seed, "head", number):
+            module: nn.Module = parts.build(objective, model.dim, teachers[index].spec)
+        heads.append(Head(module, index, getattr(objective, "weight", 1.0), name))
+    return heads
+
+
+def describe(config: Config) -> str:
+    """Return a sentence on what was trained, for the model card."""
+    rounds = config.iterations or (config,)
+    names = "; then ".join(" and ".join(kind_of(teacher) for teacher in one.teachers) for one in rounds)
+    return (
+        f"A {kind_of(config.frontend)} frontend and a {kind_of(config.encoder)} encoder, trained to predict the targets of "
+        f"masked frames. Teachers: {names}."
+    )

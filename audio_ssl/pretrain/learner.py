@@ -1,0 +1,63 @@
+"""What the loop needs of a kind of training: a module that turns a batch into a loss, and how to save the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.loader import TargetSource
+
+
+class StepOutput(NamedTuple):
+    """A micro-batch's share of an update.
+
+    The loss of an update is the sum of `loss_sum` over its micro-batches over the sum of `count`, so its gradient does
+    not depend on how the update was split.
+    """
+
+    loss_sum: Tensor
+    """Scalar, summed over what `count` counts (masked frames, or clips)."""
+
+    count: Tensor
+    """Scalar."""
+
+    metrics: dict[str, tuple[Tensor, Tensor]]
+    """Name to (sum, count), summed over micro-batches and divided for the log."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A learner and what it is fed with."""
+
+    learner: nn.Module
+    """Called as ``learner(batch, generator) -> StepOutput``; the generator (CPU) is its only source of randomness
+    besides dropout, and its ``state_dict`` is what a checkpoint holds."""
+    grid: FrameGrid
+    """Frames that crops and targets are counted in."""
+
+    targets: TargetSource | None
+    """Targets of crops; None where the audio is its own target."""
+
+    target_fingerprints: tuple[str, ...]
+    """Fingerprints of the teachers, in order."""
+
+    save: Callable[[Path], None]
+    """Writes the trained model into a folder."""
+
+
+def fold(outputs: Sequence[StepOutput]) -> tuple[float, dict[str, float]]:
+    """Return the loss and the metrics of micro-batches together."""
+    count = float(sum(float(output.count) for output in outputs))
+    loss = sum(float(output.loss_sum.detach()) for output in outputs) / max(count, 1e-12)
+    sums: dict[str, list[float]] = {}
+    for output in outputs:
+        for name, (total, number) in output.metrics.items():
+            entry = sums.setdefault(name, [0.0, 0.0])
+            entry[0] += float(total)
+            entry[1] += float(number)
+    return loss, {name: total / number for name, (total, number) in sums.items() if number > 0}

@@ -1,0 +1,103 @@
+"""AdamW with parameter groups, and the learning rate as a pure function of the step.
+
+Decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101) acts on matrices only. The warmup and the linear
+decay are those of fairseq's ``polynomial_decay`` at power 1, which HuBERT and MERT use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from audio_ssl.pretrain.recipe import OptimConfig
+
+_UNDECAYED_NAMES = ("mask_embedding", "mask_emb")
+
+
+def make_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """Build AdamW over the trainable parameters of `module`; vectors and mask embeddings get no weight decay."""
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter in trainable(module):
+        is_vector = parameter.squeeze().ndim < 2
+        (plain if is_vector or name.endswith(_UNDECAYED_NAMES) else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=config.lr, betas=config.betas, eps=config.eps
+    )
+
+
+def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the named parameters that are trained."""
+    return ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
+
+
+def effective_warmup(config: OptimConfig, steps: int) -> int:
+    """Return the updates of warmup: as configured, but at most a quarter of the run."""
+    return min(config.warmup_steps, steps // 4)
+
+
+def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
+    """Return the learning rate of update `step` (counted from 0) of `steps`.
+
+    Examples
+    --------
+    >>> config = OptimConfig(lr=1.0, warmup_steps=2)
+    >>> [learning_rate(config, step, 10) for step in (0, 1, 2, 6)]
+    [0.5, 1.0, 1.0, 0.5]
+    """
+    warmup = effective_warmup(config, steps)
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    if config.schedule == "constant":
+        return config.lr
+    done = (step - warmup) / max(1, steps - warmup)
+    if config.schedule == "cosine":
+        return config.lr * 0.5 * (1 + math.cos(math.pi * done))
+    return config.lr * (1 - done)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give all groups the learning rate `lr`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def divide_gradients(module: nn.Module, count: float) -> None:
+    """Turn gradients of a sum into gradients of a mean."""
+    for _, parameter in trainable(module):
+        if parameter.grad is not None:
+            parameter.grad.div_(count)
+
+
+def clip_gradients(module: nn.Module, max_norm: float | None) -> Tensor:
+    """Scale the gradients down to `max_norm`; return their norm before (infinite or NaN where they are)."""
+    parameters = [parameter for _, parameter in trainable(module)]
+    return nn.utils.clip_grad_norm_(parameters, math.inf if max_norm is None else max_norm)
+
+
+def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's state by parameter name: ``exp_avg.<name>``, ``exp_avg_sq.<name>``, ``step.<name>``."""
+    return {
+        f"{key}.{name}": value
+        for name, parameter in trainable(module)
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer_tensors(
+    module: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
+) -> None:
+    """Put back what `optimizer_tensors` returned."""
+    by_name = dict(trainable(module))
+    for full, value in tensors.items():
+        key, _, name = full.partition(".")
+        parameter = by_name[name]
+        # AdamW counts steps in a CPU scalar; the moments live where the parameter does.
+        optimizer.state[parameter][key] = value.clone() if key == "step" else value.to(parameter.device, copy=True)

@@ -1,0 +1,201 @@
+"""The sections that every recipe has; each kind in ``pretrain/kinds`` adds its own.
+
+The defaults are those of MERT 95M (Li et al. 2023, arXiv 2306.00107; its released configuration), which follow HuBERT
+(Hsu et al. 2021, arXiv 2106.07447) and wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477). A recipe file names only
+what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+
+from audio_ssl import catalog
+from audio_ssl.config import apply_overrides, kind_of, read_yaml, structure, unstructure
+from audio_ssl.errors import UserError
+
+KINDS = "pretrain/kinds"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is trained on."""
+
+    manifest: str | None = None
+    """The manifest (.jsonl); every run needs one."""
+
+    split: str | None = None
+    """Train on the clips of this split; null: on all clips that are not of a split held out for validation or test."""
+
+    valid_split: str = "valid"
+    """Validate on this split; where the manifest has none, `valid_share` of the speakers or tracks is held out."""
+
+    valid_share: float = 0.05
+    """Share held out where there is no `valid_split`, by a hash of track, speaker or clip; 0: no validation."""
+
+    sample_rate: int = 24000
+    """Of model and teachers, in Hz; clips of other rates are resampled."""
+
+    crop_seconds: float = 5.0
+    """Longest crop of a clip, in seconds (MERT: 5 s)."""
+
+    min_seconds: float = 1.0
+    """Shorter clips are left out and counted, in seconds (MERT: 3 s)."""
+
+    seconds_per_update: float = 5328.0
+    """Audio of one optimiser update, in seconds (MERT 95M: 1.48 h); micro-batches are accumulated up to it."""
+
+    seconds_per_batch: float = 75.0
+    """Most audio of one micro-batch, padding included, in seconds (MERT 95M: 1.8 M samples a GPU)."""
+
+    targets: str | None = None
+    """Folder of targets stored by `audio-ssl targets`; null: computed while training."""
+
+    workers: int = 1
+    """Threads that decode audio."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with warmup and decay."""
+
+    lr: float = 5e-4
+    """Highest learning rate (MERT 95M)."""
+
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Adam's averages (MERT, HuBERT)."""
+
+    eps: float = 1e-6
+    """Adam's epsilon (MERT, HuBERT)."""
+
+    weight_decay: float = 0.01
+    """Decoupled, on matrices only: none on norms, biases and embeddings of a mask (MERT, HuBERT)."""
+
+    warmup_steps: int = 32000
+    """Updates of linear warmup (MERT); at most a quarter of `steps`, so that shortened runs learn too."""
+
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """Decay to zero after the warmup (MERT: polynomial of degree 1)."""
+
+    clip_norm: float | None = 10.0
+    """Gradients are scaled down to this norm (MERT 95M, HuBERT); null: never."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When the state is saved and validated."""
+
+    every: int = 5000
+    """Updates between checkpoints."""
+
+    keep_last: int = 2
+    """The newest checkpoints kept, besides the one of the lowest validation loss."""
+
+    valid_every: int = 5000
+    """Updates between validations."""
+
+    valid_seconds: float = 1200.0
+    """Most audio that one validation uses, in seconds."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the recipes of all kinds share."""
+
+    seed: int = 1
+    """Seed of everything drawn at random."""
+
+    steps: int = 400_000
+    """Optimiser updates (MERT 95M)."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 runs the model under autocast; weights and optimiser stay float32."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """Audio."""
+
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimiser."""
+
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """State on the disk."""
+
+
+def structure_recipe(data: Mapping[str, Any]) -> Recipe:
+    """Build the config of a recipe's plain data; its top-level `kind` names a file of ``pretrain/kinds``.
+
+    Raises
+    ------
+    UserError
+        For a missing or unknown kind, and for all that `structure` and `check_values` refuse.
+    """
+    known = ", ".join(catalog.parts(KINDS))
+    if not isinstance(data.get("kind"), str):
+        raise UserError(f"a recipe needs a `kind`, one of: {known}", where="$.kind")
+    module = catalog.load_part(KINDS, data["kind"], where="$.kind")
+    recipe: Recipe = structure(module.Config, {k: v for k, v in data.items() if k != "kind"})
+    check_values(recipe)
+    return recipe
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or path, with ``key=value`` settings applied."""
+    return structure_recipe(apply_overrides(read_yaml(catalog.find("recipes", name_or_path)), overrides))
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as plain data; `structure_recipe` reads it back to an equal one."""
+    return {"kind": kind_of(recipe), **unstructure(recipe)}
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """Return a resolved recipe as YAML text: itself a recipe."""
+    return yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True, width=110)
+
+
+def check_values(recipe: Recipe) -> None:
+    """Raise UserError for values of the shared sections that cannot work."""
+    data, checkpoint, optim = recipe.data, recipe.checkpoint, recipe.optim
+    positive: dict[str, float] = {
+        "steps": recipe.steps,
+        "data.sample_rate": data.sample_rate,
+        "data.crop_seconds": data.crop_seconds,
+        "data.seconds_per_update": data.seconds_per_update,
+        "data.seconds_per_batch": data.seconds_per_batch,
+        "data.workers": data.workers,
+        "checkpoint.every": checkpoint.every,
+        "checkpoint.keep_last": checkpoint.keep_last,
+        "checkpoint.valid_every": checkpoint.valid_every,
+        "checkpoint.valid_seconds": checkpoint.valid_seconds,
+        "optim.lr": optim.lr,
+        "optim.eps": optim.eps,
+    }
+    for key, value in positive.items():
+        if not value > 0:
+            raise UserError(f"`{key}` must be above 0, but is {value}", where=f"$.{key}")
+    if data.seconds_per_batch < data.crop_seconds:
+        raise UserError(
+            f"`data.seconds_per_batch` must be at least `data.crop_seconds` = {data.crop_seconds}, but is "
+            f"{data.seconds_per_batch}",
+            where="$.data.seconds_per_batch",
+        )
+    if not 0 <= data.min_seconds <= data.crop_seconds:
+        raise UserError(
+            f"`data.min_seconds` must lie between 0 and `data.crop_seconds` = {data.crop_seconds}, but is "
+            f"{data.min_seconds}",
+            where="$.data.min_seconds",
+        )
+    if not 0 <= data.valid_share < 1:
+        raise UserError(
+            f"`data.valid_share` must be a share below 1, but is {data.valid_share}", where="$.data.valid_share"
+        )
+    if optim.clip_norm is not None and not optim.clip_norm > 0:
+        raise UserError(
+            f"`optim.clip_norm` must be above 0 or null, but is {optim.clip_norm}", where="$.optim.clip_norm"
+        )

@@ -1,0 +1,209 @@
+"""The `pretrain` stage: a recipe and a manifest become a run folder.
+
+RUN holds ``recipe.yaml`` (resolved, itself a recipe), the model, ``README.md``, ``metrics.jsonl``, ``tensorboard/``,
+``state/`` (checkpoints), ``teachers/``, ``errors.jsonl`` and ``provenance.json``; a run of several iterations keeps each in
+``iteration_N/``. Everything wrong with the recipe or the manifest is said before any work starts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from audio_ssl.atomic import atomic_write, write_text
+from audio_ssl.config import read_yaml
+from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.loader import ClipReader
+from audio_ssl.errors import UserError
+from audio_ssl.pretrain.card import write_card
+from audio_ssl.pretrain.clips import Selection, select_clips
+from audio_ssl.pretrain.loop import Job, choose_device, train
+from audio_ssl.pretrain.optim import effective_warmup
+from audio_ssl.pretrain.provenance import (
+    finish_provenance,
+    hash_recipe,
+    read_provenance,
+    start_provenance,
+    write_provenance,
+)
+from audio_ssl.pretrain.recipe import Recipe, load_recipe, plain, recipe_yaml
+from audio_ssl.pretrain.stage import Stage, StageContext, loader_setups
+
+logger = logging.getLogger(__name__)
+
+_FREE_ON_RESUME = ("data.workers", "checkpoint.every", "checkpoint.keep_last")
+"""Settings that do not change what is computed, so a resumed run may change them."""
+
+
+def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = False) -> Path:
+    """Train by a recipe.
+
+    Parameters
+    ----------
+    recipe
+        Name or path of a recipe.
+    overrides
+        ``key=value`` settings.
+    out
+        The run's folder.
+    resume
+        Go on from the newest checkpoint in `out`; with none there, begin.
+
+    Returns
+    -------
+    The run's folder.
+
+    Raises
+    ------
+    UserError
+        For anything wrong with recipe, manifest or folder.
+    StoppedBySignal
+        After a signal, with the state saved.
+    """
+    return run_recipe(load_recipe(recipe, overrides), out, resume)
+
+
+def run_recipe(recipe: Recipe, out: Path, resume: bool) -> Path:
+    """Train by a recipe that is read already."""
+    kind = importlib.import_module(type(recipe).__module__)
+    device = choose_device(recipe.device)
+    selection = select_clips(recipe.data)
+    kind.check(recipe, selection)
+    _open_run(recipe, selection, out, resume)
+    if read_provenance(out).get("finished"):
+        logger.info("the run in %s is finished", out)
+        return out
+    ledger = ErrorLedger(out / "errors.jsonl")
+    reader = ClipReader(recipe.data.sample_rate)
+    stages: list[Stage] = kind.stages(recipe)
+    previous: Path | None = None
+    offset = 0
+    for number, stage in enumerate(stages, 1):
+        folder = out if len(stages) == 1 else out / f"iteration_{number}"
+        context = StageContext(folder, selection, reader, ledger, device, previous, run_or_go_on)
+        if folder == out or not read_provenance(folder).get("finished"):
+            _run_stage(kind, stage, context, out, number if len(stages) > 1 else None, offset)
+        previous, offset = folder, offset + stage.steps
+    if previous is not None and previous != out:
+        for name in kind.MODEL_FILES:
+            with atomic_write(out / name) as partial:
+                shutil.copyfile(previous / name, partial)
+    _finish(recipe, selection, ledger, out)
+    return out
+
+
+def run_or_go_on(recipe: Recipe, out: Path) -> Path:
+    """Run a recipe into a folder, or go on with the run that is there."""
+    return run_recipe(recipe, out, resume=True)
+
+
+def _run_stage(
+    kind: ModuleType, stage: Stage, context: StageContext, out: Path, iteration: int | None, offset: int
+) -> None:
+    training = kind.build(stage.recipe, context)
+    loader, valid = loader_setups(stage.recipe, training, context)
+    warmup = effective_warmup(stage.recipe.optim, stage.steps)
+    if warmup < stage.recipe.optim.warmup_steps:
+        logger.info("warmup of %d steps instead of %d, as there are %d steps", warmup, stage.recipe.optim.warmup_steps, stage.steps)
+    train(
+        Job(
+            name=kind.TITLE if iteration is None else f"{kind.TITLE}, iteration {iteration}",
+            recipe=stage.recipe,
+            steps=stage.steps,
+            training=training,
+            train=loader,
+            valid=valid,
+            state_folder=context.folder / "state",
+            log_folder=out,
+            step_offset=offset,
+            row_extra={} if iteration is None else {"iteration": iteration},
+        )
+    )
+    training.save(context.folder)
+    if iteration is not None:
+        finish_provenance(context.folder, teachers=list(training.target_fingerprints))
+    else:
+        write_provenance(out, {**read_provenance(out), "teachers": list(training.target_fingerprints)})
+
+
+def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> None:
+    """Begin a run's folder, or make sure that it is the one to go on with."""
+    if out.exists() and not out.is_dir():
+        raise UserError("is a file; a run needs a folder", where=str(out))
+    used = out.is_dir() and any(out.iterdir())
+    if used and not resume:
+        raise UserError(
+            "the folder is not empty", where=str(out), remedy="add --resume to go on with its run, or give another --out"
+        )
+    if used and not (out / "recipe.yaml").is_file():
+        raise UserError("the folder holds no run to resume: it has no recipe.yaml", where=str(out))
+    if used:
+        _check_same(recipe, selection, out)
+        return
+    if resume:
+        logger.info("nothing to resume in %s; beginning", out)
+    write_text(out / "recipe.yaml", recipe_yaml(recipe))
+    write_provenance(out, start_provenance(plain(recipe), selection.manifest_hash))
+
+
+def _check_same(recipe: Recipe, selection: Selection, out: Path) -> None:
+    theirs, mine = dict(flatten(read_yaml(out / "recipe.yaml"))), dict(flatten(plain(recipe)))
+    keys = sorted(key for key in theirs.keys() | mine.keys() if theirs.get(key) != mine.get(key))
+    keys = [key for key in keys if key not in _FREE_ON_RESUME]
+    if keys:
+        changes = ", ".join(f"{key} ({theirs.get(key)} then, {mine.get(key)} now)" for key in keys)
+        raise UserError(
+            f"the run was begun with another recipe; these keys differ: {changes}",
+            where=str(out),
+            remedy=f"resume with {out / 'recipe.yaml'}, or give another --out",
+        )
+    if not read_provenance(out):
+        write_provenance(out, start_provenance(plain(recipe), selection.manifest_hash))
+    then = read_provenance(out)["manifest_hash"]
+    if then != selection.manifest_hash:
+        raise UserError(
+            f"the manifest has changed since the run was begun: {then} then, {selection.manifest_hash} now",
+            where=str(recipe.data.manifest),
+            remedy="give the old manifest, or begin a new run",
+        )
+
+
+def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the plain values of nested data with their dotted keys.
+
+    Examples
+    --------
+    >>> dict(flatten({"a": [{"b": 1}], "c": 2}))
+    {'a.0.b': 1, 'c': 2}
+    """
+    items: Iterator[tuple[Any, Any]] | None = None
+    if isinstance(value, Mapping):
+        items = iter(value.items())
+    elif isinstance(value, list):
+        items = iter(enumerate(value))
+    if items is None:
+        yield key, value
+        return
+    for name, inner in items:
+        yield from flatten(inner, f"{key}.{name}" if key else str(name))
+
+
+def _finish(recipe: Recipe, selection: Selection, ledger: ErrorLedger, out: Path) -> None:
+    kind = importlib.import_module(type(recipe).__module__)
+    facts = {
+        "steps": recipe.steps,
+        "train_clips": len(selection.train),
+        "valid_clips": len(selection.valid),
+        "held_out": selection.held_out,
+        "sample_rate": recipe.data.sample_rate,
+        "left_out": ledger.count,
+        "recipe_hash": hash_recipe(plain(recipe)),
+        "manifest_hash": selection.manifest_hash,
+    }
+    write_text(out / "README.md", write_card(out, out.name, kind.describe(recipe), facts))
+    finish_provenance(out, clips={"train": len(selection.train), "valid": len(selection.valid)})

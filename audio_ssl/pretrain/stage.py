@@ -1,0 +1,90 @@
+"""A stage: one stretch of training with one set of teachers. Most runs have one, HuBERT's iterations several."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from audio_ssl.data.batching import Batching
+from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.loader import ClipReader, LoaderSetup
+from audio_ssl.data.manifest import Clip
+from audio_ssl.pretrain.clips import Selection, limit_seconds, long_enough
+from audio_ssl.pretrain.learner import Training
+from audio_ssl.pretrain.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of a run."""
+
+    recipe: Recipe
+    """The run's recipe, with this stage's own teachers."""
+
+    steps: int
+    """Updates of this stage."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a kind may use to build a stage's training."""
+
+    folder: Path
+    """The stage's own folder; fitted teachers go to ``teachers/`` below it."""
+
+    clips: Selection
+    reader: ClipReader
+    ledger: ErrorLedger
+    device: torch.device
+
+    previous: Path | None
+    """Folder of the stage before, with its model."""
+
+    run_recipe: Callable[[Recipe, Path], Path]
+    """Runs another recipe into a folder, or goes on with it: for teachers that are trained on the way."""
+
+
+def loader_setups(recipe: Recipe, training: Training, context: StageContext) -> tuple[LoaderSetup, LoaderSetup | None]:
+    """Return what the training loader and the validation loader read.
+
+    Raises
+    ------
+    UserError
+        If no training clip is long enough.
+    """
+    data, grid = recipe.data, training.grid
+    shortest = max(data.min_seconds, grid.num_samples(1) / data.sample_rate)
+    train = long_enough(context.clips.train, shortest, context.ledger)
+    valid = tuple(clip for clip in context.clips.valid if clip.seconds >= shortest)
+    valid = limit_seconds(valid, recipe.checkpoint.valid_seconds, data.crop_seconds)
+    total = sum(min(clip.seconds, data.crop_seconds) for clip in train)
+    if total < data.seconds_per_update:
+        logger.warning(
+            "one epoch has %.0f s of audio, less than data.seconds_per_update = %g: each update is a whole epoch",
+            total,
+            data.seconds_per_update,
+        )
+    return _setup(recipe, training, context, train), _setup(recipe, training, context, valid) if valid else None
+
+
+def _setup(recipe: Recipe, training: Training, context: StageContext, clips: tuple[Clip, ...]) -> LoaderSetup:
+    data = recipe.data
+
+    def samples(seconds: float) -> int:
+        return int(seconds * data.sample_rate)
+
+    batching = Batching(
+        lengths_samples=tuple(samples(clip.seconds) for clip in clips),
+        hop_samples=training.grid.hop_samples,
+        crop_samples=samples(data.crop_seconds),
+        update_samples=samples(data.seconds_per_update),
+        batch_samples=samples(data.seconds_per_batch),
+        seed=recipe.seed,
+    )
+    return LoaderSetup(clips, batching, training.grid, context.reader, training.targets, context.ledger, data.workers)

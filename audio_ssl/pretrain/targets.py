@@ -1,0 +1,82 @@
+"""The `targets` stage: a recipe's targets, computed once and stored.
+
+A store holds one entry per clip, with one array per teacher (``"0"``, ``"1"``, ...), and says which teachers and which manifest
+it is of. Teachers that had to be fitted or trained for it lie in ``teachers/`` inside the store, and a run that reads
+the store takes them from there. Of a recipe with iterations the first one's targets are stored; the later ones listen to a
+model that does not exist yet.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from audio_ssl.atomic import write_text
+from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.loader import ClipReader
+from audio_ssl.data.store import StoreWriter
+from audio_ssl.errors import AudioError, UserError
+from audio_ssl.pretrain.clips import select_clips
+from audio_ssl.pretrain.kinds import masked_prediction
+from audio_ssl.pretrain.loop import choose_device
+from audio_ssl.pretrain.recipe import load_recipe, recipe_yaml
+from audio_ssl.pretrain.run import run_or_go_on
+from audio_ssl.pretrain.stage import StageContext
+from audio_ssl.pretrain.target_sources import ComputedTargets, store_meta
+from audio_ssl.pretrain.teachers import prepare_teachers
+from audio_ssl.progress import track
+
+logger = logging.getLogger(__name__)
+
+
+def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
+    """Compute and store the targets of every clip that a recipe trains on or validates with.
+
+    Run again, it goes on where it was stopped.
+
+    Parameters
+    ----------
+    recipe
+        Name or path of a recipe of masked prediction.
+    overrides
+        ``key=value`` settings.
+    out
+        The store's folder.
+
+    Returns
+    -------
+    The store's folder.
+
+    Raises
+    ------
+    UserError
+        If the recipe or manifest is wrong, has no targets, or not one clip can be used.
+    """
+    config = load_recipe(recipe, overrides)
+    if not isinstance(config, masked_prediction.Config):
+        raise UserError("only recipes of kind masked_prediction have targets", where="$.kind")
+    selection = select_clips(config.data)
+    masked_prediction.check(config, selection)
+    first = masked_prediction.stages(config)[0].recipe
+    ledger, reader = ErrorLedger(out / "errors.jsonl"), ClipReader(config.data.sample_rate)
+    context = StageContext(out, selection, reader, ledger, choose_device(config.device), None, run_or_go_on)
+    teachers = prepare_teachers(first, context)
+    fingerprints = [teacher.fingerprint for teacher in teachers]
+    meta = store_meta(fingerprints, selection.manifest_hash, config.data.sample_rate, teachers[0].spec.grid.hop_samples)
+    source = ComputedTargets(teachers, reader, cache_bytes=0)
+    with StoreWriter(out, meta, resume=True) as writer:
+        waiting = [clip for clip in selection.all if clip.id not in writer.done]
+        for clip in track(waiting, "targets"):
+            try:
+                targets = source.whole(clip)
+            except AudioError as error:
+                ledger.record(clip.path, error.reason, id=clip.id)
+                continue
+            writer.add(clip.id, {str(index): target for index, target in enumerate(targets)})
+        stored = len(writer.done)
+    if stored == 0:
+        raise UserError(f"none of the {len(selection.all)} clips can be used", where=str(ledger.path))
+    write_text(out / "recipe.yaml", recipe_yaml(config))
+    logger.info("targets of %d of %d clips are in %s", stored, len(selection.all), out)
+    return out

@@ -1,0 +1,134 @@
+"""The report stage: run, result and fairness artifacts in, one self-contained HTML page and its JSON out.
+
+The page is drawn from the JSON's data alone, and nothing of the moment or machine of drawing enters it: the same
+inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audio_ssl.atomic import write_json, write_text
+from audio_ssl.errors import UserError
+from audio_ssl.report.html import Page, Section, render
+from audio_ssl.report.inputs import read_inputs
+from audio_ssl.report.numbers import count, strict_json
+from audio_ssl.report.results import describe_result
+from audio_ssl.report.runs import describe_run, relative
+from audio_ssl.report.sections.fairness import fairness_section
+from audio_ssl.report.sections.gains import gains_section
+from audio_ssl.report.sections.probes import probes_section
+from audio_ssl.report.sections.provenance import provenance_section
+from audio_ssl.report.sections.training import training_section
+from audio_ssl.report.summary import answer
+
+if TYPE_CHECKING:
+    from audio_ssl.fairness.audit import FairnessResult
+
+
+def build_report(inputs: Sequence[Path], out: Path, title: str = "Report") -> Path:
+    """Write a report on any number of runs, probe results and fairness audits.
+
+    Parameters
+    ----------
+    inputs
+        Run folders, result folders and the JSON files of fairness audits, in any mixture. They are shown in order.
+    out
+        The page to write, ``.html``; the numbers go into a ``.json`` of the same name beside it.
+    title
+        Heading of the page.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    UserError
+        An input is none of the known things or damaged, or `out` does not end in ``.html`` or would replace an input.
+    """
+    json_path = _json_beside(out)
+    if any(Path(one).resolve() == json_path.resolve() for one in inputs):
+        raise UserError("`out` would replace one of the inputs", where=str(json_path), remedy="give another name")
+    found = read_inputs([Path(one) for one in inputs])
+    home = out.resolve().parent
+    data = strict_json(
+        {
+            "title": title,
+            "runs": [describe_run(run, home) for run in found.runs],
+            "results": [describe_result(result, home) for result in found.results],
+            "fairness": [{"path": relative(one.path, home), **one.data} for one in found.fairness],
+        }
+    )
+    data["answer"] = answer(data)
+    write_json(json_path, data)
+    write_text(out, render(_page(data, title, json_path.name)))
+    return out
+
+
+def build_fairness_report(result: FairnessResult, out: Path) -> Path:
+    """Write the page and the JSON of one fairness audit.
+
+    Parameters
+    ----------
+    result
+        What the audit found.
+    out
+        The page to write, ``.html``; ``result.to_json()`` goes, as it is, into a ``.json`` of the same name beside it.
+
+    Returns
+    -------
+    Path
+        `out`.
+    """
+    json_path = _json_beside(out)
+    fairness = strict_json(result.to_json())
+    shown = {"path": json_path.name, **fairness}
+    data = {"runs": [], "results": [], "fairness": [shown]}
+    write_json(json_path, fairness)
+    page = Page(
+        title="Fairness report",
+        answer=answer(data),
+        sections=(fairness_section([shown]), provenance_section(data)),
+        about=_about(data),
+        json_name=json_path.name,
+        data=fairness,
+    )
+    write_text(out, render(page))
+    return out
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read the JSON of a report, given its page or the JSON itself; for `summary_lines`."""
+    data: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return data
+
+
+def _json_beside(out: Path) -> Path:
+    if out.suffix != ".html":
+        raise UserError(f"`out` must end in .html, but is {out}", remedy=f"give {out}.html")
+    return out.with_suffix(".json")
+
+
+def _page(data: dict[str, Any], title: str, json_name: str) -> Page:
+    sections: list[Section] = []
+    if data["results"]:
+        sections.append(gains_section(data["results"]))
+    if data["fairness"]:
+        sections.append(fairness_section(data["fairness"]))
+    if data["runs"]:
+        sections.append(training_section(data["runs"]))
+    if data["results"]:
+        sections.append(probes_section(data["results"]))
+    sections.append(provenance_section(data))
+    return Page(title, data["answer"], tuple(sections), _about(data), json_name, data)
+
+
+def _about(data: dict[str, Any]) -> str:
+    nouns = (("runs", "pretraining run"), ("results", "probe"), ("fairness", "fairness audit"))
+    found = [count(len(data[key]), noun) for key, noun in nouns if data[key]]
+    return f"Made by audio_ssl from {', '.join(found)}."

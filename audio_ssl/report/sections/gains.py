@@ -1,0 +1,99 @@
+"""What pretraining gave: every probe's score for the model, its untrained twin and plain spectral frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audio_ssl.report.figures.intervals import Dot, interval_chart
+from audio_ssl.report.html import Block, Figure, Section, make_table
+from audio_ssl.report.numbers import MISSING, finite, interval, metric_label, score, signed
+
+SHAPES = ("circle", "square", "diamond", "triangle")
+
+
+def gains_section(results: Sequence[Mapping[str, Any]]) -> Section:
+    """Put the systems of every probe side by side."""
+    figures = [figure for index, result in enumerate(results) if (figure := _figure(result, index))]
+    table = make_table(
+        "Main score of every probe on its test set",
+        ("Probe", "System", "Score", "95 % interval", "Model minus this", "95 % interval", "The model is"),
+        [row for result in results for row in _rows(result)],
+        text_columns=(1, 6),
+        notes=(
+            "All systems get the same head, trained the same way on the same clips; only the frozen features differ. "
+            "The untrained twin has the model's architecture with fresh random weights.",
+            "The interval of a difference comes from resampling the clips (or speakers) that both systems heard, and "
+            "is given where the score is a sum over clips. A model is called better or worse only where that "
+            "interval leaves out zero, or, for other scores, where the two systems' intervals do not overlap.",
+        ),
+    )
+    block = Block(id="gains-overview", figures=tuple(figures), tables=(table,))
+    return Section("gains", "What pretraining gave", (block,))
+
+
+def direction(higher_is_better: bool) -> str:
+    """Say which way a score is better."""
+    return "higher is better" if higher_is_better else "lower is better"
+
+
+def _figure(result: Mapping[str, Any], index: int) -> Figure | None:
+    name, main, unit = str(result["name"]), result["main_metric"], result["unit"]
+    dots = []
+    for place, system in enumerate(result["systems"]):
+        metric = system["metrics"].get(main) or {}
+        value = finite(metric.get("value"))
+        if value is not None:
+            low, high = finite(metric.get("low")), finite(metric.get("high"))
+            dots.append(Dot(system["label"], value, low, high, SHAPES[place % len(SHAPES)]))
+    if not dots:
+        return None
+    better = direction(result["higher_is_better"])
+    svg = interval_chart(
+        f"gain-figure-{index}",
+        f"{name}: {metric_label(main)} per system",
+        f"{'; '.join(f'{dot.label} {score(dot.value, unit)}' for dot in dots)}; {better}.",
+        dots,
+        axis_label=metric_label(main),
+        unit=unit,
+        higher_is_better=result["higher_is_better"],
+    )
+    clips = finite((result["counts"].get("test") or {}).get("clips"))
+    amount = f"; {clips:,.0f} test clips" if clips else ""
+    return Figure(f"gain-{index}", svg, f"{name}: {metric_label(main)}, {better}{amount}.")
+
+
+def _rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    main, unit = result["main_metric"], result["unit"]
+    verdicts = {verdict["baseline"]: verdict for verdict in result["verdicts"]}
+    plain = "points" if unit else ""
+    rows: list[tuple[str, ...]] = []
+    for system in result["systems"]:
+        metric = system["metrics"].get(main) or {}
+        verdict = verdicts.get(system["system"], {})
+        rows.append(
+            (
+                f"{result['name']}, {metric_label(main)}",
+                system["label"],
+                score(metric.get("value"), unit),
+                interval(metric.get("low"), metric.get("high"), unit),
+                signed(verdict.get("difference"), plain),
+                _ends(verdict, plain),
+                _reading(verdict),
+            )
+        )
+    return rows
+
+
+def _ends(verdict: Mapping[str, Any], unit: str) -> str:
+    if finite(verdict.get("low")) is None:
+        return MISSING
+    return f"{signed(verdict['low'], unit)} to {signed(verdict['high'], unit)}"
+
+
+def _reading(verdict: Mapping[str, Any]) -> str:
+    if not verdict or verdict["better"] is None:
+        return MISSING
+    if not verdict["decided"]:
+        return "not told apart by this test set"
+    return "better" if verdict["better"] else "worse"

@@ -1,0 +1,93 @@
+"""Where the numbers come from: hashes, versions, seeds, times, and the commands that make them again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from audio_ssl.report.html import Block, Section, Table, make_table
+
+_FIRST = (
+    "command", "seed", "model", "model_fingerprint", "manifest", "manifest_hash", "recipe_hash", "teachers",
+    "finished", "started", "ended", "seconds", "python", "versions",
+)  # fmt: skip
+_PROGRAMS = ("audio-ssl", "__main__.py")
+
+
+def provenance_section(data: Mapping[str, Any]) -> Section:
+    """Show the provenance of every input and how to make it again."""
+    blocks = []
+    commands: list[str] = []
+    sources = [("Run", run) for run in data["runs"]] + [("Probe", one) for one in data["results"]]
+    for index, (kind, source) in enumerate(sources):
+        table = provenance_table(f"{kind} {source['name']} ({source['path']})", source["provenance"])
+        if table:
+            blocks.append(Block(id=f"origin-{index}", tables=(table,)))
+        commands.append(_command(kind, source))
+    for index, report in enumerate(data["fairness"]):
+        table = provenance_table(f"Fairness audit ({report['path']})", report.get("provenance") or {})
+        if table:
+            blocks.append(Block(id=f"origin-fairness-{index}", tables=(table,)))
+        made = (report.get("provenance") or {}).get("command")
+        commands += [_joined(made)] if made else []
+    lead = ("Each command needs the manifest it names; a run's resolved recipe is itself a recipe.",)
+    again = Block(id="again", heading="To make it again", lead=lead, commands=tuple(dict.fromkeys(commands)))
+    return Section("provenance", "Provenance", (*blocks, *((again,) if commands else ())))
+
+
+def provenance_table(caption: str, provenance: Mapping[str, Any]) -> Table | None:
+    """Write nested provenance as rows of dotted name and value; None where there is none.
+
+    Examples
+    --------
+    >>> provenance_table("Run", {"seed": 1, "versions": {"torch": "2.9"}}).rows
+    (('seed', '1'), ('versions', 'torch 2.9'))
+    """
+    order = sorted(provenance, key=lambda key: (_FIRST.index(key) if key in _FIRST else len(_FIRST), key))
+    rows = [row for key in order for row in _flatten(key, provenance[key])]
+    return make_table(caption, ("What", "Value"), rows, text_columns=(1,)) if rows else None
+
+
+def _flatten(name: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, Mapping) and name.endswith("versions"):
+        return [(name, ", ".join(f"{package} {version}" for package, version in value.items()))]
+    if isinstance(value, Mapping):
+        return [row for key, inner in value.items() for row in _flatten(f"{name}.{key}", inner)]
+    if name.split(".")[-1] == "command":
+        return [(name, _joined(value))]
+    if isinstance(value, bool):
+        return [(name, "yes" if value else "no")]
+    if isinstance(value, list | tuple):
+        if any(isinstance(item, Mapping) for item in value):
+            return [row for index, item in enumerate(value) for row in _flatten(f"{name}[{index}]", item)]
+        return [(name, ", ".join(map(str, value)) or "none")]
+    return [(name, "none" if value is None else str(value))]
+
+
+def _joined(command: Any) -> str:
+    """Write a recorded command as it is typed: without the folder the program was installed in."""
+    words = list(map(str, command)) if isinstance(command, list | tuple) else _split(str(command))
+    if words and PurePath(words[0]).name in _PROGRAMS:
+        words[0] = "audio-ssl"
+    return shlex.join(words)
+
+
+def _split(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # A quote is left open: not a shell command, so show it as one word.
+        return [command]
+
+
+def _command(kind: str, source: Mapping[str, Any]) -> str:
+    made = source["provenance"].get("command")
+    if made:
+        return _joined(made)
+    path = source["path"]
+    if kind == "Run":
+        return shlex.join(["audio-ssl", "pretrain", f"{path}/recipe.yaml", "--out", f"{path}-again"])
+    return shlex.join(
+        ["audio-ssl", "probe", f"{path}/probe.yaml", str(source.get("model") or "MODEL"), "--out", f"{path}-again"]
+    )

@@ -1,0 +1,107 @@
+"""The report's answer in words: sentences for the top of the page, a short plain table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audio_ssl.report.gaps import gap_headline, gap_sentences
+from audio_ssl.report.numbers import finite, metric_label, score
+
+
+def answer(report: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Answer what pretraining gave and what the fairness audits found.
+
+    Parameters
+    ----------
+    report
+        The JSON of a report, with ``results``, ``runs`` and ``fairness``.
+
+    Returns
+    -------
+    dict
+        ``pretraining`` and ``fairness``, each a list of sentences, the most important first; empty where nothing was
+        measured.
+    """
+    results = [result for result in report["results"] if result["verdicts"]]
+    gain = [_gain(results)] if results else []
+    gain += [_scores(result) for result in report["results"]]
+    if not report["results"] and report["runs"]:
+        names = _list([f"{run['name']} ({run['steps']:,} steps)" for run in report["runs"]])
+        gain = [f"Training curves of {names}.", "No probe is given, so what the training is good for is not shown."]
+    fairness = [gap_headline(report["fairness"])] if report["fairness"] else []
+    for one in report["fairness"]:
+        fairness += gap_sentences(one)
+    return {"pretraining": gain, "fairness": fairness}
+
+
+def _gain(results: Sequence[Mapping[str, Any]]) -> str:
+    better = [str(one["name"]) for one in results if _beats_all(one)]
+    worse = [str(one["name"]) for one in results if any(_is(verdict, False) for verdict in one["verdicts"])]
+    unclear = [str(one["name"]) for one in results if one["name"] not in (*better, *worse)]
+    if len(better) == len(results):
+        return f"Pretraining helped: the model beats every baseline on {_all(len(results))}, beyond chance."
+    if better:
+        text = f"Pretraining helped on {_list(better)}: there the model beats every baseline, beyond chance."
+    else:
+        text = "On no probe does the model beat every baseline beyond chance."
+    if worse:
+        text += f" On {_list(worse)} at least one baseline is better than the model."
+    if unclear:
+        text += f" On {_list(unclear)} the test set is too small to tell the model from at least one baseline."
+    return text
+
+
+def _beats_all(result: Mapping[str, Any]) -> bool:
+    return all(_is(verdict, True) for verdict in result["verdicts"])
+
+
+def _is(verdict: Mapping[str, Any], better: bool) -> bool:
+    return bool(verdict["decided"]) and verdict["better"] is better
+
+
+def _all(total: int) -> str:
+    return {1: "the one probe", 2: "both probes"}.get(total, f"all {total} probes")
+
+
+def _list(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _scores(result: Mapping[str, Any]) -> str:
+    parts = [f"{score(_value(result, system), result['unit'])} {_noun(system)}" for system in result["systems"]]
+    way = "higher is better" if result["higher_is_better"] else "lower is better"
+    return f"{result['name']}: {metric_label(result['main_metric'])} {', '.join(parts)} ({way})."
+
+
+def _noun(system: Mapping[str, Any]) -> str:
+    return "pretrained" if system["system"] == "model" else str(system["label"])
+
+
+def _value(result: Mapping[str, Any], system: Mapping[str, Any]) -> float | None:
+    return finite((system["metrics"].get(result["main_metric"]) or {}).get("value"))
+
+
+def summary_lines(report: Mapping[str, Any]) -> list[str]:
+    """Write the main scores as a table in plain text, then what they and the fairness audits say.
+
+    Parameters
+    ----------
+    report
+        The JSON of a report.
+
+    Returns
+    -------
+    list
+        Lines without line ends, for a terminal.
+    """
+    names = list(dict.fromkeys(str(s["label"]) for result in report["results"] for s in result["systems"]))
+    rows = [["probe", "score", *names]] if names else []
+    for result in report["results"]:
+        cells = {str(s["label"]): score(_value(result, s), result["unit"]) for s in result["systems"]}
+        label = f"{metric_label(result['main_metric'])} {'↑' if result['higher_is_better'] else '↓'}"
+        rows.append([str(result["name"]), label, *(cells.get(name, "") for name in names)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(names) + 2)] if rows else []
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    said = answer(report)
+    return lines + said["pretraining"][:1] + said["fairness"]

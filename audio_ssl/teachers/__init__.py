@@ -1,0 +1,1 @@
+"""Audio to targets. A file is a kind; each has a ``Config`` and a ``build(config, sample_rate, device)``."""

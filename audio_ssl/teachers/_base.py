@@ -1,0 +1,55 @@
+"""What a teacher is: targets of one whole clip, and a description of them.
+
+Targets of a clip are always those of the whole clip (a row of the manifest); crops are sliced from them. A stored
+target and one made on the fly are therefore the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from audio_ssl.catalog import load_part
+from audio_ssl.config import kind_of, unstructure
+from audio_ssl.data.targets import TargetSpec, check_targets
+
+__all__ = ["TargetSpec", "Teacher", "check_targets", "fingerprint_of", "needs_fit"]
+
+
+class Teacher(Protocol):
+    """Turns one whole clip into targets."""
+
+    @property
+    def spec(self) -> TargetSpec:
+        """Shape and meaning of the targets."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the configuration and the weights."""
+        ...
+
+    def __call__(self, waveform: Float[Tensor, " sample"]) -> Shaped[Tensor, "frame width"]:
+        """Return the targets of one whole clip."""
+        ...
+
+
+def needs_fit(config: Any) -> bool:
+    """Tell whether a teacher has to be fitted to audio before it can be built."""
+    module = load_part("teachers", kind_of(config))
+    return hasattr(module, "fit") and config.path is None
+
+
+def fingerprint_of(config: Any, state: dict[str, Tensor]) -> str:
+    """Return the first 16 hex digits of the SHA-256 over a config and the tensors that go with it."""
+    digest = hashlib.sha256(json.dumps([kind_of(config), unstructure(config)], sort_keys=True).encode())
+    for name, value in sorted(state.items()):
+        array = value.detach().cpu().contiguous()
+        digest.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from audio_ssl.data.augment import Mixing
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.loader import Batch
+from audio_ssl.encoders import transformer
+from audio_ssl.errors import UserError
+from audio_ssl.frontends import conv
+from audio_ssl.model import ModelConfig, build_model
+from audio_ssl.objectives import masked_codes, reconstruction
+from audio_ssl.pretrain.learner import StepOutput
+from audio_ssl.pretrain.masked import Head, Mask, MaskedLearner, masks, penalty_sum
+from audio_ssl.pretrain.seeds import generator, seeded
+from audio_ssl.data.targets import TargetSpec
+
+GRID = FrameGrid(16000, 320, 400)
+CPU = torch.device("cpu")
+
+
+def make_learner(mixing: Mixing | None = None, penalty: float = 10.0, grad_mult: float = 0.1) -> MaskedLearner:
+    frontend = conv.Config(channels=(16,) * 7)
+    encoder = transformer.Config(
+        layers=2, dim=32, ffn_dim=64, heads=2, dropout=0, attention_dropout=0, input_dropout=0, layer_drop=0
+    )
+    model = build_model(ModelConfig(frontend, encoder, 16000), generator(1))
+    with seeded(CPU, 1):
+        codes = masked_codes.build(masked_codes.Config(), 32, TargetSpec("codes", 2, 5, GRID))
+        values = reconstruction.build(reconstruction.Config(teacher=1), 32, TargetSpec("values", 4, None, GRID))
+    heads = [Head(codes, 0, 1.0, "rvq"), Head(values, 1, 2.0, "cqt")]
+    return MaskedLearner(model, heads, Mask(length_frames=3), mixing, penalty, grad_mult)
+
+
+def make_batch(lengths: tuple[int, ...] = (16000, 12000, 9000, 8000)) -> Batch:
+    random = generator(2)
+    frames = torch.tensor([GRID.num_frames(length) for length in lengths])
+    waveform = torch.zeros(len(lengths), max(lengths))
+    for row, length in enumerate(lengths):
+        waveform[row, :length] = torch.randn(length, generator=random)
+    most = int(frames.max())
+    codes = torch.randint(0, 5, (len(lengths), most, 2), generator=random)
+    values = torch.randn(len(lengths), most, 4, generator=random)
+    keys = tuple(range(100, 100 + len(lengths)))
+    return Batch(waveform, torch.tensor(lengths), (codes, values), frames, keys, sum(lengths) / 16000)
+
+
+def rows(batch: Batch, start: int, stop: int) -> Batch:
+    part = slice(start, stop)
+    samples, frames = int(batch.lengths[part].max()), int(batch.frames[part].max())
+    return Batch(
+        batch.waveform[part, :samples],
+        batch.lengths[part],
+        tuple(target[part, :frames] for target in batch.targets),
+        batch.frames[part],
+        batch.keys[part],
+        0.0,
+    )
+
+
+def gradients(learner: MaskedLearner, *batches: Batch) -> tuple[list[StepOutput], dict[str, Tensor]]:
+    learner.zero_grad()
+    outputs = []
+    for batch in batches:
+        output = learner(batch, generator(3))
+        output.loss_sum.backward()
+        outputs.append(output)
+    return outputs, {n: p.grad.clone() for n, p in learner.named_parameters() if p.grad is not None}
+
+
+def test_gradient_of_micro_batches_is_that_of_the_whole_batch() -> None:
+    learner, batch = make_learner(), make_batch()
+    (whole,), expected = gradients(learner, batch)
+    parts, found = gradients(learner, rows(batch, 0, 1), rows(batch, 1, 3), rows(batch, 3, 4))
+    assert sum(int(part.count) for part in parts) == int(whole.count) > 0
+    torch.testing.assert_close(sum(part.loss_sum for part in parts), whole.loss_sum, rtol=1e-5, atol=1e-4)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        scale = float(value.abs().max())
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4 * scale + 1e-5, msg=name)
+
+
+def test_masks_depend_on_the_crop_alone_and_never_reach_past_its_frames() -> None:
+    frames = torch.tensor([40, 25, 30])
+    together = masks(frames, 50, Mask(), (7, 8, 9))
+    for row, key in enumerate((7, 8, 9)):
+        alone = masks(frames[row : row + 1], 60, Mask(), (key,))
+        assert torch.equal(alone[0, :50], together[row])
+    assert not together[1, 25:].any()
+    assert together.any(1).all()
+
+
+def test_loss_is_the_weighted_sum_of_its_parts_per_masked_frame() -> None:
+    output = make_learner()(make_batch(), generator(3))
+    parts = {name: float(total) / float(count) for name, (total, count) in output.metrics.items()}
+    expected = parts["loss_rvq"] + 2.0 * parts["loss_cqt"] + 10.0 * parts["feature_penalty"]
+    assert float(output.loss_sum.detach()) / float(output.count) == pytest.approx(expected, rel=1e-5)
+    assert {"accuracy_0", "accuracy_1", "code_perplexity_0", "cqt_mse"} <= parts.keys()
+
+
+def test_penalty_of_a_single_clip_is_masked_frames_times_mean_square() -> None:
+    features = torch.randn(1, 20, 8, generator=generator(4))
+    mask = torch.zeros(1, 20, dtype=torch.bool)
+    mask[0, 3:9] = True
+    expected = 6 * features.square().mean()
+    torch.testing.assert_close(penalty_sum(features, torch.tensor([20]), mask), expected)
+    padded = torch.cat([features, torch.full((1, 5, 8), 1e4)], 1)
+    wide = torch.cat([mask, torch.zeros(1, 5, dtype=torch.bool)], 1)
+    torch.testing.assert_close(penalty_sum(padded, torch.tensor([20]), wide), expected)
+
+
+def test_frontend_gradients_are_scaled_and_no_others() -> None:
+    batch = make_batch()
+    _, scaled = gradients(make_learner(grad_mult=0.1), batch)
+    _, full = gradients(make_learner(grad_mult=1.0), batch)
+    for name, value in full.items():
+        factor = 0.1 if name.startswith("model.frontend.") else 1.0
+        torch.testing.assert_close(scaled[name], factor * value, rtol=1e-5, atol=1e-7)
+    _, frozen = gradients(make_learner(grad_mult=0.0), batch)
+    assert not any(name.startswith("model.frontend.") for name in frozen)
+
+
+def test_mixing_changes_training_and_never_evaluation() -> None:
+    batch, mixing = make_batch(), Mixing(prob=1.0, min_seconds=0.1, max_seconds=0.3)
+    mixed, clean = make_learner(mixing), make_learner(None)
+    assert not torch.equal(mixed(batch, generator(3)).loss_sum, clean(batch, generator(3)).loss_sum)
+    mixed.eval()
+    clean.eval()
+    assert torch.equal(mixed(batch, generator(3)).loss_sum, clean(batch, generator(3)).loss_sum)
+
+
+def test_targets_shorter_than_the_model_frames_limit_the_mask() -> None:
+    batch = make_batch((16000, 16000))
+    short = batch._replace(frames=torch.tensor([30, 30]), targets=tuple(t[:, :30] for t in batch.targets))
+    learner = make_learner()
+    output = learner(short, generator(3))
+    assert 0 < int(output.count) <= 60
+    assert not masks(short.frames, GRID.num_frames(16000), Mask(length_frames=3), short.keys)[:, 30:].any()
+
+
+@pytest.mark.parametrize(
+    ("mask", "match"),
+    [(Mask(prob=0.0), "share above 0"), (Mask(length_frames=0), "at least 1"), (Mask(min_masks=0), "at least 1")],
+)
+def test_senseless_masks_are_refused(mask: Mask, match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        mask.check("$.mask")

@@ -1,0 +1,107 @@
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+
+import pytest
+
+from audio_ssl.report.figures.grids import bar_chart, confusion_matrix
+from audio_ssl.report.figures.intervals import Dot, interval_chart
+from audio_ssl.report.figures.lines import Mark, Series, line_chart, spread
+from audio_ssl.report.figures.svg import element, scale, shape, text
+
+
+def numbers_of(svg, tag, *names):
+    return [[float(one.get(name)) for name in names] for one in ET.fromstring(svg).iter(tag)]
+
+
+def assert_inside(svg):
+    root = ET.fromstring(svg)
+    _, _, width, height = map(float, root.get("viewBox").split())
+    for one in root.iter():
+        for name in ("x", "x1", "x2", "cx"):
+            assert 0 <= float(one.get(name, 0)) <= width
+        for name in ("y", "y1", "y2", "cy"):
+            assert 0 <= float(one.get(name, 0)) <= height
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0.3, 9.2), (-4, 7), (1e-5, 4e-4), (12, 12), (0, 0), (1e6, 3.2e6), (-3, -2.9)]
+)
+def test_scale_covers_its_data_with_few_round_ticks(low, high):
+    axis = scale(low, high, 0, 100)
+    assert axis.low <= low
+    assert axis.high >= high
+    assert 2 <= len(axis.ticks) <= 9
+    assert len(set(axis.labels())) == len(axis.ticks)
+    assert axis(axis.low) == pytest.approx(0)
+    assert axis(axis.high) == pytest.approx(100)
+
+
+def test_text_and_attributes_are_escaped():
+    found = element("text", "<b>", class_='"x"')
+    assert str(found) == '<text class="&#34;x&#34;">&lt;b&gt;</text>'
+    assert "&lt;script&gt;" in text(0, 0, "<script>")
+
+
+def test_line_chart_stays_inside_and_is_labelled():
+    series = [Series(f"book {n}", [1, 2, 3], [n, n + 1.0, n * 2.0], style=n) for n in range(8)]
+    svg = line_chart("f", "Title", "Words.", series, x_label="step", marks=[Mark(3, 14, "layer 3")])
+    assert_inside(svg)
+    root = ET.fromstring(svg)
+    assert root.get("aria-labelledby") == "f-title f-desc"
+    assert [one.text for one in root.iter("title")] == ["Title"]
+    said = [one.text for one in root.iter("text")]
+    assert {f"book {n}" for n in range(8)} <= set(said)
+
+
+@pytest.mark.parametrize("values", [[5.0], [0.0, 0.0], [1e-9, 2e-9]])
+def test_line_chart_of_degenerate_data(values):
+    assert_inside(line_chart("f", "t", "d", [Series("a", list(range(len(values))), values)], x_label="step"))
+
+
+def test_end_labels_are_pushed_apart_and_kept_inside():
+    places = spread([10, 11, 12, 99], 0, 100)
+    assert all(after - before >= 12.99 for before, after in pairwise(places))
+    assert places[-1] <= 100
+    crowded = spread([98, 99, 100], 0, 100)
+    assert crowded == pytest.approx([74, 87, 100])
+
+
+def test_interval_chart_places_dots_in_order_of_value():
+    dots = [Dot("a", 10, 5, 15), Dot("b", 30, 20, 40, "square"), Dot("c", 20, shape="diamond")]
+    svg = interval_chart("f", "t", "d", dots, axis_label="WER", unit="%", higher_is_better=False)
+    assert_inside(svg)
+    said = [one.text for one in ET.fromstring(svg).iter("text")]
+    assert "WER, better this way" in said
+    assert "10.0\u00a0%" in said
+    assert "0" in said, "without an interval the axis begins at zero"
+
+
+def test_gaps_have_zero_in_the_middle():
+    svg = interval_chart("f", "t", "d", [Dot("F − M", 4.0, 1.0, 7.0)], axis_label="gap", zero=("better", "worse"))
+    dashed = [one for one in ET.fromstring(svg).iter("line") if one.get("class") == "zero"]
+    axis = next(one for one in ET.fromstring(svg).iter("line") if one.get("class") == "axis")
+    assert float(dashed[0].get("x1")) == pytest.approx((float(axis.get("x1")) + float(axis.get("x2"))) / 2, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["circle", "square", "diamond", "triangle"])
+def test_shapes_differ_in_outline(kind):
+    others = {"circle", "square", "diamond", "triangle"} - {kind}
+    assert str(shape(kind, 0, 0, "x")) not in {str(shape(other, 0, 0, "x")) for other in others}
+
+
+def test_confusion_matrix_writes_its_counts():
+    svg, width = confusion_matrix("f", "t", ["C", "D"], [[3, 1], [0, 2]])
+    assert float(ET.fromstring(svg).get("viewBox").split()[2]) == pytest.approx(width, abs=0.01)
+    assert_inside(svg)
+    root = ET.fromstring(svg)
+    cells = [one.text for one in root.iter("text") if (one.get("class") or "").startswith("cell-count")]
+    assert cells == ["3", "1", "2"]
+    assert "5 of 6 clips" in next(root.iter("desc")).text
+    assert [one.get("style") for one in root.iter("rect")] == [f"--share:{s}" for s in ("0.75", "0.25", "0.00", "1.00")]
+
+
+def test_bars_are_as_tall_as_their_values():
+    svg = bar_chart("f", "t", "d", ["0", "1"], [0.25, 0.5], "layer")
+    assert_inside(svg)
+    (first,), (second,) = numbers_of(svg, "rect", "height")
+    assert second == pytest.approx(2 * first, abs=0.02)
