@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -162,7 +162,7 @@ class ArrayStore:
         if shard not in self._open:
             handle = safe_open(shard, framework="pt")
             names: dict[int, list[str]] = {}
-            for key in handle.keys():  # noqa: SIM118 - a safetensors handle is no mapping
+            for key in cast(list[str], handle.keys()):  # type: ignore[no-untyped-call]
                 row, _, name = key.partition("/")
                 names.setdefault(int(row), []).append(name)
             self._open[shard], self._names[shard] = handle, names

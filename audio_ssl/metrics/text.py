@@ -1,0 +1,112 @@
+"""Word and character error rate (jiwer), BLEU and chrF (sacrebleu), exact-match accuracy, as additive metrics.
+
+Alignment counts come from jiwer and n-gram counts from sacrebleu; what is added
+here is only that they are kept per clip.
+"""
+
+from __future__ import annotations
+
+import jiwer
+import numpy as np
+import sacrebleu
+from sacrebleu.metrics import bleu as sacrebleu_bleu
+from sacrebleu.metrics import chrf as sacrebleu_chrf
+
+from audio_ssl.metrics.additive import AdditiveMetric, Array, ratio
+
+_ERRORS = ("substitutions", "deletions", "insertions")
+_BLEU = sacrebleu_bleu.BLEU(effective_order=False)
+_CHRF = sacrebleu_chrf.CHRF()
+_MAX_ORDER = 4
+
+
+def _edits(reference: str, hypothesis: str, characters: bool) -> Array:
+    units = len(reference.strip()) if characters else len(reference.split())
+    if units == 0:
+        # Nothing was said: every word recognised is an insertion.
+        inserted = len(hypothesis.strip()) if characters else len(hypothesis.split())
+        return np.array([0, 0, inserted, 0], np.float64)
+    output = (jiwer.process_characters if characters else jiwer.process_words)(reference, hypothesis)
+    length = output.hits + output.substitutions + output.deletions
+    return np.array([*(getattr(output, name) for name in _ERRORS), length], np.float64)
+
+
+def _error_rate(sums: Array) -> Array:
+    return 100.0 * ratio(sums[..., :3].sum(-1), sums[..., 3])
+
+
+def _bleu_statistics(reference: str, hypothesis: str) -> Array:
+    return np.array(_BLEU._extract_corpus_statistics([hypothesis], [[reference]])[0], np.float64)
+
+
+def _bleu_score(sums: Array) -> Array:
+    """Score sacrebleu's statistics: ``sys_len, ref_len, correct 1-4, total 1-4``, exponentially smoothed."""
+    system, reference = sums[..., 0], sums[..., 1]
+    correct, total = sums[..., 2 : 2 + _MAX_ORDER], sums[..., 2 + _MAX_ORDER :]
+    # A zero count of matches counts as 1/2, the next one as 1/4 ...: Chen & Cherry 2014, method 3.
+    zeros = np.cumsum((correct == 0) & (total > 0), axis=-1)
+    smoothed = np.where(correct == 0, 0.5 ** np.maximum(zeros, 1), correct)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_precision = np.log(smoothed / total).mean(-1)
+        brevity = np.where(system < reference, 1.0 - reference / system, 0.0)
+        score = 100.0 * np.exp(log_precision + brevity)
+    # As sacrebleu: no n-gram of some order, or no match at all, is a score of 0.
+    score = np.where((total == 0).any(-1) | (correct == 0).all(-1) | (system == 0), 0.0, score)
+    return np.asarray(np.where(reference == 0, np.nan, score))
+
+
+def _chrf_statistics(reference: str, hypothesis: str) -> Array:
+    return np.array(_CHRF._extract_corpus_statistics([hypothesis], [[reference]])[0], np.float64)
+
+
+def _chrf_score(sums: Array) -> Array:
+    """Score ``(hypothesis, reference, matching)`` n-gram counts of orders 1-6 with beta 2."""
+    counts = sums.reshape(*sums.shape[:-1], -1, 3)
+    hypothesis, reference, match = counts[..., 0], counts[..., 1], counts[..., 2]
+    # Orders that either side has not are left out of the mean (sacrebleu, eps_smoothing=False).
+    effective = (hypothesis > 0) & (reference > 0)
+    orders = effective.sum(-1)
+    precision = np.where(effective, match / np.maximum(hypothesis, 1), 0.0).sum(-1)
+    recall = np.where(effective, match / np.maximum(reference, 1), 0.0).sum(-1)
+    precision, recall = precision / np.maximum(orders, 1), recall / np.maximum(orders, 1)
+    factor = float(_CHRF.beta) ** 2
+    score = 100.0 * np.nan_to_num(ratio((1 + factor) * precision * recall, factor * precision + recall))
+    return np.asarray(np.where(reference.sum(-1) == 0, np.nan, score))
+
+
+def _exact_match(reference: str, hypothesis: str) -> Array:
+    return np.array([float(reference == hypothesis), 1.0])
+
+
+WER = AdditiveMetric("wer", (*_ERRORS, "words"), False, "%", lambda r, h: _edits(r, h, False), _error_rate)
+"""Word error rate; can exceed 100 %."""
+
+CER = AdditiveMetric("cer", (*_ERRORS, "characters"), False, "%", lambda r, h: _edits(r, h, True), _error_rate)
+"""Character error rate, spaces included."""
+
+BLEU = AdditiveMetric(
+    "bleu",
+    ("sys_len", "ref_len", *(f"{kind}_{n}" for kind in ("correct", "total") for n in range(1, 5))),
+    True,
+    "points",
+    _bleu_statistics,
+    _bleu_score,
+    f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}",
+)
+"""Corpus BLEU."""
+
+CHRF = AdditiveMetric(
+    "chrf",
+    tuple(f"{kind}_{n}" for n in range(1, 7) for kind in ("hypothesis", "reference", "match")),
+    True,
+    "points",
+    _chrf_statistics,
+    _chrf_score,
+    f"nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{sacrebleu.__version__}",
+)
+"""Corpus chrF2."""
+
+ACCURACY = AdditiveMetric(
+    "accuracy", ("correct", "clips"), True, "%", _exact_match, lambda s: 100.0 * ratio(s[..., 0], s[..., 1])
+)
+"""Share of clips whose label is right."""
