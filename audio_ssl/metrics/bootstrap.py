@@ -1,8 +1,9 @@
 """Intervals by resampling clusters: speakers, or tracks, never clips.
 
 Clips of one speaker are alike; resampling clips pretends otherwise and makes intervals too narrow (Bisani & Ney 2004;
-Liu & Peng 2020, arXiv 1912.09508). Statistics are summed per cluster; a replicate is a row of multinomial counts times
-that matrix. Below 20 clusters the interval is BCa (Efron 1987), which corrects for bias and skew; from 20 on percentile.
+Liu & Peng 2020, arXiv 1912.09508). Statistics are summed per cluster; a replicate is a row of multinomial counts
+times that matrix. Below 20 clusters the interval is BCa (Efron 1987), which corrects for bias and skew; from 20 on
+percentile.
 """
 
 from __future__ import annotations

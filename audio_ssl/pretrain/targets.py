@@ -59,9 +59,10 @@ def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
     selection = select_clips(config.data)
     masked_prediction.check(config, selection)
     first = masked_prediction.stages(config)[0].recipe
+    assert isinstance(first, masked_prediction.Config)
     ledger, reader = ErrorLedger(out / "errors.jsonl"), ClipReader(config.data.sample_rate)
     context = StageContext(out, selection, reader, ledger, choose_device(config.device), None, run_or_go_on)
-    teachers = prepare_teachers(first, context)
+    teachers = prepare_teachers(first, first.teachers, first.codec, context)
     fingerprints = [teacher.fingerprint for teacher in teachers]
     meta = store_meta(fingerprints, selection.manifest_hash, config.data.sample_rate, teachers[0].spec.grid.hop_samples)
     source = ComputedTargets(teachers, reader, cache_bytes=0)

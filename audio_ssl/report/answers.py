@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -44,6 +45,8 @@ def examples(rows: Sequence[Mapping[str, Any]], metric_name: str, task: str | No
             quality, shown = _agreement(row.get("reference"), row.get("hypothesis")), None
         else:
             shown = float(metric.score(np.asarray(metric.per_clip(reference, hypothesis), dtype=np.float64)))
+            if math.isnan(shown):  # The reference is empty, so the clip has no score of its own.
+                continue
             quality = shown if metric.higher_is_better else -shown
         ranked.append((quality, len(reference), str(row.get("id")), reference, hypothesis, shown, row))
     # Among equals the longer reference goes first: it shows more. The id settles the rest, for a stable page.

@@ -14,18 +14,7 @@ from typing import Any
 from audio_ssl.report.numbers import finite
 
 MAX_POINTS = 160
-_NOT_CURVES = {
-    "step",
-    "epoch",
-    "position",
-    "iteration",
-    "seed",
-    "time",
-    "seconds",
-    "skipped_steps",
-    "rank",
-    "audio_seconds",
-}
+_NOT_CURVES = {"step", "epoch", "position", "iteration", "time", "seconds", "skipped_steps", "audio_seconds"}
 _EXACT = {"lr"}
 """Set by a schedule, not measured: there is no noise to smooth away."""
 _FAMILY = re.compile(r"(?P<base>.+?)_(?P<member>\d+)")

@@ -7,6 +7,7 @@ looking whether two separate intervals overlap. Metrics that are no sum over cli
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import AdditiveMetric, get_metric
-from audio_ssl.metrics.bootstrap import cluster_bootstrap
+from audio_ssl.metrics.additive import AdditiveMetric, Array, get_metric
+from audio_ssl.metrics.bootstrap import cluster_bootstrap, cluster_sums
+from audio_ssl.report.numbers import count
 
 N_REPLICATES = 2000
 _MIN_SPEAKERS = 5
@@ -55,7 +57,8 @@ def paired_difference(
     Returns
     -------
     Difference or None
-        None where the metric is no sum over clips or the two tables do not hold the same clips. With fewer than five
+        None where the metric is no sum over clips, is undefined here (no reference has words), or the two tables do not
+        hold the same clips. With fewer than five
         speakers the clips themselves are resampled, and ``unit`` says so.
     """
     metric = additive(metric_name)
@@ -64,19 +67,20 @@ def paired_difference(
         return None
     if not all(isinstance(row["reference"], str) for row in model):
         return None
-    speakers = [row.get("speaker") for row in model]
+    other = [theirs[row["id"]] for row in model]
+    ours, baselines = (
+        metric.statistics((str(row["reference"]), str(row["hypothesis"])) for row in rows) for rows in (model, other)
+    )
+    speakers = [str(row.get("speaker") or "") for row in model]
     by_speaker = all(speakers) and len(set(speakers)) >= _MIN_SPEAKERS
-    units: dict[Any, list[np.ndarray]] = {}
-    for row in model:
-        pair = [metric.per_clip(row["reference"], str(one["hypothesis"])) for one in (row, theirs[row["id"]])]
-        units.setdefault(row.get("speaker") if by_speaker else row["id"], []).append(np.concatenate(pair))
-    if len(units) < 2:
-        return None
-    stats = np.stack([np.sum(clips, axis=0) for clips in units.values()])
-    half = stats.shape[-1] // 2
+    clusters = speakers if by_speaker else [str(row["id"]) for row in model]
+    sums, names = cluster_sums(np.concatenate([ours, baselines], axis=1), clusters)
+    half = ours.shape[1]
 
-    def gap(totals: np.ndarray) -> np.ndarray:
+    def gap(totals: Array) -> Array:
         return np.asarray(metric.score(totals[..., :half]) - metric.score(totals[..., half:]))
 
-    value, low, high = cluster_bootstrap(stats, gap, N_REPLICATES, np.random.default_rng(0), 0.95)
-    return Difference(value, low, high, f"{len(units)} {'speakers' if by_speaker else 'clips'}")
+    found = cluster_bootstrap(sums, gap, N_REPLICATES, np.random.default_rng(0))
+    if not all(map(math.isfinite, found)):
+        return None
+    return Difference(found.value, found.low, found.high, count(len(names), "speaker" if by_speaker else "clip"))

@@ -4,11 +4,12 @@ from audio_ssl.report.sections.provenance import provenance_section, provenance_
 
 
 def source(command, name="run"):
+    recorded = {"command": command} if command else {}
     return {
         "name": name,
         "path": f"runs/{name}",
         "model": "runs/a b",
-        "provenance": {"command": command} if command else {},
+        "provenance": recorded,
     }
 
 

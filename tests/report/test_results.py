@@ -101,3 +101,17 @@ def test_confusion_counts_and_order():
 @pytest.mark.parametrize("task", ["asr", "st", "tagging"])
 def test_no_confusion_for_texts(task):
     assert confusion(rows_of(["a", "b"]), task) is None
+
+
+def test_empty_references_have_no_score_of_their_own():
+    rows = [{"id": "a", "reference": "", "hypothesis": "x"}, {"id": "b", "reference": "x", "hypothesis": "x"}]
+    assert [one["id"] for one in examples(rows, "wer", "asr")] == ["b"]
+    assert paired_difference(rows[:1], rows[:1], "wer") is None
+
+
+def test_translations_are_ranked_by_chrf():
+    rows = rows_of(["the small fish", "the", "qqqq"], reference="the small fish")
+    found = examples(rows, "bleu", "st")
+    assert [(one["id"], one["unit"]) for one in found] == [("0", "points"), ("1", "points"), ("2", "points")]
+    assert found[0]["score"] == pytest.approx(100)
+    assert found[1]["score"] > found[2]["score"]

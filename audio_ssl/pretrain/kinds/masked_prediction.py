@@ -18,11 +18,11 @@ from torch import nn
 from audio_ssl import config as parts
 from audio_ssl.config import PartOf, kind_of
 from audio_ssl.data.augment import Mixing
-from audio_ssl.data.frames import FrameGrid
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, SSLModel, build_model
+from audio_ssl.pretrain.check import check_objectives, check_teachers, located
 from audio_ssl.pretrain.clips import Selection
 from audio_ssl.pretrain.learner import Training
 from audio_ssl.pretrain.masked import Head, Mask, MaskedLearner
@@ -101,12 +101,15 @@ def check(config: Config, selection: Selection) -> None:
         raise UserError(
             f"`steps` must be at least the {len(config.iterations)} iterations, but is {config.steps}", where="$.steps"
         )
-    if not config.objectives:
-        raise UserError("a recipe needs at least one objective", where="$.objectives")
-    grid = parts.build(config.frontend, config.data.sample_rate).grid
-    for number, stage in enumerate(stages(config)):
-        where = "$.teachers" if not config.iterations else f"$.iterations[{number}].teachers"
-        check_teachers(stage.recipe, grid, where)
+    with located("$.frontend"):
+        frontend = parts.build(config.frontend, config.data.sample_rate)
+    with located("$.encoder"):
+        parts.build(config.encoder, frontend.dim)
+    rounds = config.iterations or (config,)
+    for number, one in enumerate(rounds):
+        where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
+        specs = check_teachers(config, one.teachers, config.codec, frontend.grid, where, first=number == 0)
+        check_objectives(config.objectives, specs)
 
 
 def stages(config: Config) -> list[Stage]:
@@ -126,9 +129,9 @@ def stages(config: Config) -> list[Stage]:
 
 def build(config: Config, context: StageContext) -> Training:
     """Prepare the teachers of a stage and build its model, its heads and its targets."""
-    teachers = prepare_teachers(config, context)
+    teachers = prepare_teachers(config, config.teachers, config.codec, context)
     model = build_model(
-        ModelConfig(config.data.sample_rate, config.frontend, config.encoder, config.normalize),
+        ModelConfig(config.frontend, config.encoder, config.data.sample_rate, config.normalize),
         generator(config.seed, "model", context.folder.name if context.previous else ""),
     )
     heads = build_heads(config, model, teachers)

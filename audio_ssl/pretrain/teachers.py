@@ -1,0 +1,161 @@
+"""Teachers made ready: those that must be fitted or trained first are, into the run's folder, and found there again.
+
+A `kmeans` teacher without a path is fitted to the training clips; an `rvq` teacher without one gets a codec that the run
+trains first, by the recipe's `codec` section.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from audio_ssl import config as parts
+from audio_ssl.atomic import atomic_write
+from audio_ssl.catalog import load_part
+from audio_ssl.config import kind_of
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import AudioError, UserError
+from audio_ssl.model import SSLModel
+from audio_ssl.pretrain.kinds.codec import Config as CodecRecipe
+from audio_ssl.pretrain.recipe import Recipe, load_recipe
+from audio_ssl.pretrain.seeds import generator
+from audio_ssl.pretrain.stage import StageContext
+from audio_ssl.progress import track
+from audio_ssl.teachers._base import Teacher, needs_fit
+
+logger = logging.getLogger(__name__)
+
+PREVIOUS = "previous"
+"""As `model` of a `kmeans` teacher: the model of the iteration before."""
+
+
+@dataclass(frozen=True)
+class CodecRun:
+    """A codec trained at the start of a run, for an `rvq` teacher without a path."""
+
+    recipe: str = "codec_tiny"
+    """Name or path of a recipe of kind `codec`."""
+
+    steps: int | None = None
+    """Updates of the codec; null: `share` of the run's own `steps`."""
+
+    share: float = 0.5
+    """Updates of the codec as a share of the run's `steps`, where `steps` here is null."""
+
+
+def prepare_teachers(
+    recipe: Recipe, teachers: Sequence[object], codec: CodecRun | None, context: StageContext
+) -> list[Teacher]:
+    """Build the teachers of a stage; fit or train those that need it, once.
+
+    Parameters
+    ----------
+    recipe
+        Gives seed, sample rate and data.
+    teachers
+        Their configs, in order.
+    codec
+        How to train a codec where an `rvq` teacher has no path.
+    context
+        Where to keep what is fitted, and what to fit to.
+    """
+    ready = [_complete(recipe, index, config, codec, context) for index, config in enumerate(teachers)]
+    for index, config in enumerate(ready):
+        if getattr(config, "random_weights", False):
+            logger.warning("teacher %d has random weights: its targets are meaningless, good to try a recipe only", index)
+    return [build_teacher(config, recipe.data.sample_rate, context.device) for config in ready]
+
+
+def build_teacher(config: Any, sample_rate: int, device: torch.device) -> Teacher:
+    """Build a teacher whose config is complete; one that listens to a model is given the way to open it."""
+    deps = {"load_model": model_loader(device)} if hasattr(config, "model") else {}
+    teacher: Teacher = parts.build(config, sample_rate, device, **deps)
+    return teacher
+
+
+def model_loader(device: torch.device) -> Callable[[str], SSLModel]:
+    """Return the function that opens a saved model for teachers, which themselves know nothing of models."""
+    return lambda path: SSLModel.from_pretrained(path).to(device)
+
+
+def _complete(recipe: Recipe, index: int, config: Any, codec: CodecRun | None, context: StageContext) -> Any:
+    """Return a teacher's config with its paths filled in."""
+    folder = _home(recipe, context) / "teachers"
+    if kind_of(config) == "rvq" and config.path is None:
+        assert codec is not None, "refused by check_teachers"
+        logger.info("training a codec for teacher %d in %s", index, folder / "codec")
+        run = context.run_recipe(codec_recipe(recipe, codec), folder / "codec")
+        return dataclasses.replace(config, path=str(run))
+    if getattr(config, "model", None) == PREVIOUS:
+        config = dataclasses.replace(config, model=str(context.previous))
+    if not needs_fit(config):
+        return config
+    path = folder / str(index) / "kmeans.safetensors"
+    if not path.is_file():
+        _fit(recipe, index, config, path, context)
+    return dataclasses.replace(config, path=str(path))
+
+
+def _home(recipe: Recipe, context: StageContext) -> Path:
+    """Return the folder of fitted teachers: the target store's, where a first stage reads from one, else its own."""
+    if recipe.data.targets is not None and context.previous is None:
+        stored = Path(recipe.data.targets)
+        if (stored / "teachers").is_dir():
+            return stored
+    return context.folder
+
+
+def codec_recipe(recipe: Recipe, codec: CodecRun) -> CodecRecipe:
+    """Return the recipe of the codec that a run trains first: on the run's own audio, at its sample rate."""
+    base = load_recipe(codec.recipe)
+    if not isinstance(base, CodecRecipe):
+        raise UserError(f"`{codec.recipe}` is no recipe of a codec", where="$.codec.recipe")
+    steps = codec.steps if codec.steps is not None else max(1, round(codec.share * recipe.steps))
+    mine = recipe.data
+    data = dataclasses.replace(
+        base.data,
+        manifest=mine.manifest,
+        split=mine.split,
+        valid_split=mine.valid_split,
+        valid_share=mine.valid_share,
+        sample_rate=mine.sample_rate,
+        workers=mine.workers,
+    )
+    sizes = dataclasses.replace(base.codec, sample_rate=mine.sample_rate)
+    checkpoint = dataclasses.replace(base.checkpoint, every=min(base.checkpoint.every, recipe.checkpoint.every))
+    return dataclasses.replace(
+        base, seed=recipe.seed, steps=steps, device=recipe.device, data=data, codec=sizes, checkpoint=checkpoint
+    )
+
+
+def _fit(recipe: Recipe, index: int, config: Any, path: Path, context: StageContext) -> None:
+    name = kind_of(config)
+    clips = [clip for clip in context.clips.train if clip.seconds >= recipe.data.min_seconds]
+    logger.info("fitting teacher %d (%s) to %d clips", index, name, len(clips))
+    state: dict[str, Tensor] = load_part("teachers", name).fit(
+        config,
+        _waveforms(clips, f"fit {name}", context),
+        recipe.data.sample_rate,
+        generator(recipe.seed, "fit", index),
+        device=context.device,
+        load_model=model_loader(context.device),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial:
+        save_file(state, partial)
+
+
+def _waveforms(clips: Sequence[Clip], what: str, context: StageContext) -> Iterator[Tensor]:
+    for clip in track(clips, what):
+        try:
+            yield context.reader.whole(clip)
+        except AudioError as error:
+            context.ledger.record(clip.path, error.reason, id=clip.id)

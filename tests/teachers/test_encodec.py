@@ -1,0 +1,80 @@
+import urllib.error
+import warnings
+
+import pytest
+import torch
+from encodec import EncodecModel
+from safetensors.torch import save_file
+
+from audio_ssl.data.targets import check_targets
+from audio_ssl.errors import UserError
+from audio_ssl.teachers import encodec
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def original():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.manual_seed(0)
+        model = EncodecModel.encodec_model_24khz(pretrained=False).eval()
+    for layer in model.quantizer.vq.layers:
+        layer._codebook.embed.normal_(std=0.02)
+    return model
+
+
+@pytest.mark.parametrize(("suffix", "codebooks"), [(".th", 8), (".safetensors", 2)])
+def test_codes_are_those_of_the_package(tmp_path, original, suffix, codebooks):
+    path = tmp_path / f"encodec_24khz{suffix}"
+    if suffix == ".th":
+        torch.save(original.state_dict(), path)
+    else:
+        save_file({k: v.contiguous() for k, v in original.state_dict().items()}, path)
+    teacher = encodec.build(encodec.Config(path=str(path), codebooks=codebooks), 24000, CPU)
+    waveform = torch.randn(24111, generator=torch.Generator().manual_seed(0)) * 0.1
+    original.set_target_bandwidth(0.75 * codebooks)
+    with torch.no_grad():
+        expected = original.encode(waveform[None, None])[0][0][0].T
+    codes = teacher(waveform)
+    assert torch.equal(codes, expected)
+    assert len(codes.unique()) > 10
+    check_targets(codes, teacher.spec, len(waveform))
+
+
+def test_random_weights_only_where_asked_for(monkeypatch):
+    def offline(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(encodec.EncodecModel, "encodec_model_24khz", offline)
+    with pytest.raises(UserError, match=r"could not be fetched.*random_weights=true"):
+        encodec.build(encodec.Config(), 24000, CPU)
+
+
+def test_random_weights_are_the_seed_s(original):
+    waveform = torch.randn(6400, generator=torch.Generator().manual_seed(0))
+    before = torch.get_rng_state()
+    codes = [encodec.build(encodec.Config(random_weights=True, seed=s), 24000, CPU)(waveform) for s in (1, 1, 2)]
+    assert torch.equal(codes[0], codes[1])
+    assert not torch.equal(codes[0], codes[2])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "message"),
+    [
+        ({}, 16000, "is for 24000 Hz, but data.sample_rate is 16000"),
+        ({"codebooks": 3}, 24000, "`codebooks` must be 2, 4, 8, 16 or 32"),
+        ({"path": "missing.th"}, 24000, "not EnCodec 24 kHz weights"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options, rate, message):
+    with pytest.raises(UserError, match=message):
+        encodec.build(encodec.Config(**options), rate, CPU)
+
+
+def test_a_pickle_of_objects_is_not_loaded(tmp_path):
+    path = tmp_path / "evil.th"
+    torch.save({"x": pytest.raises}, path)
+    with pytest.raises(UserError, match="not EnCodec 24 kHz weights"):
+        encodec.build(encodec.Config(path=str(path)), 24000, CPU)
