@@ -1,10 +1,11 @@
 """The encodec package's residual vector quantiser, mended for training.
 
-The package was released for inference, and its training path has two defects. (1) Every layer passes its input's
+The package was released for inference, and its training path has three defects. (1) Every layer passes its input's
 gradient on, and the residual is taken from that, so that the commitment loss reaches the encoder from the first
 codebook only; here residuals are taken from detached codes and gradients go straight through once, as in SoundStream
 (Zeghidour et al. 2021, arXiv 2107.03312). (2) Dead codes are replaced in ``embed`` only, which the moving average
-overwrites in the same step; here the average is replaced with them. Inference is the package's own.
+overwrites in the same step; here the average is replaced with them. (3) The moving average starts with the mean of
+each cluster where it keeps sums, so that codes shrink in the first steps. Inference is the package's own.
 """
 
 from __future__ import annotations
@@ -83,6 +84,12 @@ class ResidualQuantizer(nn.Module):
 
 
 class _Codebook(EuclideanCodebook):  # type: ignore[misc]
+    def init_embed_(self, data: Tensor) -> None:
+        if not self.inited:
+            super().init_embed_(data)
+            # The average is a sum over a code's frames; the package starts it with their mean.
+            self.embed_avg.data.mul_(self.cluster_size[:, None])
+
     def replace_(self, samples: Tensor, mask: Tensor) -> None:
         fresh = sample_vectors(samples, self.codebook_size)
         size = float(self.threshold_ema_dead_code)

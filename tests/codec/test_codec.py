@@ -22,7 +22,8 @@ def make(config=SMALL):
 def tones(batch=4, samples=6400):
     time = torch.arange(samples) / 16000
     pitch = torch.linspace(150, 600, batch)[:, None]
-    return 0.5 * torch.sin(2 * torch.pi * pitch * time)
+    noise = torch.randn(batch, samples, generator=torch.Generator().manual_seed(1))
+    return torch.linspace(0, 1, samples) * (0.5 * torch.sin(2 * torch.pi * pitch * time) + 0.05 * noise)
 
 
 def train(codec, steps, optimizer=None):

@@ -32,13 +32,13 @@ def test_codes_are_those_of_the_package(tmp_path, original, suffix, codebooks):
     else:
         save_file({k: v.contiguous() for k, v in original.state_dict().items()}, path)
     teacher = encodec.build(encodec.Config(path=str(path), codebooks=codebooks), 24000, CPU)
-    waveform = torch.randn(24111, generator=torch.Generator().manual_seed(0)) * 0.1
+    waveform = torch.randn(24111, generator=torch.Generator().manual_seed(0)) * torch.linspace(0, 1, 24111)
     original.set_target_bandwidth(0.75 * codebooks)
     with torch.no_grad():
         expected = original.encode(waveform[None, None])[0][0][0].T
     codes = teacher(waveform)
     assert torch.equal(codes, expected)
-    assert len(codes.unique()) > 10
+    assert len(codes.unique()) > 3
     check_targets(codes, teacher.spec, len(waveform))
 
 
