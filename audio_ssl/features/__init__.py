@@ -1,0 +1,1 @@
+"""Features of audio: where they come from, and how they are written."""

@@ -1,0 +1,152 @@
+"""Anything that turns a padded batch of waveforms into layers of frames: a model, its untrained twin, log-mel, CQT.
+
+Probes and extraction know only this; a baseline is a source like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.errors import UserError
+from audio_ssl.model import CONFIG_FILE, SSLModel, build_model, fingerprint, read_model_config
+
+UNTRAINED_PREFIX = "untrained:"
+BASELINES = ("logmel", "cqt")
+_UNTRAINED_SEED = 20_240_601
+
+
+class FeatureSource(Protocol):
+    """Waveforms to layers of frames."""
+
+    name: str
+    """As given."""
+    sample_rate: int
+    """Of the waveforms, in Hz."""
+    num_layers: int
+    """Hidden states, layer 0 included."""
+    dim: int
+    """Width of a frame."""
+    grid: FrameGrid
+    """How samples become frames."""
+    fingerprint: str
+    """Hash of the weights, or of the settings of a baseline."""
+
+    def __call__(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return layers, ``[batch, frame, dim]`` each and zero past a clip's frames, and each clip's frames."""
+        ...
+
+
+def open_source(name: str) -> FeatureSource:
+    """Open a source of features.
+
+    Parameters
+    ----------
+    name
+        A run folder or saved model; ``untrained:FOLDER``, the same configuration with fresh weights from a fixed
+        seed; ``logmel``; ``cqt``.
+
+    Raises
+    ------
+    UserError
+        If it is none of these.
+    """
+    if name == "logmel":
+        return LogMelSource()
+    if name == "cqt":
+        return CqtSource()
+    folder = Path(name.removeprefix(UNTRAINED_PREFIX))
+    if not (folder / CONFIG_FILE).is_file():
+        raise UserError(
+            f"`{name}` is no model",
+            remedy="give a run folder or a saved model, untrained:FOLDER, or one of " + ", ".join(BASELINES),
+        )
+    if name.startswith(UNTRAINED_PREFIX):
+        config = read_model_config(folder)
+        model = build_model(config, torch.Generator().manual_seed(_UNTRAINED_SEED)).eval()
+    else:
+        model = SSLModel.from_pretrained(folder)
+    return ModelSource(name, model)
+
+
+class ModelSource:
+    """All hidden states of a model."""
+
+    def __init__(self, name: str, model: SSLModel) -> None:
+        self.name, self._model = name, model
+        self.sample_rate = model.config.sample_rate
+        self.num_layers, self.dim = model.num_layers + 1, model.dim
+        self.grid, self.fingerprint = model.grid, fingerprint(model)
+
+    def to(self, device: torch.device) -> ModelSource:
+        """Move the model."""
+        self._model.to(device)
+        return self
+
+    @torch.inference_mode()
+    def __call__(self, waveform: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the hidden states and the frames of each clip."""
+        output = self._model(waveform, lengths)
+        return output.hidden, output.lengths
+
+
+@dataclass(frozen=True)
+class _Settings:
+    sample_rate: int = 16_000
+    hop_samples: int = 320
+    n_bins: int = 80
+
+
+class LogMelSource:
+    """80 log-mel bands in windows of 25 ms every 20 ms at 16 kHz: 50 frames/s, as the speech models have.
+
+    Not standardised over the clip: a head standardises every source alike.
+    """
+
+    name, num_layers, fingerprint = "logmel", 1, "logmel-16000-80-400-320"
+
+    def __init__(self) -> None:
+        from audio_ssl.frontends import mel
+
+        settings = _Settings()
+        self.sample_rate = settings.sample_rate
+        config = mel.Config(settings.n_bins, 0.025, settings.hop_samples / settings.sample_rate, 1, normalize=False)
+        self._frontend = mel.build(config, settings.sample_rate)
+        self.dim, self.grid = settings.n_bins, self._frontend.grid
+
+    @torch.inference_mode()
+    def __call__(self, waveform: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return log-mel frames as the only layer."""
+        inside = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
+        frames, counts = self._frontend(torch.where(inside, waveform, 0.0), lengths)
+        return [frames], counts
+
+
+class CqtSource:
+    """84 log constant-Q bins, 12 per octave from C1, every 20 ms at 16 kHz."""
+
+    name, num_layers = "cqt", 1
+
+    def __init__(self) -> None:
+        from audio_ssl.teachers import cqt
+
+        settings = _Settings()
+        config = cqt.Config(n_bins=84, bins_per_octave=12, hop_samples=settings.hop_samples, log=True)
+        self._teacher = cqt.build(config, settings.sample_rate, torch.device("cpu"))
+        self.sample_rate, self.dim, self.grid = settings.sample_rate, 84, self._teacher.spec.grid
+        self.fingerprint = self._teacher.fingerprint
+
+    @torch.inference_mode()
+    def __call__(self, waveform: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return CQT frames as the only layer; clips are transformed one by one, so none sees another's padding."""
+        clips = [self._teacher(row[: int(n)]) for row, n in zip(waveform, lengths, strict=True)]
+        counts = torch.tensor([len(clip) for clip in clips])
+        return [torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)], counts

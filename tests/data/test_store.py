@@ -1,0 +1,83 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audio_ssl.data.store import ArrayStore, StoreWriter
+from audio_ssl.errors import UserError
+
+
+def write(folder, arrays, **options):
+    with StoreWriter(folder, {"content": "test"}, **options) as writer:
+        for clip_id, value in arrays.items():
+            writer.add(clip_id, value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int64])
+def test_arrays_come_back_as_they_were(tmp_path, dtype):
+    arrays = {f"clip {i}/é": {"a": torch.arange(12).reshape(6, 2).to(dtype) + i, "b": torch.ones(3)} for i in range(5)}
+    write(tmp_path, arrays, shard_bytes=100)
+    store = ArrayStore(tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    assert store.ids == list(arrays)
+    for clip_id, expected in arrays.items():
+        got = store[clip_id]
+        assert got.keys() == expected.keys()
+        assert all(torch.equal(got[k], expected[k]) and got[k].dtype == expected[k].dtype for k in expected)
+        assert torch.equal(store.get(clip_id, "a", 2, 4), expected["a"][2:4])
+
+
+@given(ids=st.lists(st.text(), unique=True, min_size=1, max_size=5))
+def test_any_text_is_an_id(tmp_path_factory, ids):
+    folder = tmp_path_factory.mktemp("store")
+    write(folder, {i: {"x": torch.tensor([n])} for n, i in enumerate(ids)})
+    store = ArrayStore(folder)
+    assert [int(store[i]["x"]) for i in ids] == list(range(len(ids)))
+
+
+def test_a_name_that_is_not_utf8_is_an_id(tmp_path):
+    name = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
+    write(tmp_path, {name: {"x": torch.ones(1)}})
+    assert name in ArrayStore(tmp_path)
+
+
+def test_an_interrupted_writer_keeps_whole_arrays_and_goes_on(tmp_path):
+    with pytest.raises(KeyboardInterrupt), StoreWriter(tmp_path, {"content": "test"}) as writer:
+        writer.add("a", {"x": torch.ones(2)})
+        raise KeyboardInterrupt
+    assert ArrayStore(tmp_path).ids == ["a"]
+    with StoreWriter(tmp_path, {"content": "test"}, resume=True) as writer:
+        assert writer.done == {"a"}
+        writer.add("b", {"x": torch.zeros(2)})
+    assert ArrayStore(tmp_path).ids == ["a", "b"]
+
+
+def test_a_killed_writer_leaves_only_whole_shards(tmp_path):
+    writer = StoreWriter(tmp_path, {"content": "test"}, shard_bytes=8)
+    writer.add("a", {"x": torch.ones(4)})
+    writer._shard_bytes = 1 << 20
+    writer.add("lost", {"x": torch.ones(4)})
+    # Nothing is called on the way out, as with kill -9; a temporary file may be left behind.
+    (tmp_path / ".partial-x.safetensors").write_bytes(b"half")
+    assert ArrayStore(tmp_path).ids == ["a"]
+    assert StoreWriter(tmp_path, {"content": "test"}, resume=True).done == {"a"}
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(UserError, match="not an array store"):
+        ArrayStore(tmp_path)
+    write(tmp_path, {"a": {"x": torch.ones(1)}})
+    with pytest.raises(UserError, match="holds a store already"):
+        StoreWriter(tmp_path, {"content": "test"})
+    with pytest.raises(UserError, match="`content` is 'test' there, 'other' here"):
+        StoreWriter(tmp_path, {"content": "other"}, resume=True)
+    with pytest.raises(ValueError, match="in the store already"):
+        StoreWriter(tmp_path, {"content": "test"}, resume=True).add("a", {})
+    store = ArrayStore(tmp_path)
+    with pytest.raises(KeyError, match="has no clip `b`"):
+        store["b"]
+    with pytest.raises(KeyError, match="has no array `y`, but x"):
+        store.get("a", "y")
+    (tmp_path / "shard-00000.safetensors").write_bytes(b"cut")
+    with pytest.raises(UserError, match="damaged shard"):
+        ArrayStore(tmp_path)

@@ -1,0 +1,149 @@
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import torch
+
+from audio_ssl.data.store import ArrayStore
+from audio_ssl.errors import UserError
+from audio_ssl.features import batches
+from audio_ssl.features import extract as stage
+from audio_ssl.features.extract import extract
+from audio_ssl.features.source import open_source
+from audio_ssl.features.writers import NpyWriter
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def direct(path, source):
+    samples, _ = soundfile.read(path, dtype="float32")
+    hidden, _ = source(torch.from_numpy(samples)[None], torch.tensor([len(samples)]))
+    return torch.stack([h[0] for h in hidden]).numpy()
+
+
+def test_npy_mirrors_the_folder(audio, run_folder, tmp_path):
+    out = extract(audio, run_folder, tmp_path / "f", format="npy")
+    index = rows(out / "index.jsonl")
+    assert [row["id"] for row in index] == ["a.wav", "b.flac", "sub/a.wav", "sub/c.ogg"]
+    source = open_source(run_folder)
+    for row in index:
+        array = np.load(out / (row["id"].rsplit(".", 1)[0] + ".npy"))
+        assert array.shape == (3, row["frames"], 16)
+        np.testing.assert_allclose(array, direct(row["path"], source), atol=1e-5)
+    assert index[0]["hop_seconds"] == 0.02
+    assert index[0]["model"] == source.fingerprint
+    assert index[0]["layers"] == [0, 1, 2]
+    assert not (out / "errors.jsonl").exists()
+
+
+@pytest.mark.parametrize(("layers", "shape"), [("all", (3, 16)), ("-1", (16,)), ("0,2", (2, 16))])
+def test_pooled_layers(audio, run_folder, tmp_path, layers, shape):
+    out = extract(audio, run_folder, tmp_path / "f", format="npy", layers=layers, pool="mean")
+    pooled = np.load(out / "a.npy")
+    assert pooled.shape == shape
+    whole = direct(audio / "a.wav", open_source(run_folder)).mean(1)
+    np.testing.assert_allclose(pooled.reshape(-1, 16)[-1], whole[-1], atol=1e-5)
+
+
+@pytest.mark.parametrize("format", ["safetensors", "npy", "parquet"])
+def test_formats_hold_the_same_values(audio, run_folder, tmp_path, format):
+    out = extract(audio, run_folder, tmp_path / "f", format=format, dtype="float16", layers="1")
+    expected = direct(audio / "b.flac", open_source(run_folder))[1].astype(np.float16)
+    if format == "safetensors":
+        got = ArrayStore(out / "store")["b.flac"]["features"].numpy()
+    elif format == "npy":
+        got = np.load(out / "b.npy")
+    else:
+        table = pq.read_table(out / "features-00000.parquet").to_pylist()
+        row = next(r for r in table if r["id"] == "b.flac")
+        got = np.array(row["features"], np.float16).reshape(row["shape"])
+    assert got.dtype == np.float16
+    np.testing.assert_allclose(got, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("format", ["safetensors", "npy", "parquet"])
+def test_an_interrupted_extraction_goes_on(audio, run_folder, tmp_path, format, monkeypatch):
+    whole = extract(audio, run_folder, tmp_path / "whole", format=format)
+    arrange, calls = stage._arrange, []
+
+    def interrupt(layers, pool):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return arrange(layers, pool)
+
+    monkeypatch.setattr(stage, "_arrange", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        extract(audio, run_folder, tmp_path / "f", format=format)
+    assert not list((tmp_path / "f").rglob(".partial-*"))
+    assert len(rows(tmp_path / "f" / "index.jsonl")) == 2
+    out = extract(audio, run_folder, tmp_path / "f", format=format)
+    assert len(calls) == 5
+    assert (out / "index.jsonl").read_text() == (whole / "index.jsonl").read_text()
+    extract(audio, run_folder, tmp_path / "f", format=format)
+    assert len(calls) == 5
+
+
+def test_a_killed_extraction_loses_at_most_the_open_shard(audio, run_folder, tmp_path):
+    out = extract(audio, run_folder, tmp_path / "f", format="npy")
+    # As kill -9 leaves it: a journal with a torn line and no index.
+    lines = (out / "index.jsonl").read_text().splitlines()
+    (out / ".index.journal").write_text("\n".join(lines[:2]) + '\n{"id": "su')
+    (out / "index.jsonl").unlink()
+    extract(audio, run_folder, tmp_path / "f", format="npy")
+    assert (out / "index.jsonl").read_text().splitlines() == lines
+
+
+def test_another_extraction_in_the_same_folder_is_refused(audio, run_folder, tmp_path):
+    extract(audio, run_folder, tmp_path / "f", layers="0")
+    with pytest.raises(UserError, match=r"holds another extraction: `layers` is \[0\] there, \[1\] here"):
+        extract(audio, run_folder, tmp_path / "f", layers="1")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "bfloat16", "format": "npy"}, "npy has no bfloat16"),
+        ({"pool": "max"}, "`--pool` must be one of none, mean"),
+        ({"layers": "x"}, "must be all, a number"),
+        ({"layers": "7"}, "this model has the layers 0 to 2"),
+    ],
+)
+def test_wrong_options_stop_before_any_work(audio, run_folder, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        extract(audio, run_folder, tmp_path / "f", **options)
+    assert not (tmp_path / "f").exists()
+
+
+def test_names_that_differ_in_the_suffix_only_do_not_collide(tmp_path):
+    writer = NpyWriter(tmp_path)
+    assert [writer.place(n) for n in ("x/a.wav", "x/a.flac", "x/a.wav", "b.wav#001", "v1.2.wav")] == [
+        "x/a.npy",
+        "x/a.flac.npy",
+        "x/a.npy",
+        "b#001.npy",
+        "v1.2.npy",
+    ]
+
+
+def test_a_long_file_has_the_frames_of_the_whole(tmp_path, monkeypatch):
+    samples = np.random.default_rng(0).normal(0, 0.1, 16000 * 7 + 123).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", samples, 16000)
+    whole = extract(tmp_path / "long.wav", "logmel", tmp_path / "whole", format="npy")
+    monkeypatch.setattr(batches, "CHUNK_SECONDS", 2.0)
+    monkeypatch.setattr(batches, "CONTEXT_SECONDS", 0.5)
+    cut = extract(tmp_path / "long.wav", "logmel", tmp_path / "cut", format="npy")
+    np.testing.assert_allclose(np.load(cut / "long.npy"), np.load(whole / "long.npy"), atol=1e-4)
+
+
+def test_batches_are_bounded():
+    from audio_ssl.data.manifest import Clip
+
+    clips = [Clip(str(i), "x", 0.0, s, 16000) for i, s in enumerate([1.0, 30.0, 2.0, 100.0, 2.5, 29.0])]
+    groups = batches.group(clips, 60.0)
+    assert sorted(c.id for g in groups for c in g) == list("012345")
+    assert all(len(g) == 1 or len(g) * max(c.seconds for c in g) <= 60 for g in groups)
