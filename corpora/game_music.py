@@ -1,8 +1,8 @@
 """Game music: soundtracks of six free games, orchestral to electronic, cut into spans of at most 30 s.
 
-Which game a piece belongs to is a fair stand-in for its style: orchestral (wesnoth), synthesiser ambient (singularity, warzone2100),
-techno and rock (nexuiz), film-like electronic (ufoai), chamber-like and ambient (hyperrogue). Artists are named where the
-file names them. Debian packages; the games' sites are in the citation.
+Which game a piece belongs to is a fair stand-in for its style: orchestral (wesnoth), synthesiser ambient
+(singularity, warzone2100), techno and rock (nexuiz), film-like electronic (ufoai), chamber-like and ambient (hyperrogue).
+Artists are named where the file names them. Debian packages; the games' sites are in the citation.
 
 Layout below the root (one folder a package, any number of the six)::
 
@@ -33,8 +33,8 @@ from audio_ssl.data.corpus import (
     UserError,
     announce,
     check_split,
+    even_split,
     fetch_apt,
-    hash_split,
     whole_file,
 )
 from audio_ssl.data.manifest import Clip
@@ -43,20 +43,27 @@ CORPUS = Corpus(
     name="game_music",
     title="Game music",
     description=(
-        "Soundtracks of Battle for Wesnoth, UFO: Alien Invasion, Warzone 2100, Endgame: Singularity, Nexuiz and HyperRogue, "
-        "for pretraining and for tagging by game. The label is a proxy of style: mastering and encoder differ by game too."
+        "Soundtracks of Battle for Wesnoth, UFO: Alien Invasion, Warzone 2100, Endgame: Singularity, Nexuiz and "
+        "HyperRogue, for pretraining and for tagging by game. The label is a proxy of style: mastering and encoder "
+        "differ by game too."
     ),
-    licence="GPL-2.0-or-later (wesnoth, warzone2100, nexuiz, hyperrogue; ufoai in part), CC-BY-SA-3.0 (singularity; ufoai in part)",
+    licence=(
+        "GPL-2.0-or-later (wesnoth, warzone2100, nexuiz, hyperrogue, most of ufoai), CC-BY-SA-3.0 (singularity, some of "
+        "ufoai); usr/share/doc/PACKAGE/copyright says it per file"
+    ),
     citation=(
         "https://www.wesnoth.org https://ufoai.org https://wz2100.net https://www.emhsoft.com/singularity "
         "http://www.alientrap.org/games/nexuiz https://www.roguetemple.com/z/hyper; artists are in the column `artist`"
     ),
     size="SIZE",
-    layout="one folder a package: hyperrogue-music, singularity-music, nexuiz-music, warzone2100-music, wesnoth-1.16-music, ufoai-music",
+    layout=(
+        "one folder a package, any of hyperrogue-music, singularity-music, nexuiz-music, warzone2100-music, "
+        "wesnoth-1.16-music, ufoai-music"
+    ),
     splits={
-        "train": "about 80 % of the tracks, by a hash of game and track; all spans of a track go together",
-        "valid": "about 10 % of the tracks",
-        "test": "about 10 % of the tracks",
+        "train": "80 % of each game's tracks, in the order of a hash; all spans of a track go together",
+        "valid": "10 % of each game's tracks",
+        "test": "10 % of each game's tracks",
     },
     labels=("label", "tags", "track", "artist"),
     requires=("apt",),
@@ -97,10 +104,11 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     left_out = LeftOut(CORPUS.name)
     for package, folder in folders.items():
         game = package.split("-")[0]
-        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".ogg", ".opus")):
+        paths = sorted(p for p in folder.rglob("*") if p.suffix in (".ogg", ".opus"))
+        parts = even_split(CORPUS.name, (f"{game}/{_piece(p)}" for p in paths))
+        for path in paths:
             track = f"{game}/{path.relative_to(folder).with_suffix('').as_posix()}"
-            # Two recordings of one piece must not end on both sides.
-            part = hash_split(CORPUS.name, f"{game}/{path.stem.removesuffix('_enhanced')}")
+            part = parts[f"{game}/{_piece(path)}"]
             if split in (None, part):
                 yield from _spans(path, game, track, part, left_out)
     left_out.log()
@@ -131,6 +139,11 @@ def fetch(root: Path, packages: Sequence[str] = tuple(PACKAGES)) -> None:
 def _music_folder(root: Path, package: str) -> Path:
     inside = PACKAGES[package]
     return root / package / (_UNZIPPED if inside.endswith(".pk3") else inside)
+
+
+def _piece(path: Path) -> str:
+    # Two recordings of one piece must not end on both sides.
+    return path.stem.removesuffix("_enhanced")
 
 
 def _spans(path: Path, game: str, track: str, part: str, left_out: LeftOut) -> Iterator[Clip]:

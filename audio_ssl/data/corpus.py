@@ -1,14 +1,13 @@
 """What a ``corpora/*.py`` file provides, and what it may lean on.
 
 A corpus is one file with the same parts in the same order: a docstring (what, size, provenance, layout), the card
-``CORPUS``, ``read(root, split)`` which yields clips, and, where packages allow it, ``fetch(root)``. The idea is mirdata's
-(Bittner et al. 2019, "mirdata: Software for Reproducible Usage of Datasets"). The file is loaded by its path, ours and a
-user's alike, and imports only this module and ``audio_ssl.data.manifest``.
+``CORPUS``, ``read(root, split)`` which yields clips, and, where packages allow it, ``fetch(root)``. The idea is
+mirdata's (Bittner et al. 2019, "mirdata: Software for Reproducible Usage of Datasets"). The file is loaded by its path,
+ours and a user's alike, and imports only this module and ``audio_ssl.data.manifest``.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 import importlib.util
@@ -43,6 +42,7 @@ __all__ = [
     "atomic_write",
     "audio_info",
     "check_split",
+    "even_split",
     "fetch_apt",
     "hash_split",
     "load_corpus",
@@ -167,11 +167,29 @@ def hash_split(corpus: str, key: str, valid: float = 0.1, test: float = 0.1) -> 
     >>> hash_split("fillets", "city") == hash_split("fillets", "city")
     True
     """
-    digest = hashlib.sha256(f"{corpus}/{key}".encode("utf-8", "surrogateescape")).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64
+    place = int.from_bytes(_digest(f"{corpus}/{key}")[:8], "big") / 2**64
     if place < test:
         return "test"
     return "valid" if place < test + valid else "train"
+
+
+def even_split(corpus: str, keys: Iterable[str], valid: float = 0.1, test: float = 0.1) -> dict[str, str]:
+    """Return the split of each of a few groups: like `hash_split`, but with at least one group in each split.
+
+    The shares are exact, at the price that a split depends on which other groups there are.
+
+    Examples
+    --------
+    >>> sorted(even_split("game_music", ["a", "b", "c"]).values())
+    ['test', 'train', 'valid']
+    """
+    ordered = sorted(set(keys), key=lambda key: _digest(f"{corpus}/{key}"))
+    for_test = max(1, round(test * len(ordered)))
+    for_valid = max(1, round(valid * len(ordered)))
+    return {
+        key: "test" if place < for_test else "valid" if place < for_test + for_valid else "train"
+        for place, key in enumerate(ordered)
+    }
 
 
 def whole_file(path: Path, clip_id: str) -> Clip:
@@ -223,6 +241,10 @@ class LeftOut:
             logger.info("%s: left out %d: %s", self.corpus, sum(self.counts.values()), reasons)
 
 
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
 def _check_card(card: Corpus, path: Path) -> None:
     for field in ("name", "title", "description", "licence", "citation", "size", "layout"):
         value = getattr(card, field)
@@ -238,9 +260,8 @@ def _check_card(card: Corpus, path: Path) -> None:
 
 
 def _import_file(path: Path) -> ModuleType:
-    # The path is part of the module's name: a user's fillets.py and ours do not collide, nor with any installed package.
-    digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    name = f"_audio_ssl_corpus_{path.stem}_{digest}"
+    # The path is part of the module's name, so that a user's fillets.py and ours do not collide.
+    name = f"_audio_ssl_corpus_{path.stem}_{_digest(str(path.resolve())).hex()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

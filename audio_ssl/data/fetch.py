@@ -1,7 +1,7 @@
 """Fetching corpora through Debian's package client, without root and without touching the system's own state.
 
-``apt-get download`` and ``dpkg-deb -x`` need no root; with private ``Dir::State::lists`` and ``Dir::Cache`` neither does
-``apt-get update``. The system's sources are used as they are, and apt checks every archive's signature and hash.
+``apt-get download`` and ``dpkg-deb -x`` need no root; with private ``Dir::State::lists`` and ``Dir::Cache`` neither
+does ``apt-get update``. The system's sources are used as they are, and apt checks every archive's signature and hash.
 
 Each package lands in a folder of its own, ``into/<package>``. That folder appears by a rename once everything is
 unpacked, so its presence says the package is finished and an interrupted fetch goes on where it stopped.

@@ -1,0 +1,1 @@
+"""Differences between groups of speakers, with the statistics that speakers, not clips, allow."""

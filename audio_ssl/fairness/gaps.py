@@ -1,0 +1,49 @@
+"""Gaps between two groups: difference, relative differences, and the direction in words.
+
+The symmetric relative difference is that of Garnerin et al. 2021 and Zanon Boito et al. 2022 (arXiv 2204.01397).
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def relative_symmetric(a: float, b: float) -> float:
+    """Return ``100 * (a - b) / ((a + b) / 2)``; NaN where both are 0.
+
+    Examples
+    --------
+    >>> relative_symmetric(12.0, 8.0)
+    40.0
+    """
+    return 100.0 * (a - b) / (0.5 * (a + b)) if a + b else math.nan
+
+
+def relative_to(a: float, b: float) -> float:
+    """Return ``100 * (a - b) / b``; NaN where `b` is 0.
+
+    Examples
+    --------
+    >>> relative_to(12.0, 8.0)
+    50.0
+    """
+    return 100.0 * (a - b) / b if b else math.nan
+
+
+def direction(metric: str, higher_is_better: bool, first: str, second: str, a: float, b: float) -> str:
+    """Say which group fares worse, and by how much.
+
+    Examples
+    --------
+    >>> direction("wer", False, "F", "M", 12.0, 10.0)
+    'the wer of F is 20 % higher than that of M: worse for F'
+    """
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return f"the {metric} of one group is not defined"
+    if a == b:
+        return f"the {metric} of {first} and {second} is the same"
+    relative = relative_to(a, b)
+    amount = f"{abs(relative):.0f} % " if math.isfinite(relative) else ""
+    worse = first if (a > b) != higher_is_better else second
+    change = f"{amount}{'higher' if a > b else 'lower'}"
+    return f"the {metric} of {first} is {change} than that of {second}: worse for {worse}"

@@ -1,0 +1,59 @@
+"""Any plain folder of audio, without labels: the shortest corpus there is, and the one to copy for a corpus of your own.
+
+Every file that can be read becomes a clip, of any size and provenance. Where the folders directly below the root are
+named train, valid or test, they are the splits; other files have none.
+
+Layout below the root::
+
+    [train|valid|test/]**/*.wav (or flac, ogg, opus, mp3, aiff, au, m4a, g722, ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from audio_ssl.data.corpus import Corpus, ErrorLedger, LeftOut, check_split, require_folder
+from audio_ssl.data.manifest import Clip, scan_folder
+
+CORPUS = Corpus(
+    name="folder",
+    title="A folder of audio",
+    description="Audio files of your own, for pretraining or extraction; nothing is known about them but their lengths.",
+    licence="that of the files",
+    citation="that of the files",
+    size="that of the folder",
+    layout="audio files in any subfolders; train/, valid/ and test/ directly below the root are splits",
+    splits={
+        "train": "the subfolder of this name",
+        "valid": "the subfolder of this name",
+        "test": "the subfolder of this name",
+    },
+    labels=("split",),
+)
+
+
+def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+    """Yield one clip a readable file, sorted by path.
+
+    Raises
+    ------
+    UserError
+        If there is no folder `root`.
+    """
+    check_split(CORPUS, split)
+    require_folder(root, CORPUS, can_fetch=False)
+    left_out = LeftOut(CORPUS.name)
+    with TemporaryDirectory() as temporary:
+        ledger = ErrorLedger(Path(temporary) / "errors.jsonl")
+        clips = scan_folder(root, ledger)
+        for path, reason in ledger.records():
+            left_out.add(path, reason)
+    left_out.log()
+    for clip in clips:
+        top = clip.id.split("/")[0] if "/" in clip.id else None
+        own = top if top in CORPUS.splits else None
+        if split in (None, own):
+            yield replace(clip, split=own)

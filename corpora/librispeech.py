@@ -1,0 +1,124 @@
+"""LibriSpeech: read English audiobooks in the layout of its own archives, with the recorded sex of each reader.
+
+About 1000 hours by 2484 readers of LibriVox books, 16 kHz FLAC, cut into utterances with upper-case transcripts
+(Panayotov et al. 2015). Get it from https://www.openslr.org/12 and unpack it; any subsets will do, and a subset without transcripts
+too.
+
+Layout below the root, which may be the folder `LibriSpeech` or the one that holds it::
+
+    SPEAKERS.TXT                                    `ID | SEX | SUBSET | MINUTES | NAME`; optional
+    SUBSET/READER/CHAPTER/READER-CHAPTER-NNNN.flac
+    SUBSET/READER/CHAPTER/READER-CHAPTER.trans.txt  optional
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from audio_ssl.data.corpus import (
+    AudioError,
+    Corpus,
+    LeftOut,
+    UserError,
+    check_split,
+    require_folder,
+    whole_file,
+)
+from audio_ssl.data.manifest import Clip
+
+CORPUS = Corpus(
+    name="librispeech",
+    title="LibriSpeech",
+    description=(
+        "Read English speech with transcripts and many readers of either sex, as recorded by the corpus: the usual "
+        "corpus for pretraining and recognition, and large enough for tests over speakers. dev and test hold other readers."
+    ),
+    licence="CC-BY-4.0",
+    citation=(
+        "Panayotov, Chen, Povey and Khudanpur 2015, Librispeech: an ASR corpus based on public domain audio books, ICASSP. "
+        "https://www.openslr.org/12"
+    ),
+    size="60 GB to download for all seven subsets, 982 h; train-clean-100 6.3 GB, 100 h; test-other 328 MB, 5 h",
+    layout="SPEAKERS.TXT and SUBSET/READER/CHAPTER/*.flac with *.trans.txt, as unpacked",
+    splits={
+        "train-clean-100": "100 h; the corpus's own split, by reader, as all of these",
+        "train-clean-360": "360 h",
+        "train-other-500": "500 h, harder",
+        "dev-clean": "5 h",
+        "dev-other": "5 h, harder",
+        "test-clean": "5 h",
+        "test-other": "5 h, harder",
+    },
+    languages=("en",),
+    labels=("text", "language", "speaker", "gender", "chapter"),
+)
+
+
+def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+    """Yield one clip an utterance of the subsets that are there.
+
+    Raises
+    ------
+    UserError
+        If there is no subset below `root`.
+    """
+    check_split(CORPUS, split)
+    root = root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
+    subsets = [subset for subset in CORPUS.splits if (root / subset).is_dir()]
+    if not subsets:
+        require_folder(root, CORPUS, can_fetch=False)
+        raise UserError(
+            f"none of {CORPUS.title}'s subsets was found here: {', '.join(CORPUS.splits)}",
+            where=str(root),
+            remedy=f"layout: {CORPUS.layout}",
+        )
+    genders = _genders(root / "SPEAKERS.TXT")
+    left_out = LeftOut(CORPUS.name)
+    for subset in subsets if split is None else [split]:
+        for chapter in sorted(require_folder(root / subset, CORPUS, can_fetch=False).glob("*/*")):
+            texts = _texts(chapter)
+            for path in sorted(chapter.glob("*.flac")):
+                yield from _clip(path, subset, texts.get(path.stem), genders, left_out)
+    left_out.log()
+
+
+def _clip(
+    path: Path, subset: str, text: str | None, genders: dict[str, str], left_out: LeftOut
+) -> Iterator[Clip]:
+    try:
+        clip = whole_file(path, path.stem)
+    except AudioError as error:
+        left_out.add(path, error.reason)
+        return
+    reader = path.parent.parent.name
+    yield Clip(
+        clip.id,
+        clip.path,
+        clip.start,
+        clip.seconds,
+        clip.sample_rate,
+        text=text,
+        language="en",
+        speaker=reader,
+        gender=genders.get(reader),
+        split=subset,
+        extra={"chapter": path.parent.name},
+    )
+
+
+def _texts(chapter: Path) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for path in sorted(chapter.glob("*.trans.txt")):
+        pairs = (line.partition(" ") for line in path.read_text(encoding="utf-8").splitlines())
+        texts.update({name: text.strip() for name, found, text in pairs if found})
+    return texts
+
+
+def _genders(path: Path) -> dict[str, str]:
+    """Return reader -> F or M, for the readers the file lists; names may hold bars, so only the first fields count."""
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [[field.strip() for field in line.split("|", 4)] for line in lines if not line.startswith(";")]
+    return {row[0]: row[1] for row in rows if len(row) == 5 and row[1] in ("F", "M")}

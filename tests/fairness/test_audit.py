@@ -1,0 +1,174 @@
+import csv
+import json
+
+import jiwer
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sacrebleu
+
+from audio_ssl.errors import UserError
+from audio_ssl.fairness.audit import audit
+from audio_ssl.report.build import build_fairness_report
+
+WORDS = ["the", "a", "sea", "fish", "swims", "under", "old", "stones", "and", "looks", "for", "bread"]
+
+
+def table(speakers, clips=8, rates=(0.2, 0.2), seed=0, unknown=0):
+    """Rows of a recogniser whose word error rate is `rates` for F and M."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for gender, rate, count in (("F", rates[0], speakers[0]), ("M", rates[1], speakers[1]), (None, 0.3, unknown)):
+        for speaker in range(count):
+            own = rate * rng.gamma(8, 1 / 8)
+            for clip in range(clips):
+                reference = list(rng.choice(WORDS, 10))
+                hypothesis = [w if rng.random() > own else "x" for w in reference]
+                rows.append(
+                    {
+                        "id": f"{gender}{speaker}-{clip}",
+                        "reference": " ".join(reference),
+                        "hypothesis": " ".join(hypothesis),
+                        "speaker": f"{gender}{speaker}",
+                        "gender": gender,
+                        "seconds": 3.0,
+                    }
+                )
+    return rows
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_group_scores_equal_jiwer_and_counts_are_right(tmp_path):
+    rows = table((6, 7), unknown=2)
+    report = audit([write(tmp_path / "p.jsonl", rows)]).to_json()
+    for group in ("F", "M", "unknown"):
+        members = [r for r in rows if (r["gender"] or "unknown") == group]
+        (found,) = [g for g in report["groups"] if g["group"] == group and g["metric"] == "wer"]
+        expected = 100 * jiwer.wer([r["reference"] for r in members], [r["hypothesis"] for r in members])
+        assert found["value"] == pytest.approx(expected, abs=1e-9)
+        assert found["low"] <= found["value"] <= found["high"]
+        assert found["clips"] == len(members)
+        assert found["words"] == 10 * len(members)
+        assert found["hours"] == pytest.approx(len(members) * 3 / 3600)
+        assert found["speakers"] == {"F": 6, "M": 7, "unknown": 2}[group]
+    assert {(c["a"], c["b"]) for c in report["comparisons"]} == {("F", "M")}
+
+
+def test_gap_formulas(tmp_path):
+    report = audit([write(tmp_path / "p.jsonl", table((6, 6), rates=(0.3, 0.2)))]).to_json()
+    values = {g["group"]: g["value"] for g in report["groups"] if g["metric"] == "wer"}
+    (gap,) = [c for c in report["comparisons"] if c["metric"] == "wer"]
+    f, m = values["F"], values["M"]
+    assert gap["difference"] == pytest.approx(f - m)
+    assert gap["relative_symmetric"] == pytest.approx(100 * (f - m) / (0.5 * (f + m)))
+    assert gap["relative_to_b"] == pytest.approx(100 * (f - m) / m)
+    assert gap["direction"].endswith("worse for F")
+    assert gap["low"] < gap["difference"] < gap["high"]
+    assert gap["warning"] == "only 6 speakers in the smaller group: small gaps cannot be found"
+
+
+def test_fewer_than_five_speakers_show_the_table_and_refuse_inference(tmp_path):
+    report = audit([write(tmp_path / "p.jsonl", table((1, 8), rates=(0.8, 0.1)))]).to_json()
+    (gap,) = [c for c in report["comparisons"] if c["metric"] == "wer"]
+    assert gap["refused"] == "group F has 1 speaker, and at least 5 a group are needed"
+    assert gap["p_value"] is None
+    assert gap["low"] is None
+    assert gap["difference"] > 0
+    assert len([g for g in report["groups"] if g["metric"] == "wer"]) == 2
+
+
+def test_a_true_gap_is_found_and_no_gap_is_not(tmp_path):
+    def p_value(rates, seed):
+        path = write(tmp_path / "p.jsonl", table((15, 15), rates=rates, seed=seed))
+        return next(c for c in audit([path], replicates=200).to_json()["comparisons"] if c["metric"] == "wer")[
+            "p_value"
+        ]
+
+    assert p_value((0.4, 0.2), 1) < 0.01
+    assert np.mean([p_value((0.2, 0.2), seed) < 0.05 for seed in range(20)]) <= 0.2
+
+
+def test_a_result_folder_of_translation_uses_bleu(tmp_path):
+    rows = table((5, 5))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "predictions.parquet")
+    (tmp_path / "scores.json").write_text(json.dumps({"task": "st"}))
+    report = audit([tmp_path]).to_json()
+    assert {g["metric"] for g in report["groups"]} == {"bleu", "chrf"}
+    women = [r for r in rows if r["gender"] == "F"]
+    expected = sacrebleu.corpus_bleu([r["hypothesis"] for r in women], [[r["reference"] for r in women]]).score
+    assert report["groups"][0]["value"] == pytest.approx(expected, abs=1e-9)
+    assert report["provenance"]["signatures"]["bleu"].startswith("nrefs:1")
+
+
+def test_csv_of_anybody(tmp_path):
+    path = tmp_path / "p.csv"
+    rows = table((5, 5), unknown=1)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    report = audit([path]).to_json()
+    same = audit([write(tmp_path / "p.jsonl", rows)]).to_json()
+    assert report["groups"] == same["groups"]
+
+
+def test_a_speaker_with_two_genders_is_left_out_and_named(tmp_path):
+    rows = table((6, 6))
+    rows[0]["gender"] = "M"
+    report = audit([write(tmp_path / "p.jsonl", rows)]).to_json()
+    assert report["excluded"] == [{"result": "p", "speaker": "F0", "reason": "recorded as gender F and M"}]
+    assert [g["speakers"] for g in report["groups"] if g["metric"] == "wer"] == [5, 6]
+
+
+def test_one_group_and_empty_references(tmp_path):
+    rows = table((6, 0))
+    rows[0]["reference"] = ""
+    report = audit([write(tmp_path / "p.jsonl", rows)]).to_json()
+    assert report["comparisons"] == []
+    assert report["groups"][0]["empty_references"] == 1
+
+
+def test_the_same_seed_gives_the_same_report(tmp_path):
+    path = write(tmp_path / "p.jsonl", table((8, 8)))
+    assert audit([path], seed=3).to_json() == audit([path], seed=3).to_json()
+    assert audit([path], seed=3).to_json() != audit([path], seed=4).to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "by", "message"),
+    [
+        (lambda rows: [r.pop("speaker") for r in rows], "gender", "the columns speaker are missing; found: gender"),
+        (lambda rows: rows[1].update(id=rows[0]["id"]), "gender", "appears twice"),
+        (lambda rows: rows[1].update(hypothesis=float("nan")), "gender", "`hypothesis` of .* must be text"),
+        (lambda rows: None, "accent", "no column `accent`; found: gender"),
+        (lambda rows: rows.clear(), "gender", "no rows"),
+    ],
+)
+def test_wrong_tables_are_explained(tmp_path, change, by, message):
+    rows = table((5, 5))
+    change(rows)
+    with pytest.raises(UserError, match=message):
+        audit([write(tmp_path / "p.jsonl", rows)], [by])
+
+
+def test_what_is_no_table_is_explained(tmp_path):
+    with pytest.raises(UserError, match="no predictions here"):
+        audit([tmp_path])
+    (tmp_path / "p.txt").write_text("x")
+    with pytest.raises(UserError, match=r"must end in \.csv"):
+        audit([tmp_path / "p.txt"])
+    (tmp_path / "p.parquet").write_text("x")
+    with pytest.raises(UserError, match="cannot be read"):
+        audit([tmp_path / "p.parquet"])
+
+
+def test_the_page_and_its_json(tmp_path):
+    page = build_fairness_report(audit([write(tmp_path / "p.jsonl", table((2, 8)))]), tmp_path / "fairness.html")
+    assert "at least 5 a group are needed" in page.read_text()
+    data = json.loads((tmp_path / "fairness.json").read_text())
+    assert {"groups", "comparisons", "provenance"} <= data.keys()
