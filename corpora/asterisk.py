@@ -1,8 +1,8 @@
 """Asterisk prompts: what a telephone exchange says, recorded by professional voices in five languages.
 
-The same prompt has the same name in every language, so the English text is its translation. 16 kHz wideband telephone codec
-(g722, decoded by PyAV). Debian packages asterisk-core-sounds-XX (transcripts) and -XX-g722 (sound), made by Digium
-and the voices named below, https://www.asterisk.org.
+The same prompt has the same name in every language, so the English text is its translation. The sound is 16 kHz g722, a
+wideband telephone codec, decoded by PyAV. Debian packages asterisk-core-sounds-XX (transcripts) and -XX-g722 (sound),
+made by Digium and the voices named below, https://www.asterisk.org.
 
 Layout below the root::
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
@@ -37,17 +38,17 @@ CORPUS = Corpus(
     name="asterisk",
     title="Asterisk prompts",
     description=(
-        "Prompts of a telephone exchange in English, Spanish, French, Italian and Russian with transcripts; the English "
-        "text of the same prompt is the translation. One voice a language (English and Spanish share theirs): gender, "
-        "speaker and language cannot be told apart."
+        "Prompts of a telephone exchange in English, Spanish, French, Italian and Russian with transcripts; the "
+        "English text of the same prompt is the translation. One voice a language (English and Spanish share theirs): "
+        "gender, speaker and language cannot be told apart."
     ),
     licence="CC-BY-SA-3.0 (en, es, fr), CC-BY-3.0 (it, ru)",
     citation=(
         "Asterisk core sounds 1.6.1, Digium, Inc.; voices Allison Smith (en, es), June Wallack (fr), Carlo Flora (it), "
         "ivrvoice.ru (ru). https://www.asterisk.org"
     ),
-    size="SIZE",
-    layout="asterisk-core-sounds-XX and asterisk-core-sounds-XX-g722 for XX in en es fr it ru, any number of them with en",
+    size="55 MB to download; 2705 clips, 126 min: it 588, ru 566, en 563, fr 511, es 477",
+    layout="asterisk-core-sounds-XX and asterisk-core-sounds-XX-g722 for XX in en es fr it ru; en, and any others",
     splits={
         "train": "about 80 % of the prompts, by a hash of the prompt's name; all languages of a prompt go together",
         "valid": "about 10 % of the prompts",
@@ -122,12 +123,8 @@ def _clip(
         left_out.add(path, error.reason)
         return
     speaker, gender = VOICES[language]
-    yield Clip(
-        clip.id,
-        clip.path,
-        clip.start,
-        clip.seconds,
-        clip.sample_rate,
+    yield replace(
+        clip,
         text=text,
         translation=transcripts["en"].get(prompt),
         language=language,
@@ -158,4 +155,4 @@ def _transcripts(root: Path, language: str) -> dict[str, str]:
 def _clean(text: str) -> str:
     """Return what is spoken, or nothing where that is not sure: "dash [-]" is "dash", "[beep]" is no speech."""
     text = re.sub(r"\[[^\w\]]*\]", "", text)
-    return "" if "[" in text else re.sub(r"\s+", " ", text).strip(" “”\"")
+    return "" if "[" in text else re.sub(r"\s+", " ", text).strip(' “”"')

@@ -1,4 +1,4 @@
-"""Any plain folder of audio, without labels: the shortest corpus there is, and the one to copy for a corpus of your own.
+"""Any plain folder of audio, without labels: the shortest corpus, and the one to copy for a corpus of your own.
 
 Every file that can be read becomes a clip, of any size and provenance. Where the folders directly below the root are
 named train, valid or test, they are the splits; other files have none.
@@ -10,6 +10,7 @@ Layout below the root::
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from audio_ssl.data.manifest import Clip, scan_folder
 CORPUS = Corpus(
     name="folder",
     title="A folder of audio",
-    description="Audio files of your own, for pretraining or extraction; nothing is known about them but their lengths.",
+    description="Audio files of your own, for pretraining or extraction; only their lengths are known.",
     licence="that of the files",
     citation="that of the files",
     size="that of the folder",
@@ -47,10 +48,11 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     require_folder(root, CORPUS, can_fetch=False)
     left_out = LeftOut(CORPUS.name)
     with TemporaryDirectory() as temporary:
-        ledger = ErrorLedger(Path(temporary) / "errors.jsonl")
-        clips = scan_folder(root, ledger)
-        for path, reason in ledger.records():
-            left_out.add(path, reason)
+        unusable = Path(temporary) / "errors.jsonl"
+        clips = scan_folder(root, ErrorLedger(unusable))
+        for line in unusable.read_text(encoding="ascii").splitlines() if unusable.exists() else ():
+            row = json.loads(line)
+            left_out.add(row["path"], row["reason"])
     left_out.log()
     for clip in clips:
         top = clip.id.split("/")[0] if "/" in clip.id else None

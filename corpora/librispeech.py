@@ -1,8 +1,8 @@
 """LibriSpeech: read English audiobooks in the layout of its own archives, with the recorded sex of each reader.
 
 About 1000 hours by 2484 readers of LibriVox books, 16 kHz FLAC, cut into utterances with upper-case transcripts
-(Panayotov et al. 2015). Get it from https://www.openslr.org/12 and unpack it; any subsets will do, and a subset without transcripts
-too.
+(Panayotov et al. 2015). Get it from https://www.openslr.org/12 and unpack it; any subsets will do, and a subset without
+transcripts too.
 
 Layout below the root, which may be the folder `LibriSpeech` or the one that holds it::
 
@@ -14,6 +14,7 @@ Layout below the root, which may be the folder `LibriSpeech` or the one that hol
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
@@ -32,12 +33,13 @@ CORPUS = Corpus(
     title="LibriSpeech",
     description=(
         "Read English speech with transcripts and many readers of either sex, as recorded by the corpus: the usual "
-        "corpus for pretraining and recognition, and large enough for tests over speakers. dev and test hold other readers."
+        "corpus for pretraining and recognition, and large enough for tests over speakers. dev and test hold other "
+        "readers than train."
     ),
     licence="CC-BY-4.0",
     citation=(
-        "Panayotov, Chen, Povey and Khudanpur 2015, Librispeech: an ASR corpus based on public domain audio books, ICASSP. "
-        "https://www.openslr.org/12"
+        "Panayotov, Chen, Povey and Khudanpur 2015, Librispeech: an ASR corpus based on public domain audio books, "
+        "ICASSP. https://www.openslr.org/12"
     ),
     size="60 GB to download for all seven subsets, 982 h; train-clean-100 6.3 GB, 100 h; test-other 328 MB, 5 h",
     layout="SPEAKERS.TXT and SUBSET/READER/CHAPTER/*.flac with *.trans.txt, as unpacked",
@@ -83,21 +85,15 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     left_out.log()
 
 
-def _clip(
-    path: Path, subset: str, text: str | None, genders: dict[str, str], left_out: LeftOut
-) -> Iterator[Clip]:
+def _clip(path: Path, subset: str, text: str | None, genders: dict[str, str], left_out: LeftOut) -> Iterator[Clip]:
     try:
         clip = whole_file(path, path.stem)
     except AudioError as error:
         left_out.add(path, error.reason)
         return
     reader = path.parent.parent.name
-    yield Clip(
-        clip.id,
-        clip.path,
-        clip.start,
-        clip.seconds,
-        clip.sample_rate,
+    yield replace(
+        clip,
         text=text,
         language="en",
         speaker=reader,

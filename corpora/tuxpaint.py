@@ -1,7 +1,7 @@
 """Tux Paint stamp descriptions: what is on a drawing program's stamps, read aloud in nine languages.
 
-Volunteers of many countries each read all descriptions of one language, in short clips recorded at home. Every clip has its text
-and the English description. Debian package tuxpaint-stamps-default; Tux Paint, Bill Kendrick and others,
+One volunteer a language read the descriptions, in short clips recorded at home. Every clip has its text and the English
+description. Debian package tuxpaint-stamps-default; Tux Paint, Bill Kendrick and others,
 https://tuxpaint.org.
 
 Layout below the root::
@@ -9,14 +9,15 @@ Layout below the root::
     tuxpaint-stamps-default/usr/share/tuxpaint/stamps/**/STAMP.txt          English, then `xx.utf8=text` lines
     tuxpaint-stamps-default/usr/share/tuxpaint/stamps/**/STAMP_desc_XX.ogg
 
-Some translations were made longer after the recording, most of all in Belarusian, Catalan, Greek and Danish. Left out: clips with
-more characters a second than their reader speaks, recordings that appear twice, languages with a handful of clips
-(nl, ml) or no texts (lt), and the stamps' sound effects.
+Some translations were made longer after the recording, most of all in Belarusian, Catalan, Greek and Danish. Left out:
+clips with more characters a second than their reader speaks, recordings that appear twice, languages with a handful of
+clips (nl, ml) or no texts (lt), and the stamps' sound effects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
@@ -36,12 +37,12 @@ CORPUS = Corpus(
     name="tuxpaint",
     title="Tux Paint stamp descriptions",
     description=(
-        "Read speech in French, Romanian, Russian, Bulgarian, Spanish, Greek, Belarusian, Catalan and Danish with English "
-        "translations. One reader a language: gender, speaker and language cannot be told apart."
+        "Read speech in French, Romanian, Russian, Bulgarian, Spanish, Greek, Belarusian, Catalan and Danish with "
+        "English translations. One reader a language: gender, speaker and language cannot be told apart."
     ),
     licence="GPL-2.0-only",
     citation="Tux Paint stamps, Bill Kendrick and contributors, 2002-2022. https://tuxpaint.org",
-    size="SIZE",
+    size="161 MB to download; 5875 clips, 148 min: fr 791 ru 782 ro 777 bg 774 es 753 ca 636 be 549 el 515 da 298",
     layout="tuxpaint-stamps-default/usr/share/tuxpaint/stamps",
     splits={
         "train": "about 80 % of the stamps, by a hash of the English description; all languages of a stamp go together",
@@ -57,7 +58,7 @@ PACKAGE = "tuxpaint-stamps-default"
 GENDERS = {"be": "F", "bg": "M", "ca": "M", "da": "M", "el": "F", "es": "F", "fr": "M", "ro": "F", "ru": "M"}
 """Of the one reader of each language."""
 
-# Measured: with these limits text length and duration correlate at 0.94 and more (0.83 for ca), without them at 0.2 to 0.8.
+# With these limits text length and duration correlate at 0.94 and more (0.83 for ca), without them at 0.2 to 0.8.
 _MOST_CHARACTERS_A_SECOND = {"be": 14.0, "ca": 24.0, "el": 20.0, "da": 26.0}
 _MOST_ELSEWHERE = 32.0
 _FEWEST_CHARACTERS_A_SECOND = 3.0
@@ -111,12 +112,8 @@ def _clip(path: Path, name: Path, language: str, english: str, text: str | None,
     if not _FEWEST_CHARACTERS_A_SECOND <= len(text) / clip.seconds <= most:
         left_out.add(path, "whose length does not fit the text")
         return None
-    return Clip(
-        clip.id,
-        clip.path,
-        clip.start,
-        clip.seconds,
-        clip.sample_rate,
+    return replace(
+        clip,
         text=text,
         translation=english,
         language=language,

@@ -11,17 +11,18 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from audio_ssl import catalog
-from audio_ssl.atomic import atomic_write
+from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.data.audio import SUFFIXES, audio_info
 from audio_ssl.data.fetch import apt_available, fetch_apt
 from audio_ssl.data.ledger import ErrorLedger
@@ -45,14 +46,19 @@ __all__ = [
     "even_split",
     "fetch_apt",
     "hash_split",
+    "is_made",
     "load_corpus",
     "optional_package",
+    "read_made",
     "require_folder",
     "track",
     "whole_file",
+    "write_made",
 ]
 
 logger = logging.getLogger(__name__)
+
+_MADE = "labels.json"
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,8 @@ def hash_split(corpus: str, key: str, valid: float = 0.1, test: float = 0.1) -> 
 def even_split(corpus: str, keys: Iterable[str], valid: float = 0.1, test: float = 0.1) -> dict[str, str]:
     """Return the split of each of a few groups: like `hash_split`, but with at least one group in each split.
 
-    The shares are exact, at the price that a split depends on which other groups there are.
+    The shares are exact, at the price that a split depends on which other groups there are. Fewer than three groups
+    are all for training.
 
     Examples
     --------
@@ -184,6 +191,8 @@ def even_split(corpus: str, keys: Iterable[str], valid: float = 0.1, test: float
     ['test', 'train', 'valid']
     """
     ordered = sorted(set(keys), key=lambda key: _digest(f"{corpus}/{key}"))
+    if len(ordered) < 3:
+        return dict.fromkeys(ordered, "train")
     for_test = max(1, round(test * len(ordered)))
     for_valid = max(1, round(valid * len(ordered)))
     return {
@@ -196,6 +205,46 @@ def whole_file(path: Path, clip_id: str) -> Clip:
     """Return the clip that spans a whole file, without labels; AudioError if it cannot be used."""
     info = audio_info(path)
     return Clip(clip_id, str(path), 0.0, info.seconds, info.sample_rate)
+
+
+def is_made(root: Path, wanted: int) -> bool:
+    """Return whether a corpus that is made rather than downloaded is finished below `root`, with `wanted` clips."""
+    path = root / _MADE
+    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["wanted"] == wanted)
+
+
+def write_made(root: Path, wanted: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the labels of a corpus that was made; that they are there says that it is finished.
+
+    Parameters
+    ----------
+    root
+        The corpus's folder.
+    wanted
+        How many clips were asked for.
+    rows
+        What `read_made` gives back.
+    """
+    write_json(root / _MADE, {"wanted": wanted, "clips": rows})
+
+
+def read_made(root: Path, card: Corpus) -> list[dict[str, Any]]:
+    """Return the rows that `write_made` wrote.
+
+    Raises
+    ------
+    UserError
+        If `root` is missing or the corpus was not finished.
+    """
+    path = require_folder(root, card) / _MADE
+    if not path.is_file():
+        raise UserError(
+            f"{card.title} was not finished here: `{_MADE}` is missing",
+            where=str(root),
+            remedy=f"go on: audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl",
+        )
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["clips"]
+    return rows
 
 
 def optional_package(package: str, card: Corpus, pip: str | None = None) -> Any:

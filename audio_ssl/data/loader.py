@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
@@ -32,6 +32,8 @@ _WHOLE_CLIP_SECONDS = 40.0
 """Clips up to this long are decoded whole and kept; of longer ones only the crop is read."""
 
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Position(NamedTuple):
@@ -168,7 +170,7 @@ class Loader:
         self._queue: queue.Queue[Batch | EndOfUpdate | BaseException | None] = queue.Queue(_PREFETCH)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
-        self._pool = ThreadPoolExecutor(max(1, setup.workers), thread_name_prefix="decode")
+        self._pool = background_pool(setup.workers)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -242,6 +244,32 @@ class Loader:
         except AudioError as error:
             self._setup.ledger.record(clip.path, error.reason, id=clip.id)
             return None
+
+
+def background_pool(workers: int) -> ThreadPoolExecutor:
+    """Return threads that decode and run teachers, each with one core of torch's.
+
+    Beside a training step on all cores, a second team of threads would only take turns with the first: on two cores
+    that is ten times slower than one thread. It also makes targets the same numbers whatever the machine has.
+    """
+    # Asking fixes the number of the thread that asks, before the new threads set their own.
+    torch.get_num_threads()
+    return ThreadPoolExecutor(max(1, workers), "decode", initializer=torch.set_num_threads, initargs=(1,))
+
+
+def in_order(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A], ahead: int = 16) -> Iterator[B]:
+    """Yield the results of `work` in the order of `items`, with at most `ahead` of them waiting."""
+    waiting: deque[Future[B]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 class LoadedCrop(NamedTuple):

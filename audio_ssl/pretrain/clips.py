@@ -125,7 +125,8 @@ def long_enough(clips: Sequence[Clip], min_seconds: float, ledger: ErrorLedger) 
     if not kept:
         longest = max(clip.seconds for clip in clips)
         raise UserError(
-            f"none of the {len(clips)} clips lasts `data.min_seconds` = {min_seconds:g} s; the longest has {longest:g} s",
+            f"none of the {len(clips)} clips lasts `data.min_seconds` = {min_seconds:g} s; the longest has "
+            f"{longest:g} s",
             where="$.data.min_seconds",
         )
     return tuple(kept)

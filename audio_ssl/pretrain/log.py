@@ -15,6 +15,9 @@ from torch.utils.tensorboard import SummaryWriter
 from audio_ssl.atomic import atomic_write
 
 
+_open_board: Any = SummaryWriter  # it has no types
+
+
 class MetricsLog:
     """Appends rows to ``metrics.jsonl`` and TensorBoard.
 
@@ -38,7 +41,7 @@ class MetricsLog:
         folder.mkdir(parents=True, exist_ok=True)
         truncate(self._path, first_step + offset)
         self._file = self._path.open("a", encoding="ascii")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + offset + 1)
+        self._board: Any = _open_board(str(folder / "tensorboard"), purge_step=first_step + offset + 1)
 
     def __enter__(self) -> Self:
         return self

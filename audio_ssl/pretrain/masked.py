@@ -88,7 +88,7 @@ class MaskedLearner(nn.Module):
             if feature_grad_mult == 0:
                 parameter.requires_grad_(False)
             elif parameter.requires_grad and feature_grad_mult != 1:
-                parameter.register_hook(lambda grad: grad * feature_grad_mult)
+                parameter.register_hook(lambda grad: grad * feature_grad_mult)  # type: ignore[no-untyped-call]
 
     def forward(self, batch: Batch, generator: torch.Generator) -> StepOutput:
         """Return the loss over the masked frames; in training, on mixed waveforms."""

@@ -1,8 +1,8 @@
 """The `pretrain` stage: a recipe and a manifest become a run folder.
 
 RUN holds ``recipe.yaml`` (resolved, itself a recipe), the model, ``README.md``, ``metrics.jsonl``, ``tensorboard/``,
-``state/`` (checkpoints), ``teachers/``, ``errors.jsonl`` and ``provenance.json``; a run of several iterations keeps each in
-``iteration_N/``. Everything wrong with the recipe or the manifest is said before any work starts.
+``state/`` (checkpoints), ``teachers/``, ``errors.jsonl`` and ``provenance.json``; a run of several iterations keeps each
+in ``iteration_N/``. Everything wrong with the recipe or the manifest is said before any work starts.
 """
 
 from __future__ import annotations
@@ -109,7 +109,12 @@ def _run_stage(
     loader, valid = loader_setups(stage.recipe, training, context)
     warmup = effective_warmup(stage.recipe.optim, stage.steps)
     if warmup < stage.recipe.optim.warmup_steps:
-        logger.info("warmup of %d steps instead of %d, as there are %d steps", warmup, stage.recipe.optim.warmup_steps, stage.steps)
+        logger.info(
+            "warmup of %d steps instead of %d, as there are %d steps",
+            warmup,
+            stage.recipe.optim.warmup_steps,
+            stage.steps,
+        )
     train(
         Job(
             name=kind.TITLE if iteration is None else f"{kind.TITLE}, iteration {iteration}",
@@ -138,7 +143,9 @@ def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> 
     used = out.is_dir() and any(out.iterdir())
     if used and not resume:
         raise UserError(
-            "the folder is not empty", where=str(out), remedy="add --resume to go on with its run, or give another --out"
+            "the folder is not empty",
+            where=str(out),
+            remedy="add --resume to go on with its run, or give another --out",
         )
     if used and not (out / "recipe.yaml").is_file():
         raise UserError("the folder holds no run to resume: it has no recipe.yaml", where=str(out))

@@ -24,7 +24,9 @@ _CACHE_BYTES = 512 << 20
 
 
 class ComputedTargets:
-    """Targets computed from the whole clip, one clip at a time, and kept within a number of bytes.
+    """Targets computed from the whole clip, and kept within a number of bytes.
+
+    To be called from threads of `background_pool`, so that the numbers do not depend on the machine's cores.
 
     Parameters
     ----------
@@ -39,7 +41,6 @@ class ComputedTargets:
     def __init__(self, teachers: Sequence[Teacher], reader: ClipReader, cache_bytes: int = _CACHE_BYTES) -> None:
         self._teachers, self._reader = tuple(teachers), reader
         self._cache: LruCache[tuple[Tensor, ...]] = LruCache(cache_bytes, lambda all_: sum(x.nbytes for x in all_))
-        self._lock = threading.Lock()
 
     def whole(self, clip: Clip) -> tuple[Tensor, ...]:
         """Return the targets of a whole clip, one ``[frame, width]`` per teacher."""
@@ -51,8 +52,7 @@ class ComputedTargets:
 
     def _compute(self, clip: Clip) -> tuple[Tensor, ...]:
         waveform = self._reader.whole(clip)
-        # Teachers use all cores for one clip; two at once would only disturb each other.
-        with self._lock, torch.no_grad():
+        with torch.no_grad():
             return tuple(teacher(waveform).cpu() for teacher in self._teachers)
 
 
@@ -68,6 +68,8 @@ class StoredTargets:
     def __init__(self, folder: Path, fingerprints: Sequence[str], manifest_hash: str) -> None:
         self._store = ArrayStore(folder)
         self._names = [str(index) for index in range(len(fingerprints))]
+        # The store opens its shards when they are first asked for.
+        self._lock = threading.Lock()
         check_store_meta(self._store.meta, fingerprints, manifest_hash, folder)
 
     def __call__(self, clip: Clip, start_frame: int, num_frames: int) -> tuple[Tensor, ...]:
@@ -75,7 +77,8 @@ class StoredTargets:
         if clip.id not in self._store:
             raise AudioError("the target store has no targets of this clip")
         stop = start_frame + num_frames
-        return tuple(self._store.get(clip.id, name, start_frame, stop) for name in self._names)
+        with self._lock:
+            return tuple(self._store.get(clip.id, name, start_frame, stop) for name in self._names)
 
 
 def store_meta(fingerprints: Sequence[str], manifest_hash: str, sample_rate: int, hop_samples: int) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The `targets` stage: a recipe's targets, computed once and stored.
 
-A store holds one entry per clip, with one array per teacher (``"0"``, ``"1"``, ...), and says which teachers and which manifest
-it is of. Teachers that had to be fitted or trained for it lie in ``teachers/`` inside the store, and a run that reads
-the store takes them from there. Of a recipe with iterations the first one's targets are stored; the later ones listen to a
-model that does not exist yet.
+A store holds one entry per clip, with one array per teacher (``"0"``, ``"1"``, ...), and says which teachers and which
+manifest it is of. Teachers that had to be fitted or trained for it lie in ``teachers/`` inside the store, and a run that
+reads the store takes them from there. Of a recipe with iterations the first one's targets are stored; the later ones
+listen to a model that does not exist yet.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from audio_ssl.atomic import write_text
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import ClipReader
+from audio_ssl.data.loader import ClipReader, background_pool, in_order
+from audio_ssl.data.manifest import Clip
 from audio_ssl.data.store import StoreWriter
 from audio_ssl.errors import AudioError, UserError
 from audio_ssl.pretrain.clips import select_clips
@@ -66,15 +69,19 @@ def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
     fingerprints = [teacher.fingerprint for teacher in teachers]
     meta = store_meta(fingerprints, selection.manifest_hash, config.data.sample_rate, teachers[0].spec.grid.hop_samples)
     source = ComputedTargets(teachers, reader, cache_bytes=0)
-    with StoreWriter(out, meta, resume=True) as writer:
+
+    def compute(clip: Clip) -> tuple[Clip, tuple[Tensor, ...] | None]:
+        try:
+            return clip, source.whole(clip)
+        except AudioError as error:
+            ledger.record(clip.path, error.reason, id=clip.id)
+            return clip, None
+
+    with StoreWriter(out, meta, resume=True) as writer, background_pool(config.data.workers) as pool:
         waiting = [clip for clip in selection.all if clip.id not in writer.done]
-        for clip in track(waiting, "targets"):
-            try:
-                targets = source.whole(clip)
-            except AudioError as error:
-                ledger.record(clip.path, error.reason, id=clip.id)
-                continue
-            writer.add(clip.id, {str(index): target for index, target in enumerate(targets)})
+        for clip, targets in track(in_order(pool, compute, waiting), "targets", len(waiting)):
+            if targets is not None:
+                writer.add(clip.id, {str(index): target for index, target in enumerate(targets)})
         stored = len(writer.done)
     if stored == 0:
         raise UserError(f"none of the {len(selection.all)} clips can be used", where=str(ledger.path))

@@ -1,7 +1,7 @@
 """Teachers made ready: those that must be fitted or trained first are, into the run's folder, and found there again.
 
-A `kmeans` teacher without a path is fitted to the training clips; an `rvq` teacher without one gets a codec that the run
-trains first, by the recipe's `codec` section.
+A `kmeans` teacher without a path is fitted to the training clips; an `rvq` teacher without one gets a codec that the
+run trains first, by the recipe's `codec` section.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def prepare_teachers(
     ready = [_complete(recipe, index, config, codec, context) for index, config in enumerate(teachers)]
     for index, config in enumerate(ready):
         if getattr(config, "random_weights", False):
-            logger.warning("teacher %d has random weights: its targets are meaningless, good to try a recipe only", index)
+            logger.warning(
+                "teacher %d has random weights: its targets are meaningless, good to try a recipe only", index
+            )
     return [build_teacher(config, recipe.data.sample_rate, context.device) for config in ready]
 
 

@@ -41,7 +41,7 @@ class Updater:
         """Add the gradients of a micro-batch of update `step` (counted from 0)."""
         if not self._outputs:
             # Codebooks that follow averages are changed by the forward pass; a skipped update puts them back.
-            self._buffers = {name: buffer.clone() for name, buffer in self.learner.named_buffers()}
+            self._saved = {name: buffer.clone() for name, buffer in self.learner.named_buffers()}
         self.learner.train()
         purpose = (self._recipe.seed, "update", step, len(self._outputs))
         with seeded(self.device, *purpose, "layers"):
@@ -91,10 +91,10 @@ class Updater:
     def _begin(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         self._outputs: list[StepOutput] = []
-        self._buffers: dict[str, Tensor] = {}
+        self._saved: dict[str, Tensor] = {}
         self.seconds = 0.0
 
     def _restore_buffers(self) -> None:
         for name, buffer in self.learner.named_buffers():
-            if name in self._buffers:
-                buffer.copy_(self._buffers[name])
+            if name in self._saved:
+                buffer.copy_(self._saved[name])

@@ -46,8 +46,12 @@ def needs_fit(config: Any) -> bool:
 
 
 def fingerprint_of(config: Any, state: dict[str, Tensor]) -> str:
-    """Return the first 16 hex digits of the SHA-256 over a config and the tensors that go with it."""
-    digest = hashlib.sha256(json.dumps([kind_of(config), unstructure(config)], sort_keys=True).encode())
+    """Return the first 16 hex digits of the SHA-256 over a config and the tensors that go with it.
+
+    Where weights lie does not matter, only what they are: `path` and `model` of a config are left out.
+    """
+    settings = {key: value for key, value in unstructure(config).items() if key not in ("path", "model")}
+    digest = hashlib.sha256(json.dumps([kind_of(config), settings], sort_keys=True).encode())
     for name, value in sorted(state.items()):
         array = value.detach().cpu().contiguous()
         digest.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())

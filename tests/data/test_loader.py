@@ -34,9 +34,7 @@ def write_clips(folder: Path, seconds: list[float], rate: int = RATE) -> list[Cl
 def make_setup(clips: list[Clip], folder: Path, targets: TargetSource | None = None, workers: int = 2) -> LoaderSetup:
     lengths = tuple(int(clip.seconds * RATE) for clip in clips)
     batching = Batching(lengths, 80, RATE, 3 * RATE, 2 * RATE, seed=1)
-    return LoaderSetup(
-        clips, batching, GRID, ClipReader(RATE), targets, ErrorLedger(folder / "errors.jsonl"), workers
-    )
+    return LoaderSetup(clips, batching, GRID, ClipReader(RATE), targets, ErrorLedger(folder / "errors.jsonl"), workers)
 
 
 def first_samples(clip: Clip, start_frame: int, num_frames: int) -> tuple[Tensor, ...]:

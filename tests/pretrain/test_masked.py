@@ -7,6 +7,7 @@ from torch import Tensor
 from audio_ssl.data.augment import Mixing
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.loader import Batch
+from audio_ssl.data.targets import TargetSpec
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
@@ -15,7 +16,6 @@ from audio_ssl.objectives import masked_codes, reconstruction
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.masked import Head, Mask, MaskedLearner, masks, penalty_sum
 from audio_ssl.pretrain.seeds import generator, seeded
-from audio_ssl.data.targets import TargetSpec
 
 GRID = FrameGrid(16000, 320, 400)
 CPU = torch.device("cpu")

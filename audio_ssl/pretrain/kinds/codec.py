@@ -1,7 +1,7 @@
 """Training of the RVQ-VAE whose codes are targets for masked prediction.
 
-After EnCodec (Défossez et al. 2022, arXiv 2210.13438): spectral and waveform reconstruction plus commitment, codebooks by moving
-average. Left out on purpose: discriminators and loss balancing, which serve listening and not the codes.
+After EnCodec (Défossez et al. 2022, arXiv 2210.13438): spectral and waveform reconstruction plus commitment, codebooks
+by moving average. Left out on purpose: discriminators and loss balancing, which serve listening and not the codes.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from torch import nn
 
@@ -105,11 +105,15 @@ def check(config: Config, selection: Selection) -> None:
         frontend = parts.build(config.frontend, config.data.sample_rate)
     with located("$.encoder"):
         parts.build(config.encoder, frontend.dim)
-    rounds = config.iterations or (config,)
-    for number, one in enumerate(rounds):
+    for number, teachers in enumerate(rounds(config)):
         where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
-        specs = check_teachers(config, one.teachers, config.codec, frontend.grid, where, first=number == 0)
+        specs = check_teachers(config, teachers, config.codec, frontend.grid, where, first=number == 0)
         check_objectives(config.objectives, specs)
+
+
+def rounds(config: Config) -> list[tuple[Any, ...]]:
+    """Return the teachers of each round."""
+    return [iteration.teachers for iteration in config.iterations] or [config.teachers]
 
 
 def stages(config: Config) -> list[Stage]:
@@ -135,9 +139,7 @@ def build(config: Config, context: StageContext) -> Training:
         generator(config.seed, "model", context.folder.name if context.previous else ""),
     )
     heads = build_heads(config, model, teachers)
-    learner = MaskedLearner(
-        model, heads, config.mask, config.mixing, config.feature_penalty, config.feature_grad_mult
-    )
+    learner = MaskedLearner(model, heads, config.mask, config.mixing, config.feature_penalty, config.feature_grad_mult)
     fingerprints = tuple(teacher.fingerprint for teacher in teachers)
     targets: StoredTargets | ComputedTargets
     # A store holds the targets of the first stage's teachers; later stages have others.
@@ -150,7 +152,7 @@ def build(config: Config, context: StageContext) -> Training:
 
 def build_heads(config: Config, model: SSLModel, teachers: Sequence[Teacher]) -> list[Head]:
     """Build one head per objective, for the targets of the teacher it names."""
-    heads = []
+    heads: list[Head] = []
     for number, objective in enumerate(config.objectives):
         index: int = getattr(objective, "teacher", 0)
         name = kind_of(config.teachers[index])
@@ -164,9 +166,8 @@ def build_heads(config: Config, model: SSLModel, teachers: Sequence[Teacher]) ->
 
 def describe(config: Config) -> str:
     """Return a sentence on what was trained, for the model card."""
-    rounds = config.iterations or (config,)
-    names = "; then ".join(" and ".join(kind_of(teacher) for teacher in one.teachers) for one in rounds)
+    names = "; then ".join(" and ".join(kind_of(teacher) for teacher in teachers) for teachers in rounds(config))
     return (
-        f"A {kind_of(config.frontend)} frontend and a {kind_of(config.encoder)} encoder, trained to predict the targets of "
-        f"masked frames. Teachers: {names}."
+        f"A {kind_of(config.frontend)} frontend and a {kind_of(config.encoder)} encoder, trained to predict the "
+        f"targets of masked frames. Teachers: {names}."
     )

@@ -1,0 +1,1 @@
+"""What is trained on frozen features. A file is a kind."""

@@ -1,0 +1,35 @@
+"""predictions.parquet: what was right, what was said, and every manifest column, so that audits need no join."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from audio_ssl.atomic import atomic_write
+from audio_ssl.data.manifest import Clip
+from audio_ssl.features.writers import readable_id
+from audio_ssl.probing.tasks._base import Task
+
+
+def write_predictions(path: Path, task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> None:
+    """Write the table; class names are in its metadata, scores of classes in the column ``scores``."""
+    rows: list[dict[str, Any]] = []
+    for clip, prediction in zip(clips, predictions, strict=True):
+        columns = {k: readable_id(v) if isinstance(v, str) else v for k, v in clip.row().items()}
+        answer: dict[str, Any] = {"reference": task.reference(clip), "hypothesis": task.hypothesis(prediction)}
+        if task.output != "tokens":
+            answer["scores"] = [float(value) for value in prediction]
+        rows.append({**columns, **answer})
+    # A column that only some clips have must not be lost with the first row.
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+    classes = json.dumps(task.classes, ensure_ascii=True)
+    table = table.replace_schema_metadata({"task": task.kind, "classes": classes})
+    with atomic_write(path) as partial:
+        pq.write_table(table, partial)

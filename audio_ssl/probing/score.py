@@ -1,0 +1,106 @@
+"""Scores of predictions with intervals over speakers or tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from audio_ssl.data.manifest import Clip
+from audio_ssl.metrics.additive import get_metric
+from audio_ssl.metrics.bootstrap import Interval, cluster_bootstrap, cluster_sums
+from audio_ssl.metrics.ranking import RankingScore, average_precision_macro, roc_auc_macro
+from audio_ssl.probing.tasks._base import Task
+
+MIN_CLUSTERS = 5
+REPLICATES = 2000
+_RANKING_REPLICATES = 200
+_RANKING: dict[str, Callable[..., RankingScore]] = {
+    "roc_auc": roc_auc_macro,
+    "average_precision": average_precision_macro,
+}
+
+
+def higher_is_better(metric: str) -> bool:
+    """Tell which way a metric is better."""
+    return metric in _RANKING or get_metric(metric).higher_is_better
+
+
+def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> float:
+    """Return the task's main metric; NaN counts as the worst."""
+    metric = task.metrics[0]
+    if metric in _RANKING:
+        value = _RANKING[metric](*_matrices(task, clips, predictions), task.classes).value
+    else:
+        value = get_metric(metric).corpus(_pairs(task, clips, predictions))
+    if value != value:
+        return -np.inf if higher_is_better(metric) else np.inf
+    return value
+
+
+def all_scores(
+    task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]
+) -> tuple[dict[str, dict[str, Any]], str, list[str]]:
+    """Return the scores of every metric, what the intervals are over, and what was left out of a mean."""
+    clusters, unit = choose_clusters(clips)
+    scores: dict[str, dict[str, Any]] = {}
+    notes: list[str] = []
+    for name in task.metrics:
+        if name in _RANKING:
+            interval, ranking = _ranking_interval(name, task, clips, predictions, clusters)
+            notes += [f"{name}: tag `{tag}` left out, {why} in the test clips" for tag, why in ranking.excluded.items()]
+            measured = "%"
+        else:
+            metric = get_metric(name)
+            sums, _ = cluster_sums(metric.statistics(_pairs(task, clips, predictions)), clusters)
+            interval, measured = cluster_bootstrap(sums, metric.score, REPLICATES), metric.unit
+        scores[name] = {**interval._asdict(), "higher_is_better": higher_is_better(name), "unit": measured}
+    return scores, unit, notes
+
+
+def choose_clusters(clips: Sequence[Clip]) -> tuple[list[str], str]:
+    """Return what to resample: speakers, else tracks, else clips, whichever there are at least five of."""
+    for unit, values in (
+        ("speakers", [clip.speaker for clip in clips]),
+        ("tracks", [clip.extra.get("track") for clip in clips]),
+    ):
+        if None not in values and len(set(values)) >= MIN_CLUSTERS:
+            return [str(value) for value in values], unit
+    few = {clip.speaker for clip in clips if clip.speaker is not None}
+    why = f" (only {len(few)} speakers)" if few else ""
+    return [clip.id for clip in clips], f"clips{why}"
+
+
+def _pairs(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[tuple[str, str]]:
+    pairs = zip(clips, predictions, strict=True)
+    return [(str(task.reference(clip)), str(task.hypothesis(prediction))) for clip, prediction in pairs]
+
+
+def _matrices(
+    task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    labels = torch.stack([task.target(clip) for clip in clips]).numpy() > 0
+    return labels, torch.stack(list(predictions)).double().numpy()
+
+
+def _ranking_interval(
+    name: str, task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor], clusters: Sequence[str]
+) -> tuple[Interval, RankingScore]:
+    """Resample clusters and score again: a ranking is no sum. Percentile interval."""
+    labels, scores = _matrices(task, clips, predictions)
+    result = _RANKING[name](labels, scores, task.classes)
+    names = sorted(set(clusters))
+    rows = {cluster: [i for i, c in enumerate(clusters) if c == cluster] for cluster in names}
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(_RANKING_REPLICATES):
+        drawn = rng.choice(len(names), len(names))
+        index = [row for cluster in drawn for row in rows[names[cluster]]]
+        values.append(_RANKING[name](labels[index], scores[index], task.classes).value)
+    finite = np.array(values)[np.isfinite(values)]
+    low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) else (np.nan, np.nan)
+    return Interval(result.value, float(low), float(high)), result

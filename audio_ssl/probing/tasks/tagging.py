@@ -1,0 +1,73 @@
+"""Music tagging: several tags a clip, scored by macro ROC-AUC and average precision, as MagnaTagATune in MARBLE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError
+from audio_ssl.probing.tasks._base import Output, Vocabulary, frequent
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which tags."""
+
+    min_count: int = 5
+    """Tags of fewer training clips are left out."""
+
+
+class Tagging:
+    """Tags as zeros and ones."""
+
+    kind = "tagging"
+    output: Output = "tags"
+    metrics: tuple[str, ...] = ("roc_auc", "average_precision")
+    signature = "macro mean over tags"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._vocabulary = Vocabulary([])
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the tags."""
+        return self._vocabulary.tokens
+
+    def why_not(self, clip: Clip) -> str | None:
+        """Return why a clip cannot be used, or None."""
+        return None if clip.tags else "no tags"
+
+    def learn(self, clips: Sequence[Clip]) -> None:
+        """Take the tags that enough training clips have, and some have not."""
+        tags = frequent((set(clip.tags or ()) for clip in clips), self._config.min_count)
+        usual = {tag for tag in tags if sum(tag in (clip.tags or ()) for clip in clips) == len(clips)}
+        self._vocabulary = Vocabulary(tag for tag in tags if tag not in usual)
+        if not self.classes:
+            raise UserError(
+                f"no tag is on at least `min_count` {self._config.min_count} training clips, but not on all"
+            )
+
+    def target(self, clip: Clip) -> Float[Tensor, " class"]:
+        """Return zeros and ones."""
+        target = torch.zeros(len(self.classes))
+        target[self._vocabulary.encode(clip.tags or ())] = 1.0
+        return target
+
+    def reference(self, clip: Clip) -> list[str]:
+        """Return the clip's tags, those left out included."""
+        return list(clip.tags or ())
+
+    def hypothesis(self, prediction: Float[Tensor, " class"]) -> list[str]:
+        """Return the tags that are more likely than not."""
+        return self._vocabulary.decode((prediction > 0).nonzero()[:, 0].tolist())
+
+
+def build(config: Config) -> Tagging:
+    """Make the task."""
+    return Tagging(config)

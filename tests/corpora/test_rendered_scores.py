@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import music21
+import numpy as np
+import pytest
+import soundfile
+
+from audio_ssl.data.corpus import load_corpus
+from audio_ssl.metrics.music import KEYS
+
+SCORES = Path(music21.__file__).parent / "corpus"
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rendered")
+    load_corpus("rendered_scores").fetch(root, clips=12)
+    return root
+
+
+def test_twelve_clips_with_exact_labels(rendered):
+    clips = list(load_corpus("rendered_scores").read(rendered, None))
+    assert len(clips) == 12
+    assert [c.extra["mode"] for c in clips].count("minor") == 6
+    for clip in clips:
+        assert clip.label in KEYS
+        assert clip.label.endswith(clip.extra["mode"])
+        assert clip.tags[:3] == (clip.extra["instrument"], clip.extra["mode"], clip.extra["metre"])
+        assert 7.0 <= clip.seconds <= 13.1
+        assert clip.sample_rate == 24000
+        assert -6 <= clip.extra["transposed"] <= 5
+
+
+def test_an_interrupted_rendering_goes_on_and_gives_the_same(rendered, tmp_path):
+    corpus = load_corpus("rendered_scores")
+    files = sorted((rendered / "audio").rglob("*.flac"))
+    labels = (rendered / "labels.json").read_text()
+    before = [soundfile.read(f)[0] for f in files]
+    times = [f.stat().st_mtime_ns for f in files]
+    files[0].unlink()
+    (rendered / "labels.json").unlink()
+    corpus.fetch(rendered, clips=12)
+    assert (rendered / "labels.json").read_text() == labels
+    assert [f.stat().st_mtime_ns for f in files[1:]] == times[1:]
+    np.testing.assert_array_equal(soundfile.read(files[0])[0], before[0])
+
+
+def test_finished_rendering_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "labels.json").write_text(json.dumps({"wanted": 600, "clips": []}))
+    load_corpus("rendered_scores").fetch(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["labels.json"]
+
+
+def test_chorale_notes_are_those_of_music21(corpus_module):
+    module = corpus_module("rendered_scores")
+    for name in ("bwv269", "bwv66.6", "bwv253"):
+        path = SCORES / "bach" / f"{name}.mxl"
+        score = music21.converter.parse(path, forceSource=True).stripTies().flatten()
+        expected = sorted(
+            (float(n.offset), float(n.offset + n.quarterLength), p.midi) for n in score.notes for p in n.pitches
+        )
+        np.testing.assert_allclose(sorted(module._musicxml_notes(path)), expected, atol=1e-9)
+
+
+def test_tune_notes_are_those_of_music21(corpus_module):
+    module = corpus_module("rendered_scores")
+    # The last has triplets.
+    for name in ("AcaciaReel", "AfterTheHareReel", "BlanchardsHornpipe"):
+        path = SCORES / "ryansMammoth" / f"{name}.abc"
+        score = music21.converter.parse(path, forceSource=True).flatten()
+        expected = [(float(n.offset), p.midi) for n in score.notes if n.quarterLength for p in n.pitches]
+        notes = module._abc_notes(path.read_text(encoding="utf-8"))
+        np.testing.assert_allclose([(start, pitch) for start, _, pitch in notes], expected, atol=1e-6)
+
+
+def test_modal_and_doubtful_keys_are_left_out(corpus_module, tmp_path):
+    module = corpus_module("rendered_scores")
+    keys = {"Am": (9, "minor"), "F#min": (6, "minor"), "Bb": (10, "major"), "C Maj": (0, "major"), "Eb": (3, "major")}
+    others = ("Ador", "Dmix", "G % one sharp in the book", "Hp")
+    folder = tmp_path / "some"
+    folder.mkdir()
+    for number, key in enumerate([*keys, *others], 1):
+        (folder / f"{number}.abc").write_text(f"X: {number}\nT: Tune\nM: C|\nR: slipjig\nL: 1/8\nK: {key}\nABc|\n")
+    tunes = list(module._abc_tunes(tmp_path, "some"))
+    assert {(t.tonic, t.mode) for t in tunes} == set(keys.values())
+    assert len(tunes) == len(keys)
+    assert {(t.metre, t.dance) for t in tunes} == {("2/2", "slip jig")}
+
+
+def test_the_player_plays_the_notes_it_is_given(corpus_module):
+    module = corpus_module("rendered_scores")
+    samples = module._Player().play([(0.0, 1.0, 69), (1.0, 2.0, 81)], module.INSTRUMENTS["flute"])
+    assert samples.shape == (3 * 24000,)
+    assert np.abs(samples).max() == pytest.approx(0.5, abs=1e-4)
+    for start, hertz in ((0.3, 440.0), (1.3, 880.0)):
+        block = samples[round(start * 24000) :][:12000]
+        spectrum = np.abs(np.fft.rfft(block * np.hanning(12000)))
+        strongest = np.argsort(spectrum)[-1] * 2.0
+        assert min(abs(strongest - hertz * n) for n in (1, 2, 3)) <= 6.0
+
+
+def test_tonic_shift_and_label_agree(corpus_module):
+    module = corpus_module("rendered_scores")
+    for tonic in range(12):
+        tune = module.Tune(f"x/{tonic}", "x", "t", tonic, "minor", "3/4", None, "")
+        row = module._arrange(tune)
+        name = module.TONICS[(tonic + row["transposed"]) % 12]
+        assert row["label"] == f"{name} minor"

@@ -1,0 +1,245 @@
+"""Whole runs on synthetic clips: the run folder, resuming, refusals."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from audio_ssl.errors import UserError
+from audio_ssl.model import SSLModel
+from audio_ssl.pretrain.run import flatten, pretrain
+from tests.pretrain.conftest import MakeManifest
+
+SMALL = """
+kind: masked_prediction
+steps: 6
+seed: 3
+device: cpu
+data: {sample_rate: 16000, crop_seconds: 1.0, min_seconds: 0.5, seconds_per_update: 2.0, seconds_per_batch: 2.0}
+optim: {lr: 1.0e-3, warmup_steps: 2}
+frontend: {kind: conv, channels: [8, 8, 8, 8, 8, 8, 16]}
+encoder: {kind: transformer, layers: 2, dim: 32, ffn_dim: 64, heads: 2, position_kernel_frames: 16, position_groups: 4}
+teachers:
+  - {kind: cqt, n_bins: 24, bins_per_octave: 6, log: true}
+  - {kind: random_projection, n_mels: 20, stack: 2, codebook_size: 16}
+objectives:
+  - {kind: reconstruction, teacher: 0}
+  - {kind: masked_codes, teacher: 1, final_dim: 8}
+mixing: {prob: 0.5, min_seconds: 0.1, max_seconds: 0.2}
+checkpoint: {every: 2, valid_every: 3}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return str(path)
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(out: Path) -> list[tuple[int, float]]:
+    return [(row["step"], row["loss"]) for row in rows(out)]
+
+
+def test_a_run_folder_holds_what_it_promises(make_manifest: MakeManifest, recipe: str, tmp_path: Path) -> None:
+    manifest, out = make_manifest(), tmp_path / "run"
+    (tmp_path / "audio" / "0.wav").write_bytes(b"RIFF")
+    assert pretrain(recipe, [f"data.manifest={manifest}"], out) == out
+    names = {path.name for path in out.iterdir()}
+    expected = "recipe.yaml config.json model.safetensors README.md metrics.jsonl tensorboard state errors.jsonl"
+    assert names == {*expected.split(), "provenance.json"}
+    for row in rows(out):
+        keys = "step loss lr grad_norm audio_seconds_per_second loss_cqt loss_random_projection feature_penalty"
+        assert {*keys.split(), "accuracy_0", "code_perplexity_0", "cqt_mse", "skipped_steps"} <= row.keys()
+    assert [row["step"] for row in rows(out) if "valid_loss" in row] == [3, 6]
+    model = SSLModel.from_pretrained(out)
+    assert model.num_layers == 2
+    provenance = json.loads((out / "provenance.json").read_text())
+    assert provenance["finished"]
+    assert len(provenance["teachers"]) == 2
+    assert {"recipe_hash", "manifest_hash", "command", "versions"} <= provenance.keys()
+    assert "0.wav" in (out / "errors.jsonl").read_text()
+    assert "1 clips, listed in errors.jsonl" in (out / "README.md").read_text()
+
+
+def test_its_recipe_repeats_the_run(make_manifest: MakeManifest, recipe: str, tmp_path: Path) -> None:
+    first = pretrain(recipe, [f"data.manifest={make_manifest()}", "steps=3"], tmp_path / "first")
+    again = pretrain(str(first / "recipe.yaml"), [], tmp_path / "again")
+    assert losses(first) == losses(again)
+    assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+    other = pretrain(str(first / "recipe.yaml"), ["seed=4"], tmp_path / "other")
+    assert losses(first) != losses(other)
+
+
+def command(recipe: str, manifest: Path, out: Path, *more: str) -> list[str]:
+    words = ["pretrain", recipe, f"data.manifest={manifest}", "steps=60", "checkpoint.every=5", "--out", str(out)]
+    return [sys.executable, "-W", "ignore", "-m", "audio_ssl", *words, *more]
+
+
+def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        path = out / "metrics.jsonl"
+        if path.is_file() and path.read_text().count("\n") >= step:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"the run never came to step {step}: {process.poll()}")
+
+
+def test_kill_and_stop_then_resume_give_the_uninterrupted_run(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path
+) -> None:
+    manifest, out = make_manifest(), tmp_path / "run"
+    process = subprocess.Popen(command(recipe, manifest, out), stderr=subprocess.DEVNULL)
+    wait_for_step(process, out, 8)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert 8 <= len(rows(out)) < 60
+
+    process = subprocess.Popen(command(recipe, manifest, out, "--resume"), stderr=subprocess.PIPE)
+    wait_for_step(process, out, 20)
+    process.send_signal(signal.SIGTERM)
+    assert b"--resume" in process.communicate()[1]
+    assert process.returncode == 75
+
+    overrides = [f"data.manifest={manifest}", "steps=60"]
+    pretrain(recipe, [*overrides, "checkpoint.every=5"], out, resume=True)
+    pretrain(recipe, overrides, tmp_path / "whole")
+    assert losses(out) == losses(tmp_path / "whole")
+    assert len(rows(out)) == 60
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
+def test_a_finished_run_is_left_alone_and_a_used_folder_is_refused(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides = [f"data.manifest={make_manifest()}", "steps=2"]
+    out = pretrain(recipe, overrides, tmp_path / "run", resume=True)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    with caplog.at_level("INFO"):
+        assert pretrain(recipe, overrides, out, resume=True) == out
+    assert "is finished" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+    with pytest.raises(UserError, match=r"not empty.*--resume"):
+        pretrain(recipe, overrides, out)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"no run to resume"):
+        pretrain(recipe, overrides, tmp_path / "notes", resume=True)
+    with pytest.raises(UserError, match="is a file"):
+        pretrain(recipe, overrides, tmp_path / "notes" / "a.txt")
+
+
+def test_resuming_with_another_recipe_or_manifest_names_what_differs(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path
+) -> None:
+    manifest = make_manifest()
+    out = pretrain(recipe, [f"data.manifest={manifest}", "steps=2"], tmp_path / "run")
+    with pytest.raises(UserError, match=r"teachers\.0\.n_bins \(24 then, 30 now\)"):
+        pretrain(recipe, [f"data.manifest={manifest}", "steps=2", "teachers.0.n_bins=30"], out, resume=True)
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match=r"the manifest has changed"):
+        pretrain(recipe, [f"data.manifest={manifest}", "steps=2"], out, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (["teachers.0.hop_samples=160"], r"\$\.teachers\[0\]: the frontend gives 50 frames/s .* teacher 0 .* 100"),
+        (["teachers.1.stack=4"], r"\$\.teachers\[1\]: .* teacher 1 \(`random_projection`\) gives 25 frames/s"),
+        (["objectives.0.teacher=2"], r"\$\.objectives\[0\]\.teacher: .*one of the 2 teachers, but is 2"),
+        (["objectives.0.teacher=1"], r"\$\.objectives\[0\]: reconstruction needs a teacher of values"),
+        (["objectives.1.teacher=0"], r"\$\.objectives\[1\]: masked_codes needs a teacher of codes"),
+        (["teachers.0.n_bins=300"], r"\$\.teachers\[0\]: the top bin"),
+        (["teachers.0.bins=3"], r"\$\.teachers\[0\]: unknown key `bins`"),
+        (["encoder.heads=5"], r"\$\.encoder: `dim` 32 must be a multiple of `heads` 5"),
+        (["mask.prob=0"], r"\$\.mask\.prob"),
+        (["mixing.prob=2"], r"\$\.mixing\.prob"),
+        (["teachers=[{kind: rvq}]", "objectives=[{kind: masked_codes}]"], r"\$\.teachers\[0\]: the rvq teacher has no"),
+        (["teachers=[]"], r"\$\.teachers: a recipe needs at least one teacher"),
+        (["objectives=[]"], r"\$\.objectives: a recipe needs at least one objective"),
+        (["iterations=[{share: 1.0, teachers: [{kind: cqt}]}]"], r"either `teachers` or `iterations`"),
+        (["data.min_seconds=0.9", "data.manifest=nowhere.jsonl"], r"nowhere.jsonl: no such manifest"),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_work(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path, overrides: list[str], match: str
+) -> None:
+    with pytest.raises(UserError, match=match):
+        pretrain(recipe, [f"data.manifest={make_manifest()}", *overrides], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_iterations_run_by_one_command_and_resume_inside_the_second(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = yaml.safe_load(SMALL)
+    del data["teachers"]
+    data["objectives"] = [{"kind": "masked_codes"}]
+    data["iterations"] = [
+        {"share": 1.0, "teachers": [{"kind": "kmeans", "clusters": 4}]},
+        {"share": 2.0, "teachers": [{"kind": "kmeans", "clusters": 6, "model": "previous", "layer": 1}]},
+    ]
+    Path(recipe).write_text(yaml.safe_dump(data))
+    overrides = [f"data.manifest={make_manifest()}"]
+    out = pretrain(recipe, overrides, tmp_path / "run")
+    assert [(row["step"], row["iteration"]) for row in rows(out)] == [(1, 1), (2, 1), *((n, 2) for n in range(3, 7))]
+    assert (out / "model.safetensors").read_bytes() == (out / "iteration_2" / "model.safetensors").read_bytes()
+    for iteration in (1, 2):
+        assert (out / f"iteration_{iteration}" / "teachers" / "0" / "kmeans.safetensors").is_file()
+
+    from audio_ssl.pretrain import update
+
+    calls = 0
+    finish = update.Updater.finish
+
+    def dying(self: update.Updater, step: int) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise RuntimeError("killed")
+        return finish(self, step)
+
+    monkeypatch.setattr(update.Updater, "finish", dying)
+    cut = tmp_path / "cut"
+    with pytest.raises(RuntimeError, match="killed"):
+        pretrain(recipe, overrides, cut)
+    fitted = cut / "iteration_2" / "teachers" / "0" / "kmeans.safetensors"
+    before = fitted.stat().st_mtime_ns
+    pretrain(recipe, overrides, cut, resume=True)
+    assert losses(cut) == losses(out)
+    assert fitted.stat().st_mtime_ns == before
+
+
+def test_previous_in_the_first_iteration_is_refused(make_manifest: MakeManifest, recipe: str, tmp_path: Path) -> None:
+    overrides = [
+        f"data.manifest={make_manifest()}",
+        "teachers=[{kind: kmeans, model: previous}]",
+        "objectives=[{kind: masked_codes}]",
+    ]
+    with pytest.raises(UserError, match=r"\$\.teachers\[0\]: `model` is previous, but there is no earlier iteration"):
+        pretrain(recipe, overrides, tmp_path / "run")
+
+
+def test_nothing_usable_is_said(make_manifest: MakeManifest, recipe: str, tmp_path: Path) -> None:
+    manifest = make_manifest((1.0, 1.0, 1.0))
+    for path in (tmp_path / "audio").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"errors\.jsonl: none of the 2 clips can be used"):
+        pretrain(recipe, [f"data.manifest={manifest}"], tmp_path / "run")
+
+
+def test_flatten_names_every_plain_value() -> None:
+    assert dict(flatten({"a": [{"b": 1}, 2], "c": {"d": None}})) == {"a.0.b": 1, "a.1": 2, "c.d": None}

@@ -1,0 +1,156 @@
+"""Targets stored once and targets computed on the fly are the same bits."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.loader import Batch, ClipReader, Loader, Position
+from audio_ssl.data.store import ArrayStore
+from audio_ssl.errors import UserError
+from audio_ssl.pretrain.clips import select_clips
+from audio_ssl.pretrain.kinds import masked_prediction
+from audio_ssl.pretrain.recipe import load_recipe
+from audio_ssl.pretrain.run import pretrain, run_or_go_on
+from audio_ssl.pretrain.stage import StageContext, loader_setups
+from audio_ssl.pretrain.targets import make_targets
+from tests.pretrain.conftest import MakeManifest
+
+RECIPE = """
+kind: masked_prediction
+steps: 4
+device: cpu
+data: {sample_rate: 24000, crop_seconds: 0.6, min_seconds: 0.5, seconds_per_update: 2.0, seconds_per_batch: 2.0,
+       valid_share: 0.2}
+optim: {warmup_steps: 2}
+frontend: {kind: conv, channels: [8, 8, 8, 8, 8, 8, 16]}
+encoder: {kind: transformer, layers: 1, dim: 16, ffn_dim: 16, heads: 2, position_kernel_frames: 16, position_groups: 4}
+teachers:
+  - {kind: encodec, random_weights: true, codebooks: 2}
+  - {kind: cqt, n_bins: 24, bins_per_octave: 6}
+  - {kind: kmeans, clusters: 5, window_seconds: 0.02}
+objectives:
+  - {kind: masked_codes, teacher: 0, final_dim: 8}
+  - {kind: reconstruction, teacher: 1}
+  - {kind: masked_codes, teacher: 2, final_dim: 8}
+checkpoint: {every: 2, valid_every: 4}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    path = tmp_path / "small.yaml"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+def load_batches(recipe: str, overrides: list[str], folder: Path) -> list[Batch]:
+    config = load_recipe(recipe, overrides)
+    assert isinstance(config, masked_prediction.Config)
+    context = StageContext(
+        folder,
+        select_clips(config.data),
+        ClipReader(config.data.sample_rate),
+        ErrorLedger(folder / "errors.jsonl"),
+        torch.device("cpu"),
+        None,
+        run_or_go_on,
+    )
+    training = masked_prediction.build(config, context)
+    setup, _ = loader_setups(config, training, context)
+    with Loader(setup, Position(0, 0), epochs=3) as loader:
+        return [item for item in loader if isinstance(item, Batch)]
+
+
+def test_stored_targets_are_those_computed_on_the_fly_bit_for_bit(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides = [f"data.manifest={make_manifest(rate=22050)}"]
+    with caplog.at_level(logging.WARNING):
+        store = make_targets(recipe, overrides, tmp_path / "store")
+    assert "random weights: its targets are meaningless" in caplog.text
+    computed = load_batches(recipe, overrides, tmp_path / "a")
+    stored = load_batches(recipe, [*overrides, f"data.targets={store}"], tmp_path / "b")
+    assert len(computed) == len(stored) > 3
+    starts = set()
+    for left, right in zip(computed, stored, strict=True):
+        assert left.keys == right.keys
+        assert torch.equal(left.frames, right.frames)
+        assert torch.equal(left.waveform, right.waveform)
+        for one, other in zip(left.targets, right.targets, strict=True):
+            assert one.dtype == other.dtype
+            assert torch.equal(one, other)
+        starts.add(float(left.waveform[0, 0]))
+    assert len(starts) > 3
+    # Conv gives 44 frames for 0.6 s, EnCodec 45, a centred CQT 46: all are cut to the model's.
+    assert max(int(batch.frames.max()) for batch in computed) == 44
+
+
+def test_training_from_a_store_gives_the_same_run(make_manifest: MakeManifest, recipe: str, tmp_path: Path) -> None:
+    overrides = [f"data.manifest={make_manifest()}"]
+    store = make_targets(recipe, overrides, tmp_path / "store")
+    runs = [
+        pretrain(recipe, overrides, tmp_path / "computed"),
+        pretrain(recipe, [*overrides, f"data.targets={store}"], tmp_path / "stored"),
+    ]
+    computed, stored = ((run / "model.safetensors").read_bytes() for run in runs)
+    assert computed == stored
+    assert not (tmp_path / "stored" / "teachers").exists()
+
+
+def test_a_store_of_other_teachers_or_another_manifest_is_refused(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path
+) -> None:
+    manifest = make_manifest()
+    overrides = [f"data.manifest={manifest}"]
+    store = make_targets(recipe, overrides, tmp_path / "store")
+    theirs = ArrayStore(store).meta["teachers"]
+    changed = [*overrides, f"data.targets={store}", "teachers.1.log=true"]
+    with pytest.raises(UserError, match=rf"made by the teachers .*{theirs[1]}.*, but the recipe's teachers are \["):
+        pretrain(recipe, changed, tmp_path / "run")
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match=r"made of the manifest [0-9a-f]{16}, but data.manifest is [0-9a-f]{16}"):
+        pretrain(recipe, [*overrides, f"data.targets={store}"], tmp_path / "run2")
+
+
+def test_making_targets_goes_on_where_it_stopped_and_lists_what_it_cannot_use(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [f"data.manifest={make_manifest()}"]
+    (tmp_path / "audio" / "1.wav").write_text("no audio")
+    whole = make_targets(recipe, overrides, tmp_path / "whole")
+    assert sorted(ArrayStore(whole).ids) == ["clip0", "clip2", "clip3", "clip4", "clip5"]
+    rows = [json.loads(line) for line in (whole / "errors.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["clip1"]
+
+    from audio_ssl.pretrain import target_sources
+
+    seen: list[str] = []
+    compute = target_sources.ComputedTargets.whole
+
+    def stopping(self: target_sources.ComputedTargets, clip: object) -> object:
+        seen.append(clip.id)  # type: ignore[attr-defined]
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return compute(self, clip)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(target_sources.ComputedTargets, "whole", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        make_targets(recipe, overrides, tmp_path / "cut")
+    first = list(seen)
+    make_targets(recipe, overrides, tmp_path / "cut")
+    assert first[0] == "clip0"
+    assert "clip0" not in seen[3:]
+    left, right = ArrayStore(whole), ArrayStore(tmp_path / "cut")
+    assert set(left.ids) == set(right.ids)
+    assert all(torch.equal(left[i][name], right[i][name]) for i in left.ids for name in ("0", "1", "2"))
+
+
+def test_a_codec_recipe_has_no_targets(make_manifest: MakeManifest, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"\$\.kind: only recipes of kind masked_prediction"):
+        make_targets("codec_tiny", [f"data.manifest={make_manifest()}"], tmp_path / "store")
