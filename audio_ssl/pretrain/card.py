@@ -54,15 +54,16 @@ def write_card(folder: Path, title: str, what: str, facts: Mapping[str, Any]) ->
     facts
         ``steps, train_clips, valid_clips, held_out, sample_rate, left_out, recipe_hash, manifest_hash``.
     """
-    rows = _rows(folder / "metrics.jsonl")
     last: dict[str, Any] = {}
-    for row in rows:
+    heard: dict[int, float] = {}
+    for row in _rows(folder / "metrics.jsonl"):
         last.update(row)
+        heard[row.get("iteration", 1)] = row["audio_seconds"]
     return _TEMPLATE.format(
         title=title,
         what=what,
         folder=folder.name,
-        hours=last.get("audio_seconds", 0.0) / 3600,
+        hours=sum(heard.values()) / 3600,
         numbers=_table({k: v for k, v in last.items() if k not in ("step", "epoch", "iteration", "audio_seconds")}),
         **facts,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -13,7 +12,8 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.loader import TargetSource
 
 
-class StepOutput(NamedTuple):
+@dataclass(frozen=True)
+class StepOutput:
     """A micro-batch's share of an update.
 
     The loss of an update is the sum of `loss_sum` over its micro-batches over the sum of `count`, so its gradient does

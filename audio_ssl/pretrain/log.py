@@ -14,7 +14,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from audio_ssl.atomic import atomic_write
 
-
 _open_board: Any = SummaryWriter  # it has no types
 
 

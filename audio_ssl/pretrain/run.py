@@ -1,8 +1,8 @@
 """The `pretrain` stage: a recipe and a manifest become a run folder.
 
 RUN holds ``recipe.yaml`` (resolved, itself a recipe), the model, ``README.md``, ``metrics.jsonl``, ``tensorboard/``,
-``state/`` (checkpoints), ``teachers/``, ``errors.jsonl`` and ``provenance.json``; a run of several iterations keeps each
-in ``iteration_N/``. Everything wrong with the recipe or the manifest is said before any work starts.
+``state/`` (checkpoints), ``teachers/``, ``errors.jsonl`` and ``provenance.json``; a run of several iterations keeps
+each in ``iteration_N/``. Everything wrong with the recipe or the manifest is said before any work starts.
 """
 
 from __future__ import annotations

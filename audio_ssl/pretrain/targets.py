@@ -1,9 +1,9 @@
 """The `targets` stage: a recipe's targets, computed once and stored.
 
 A store holds one entry per clip, with one array per teacher (``"0"``, ``"1"``, ...), and says which teachers and which
-manifest it is of. Teachers that had to be fitted or trained for it lie in ``teachers/`` inside the store, and a run that
-reads the store takes them from there. Of a recipe with iterations the first one's targets are stored; the later ones
-listen to a model that does not exist yet.
+manifest it is of. Teachers that had to be fitted or trained for it lie in ``teachers/`` inside the store, and a run
+that reads the store takes them from there. Of a recipe with iterations the first one's targets are stored; the later
+ones listen to a model that does not exist yet.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,17 @@ def prepare_teachers(
 
 def build_teacher(config: Any, sample_rate: int, device: torch.device) -> Teacher:
     """Build a teacher whose config is complete; one that listens to a model is given the way to open it."""
+    if getattr(config, "path", None) is None and getattr(config, "model", None) is None:
+        return _build_once(config, sample_rate, device)
     deps = {"load_model": model_loader(device)} if hasattr(config, "model") else {}
     teacher: Teacher = parts.build(config, sample_rate, device, **deps)
+    return teacher
+
+
+@lru_cache(maxsize=4)
+def _build_once(config: Any, sample_rate: int, device: torch.device) -> Teacher:
+    """Build a teacher that is nothing but its config: the check before a run and the run itself share it."""
+    teacher: Teacher = parts.build(config, sample_rate, device)
     return teacher
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 
@@ -35,6 +36,7 @@ class Updater:
         self.learner, self.device = learner, device
         self.optimizer = make_optimizer(learner, recipe.optim)
         self._recipe, self._steps = recipe, steps
+        self._saved: dict[str, Tensor] = {}
         self._begin()
 
     def add(self, batch: Batch, step: int) -> None:
@@ -47,7 +49,7 @@ class Updater:
         with seeded(self.device, *purpose, "layers"):
             output = self._forward(batch, generator(*purpose))
         output.loss_sum.backward()  # type: ignore[no-untyped-call]
-        self._outputs.append(output._replace(loss_sum=output.loss_sum.detach()))
+        self._outputs.append(dataclasses.replace(output, loss_sum=output.loss_sum.detach()))
         self.seconds += batch.seconds
 
     def finish(self, step: int) -> tuple[dict[str, float], bool]:
@@ -91,7 +93,7 @@ class Updater:
     def _begin(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         self._outputs: list[StepOutput] = []
-        self._saved: dict[str, Tensor] = {}
+        self._saved = {}
         self.seconds = 0.0
 
     def _restore_buffers(self) -> None:

@@ -5,8 +5,14 @@ import pytest
 from audio_ssl.data.corpus import UserError, load_corpus
 
 TEXTS = {
-    "en": "; a remark\n\nhello: Hello, world.\nbeep: [a beep]\nletters/dash: dash [-]\nonly: English only.\n",
-    "it": "\ufeff; osservazione\nhello: “Ciao, mondo.”\nbeep: [tono]\nletters/dash: trattino [-]\nsorry: Non [quello].\n",
+    "en": (
+        "; a remark\n\nhello: Hello, world.\nbeep: [a beep]\nletters/dash: dash [-]\nonly: English only.\n"
+        "rest: (1 second of silence)\n"
+    ),
+    "it": (
+        "\ufeff; osservazione\nhello: “Ciao, mondo.”\nbeep: [tono]\nletters/dash: trattino [-]\nsorry: No [no].\n"
+        "tone: un lungo suono di beep ascendente\n"
+    ),
 }
 VOICES = {"en": "en_US_f_Allison", "it": "it_IT_m_Carlo"}
 
@@ -17,7 +23,7 @@ def make(root, languages=("en", "it")):
         transcripts = root / package / "usr/share/doc" / package / f"core-sounds-{language}.txt.gz"
         transcripts.parent.mkdir(parents=True)
         transcripts.write_bytes(gzip.compress(TEXTS[language].encode()))
-        for prompt in ("hello", "beep", "letters/dash", "sorry"):
+        for prompt in ("hello", "beep", "letters/dash", "sorry", "rest", "tone"):
             sound = root / f"{package}-g722/usr/share/asterisk/sounds" / VOICES[language] / f"{prompt}.g722"
             sound.parent.mkdir(parents=True, exist_ok=True)
             # Each byte of g722 is two samples at 16 kHz, whatever it is.

@@ -4,7 +4,7 @@ GAME = "usr/share/games/fillets-ng"
 LINES = {
     "let-m-divna": (
         "font_small",
-        "What ship is that?",
+        "What ship is it?",
         {"cs": "Co je to za loď?", "nl": "Wat is dit?", "fr": "Quoi ?"},
     ),
     "let-v-oci": ("font_big", 'Look \\"here\\"!', {"cs": 'Dívej \\"sem\\"!'}),
@@ -36,7 +36,7 @@ def test_lines_become_clips(tmp_path, write_audio, write_text):
     make(tmp_path, write_audio, write_text)
     clips = {c.id: c for c in load_corpus("fillets").read(tmp_path, None)}
     small = clips["cs/airplane/let-m-divna"]
-    assert (small.text, small.translation, small.language) == ("Co je to za loď?", "What ship is that?", "cs")
+    assert (small.text, small.translation, small.language) == ("Co je to za loď?", "What ship is it?", "cs")
     assert (small.speaker, small.gender, small.sample_rate) == ("cs_small", "F", 22050)
     assert small.extra == {
         "level": "airplane",

@@ -169,7 +169,7 @@ def test_made_corpora_are_finished_when_their_labels_are_there(tmp_path):
         read_made(root, CARD)
     root.mkdir()
     assert not is_made(root, 2)
-    with pytest.raises(UserError, match="`labels.json` is missing"):
+    with pytest.raises(UserError, match=r"`labels\.json` is missing"):
         read_made(root, CARD)
     write_made(root, 2, [{"name": "é"}])
     assert is_made(root, 2)

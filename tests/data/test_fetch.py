@@ -91,7 +91,7 @@ def test_a_half_unpacked_package_is_done_again(apt):
 
 
 def test_an_unknown_package_is_named_and_the_others_stay(apt):
-    with pytest.raises(UserError, match="`c` cannot be downloaded: E: Unable to locate package c$"):
+    with pytest.raises(UserError, match=r"`c` cannot be downloaded: E: Unable to locate package c$"):
         fetch_apt(["a", "c"], apt.root)
     assert (apt.root / "a").is_dir()
 

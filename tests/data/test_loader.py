@@ -43,7 +43,10 @@ def first_samples(clip: Clip, start_frame: int, num_frames: int) -> tuple[Tensor
     return (whole[start_frame : start_frame + num_frames, None],)
 
 
-def take(setup: LoaderSetup, start: Position = Position(0, 0), epochs: int = 2) -> list[Batch | EndOfUpdate]:
+BEGIN = Position(0, 0)
+
+
+def take(setup: LoaderSetup, start: Position = BEGIN, epochs: int = 2) -> list[Batch | EndOfUpdate]:
     with Loader(setup, start, epochs) as loader:
         return list(loader)
 

@@ -29,7 +29,7 @@ def results(out: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "audio_seconds_per_second"} for row in rows(out)]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -42,7 +42,7 @@ class DyingLearner(ToyLearner):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Any:
         if self.training and self.calls == self.at_call:
-            raise Killed
+            raise KilledError
         return super().forward(batch, generator)
 
 
@@ -50,7 +50,7 @@ def test_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(make_manifest: Ma
     manifest = make_manifest()
     train(toy_job(manifest, tmp_path / "whole"))
     for at_call in (13, 7):
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(toy_job(manifest, tmp_path / "cut", learner=DyingLearner(at_call)))
     train(toy_job(manifest, tmp_path / "cut"))
     assert results(tmp_path / "cut") == results(tmp_path / "whole")

@@ -1,0 +1,64 @@
+"""CTC after a few convolutions over time: a head for CPUs, where an LSTM waits for itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audio_ssl.errors import UserError
+from audio_ssl.probing.heads._base import Batch, inside
+from audio_ssl.probing.heads._ctc import CTCBase
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes."""
+
+    dim: int = 128
+    """Width of the layers."""
+
+    layers: int = 3
+    """Convolutions, each with a residual path."""
+
+    kernel_frames: int = 9
+    """Width of a convolution; odd."""
+
+    dropout: float = 0.1
+    """After each convolution."""
+
+
+class CTCConvHead(CTCBase):
+    """Projection, residual convolutions, output layer."""
+
+    def __init__(self, config: Config, input_dim: int, classes: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(input_dim, config.dim)
+        padding = config.kernel_frames // 2
+        self.convs = nn.ModuleList(
+            nn.Conv1d(config.dim, config.dim, config.kernel_frames, padding=padding) for _ in range(config.layers)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(config.dim) for _ in range(config.layers))
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(config.dim, classes + 1)
+
+    def logits(self, batch: Batch) -> Float[Tensor, "batch frame class"]:
+        """Return the logits of blank and characters."""
+        mask = inside(batch)[..., None]
+        x = self.projection(batch.features)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            # Padding is zero before each convolution, so that a clip's frames do not see it.
+            y = conv(torch.where(mask, norm(x), 0.0).transpose(1, 2)).transpose(1, 2)
+            x = x + self.dropout(F.gelu(y))
+        logits: Tensor = self.output(x)
+        return logits
+
+
+def build(config: Config, input_dim: int, classes: int) -> CTCConvHead:
+    """Make the head; UserError for an even kernel."""
+    if config.kernel_frames % 2 == 0:
+        raise UserError(f"`kernel_frames` must be odd, but is {config.kernel_frames}")
+    return CTCConvHead(config, input_dim, classes)
