@@ -64,8 +64,8 @@ class Batching:
     Examples
     --------
     >>> plan = Batching((800, 800, 1600), 10, 800, 1600, 800, seed=1)
-    >>> [[len(micro) for micro in update] for update in plan.epoch(0)]
-    [[1, 1, 1]]
+    >>> sorted(len(update) for update in plan.epoch(0))  # micro-batches of each update
+    [1, 2]
     """
 
     lengths_samples: tuple[int, ...]

@@ -1,8 +1,8 @@
 """Convolutional waveform frontend of wav2vec 2.0, HuBERT and MERT, exact under padding.
 
 Baevski et al. 2020 (arXiv 2006.11477, section 4.2) and Hsu et al. 2021 (arXiv 2106.07447): seven convolutions, GELU,
-20 ms hop at 16 kHz (13.3 ms at 24 kHz). The published models normalise over time without regard to padding, so
-that a clip's features change with its neighbours in the batch; here the group norm's statistics are those of the clip alone.
+20 ms hop at 16 kHz (13.3 ms at 24 kHz). The published models normalise over time without regard to padding, so that a
+clip's features change with its neighbours in the batch; here the group norm's statistics are those of the clip alone.
 """
 
 from __future__ import annotations

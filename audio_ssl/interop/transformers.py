@@ -1,7 +1,7 @@
 """Names of weights in transformers' HuBERT and wav2vec 2.0 models and in ours, both ways.
 
-Covers ``HubertModel`` and ``Wav2Vec2Model`` with group or layer norm, post-LN or pre-LN, and both namings of weight norm
-(``weight_g`` before torch 2.1's parametrisations, ``parametrizations.weight.original0`` after).
+Covers ``HubertModel`` and ``Wav2Vec2Model`` with group or layer norm, post-LN or pre-LN, and both namings of weight
+norm (``weight_g`` before torch 2.1's parametrisations, ``parametrizations.weight.original0`` after).
 """
 
 from __future__ import annotations

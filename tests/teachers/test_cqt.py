@@ -62,7 +62,7 @@ def test_log_scale():
 
 
 def test_bins_above_the_nyquist_frequency_are_refused():
-    with pytest.raises(UserError, match="lies at .* above half of 8000 Hz"):
+    with pytest.raises(UserError, match=r"lies at .* above half of 8000 Hz"):
         cqt.build(cqt.Config(), 8000, torch.device("cpu"))
 
 

@@ -1,0 +1,59 @@
+"""A toy language of tones: each letter is a pitch, a translation is the letters' names, a key is a chord."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio_ssl.data.manifest import Clip, write_manifest
+from audio_ssl.metrics.music import KEYS
+
+RATE = 16000
+LETTERS = "abcd"
+NAMES = {"a": "one", "b": "two", "c": "three", "d": "four"}
+
+
+def tone(pitch_hz, seconds, rng):
+    time = np.arange(int(seconds * RATE)) / RATE
+    fade = np.minimum(1, np.minimum(time, time[::-1]) * 100)
+    return fade * 0.3 * np.sin(2 * np.pi * pitch_hz * time) + rng.normal(0, 0.01, len(time))
+
+
+def speech(text, rng):
+    parts = [tone(300 * 2 ** LETTERS.index(letter), 0.12, rng) for letter in text]
+    return np.concatenate([np.concatenate([p, rng.normal(0, 0.01, 800)]) for p in parts]).astype(np.float32)
+
+
+def chord(key, rng):
+    root = 220 * 2 ** (KEYS.index(key) % 12 / 12)
+    return sum(tone(root * 2 ** (s / 12), 0.6, rng) for s in (0, 4, 7)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def toy_manifest(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy")
+    rng = np.random.default_rng(0)
+    clips = []
+    for index in range(120):
+        split = "train" if index < 80 else ("valid" if index < 100 else "test")
+        text = "".join(rng.choice(list(LETTERS), rng.integers(2, 6)))
+        path = folder / f"{index}.wav"
+        soundfile.write(path, speech(text, rng), RATE)
+        seconds = soundfile.info(path).duration
+        translation = " ".join(NAMES[letter] for letter in text)
+        speaker = f"s{index % 6}"
+        clip = Clip(str(index), str(path), 0.0, seconds, RATE, text=text, translation=translation, split=split)
+        clips.append(
+            dataclasses.replace(clip, speaker=speaker, gender="FM"[index % 2], language="toy", extra={"n": index})
+        )
+    for index in range(90):
+        split = ("train", "train", "valid", "test")[index % 4]
+        key = KEYS[int(rng.integers(0, 4))]
+        path = folder / f"key{index}.wav"
+        soundfile.write(path, chord(key, rng), RATE)
+        clip = Clip(f"key{index}", str(path), 0.0, 0.6, RATE, label=key, split=split)
+        tags = ("all", "low" if KEYS.index(key) < 2 else "high", *(("rare",) if index == 0 else ()))
+        clips.append(dataclasses.replace(clip, tags=tags))
+    write_manifest(folder / "toy.jsonl", clips)
+    return str(folder / "toy.jsonl")

@@ -1,0 +1,172 @@
+"""The whole stage on a toy language that log-mel frames must be able to read."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import torch
+
+from audio_ssl.data.manifest import read_manifest, write_manifest
+from audio_ssl.errors import UserError
+from audio_ssl.metrics.additive import get_metric
+from audio_ssl.probing import run as stage
+from audio_ssl.probing.run import run_probe
+
+
+def scores(folder):
+    return json.loads((folder / "scores.json").read_text())
+
+
+def rows(folder):
+    return pq.read_table(folder / "predictions.parquet").to_pylist()
+
+
+def quick(manifest, *more):
+    return [f"data.manifest={manifest}", "optim.eval_every=30", "optim.batch_clips=16", *more]
+
+
+def test_recognition_of_the_toy_language(toy_manifest, tmp_path):
+    out = run_probe("demo_asr", "logmel", tmp_path / "r", quick(toy_manifest, "optim.steps=150"))
+    found = scores(out)
+    assert found["metrics"]["cer"]["value"] < 20
+    assert found["counts"]["test"] == {"clips": 20, "seconds": pytest.approx(20, abs=12), "speakers": 6}
+    table = rows(out)
+    assert {"speaker", "gender", "language", "split", "n", "text", "seconds"} <= table[0].keys()
+    pairs = [(row["reference"], row["hypothesis"]) for row in table]
+    assert get_metric("wer").corpus(pairs) == pytest.approx(found["metrics"]["wer"]["value"])
+    assert found["interval_unit"] == "speakers"
+    assert found["warnings"][0].startswith("speakers of the test clips are in the training clips too: s0")
+    assert found["history"][-1]["train_loss"] < found["history"][0]["train_loss"]
+    assert [p.name for p in out.iterdir() if p.name.startswith(".")] == []
+
+
+def test_translation_of_the_toy_language(toy_manifest, tmp_path):
+    out = run_probe(
+        "demo_st", "logmel", tmp_path / "r", quick(toy_manifest, "optim.steps=240", "optim.lr=2e-3", "task.min_count=1")
+    )
+    assert scores(out)["metrics"]["chrf"]["value"] > 40
+    assert set(" ".join(row["hypothesis"] for row in rows(out)).split()) <= {"one", "two", "three", "four", "unk"}
+
+
+def test_keys_and_tags_of_the_toy(toy_manifest, tmp_path):
+    key = run_probe("demo_key", "cqt", tmp_path / "key", quick(toy_manifest, "optim.steps=60"))
+    found = scores(key)
+    assert found["metrics"]["accuracy"]["value"] > 80
+    assert found["chosen_layer"] == 0
+    assert len(found["layers"]) == 1
+    assert len(rows(key)[0]["scores"]) == 24
+    tags = run_probe("demo_tagging", "cqt", tmp_path / "tags", quick(toy_manifest, "optim.steps=60"))
+    found = scores(tags)
+    assert found["metrics"]["roc_auc"]["value"] > 90
+    metadata = pq.read_schema(tags / "predictions.parquet").metadata
+    # `all` is on every clip and `rare` on one: neither can be learned.
+    assert json.loads(metadata[b"classes"]) == ["high", "low"]
+    assert set(rows(tags)[0]["hypothesis"]) <= {"high", "low"}
+
+
+@pytest.fixture
+def model(tmp_path):
+    from audio_ssl.encoders import transformer
+    from audio_ssl.frontends import conv
+    from audio_ssl.model import ModelConfig, build_model
+
+    encoder = transformer.Config(layers=2, dim=16, ffn_dim=16, heads=2, position_kernel_frames=4, position_groups=2)
+    built = build_model(ModelConfig(conv.Config(channels=(8,) * 7), encoder, 16000), torch.Generator().manual_seed(0))
+    built.save_pretrained(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+def test_a_model_stands_beside_its_twin_and_log_mel(toy_manifest, model, tmp_path):
+    overrides = quick(toy_manifest, "optim.steps=4", "optim.eval_every=2")
+    out = run_probe("demo_asr", model, tmp_path / "r", overrides)
+    assert sorted(p.name for p in (out / "baselines").iterdir()) == ["logmel", "untrained"]
+    ids = [row["id"] for row in rows(out)]
+    for baseline in (out / "baselines").iterdir():
+        assert [row["id"] for row in rows(baseline)] == ids
+        assert (baseline / "head.safetensors").exists()
+    assert len(scores(out)["layer_weights"]) == 3
+    assert scores(out / "baselines" / "logmel")["layer_weights"] is None
+    prints = {scores(f)["model_fingerprint"] for f in (out, *(out / "baselines").iterdir())}
+    assert len(prints) == 3
+
+
+def test_finished_systems_are_not_done_again_and_other_questions_are_refused(
+    toy_manifest, model, tmp_path, monkeypatch
+):
+    overrides = quick(toy_manifest, "optim.steps=2")
+    answer, calls = stage._answer, []
+
+    def count(folder, *rest):
+        calls.append(folder.name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        answer(folder, *rest)
+
+    monkeypatch.setattr(stage, "_answer", count)
+    with pytest.raises(KeyboardInterrupt):
+        run_probe("demo_asr", model, tmp_path / "r", overrides)
+    run_probe("demo_asr", model, tmp_path / "r", overrides)
+    assert calls == ["r", "untrained", "untrained", "logmel"]
+    with pytest.raises(UserError, match="another question, model or manifest"):
+        run_probe("demo_asr", model, tmp_path / "r", [*overrides, "seed=5"])
+
+
+def test_a_resolved_probe_repeats_the_result(toy_manifest, tmp_path):
+    overrides = quick(toy_manifest, "optim.steps=4")
+    first = run_probe("demo_asr", "logmel", tmp_path / "a", overrides)
+    again = run_probe(str(first / "probe.yaml"), "logmel", tmp_path / "b")
+    assert rows(first) == rows(again)
+    assert scores(first)["metrics"] == scores(again)["metrics"]
+    other = run_probe("demo_asr", "logmel", tmp_path / "c", [*overrides, "seed=9"])
+    assert scores(other)["history"] != scores(first)["history"]
+
+
+def test_shuffled_labels_score_at_chance(toy_manifest, tmp_path):
+    keyed = [c for c in read_manifest(Path(toy_manifest)) if c.label is not None]
+    labels = [c.label for c in keyed]
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).tolist()
+    shuffled = [dataclasses.replace(c, label=labels[i]) for c, i in zip(keyed, order, strict=True)]
+    write_manifest(tmp_path / "shuffled.jsonl", shuffled)
+    out = run_probe("demo_key", "cqt", tmp_path / "r", quick(tmp_path / "shuffled.jsonl", "optim.steps=60"))
+    # Four keys are used: chance is 25 %, the real labels give more than 80 %.
+    assert scores(out)["metrics"]["accuracy"]["value"] < 55
+
+
+def test_unreadable_and_unfit_clips_are_named(toy_manifest, tmp_path):
+    clips = [c for c in read_manifest(Path(toy_manifest)) if c.text is not None]
+    bad = tmp_path / "bad.wav"
+    soundfile.write(bad, torch.zeros(16000).numpy(), 16000)
+    bad.write_bytes(bad.read_bytes()[:200])
+    clips[0] = dataclasses.replace(clips[0], path=str(bad))
+    clips[1] = dataclasses.replace(clips[1], text="abcd" * 40)
+    clips[2] = dataclasses.replace(clips[2], text="...")
+    write_manifest(tmp_path / "m.jsonl", clips)
+    out = run_probe("demo_asr", "logmel", tmp_path / "r", quick(tmp_path / "m.jsonl", "optim.steps=2"))
+    reasons = {e["id"]: e["reason"] for e in scores(out)["excluded"]}
+    assert set(reasons) == {"0", "1", "2"}
+    assert "characters need" in reasons["1"]
+    assert reasons["2"] == "empty transcript"
+    assert "bad.wav" in (out / "errors.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], r"\$\.data\.manifest: must be given \(add data\.manifest"),
+        (["data.manifest=missing.jsonl"], "no such manifest"),
+        (["data.manifest=M", "head.kind=mlp"], "unknown key"),
+        (["data.manifest=M", "head={kind: mlp}"], r"\$\.head\.kind: the head `mlp` does not fit the task asr"),
+        (["data.manifest=M", "baselines=[noise]"], "unknown baseline `noise`; known: untrained, logmel, cqt"),
+        (["data.manifest=M", "data.where={language: xx}"], "no usable clip in the split `train`"),
+        (["data.manifest=M", "optim.steps=0"], r"\$\.optim\.steps: `steps` must be at least 1"),
+        (["data.manifest=M", "data.test_split=train"], "is both in train and in test"),
+    ],
+)
+def test_wrong_questions_stop_before_any_work(toy_manifest, tmp_path, overrides, message):
+    given = [o.replace("=M", f"={toy_manifest}") if o == "data.manifest=M" else o for o in overrides]
+    with pytest.raises(UserError, match=message):
+        run_probe("demo_asr", "logmel", tmp_path / "r", given)
+    assert not (tmp_path / "r").exists()
