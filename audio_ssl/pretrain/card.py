@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+_NOT_NUMBERS = ("step", "epoch", "iteration", "audio_seconds", "skipped_steps", "lr", "grad_norm")
+
 _TEMPLATE = """---
 library_name: audio_ssl
 tags: [audio, self-supervised]
@@ -21,6 +23,7 @@ tags: [audio, self-supervised]
 | audio trained on | {hours:.2f} h (epochs counted) |
 | clips | {train_clips} for training, {valid_clips} for validation ({held_out}) |
 | sample rate | {sample_rate} Hz |
+| skipped updates | {skipped} (loss or gradient was not finite) |
 | left out | {left_out} clips, listed in errors.jsonl |
 | recipe | {recipe_hash} (recipe.yaml repeats the run) |
 | manifest | {manifest_hash} |
@@ -54,27 +57,35 @@ def write_card(folder: Path, title: str, what: str, facts: Mapping[str, Any]) ->
     facts
         ``steps, train_clips, valid_clips, held_out, sample_rate, left_out, recipe_hash, manifest_hash``.
     """
-    last: dict[str, Any] = {}
-    heard: dict[int, float] = {}
-    for row in _rows(folder / "metrics.jsonl"):
-        last.update(row)
-        heard[row.get("iteration", 1)] = row["audio_seconds"]
+    rows = _rows(folder / "metrics.jsonl")
+    skipped = {row.get("iteration", 1): row["skipped_steps"] for row in rows}
+    heard = {row.get("iteration", 1): row["audio_seconds"] for row in rows}
     return _TEMPLATE.format(
         title=title,
         what=what,
         folder=folder.name,
         hours=sum(heard.values()) / 3600,
-        numbers=_table({k: v for k, v in last.items() if k not in ("step", "epoch", "iteration", "audio_seconds")}),
+        skipped=sum(skipped.values()),
+        numbers=_numbers(rows),
         **facts,
     )
 
 
-def _rows(path: Path) -> Sequence[dict[str, Any]]:
+def _rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
 
 
-def _table(values: Mapping[str, Any]) -> str:
-    lines = [f"| {name} | {value:.4g} |" for name, value in values.items() if isinstance(value, int | float)]
-    return "\n".join(["| | |", "|---|---|", *lines])
+def _numbers(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of each metric: its mean over the last tenth of the updates, and its last validation."""
+    last = rows[-max(1, len(rows) // 10) :]
+    valid: Mapping[str, Any] = next((row for row in reversed(rows) if "valid_loss" in row), {})
+    lines = [f"| | mean of the last {len(last)} updates | validation |", "|---|---|---|"]
+    for name in last[-1] if last else ():
+        values = [row[name] for row in last if isinstance(row.get(name), int | float)]
+        if name in _NOT_NUMBERS or name.startswith("valid_") or not values:
+            continue
+        held_out = valid.get(f"valid_{name}")
+        lines.append(f"| {name} | {sum(values) / len(values):.4g} | {'' if held_out is None else f'{held_out:.4g}'} |")
+    return "\n".join(lines)

@@ -72,7 +72,7 @@ def test_a_run_trains_its_codec_on_its_own_audio_in_a_share_of_its_steps() -> No
     assert isinstance(recipe, masked_prediction.Config)
     assert recipe.codec is not None
     made = codec_recipe(recipe, recipe.codec)
-    assert made.steps == 10
+    assert made.steps == 4
     assert (made.seed, made.data.manifest, made.data.split) == (9, "M.jsonl", "a")
     assert made.data.sample_rate == made.codec.sample_rate == 24000
     assert codec_recipe(recipe, CodecRun("codec_tiny", steps=3)).steps == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -17,6 +18,12 @@ from audio_ssl.probing.tasks._base import Output
 logging.getLogger("speechbrain").setLevel(logging.WARNING)
 
 from speechbrain.decoders.ctc import ctc_greedy_decode  # noqa: E402
+
+# speechbrain leaves stand-ins among the modules that import optional packages, or warn, when anything looks at them, as
+# `inspect` does with every module.
+for _name, _module in list(sys.modules.items()):
+    if type(_module).__name__ in ("LazyModule", "DeprecatedModuleRedirect"):
+        del sys.modules[_name]
 
 
 class CTCBase(Head):

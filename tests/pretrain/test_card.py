@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from audio_ssl.pretrain.card import write_card
+
+FACTS = {
+    "steps": 20,
+    "train_clips": 9,
+    "valid_clips": 1,
+    "held_out": "split `valid`",
+    "sample_rate": 16000,
+    "left_out": 2,
+    "recipe_hash": "abc",
+    "manifest_hash": "def",
+}
+
+
+def test_card_tells_means_validation_and_hours_over_iterations(tmp_path: Path) -> None:
+    rows = []
+    for step in range(1, 21):
+        iteration = 1 if step <= 10 else 2
+        row = {"step": step, "iteration": iteration, "loss": float(step), "skipped_steps": iteration - 1}
+        rows.append({**row, "audio_seconds": 180.0 * (step - 10 * (iteration - 1))})
+    rows[-1]["valid_loss"] = 7.5
+    rows[-2]["loss"] = None  # type: ignore[assignment]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    card = write_card(tmp_path, "run", "A model.", FACTS)
+    assert "| loss | 20 | 7.5 |" in card
+    assert "mean of the last 2 updates" in card
+    assert "| audio trained on | 1.00 h (epochs counted) |" in card
+    assert "| skipped updates | 1 " in card
+    assert "2 clips, listed in errors.jsonl" in card
+
+
+def test_a_run_without_metrics_has_a_card_too(tmp_path: Path) -> None:
+    assert "0.00 h" in write_card(tmp_path, "run", "A model.", FACTS)
