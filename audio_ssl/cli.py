@@ -18,6 +18,9 @@ app = App(
     version=__version__,
     help="Speech and music representations: pretrain, extract features, probe, and audit for gender fairness.",
     help_format="markdown",
+    # The exit status is decided in __main__.
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 Out = Annotated[Path, Parameter(name="--out")]

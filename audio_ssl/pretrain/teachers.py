@@ -102,10 +102,7 @@ def _complete(recipe: Recipe, index: int, config: Any, codec: CodecRun | None, c
     """Return a teacher's config with its paths filled in."""
     folder = _home(recipe, context) / "teachers"
     if kind_of(config) == "rvq" and config.path is None:
-        assert codec is not None, "refused by check_teachers"
-        logger.info("training a codec for teacher %d in %s", index, folder / "codec")
-        run = context.run_recipe(codec_recipe(recipe, codec), folder / "codec")
-        return dataclasses.replace(config, path=str(run))
+        return dataclasses.replace(config, path=str(_codec(recipe, codec, folder / "codec", context)))
     if getattr(config, "model", None) == PREVIOUS:
         config = dataclasses.replace(config, model=str(context.previous))
     if not needs_fit(config):
@@ -114,6 +111,16 @@ def _complete(recipe: Recipe, index: int, config: Any, codec: CodecRun | None, c
     if not path.is_file():
         _fit(recipe, index, config, path, context)
     return dataclasses.replace(config, path=str(path))
+
+
+def _codec(recipe: Recipe, codec: CodecRun | None, folder: Path, context: StageContext) -> Path:
+    """Return the folder of a run's codec, trained if it is not there."""
+    assert codec is not None, "refused by check_teachers"
+    if not folder.is_relative_to(context.folder) and (folder / "model.safetensors").is_file():
+        # A target store brings the codec its codes are of, however long that one was trained.
+        return folder
+    logger.info("a codec for the rvq teacher is trained first, in %s", folder)
+    return context.run_recipe(codec_recipe(recipe, codec), folder)
 
 
 def _home(recipe: Recipe, context: StageContext) -> Path:
