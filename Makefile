@@ -1,18 +1,19 @@
 # make demo   the whole path on real audio          make lint    ruff, mypy, import-linter
 # make test   everything a change must pass         make docs    the documentation, as HTML
-# make bench  side-by-side measurements             make clean   remove what make made
+# make bench  side-by-side measurements             make look    the demo's report in headless Chromium
+#                                                   make clean   remove what make made
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint docs bench install clean
+.PHONY: demo test lint docs bench look install clean
 
 demo: install
 	$(BIN)/audio-ssl demo --out runs/demo --data data
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
@@ -25,7 +26,11 @@ docs: install
 	@echo docs/_build/html/index.html
 
 bench: install
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/cqt.py
+
+# Opens the demo's report in headless Chromium: wide, phone, dark and printed; fails on any console message.
+look: install
+	$(BIN)/python benchmarks/render_report.py runs/demo/report.html --out runs/demo/pictures
 
 install: $(STAMP)
 
