@@ -146,6 +146,8 @@ def codec_recipe(recipe: Recipe, codec: CodecRun) -> CodecRecipe:
         valid_split=mine.valid_split,
         valid_share=mine.valid_share,
         sample_rate=mine.sample_rate,
+        # A corpus of short clips trains its codec, too.
+        min_seconds=min(base.data.min_seconds, mine.min_seconds),
         workers=mine.workers,
     )
     sizes = dataclasses.replace(base.codec, sample_rate=mine.sample_rate)

@@ -25,6 +25,9 @@ from audio_ssl.progress import Progress
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
+
+FeatureCache = dict[tuple[str, bool, str, float, float], Tensor]
+"""Features by source, pooling and span of audio: two probes of the same clips extract them once."""
 _LARGE_BYTES = 8 << 30
 
 
@@ -104,9 +107,9 @@ def overlap_warnings(chosen: dict[str, list[Clip]]) -> list[str]:
 
 
 def extract_examples(
-    chosen: dict[str, list[Clip]], task: Task, source: FeatureSource, ledger: ErrorLedger
+    chosen: dict[str, list[Clip]], task: Task, source: FeatureSource, ledger: ErrorLedger, cache: FeatureCache
 ) -> tuple[dict[str, list[Example]], list[Excluded]]:
-    """Extract the features of all clips.
+    """Extract the features of all clips that `cache` does not have, and add them to it.
 
     Raises
     ------
@@ -118,27 +121,32 @@ def extract_examples(
     pooled = task.output != "tokens"
     if not pooled:
         _announce(everything, source)
-    examples: dict[str, list[Example]] = {split: [] for split in SPLITS}
+
+    def key(clip: Clip) -> tuple[str, bool, str, float, float]:
+        return source.fingerprint, pooled, clip.path, clip.start, clip.seconds
+
     excluded: list[Excluded] = []
-    with Progress(f"features of {source.name}", total=len(everything)) as progress:
+    missing = [clip for clip in everything if key(clip) not in cache]
+    with Progress(f"features of {source.name}", total=len(missing)) as progress:
 
         def refuse(clip: Clip, reason: str) -> None:
             ledger.record(clip.path, reason)
             excluded.append(Excluded(clip.id, split_of[clip.id], reason))
             progress.advance()
 
-        for clip, layers in stream(everything, source, refuse):
+        for clip, layers in stream(missing, source, refuse):
             features = torch.stack([x.mean(0, keepdim=True) if pooled else x.half() for x in layers])
             if not bool(torch.isfinite(features).all()):
                 raise UserError(f"the features of `{clip.id}` are not finite", where=source.name)
-            examples[split_of[clip.id]].append(Example(clip, features, task.target(clip)))
+            cache[key(clip)] = features
             progress.advance()
-    # Clips come back in batches of like length; the manifest's order is the same for every source.
-    order = {clip.id: index for index, clip in enumerate(everything)}
+    examples = {
+        split: [Example(clip, cache[key(clip)], task.target(clip)) for clip in clips if key(clip) in cache]
+        for split, clips in chosen.items()
+    }
     for split, found in examples.items():
         if not found:
             raise UserError(f"no clip of the {split} split could be read; the reasons are in {ledger.path}")
-        found.sort(key=lambda example: order[example.clip.id])
     return examples, excluded
 
 

@@ -24,7 +24,7 @@ from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
 from audio_ssl.errors import UserError
 from audio_ssl.features.source import BASELINES, UNTRAINED_PREFIX, FeatureSource, open_source
-from audio_ssl.probing.dataset import Example, Excluded, choose_clips, extract_examples, overlap_warnings
+from audio_ssl.probing.dataset import Example, Excluded, FeatureCache, choose_clips, extract_examples, overlap_warnings
 from audio_ssl.probing.fit import Fitted, fit
 from audio_ssl.probing.predictions import write_predictions
 from audio_ssl.probing.probe import Probe, plain, read_probe
@@ -36,7 +36,9 @@ from audio_ssl.progress import Progress
 logger = logging.getLogger(__name__)
 
 
-def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = ()) -> Path:
+def run_probe(
+    probe: str, model: str, out: Path, overrides: Sequence[str] = (), cache: FeatureCache | None = None
+) -> Path:
     """Answer one question about a model and its baselines.
 
     Parameters
@@ -49,6 +51,8 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = ()) 
         The result folder; a stopped probe goes on, another question in the same folder is refused.
     overrides
         ``key=value`` settings.
+    cache
+        Features of an earlier probe in this process; those of this one are added.
 
     Raises
     ------
@@ -69,9 +73,10 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = ()) 
         if model not in BASELINES and not model.startswith(UNTRAINED_PREFIX)
     ]
     ledger = ErrorLedger(out / "errors.jsonl")
+    cache = {} if cache is None else cache
     for folder, one in systems:
         if not (folder / "scores.json").exists():
-            _answer(folder, name, question, task, one, clips, excluded, ledger)
+            _answer(folder, name, question, task, one, clips, excluded, ledger, cache)
     return out
 
 
@@ -118,9 +123,10 @@ def _answer(
     clips: dict[str, list[Clip]],
     excluded: Sequence[Excluded],
     ledger: ErrorLedger,
+    cache: FeatureCache,
 ) -> None:
     started = time.monotonic()
-    examples, unread = extract_examples(clips, task, source, ledger)
+    examples, unread = extract_examples(clips, task, source, ledger, cache)
     head = _head(question, source, task)
     unfit = _leave_out_unfit(examples, head)
     fitted, curve, chosen = _fit_layers(question, task, source, examples)
