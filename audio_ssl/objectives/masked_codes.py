@@ -38,6 +38,9 @@ class Config:
     temperature: float = 0.1
     """Divides the cosine (HuBERT, MERT: 0.1)."""
 
+    code_init: str = "uniform"
+    """Start of the code embeddings: ``uniform`` in [0, 1), so nearly parallel (HuBERT, MERT), or ``normal``."""
+
 
 class MaskedCodes(nn.Module):
     """One untied head per codebook; the loss is the sum over codebooks."""
@@ -51,7 +54,8 @@ class MaskedCodes(nn.Module):
         nn.init.normal_(self.projection.weight, std=0.02)
         nn.init.zeros_(self.projection.bias)
         if self._cosine:
-            self.codes = nn.Parameter(torch.empty(codebooks, classes, width).uniform_())
+            codes = torch.empty(codebooks, classes, width)
+            self.codes = nn.Parameter(codes.uniform_() if config.code_init == "uniform" else codes.normal_())
 
     def forward(
         self,
@@ -101,4 +105,6 @@ def build(config: Config, hidden_dim: int, target: TargetSpec) -> MaskedCodes:
         raise UserError(f"masked_codes needs a teacher of codes, but teacher {config.teacher} gives {target.kind}")
     if config.head not in ("cosine", "linear"):
         raise UserError(f"`head` must be cosine or linear, but is `{config.head}`")
+    if config.code_init not in ("uniform", "normal"):
+        raise UserError(f"`code_init` must be uniform or normal, but is `{config.code_init}`")
     return MaskedCodes(config, hidden_dim, target.width, target.num_classes)
