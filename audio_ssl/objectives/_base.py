@@ -1,13 +1,79 @@
-"""What an objective gives back."""
+"""What an objective sees of a micro-batch and what it gives back.
+
+An objective file has, besides ``Config`` (with a `weight`, and `teacher` if it listens to one) and ``build(config,
+hidden_dim, feature_dim, target)``:
+
+- ``NEEDS``, what its teacher must give: ``"codes"``, ``"values"``, or None where it has no teacher;
+- ``CAUSAL = True`` where the encoder must not look ahead.
+
+Losses are sums with counts, and chance that concerns a clip comes from the clip's own key, so that gradients do not
+depend on how an update is split into micro-batches.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
+
+from audio_ssl.data.targets import TargetSpec
+from audio_ssl.errors import UserError
 
 Metrics = dict[str, tuple[Tensor, Tensor]]
 """Sums and counts by name: a metric is ``sum / count`` over all batches of an update."""
+
+Needs = Literal["codes", "values"] | None
+
+_SALT = 0x5DEECE66D
+"""Keeps what objectives draw apart from the masks, which are drawn from the same keys."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What an objective sees of one micro-batch."""
+
+    hidden: list[Float[Tensor, "batch frame dim"]]
+    """Encoder states of the masked and mixed input; ``[0]`` the encoder's input, ``[-1]`` the last layer."""
+
+    features: Float[Tensor, "batch frame feature"]
+    """The frontend's output before projection and masking."""
+
+    frames: Int[Tensor, " batch"]
+    """Frames of each clip that count."""
+
+    mask: Bool[Tensor, "batch frame"] | None
+    """True where a frame was hidden from the encoder; None where the recipe hides nothing."""
+
+    targets: Shaped[Tensor, "batch frame width"] | None
+    """Of the objective's teacher; None for objectives without one."""
+
+    generator: torch.Generator
+    """On the CPU; the source of what is not drawn clip by clip."""
+
+    step: int
+    """Number of the update, from 0, for schedules."""
+
+    keys: tuple[int, ...] = ()
+    """One random number per clip, from the plan of the epoch; empty: drawn from `generator`."""
+
+    @property
+    def inside(self) -> Bool[Tensor, "batch frame"]:
+        """True where a frame belongs to its clip."""
+        total = self.features.shape[1]
+        return torch.arange(total, device=self.features.device) < self.frames[:, None]
+
+    @property
+    def counted(self) -> Bool[Tensor, "batch frame"]:
+        """The masked frames, or all frames of the clips where the recipe hides nothing."""
+        return self.inside if self.mask is None else self.mask
+
+    def clip_generators(self) -> list[torch.Generator]:
+        """Return one generator per clip: what is drawn from it does not depend on the clip's neighbours."""
+        drawn = torch.randint(2**62, (len(self.frames),), generator=self.generator).tolist()
+        return [torch.Generator().manual_seed(key ^ _SALT) for key in self.keys or drawn]
 
 
 @dataclass(frozen=True)
@@ -15,10 +81,26 @@ class ObjectiveOutput:
     """A loss as a sum, so that batches of any size add up."""
 
     loss_sum: Tensor
-    """Sum over the masked frames."""
+    """Sum over what `count` counts."""
 
     count: Tensor
-    """Masked frames."""
+    """Frames that the loss is about: masked ones, or those with a target ahead."""
 
     metrics: Metrics
     """For the log; detached."""
+
+
+def require_targets(
+    name: str, needs: Literal["codes", "values"], teacher: int, target: TargetSpec | None
+) -> TargetSpec:
+    """Return what an objective's teacher gives.
+
+    Raises
+    ------
+    UserError
+        If it is something else than the objective needs, or there is no teacher.
+    """
+    if target is None or target.kind != needs:
+        given = f"teacher {teacher} gives {target.kind}" if target is not None else "there is none"
+        raise UserError(f"{name} needs a teacher of {needs}, but {given}")
+    return target

@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
-from audio_ssl.objectives._base import Metrics, ObjectiveOutput
+from audio_ssl.objectives._base import Metrics, Needs, ObjectiveOutput, View, require_targets
+
+NEEDS: Needs = "codes"
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,11 @@ class MaskedCodes(nn.Module):
             codes = torch.empty(codebooks, classes, width)
             self.codes = nn.Parameter(codes.uniform_() if config.code_init == "uniform" else codes.normal_())
 
-    def forward(
-        self,
-        hidden: Float[Tensor, "batch frame dim"],
-        targets: Int[Tensor, "batch frame codebook"],
-        mask: Bool[Tensor, "batch frame"],
-    ) -> ObjectiveOutput:
+    def forward(self, view: View) -> ObjectiveOutput:
         """Return the loss over masked frames, accuracy and perplexity of each codebook."""
-        wanted = targets[mask]
+        assert view.targets is not None
+        hidden, mask = view.hidden[-1], view.counted
+        wanted = view.targets[mask]
         projected = self.projection(hidden[mask]).unflatten(-1, (self._codebooks, -1))
         loss = hidden.new_zeros((), dtype=torch.float32)
         metrics: Metrics = {}
@@ -99,12 +97,12 @@ def _perplexity(codes: Tensor, classes: int) -> Tensor:
     return torch.exp(-(share * share.clamp(min=1e-12).log()).sum())
 
 
-def build(config: Config, hidden_dim: int, target: TargetSpec) -> MaskedCodes:
+def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> MaskedCodes:
     """Make the head for a teacher of codes; UserError for another teacher or an unknown head."""
-    if target.kind != "codes" or target.num_classes is None:
-        raise UserError(f"masked_codes needs a teacher of codes, but teacher {config.teacher} gives {target.kind}")
+    spec = require_targets("masked_codes", "codes", config.teacher, target)
     if config.head not in ("cosine", "linear"):
         raise UserError(f"`head` must be cosine or linear, but is `{config.head}`")
     if config.code_init not in ("uniform", "normal"):
         raise UserError(f"`code_init` must be uniform or normal, but is `{config.code_init}`")
-    return MaskedCodes(config, hidden_dim, target.width, target.num_classes)
+    assert spec.num_classes is not None
+    return MaskedCodes(config, hidden_dim, spec.width, spec.num_classes)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
-from audio_ssl.errors import UserError
-from audio_ssl.objectives._base import ObjectiveOutput
+from audio_ssl.objectives._base import Needs, ObjectiveOutput, View, require_targets
+
+NEEDS: Needs = "values"
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,17 @@ class Reconstruction(nn.Module):
         self._name = config.name
         self.projection = nn.Linear(hidden_dim, bins)
 
-    def forward(
-        self,
-        hidden: Float[Tensor, "batch frame dim"],
-        targets: Float[Tensor, "batch frame bin"],
-        mask: Bool[Tensor, "batch frame"],
-    ) -> ObjectiveOutput:
+    def forward(self, view: View) -> ObjectiveOutput:
         """Return the sum over masked frames of the mean over bins of the squared error."""
-        predicted = self.projection(hidden[mask]).float()
-        loss = F.mse_loss(predicted, targets[mask].float(), reduction="none").mean(-1).sum()
-        count = mask.sum()
+        assert view.targets is not None
+        counted = view.counted
+        predicted = self.projection(view.hidden[-1][counted]).float()
+        loss = F.mse_loss(predicted, view.targets[counted].float(), reduction="none").mean(-1).sum()
+        count = counted.sum()
         return ObjectiveOutput(loss, count, {f"{self._name}_mse": (loss.detach(), count)})
 
 
-def build(config: Config, hidden_dim: int, target: TargetSpec) -> Reconstruction:
+def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> Reconstruction:
     """Make the head for a teacher of values; UserError for a teacher of codes."""
-    if target.kind != "values":
-        raise UserError(f"reconstruction needs a teacher of values, but teacher {config.teacher} gives {target.kind}")
-    return Reconstruction(config, hidden_dim, target.width)
+    spec = require_targets("reconstruction", "values", config.teacher, target)
+    return Reconstruction(config, hidden_dim, spec.width)

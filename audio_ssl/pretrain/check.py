@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from audio_ssl import config as parts
 from audio_ssl.catalog import load_part
@@ -14,8 +15,10 @@ from audio_ssl.config import kind_of
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
+from audio_ssl.objectives._base import Needs
 from audio_ssl.pretrain.kinds.codec import frame_grid
 from audio_ssl.pretrain.recipe import Recipe
+from audio_ssl.pretrain.seeds import generator
 from audio_ssl.pretrain.teachers import PREVIOUS, CodecRun, build_teacher, codec_recipe, model_loader
 from audio_ssl.teachers._base import needs_fit
 
@@ -33,24 +36,73 @@ def located(where: str) -> Iterator[None]:
         raise UserError(error.what, where=where, remedy=error.remedy) from error
 
 
-def check_objectives(objectives: Sequence[Any], specs: Sequence[TargetSpec]) -> None:
-    """Raise UserError unless every objective names a teacher whose targets it can use."""
+def is_online(teacher: Any) -> bool:
+    """Tell whether a teacher, given by its config, follows the model while it is trained."""
+    return bool(getattr(load_part("teachers", kind_of(teacher)), "ONLINE", False))
+
+
+def needs_of(objective: Any) -> Needs:
+    """Return what an objective, given by its config, needs of its teacher; None: it has no teacher."""
+    needs: Needs = load_part("objectives", kind_of(objective)).NEEDS
+    return needs
+
+
+def check_objectives(objectives: Sequence[Any], specs: Sequence[TargetSpec], feature_dim: int) -> None:
+    """Raise UserError unless every objective can be built, and names a teacher whose targets it can use, if any."""
     if not objectives:
         raise UserError("a recipe needs at least one objective", where="$.objectives")
     for number, objective in enumerate(objectives):
         where = f"$.objectives[{number}]"
-        index = objective.teacher
-        if not 0 <= index < len(specs):
-            raise UserError(
-                f"`teacher` must be the index of one of the {len(specs)} teachers, but is {index}",
-                where=f"{where}.teacher",
-            )
+        spec = None
+        if needs_of(objective) is not None:
+            index = objective.teacher
+            if not 0 <= index < len(specs):
+                raise UserError(
+                    f"`teacher` must be the index of one of the {len(specs)} teachers, but is {index}",
+                    where=f"{where}.teacher",
+                )
+            spec = specs[index]
         with located(where):
-            parts.build(objective, 2, specs[index])
+            parts.build(objective, 2, feature_dim, spec)
+
+
+def check_causal(objectives: Sequence[Any], encoder: nn.Module, input_dim: int, where: str) -> None:
+    """Raise UserError if an objective predicts what lies ahead and the encoder has already seen it."""
+    names = [
+        kind_of(objective)
+        for objective in objectives
+        if getattr(load_part("objectives", kind_of(objective)), "CAUSAL", False)
+    ]
+    if names and not is_causal(encoder, input_dim):
+        raise UserError(
+            f"{names[0]} needs an encoder that sees no frame after the one it describes",
+            where=where,
+            remedy="take an encoder that runs forwards only, such as gru",
+        )
+
+
+def is_causal(encoder: nn.Module, input_dim: int) -> bool:
+    """Try out whether an encoder's frames depend on no later frame."""
+    random = generator("causal")
+    frames = torch.tensor([24])
+    first = torch.randn(1, 24, input_dim, generator=random)
+    second = torch.cat([first[:, :12], torch.randn(1, 12, input_dim, generator=random)], 1)
+    training = encoder.training
+    encoder.eval()
+    with torch.no_grad():
+        one, two = encoder(first, frames)[-1], encoder(second, frames)[-1]
+    encoder.train(training)
+    return torch.allclose(one[:, :12], two[:, :12], atol=1e-5)
 
 
 def check_teachers(
-    recipe: Recipe, teachers: Sequence[Any], codec: CodecRun | None, grid: FrameGrid, where: str, first: bool
+    recipe: Recipe,
+    teachers: Sequence[Any],
+    codec: CodecRun | None,
+    grid: FrameGrid,
+    where: str,
+    first: bool,
+    model: Callable[[], nn.Module],
 ) -> list[TargetSpec]:
     """Raise UserError unless every teacher can be made and counts frames as the frontend does.
 
@@ -68,21 +120,26 @@ def check_teachers(
         Key path of the teachers.
     first
         Whether there is no earlier iteration whose model a teacher could use.
+    model
+        Makes the model that is trained; called if a teacher follows it.
 
     Returns
     -------
     What each teacher will give.
     """
-    if not teachers:
-        raise UserError("a recipe needs at least one teacher", where=where)
     specs = []
     for index, config in enumerate(teachers):
         place = f"{where}[{index}]"
         with located(place):
-            spec = _spec(recipe, config, codec, grid, first)
+            spec = _online_spec(config, model) if is_online(config) else _spec(recipe, config, codec, grid, first)
             grid.require_same_rate(spec.grid, "the frontend", f"teacher {index} (`{kind_of(config)}`)")
         specs.append(spec)
     return specs
+
+
+def _online_spec(config: Any, model: Callable[[], nn.Module]) -> TargetSpec:
+    spec: TargetSpec = load_part("teachers", kind_of(config)).build_online(config, model()).spec
+    return spec
 
 
 def _spec(recipe: Recipe, config: Any, codec: CodecRun | None, grid: FrameGrid, first: bool) -> TargetSpec:

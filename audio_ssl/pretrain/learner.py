@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -30,13 +31,32 @@ class StepOutput:
     """Name to (sum, count), summed over micro-batches and divided for the log."""
 
 
+class Learner(Protocol):
+    """What the loop asks of the module it trains.
+
+    It is called as ``learner(batch, generator, step) -> StepOutput``: `generator` (on the CPU) is its only source of
+    randomness besides dropout, and `step` the number of the update, from 0.
+    """
+
+    def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
+        """Follow the parameters after update `step` was applied: teachers and codebooks that are averages.
+
+        Parameters
+        ----------
+        step
+            Number of the update, from 0.
+        sum_over_processes
+            Adds a tensor up over all processes; every process must call it for the same tensors in the same order.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Training:
     """A learner and what it is fed with."""
 
     learner: nn.Module
-    """Called as ``learner(batch, generator) -> StepOutput``; the generator (CPU) is its only source of randomness
-    besides dropout, and its ``state_dict`` is what a checkpoint holds."""
+    """See `Learner`; its ``state_dict`` is what a checkpoint holds."""
     grid: FrameGrid
     """Frames that crops and targets are counted in."""
 

@@ -2,13 +2,14 @@
 
 HuBERT (Hsu et al. 2021, arXiv 2106.07447) and MERT (Li et al. 2023, arXiv 2306.00107): per masked frame,
 ``sum of the objectives + feature_penalty * mean(features ** 2)``. The penalty's mean is taken clip by clip and
-weighted by the clip's masked frames, so that it does not depend on how an update is split or padded.
+weighted by the clip's masked frames, so that it does not depend on how an update is split or padded. A recipe that
+masks nothing counts all frames instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +19,7 @@ from audio_ssl.data.augment import Mixing, mix_in_batch
 from audio_ssl.data.loader import Batch
 from audio_ssl.errors import UserError
 from audio_ssl.model import SSLModel
+from audio_ssl.objectives._base import Metrics, View
 from audio_ssl.objectives._masking import span_mask
 from audio_ssl.pretrain.learner import StepOutput
 
@@ -47,16 +49,16 @@ class Mask:
 
 @dataclass(frozen=True)
 class Head:
-    """One objective: its module, the teacher it listens to, and its name in the log."""
+    """One objective: its module, the teacher it listens to (None: to none), its weight and its name in the log."""
 
     module: nn.Module
-    teacher: int
+    teacher: int | None
     weight: float
     name: str
 
 
 class MaskedLearner(nn.Module):
-    """Predicts the teachers' targets of masked frames.
+    """Trains a model by any objectives, on frames hidden from its encoder or on all.
 
     Parameters
     ----------
@@ -64,24 +66,32 @@ class MaskedLearner(nn.Module):
         Trained and kept.
     heads
         Trained and thrown away.
+    mask
+        What is hidden; None: nothing.
+    mixing
+        What is added to the waveforms in training; None: nothing.
     feature_penalty
         Weight of the mean square of the frontend's features.
     feature_grad_mult
         Factor on the gradients of the frontend; at 0 it is frozen.
+    online
+        Teachers that follow the model, by their index in the recipe; the other teachers' targets come with the batch.
     """
 
     def __init__(
         self,
         model: SSLModel,
         heads: Sequence[Head],
-        mask: Mask,
+        mask: Mask | None,
         mixing: Mixing | None,
         feature_penalty: float,
         feature_grad_mult: float,
+        online: Mapping[int, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.heads = nn.ModuleList(head.module for head in heads)
+        self.online = nn.ModuleDict({str(index): teacher for index, teacher in (online or {}).items()})
         self._heads, self._mask, self._mixing = tuple(heads), mask, mixing
         self._feature_penalty = feature_penalty
         for parameter in model.frontend.parameters():
@@ -89,29 +99,70 @@ class MaskedLearner(nn.Module):
                 parameter.requires_grad_(False)
             elif parameter.requires_grad and feature_grad_mult != 1:
                 parameter.register_hook(lambda grad: grad * feature_grad_mult)  # type: ignore[no-untyped-call]
+        if mask is None:
+            # Nothing ever takes its place, and a parameter without a gradient stops data parallel training.
+            for name, parameter in model.encoder.named_parameters():
+                if name.endswith("mask_embedding"):
+                    parameter.requires_grad_(False)
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> StepOutput:
-        """Return the loss over the masked frames; in training, on mixed waveforms."""
+    def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
+        """Return the loss over the masked frames, or all where nothing is masked; in training, on mixed waveforms."""
         waveform = batch.waveform
         if self.training and self._mixing is not None:
             waveform = mix_in_batch(waveform, batch.lengths, self._mixing, self.model.grid.sample_rate, generator)
         total = self.model.grid.num_frames(waveform.shape[1])
-        mask = masks(batch.frames, total, self._mask, batch.keys).to(waveform.device)
+        mask = None
+        if self._mask is not None:
+            mask = masks(batch.frames, total, self._mask, batch.keys).to(waveform.device)
         output = self.model(waveform, batch.lengths, mask)
-        count = mask.sum()
-        metrics: dict[str, tuple[Tensor, Tensor]] = {}
-        loss_sum = waveform.new_zeros(())
-        for head in self._heads:
-            targets = batch.targets[head.teacher]
-            frames = targets.shape[1]
-            result = head.module(output.hidden[-1][:, :frames], targets, mask[:, :frames])
-            loss_sum = loss_sum + head.weight * result.loss_sum
-            metrics[f"loss_{head.name}"] = (result.loss_sum.detach(), count)
-            # Two heads of one kind would share names; the second's get its teacher's in front.
-            metrics.update({f"{head.name}_{k}" if k in metrics else k: v for k, v in result.metrics.items()})
-        penalty = penalty_sum(output.features, output.lengths, mask)
+        clean = waveform is batch.waveform
+        targets = self._targets(batch, (output.features, output.lengths) if clean else None)
+        # Targets may end a frame before the model does; masks and counts do not reach past the shorter.
+        width = min([total, *(target.shape[1] for target in batch.targets)])
+        view = View(
+            hidden=[state[:, :width] for state in output.hidden],
+            features=output.features[:, :width],
+            frames=batch.frames,
+            mask=None if mask is None else mask[:, :width],
+            targets=None,
+            generator=generator,
+            step=step,
+            keys=batch.keys,
+        )
+        loss_sum, metrics = self._losses(view, [target[:, :width] for target in targets])
+        counted = view.counted
+        count = counted.sum()
+        penalty = penalty_sum(output.features, output.lengths, counted)
         metrics["feature_penalty"] = (penalty.detach(), count)
         return StepOutput(loss_sum + self._feature_penalty * penalty, count, metrics)
+
+    def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
+        """Let the teachers that follow the model take in update `step`."""
+        for teacher in self.online.values():
+            teacher.update(self.model, step)  # type: ignore[operator]
+
+    def _losses(self, view: View, targets: Sequence[Tensor]) -> tuple[Tensor, Metrics]:
+        metrics: Metrics = {}
+        loss_sum = view.features.new_zeros((), dtype=torch.float32)
+        for head in self._heads:
+            seen = view if head.teacher is None else replace(view, targets=targets[head.teacher])
+            result = head.module(seen)
+            loss_sum = loss_sum + head.weight * result.loss_sum
+            metrics[f"loss_{head.name}"] = (result.loss_sum.detach(), result.count)
+            # Two heads of one kind would share names; the second's get its teacher's in front.
+            metrics.update({f"{head.name}_{k}" if k in metrics else k: v for k, v in result.metrics.items()})
+        return loss_sum, metrics
+
+    def _targets(self, batch: Batch, features: tuple[Tensor, Tensor] | None) -> list[Tensor]:
+        """Return the targets of all teachers in the recipe's order; `features` are those of the clean waveform."""
+        stored = iter(batch.targets)
+        number = len(batch.targets) + len(self.online)
+        return [
+            self.online[str(index)](batch.waveform, batch.lengths, features)
+            if str(index) in self.online
+            else next(stored)
+            for index in range(number)
+        ]
 
 
 def masks(

@@ -63,9 +63,11 @@ def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
     masked_prediction.check(config, selection)
     first = masked_prediction.stages(config)[0].recipe
     assert isinstance(first, masked_prediction.Config)
+    if not masked_prediction.stored(first.teachers):
+        raise UserError("no teacher of this recipe has targets to store", where="$.teachers")
     ledger, reader = ErrorLedger(out / "errors.jsonl"), ClipReader(config.data.sample_rate)
     context = StageContext(out, selection, reader, ledger, choose_device(config.device), None, run_or_go_on)
-    teachers = prepare_teachers(first, first.teachers, first.codec, context)
+    teachers = prepare_teachers(first, masked_prediction.stored(first.teachers), first.codec, context)
     fingerprints = [teacher.fingerprint for teacher in teachers]
     meta = store_meta(fingerprints, selection.manifest_hash, config.data.sample_rate, teachers[0].spec.grid.hop_samples)
     source = ComputedTargets(teachers, reader, cache_bytes=0)

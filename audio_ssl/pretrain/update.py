@@ -37,6 +37,7 @@ class Updater:
         self.optimizer = make_optimizer(learner, recipe.optim)
         self._recipe, self._steps = recipe, steps
         self._saved: dict[str, Tensor] = {}
+        self._step = 0
         self._begin()
 
     def add(self, batch: Batch, step: int) -> None:
@@ -47,7 +48,7 @@ class Updater:
         self.learner.train()
         purpose = (self._recipe.seed, "update", step, len(self._outputs))
         with seeded(self.device, *purpose, "layers"):
-            output = self._forward(batch, generator(*purpose))
+            output = self._forward(batch, generator(*purpose), step)
         output.loss_sum.backward()  # type: ignore[no-untyped-call]
         self._outputs.append(dataclasses.replace(output, loss_sum=output.loss_sum.detach()))
         self.seconds += batch.seconds
@@ -67,8 +68,11 @@ class Updater:
         applied = math.isfinite(loss) and math.isfinite(norm)
         if applied:
             self.optimizer.step()
+            with torch.no_grad():
+                self.learner.after_update(step, lambda tensor: tensor)  # type: ignore[operator]
         else:
             self._restore_buffers()
+        self._step = step
         self._begin()
         return {"loss": loss, "lr": lr, "grad_norm": norm, **metrics}, applied
 
@@ -78,16 +82,16 @@ class Updater:
         outputs = []
         with torch.no_grad():
             for number, batch in enumerate(item for item in batches if isinstance(item, Batch)):
-                outputs.append(self._forward(batch, generator(self._recipe.seed, "valid", number)))
+                outputs.append(self._forward(batch, generator(self._recipe.seed, "valid", number), self._step))
         if not outputs:
             return {}
         loss, metrics = fold(outputs)
         return {"valid_loss": loss, **{f"valid_{name}": value for name, value in metrics.items()}}
 
-    def _forward(self, batch: Batch, random: torch.Generator) -> StepOutput:
+    def _forward(self, batch: Batch, random: torch.Generator, step: int) -> StepOutput:
         lowered = self._recipe.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
-            output: StepOutput = self.learner(batch.to(self.device), random)
+            output: StepOutput = self.learner(batch.to(self.device), random, step)
         return output
 
     def _begin(self) -> None:

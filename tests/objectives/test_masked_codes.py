@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,24 +9,23 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
 from audio_ssl.objectives import masked_codes
+from tests.objectives.views import assert_empty_is_zero, assert_runs_in_bfloat16, assert_sums_over_clips, make_view
 
 GRID = FrameGrid(16000, 320, 400)
 
 
-def setup(head="cosine", codebooks=3, classes=11, dim=16, frames=40):
+def setup(head="cosine", codebooks=3, classes=11, dim=16, frames=40, **options):
     torch.manual_seed(0)
-    module = masked_codes.build(
-        masked_codes.Config(head=head, final_dim=8), dim, TargetSpec("codes", codebooks, classes, GRID)
-    )
-    hidden = torch.randn(2, frames, dim)
-    targets = torch.randint(classes, (2, frames, codebooks))
-    mask = torch.rand(2, frames) < 0.5
-    return module, hidden, targets, mask
+    spec = TargetSpec("codes", codebooks, classes, GRID)
+    module = masked_codes.build(masked_codes.Config(head=head, final_dim=8, **options), dim, 12, spec)
+    lengths = (frames, frames - 7, frames // 2)
+    return module, make_view(lengths, dim, targets=torch.randint(classes, (3, frames, codebooks)))
 
 
 def test_loss_is_hubert_s_formula():
-    module, hidden, targets, mask = setup()
-    output = module(hidden, targets, mask)
+    module, view = setup()
+    hidden, targets, mask = view.hidden[-1], view.targets, view.mask
+    output = module(view)
     projected = module.projection(hidden[mask]).view(-1, 3, 8)
     expected = sum(
         F.cross_entropy(
@@ -41,8 +41,9 @@ def test_loss_is_hubert_s_formula():
 
 @pytest.mark.parametrize("head", ["cosine", "linear"])
 def test_metrics_are_sums_and_counts(head):
-    module, hidden, targets, mask = setup(head)
-    metrics = module(hidden, targets, mask).metrics
+    module, view = setup(head)
+    targets, mask = view.targets, view.mask
+    metrics = module(view).metrics
     frames = int(mask.sum())
     for k in range(3):
         correct, count = metrics[f"accuracy_{k}"]
@@ -56,13 +57,14 @@ def test_metrics_are_sums_and_counts(head):
 
 
 def test_unmasked_frames_have_no_influence():
-    module, hidden, targets, mask = setup()
-    changed = torch.where(mask[..., None], hidden, hidden + 5)
-    assert torch.equal(module(hidden, targets, mask).loss_sum, module(changed, targets, mask).loss_sum)
+    module, view = setup()
+    last = view.hidden[-1]
+    changed = replace(view, hidden=[torch.where(view.mask[..., None], last, last + 5)])
+    assert torch.equal(module(view).loss_sum, module(changed).loss_sum)
 
 
 def test_no_tensor_of_frames_by_classes_by_dim_is_kept():
-    module, hidden, targets, mask = setup(classes=200, frames=200)
+    module, view = setup(classes=200, frames=200)
     largest = 0
 
     def pack(tensor):
@@ -71,20 +73,20 @@ def test_no_tensor_of_frames_by_classes_by_dim_is_kept():
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        module(hidden, targets, mask)
-    frames = int(mask.sum())
+        module(view)
+    frames = int(view.mask.sum())
     assert largest <= 2 * frames * 200
     assert largest < frames * 200 * 8
 
 
 def test_learning_reaches_certainty_on_a_toy():
-    module, _, targets, mask = setup(classes=5, codebooks=1)
+    module, view = setup(classes=5, codebooks=1)
     module.projection = torch.nn.Linear(16, 8)
-    hidden = F.one_hot(targets[..., 0], 16).float()
+    view = replace(view, hidden=[F.one_hot(view.targets[..., 0], 16).float()])
     optimizer = torch.optim.Adam(module.parameters(), 0.05)
     for _ in range(60):
         optimizer.zero_grad()
-        output = module(hidden, targets, mask)
+        output = module(view)
         output.loss_sum.backward()
         optimizer.step()
     correct, count = output.metrics["accuracy_0"]
@@ -93,6 +95,23 @@ def test_learning_reaches_certainty_on_a_toy():
 
 def test_wrong_teachers_and_heads_are_refused():
     with pytest.raises(UserError, match="needs a teacher of codes, but teacher 1 gives values"):
-        masked_codes.build(masked_codes.Config(teacher=1), 8, TargetSpec("values", 84, None, GRID))
+        masked_codes.build(masked_codes.Config(teacher=1), 8, 12, TargetSpec("values", 84, None, GRID))
     with pytest.raises(UserError, match="`head` must be cosine or linear"):
-        masked_codes.build(masked_codes.Config(head="dot"), 8, TargetSpec("codes", 1, 4, GRID))
+        masked_codes.build(masked_codes.Config(head="dot"), 8, 12, TargetSpec("codes", 1, 4, GRID))
+    with pytest.raises(UserError, match="needs a teacher of codes, but there is none"):
+        masked_codes.build(masked_codes.Config(), 8, 12, None)
+
+
+@pytest.mark.parametrize("head", ["cosine", "linear"])
+def test_it_adds_up_over_clips_runs_in_bfloat16_and_takes_clips_without_masked_frames(head):
+    module, view = setup(head)
+    assert_sums_over_clips(module, view)
+    assert_runs_in_bfloat16(module, view)
+    assert_empty_is_zero(module, view)
+
+
+def test_all_frames_of_the_clips_count_where_nothing_is_masked():
+    module, view = setup()
+    open_view = replace(view, mask=None)
+    assert int(module(open_view).count) == int(view.frames.sum())
+    assert_sums_over_clips(module, open_view)

@@ -5,24 +5,33 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
 from audio_ssl.objectives import reconstruction
+from tests.objectives.views import assert_empty_is_zero, assert_runs_in_bfloat16, assert_sums_over_clips, make_view
 
 GRID = FrameGrid(16000, 320, 320, "center")
 
 
 def test_loss_is_the_mean_square_over_bins_summed_over_masked_frames():
-    module = reconstruction.build(reconstruction.Config(), 4, TargetSpec("values", 6, None, GRID))
+    module = reconstruction.build(reconstruction.Config(), 4, 12, TargetSpec("values", 6, None, GRID))
     generator = torch.Generator().manual_seed(0)
-    hidden, targets = torch.randn(2, 9, 4, generator=generator), torch.randn(2, 9, 6, generator=generator)
-    mask = torch.rand(2, 9, generator=generator) < 0.5
-    output = module(hidden, targets, mask)
+    view = make_view((9, 7), 4, targets=torch.randn(2, 9, 6, generator=generator))
+    output = module(view)
     expected = sum(
-        (module.projection(hidden[b, t]) - targets[b, t]).square().mean() for b, t in mask.nonzero().tolist()
+        (module.projection(view.hidden[-1][b, t]) - view.targets[b, t]).square().mean()
+        for b, t in view.mask.nonzero().tolist()
     )
     torch.testing.assert_close(output.loss_sum, expected)
     total, count = output.metrics["cqt_mse"]
-    assert float(total / count) == pytest.approx(float(expected.detach()) / int(mask.sum()), rel=1e-5)
+    assert float(total / count) == pytest.approx(float(expected.detach()) / int(view.mask.sum()), rel=1e-5)
+
+
+def test_it_adds_up_over_clips_runs_in_bfloat16_and_takes_clips_without_masked_frames():
+    module = reconstruction.build(reconstruction.Config(), 16, 12, TargetSpec("values", 6, None, GRID))
+    view = make_view(targets=torch.randn(3, 40, 6, generator=torch.Generator().manual_seed(0)))
+    assert_sums_over_clips(module, view)
+    assert_runs_in_bfloat16(module, view)
+    assert_empty_is_zero(module, view)
 
 
 def test_a_teacher_of_codes_is_refused():
     with pytest.raises(UserError, match="needs a teacher of values, but teacher 0 gives codes"):
-        reconstruction.build(reconstruction.Config(), 4, TargetSpec("codes", 1, 3, GRID))
+        reconstruction.build(reconstruction.Config(), 4, 12, TargetSpec("codes", 1, 3, GRID))

@@ -47,7 +47,7 @@ def test_padding_is_never_coded() -> None:
     padded = Batch(waveform, lengths, (), frames, (1, 2), 1.0)
     cut = Batch(waveform[:, :6400], torch.tensor([6400, 6400]), (), torch.tensor([20, 20]), (1, 2), 0.8)
     with torch.no_grad():
-        left, right = learner(padded, generator(1)), learner(cut, generator(1))
+        left, right = learner(padded, generator(1), 0), learner(cut, generator(1), 0)
     assert torch.equal(left.loss_sum, right.loss_sum)
     assert float(left.count) == 2
 

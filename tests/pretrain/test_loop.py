@@ -40,10 +40,10 @@ class DyingLearner(ToyLearner):
         super().__init__()
         self.at_call = at_call
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> Any:
+    def forward(self, batch: Batch, generator: torch.Generator, step: int) -> Any:
         if self.training and self.calls == self.at_call:
             raise KilledError
-        return super().forward(batch, generator)
+        return super().forward(batch, generator, step)
 
 
 def test_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(make_manifest: MakeManifest, tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ def test_last_and_best_checkpoints_are_kept(make_manifest: MakeManifest, tmp_pat
 
 def test_a_signal_finishes_the_step_and_saves(make_manifest: MakeManifest, tmp_path: Path) -> None:
     class Signalled(ToyLearner):
-        def forward(self, batch: Batch, generator: torch.Generator) -> Any:
+        def forward(self, batch: Batch, generator: torch.Generator, step: int) -> Any:
             if self.training and self.calls == 10:
                 os.kill(os.getpid(), signal.SIGUSR1)
-            return super().forward(batch, generator)
+            return super().forward(batch, generator, step)
 
     manifest = make_manifest()
     before = signal.getsignal(signal.SIGUSR1)

@@ -28,8 +28,8 @@ def make_learner(mixing: Mixing | None = None, penalty: float = 10.0, grad_mult:
     )
     model = build_model(ModelConfig(frontend, encoder, 16000), generator(1))
     with seeded(CPU, 1):
-        codes = masked_codes.build(masked_codes.Config(), 32, TargetSpec("codes", 2, 5, GRID))
-        values = reconstruction.build(reconstruction.Config(teacher=1), 32, TargetSpec("values", 4, None, GRID))
+        codes = masked_codes.build(masked_codes.Config(), 32, 16, TargetSpec("codes", 2, 5, GRID))
+        values = reconstruction.build(reconstruction.Config(teacher=1), 32, 16, TargetSpec("values", 4, None, GRID))
     heads = [Head(codes, 0, 1.0, "rvq"), Head(values, 1, 2.0, "cqt")]
     return MaskedLearner(model, heads, Mask(length_frames=3), mixing, penalty, grad_mult)
 
@@ -64,7 +64,7 @@ def gradients(learner: MaskedLearner, *batches: Batch) -> tuple[list[StepOutput]
     learner.zero_grad()
     outputs = []
     for batch in batches:
-        output = learner(batch, generator(3))
+        output = learner(batch, generator(3), 0)
         output.loss_sum.backward()
         outputs.append(output)
     return outputs, {n: p.grad.clone() for n, p in learner.named_parameters() if p.grad is not None}
@@ -93,7 +93,7 @@ def test_masks_depend_on_the_crop_alone_and_never_reach_past_its_frames() -> Non
 
 
 def test_loss_is_the_weighted_sum_of_its_parts_per_masked_frame() -> None:
-    output = make_learner()(make_batch(), generator(3))
+    output = make_learner()(make_batch(), generator(3), 0)
     parts = {name: float(total) / float(count) for name, (total, count) in output.metrics.items()}
     expected = parts["loss_rvq"] + 2.0 * parts["loss_cqt"] + 10.0 * parts["feature_penalty"]
     assert float(output.loss_sum.detach()) / float(output.count) == pytest.approx(expected, rel=1e-5)
@@ -125,17 +125,17 @@ def test_frontend_gradients_are_scaled_and_no_others() -> None:
 def test_mixing_changes_training_and_never_evaluation() -> None:
     batch, mixing = make_batch(), Mixing(prob=1.0, min_seconds=0.1, max_seconds=0.3)
     mixed, clean = make_learner(mixing), make_learner(None)
-    assert not torch.equal(mixed(batch, generator(3)).loss_sum, clean(batch, generator(3)).loss_sum)
+    assert not torch.equal(mixed(batch, generator(3), 0).loss_sum, clean(batch, generator(3), 0).loss_sum)
     mixed.eval()
     clean.eval()
-    assert torch.equal(mixed(batch, generator(3)).loss_sum, clean(batch, generator(3)).loss_sum)
+    assert torch.equal(mixed(batch, generator(3), 0).loss_sum, clean(batch, generator(3), 0).loss_sum)
 
 
 def test_targets_shorter_than_the_model_frames_limit_the_mask() -> None:
     batch = make_batch((16000, 16000))
     short = batch._replace(frames=torch.tensor([30, 30]), targets=tuple(t[:, :30] for t in batch.targets))
     learner = make_learner()
-    output = learner(short, generator(3))
+    output = learner(short, generator(3), 0)
     assert 0 < int(output.count) <= 60
     assert not masks(short.frames, GRID.num_frames(16000), Mask(length_frames=3), short.keys)[:, 30:].any()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -34,7 +34,7 @@ class ToyLearner(nn.Module):
         self.break_at: set[int] = set()
         self.calls = 0
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> StepOutput:
+    def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
         frames = batch.waveform[:, : batch.waveform.shape[1] // 160 * 160].unflatten(1, (-1, 160))
         inside = torch.arange(frames.shape[1]) < batch.frames[:, None]
         noisy = frames
@@ -50,6 +50,9 @@ class ToyLearner(nn.Module):
             loss = loss * float("nan")
         self.calls += self.training
         return StepOutput(loss, inside.sum(), {"mse": (error.detach().sum(), inside.sum())})
+
+    def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
+        pass
 
 
 def toy_recipe(**changes: object) -> Recipe:

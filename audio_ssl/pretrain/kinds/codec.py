@@ -6,10 +6,11 @@ by moving average. Left out on purpose: discriminators and loss balancing, which
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from audio_ssl.codec.losses import SpectralLoss, code_statistics, si_sdr_db, waveform_loss
 from audio_ssl.codec.model import Codec, CodecConfig
@@ -58,8 +59,8 @@ class CodecLearner(nn.Module):
         self.spectral = SpectralLoss(config.codec.sample_rate, windows)
         self._weights = (config.spectral_weight, config.waveform_weight, config.commitment_weight)
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> StepOutput:
-        """Return the loss summed over clips; `generator` is not needed."""
+    def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
+        """Return the loss summed over clips; `generator` and `step` are not needed."""
         waveform = batch.waveform[:, : int(batch.lengths.min())]
         clips = torch.tensor(float(len(waveform)))
         output = self.codec(waveform)
@@ -80,6 +81,9 @@ class CodecLearner(nn.Module):
             metrics[f"code_perplexity_{codebook}"] = (clips * perplexity, clips)
             metrics[f"codes_used_{codebook}"] = (clips * used, clips)
         return StepOutput(total, clips, metrics)
+
+    def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
+        """Do nothing: the codebooks follow their averages in the forward pass."""
 
 
 def check(config: Config, selection: Selection) -> None:

@@ -1,7 +1,7 @@
-"""Masked prediction of teachers' targets: HuBERT, MERT and BEST-RQ, by the choice of frontend, teachers, objectives.
+"""Masked prediction and its kin: HuBERT, MERT, BEST-RQ, wav2vec 2.0, data2vec, APC, CPC, by the choice of parts.
 
 Papers: HuBERT (Hsu et al. 2021, arXiv 2106.07447), MERT (Li et al. 2023, arXiv 2306.00107), BEST-RQ (Chiu et al. 2022,
-arXiv 2202.01855). The defaults are MERT 95M's. Left out on purpose: losses on unmasked frames (weight 0 in all three).
+arXiv 2202.01855); those of the others are named by their objectives. The defaults are MERT 95M's.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from torch import nn
 
 from audio_ssl import config as parts
+from audio_ssl.catalog import load_part
 from audio_ssl.config import PartOf, kind_of
 from audio_ssl.data.augment import Mixing
+from audio_ssl.data.targets import TargetSpec
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, SSLModel, build_model
-from audio_ssl.pretrain.check import check_objectives, check_teachers, located
+from audio_ssl.pretrain.check import check_causal, check_objectives, check_teachers, is_online, located, needs_of
 from audio_ssl.pretrain.clips import Selection
 from audio_ssl.pretrain.learner import Training
 from audio_ssl.pretrain.masked import Head, Mask, MaskedLearner
@@ -31,7 +33,6 @@ from audio_ssl.pretrain.seeds import generator, seeded
 from audio_ssl.pretrain.stage import Stage, StageContext
 from audio_ssl.pretrain.target_sources import ComputedTargets, StoredTargets
 from audio_ssl.pretrain.teachers import CodecRun, prepare_teachers
-from audio_ssl.teachers._base import Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +65,13 @@ class Config(Recipe):
     """Give each clip's waveform zero mean and unit variance (MERT, HuBERT base: no)."""
 
     teachers: tuple[Annotated[object, PartOf("teachers")], ...] = ()
-    """What is predicted; empty where `iterations` bring their own."""
+    """What is predicted; empty where `iterations` bring their own or no objective needs a teacher."""
 
     objectives: tuple[Annotated[object, PartOf("objectives")], ...] = ()
-    """How it is predicted; each names a teacher by its index."""
+    """How the model learns; most name a teacher by its index."""
 
-    mask: Mask = field(default_factory=Mask)
-    """Frames hidden from the encoder."""
+    mask: Mask | None = field(default_factory=Mask)
+    """Frames hidden from the encoder; null: none, so the loss counts all frames (APC, CPC)."""
 
     mixing: Mixing | None = field(default_factory=Mixing)
     """In-batch noise mixture (MERT); null: none."""
@@ -90,7 +91,8 @@ class Config(Recipe):
 
 def check(config: Config, selection: Selection) -> None:
     """Raise UserError for anything that would fail later; builds what can be built, trains nothing."""
-    config.mask.check("$.mask")
+    if config.mask is not None:
+        config.mask.check("$.mask")
     if config.mixing is not None:
         config.mixing.check("$.mixing")
     if config.iterations and config.teachers:
@@ -104,11 +106,25 @@ def check(config: Config, selection: Selection) -> None:
     with located("$.frontend"):
         frontend = parts.build(config.frontend, config.data.sample_rate)
     with located("$.encoder"):
-        parts.build(config.encoder, frontend.dim)
+        encoder = parts.build(config.encoder, frontend.dim)
+    needed = any(needs_of(objective) is not None for objective in config.objectives)
     for number, teachers in enumerate(rounds(config)):
         where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
-        specs = check_teachers(config, teachers, config.codec, frontend.grid, where, first=number == 0)
-        check_objectives(config.objectives, specs)
+        if needed and not teachers:
+            raise UserError("a recipe needs at least one teacher", where=where)
+        specs = check_teachers(
+            config,
+            teachers,
+            config.codec,
+            frontend.grid,
+            where,
+            first=number == 0,
+            model=lambda: SSLModel(model_config(config)),
+        )
+        check_objectives(config.objectives, specs, frontend.dim)
+    check_causal(config.objectives, encoder, frontend.dim, "$.encoder")
+    if config.data.targets is not None and not stored(rounds(config)[0]):
+        raise UserError("no teacher of this recipe has targets to store", where="$.data.targets")
 
 
 def rounds(config: Config) -> list[tuple[Any, ...]]:
@@ -131,43 +147,62 @@ def stages(config: Config) -> list[Stage]:
     ]
 
 
+def model_config(config: Config) -> ModelConfig:
+    """Return what a recipe's model is made of."""
+    return ModelConfig(config.frontend, config.encoder, config.data.sample_rate, config.normalize)
+
+
+def stored(teachers: Sequence[object]) -> tuple[object, ...]:
+    """Return the teachers whose targets can be computed once: all but those that follow the model."""
+    return tuple(teacher for teacher in teachers if not is_online(teacher))
+
+
 def build(config: Config, context: StageContext) -> Training:
     """Prepare the teachers of a stage and build its model, its heads and its targets."""
-    teachers = prepare_teachers(config, config.teachers, config.codec, context)
+    teachers = prepare_teachers(config, stored(config.teachers), config.codec, context)
     model = build_model(
-        ModelConfig(config.frontend, config.encoder, config.data.sample_rate, config.normalize),
-        generator(config.seed, "model", context.folder.name if context.previous else ""),
+        model_config(config), generator(config.seed, "model", context.folder.name if context.previous else "")
     )
-    heads = build_heads(config, model, teachers)
-    learner = MaskedLearner(model, heads, config.mask, config.mixing, config.feature_penalty, config.feature_grad_mult)
+    online = {
+        index: load_part("teachers", kind_of(teacher)).build_online(teacher, model)
+        for index, teacher in enumerate(config.teachers)
+        if is_online(teacher)
+    }
+    ready = iter(teachers)
+    specs = [online[index].spec if index in online else next(ready).spec for index in range(len(config.teachers))]
+    heads = build_heads(config, model, specs)
+    learner = MaskedLearner(
+        model, heads, config.mask, config.mixing, config.feature_penalty, config.feature_grad_mult, online
+    )
     fingerprints = tuple(teacher.fingerprint for teacher in teachers)
-    targets: StoredTargets | ComputedTargets
+    targets: StoredTargets | ComputedTargets | None = None
     # A store holds the targets of the first stage's teachers; later stages have others.
     if config.data.targets is not None and context.previous is None:
         targets = StoredTargets(Path(config.data.targets), fingerprints, context.clips.manifest_hash)
-    else:
+    elif teachers:
         targets = ComputedTargets(teachers, context.reader)
     return Training(learner, model.grid, targets, fingerprints, model.save_pretrained)
 
 
-def build_heads(config: Config, model: SSLModel, teachers: Sequence[Teacher]) -> list[Head]:
-    """Build one head per objective, for the targets of the teacher it names."""
+def build_heads(config: Config, model: SSLModel, specs: Sequence[TargetSpec]) -> list[Head]:
+    """Build one head per objective, for the targets of the teacher it names, if it needs one."""
     heads: list[Head] = []
     for number, objective in enumerate(config.objectives):
-        index: int = getattr(objective, "teacher", 0)
-        name = kind_of(config.teachers[index])
+        index: int | None = None if needs_of(objective) is None else objective.teacher  # type: ignore[attr-defined]
+        name = kind_of(objective) if index is None else kind_of(config.teachers[index])
         if any(head.name == name for head in heads):
             name = f"{name}_{number}"
+        spec = None if index is None else specs[index]
         with seeded(next(model.parameters()).device, config.seed, "head", number):
-            module: nn.Module = parts.build(objective, model.dim, teachers[index].spec)
+            module: nn.Module = parts.build(objective, model.dim, model.frontend.dim, spec)
         heads.append(Head(module, index, getattr(objective, "weight", 1.0), name))
     return heads
 
 
 def describe(config: Config) -> str:
     """Return a sentence on what was trained, for the model card."""
+    objectives = " and ".join(dict.fromkeys(kind_of(objective) for objective in config.objectives))
+    what = f"A {kind_of(config.frontend)} frontend and a {kind_of(config.encoder)} encoder, trained by {objectives}"
+    hidden = "" if config.mask is None else " on masked frames"
     names = "; then ".join(" and ".join(kind_of(teacher) for teacher in teachers) for teachers in rounds(config))
-    return (
-        f"A {kind_of(config.frontend)} frontend and a {kind_of(config.encoder)} encoder, trained to predict the "
-        f"targets of masked frames. Teachers: {names}."
-    )
+    return f"{what}{hidden}. " + (f"Teachers: {names}." if names else "There was no teacher.")
