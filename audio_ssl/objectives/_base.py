@@ -4,7 +4,8 @@ An objective file has, besides ``Config`` (with a `weight`, and `teacher` if it 
 hidden_dim, feature_dim, target)``:
 
 - ``NEEDS``, what its teacher must give: ``"codes"``, ``"values"``, or None where it has no teacher;
-- ``CAUSAL = True`` where the encoder must not look ahead.
+- ``CAUSAL = True`` where the encoder must not look ahead;
+- ``MASKED = True`` where the loss means nothing unless frames are hidden.
 
 Losses are sums with counts, and chance that concerns a clip comes from the clip's own key, so that gradients do not
 depend on how an update is split into micro-batches.

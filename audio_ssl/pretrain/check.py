@@ -66,19 +66,21 @@ def check_objectives(objectives: Sequence[Any], specs: Sequence[TargetSpec], fea
             parts.build(objective, 2, feature_dim, spec)
 
 
-def check_causal(objectives: Sequence[Any], encoder: nn.Module, input_dim: int, where: str) -> None:
-    """Raise UserError if an objective predicts what lies ahead and the encoder has already seen it."""
-    names = [
-        kind_of(objective)
-        for objective in objectives
-        if getattr(load_part("objectives", kind_of(objective)), "CAUSAL", False)
-    ]
-    if names and not is_causal(encoder, input_dim):
-        raise UserError(
-            f"{names[0]} needs an encoder that sees no frame after the one it describes",
-            where=where,
-            remedy="take an encoder that runs forwards only, such as gru",
-        )
+def check_conditions(objectives: Sequence[Any], masked: bool, encoder: nn.Module, input_dim: int) -> None:
+    """Raise UserError if frames must be hidden and are not, or an encoder has already seen what is to be predicted."""
+    for number, objective in enumerate(objectives):
+        kind = kind_of(objective)
+        part = load_part("objectives", kind)
+        if getattr(part, "MASKED", False) and not masked:
+            raise UserError(
+                f"{kind} needs frames hidden from the encoder, but `mask` is null", where=f"$.objectives[{number}]"
+            )
+        if getattr(part, "CAUSAL", False) and not is_causal(encoder, input_dim):
+            raise UserError(
+                f"{kind} needs an encoder that sees no frame after the one it describes",
+                where="$.encoder",
+                remedy="take an encoder that runs forwards only",
+            )
 
 
 def is_causal(encoder: nn.Module, input_dim: int) -> bool:

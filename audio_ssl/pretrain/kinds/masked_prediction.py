@@ -24,7 +24,7 @@ from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, SSLModel, build_model
-from audio_ssl.pretrain.check import check_causal, check_objectives, check_teachers, is_online, located, needs_of
+from audio_ssl.pretrain.check import check_conditions, check_objectives, check_teachers, is_online, located, needs_of
 from audio_ssl.pretrain.clips import Selection
 from audio_ssl.pretrain.learner import Training
 from audio_ssl.pretrain.masked import Head, Mask, MaskedLearner
@@ -122,7 +122,7 @@ def check(config: Config, selection: Selection) -> None:
             model=lambda: SSLModel(model_config(config)),
         )
         check_objectives(config.objectives, specs, frontend.dim)
-    check_causal(config.objectives, encoder, frontend.dim, "$.encoder")
+    check_conditions(config.objectives, config.mask is not None, encoder, frontend.dim)
     if config.data.targets is not None and not stored(rounds(config)[0]):
         raise UserError("no teacher of this recipe has targets to store", where="$.data.targets")
 

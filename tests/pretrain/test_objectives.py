@@ -1,0 +1,93 @@
+"""Every objective in a run: recipes without teachers or masks train, are checked, and go on where they stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from audio_ssl.errors import UserError
+from audio_ssl.pretrain.run import pretrain
+from audio_ssl.pretrain.targets import make_targets
+from audio_ssl.pretrain.update import Updater
+from tests.pretrain.conftest import MakeManifest
+
+SHARED = """
+kind: masked_prediction
+steps: 4
+seed: 3
+device: cpu
+data: {sample_rate: 16000, crop_seconds: 1.0, min_seconds: 0.5, seconds_per_update: 4.0, seconds_per_batch: 2.0}
+optim: {lr: 1.0e-3, warmup_steps: 2}
+frontend: {kind: conv, channels: [8, 8, 8, 8, 8, 8, 16]}
+encoder: {kind: transformer, layers: 2, dim: 32, ffn_dim: 64, heads: 2, position_kernel_frames: 16, position_groups: 4}
+mixing: null
+checkpoint: {every: 2, valid_every: 2}
+"""
+
+OBJECTIVES = {
+    "contrastive": """
+objectives: [{kind: contrastive, codebook_size: 8, code_dim: 16, final_dim: 16, negatives: 10}]
+""",
+}
+
+
+def write(folder: Path, name: str, **changes: Any) -> str:
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(SHARED), **yaml.safe_load(OBJECTIVES[name]), **changes}))
+    return str(path)
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_it_trains_and_resumes(
+    name: str, precision: str, make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write(tmp_path, name, precision=precision)
+    overrides = [f"data.manifest={make_manifest()}"]
+    whole = pretrain(recipe, overrides, tmp_path / "whole")
+    assert [row["skipped_steps"] for row in rows(whole)] == [0] * 4
+    assert {"valid_loss", f"valid_loss_{rows_name(name)}"} <= rows(whole)[-1].keys()
+    cut, finish, calls = tmp_path / "cut", Updater.finish, 0
+
+    def dying(self: Updater, step: int) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise RuntimeError("killed")
+        return finish(self, step)
+
+    monkeypatch.setattr(Updater, "finish", dying)
+    with pytest.raises(RuntimeError, match="killed"):
+        pretrain(recipe, overrides, cut)
+    monkeypatch.undo()
+    pretrain(recipe, overrides, cut, resume=True)
+    assert [row["loss"] for row in rows(cut)] == [row["loss"] for row in rows(whole)]
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def rows_name(name: str) -> str:
+    """Return what a loss is called in the log: its teacher, or itself where it has none."""
+    teachers = yaml.safe_load(OBJECTIVES[name]).get("teachers")
+    return str(teachers[0]["kind"] if teachers else name)
+
+
+def test_no_targets_are_stored_where_no_teacher_has_any(make_manifest: MakeManifest, tmp_path: Path) -> None:
+    overrides = [f"data.manifest={make_manifest()}"]
+    with pytest.raises(UserError, match=r"\$\.teachers: no teacher of this recipe has targets to store"):
+        make_targets(write(tmp_path, "contrastive"), overrides, tmp_path / "store")
+    with pytest.raises(UserError, match=r"\$\.data\.targets: no teacher of this recipe has targets to store"):
+        pretrain(write(tmp_path, "contrastive"), [*overrides, f"data.targets={tmp_path}"], tmp_path / "run")
+
+
+def test_an_objective_about_hidden_frames_needs_a_mask(make_manifest: MakeManifest, tmp_path: Path) -> None:
+    recipe = write(tmp_path, "contrastive", mask=None)
+    with pytest.raises(UserError, match=r"\$\.objectives\[0\]: contrastive needs frames hidden"):
+        pretrain(recipe, [f"data.manifest={make_manifest()}"], tmp_path / "run")
