@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audio_ssl.data.augment import Mixing
 from audio_ssl.data.frames import FrameGrid
@@ -13,9 +13,11 @@ from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, build_model
 from audio_ssl.objectives import masked_codes, reconstruction
+from audio_ssl.objectives._base import ObjectiveOutput, View
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.masked import Head, Mask, MaskedLearner, masks, penalty_sum
 from audio_ssl.pretrain.seeds import generator, seeded
+from audio_ssl.teachers import ema
 
 GRID = FrameGrid(16000, 320, 400)
 CPU = torch.device("cpu")
@@ -147,3 +149,51 @@ def test_targets_shorter_than_the_model_frames_limit_the_mask() -> None:
 def test_senseless_masks_are_refused(mask: Mask, match: str) -> None:
     with pytest.raises(UserError, match=match):
         mask.check("$.mask")
+
+
+class Spy(nn.Module):
+    """An objective that keeps what it sees."""
+
+    def forward(self, view: View) -> ObjectiveOutput:
+        self.view = view
+        return ObjectiveOutput(view.hidden[-1].sum() * 0, view.counted.sum(), {})
+
+
+def spied(mask: Mask | None, mixing: Mixing | None, online: bool = False) -> tuple[MaskedLearner, Spy]:
+    model, spy = make_learner().model, Spy()
+    teachers = {0: ema.build_online(ema.Config(layers=1), model)} if online else None
+    head = Head(spy, 0 if online else None, 1.0, "spy")
+    return MaskedLearner(model, [head], mask, mixing, 0.0, 1.0, teachers), spy
+
+
+@pytest.mark.parametrize("snr_db", [None, (-5.0, 5.0)])
+def test_a_teacher_that_follows_the_model_hears_the_clean_waveform(snr_db: tuple[float, float] | None) -> None:
+    batch = make_batch()._replace(targets=())
+    mixing = Mixing(prob=1.0, min_seconds=0.1, max_seconds=0.3, snr_db=snr_db)
+    mixed, first = spied(Mask(length_frames=3), mixing, online=True)
+    clean, second = spied(Mask(length_frames=3), None, online=True)
+    mixed(batch, generator(3), 0)
+    clean(batch, generator(3), 0)
+    assert not torch.allclose(first.view.features, second.view.features)
+    assert first.view.targets is not None
+    assert second.view.targets is not None
+    torch.testing.assert_close(first.view.targets, second.view.targets)
+    mixed.eval()
+    mixed(batch, generator(3), 0)
+    torch.testing.assert_close(first.view.features, second.view.features)
+
+
+def test_without_a_mask_nothing_is_hidden_and_all_frames_count() -> None:
+    batch = make_batch()._replace(targets=())
+    learner, spy = spied(None, None)
+    output = learner(batch, generator(3), 5)
+    assert spy.view.mask is None
+    assert spy.view.targets is None
+    assert spy.view.step == 5
+    assert spy.view.keys == batch.keys
+    assert int(output.count) == int(batch.frames.sum())
+    expected = learner.model(batch.waveform, batch.lengths)
+    torch.testing.assert_close(spy.view.hidden[-1], expected.hidden[-1])
+    trained = {name for name, parameter in learner.named_parameters() if parameter.requires_grad}
+    assert "model.encoder.mask_embedding" not in trained
+    assert "model.encoder.projection.weight" in trained

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from audio_ssl.errors import UserError
 from audio_ssl.pretrain.run import pretrain
@@ -31,6 +33,11 @@ checkpoint: {every: 2, valid_every: 2}
 OBJECTIVES = {
     "contrastive": """
 objectives: [{kind: contrastive, codebook_size: 8, code_dim: 16, final_dim: 16, negatives: 10}]
+""",
+    "distillation": """
+teachers: [{kind: ema, layers: 2, decay_start: 0.5, decay_end: 0.9, decay_steps: 4}]
+objectives: [{kind: distillation, teacher: 0}]
+mixing: {prob: 1.0, min_seconds: 0.1, max_seconds: 0.2}
 """,
 }
 
@@ -71,6 +78,38 @@ def test_it_trains_and_resumes(
     pretrain(recipe, overrides, cut, resume=True)
     assert [row["loss"] for row in rows(cut)] == [row["loss"] for row in rows(whole)]
     assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_the_averaged_teacher_is_in_the_checkpoint_and_not_in_the_optimiser(
+    make_manifest: MakeManifest, tmp_path: Path
+) -> None:
+    out = pretrain(write(tmp_path, "distillation"), [f"data.manifest={make_manifest()}"], tmp_path / "run")
+    start, end = (load_file(out / "state" / f"step_{step}" / "model.safetensors") for step in (2, 4))
+    name = "online.0.model.encoder.blocks.0.inner.weight"
+    assert not torch.equal(start[name], end[name])
+    assert not torch.equal(end[name], end[name.removeprefix("online.0.")])
+    shared = "model.frontend.convs.0.weight"
+    assert torch.equal(end[f"online.0.{shared}"], end[shared])
+    moments = load_file(out / "state" / "step_4" / "optimizer.safetensors")
+    assert moments
+    assert not any("online" in key for key in moments)
+    assert not any("online" in key for key in load_file(out / "model.safetensors"))
+    last = rows(out)[-1]
+    assert last["target_variance"] > 0.5
+    assert "prediction_variance" in last
+
+
+def test_a_stored_and_an_averaged_teacher_in_one_recipe(make_manifest: MakeManifest, tmp_path: Path) -> None:
+    cqt = {"kind": "cqt", "n_bins": 24, "bins_per_octave": 6, "log": True}
+    objectives = [{"kind": "reconstruction", "teacher": 1}, {"kind": "distillation", "teacher": 0}]
+    teachers = [{"kind": "ema", "layers": 1}, cqt]
+    recipe = write(tmp_path, "distillation", teachers=teachers, objectives=objectives)
+    overrides = [f"data.manifest={make_manifest()}"]
+    out = pretrain(recipe, overrides, tmp_path / "run")
+    assert {"loss_ema", "loss_cqt", "cqt_mse"} <= rows(out)[-1].keys()
+    store = make_targets(recipe, overrides, tmp_path / "store")
+    again = pretrain(recipe, [*overrides, f"data.targets={store}"], tmp_path / "again")
+    assert [row["loss"] for row in rows(again)] == [row["loss"] for row in rows(out)]
 
 
 def rows_name(name: str) -> str:

@@ -1,0 +1,101 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from audio_ssl.encoders import transformer
+from audio_ssl.errors import UserError
+from audio_ssl.frontends import conv
+from audio_ssl.model import ModelConfig, build_model
+from audio_ssl.teachers import ema
+
+
+def make_model(seed=0):
+    encoder = transformer.Config(
+        layers=3, dim=16, ffn_dim=32, heads=2, dropout=0.5, position_kernel_frames=8, position_groups=4
+    )
+    config = ModelConfig(conv.Config(channels=(8,) * 7), encoder, 16000)
+    return build_model(config, torch.Generator().manual_seed(seed))
+
+
+def make(model, **options):
+    return ema.build_online(ema.Config(**{"layers": 2, **options}), model)
+
+
+def audio(*lengths):
+    waveform = torch.randn(len(lengths), max(lengths), generator=torch.Generator().manual_seed(1))
+    lengths = torch.tensor(lengths)
+    return waveform * (torch.arange(waveform.shape[1]) < lengths[:, None]), lengths
+
+
+def test_targets_are_the_mean_of_instance_normalised_layers_of_the_unmasked_input():
+    model = make_model()
+    teacher = make(model)
+    waveform, lengths = audio(4000)
+    targets = teacher(waveform, lengths)
+    hidden = model.eval()(waveform, lengths).hidden
+    expected = sum(F.instance_norm(state.mT).mT for state in hidden[-2:]) / 2
+    torch.testing.assert_close(targets, expected, rtol=1e-5, atol=1e-5)
+    assert targets.shape == (1, model.grid.num_frames(4000), 16)
+    assert (teacher.spec.kind, teacher.spec.width, teacher.spec.grid) == ("values", 16, model.grid)
+
+
+def test_targets_of_a_clip_do_not_depend_on_its_neighbours():
+    teacher = make(make_model())
+    waveform, lengths = audio(4000, 2400)
+    together = teacher(waveform, lengths)
+    alone = teacher(waveform[1:, :2400], lengths[1:])
+    torch.testing.assert_close(together[1, : alone.shape[1]], alone[0], rtol=1e-4, atol=1e-4)
+    assert not together[1, alone.shape[1] :].any()
+
+
+def test_known_features_give_the_same_targets():
+    model = make_model()
+    waveform, lengths = audio(4000, 2400)
+    features = model.frontend(waveform, lengths)
+    shared, own = make(model), make(model, share_frontend=False)
+    torch.testing.assert_close(shared(waveform, lengths, features), shared(waveform, lengths))
+    wrong = (features[0] + 1, features[1])
+    assert not torch.allclose(shared(waveform, lengths, wrong), shared(waveform, lengths))
+    assert torch.equal(own(waveform, lengths, wrong), own(waveform, lengths))
+
+
+def test_the_decay_rises_linearly():
+    teacher = make(make_model(), decay_start=0.5, decay_end=0.9, decay_steps=4)
+    assert [round(teacher.decay(step), 6) for step in (0, 1, 2, 4, 100)] == [0.5, 0.6, 0.7, 0.9, 0.9]
+    published = ema.build_online(ema.Config(layers=3), make_model())
+    assert [published.decay(step) for step in (0, 15_000, 30_000)] == pytest.approx([0.999, 0.99945, 0.9999])
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_weights_follow_by_the_average_and_a_shared_frontend_at_once(share):
+    model, other = make_model(0), make_model(1)
+    teacher = make(model, decay_start=0.75, decay_end=0.75, share_frontend=share)
+    start = {name: value.clone() for name, value in model.named_parameters()}
+    teacher.update(other, 0)
+    teacher.update(other, 1)
+    theirs = dict(other.named_parameters())
+    for name, mine in teacher.model.named_parameters():
+        keep = 0.0 if share and name.startswith("frontend.") else 0.75**2
+        torch.testing.assert_close(mine, keep * start[name] + (1 - keep) * theirs[name].detach(), msg=name)
+        torch.testing.assert_close(model.state_dict()[name], start[name], rtol=0, atol=0)
+
+
+def test_no_gradient_no_dropout_no_trainable_weight():
+    model = make_model()
+    teacher = make(model)
+    waveform, lengths = audio(4000)
+    features, frames = model.frontend(waveform, lengths)
+    assert not teacher(waveform, lengths, (features, frames)).requires_grad
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert all(p.requires_grad for p in model.parameters())
+    teacher.train()
+    assert torch.equal(teacher(waveform, lengths), teacher(waveform, lengths))
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(UserError, match="`layers` must lie between 1 and the encoder's 3, but is 4"):
+        make(make_model(), layers=4)
+    with pytest.raises(UserError, match="`decay_end` must be a share"):
+        make(make_model(), decay_end=1.5)
+    with pytest.raises(UserError, match="cannot be used without one"):
+        ema.build(ema.Config(), 16000, torch.device("cpu"))
