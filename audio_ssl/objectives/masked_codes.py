@@ -1,5 +1,7 @@
 """Masked prediction of discrete codes (HuBERT, Hsu et al. 2021, section II-C; MERT with 8 EnCodec codebooks).
 
+Also in Fast-HuBERT's cheaper forms (Yang et al. 2023, arXiv 2309.13860): linear logits, loss on intermediate layers.
+
 Cosine similarity of the projected frame and each code's embedding, over a temperature, and cross-entropy. Only masked
 frames are projected, and similarities are one matrix product of normalised rows: for 2,400 frames and 504 classes 5 MB
 where the published code's ``cosine_similarity`` over expanded tensors takes 1.2 GB.
@@ -42,35 +44,71 @@ class Config:
     code_init: str = "uniform"
     """Start of the code embeddings: ``uniform`` in [0, 1), so nearly parallel (HuBERT, MERT), or ``normal``."""
 
+    unmasked_weight: float = 0.0
+    """Weight of the loss on visible frames (HuBERT's ``pred_nomask_weight``: 0)."""
+
+    random_codebooks: int | None = None
+    """Train on this many codebooks an update, drawn anew each time (MERT: 1 of 8 costs little quality); null: all."""
+
+    layers: tuple[int, ...] = ()
+    """Hidden layers that get the loss besides the last, averaged with it (ILS-SSL, arXiv 2112.08778)."""
+
 
 class MaskedCodes(nn.Module):
-    """One untied head per codebook; the loss is the sum over codebooks."""
+    """One untied head per codebook; the loss is the sum over codebooks and the mean over layers.
+
+    The code embeddings are shared by all layers, the projections are each layer's own.
+    """
 
     def __init__(self, config: Config, hidden_dim: int, codebooks: int, classes: int) -> None:
         super().__init__()
-        self._codebooks, self._classes, self._temperature = codebooks, classes, config.temperature
+        self._config, self._codebooks = config, codebooks
         self._cosine = config.head == "cosine"
-        width = config.final_dim if self._cosine else classes
-        self.projection = nn.Linear(hidden_dim, codebooks * width)
-        nn.init.normal_(self.projection.weight, std=0.02)
-        nn.init.zeros_(self.projection.bias)
+        width = codebooks * (config.final_dim if self._cosine else classes)
+        self.projection = _projection(hidden_dim, width)
+        self.layer_projections = nn.ModuleDict({str(layer): _projection(hidden_dim, width) for layer in config.layers})
         if self._cosine:
-            codes = torch.empty(codebooks, classes, width)
+            codes = torch.empty(codebooks, classes, config.final_dim)
             self.codes = nn.Parameter(codes.uniform_() if config.code_init == "uniform" else codes.normal_())
 
     def forward(self, view: View) -> ObjectiveOutput:
         """Return the loss over masked frames, accuracy and perplexity of each codebook."""
         assert view.targets is not None
-        hidden, mask = view.hidden[-1], view.counted
-        wanted = view.targets[mask]
-        projected = self.projection(hidden[mask]).unflatten(-1, (self._codebooks, -1))
-        loss = hidden.new_zeros((), dtype=torch.float32)
+        counted = view.counted
+        chosen = self.chosen_codebooks(view.step)
+        loss, metrics = self._loss(view, counted, chosen)
+        if self._config.unmasked_weight:
+            seen, more = self._loss(view, view.inside & ~counted, chosen)
+            loss = loss + self._config.unmasked_weight * seen
+            metrics |= {f"unmasked_{name}": value for name, value in more.items() if name.startswith("accuracy")}
+        # The subset stands for all codebooks: its loss is scaled up, so that its expectation is the whole loss.
+        return ObjectiveOutput(loss * (self._codebooks / len(chosen)), counted.sum(), metrics)
+
+    def chosen_codebooks(self, step: int) -> list[int]:
+        """Return the codebooks trained at an update: in training the same for all its micro-batches, otherwise all."""
+        number = self._config.random_codebooks
+        if number is None or not self.training:
+            return list(range(self._codebooks))
+        generator = torch.Generator().manual_seed(step)
+        return sorted(torch.randperm(self._codebooks, generator=generator)[:number].tolist())
+
+    def _loss(self, view: View, rows: Tensor, chosen: list[int]) -> tuple[Tensor, Metrics]:
+        """Return loss and metrics of the frames where `rows` is True."""
+        assert view.targets is not None
+        wanted = view.targets[rows]
+        layers = {-1: self.projection, **{int(name): module for name, module in self.layer_projections.items()}}
+        loss = wanted.new_zeros((), dtype=torch.float32)
         metrics: Metrics = {}
-        for codebook in range(self._codebooks):
-            logits = self._logits(projected[:, codebook], codebook)
-            loss = loss + F.cross_entropy(logits, wanted[:, codebook], reduction="sum")
-            metrics |= _codebook_metrics(logits.detach(), wanted[:, codebook], codebook)
-        return ObjectiveOutput(loss, mask.sum(), metrics)
+        for layer, projection in layers.items():
+            projected = projection(view.hidden[layer][rows]).unflatten(-1, (self._codebooks, -1))
+            for codebook in chosen:
+                logits = self._logits(projected[:, codebook], codebook)
+                loss = loss + F.cross_entropy(logits, wanted[:, codebook], reduction="sum")
+                found = _codebook_metrics(logits.detach(), wanted[:, codebook], codebook)
+                if layer >= 0:
+                    found = {f"layer_{layer}_{k}": v for k, v in found.items() if k.startswith("accuracy")}
+                metrics |= found
+        return loss / len(layers), metrics
 
     def _logits(self, projected: Tensor, codebook: int) -> Tensor:
         if not self._cosine:
@@ -78,7 +116,14 @@ class MaskedCodes(nn.Module):
         # float32 also under autocast: a bf16 cosine over 0.1 is off by up to 0.04.
         with torch.autocast(projected.device.type, enabled=False):
             rows = F.normalize(projected.float(), dim=-1)
-            return rows @ F.normalize(self.codes[codebook].float(), dim=-1).T / self._temperature
+            return rows @ F.normalize(self.codes[codebook].float(), dim=-1).T / self._config.temperature
+
+
+def _projection(hidden_dim: int, width: int) -> nn.Linear:
+    projection = nn.Linear(hidden_dim, width)
+    nn.init.normal_(projection.weight, std=0.02)
+    nn.init.zeros_(projection.bias)
+    return projection
 
 
 def _codebook_metrics(logits: Tensor, wanted: Tensor, codebook: int) -> Metrics:
@@ -98,11 +143,20 @@ def _perplexity(codes: Tensor, classes: int) -> Tensor:
 
 
 def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> MaskedCodes:
-    """Make the head for a teacher of codes; UserError for another teacher or an unknown head."""
+    """Make the head for a teacher of codes; UserError for another teacher, or settings that do not fit it."""
     spec = require_targets("masked_codes", "codes", config.teacher, target)
     if config.head not in ("cosine", "linear"):
         raise UserError(f"`head` must be cosine or linear, but is `{config.head}`")
     if config.code_init not in ("uniform", "normal"):
         raise UserError(f"`code_init` must be uniform or normal, but is `{config.code_init}`")
+    if config.random_codebooks is not None and not 1 <= config.random_codebooks <= spec.width:
+        raise UserError(
+            f"`random_codebooks` must lie between 1 and the teacher's {spec.width} codebooks, or be null, but is "
+            f"{config.random_codebooks}"
+        )
+    if config.unmasked_weight < 0:
+        raise UserError(f"`unmasked_weight` must not be negative, but is {config.unmasked_weight}")
+    if len(set(config.layers)) < len(config.layers) or min(config.layers, default=0) < 0:
+        raise UserError(f"`layers` must be numbers of different hidden layers from 0 on, but is {config.layers}")
     assert spec.num_classes is not None
     return MaskedCodes(config, hidden_dim, spec.width, spec.num_classes)

@@ -47,8 +47,20 @@ def needs_of(objective: Any) -> Needs:
     return needs
 
 
-def check_objectives(objectives: Sequence[Any], specs: Sequence[TargetSpec], feature_dim: int) -> None:
-    """Raise UserError unless every objective can be built, and names a teacher whose targets it can use, if any."""
+def check_objectives(objectives: Sequence[Any], specs: Sequence[TargetSpec], feature_dim: int, layers: int) -> None:
+    """Raise UserError unless every objective can be built, and names a teacher whose targets it can use, if any.
+
+    Parameters
+    ----------
+    objectives
+        Their configs.
+    specs
+        What each teacher gives.
+    feature_dim
+        Width of the frontend's features.
+    layers
+        Blocks of the encoder.
+    """
     if not objectives:
         raise UserError("a recipe needs at least one objective", where="$.objectives")
     for number, objective in enumerate(objectives):
@@ -64,6 +76,11 @@ def check_objectives(objectives: Sequence[Any], specs: Sequence[TargetSpec], fea
             spec = specs[index]
         with located(where):
             parts.build(objective, 2, feature_dim, spec)
+        highest = max(getattr(objective, "layers", ()), default=0)
+        if highest > layers:
+            raise UserError(
+                f"`layers` names hidden layer {highest}, but the encoder has {layers}", where=f"{where}.layers"
+            )
 
 
 def check_conditions(objectives: Sequence[Any], masked: bool, encoder: nn.Module, input_dim: int) -> None:

@@ -115,3 +115,62 @@ def test_all_frames_of_the_clips_count_where_nothing_is_masked():
     open_view = replace(view, mask=None)
     assert int(module(open_view).count) == int(view.frames.sum())
     assert_sums_over_clips(module, open_view)
+
+
+def test_a_random_subset_of_codebooks_is_drawn_without_replacement_and_stands_for_all():
+    module, view = setup(codebooks=5, random_codebooks=2)
+    drawn = [module.chosen_codebooks(step) for step in range(600)]
+    assert all(len(set(chosen)) == 2 for chosen in drawn)
+    counts = torch.bincount(torch.tensor(drawn).flatten(), minlength=5)
+    assert counts.sum() == 1200
+    # Five standard deviations of a fair draw.
+    assert (counts - 240).abs().max() < 5 * (600 * 0.4 * 0.6) ** 0.5
+    assert module.chosen_codebooks(3) == drawn[3]
+    losses = [float(module(replace(view, step=step)).loss_sum.detach()) for step in range(200)]
+    module.eval()
+    assert module.chosen_codebooks(3) == [0, 1, 2, 3, 4]
+    whole = module(view)
+    assert sum(losses) / 200 == pytest.approx(float(whole.loss_sum.detach()), rel=0.02)
+    module.train()
+    output = module(replace(view, step=3))
+    assert {name for name in output.metrics if "accuracy" in name} == {f"accuracy_{k}" for k in drawn[3]}
+    assert_sums_over_clips(module, replace(view, step=3))
+
+
+def test_loss_on_visible_frames_is_hubert_s_second_term():
+    (plain, view), (both, _) = setup(), setup(unmasked_weight=0.5)
+    visible = replace(view, mask=view.inside & ~view.mask)
+    expected = plain(view).loss_sum + 0.5 * plain(visible).loss_sum
+    output = both(view)
+    torch.testing.assert_close(output.loss_sum, expected)
+    assert int(output.count) == int(view.mask.sum())
+    assert int(output.metrics["unmasked_accuracy_0"][1]) == int(visible.mask.sum())
+    assert_sums_over_clips(both, view)
+
+
+def test_intermediate_layers_share_the_embeddings_and_are_averaged_with_the_last():
+    module, view = setup(layers=(1, 2))
+    parts = []
+    for layer, projection in ((-1, module.projection), *((n, module.layer_projections[str(n)]) for n in (1, 2))):
+        single, _ = setup()
+        single.codes, single.projection = module.codes, projection
+        parts.append(single(replace(view, hidden=[view.hidden[layer]])).loss_sum)
+    output = module(view)
+    torch.testing.assert_close(output.loss_sum, sum(parts) / 3)
+    assert {"accuracy_0", "layer_1_accuracy_0", "layer_2_accuracy_2"} <= output.metrics.keys()
+    assert_sums_over_clips(module, view)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"random_codebooks": 4}, "`random_codebooks` must lie between 1 and the teacher's 3 codebooks"),
+        ({"random_codebooks": 0}, "or be null, but is 0"),
+        ({"unmasked_weight": -1.0}, "`unmasked_weight` must not be negative"),
+        ({"layers": (2, 2)}, "`layers` must be numbers of different hidden layers"),
+        ({"layers": (-2,)}, "`layers` must be numbers of different hidden layers"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(options, match):
+    with pytest.raises(UserError, match=match):
+        setup(**options)

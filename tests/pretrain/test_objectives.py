@@ -112,6 +112,14 @@ def test_a_stored_and_an_averaged_teacher_in_one_recipe(make_manifest: MakeManif
     assert [row["loss"] for row in rows(again)] == [row["loss"] for row in rows(out)]
 
 
+def test_a_hidden_layer_that_is_not_there_is_refused(make_manifest: MakeManifest, tmp_path: Path) -> None:
+    teachers = [{"kind": "random_projection", "n_mels": 20, "stack": 2, "codebook_size": 16}]
+    objectives = [{"kind": "masked_codes", "final_dim": 8, "layers": [1, 3]}]
+    recipe = write(tmp_path, "distillation", teachers=teachers, objectives=objectives)
+    with pytest.raises(UserError, match=r"\$\.objectives\[0\]\.layers: `layers` names hidden layer 3, but .* has 2"):
+        pretrain(recipe, [f"data.manifest={make_manifest()}"], tmp_path / "run")
+
+
 def rows_name(name: str) -> str:
     """Return what a loss is called in the log: its teacher, or itself where it has none."""
     teachers = yaml.safe_load(OBJECTIVES[name]).get("teachers")
