@@ -47,7 +47,9 @@ def needs_of(objective: Any) -> Needs:
     return needs
 
 
-def check_objectives(objectives: Sequence[Any], specs: Sequence[TargetSpec], feature_dim: int, layers: int) -> None:
+def check_objectives(
+    objectives: Sequence[Any], specs: Sequence[TargetSpec], encoder: nn.Module, feature_dim: int
+) -> None:
     """Raise UserError unless every objective can be built, and names a teacher whose targets it can use, if any.
 
     Parameters
@@ -56,10 +58,10 @@ def check_objectives(objectives: Sequence[Any], specs: Sequence[TargetSpec], fea
         Their configs.
     specs
         What each teacher gives.
+    encoder
+        Gives the width and the number of hidden layers.
     feature_dim
         Width of the frontend's features.
-    layers
-        Blocks of the encoder.
     """
     if not objectives:
         raise UserError("a recipe needs at least one objective", where="$.objectives")
@@ -75,8 +77,8 @@ def check_objectives(objectives: Sequence[Any], specs: Sequence[TargetSpec], fea
                 )
             spec = specs[index]
         with located(where):
-            parts.build(objective, 2, feature_dim, spec)
-        highest = max(getattr(objective, "layers", ()), default=0)
+            parts.build(objective, encoder.dim, feature_dim, spec)
+        highest, layers = max(getattr(objective, "layers", ()), default=0), int(encoder.num_layers)  # type: ignore[arg-type]
         if highest > layers:
             raise UserError(
                 f"`layers` names hidden layer {highest}, but the encoder has {layers}", where=f"{where}.layers"

@@ -121,7 +121,7 @@ def check(config: Config, selection: Selection) -> None:
             first=number == 0,
             model=lambda: SSLModel(model_config(config)),
         )
-        check_objectives(config.objectives, specs, frontend.dim, encoder.num_layers)
+        check_objectives(config.objectives, specs, encoder, frontend.dim)
     check_conditions(config.objectives, config.mask is not None, encoder, frontend.dim)
     if config.data.targets is not None and not stored(rounds(config)[0]):
         raise UserError("no teacher of this recipe has targets to store", where="$.data.targets")

@@ -1,0 +1,130 @@
+"""Contrastive predictive coding: CPC (van den Oord et al. 2018, arXiv 1807.03748), as in CPC_audio.
+
+CPC_audio: Rivière et al. 2020 (arXiv 2002.02848).
+From what it has heard up to a frame, the model tells the frontend's features of each of the next 12 frames from those
+of other frames of the same clip. A score is the mean over dimensions of the product of prediction and features, as in
+CPC_audio. Frames near the end of a clip predict the steps that still lie in it. All scores of a step are one matrix
+product, and one draw of negatives serves all steps. The encoder must not look ahead, and nothing need be masked.
+
+Left out on purpose: negatives of the same speaker's other clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from audio_ssl.data.targets import TargetSpec
+from audio_ssl.errors import UserError
+from audio_ssl.objectives._base import Needs, ObjectiveOutput, View
+
+NEEDS: Needs = None
+CAUSAL = True
+
+
+@dataclass(frozen=True)
+class Config:
+    """Steps, negatives and predictor; the defaults are CPC_audio's."""
+
+    weight: float = 1.0
+    """Factor of this loss in the total."""
+
+    steps: int = 12
+    """How many of the next frames are predicted (van den Oord et al., CPC_audio: 12)."""
+
+    negatives: int = 128
+    """Frames of the same clip that the right one is told from (CPC_audio: 128)."""
+
+    predictor: Literal["linear", "transformer"] = "transformer"
+    """``linear`` (van den Oord et al.), or one causal ``transformer`` layer before the linear maps (CPC_audio)."""
+
+    heads: int = 8
+    """Attention heads of the transformer predictor (CPC_audio: 8)."""
+
+    dropout: float = 0.1
+    """Dropout of the transformer predictor (CPC_audio: 0.1)."""
+
+
+class Cpc(nn.Module):
+    """Predictor, one linear map per step, InfoNCE."""
+
+    def __init__(self, config: Config, hidden_dim: int, feature_dim: int) -> None:
+        super().__init__()
+        self._negatives = config.negatives
+        self.attention = (
+            nn.TransformerEncoderLayer(hidden_dim, config.heads, 4 * hidden_dim, config.dropout, batch_first=True)
+            if config.predictor == "transformer"
+            else None
+        )
+        self.steps = nn.ModuleList(nn.Linear(hidden_dim, feature_dim, bias=False) for _ in range(config.steps))
+
+    def forward(self, view: View) -> ObjectiveOutput:
+        """Return the sum over frames of the mean over steps of the cross-entropy, and the accuracy of the first step.
+
+        A frame counts by the share of its steps that lie in the clip.
+        """
+        context = self.context(view.hidden[-1])
+        negatives = self.draw(view).to(context.device)
+        features = view.features.float()
+        inside = view.inside
+        loss = features.new_zeros(())
+        pairs = correct = torch.zeros((), dtype=torch.long, device=context.device)
+        for ahead, step in enumerate(self.steps, 1):
+            predicted = step(context).float()
+            with torch.autocast(context.device.type, enabled=False):
+                scores = torch.bmm(predicted, features.mT) / features.shape[-1]
+                logits = _logits(scores, negatives, ahead)
+                known = inside[:, ahead:]
+                loss = loss + (logits.logsumexp(-1) - logits[..., 0])[known].sum()
+            pairs = pairs + known.sum()
+            correct = correct + _correct(logits.detach(), known)
+        number = len(self.steps)
+        return ObjectiveOutput(loss / number, pairs / number, {"accuracy": (correct, pairs)})
+
+    def context(self, hidden: Float[Tensor, "batch frame dim"]) -> Float[Tensor, "batch frame dim"]:
+        """Return what predictions are made from: a frame's context knows no later frame."""
+        if self.attention is None:
+            return hidden
+        total = hidden.shape[1]
+        later = torch.ones(total, total, dtype=torch.bool, device=hidden.device).triu(1)
+        return cast(Tensor, self.attention(hidden, src_mask=later, is_causal=True))
+
+    def draw(self, view: View) -> Int[Tensor, "batch frame negative"]:
+        """Draw the negatives of each frame from the frames of its clip, each clip's from its own generator."""
+        index = torch.zeros(*view.features.shape[:2], self._negatives, dtype=torch.long)
+        for clip, (count, generator) in enumerate(zip(view.frames.tolist(), view.clip_generators(), strict=True)):
+            index[clip, :count] = torch.randint(max(1, count), (count, self._negatives), generator=generator)
+        return index
+
+
+def _logits(
+    scores: Float[Tensor, "batch frame other"], negatives: Int[Tensor, "batch frame negative"], ahead: int
+) -> Float[Tensor, "batch frame candidate"]:
+    """Return for each frame with one `ahead` the score of that frame, then those of its negatives."""
+    total = scores.shape[1]
+    early = max(0, total - ahead)
+    positive = scores.diagonal(ahead, dim1=1, dim2=2)[..., None]
+    index = negatives[:, :early]
+    right = torch.arange(ahead, ahead + early, device=scores.device)[:, None]
+    others = scores[:, :early].gather(2, index).masked_fill(index == right, -torch.inf)
+    return torch.cat([positive, others], -1)
+
+
+def _correct(logits: Tensor, known: Bool[Tensor, "batch frame"]) -> Tensor:
+    return ((logits[..., 1:] < logits[..., :1]).all(-1) & known).sum()
+
+
+def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> Cpc:
+    """Make the predictor; UserError for sizes that do not fit together."""
+    for name in ("steps", "negatives", "heads"):
+        if getattr(config, name) < 1:
+            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    if config.predictor not in ("linear", "transformer"):
+        raise UserError(f"`predictor` must be linear or transformer, but is `{config.predictor}`")
+    if config.predictor == "transformer" and hidden_dim % config.heads:
+        raise UserError(f"`heads` must divide the encoder's width {hidden_dim}, but is {config.heads}")
+    return Cpc(config, hidden_dim, feature_dim)

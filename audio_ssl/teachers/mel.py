@@ -1,0 +1,62 @@
+"""Log-mel frames as targets: for autoregressive prediction (APC) and for reconstruction (Mockingjay, TERA).
+
+APC: Chung et al. 2019 (arXiv 1904.03240); Mockingjay: Liu et al. 2019 (arXiv 1910.12638). The frames are those of the
+`mel` frontend with the same settings, each band with zero mean and unit variance over the clip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_ssl.data.targets import TargetSpec
+from audio_ssl.errors import UserError
+from audio_ssl.teachers._base import fingerprint_of
+from audio_ssl.teachers._mel import LogMel
+
+
+@dataclass(frozen=True)
+class Config:
+    """Spectrogram and stacking; the defaults are those of the `mel` frontend."""
+
+    n_mels: int = 80
+    """Mel bands (APC: 80)."""
+
+    window_seconds: float = 0.025
+    """Length of the analysis window (APC: 25 ms)."""
+
+    hop_seconds: float = 0.01
+    """From one spectrogram frame to the next (APC: 10 ms)."""
+
+    stack: int = 4
+    """Spectrogram frames side by side in one target; equal to the mel frontend's (APC: 1)."""
+
+
+class MelTeacher:
+    """Computes the log-mel frames of one clip."""
+
+    def __init__(self, config: Config, sample_rate: int, device: torch.device) -> None:
+        hop, window = round(config.hop_seconds * sample_rate), round(config.window_seconds * sample_rate)
+        self._mel = LogMel(sample_rate, hop, window, config.n_mels, config.stack)
+        self._device = device
+        self.spec = TargetSpec("values", self._mel.dim, None, self._mel.grid)
+        self.fingerprint = fingerprint_of(config, {"sample_rate": torch.tensor(sample_rate)})
+
+    def __call__(self, waveform: Float[Tensor, " sample"]) -> Float[Tensor, "frame bin"]:
+        """Return ``[frame, n_mels * stack]`` of one whole clip, float32."""
+        with torch.autocast("cpu", enabled=False):
+            return self._mel(waveform.cpu().float()).to(self._device)
+
+
+def build(config: Config, sample_rate: int, device: torch.device) -> MelTeacher:
+    """Make the teacher; UserError for no bands or no frames."""
+    for name in ("n_mels", "stack"):
+        if getattr(config, name) < 1:
+            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    for name in ("window_seconds", "hop_seconds"):
+        if not getattr(config, name) * sample_rate >= 1:
+            raise UserError(f"`{name}` must last at least a sample, but is {getattr(config, name)}")
+    return MelTeacher(config, sample_rate, device)

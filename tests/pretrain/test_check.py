@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from torch import Tensor, nn
+
+from audio_ssl.encoders import transformer
+from audio_ssl.errors import UserError
+from audio_ssl.objectives import autoregressive, contrastive, cpc
+from audio_ssl.pretrain.check import check_conditions, is_causal
+
+
+class Forwards(nn.Module):
+    """Sees the past, `late` frames of the future, and nothing else."""
+
+    def __init__(self, late: int = 0) -> None:
+        super().__init__()
+        self.late = late
+        self.layer = nn.GRU(6, 6, batch_first=True)
+
+    def forward(self, features: Tensor, frames: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        return [features, self.layer(features.roll(-self.late, 1))[0]]
+
+
+def test_causality_is_tried_out() -> None:
+    assert is_causal(Forwards(), 6)
+    assert not is_causal(Forwards(late=1), 6)
+    encoder = transformer.build(
+        transformer.Config(layers=1, dim=16, ffn_dim=16, heads=2, position_kernel_frames=4, position_groups=2), 6
+    )
+    encoder.train()
+    assert not is_causal(encoder, 6)
+    assert encoder.training
+
+
+@pytest.mark.parametrize("config", [cpc.Config(), autoregressive.Config()])
+def test_what_predicts_ahead_needs_an_encoder_that_does_not_look_ahead(config: object) -> None:
+    check_conditions([config], False, Forwards(), 6)
+    with pytest.raises(UserError, match=r"\$\.encoder: .* needs an encoder that sees no frame after"):
+        check_conditions([config], False, Forwards(late=2), 6)
+
+
+def test_what_fills_in_needs_a_mask() -> None:
+    check_conditions([contrastive.Config()], True, Forwards(late=2), 6)
+    with pytest.raises(UserError, match="contrastive needs frames hidden from the encoder, but `mask` is null"):
+        check_conditions([contrastive.Config()], False, Forwards(), 6)
