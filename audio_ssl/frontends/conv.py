@@ -8,6 +8,7 @@ clip's features change with its neighbours in the batch; here the group norm's s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
+from audio_ssl.frontends._conv_stack import Stack, conv_stack
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,9 @@ class ConvFrontend(nn.Module):
         self.convs = nn.ModuleList(convs)
         self._sizes = tuple(zip(config.kernels, config.strides, strict=True))
         self._per_clip = config.norm == "group"
+        # A bias, which the norm takes away again, and other norms have no part in the fast way.
+        fast = self._per_clip and not config.bias and len(convs) > 1
+        self._stack = Stack(config.kernels, config.strides, MaskedInstanceNorm.EPS) if fast else None
         widths = config.channels[:1] if self._per_clip else config.channels
         self.norms = nn.ModuleList(
             MaskedInstanceNorm(width) if self._per_clip else nn.LayerNorm(width) for width in widths
@@ -70,6 +75,18 @@ class ConvFrontend(nn.Module):
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
         """Return features, zero past each clip's frames, and the frames of each clip."""
+        if self._stack is not None and _plain_cpu(waveform):
+            norm = self.norms[0]
+            assert isinstance(norm, MaskedInstanceNorm)
+            weights = [cast(nn.Conv1d, conv).weight for conv in self.convs]
+            features = conv_stack(waveform, lengths.tolist(), self._stack, (norm.weight, norm.bias), weights)
+            return features, self._frames(lengths)
+        return self.layer_by_layer(waveform, lengths)
+
+    def layer_by_layer(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
+        """Do the same by one operation after the other: on GPUs, in compiled code and for gradients of waveforms."""
         x = waveform[:, None]
         for index, conv in enumerate(self.convs):
             x = conv(x)
@@ -85,28 +102,38 @@ class ConvFrontend(nn.Module):
         # where, not multiplication: garbage in the padding may be infinite, and inf * 0 is NaN.
         return torch.where(inside[..., None], features, 0.0), lengths
 
+    def _frames(self, lengths: Tensor) -> Tensor:
+        for kernel, stride in self._sizes:
+            lengths = ((lengths - kernel) // stride + 1).clamp(min=0)
+        return lengths
+
+
+def _plain_cpu(waveform: Tensor) -> bool:
+    return waveform.device.type == "cpu" and not waveform.requires_grad and not torch.compiler.is_compiling()
+
 
 class MaskedInstanceNorm(nn.Module):
     """``GroupNorm(dim, dim)`` whose statistics are those of each clip's own frames, in float32."""
 
-    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+    EPS = 1e-5
+
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
-        self.eps = eps
 
     def forward(self, x: Float[Tensor, "batch dim frame"], lengths: Int[Tensor, " batch"]) -> Tensor:
         """Normalise each channel of each clip over the clip's frames."""
         frames = x.shape[-1]
         if bool((lengths == frames).all()):
-            return F.group_norm(x.float(), x.shape[1], self.weight, self.bias, self.eps).to(x.dtype)
+            return F.group_norm(x.float(), x.shape[1], self.weight, self.bias, self.EPS).to(x.dtype)
         inside = (torch.arange(frames, device=x.device) < lengths[:, None])[:, None]
         values = torch.where(inside, x.float(), 0.0)
         count = lengths.clamp(min=1)[:, None, None]
         mean = values.sum(-1, keepdim=True) / count
         centred = torch.where(inside, values - mean, 0.0)
         variance = centred.square().sum(-1, keepdim=True) / count
-        scaled = centred * (variance + self.eps).rsqrt() * self.weight[:, None] + self.bias[:, None]
+        scaled = centred * (variance + self.EPS).rsqrt() * self.weight[:, None] + self.bias[:, None]
         return scaled.to(x.dtype)
 
 
