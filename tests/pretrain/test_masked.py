@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from audio_ssl.config import build
 from audio_ssl.data.augment import Mixing
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.loader import Batch
@@ -12,7 +13,7 @@ from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, build_model
-from audio_ssl.objectives import masked_codes, reconstruction
+from audio_ssl.objectives import autoregressive, contrastive, cpc, distillation, masked_codes, reconstruction
 from audio_ssl.objectives._base import ObjectiveOutput, View
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.masked import Head, Mask, MaskedLearner, masks, penalty_sum
@@ -197,3 +198,42 @@ def test_without_a_mask_nothing_is_hidden_and_all_frames_count() -> None:
     trained = {name for name, parameter in learner.named_parameters() if parameter.requires_grad}
     assert "model.encoder.mask_embedding" not in trained
     assert "model.encoder.projection.weight" in trained
+
+
+def one_objective(name: str) -> MaskedLearner:
+    model = make_learner().model
+    online: dict[int, nn.Module] = {}
+    config: object
+    with seeded(CPU, 1):
+        if name == "contrastive":
+            config = contrastive.Config(
+                codebook_size=8, code_dim=16, final_dim=16, negatives=10, diversity_weight=0.0, feature_dropout=0.0
+            )
+        elif name == "cpc":
+            config = cpc.Config(steps=3, negatives=10, heads=2, dropout=0.0)
+        elif name == "autoregressive":
+            config = autoregressive.Config(teacher=1, codes=7)
+        else:
+            config = distillation.Config()
+            online = {0: ema.build_online(ema.Config(layers=2), model)}
+        spec = TargetSpec("values", 32 if online else 4, None, GRID)
+        module = build(config, 32, 16, spec)
+    index = None if name in ("contrastive", "cpc") else 0 if online else 1
+    mask = Mask(length_frames=3) if name in ("contrastive", "distillation") else None
+    return MaskedLearner(model, [Head(module, index, 1.0, name)], mask, None, 10.0, 0.1, online)
+
+
+@pytest.mark.parametrize("name", ["contrastive", "cpc", "autoregressive", "distillation"])
+def test_gradients_do_not_depend_on_the_split_with_any_objective(name: str) -> None:
+    learner, batch = one_objective(name), make_batch()
+    if name == "distillation":
+        batch = batch._replace(targets=())
+    (whole,), expected = gradients(learner, batch)
+    parts, found = gradients(learner, rows(batch, 2, 4), rows(batch, 0, 1), rows(batch, 1, 2))
+    assert float(whole.count) > 0
+    torch.testing.assert_close(sum(part.count for part in parts), whole.count)
+    torch.testing.assert_close(sum(part.loss_sum for part in parts), whole.loss_sum, rtol=1e-4, atol=1e-3)
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        scale = float(value.abs().max())
+        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-3 * scale + 1e-5, msg=key)
