@@ -1,18 +1,27 @@
-"""Convolutional positions (wav2vec 2.0, Baevski et al. 2020, section 2): a wide grouped convolution over the frames."""
+"""Ways to tell frames where they are: convolutions, a rotation of queries and keys, a bias per distance.
+
+Convolutions: wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477, section 2) has one wide one, data2vec (Baevski et al.
+2022, arXiv 2202.03555, section 3.2) several narrow ones. Rotation: RoFormer (Su et al. 2021, arXiv 2104.09864). Bias:
+WavLM (Chen et al. 2021, arXiv 2110.13900, section III-B).
+"""
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
+Rotation = tuple[Tensor, Tensor]
+"""Cosines and sines, each ``[frame, dim / 2]``, float32."""
+
 
 class ConvPositions(nn.Module):
-    """Weight-normalised grouped convolution and GELU; the caller adds the result to the frames.
+    """One weight-normalised grouped convolution and GELU; the caller adds the result to the frames.
 
     Parameters
     ----------
@@ -30,16 +39,102 @@ class ConvPositions(nn.Module):
         nn.init.normal_(conv.weight, std=(4.0 / (kernel_frames * dim)) ** 0.5)
         nn.init.zeros_(cast(Tensor, conv.bias))
         self.conv = parametrizations.weight_norm(conv, dim=2)
-        self._cut = 1 if kernel_frames % 2 == 0 else 0
 
-    def forward(self, x: Float[Tensor, "batch frame dim"]) -> Float[Tensor, "batch frame dim"]:
+    def forward(
+        self, x: Float[Tensor, "batch frame dim"], inside: Bool[Tensor, "batch frame 1"]
+    ) -> Float[Tensor, "batch frame dim"]:
         """Return position information of frames that are zero wherever there is padding."""
-        y = self.conv(x.transpose(1, 2))
-        if self._cut:
-            y = y[..., : -self._cut]
+        y = self.conv(x.transpose(1, 2))[..., : x.shape[1]]
         return F.gelu(y).transpose(1, 2)
 
 
-def frame_mask(frames: Tensor, total: int) -> Tensor:
-    """Return ``[batch, frame]``, True where a frame belongs to its clip."""
-    return torch.arange(total, device=frames.device) < frames[:, None]
+class StackedConvPositions(nn.Module):
+    """Convolutions, each with a layer norm without weights and GELU (data2vec audio: 5 of 19 frames).
+
+    Parameters
+    ----------
+    dim
+        Width of the frames.
+    kernel_frames
+        Width of each kernel; an even kernel's extra last frame is cut.
+    groups
+        Channel groups.
+    layers
+        Number of convolutions.
+    """
+
+    def __init__(self, dim: int, kernel_frames: int, groups: int, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({"conv": nn.Conv1d(dim, dim, kernel_frames, padding=kernel_frames // 2, groups=groups)})
+            for _ in range(layers)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "batch frame dim"], inside: Bool[Tensor, "batch frame 1"]
+    ) -> Float[Tensor, "batch frame dim"]:
+        """Return position information of frames that are zero wherever there is padding."""
+        for layer in self.layers:
+            # A clip alone sees zeros past its end at every layer; so must it in a batch.
+            x = torch.where(inside, x, 0.0)
+            y = cast(nn.ModuleDict, layer)["conv"](x.transpose(1, 2))[..., : x.shape[1]].transpose(1, 2)
+            x = F.gelu(F.layer_norm(y, y.shape[-1:]))
+        return x
+
+
+class RelativePositions(nn.Module):
+    """One learnt bias per head and bucket of distances, shared by all blocks, each of which gates it (WavLM).
+
+    Parameters
+    ----------
+    heads
+        Attention heads.
+    buckets
+        Buckets for both directions together; half of each direction's are single distances, the others grow with the
+        logarithm of the distance.
+    max_distance_frames
+        Distances from here on share the last bucket.
+    """
+
+    def __init__(self, heads: int, buckets: int, max_distance_frames: int) -> None:
+        super().__init__()
+        self._buckets, self._max_distance = buckets, max_distance_frames
+        self.embedding = nn.Embedding(buckets, heads)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+
+    def forward(self, frames: int) -> Float[Tensor, "head frame frame"]:
+        """Return the bias of each query (second axis) on each key (last axis)."""
+        distance = torch.arange(1 - frames, frames, device=self.embedding.weight.device)
+        values = self.embedding(buckets_of(distance, self._buckets, self._max_distance)).T
+        # Row q holds the distances -q .. frames - 1 - q: windows of the one list of distances, the last first.
+        return cast(Tensor, values.unfold(1, frames, 1).flip(1))
+
+
+def buckets_of(distance: Int[Tensor, " distance"], buckets: int, max_distance: int) -> Int[Tensor, " distance"]:
+    """Return the bucket of each signed distance, key minus query (T5, Raffel et al. 2019, arXiv 1910.10683).
+
+    Examples
+    --------
+    >>> buckets_of(torch.tensor([-1, 0, 1, 5, 5000]), 320, 800).tolist()
+    [1, 0, 161, 165, 319]
+    """
+    half = buckets // 2
+    exact = half // 2
+    size = distance.abs()
+    share = torch.log(size.clamp(min=exact).float() / exact) / math.log(max_distance / exact)
+    large = (exact + share * (half - exact)).long().clamp(max=half - 1)
+    return (distance > 0).long() * half + torch.where(size < exact, size, large)
+
+
+def rotation(frames: int, dim: int, base: float, device: torch.device) -> Rotation:
+    """Return the cosines and sines that turn pair i of frame t by ``t * base ** (-2 i / dim)`` radians."""
+    speed = base ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float64) / dim)
+    angle = torch.arange(frames, device=device, dtype=torch.float64)[:, None] * speed
+    return angle.cos().float(), angle.sin().float()
+
+
+def rotate(x: Float[Tensor, "*axes frame dim"], by: Rotation) -> Float[Tensor, "*axes frame dim"]:
+    """Turn the pairs (i, i + dim / 2) of each frame, so that products of frames depend on distances only."""
+    cosine, sine = by
+    first, second = x.float().chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1).to(x.dtype)

@@ -1,8 +1,8 @@
-"""Transformer encoder of wav2vec 2.0, HuBERT and MERT, post-LN (base) or pre-LN (large), exact under padding.
+"""Transformer encoder of wav2vec 2.0, HuBERT, MERT, WavLM and data2vec, exact under padding.
 
-Baevski et al. 2020 (arXiv 2006.11477); Hsu et al. 2021 (arXiv 2106.07447). Hidden state 0 is the input of the first
-block, hidden state n the output of block n; with pre-LN the last one has passed the final layer norm, as in
-transformers.
+Post-LN (base), pre-LN (large) or DeepNorm; Baevski et al. 2020 (arXiv 2006.11477); Hsu et al. 2021 (arXiv 2106.07447).
+Hidden state 0 is the input of the first block, hidden state n the output of block n; with pre-LN the last one has
+passed the final layer norm, as in transformers.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.encoders._positions import ConvPositions, frame_mask
+from audio_ssl.encoders._attention import Context, SelfAttention
+from audio_ssl.encoders._blocks import cut, run_blocks
+from audio_ssl.encoders._checks import Relative, check_attention
+from audio_ssl.encoders._frames import frame_mask, hide, key_mask
+from audio_ssl.encoders._positions import ConvPositions, RelativePositions, StackedConvPositions, rotation
 from audio_ssl.errors import UserError
 
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes and dropouts of the encoder."""
+    """Sizes, positions and dropouts of the encoder."""
 
     layers: int = 12
     """Blocks (base: 12, large: 24)."""
@@ -38,6 +42,9 @@ class Config:
     pre_norm: bool = False
     """Layer norm before each part (large) or after it (base)."""
 
+    deepnorm: bool = False
+    """Post-LN with scaled residual paths and small first weights (DeepNet, Wang et al. 2022, arXiv 2203.00555)."""
+
     dropout: float = 0.1
     """On the input and on each part's output (base: 0.1)."""
 
@@ -53,24 +60,42 @@ class Config:
     layer_drop: float = 0.05
     """Chance that a block is skipped in training (base: 0.05); the number of hidden states stays."""
 
+    positions: str = "conv"
+    """``conv`` (wav2vec 2.0), ``rope`` (RoFormer, Su et al. 2021, arXiv 2104.09864) or ``none``."""
+
     position_kernel_frames: int = 128
-    """Kernel of the convolutional positions."""
+    """Kernel of the convolutional positions (wav2vec 2.0: 128; data2vec: 19)."""
 
     position_groups: int = 16
     """Groups of the convolutional positions."""
 
+    position_layers: int = 1
+    """Convolutions; above 1 each has a layer norm and no weight norm (wav2vec 2.0: 1; data2vec audio: 5)."""
+
+    rope_base: float = 10000.0
+    """Of the wavelengths of ``rope`` (RoFormer: 10000)."""
+
+    relative_positions: Relative | None = None
+    """Gated relative positions, beside the others (WavLM: 320 buckets); null: none."""
+
+    attention_relax: float | None = None
+    """The c of PB-Relax, against overflowing logits in float16 (MERT 330M, WavLM: 32); null: fused attention."""
+
+    checkpoint_activations: bool = False
+    """Compute each block again in the backward pass: less memory, a third more work."""
+
 
 class TransformerEncoder(nn.Module):
-    """Feature norm, projection, mask embedding, convolutional positions, blocks."""
+    """Feature norm, projection, mask embedding, positions, blocks."""
 
     def __init__(self, config: Config, input_dim: int) -> None:
         super().__init__()
         self.dim, self.num_layers = config.dim, config.layers
-        self._pre_norm, self._layer_drop = config.pre_norm, config.layer_drop
+        self._config = config
         self.feature_norm = nn.LayerNorm(input_dim)
         self.projection = nn.Linear(input_dim, config.dim)
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
-        self.positions = ConvPositions(config.dim, config.position_kernel_frames, config.position_groups)
+        self.positions = _positions(config)
         self.norm = nn.LayerNorm(config.dim)
         self.input_dropout, self.dropout = nn.Dropout(config.input_dropout), nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -79,6 +104,13 @@ class TransformerEncoder(nn.Module):
                 # BERT's initialisation, as in fairseq.
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+        relative = config.relative_positions
+        self.relative = (
+            None if relative is None else RelativePositions(config.heads, relative.buckets, relative.max_distance)
+        )
+        if config.deepnorm:
+            for block in self.blocks:
+                cast(Block, block).init_deepnorm((8 * config.layers) ** -0.25)
 
     def forward(
         self,
@@ -87,63 +119,85 @@ class TransformerEncoder(nn.Module):
         mask: Bool[Tensor, "batch frame"] | None = None,
     ) -> list[Float[Tensor, "batch frame dim"]]:
         """Return the input of the first block and the output of every block, zero past each clip's frames."""
+        config = self._config
         inside = frame_mask(frames, features.shape[1])[..., None]
         x = self.input_dropout(self.projection(self.feature_norm(features)))
-        if mask is not None:
-            x = torch.where(mask[..., None], self.mask_embedding.to(x.dtype), x)
-        x = torch.where(inside, x, 0.0)
-        x = x + self.positions(x)
-        x = self.dropout(x if self._pre_norm else self.norm(x))
-        # None lets attention take its fastest path when nothing is padded.
-        keys = None if bool(inside.all()) else inside[:, None, None, :, 0]
-        states = [x]
-        for block in self.blocks:
-            if not (self.training and self._layer_drop > 0 and torch.rand(()) < self._layer_drop):
-                x = block(x, keys)
-            states.append(x)
-        if self._pre_norm:
+        x = hide(x, mask, self.mask_embedding, inside)
+        if self.positions is not None:
+            x = x + self.positions(x, inside)
+        x = self.dropout(x if config.pre_norm else self.norm(x))
+        context = self._context(frames, inside)
+        layer_drop = config.layer_drop if self.training else 0.0
+        states = run_blocks(self.blocks, x, context, layer_drop, config.checkpoint_activations and self.training)
+        if config.pre_norm:
             states[-1] = self.norm(states[-1])
-        return [torch.where(inside, state, 0.0) for state in states]
+        return cut(states, context)
+
+    def _context(self, frames: Tensor, inside: Tensor) -> Context:
+        config, total = self._config, inside.shape[1]
+        padded = not bool(inside.all())
+        turn = None
+        if config.positions == "rope":
+            turn = rotation(total, config.dim // config.heads, config.rope_base, inside.device)
+        return Context(
+            inside if padded else None,
+            key_mask(frames, total) if padded else None,
+            None if self.relative is None else self.relative(total),
+            turn,
+        )
 
 
-class Block(nn.Module):
+class Block(SelfAttention):
     """Self-attention and feed-forward part, each with a residual path."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self._heads, self._pre_norm = config.heads, config.pre_norm
-        self._attention_dropout = config.attention_dropout
-        self.query, self.key = nn.Linear(config.dim, config.dim), nn.Linear(config.dim, config.dim)
-        self.value, self.out = nn.Linear(config.dim, config.dim), nn.Linear(config.dim, config.dim)
+        gated = config.relative_positions is not None
+        super().__init__(config.dim, config.heads, config.attention_dropout, config.attention_relax, gated)
+        self._pre_norm = config.pre_norm
+        self._residual = (2 * config.layers) ** 0.25 if config.deepnorm else 1.0
         self.attention_norm, self.final_norm = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.inner, self.outer = nn.Linear(config.dim, config.ffn_dim), nn.Linear(config.ffn_dim, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.activation_dropout = nn.Dropout(config.activation_dropout)
 
-    def forward(self, x: Float[Tensor, "batch frame dim"], keys: Tensor | None) -> Float[Tensor, "batch frame dim"]:
-        """Return the block's output; `keys` is True at frames that may be attended to."""
+    def forward(self, x: Float[Tensor, "batch frame dim"], context: Context) -> Float[Tensor, "batch frame dim"]:
+        """Return the block's output."""
         if self._pre_norm:
-            x = x + self.dropout(self._attend(self.attention_norm(x), keys))
+            x = x + self.dropout(self.attend(self.attention_norm(x), context))
             return cast(Tensor, x + self.dropout(self._feed(self.final_norm(x))))
-        x = self.attention_norm(x + self.dropout(self._attend(x, keys)))
-        return cast(Tensor, self.final_norm(x + self.dropout(self._feed(x))))
+        x = self.attention_norm(torch.add(self.dropout(self.attend(x, context)), x, alpha=self._residual))
+        return cast(Tensor, self.final_norm(torch.add(self.dropout(self._feed(x)), x, alpha=self._residual)))
 
-    def _attend(self, x: Tensor, keys: Tensor | None) -> Tensor:
-        query, key, value = (
-            part(x).unflatten(-1, (self._heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
-        )
-        dropout = self._attention_dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keys, dropout_p=dropout)
-        return cast(Tensor, self.out(mixed.transpose(1, 2).flatten(2)))
+    def init_deepnorm(self, gain: float) -> None:
+        """Start all but queries and keys `gain` times smaller (DeepNet, figure 2)."""
+        for part in (self.query, self.key):
+            nn.init.xavier_normal_(part.weight)
+        for part in (self.value, self.out, self.inner, self.outer):
+            nn.init.xavier_normal_(part.weight, gain=gain)
 
     def _feed(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.outer(self.activation_dropout(F.gelu(self.inner(x)))))
 
 
+def _positions(config: Config) -> ConvPositions | StackedConvPositions | None:
+    if config.positions != "conv":
+        return None
+    sizes = (config.dim, config.position_kernel_frames, config.position_groups)
+    return (
+        ConvPositions(*sizes) if config.position_layers == 1 else StackedConvPositions(*sizes, config.position_layers)
+    )
+
+
 def build(config: Config, input_dim: int) -> TransformerEncoder:
-    """Make the encoder; UserError where sizes do not divide."""
-    if config.dim % config.heads:
-        raise UserError(f"`dim` {config.dim} must be a multiple of `heads` {config.heads}")
-    if config.dim % config.position_groups:
+    """Make the encoder; UserError where sizes or options do not go together."""
+    if config.positions not in ("conv", "rope", "none"):
+        raise UserError(f"`positions` must be conv, rope or none, but is `{config.positions}`")
+    rotary = config.positions == "rope"
+    check_attention(config.dim, config.heads, config.attention_relax, config.relative_positions, rotary)
+    if config.positions == "conv" and config.dim % config.position_groups:
         raise UserError(f"`dim` {config.dim} must be a multiple of `position_groups` {config.position_groups}")
+    if config.position_layers < 1:
+        raise UserError(f"`position_layers` must be at least 1, but is {config.position_layers}")
+    if config.pre_norm and config.deepnorm:
+        raise UserError("`deepnorm` is post-LN, so `pre_norm` must be false with it", remedy="set one of them to false")
     return TransformerEncoder(config, input_dim)
