@@ -34,11 +34,11 @@ def run(argv: Sequence[str]) -> int:
     try:
         app(list(argv), exit_on_error=False, print_error=False)
     except UserError as error:
-        return _fail(f"error: {error}", EXIT_USER_ERROR)
+        return _fail(None if error.said else f"error: {error}", EXIT_USER_ERROR)
     except CycloptsError as error:
         return _fail(f"error: {error}\nSee `audio-ssl --help`.", EXIT_USER_ERROR)
     except StoppedBySignal as error:
-        return _fail(f"stopped: {error}", EXIT_STOPPED)
+        return _fail(None if error.said else f"stopped: {error}", EXIT_STOPPED)
     except KeyboardInterrupt:
         return _fail("stopped: what was finished is on the disk; run the same command again to go on", EXIT_STOPPED)
     except BrokenPipeError:
@@ -47,9 +47,10 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _fail(message: str, status: int) -> int:
+def _fail(message: str | None, status: int) -> int:
     # A file name that is not UTF-8 must not break the very message that reports it.
-    print(message.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
+    if message is not None:
+        print(message.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
     return status
 
 

@@ -25,6 +25,8 @@ class UserError(Exception):
     """
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        self.said = False
+        """Whether another process of the job prints it."""
         self.what = what
         self.where = where
         self.remedy = remedy
@@ -43,6 +45,9 @@ class AudioError(Exception):
 
 class StoppedBySignal(Exception):  # noqa: N818 - it is no error
     """A signal asked for a stop and the state has been saved; the command line exits with status 75."""
+
+    said = False
+    """Whether another process of the job prints it."""
 
 
 def unknown_name(thing: str, name: str, known: Iterable[str], where: str | None = None) -> UserError:

@@ -27,6 +27,8 @@ class Progress:
         The number of units, or None where it is not known.
     initial
         Units already done, for example by a run that is being resumed.
+    silent
+        Show nothing: another process tells of the same work.
 
     Examples
     --------
@@ -34,14 +36,15 @@ class Progress:
     ...     progress.advance(1, loss=0.5)
     """
 
-    def __init__(self, description: str, total: int | None = None, initial: int = 0) -> None:
+    def __init__(self, description: str, total: int | None = None, initial: int = 0, silent: bool = False) -> None:
+        self._silent = silent
         self.description = description
         self.total = total
         self.done = initial
         self._initial = initial
         self._started = time.monotonic()
         self._last_line = self._started
-        self._bar = _make_bar() if sys.stderr.isatty() else None
+        self._bar = _make_bar() if sys.stderr.isatty() and not silent else None
 
     def __enter__(self) -> Self:
         self._started = self._last_line = time.monotonic()
@@ -69,6 +72,8 @@ class Progress:
 
     def _line(self, note: str = "") -> None:
         self._last_line = time.monotonic()
+        if self._silent:
+            return
         spent = self._last_line - self._started
         of_total = f"/{self.total}" if self.total is not None else ""
         left = ""

@@ -3,6 +3,9 @@
 Decoding and on-the-fly targets run beside the training step; a few micro-batches wait in a queue. The order and the
 content depend on the plan alone, never on timing. A clip that cannot be used is recorded once and skipped; when an
 epoch has nothing usable the loader says so.
+
+Where several processes share the updates, each loads every n-th micro-batch. All get equally many: one that is short of
+a micro-batch, or cannot read its own, gets a double of another that does not count (`Batch.counts`).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from audio_ssl.data.audio import read_clip
-from audio_ssl.data.batching import Batching, Crop, MicroBatch
+from audio_ssl.data.batching import Batching, Crop, MicroBatch, Update
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
@@ -64,6 +67,15 @@ class Batch(NamedTuple):
     seconds: float
     """Audio in the batch, without padding."""
 
+    number: int = 0
+    """Number of the micro-batch in its update, over all processes."""
+
+    counts: bool = True
+    """False for a double that is there for the sake of equal numbers of batches."""
+
+    last: bool = True
+    """Whether it is this process's last of the update."""
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         if device.type == "cpu":
@@ -79,6 +91,9 @@ class EndOfUpdate(NamedTuple):
     """Says that an update is complete, and where the run goes on."""
 
     then: Position
+
+    micro_batches: int = 0
+    """Micro-batches that the update was planned with, over all processes."""
 
 
 class TargetSource(Protocol):
@@ -159,14 +174,31 @@ class LoaderSetup:
 class Loader:
     """Iterates over `Batch` and `EndOfUpdate` from a position on, for ever or up to `epochs`; a context manager.
 
+    An update of which nothing can be read is left out; with several processes its end is given all the same, as they
+    must agree on that.
+
+    Parameters
+    ----------
+    setup
+        What to read.
+    start
+        Where to begin.
+    epochs
+        Where to end; None: nowhere.
+    rank, world_size
+        Number of this process and number of processes.
+
     Raises
     ------
     UserError
-        While iterating without end, if a whole epoch has not one usable clip.
+        While iterating without end in a single process, if a whole epoch has not one usable clip.
     """
 
-    def __init__(self, setup: LoaderSetup, start: Position, epochs: int | None = None) -> None:
+    def __init__(
+        self, setup: LoaderSetup, start: Position, epochs: int | None = None, rank: int = 0, world_size: int = 1
+    ) -> None:
         self._setup, self._start, self._epochs = setup, start, epochs
+        self._rank, self._world_size = rank, world_size
         self._queue: queue.Queue[Batch | EndOfUpdate | BaseException | None] = queue.Queue(_PREFETCH)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
@@ -217,21 +249,33 @@ class Loader:
             usable = False
             for number in range(first, len(updates)):
                 loaded = False
-                for micro in updates[number]:
-                    batch = self._load(micro)
-                    if batch is not None:
-                        loaded = usable = True
-                        yield batch
-                if loaded:
+                for batch in self._batches(updates[number]):
+                    loaded = usable = True
+                    yield batch
+                if loaded or self._world_size > 1:
                     last = number + 1 == len(updates)
-                    yield EndOfUpdate(Position(epoch + 1, 0) if last else Position(epoch, number + 1))
-            if not usable and first == 0 and self._epochs is None:
-                raise UserError(
-                    f"none of the {len(self._setup.clips)} clips can be used",
-                    where=str(self._setup.ledger.path),
-                    remedy="the file lists each with its reason",
-                )
+                    then = Position(epoch + 1, 0) if last else Position(epoch, number + 1)
+                    yield EndOfUpdate(then, len(updates[number]))
+            if not usable and first == 0 and self._epochs is None and self._world_size == 1:
+                raise nothing_usable(self._setup)
             epoch, first = epoch + 1, 0
+
+    def _batches(self, update: Update) -> Iterator[Batch]:
+        """Yield this process's micro-batches of an update."""
+        if self._world_size == 1:
+            for index, micro in enumerate(update):
+                batch = self._load(micro)
+                if batch is not None:
+                    yield batch._replace(number=index)
+            return
+        rounds = -(-len(update) // self._world_size)
+        for round_ in range(rounds):
+            planned = round_ * self._world_size + self._rank
+            for index in (number % len(update) for number in range(planned, planned + len(update))):
+                batch = self._load(update[index])
+                if batch is not None:
+                    yield batch._replace(number=index, counts=index == planned, last=round_ + 1 == rounds)
+                    break
 
     def _load(self, micro: MicroBatch) -> Batch | None:
         loaded = [one for one in self._pool.map(self._load_crop, micro) if one is not None]
@@ -244,6 +288,15 @@ class Loader:
         except AudioError as error:
             self._setup.ledger.record(clip.path, error.reason, id=clip.id)
             return None
+
+
+def nothing_usable(setup: LoaderSetup) -> UserError:
+    """Return the error of an epoch without one usable clip."""
+    return UserError(
+        f"none of the {len(setup.clips)} clips can be used",
+        where=str(setup.ledger.path),
+        remedy="the file lists each with its reason",
+    )
 
 
 def background_pool(workers: int) -> ThreadPoolExecutor:

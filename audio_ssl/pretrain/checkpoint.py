@@ -3,6 +3,10 @@
 ``state/step_N/`` holds ``model.safetensors``, ``optimizer.safetensors`` and ``state.json``. It is written into a
 temporary folder, flushed, and renamed. Randomness needs no tensors: every draw of a run comes from a generator seeded
 by (seed, step), so the step is all there is to restore.
+
+The files hold whole tensors by the learner's own names, whatever the number of processes and the way they shared the
+weights, so a run goes on in another setting than it was begun in. torch's own distributed checkpoints would need a
+pickled index. ``average.safetensors`` is there where a recipe averages weights.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from audio_ssl.errors import UserError
-from audio_ssl.pretrain.optim import load_optimizer_tensors, optimizer_tensors
+from audio_ssl.pretrain.optim import load_optimizer_tensors, optimizer_tensors, shard_like, whole_tensor
+from audio_ssl.pretrain.parallel import ALONE, Team
+from audio_ssl.pretrain.weights_ema import WeightsEma
 
 
 @dataclass(frozen=True)
@@ -41,21 +48,42 @@ class State:
 
 
 def save_checkpoint(
-    folder: Path, state: State, learner: nn.Module, optimizer: torch.optim.Optimizer, keep_last: int
+    folder: Path,
+    state: State,
+    learner: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keep_last: int,
+    average: WeightsEma | None = None,
+    team: Team = ALONE,
 ) -> Path:
     """Write a checkpoint below `folder`, then remove those that are neither new nor best.
+
+    Every process must call it, as shards are gathered; the leader writes.
 
     Returns
     -------
     The checkpoint's folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        "model.safetensors": _on_cpu(learner.state_dict(), team),
+        "optimizer.safetensors": _on_cpu(optimizer_tensors(learner, optimizer), team),
+    }
+    if average is not None:
+        files["average.safetensors"] = _on_cpu(average.tensors, team)
     final = folder / f"step_{state.step}"
-    partial = folder / f".partial-step_{state.step}"
+    if team.leads:
+        _write(folder, final, state, files)
+        _prune(folder, keep_last)
+    return final
+
+
+def _write(folder: Path, final: Path, state: State, files: dict[str, dict[str, Tensor]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".partial-{final.name}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    save_file(_contiguous(learner.state_dict()), partial / "model.safetensors")
-    save_file(_contiguous(optimizer_tensors(learner, optimizer)), partial / "optimizer.safetensors")
+    for name, tensors in files.items():
+        save_file(tensors, partial / name)
     (partial / "state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
     for file in (*partial.iterdir(), partial):
         _flush(file)
@@ -63,8 +91,6 @@ def save_checkpoint(
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
     _flush(folder)
-    _prune(folder, keep_last)
-    return final
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -84,8 +110,10 @@ def best_checkpoint(folder: Path) -> Path | None:
     return min(scored, key=lambda one: one[0])[1] if scored else None
 
 
-def load_checkpoint(checkpoint: Path, learner: nn.Module, optimizer: torch.optim.Optimizer) -> State:
-    """Load a checkpoint into a learner and its optimiser.
+def load_checkpoint(
+    checkpoint: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, average: WeightsEma | None = None
+) -> State:
+    """Load a checkpoint into a learner and its optimiser; of several processes each reads it, and keeps its share.
 
     Raises
     ------
@@ -93,20 +121,32 @@ def load_checkpoint(checkpoint: Path, learner: nn.Module, optimizer: torch.optim
         If the learner has other parameters than the checkpoint.
     """
     tensors = load_file(checkpoint / "model.safetensors")
-    missing, unexpected = learner.load_state_dict(tensors, strict=False)
+    expected = learner.state_dict()
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in tensors if name not in expected]
     if missing or unexpected:
         raise UserError(
             f"the checkpoint does not fit the recipe's model: missing {missing[:3]}, unexpected {unexpected[:3]}",
             where=str(checkpoint),
             remedy="resume with the recipe the run began with",
         )
+    learner.load_state_dict({name: shard_like(value, expected[name]) for name, value in tensors.items()})
     load_optimizer_tensors(learner, optimizer, load_file(checkpoint / "optimizer.safetensors"))
+    if average is not None:
+        stored = load_file(checkpoint / "average.safetensors")
+        average.tensors = {name: shard_like(stored[name], value) for name, value in average.tensors.items()}
     return read_state(checkpoint)
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    # safetensors refuses tensors that share memory; clones never do.
-    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+def _on_cpu(tensors: Mapping[str, Tensor], team: Team) -> dict[str, Tensor]:
+    """Return whole copies of tensors for the leader, nothing for the others."""
+    kept = {}
+    for name, value in tensors.items():
+        whole = whole_tensor(value.detach())
+        if team.leads:
+            # safetensors refuses tensors that share memory; clones never do.
+            kept[name] = whole.to("cpu", copy=True).contiguous()
+    return kept
 
 
 def _prune(folder: Path, keep_last: int) -> None:

@@ -1,7 +1,9 @@
-"""What a run tells: one row per step in ``metrics.jsonl``, the same numbers in TensorBoard, and a progress bar."""
+"""What a run tells: one row per step in ``metrics.jsonl``, the same in TensorBoard and, if asked, Weights & Biases."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import json
 import math
 import os
@@ -13,6 +15,7 @@ from typing import Any, Self
 from torch.utils.tensorboard import SummaryWriter
 
 from audio_ssl.atomic import atomic_write
+from audio_ssl.errors import UserError
 
 _open_board: Any = SummaryWriter  # it has no types
 
@@ -30,11 +33,24 @@ class MetricsLog:
         Added to the steps of the rows; iterations of one run share a log.
     extra
         Put into every row.
+    wandb
+        Log to Weights & Biases, too: one of its runs per folder.
+
+    Raises
+    ------
+    UserError
+        If wandb is asked for and not installed.
     """
 
     def __init__(
-        self, folder: Path, first_step: int = 0, offset: int = 0, extra: Mapping[str, Any] | None = None
+        self,
+        folder: Path,
+        first_step: int = 0,
+        offset: int = 0,
+        extra: Mapping[str, Any] | None = None,
+        wandb: bool = False,
     ) -> None:
+        self._wandb = _open_wandb(folder) if wandb else None
         self._offset, self._extra = offset, dict(extra or {})
         self._path = folder / "metrics.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,6 +66,8 @@ class MetricsLog:
     ) -> None:
         self._file.close()
         self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish(exit_code=0 if kind is None else 1)
 
     def write(self, step: int, values: Mapping[str, float | int]) -> None:
         """Write the row of a step; numbers that are not finite become null."""
@@ -60,10 +78,53 @@ class MetricsLog:
                 self._board.add_scalar(name, value, step + self._offset)
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
+        if self._wandb is not None:
+            self._wandb.log({name: value for name, value in row.items() if value is not None}, step=row["step"])
 
     def sync(self) -> None:
         """Put the rows on the disk; a checkpoint never is ahead of its metrics."""
         os.fsync(self._file.fileno())
+
+
+class NoLog:
+    """Stands in for `MetricsLog` in the processes that write nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def write(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Do nothing."""
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+
+def require_wandb() -> Any:
+    """Return the package wandb.
+
+    Raises
+    ------
+    UserError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module("wandb")
+    except ImportError as error:
+        raise UserError(
+            "`wandb` is true, but the package wandb cannot be imported", where="$.wandb", remedy="pip install wandb"
+        ) from error
+
+
+def _open_wandb(folder: Path) -> Any:
+    name = folder.resolve().name
+    # The folder's path names the run, so that a resumed one goes on where it was.
+    identity = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+    return require_wandb().init(project="audio-ssl", name=name, id=identity, resume="allow", dir=str(folder))
 
 
 def truncate(path: Path, last_step: int) -> None:

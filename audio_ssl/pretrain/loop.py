@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from audio_ssl.data.loader import Batch, Loader, LoaderSetup, Position
+from audio_ssl.data.loader import Batch, EndOfUpdate, Loader, LoaderSetup, Position, nothing_usable
 from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.pretrain.checkpoint import (
     State,
@@ -23,16 +26,18 @@ from audio_ssl.pretrain.checkpoint import (
     read_state,
     save_checkpoint,
 )
+from audio_ssl.pretrain.guards import Watch
 from audio_ssl.pretrain.learner import Training
-from audio_ssl.pretrain.log import MetricsLog
+from audio_ssl.pretrain.log import MetricsLog, NoLog
+from audio_ssl.pretrain.parallel import ALONE, Team
+from audio_ssl.pretrain.profile import profiled
 from audio_ssl.pretrain.recipe import Recipe
+from audio_ssl.pretrain.replicas import blocks, make_whole
 from audio_ssl.pretrain.stop import StopRequest
-from audio_ssl.pretrain.update import Updater
+from audio_ssl.pretrain.update import Applied, Updater
 from audio_ssl.progress import Progress
 
 logger = logging.getLogger(__name__)
-
-_MOST_SKIPPED_IN_A_ROW = 100
 
 
 @dataclass(frozen=True)
@@ -57,45 +62,125 @@ class Job:
     """Put into every row of metrics."""
 
 
-def train(job: Job) -> None:
-    """Train until `job.steps`, from the newest checkpoint if there is one.
+def train(job: Job, team: Team = ALONE) -> None:
+    """Train until `job.steps`, from the newest checkpoint if there is one; every process of the team calls it.
+
+    At the end the learner holds plain weights, the average where the recipe asks for it, ready to be saved.
 
     Raises
     ------
     StoppedBySignal
-        After the state was saved, when SIGTERM, SIGUSR1 or Ctrl-C asked for a stop.
+        After the state was saved, when SIGTERM, SIGUSR1 or Ctrl-C asked any process for a stop.
     UserError
-        If nothing can be read, or the loss stays without a finite value.
+        If nothing can be read, the loss stays without a finite value, or a guard stops the run.
     """
-    device = choose_device(job.recipe.device)
-    updater = Updater(job.training.learner.to(device), job.recipe, job.steps, device)
+    device = team.device(choose_device(job.recipe.device).type)
+    learner = job.training.learner.to(device)
+    if job.recipe.compile:
+        compile_blocks(learner)
+    updater = Updater(learner, job.recipe, job.steps, device, team)
     state = State(job.recipe.seed, epoch=0, position=0, step=0)
     found = checkpoints(job.state_folder)
-    if found:
-        state = load_checkpoint(found[-1], updater.learner, updater.optimizer)
+    # All go on from the checkpoint that the leader sees.
+    newest = team.gather_text(found[-1].name if found else "")[0]
+    if newest:
+        state = load_checkpoint(job.state_folder / newest, learner, updater.optimizer, updater.average)
         logger.info("%s: going on after step %d", job.name, state.step)
-    if state.step >= job.steps:
-        return
+    if state.step < job.steps:
+        _train_from(job, updater, state, team)
+    if updater.average is not None:
+        updater.average.put_into_module()
+    make_whole(learner)
+
+
+def _train_from(job: Job, updater: Updater, state: State, team: Team) -> None:
     start = Position(state.epoch, state.position)
     with (
         StopRequest() as stop,
-        MetricsLog(job.log_folder, state.step, job.step_offset, job.row_extra) as log,
-        Progress(job.name, job.steps, initial=state.step) as bar,
-        Loader(job.train, start) as loader,
+        _open_log(job, state, team) as log,
+        Progress(job.name, job.steps, initial=state.step, silent=not team.leads) as bar,
+        Loader(job.train, start, None, team.rank, team.world_size) as loader,
+        profiled(job.recipe.profile if team.leads else None, job.log_folder / "profile") as profiled_update,
     ):
-        run = _Run(job, updater, state, log, bar)
-        for item in loader:
+        run = _Run(job, updater, state, log, bar, team)
+        for item, signal_name in agreed(loader, team, stop):
             if isinstance(item, Batch):
                 updater.add(item, run.state.step)
                 continue
-            run.finish_update(item.then, stopping=stop.signal_name is not None)
+            run.finish_update(item.then, stopping=signal_name is not None)
+            profiled_update()
             if run.state.step >= job.steps:
                 break
-            if stop.signal_name is not None:
+            if signal_name is not None:
                 raise StoppedBySignal(
-                    f"{stop.signal_name} received; step {run.state.step} of {job.steps} is saved in "
+                    f"{signal_name} received; step {run.state.step} of {job.steps} is saved in "
                     f"{job.state_folder}. Run the command again with --resume to go on"
                 )
+
+
+def _open_log(job: Job, state: State, team: Team) -> MetricsLog | NoLog:
+    if not team.leads:
+        return NoLog()
+    return MetricsLog(job.log_folder, state.step, job.step_offset, job.row_extra, job.recipe.wandb)
+
+
+def agreed(
+    items: Iterable[Batch | EndOfUpdate], team: Team, stop: StopRequest | None = None
+) -> Iterator[tuple[Batch | EndOfUpdate, str | None]]:
+    """Yield each item with the name of a signal that any process was sent, when all processes have come to it.
+
+    An error of one loader ends all processes here, before they meet in the item's collectives.
+
+    Raises
+    ------
+    UserError
+        If a loader fails, or the processes do not read the same.
+    """
+    iterator = iter(items)
+    while True:
+        item: Batch | EndOfUpdate | None = None
+        error: UserError | None = None
+        try:
+            item = next(iterator, None)
+        except UserError as raised:
+            if team.world_size == 1:
+                raise
+            error = raised
+        if team.world_size > 1:
+            kind = {Batch: 1, EndOfUpdate: 2}.get(type(item), 0)
+            signal_number = signal.Signals[stop.signal_name].value if stop and stop.signal_name else 0
+            failed, most, least, received = team.most([int(error is not None), kind, -kind, signal_number])
+            if failed:
+                team.agree(error)
+            if most != -least:
+                raise _not_the_same(team)
+            name = signal.Signals(received).name if received else None
+        else:
+            name = stop.signal_name if stop else None
+        if item is None:
+            return
+        yield item, name
+
+
+def _not_the_same(team: Team) -> UserError:
+    error = UserError("the processes do not find the same clips", remedy="see that all of them read the same files")
+    error.said = not team.leads
+    return error
+
+
+def compile_blocks(learner: nn.Module) -> None:
+    """Compile the encoder's blocks, which all share one compilation, or else the encoder.
+
+    Raises
+    ------
+    UserError
+        If the learner has no encoder.
+    """
+    encoder = getattr(getattr(learner, "model", None), "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise UserError("`compile` is for models with an encoder", where="$.compile", remedy="give compile=false")
+    for module in list(blocks(learner)) or [encoder]:
+        module.compile()  # type: ignore[no-untyped-call]
 
 
 def choose_device(name: str) -> torch.device:
@@ -115,54 +200,85 @@ def choose_device(name: str) -> torch.device:
 class _Run:
     """The part of the loop's state that changes at the end of each update."""
 
-    def __init__(self, job: Job, updater: Updater, state: State, log: MetricsLog, bar: Progress) -> None:
+    def __init__(
+        self, job: Job, updater: Updater, state: State, log: MetricsLog | NoLog, bar: Progress, team: Team
+    ) -> None:
         self.state = state
-        self._job, self._updater, self._log, self._bar = job, updater, log, bar
+        self._job, self._updater, self._log, self._bar, self._team = job, updater, log, bar, team
+        self._watch = Watch(job.recipe.guards, job.steps)
+        self._usable = state.position > 0
         best = best_checkpoint(job.state_folder)
-        self._best = read_state(best).valid_loss if best is not None else None
+        mine = read_state(best).valid_loss if best is not None else None
+        # Whether a state is the best decides whether all processes meet to save it, so all go by the leader's.
+        self._best: float | None = json.loads(team.gather_text(json.dumps(mine))[0])
         self._clock = time.perf_counter()
 
     def finish_update(self, then: Position, stopping: bool) -> None:
-        seconds = self._updater.seconds
-        row, applied = self._updater.finish(self.state.step)
-        self._advance(then, seconds, applied)
-        row["audio_seconds_per_second"] = seconds / max(1e-9, time.perf_counter() - self._clock)
-        row["audio_seconds"] = self.state.audio_seconds
-        row["epoch"] = then.epoch
-        row["skipped_steps"] = self.state.skipped_steps
-        row.update(self._validate())
+        """Apply the update and tell of it; save where that is due or the run is about to end.
+
+        Raises
+        ------
+        UserError
+            If a guard stops the run, after the state was saved, or an epoch had nothing to train on.
+        """
+        done = self._updater.finish(self.state.step)
+        if not self._any_usable(then, done is not None):
+            error = nothing_usable(self._job.train)
+            error.said = not self._team.leads
+            raise error
+        if done is None:
+            if stopping:
+                self._save(True)
+            return
+        error_or_none = self._advance(then, done)
+        row = {
+            **done.row,
+            "audio_seconds_per_second": done.seconds / max(1e-9, time.perf_counter() - self._clock),
+            "audio_seconds": self.state.audio_seconds,
+            "epoch": then.epoch,
+            "skipped_steps": self.state.skipped_steps,
+            **self._validate(),
+        }
+        error_or_none = error_or_none or self._watch.look(self.state.step, row)
         self._log.write(self.state.step, row)
         self._bar.advance(1, loss=row["loss"])
-        self._save(stopping)
+        self._save(stopping or error_or_none is not None)
+        if error_or_none is not None:
+            error_or_none.said = not self._team.leads
+            raise error_or_none
         self._clock = time.perf_counter()
 
-    def _advance(self, then: Position, seconds: float, applied: bool) -> None:
+    def _any_usable(self, then: Position, usable: bool) -> bool:
+        """Tell whether the epoch had something to train on, so far or in all."""
+        self._usable = self._usable or usable
+        if then.update > 0 or self._usable:
+            self._usable = self._usable and then.update > 0
+            return True
+        return False
+
+    def _advance(self, then: Position, done: Applied) -> UserError | None:
         old = self.state
-        in_a_row = 0 if applied else old.skipped_in_a_row + 1
-        if not applied:
+        in_a_row = 0 if done.changed else old.skipped_in_a_row + 1
+        if not done.changed:
             logger.warning("step %d: loss or gradient is not finite; update skipped", old.step + 1)
-        if in_a_row >= _MOST_SKIPPED_IN_A_ROW:
-            raise UserError(
-                f"{in_a_row} updates in a row had no finite loss",
-                remedy="resume is of no use; lower optim.lr, or raise optim.warmup_steps, and start again",
-            )
         self.state = dataclasses.replace(
             old,
             epoch=then.epoch,
             position=then.update,
             step=old.step + 1,
-            skipped_steps=old.skipped_steps + (not applied),
+            skipped_steps=old.skipped_steps + (not done.changed),
             skipped_in_a_row=in_a_row,
-            audio_seconds=old.audio_seconds + seconds,
+            audio_seconds=old.audio_seconds + done.seconds,
             valid_loss=None,
         )
+        return self._watch.too_many_skipped(in_a_row)
 
     def _validate(self) -> dict[str, float]:
         due = self.state.step % self._job.recipe.checkpoint.valid_every == 0 or self.state.step == self._job.steps
         if self._job.valid is None or not due:
             return {}
-        with Loader(self._job.valid, Position(0, 0), epochs=1) as loader:
-            values = self._updater.validate(loader)
+        with Loader(self._job.valid, Position(0, 0), 1, self._team.rank, self._team.world_size) as loader:
+            values = self._updater.validate(item for item, _ in agreed(loader, self._team))
         loss = values.get("valid_loss", math.nan)
         self.state = dataclasses.replace(self.state, valid_loss=loss if math.isfinite(loss) else None)
         return values
@@ -176,5 +292,11 @@ class _Run:
         if due or is_best or stopping:
             self._log.sync()
             save_checkpoint(
-                self._job.state_folder, self.state, self._updater.learner, self._updater.optimizer, config.keep_last
+                self._job.state_folder,
+                self.state,
+                self._updater.learner,
+                self._updater.optimizer,
+                config.keep_last,
+                self._updater.average,
+                self._team,
             )

@@ -7,10 +7,11 @@ decay are those of fairseq's ``polynomial_decay`` at power 1, which HuBERT and M
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from audio_ssl.pretrain.recipe import OptimConfig
 
@@ -22,7 +23,7 @@ def make_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in trainable(module):
-        is_vector = parameter.squeeze().ndim < 2
+        is_vector = sum(size != 1 for size in parameter.shape) < 2
         (plain if is_vector or name.endswith(_UNDECAYED_NAMES) else decayed).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
@@ -76,10 +77,18 @@ def divide_gradients(module: nn.Module, count: float) -> None:
             parameter.grad.div_(count)
 
 
-def clip_gradients(module: nn.Module, max_norm: float | None) -> Tensor:
+def drop_gradients(module: nn.Module, names: Iterable[str]) -> None:
+    """Take the gradients of parameters away, so that the optimiser leaves these as they are."""
+    parameters = dict(trainable(module))
+    for name in names:
+        parameters[name].grad = None
+
+
+def clip_gradients(module: nn.Module, max_norm: float | None) -> float:
     """Scale the gradients down to `max_norm`; return their norm before (infinite or NaN where they are)."""
     parameters = [parameter for _, parameter in trainable(module)]
-    return nn.utils.clip_grad_norm_(parameters, math.inf if max_norm is None else max_norm)
+    norm = nn.utils.clip_grad_norm_(parameters, math.inf if max_norm is None else max_norm)
+    return float(whole_tensor(norm))
 
 
 def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -92,10 +101,21 @@ def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> di
 
 
 def load_optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned."""
+    """Put back what `optimizer_tensors` returned, whole tensors; they are sharded as the parameters are."""
     by_name = dict(trainable(module))
     for full, value in tensors.items():
         key, _, name = full.partition(".")
         parameter = by_name[name]
         # AdamW counts steps in a CPU scalar; the moments live where the parameter does.
-        optimizer.state[parameter][key] = value.clone() if key == "step" else value.to(parameter.device, copy=True)
+        optimizer.state[parameter][key] = value.clone() if key == "step" else shard_like(value, parameter)
+
+
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """Return a tensor with all its shards; every process must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def shard_like(tensor: Tensor, model: Tensor) -> Tensor:
+    """Return a copy of a whole tensor on the device of `model` and sharded as it is; every process must ask."""
+    tensor = tensor.to(model.device, copy=True)
+    return distribute_tensor(tensor, model.device_mesh, model.placements) if isinstance(model, DTensor) else tensor

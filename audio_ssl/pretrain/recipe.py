@@ -16,6 +16,7 @@ import yaml
 from audio_ssl import catalog
 from audio_ssl.config import apply_overrides, kind_of, read_yaml, structure, unstructure
 from audio_ssl.errors import UserError
+from audio_ssl.pretrain.guards import Guards, check_guards
 
 KINDS = "pretrain/kinds"
 
@@ -102,6 +103,17 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True)
+class ProfileConfig:
+    """Which updates are profiled."""
+
+    first_update: int = 10
+    """The first one, counted from where the run starts or goes on, so that it has warmed up."""
+
+    updates: int = 3
+    """How many."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What the recipes of all kinds share."""
 
@@ -125,6 +137,24 @@ class Recipe:
 
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     """State on the disk."""
+
+    guards: Guards = field(default_factory=Guards)
+    """What stops a run that has gone wrong."""
+
+    parallel: Literal["auto", "ddp", "fsdp2"] = "auto"
+    """How several processes share the weights: every one holds all (ddp, and auto), or a part of them (fsdp2)."""
+
+    weights_ema: float | None = None
+    """Decay of a running average of the weights, which is then saved as the run's model (0.9999); null: none."""
+
+    compile: bool = False
+    """Compile the encoder with torch.compile: slow to start, faster on a GPU."""
+
+    profile: ProfileConfig | None = None
+    """Write a trace of a few updates into ``RUN/profile``; null: none."""
+
+    wandb: bool = False
+    """Log to Weights & Biases, too."""
 
 
 def structure_recipe(data: Mapping[str, Any]) -> Recipe:
@@ -176,6 +206,9 @@ def check_values(recipe: Recipe) -> None:
         "optim.lr": optim.lr,
         "optim.eps": optim.eps,
     }
+    if recipe.profile is not None:
+        positive["profile.first_update"] = recipe.profile.first_update
+        positive["profile.updates"] = recipe.profile.updates
     for key, value in positive.items():
         if not value > 0:
             raise UserError(f"`{key}` must be above 0, but is {value}", where=f"$.{key}")
@@ -199,3 +232,8 @@ def check_values(recipe: Recipe) -> None:
         raise UserError(
             f"`optim.clip_norm` must be above 0 or null, but is {optim.clip_norm}", where="$.optim.clip_norm"
         )
+    if recipe.weights_ema is not None and not 0 < recipe.weights_ema < 1:
+        raise UserError(
+            f"`weights_ema` must lie between 0 and 1 or be null, but is {recipe.weights_ema}", where="$.weights_ema"
+        )
+    check_guards(recipe.guards)

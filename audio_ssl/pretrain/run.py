@@ -7,7 +7,9 @@ each in ``iteration_N/``. Everything wrong with the recipe or the manifest is sa
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +24,11 @@ from audio_ssl.data.loader import ClipReader
 from audio_ssl.errors import UserError
 from audio_ssl.pretrain.card import write_card
 from audio_ssl.pretrain.clips import Selection, select_clips
+from audio_ssl.pretrain.learner import Training
+from audio_ssl.pretrain.log import require_wandb
 from audio_ssl.pretrain.loop import Job, choose_device, train
 from audio_ssl.pretrain.optim import effective_warmup
+from audio_ssl.pretrain.parallel import ALONE, Team, open_team
 from audio_ssl.pretrain.provenance import (
     finish_provenance,
     hash_recipe,
@@ -31,13 +36,16 @@ from audio_ssl.pretrain.provenance import (
     start_provenance,
     write_provenance,
 )
-from audio_ssl.pretrain.recipe import Recipe, load_recipe, plain, recipe_yaml
+from audio_ssl.pretrain.recipe import Recipe, load_recipe, plain, recipe_yaml, structure_recipe
 from audio_ssl.pretrain.stage import Stage, StageContext, loader_setups
 
 logger = logging.getLogger(__name__)
 
-_FREE_ON_RESUME = ("data.workers", "checkpoint.every", "checkpoint.keep_last")
-"""Settings that do not change what is computed, so a resumed run may change them."""
+_FREE_ON_RESUME = (
+    *("data.workers", "checkpoint.every", "checkpoint.keep_last", "device", "parallel", "compile"),
+    *("guards", "profile", "wandb"),
+)
+"""Settings that do not change what is computed but for rounding, so a resumed run may change them."""
 
 
 def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = False) -> Path:
@@ -65,36 +73,67 @@ def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = Fa
     StoppedBySignal
         After a signal, with the state saved.
     """
-    return run_recipe(load_recipe(recipe, overrides), out, resume)
+    with open_team() as team:
+        with team.together():
+            read = load_recipe(recipe, overrides)
+        return run_recipe(read, out, resume, team)
 
 
-def run_recipe(recipe: Recipe, out: Path, resume: bool) -> Path:
-    """Train by a recipe that is read already."""
+def run_recipe(recipe: Recipe, out: Path, resume: bool, team: Team = ALONE) -> Path:
+    """Train by a recipe that is read already; every process of the team calls it, and the leader writes."""
     kind = importlib.import_module(type(recipe).__module__)
-    device = choose_device(recipe.device)
-    selection = select_clips(recipe.data)
-    kind.check(recipe, selection)
-    _open_run(recipe, selection, out, resume)
+    with team.together():
+        device = team.device(choose_device(recipe.device).type)
+        selection = select_clips(recipe.data)
+        kind.check(recipe, selection)
+        if recipe.wandb:
+            require_wandb()
+    with team.together():
+        if team.leads:
+            _open_run(recipe, selection, out, resume)
     if read_provenance(out).get("finished"):
         logger.info("the run in %s is finished", out)
         return out
-    ledger = ErrorLedger(out / "errors.jsonl")
-    reader = ClipReader(recipe.data.sample_rate)
+    team = team.with_devices(recipe.parallel, device)
+    ledger = ErrorLedger(out / ("errors.jsonl" if team.leads else f"errors.rank_{team.rank}.jsonl"))
+    context = StageContext(out, selection, ClipReader(recipe.data.sample_rate), ledger, device, None, run_or_go_on)
+    try:
+        _run_stages(kind, recipe, context, out, team)
+    finally:
+        if team.leads:
+            _merge_ledgers(ledger, out)
+    with team.together():
+        if team.leads:
+            _finish(recipe, selection, ledger, out)
+    return out
+
+
+def _run_stages(kind: ModuleType, recipe: Recipe, base: StageContext, out: Path, team: Team) -> None:
     stages: list[Stage] = kind.stages(recipe)
     previous: Path | None = None
     offset = 0
     for number, stage in enumerate(stages, 1):
         folder = out if len(stages) == 1 else out / f"iteration_{number}"
-        context = StageContext(folder, selection, reader, ledger, device, previous, run_or_go_on)
+        context = dataclasses.replace(base, folder=folder, previous=previous)
         if folder == out or not read_provenance(folder).get("finished"):
-            _run_stage(kind, stage, context, out, number if len(stages) > 1 else None, offset)
+            _run_stage(kind, stage, context, out, number if len(stages) > 1 else None, offset, team)
         previous, offset = folder, offset + stage.steps
-    if previous is not None and previous != out:
+    if previous is not None and previous != out and team.leads:
         for name in kind.MODEL_FILES:
             with atomic_write(out / name) as partial:
                 shutil.copyfile(previous / name, partial)
-    _finish(recipe, selection, ledger, out)
-    return out
+
+
+def _merge_ledgers(ledger: ErrorLedger, out: Path) -> None:
+    """Move what the other processes could not use into the leader's ledger."""
+    for path in sorted(out.glob("errors.rank_*.jsonl")):
+        for line in path.read_text(encoding="ascii").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            ledger.record(row.pop("path"), row.pop("reason"), **row)
+        path.unlink()
 
 
 def run_or_go_on(recipe: Recipe, out: Path) -> Path:
@@ -103,10 +142,12 @@ def run_or_go_on(recipe: Recipe, out: Path) -> Path:
 
 
 def _run_stage(
-    kind: ModuleType, stage: Stage, context: StageContext, out: Path, iteration: int | None, offset: int
+    kind: ModuleType, stage: Stage, context: StageContext, out: Path, iteration: int | None, offset: int, team: Team
 ) -> None:
-    training = kind.build(stage.recipe, context)
-    loader, valid = loader_setups(stage.recipe, training, context)
+    # What must be fitted or trained first is made by the leader, alone; the others find it on the disk.
+    training = team.leader_first(lambda: kind.build(stage.recipe, context))
+    with team.together():
+        loader, valid = loader_setups(stage.recipe, training, context)
     warmup = effective_warmup(stage.recipe.optim, stage.steps)
     if warmup < stage.recipe.optim.warmup_steps:
         logger.info(
@@ -115,23 +156,28 @@ def _run_stage(
             stage.recipe.optim.warmup_steps,
             stage.steps,
         )
-    train(
-        Job(
-            name=kind.TITLE if iteration is None else f"{kind.TITLE}, iteration {iteration}",
-            recipe=stage.recipe,
-            steps=stage.steps,
-            training=training,
-            train=loader,
-            valid=valid,
-            state_folder=context.folder / "state",
-            log_folder=out,
-            step_offset=offset,
-            row_extra={} if iteration is None else {"iteration": iteration},
-        )
+    job = Job(
+        name=kind.TITLE if iteration is None else f"{kind.TITLE}, iteration {iteration}",
+        recipe=stage.recipe,
+        steps=stage.steps,
+        training=training,
+        train=loader,
+        valid=valid,
+        state_folder=context.folder / "state",
+        log_folder=out,
+        step_offset=offset,
+        row_extra={} if iteration is None else {"iteration": iteration},
     )
-    training.save(context.folder)
+    train(job, team)
+    with team.together():
+        if team.leads:
+            _save(training, context.folder, out, iteration)
+
+
+def _save(training: Training, folder: Path, out: Path, iteration: int | None) -> None:
+    training.save(folder)
     if iteration is not None:
-        finish_provenance(context.folder, teachers=list(training.target_fingerprints))
+        finish_provenance(folder, teachers=list(training.target_fingerprints))
     else:
         write_provenance(out, {**read_provenance(out), "teachers": list(training.target_fingerprints)})
 
@@ -159,9 +205,11 @@ def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> 
 
 
 def _check_same(recipe: Recipe, selection: Selection, out: Path) -> None:
-    theirs, mine = dict(flatten(read_yaml(out / "recipe.yaml"))), dict(flatten(plain(recipe)))
+    # Read as a recipe, so that keys which are newer than the run count with their defaults.
+    then_recipe = structure_recipe(read_yaml(out / "recipe.yaml"))
+    theirs, mine = dict(flatten(plain(then_recipe))), dict(flatten(plain(recipe)))
     keys = sorted(key for key in theirs.keys() | mine.keys() if theirs.get(key) != mine.get(key))
-    keys = [key for key in keys if key not in _FREE_ON_RESUME]
+    keys = [key for key in keys if not key.startswith(_FREE_ON_RESUME)]
     if keys:
         changes = ", ".join(f"{key} ({theirs.get(key)} then, {mine.get(key)} now)" for key in keys)
         raise UserError(

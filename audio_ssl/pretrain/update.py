@@ -1,26 +1,53 @@
-"""One optimiser update from any number of micro-batches; one validation."""
+"""One optimiser update from any number of micro-batches in any number of processes; one validation."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from audio_ssl.data.loader import Batch, EndOfUpdate
-from audio_ssl.pretrain.learner import StepOutput, fold
-from audio_ssl.pretrain.optim import clip_gradients, divide_gradients, learning_rate, make_optimizer, set_learning_rate
+from audio_ssl.pretrain.learner import StepOutput
+from audio_ssl.pretrain.optim import (
+    clip_gradients,
+    divide_gradients,
+    drop_gradients,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+    trainable,
+)
+from audio_ssl.pretrain.parallel import ALONE, Team
 from audio_ssl.pretrain.recipe import Recipe
+from audio_ssl.pretrain.replicas import Replica
 from audio_ssl.pretrain.seeds import generator, seeded
+from audio_ssl.pretrain.weights_ema import WeightsEma
+
+
+@dataclasses.dataclass(frozen=True)
+class Applied:
+    """What became of an update."""
+
+    row: dict[str, float]
+    """Metrics."""
+
+    changed: bool
+    """False where loss or gradient was not finite, so that nothing was changed."""
+
+    seconds: float
+    """Audio of the update, in seconds, over all processes."""
 
 
 class Updater:
     """Accumulates micro-batches into updates.
 
-    The gradients of the summed losses are added up and divided once by the update's count, so an update is the same
-    however it was split. An update whose loss or gradient is not finite changes nothing.
+    The gradients of the summed losses are added up over micro-batches and processes and divided once by the update's
+    count, and what a micro-batch draws at random depends on its number in the update, so an update is the same however
+    it was split and shared out. An update whose loss or gradient is not finite changes nothing.
 
     Parameters
     ----------
@@ -30,77 +57,157 @@ class Updater:
         Optimiser, precision and seed.
     steps
         Updates of the whole schedule.
+    team
+        The processes that share the updates.
     """
 
-    def __init__(self, learner: nn.Module, recipe: Recipe, steps: int, device: torch.device) -> None:
+    def __init__(
+        self, learner: nn.Module, recipe: Recipe, steps: int, device: torch.device, team: Team = ALONE
+    ) -> None:
         self.learner, self.device = learner, device
+        layer_drop = getattr(getattr(recipe, "encoder", None), "layer_drop", 0) > 0
+        self._replica = Replica(learner, team, layer_drop)
         self.optimizer = make_optimizer(learner, recipe.optim)
-        self._recipe, self._steps = recipe, steps
-        self._saved: dict[str, Tensor] = {}
+        self.average = WeightsEma(learner, recipe.weights_ema) if recipe.weights_ema is not None else None
+        self._recipe, self._steps, self._team = recipe, steps, team
+        self._saved: dict[str, Tensor] | None = None
         self._step = 0
         self._begin()
 
     def add(self, batch: Batch, step: int) -> None:
         """Add the gradients of a micro-batch of update `step` (counted from 0)."""
-        if not self._outputs:
+        buffers: dict[str, Tensor] = {}
+        if self._saved is None or not batch.counts:
+            buffers = {name: buffer.clone() for name, buffer in self.learner.named_buffers()}
+        if self._saved is None:
             # Codebooks that follow averages are changed by the forward pass; a skipped update puts them back.
-            self._saved = {name: buffer.clone() for name, buffer in self.learner.named_buffers()}
-        self.learner.train()
-        purpose = (self._recipe.seed, "update", step, len(self._outputs))
-        with seeded(self.device, *purpose, "layers"):
-            output = self._forward(batch, generator(*purpose), step)
-        output.loss_sum.backward()  # type: ignore[no-untyped-call]
+            self._saved = buffers
+        # A double leaves no trace: no statistics, and a weight of zero.
+        self.learner.train(batch.counts)
+        purpose = (self._recipe.seed, "update", step, batch.number)
+        with seeded(self.device, *purpose, "layers"), self._precision():
+            output = self._replica.backward(batch.to(self.device), generator(*purpose), step)
+        if not batch.counts:
+            self._restore_buffers(buffers)
+            return
         self._outputs.append(dataclasses.replace(output, loss_sum=output.loss_sum.detach()))
-        self.seconds += batch.seconds
+        self._seconds += batch.seconds
 
-    def finish(self, step: int) -> tuple[dict[str, float], bool]:
-        """Apply update `step`.
-
-        Returns
-        -------
-        The row of metrics, and whether the parameters were changed.
-        """
+    def finish(self, step: int) -> Applied | None:
+        """Apply update `step`; None where no process had anything to add."""
+        sums = Sums.of(self._outputs, self._seconds, self._replica.used).over(self._team)
+        if not sums.batches:
+            self._begin()
+            return None
         lr = learning_rate(self._recipe.optim, step, self._steps)
         set_learning_rate(self.optimizer, lr)
-        loss, metrics = fold(self._outputs)
-        divide_gradients(self.learner, max(1e-12, sum(float(output.count) for output in self._outputs)))
-        norm = float(clip_gradients(self.learner, self._recipe.optim.clip_norm))
-        applied = math.isfinite(loss) and math.isfinite(norm)
-        if applied:
-            self.optimizer.step()
-            with torch.no_grad():
-                self.learner.after_update(step, lambda tensor: tensor)  # type: ignore[operator]
+        if self._team.world_size > 1:
+            drop_gradients(self.learner, (name for name, _ in trainable(self.learner) if name not in sums.used))
+        # Gradients of several processes are averaged over them already.
+        divide_gradients(self.learner, max(1e-12, sums.count) / self._team.world_size)
+        norm = clip_gradients(self.learner, self._recipe.optim.clip_norm)
+        changed = math.isfinite(sums.loss) and math.isfinite(norm)
+        if changed:
+            self._apply(step)
         else:
-            self._restore_buffers()
+            self._restore_buffers(self._saved or {})
         self._step = step
         self._begin()
-        return {"loss": loss, "lr": lr, "grad_norm": norm, **metrics}, applied
+        return Applied({"loss": sums.loss, "lr": lr, "grad_norm": norm, **sums.means}, changed, sums.seconds)
 
     def validate(self, batches: Iterable[Batch | EndOfUpdate]) -> dict[str, float]:
         """Return ``valid_loss`` and the other metrics of batches, without mixing, dropout or a change of anything."""
         self.learner.eval()
-        outputs = []
-        with torch.no_grad():
-            for number, batch in enumerate(item for item in batches if isinstance(item, Batch)):
-                outputs.append(self._forward(batch, generator(self._recipe.seed, "valid", number), self._step))
-        if not outputs:
+        outputs, before = [], 0
+        with torch.no_grad(), self._precision():
+            for item in batches:
+                if isinstance(item, EndOfUpdate):
+                    before += item.micro_batches
+                    continue
+                random = generator(self._recipe.seed, "valid", before + item.number)
+                output = self._replica.forward(item.to(self.device), random, self._step)
+                if item.counts:
+                    outputs.append(output)
+        self._replica.rest()
+        sums = Sums.of(outputs, 0.0, set()).over(self._team)
+        if not sums.batches:
             return {}
-        loss, metrics = fold(outputs)
-        return {"valid_loss": loss, **{f"valid_{name}": value for name, value in metrics.items()}}
+        return {"valid_loss": sums.loss, **{f"valid_{name}": value for name, value in sums.means.items()}}
 
-    def _forward(self, batch: Batch, random: torch.Generator, step: int) -> StepOutput:
-        lowered = self._recipe.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=lowered):
-            output: StepOutput = self.learner(batch.to(self.device), random, step)
-        return output
+    def _apply(self, step: int) -> None:
+        self.optimizer.step()
+        with torch.no_grad():
+            self.learner.after_update(step, self._team.sum)  # type: ignore[operator]
+        if self.average is not None:
+            self.average.update(step)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._recipe.precision == "bfloat16")
 
     def _begin(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
+        self._replica.used.clear()
         self._outputs: list[StepOutput] = []
-        self._saved = {}
-        self.seconds = 0.0
+        self._saved = None
+        self._seconds = 0.0
 
-    def _restore_buffers(self) -> None:
+    def _restore_buffers(self, saved: dict[str, Tensor]) -> None:
         for name, buffer in self.learner.named_buffers():
-            if name in self._saved:
-                buffer.copy_(self._saved[name])
+            if name in saved:
+                buffer.copy_(saved[name])
+
+
+@dataclasses.dataclass
+class Sums:
+    """Loss, metrics and seconds of micro-batches, as sums that add up over processes."""
+
+    batches: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    count: float = 0.0
+    metrics: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    """Name to [sum, count]."""
+    used: list[str] = dataclasses.field(default_factory=list)
+    """Names of the parameters that had a part."""
+
+    @classmethod
+    def of(cls, outputs: Sequence[StepOutput], seconds: float, used: set[str]) -> Sums:
+        """Add up the outputs of one process."""
+        total = cls(len(outputs), seconds, used=sorted(used))
+        for output in outputs:
+            total.loss_sum += float(output.loss_sum.detach())
+            total.count += float(output.count)
+            for name, (value, number) in output.metrics.items():
+                total._add_metric(name, float(value), float(number))
+        return total
+
+    def over(self, team: Team) -> Sums:
+        """Return the sums over all processes, the same in each."""
+        if team.world_size == 1:
+            return self
+        total = Sums()
+        for text in team.gather_text(json.dumps(dataclasses.asdict(self))):
+            other = Sums(**json.loads(text))
+            total.batches += other.batches
+            total.seconds += other.seconds
+            total.loss_sum += other.loss_sum
+            total.count += other.count
+            total.used = sorted({*total.used, *other.used})
+            for name, (value, number) in other.metrics.items():
+                total._add_metric(name, value, number)
+        return total
+
+    @property
+    def loss(self) -> float:
+        """The mean loss."""
+        return self.loss_sum / max(self.count, 1e-12)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The metrics that were counted."""
+        return {name: value / number for name, (value, number) in self.metrics.items() if number > 0}
+
+    def _add_metric(self, name: str, value: float, number: float) -> None:
+        entry = self.metrics.setdefault(name, [0.0, 0.0])
+        entry[0] += value
+        entry[1] += number

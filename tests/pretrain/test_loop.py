@@ -108,12 +108,15 @@ def test_update_without_finite_loss_is_skipped_and_counted(make_manifest: MakeMa
     with Loader(setup, Position(0, 0), epochs=1) as loader:
         batches = [item for item in loader if isinstance(item, Batch)]
     updater.add(batches[0], 0)
-    assert updater.finish(0)[1]
+    done = updater.finish(0)
+    assert done is not None
+    assert done.changed
     before = {name: value.clone() for name, value in learner.state_dict().items()}
     learner.break_at = {1}
     updater.add(batches[1], 1)
-    _, applied = updater.finish(1)
-    assert not applied
+    done = updater.finish(1)
+    assert done is not None
+    assert not done.changed
     assert all(torch.equal(before[name], value) for name, value in learner.state_dict().items())
 
     learner = ToyLearner()

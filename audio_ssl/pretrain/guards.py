@@ -1,0 +1,216 @@
+"""Guards: a run that has gone wrong is stopped with an explanation, its state saved, instead of burning its hours.
+
+- **Spikes**: the loss stays far above its running median for many updates in a row.
+- **Collapse**: targets are all alike, by the perplexity of their codes or their spread, so that there is nothing left
+  to learn; data2vec's published code ends for the same reason (Baevski et al. 2022, arXiv 2202.03555, section 5.4).
+  Predictions that are all alike are common early on, and only mentioned.
+- Updates without a finite loss or gradient are left out by the loop and counted; too many in a row end the run.
+
+The loss and the metrics are those of all processes, so all of them stop at the same update. What the guards remember is
+not saved: after a resume they start anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from audio_ssl.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_PREDICTIONS = ("predicted", "prediction", "probability")
+"""Beginnings of the names of metrics about what the model says, not about what it is told."""
+
+_LEAST_HISTORY = 50
+_SMOOTHING = 100
+"""Updates that perplexities and spreads are averaged over."""
+
+
+@dataclass(frozen=True)
+class SpikeGuard:
+    """Stops where the loss has left its level for good."""
+
+    factor: float = 10.0
+    """The loss is a spike above this many times the running median."""
+
+    updates: int = 100
+    """Spikes in a row that stop the run."""
+
+    window: int = 1000
+    """Updates of the running median; spikes are left out."""
+
+
+@dataclass(frozen=True)
+class CollapseGuard:
+    """Stops where targets have become all alike."""
+
+    grace_updates: int = 1000
+    """Updates before which nothing is looked at."""
+
+    grace_share: float = 0.25
+    """The same as a share of the run; the longer of the two counts."""
+
+    perplexity: float = 1.2
+    """Codes are all alike below this perplexity (1: a single code), in every codebook."""
+
+    target_variance: float | None = 0.1
+    """Targets are all alike below this mean root of their variances (data2vec's published code: 0.1); null: not
+    looked at."""
+
+    prediction_variance: float | None = 0.01
+    """The same of predictions, which are only mentioned (data2vec's published code: 0.01); null: not looked at."""
+
+
+@dataclass(frozen=True)
+class Guards:
+    """The guards of a run; each can be null."""
+
+    loss_spike: SpikeGuard | None = field(default_factory=SpikeGuard)
+    """A loss far above its median."""
+
+    collapse: CollapseGuard | None = field(default_factory=CollapseGuard)
+    """Targets that are all alike."""
+
+    non_finite: int | None = 100
+    """Updates in a row without a finite loss or gradient that stop the run; null: it goes on for ever."""
+
+
+def check_guards(guards: Guards) -> None:
+    """Raise UserError for values that make no sense."""
+    spike, collapse = guards.loss_spike, guards.collapse
+    if spike is not None and not spike.factor > 1:
+        raise UserError(f"`factor` must be above 1, but is {spike.factor}", where="$.guards.loss_spike.factor")
+    if spike is not None and min(spike.updates, spike.window) < 1:
+        raise UserError("`updates` and `window` must be at least 1", where="$.guards.loss_spike")
+    if collapse is not None and (collapse.grace_updates < 0 or not 0 <= collapse.grace_share <= 1):
+        raise UserError(
+            "`grace_updates` must not be negative and `grace_share` a share", where="$.guards.collapse.grace_updates"
+        )
+    if guards.non_finite is not None and guards.non_finite < 1:
+        raise UserError(
+            f"`non_finite` must be at least 1 or null, but is {guards.non_finite}", where="$.guards.non_finite"
+        )
+
+
+class Watch:
+    """Looks at the rows of one stretch of training.
+
+    Parameters
+    ----------
+    guards
+        What to look for.
+    steps
+        Updates of the stretch.
+
+    Examples
+    --------
+    >>> watch = Watch(Guards(loss_spike=SpikeGuard(factor=2.0, updates=3)), steps=1000)
+    >>> wrong = [watch.look(step, {"loss": 1.0 if step < 60 else 9.0}) for step in range(63)]
+    >>> [step for step, error in enumerate(wrong) if error]
+    [62]
+    """
+
+    def __init__(self, guards: Guards, steps: int) -> None:
+        self._guards = guards
+        collapse = guards.collapse
+        self._grace = max(collapse.grace_updates, round(collapse.grace_share * steps)) if collapse else 0
+        self._losses: deque[float] = deque(maxlen=guards.loss_spike.window if guards.loss_spike else 1)
+        self._level: float | None = None
+        self._spikes = 0
+        self._means: dict[str, float] = {}
+        self._seen: dict[str, int] = {}
+        self._mentioned: set[str] = set()
+
+    def look(self, step: int, row: Mapping[str, float]) -> UserError | None:
+        """Look at the row of update `step` (counted from 1); return why the run must stop, if it must."""
+        return self._spike(row["loss"]) or self._collapse(step, row)
+
+    def too_many_skipped(self, in_a_row: int) -> UserError | None:
+        """Return why the run must stop after so many updates without a finite loss, if it must."""
+        most = self._guards.non_finite
+        if most is None or in_a_row < most:
+            return None
+        return UserError(
+            f"{in_a_row} updates in a row had no finite loss",
+            remedy="resume is of no use; lower optim.lr, or raise optim.warmup_steps, and start again",
+        )
+
+    def _spike(self, loss: float) -> UserError | None:
+        guard = self._guards.loss_spike
+        if guard is None or not math.isfinite(loss):
+            return None
+        level = self._median()
+        # For a loss below zero "ten times" would be no rise; the distance is that of its size then.
+        if level is None or loss <= level + (guard.factor - 1) * abs(level):
+            self._losses.append(loss)
+            self._spikes = 0
+            return None
+        self._spikes += 1
+        if self._spikes < guard.updates:
+            return None
+        return UserError(
+            f"the loss was above {guard.factor:g} times its running median of {level:.4g} for {self._spikes} updates "
+            f"in a row, and is {loss:.4g} now",
+            where="$.guards.loss_spike",
+            remedy="begin again with a lower optim.lr, more optim.warmup_steps or a lower optim.clip_norm; if the rise "
+            "is meant to be, resume with guards.loss_spike=null",
+        )
+
+    def _median(self) -> float | None:
+        """Return the running median, found anew every now and then, as it moves slowly."""
+        if len(self._losses) < min(_LEAST_HISTORY, self._losses.maxlen or 1):
+            return None
+        if self._level is None or len(self._losses) < _LEAST_HISTORY * 2 or self._seen.get("loss", 0) % 10 == 0:
+            self._level = median(self._losses)
+        self._seen["loss"] = self._seen.get("loss", 0) + 1
+        return self._level
+
+    def _collapse(self, step: int, row: Mapping[str, float]) -> UserError | None:
+        guard = self._guards.collapse
+        if guard is None:
+            return None
+        for name, value in row.items():
+            if ("perplexity" in name or name.endswith("_variance")) and math.isfinite(value):
+                number = self._seen[name] = self._seen.get(name, 0) + 1
+                mean = self._means.get(name, value)
+                self._means[name] = mean + (value - mean) / min(number, _SMOOTHING)
+        if step <= self._grace:
+            return None
+        ready = {name: mean for name, mean in self._means.items() if self._seen[name] >= _SMOOTHING}
+        targets = {name: mean for name, mean in ready.items() if not _is_prediction(name)}
+        predictions = {name: mean for name, mean in ready.items() if _is_prediction(name)}
+        self._mention(_alike(predictions, guard.perplexity, guard.prediction_variance))
+        alike = _alike(targets, guard.perplexity, guard.target_variance)
+        if not alike:
+            return None
+        return UserError(
+            f"the targets have become all alike: {', '.join(f'{name} is {mean:.3g}' for name, mean in alike.items())} "
+            f"on average over the last {_SMOOTHING} updates",
+            where="$.guards.collapse",
+            remedy="lower optim.lr, give the teacher a slower average or other targets, or look at what the audio "
+            "holds; if it is meant to be, resume with guards.collapse=null",
+        )
+
+    def _mention(self, alike: Mapping[str, float]) -> None:
+        for name, mean in alike.items():
+            if name not in self._mentioned:
+                self._mentioned.add(name)
+                logger.warning("the predictions are all alike so far: %s is %.3g; training goes on", name, mean)
+
+
+def _is_prediction(name: str) -> bool:
+    return any(word in name for word in _PREDICTIONS)
+
+
+def _alike(means: Mapping[str, float], perplexity: float, variance: float | None) -> dict[str, float]:
+    """Return the metrics by which values are all alike; of several codebooks, all must be."""
+    codes = {name: mean for name, mean in means.items() if "perplexity" in name}
+    if any(mean >= perplexity for mean in codes.values()):
+        codes = {}
+    spreads = {name: mean for name, mean in means.items() if name.endswith("_variance")}
+    return codes | {name: mean for name, mean in spreads.items() if variance is not None and mean < variance}
