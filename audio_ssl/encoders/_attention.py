@@ -80,7 +80,7 @@ class SelfAttention(nn.Module):
         return x.view(*x.shape[:-1], self._heads, -1).transpose(1, 2)
 
     def _gated(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Scale the bias by an update and a reset gate of the asking frame (WavLM, equation 5)."""
+        """Scale the bias by an update and a reset gate of the asking frame (WavLM)."""
         assert self.gate is not None
         assert self.gate_scale is not None
         gates = torch.sigmoid(torch.stack(self.gate(self._split(x)).split(4, -1), -1).sum(-2))

@@ -9,7 +9,7 @@ from audio_ssl.errors import UserError
 
 @dataclass(frozen=True)
 class Relative:
-    """Gated relative positions (WavLM, Chen et al. 2021, arXiv 2110.13900, section III-B)."""
+    """Gated relative positions (WavLM, Chen et al. 2021, arXiv 2110.13900)."""
 
     buckets: int = 320
     """Buckets of distances, both directions together (WavLM: 320)."""

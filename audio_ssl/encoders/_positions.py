@@ -1,8 +1,8 @@
 """Ways to tell frames where they are: convolutions, a rotation of queries and keys, a bias per distance.
 
 Convolutions: wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477, section 2) has one wide one, data2vec (Baevski et al.
-2022, arXiv 2202.03555, section 3.2) several narrow ones. Rotation: RoFormer (Su et al. 2021, arXiv 2104.09864). Bias:
-WavLM (Chen et al. 2021, arXiv 2110.13900, section III-B).
+2022, arXiv 2202.03555) several narrow ones. Rotation: RoFormer (Su et al. 2021, arXiv 2104.09864). Bias:
+WavLM (Chen et al. 2021, arXiv 2110.13900).
 """
 
 from __future__ import annotations
