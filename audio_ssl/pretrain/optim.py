@@ -15,6 +15,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from audio_ssl.pretrain.recipe import OptimConfig
 
+_TRI_STAGE_FALL = 0.07
+
 _UNDECAYED_NAMES = ("mask_embedding", "mask_emb")
 
 
@@ -58,6 +60,12 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
         return config.lr * (step + 1) / warmup
     if config.schedule == "constant":
         return config.lr
+    if config.schedule == "noam":
+        return config.lr * math.sqrt(max(warmup, 1) / (step + 1))
+    if config.schedule == "tri_stage":
+        # fairseq's: the last stage falls exponentially to a hundredth (data2vec: 3 % up, 90 % flat, 7 % down).
+        falling = max(0.0, step - (1 - _TRI_STAGE_FALL) * steps) / (_TRI_STAGE_FALL * steps)
+        return float(config.lr * 0.01**falling)
     done = (step - warmup) / max(1, steps - warmup)
     if config.schedule == "cosine":
         return config.lr * 0.5 * (1 + math.cos(math.pi * done))

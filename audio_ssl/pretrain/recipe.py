@@ -78,8 +78,9 @@ class OptimConfig:
     warmup_steps: int = 32000
     """Updates of linear warmup (MERT); at most a quarter of `steps`, so that shortened runs learn too."""
 
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Decay to zero after the warmup (MERT: polynomial of degree 1)."""
+    schedule: Literal["linear", "cosine", "constant", "tri_stage", "noam"] = "linear"
+    """After the warmup: decay to zero, linear (MERT: polynomial of degree 1) or cosine; none; flat until the last 7 %,
+    then down to a hundredth (tri_stage, data2vec); inverse square root of the step (noam, BEST-RQ)."""
 
     clip_norm: float | None = 10.0
     """Gradients are scaled down to this norm (MERT 95M, HuBERT); null: never."""

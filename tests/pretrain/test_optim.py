@@ -62,3 +62,19 @@ def test_seeds_depend_on_their_purpose_and_leave_the_global_generator_alone() ->
     assert torch.equal(torch.get_rng_state(), before)
     with seeded(torch.device("cpu"), 1, "dropout"):
         assert torch.equal(torch.rand(3), first)
+
+
+def test_tri_stage_is_flat_and_then_falls_to_a_hundredth() -> None:
+    config = OptimConfig(lr=1.0, warmup_steps=3, schedule="tri_stage")
+    rates = [learning_rate(config, step, 100) for step in range(101)]
+    assert rates[:4] == pytest.approx([1 / 3, 2 / 3, 1, 1])
+    assert rates[92] == 1.0
+    assert rates[93] > rates[95] > rates[99]
+    assert rates[100] == pytest.approx(0.01)
+
+
+def test_noam_falls_with_the_root_of_the_step() -> None:
+    config = OptimConfig(lr=1.0, warmup_steps=25, schedule="noam")
+    assert learning_rate(config, 24, 1000) == pytest.approx(1.0)
+    assert learning_rate(config, 99, 1000) == pytest.approx(0.5)
+    assert learning_rate(config, 399, 1000) == pytest.approx(0.25)
