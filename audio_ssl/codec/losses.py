@@ -1,7 +1,7 @@
-"""What a codec is trained on and measured by.
+"""What a codec is trained on: multi-scale mel spectrograms and the waveform; and how well its codes are used.
 
-Multi-scale log-mel L1 + L2 and waveform L1 (Défossez et al. 2022, section 3.4); SI-SDR (Le Roux et al. 2019, arXiv
-1811.02508), mel distance, and perplexity and usage of each codebook.
+The spectral loss is EnCodec's (Défossez et al. 2022, arXiv 2210.13438, section 3.4, and its authors' training code): at
+every scale the L1 distance of mel magnitudes plus the squared L2 distance of their logarithms.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torchaudio.transforms import MelSpectrogram
+
+from audio_ssl.metrics.audio import MelSpectrogram
 
 
 class SpectralLoss(nn.Module):
-    """Mean over window lengths of L1 + L2 between log-mel spectrograms.
+    """Mean over window lengths of the distance between mel spectrograms.
 
     Parameters
     ----------
@@ -26,46 +26,46 @@ class SpectralLoss(nn.Module):
 
     def __init__(self, sample_rate: int, windows_samples: tuple[int, ...] = (128, 256, 512, 1024, 2048)) -> None:
         super().__init__()
-        self._mels = nn.ModuleList(
-            MelSpectrogram(sample_rate, n_fft=w, hop_length=w // 4, n_mels=min(64, w // 16), normalized=True)
-            for w in windows_samples
-        )
+        self._mels = nn.ModuleList(MelSpectrogram(sample_rate, w, min(64, w // 16)) for w in windows_samples)
 
-    def forward(self, output: Float[Tensor, "batch sample"], target: Float[Tensor, "batch sample"]) -> Tensor:
-        """Return the loss."""
-        total = output.new_zeros(())
+    def forward(
+        self,
+        output: Float[Tensor, "batch sample"],
+        target: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, " batch"]:
+        """Return the loss of each clip; past its end both signals must be zero."""
+        if lengths is None:
+            lengths = torch.full((len(target),), target.shape[1], device=target.device)
+        total = output.new_zeros(len(output))
         for mel in self._mels:
-            difference = torch.log(mel(output) + 1e-5) - torch.log(mel(target) + 1e-5)
-            total = total + difference.abs().mean() + 0.5 * difference.square().mean()
+            ours, theirs = mel(output), mel(target)
+            logs = torch.log(ours + 1e-5) - torch.log(theirs + 1e-5)
+            distance = logs.abs() + 0.5 * logs.square()
+            inside = mel.frames_inside(lengths, distance.shape[2])  # type: ignore[operator]
+            total = total + (distance.mean(1, keepdim=True) * inside).sum((1, 2)) / inside.sum((1, 2)).clamp(min=1)
         return total / len(self._mels)
 
 
-def waveform_loss(output: Float[Tensor, "batch sample"], target: Float[Tensor, "batch sample"]) -> Tensor:
-    """Return the mean absolute difference."""
-    return F.l1_loss(output, target)
+def waveform_loss(
+    output: Float[Tensor, "batch sample"],
+    target: Float[Tensor, "batch sample"],
+    lengths: Int[Tensor, " batch"] | None = None,
+) -> Float[Tensor, " batch"]:
+    """Return the mean absolute difference of each clip; past its end both signals must be zero."""
+    difference = (output - target).abs()
+    return difference.mean(1) if lengths is None else difference.sum(1) / lengths.clamp(min=1)
 
 
-def si_sdr_db(output: Float[Tensor, "batch sample"], target: Float[Tensor, "batch sample"]) -> Float[Tensor, " batch"]:
-    """Return the scale-invariant signal-to-distortion ratio of each clip, in dB."""
-    output, target = output - output.mean(1, keepdim=True), target - target.mean(1, keepdim=True)
-    energy = target.square().sum(1, keepdim=True).clamp(min=1e-8)
-    projected = (output * target).sum(1, keepdim=True) / energy * target
-    noise = (output - projected).square().sum(1).clamp(min=1e-8)
-    return 10 * torch.log10(projected.square().sum(1).clamp(min=1e-8) / noise)
-
-
-def code_statistics(codes: Int[Tensor, "batch codebook frame"], codebook_size: int) -> list[tuple[float, float]]:
-    """Return perplexity and share of codes used, codebook by codebook.
+def code_statistics(counts: Float[Tensor, "codebook code"]) -> tuple[list[float], list[float]]:
+    """Return the perplexity and the share of codes used, codebook by codebook, of how often each code occurred.
 
     Examples
     --------
-    >>> code_statistics(torch.tensor([[[0, 1, 0, 1]]]), 4)
-    [(2.0, 0.5)]
+    >>> code_statistics(torch.tensor([[2.0, 2.0, 0.0, 0.0]]))
+    ([2.0], [0.5])
     """
-    statistics = []
-    for k in range(codes.shape[1]):
-        share = torch.bincount(codes[:, k].flatten(), minlength=codebook_size).double()
-        used = float((share > 0).double().mean())
-        share = share[share > 0] / share.sum()
-        statistics.append((round(float(torch.exp(-(share * share.log()).sum())), 6), used))
-    return statistics
+    share = counts.double() / counts.sum(1, keepdim=True).clamp(min=1e-12)
+    entropy = -(share * share.clamp(min=1e-30).log()).sum(1)
+    perplexity = torch.where(counts.sum(1) > 0, entropy.exp(), 0.0)
+    return [round(value, 6) for value in perplexity.tolist()], (counts > 0).double().mean(1).tolist()

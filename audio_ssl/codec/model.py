@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -23,11 +24,15 @@ from torch.nn import functional as F
 
 from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.codec.quantizer import ResidualQuantizer
+from audio_ssl.codec.statistics import LatentNorm, Sample, lots
 from audio_ssl.config import structure, unstructure
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
 
-FORMAT = "audio_ssl codec 1"
+FORMAT = "audio_ssl codec 2"
+
+_SAMPLED_PER_CODE = 8
+"""Frames kept of an update to start and revive codes with, per code of a codebook."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +61,34 @@ class CodecConfig:
     """Codes of each (EnCodec: 1024)."""
 
     decay: float = 0.99
-    """Of the codebooks' moving average."""
+    """Of the codebooks' moving averages, per update (EnCodec: 0.99)."""
 
-    dead_below: int = 2
-    """Codes used less than this per batch, on average, are replaced."""
+    dead_share: float = 0.1
+    """Codes used less than this share of the mean code are replaced by frames (SoundStream: by count); 0: never."""
+
+    codebook_dropout: float = 0.0
+    """Share of training clips made of the first few codebooks only, as many as drawn (SoundStream, section III-C)."""
 
 
 class CodecOutput(NamedTuple):
-    """What a training pass gives."""
+    """What a pass gives; past the end of a clip all of it is zero."""
 
-    reconstruction: Tensor
-    """``[batch, sample]``."""
+    reconstruction: Float[Tensor, "batch sample"]
+    """Audio."""
 
-    codes: Tensor
-    """``[batch, codebook, frame]``."""
+    codes: Int[Tensor, "batch frame codebook"]
+    """Zero as well during the first update."""
 
-    commitment: Tensor
-    """Distance between latents and codes."""
+    commitment: Float[Tensor, "batch frame"]
+    """Distance between latent and code."""
 
 
 class Codec(nn.Module):
-    """RVQ-VAE."""
+    """RVQ-VAE.
+
+    A clip gives the same in any batch. Its codebooks change in `after_update` only: they start from the latents of the
+    first update, which quantises nothing itself.
+    """
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -95,30 +107,114 @@ class Codec(nn.Module):
             # The package uses torch's older weight norm.
             warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)
             self.encoder, self.decoder = SEANetEncoder(**sizes), SEANetDecoder(**sizes)
-        # Latents of zero mean and unit variance: without this they drift faster than the codebooks can follow, and all
-        # frames get one code until the learning rate has decayed.
-        self.norm = nn.BatchNorm1d(config.dim, affine=False)
+        self.norm = LatentNorm(config.dim)
         self.quantizer = ResidualQuantizer(
-            config.dim, config.codebooks, config.codebook_size, config.decay, config.dead_below
+            config.dim, config.codebooks, config.codebook_size, config.decay, config.dead_share
         )
+        self.sample = Sample(_SAMPLED_PER_CODE * config.codebook_size, config.dim)
 
-    def forward(self, waveform: Float[Tensor, "batch sample"]) -> CodecOutput:
-        """Reconstruct a batch; in training, update the codebooks."""
-        quantized = self.quantizer(self.norm(self.encoder(waveform[:, None])))
-        audio = self.decoder(quantized.values)[:, 0]
-        return CodecOutput(_fit(audio, waveform.shape[1]), quantized.codes, quantized.commitment)
+    def forward(
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"] | None = None,
+        keys: Sequence[int] | None = None,
+        reference: Float[Tensor, "clip sample"] | None = None,
+    ) -> CodecOutput:
+        """Reconstruct a batch; in training, gather what `after_update` needs.
+
+        Parameters
+        ----------
+        waveform
+            Padded with zeros.
+        lengths
+            Samples of each clip; None: all.
+        keys
+            A random number per clip, for what is drawn; None: counted up.
+        reference
+            Clips that say what latents are normalised by; None: the averages over those given to `normalise_by`.
+        """
+        keys = range(len(waveform)) if keys is None else keys
+        if lengths is None:
+            lengths = torch.full((len(waveform),), waveform.shape[1], device=waveform.device)
+        latents = self._latents(waveform)
+        inside = torch.arange(latents.shape[1], device=lengths.device) < self.grid.num_frames(lengths)[:, None]
+        with torch.autocast(waveform.device.type, enabled=False):
+            frames = latents.float()[inside]
+            others = None if reference is None else self._latents(reference).float().flatten(0, 1)
+            frames = self.norm(frames, others)
+            if self.training:
+                self.sample.add(frames, lots(keys, latents.shape[1]).to(frames.device)[inside])
+            quantized = self.quantizer(frames, self._used(keys, inside))
+        values = latents.new_zeros(latents.shape, dtype=quantized.values.dtype)
+        values[inside] = quantized.values
+        codes = torch.zeros(*inside.shape, self.config.codebooks, dtype=torch.long, device=inside.device)
+        codes[inside] = quantized.codes
+        commitment = torch.zeros(inside.shape, device=inside.device)
+        commitment[inside] = quantized.commitment
+        audio = self.decoder(values.transpose(1, 2))[:, 0, : waveform.shape[1]]
+        heard = torch.arange(waveform.shape[1], device=lengths.device) < lengths[:, None]
+        return CodecOutput(audio * heard, codes, commitment)
+
+    @torch.no_grad()
+    def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
+        """Let the codebooks follow the frames of update `step`, of all processes.
+
+        Parameters
+        ----------
+        step
+            Number of the update; seeds what is drawn.
+        sum_over_processes
+            Adds a tensor up over all processes.
+        """
+        if not self.quantizer.started:
+            frames = self.sample.gather(sum_over_processes)
+            self.norm.follow(frames)
+            self.quantizer.start(self.norm(frames), step)
+        else:
+            self.quantizer.follow(sum_over_processes)
+            # Sums over all processes decide, so that all revive or none.
+            if self.quantizer.dead.any():
+                self.quantizer.revive(self.sample.gather(sum_over_processes), step)
+        self.sample.clear()
+
+    @torch.no_grad()
+    def normalise_by(self, reference: Float[Tensor, "clip sample"]) -> None:
+        """Let the averages that latents are normalised by follow clips of equal length."""
+        self.norm.follow(self._latents(reference).float().flatten(0, 1))
 
     def encode(self, waveform: Float[Tensor, "batch sample"]) -> Int[Tensor, "batch codebook frame"]:
         """Return the codes of clips of equal length."""
         if waveform.shape[1] == 0:
             return torch.zeros(len(waveform), self.config.codebooks, 0, dtype=torch.long)
-        codes: Tensor = self.quantizer.encode(self.norm(self.encoder(waveform[:, None])))
-        return codes
+        latents = self._latents(waveform)
+        codes: Tensor = self.quantizer.encode(self.norm(latents.flatten(0, 1)))
+        return codes.view(*latents.shape[:2], -1).transpose(1, 2)
 
     def decode(self, codes: Int[Tensor, "batch codebook frame"]) -> Float[Tensor, "batch sample"]:
-        """Return the audio of codes, a whole number of hops long."""
-        audio: Tensor = self.decoder(self.quantizer.decode(codes))
+        """Return the audio of codes, a whole number of hops long; the first codebooks alone are enough."""
+        frames = codes.transpose(1, 2)
+        values = self.quantizer.decode(frames.flatten(0, 1)).view(*frames.shape[:2], -1)
+        audio: Tensor = self.decoder(values.transpose(1, 2))
         return audio[:, 0]
+
+    def _latents(self, waveform: Tensor) -> Tensor:
+        """Return ``[batch, frame, dim]``, the waveform filled up with zeros to whole hops."""
+        # The package would fill every layer up by itself, so that a clip's end would depend on its batch.
+        whole = F.pad(waveform, (0, -waveform.shape[1] % self.grid.hop_samples))
+        latents: Tensor = self.encoder(whole[:, None])
+        return latents.transpose(1, 2)
+
+    def _used(self, keys: Sequence[int], inside: Tensor) -> Tensor | None:
+        """Draw how many codebooks make up the frames of each clip; None: all."""
+        if not self.training or self.config.codebook_dropout == 0:
+            return None
+        number = self.config.codebooks
+        drawn = []
+        for key in keys:
+            generator = torch.Generator().manual_seed(key)
+            fewer = float(torch.rand((), generator=generator)) < self.config.codebook_dropout
+            drawn.append(int(torch.randint(1, number + 1, (), generator=generator)) if fewer else number)
+        return torch.tensor(drawn, device=inside.device)[:, None].expand(inside.shape)[inside]
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, each whole or not at all."""
@@ -147,8 +243,3 @@ class Codec(nn.Module):
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"weights do not fit: {str(error).splitlines()[0]}", where=str(folder)) from error
         return codec.eval()
-
-
-def _fit(audio: Tensor, samples: int) -> Tensor:
-    """Cut or pad to the input's length: the decoder gives whole hops."""
-    return F.pad(audio, (0, max(0, samples - audio.shape[1])))[:, :samples]

@@ -1,98 +1,199 @@
-"""The encodec package's residual vector quantiser, mended for training.
+"""Residual vector quantiser with moving-average codebooks (SoundStream, Zeghidour et al. 2021, arXiv 2107.03312).
 
-The package was released for inference, and its training path has three defects. (1) Every layer passes its input's
-gradient on, and the residual is taken from that, so that the commitment loss reaches the encoder from the first
-codebook only; here residuals are taken from detached codes and gradients go straight through once, as in SoundStream
-(Zeghidour et al. 2021, arXiv 2107.03312). (2) Dead codes are replaced in ``embed`` only, which the moving average
-overwrites in the same step; here the average is replaced with them. (3) The moving average starts with the mean of
-each cluster where it keeps sums, so that codes shrink in the first steps. Inference is the package's own.
+Codebook k holds the codes of what codebooks before it left over. Codes are the moving average of their frames (van den
+Oord et al. 2017, arXiv 1711.00937, appendix A.1), start with k-means, and are replaced by frames once hardly any frame
+uses them. Statistics are added up over the micro-batches of an update and applied after it, so that nothing depends on
+how an update is split. Codes are those of the encodec package for the same codebooks; its training differs in that
+every codebook's commitment reaches the encoder here, and that codes revived stay revived.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from encodec.quantization.core_vq import EuclideanCodebook, ResidualVectorQuantization, sample_vectors
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+_KMEANS_ITERATIONS = 10
+_REVIVED_SHARE = 0.5
+"""A revived code starts with this share of the mean usage, so that it has time to find its frames."""
 
 
 class Quantized(NamedTuple):
     """What quantising gives."""
 
-    values: Tensor
-    """``[batch, dim, frame]``; gradients pass straight through."""
+    values: Float[Tensor, "frame dim"]
+    """Sums of codes; gradients pass straight through."""
 
-    codes: Tensor
-    """``[batch, codebook, frame]``."""
+    codes: Int[Tensor, "frame codebook"]
+    """Index of the code, codebook by codebook."""
 
-    commitment: Tensor
-    """Mean over codebooks of the mean squared distance between residual and code."""
+    commitment: Float[Tensor, " frame"]
+    """Mean over codebooks of the mean squared distance between what is left and its code."""
 
 
 class ResidualQuantizer(nn.Module):
-    """Residual quantiser with moving-average codebooks, k-means start and revival of dead codes.
+    """Residual quantiser of frames.
+
+    In training, frames pass unchanged until `start` was called.
 
     Parameters
     ----------
     dim, codebooks, codebook_size
         Sizes.
     decay
-        Of the moving average.
-    dead_below
-        A code whose average count per batch falls below this is replaced by a frame of the batch.
+        Of the moving averages, per update.
+    dead_share
+        A code used less than this share of the mean code is replaced by a frame; 0: never.
     """
 
-    def __init__(self, dim: int, codebooks: int, codebook_size: int, decay: float, dead_below: int) -> None:
+    codebooks: Tensor
+    sizes: Tensor
+    sums: Tensor
+    started: Tensor
+    _counts: Tensor
+    _totals: Tensor
+
+    def __init__(self, dim: int, codebooks: int, codebook_size: int, decay: float, dead_share: float) -> None:
         super().__init__()
-        self.rvq = ResidualVectorQuantization(
-            num_quantizers=codebooks,
-            dim=dim,
-            codebook_size=codebook_size,
-            decay=decay,
-            kmeans_init=True,
-            kmeans_iters=10,
-            threshold_ema_dead_code=dead_below,
-        )
-        for layer in self.rvq.layers:
-            # Same buffers, same inference; only the replacement of dead codes differs.
-            layer._codebook.__class__ = _Codebook
+        self._decay, self._dead_share = decay, dead_share
+        self.register_buffer("codebooks", torch.zeros(codebooks, codebook_size, dim))
+        self.register_buffer("sizes", torch.zeros(codebooks, codebook_size))
+        self.register_buffer("sums", torch.zeros(codebooks, codebook_size, dim))
+        self.register_buffer("started", torch.tensor(False))
+        # Of the update under way; between updates they are zero, so no checkpoint needs them.
+        self.register_buffer("_counts", torch.zeros(codebooks, codebook_size), persistent=False)
+        self.register_buffer("_totals", torch.zeros(codebooks, codebook_size, dim), persistent=False)
 
-    def forward(self, latent: Float[Tensor, "batch dim frame"]) -> Quantized:
-        """Quantise; in training, update the codebooks."""
-        residual = latent
-        total = torch.zeros_like(latent)
-        codes, commitment = [], latent.new_zeros(())
-        for layer in self.rvq.layers:
-            values, indices = layer._codebook(residual.detach().transpose(1, 2))
-            values = values.transpose(1, 2).detach()
-            commitment = commitment + F.mse_loss(residual, values)
-            residual, total = residual - values, total + values
-            codes.append(indices)
-        straight = latent + (total - latent).detach()
-        return Quantized(straight, torch.stack(codes, dim=1), commitment / len(codes))
+    def forward(self, frames: Float[Tensor, "frame dim"], used: Int[Tensor, " frame"] | None = None) -> Quantized:
+        """Quantise; in training, count which frames each code is used for.
 
-    def encode(self, latent: Float[Tensor, "batch dim frame"]) -> Int[Tensor, "batch codebook frame"]:
-        """Return the codes."""
-        return cast(Tensor, self.rvq.encode(latent)).transpose(0, 1)
+        Parameters
+        ----------
+        frames
+            float32 (distances need it).
+        used
+            How many codebooks make up each frame's value (quantiser dropout); None: all.
+        """
+        number = len(self.codebooks)
+        if self.training and not self.started:
+            return Quantized(frames, frames.new_zeros(len(frames), number, dtype=torch.long), frames[:, 0] * 0)
+        residual, values, commitment = frames, torch.zeros_like(frames), frames.new_zeros(len(frames))
+        codes = []
+        for book in range(number):
+            index, vectors = self._lookup(residual.detach(), book)
+            if self.training:
+                self._count(residual.detach(), index, book)
+            inside = torch.ones_like(commitment) if used is None else (used > book).to(frames.dtype)
+            commitment = commitment + inside * (residual - vectors).square().mean(1)
+            values = values + inside[:, None] * vectors
+            residual = residual - vectors
+            codes.append(index)
+        straight = frames + (values - frames).detach()
+        return Quantized(straight, torch.stack(codes, 1), commitment / number)
 
-    def decode(self, codes: Int[Tensor, "batch codebook frame"]) -> Float[Tensor, "batch dim frame"]:
-        """Return the sum of the codes' vectors."""
-        return cast(Tensor, self.rvq.decode(codes.transpose(0, 1)))
+    @torch.no_grad()
+    def encode(self, frames: Float[Tensor, "frame dim"]) -> Int[Tensor, "frame codebook"]:
+        """Return the codes of frames."""
+        codes = []
+        for book in range(len(self.codebooks)):
+            index, vectors = self._lookup(frames, book)
+            frames = frames - vectors
+            codes.append(index)
+        return torch.stack(codes, 1)
+
+    def decode(self, codes: Int[Tensor, "frame codebook"]) -> Float[Tensor, "frame dim"]:
+        """Return the sums of the codes' vectors; the first codebooks alone are enough."""
+        values = self.codebooks.new_zeros(len(codes), self.codebooks.shape[2])
+        for book, index in enumerate(codes.unbind(1)):
+            values = values + F.embedding(index, self.codebooks[book])
+        return values
+
+    @torch.no_grad()
+    def start(self, frames: Float[Tensor, "frame dim"], seed: int) -> None:
+        """Set every codebook by k-means, from frames that are the same in every process."""
+        residual, number = frames, self.codebooks.shape[1]
+        for book in range(len(self.codebooks)):
+            centres, counts = kmeans(residual, number, _generator(seed, book))
+            self.codebooks[book] = centres
+            self.sizes[book] = counts
+            self.sums[book] = centres * self.sizes[book][:, None]
+            residual = residual - self._lookup(residual, book)[1]
+        self.started.fill_(True)
+        self._clear()
+
+    @torch.no_grad()
+    def follow(self, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
+        """Move the codes towards the mean of the frames counted since the last call."""
+        counts, totals = sum_over_processes(self._counts), sum_over_processes(self._totals)
+        if counts.sum() > 0:
+            self.sizes.lerp_(counts, 1 - self._decay)
+            self.sums.lerp_(totals, 1 - self._decay)
+            # Of a code that is never used both fade away together; what is left of them gives no direction.
+            moving = self.sizes > 1e-6
+            means = self.sums / self.sizes.clamp(min=1e-6)[..., None]
+            self.codebooks.copy_(torch.where(moving[..., None], means, self.codebooks))
+        self._clear()
+
+    @property
+    def dead(self) -> Tensor:
+        """Which codes are hardly used, ``[codebook, code]``."""
+        return self.sizes < self._dead_share * self.sizes.mean(1, keepdim=True)
+
+    @torch.no_grad()
+    def revive(self, frames: Float[Tensor, "frame dim"], seed: int) -> None:
+        """Replace dead codes by frames drawn at random, the same in every process."""
+        residual, dead = frames, self.dead
+        for book in range(len(self.codebooks)):
+            (codes,) = torch.nonzero(dead[book], as_tuple=True)
+            drawn = torch.randperm(len(frames), generator=_generator(seed, book))[: len(codes)].to(frames.device)
+            codes = codes[: len(drawn)]
+            size = _REVIVED_SHARE * self.sizes[book].mean()
+            self.codebooks[book, codes] = residual[drawn]
+            self.sizes[book, codes] = size
+            self.sums[book, codes] = residual[drawn] * size
+            residual = residual - self._lookup(residual, book)[1]
+
+    def _lookup(self, frames: Tensor, book: int) -> tuple[Tensor, Tensor]:
+        index = nearest(frames, self.codebooks[book])
+        return index, F.embedding(index, self.codebooks[book])
+
+    def _count(self, frames: Tensor, index: Tensor, book: int) -> None:
+        self._counts[book].index_add_(0, index, torch.ones_like(frames[:, 0]))
+        self._totals[book].index_add_(0, index, frames)
+
+    def _clear(self) -> None:
+        self._counts.zero_()
+        self._totals.zero_()
 
 
-class _Codebook(EuclideanCodebook):  # type: ignore[misc]
-    def init_embed_(self, data: Tensor) -> None:
-        if not self.inited:
-            super().init_embed_(data)
-            # The average is a sum over a code's frames; the package starts it with their mean.
-            self.embed_avg.data.mul_(self.cluster_size[:, None])
+def nearest(frames: Float[Tensor, "frame dim"], codes: Float[Tensor, "code dim"]) -> Int[Tensor, " frame"]:
+    """Return the index of the code nearest to each frame, to the rounding of the encodec package."""
+    table = codes.T
+    distance = frames.square().sum(1, keepdim=True) - 2 * frames @ table + table.square().sum(0, keepdim=True)
+    return (-distance).max(1).indices
 
-    def replace_(self, samples: Tensor, mask: Tensor) -> None:
-        fresh = sample_vectors(samples, self.codebook_size)
-        size = float(self.threshold_ema_dead_code)
-        self.embed.data[mask] = fresh[mask]
-        self.embed_avg.data[mask] = fresh[mask] * size
-        self.cluster_size.data[mask] = size
+
+def kmeans(
+    frames: Float[Tensor, "frame dim"], clusters: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "code dim"], Float[Tensor, " code"]]:
+    """Return centres and the number of frames nearest to each.
+
+    Where there are fewer frames than clusters, some centres are equal and the later ones have no frames.
+    """
+    drawn = torch.randperm(len(frames), generator=generator).to(frames.device)
+    centres = frames[drawn.repeat(-(-clusters // len(frames)))[:clusters]]
+    for _ in range(_KMEANS_ITERATIONS):
+        index = nearest(frames, centres)
+        counts = torch.bincount(index, minlength=clusters).to(frames.dtype)
+        totals = torch.zeros_like(centres).index_add_(0, index, frames)
+        centres = torch.where(counts[:, None] > 0, totals / counts.clamp(min=1)[:, None], centres)
+    counts = torch.bincount(nearest(frames, centres), minlength=clusters).to(frames.dtype)
+    return centres, counts
+
+
+def _generator(seed: int, book: int) -> torch.Generator:
+    return torch.Generator().manual_seed(1000 * seed + book)

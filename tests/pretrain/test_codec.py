@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from audio_ssl.codec.model import Codec, CodecConfig
 from audio_ssl.data.loader import Batch
 from audio_ssl.errors import UserError
 from audio_ssl.pretrain.kinds import codec, masked_prediction
+from audio_ssl.pretrain.learner import fold
 from audio_ssl.pretrain.recipe import DataConfig, load_recipe
 from audio_ssl.pretrain.run import pretrain
 from audio_ssl.pretrain.seeds import generator
@@ -28,28 +30,100 @@ def test_a_codec_learns_keeps_its_codes_alive_and_is_saved(make_manifest: MakeMa
     out = pretrain("codec_tiny", overrides, tmp_path / "run")
     first, last = rows(out)[0], rows(out)[-1]
     assert last["spectral_loss"] < 0.7 * first["spectral_loss"]
-    names = "waveform_loss commitment si_sdr_db code_perplexity_7 codes_used_7 valid_loss"
+    names = "waveform_loss commitment si_sdr code_perplexity_7 code_usage_7 valid_loss valid_si_sdr valid_mel_distance"
     assert set(names.split()) <= last.keys()
     assert all(last[f"code_perplexity_{k}"] > 3 for k in range(8))
+    assert all(0 < last[f"valid_code_usage_{k}"] <= 1 for k in range(8))
+    assert all(1 <= last[f"valid_code_perplexity_{k}"] <= 32 for k in range(8))
     saved = Codec.from_pretrained(out)
     assert saved.encode(torch.zeros(1, 16000)).shape == (1, 8, 50)
     assert not (out / "teachers").exists()
 
 
-def test_padding_is_never_coded() -> None:
+def make_learner() -> codec.CodecLearner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        learner = codec.CodecLearner(codec.Config(codec=SIZES, data=DataConfig(sample_rate=16000, crop_seconds=1.0)))
+        return codec.CodecLearner(codec.Config(codec=SIZES, data=DataConfig(sample_rate=16000, crop_seconds=1.0)))
+
+
+def make_batch(keys: Sequence[int], lengths: Sequence[int]) -> Batch:
+    """Return a batch whose clips follow from their keys alone."""
+    waveform = torch.zeros(len(keys), max(lengths))
+    for row, (key, length) in enumerate(zip(keys, lengths, strict=True)):
+        waveform[row, :length] = 0.1 * torch.randn(length, generator=generator("clip", key))
+    frames = torch.tensor([-(-length // 320) for length in lengths])
+    return Batch(waveform, torch.tensor(lengths), (), frames, tuple(keys), sum(lengths) / 16000)
+
+
+def alone(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+LENGTHS = (9600, 9600, 8000, 9600, 6400, 6400, 5000, 6400)
+
+
+def updates(split: int, number: int) -> tuple[codec.CodecLearner, list[float]]:
+    """Make updates of the same 8 clips each, in micro-batches of `split`."""
+    learner = make_learner().train()
+    optimizer = torch.optim.SGD(learner.parameters(), 1e-3)
+    losses = []
+    for step in range(number):
+        optimizer.zero_grad()
+        outputs = []
+        for start in range(0, 8, split):
+            rows = slice(start, start + split)
+            output = learner(make_batch(range(8 * step, 8 * step + 8)[rows], LENGTHS[rows]), generator(1), step)
+            output.loss_sum.backward()
+            outputs.append(output)
+        loss, metrics = fold(outputs)
+        count = sum(float(output.count) for output in outputs)
+        for parameter in learner.parameters():
+            assert parameter.grad is not None
+            parameter.grad /= count
+        optimizer.step()
+        learner.after_update(step, alone)
+        losses += [loss, *(metrics[name] for name in ("spectral_loss", "commitment", "si_sdr"))]
+        losses += [metrics.get("code_perplexity_1", 0.0)]
+    return learner, losses
+
+
+def test_an_update_is_the_same_however_it_is_split() -> None:
+    whole, expected = updates(8, 4)
+    parts, losses = updates(4, 4)
+    assert losses == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert torch.equal(whole.reference, parts.reference)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(value, parts.state_dict()[name], atol=2e-3, rtol=2e-3, msg=name)
+    assert whole.codec.quantizer.codebooks.abs().max() > 0.1
+
+
+def test_padding_counts_for_nothing() -> None:
+    learner, _ = updates(8, 2)
     learner.eval()
-    waveform = torch.randn(2, 9600, generator=generator(1))
-    waveform[1, 6400:] = 0
-    lengths, frames = torch.tensor([9600, 6400]), torch.tensor([30, 20])
-    padded = Batch(waveform, lengths, (), frames, (1, 2), 1.0)
-    cut = Batch(waveform[:, :6400], torch.tensor([6400, 6400]), (), torch.tensor([20, 20]), (1, 2), 0.8)
     with torch.no_grad():
-        left, right = learner(padded, generator(1), 0), learner(cut, generator(1), 0)
-    assert torch.equal(left.loss_sum, right.loss_sum)
-    assert float(left.count) == 2
+        together = learner(make_batch((1, 2), (9600, 6400)), generator(1), 0)
+        singles = [learner(make_batch((key,), (length,)), generator(1), 0) for key, length in ((1, 9600), (2, 6400))]
+    assert float(together.count) == 30 + 20
+    assert float(together.loss_sum) == pytest.approx(float(sum(single.loss_sum for single in singles)), rel=1e-4)
+
+
+def test_usage_and_perplexity_are_those_of_the_whole_validation() -> None:
+    learner, _ = updates(8, 2)
+    batches = [make_batch((key, key + 50), (9600, 6400)) for key in range(3)]
+    for _ in range(2):
+        learner.eval()
+        with torch.no_grad():
+            _, metrics = fold([learner(batch, generator(1), 0) for batch in batches])
+        learner.train()
+    learner.codec.eval()
+    clips = [batch.waveform[row : row + 1, :n] for batch in batches for row, n in enumerate((9600, 6400))]
+    codes = torch.cat([learner.codec.encode(clip)[0] for clip in clips], dim=1)
+    for book in range(2):
+        counts = torch.bincount(codes[book], minlength=16).double()
+        share = counts[counts > 0] / counts.sum()
+        assert metrics[f"code_usage_{book}"] == pytest.approx(float((counts > 0).double().mean()))
+        expected = float(torch.exp(-(share * share.log()).sum()))
+        assert metrics[f"code_perplexity_{book}"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,21 @@ by moving average. Left out on purpose: discriminators and loss balancing, which
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from audio_ssl.codec.losses import SpectralLoss, code_statistics, si_sdr_db, waveform_loss
+from audio_ssl.codec.losses import SpectralLoss, code_statistics, waveform_loss
 from audio_ssl.codec.model import Codec, CodecConfig
+from audio_ssl.codec.statistics import Sample, lots
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.loader import Batch
 from audio_ssl.errors import UserError
+from audio_ssl.metrics.audio import MelDistance, si_sdr
 from audio_ssl.pretrain.clips import Selection
 from audio_ssl.pretrain.learner import StepOutput, Training
 from audio_ssl.pretrain.recipe import Recipe
@@ -25,6 +29,8 @@ from audio_ssl.pretrain.stage import Stage, StageContext
 
 TITLE = "codec"
 MODEL_FILES = ("config.json", "model.safetensors")
+
+_REFERENCE_CLIPS, _REFERENCE_SECONDS = 6, 1.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,11 @@ class Config(Recipe):
 
 
 class CodecLearner(nn.Module):
-    """The codec and its losses.
+    """The codec and its losses; a frame counts as much in any micro-batch."""
 
-    Crops of a micro-batch are cut to the shortest, so that no padding is coded.
-    """
+    histogram: Tensor
+    reference: Tensor
+    referred: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -57,33 +64,90 @@ class CodecLearner(nn.Module):
         crop_samples = config.data.crop_seconds * config.data.sample_rate
         windows = tuple(window for window in (128, 256, 512, 1024, 2048) if window <= crop_samples / 4)
         self.spectral = SpectralLoss(config.codec.sample_rate, windows)
+        self.mel_distance = MelDistance(config.codec.sample_rate)
         self._weights = (config.spectral_weight, config.waveform_weight, config.commitment_weight)
+        # A few clips of the last update say what latents are normalised by in the next, and so are in checkpoints.
+        samples = int(min(_REFERENCE_SECONDS, config.data.crop_seconds) * config.data.sample_rate)
+        self.clips = Sample(2 * _REFERENCE_CLIPS, samples)
+        self.register_buffer("reference", torch.zeros(_REFERENCE_CLIPS, samples))
+        self.register_buffer("referred", torch.tensor(False))
+        shape = (config.codec.codebooks, config.codec.codebook_size)
+        self.register_buffer("histogram", torch.zeros(shape), persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, or to a validation, whose codes are counted from here on."""
+        self.histogram.zero_()
+        return super().train(mode)
 
     def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
-        """Return the loss summed over clips; `generator` and `step` are not needed."""
-        waveform = batch.waveform[:, : int(batch.lengths.min())]
-        clips = torch.tensor(float(len(waveform)))
-        output = self.codec(waveform)
+        """Return the loss summed over frames; what is random follows the crops' keys instead of `generator`."""
+        waveform, lengths = batch.waveform, batch.lengths
+        if self.training:
+            width = self.reference.shape[1]
+            beginnings = F.pad(waveform[:, :width], (0, max(0, width - waveform.shape[1])))
+            self.clips.add(beginnings, lots(batch.keys, 1)[:, 0].to(waveform.device))
+        reference = self.reference if self.training and self.referred else None
+        output = self.codec(waveform, lengths, batch.keys, reference)
+        frames = self.codec.grid.num_frames(lengths).to(torch.float32)
         with torch.autocast(waveform.device.type, enabled=False):
             audio = output.reconstruction.float()
-            losses = (
-                self.spectral(audio, waveform),
-                waveform_loss(audio, waveform),
-                output.commitment.float(),
-            )
-            total = sum(weight * loss for weight, loss in zip(self._weights, losses, strict=True)) * len(waveform)
-            values = dict(zip(("spectral_loss", "waveform_loss", "commitment"), losses, strict=True))
-            values["si_sdr_db"] = si_sdr_db(audio, waveform).mean()
-        metrics = {name: (value.detach().float() * len(waveform), clips) for name, value in values.items()}
-        for codebook, (perplexity, used) in enumerate(
-            code_statistics(output.codes.detach(), self.codec.config.codebook_size)
-        ):
-            metrics[f"code_perplexity_{codebook}"] = (clips * perplexity, clips)
-            metrics[f"codes_used_{codebook}"] = (clips * used, clips)
-        return StepOutput(total, clips, metrics)
+            losses = {
+                "spectral_loss": self.spectral(audio, waveform, lengths),
+                "waveform_loss": waveform_loss(audio, waveform, lengths),
+                "commitment": output.commitment.sum(1) / frames,
+            }
+            per_clip = sum(weight * loss for weight, loss in zip(self._weights, losses.values(), strict=True))
+            total = (per_clip * frames).sum()
+        metrics = {name: ((loss.detach() * frames).sum(), frames.sum()) for name, loss in losses.items()}
+        metrics.update(self._metrics(audio.detach(), output.codes, batch))
+        return StepOutput(total, frames.sum(), metrics)
 
     def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
-        """Do nothing: the codebooks follow their averages in the forward pass."""
+        """Let the codebooks follow the frames of update `step`."""
+        self.codec.after_update(step, sum_over_processes)
+        chosen = self.clips.gather(sum_over_processes)
+        self.clips.clear()
+        self.reference.copy_(chosen[torch.arange(len(self.reference)) % len(chosen)])
+        self.referred.fill_(True)
+        self.codec.normalise_by(self.reference)
+
+    @torch.no_grad()
+    def _metrics(self, audio: Tensor, codes: Tensor, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return SI-SDR and mel distance, the mean over clips, and how the codes are used."""
+        clips = torch.tensor(float(len(audio)))
+        metrics = {"si_sdr": (si_sdr(audio, batch.waveform, batch.lengths).sum(), clips)}
+        quantizer = self.codec.quantizer
+        if self.training:
+            # The averages of the updates before: more frames than an update has, and the same in every micro-batch.
+            if quantizer.started:
+                perplexities, _ = code_statistics(quantizer.sizes)
+                usage = (~quantizer.dead).double().mean(1).tolist()
+                metrics.update(_by_codebook(perplexities, usage, clips))
+            return metrics
+        metrics["mel_distance"] = (self.mel_distance(audio, batch.waveform, batch.lengths).sum(), clips)
+        before = code_statistics(self.histogram)
+        first = torch.tensor(0.0 if self.histogram.sum() > 0 else 1.0)
+        inside = torch.arange(codes.shape[1], device=codes.device) < self.codec.grid.num_frames(batch.lengths)[:, None]
+        for book, counts in enumerate(self.histogram):
+            counts += torch.bincount(codes[inside][:, book], minlength=len(counts))
+        # Neither is a mean over micro-batches. Each adds what it changes to a sum that is divided by one, so that the
+        # numbers logged are those of the whole validation (of each process, where there are several).
+        now = code_statistics(self.histogram)
+        change = [[new - old for new, old in zip(*pair, strict=True)] for pair in zip(now, before, strict=True)]
+        metrics.update(
+            {name: (value, first) for name, (value, _) in _by_codebook(change[0], change[1], torch.tensor(1.0)).items()}
+        )
+        return metrics
+
+
+def _by_codebook(
+    perplexities: Sequence[float], usages: Sequence[float], weight: Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
+    metrics = {}
+    for book, (perplexity, usage) in enumerate(zip(perplexities, usages, strict=True)):
+        metrics[f"code_perplexity_{book}"] = (weight * perplexity, weight)
+        metrics[f"code_usage_{book}"] = (weight * usage, weight)
+    return metrics
 
 
 def check(config: Config, selection: Selection) -> None:
