@@ -1,43 +1,47 @@
-"""k-means labels of MFCCs or of a model's hidden layer, HuBERT's teacher.
+"""k-means labels of acoustic features or of a model's hidden layer: HuBERT's teacher, and MERT's first.
 
-Hsu et al. 2021 (arXiv 2106.07447, section II-B).
+HuBERT: Hsu et al. 2021 (arXiv 2106.07447, section II-B), 39 MFCCs, then a hidden layer. MERT v0: Li et al. 2023 (arXiv
+2306.00107, section 3.2), 300 clusters of 229 log-mel bands beside 200 of 264 chroma bins: two teachers of one recipe.
 
-Fitted by scikit-learn's MiniBatchKMeans over a stream of clips, so that the memory does not grow with the corpus:
-centroids start by k-means++ on a reservoir of frames and are refined chunk by chunk. Frames are standardised by the
-mean and variance of that reservoir. The fitted state is a safetensors file.
+Fitted in one pass over the clips and in memory that does not grow with them (`_kmeans_fit`). Frames are standardised by
+the mean and variance of all of them; chroma, which has unit length, is not. The state is a safetensors file.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
 from audio_ssl.teachers._base import fingerprint_of
-from audio_ssl.teachers._mel import Mfcc39
-
-Frames = npt.NDArray[np.float32]
+from audio_ssl.teachers._chroma import Chroma
+from audio_ssl.teachers._kmeans_fit import Reservoir, cluster
+from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
+from audio_ssl.teachers._mel import CenteredLogMel, Mfcc39, check_bands
 
 STATE_FILE = "kmeans.safetensors"
+
+FeatureKind = Literal["mfcc", "logmel", "chroma", "hidden"]
+
+_WINDOW_SECONDS = {"mfcc": 0.025, "logmel": 0.128, "chroma": 0.256}
 
 
 class HiddenStates(Protocol):
     """What a model must be for its hidden layers to be clustered."""
 
     grid: FrameGrid
+    dim: int
 
     def __call__(self, waveform: Tensor) -> object:
         """Return an object with ``hidden``, a list of ``[batch, frame, dim]``."""
@@ -54,45 +58,56 @@ class Config:
     path: str | None = None
     """Fitted state: the file, or the folder it lies in. None: the run fits it first."""
 
+    features: FeatureKind | None = None
+    """What is clustered: mfcc, logmel, chroma or hidden; None: hidden where there is a `model`, else mfcc."""
+
     clusters: int = 100
-    """Number of clusters (HuBERT: 100 on MFCC, 500 on a hidden layer)."""
+    """Number of clusters (HuBERT: 100 on MFCC, 500 on a hidden layer; MERT v0: 300 on log-mel, 200 on chroma)."""
 
     hop_samples: int = 320
-    """From one label to the next, for MFCC; equal to the frontend's."""
+    """From one label to the next, equal to the frontend's; a model has its own."""
 
-    window_seconds: float = 0.025
-    """Analysis window of the MFCC."""
+    window_seconds: float | None = None
+    """Analysis window; None: 0.025 for mfcc (HuBERT), 0.128 for logmel and 0.256 for chroma, which need fine pitch."""
+
+    n_mels: int = 229
+    """Bands of logmel (MERT v0: 229)."""
+
+    chroma_bins: int = 264
+    """Pitch classes of chroma (MERT v0: 264, 22 per semitone)."""
 
     model: str | None = None
-    """Folder of a model whose hidden layer is clustered; None: MFCC."""
+    """Folder of a model whose hidden layer is clustered."""
 
     layer: int = 6
     """Which hidden state of the model (HuBERT iteration 2: 6)."""
 
     fit_frames: int = 200_000
-    """Frames that centroids start from (HuBERT: 10 % of 960 h)."""
+    """Frames that are clustered, drawn uniformly from the whole corpus (HuBERT: 10 % of 960 h)."""
 
     batch_frames: int = 10_000
     """Frames of a mini-batch (HuBERT: 10,000)."""
 
-    init_tries: int = 5
-    """Starts of k-means++, of which the best is kept (HuBERT: 20)."""
+    init_tries: int = 3
+    """Starts of k-means++, of which the best is kept (HuBERT: 20, without candidates at each step)."""
 
 
 class Features:
-    """Frames that are clustered: MFCC, or a hidden state of a model."""
+    """Frames that are clustered, always of a whole clip."""
 
     def __init__(self, config: Config, sample_rate: int, device: torch.device, load_model: LoadModel | None) -> None:
         self._device, self._layer = device, config.layer
-        self._mfcc: Mfcc39 | None = None
-        if config.model is None:
-            self._mfcc = Mfcc39(sample_rate, config.hop_samples, round(config.window_seconds * sample_rate))
-            self.grid = self._mfcc.grid
+        self._acoustic: Mfcc39 | CenteredLogMel | Chroma | None = None
+        self.kind = feature_kind(config)
+        if self.kind != "hidden":
+            self._acoustic = _acoustic(config, self.kind, sample_rate)
+            self.grid, self.dim = self._acoustic.grid, self._acoustic.dim
             return
         if load_model is None:
             raise ValueError("`load_model` must be given where the features are a model's")
+        assert config.model is not None, "refused by feature_kind"
         self._model = load_model(config.model)
-        self.grid = self._model.grid
+        self.grid, self.dim = self._model.grid, self._model.dim
         if self.grid.sample_rate != sample_rate:
             raise UserError(
                 f"the model of the k-means teacher is for {self.grid.sample_rate} Hz, the recipe for {sample_rate} Hz",
@@ -101,13 +116,39 @@ class Features:
 
     @torch.no_grad()
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Float[Tensor, "frame dim"]:
-        """Return the frames of one clip on the CPU."""
-        if self._mfcc is not None:
-            return self._mfcc(waveform.cpu().float())
+        """Return the frames of one clip on the CPU, float32."""
+        if self._acoustic is not None:
+            return self._acoustic(waveform.cpu().float())
         hidden: list[Tensor] = self._model(waveform[None].to(self._device)).hidden  # type: ignore[attr-defined]
         if not 0 <= self._layer < len(hidden):
             raise UserError(f"`layer` must be 0 to {len(hidden) - 1}, but is {self._layer}")
         return hidden[self._layer][0].float().cpu()
+
+
+def feature_kind(config: Config) -> FeatureKind:
+    """Return what a config clusters; UserError where `features` and `model` contradict each other."""
+    kind = config.features or ("mfcc" if config.model is None else "hidden")
+    if kind == "hidden" and config.model is None:
+        raise UserError("`features` hidden needs a `model`, but it is null", remedy="give the folder of a model")
+    if kind != "hidden" and config.model is not None:
+        raise UserError(f"`features` is {kind}, but there is a `model`", remedy="leave out one of them")
+    return kind
+
+
+def _acoustic(config: Config, kind: FeatureKind, sample_rate: int) -> Mfcc39 | CenteredLogMel | Chroma:
+    seconds = _WINDOW_SECONDS[kind] if config.window_seconds is None else config.window_seconds
+    window = round(seconds * sample_rate)
+    for name, value in (("hop_samples", config.hop_samples), ("window_seconds", window)):
+        if value < 1:
+            raise UserError(f"`{name}` must last at least a sample, but is {getattr(config, name)}")
+    if kind == "mfcc":
+        return Mfcc39(sample_rate, config.hop_samples, window)
+    if kind == "logmel":
+        check_bands(config.n_mels, window, sample_rate)
+        return CenteredLogMel(sample_rate, config.hop_samples, window, config.n_mels)
+    if config.chroma_bins < 12 or config.chroma_bins % 12:
+        raise UserError(f"`chroma_bins` must be a multiple of 12, but is {config.chroma_bins}")
+    return Chroma(sample_rate, config.hop_samples, window, config.chroma_bins)
 
 
 class KMeansTeacher:
@@ -117,15 +158,23 @@ class KMeansTeacher:
         self._features, self._device = features, device
         self._mean, self._scale = state["mean"], state["scale"]
         self._centroids = state["centroids"].to(device)
+        self._bias = half_squares(self._centroids)
         self.spec = TargetSpec("codes", 1, len(self._centroids), features.grid)
-        self.fingerprint = fingerprint_of(config, state)
+        # Features named and features left to be understood are the same teacher.
+        self.fingerprint = fingerprint_of(dataclasses.replace(config, features=features.kind), state)
 
+    @torch.no_grad()
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Int[Tensor, "frame codebook"]:
         """Return ``[frame, 1]`` of one whole clip."""
         frames = ((self._features(waveform) - self._mean) * self._scale).to(self._device)
-        # argmin |x - c|^2 without the x^2 that is the same for every centroid.
-        scores = frames @ self._centroids.T - 0.5 * self._centroids.square().sum(1)
-        return scores.argmax(-1, keepdim=True)
+        return nearest(frames, self._centroids, self._bias)[0][:, None]
+
+
+def target_spec(
+    config: Config, sample_rate: int, device: torch.device, load_model: LoadModel | None = None
+) -> TargetSpec:
+    """Return what the teacher will give once it is fitted."""
+    return TargetSpec("codes", 1, config.clusters, Features(config, sample_rate, device, load_model).grid)
 
 
 def fit(
@@ -143,13 +192,13 @@ def fit(
     config
         Clusters and features.
     waveforms
-        Clips, ``[sample]`` each; read once.
+        Clips, ``[sample]`` each; read once, none is kept.
     sample_rate
         Of the clips, in Hz.
     generator
-        Seeds k-means++.
+        Decides which frames are clustered and where centroids start.
     device
-        Where a model's hidden states are computed.
+        Where a model's hidden states are computed and frames are clustered.
     load_model
         Opens `config.model`.
 
@@ -162,50 +211,27 @@ def fit(
     UserError
         If there are fewer frames than clusters.
     """
-    features = Features(config, sample_rate, device or torch.device("cpu"), load_model)
-    seed = int(torch.randint(2**31 - 1, (), generator=generator))
-    model: MiniBatchKMeans | None = None
-    mean: Frames = np.zeros(0, np.float32)
-    scale = mean
-    pending: list[Frames] = []
-    count = 0
+    device = device or torch.device("cpu")
+    if config.fit_frames < config.clusters:
+        raise UserError(
+            f"`fit_frames` must be at least `clusters` {config.clusters}, but is {config.fit_frames}",
+        )
+    features = Features(config, sample_rate, device, load_model)
+    reservoir = Reservoir(config.fit_frames, generator)
     for waveform in waveforms:
-        pending.append(features(waveform).numpy())
-        count += len(pending[-1])
-        if model is None and count >= config.fit_frames:
-            model, mean, scale = _start(config, np.concatenate(pending), seed)
-            pending, count = [], 0
-        elif model is not None and count >= config.batch_frames:
-            model.partial_fit((np.concatenate(pending) - mean) * scale)
-            pending, count = [], 0
-    if model is None:
-        frames = np.concatenate(pending) if pending else np.zeros((0, 1), np.float32)
-        if len(frames) < config.clusters:
-            raise UserError(
-                f"k-means needs at least as many frames as `clusters` {config.clusters}, but has {len(frames)}",
-                remedy="give more audio or fewer clusters",
-            )
-        model, mean, scale = _start(config, frames, seed)
-    elif count >= config.clusters:
-        model.partial_fit((np.concatenate(pending) - mean) * scale)
-    state = {"centroids": model.cluster_centers_, "mean": mean, "scale": scale}
-    return {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in state.items()}
-
-
-def _start(config: Config, frames: Frames, seed: int) -> tuple[MiniBatchKMeans, Frames, Frames]:
-    mean = frames.mean(0)
-    scale = 1.0 / np.sqrt(frames.var(0) + 1e-8)
-    model = MiniBatchKMeans(
-        config.clusters,
-        batch_size=config.batch_frames,
-        n_init=config.init_tries,
-        max_iter=100,
-        tol=0.0,
-        max_no_improvement=100,
-        reassignment_ratio=0.0,
-        random_state=seed,
-    )
-    return model.fit((frames - mean) * scale), mean, scale
+        reservoir.add(features(waveform))
+    if reservoir.count < config.clusters:
+        raise UserError(
+            f"k-means needs at least as many frames as `clusters` {config.clusters}, but has {reservoir.count}",
+            remedy="give more audio or fewer clusters",
+        )
+    mean, scale = reservoir.mean, (reservoir.variance + 1e-8).rsqrt()
+    if features.kind == "chroma":
+        # Unit length is what makes frames of any loudness alike.
+        mean, scale = torch.zeros_like(mean), torch.ones_like(scale)
+    frames = reservoir.rows().sub_(mean).mul_(scale).to(device)
+    centroids = cluster(frames, config.clusters, generator, config.batch_frames, config.init_tries)
+    return {"centroids": centroids.cpu(), "mean": mean, "scale": scale}
 
 
 def build(config: Config, sample_rate: int, device: torch.device, load_model: LoadModel | None = None) -> KMeansTeacher:
@@ -222,4 +248,11 @@ def build(config: Config, sample_rate: int, device: torch.device, load_model: Lo
         state = {name: state[name] for name in ("centroids", "mean", "scale")}
     except (OSError, SafetensorError, KeyError) as error:
         raise UserError(f"not a fitted k-means state: {error}", where=str(path)) from error
-    return KMeansTeacher(config, Features(config, sample_rate, device, load_model), state, device)
+    features = Features(config, sample_rate, device, load_model)
+    if state["centroids"].shape[1] != features.dim:
+        raise UserError(
+            f"centroids have {state['centroids'].shape[1]} dimensions, but {features.kind} frames have {features.dim}",
+            where=str(path),
+            remedy="give the state that was fitted to these features",
+        )
+    return KMeansTeacher(config, features, state, device)

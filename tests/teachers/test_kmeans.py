@@ -1,3 +1,8 @@
+import gc
+import weakref
+from dataclasses import replace
+
+import librosa
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -8,8 +13,11 @@ from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, SSLModel, build_model
-from audio_ssl.teachers import kmeans
+from audio_ssl.teachers import _kmeans_fit, kmeans
 from audio_ssl.teachers._base import needs_fit
+from audio_ssl.teachers._chroma import Chroma, chroma_filters
+from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
+from audio_ssl.teachers._mel import CenteredLogMel
 
 CPU = torch.device("cpu")
 
@@ -39,14 +47,190 @@ def test_labels_are_the_nearest_centroids(tmp_path, fit_frames):
     assert len(labels.unique()) > 1
 
 
-def test_inertia_is_as_good_as_scikit_learn_on_all_frames_at_once(tmp_path):
-    config = kmeans.Config(clusters=8, fit_frames=120, batch_frames=60)
-    state, _ = fitted(tmp_path, config)
+def mixture(frames=6000, dim=20, modes=60, seed=0):
+    """Clusters of unequal size and width in a subspace, with noise in all dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    basis = torch.randn(8, dim, generator=generator)
+    shares = 1 / torch.arange(1, modes + 1).float()
+    mode = torch.multinomial(shares, frames, replacement=True, generator=generator)
+    centre, width = torch.randn(modes, 8, generator=generator), 0.2 + torch.rand(modes, 8, generator=generator)
+    inside = centre[mode] + width[mode] * torch.randn(frames, 8, generator=generator)
+    return inside @ basis + 0.3 * torch.randn(frames, dim, generator=generator)
+
+
+def inertia(frames, centroids):
+    return torch.cdist(frames, centroids).min(-1).values.double().square().sum()
+
+
+@pytest.mark.parametrize("clusters", [10, 60])
+def test_inertia_is_as_good_as_scikit_learn_on_clusters(clusters):
+    frames = mixture()
+    ours = _kmeans_fit.cluster(frames, clusters, torch.Generator().manual_seed(0), batch_frames=1000, tries=3)
+    theirs = MiniBatchKMeans(
+        clusters, batch_size=1000, n_init=5, max_iter=100, tol=0.0, max_no_improvement=100, random_state=0
+    )
+    assert inertia(frames, ours) <= 1.01 * theirs.fit(frames.numpy()).inertia_
+
+
+def test_inertia_is_as_good_as_scikit_learn_on_mfcc_of_all_frames(tmp_path):
+    state, _ = fitted(tmp_path, kmeans.Config(clusters=8))
     frames = torch.cat([kmeans.Mfcc39(16000, 320, 400)(c) for c in clips()])
     frames = (frames - state["mean"]) * state["scale"]
-    ours = torch.cdist(frames, state["centroids"]).min(-1).values.square().sum()
     theirs = MiniBatchKMeans(8, n_init=5, random_state=0).fit(frames.numpy()).inertia_
-    assert ours <= 1.1 * theirs
+    assert inertia(frames, state["centroids"]) <= 1.01 * theirs
+
+
+def test_a_sample_of_the_stream_does_nearly_as_well_as_all_of_it(tmp_path):
+    frames = mixture()
+    reservoir = _kmeans_fit.Reservoir(2000, torch.Generator().manual_seed(0))
+    for part in frames.split(77):
+        reservoir.add(part)
+    sampled, whole = (
+        _kmeans_fit.cluster(rows, 20, torch.Generator().manual_seed(0), 1000, 3) for rows in (reservoir.rows(), frames)
+    )
+    assert inertia(frames, sampled) <= 1.05 * inertia(frames, whole)
+
+
+def test_the_sample_is_uniform_over_the_whole_stream_and_the_moments_are_those_of_all_of_it():
+    seen = torch.zeros(1000)
+    for seed in range(200):
+        reservoir = _kmeans_fit.Reservoir(100, torch.Generator().manual_seed(seed))
+        for part in torch.arange(1000.0)[:, None].split(33):
+            reservoir.add(part)
+        rows = reservoir.rows()[:, 0].long()
+        assert len(rows.unique()) == 100
+        seen[rows] += 1
+    # Each of ten stretches is drawn 2000 times, give or take four standard deviations.
+    assert ((seen.view(10, 100).sum(1) - 2000).abs() < 4 * (2000 * 0.9) ** 0.5).all()
+    torch.testing.assert_close(reservoir.mean, torch.tensor([499.5]))
+    torch.testing.assert_close(reservoir.variance, torch.arange(1000.0).var(correction=0)[None])
+
+
+def test_memory_does_not_grow_with_the_corpus(monkeypatch):
+    held, alive = [], []
+    add = _kmeans_fit.Reservoir.add
+
+    def watched(self, rows):
+        add(self, rows)
+        held.append(sum(rows.untyped_storage().nbytes() for rows in self._rows))
+
+    def stream(count):
+        for number in range(count):
+            clip = torch.randn(4000, generator=torch.Generator().manual_seed(number))
+            alive.append(weakref.ref(clip))
+            yield clip
+            gc.collect(0)
+            assert sum(reference() is not None for reference in alive) <= 2
+
+    monkeypatch.setattr(_kmeans_fit.Reservoir, "add", watched)
+    config = kmeans.Config(clusters=4, fit_frames=40)
+    kmeans.fit(config, stream(150), 16000, torch.Generator().manual_seed(0))
+    assert len(held) == 150
+    assert max(held) <= (1.25 * 40 + 12) * 39 * 4
+
+
+def test_a_centroid_without_frames_is_put_where_frames_are_far():
+    frames = torch.cat([torch.randn(50, 2, generator=torch.Generator().manual_seed(i)) + 100 * i for i in range(3)])
+    lost = torch.tensor([[0.0, 0.0], [200.0, 200.0], [9000.0, 9000.0]])
+    centroids = _kmeans_fit._lloyd(frames, lost, torch.Generator().manual_seed(0))
+    assert sorted(centroids.mean(1).div(100).round().tolist()) == [0, 1, 2]
+
+
+def test_frames_all_alike_end_in_equal_centroids():
+    centroids = _kmeans_fit.cluster(torch.ones(50, 3), 4, torch.Generator().manual_seed(0), 10, 2)
+    assert torch.equal(centroids, torch.ones(4, 3))
+
+
+def test_nearest_is_that_of_all_distances_whatever_the_tiles(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    frames, codes = torch.randn(500, 9, generator=generator), torch.randn(37, 9, generator=generator)
+    monkeypatch.setattr("audio_ssl.teachers._kmeans_nearest._TILE_SCORES", 37 * 64)
+    labels, score = nearest(frames, codes, half_squares(codes))
+    distances = torch.cdist(frames, codes).square()
+    assert torch.equal(labels, distances.argmin(1))
+    torch.testing.assert_close(frames.square().sum(1) - 2 * score, distances.amin(1), rtol=1e-4, atol=1e-4)
+    assert [part.shape for part in nearest(frames[:0], codes)] == [(0,), (0,)]
+
+
+@pytest.mark.parametrize(("rate", "window", "bins"), [(16000, 1024, 24), (24000, 600, 12)])
+def test_chroma_is_that_of_librosa(rate, window, bins):
+    filters = librosa.filters.chroma(sr=rate, n_fft=window, n_chroma=bins)
+    torch.testing.assert_close(chroma_filters(rate, window, bins).T, torch.from_numpy(filters), rtol=1e-5, atol=1e-7)
+    waveform = clips()[0]
+    ours = Chroma(rate, 320, window, bins)(waveform)
+    theirs = librosa.feature.chroma_stft(
+        y=waveform.numpy(),
+        sr=rate,
+        n_fft=window,
+        hop_length=320,
+        n_chroma=bins,
+        tuning=0.0,
+        norm=2,
+        pad_mode="constant",
+    )
+    torch.testing.assert_close(ours, torch.from_numpy(theirs).T, rtol=1e-4, atol=1e-5)
+
+
+def test_chroma_knows_the_note_but_not_the_octave():
+    chroma = Chroma(16000, 320, 4096, 264)
+    time = torch.arange(16000) / 16000
+    notes = [chroma(0.1 * torch.sin(2 * torch.pi * hertz * time))[25] for hertz in (440.0, 880.0, 466.16)]
+    peaks = [int(note.argmax()) for note in notes]
+    # A is 198 bins above C; a spectral line is 3.9 Hz wide, a bin 1.2 Hz at 440 Hz.
+    assert all(abs(peak - expected) <= 1 for peak, expected in zip(peaks, (198, 198, 220), strict=True))
+    assert not chroma(torch.zeros(4000)).any()
+
+
+def test_logmel_is_that_of_librosa():
+    waveform = clips()[0]
+    theirs = librosa.feature.melspectrogram(
+        y=waveform.numpy(), sr=16000, n_fft=2048, hop_length=320, n_mels=229, htk=True, norm=None, pad_mode="constant"
+    )
+    ours = CenteredLogMel(16000, 320, 2048, 229)(waveform)
+    torch.testing.assert_close(ours, torch.log(torch.from_numpy(theirs) + 1e-6).T, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [16000, 24000])
+@pytest.mark.parametrize("features", ["mfcc", "logmel", "chroma"])
+def test_every_feature_counts_frames_as_the_frontend(tmp_path, rate, features):
+    config = kmeans.Config(features=features, clusters=4, chroma_bins=24)
+    state = kmeans.fit(config, clips(3), rate, torch.Generator().manual_seed(0))
+    save_file(state, tmp_path / kmeans.STATE_FILE)
+    teacher = kmeans.build(replace(config, path=str(tmp_path)), rate, CPU)
+    labels = [teacher(clip) for clip in clips(3)]
+    check_targets(labels[0], teacher.spec, 8000)
+    assert len(torch.cat(labels).unique()) > 1
+    frontend = conv.build(conv.Config(), rate).grid
+    frontend.require_same_rate(teacher.spec.grid, "the frontend", "the teacher")
+    assert kmeans.target_spec(config, rate, CPU) == teacher.spec
+    other = kmeans.Config(path=str(tmp_path), features="logmel", n_mels=20)
+    with pytest.raises(UserError, match=r"centroids have \d+ dimensions, but logmel frames have 20"):
+        kmeans.build(other, rate, CPU)
+
+
+def test_features_left_to_be_understood_are_the_same_teacher(tmp_path):
+    _, path = fitted(tmp_path, kmeans.Config(clusters=5))
+    prints = {
+        kmeans.build(kmeans.Config(path=str(path), clusters=5, features=f), 16000, CPU).fingerprint
+        for f in (None, "mfcc")
+    }
+    assert len(prints) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": "hidden"}, "`features` hidden needs a `model`"),
+        ({"features": "mfcc", "model": "run"}, "`features` is mfcc, but there is a `model`"),
+        ({"features": "logmel", "window_seconds": 0.01}, "of `n_mels` 229 bands are empty with a window of 0.01 s"),
+        ({"features": "chroma", "chroma_bins": 100}, "`chroma_bins` must be a multiple of 12, but is 100"),
+        ({"window_seconds": 0.0}, "`window_seconds` must last at least a sample, but is 0.0"),
+        ({"fit_frames": 9}, "`fit_frames` must be at least `clusters` 100, but is 9"),
+    ],
+)
+def test_what_cannot_be_clustered_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        kmeans.fit(kmeans.Config(**options), clips(1), 16000, torch.Generator())
 
 
 def test_the_same_seed_gives_the_same_centroids(tmp_path):

@@ -1,0 +1,201 @@
+"""k-means in torch over a stream of frames, in memory that does not grow with the stream.
+
+One pass keeps a sample of the frames, uniform over the whole stream (keys drawn for every frame, the largest stay:
+Efraimidis and Spirakis 2006), and the exact mean and variance of all. The sample is then clustered: greedy k-means++
+(Arthur and Vassilvitskii 2007), one pass of mini-batches (Sculley 2010), and Lloyd's iterations until they gain
+nothing. An iteration over the sample costs as much as one round of mini-batches over it and moves every centroid to
+its optimum at once, which a mini-batch's learning rate never does. Each step is one matrix product.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
+
+_TOLERANCE = 2e-4
+"""Lloyd's iterations end where the inertia falls by less than this share of itself."""
+
+_MAX_ITERATIONS = 50
+"""Lloyd's iterations at most."""
+
+_INIT_PER_CLUSTER = 20
+"""Frames per cluster that k-means++ chooses from."""
+
+
+class Reservoir:
+    """A uniform sample of the rows of a stream, and mean and variance of all its rows.
+
+    Parameters
+    ----------
+    capacity
+        Rows kept.
+    generator
+        Decides which.
+    """
+
+    def __init__(self, capacity: int, generator: torch.Generator) -> None:
+        self._capacity, self._generator = capacity, generator
+        self._keys: list[Tensor] = []
+        self._rows: list[Tensor] = []
+        self._held, self._threshold = 0, -1.0
+        self.count = 0
+        self._mean = self._squares = torch.zeros(())
+
+    def add(self, rows: Float[Tensor, "frame dim"]) -> None:
+        """Take the next rows of the stream."""
+        if len(rows) == 0:
+            return
+        self._add_moments(rows)
+        keys = torch.rand(len(rows), generator=self._generator, dtype=torch.float64)
+        stay = keys > self._threshold
+        self._keys.append(keys[stay])
+        self._rows.append(rows[stay])
+        self._held += len(self._keys[-1])
+        # Pruned a quarter too late, so that most rows are copied once.
+        if self._held > self._capacity + max(self._capacity // 4, 1):
+            self._prune()
+
+    def _add_moments(self, rows: Tensor) -> None:
+        rows = rows.double()
+        mean = rows.mean(0)
+        squares = (rows - mean).square().sum(0)
+        total = self.count + len(rows)
+        step = mean - self._mean
+        # Chan, Golub and LeVeque 1983: joins two sets without loss of digits.
+        self._squares = self._squares + squares + step.square() * (self.count * len(rows) / total)
+        self._mean = self._mean + step * (len(rows) / total)
+        self.count = total
+
+    def _prune(self) -> None:
+        keys, rows = torch.cat(self._keys), torch.cat(self._rows)
+        if len(keys) > self._capacity:
+            kept = keys.topk(self._capacity).indices.sort().values
+            keys, rows = keys[kept], rows[kept]
+            self._threshold = float(keys.min())
+        self._keys, self._rows, self._held = [keys], [rows], len(keys)
+
+    @property
+    def mean(self) -> Float[Tensor, " dim"]:
+        """Mean of all rows, float32."""
+        return self._mean.float()
+
+    @property
+    def variance(self) -> Float[Tensor, " dim"]:
+        """Variance of all rows, float32."""
+        return (self._squares / max(self.count, 1)).float()
+
+    def rows(self) -> Float[Tensor, "frame dim"]:
+        """Return the sample, at most `capacity` rows in the order of the stream."""
+        if not self._rows:
+            return torch.zeros(0, 1)
+        self._prune()
+        return self._rows[0]
+
+
+def cluster(
+    frames: Float[Tensor, "frame dim"], clusters: int, generator: torch.Generator, batch_frames: int, tries: int
+) -> Float[Tensor, "cluster dim"]:
+    """Return the centroids of `frames`.
+
+    Parameters
+    ----------
+    frames
+        At least as many as `clusters`.
+    clusters
+        Number of centroids.
+    generator
+        Decides all choices; the same one gives the same centroids.
+    batch_frames
+        Frames of a mini-batch.
+    tries
+        Starts by k-means++, of which the best is kept.
+    """
+    assert len(frames) >= clusters
+    order = torch.randperm(len(frames), generator=generator).to(frames.device)
+    sample = frames[order[: max(_INIT_PER_CLUSTER * clusters, batch_frames)]]
+    best, best_inertia = sample[:clusters], math.inf
+    for _ in range(max(tries, 1)):
+        centroids = _seed(sample, clusters, generator)
+        inertia = _inertia(sample, centroids)
+        if inertia < best_inertia:
+            best, best_inertia = centroids, inertia
+    if len(frames) > 2 * batch_frames:
+        best = _mini_batches(frames, order, best, batch_frames)
+    return _lloyd(frames, best, generator)
+
+
+def _seed(frames: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
+    """Choose starts by greedy k-means++: of a few candidates drawn by squared distance, the one that helps most."""
+    candidates = 2 + int(math.log(clusters))
+    squares = frames.square().sum(1)
+    first = int(torch.randint(len(frames), (), generator=generator))
+    chosen = [first]
+    distance = _distances(frames, squares, frames[first : first + 1])[0]
+    for _ in range(1, clusters):
+        drawn = _draw(distance, candidates, generator)
+        nearer = torch.minimum(_distances(frames, squares, frames[drawn]), distance)
+        pick = int(nearer.sum(1).argmin())
+        distance = nearer[pick]
+        chosen.append(int(drawn[pick]))
+    return frames[torch.tensor(chosen, device=frames.device)]
+
+
+def _draw(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw indices in proportion to their weights; torch.multinomial ends at 2^24 of them."""
+    reach = weights.double().cumsum(0)
+    draws = torch.rand(count, generator=generator, dtype=torch.float64).to(weights.device) * reach[-1]
+    return torch.searchsorted(reach, draws, right=True).clamp(max=len(weights) - 1)
+
+
+def _distances(frames: Tensor, squares: Tensor, points: Tensor) -> Tensor:
+    """Return squared distances ``[point, frame]``."""
+    product = torch.addmm(squares, points, frames.T, alpha=-2.0)
+    return (product + points.square().sum(1, keepdim=True)).clamp_(min=0)
+
+
+def _inertia(frames: Tensor, centroids: Tensor) -> float:
+    _, score = nearest(frames, centroids, half_squares(centroids))
+    return float(frames.square().sum(dtype=torch.float64) - 2 * score.sum(dtype=torch.float64))
+
+
+def _sums(frames: Tensor, labels: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
+    """Return the sum of the frames of each cluster and their count."""
+    sums = frames.new_zeros(clusters, frames.shape[1]).index_add_(0, labels, frames)
+    return sums, torch.bincount(labels, minlength=clusters).to(frames.dtype)
+
+
+def _mini_batches(frames: Tensor, order: Tensor, centroids: Tensor, batch_frames: int) -> Tensor:
+    """Move each centroid to the mean of all frames it has had, batch by batch, once over the frames."""
+    counts = frames.new_zeros(len(centroids))
+    for part in torch.split(order, batch_frames):
+        batch = frames[part]
+        labels, _ = nearest(batch, centroids, half_squares(centroids))
+        sums, new = _sums(batch, labels, len(centroids))
+        counts += new
+        centroids = centroids + (sums - new[:, None] * centroids) / counts.clamp(min=1)[:, None]
+    return centroids
+
+
+def _lloyd(frames: Tensor, centroids: Tensor, generator: torch.Generator) -> Tensor:
+    """Move centroids to the means of their frames until nothing is gained; the dead ones to frames far from any."""
+    total = float(frames.square().sum(dtype=torch.float64))
+    squares = frames.square().sum(1)
+    last = math.inf
+    for _ in range(_MAX_ITERATIONS):
+        labels, score = nearest(frames, centroids, half_squares(centroids))
+        inertia = total - 2 * float(score.sum(dtype=torch.float64))
+        sums, counts = _sums(frames, labels, len(centroids))
+        centroids = sums / counts.clamp(min=1)[:, None]
+        dead = torch.nonzero(counts == 0)[:, 0]
+        if len(dead):
+            far = (squares - 2 * score).clamp(min=0)
+            centroids[dead] = frames[_draw(far, len(dead), generator)]
+        elif last - inertia <= _TOLERANCE * inertia:
+            break
+        last = inertia
+    return centroids
