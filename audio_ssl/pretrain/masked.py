@@ -94,11 +94,10 @@ class MaskedLearner(nn.Module):
         self.online = nn.ModuleDict({str(index): teacher for index, teacher in (online or {}).items()})
         self._heads, self._mask, self._mixing = tuple(heads), mask, mixing
         self._feature_penalty = feature_penalty
-        for parameter in model.frontend.parameters():
-            if feature_grad_mult == 0:
-                parameter.requires_grad_(False)
-            elif parameter.requires_grad and feature_grad_mult != 1:
-                parameter.register_hook(lambda grad: grad * feature_grad_mult)  # type: ignore[no-untyped-call]
+        if feature_grad_mult == 0:
+            model.frontend.requires_grad_(False)
+        elif feature_grad_mult != 1:
+            model.frontend.register_forward_hook(GradientScale(feature_grad_mult))
         if mask is None:
             # Nothing ever takes its place, and a parameter without a gradient stops data parallel training.
             for name, parameter in model.encoder.named_parameters():
@@ -163,6 +162,21 @@ class MaskedLearner(nn.Module):
             else next(stored)
             for index in range(number)
         ]
+
+
+class GradientScale:
+    """A forward hook that scales the gradient of a module's first output, and so of all its parameters.
+
+    Hooks on the parameters themselves would be lost where these are sharded.
+    """
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+
+    def __call__(self, module: nn.Module, args: object, output: tuple[Tensor, ...]) -> None:
+        """Have the gradient scaled when it comes."""
+        if output[0].requires_grad:
+            output[0].register_hook(lambda grad: grad * self._factor)  # type: ignore[no-untyped-call]
 
 
 def masks(
