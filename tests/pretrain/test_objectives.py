@@ -39,6 +39,19 @@ teachers: [{kind: ema, layers: 2, decay_start: 0.5, decay_end: 0.9, decay_steps:
 objectives: [{kind: distillation, teacher: 0}]
 mixing: {prob: 1.0, min_seconds: 0.1, max_seconds: 0.2}
 """,
+    "autoregressive": """
+frontend: {kind: mel, n_mels: 20, stack: 1}
+encoder: {kind: gru, layers: 2, dim: 32}
+teachers: [{kind: mel, n_mels: 20, stack: 1}]
+objectives: [{kind: autoregressive, teacher: 0, ahead_frames: 5, codes: 8}]
+mask: null
+feature_penalty: 0.0
+""",
+    "cpc": """
+encoder: {kind: gru, layers: 1, dim: 32}
+objectives: [{kind: cpc, steps: 4, negatives: 10, heads: 2}]
+mask: null
+""",
 }
 
 
@@ -52,12 +65,19 @@ def rows(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_it_trains_in_bfloat16(name: str, make_manifest: MakeManifest, tmp_path: Path) -> None:
+    recipe = write(tmp_path, name, precision="bfloat16", steps=1)
+    out = pretrain(recipe, [f"data.manifest={make_manifest()}"], tmp_path / "run")
+    assert [row["skipped_steps"] for row in rows(out)] == [0]
+    assert rows(out)[0]["valid_loss"] > 0
+
+
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_it_trains_and_resumes(
-    name: str, precision: str, make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = write(tmp_path, name, precision=precision)
+    recipe = write(tmp_path, name)
     overrides = [f"data.manifest={make_manifest()}"]
     whole = pretrain(recipe, overrides, tmp_path / "whole")
     assert [row["skipped_steps"] for row in rows(whole)] == [0] * 4
