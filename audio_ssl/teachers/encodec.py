@@ -1,7 +1,8 @@
-"""EnCodec codes, MERT's discrete teacher (Défossez et al. 2022, arXiv 2210.13438): the encodec package, nothing else.
+"""EnCodec codes, MERT's discrete teacher (Défossez et al. 2022, arXiv 2210.13438).
 
 24 kHz, 75 frames/s, 2 to 32 codebooks of 1024. The encoder has an LSTM, so that a code depends on all audio before
-it: codes are those of the whole clip, and crops are sliced from them, as MERT does.
+it: codes are those of the whole clip, and crops are sliced from them, as MERT does. The encodec package loads the
+weights; ``_encodec_stream.py`` computes the package's codes with them, in bounded memory.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import pickle
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 from urllib.error import URLError
 
 import torch
@@ -23,9 +23,9 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
 from audio_ssl.teachers._base import fingerprint_of
+from audio_ssl.teachers._encodec_stream import CodeStream
 
 SAMPLE_RATE = 24_000
-_KBPS_PER_CODEBOOK = 0.75
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,22 @@ class Config:
 
 
 class EncodecTeacher:
-    """Codes of one clip."""
+    """Codes of one clip, or of several of one length."""
 
     def __init__(self, config: Config, model: EncodecModel, device: torch.device) -> None:
-        model.set_target_bandwidth(config.codebooks * _KBPS_PER_CODEBOOK)
-        self._model, self._device = model.to(device).eval(), device
+        self._stream, self._device = CodeStream(model.to(device).eval(), config.codebooks), device
         self.spec = TargetSpec("codes", config.codebooks, 1024, FrameGrid(SAMPLE_RATE, 320, 320, "ceil"))
         self.fingerprint = fingerprint_of(config, model.state_dict())
 
-    @torch.no_grad()
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Int[Tensor, "frame codebook"]:
         """Return ``[frame, codebook]`` of one whole clip."""
+        return self.batch(waveform[None])[0]
+
+    def batch(self, waveforms: Float[Tensor, "batch sample"]) -> Int[Tensor, "batch frame codebook"]:
+        """Return ``[batch, frame, codebook]`` of whole clips of one length, the codes that each has alone."""
+        # A float32 island: a code is the nearest of many, and half precision picks another.
         with torch.autocast(self._device.type, enabled=False):
-            frames = self._model.encode(waveform.to(self._device, torch.float32)[None, None])
-        return cast(Tensor, frames[0][0][0]).T.contiguous()
+            return self._stream(waveforms.to(self._device, torch.float32))
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> EncodecTeacher:

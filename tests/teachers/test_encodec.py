@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from audio_ssl.data.targets import check_targets
 from audio_ssl.errors import UserError
 from audio_ssl.teachers import encodec
+from audio_ssl.teachers._encodec_stream import CodeStream
 
 CPU = torch.device("cpu")
 
@@ -40,6 +41,71 @@ def test_codes_are_those_of_the_package(tmp_path, original, suffix, codebooks):
     assert torch.equal(codes, expected)
     assert len(codes.unique()) > 3
     check_targets(codes, teacher.spec, len(waveform))
+
+
+def package_codes(original, waveform, codebooks=8):
+    original.set_target_bandwidth(0.75 * codebooks)
+    with torch.no_grad():
+        return original.encode(waveform[None, None])[0][0][0].T
+
+
+def noise(samples, clips=1):
+    moving = torch.linspace(0.1, 1, samples) if samples else torch.ones(0)
+    return torch.randn(clips, samples, generator=torch.Generator().manual_seed(samples)) * moving * 0.3
+
+
+@pytest.mark.parametrize("samples", [1, 6, 321, 2241, 5121, 9601, 30_113])
+@pytest.mark.parametrize("chunk_frames", [16, 75, 2250])
+def test_chunks_give_the_codes_of_the_whole_file(original, samples, chunk_frames):
+    waveform = noise(samples)[0]
+    codes = CodeStream(original, 8, chunk_frames)(waveform[None])[0]
+    assert torch.equal(codes, package_codes(original, waveform))
+
+
+@pytest.mark.parametrize("tail", [1, 2, 7, 160, 319])
+def test_a_last_chunk_of_few_samples(original, tail):
+    waveform = noise(16 * 320 + tail)[0]
+    assert torch.equal(CodeStream(original, 8, 16)(waveform[None])[0], package_codes(original, waveform))
+
+
+def test_a_batch_has_the_codes_of_each_clip(original):
+    clips = noise(30_011, clips=3)
+    codes = CodeStream(original, 4, 40)(clips)
+    for clip, mine in zip(clips, codes, strict=True):
+        assert torch.equal(mine, package_codes(original, clip, codebooks=4))
+
+
+def test_memory_does_not_grow_with_the_file(original):
+    stream, largest = CodeStream(original, 2, 16), []
+    for chunks in (3, 9):
+        clip = noise(16 * 320 * chunks)
+        with torch.profiler.profile(profile_memory=True) as profile:
+            stream(clip)
+        held, peak = 0, 0
+        for event in profile.profiler.kineto_results.events():
+            if event.name() == "[memory]":
+                held += event.nbytes()
+                peak = max(peak, held)
+        largest.append(peak)
+    assert largest[1] <= 1.02 * largest[0]
+
+
+def test_a_chunk_shorter_than_the_reflections_is_refused(original):
+    with pytest.raises(ValueError, match=r"`chunk_frames` must be at least 16, but is 8"):
+        CodeStream(original, 8, 8)
+
+
+def test_autocast_does_not_change_codes(original):
+    teacher = encodec.build(encodec.Config(random_weights=True), 24000, CPU)
+    waveform = noise(12_345)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        within = teacher(waveform)
+    assert torch.equal(within, teacher(waveform))
+    assert torch.equal(teacher.batch(waveform[None])[0], within)
+
+
+def test_no_audio_has_no_codes(original):
+    assert CodeStream(original, 2)(torch.zeros(2, 0)).shape == (2, 0, 2)
 
 
 def test_random_weights_only_where_asked_for(monkeypatch):
