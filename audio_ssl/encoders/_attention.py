@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audio_ssl.encoders._fast_attention import attention
 from audio_ssl.encoders._positions import Rotation, rotate
 
 
@@ -73,7 +74,7 @@ class SelfAttention(nn.Module):
             mask = context.keys
             if bias is not None:
                 mask = bias if mask is None else torch.where(mask, bias, float("-inf"))
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+            mixed = attention(query, key, value, mask, dropout)
         return cast(Tensor, self.out(mixed.transpose(1, 2).flatten(2)))
 
     def _split(self, x: Tensor) -> Tensor:

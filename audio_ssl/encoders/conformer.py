@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from audio_ssl.encoders._attention import Context, SelfAttention
 from audio_ssl.encoders._blocks import cut, run_blocks
 from audio_ssl.encoders._checks import Relative, check_attention
+from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._frames import frame_mask, hide, key_mask
 from audio_ssl.encoders._positions import RelativePositions, rotation
 from audio_ssl.errors import UserError
@@ -86,7 +87,7 @@ class ConformerEncoder(nn.Module):
         self.feature_norm = nn.LayerNorm(input_dim)
         self.projection = nn.Linear(input_dim, config.dim)
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
-        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.input_dropout = Dropout(config.input_dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -129,7 +130,7 @@ class Block(SelfAttention):
         self.first, self.second = FeedForward(config), FeedForward(config)
         self.attention_norm, self.final_norm = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.convolution = Convolution(config.dim, config.kernel_frames)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "batch frame dim"], context: Context) -> Float[Tensor, "batch frame dim"]:
         """Return the block's output."""
@@ -147,7 +148,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(config.dim)
         self.inner, self.outer = nn.Linear(config.dim, config.ffn_dim), nn.Linear(config.ffn_dim, config.dim)
-        self.dropout = nn.Dropout(config.activation_dropout)
+        self.dropout = Dropout(config.activation_dropout)
 
     def forward(self, x: Float[Tensor, "batch frame dim"]) -> Float[Tensor, "batch frame dim"]:
         """Return what the residual path gets, before its dropout and half."""

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._frames import frame_mask, hide
 from audio_ssl.errors import UserError
 
@@ -46,7 +47,7 @@ class GRUEncoder(nn.Module):
         self.feature_norm = nn.LayerNorm(input_dim)
         self.projection = nn.Linear(input_dim, config.dim)
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(nn.GRU(config.dim, config.dim, batch_first=True) for _ in range(config.layers))
 
     def forward(

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from audio_ssl.encoders._attention import Context, SelfAttention
 from audio_ssl.encoders._blocks import cut, run_blocks
 from audio_ssl.encoders._checks import Relative, check_attention
+from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._frames import frame_mask, hide, key_mask
 from audio_ssl.encoders._positions import ConvPositions, RelativePositions, StackedConvPositions, rotation
 from audio_ssl.errors import UserError
@@ -97,7 +98,7 @@ class TransformerEncoder(nn.Module):
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
         self.positions = _positions(config)
         self.norm = nn.LayerNorm(config.dim)
-        self.input_dropout, self.dropout = nn.Dropout(config.input_dropout), nn.Dropout(config.dropout)
+        self.input_dropout, self.dropout = Dropout(config.input_dropout), Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -157,8 +158,8 @@ class Block(SelfAttention):
         self._residual = (2 * config.layers) ** 0.25 if config.deepnorm else 1.0
         self.attention_norm, self.final_norm = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.inner, self.outer = nn.Linear(config.dim, config.ffn_dim), nn.Linear(config.ffn_dim, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
-        self.activation_dropout = nn.Dropout(config.activation_dropout)
+        self.dropout = Dropout(config.dropout)
+        self.activation_dropout = Dropout(config.activation_dropout)
 
     def forward(self, x: Float[Tensor, "batch frame dim"], context: Context) -> Float[Tensor, "batch frame dim"]:
         """Return the block's output."""
