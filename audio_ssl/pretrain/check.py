@@ -19,7 +19,7 @@ from audio_ssl.objectives._base import Needs
 from audio_ssl.pretrain.kinds.codec import frame_grid
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.seeds import generator
-from audio_ssl.pretrain.teachers import PREVIOUS, CodecRun, build_teacher, codec_recipe, model_loader
+from audio_ssl.pretrain.teachers import PREVIOUS, CodecRun, build_teacher, codec_recipe, spec_before_fit
 from audio_ssl.teachers._base import needs_fit
 
 _CPU = torch.device("cpu")
@@ -172,8 +172,7 @@ def _spec(recipe: Recipe, config: Any, codec: CodecRun | None, grid: FrameGrid, 
             raise UserError(f"`model` is {PREVIOUS}, but there is no earlier iteration")
         return TargetSpec("codes", 1, config.clusters, grid)
     if needs_fit(config):
-        features = load_part("teachers", kind).Features(config, recipe.data.sample_rate, _CPU, model_loader(_CPU))
-        return TargetSpec("codes", 1, config.clusters, features.grid)
+        return spec_before_fit(config, recipe.data.sample_rate, _CPU)
     return build_teacher(config, recipe.data.sample_rate, _CPU).spec
 
 

@@ -1,7 +1,8 @@
 """Teachers made ready: those that must be fitted or trained first are, into the run's folder, and found there again.
 
-A `kmeans` teacher without a path is fitted to the training clips; an `rvq` teacher without one gets a codec that the
-run trains first, by the recipe's `codec` section.
+A teacher whose file has a `fit` (`kmeans`, `mel_rvq`) and that has no path is fitted to the training clips, and its
+state kept as ``teachers/INDEX/KIND.safetensors``; an `rvq` teacher without a path gets a codec that the run trains
+first, by the recipe's `codec` section.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from audio_ssl.pretrain.recipe import Recipe, load_recipe
 from audio_ssl.pretrain.seeds import generator
 from audio_ssl.pretrain.stage import StageContext
 from audio_ssl.progress import track
-from audio_ssl.teachers._base import Teacher, needs_fit
+from audio_ssl.teachers._base import TargetSpec, Teacher, needs_fit
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +82,20 @@ def build_teacher(config: Any, sample_rate: int, device: torch.device) -> Teache
     """Build a teacher whose config is complete; one that listens to a model is given the way to open it."""
     if getattr(config, "path", None) is None and getattr(config, "model", None) is None:
         return _build_once(config, sample_rate, device)
-    deps = {"load_model": model_loader(device)} if hasattr(config, "model") else {}
-    teacher: Teacher = parts.build(config, sample_rate, device, **deps)
+    teacher: Teacher = parts.build(config, sample_rate, device, **_dependencies(config, device))
     return teacher
+
+
+def spec_before_fit(config: Any, sample_rate: int, device: torch.device) -> TargetSpec:
+    """Return what a teacher that has yet to be fitted will give; UserError where it cannot be made."""
+    part = load_part("teachers", kind_of(config))
+    spec: TargetSpec = part.target_spec(config, sample_rate, device, **_dependencies(config, device))
+    return spec
+
+
+def _dependencies(config: Any, device: torch.device) -> dict[str, Any]:
+    """Return what a teacher is given beside its config: a way to open the model it listens to."""
+    return {"load_model": model_loader(device)} if hasattr(config, "model") else {}
 
 
 @lru_cache(maxsize=4)
@@ -107,7 +119,7 @@ def _complete(recipe: Recipe, index: int, config: Any, codec: CodecRun | None, c
         config = dataclasses.replace(config, model=str(context.previous))
     if not needs_fit(config):
         return config
-    path = folder / str(index) / "kmeans.safetensors"
+    path = folder / str(index) / f"{kind_of(config)}.safetensors"
     if not path.is_file():
         _fit(recipe, index, config, path, context)
     return dataclasses.replace(config, path=str(path))
@@ -167,7 +179,7 @@ def _fit(recipe: Recipe, index: int, config: Any, path: Path, context: StageCont
         recipe.data.sample_rate,
         generator(recipe.seed, "fit", index),
         device=context.device,
-        load_model=model_loader(context.device),
+        **_dependencies(config, context.device),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Shaped
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from audio_ssl.catalog import load_part
 from audio_ssl.config import kind_of, unstructure
 from audio_ssl.data.targets import TargetSpec, check_targets
+from audio_ssl.errors import UserError
 
-__all__ = ["TargetSpec", "Teacher", "check_targets", "fingerprint_of", "needs_fit"]
+__all__ = ["TargetSpec", "Teacher", "check_targets", "fingerprint_of", "needs_fit", "read_state"]
 
 
 class Teacher(Protocol):
@@ -43,6 +48,19 @@ def needs_fit(config: Any) -> bool:
     """Tell whether a teacher has to be fitted to audio before it can be built."""
     module = load_part("teachers", kind_of(config))
     return hasattr(module, "fit") and config.path is None
+
+
+def read_state(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
+    """Read these tensors of a fitted teacher's file; UserError where one is missing or the file is damaged."""
+    try:
+        state: dict[str, Tensor] = load_file(path)
+        return {name: state[name] for name in names}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(
+            f"not the fitted state of this teacher: {error}",
+            where=str(path),
+            remedy="give the file or folder that a run wrote to its teachers/",
+        ) from error
 
 
 def fingerprint_of(config: Any, state: dict[str, Tensor]) -> str:

@@ -17,14 +17,12 @@ from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
-from audio_ssl.teachers._base import fingerprint_of
+from audio_ssl.teachers._base import fingerprint_of, read_state
 from audio_ssl.teachers._chroma import Chroma
 from audio_ssl.teachers._kmeans_fit import Reservoir, cluster
 from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
@@ -242,12 +240,7 @@ def build(config: Config, sample_rate: int, device: torch.device, load_model: Lo
             remedy="`audio-ssl pretrain` fits it first; or give the kmeans.safetensors of an earlier run",
         )
     path = Path(config.path)
-    path = path / STATE_FILE if path.is_dir() else path
-    try:
-        state: dict[str, Tensor] = load_file(path)
-        state = {name: state[name] for name in ("centroids", "mean", "scale")}
-    except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(f"not a fitted k-means state: {error}", where=str(path)) from error
+    state = read_state(path / STATE_FILE if path.is_dir() else path, ("centroids", "mean", "scale"))
     features = Features(config, sample_rate, device, load_model)
     if state["centroids"].shape[1] != features.dim:
         raise UserError(

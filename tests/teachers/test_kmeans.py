@@ -267,7 +267,7 @@ def test_what_is_missing_is_explained(tmp_path):
     assert not needs_fit(kmeans.Config(path="x"))
     with pytest.raises(UserError, match="has not been fitted: `path` is null"):
         kmeans.build(kmeans.Config(), 16000, CPU)
-    with pytest.raises(UserError, match="not a fitted k-means state"):
+    with pytest.raises(UserError, match="not the fitted state of this teacher"):
         kmeans.build(kmeans.Config(path=str(tmp_path)), 16000, CPU)
     with pytest.raises(UserError, match="at least as many frames as `clusters` 5000"):
         kmeans.fit(kmeans.Config(clusters=5000), clips(2), 16000, torch.Generator())

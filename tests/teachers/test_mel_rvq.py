@@ -1,0 +1,122 @@
+import logging
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from audio_ssl.data.targets import check_targets
+from audio_ssl.errors import UserError
+from audio_ssl.frontends import mel
+from audio_ssl.teachers import mel_rvq
+from audio_ssl.teachers._base import needs_fit
+
+CPU = torch.device("cpu")
+SMALL = mel_rvq.Config(n_mels=40, window_seconds=0.05, codebooks=4, codebook_size=16, code_dim=6, batch_frames=100)
+
+
+def clips(count=12, first=0):
+    out = []
+    for number in range(first, first + count):
+        generator = torch.Generator().manual_seed(number)
+        time = torch.arange(16000) / 16000
+        sweep = torch.sin(2 * torch.pi * (200 + 150 * (number % 7)) * time * (1 + time))
+        swell = 0.5 + 0.5 * torch.sin(2 * torch.pi * (1 + number % 3) * time)
+        out.append(sweep * swell + 0.05 * torch.randn(16000, generator=generator))
+    return out
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("state")
+    save_file(mel_rvq.fit(SMALL, clips(), 16000, torch.Generator().manual_seed(0)), folder / mel_rvq.STATE_FILE)
+    return str(folder)
+
+
+def make(path, **options):
+    return mel_rvq.build(replace(SMALL, path=path, **options), 16000, CPU)
+
+
+def errors(teacher, waveforms):
+    """Return the mean square that is left after 0, 1, ... codebooks."""
+    patches = torch.cat([teacher.patches(clip) for clip in waveforms])
+    codes = torch.cat([teacher(clip) for clip in waveforms])
+    return [float((patches - teacher.decode(codes[:, :k])).square().mean()) for k in range(codes.shape[1] + 1)]
+
+
+@pytest.mark.parametrize("first", [0, 100])
+def test_every_codebook_improves_the_reconstruction_of_known_and_unknown_clips(path, first):
+    left = errors(make(path), clips(6, first))
+    assert all(after < 0.97 * before for before, after in pairwise(left))
+    assert left[-1] < 0.5 * left[0]
+
+
+def test_more_codes_reconstruct_better(path, tmp_path):
+    bigger = replace(SMALL, codebook_size=64, path=str(tmp_path))
+    save_file(mel_rvq.fit(bigger, clips(), 16000, torch.Generator().manual_seed(0)), tmp_path / mel_rvq.STATE_FILE)
+    assert errors(mel_rvq.build(bigger, 16000, CPU), clips())[-1] < 0.9 * errors(make(path), clips())[-1]
+
+
+def test_each_code_is_the_nearest_to_what_is_left_over(path):
+    teacher = make(path)
+    clip = clips(1)[0]
+    codes = teacher(clip)
+    state = {name: getattr(teacher, f"_{name}") for name in ("projection", "codes")}
+    for stage in range(4):
+        left = teacher.patches(clip) - teacher.decode(codes[:, :stage])
+        distances = torch.cdist(left @ state["projection"][stage], state["codes"][stage])
+        assert torch.equal(codes[:, stage], distances.argmin(1))
+        identity = state["projection"][stage].T @ state["projection"][stage]
+        torch.testing.assert_close(identity, torch.eye(6), rtol=0, atol=1e-5)
+
+
+def test_codes_keep_what_the_spec_promises_and_all_are_used(path):
+    teacher = make(path)
+    for samples in (10, 900, 16000):
+        check_targets(teacher(torch.zeros(samples)), teacher.spec, samples)
+    codes = torch.cat([teacher(clip) for clip in clips()])
+    assert all(len(codes[:, k].unique()) >= 12 for k in range(4))
+    frontend = mel.build(mel.Config(n_mels=40, window_seconds=0.05), 16000)
+    assert teacher.spec.grid == frontend.grid
+    assert mel_rvq.target_spec(SMALL, 16000, CPU) == teacher.spec
+
+
+def test_the_same_seed_gives_the_same_teacher(path, tmp_path):
+    save_file(mel_rvq.fit(SMALL, clips(), 16000, torch.Generator().manual_seed(0)), tmp_path / mel_rvq.STATE_FILE)
+    assert make(path).fingerprint == make(str(tmp_path)).fingerprint
+    save_file(mel_rvq.fit(SMALL, clips(), 16000, torch.Generator().manual_seed(1)), tmp_path / mel_rvq.STATE_FILE)
+    assert make(path).fingerprint != make(str(tmp_path)).fingerprint
+
+
+def test_fitting_says_how_much_is_left_after_each_codebook(caplog):
+    with caplog.at_level(logging.INFO):
+        mel_rvq.fit(SMALL, clips(3), 16000, torch.Generator().manual_seed(0))
+    assert caplog.text.count("of the variance") == 4
+    assert needs_fit(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"codebook_size": 5000}, "at least as many patches as `codebook_size` 5000, but has"),
+        ({"codebooks": 0}, "`codebooks` must be at least 1, but is 0"),
+        ({"code_dim": 500}, "`code_dim` must be at most the 160 dimensions of a patch"),
+        ({"hop_seconds": 0.0}, "`hop_seconds` must last at least a sample"),
+        ({"n_mels": 200, "window_seconds": 0.01}, "of `n_mels` 200 bands are empty"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        mel_rvq.fit(replace(SMALL, **options), clips(1), 16000, torch.Generator())
+
+
+def test_a_state_that_is_missing_damaged_or_of_other_patches_is_refused(path, tmp_path):
+    with pytest.raises(UserError, match="has not been fitted: `path` is null"):
+        mel_rvq.build(SMALL, 16000, CPU)
+    with pytest.raises(UserError, match="not the fitted state of this teacher"):
+        make(str(tmp_path))
+    with pytest.raises(UserError, match="patches of 160 dimensions, but these have 80"):
+        make(path, stack=2)
+    with pytest.raises(UserError, match=r"codebooks, codes and dimensions \(4, 16, 6\), the config \(8, 16, 6\)"):
+        make(path, codebooks=8)
