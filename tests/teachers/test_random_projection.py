@@ -1,11 +1,12 @@
 import pytest
 import torch
+from speechbrain.nnet.quantisers import RandomProjectionQuantizer
 from torch.nn import functional as F
 
 from audio_ssl.data.targets import check_targets
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import mel
-from audio_ssl.teachers import random_projection
+from audio_ssl.teachers import _kmeans_nearest, random_projection
 
 CPU = torch.device("cpu")
 
@@ -24,6 +25,40 @@ def test_labels_are_the_nearest_normalised_codes():
         distance = (projected[:, None] - teacher.codes[k][None]).square().sum(-1)
         assert torch.equal(labels[:, k], distance.argmin(-1))
     check_targets(labels, teacher.spec, 8000)
+
+
+@pytest.mark.parametrize("codebook", [0, 1])
+def test_labels_are_those_of_speechbrain_with_the_same_weights(codebook):
+    teacher = make()
+    theirs = RandomProjectionQuantizer(320, 16, 50)
+    theirs.P.copy_(teacher.projection[codebook])
+    theirs.CB.copy_(teacher.codes[codebook])
+    waveform = torch.randn(16000, generator=torch.Generator().manual_seed(3))
+    frames = teacher._mel(waveform)
+    assert torch.equal(teacher(waveform)[:, codebook], theirs(frames[None])[0])
+
+
+def test_codebooks_are_independent_and_each_is_used():
+    labels = torch.cat([make()(torch.randn(32000, generator=torch.Generator().manual_seed(i))) for i in range(8)])
+    assert all(len(labels[:, k].unique()) > 20 for k in range(2))
+    assert not torch.equal(labels[:, 0], labels[:, 1])
+
+
+def test_scores_are_held_in_tiles(monkeypatch):
+    sizes = []
+    argmax = _kmeans_nearest._argmax
+
+    def watched(scores):
+        sizes.append(scores.numel())
+        return argmax(scores)
+
+    waveform = torch.randn(160_000, generator=torch.Generator().manual_seed(0))
+    whole = make()(waveform)
+    monkeypatch.setattr(_kmeans_nearest, "_TILE_SCORES", 1000)
+    monkeypatch.setattr(_kmeans_nearest, "_argmax", watched)
+    assert torch.equal(make()(waveform), whole)
+    assert max(sizes) <= 1000
+    assert sum(sizes) == 2 * 50 * len(whole)
 
 
 def test_grid_is_that_of_the_mel_frontend():
