@@ -29,20 +29,46 @@ SMALL = [
 SMALL_MODEL = ["encoder.layers=1", "encoder.dim=32", "encoder.ffn_dim=32", "encoder.heads=2"]
 SMALL_CONV = ["frontend.channels=[8,8,8,8,8,8,16]"]
 
+SMALL_GRU = ["encoder.layers=1", "encoder.dim=16"]
+TWO_ITERATIONS = [
+    "iterations.0.teachers.0.clusters=5",
+    "iterations.1.teachers.0.clusters=5",
+    "iterations.1.teachers.0.layer=1",
+]
+# EnCodec's weights are its authors' to give out; random ones stand in for them here.
+RANDOM_ENCODEC = ["teachers.0.random_weights=true"]
+SMALL_QUANTISER = ["objectives.0.codebook_size=8", "objectives.0.code_dim=8", "objectives.0.negatives=4"]
+
 TINY: dict[str, list[str]] = {
+    "apc": SMALL_GRU,
+    "apc_tiny": SMALL_GRU,
+    "bestrq_base": [*SMALL_MODEL, "teachers.0.codebook_size=16"],
     "bestrq_tiny": [*SMALL_MODEL, "teachers.0.codebook_size=16"],
+    "codec_16khz": ["codec.filters=2", "codec.dim=8", "codec.codebook_size=16"],
+    "codec_24khz": ["codec.filters=2", "codec.dim=8", "codec.codebook_size=16"],
+    "codec_24khz_tiny": ["codec.filters=2", "codec.dim=8", "codec.codebook_size=16"],
     "codec_tiny": ["codec.filters=2", "codec.dim=8", "codec.codebook_size=16"],
+    "cpc": [*SMALL_GRU, "frontend.channels=[8,8,8,8,8]"],
+    "cpc_tiny": [*SMALL_GRU, "frontend.channels=[8,8,8,8,8]"],
+    "data2vec_base": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.layers=1"],
+    "data2vec_tiny": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.layers=1"],
     "demo": [*SMALL_MODEL, *SMALL_CONV, "codec.steps=1"],
-    "hubert_tiny": [
-        *SMALL_MODEL,
-        *SMALL_CONV,
-        "iterations.0.teachers.0.clusters=5",
-        "iterations.1.teachers.0.clusters=5",
-        "iterations.1.teachers.0.layer=1",
-    ],
-    # EnCodec's weights are its authors' to give out; random ones stand in for them here.
-    "mert_95m": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.random_weights=true"],
+    "hubert_base": [*SMALL_MODEL, *SMALL_CONV, *TWO_ITERATIONS],
+    "hubert_mel_tiny": [*SMALL_MODEL, "teachers.0.clusters=5"],
+    "hubert_tiny": [*SMALL_MODEL, *SMALL_CONV, *TWO_ITERATIONS],
+    "mert_330m": [*SMALL_MODEL, *SMALL_CONV, *RANDOM_ENCODEC],
+    "mert_330m_tiny": [*SMALL_MODEL, *SMALL_CONV, "codec.steps=1"],
+    "mert_95m": [*SMALL_MODEL, *SMALL_CONV, *RANDOM_ENCODEC],
+    "mert_95m_kmeans": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.clusters=5", "teachers.1.clusters=5"],
+    "mert_kmeans_tiny": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.clusters=5", "teachers.1.clusters=5"],
+    "mert_mel_tiny": [*SMALL_MODEL, "teachers.0.clusters=5", "teachers.1.clusters=5"],
     "mert_tiny": [*SMALL_MODEL, *SMALL_CONV, "codec.steps=1"],
+    "muq_style": [*SMALL_MODEL, "teachers.0.codebooks=2", "teachers.0.codebook_size=8"],
+    "muq_style_tiny": [*SMALL_MODEL, "teachers.0.codebooks=2", "teachers.0.codebook_size=8"],
+    "wav2vec2_base": [*SMALL_MODEL, *SMALL_CONV, *SMALL_QUANTISER],
+    "wav2vec2_tiny": [*SMALL_MODEL, *SMALL_CONV, *SMALL_QUANTISER],
+    "wavlm_base": [*SMALL_MODEL, *SMALL_CONV, *TWO_ITERATIONS],
+    "wavlm_tiny": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.clusters=5"],
 }
 
 
@@ -67,6 +93,12 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 def test_every_recipe_is_here() -> None:
     assert sorted(TINY) == catalog.names("recipes")
+
+
+@pytest.mark.parametrize("name", [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo"))])
+def test_published_recipe_has_a_tiny_twin(name: str) -> None:
+    twins = {"mert_95m": "mert_tiny", "mert_95m_kmeans": "mert_kmeans_tiny", "codec_16khz": "codec_tiny"}
+    assert twins.get(name, f"{name.removesuffix('_base')}_tiny") in catalog.names("recipes")
 
 
 @pytest.mark.timeout(120)
