@@ -17,7 +17,13 @@ SMALL_FRONTENDS = {
         {"channels": (16,) * 7, "norm": "group"},
         {"channels": (16,) * 7, "norm": "layer", "bias": True},
     ],
-    "mel": [{"n_mels": 20, "stack": 4}, {"n_mels": 20, "stack": 1, "normalize": False}],
+    "mel": [
+        {"n_mels": 20, "stack": 4},
+        {"n_mels": 20, "stack": 1, "normalize": False, "mean": -6.0, "std": 4.0},
+        {"n_mels": 20, "stack": 1, "conv_channels": (8, 4)},
+    ],
+    "cqt": [{"n_bins": 30, "bins_per_octave": 12, "fmin_hz": 200.0}],
+    "patches": [{"n_mels": 20, "window_seconds": 0.025}],
 }
 SMALL_ENCODERS = {
     "transformer": [
@@ -56,7 +62,7 @@ def make(config, seed=0):
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 @settings(max_examples=5, deadline=None)
-@given(lengths=st.lists(st.integers(1200, 9000), min_size=1, max_size=4), garbage=st.sampled_from([0.0, 3.0, 1e30]))
+@given(lengths=st.lists(st.integers(1400, 9000), min_size=1, max_size=4), garbage=st.sampled_from([0.0, 3.0, 1e30]))
 def test_batched_equals_single(config, normalize, lengths, garbage):
     model = make(ModelConfig(config.frontend, config.encoder, config.sample_rate, normalize))
     generator = torch.Generator().manual_seed(sum(lengths))
@@ -75,6 +81,36 @@ def test_batched_equals_single(config, normalize, lengths, garbage):
             ):
                 torch.testing.assert_close(ours[row, :frames], single[0], atol=1e-5, rtol=1e-4)
                 assert not ours[row, frames:].any()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_every_weight_learns(config):
+    model = make(config).train()
+    generator = torch.Generator().manual_seed(0)
+    waveform, lengths = torch.randn(2, 8000, generator=generator), torch.tensor([8000, 5000])
+    frames = model.grid.num_frames(8000)
+    mask = torch.arange(frames).expand(2, -1) % 5 == 0
+    direction = torch.randn(model.dim, generator=generator)
+    torch.manual_seed(0)  # of the dropout, and such that no layer is dropped
+    model(waveform, lengths, mask).hidden[-1].matmul(direction).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        # A key's bias adds the same to all logits, and cancels.
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any() or name.endswith("key.bias"), name
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_bf16_autocast_is_finite_and_near(config):
+    model = make(config)
+    waveform = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([8000, 5000])
+    with torch.no_grad():
+        exact = model(waveform, lengths).hidden[-1]
+        with torch.autocast("cpu", torch.bfloat16):
+            low = model(waveform, lengths).hidden[-1].float()
+    assert torch.isfinite(low).all()
+    assert (low - exact).abs().mean() < 0.05 * exact.abs().mean()
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)

@@ -1,6 +1,9 @@
-"""Log-mel frontend: torchaudio's mel spectrogram, frames stacked in time (BEST-RQ, Chiu et al. 2022, arXiv 2202.01855).
+"""Log-mel frontend: torchaudio's mel spectrogram, stacked in time or subsampled by convolutions.
 
-Frames are not centred, so none looks beyond its clip: a padded clip's frames are those it has alone.
+Stacking: BEST-RQ (Chiu et al. 2022, arXiv 2202.01855). Convolutions: two of stride 2, as before the Conformer (Gulati
+et al. 2020, arXiv 2005.08100) and in SpeechBrain's BEST-RQ (Whetten et al. 2024, arXiv 2405.04296). Neither the
+spectrogram nor the convolutions are padded in time, so no frame looks beyond its clip: a padded clip's frames are those
+it has alone.
 """
 
 from __future__ import annotations
@@ -10,15 +13,17 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torchaudio.transforms import MelSpectrogram
+from torch.nn import functional as F
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
+from audio_ssl.frontends._log_mel import LogMel
+from audio_ssl.frontends._statistics import check_statistics, frames_inside
 
 
 @dataclass(frozen=True)
 class Config:
-    """Spectrogram and stacking."""
+    """Spectrogram, normalisation, and how frames are made fewer."""
 
     n_mels: int = 80
     """Mel bands (BEST-RQ)."""
@@ -33,52 +38,74 @@ class Config:
     """Spectrogram frames that make one output frame (BEST-RQ: 4, so 25 frames/s)."""
 
     normalize: bool = True
-    """Zero mean and unit variance of each band over the clip (per-utterance CMVN)."""
+    """Zero mean and unit variance of each band over the clip (per-utterance CMVN); looks at the whole clip."""
+
+    mean: float | None = None
+    """Mean of all log-mel values of the data, in place of the clip's; null: not used."""
+
+    std: float | None = None
+    """Standard deviation of all log-mel values of the data, with `mean`."""
+
+    conv_channels: tuple[int, ...] = ()
+    """Channels of convolutions that halve frames and bands, in place of `stack` (SpeechBrain's BEST-RQ: 128, 32)."""
 
 
 class MelFrontend(nn.Module):
-    """Stacked log-mel frames."""
+    """Stacked or subsampled log-mel frames."""
 
     def __init__(self, config: Config, sample_rate: int) -> None:
         super().__init__()
-        self._hop = round(config.hop_seconds * sample_rate)
-        self._window = round(config.window_seconds * sample_rate)
-        self._stack, self._normalize = config.stack, config.normalize
-        self.grid = FrameGrid(sample_rate, self._hop * config.stack, self._window + (config.stack - 1) * self._hop)
-        self.dim = config.n_mels * config.stack
-        self._mel = MelSpectrogram(
-            sample_rate, n_fft=self._window, hop_length=self._hop, n_mels=config.n_mels, center=False
+        self._mel = LogMel(
+            sample_rate,
+            config.n_mels,
+            config.window_seconds,
+            config.hop_seconds,
+            config.normalize,
+            config.mean,
+            config.std,
         )
-        # Constants of the config, not weights: they are made again, never saved.
-        for module in self._mel.modules():
-            for name in list(module._buffers):
-                module._non_persistent_buffers_set.add(name)
+        self._stack = config.stack
+        shrink, reach, bands = config.stack, config.stack - 1, config.n_mels
+        for _ in config.conv_channels:
+            reach, shrink, bands = reach + 2 * shrink, 2 * shrink, (bands + 1) // 2
+        inputs = (1, *config.conv_channels)
+        # Bands are padded, frames are not.
+        self.convs = nn.ModuleList(
+            nn.Conv2d(i, o, 3, stride=2, padding=(0, 1)) for i, o in zip(inputs, config.conv_channels, strict=False)
+        )
+        hop = self._mel.grid.hop_samples
+        self.grid = FrameGrid(sample_rate, hop * shrink, self._mel.grid.window_samples + reach * hop)
+        self.dim = bands * (config.conv_channels[-1] if config.conv_channels else config.stack)
 
     def forward(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
-        """Return stacked log-mel frames, zero past each clip's frames, and the frames of each clip."""
-        with torch.autocast(waveform.device.type, enabled=False):
-            mel = torch.log(self._mel(waveform.float()) + 1e-6).transpose(1, 2)
-        frames = self.grid.num_frames(lengths)
-        if self._normalize:
-            mel = _standardise(mel, frames * self._stack)
-        total = self.grid.num_frames(waveform.shape[1])
-        stacked = mel[:, : total * self._stack].reshape(len(mel), total, self.dim)
-        inside = torch.arange(total, device=mel.device) < frames[:, None]
-        return torch.where(inside[..., None], stacked, 0.0), frames
+        """Return frames, zero past each clip's, and the frames of each clip."""
+        frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
+        # Stacked frames are normalised by what is in a stack, so that a clip's rest does not count.
+        counted = self._mel.grid.num_frames(lengths) if len(self.convs) else frames * self._stack
+        mel = self._mel(waveform, counted)
+        if total == 0:
+            return mel.new_zeros(len(mel), 0, self.dim), frames
+        features = self._subsample(mel) if len(self.convs) else mel[:, : total * self._stack]
+        features = features.reshape(len(mel), total, self.dim)
+        return torch.where(frames_inside(frames, total), features, 0.0), frames
 
-
-def _standardise(mel: Float[Tensor, "batch frame bin"], frames: Int[Tensor, " batch"]) -> Tensor:
-    inside = (torch.arange(mel.shape[1], device=mel.device) < frames[:, None])[..., None]
-    count = frames.clamp(min=1)[:, None, None]
-    mean = torch.where(inside, mel, 0.0).sum(1, keepdim=True) / count
-    centred = torch.where(inside, mel - mean, 0.0)
-    return centred * (centred.square().sum(1, keepdim=True) / count + 1e-5).rsqrt()
+    def _subsample(self, mel: Float[Tensor, "batch frame bin"]) -> Float[Tensor, "batch frame channel bin"]:
+        x = mel[:, None]
+        for conv in self.convs:
+            # Leaky, as SpeechBrain's: without normalisation log-mel values are all negative, and relu could die.
+            x = F.leaky_relu(conv(x))
+        return x.transpose(1, 2)
 
 
 def build(config: Config, sample_rate: int) -> MelFrontend:
-    """Make the frontend; UserError for a stack below 1."""
+    """Make the frontend; UserError where the options do not go together."""
     if config.stack < 1:
         raise UserError(f"`stack` must be at least 1, but is {config.stack}")
+    if config.conv_channels and config.stack != 1:
+        raise UserError(
+            f"`stack` must be 1 with `conv_channels`, which make frames fewer themselves, but is {config.stack}"
+        )
+    check_statistics(config.normalize, config.mean, config.std)
     return MelFrontend(config, sample_rate)

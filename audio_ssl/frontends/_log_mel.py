@@ -1,0 +1,68 @@
+"""Log-mel frames of a padded batch, by torchaudio, not centred: no frame looks beyond its clip."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchaudio.transforms import MelSpectrogram
+
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.errors import UserError
+from audio_ssl.frontends._statistics import standardise
+
+_FLOOR = 1e-6
+
+
+class LogMel(nn.Module):
+    """Mel spectrogram, logarithm, normalisation.
+
+    Parameters
+    ----------
+    sample_rate
+        Of the waveforms, in Hz.
+    n_mels
+        Bands.
+    window_seconds, hop_seconds
+        Of the spectrogram, at least one sample each.
+    normalize
+        Zero mean and unit variance of each band over the clip.
+    mean, std
+        Of all values of the data; None: not used.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        n_mels: int,
+        window_seconds: float,
+        hop_seconds: float,
+        normalize: bool,
+        mean: float | None,
+        std: float | None,
+    ) -> None:
+        super().__init__()
+        hop, window = round(hop_seconds * sample_rate), round(window_seconds * sample_rate)
+        for name, samples in (("hop_seconds", hop), ("window_seconds", window)):
+            if samples < 1:
+                raise UserError(f"`{name}` must be at least one sample, 1/{sample_rate} s")
+        self.grid = FrameGrid(sample_rate, hop, window)
+        self._normalize, self._mean, self._std = normalize, mean, std
+        self._mel = MelSpectrogram(sample_rate, n_fft=window, hop_length=hop, n_mels=n_mels, center=False)
+        # Constants of the config, not weights: they are made again, never saved.
+        for module in self._mel.modules():
+            for name in list(module._buffers):
+                module._non_persistent_buffers_set.add(name)
+
+    def forward(
+        self, waveform: Float[Tensor, "batch sample"], frames: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch frame bin"]:
+        """Return the frames; `frames` is how many of each clip count for its normalisation."""
+        missing = self.grid.window_samples - waveform.shape[1]
+        # A float32 island: autocast would lose the quiet bands.
+        with torch.autocast(waveform.device.type, enabled=False):
+            mel = torch.log(self._mel(F.pad(waveform.float(), (0, max(missing, 0)))) + _FLOOR).transpose(1, 2)
+            if self._mean is not None and self._std is not None:
+                mel = (mel - self._mean) / self._std
+            return standardise(mel, frames) if self._normalize else mel

@@ -1,0 +1,191 @@
+"""Constant-Q frontend: log magnitudes on a musical scale, computed in the frequency domain.
+
+A bin's kernel is a windowed wave of a fixed number of periods (Brown 1991, JASA 89(1)); kernels and scale are those of
+nnAudio's CQT1992v2 and librosa. MERT (Li et al. 2023, arXiv 2306.00107) and OMAR-RQ (Alonso-Jiménez et al. 2025, arXiv
+2507.03482) predict such frames; here they are the input. A kernel is narrow in frequency: one FFT of a block is
+multiplied with the few spectral lines of each kernel, folded to the hop rate and transformed back by a short inverse
+FFT. Frames are centred on hops and see zeros past both ends of their clip; low bins look far (the lowest of 24 per
+octave: over a second in all), so this frontend is not causal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, Int
+from scipy.fft import next_fast_len
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.errors import UserError
+from audio_ssl.frontends._statistics import check_statistics, frames_inside, standardise
+
+_BLOCK_FRAMES = 256
+"""Frames computed from one FFT; fixed, so that a clip's values do not depend on what else is computed."""
+
+_REACH_LINES = 15
+"""Lines of a kernel's own length kept on each side of its peak; those beyond are below 1e-4 of the peak."""
+
+_FLOOR = 1e-3
+"""Added to the magnitudes before the logarithm; a full-scale sine has magnitudes above 10."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Bins, hop and normalisation."""
+
+    n_bins: int = 168
+    """Number of bins (7 octaves of 24)."""
+
+    bins_per_octave: int = 24
+    """Bins per octave (OMAR-RQ: 24; MERT's targets: 48)."""
+
+    fmin_hz: float = 32.7
+    """Frequency of the lowest bin, in Hz (C1)."""
+
+    hop_samples: int = 320
+    """From one frame to the next (320: 50 frames/s at 16 kHz, 75 at 24 kHz)."""
+
+    normalize: bool = True
+    """Zero mean and unit variance of each bin over the clip."""
+
+    mean: float | None = None
+    """Mean of all log magnitudes of the data, in place of the clip's; null: not used."""
+
+    std: float | None = None
+    """Standard deviation of all log magnitudes of the data, with `mean`."""
+
+
+class CQTFrontend(nn.Module):
+    """Log constant-Q magnitudes."""
+
+    def __init__(self, config: Config, sample_rate: int) -> None:
+        super().__init__()
+        self.dim, self._config = config.n_bins, config
+        hop = config.hop_samples
+        quality = 1.0 / (2.0 ** (1.0 / config.bins_per_octave) - 1.0)
+        lengths = [ceil(quality * sample_rate / _frequency(config, number)) for number in range(config.n_bins)]
+        longest = lengths[0]
+        self.grid = FrameGrid(sample_rate, hop, longest, "center")
+        # A block sees half a kernel more on both sides, in whole hops, so that folding decimates exactly.
+        self._margin_frames = -(-(longest // 2 + 1) // hop)
+        self._rate_bins = next_fast_len(_BLOCK_FRAMES + 2 * self._margin_frames)
+        self._bands = 0
+        for rows, values in _octaves(config, lengths, sample_rate, self._rate_bins):
+            # Constants of the config, not weights: they are made again, never saved.
+            self.register_buffer(f"_rows_{self._bands}", rows, persistent=False)
+            self.register_buffer(f"_values_{self._bands}", torch.view_as_real(values), persistent=False)
+            self._bands += 1
+
+    def forward(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
+        """Return normalised log magnitudes, zero past each clip's frames, and the frames of each clip."""
+        config = self._config
+        frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
+        # A float32 island: autocast would lose the low bins.
+        with torch.autocast(waveform.device.type, enabled=False):
+            inside = frames_inside(lengths, waveform.shape[1])[..., 0]
+            x = torch.log(self.magnitudes(torch.where(inside, waveform.float(), 0.0)) + _FLOOR)
+            if config.mean is not None and config.std is not None:
+                x = (x - config.mean) / config.std
+            if config.normalize:
+                x = standardise(x, frames)
+        return torch.where(frames_inside(frames, total), x, 0.0), frames
+
+    def magnitudes(self, waveform: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch frame bin"]:
+        """Return the magnitudes of float32 waveforms, with zeros past both ends."""
+        hop, size = self._config.hop_samples, self._rate_bins * self._config.hop_samples
+        total = self.grid.num_frames(waveform.shape[1])
+        blocks = -(-total // _BLOCK_FRAMES)
+        step, margin = _BLOCK_FRAMES * hop, self._margin_frames * hop
+        padded = F.pad(waveform, (margin, (blocks - 1) * step + size - margin - waveform.shape[1]))
+        # One block after the other, so that memory does not grow with the square of anything.
+        parts = [self._block(padded[:, start : start + size]) for start in range(0, blocks * step, step)]
+        return torch.cat(parts, 1)[:, :total]
+
+    def _block(self, block: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch frame bin"]:
+        hop, rate_bins = self._config.hop_samples, self._rate_bins
+        spectrum = torch.fft.rfft(block)
+        spectrum = F.pad(spectrum, (0, -spectrum.shape[1] % rate_bins)).view(len(block), -1, rate_bins)
+        # Line l of the spectrum folds to line l mod rate_bins: to its column here.
+        folded = torch.cat([(spectrum[:, rows] * values).sum(2) for rows, values in self._kernels()], 1)
+        magnitude = cast(Tensor, torch.fft.ifft(folded, dim=2).abs() / hop)
+        return magnitude[..., self._margin_frames : self._margin_frames + _BLOCK_FRAMES].transpose(1, 2)
+
+    def _kernels(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for number in range(self._bands):
+            yield self.get_buffer(f"_rows_{number}"), torch.view_as_complex(self.get_buffer(f"_values_{number}"))
+
+
+def _octaves(config: Config, lengths: list[int], sample_rate: int, rate_bins: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give the rows of ``rate_bins`` lines that the spectra of each octave's kernels cover, and what is there."""
+    size = config.hop_samples * rate_bins
+    last_row = size // 2 // rate_bins
+    for first in range(0, config.n_bins, config.bins_per_octave):
+        spectra = []
+        for number in range(first, min(first + config.bins_per_octave, config.n_bins)):
+            spectra.append(_spectrum(_frequency(config, number) / sample_rate, lengths[number], size))
+        starts = np.array([line // rate_bins for line, _ in spectra])
+        width = max(
+            (line + len(lines) - 1) // rate_bins - start + 1
+            for (line, lines), start in zip(spectra, starts, strict=True)
+        )
+        values = np.zeros((len(spectra), width, rate_bins), np.complex64)
+        for by_row, start, (line, lines) in zip(values, starts, spectra, strict=True):
+            offset = line - start * rate_bins
+            by_row.reshape(-1)[offset : offset + len(lines)] = lines
+        # Rows past the last are zeros, so it does not matter what they are multiplied with.
+        rows = np.minimum(starts[:, None] + np.arange(width), last_row)
+        yield torch.from_numpy(rows), torch.from_numpy(values)
+
+
+def _spectrum(frequency: float, length: int, size: int) -> tuple[int, npt.NDArray[np.complex128]]:
+    """Return the first line and the conjugate lines of a kernel's spectrum, in closed form, where not negligible.
+
+    The kernel is a Hann window times a wave of `frequency` cycles per sample whose phase is 0 at the sample
+    ``ceil(length / 2)``, the block's sample 0; its magnitudes add up to the square root of the length, librosa's scale.
+    """
+    centre, reach = frequency * size, _REACH_LINES * size / length
+    lines = np.arange(max(int(np.ceil(centre - reach)), 0), min(int(centre + reach), size // 2) + 1)
+    angle = 2 * np.pi * (lines / size - frequency)
+    step = 2 * np.pi / length
+    window = 0.5 * _geometric(angle, length)
+    window -= 0.25 * (_geometric(angle - step, length) + _geometric(angle + step, length))
+    return int(lines[0]), window * np.exp(-1j * angle * ((length + 1) // 2)) * (2 / np.sqrt(length))
+
+
+def _geometric(angle: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.complex128]:
+    """Return the sum of ``exp(1j * angle * n)`` for n below `count`."""
+    half = np.sin(angle / 2)
+    flat = np.abs(half) < 1e-12
+    ratio = np.where(flat, count, np.sin(count * angle / 2) / np.where(flat, 1.0, half))
+    return np.asarray(ratio * np.exp(0.5j * angle * (count - 1)))
+
+
+def _frequency(config: Config, number: int) -> float:
+    return float(config.fmin_hz * 2.0 ** (number / config.bins_per_octave))
+
+
+def build(config: Config, sample_rate: int) -> CQTFrontend:
+    """Make the frontend; UserError for sizes below 1 or a top bin above half the sample rate."""
+    for name in ("n_bins", "bins_per_octave", "hop_samples"):
+        if getattr(config, name) < 1:
+            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    if not config.fmin_hz > 0:
+        raise UserError(f"`fmin_hz` must be above 0, but is {config.fmin_hz:g}")
+    top = config.fmin_hz * 2 ** ((config.n_bins - 1) / config.bins_per_octave)
+    if top > sample_rate / 2:
+        raise UserError(
+            f"the top bin of `n_bins` {config.n_bins} lies at {top:.0f} Hz, above half of {sample_rate} Hz",
+            remedy="give fewer bins or a higher data.sample_rate",
+        )
+    check_statistics(config.normalize, config.mean, config.std)
+    return CQTFrontend(config, sample_rate)
