@@ -30,6 +30,7 @@ def run(argv: Sequence[str]) -> int:
 
     from audio_ssl.cli import app
     from audio_ssl.errors import StoppedBySignal, UserError
+    from audio_ssl.pretrain.place import is_leader
 
     try:
         app(list(argv), exit_on_error=False, print_error=False)
@@ -40,7 +41,8 @@ def run(argv: Sequence[str]) -> int:
     except StoppedBySignal as error:
         return _fail(None if error.said else f"stopped: {error}", EXIT_STOPPED)
     except KeyboardInterrupt:
-        return _fail("stopped: what was finished is on the disk; run the same command again to go on", EXIT_STOPPED)
+        text = "stopped: what was finished is on the disk; run the same command again to go on"
+        return _fail(text if is_leader(os.environ) else None, EXIT_STOPPED)
     except BrokenPipeError:
         # The reader of our output went away (`audio-ssl list | head`); that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

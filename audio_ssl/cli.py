@@ -5,6 +5,7 @@ Heavy packages are imported inside the commands, so that ``--help`` answers at o
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -121,7 +122,7 @@ def targets(recipe: str, *overrides: str, out: Out) -> None:
 
 @app.command
 def pretrain(recipe: str, *overrides: str, out: Out, resume: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Train a model (or a codec teacher) by a recipe.
+    """Train a model (or a codec teacher) by a recipe, in one process or in those of torchrun or srun.
 
     Parameters
     ----------
@@ -134,11 +135,13 @@ def pretrain(recipe: str, *overrides: str, out: Out, resume: Annotated[bool, Par
     resume
         Go on from the last checkpoint in `out`.
     """
+    from audio_ssl.pretrain.place import is_leader
     from audio_ssl.pretrain.run import pretrain as stage
 
     run = stage(recipe, overrides, out, resume)
-    print(run)
-    _next(f"audio-ssl extract AUDIO_FOLDER {run} --out features")
+    if is_leader(os.environ):
+        print(run)
+        _next(f"audio-ssl extract AUDIO_FOLDER {run} --out features")
 
 
 @app.command

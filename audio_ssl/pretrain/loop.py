@@ -112,9 +112,9 @@ def _train_from(job: Job, updater: Updater, state: State, team: Team) -> None:
             if run.state.step >= job.steps:
                 break
             if signal_name is not None:
-                raise StoppedBySignal(
-                    f"{signal_name} received; step {run.state.step} of {job.steps} is saved in "
-                    f"{job.state_folder}. Run the command again with --resume to go on"
+                where = f"step {run.state.step} of {job.steps} is saved in {job.state_folder}"
+                raise team.own(
+                    StoppedBySignal(f"{signal_name} received; {where}. Run the command again with --resume to go on")
                 )
 
 
@@ -153,19 +153,17 @@ def agreed(
             if failed:
                 team.agree(error)
             if most != -least:
-                raise _not_the_same(team)
+                raise team.own(
+                    UserError(
+                        "the processes do not find the same clips", remedy="see that all of them read the same files"
+                    )
+                )
             name = signal.Signals(received).name if received else None
         else:
             name = stop.signal_name if stop else None
         if item is None:
             return
         yield item, name
-
-
-def _not_the_same(team: Team) -> UserError:
-    error = UserError("the processes do not find the same clips", remedy="see that all of them read the same files")
-    error.said = not team.leads
-    return error
 
 
 def compile_blocks(learner: nn.Module) -> None:
@@ -223,14 +221,12 @@ class _Run:
         """
         done = self._updater.finish(self.state.step)
         if not self._any_usable(then, done is not None):
-            error = nothing_usable(self._job.train)
-            error.said = not self._team.leads
-            raise error
+            raise self._team.own(nothing_usable(self._job.train))
         if done is None:
             if stopping:
                 self._save(True)
             return
-        error_or_none = self._advance(then, done)
+        error = self._advance(then, done)
         row = {
             **done.row,
             "audio_seconds_per_second": done.seconds / max(1e-9, time.perf_counter() - self._clock),
@@ -239,13 +235,12 @@ class _Run:
             "skipped_steps": self.state.skipped_steps,
             **self._validate(),
         }
-        error_or_none = error_or_none or self._watch.look(self.state.step, row)
+        error = error or self._watch.look(self.state.step, row)
         self._log.write(self.state.step, row)
         self._bar.advance(1, loss=row["loss"])
-        self._save(stopping or error_or_none is not None)
-        if error_or_none is not None:
-            error_or_none.said = not self._team.leads
-            raise error_or_none
+        self._save(stopping or error is not None)
+        if error is not None:
+            raise self._team.own(error)
         self._clock = time.perf_counter()
 
     def _any_usable(self, then: Position, usable: bool) -> bool:
@@ -300,3 +295,5 @@ class _Run:
                 self._updater.average,
                 self._team,
             )
+            # None leaves while the leader writes: launchers end all processes when one has left.
+            self._team.most([0])

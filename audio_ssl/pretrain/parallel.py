@@ -10,6 +10,7 @@ import datetime
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,11 +24,14 @@ from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.pretrain.place import Place, read_place
 
 T = TypeVar("T")
+_End = TypeVar("_End", bound=UserError | StoppedBySignal)
 Mode = Literal["none", "ddp", "fsdp2"]
 
 _MEETING = datetime.timedelta(minutes=30)
 _WAIT = datetime.timedelta(days=14)
 """Longest wait for the leader, which may train a codec first."""
+
+_LEADER_SPEAKS_SECONDS = 2.0
 
 _Ending = UserError | StoppedBySignal
 
@@ -103,6 +107,11 @@ class Team:
         dist.all_reduce(total, group=self.data)
         return total
 
+    def own(self, ending: _End) -> _End:
+        """Return an error that every process has come to by itself, to be told by the leader alone."""
+        ending.said = not self.leads
+        return ending
+
     def agree(self, error: _Ending | None) -> None:
         """End all processes alike where one has an error; the leader's exception is the one that is shown."""
         texts = self.gather_text(_to_text(error))
@@ -113,9 +122,7 @@ class Team:
         if first == self.rank and self.leads:
             assert error is not None
             raise error
-        ending = _from_text(texts[first], f"process {first} of {self.world_size}" if first else None)
-        ending.said = not self.leads
-        raise ending
+        raise self.own(_from_text(texts[first], f"process {first} of {self.world_size}" if first else None))
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -181,6 +188,11 @@ def open_team(environment: Mapping[str, str] | None = None) -> Iterator[Team]:
             package.setLevel(logging.ERROR)
         control = dist.new_group(backend="gloo", timeout=_WAIT)
         yield Team(place.rank, place.world_size, place.local_rank, "ddp", control)
+    except (UserError, StoppedBySignal):
+        # torchrun ends the others as soon as one has left; the leader shall have said why by then.
+        if place.rank > 0:
+            time.sleep(_LEADER_SPEAKS_SECONDS)
+        raise
     finally:
         package.setLevel(level)
         dist.destroy_process_group()

@@ -56,6 +56,12 @@ def read_place(environment: Mapping[str, str]) -> Place | None:
     return _slurm(environment)
 
 
+def is_leader(environment: Mapping[str, str]) -> bool:
+    """Tell whether this process is the only one or the first of its job, which alone speaks to the user."""
+    place = read_place(environment)
+    return place is None or place.rank == 0
+
+
 def first_host(nodes: str) -> str:
     """Return the first host of SLURM's list of nodes.
 

@@ -1,0 +1,188 @@
+"""Several processes on one machine, and what they do in tests; kept apart so that they can import it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.multiprocessing
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from audio_ssl.data.loader import Batch
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import StoppedBySignal, UserError
+from audio_ssl.pretrain.learner import StepOutput
+from audio_ssl.pretrain.loop import Job, train
+from audio_ssl.pretrain.parallel import Team, open_team
+from audio_ssl.pretrain.recipe import Recipe
+from tests.pretrain.toy import ToyLearner, toy_job, toy_recipe, toy_setup
+
+Work = Callable[[Team, Path, Path], None]
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+
+
+class BlockLearner(ToyLearner):
+    """A toy with blocks, where FSDP2 looks for them; `drop` skips some, and one parameter is never used."""
+
+    def __init__(self, drop: float) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            self.model = Model()
+            self.idle = nn.Parameter(torch.ones(3))
+        self.drop = drop
+        first = self.layers
+        blocks = self.model.encoder.blocks
+
+        def encode(x: Tensor) -> Tensor:
+            x = first(x)
+            for block in blocks:
+                if not (self.training and torch.rand(()) < self.drop):
+                    x = x + torch.tanh(block(x))
+            return x
+
+        self._encode = encode
+
+    def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
+        layers, self.layers = self.layers, _Function(self._encode)  # type: ignore[assignment]
+        try:
+            return super().forward(batch, generator, step)
+        finally:
+            self.layers = layers
+
+
+class _Function(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._function(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class DropRecipe(Recipe):
+    """Says that blocks are skipped, as the recipe of a model with layer drop does."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Layers:
+        layer_drop: float = 0.5
+
+    encoder: Layers = dataclasses.field(default_factory=Layers)
+
+
+def block_job(manifest: Path, out: Path, drop: float = 0.0, steps: int = 12) -> Job:
+    base = toy_recipe(steps=steps, weights_ema=0.9)
+    recipe = DropRecipe(**{f.name: getattr(base, f.name) for f in dataclasses.fields(base)}) if drop else base
+    return toy_job(manifest, out, recipe, BlockLearner(drop))
+
+
+def run_job(job: Job, team: Team, out: Path, mode: str = "auto") -> None:
+    """Train and keep the final parameters."""
+    torch.set_num_threads(1)
+    train(job, team.with_devices(mode, torch.device("cpu")))  # type: ignore[arg-type]
+    if team.leads:
+        learner = job.training.learner
+        save_file({name: p.detach().clone() for name, p in learner.named_parameters()}, out / "final.safetensors")
+
+
+def plain(team: Team, manifest: Path, folder: Path) -> None:
+    """Train by DDP and by FSDP2, with blocks always used and with blocks skipped."""
+    for drop, name in ((0.0, "whole"), (0.5, "dropped")):
+        for mode in ("ddp", "fsdp2"):
+            out = folder / f"{mode}_{name}"
+            run_job(block_job(manifest, out, drop), team, out, mode)
+
+
+def shared_out(team: Team, manifest: Path, folder: Path) -> None:
+    """Train by DDP with blocks always used, and by FSDP2 with blocks skipped."""
+    for drop, name, mode in ((0.0, "whole", "ddp"), (0.5, "dropped", "fsdp2")):
+        out = folder / f"{mode}_{name}"
+        run_job(block_job(manifest, out, drop), team, out, mode)
+
+
+def stopped_and_moved(team: Team, manifest: Path, folder: Path) -> None:
+    """Stop a DDP run by a signal to the last process, and let FSDP2 take it on up to another signal."""
+    for mode, calls in (("ddp", 4), ("fsdp2", 3)):
+        job = block_job(manifest, folder / "moved")
+        learner = job.training.learner
+        forward = learner.forward
+
+        def signalled(batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
+            if learner.calls == calls and team.rank == team.world_size - 1:  # noqa: B023
+                os.kill(os.getpid(), signal.SIGUSR1)
+            output: StepOutput = forward(batch, generator, step)  # noqa: B023
+            return output
+
+        learner.forward = signalled
+        try:
+            run_job(job, team, folder, mode)
+        except StoppedBySignal as stop:
+            (folder / f"{mode}.{team.rank}").write_text(f"{stop.said} {stop}")
+
+
+def failing(team: Team, manifest: Path, folder: Path) -> None:
+    """Let the targets of one process fail."""
+    job = toy_job(manifest, folder / "failing")
+
+    def targets(clip: Clip, start_frame: int, num_frames: int) -> tuple[Tensor, ...]:
+        if team.rank == 1:
+            raise UserError("the store is gone", where="store", remedy="find it")
+        return ()
+
+    job = dataclasses.replace(job, train=dataclasses.replace(job.train, targets=targets if team.rank == 1 else None))
+    try:
+        run_job(job, team, folder)
+    except UserError as error:
+        (folder / f"failed.{team.rank}").write_text(f"{error.said} {error}")
+
+
+def unusable(team: Team, manifest: Path, folder: Path) -> None:
+    """Train on clips of which not one can be read."""
+    job = toy_job(manifest, folder / "unusable")
+    gone = [dataclasses.replace(clip, path=clip.path + ".gone") for clip in job.train.clips]
+    setup = toy_setup(gone, job.recipe, folder / f"errors.{team.rank}.jsonl")
+    try:
+        run_job(dataclasses.replace(job, train=setup), team, folder)
+    except UserError as error:
+        (folder / f"unusable.{team.rank}").write_text(f"{error.said} {error}")
+
+
+def several(team: Team, manifest: Path, folder: Path) -> None:
+    """Do all that is tried with two processes."""
+    for work in (plain, stopped_and_moved, failing, unusable):
+        work(team, manifest, folder)
+
+
+def start(work: Work, number: int, manifest: Path, folder: Path) -> None:
+    """Run `work` in several processes, as srun would start them."""
+    job = random.SystemRandom().randrange(10**6)
+    torch.multiprocessing.spawn(_process, (work, number, job, manifest, folder), nprocs=number)
+
+
+def slurm(rank: int, number: int, job: int) -> dict[str, str]:
+    """Return the variables that srun would set."""
+    values = {"PROCID": rank, "NTASKS": number, "LOCALID": rank, "JOB_ID": job, "NODELIST": "localhost"}
+    return {f"SLURM_{name}": str(value) for name, value in values.items()}
+
+
+def _process(rank: int, work: Work, number: int, job: int, manifest: Path, folder: Path) -> None:
+    with open_team(slurm(rank, number, job)) as team:
+        work(team, manifest, folder)
