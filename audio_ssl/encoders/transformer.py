@@ -13,12 +13,12 @@ from typing import cast
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from audio_ssl.encoders._attention import Context, SelfAttention
 from audio_ssl.encoders._blocks import cut, run_blocks
 from audio_ssl.encoders._checks import Relative, check_attention
 from audio_ssl.encoders._fast_dropout import Dropout
+from audio_ssl.encoders._fast_feed import feed_forward
 from audio_ssl.encoders._frames import frame_mask, hide, key_mask
 from audio_ssl.encoders._positions import ConvPositions, RelativePositions, StackedConvPositions, rotation
 from audio_ssl.errors import UserError
@@ -177,7 +177,7 @@ class Block(SelfAttention):
             nn.init.xavier_normal_(part.weight, gain=gain)
 
     def _feed(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.outer(self.activation_dropout(F.gelu(self.inner(x)))))
+        return feed_forward(x, self.inner, self.outer, self.activation_dropout)
 
 
 def _positions(config: Config) -> ConvPositions | StackedConvPositions | None:
