@@ -1,0 +1,234 @@
+"""Weights of fairseq2's wav2vec 2.0 models in ours and ours in fairseq2's; fairseq2 itself is not needed for it.
+
+Covers fairseq2's ``wav2vec2`` family with a transformer: base (group norm, post-LN) and large (layer norm, pre-LN).
+Its quantiser and its projections belong to the contrastive loss, not to the model: reading gives them apart, and
+writing puts them back or makes fresh ones, as fairseq2 loads a model only as a whole.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+
+from audio_ssl.atomic import atomic_write, write_text
+from audio_ssl.errors import UserError
+from audio_ssl.interop._fairseq2_config import (
+    EXTRACTOR,
+    POSITIONS,
+    PROJECTION,
+    card_of,
+    check_writable,
+    head_shapes,
+    model_config,
+)
+from audio_ssl.interop._fairseq2_files import CARD_FILE, MODEL_FOLDER, read_card, read_weights
+from audio_ssl.model import SSLModel
+
+logger = logging.getLogger(__name__)
+
+_HEADS = ("quantizer.", "final_proj.", "final_target_proj.")
+_BASE_HEADS = {"final_dim": 256, "quantized_dim": 256, "num_codebooks": 2, "num_codebook_entries": 320}
+"""Sizes of fresh ones (wav2vec 2.0 base)."""
+_HEADS_SEED = 20_200_620
+
+_BLOCK_PARTS = {
+    "query": "self_attn.q_proj",
+    "key": "self_attn.k_proj",
+    "value": "self_attn.v_proj",
+    "out": "self_attn.output_proj",
+    "attention_norm": "self_attn_layer_norm",
+    "inner": "ffn.inner_proj",
+    "outer": "ffn.output_proj",
+    "final_norm": "ffn_layer_norm",
+}
+_OUTER_PARTS = {"encoder.feature_norm": "encoder_frontend.post_extract_layer_norm", "encoder.projection": PROJECTION}
+_WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+
+
+def their_name(ours: str, pre_norm: bool, group_norm: bool) -> str:
+    """Return fairseq2's name of one of our weights.
+
+    Examples
+    --------
+    >>> their_name("encoder.blocks.3.query.weight", pre_norm=False, group_norm=True)
+    'encoder.layers.3.self_attn.q_proj.weight'
+    >>> their_name("frontend.norms.0.bias", pre_norm=False, group_norm=True)
+    'encoder_frontend.feature_extractor.layers.0.group_norm.bias'
+    """
+    if ours == "encoder.mask_embedding":
+        return "masker.temporal_mask_embed"
+    part, _, leaf = ours.rpartition(".")
+    if part in _OUTER_PARTS:
+        return f"{_OUTER_PARTS[part]}.{leaf}"
+    if part == "encoder.norm":
+        return f"{'encoder' if pre_norm else 'encoder_frontend'}.layer_norm.{leaf}"
+    if ours.startswith("encoder.positions."):
+        rest = ours.removeprefix("encoder.positions.")
+        for long, short in _WEIGHT_NORM.items():
+            rest = rest.replace(long, short)
+        return f"{POSITIONS}.{rest}"
+    pieces = ours.split(".")
+    if ours.startswith("encoder.blocks."):
+        return f"encoder.layers.{pieces[2]}.{_BLOCK_PARTS[pieces[3]]}.{leaf}"
+    norm = "group_norm" if group_norm else "layer_norm"
+    return f"{EXTRACTOR}.{pieces[2]}.{'conv' if pieces[1] == 'convs' else norm}.{leaf}"
+
+
+def load_fairseq2_weights(model: SSLModel, state: Mapping[str, Tensor]) -> None:
+    """Copy the weights of fairseq2's model into ours; those of quantiser and projections are left out.
+
+    Parameters
+    ----------
+    model
+        With the conv frontend and the transformer encoder, of the same sizes.
+    state
+        The other model's ``state_dict()``.
+
+    Raises
+    ------
+    UserError
+        If a weight is missing, left over, or of another shape; it is named.
+    """
+    names, expected = _names(model), model.state_dict()
+    theirs = {name: value for name, value in state.items() if not name.startswith(_HEADS)}
+    if f"{PROJECTION}.weight" not in theirs:
+        # Where the widths are the same, fairseq2 projects nothing.
+        theirs.update(_identity(model))
+    for thing, found in (
+        ("missing", set(names.values()) - theirs.keys()),
+        ("unexpected", theirs.keys() - set(names.values())),
+    ):
+        if found:
+            raise UserError(f"{thing} weights: {', '.join(sorted(found))}")
+    for ours, other in names.items():
+        if expected[ours].shape != theirs[other].shape:
+            raise UserError(
+                f"the weight `{other}` must have the shape {list(expected[ours].shape)}, but has "
+                f"{list(theirs[other].shape)}"
+            )
+    model.load_state_dict({ours: theirs[other] for ours, other in names.items()})
+
+
+def to_fairseq2_weights(model: SSLModel) -> dict[str, Tensor]:
+    """Return our weights under fairseq2's names, without quantiser and projections.
+
+    Raises
+    ------
+    UserError
+        If fairseq2's model cannot hold them.
+    """
+    names = _names(model)
+    weights = {names[ours]: value.detach().cpu() for ours, value in model.state_dict().items()}
+    frontend, encoder = check_writable(model.config)
+    if frontend.channels[-1] == encoder.dim:
+        for name, value in _identity(model).items():
+            if not torch.equal(weights.pop(name), value):
+                raise UserError(
+                    f"fairseq2 projects no features that are as wide as the encoder ({encoder.dim}); this model does"
+                )
+    return weights
+
+
+def read_fairseq2(path: str | Path, heads: int | None = None) -> SSLModel:
+    """Read a wav2vec 2.0 model that fairseq2 has written, or that is published for it.
+
+    Parameters
+    ----------
+    path
+        A ``.safetensors`` or ``.pt`` file, or a folder of fairseq2's trainer: of checkpoints, of one step, of a model.
+        A ``.pt`` file is read without running anything that it may hold.
+    heads
+        Attention heads, which no weight tells; None: those of ``model.yaml``, or one for each 64 dimensions.
+
+    Returns
+    -------
+    The model, for evaluation.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read or is another kind of model.
+    """
+    path = Path(path)
+    state = read_weights(path)
+    try:
+        model = SSLModel(model_config(state, read_card(path), heads))
+        load_fairseq2_weights(model, state)
+    except UserError as error:
+        raise UserError(error.what, where=error.where or str(path), remedy=error.remedy) from error
+    left_out = sorted(name for name in state if name.startswith(_HEADS))
+    if left_out:
+        logger.info("%s: quantiser and projections of the contrastive loss are left out", path)
+    return model.eval()
+
+
+def read_fairseq2_heads(path: str | Path) -> dict[str, Tensor]:
+    """Return the weights that `read_fairseq2` leaves out, for `write_fairseq2`."""
+    return {name: value for name, value in read_weights(Path(path)).items() if name.startswith(_HEADS)}
+
+
+def write_fairseq2(model: SSLModel, folder: str | Path, heads: Mapping[str, Tensor] | None = None) -> None:
+    """Write a model as a folder of fairseq2 checkpoints: ``model.yaml`` and ``step_0/model/model.safetensors``.
+
+    In fairseq2, ``register_checkpoint_models(container, folder)`` finds it as ``checkpoint_step_0``.
+
+    Parameters
+    ----------
+    model
+        With the conv frontend and the transformer encoder.
+    folder
+        Where to write.
+    heads
+        Quantiser and projections under fairseq2's names, with two codebooks; None: fresh ones from a fixed seed, which
+        serve no purpose but that fairseq2 loads the model.
+
+    Raises
+    ------
+    UserError
+        If fairseq2's wav2vec 2.0 has no such model.
+    """
+    sizes = _BASE_HEADS if heads is None else _sizes(heads)
+    shapes = head_shapes(model.config, sizes)
+    if heads is None:
+        generator = torch.Generator().manual_seed(_HEADS_SEED)
+        heads = {name: torch.rand(tuple(shape), generator=generator) - 0.5 for name, shape in shapes.items()}
+    wrong = sorted(name for name, shape in shapes.items() if name not in heads or heads[name].shape != tuple(shape))
+    if wrong:
+        raise UserError(f"`heads` must fit the model, but these do not: {', '.join(wrong)}")
+    weights = {**to_fairseq2_weights(model), "quantizer.num_updates": torch.zeros((), dtype=torch.long), **heads}
+    folder = Path(folder)
+    (folder / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / MODEL_FOLDER / "model.safetensors") as partial:
+        save_file({name: value.contiguous() for name, value in weights.items()}, partial)
+    write_text(folder / CARD_FILE, yaml.safe_dump(card_of(model.config, sizes), sort_keys=False))
+
+
+def _names(model: SSLModel) -> dict[str, str]:
+    frontend, encoder = check_writable(model.config)
+    return {name: their_name(name, encoder.pre_norm, frontend.norm == "group") for name in model.state_dict()}
+
+
+def _identity(model: SSLModel) -> dict[str, Tensor]:
+    """Return the projection that changes nothing."""
+    dim = model.dim
+    return {f"{PROJECTION}.weight": torch.eye(dim), f"{PROJECTION}.bias": torch.zeros(dim)}
+
+
+def _sizes(heads: Mapping[str, Tensor]) -> dict[str, int]:
+    books = _BASE_HEADS["num_codebooks"]
+    try:
+        entries, final = heads["quantizer.entries"], heads["final_proj.weight"]
+    except KeyError as error:
+        raise UserError(f"`heads` must hold {error}") from error
+    return {
+        "final_dim": final.shape[0],
+        "quantized_dim": entries.shape[-1] * books,
+        "num_codebooks": books,
+        "num_codebook_entries": entries.shape[-2] // books,
+    }
