@@ -18,7 +18,7 @@ from audio_ssl.data.loader import ClipReader, LruCache
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.store import ArrayStore
 from audio_ssl.errors import AudioError, UserError
-from audio_ssl.teachers._base import Teacher
+from audio_ssl.teachers._base import Teacher, check_targets
 
 _CACHE_BYTES = 512 << 20
 
@@ -43,7 +43,13 @@ class ComputedTargets:
         self._cache: LruCache[tuple[Tensor, ...]] = LruCache(cache_bytes, lambda all_: sum(x.nbytes for x in all_))
 
     def whole(self, clip: Clip) -> tuple[Tensor, ...]:
-        """Return the targets of a whole clip, one ``[frame, width]`` per teacher."""
+        """Return the targets of a whole clip, one ``[frame, width]`` per teacher.
+
+        Raises
+        ------
+        AudioError
+            If the clip cannot be read, or a teacher gives other frames, codes or values than it promises.
+        """
         return self._cache.get(clip.id, lambda: self._compute(clip))
 
     def __call__(self, clip: Clip, start_frame: int, num_frames: int) -> tuple[Tensor, ...]:
@@ -53,7 +59,10 @@ class ComputedTargets:
     def _compute(self, clip: Clip) -> tuple[Tensor, ...]:
         waveform = self._reader.whole(clip)
         with torch.no_grad():
-            return tuple(teacher(waveform).cpu() for teacher in self._teachers)
+            targets = tuple(teacher(waveform).cpu() for teacher in self._teachers)
+        for teacher, target in zip(self._teachers, targets, strict=True):
+            check_targets(target, teacher.spec, len(waveform))
+        return targets
 
 
 class StoredTargets:
@@ -72,13 +81,22 @@ class StoredTargets:
         self._lock = threading.Lock()
         check_store_meta(self._store.meta, fingerprints, manifest_hash, folder)
 
+    def __contains__(self, clip_id: object) -> bool:
+        return clip_id in self._store
+
+    def whole(self, clip: Clip) -> tuple[Tensor, ...]:
+        """Return the targets of a whole clip; AudioError if the store has none."""
+        return self._read(clip, 0, None)
+
     def __call__(self, clip: Clip, start_frame: int, num_frames: int) -> tuple[Tensor, ...]:
         """Return the targets of `num_frames` frames from `start_frame` on."""
+        return self._read(clip, start_frame, start_frame + num_frames)
+
+    def _read(self, clip: Clip, start: int, stop: int | None) -> tuple[Tensor, ...]:
         if clip.id not in self._store:
             raise AudioError("the target store has no targets of this clip")
-        stop = start_frame + num_frames
         with self._lock:
-            return tuple(self._store.get(clip.id, name, start_frame, stop) for name in self._names)
+            return tuple(self._store.get(clip.id, name, start, stop) for name in self._names)
 
 
 def store_meta(fingerprints: Sequence[str], manifest_hash: str, sample_rate: int, hop_samples: int) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The `targets` stage: a recipe's targets, computed once and stored.
 
 A store holds one entry per clip, with one array per teacher (``"0"``, ``"1"``, ...), and says which teachers and which
-manifest it is of. Teachers that had to be fitted or trained for it lie in ``teachers/`` inside the store, and a run
-that reads the store takes them from there. Of a recipe with iterations the first one's targets are stored; the later
-ones listen to a model that does not exist yet.
+manifest it is of; ``labels.json`` says whether the targets are worth learning (`label_health`). Teachers that had to be
+fitted or trained for it lie in ``teachers/`` inside the store, and a run that reads the store takes them from there. Of
+a recipe with iterations the first one's targets are stored; the later ones listen to a model that does not exist yet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from audio_ssl.atomic import write_text
+from audio_ssl.atomic import write_json, write_text
+from audio_ssl.config import kind_of
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import ClipReader, background_pool, in_order
 from audio_ssl.data.manifest import Clip
@@ -22,11 +23,12 @@ from audio_ssl.data.store import StoreWriter
 from audio_ssl.errors import AudioError, UserError
 from audio_ssl.pretrain.clips import select_clips
 from audio_ssl.pretrain.kinds import masked_prediction
+from audio_ssl.pretrain.label_health import LABELS_FILE, STORE_FRAMES, judge, measure
 from audio_ssl.pretrain.loop import choose_device
 from audio_ssl.pretrain.recipe import load_recipe, recipe_yaml
 from audio_ssl.pretrain.run import run_or_go_on
 from audio_ssl.pretrain.stage import StageContext
-from audio_ssl.pretrain.target_sources import ComputedTargets, store_meta
+from audio_ssl.pretrain.target_sources import ComputedTargets, StoredTargets, store_meta
 from audio_ssl.pretrain.teachers import prepare_teachers
 from audio_ssl.progress import track
 
@@ -54,7 +56,8 @@ def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
     Raises
     ------
     UserError
-        If the recipe or manifest is wrong, has no targets, or not one clip can be used.
+        If the recipe or manifest is wrong, has no targets, not one clip can be used, or a teacher says the same of
+        every frame.
     """
     config = load_recipe(recipe, overrides)
     if not isinstance(config, masked_prediction.Config):
@@ -67,7 +70,8 @@ def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
         raise UserError("no teacher of this recipe has targets to store", where="$.teachers")
     ledger, reader = ErrorLedger(out / "errors.jsonl"), ClipReader(config.data.sample_rate)
     context = StageContext(out, selection, reader, ledger, choose_device(config.device), None, run_or_go_on)
-    teachers = prepare_teachers(first, masked_prediction.stored(first.teachers), first.codec, context)
+    chosen = masked_prediction.stored(first.teachers)
+    teachers = prepare_teachers(first, chosen, first.codec, context)
     fingerprints = [teacher.fingerprint for teacher in teachers]
     meta = store_meta(fingerprints, selection.manifest_hash, config.data.sample_rate, teachers[0].spec.grid.hop_samples)
     source = ComputedTargets(teachers, reader, cache_bytes=0)
@@ -88,5 +92,10 @@ def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
     if stored == 0:
         raise UserError(f"none of the {len(selection.all)} clips can be used", where=str(ledger.path))
     write_text(out / "recipe.yaml", recipe_yaml(config))
+    arrays = StoredTargets(out, fingerprints, selection.manifest_hash)
+    found = (arrays.whole(clip) for clip in selection.all if clip.id in arrays)
+    rows = measure([kind_of(teacher) for teacher in chosen], teachers, found, STORE_FRAMES)
+    write_json(out / LABELS_FILE, {"teachers": rows})
+    judge(rows, out / LABELS_FILE)
     logger.info("targets of %d of %d clips are in %s", stored, len(selection.all), out)
     return out

@@ -7,17 +7,22 @@ import logging
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
+from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import Batch, ClipReader, Loader, Position
+from audio_ssl.data.loader import Batch, ClipReader, Loader, Position, background_pool
+from audio_ssl.data.manifest import Clip
 from audio_ssl.data.store import ArrayStore
-from audio_ssl.errors import UserError
+from audio_ssl.data.targets import TargetSpec
+from audio_ssl.errors import AudioError, UserError
 from audio_ssl.pretrain.clips import select_clips
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.recipe import load_recipe
 from audio_ssl.pretrain.run import pretrain, run_or_go_on
 from audio_ssl.pretrain.stage import StageContext, loader_setups
+from audio_ssl.pretrain.target_sources import ComputedTargets
 from audio_ssl.pretrain.targets import make_targets
 from tests.pretrain.conftest import MakeManifest
 
@@ -101,6 +106,52 @@ def test_training_from_a_store_gives_the_same_run(make_manifest: MakeManifest, r
     computed, stored = ((run / "model.safetensors").read_bytes() for run in runs)
     assert computed == stored
     assert not (tmp_path / "stored" / "teachers").exists()
+    rows = {folder.name: json.loads((folder / "labels.json").read_text())["teachers"] for folder in (store, *runs)}
+    assert [row["teacher"] for row in rows["store"]] == ["encodec", "cqt", "kmeans"]
+    assert [row["clips"] for row in rows["store"]] == [6, 6, 6]
+    assert rows["stored"] == rows["store"]
+    # A run that computes its targets looks at training clips only.
+    assert [row["clips"] for row in rows["computed"]] == [5, 5, 5]
+    assert rows["store"][2]["codebooks"][0]["used"] == 5
+    assert rows["store"][1]["constant_share"] == 0
+
+
+def test_targets_that_never_change_stop_the_work(make_manifest: MakeManifest, recipe: str, tmp_path: Path) -> None:
+    manifest = make_manifest()
+    for path in (tmp_path / "audio").iterdir():
+        audio, rate = soundfile.read(path)
+        soundfile.write(path, 0 * audio, rate, subtype="FLOAT")
+    only = ["teachers=[{kind: cqt, n_bins: 24}]", "objectives=[{kind: reconstruction, teacher: 0}]"]
+    message = r"labels.json: teacher 0 \(cqt\) gave values that never change, .* there is nothing to learn"
+    for work, name in ((make_targets, "store"), (pretrain, "run")):
+        with pytest.raises(UserError, match=message):
+            work(recipe, [f"data.manifest={manifest}", *only], tmp_path / name)
+        assert (tmp_path / name / "labels.json").is_file()
+
+
+def test_a_teacher_that_breaks_its_promise_is_found_out() -> None:
+    class Short:
+        spec = TargetSpec("codes", 1, 4, FrameGrid(16000, 320, 400))
+        fingerprint = "short"
+
+        def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
+            return torch.full((self.spec.grid.num_frames(len(waveform)) - cut, 1), code)
+
+    class Reader:
+        def whole(self, clip: Clip) -> torch.Tensor:
+            return torch.zeros(16000)
+
+    clip = Clip("a", "a.wav", 0.0, 1.0, 16000)
+    for cut, code, message in ((1, 0, r"shape \[48, 1\], but \[49, 1\]"), (0, 4, r"must lie in 0\.\.3, but reach 4")):
+        with pytest.raises(AudioError, match=message):
+            ComputedTargets([Short()], Reader()).whole(clip)  # type: ignore[arg-type]
+
+
+def test_loader_threads_have_one_thread_of_torch_each() -> None:
+    before = torch.get_num_threads()
+    with background_pool(2) as pool:
+        assert set(pool.map(lambda _: torch.get_num_threads(), range(4))) == {1}
+    assert torch.get_num_threads() == before
 
 
 def test_a_store_of_other_teachers_or_another_manifest_is_refused(

@@ -26,6 +26,7 @@ from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, SSLModel, build_model
 from audio_ssl.pretrain.check import check_conditions, check_objectives, check_teachers, is_online, located, needs_of
 from audio_ssl.pretrain.clips import Selection
+from audio_ssl.pretrain.label_health import check_labels
 from audio_ssl.pretrain.learner import Training
 from audio_ssl.pretrain.masked import Head, Mask, MaskedLearner
 from audio_ssl.pretrain.recipe import Recipe
@@ -181,6 +182,10 @@ def build(config: Config, context: StageContext) -> Training:
         targets = StoredTargets(Path(config.data.targets), fingerprints, context.clips.manifest_hash)
     elif teachers:
         targets = ComputedTargets(teachers, context.reader)
+    if targets is not None:
+        kinds = [kind_of(teacher) for teacher in stored(config.teachers)]
+        store = Path(config.data.targets) if isinstance(targets, StoredTargets) and config.data.targets else None
+        check_labels(kinds, teachers, targets.whole, context.clips.train, context.folder, store)
     return Training(learner, model.grid, targets, fingerprints, model.save_pretrained)
 
 
