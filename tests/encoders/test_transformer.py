@@ -152,6 +152,16 @@ def test_relax_acts_in_the_encoder_and_changes_nothing_but_the_path(monkeypatch)
         torch.testing.assert_close(ours, other, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("lengths", "masked"), [((12, 12), False), ((12, 9), True)])
+def test_fused_attention_gets_a_mask_only_where_something_is_padded(monkeypatch, lengths, masked):
+    masks, fused = [], F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda *args, **kw: masks.append(kw["attn_mask"]) or fused(*args, **kw)
+    )
+    make().eval()(*clips(*lengths))
+    assert [mask is not None for mask in masks] == [masked] * 3
+
+
 @pytest.mark.parametrize("variant", [{}, {"relative_positions": Relative(32, 40), "pre_norm": True}], ids=str)
 def test_checkpointed_gradients_are_equal_and_keep_less(variant):
     features, frames = clips(30, 20)
