@@ -105,12 +105,15 @@ def _read_file(file: Path) -> Mapping[str, Tensor]:
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
+        if "GLOBAL" not in str(error):
+            raise UserError("weights cannot be read: the file is damaged", where=str(file)) from error
         raise UserError(
             "the file holds more than weights, which could run anything",
             where=str(file),
             remedy="save the weights only",
         ) from error
-    except (OSError, RuntimeError, EOFError) as error:
+    # A damaged file may raise anything: it is read by an interpreter of pickles, if a harmless one.
+    except Exception as error:
         raise UserError(f"weights cannot be read: {error}", where=str(file)) from error
     inner = loaded.get("model", loaded) if isinstance(loaded, dict) else None
     if not isinstance(inner, dict) or not all(isinstance(value, Tensor) for value in inner.values()):

@@ -213,6 +213,13 @@ def test_a_file_that_could_run_code_is_refused(tmp_path):
         read_fairseq2(tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x80\x02", b"\x89\xff\x00.", bytes(range(256))])
+def test_damaged_files_are_named(tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.pt: weights cannot be read"):
+        read_fairseq2(tmp_path / "model.pt")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
