@@ -131,17 +131,17 @@ class Codec(nn.Module):
         keys
             A random number per clip, for what is drawn; None: counted up.
         reference
-            Clips that say what latents are normalised by; None: the averages over those given to `normalise_by`.
+            Clips of equal length that say what latents are normalised by; None: those given to `normalise_by`.
         """
         keys = range(len(waveform)) if keys is None else keys
         if lengths is None:
             lengths = torch.full((len(waveform),), waveform.shape[1], device=waveform.device)
         latents = self._latents(waveform)
+        others = None if reference is None else self._latents(reference).flatten(0, 1)
         inside = torch.arange(latents.shape[1], device=lengths.device) < self.grid.num_frames(lengths)[:, None]
         with torch.autocast(waveform.device.type, enabled=False):
             frames = latents.float()[inside]
-            others = None if reference is None else self._latents(reference).float().flatten(0, 1)
-            frames = self.norm(frames, others)
+            frames = self.norm(frames, None if others is None else others.float())
             if self.training:
                 self.sample.add(frames, lots(keys, latents.shape[1]).to(frames.device)[inside])
             quantized = self.quantizer(frames, self._used(keys, inside))
@@ -168,7 +168,7 @@ class Codec(nn.Module):
         """
         if not self.quantizer.started:
             frames = self.sample.gather(sum_over_processes)
-            self.norm.follow(frames)
+            self.norm.set(frames)
             self.quantizer.start(self.norm(frames), step)
         else:
             self.quantizer.follow(sum_over_processes)
@@ -179,8 +179,9 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def normalise_by(self, reference: Float[Tensor, "clip sample"]) -> None:
-        """Let the averages that latents are normalised by follow clips of equal length."""
-        self.norm.follow(self._latents(reference).float().flatten(0, 1))
+        """Keep mean and variance of the latents of clips of equal length: what is normalised by from here on."""
+        with torch.autocast(reference.device.type, enabled=False):
+            self.norm.set(self._latents(reference).flatten(0, 1))
 
     def encode(self, waveform: Float[Tensor, "batch sample"]) -> Int[Tensor, "batch codebook frame"]:
         """Return the codes of clips of equal length."""

@@ -17,7 +17,7 @@ _POSITIVE = (1 << 63) - 1
 
 
 class LatentNorm(nn.Module):
-    """Norm by a reference batch (virtual batch norm, Salimans et al. 2016, arXiv 1606.03498), by averages in use.
+    """Norm by a reference batch (virtual batch norm, Salimans et al. 2016, arXiv 1606.03498).
 
     Without a norm latents drift faster than codebooks can follow, and all frames get one code until the learning rate
     has decayed. Batch norm prevents that, as its gradient knows that every shift is taken back, but it ties a frame's
@@ -27,38 +27,30 @@ class LatentNorm(nn.Module):
     ----------
     dim
         Of the frames.
-    decay
-        Of the averages, per reference batch.
     """
 
     mean: Tensor
     variance: Tensor
-    started: Tensor
 
-    def __init__(self, dim: int, decay: float = 0.9) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self._decay = decay
-        self.register_buffer("started", torch.tensor(False))
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("variance", torch.ones(dim))
 
     def forward(
         self, frames: Float[Tensor, "frame dim"], reference: Float[Tensor, "other dim"] | None = None
     ) -> Float[Tensor, "frame dim"]:
-        """Normalise by the frames of a reference batch, or by the averages."""
-        if reference is None:
-            mean, variance = self.mean, self.variance
-        else:
+        """Normalise by the frames of a reference batch, or by those that `set` was given."""
+        mean, variance = self.mean, self.variance
+        if reference is not None:
             mean, variance = reference.mean(0), reference.var(0, unbiased=False)
         return (frames - mean) * (variance + 1e-5).rsqrt()
 
     @torch.no_grad()
-    def follow(self, reference: Float[Tensor, "other dim"]) -> None:
-        """Move the averages towards the mean and variance of frames."""
-        weight = 1 - self._decay if self.started else 1.0
-        self.mean.lerp_(reference.mean(0), weight)
-        self.variance.lerp_(reference.var(0, unbiased=False), weight)
-        self.started.fill_(True)
+    def set(self, reference: Float[Tensor, "other dim"]) -> None:
+        """Keep mean and variance of frames."""
+        self.mean.copy_(reference.mean(0))
+        self.variance.copy_(reference.var(0, unbiased=False))
 
 
 class Sample(nn.Module):

@@ -1,7 +1,7 @@
 """The report stage: run, result and fairness artifacts in, one self-contained HTML page and its JSON out.
 
-The page is drawn from the JSON's data alone, and nothing of the moment or machine of drawing enters it: the same
-inputs give the same bytes.
+The page is drawn from the JSON's data alone, but for the audio of codecs, and nothing of the moment or machine of
+drawing enters it: the same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from audio_ssl.atomic import write_json, write_text
 from audio_ssl.errors import UserError
 from audio_ssl.report.html import Page, Section, render
-from audio_ssl.report.inputs import read_inputs
+from audio_ssl.report.inputs import Run, read_inputs
 from audio_ssl.report.numbers import count, strict_json
 from audio_ssl.report.results import describe_result
 from audio_ssl.report.runs import describe_run, relative
+from audio_ssl.report.sections.codec import codec_section
 from audio_ssl.report.sections.fairness import fairness_section
 from audio_ssl.report.sections.gains import gains_section
 from audio_ssl.report.sections.probes import probes_section
@@ -66,7 +67,7 @@ def build_report(inputs: Sequence[Path], out: Path, title: str = "Report") -> Pa
     )
     data["answer"] = answer(data)
     write_json(json_path, data)
-    write_text(out, render(_page(data, title, json_path.name)))
+    write_text(out, render(_page(data, title, json_path.name, found.runs)))
     return out
 
 
@@ -114,13 +115,14 @@ def _json_beside(out: Path) -> Path:
     return out.with_suffix(".json")
 
 
-def _page(data: dict[str, Any], title: str, json_name: str) -> Page:
+def _page(data: dict[str, Any], title: str, json_name: str, runs: Sequence[Run]) -> Page:
     sections: list[Section] = []
     if data["results"]:
         sections.append(gains_section(data["results"]))
     if data["fairness"]:
         sections.append(fairness_section(data["fairness"]))
     if data["runs"]:
+        sections += codec_section(runs, data["runs"])
         sections.append(training_section(data["runs"]))
     if data["results"]:
         sections.append(probes_section(data["results"]))

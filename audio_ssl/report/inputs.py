@@ -30,6 +30,8 @@ class Run:
     errors: tuple[dict[str, Any], ...]
     teachers: tuple[Run, ...]
     """Teachers that were trained on the way and kept their curves, such as the codec of an `rvq` teacher."""
+    reconstructions: dict[str, Any]
+    """What a codec made of a few clips: ``reconstructions/clips.json``, empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def read_run(path: Path) -> Run:
         provenance=_read_optional(path / "provenance.json"),
         errors=_read_rows(path / "errors.jsonl"),
         teachers=tuple(read_run(folder) for folder in inner if (folder / "metrics.jsonl").is_file()),
+        reconstructions=_read_optional(path / "reconstructions" / "clips.json"),
     )
 
 

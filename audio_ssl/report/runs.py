@@ -37,6 +37,7 @@ def describe_run(run: Run, home: Path) -> dict[str, Any]:
         "curves": curves,
         "errors": count_reasons(run.errors),
         "teachers": [describe_run(teacher, home) for teacher in run.teachers],
+        "reconstructions": run.reconstructions,
         "recipe": run.recipe,
         "provenance": run.provenance,
     }

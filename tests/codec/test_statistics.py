@@ -79,10 +79,10 @@ def test_norm_is_that_of_the_reference_and_blind_to_shifts_and_scales():
     assert gradient.abs().max() < 1e-4
 
 
-def test_norm_in_use_is_the_average_over_references():
-    norm = LatentNorm(1, decay=0.5)
+def test_norm_in_use_is_that_of_the_frames_it_was_set_by():
+    norm = LatentNorm(1)
     assert torch.equal(norm(torch.ones(1, 1)), torch.ones(1, 1) * (1 + 1e-5) ** -0.5)
-    norm.follow(torch.tensor([[1.0], [3.0]]))
-    assert (float(norm.mean), float(norm.variance)) == (2.0, 1.0)
-    norm.follow(torch.tensor([[3.0], [9.0]]))
-    assert (float(norm.mean), float(norm.variance)) == (4.0, 5.0)
+    norm.set(torch.tensor([[1.0], [5.0]]))
+    assert (float(norm.mean), float(norm.variance)) == (3.0, 4.0)
+    norm(torch.zeros(1, 1), torch.tensor([[30.0], [90.0]]))
+    assert (float(norm.mean), float(norm.variance)) == (3.0, 4.0)

@@ -129,10 +129,13 @@ def test_targets_that_never_change_stop_the_work(make_manifest: MakeManifest, re
         assert (tmp_path / name / "labels.json").is_file()
 
 
-def test_a_teacher_that_breaks_its_promise_is_found_out() -> None:
-    class Short:
+@pytest.mark.parametrize(
+    ("cut", "code", "message"), [(1, 0, r"shape \[48, 1\], but \[49, 1\]"), (0, 4, r"must lie in 0\.\.3, but reach 4")]
+)
+def test_a_teacher_that_breaks_its_promise_is_found_out(cut: int, code: int, message: str) -> None:
+    class Wrong:
         spec = TargetSpec("codes", 1, 4, FrameGrid(16000, 320, 400))
-        fingerprint = "short"
+        fingerprint = "wrong"
 
         def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
             return torch.full((self.spec.grid.num_frames(len(waveform)) - cut, 1), code)
@@ -141,10 +144,8 @@ def test_a_teacher_that_breaks_its_promise_is_found_out() -> None:
         def whole(self, clip: Clip) -> torch.Tensor:
             return torch.zeros(16000)
 
-    clip = Clip("a", "a.wav", 0.0, 1.0, 16000)
-    for cut, code, message in ((1, 0, r"shape \[48, 1\], but \[49, 1\]"), (0, 4, r"must lie in 0\.\.3, but reach 4")):
-        with pytest.raises(AudioError, match=message):
-            ComputedTargets([Short()], Reader()).whole(clip)  # type: ignore[arg-type]
+    with pytest.raises(AudioError, match=message):
+        ComputedTargets([Wrong()], Reader()).whole(Clip("a", "a.wav", 0.0, 1.0, 16000))  # type: ignore[arg-type]
 
 
 def test_loader_threads_have_one_thread_of_torch_each() -> None:

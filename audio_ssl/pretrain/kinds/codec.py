@@ -6,8 +6,10 @@ by moving average. Left out on purpose: discriminators and loss balancing, which
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import torch
@@ -16,12 +18,13 @@ from torch.nn import functional as F
 
 from audio_ssl.codec.losses import SpectralLoss, code_statistics, waveform_loss
 from audio_ssl.codec.model import Codec, CodecConfig
+from audio_ssl.codec.reconstruct import MOST_SECONDS, spread_out, write_reconstructions
 from audio_ssl.codec.statistics import Sample, lots
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.loader import Batch
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.audio import MelDistance, si_sdr
-from audio_ssl.pretrain.clips import Selection
+from audio_ssl.pretrain.clips import Selection, limit_seconds
 from audio_ssl.pretrain.learner import StepOutput, Training
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.seeds import seeded
@@ -30,7 +33,10 @@ from audio_ssl.pretrain.stage import Stage, StageContext
 TITLE = "codec"
 MODEL_FILES = ("config.json", "model.safetensors")
 
-_REFERENCE_CLIPS, _REFERENCE_SECONDS = 6, 1.0
+_LISTEN_SECONDS = 2.0
+"""Clips to judge a codec by last at least this long, where there are any."""
+
+_REFERENCE_CLIPS, _REFERENCE_SECONDS, _REFERENCES_KEPT = 8, 0.5, 4
 
 
 @dataclass(frozen=True)
@@ -66,27 +72,38 @@ class CodecLearner(nn.Module):
         self.spectral = SpectralLoss(config.codec.sample_rate, windows)
         self.mel_distance = MelDistance(config.codec.sample_rate)
         self._weights = (config.spectral_weight, config.waveform_weight, config.commitment_weight)
-        # A few clips of the last update say what latents are normalised by in the next, and so are in checkpoints.
+        # A few clips of the last update say what latents are normalised by in the next, those of the last few updates
+        # what they are normalised by in use. They are part of the state, and so in checkpoints.
         samples = int(min(_REFERENCE_SECONDS, config.data.crop_seconds) * config.data.sample_rate)
         self.clips = Sample(2 * _REFERENCE_CLIPS, samples)
-        self.register_buffer("reference", torch.zeros(_REFERENCE_CLIPS, samples))
+        self.register_buffer("reference", torch.zeros(_REFERENCES_KEPT, _REFERENCE_CLIPS, samples))
         self.register_buffer("referred", torch.tensor(False))
         shape = (config.codec.codebooks, config.codec.codebook_size)
         self.register_buffer("histogram", torch.zeros(shape), persistent=False)
+        self._settled = False
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training, or to a validation, whose codes are counted from here on."""
         self.histogram.zero_()
+        self._settled = False
         return super().train(mode)
+
+    def settle(self) -> None:
+        """Measure what latents are normalised by in use, for the weights as they are now."""
+        if self.referred and not self._settled:
+            self.codec.normalise_by(self.reference.flatten(0, 1))
+        self._settled = True
 
     def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
         """Return the loss summed over frames; what is random follows the crops' keys instead of `generator`."""
         waveform, lengths = batch.waveform, batch.lengths
         if self.training:
-            width = self.reference.shape[1]
+            width = self.reference.shape[2]
             beginnings = F.pad(waveform[:, :width], (0, max(0, width - waveform.shape[1])))
             self.clips.add(beginnings, lots(batch.keys, 1)[:, 0].to(waveform.device))
-        reference = self.reference if self.training and self.referred else None
+        else:
+            self.settle()
+        reference = self.reference[0] if self.training and self.referred else None
         output = self.codec(waveform, lengths, batch.keys, reference)
         frames = self.codec.grid.num_frames(lengths).to(torch.float32)
         with torch.autocast(waveform.device.type, enabled=False):
@@ -107,9 +124,10 @@ class CodecLearner(nn.Module):
         self.codec.after_update(step, sum_over_processes)
         chosen = self.clips.gather(sum_over_processes)
         self.clips.clear()
-        self.reference.copy_(chosen[torch.arange(len(self.reference)) % len(chosen)])
+        newest = chosen[torch.arange(self.reference.shape[1]) % len(chosen)]
+        kept = self.reference[:-1].clone() if self.referred else newest[None].expand_as(self.reference[1:])
+        self.reference.copy_(torch.cat([newest[None], kept]))
         self.referred.fill_(True)
-        self.codec.normalise_by(self.reference)
 
     @torch.no_grad()
     def _metrics(self, audio: Tensor, codes: Tensor, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
@@ -182,7 +200,19 @@ def build(config: Config, context: StageContext) -> Training:
     """Build the codec and its losses."""
     with seeded(context.device, config.seed, "codec"):
         learner = CodecLearner(config)
-    return Training(learner, learner.codec.grid, None, (), learner.codec.save_pretrained)
+    return Training(learner, learner.codec.grid, None, (), lambda folder: _save(learner, context, folder))
+
+
+def _save(learner: CodecLearner, context: StageContext, folder: Path) -> None:
+    """Write the codec, and a few clips to judge it by ear."""
+    learner.eval()
+    learner.settle()
+    learner.codec.save_pretrained(folder)
+    held_out = bool(context.clips.valid)
+    # By hash, as the clips that validate are chosen: neighbours in a manifest are alike.
+    order = limit_seconds(context.clips.valid if held_out else context.clips.train, math.inf, MOST_SECONDS)
+    clips = spread_out([clip for clip in order if clip.seconds >= _LISTEN_SECONDS] or order)
+    write_reconstructions(learner.codec, clips, held_out, context.reader, context.ledger, folder)
 
 
 def describe(config: Config) -> str:
