@@ -108,9 +108,16 @@ class SSLModel(nn.Module):
         """
         if lengths is None:
             lengths = torch.full((len(waveform),), waveform.shape[1], device=waveform.device)
+        features, frames = self.features_of(waveform, lengths)
+        return ModelOutput(self.encoder(features, frames, mask), frames, features)
+
+    def features_of(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch frame feature"], Int[Tensor, " batch"]]:
+        """Return the frontend's output and the frames of each clip, for those who call the encoder themselves."""
         waveform = _clean(waveform, lengths, self.config.normalize)
         features, frames = self.frontend(waveform, lengths)
-        return ModelOutput(self.encoder(features, frames, mask), frames, features)
+        return features, frames
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, each whole or not at all."""

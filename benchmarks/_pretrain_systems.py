@@ -46,7 +46,8 @@ def _ours(rate: int) -> System:
     from audio_ssl.model import ModelConfig, SSLModel
     from audio_ssl.objectives import masked_codes
     from audio_ssl.objectives._base import View
-    from audio_ssl.pretrain.masked import Mask, masks, penalty_sum
+    from audio_ssl.pretrain.masked import penalty_sum
+    from audio_ssl.pretrain.masks import Mask, masks
 
     model = SSLModel(ModelConfig(conv.Config(), transformer.Config(layer_drop=0.0), rate))
     target = TargetSpec("codes", 1, CLASSES, model.grid)

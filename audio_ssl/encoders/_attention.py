@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,10 +30,19 @@ class Context(NamedTuple):
     """``[batch, 1, 1, frame]`` True at frames that may be attended to; None lets attention take its fastest path."""
 
     bias: Tensor | None
-    """``[head, frame, frame]`` relative positions before the gate; None: there are none."""
+    """``[head, frame, frame]`` relative positions before the gate, or with a first axis ``batch``; None: none."""
 
     rotation: Rotation | None
     """Of queries and keys; None: they are not turned."""
+
+    def at(self, places: Int[Tensor, "batch kept"]) -> Context:
+        """Return the positions of the frames that lie at `places` of the whole clips."""
+        bias, turn = self.bias, self.rotation
+        if bias is not None:
+            bias = bias[:, places[:, :, None], places[:, None, :]].transpose(0, 1)
+        if turn is not None:
+            turn = (turn[0][places][:, None], turn[1][places][:, None])
+        return self._replace(bias=bias, rotation=turn)
 
 
 class SelfAttention(nn.Module):
@@ -66,7 +75,9 @@ class SelfAttention(nn.Module):
         query, key, value = (self._split(part(x)) for part in (self.query, self.key, self.value))
         if context.rotation is not None:
             query, key = rotate(query, context.rotation), rotate(key, context.rotation)
-        bias = None if context.bias is None else self._gated(x, context.bias).to(query.dtype)
+        bias = context.bias
+        if bias is not None:
+            bias = (bias if self.gate is None else self._gated(x, bias)).to(query.dtype)
         dropout = self._attention_dropout if self.training else 0.0
         if self._relax is not None:
             mixed = relaxed_attention(query, key, value, context.keys, bias, self._relax, dropout)

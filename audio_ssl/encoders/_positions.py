@@ -2,7 +2,7 @@
 
 Convolutions: wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477, section 2) has one wide one, data2vec (Baevski et al.
 2022, arXiv 2202.03555) several narrow ones. Rotation: RoFormer (Su et al. 2021, arXiv 2104.09864). Bias:
-WavLM (Chen et al. 2021, arXiv 2110.13900).
+WavLM (Chen et al. 2021, arXiv 2110.13900) learns it, ALiBi (Press et al. 2021, arXiv 2108.12409) is a straight line.
 """
 
 from __future__ import annotations
@@ -124,6 +124,44 @@ def buckets_of(distance: Int[Tensor, " distance"], buckets: int, max_distance: i
     share = torch.log(size.clamp(min=exact).float() / exact) / math.log(max_distance / exact)
     large = (exact + share * (half - exact)).long().clamp(max=half - 1)
     return (distance > 0).long() * half + torch.where(size < exact, size, large)
+
+
+class LinearBias(nn.Module):
+    """Minus the distance, times a fixed slope and a learnt factor per head (ALiBi; the factor is data2vec 2.0's).
+
+    Parameters
+    ----------
+    heads
+        Attention heads.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self._slopes = slopes(heads)
+        self.scale = nn.Parameter(torch.ones(heads, 1, 1))
+
+    def forward(self, frames: int) -> Float[Tensor, "head frame frame"]:
+        """Return the bias of each query (second axis) on each key (last axis)."""
+        place = torch.arange(frames, device=self.scale.device, dtype=torch.float32)
+        slope = torch.tensor(self._slopes, device=self.scale.device)[:, None, None]
+        # A factor below zero would favour what is far away.
+        return -(place - place[:, None]).abs() * (slope * self.scale.clamp(min=0.0))
+
+
+def slopes(heads: int) -> list[float]:
+    """Return ALiBi's slopes: powers of one ratio, and between them where the heads are no power of two.
+
+    Examples
+    --------
+    >>> slopes(4)
+    [0.25, 0.0625, 0.015625, 0.00390625]
+    >>> slopes(3)
+    [0.0625, 0.00390625, 0.25]
+    """
+    power = 2 ** math.floor(math.log2(heads))
+    ratio = 2.0 ** (-8 / power)
+    even = [ratio ** (head + 1) for head in range(power)]
+    return even if heads == power else even + slopes(2 * power)[::2][: heads - power]
 
 
 def rotation(frames: int, dim: int, base: float, device: torch.device) -> Rotation:

@@ -3,6 +3,9 @@
 Post-LN (base), pre-LN (large) or DeepNorm; Baevski et al. 2020 (arXiv 2006.11477); Hsu et al. 2021 (arXiv 2106.07447).
 Hidden state 0 is the input of the first block, hidden state n the output of block n; with pre-LN the last one has
 passed the final layer norm, as in transformers.
+
+It can leave masked frames out, as in data2vec 2.0 (Baevski et al. 2022, arXiv 2212.07525): convolutional positions come
+from all frames with the masked ones zero, the blocks see the visible ones.
 """
 
 from __future__ import annotations
@@ -20,8 +23,11 @@ from audio_ssl.encoders._checks import Relative, check_attention
 from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._fast_feed import feed_forward
 from audio_ssl.encoders._frames import frame_mask, hide, key_mask
-from audio_ssl.encoders._positions import ConvPositions, RelativePositions, StackedConvPositions, rotation
+from audio_ssl.encoders._positions import ConvPositions, LinearBias, RelativePositions, StackedConvPositions, rotation
+from audio_ssl.encoders._visible import Visible, take_visible
 from audio_ssl.errors import UserError
+
+VISIBLE = True
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,9 @@ class Config:
     relative_positions: Relative | None = None
     """Gated relative positions, beside the others (WavLM: 320 buckets); null: none."""
 
+    alibi: bool = False
+    """Bias of minus the distance, beside the positions, times a learnt factor per head (data2vec 2.0)."""
+
     attention_relax: float | None = None
     """The c of PB-Relax, against overflowing logits in float16 (MERT 330M, WavLM: 32); null: fused attention."""
 
@@ -109,6 +118,7 @@ class TransformerEncoder(nn.Module):
         self.relative = (
             None if relative is None else RelativePositions(config.heads, relative.buckets, relative.max_distance)
         )
+        self.alibi = LinearBias(config.heads) if config.alibi else None
         if config.deepnorm:
             for block in self.blocks:
                 cast(Block, block).init_deepnorm((8 * config.layers) ** -0.25)
@@ -117,35 +127,57 @@ class TransformerEncoder(nn.Module):
         self,
         features: Float[Tensor, "batch frame feature"],
         frames: Int[Tensor, " batch"],
-        mask: Bool[Tensor, "batch frame"] | None = None,
-    ) -> list[Float[Tensor, "batch frame dim"]]:
-        """Return the input of the first block and the output of every block, zero past each clip's frames."""
+        mask: Bool[Tensor, "row frame"] | None = None,
+        visible: Visible | None = None,
+    ) -> list[Float[Tensor, "row kept dim"]]:
+        """Return the input of the first block and the output of every block, zero past each clip's frames.
+
+        Parameters
+        ----------
+        features
+            Of the frontend.
+        frames
+            Of each clip.
+        mask
+            Frames to replace by the mask embedding; a row a clip.
+        visible
+            What `mask` leaves: then masked frames are zero for the convolutional positions, left out of the blocks and
+            missing in what is returned, and there may be several rows a clip, one after the other.
+        """
         config = self._config
-        inside = frame_mask(frames, features.shape[1])[..., None]
         x = self.input_dropout(self.projection(self.feature_norm(features)))
-        x = hide(x, mask, self.mask_embedding, inside)
+        embedding: Tensor = self.mask_embedding
+        if visible is not None:
+            clones = len(visible.frames) // len(frames)
+            x, frames = x.repeat_interleave(clones, 0), frames.repeat_interleave(clones)
+            embedding = torch.zeros_like(embedding)
+        inside = frame_mask(frames, features.shape[1])[..., None]
+        x = hide(x, mask, embedding, inside)
         if self.positions is not None:
             x = x + self.positions(x, inside)
+        if visible is None:
+            context = self._context(frames, inside)
+        else:
+            x = take_visible(x, visible)
+            left = frame_mask(visible.frames, x.shape[1])[..., None]
+            context = self._context(visible.frames, left, features.shape[1]).at(visible.places)
         x = self.dropout(x if config.pre_norm else self.norm(x))
-        context = self._context(frames, inside)
         layer_drop = config.layer_drop if self.training else 0.0
         states = run_blocks(self.blocks, x, context, layer_drop, config.checkpoint_activations and self.training)
         if config.pre_norm:
             states[-1] = self.norm(states[-1])
         return cut(states, context)
 
-    def _context(self, frames: Tensor, inside: Tensor) -> Context:
-        config, total = self._config, inside.shape[1]
+    def _context(self, frames: Tensor, inside: Tensor, total: int | None = None) -> Context:
+        """Return what blocks share; `total` is the number of places, if it is not that of the frames."""
+        config, present = self._config, inside.shape[1]
+        places = present if total is None else total
         padded = not bool(inside.all())
         turn = None
         if config.positions == "rope":
-            turn = rotation(total, config.dim // config.heads, config.rope_base, inside.device)
-        return Context(
-            inside if padded else None,
-            key_mask(frames, total) if padded else None,
-            None if self.relative is None else self.relative(total),
-            turn,
-        )
+            turn = rotation(places, config.dim // config.heads, config.rope_base, inside.device)
+        bias = next((part(places) for part in (self.relative, self.alibi) if part is not None), None)
+        return Context(inside if padded else None, key_mask(frames, present) if padded else None, bias, turn)
 
 
 class Block(SelfAttention):
@@ -199,6 +231,8 @@ def build(config: Config, input_dim: int) -> TransformerEncoder:
         raise UserError(f"`dim` {config.dim} must be a multiple of `position_groups` {config.position_groups}")
     if config.position_layers < 1:
         raise UserError(f"`position_layers` must be at least 1, but is {config.position_layers}")
+    if config.alibi and config.relative_positions is not None:
+        raise UserError("`alibi` and `relative_positions` are both a bias by distance", remedy="give one of them")
     if config.pre_norm and config.deepnorm:
         raise UserError("`deepnorm` is post-LN, so `pre_norm` must be false with it", remedy="set one of them to false")
     return TransformerEncoder(config, input_dim)

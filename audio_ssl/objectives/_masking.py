@@ -2,6 +2,10 @@
 
 ``int(prob * frames / length + U[0, 1))`` spans, at least `min_masks`, start at places drawn without replacement; with
 ``prob`` 0.8 and ``length`` 10 about 55 % of the frames are masked, as spans overlap.
+
+data2vec 2.0 (Baevski et al. 2022, arXiv 2212.07525; fairseq's ``compute_block_mask_1d``) masks a share exactly. Its
+options of inverse masks, of masks that grow at their edges and of dropped ones, which its audio models leave off, are
+left out; so is trimming the masks of a batch to the shortest, which would make a clip's mask depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -47,4 +51,46 @@ def span_mask(
         if bool(mask[row, :count].all()):
             # Something must be left to predict from.
             mask[row, int(torch.randint(count, (), generator=generator))] = False
+    return mask
+
+
+def exact_mask(
+    frames: Int[Tensor, " batch"],
+    total_frames: int,
+    share: float,
+    length_frames: int,
+    adjust: float,
+    generator: torch.Generator,
+) -> Bool[Tensor, "batch frame"]:
+    """Draw masks of exactly ``int(share * frames)`` frames of each clip, on the CPU.
+
+    Parameters
+    ----------
+    frames
+        Frames of each clip; nothing past them is masked. Of two frames or more, one at least is masked and one is not.
+    total_frames
+        Width of the batch.
+    share
+        Masked share of the frames.
+    length_frames
+        Length of a span; spans may overlap, and those at an edge are cut.
+    adjust
+        Spans are drawn for ``share + adjust``; frames drawn one by one are then masked, or unmasked, until the number
+        is right.
+    generator
+        Where the chance comes from.
+    """
+    mask = torch.zeros(len(frames), total_frames, dtype=torch.bool)
+    around = torch.arange(length_frames) - length_frames // 2
+    for row, count in enumerate(frames.tolist()):
+        if count < 2:
+            continue
+        wanted = min(max(1, int(share * count)), count - 1)
+        spans = int(count * (share + adjust) / length_frames)
+        centres = torch.randint(count, (spans, 1), generator=generator)
+        mask[row, (centres + around).flatten().clamp(0, count - 1)] = True
+        extra = int(mask[row].sum()) - wanted
+        chosen = (mask[row, :count] == (extra > 0)).nonzero()[:, 0]
+        chosen = chosen[torch.randperm(len(chosen), generator=generator)[: abs(extra)]]
+        mask[row, chosen] = extra < 0
     return mask

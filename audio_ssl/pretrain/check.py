@@ -16,6 +16,7 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
 from audio_ssl.objectives._base import Needs
+from audio_ssl.pretrain.decoder import Decoder, build_decoder
 from audio_ssl.pretrain.kinds.codec import frame_grid
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.seeds import generator
@@ -100,6 +101,46 @@ def check_conditions(objectives: Sequence[Any], masked: bool, encoder: nn.Module
                 where="$.encoder",
                 remedy="take an encoder that runs forwards only",
             )
+
+
+def check_decoder(
+    decoder: Decoder | None, masked: bool, encoder_config: Any, encoder: nn.Module, objectives: Sequence[Any]
+) -> None:
+    """Raise UserError where masked frames are to be left out of the encoder and cannot be.
+
+    Parameters
+    ----------
+    decoder
+        What fills them in; None: nothing is left out.
+    masked
+        Whether the recipe has a mask.
+    encoder_config
+        Its config.
+    encoder
+        Built from it.
+    objectives
+        Their configs.
+    """
+    if decoder is None:
+        return
+    if not masked:
+        raise UserError("the decoder fills in masked frames, but `mask` is null", where="$.decoder")
+    kind = kind_of(encoder_config)
+    if not getattr(load_part("encoders", kind), "VISIBLE", False):
+        raise UserError(
+            f"a {kind} encoder needs every frame beside its neighbours, so masked frames cannot be left out of it",
+            where="$.encoder",
+            remedy="take a transformer, or `decoder: null`; `mask.clones` needs no decoder",
+        )
+    for number, objective in enumerate(objectives):
+        if getattr(objective, "layers", ()):
+            raise UserError(
+                "`layers` needs hidden states of masked frames, but with a `decoder` the encoder never sees these",
+                where=f"$.objectives[{number}].layers",
+                remedy="leave `layers` or the `decoder` out",
+            )
+    with located("$.decoder"):
+        build_decoder(decoder, encoder.dim)  # type: ignore[arg-type]
 
 
 def is_causal(encoder: nn.Module, input_dim: int) -> bool:

@@ -4,6 +4,10 @@ HuBERT (Hsu et al. 2021, arXiv 2106.07447) and MERT (Li et al. 2023, arXiv 2306.
 ``sum of the objectives + feature_penalty * mean(features ** 2)``. The penalty's mean is taken clip by clip and
 weighted by the clip's masked frames, so that it does not depend on how an update is split or padded. A recipe that
 masks nothing counts all frames instead.
+
+A clip may have several masks (clones), and masked frames may be left out of the encoder, as in data2vec 2.0 (Baevski et
+al. 2022, arXiv 2212.07525): frontend and teachers then run once per clip, the encoder once per mask on what is visible,
+and a decoder, thrown away like the heads, fills in the rest for them.
 """
 
 from __future__ import annotations
@@ -17,34 +21,12 @@ from torch import Tensor, nn
 
 from audio_ssl.data.augment import Mixing, mix_in_batch
 from audio_ssl.data.loader import Batch
-from audio_ssl.errors import UserError
-from audio_ssl.model import SSLModel
+from audio_ssl.encoders._visible import visible_frames
+from audio_ssl.model import ModelOutput, SSLModel
 from audio_ssl.objectives._base import Metrics, View
-from audio_ssl.objectives._masking import span_mask
+from audio_ssl.pretrain.decoder import ConvDecoder
 from audio_ssl.pretrain.learner import StepOutput
-
-
-@dataclass(frozen=True)
-class Mask:
-    """Which frames are hidden from the encoder."""
-
-    prob: float = 0.8
-    """Masked frames if no spans overlapped, as a share (MERT, HuBERT); with overlaps about 58 % are masked."""
-
-    length_frames: int = 5
-    """Length of a span, in frames (MERT: 5 at 75 Hz; HuBERT: 10 at 50 Hz)."""
-
-    min_masks: int = 2
-    """Fewest spans of a clip (MERT, HuBERT)."""
-
-    def check(self, where: str) -> None:
-        """Raise UserError where a value makes no sense."""
-        if not 0 < self.prob <= 1:
-            raise UserError(f"`prob` must be a share above 0 and at most 1, but is {self.prob}", where=f"{where}.prob")
-        if self.length_frames < 1:
-            raise UserError(f"must be at least 1, but is {self.length_frames}", where=f"{where}.length_frames")
-        if self.min_masks < 1:
-            raise UserError(f"must be at least 1, but is {self.min_masks}", where=f"{where}.min_masks")
+from audio_ssl.pretrain.masks import Mask, clone_keys, masks
 
 
 @dataclass(frozen=True)
@@ -76,6 +58,8 @@ class MaskedLearner(nn.Module):
         Factor on the gradients of the frontend; at 0 it is frozen.
     online
         Teachers that follow the model, by their index in the recipe; the other teachers' targets come with the batch.
+    decoder
+        Fills in masked frames, which the encoder then never sees; None: it sees the mask embedding in their place.
     """
 
     def __init__(
@@ -87,19 +71,22 @@ class MaskedLearner(nn.Module):
         feature_penalty: float,
         feature_grad_mult: float,
         online: Mapping[int, nn.Module] | None = None,
+        decoder: ConvDecoder | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.heads = nn.ModuleList(head.module for head in heads)
         self.online = nn.ModuleDict({str(index): teacher for index, teacher in (online or {}).items()})
+        self.decoder = decoder
         self._heads, self._mask, self._mixing = tuple(heads), mask, mixing
+        self._clones = 1 if mask is None else mask.clones
         self._feature_penalty = feature_penalty
         if feature_grad_mult == 0:
             model.frontend.requires_grad_(False)
         elif feature_grad_mult != 1:
             model.frontend.register_forward_hook(GradientScale(feature_grad_mult))
-        if mask is None:
-            # Nothing ever takes its place, and a parameter without a gradient stops data parallel training.
+        if mask is None or decoder is not None:
+            # It never takes a frame's place, and a parameter without a gradient stops data parallel training.
             for name, parameter in model.encoder.named_parameters():
                 if name.endswith("mask_embedding"):
                     parameter.requires_grad_(False)
@@ -110,28 +97,28 @@ class MaskedLearner(nn.Module):
         if self.training and self._mixing is not None:
             waveform = mix_in_batch(waveform, batch.lengths, self._mixing, self.model.grid.sample_rate, generator)
         total = self.model.grid.num_frames(waveform.shape[1])
-        mask = None
+        keys, mask = clone_keys(batch.keys, self._clones), None
         if self._mask is not None:
-            mask = masks(batch.frames, total, self._mask, batch.keys).to(waveform.device)
-        output = self.model(waveform, batch.lengths, mask)
+            mask = masks(self._repeat(batch.frames), total, self._mask, keys).to(waveform.device)
+        output = self._encode(waveform, batch.lengths, mask, keys)
         clean = waveform is batch.waveform
         targets = self._targets(batch, (output.features, output.lengths) if clean else None)
         # Targets may end a frame before the model does; masks and counts do not reach past the shorter.
         width = min([total, *(target.shape[1] for target in batch.targets)])
         view = View(
             hidden=[state[:, :width] for state in output.hidden],
-            features=output.features[:, :width],
-            frames=batch.frames,
+            features=self._repeat(output.features[:, :width]),
+            frames=self._repeat(batch.frames),
             mask=None if mask is None else mask[:, :width],
             targets=None,
             generator=generator,
             step=step,
-            keys=batch.keys,
+            keys=keys,
         )
-        loss_sum, metrics = self._losses(view, [target[:, :width] for target in targets])
+        loss_sum, metrics = self._losses(view, [self._repeat(target[:, :width]) for target in targets])
         counted = view.counted
         count = counted.sum()
-        penalty = penalty_sum(output.features, output.lengths, counted)
+        penalty = penalty_sum(output.features, output.lengths, counted.reshape(len(waveform), -1))
         metrics["feature_penalty"] = (penalty.detach(), count)
         return StepOutput(loss_sum + self._feature_penalty * penalty, count, metrics)
 
@@ -139,6 +126,23 @@ class MaskedLearner(nn.Module):
         """Let the teachers that follow the model take in update `step`."""
         for teacher in self.online.values():
             teacher.update(self.model, step)  # type: ignore[operator]
+
+    def _encode(self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]) -> ModelOutput:
+        """Return features and lengths of each clip, and hidden states of each of its clones; one, where decoded."""
+        if mask is None or (self._clones == 1 and self.decoder is None):
+            output: ModelOutput = self.model(waveform, lengths, mask)
+            return output
+        features, frames = self.model.features_of(waveform, lengths)
+        many = self._repeat(frames)
+        if self.decoder is None:
+            return ModelOutput(self.model.encoder(self._repeat(features), many, mask), frames, features)
+        visible = visible_frames(mask, many)
+        states = self.model.encoder(features, frames, mask, visible)
+        return ModelOutput([self.decoder(states[-1], visible, mask, many, keys)], frames, features)
+
+    def _repeat(self, rows: Tensor) -> Tensor:
+        """Return the rows of clips as rows of their clones."""
+        return rows if self._clones == 1 else rows.repeat_interleave(self._clones, 0)
 
     def _losses(self, view: View, targets: Sequence[Tensor]) -> tuple[Tensor, Metrics]:
         metrics: Metrics = {}
@@ -179,28 +183,10 @@ class GradientScale:
             output[0].register_hook(lambda grad: grad * self._factor)  # type: ignore[no-untyped-call]
 
 
-def masks(
-    frames: Int[Tensor, " batch"], total_frames: int, mask: Mask, keys: Sequence[int]
-) -> Bool[Tensor, "batch frame"]:
-    """Draw each crop's mask from its own key, so that it is the same in whatever batch the crop lands."""
-    rows = [
-        span_mask(
-            frames[row : row + 1].cpu(),
-            total_frames,
-            mask.prob,
-            mask.length_frames,
-            mask.min_masks,
-            torch.Generator().manual_seed(key),
-        )
-        for row, key in enumerate(keys)
-    ]
-    return torch.cat(rows)
-
-
 def penalty_sum(
     features: Float[Tensor, "batch frame dim"],
     lengths: Int[Tensor, " batch"],
-    mask: Bool[Tensor, "batch frame"],
+    mask: Bool[Tensor, "batch place"],
 ) -> Float[Tensor, ""]:
     """Return the sum over clips of (masked frames) times (mean square of the clip's features)."""
     inside = torch.arange(features.shape[1], device=features.device) < lengths[:, None]

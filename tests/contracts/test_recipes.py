@@ -27,6 +27,7 @@ SMALL = [
 ]
 
 SMALL_MODEL = ["encoder.layers=1", "encoder.dim=32", "encoder.ffn_dim=32", "encoder.heads=2"]
+SMALL_DECODER = ["decoder.layers=1", "decoder.dim=16", "decoder.groups=4"]
 SMALL_CONV = ["frontend.channels=[8,8,8,8,8,8,16]"]
 
 SMALL_GRU = ["encoder.layers=1", "encoder.dim=16"]
@@ -50,12 +51,15 @@ TINY: dict[str, list[str]] = {
     "codec_tiny": ["codec.filters=2", "codec.dim=8", "codec.codebook_size=16"],
     "cpc": [*SMALL_GRU, "frontend.channels=[8,8,8,8,8]"],
     "cpc_tiny": [*SMALL_GRU, "frontend.channels=[8,8,8,8,8]"],
+    "data2vec2_base": [*SMALL_MODEL, *SMALL_CONV, *SMALL_DECODER, "teachers.0.layers=1", "mask.clones=2"],
+    "data2vec2_tiny": [*SMALL_MODEL, *SMALL_CONV, *SMALL_DECODER, "teachers.0.layers=1"],
     "data2vec_base": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.layers=1"],
     "data2vec_tiny": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.layers=1"],
     "demo": [*SMALL_MODEL, *SMALL_CONV, "codec.steps=1"],
     "hubert_base": [*SMALL_MODEL, *SMALL_CONV, *TWO_ITERATIONS],
     "hubert_mel_tiny": [*SMALL_MODEL, "teachers.0.clusters=5"],
     "hubert_tiny": [*SMALL_MODEL, *SMALL_CONV, *TWO_ITERATIONS],
+    "hubert_visible_tiny": [*SMALL_MODEL, *SMALL_DECODER, "teachers.0.clusters=5"],
     "mert_330m": [*SMALL_MODEL, *SMALL_CONV, *RANDOM_ENCODEC],
     "mert_330m_tiny": [*SMALL_MODEL, *SMALL_CONV, "codec.steps=1"],
     "mert_95m": [*SMALL_MODEL, *SMALL_CONV, *RANDOM_ENCODEC],

@@ -16,7 +16,8 @@ from audio_ssl.model import ModelConfig, build_model
 from audio_ssl.objectives import autoregressive, contrastive, cpc, distillation, masked_codes, reconstruction
 from audio_ssl.objectives._base import ObjectiveOutput, View
 from audio_ssl.pretrain.learner import StepOutput
-from audio_ssl.pretrain.masked import Head, Mask, MaskedLearner, masks, penalty_sum
+from audio_ssl.pretrain.masked import Head, MaskedLearner, penalty_sum
+from audio_ssl.pretrain.masks import Mask, masks
 from audio_ssl.pretrain.seeds import generator, seeded
 from audio_ssl.teachers import ema
 

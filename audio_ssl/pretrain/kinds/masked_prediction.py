@@ -24,11 +24,21 @@ from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, SSLModel, build_model
-from audio_ssl.pretrain.check import check_conditions, check_objectives, check_teachers, is_online, located, needs_of
+from audio_ssl.pretrain.check import (
+    check_conditions,
+    check_decoder,
+    check_objectives,
+    check_teachers,
+    is_online,
+    located,
+    needs_of,
+)
 from audio_ssl.pretrain.clips import Selection
+from audio_ssl.pretrain.decoder import Decoder, build_decoder
 from audio_ssl.pretrain.label_health import check_labels
 from audio_ssl.pretrain.learner import Training
-from audio_ssl.pretrain.masked import Head, Mask, MaskedLearner
+from audio_ssl.pretrain.masked import Head, MaskedLearner
+from audio_ssl.pretrain.masks import Mask
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.seeds import generator, seeded
 from audio_ssl.pretrain.stage import Stage, StageContext
@@ -74,6 +84,10 @@ class Config(Recipe):
     mask: Mask | None = field(default_factory=Mask)
     """Frames hidden from the encoder; null: none, so the loss counts all frames (APC, CPC)."""
 
+    decoder: Decoder | None = None
+    """Leave masked frames out of the encoder and let a decoder of these sizes fill them in (data2vec 2.0); null: the
+    encoder sees the mask embedding in their place."""
+
     mixing: Mixing | None = field(default_factory=Mixing)
     """In-batch noise mixture (MERT); null: none."""
 
@@ -108,6 +122,7 @@ def check(config: Config, selection: Selection) -> None:
         frontend = parts.build(config.frontend, config.data.sample_rate)
     with located("$.encoder"):
         encoder = parts.build(config.encoder, frontend.dim)
+    check_decoder(config.decoder, config.mask is not None, config.encoder, encoder, config.objectives)
     needed = any(needs_of(objective) is not None for objective in config.objectives)
     for number, teachers in enumerate(rounds(config)):
         where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
@@ -172,8 +187,12 @@ def build(config: Config, context: StageContext) -> Training:
     ready = iter(teachers)
     specs = [online[index].spec if index in online else next(ready).spec for index in range(len(config.teachers))]
     heads = build_heads(config, model, specs)
+    decoder = None
+    if config.decoder is not None:
+        with seeded(next(model.parameters()).device, config.seed, "decoder"):
+            decoder = build_decoder(config.decoder, model.dim)
     learner = MaskedLearner(
-        model, heads, config.mask, config.mixing, config.feature_penalty, config.feature_grad_mult, online
+        model, heads, config.mask, config.mixing, config.feature_penalty, config.feature_grad_mult, online, decoder
     )
     fingerprints = tuple(teacher.fingerprint for teacher in teachers)
     targets: StoredTargets | ComputedTargets | None = None
@@ -209,5 +228,7 @@ def describe(config: Config) -> str:
     objectives = " and ".join(dict.fromkeys(kind_of(objective) for objective in config.objectives))
     what = f"A {kind_of(config.frontend)} frontend and a {kind_of(config.encoder)} encoder, trained by {objectives}"
     hidden = "" if config.mask is None else " on masked frames"
+    if config.decoder is not None:
+        hidden += ", which the encoder did not see; the decoder that filled them in is not part of the model"
     names = "; then ".join(" and ".join(kind_of(teacher) for teacher in teachers) for teachers in rounds(config))
     return f"{what}{hidden}. " + (f"Teachers: {names}." if names else "There was no teacher.")

@@ -1,0 +1,84 @@
+"""Which frames are hidden from the encoder: one mask a clip or several (clones), each drawn from the crop's own key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from audio_ssl.errors import UserError
+from audio_ssl.objectives._masking import exact_mask, span_mask
+from audio_ssl.pretrain.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which frames are hidden from the encoder."""
+
+    prob: float = 0.8
+    """Masked frames if no spans overlapped, as a share (MERT, HuBERT); with overlaps about 58 % are masked."""
+
+    length_frames: int = 5
+    """Length of a span, in frames (MERT: 5 at 75 Hz; HuBERT: 10 at 50 Hz)."""
+
+    min_masks: int = 2
+    """Fewest spans of a clip (MERT, HuBERT)."""
+
+    adjust: float | None = None
+    """Mask exactly the share `prob`: spans are drawn for `prob` + `adjust`, single frames make up the difference
+    (data2vec 2.0: 0.05), so that clips of one length need no padding; null: as many frames as the spans cover."""
+
+    clones: int = 1
+    """Masks of a clip; frontend and teachers run once for all of them (data2vec 2.0: 8)."""
+
+    def check(self, where: str) -> None:
+        """Raise UserError where a value makes no sense."""
+        if not 0 < self.prob <= 1:
+            raise UserError(f"`prob` must be a share above 0 and at most 1, but is {self.prob}", where=f"{where}.prob")
+        for name in ("length_frames", "min_masks", "clones"):
+            if getattr(self, name) < 1:
+                raise UserError(f"must be at least 1, but is {getattr(self, name)}", where=f"{where}.{name}")
+        if self.adjust is not None and not (self.prob < 1 and self.prob + self.adjust >= 0):
+            raise UserError(
+                f"with `adjust`, `prob` must be below 1 and their sum not below 0, but they are {self.adjust} and "
+                f"{self.prob}",
+                where=f"{where}.adjust",
+            )
+
+
+def masks(frames: Int[Tensor, " row"], total_frames: int, mask: Mask, keys: Sequence[int]) -> Bool[Tensor, "row frame"]:
+    """Draw each row's mask from its own key, so that it is the same in whatever batch the crop lands.
+
+    Parameters
+    ----------
+    frames
+        Of each row; a crop with clones has several.
+    total_frames
+        Width of the batch.
+    mask
+        What is masked.
+    keys
+        Of each row, see `clone_keys`.
+    """
+    return torch.cat([_row(frames[row : row + 1].cpu(), total_frames, mask, key) for row, key in enumerate(keys)])
+
+
+def _row(frames: Tensor, total_frames: int, mask: Mask, key: int) -> Tensor:
+    generator = torch.Generator().manual_seed(key)
+    if mask.adjust is not None:
+        return exact_mask(frames, total_frames, mask.prob, mask.length_frames, mask.adjust, generator)
+    return span_mask(frames, total_frames, mask.prob, mask.length_frames, mask.min_masks, generator)
+
+
+def clone_keys(keys: Sequence[int], clones: int) -> tuple[int, ...]:
+    """Return a key for each clone of each crop, a crop's clones one after the other; the first has the crop's own.
+
+    Examples
+    --------
+    >>> clone_keys((7, 9), 2) == (7, derive_seed(7, "clone", 1), 9, derive_seed(9, "clone", 1))
+    True
+    """
+    return tuple(derive_seed(key, "clone", number) if number else key for key in keys for number in range(clones))
