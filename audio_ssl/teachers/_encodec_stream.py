@@ -148,7 +148,7 @@ class CodeStream:
         # argmin |x - e|^2 = argmax x e - |e|^2 / 2: one matrix product.
         self._codes = [(e, e.T.contiguous(), -0.5 * e.square().sum(1)) for e in embeddings]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, waveform: Float[Tensor, "batch sample"]) -> Int[Tensor, "batch frame codebook"]:
         """Return the codes of whole clips, as many as hops have started; the clips lie on the weights' device."""
         samples = waveform.shape[1]

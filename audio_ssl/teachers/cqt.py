@@ -1,10 +1,13 @@
 """Constant-Q magnitudes, MERT's continuous teacher: nnAudio's CQT1992v2 at a small part of its cost.
 
 MERT (Li et al. 2023, arXiv 2306.00107) predicts 336 bins, 48 per octave, at 24 kHz and hop 320. nnAudio applies each
-kernel as a dense convolution as long as the longest one, 33 GFLOP for 5 s. A constant-Q kernel is narrow in
-frequency, so here one FFT of a block is multiplied with the few spectral lines of each kernel, folded to the hop rate
-and transformed back by a short inverse FFT: the same numbers (``benchmarks/cqt.py`` prints error and speed). Edges
-see zeros, as in nnAudio with ``pad_mode="constant"``.
+kernel as a dense convolution as long as the longest one, 33 GFLOP for 5 s. Here blocks of frames are computed in the
+frequency domain, the low bins at an eighth of the rate (``_cqt_levels.py``): the same numbers, to 1e-5 of a file's
+maximum (``benchmarks/teachers.py`` prints error and speed).
+
+Edges: beyond a clip are zeros, as in nnAudio with ``pad_mode="constant"``; frame *i* is centred on sample ``i * hop``,
+and a clip of n samples has ``n // hop + 1`` frames. A crop by :meth:`CQTTeacher.crop` has the frames of the whole clip,
+with the audio around the crop in view.
 """
 
 from __future__ import annotations
@@ -12,23 +15,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
-from nnAudio.utils import create_cqt_kernels
-from scipy.fft import fft, next_fast_len
 from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
 from audio_ssl.teachers._base import fingerprint_of
+from audio_ssl.teachers._cqt_levels import GROUP_BLOCKS, Decimator, Kernels, Level, low_pass
 
-_BLOCK_FRAMES = 512
-"""Frames computed from one FFT; fixed, so that a clip's values do not depend on what else is computed."""
+_COLUMNS = 128
+"""Frames of a block at the full rate: its spectrum stays in a core's cache."""
 
-_KEEP_ABOVE = 1e-4
-"""Spectral lines of a kernel below this share of its peak are left out; errors stay near 1e-4 of the maximum."""
+_LOW_COLUMNS = 640
+"""Frames of a block at the lower rate, whose kernels are longer."""
+
+_LOW_REACH = 100.0
+"""Main-lobe widths from a kernel's frequency to the end of the lower rate's pass band; 1e-6 of it lies beyond."""
+
+_PASS_BAND = 0.85
+"""End of the pass band, as a share of half the lower rate."""
 
 
 @dataclass(frozen=True)
@@ -69,76 +76,69 @@ class CQTTeacher:
 
     def __init__(self, config: Config, sample_rate: int, device: torch.device) -> None:
         quality = config.filter_scale / (2 ** (1 / config.bins_per_octave) - 1)
-        kernels, width, lengths, _ = create_cqt_kernels(
-            quality, sample_rate, config.fmin_hz, config.n_bins, config.bins_per_octave, topbin_check=False
-        )
+        frequencies = config.fmin_hz * 2 ** (np.arange(config.n_bins) / config.bins_per_octave) / sample_rate
+        kernels = Kernels(frequencies, np.ceil(quality / frequencies))
         self._log, self._hop, self._device = config.log, config.hop_samples, device
-        self._kernel_samples = int(width)
-        grid = FrameGrid(sample_rate, config.hop_samples, self._kernel_samples, "center")
+        longest = int(kernels.lengths.max())
+        grid = FrameGrid(sample_rate, config.hop_samples, longest, "center")
         self.spec = TargetSpec("values", config.n_bins, None, grid)
         self.fingerprint = fingerprint_of(config, {"sample_rate": torch.tensor(sample_rate)})
-        # The FFT covers a block and the kernel, in a whole number of hops (folding decimates exactly) of a fast size.
-        self._rate_bins = next_fast_len(_BLOCK_FRAMES + -(-self._kernel_samples // self._hop))
-        scaled = kernels * np.sqrt(lengths.numpy())[:, None]
-        self._bands = _bands(scaled, self._hop, self._rate_bins, config.bins_per_octave, device)
+        self._factor = next(factor for factor in (8, 4, 2, 1) if config.hop_samples % factor == 0)
+        limit = _PASS_BAND / (2 * self._factor) / (1 + _LOW_REACH / quality)
+        low = int(np.searchsorted(frequencies, limit)) if self._factor > 1 else 0
+        low = low if low < config.n_bins else 0
+        # Without low bins there is one level, whose blocks must hold the longest kernel.
+        self._level = Level(kernels, slice(low, config.n_bins), config.hop_samples, 1, _COLUMNS, device)
+        self._low: Level | None = None
+        # Frames that the low-pass rings on, before and after a clip.
+        self._ringing = 0
+        if low:
+            self._low = Level(kernels, slice(0, low), config.hop_samples, self._factor, _LOW_COLUMNS, device)
+            self._decimate = Decimator(self._factor, self._level, device)
+            self._ringing = -(-(len(low_pass(self._factor)) // 2) // self._hop)
 
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Float[Tensor, "frame bin"]:
         """Return ``[frame, bin]`` of one whole clip, float32."""
         frames = self.spec.grid.num_frames(len(waveform))
-        half = self._kernel_samples // 2
-        blocks = []
         # A float32 island: autocast would lose the low bins.
-        with torch.autocast(self._device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
             samples = waveform.to(self._device, torch.float32)
-            size = self._rate_bins * self._hop
-            for first in range(0, frames, _BLOCK_FRAMES):
-                start = first * self._hop - half
-                block = samples.new_zeros(size)
-                source = samples[max(start, 0) : start + size]
-                offset = max(-start, 0)
-                block[offset : offset + len(source)] = source
-                blocks.append(self._block(block)[: frames - first])
-            magnitude = torch.cat(blocks) if blocks else samples.new_zeros(0, self.spec.width)
-        return torch.log1p(100.0 * magnitude) if self._log else magnitude
+            magnitude = self._magnitude(samples, frames)
+            return torch.log1p(100.0 * magnitude) if self._log else magnitude
 
-    def _block(self, block: Float[Tensor, " sample"]) -> Float[Tensor, "frame bin"]:
-        spectrum = torch.fft.fft(block).view(self._hop, self._rate_bins)
-        # Line l of the spectrum folds to line l mod rate_bins: to its column here.
-        folded = torch.cat([(spectrum[band.rows] * band.values).sum(1) for band in self._bands])
-        magnitude: Tensor = torch.fft.ifft(folded, dim=1).abs() / self._hop
-        return magnitude.T[:_BLOCK_FRAMES]
+    def crop(self, waveform: Float[Tensor, " sample"], first: int, frames: int) -> Float[Tensor, "frame bin"]:
+        """Return frames ``first`` to ``first + frames`` of the whole clip, from the audio that they reach alone.
+
+        Equal to that part of the whole clip's within float32's rounding; beyond the clip's frames there are none.
+        """
+        reach = -(-self.spec.grid.window_samples // 2 // self._hop) + 1
+        start = max(first - reach, 0)
+        end = (first + frames + reach) * self._hop
+        return self(waveform[start * self._hop : end])[first - start : first - start + frames]
+
+    def _magnitude(self, samples: Tensor, frames: int) -> Tensor:
+        around, low = self._ringing, 0 if self._low is None else self._low.bins
+        out = samples.new_empty(frames, self.spec.width)
+        low_audio, first = [], -around
+        for blocks in torch.split(self._level.blocks(samples, frames + 2 * around, around), GROUP_BLOCKS):
+            spectrum = torch.fft.fft(blocks)
+            first = _place(out[:, low:], self._level.magnitudes(spectrum), first)
+            if self._low is not None:
+                low_audio.append(self._decimate(spectrum))
+        if self._low is not None:
+            first = -around
+            for blocks in torch.split(self._low.blocks(torch.cat(low_audio), frames + 2 * around), GROUP_BLOCKS):
+                first = _place(out[:, :low], self._low.magnitudes(torch.fft.fft(blocks)), first)
+        return out
 
 
-@dataclass(frozen=True)
-class _Band:
-    """The spectra of some kernels where they are not negligible, as rows of the folded spectrum."""
-
-    rows: Tensor
-    """``[bin, row]`` which rows of ``rate_bins`` spectral lines each kernel covers."""
-
-    values: Tensor
-    """``[bin, row, rate_bins]`` conjugate spectrum of the kernel, zero where negligible."""
-
-
-def _bands(
-    kernels: npt.NDArray[np.complex64], hop: int, rate_bins: int, bins_per_octave: int, device: torch.device
-) -> list[_Band]:
-    """Transform the kernels an octave at a time: kernels of one octave are about equally wide in frequency."""
-    bands = []
-    for first in range(0, len(kernels), bins_per_octave):
-        spectra = np.conj(fft(kernels[first : first + bins_per_octave], n=hop * rate_bins, axis=1))
-        size = np.abs(spectra)
-        spectra[size < _KEEP_ABOVE * size.max(1, keepdims=True)] = 0
-        by_row = spectra.reshape(len(spectra), hop, rate_bins)
-        used = [np.flatnonzero(np.abs(rows).any(1)) for rows in by_row]
-        width = max(len(rows) for rows in used)
-        # Kernels with fewer rows are filled up with row 0 and zeros.
-        rows = np.stack([np.pad(r, (0, width - len(r))) for r in used])
-        values = np.take_along_axis(by_row, rows[:, :, None], axis=1)
-        for index, kept in enumerate(used):
-            values[index, len(kept) :] = 0
-        bands.append(_Band(torch.from_numpy(rows).to(device), torch.from_numpy(values).to(device)))
-    return bands
+def _place(out: Tensor, frames: Tensor, first: int) -> int:
+    """Write frames from number `first` on, as far as `out` has them; return the number after the last."""
+    last = first + len(frames)
+    start, end = max(first, 0), min(last, len(out))
+    if start < end:
+        out[start:end] = frames[start - first : end - first]
+    return last
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> CQTTeacher:
