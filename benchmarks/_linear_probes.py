@@ -1,0 +1,183 @@
+"""Linear probes of frozen features: what ``learning.py`` asks of every representation alike.
+
+Clip-level questions (speaker, language, key, instrument, style): frames averaged over the clip, logistic regression,
+layer and regularisation chosen on the validation clips (as MARBLE chooses layers). Characters: one linear
+layer on every frame, trained with CTC, greedy decoding, layer chosen the same way. Everything is standardised by the
+training clips. A representation is named by a run's folder, ``untrained:FOLDER``, ``logmel`` or ``cqt``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from audio_ssl.data.manifest import Clip
+from audio_ssl.features.batches import stream
+from audio_ssl.features.source import FeatureSource
+from audio_ssl.metrics.bootstrap import Interval, cluster_bootstrap, cluster_sums
+from audio_ssl.metrics.text import CER
+
+Array = npt.NDArray[np.float32]
+Array64 = npt.NDArray[np.float64]
+
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+"""Inverse regularisation of the logistic regressions; the best on the validation clips is kept."""
+
+CTC_STEPS, CTC_BATCH, CTC_RATE = 1500, 16, 1e-2
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question."""
+
+    name: str
+    corpus: str
+    """Name of the corpus' manifest."""
+
+    answer: str
+    """Column of the manifest that is predicted; ``text`` means characters by CTC."""
+
+    cluster: str
+    """Column that intervals are resampled by; empty: the clip."""
+
+    where: tuple[str, str] | None = None
+    """Only clips whose column has this value."""
+
+    seconds: float | None = None
+    """Ask of a stretch this long instead of the whole clip."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The clips of a task with their answers."""
+
+    train: list[Clip]
+    valid: list[Clip]
+    test: list[Clip]
+
+
+def value(clip: Clip, column: str) -> Any:
+    """Return a column of a clip, its own or an extra one."""
+    return getattr(clip, column, None) if hasattr(clip, column) else clip.extra.get(column)
+
+
+def pooled(clips: Sequence[Clip], source: FeatureSource) -> dict[str, Array]:
+    """Return ``[layer, dim]`` frame means of every clip, by id."""
+    return {
+        found.clip.id: torch.stack([layer.mean(0) for layer in found.layers]).numpy()
+        for found in stream(clips, source, _refuse)
+    }
+
+
+def _refuse(clip: Clip, reason: str) -> None:
+    print(f"left out: {clip.id}: {reason}")
+
+
+def classify(split: Split, task: Task, features: dict[str, Array]) -> tuple[Interval, int]:
+    """Return accuracy on the test clips with its interval, and the chosen layer."""
+    parts = [[clip for clip in part if clip.id in features] for part in (split.train, split.valid, split.test)]
+    stacked = [np.stack([features[clip.id] for clip in part]) for part in parts]
+    answers = [np.array([str(value(clip, task.answer)) for clip in part]) for part in parts]
+    best, chosen, layer_of_best = -1.0, None, 0
+    for layer in range(stacked[0].shape[1]):
+        mean, scale = stacked[0][:, layer].mean(0), stacked[0][:, layer].std(0) + 1e-6
+        train, valid, test = ((part[:, layer] - mean) / scale for part in stacked)
+        for strength in STRENGTHS:
+            model = LogisticRegression(C=strength, max_iter=500).fit(train, answers[0])
+            score = float(model.score(valid, answers[1]))
+            if score > best:
+                best, chosen, layer_of_best = score, model.predict(test) == answers[2], layer
+    assert chosen is not None
+    counts = np.stack([chosen, np.ones(len(chosen))], axis=1).astype(np.float64)
+    return _interval(counts, parts[2], task), layer_of_best
+
+
+def _interval(counts: Array64, clips: list[Clip], task: Task) -> Interval:
+    """Return the ratio, in percent, of two summed counts per clip, with clips of a cluster resampled together."""
+    clusters = [str(value(clip, task.cluster)) if task.cluster else clip.id for clip in clips]
+    sums, _ = cluster_sums(counts, clusters)
+    return cluster_bootstrap(sums, lambda s: 100 * s[..., 0] / s[..., 1])
+
+
+def transcribe(split: Split, task: Task, source: FeatureSource, seed: int = 0) -> tuple[Interval, int]:
+    """Return the character error rate on the test clips with its interval, and the layer chosen."""
+    by_layer: list[dict[str, Tensor]] = [{} for _ in range(source.num_layers)]
+    for found in stream([*split.train, *split.valid, *split.test], source, _refuse):
+        for kept, states in zip(by_layer, found.layers, strict=True):
+            kept[found.clip.id] = states
+    text = {clip.id: _letters(str(clip.text)) for part in (split.train, split.valid, split.test) for clip in part}
+    best, chosen, layer_of_best = float("inf"), np.zeros((0, 2)), 0
+    for layer, frames in enumerate(by_layer):
+        standardise(frames, [clip.id for clip in split.train])
+        probe, alphabet = _fit_ctc(split.train, frames, text, seed)
+        errors, letters = _count(probe, split.valid, frames, text, alphabet).sum(0)
+        if errors / letters < best:
+            best, layer_of_best = errors / letters, layer
+            chosen = _count(probe, split.test, frames, text, alphabet)
+        frames.clear()
+    return _interval(chosen, split.test, task), layer_of_best
+
+
+def standardise(frames: dict[str, Tensor], train: Sequence[str]) -> None:
+    """Give every dimension zero mean and unit variance over the training clips, in place."""
+    sample = torch.cat([frames[name] for name in train])
+    mean, scale = sample.mean(0), 1 / (sample.std(0) + 1e-6)
+    for name, values in frames.items():
+        frames[name] = (values - mean) * scale
+
+
+def _fit_ctc(clips: list[Clip], frames: dict[str, Tensor], text: dict[str, str], seed: int) -> tuple[nn.Linear, str]:
+    """Train one linear layer with CTC, batches of clips of like length in random order."""
+    alphabet = "".join(sorted({letter for clip in clips for letter in text[clip.id]}))
+    usable = [clip for clip in clips if len(frames[clip.id]) > 1.2 * len(text[clip.id]) + 2]
+    usable.sort(key=lambda clip: len(frames[clip.id]))
+    batches = [usable[start : start + CTC_BATCH] for start in range(0, len(usable), CTC_BATCH)]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        probe = nn.Linear(frames[usable[0].id].shape[1], len(alphabet) + 1)
+    optimizer = torch.optim.Adam(probe.parameters(), lr=CTC_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, CTC_RATE, CTC_STEPS)
+    rng = np.random.default_rng(seed)
+    for _ in range(CTC_STEPS):
+        batch = batches[int(rng.integers(len(batches)))]
+        letters = [[alphabet.index(letter) + 1 for letter in text[clip.id]] for clip in batch]
+        loss = _ctc_loss(probe, [frames[clip.id] for clip in batch], letters)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return probe, alphabet
+
+
+def _letters(text: str) -> str:
+    kept = "".join(letter if letter.isalpha() else " " for letter in text.lower())
+    return " ".join(kept.split())
+
+
+def _ctc_loss(probe: nn.Linear, frames: list[Tensor], texts: list[list[int]]) -> Tensor:
+    lengths = torch.tensor([len(f) for f in frames])
+    scores = F.log_softmax(probe(nn.utils.rnn.pad_sequence(frames)), -1)
+    letters = torch.tensor([letter for text in texts for letter in text])
+    counts = torch.tensor([len(text) for text in texts])
+    return F.ctc_loss(scores, letters, lengths, counts, zero_infinity=True)
+
+
+@torch.no_grad()
+def _count(
+    probe: nn.Linear, clips: list[Clip], frames: dict[str, Tensor], text: dict[str, str], alphabet: str
+) -> Array64:
+    """Return ``[clip, 2]``: wrong characters and characters of each clip."""
+    said = []
+    for clip in clips:
+        best = torch.unique_consecutive(probe(frames[clip.id]).argmax(-1)).tolist()
+        said.append("".join(alphabet[number - 1] for number in best if number))
+    counts = CER.statistics([(text[clip.id], hypothesis) for clip, hypothesis in zip(clips, said, strict=True)])
+    return np.stack([counts[:, :3].sum(1), counts[:, 3]], axis=1)
