@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_ssl.objectives._masking import span_mask
+from audio_ssl.objectives._masking import exact_mask, span_mask
 
 
 def generator(seed=0):
@@ -37,3 +37,25 @@ def test_every_span_is_whole():
     for row in mask:
         runs = "".join("x" if m else " " for m in row).split()
         assert all(len(run) >= 10 for run in runs)
+
+
+@given(
+    frames=st.lists(st.integers(0, 60), min_size=1, max_size=5), share=st.floats(0.05, 0.95), seed=st.integers(0, 99)
+)
+def test_an_exact_mask_has_its_share_of_every_clip_and_nothing_past_it(frames, share, seed):
+    mask = exact_mask(torch.tensor(frames), 70, share, 5, 0.05, generator(seed))
+    for row, count in zip(mask, frames, strict=True):
+        assert not row[count:].any()
+        wanted = min(max(1, int(share * count)), count - 1) if count >= 2 else 0
+        assert int(row.sum()) == wanted
+
+
+@pytest.mark.parametrize(("share", "adjust", "single"), [(0.5, 0.05, 0.1), (0.3, 0.1, 0.1)])
+def test_an_exact_mask_is_made_of_spans_and_a_few_single_frames(share, adjust, single):
+    mask = exact_mask(torch.full((200,), 400), 400, share, 5, adjust, generator())
+    # Spans begin at a change from visible to masked; single frames alone would begin share * (1 - share) a frame.
+    begins = (mask[:, 1:] & ~mask[:, :-1]).float().mean().item()
+    assert begins < 0.7 * share * (1 - share)
+    places = mask.float().mean(0)
+    assert places[20:-20].std().item() < 0.05
+    assert places[:2].mean().item() == pytest.approx(share, abs=single)
