@@ -97,7 +97,7 @@ def _train_from(job: Job, updater: Updater, state: State, team: Team) -> None:
     start = Position(state.epoch, state.position)
     with (
         StopRequest() as stop,
-        _open_log(job, state, team) as log,
+        open_log(job, state, team) as log,
         Progress(job.name, job.steps, initial=state.step, silent=not team.leads) as bar,
         Loader(job.train, start, None, team.rank, team.world_size) as loader,
         profiled(job.recipe.profile if team.leads else None, job.log_folder / "profile") as profiled_update,
@@ -118,7 +118,8 @@ def _train_from(job: Job, updater: Updater, state: State, team: Team) -> None:
                 )
 
 
-def _open_log(job: Job, state: State, team: Team) -> MetricsLog | NoLog:
+def open_log(job: Job, state: State, team: Team) -> MetricsLog | NoLog:
+    """Return the log of a job that goes on from `state`; the leader's alone writes."""
     if not team.leads:
         return NoLog()
     return MetricsLog(job.log_folder, state.step, job.step_offset, job.row_extra, job.recipe.wandb)
@@ -164,6 +165,45 @@ def agreed(
         if item is None:
             return
         yield item, name
+
+
+def advance(state: State, then: Position, done: Applied) -> State:
+    """Return the state after an update, from where it goes on."""
+    if not done.changed:
+        logger.warning("step %d: loss or gradient is not finite; update skipped", state.step + 1)
+    return dataclasses.replace(
+        state,
+        epoch=then.epoch,
+        position=then.update,
+        step=state.step + 1,
+        skipped_steps=state.skipped_steps + (not done.changed),
+        skipped_in_a_row=0 if done.changed else state.skipped_in_a_row + 1,
+        audio_seconds=state.audio_seconds + done.seconds,
+        valid_loss=None,
+    )
+
+
+def row_of(state: State, done: Applied, seconds: float) -> dict[str, float]:
+    """Return the row of metrics of an update that took `seconds` and led to `state`."""
+    return {
+        **done.row,
+        "audio_seconds_per_second": done.seconds / max(1e-9, seconds),
+        "audio_seconds": state.audio_seconds,
+        "epoch": state.epoch,
+        "skipped_steps": state.skipped_steps,
+    }
+
+
+def validation_due(job: Job, step: int) -> bool:
+    """Return whether a job validates after a step."""
+    return job.valid is not None and (step % job.recipe.checkpoint.valid_every == 0 or step == job.steps)
+
+
+def validate(job: Job, updater: Updater, team: Team) -> dict[str, float]:
+    """Return the metrics of the validation clips."""
+    assert job.valid is not None, "asked by `validation_due`"
+    with Loader(job.valid, Position(0, 0), 1, team.rank, team.world_size) as loader:
+        return updater.validate(item for item, _ in agreed(loader, team))
 
 
 def compile_blocks(learner: nn.Module) -> None:
@@ -226,16 +266,9 @@ class _Run:
             if stopping:
                 self._save(True)
             return
-        error = self._advance(then, done)
-        row = {
-            **done.row,
-            "audio_seconds_per_second": done.seconds / max(1e-9, time.perf_counter() - self._clock),
-            "audio_seconds": self.state.audio_seconds,
-            "epoch": then.epoch,
-            "skipped_steps": self.state.skipped_steps,
-            **self._validate(),
-        }
-        error = error or self._watch.look(self.state.step, row)
+        self.state = advance(self.state, then, done)
+        row = {**row_of(self.state, done, time.perf_counter() - self._clock), **self._validate()}
+        error = self._watch.too_many_skipped(self.state.skipped_in_a_row) or self._watch.look(self.state.step, row)
         self._log.write(self.state.step, row)
         self._bar.advance(1, loss=row["loss"])
         self._save(stopping or error is not None)
@@ -251,29 +284,10 @@ class _Run:
             return True
         return False
 
-    def _advance(self, then: Position, done: Applied) -> UserError | None:
-        old = self.state
-        in_a_row = 0 if done.changed else old.skipped_in_a_row + 1
-        if not done.changed:
-            logger.warning("step %d: loss or gradient is not finite; update skipped", old.step + 1)
-        self.state = dataclasses.replace(
-            old,
-            epoch=then.epoch,
-            position=then.update,
-            step=old.step + 1,
-            skipped_steps=old.skipped_steps + (not done.changed),
-            skipped_in_a_row=in_a_row,
-            audio_seconds=old.audio_seconds + done.seconds,
-            valid_loss=None,
-        )
-        return self._watch.too_many_skipped(in_a_row)
-
     def _validate(self) -> dict[str, float]:
-        due = self.state.step % self._job.recipe.checkpoint.valid_every == 0 or self.state.step == self._job.steps
-        if self._job.valid is None or not due:
+        if not validation_due(self._job, self.state.step):
             return {}
-        with Loader(self._job.valid, Position(0, 0), 1, self._team.rank, self._team.world_size) as loader:
-            values = self._updater.validate(item for item, _ in agreed(loader, self._team))
+        values = validate(self._job, self._updater, self._team)
         loss = values.get("valid_loss", math.nan)
         self.state = dataclasses.replace(self.state, valid_loss=loss if math.isfinite(loss) else None)
         return values

@@ -15,10 +15,11 @@ import yaml
 
 from audio_ssl import catalog
 from audio_ssl.config import apply_overrides, kind_of, read_yaml, structure, unstructure
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.pretrain.guards import Guards, check_guards
 
 KINDS = "pretrain/kinds"
+ENGINES = "pretrain/engines"
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,9 @@ class Recipe:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
 
+    engine: str = "torch"
+    """What runs the updates: a file of ``pretrain/engines``; torch is our own loop, fairseq2 its trainer."""
+
     data: DataConfig = field(default_factory=DataConfig)
     """Audio."""
 
@@ -193,6 +197,8 @@ def recipe_yaml(recipe: Recipe) -> str:
 def check_values(recipe: Recipe) -> None:
     """Raise UserError for values of the shared sections that cannot work."""
     data, checkpoint, optim = recipe.data, recipe.checkpoint, recipe.optim
+    if recipe.engine not in catalog.parts(ENGINES):
+        raise unknown_name("engine", recipe.engine, catalog.parts(ENGINES), "$.engine")
     positive: dict[str, float] = {
         "steps": recipe.steps,
         "data.sample_rate": data.sample_rate,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,27 @@ from audio_ssl.errors import UserError
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.optim import trainable
 from audio_ssl.pretrain.parallel import Team
+
+
+class Runner(Protocol):
+    """Runs a learner for `Updater`."""
+
+    @property
+    def used(self) -> set[str]:
+        """Names of the parameters that had a part in a loss since this set was cleared."""
+        ...
+
+    def backward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
+        """Run a micro-batch forwards and see to it that it is run backwards."""
+        ...
+
+    def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
+        """Run a micro-batch forwards only."""
+        ...
+
+    def rest(self) -> None:
+        """Free what is needed while running only."""
+        ...
 
 
 class Replica:
@@ -43,7 +64,7 @@ class Replica:
 
     def __init__(self, learner: nn.Module, team: Team, layer_drop: bool) -> None:
         self.learner, self._team = learner, team
-        self._whole = _Whole(learner)
+        self._whole = Whole(learner)
         self._ddp: DistributedDataParallel | None = None
         if team.mode == "ddp":
             self._ddp = DistributedDataParallel(self._whole, process_group=team.data, broadcast_buffers=False)
@@ -82,7 +103,7 @@ class Replica:
                 module.reshard()
 
 
-class _Whole(nn.Module):
+class Whole(nn.Module):
     """A learner whose parameters all take part in the loss, some of them with weight zero."""
 
     def __init__(self, learner: nn.Module) -> None:
@@ -91,6 +112,7 @@ class _Whole(nn.Module):
         self.used: set[str] = set()
 
     def forward(self, batch: Batch, generator: torch.Generator, step: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Return the fields of the learner's `StepOutput`: wrappers pass on tuples, and no dataclasses of ours."""
         output = self.learner(batch, generator, step)
         loss = output.loss_sum
         if not torch.is_grad_enabled():

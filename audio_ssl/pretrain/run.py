@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from audio_ssl.atomic import atomic_write, write_text
+from audio_ssl.catalog import load_part
 from audio_ssl.config import read_yaml
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import ClipReader
@@ -26,7 +27,7 @@ from audio_ssl.pretrain.card import write_card
 from audio_ssl.pretrain.clips import Selection, select_clips
 from audio_ssl.pretrain.learner import Training
 from audio_ssl.pretrain.log import require_wandb
-from audio_ssl.pretrain.loop import Job, choose_device, train
+from audio_ssl.pretrain.loop import Job, choose_device
 from audio_ssl.pretrain.optim import effective_warmup
 from audio_ssl.pretrain.parallel import ALONE, Team, open_team
 from audio_ssl.pretrain.provenance import (
@@ -36,7 +37,7 @@ from audio_ssl.pretrain.provenance import (
     start_provenance,
     write_provenance,
 )
-from audio_ssl.pretrain.recipe import Recipe, load_recipe, plain, recipe_yaml, structure_recipe
+from audio_ssl.pretrain.recipe import ENGINES, Recipe, load_recipe, plain, recipe_yaml, structure_recipe
 from audio_ssl.pretrain.stage import Stage, StageContext, loader_setups
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ def run_recipe(recipe: Recipe, out: Path, resume: bool, team: Team = ALONE) -> P
         device = team.device(choose_device(recipe.device).type)
         selection = select_clips(recipe.data)
         kind.check(recipe, selection)
+        load_part(ENGINES, recipe.engine, where="$.engine").check(recipe)
         if recipe.wandb:
             require_wandb()
     with team.together():
@@ -168,7 +170,7 @@ def _run_stage(
         step_offset=offset,
         row_extra={} if iteration is None else {"iteration": iteration},
     )
-    train(job, team)
+    load_part(ENGINES, stage.recipe.engine).train(job, team)
     with team.together():
         if team.leads:
             _save(training, context.folder, out, iteration)

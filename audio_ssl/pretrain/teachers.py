@@ -165,7 +165,14 @@ def codec_recipe(recipe: Recipe, codec: CodecRun) -> CodecRecipe:
     sizes = dataclasses.replace(base.codec, sample_rate=mine.sample_rate)
     checkpoint = dataclasses.replace(base.checkpoint, every=min(base.checkpoint.every, recipe.checkpoint.every))
     return dataclasses.replace(
-        base, seed=recipe.seed, steps=steps, device=recipe.device, data=data, codec=sizes, checkpoint=checkpoint
+        base,
+        seed=recipe.seed,
+        steps=steps,
+        device=recipe.device,
+        engine=recipe.engine,
+        data=data,
+        codec=sizes,
+        checkpoint=checkpoint,
     )
 
 

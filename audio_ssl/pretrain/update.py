@@ -23,7 +23,7 @@ from audio_ssl.pretrain.optim import (
 )
 from audio_ssl.pretrain.parallel import ALONE, Team
 from audio_ssl.pretrain.recipe import Recipe
-from audio_ssl.pretrain.replicas import Replica
+from audio_ssl.pretrain.replicas import Replica, Runner
 from audio_ssl.pretrain.seeds import generator, seeded
 from audio_ssl.pretrain.weights_ema import WeightsEma
 
@@ -59,23 +59,33 @@ class Updater:
         Updates of the whole schedule.
     team
         The processes that share the updates.
+    replica
+        How the learner is run and shared out; None: by torch's own means.
     """
 
     def __init__(
-        self, learner: nn.Module, recipe: Recipe, steps: int, device: torch.device, team: Team = ALONE
+        self,
+        learner: nn.Module,
+        recipe: Recipe,
+        steps: int,
+        device: torch.device,
+        team: Team = ALONE,
+        replica: Runner | None = None,
     ) -> None:
         self.learner, self.device = learner, device
         layer_drop = getattr(getattr(recipe, "encoder", None), "layer_drop", 0) > 0
-        self._replica = Replica(learner, team, layer_drop)
+        self._replica: Runner = replica if replica is not None else Replica(learner, team, layer_drop)
         self.optimizer = make_optimizer(learner, recipe.optim)
         self.average = WeightsEma(learner, recipe.weights_ema) if recipe.weights_ema is not None else None
         self._recipe, self._steps, self._team = recipe, steps, team
         self._saved: dict[str, Tensor] | None = None
+        self._double: dict[str, Tensor] | None = None
         self._step = 0
         self._begin()
 
     def add(self, batch: Batch, step: int) -> None:
         """Add the gradients of a micro-batch of update `step` (counted from 0)."""
+        self._undo_double()
         buffers: dict[str, Tensor] = {}
         if self._saved is None or not batch.counts:
             buffers = {name: buffer.clone() for name, buffer in self.learner.named_buffers()}
@@ -88,24 +98,36 @@ class Updater:
         with seeded(self.device, *purpose, "layers"), self._precision():
             output = self._replica.backward(batch.to(self.device), generator(*purpose), step)
         if not batch.counts:
-            self._restore_buffers(buffers)
+            self._double = buffers
             return
         self._outputs.append(dataclasses.replace(output, loss_sum=output.loss_sum.detach()))
         self._seconds += batch.seconds
 
     def finish(self, step: int) -> Applied | None:
         """Apply update `step`; None where no process had anything to add."""
-        sums = Sums.of(self._outputs, self._seconds, self._replica.used).over(self._team)
+        sums = self.gather()
         if not sums.batches:
             self._begin()
             return None
         lr = learning_rate(self._recipe.optim, step, self._steps)
         set_learning_rate(self.optimizer, lr)
+        norm = clip_gradients(self.learner, self._recipe.optim.clip_norm)
+        return self.apply(step, sums, lr, norm)
+
+    def gather(self) -> Sums:
+        """Return what the update sums up to over all processes, and turn its gradients into those of the mean loss."""
+        self._undo_double()
+        sums = Sums.of(self._outputs, self._seconds, self._replica.used).over(self._team)
+        if not sums.batches:
+            return sums
         if self._team.world_size > 1:
             drop_gradients(self.learner, (name for name, _ in trainable(self.learner) if name not in sums.used))
         # Gradients of several processes are averaged over them already.
         divide_gradients(self.learner, max(1e-12, sums.count) / self._team.world_size)
-        norm = clip_gradients(self.learner, self._recipe.optim.clip_norm)
+        return sums
+
+    def apply(self, step: int, sums: Sums, lr: float, norm: float) -> Applied:
+        """Let the optimiser make update `step` of gathered and clipped gradients, if loss and norm are finite."""
         changed = math.isfinite(sums.loss) and math.isfinite(norm)
         if changed:
             self._apply(step)
@@ -149,7 +171,14 @@ class Updater:
         self._replica.used.clear()
         self._outputs: list[StepOutput] = []
         self._saved = None
+        self._double = None
         self._seconds = 0.0
+
+    def _undo_double(self) -> None:
+        """Take back what a double did to the buffers; not before it was run backwards, which may need them."""
+        if self._double is not None:
+            self._restore_buffers(self._double)
+        self._double = None
 
     def _restore_buffers(self, saved: dict[str, Tensor]) -> None:
         for name, buffer in self.learner.named_buffers():

@@ -88,8 +88,8 @@ class DropRecipe(Recipe):
     encoder: Layers = dataclasses.field(default_factory=Layers)
 
 
-def block_job(manifest: Path, out: Path, drop: float = 0.0, steps: int = 12) -> Job:
-    base = toy_recipe(steps=steps, weights_ema=0.9)
+def block_job(manifest: Path, out: Path, drop: float = 0.0, steps: int = 12, weights_ema: float | None = 0.9) -> Job:
+    base = toy_recipe(steps=steps, weights_ema=weights_ema)
     recipe = DropRecipe(**{f.name: getattr(base, f.name) for f in dataclasses.fields(base)}) if drop else base
     return toy_job(manifest, out, recipe, BlockLearner(drop))
 
@@ -136,6 +136,31 @@ def stopped_and_moved(team: Team, manifest: Path, folder: Path) -> None:
             run_job(job, team, folder, mode)
         except StoppedBySignal as stop:
             (folder / f"{mode}.{team.rank}").write_text(f"{stop.said} {stop}")
+
+
+def by_fairseq2(team: Team, manifest: Path, folder: Path) -> None:
+    """Train by fairseq2's trainer, stopped by a signal to the last process and taken on again."""
+    from audio_ssl.pretrain.engines import fairseq2
+
+    torch.set_num_threads(1)
+    team = team.with_devices("auto", torch.device("cpu"))
+    for stops in (True, False):
+        job = block_job(manifest, folder / "two", steps=8, weights_ema=None)
+        learner = job.training.learner
+        forward = learner.forward
+
+        def signalled(batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
+            if step == 4 and team.rank == team.world_size - 1 and learner.training:  # noqa: B023
+                os.kill(os.getpid(), signal.SIGUSR1)
+            output: StepOutput = forward(batch, generator, step)  # noqa: B023
+            return output
+
+        if stops:
+            learner.forward = signalled
+        try:
+            fairseq2.train(job, team)
+        except StoppedBySignal as stop:
+            (folder / f"stopped.{team.rank}").write_text(f"{stop.said} {stop}")
 
 
 def failing(team: Team, manifest: Path, folder: Path) -> None:
