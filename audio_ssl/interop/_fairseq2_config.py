@@ -167,6 +167,7 @@ def check_writable(config: ModelConfig) -> tuple[conv.Config, transformer.Config
     strange = {
         "positions": encoder.positions != "conv",
         "deepnorm": encoder.deepnorm,
+        "alibi": encoder.alibi,
         "relative_positions": encoder.relative_positions is not None,
         "position_kernel_frames": encoder.position_layers > 1
         and (encoder.position_kernel_frames % 2 == 0 or encoder.position_kernel_frames < 3),

@@ -267,6 +267,7 @@ def test_what_fairseq2_has_not_is_not_written(tmp_path):
         (ModelConfig(mel.Config(), small), "`conv` frontend"),
         (ModelConfig(frontend, dataclasses.replace(small, positions="rope")), "`positions`"),
         (ModelConfig(frontend, dataclasses.replace(small, deepnorm=True)), "`deepnorm`"),
+        (ModelConfig(frontend, dataclasses.replace(small, alibi=True)), "`alibi`"),
         (ModelConfig(frontend, small), "as wide as the encoder"),
     ):
         with pytest.raises(UserError, match=message):

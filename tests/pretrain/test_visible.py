@@ -241,3 +241,16 @@ def test_several_masks_need_no_decoder(make_manifest: MakeManifest, tmp_path: Pa
     recipe = write(tmp_path, decoder=None, steps=1, encoder={"kind": "conformer", "layers": 1, "dim": 32, "heads": 2})
     out = pretrain(recipe, [f"data.manifest={make_manifest()}"], tmp_path / "run")
     assert losses(out)[0] > 0
+
+
+def test_it_trains_in_bfloat16_with_a_teacher_that_follows(make_manifest: MakeManifest, tmp_path: Path) -> None:
+    encoder = {**yaml.safe_load(SHARED)["encoder"], "alibi": True, "checkpoint_activations": True}
+    objectives, teachers = [{"kind": "distillation"}], [{"kind": "ema", "layers": 2}]
+    recipe = write(tmp_path, precision="bfloat16", steps=2, encoder=encoder, teachers=teachers, objectives=objectives)
+    out = pretrain(recipe, [f"data.manifest={make_manifest()}"], tmp_path / "run")
+    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["skipped_steps"] for row in found] == [0, 0]
+    assert found[-1]["prediction_variance"] > 0
+    model = SSLModel.from_pretrained(out)
+    assert model.encoder.alibi.scale.shape == (2, 1, 1)  # type: ignore[union-attr]
+    assert not torch.equal(model.encoder.alibi.scale, torch.ones(2, 1, 1))  # type: ignore[union-attr]
