@@ -5,6 +5,7 @@ Sizes are read from the weights themselves; the card adds what no shape tells: h
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,11 @@ _DROPOUTS = {
     "input_dropout": "first_pass_dropout_p",
     "layer_drop": "layer_drop_p",
 }
+_WRITABLE = {
+    *("layers", "dim", "ffn_dim", "heads", "pre_norm", *_DROPOUTS),
+    *("position_kernel_frames", "position_groups", "position_layers", "rope_base", "checkpoint_activations"),
+}
+"""Options of our transformer that fairseq2 has, too, or that change nothing in a model with convolutional positions."""
 _CONFIG_KEYS = ("model_config", "model_config_overrides", "model_config_override")
 OUR_KEY = "audio_ssl"
 """Key of the card with what fairseq2 has no field for."""
@@ -164,15 +170,16 @@ def check_writable(config: ModelConfig) -> tuple[conv.Config, transformer.Config
         raise UserError(
             "only models with the `conv` frontend and the `transformer` encoder can be written for fairseq2"
         )
-    strange = {
-        "positions": encoder.positions != "conv",
-        "deepnorm": encoder.deepnorm,
-        "alibi": encoder.alibi,
-        "relative_positions": encoder.relative_positions is not None,
-        "position_kernel_frames": encoder.position_layers > 1
-        and (encoder.position_kernel_frames % 2 == 0 or encoder.position_kernel_frames < 3),
-    }
-    names = [f"`{name}`" for name, is_strange in strange.items() if is_strange]
+    default = transformer.Config()
+    # Options that are newer than this list are refused until they are on it.
+    names = [
+        f"`{field.name}`"
+        for field in dataclasses.fields(encoder)
+        if field.name not in _WRITABLE and getattr(encoder, field.name) != getattr(default, field.name)
+    ]
+    kernel = encoder.position_kernel_frames
+    if encoder.position_layers > 1 and (kernel % 2 == 0 or kernel < 3):
+        names.append("`position_kernel_frames`")
     if names:
         raise UserError(f"fairseq2's wav2vec 2.0 has no such {' and '.join(names)} as this encoder")
     return frontend, encoder

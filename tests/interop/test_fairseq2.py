@@ -268,6 +268,7 @@ def test_what_fairseq2_has_not_is_not_written(tmp_path):
         (ModelConfig(frontend, dataclasses.replace(small, positions="rope")), "`positions`"),
         (ModelConfig(frontend, dataclasses.replace(small, deepnorm=True)), "`deepnorm`"),
         (ModelConfig(frontend, dataclasses.replace(small, alibi=True)), "`alibi`"),
+        (ModelConfig(frontend, dataclasses.replace(small, attention_relax=0.1)), "`attention_relax`"),
         (ModelConfig(frontend, small), "as wide as the encoder"),
     ):
         with pytest.raises(UserError, match=message):
