@@ -1,0 +1,169 @@
+"""Write the tables of ``docs/benchmarks.md`` from the results that the benchmarks left.
+
+Run ``python benchmarks/tables.py`` after any of them; it writes one Markdown file per result into ``docs/tables/``. A
+test holds these files to the results, so no figure of that page is typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from audio_ssl.atomic import write_text
+
+HOME = Path(__file__).resolve().parents[1]
+RESULTS, TABLES = HOME / "benchmarks" / "results", HOME / "docs" / "tables"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose first column is text and whose other columns are numbers."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *rows))
+
+
+def machine_line(machine: dict[str, Any], commit: str = "") -> str:
+    """Return the machine in a sentence."""
+    peaks = f"{machine['float32_gflops']:.0f} GFLOP/s in float32, {machine['bfloat16_gflops']:.0f} in bfloat16"
+    return (
+        f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}; matrix products: {peaks}.\n"
+    )
+
+
+def pretrain(result: dict[str, Any]) -> str:
+    """Return the table of a training step."""
+    rows = [
+        [
+            row["system"],
+            row["precision"],
+            f"{row['audio_seconds_per_second']:.2f}",
+            f"{row['peak_bytes'] / 1e9:.2f}",
+            "" if row["ours_is_faster"] == 1.0 else f"{row['ours_is_faster']:.2f}",
+        ]
+        for row in result["rows"]
+    ]
+    said = []
+    for entry in result["summary"]:
+        parts = [f"{entry['share_of_peak']:.0%} of the machine's peak"]
+        parts += [f"{entry['faster_than_best_peer']:.2f} x the fastest peer"] * ("faster_than_best_peer" in entry)
+        if "faster_than_best_float32_peer" in entry and entry["precision"] != "float32":
+            parts.append(f"{entry['faster_than_best_float32_peer']:.2f} x the fastest peer in float32")
+        parts += [f"{entry['memory_of_leanest_peer']:.2f} of the leanest peer's memory"] * (
+            "memory_of_leanest_peer" in entry
+        )
+        said.append(f"- {entry['precision']}: {', '.join(parts)}\n")
+    head = ("system", "precision", "audio s / s", "peak GB", "ours is faster by")
+    return machine_line(result["machine"]) + "\n" + table(head, rows) + "\n" + "".join(said)
+
+
+def teachers(result: dict[str, Any]) -> str:
+    """Return the table of the teachers and the goals."""
+    extras: tuple[tuple[str, Callable[[float], str]], ...] = (
+        ("share_of_peak", "{:.0%} of peak".format),
+        ("relative_error", "error {:.1e}".format),
+        ("identical", "{:.4%} identical".format),
+        ("inertia_of_peer", "inertia {:.4f} of the peer's".format),
+        ("work_bytes", lambda value: f"{value / 1e6:.0f} MB"),
+    )
+    rows = [
+        [
+            f"{row['part']}: {row['system']}",
+            f"{row['seconds']:.3f}",
+            f"{row['times_real_time']:.1f}" if "times_real_time" in row else "",
+            f"{row['ours_is_faster']:.2f}" if "ours_is_faster" in row else "",
+            "; ".join(shown(row[name]) for name, shown in extras if name in row),
+        ]
+        for row in result["rows"]
+    ]
+    goals = [
+        [
+            f"{goal['part']}: {goal['figure'].replace('_', ' ')}",
+            f"{'≤' if goal['figure'].startswith(('inertia', 'relative', 'work')) else '≥'} {goal['bound']:g}",
+            f"{goal['value']:.4g}",
+            "yes" if goal["reached"] else "no",
+        ]
+        for goal in result["goals"]
+    ]
+    head = ("part and system", "seconds", "x real time", "ours is faster by", "")
+    goal_table = table(("goal", "bound", "measured", "reached"), goals)
+    return machine_line(result["machine"]) + "\n" + table(head, rows) + "\n" + goal_table
+
+
+def scores(rows: Sequence[dict[str, Any]]) -> str:
+    """Return systems by tasks, each cell a score with its interval."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    cells = {(row["system"], row["task"]): row for row in rows}
+    clips = {row["task"]: f"{row['metric']}, {row['test_clips']} clips" for row in rows}
+    lines = [
+        [
+            system,
+            *(
+                f"{found['value']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+                if (found := cells.get((system, task)))
+                else ""
+                for task in tasks
+            ),
+        ]
+        for system in dict.fromkeys(row["system"] for row in rows)
+    ]
+    return table(("system", *(f"{task} ({clips[task]})" for task in tasks)), lines)
+
+
+def learning(result: dict[str, Any]) -> str:
+    """Return one table a domain and the verdicts."""
+    speech = ("characters", "speaker", "language")
+    halves = [[row for row in result["rows"] if (row["task"] in speech) is which] for which in (True, False)]
+    said = "".join(f"- {line}\n" for line in result["verdict"])
+    return "\n".join([*(scores(half) for half in halves if half), said])
+
+
+def ablation(result: dict[str, Any]) -> str:
+    """Return the table of MERT's ablation."""
+    return scores(result["rows"])
+
+
+def cheap_roads(result: dict[str, Any]) -> str:
+    """Return what the recipes cost, and what they reach."""
+    costs = result["costs"]
+    full = next(iter(costs.values()))
+    rows = [
+        [
+            name,
+            str(cost["updates"]),
+            f"{cost['audio_seconds_per_update'] * cost['updates'] / 3600:.2f}",
+            f"{cost['gflop_per_update'] * cost['updates'] / 1e3:.1f}",
+            f"{cost['gflop_per_update'] * cost['updates'] / (full['gflop_per_update'] * full['updates']):.2f}",
+            f"{cost['seconds_per_update'] * cost['updates'] / (full['seconds_per_update'] * full['updates']):.2f}",
+        ]
+        for name, cost in costs.items()
+    ]
+    head = ("recipe", "updates", "audio hours", "TFLOP", "share of TFLOP", "share of seconds")
+    said = "".join(f"- {line}\n" for line in result["verdict"])
+    return table(head, rows) + "\n" + scores(result["rows"]) + "\n" + said
+
+
+WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "pretrain": pretrain,
+    "teachers": teachers,
+    "learning": learning,
+    "ablation": ablation,
+    "cheap_roads": cheap_roads,
+}
+
+
+def render(name: str) -> str:
+    """Return the Markdown of a result by its name."""
+    return WRITERS[name](json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def main() -> None:
+    """Write every table whose result is there."""
+    for name in WRITERS:
+        if (RESULTS / f"{name}.json").is_file():
+            write_text(TABLES / f"{name}.md", render(name))
+            print(TABLES / f"{name}.md")
+
+
+if __name__ == "__main__":
+    main()
