@@ -95,7 +95,7 @@ class Updater:
         # A double leaves no trace: no statistics, and a weight of zero.
         self.learner.train(batch.counts)
         purpose = (self._recipe.seed, "update", step, batch.number)
-        with seeded(self.device, *purpose, "layers"), self._precision():
+        with seeded(self.device, *purpose, "layers"), self.precision():
             output = self._replica.backward(batch.to(self.device), generator(*purpose), step)
         if not batch.counts:
             self._double = buffers
@@ -141,7 +141,7 @@ class Updater:
         """Return ``valid_loss`` and the other metrics of batches, without mixing, dropout or a change of anything."""
         self.learner.eval()
         outputs, before = [], 0
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self.precision():
             for item in batches:
                 if isinstance(item, EndOfUpdate):
                     before += item.micro_batches
@@ -163,7 +163,8 @@ class Updater:
         if self.average is not None:
             self.average.update(step)
 
-    def _precision(self) -> torch.autocast:
+    def precision(self) -> torch.autocast:
+        """Return a block in which the learner runs in the recipe's precision, forwards and backwards."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._recipe.precision == "bfloat16")
 
     def _begin(self) -> None:

@@ -144,7 +144,9 @@ class Steps(Float16LossScaler):  # type: ignore[misc]
 
     def backward(self, loss: Tensor) -> None:
         """Run a loss backwards."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        # Our own fast layers compute their gradients in the precision around them, as in our own loop.
+        with self._course.parts.updater.precision():
+            loss.backward()  # type: ignore[no-untyped-call]
 
     def unscale_grads_(self, optimizer: torch.optim.Optimizer) -> None:
         """Divide the gradients by the update's count."""
