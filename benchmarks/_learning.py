@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from _linear_probes import (  # type: ignore[import-not-found]
@@ -216,20 +217,17 @@ def _counted() -> Iterator[_Counter]:
         Updater.add = add  # type: ignore[method-assign]
 
 
-def measure(recipe: str, settings: Sequence[str], manifest: Path, out: Path) -> Cost:
+def measure(recipe: str, settings: Sequence[str], manifest: Path) -> Cost:
     """Make a few updates of a recipe with few clips, as costs do not depend on what is heard."""
-    few = out / "few.jsonl"
-    write_manifest(few, read_manifest(manifest)[:: max(1, len(read_manifest(manifest)) // _MEASURED_CLIPS)])
-    mine = [f"data.manifest={few}", *settings, f"steps={_MEASURED_UPDATES}", "data.valid_share=0"]
-    mine += [
-        "data.valid_split=none",
-        f"data.seconds_per_update={load_recipe(recipe, settings).data.seconds_per_update}",
-    ]
-    with _counted() as counter:
-        run = pretrain(recipe, mine, out / f"cost of {Path(recipe).stem}", resume=False)
-    rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    timed = [row for row in rows if row["step"] > _COUNTED_UPDATES]
     heard = load_recipe(recipe, settings).data.seconds_per_update
+    clips = read_manifest(manifest)
+    with TemporaryDirectory() as name, _counted() as counter:
+        few = Path(name) / "few.jsonl"
+        write_manifest(few, clips[:: max(1, len(clips) // _MEASURED_CLIPS)])
+        mine = [f"data.manifest={few}", *settings, f"steps={_MEASURED_UPDATES}", "data.valid_share=0"]
+        run = pretrain(recipe, mine, Path(name) / "run")
+        rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    timed = [row for row in rows if row["step"] > _COUNTED_UPDATES]
     # A codec that the run trained first was counted before.
     last = len(counter.steps) - 1 - counter.steps[::-1].index(0)
     flops = sum(counter.flops[last:]) / (1 + counter.steps[-1])

@@ -82,18 +82,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpora")
     parser.add_argument("--out", type=Path, default=Path("runs/cheap_roads"), help="folder of the runs")
-    parser.add_argument("--updates", type=int, default=1000, help="of the waveform recipe")
+    parser.add_argument("--updates", type=int, default=600, help="of the waveform recipe")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     clips, manifest = prepare("speech", args.data, args.out)
     changed: dict[str, tuple[str, ...]] = {WAVEFORM: WAVEFORM_SETTINGS}
-    costs = {name: measure(name, changed.get(name, ()), manifest, args.out) for name in (WAVEFORM, *CHEAP)}
+    costs = {name: measure(name, changed.get(name, ()), manifest) for name in (WAVEFORM, *CHEAP)}
     updates = {name: cheap_updates(costs[WAVEFORM], args.updates, cost) for name, cost in costs.items()}
     updates[WAVEFORM] = args.updates
     systems = {"log-mel": "logmel"}
     for name, number in updates.items():
         run = train(name, [f"steps={number}", *changed.get(name, ())], manifest, args.out / f"{name}_{number}")
-        systems |= {f"{name}, untrained": f"untrained:{run}", name: str(run)}
+        systems[name] = str(run)
     rows = probe("speech", systems, clips, args.out / "answers")
     print("\n".join(["", *table(costs, updates, rows)]))
     costs_json = {name: {**asdict(cost), "updates": updates[name]} for name, cost in costs.items()}

@@ -66,6 +66,7 @@ TINY: dict[str, list[str]] = {
     "mert_95m_kmeans": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.clusters=5", "teachers.1.clusters=5"],
     "mert_cqt_tiny": [*SMALL_MODEL, "teachers.0.clusters=5", "teachers.1.clusters=5"],
     "mert_kmeans_tiny": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.clusters=5", "teachers.1.clusters=5"],
+    "mert_visible_tiny": [*SMALL_MODEL, "teachers.0.clusters=5", "teachers.1.clusters=5"],
     "mert_mel_tiny": [*SMALL_MODEL, "teachers.0.clusters=5", "teachers.1.clusters=5"],
     "mert_tiny": [*SMALL_MODEL, *SMALL_CONV, "codec.steps=1"],
     "muq_style": [*SMALL_MODEL, "teachers.0.codebooks=2", "teachers.0.codebook_size=8"],
