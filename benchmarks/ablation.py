@@ -1,10 +1,10 @@
 """MERT's ablation in small: which teachers help, and whether mixing does.
 
 Every variant is the same model on mel frames (`mert_mel_tiny`, masked frames left out of its encoder), with the same
-updates on the same music; only teachers and mixing differ: RVQ codes, codes and a constant-Q transform (CQT), k-means of
-log-mel and chroma, with and without CQT, each with and without in-batch mixing. Then linear probes on held-out clips:
-key, instrument, style. The paper found CQT and chroma to matter most for key (MFCC k-means 15.1, + chroma 55.1, + CQT
-65.0 on GiantSteps).
+updates on the same music. Only teachers and mixing differ: RVQ codes, RVQ codes and a constant-Q transform (CQT),
+k-means of log-mel and chroma, the same and CQT, each with and without in-batch mixing. Then linear probes on held-out
+clips: key, instrument, style. The paper found CQT and chroma to matter most for key (MFCC k-means 15.1, + chroma 55.1,
++ CQT 65.0 on GiantSteps).
 
 Run ``python benchmarks/ablation.py`` (an hour on two cores) or with ``--updates 50``; prints a table and writes
 ``benchmarks/results/ablation.json``. Finished variants below ``--out`` are kept.

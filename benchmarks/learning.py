@@ -22,7 +22,7 @@ from _learning import RESULTS, TASKS, line, prepare, probe, train  # type: ignor
 from audio_ssl.atomic import write_json
 from audio_ssl.pretrain.recipe import load_recipe
 
-RECIPES = {"speech": ("hubert_mel_tiny",), "music": ("mert_cqt_tiny",)}
+RECIPES = {"speech": ("hubert_visible_tiny",), "music": ("mert_visible_tiny",)}
 
 
 def verdict(rows: list[dict[str, Any]], model: str) -> list[str]:
