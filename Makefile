@@ -26,7 +26,7 @@ docs: install
 	@echo docs/_build/html/index.html
 
 bench: install
-	$(BIN)/python benchmarks/cqt.py
+	$(BIN)/python benchmarks/teachers.py --quick --out benchmarks/results/teachers_quick.json
 
 # Opens the demo's report in headless Chromium: wide, phone, dark and printed; fails on any console message.
 look: install

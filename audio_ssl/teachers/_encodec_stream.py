@@ -25,6 +25,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
+
 _TILE_SAMPLES = 9600
 """Samples that the layers at a high rate take at a time."""
 
@@ -145,8 +147,7 @@ class CodeStream:
         self._hop = int(model.encoder.hop_length)
         self._chunk = chunk_frames * self._hop
         embeddings = [layer._codebook.embed for layer in model.quantizer.vq.layers[:codebooks]]
-        # argmin |x - e|^2 = argmax x e - |e|^2 / 2: one matrix product.
-        self._codes = [(e, e.T.contiguous(), -0.5 * e.square().sum(1)) for e in embeddings]
+        self._codes = [(e, half_squares(e)) for e in embeddings]
 
     @torch.no_grad()
     def __call__(self, waveform: Float[Tensor, "batch sample"]) -> Int[Tensor, "batch frame codebook"]:
@@ -182,10 +183,10 @@ class CodeStream:
     def _quantize(self, latent: Float[Tensor, "batch frame dim"]) -> Int[Tensor, "batch frame codebook"]:
         residual = latent.flatten(0, 1)
         codes = []
-        for embedding, transposed, offset in self._codes:
-            nearest = torch.addmm(offset, residual, transposed).argmax(1)
-            residual = residual - embedding[nearest]
-            codes.append(nearest)
+        for embedding, bias in self._codes:
+            found, _ = nearest(residual, embedding, bias)
+            residual = residual - embedding[found]
+            codes.append(found)
         return torch.stack(codes, dim=1).view(*latent.shape[:2], len(codes))
 
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_TILE_SCORES = 1 << 19
-"""Scores held at once (2 MiB of float32, about a core's cache), whatever the frames and codes."""
+_TILE_SCORES = 1 << 18
+"""Scores held at once (1 MiB of float32, a core's cache), whatever the frames and codes."""
 
 
 def nearest(

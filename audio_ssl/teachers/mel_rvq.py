@@ -87,7 +87,12 @@ class MelRVQTeacher:
     @torch.no_grad()
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Int[Tensor, "frame codebook"]:
         """Return ``[frame, codebook]`` of one whole clip."""
-        rest, labels = self.patches(waveform), []
+        return self.quantize(self.patches(waveform))
+
+    @torch.no_grad()
+    def quantize(self, patches: Float[Tensor, "frame dim"]) -> Int[Tensor, "frame codebook"]:
+        """Return ``[frame, codebook]`` of standardised patches on the teacher's device."""
+        rest, labels = patches, []
         for projection, codes in zip(self._projection, self._codes, strict=True):
             found, rest = _stage(rest, projection, codes)
             labels.append(found)

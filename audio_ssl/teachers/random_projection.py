@@ -71,7 +71,10 @@ class RandomProjectionTeacher:
 
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Int[Tensor, "frame codebook"]:
         """Return ``[frame, codebook]`` of one whole clip."""
-        frames = self._mel(waveform.cpu().float()).to(self._device)
+        return self.quantize(self._mel(waveform.cpu().float()).to(self._device))
+
+    def quantize(self, frames: Float[Tensor, "frame dim"]) -> Int[Tensor, "frame codebook"]:
+        """Return ``[frame, codebook]`` of stacked log-mel frames on the teacher's device."""
         projection, codes = self._on_device
         # The frame's own norm does not change which code is largest.
         return torch.stack([nearest(frames @ p, c)[0] for p, c in zip(projection, codes, strict=True)], dim=-1)
