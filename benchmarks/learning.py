@@ -13,6 +13,7 @@ runs and answers below ``--out`` are kept.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -57,21 +58,23 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="key=value settings of the recipes")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    result: dict[str, Any] = {"rows": [], "runs": {}, "verdict": []}
+    path = RESULTS / "learning.json"
+    # A domain alone leaves the other's answers.
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if args.only and path.is_file() else {}
     for domain in [args.only] if args.only else list(TASKS):
         clips, manifest = prepare(domain, args.data, args.out)
         systems = {"log-mel": "logmel", "CQT": "cqt"}
-        recipes = args.recipe or RECIPES[domain]
+        recipes, updates = args.recipe or RECIPES[domain], {}
         for recipe in recipes:
             steps = max(1, round(load_recipe(recipe).steps * args.share))
             run = train(recipe, [f"steps={steps}", *args.settings], manifest, args.out / Path(recipe).stem)
-            result["runs"][run.name] = {"recipe": recipe, "updates": steps, "settings": args.settings}
+            updates[run.name] = load_recipe(str(run / "recipe.yaml")).steps
             systems |= {f"{run.name}, untrained": f"untrained:{run}", run.name: str(run)}
         rows = probe(domain, systems, clips, args.out / "answers")
-        result["rows"] += rows
-        result["verdict"] += [said for recipe in recipes for said in verdict(rows, Path(recipe).stem)]
-    print("\n".join(["", *map(line, result["rows"]), "", *result["verdict"]]))
-    write_json(RESULTS / (f"learning_{args.only}.json" if args.only else "learning.json"), result)
+        said = [sentence for recipe in recipes for sentence in verdict(rows, Path(recipe).stem)]
+        print("\n".join(["", *map(line, rows), "", *said]), flush=True)
+        result[domain] = {"updates": updates, "rows": rows, "verdict": said}
+        write_json(path, result)
 
 
 if __name__ == "__main__":

@@ -112,10 +112,12 @@ def scores(rows: Sequence[dict[str, Any]]) -> str:
 
 def learning(result: dict[str, Any]) -> str:
     """Return one table a domain and the verdicts."""
-    speech = ("characters", "speaker", "language")
-    halves = [[row for row in result["rows"] if (row["task"] in speech) is which] for which in (True, False)]
-    said = "".join(f"- {line}\n" for line in result["verdict"])
-    return "\n".join([*(scores(half) for half in halves if half), said])
+    parts = []
+    for domain, found in result.items():
+        runs = ", ".join(f"`{name}` after {number:,} updates" for name, number in found["updates"].items())
+        said = "".join(f"- {line}\n" for line in found["verdict"])
+        parts.append(f"{domain.capitalize()}: {runs}.\n\n{scores(found['rows'])}\n{said}")
+    return "\n".join(parts)
 
 
 def ablation(result: dict[str, Any]) -> str:
