@@ -54,8 +54,10 @@ PRETRAINED_ON = {
 
 TASKS = {
     "speech": (
+        # Five languages, read by voices that speak all of them; a sentence and its translations are resampled together.
+        Task("characters", "synthetic_speech", "text", "translation"),
         # Lines of one scene of the game share words and moods.
-        Task("characters", "fillets", "text", "level", ("language", "cs")),
+        Task("characters, acted", "fillets", "text", "level", ("language", "cs")),
         Task("speaker", "fillets", "speaker", "level", seconds=0.5),
         # Every voice speaks every language, so the voice does not tell.
         Task("language", "synthetic_speech", "language", "translation"),
@@ -121,8 +123,14 @@ def _excerpt(clip: Clip, seconds: float) -> Clip:
     return replace(clip, start=clip.start + share * max(0.0, 0.8 * clip.seconds - seconds), seconds=seconds)
 
 
-def probe(domain: str, systems: dict[str, str], clips: dict[str, list[Clip]], kept: Path) -> list[dict[str, Any]]:
-    """Ask every system every question of a domain; print and return the rows.
+def probe(
+    domain: str,
+    systems: dict[str, str],
+    clips: dict[str, list[Clip]],
+    kept: Path,
+    names: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Ask every system the questions of a domain; print and return the rows.
 
     Parameters
     ----------
@@ -134,18 +142,28 @@ def probe(domain: str, systems: dict[str, str], clips: dict[str, list[Clip]], ke
         By corpus.
     kept
         Folder of answers that are known already: one file a system and task.
+    names
+        Of the questions; None: all.
     """
     rows = []
     for task in TASKS[domain]:
+        if names is not None and task.name not in names:
+            continue
         split = split_of(task, clips[task.corpus])
         for system, name in systems.items():
             source = open_source(name)
-            path = kept / f"{task.name} of {source.fingerprint}.json"
+            path = kept / f"{task.name} of {source.fingerprint}, asked {_asked(task)}.json"
             if not path.is_file():
                 write_json(path, _answer(task, split, source))
             rows.append({"system": system, **json.loads(path.read_text(encoding="utf-8"))})
             print(line(rows[-1]), flush=True)
     return rows
+
+
+def _asked(task: Task) -> str:
+    """Return a hash of a question and of the probe that asks it: answers of another probe are not taken up."""
+    probe = Path(__file__).with_name("_linear_probes.py").read_text(encoding="utf-8")
+    return hashlib.sha256(f"{task}{probe}".encode()).hexdigest()[:8]
 
 
 def _answer(task: Task, split: Split, source: FeatureSource) -> dict[str, Any]:
@@ -168,7 +186,7 @@ def _answer(task: Task, split: Split, source: FeatureSource) -> dict[str, Any]:
 def line(row: dict[str, Any]) -> str:
     """Return one row of the table as text."""
     interval = f"{row['value']:6.1f} % [{row['low']:5.1f}, {row['high']:5.1f}]"
-    return f"{row['task']:<11} {row['metric']:<9} {row['system']:<28} {interval}  layer {row['layer']}"
+    return f"{row['task']:<17} {row['metric']:<9} {row['system']:<28} {interval}  layer {row['layer']}"
 
 
 def train(recipe: str, settings: Sequence[str], manifest: Path, out: Path) -> Path:

@@ -35,6 +35,7 @@ WAVEFORM = "hubert_tiny"
 WAVEFORM_SETTINGS = ("iterations=[]", "teachers=[{kind: kmeans, clusters: 100, hop_samples: 320}]")
 CHEAP = ("hubert_mel_tiny", "bestrq_tiny", "hubert_visible_tiny")
 SHARE = 0.25
+ASKED = ("characters", "speaker", "language")
 
 
 def cheap_updates(waveform: Cost, updates: int, cheap: Cost) -> int:
@@ -94,7 +95,7 @@ def main() -> None:
     for name, number in updates.items():
         run = train(name, [f"steps={number}", *changed.get(name, ())], manifest, args.out / f"{name}_{number}")
         systems[name] = str(run)
-    rows = probe("speech", systems, clips, args.out / "answers")
+    rows = probe("speech", systems, clips, args.out / "answers", ASKED)
     print("\n".join(["", *table(costs, updates, rows)]))
     costs_json = {name: {**asdict(cost), "updates": updates[name]} for name, cost in costs.items()}
     write_json(RESULTS / "cheap_roads.json", {"costs": costs_json, "rows": rows, "verdict": verdict(rows)})
