@@ -62,8 +62,6 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     path = RESULTS / "learning.json"
-    # A domain alone leaves the other's answers.
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if args.only and path.is_file() else {}
     for domain in [args.only] if args.only else list(TASKS):
         clips, manifest = prepare(domain, args.data, args.out)
         systems = {"log-mel": "logmel", "CQT": "cqt"}
@@ -76,8 +74,9 @@ def main() -> None:
         rows = probe(domain, systems, clips, args.out / "answers")
         said = [sentence for recipe in recipes for sentence in verdict(rows, Path(recipe).stem)]
         print("\n".join(["", *map(line, rows), "", *said]), flush=True)
-        result[domain] = {"updates": updates, "rows": rows, "verdict": said}
-        write_json(path, result)
+        # A domain alone leaves the other's answers, those of a process beside this one too.
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        write_json(path, {**result, domain: {"updates": updates, "rows": rows, "verdict": said}})
 
 
 if __name__ == "__main__":
