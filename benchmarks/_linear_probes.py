@@ -5,15 +5,15 @@ layer and regularisation chosen on the validation clips (as MARBLE chooses layer
 layer on every whitened frame, trained with CTC, greedy decoding, layer chosen the same way. A representation is named
 by a run's folder, ``untrained:FOLDER``, ``logmel`` or ``cqt``.
 
-Why whitened: a linear layer can undo it, so it changes nothing about what is asked, but the hidden layers of a small
-model vary a hundred times more in some directions than in others, and a linear layer trained for some thousand
-updates sees only those. Standardised frames put every trained layer behind its own input (docs/lab-notes.md).
+Why whitened: a linear layer can undo it, so it changes nothing about what is asked, but the variance of a hidden layer
+lies in some ten directions, and a linear layer trained for some thousand updates sees little else. Standardised frames
+put every trained layer behind its own input (``probe_conditioning.py``).
 Clip-level probes are standardised instead: a thousand clips cannot support every direction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,23 +117,27 @@ def _interval(counts: Array64, clips: list[Clip], task: Task) -> Interval:
     return cluster_bootstrap(sums, lambda s: 100 * s[..., 0] / s[..., 1])
 
 
-def transcribe(split: Split, task: Task, source: FeatureSource, seed: int = 0) -> tuple[Interval, int]:
+def transcribe(split: Split, task: Task, source: FeatureSource) -> tuple[Interval, int]:
     """Return the character error rate on the test clips with its interval, and the layer chosen."""
+    layer, (_, test) = min(enumerate(characters(split, source, whiten)), key=lambda found: found[1][0])
+    return _interval(test, split.test, task), layer
+
+
+def characters(
+    split: Split, source: FeatureSource, prepare: Callable[[dict[str, Tensor], Sequence[str]], None], seed: int = 0
+) -> Iterator[tuple[float, Array64]]:
+    """Yield for each layer the error rate on the validation clips and `_count` of the test clips."""
     by_layer: list[dict[str, Tensor]] = [{} for _ in range(source.num_layers)]
     for found in stream([*split.train, *split.valid, *split.test], source, _refuse):
         for kept, states in zip(by_layer, found.layers, strict=True):
             kept[found.clip.id] = states
     text = {clip.id: _letters(str(clip.text)) for part in (split.train, split.valid, split.test) for clip in part}
-    best, chosen, layer_of_best = float("inf"), np.zeros((0, 2)), 0
-    for layer, frames in enumerate(by_layer):
-        whiten(frames, [clip.id for clip in split.train])
+    for frames in by_layer:
+        prepare(frames, [clip.id for clip in split.train])
         probe, alphabet = _fit_ctc(split.train, frames, text, seed)
         errors, letters = _count(probe, split.valid, frames, text, alphabet).sum(0)
-        if errors / letters < best:
-            best, layer_of_best = errors / letters, layer
-            chosen = _count(probe, split.test, frames, text, alphabet)
+        yield errors / letters, _count(probe, split.test, frames, text, alphabet)
         frames.clear()
-    return _interval(chosen, split.test, task), layer_of_best
 
 
 def whiten(frames: dict[str, Tensor], train: Sequence[str]) -> None:
