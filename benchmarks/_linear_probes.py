@@ -6,8 +6,8 @@ layer on every whitened frame, trained with CTC, greedy decoding, layer chosen t
 by a run's folder, ``untrained:FOLDER``, ``logmel`` or ``cqt``.
 
 Why whitened: a linear layer can undo it, so it changes nothing about what is asked, but the variance of a hidden layer
-lies in some twenty directions, and a linear layer trained for some thousand updates sees little else. Standardised frames
-put every trained layer behind its own input (``probe_conditioning.py``).
+lies in some twenty directions, and a linear layer trained for some thousand updates sees little else. Standardised
+frames put every trained layer behind its own input (``probe_conditioning.py``).
 Clip-level probes are standardised instead: a thousand clips cannot support every direction.
 """
 
