@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
 
     from audio_ssl.cli import app
     from audio_ssl.errors import StoppedBySignal, UserError
-    from audio_ssl.pretrain.place import is_leader
+    from audio_ssl.place import is_leader
 
     try:
         app(list(argv), exit_on_error=False, print_error=False)

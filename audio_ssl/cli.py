@@ -135,7 +135,7 @@ def pretrain(recipe: str, *overrides: str, out: Out, resume: Annotated[bool, Par
     resume
         Go on from the last checkpoint in `out`.
     """
-    from audio_ssl.pretrain.place import is_leader
+    from audio_ssl.place import is_leader
     from audio_ssl.pretrain.run import pretrain as stage
 
     run = stage(recipe, overrides, out, resume)

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from audio_ssl.errors import StoppedBySignal, UserError
-from audio_ssl.pretrain.place import Place, read_place
+from audio_ssl.place import Place, read_place
 
 T = TypeVar("T")
 _End = TypeVar("_End", bound=UserError | StoppedBySignal)
