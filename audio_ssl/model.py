@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
@@ -22,9 +23,11 @@ from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.config import PartOf, build, structure, unstructure
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
+from audio_ssl.frontends._moments import Collector, Moments
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
+_EPS = 1e-7
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,16 @@ class ModelOutput(NamedTuple):
 
     features: Tensor
     """The frontend's output before projection, ``[batch, frame, feature]``."""
+
+
+class ClipStatistics(NamedTuple):
+    """What a model needs to know of a whole clip to compute a part of it."""
+
+    waveform: Moments | None
+    """Of the samples, for models that normalise them; None: they are not normalised."""
+
+    frontend: Moments | None
+    """Of what the frontend normalises; None: its frames do not look at the whole clip."""
 
 
 class SSLModel(nn.Module):
@@ -94,6 +107,8 @@ class SSLModel(nn.Module):
         waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"] | None = None,
         mask: Bool[Tensor, "batch frame"] | None = None,
+        layers: int | None = None,
+        statistics: ClipStatistics | None = None,
     ) -> ModelOutput:
         """Encode a padded batch.
 
@@ -105,18 +120,55 @@ class SSLModel(nn.Module):
             Samples of each clip; None means all are whole.
         mask
             Frames to replace by the mask embedding.
+        layers
+            Blocks to run, from the first: there are ``layers + 1`` hidden states. None: all.
+        statistics
+            Of the clip that every row is a part of; parts begin at multiples of the hop. None: rows are whole clips.
         """
+        if layers is not None and not 0 <= layers <= self.num_layers:
+            raise UserError(f"`layers` must be 0 to {self.num_layers}, but is {layers}")
         if lengths is None:
             lengths = torch.full((len(waveform),), waveform.shape[1], device=waveform.device)
-        features, frames = self.features_of(waveform, lengths)
-        return ModelOutput(self.encoder(features, frames, mask), frames, features)
+        features, frames = self.features_of(waveform, lengths, statistics)
+        return ModelOutput(self.encoder(features, frames, mask, layers=layers), frames, features)
+
+    def statistics(self, blocks: Iterable[Float[Tensor, " sample"]]) -> ClipStatistics | None:
+        """Return what parts of a clip need to be computed as parts of it, without the clip in memory.
+
+        A cqt frontend looks further than a chunk's context and so has none. A mel frontend's statistics are known
+        only where the waveform itself is not normalised; elsewhere each part is normalised by itself.
+
+        Parameters
+        ----------
+        blocks
+            The waveform in pieces of any size, in order; read once, and only where the model needs statistics.
+        """
+        samples = Collector(1, 1) if self.config.normalize else None
+        collect = getattr(self.frontend, "collector", None)
+        frontend: Collector | None = None if collect is None else collect()
+        if samples is None and frontend is None:
+            return None
+        for block in blocks:
+            for collector in (samples, frontend):
+                if collector is not None:
+                    collector.add(block)
+        waveform = None if samples is None else samples.result()
+        found = None if frontend is None else frontend.result()
+        if found is not None and waveform is not None:
+            found = found.scaled(waveform, _EPS) if frontend is not None and frontend.linear else None
+        return ClipStatistics(waveform, found)
 
     def features_of(
-        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        statistics: ClipStatistics | None = None,
     ) -> tuple[Float[Tensor, "batch frame feature"], Int[Tensor, " batch"]]:
         """Return the frontend's output and the frames of each clip, for those who call the encoder themselves."""
-        waveform = _clean(waveform, lengths, self.config.normalize)
-        features, frames = self.frontend(waveform, lengths)
+        samples, found = (None, None) if statistics is None else statistics
+        waveform = _clean(waveform, lengths, self.config.normalize, samples)
+        given = () if found is None else (found,)
+        features, frames = self.frontend(waveform, lengths, *given)
         return features, frames
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -191,11 +243,14 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _clean(waveform: Tensor, lengths: Tensor, normalize: bool) -> Tensor:
+def _clean(waveform: Tensor, lengths: Tensor, normalize: bool, whole: Moments | None) -> Tensor:
     inside = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
     waveform = torch.where(inside, waveform, 0.0)
     if not normalize:
         return waveform
+    if whole is not None:
+        mean, factor = float(whole.mean), float((whole.variance + _EPS).rsqrt())
+        return torch.where(inside, (waveform - mean) * factor, 0.0)
     count = lengths.clamp(min=1)[:, None]
     centred = torch.where(inside, waveform - waveform.sum(1, keepdim=True) / count, 0.0)
-    return centred * (centred.square().sum(1, keepdim=True) / count + 1e-7).rsqrt()
+    return centred * (centred.square().sum(1, keepdim=True) / count + _EPS).rsqrt()

@@ -104,8 +104,9 @@ class ConformerEncoder(nn.Module):
         features: Float[Tensor, "batch frame feature"],
         frames: Int[Tensor, " batch"],
         mask: Bool[Tensor, "batch frame"] | None = None,
+        layers: int | None = None,
     ) -> list[Float[Tensor, "batch frame dim"]]:
-        """Return the input of the first block and the output of every block, zero past each clip's frames."""
+        """Return the input of the first block and the output of `layers` blocks (None: all), zero past each clip."""
         config, total = self._config, features.shape[1]
         inside = frame_mask(frames, total)[..., None]
         x = self.input_dropout(self.projection(self.feature_norm(features)))
@@ -117,7 +118,8 @@ class ConformerEncoder(nn.Module):
         bias = None if self.relative is None else self.relative(total)
         context = Context(inside if padded else None, key_mask(frames, total) if padded else None, bias, turn)
         layer_drop = config.layer_drop if self.training else 0.0
-        states = run_blocks(self.blocks, x, context, layer_drop, config.checkpoint_activations and self.training)
+        recompute = config.checkpoint_activations and self.training
+        states = run_blocks(self.blocks[:layers], x, context, layer_drop, recompute)
         return cut(states, context)
 
 

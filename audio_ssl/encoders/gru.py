@@ -55,12 +55,13 @@ class GRUEncoder(nn.Module):
         features: Float[Tensor, "batch frame feature"],
         frames: Int[Tensor, " batch"],
         mask: Bool[Tensor, "batch frame"] | None = None,
+        layers: int | None = None,
     ) -> list[Float[Tensor, "batch frame dim"]]:
-        """Return the input of the first layer and the output of every layer, zero past each clip's frames."""
+        """Return the input of the first layer and the output of `layers` layers (None: all), zero past each clip."""
         inside = frame_mask(frames, features.shape[1])[..., None]
         x = hide(self.projection(self.feature_norm(features)), mask, self.mask_embedding, inside)
         states = [x]
-        for number, layer in enumerate(self.layers, 1):
+        for number, layer in enumerate(self.layers[:layers], 1):
             # Errors of bfloat16 would add up over the frames. Padding comes after all frames, so it does no harm.
             with torch.autocast(x.device.type, enabled=False):
                 y = layer(x.float())[0]

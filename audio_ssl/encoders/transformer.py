@@ -129,6 +129,7 @@ class TransformerEncoder(nn.Module):
         frames: Int[Tensor, " batch"],
         mask: Bool[Tensor, "row frame"] | None = None,
         visible: Visible | None = None,
+        layers: int | None = None,
     ) -> list[Float[Tensor, "row kept dim"]]:
         """Return the input of the first block and the output of every block, zero past each clip's frames.
 
@@ -143,6 +144,8 @@ class TransformerEncoder(nn.Module):
         visible
             What `mask` leaves: then masked frames are zero for the convolutional positions, left out of the blocks and
             missing in what is returned, and there may be several rows a clip, one after the other.
+        layers
+            Blocks to run, from the first; None: all.
         """
         config = self._config
         x = self.input_dropout(self.projection(self.feature_norm(features)))
@@ -163,8 +166,9 @@ class TransformerEncoder(nn.Module):
             context = self._context(visible.frames, left, features.shape[1]).at(visible.places)
         x = self.dropout(x if config.pre_norm else self.norm(x))
         layer_drop = config.layer_drop if self.training else 0.0
-        states = run_blocks(self.blocks, x, context, layer_drop, config.checkpoint_activations and self.training)
-        if config.pre_norm:
+        recompute = config.checkpoint_activations and self.training
+        states = run_blocks(self.blocks[:layers], x, context, layer_drop, recompute)
+        if config.pre_norm and len(states) > self.num_layers:
             states[-1] = self.norm(states[-1])
         return cut(states, context)
 

@@ -20,6 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from audio_ssl.frontends._moments import Moments, moments
+
 Source = Callable[[slice], Tensor]
 """Gives a span of the frames ``[frame, dim]`` that a layer's GELU takes: kept ones, or the first layer's, made anew."""
 
@@ -55,6 +57,7 @@ def conv_stack(
     stack: Stack,
     norm: tuple[Tensor, Tensor],
     weights: Sequence[Tensor],
+    given: Moments | None = None,
 ) -> Float[Tensor, "batch frame dim"]:
     """Return the features of a padded batch, zero past each clip's frames.
 
@@ -70,10 +73,13 @@ def conv_stack(
         Weight and bias ``[dim]`` of the norm after the first layer.
     weights
         ``[dim, dim, kernel]`` of each layer.
+    given
+        Of the samples under the first kernel, over the waveform that each clip is a part of: then without gradients.
+        None: each clip's own.
     """
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weights[0].dtype
     with torch.autocast("cpu", enabled=False):
-        features = _ConvStack.apply(waveform, tuple(lengths), stack, dtype, *norm, *weights)  # type: ignore[no-untyped-call]
+        features = _ConvStack.apply(waveform, tuple(lengths), stack, dtype, given, *norm, *weights)  # type: ignore[no-untyped-call]
     assert isinstance(features, Tensor)
     return features
 
@@ -88,13 +94,16 @@ class _ConvStack(torch.autograd.Function):
         lengths: tuple[int, ...],
         stack: Stack,
         dtype: torch.dtype,
+        given: Moments | None,
         scale: Tensor,
         shift: Tensor,
         *weights: Tensor,
     ) -> Tensor:
         total = stack.frames(waveform.shape[1])[-1]
         features = waveform.new_zeros(len(waveform), total, len(weights[-1]), dtype=dtype)
-        keep = any(ctx.needs_input_grad)
+        keep = any(ctx.needs_input_grad) and given is None
+        if given is not None:
+            ctx.mark_non_differentiable(features)
         # [dim, kernel, dim]: the order in which frames lie.
         later = [weight.to(dtype).permute(0, 2, 1).contiguous() for weight in weights[1:]]
         kept: list[Tensor] = []
@@ -102,7 +111,7 @@ class _ConvStack(torch.autograd.Function):
             counts = stack.frames(samples)
             if not counts[-1]:
                 continue
-            first = _First(waveform[row, :samples], counts[0], stack, weights[0], scale, shift)
+            first = _First(waveform[row, :samples], counts[0], stack, weights[0], (scale, shift), given)
             source, states = first.output(dtype), []
             for weight, count, stride in zip(later, counts[1:], stack.strides[1:], strict=True):
                 states.append(_layer(source, count, weight, stride))
@@ -134,33 +143,38 @@ class _ConvStack(torch.autograd.Function):
                 z = states[layer - 2]
                 spans = _layer_backward(z.__getitem__, g, later[layer - 1], stack.strides[layer], sums[layer])
                 g = _add_up(spans, z)
-            first = _First(waveform[row, :samples], counts[0], stack, weights[0], scale, shift)
+            first = _First(waveform[row, :samples], counts[0], stack, weights[0], (scale, shift), None)
             spans = _layer_backward(first.output(dtype), g, later[0], stack.strides[1], sums[1])
             kernel, norm, bias = first.gradients(spans)
             sums[0] += kernel.T[:, None].to(sums[0].dtype)
             scale_sum += norm.to(scale.dtype)
             shift_sum += bias.to(shift.dtype)
-        return (None, None, None, None, scale_sum, shift_sum, *(total.permute(2, 1, 0) for total in sums))
+        return (None, None, None, None, None, scale_sum, shift_sum, *(total.permute(2, 1, 0) for total in sums))
 
 
 class _First:
     """The first layer and its norm on one clip, as one product with the samples under the kernel."""
 
     def __init__(
-        self, samples: Tensor, frames: int, stack: Stack, weight: Tensor, scale: Tensor, shift: Tensor
+        self,
+        samples: Tensor,
+        frames: int,
+        stack: Stack,
+        weight: Tensor,
+        norm: tuple[Tensor, Tensor],
+        given: Moments | None,
     ) -> None:
-        windows = samples.unfold(0, stack.kernels[0], stack.strides[0])[:frames].double()
+        scale, shift = norm
+        windows = samples.unfold(0, stack.kernels[0], stack.strides[0])[:frames]
         self.frames, self.weight, self.scale = frames, weight[:, 0].double(), scale.double()
-        self.window_mean = windows.mean(0)
-        centred = windows - self.window_mean
-        self.covariance = centred.T @ centred / frames
+        self.window_mean, self.covariance = moments(windows) if given is None else given
         variance = ((self.weight @ self.covariance) * self.weight).sum(1).clamp(min=0)
         self.deviation = (variance + stack.eps).rsqrt()
         self.mean = self.weight @ self.window_mean
         # A column of ones carries the shift.
         factor = self.scale * self.deviation
         kernel = torch.cat([self.weight * factor[:, None], (shift.double() - self.mean * factor)[:, None]], 1)
-        self.windows = torch.cat([windows, windows.new_ones(frames, 1)], 1).to(weight.dtype)
+        self.windows = torch.cat([windows.to(weight.dtype), weight.new_ones(frames, 1)], 1)
         self.kernel = kernel.to(weight.dtype).T
 
     def output(self, dtype: torch.dtype) -> Source:

@@ -10,7 +10,8 @@ from torchaudio.transforms import MelSpectrogram
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
-from audio_ssl.frontends._statistics import standardise
+from audio_ssl.frontends._moments import Collector, Moments
+from audio_ssl.frontends._statistics import standardise, standardise_by
 
 _FLOOR = 1e-6
 
@@ -56,13 +57,46 @@ class LogMel(nn.Module):
                 module._non_persistent_buffers_set.add(name)
 
     def forward(
-        self, waveform: Float[Tensor, "batch sample"], frames: Int[Tensor, " batch"]
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        frames: Int[Tensor, " batch"],
+        statistics: Moments | None = None,
     ) -> Float[Tensor, "batch frame bin"]:
-        """Return the frames; `frames` is how many of each clip count for its normalisation."""
+        """Return the frames.
+
+        Parameters
+        ----------
+        waveform
+            A padded batch.
+        frames
+            How many of each clip count for its normalisation.
+        statistics
+            What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
+        """
+        mel = self._unnormalised(waveform)
+        if not self._normalize:
+            return mel
+        return standardise(mel, frames) if statistics is None else standardise_by(mel, statistics)
+
+    def collector(self, together: int) -> Collector | None:
+        """Return what gathers the statistics of a waveform in pieces; None where no frame looks at the whole clip.
+
+        Parameters
+        ----------
+        together
+            As many frames count together or not at all.
+        """
+        if not self._normalize:
+            return None
+        hop = self.grid.hop_samples
+        reach = self.grid.window_samples + (together - 1) * hop
+        return Collector(reach, together * hop, lambda samples: self._unnormalised(samples[None])[0])
+
+    def _unnormalised(self, waveform: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch frame bin"]:
         missing = self.grid.window_samples - waveform.shape[1]
         # A float32 island: autocast would lose the quiet bands.
         with torch.autocast(waveform.device.type, enabled=False):
             mel = torch.log(self._mel(F.pad(waveform.float(), (0, max(missing, 0)))) + _FLOOR).transpose(1, 2)
             if self._mean is not None and self._std is not None:
                 mel = (mel - self._mean) / self._std
-            return standardise(mel, frames) if self._normalize else mel
+            return mel

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from audio_ssl.errors import UserError
+from audio_ssl.frontends._moments import Moments
 
 
 def frames_inside(frames: Int[Tensor, " batch"], total: int) -> Bool[Tensor, "batch frame 1"]:
@@ -21,6 +22,12 @@ def standardise(x: Float[Tensor, "batch frame bin"], frames: Int[Tensor, " batch
     mean = torch.where(inside, x, 0.0).sum(1, keepdim=True) / count
     centred = torch.where(inside, x - mean, 0.0)
     return centred * (centred.square().sum(1, keepdim=True) / count + 1e-5).rsqrt()
+
+
+def standardise_by(x: Float[Tensor, "batch frame bin"], whole: Moments) -> Float[Tensor, "batch frame bin"]:
+    """Do the same by the mean and variance of a clip of which each row is a part."""
+    mean, variance = whole.mean.to(x.device), whole.variance.to(x.device)
+    return (x - mean.float()) * (variance + 1e-5).rsqrt().float()
 
 
 def check_statistics(normalize: bool, mean: float | None, std: float | None) -> None:

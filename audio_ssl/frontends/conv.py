@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._conv_stack import Stack, conv_stack
+from audio_ssl.frontends._moments import Collector, Moments
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,40 @@ class ConvFrontend(nn.Module):
         )
 
     def forward(
-        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        statistics: Moments | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
-        """Return features, zero past each clip's frames, and the frames of each clip."""
-        if self._stack is not None and _plain_cpu(waveform):
+        """Return features, zero past each clip's frames, and the frames of each clip.
+
+        Parameters
+        ----------
+        waveform, lengths
+            A padded batch.
+        statistics
+            What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
+        """
+        if self._stack is not None and _plain_cpu(waveform) and (statistics is None or not torch.is_grad_enabled()):
             norm = self.norms[0]
             assert isinstance(norm, MaskedInstanceNorm)
             weights = [cast(nn.Conv1d, conv).weight for conv in self.convs]
-            features = conv_stack(waveform, lengths.tolist(), self._stack, (norm.weight, norm.bias), weights)
+            features = conv_stack(
+                waveform, lengths.tolist(), self._stack, (norm.weight, norm.bias), weights, statistics
+            )
             return features, self._frames(lengths)
-        return self.layer_by_layer(waveform, lengths)
+        return self.layer_by_layer(waveform, lengths, statistics)
+
+    def collector(self) -> Collector | None:
+        """Return what gathers the statistics of a waveform in pieces; None where no frame looks at the whole clip."""
+        # The norm's statistics follow from those of the samples under the first kernel.
+        return Collector(*self._sizes[0]) if self._per_clip else None
 
     def layer_by_layer(
-        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        statistics: Moments | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
         """Do the same by one operation after the other: on GPUs, in compiled code and for gradients of waveforms."""
         x = waveform[:, None]
@@ -93,7 +115,9 @@ class ConvFrontend(nn.Module):
             kernel, stride = self._sizes[index]
             lengths = ((lengths - kernel) // stride + 1).clamp(min=0)
             if self._per_clip and index == 0:
-                x = self.norms[0](x, lengths)
+                first = cast(nn.Conv1d, conv)
+                given = None if statistics is None else _of_channels(statistics, first.weight, first.bias)
+                x = self.norms[0](x, lengths, given)
             elif not self._per_clip:
                 x = self.norms[index](x.transpose(1, 2)).transpose(1, 2)
             x = F.gelu(x)
@@ -106,6 +130,14 @@ class ConvFrontend(nn.Module):
         for kernel, stride in self._sizes:
             lengths = ((lengths - kernel) // stride + 1).clamp(min=0)
         return lengths
+
+
+def _of_channels(windows: Moments, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return mean and variance ``[dim, 1]`` of each channel of a convolution, from those of what lies under it."""
+    kernel = weight[:, 0].double()
+    mean = kernel @ windows.mean.to(kernel.device)
+    variance = ((kernel @ windows.covariance.to(kernel.device)) * kernel).sum(1).clamp(min=0)
+    return (mean if bias is None else mean + bias)[:, None].float(), variance[:, None].float()
 
 
 def _plain_cpu(waveform: Tensor) -> bool:
@@ -122,9 +154,18 @@ class MaskedInstanceNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
 
-    def forward(self, x: Float[Tensor, "batch dim frame"], lengths: Int[Tensor, " batch"]) -> Tensor:
-        """Normalise each channel of each clip over the clip's frames."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch dim frame"],
+        lengths: Int[Tensor, " batch"],
+        given: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Normalise each channel of each clip over the clip's frames, or by a given mean and variance ``[dim, 1]``."""
         frames = x.shape[-1]
+        if given is not None:
+            mean, variance = given
+            factor = (variance + self.EPS).rsqrt() * self.weight[:, None]
+            return ((x.float() - mean) * factor + self.bias[:, None]).to(x.dtype)
         if bool((lengths == frames).all()):
             return F.group_norm(x.float(), x.shape[1], self.weight, self.bias, self.EPS).to(x.dtype)
         inside = (torch.arange(frames, device=x.device) < lengths[:, None])[:, None]

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._log_mel import LogMel
+from audio_ssl.frontends._moments import Collector, Moments
 from audio_ssl.frontends._statistics import check_statistics, frames_inside
 
 
@@ -78,18 +79,33 @@ class MelFrontend(nn.Module):
         self.dim = bands * (config.conv_channels[-1] if config.conv_channels else config.stack)
 
     def forward(
-        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        statistics: Moments | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
-        """Return frames, zero past each clip's, and the frames of each clip."""
+        """Return frames, zero past each clip's, and the frames of each clip.
+
+        Parameters
+        ----------
+        waveform, lengths
+            A padded batch.
+        statistics
+            What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
+        """
         frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
         # Stacked frames are normalised by what is in a stack, so that a clip's rest does not count.
         counted = self._mel.grid.num_frames(lengths) if len(self.convs) else frames * self._stack
-        mel = self._mel(waveform, counted)
+        mel = self._mel(waveform, counted, statistics)
         if total == 0:
             return mel.new_zeros(len(mel), 0, self.dim), frames
         features = self._subsample(mel) if len(self.convs) else mel[:, : total * self._stack]
         features = features.reshape(len(mel), total, self.dim)
         return torch.where(frames_inside(frames, total), features, 0.0), frames
+
+    def collector(self) -> Collector | None:
+        """Return what gathers the statistics of a waveform in pieces; None where no frame looks at the whole clip."""
+        return self._mel.collector(1 if len(self.convs) else self._stack)
 
     def _subsample(self, mel: Float[Tensor, "batch frame bin"]) -> Float[Tensor, "batch frame channel bin"]:
         x = mel[:, None]

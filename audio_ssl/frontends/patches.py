@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._log_mel import LogMel
+from audio_ssl.frontends._moments import Collector, Moments
 from audio_ssl.frontends._statistics import check_statistics, frames_inside
 
 
@@ -68,15 +69,30 @@ class PatchFrontend(nn.Module):
         self.dim = config.n_mels * config.patch_frames
 
     def forward(
-        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        statistics: Moments | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
-        """Return patches, frame after frame in each, zero past each clip's, and the patches of each clip."""
+        """Return patches, frame after frame in each, zero past each clip's, and the patches of each clip.
+
+        Parameters
+        ----------
+        waveform, lengths
+            A padded batch.
+        statistics
+            What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
+        """
         frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
-        mel = self._mel(waveform, self._mel.grid.num_frames(lengths))
+        mel = self._mel(waveform, self._mel.grid.num_frames(lengths), statistics)
         if total == 0:
             return mel.new_zeros(len(mel), 0, self.dim), frames
         patches = mel.unfold(1, self._width, self._stride).transpose(2, 3).flatten(2)
         return torch.where(frames_inside(frames, total), patches, 0.0), frames
+
+    def collector(self) -> Collector | None:
+        """Return what gathers the statistics of a waveform in pieces; None where no frame looks at the whole clip."""
+        return self._mel.collector(1)
 
 
 def build(config: Config, sample_rate: int) -> PatchFrontend:
