@@ -1,62 +1,80 @@
-"""Names of weights in transformers' HuBERT and wav2vec 2.0 models and in ours, both ways.
+"""Models of transformers in ours, and our weights under transformers' names; transformers itself is not needed.
 
-Covers ``HubertModel`` and ``Wav2Vec2Model`` with group or layer norm, post-LN or pre-LN, and both namings of weight
+HuBERT, wav2vec 2.0, WavLM, data2vec audio and MERT, base and large, with or without a head, and both namings of weight
 norm (``weight_g`` before torch 2.1's parametrisations, ``parametrizations.weight.original0`` after).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from audio_ssl.errors import UserError
-from audio_ssl.model import SSLModel
+from audio_ssl.interop._files import read_folder, read_json
+from audio_ssl.interop._match import fill, match, no_mask
+from audio_ssl.interop._names import common_name
+from audio_ssl.interop._settings import Given, settings
+from audio_ssl.interop._transformers_config import MODEL_TYPES, OUR_KEY, config_of, has_mask
+from audio_ssl.model import CONFIG_FILE, SSLModel
 
-_POSITIONS = "encoder.pos_conv_embed.conv"
-_OLD_WEIGHT_NORM = {
-    f"{_POSITIONS}.weight_g": f"{_POSITIONS}.parametrizations.weight.original0",
-    f"{_POSITIONS}.weight_v": f"{_POSITIONS}.parametrizations.weight.original1",
-}
-_BLOCK_PARTS = {
-    "query": "attention.q_proj",
-    "key": "attention.k_proj",
-    "value": "attention.v_proj",
-    "out": "attention.out_proj",
-    "attention_norm": "layer_norm",
-    "inner": "feed_forward.intermediate_dense",
-    "outer": "feed_forward.output_dense",
-    "final_norm": "final_layer_norm",
-}
-_OUTER_PARTS = {
-    "encoder.feature_norm": "feature_projection.layer_norm",
-    "encoder.projection": "feature_projection.projection",
-    "encoder.norm": "encoder.layer_norm",
-}
+PREPROCESSOR_FILE = "preprocessor_config.json"
+_HEADS = (
+    *("lm_head.", "quantizer.", "project_q.", "project_hid.", "dropout_features.", "classifier.", "projector."),
+    *("layer_weights", "tdnn.", "feature_extractor.weight", "feature_extractor.bias", "objective."),
+)
+"""Beginnings of the names of all heads in transformers: CTC, pretraining, classification, x-vectors."""
 
 
-def their_name(ours: str) -> str:
-    """Return transformers' name of one of our weights.
+def read_transformers(folder: str | Path, *, normalize: bool | None = None, sample_rate: int | None = None) -> SSLModel:
+    """Read a folder of transformers.
 
-    Examples
-    --------
-    >>> their_name("encoder.blocks.3.query.weight")
-    'encoder.layers.3.attention.q_proj.weight'
-    >>> their_name("frontend.norms.0.bias")
-    'feature_extractor.conv_layers.0.layer_norm.bias'
+    Parameters
+    ----------
+    folder
+        With config.json, weights, and preprocessor_config.json, which says how waveforms are prepared.
+    normalize, sample_rate
+        Instead of what preprocessor_config.json says.
+
+    Returns
+    -------
+    SSLModel
+        Without heads, which the log names.
+
+    Raises
+    ------
+    UserError
+        If the model is of a kind that cannot be read, a weight is missing, unexpected or misshapen, or normalisation
+        or rate stand nowhere.
     """
-    if ours == "encoder.mask_embedding":
-        return "masked_spec_embed"
-    part, _, leaf = ours.rpartition(".")
-    if part in _OUTER_PARTS:
-        return f"{_OUTER_PARTS[part]}.{leaf}"
-    if ours.startswith("encoder.positions.conv"):
-        return ours.replace("encoder.positions.conv", _POSITIONS, 1)
-    pieces = ours.split(".")
-    if ours.startswith("encoder.blocks."):
-        return f"encoder.layers.{pieces[2]}.{_BLOCK_PARTS[pieces[3]]}.{leaf}"
-    inner = "conv" if pieces[1] == "convs" else "layer_norm"
-    return f"feature_extractor.conv_layers.{pieces[2]}.{inner}.{leaf}"
+    folder = Path(folder)
+    data, state = read_json(folder / CONFIG_FILE), read_folder(folder)
+    chosen = settings(Given(normalize, sample_rate), preparation(folder), PREPROCESSOR_FILE, folder)
+    if normalize is not None or sample_rate is not None:
+        # Our section, which the exported file has, is of the model as it was exported.
+        ours = {key: value for key, value in data.get(OUR_KEY, {}).items() if key not in ("normalize", "sample_rate")}
+        data = {**data, OUR_KEY: ours}
+    config = config_of(data, *chosen, folder / CONFIG_FILE)
+    base = f"{MODEL_TYPES[data['model_type']]}."
+    prefix = base if any(name.startswith(base) for name in state) else ""
+    return fill(
+        config,
+        state,
+        lambda ours: prefix + common_name(ours),
+        heads=_HEADS,
+        defaults={} if has_mask(data) else no_mask(data.get("hidden_size", 768)),
+        where=folder,
+    )
+
+
+def preparation(folder: Path) -> dict[str, Any]:
+    """Return ``normalize`` and ``sample_rate`` as preprocessor_config.json has them; {} if there is none."""
+    path = folder / PREPROCESSOR_FILE
+    data = read_json(path) if path.is_file() else {}
+    names = {"normalize": "do_normalize", "sample_rate": "sampling_rate"}
+    return {ours: data[theirs] for ours, theirs in names.items() if theirs in data}
 
 
 def load_transformers_weights(model: SSLModel, state: Mapping[str, Tensor]) -> None:
@@ -74,22 +92,18 @@ def load_transformers_weights(model: SSLModel, state: Mapping[str, Tensor]) -> N
     UserError
         If a weight is missing, left over, or of another shape; it is named.
     """
-    theirs = {_OLD_WEIGHT_NORM.get(name, name): value for name, value in state.items()}
-    ours = {name: their_name(name) for name in model.state_dict()}
-    missing = sorted(set(ours.values()) - theirs.keys())
-    unexpected = sorted(theirs.keys() - set(ours.values()))
-    for thing, names in (("missing", missing), ("unexpected", unexpected)):
-        if names:
-            raise UserError(f"{thing} weights: {', '.join(names)}")
-    for name, value in model.state_dict().items():
-        if value.shape != theirs[ours[name]].shape:
-            raise UserError(
-                f"the weight `{ours[name]}` must have the shape {list(value.shape)}, but has "
-                f"{list(theirs[ours[name]].shape)}"
-            )
-    model.load_state_dict({name: theirs[other] for name, other in ours.items()})
+    model.load_state_dict(match(model.state_dict(), state, common_name))
 
 
 def to_transformers_weights(model: SSLModel) -> dict[str, Tensor]:
-    """Return our weights under transformers' names."""
-    return {their_name(name): value for name, value in model.state_dict().items()}
+    """Return our weights under transformers' names.
+
+    Raises
+    ------
+    UserError
+        If a weight has no place there.
+    """
+    try:
+        return {common_name(name): value for name, value in model.state_dict().items()}
+    except (KeyError, IndexError) as error:
+        raise UserError("transformers has no such model") from error

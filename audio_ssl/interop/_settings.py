@@ -1,0 +1,86 @@
+"""What no weight tells: sample rate, normalisation, heads. From the caller or from a file, never guessed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from audio_ssl.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16}
+"""Width to heads of every published model of the wav2vec 2.0 family (base, large, x-large, XLS-R 1B and 2B)."""
+
+
+class Given(NamedTuple):
+    """What the caller said; None: nothing."""
+
+    normalize: bool | None = None
+    sample_rate: int | None = None
+    heads: int | None = None
+
+
+def settings(given: Given, found: Mapping[str, Any], source: str, where: Path | str) -> tuple[bool, int]:
+    """Return normalisation and rate: the caller's, else those found under ``normalize`` and ``sample_rate``.
+
+    Parameters
+    ----------
+    given
+        The caller's.
+    found
+        What `source` says, or nothing.
+    source
+        Where they would stand, for errors and the log.
+    where
+        The model.
+
+    Raises
+    ------
+    UserError
+        If neither says them.
+    """
+    missing = [
+        f"`{name}`" for name in ("normalize", "sample_rate") if getattr(given, name) is None and found.get(name) is None
+    ]
+    if missing:
+        raise UserError(
+            f"{' and '.join(missing)} of the model cannot be told from its weights, and {source} does not say",
+            where=str(where),
+            remedy="give normalize=True or False (are waveforms standardised?) and sample_rate=16000, say, as the "
+            "model's authors document them",
+        )
+    for name in ("normalize", "sample_rate"):
+        said, stands = getattr(given, name), found.get(name)
+        if said is not None and stands is not None and said != stands:
+            logger.info("%s: %s=%s as given, though %s says %s", where, name, said, source, stands)
+    normalize = found["normalize"] if given.normalize is None else given.normalize
+    rate = found["sample_rate"] if given.sample_rate is None else given.sample_rate
+    if not isinstance(normalize, bool) or isinstance(rate, bool) or not float(rate).is_integer() or rate < 1:
+        raise UserError(
+            f"`normalize` must be true or false and `sample_rate` a number of Hz, but are {normalize!r} and {rate!r}",
+            where=str(where),
+        )
+    return normalize, int(rate)
+
+
+def heads_of(given: Given, found: object, dim: int, where: Path | str) -> int:
+    """Return the attention heads: the caller's, the file's, or those of all published models of this width.
+
+    Raises
+    ------
+    UserError
+        If none of them tells, or they do not divide the width.
+    """
+    heads = given.heads if given.heads is not None else found if found is not None else HEADS.get(dim)
+    if heads is None:
+        raise UserError(
+            f"the number of attention heads of a model of width {dim} cannot be told from its weights",
+            where=str(where),
+            remedy="give heads=12, say",
+        )
+    if not isinstance(heads, int) or heads < 1 or dim % heads:
+        raise UserError(f"`heads` must divide the width {dim}, but is {heads}", where=str(where))
+    return heads
