@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -14,14 +15,13 @@ from torch import Tensor
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
+from audio_ssl.interop._settings import Given, heads_of, settings
 from audio_ssl.model import ModelConfig
 
 EXTRACTOR = "encoder_frontend.feature_extractor.layers"
 POSITIONS = "encoder_frontend.pos_encoder"
 PROJECTION = "encoder_frontend.model_dim_proj"
 
-_HEAD_DIM = 64
-"""Of every published wav2vec 2.0 model."""
 _DROPOUTS = {
     "dropout": "dropout_p",
     "attention_dropout": "attn_dropout_p",
@@ -39,7 +39,7 @@ OUR_KEY = "audio_ssl"
 """Key of the card with what fairseq2 has no field for."""
 
 
-def model_config(state: Mapping[str, Tensor], card: Mapping[str, Any], heads: int | None) -> ModelConfig:
+def model_config(state: Mapping[str, Tensor], card: Mapping[str, Any], given: Given, where: Path) -> ModelConfig:
     """Return the config of a model with these weights.
 
     Parameters
@@ -47,25 +47,23 @@ def model_config(state: Mapping[str, Tensor], card: Mapping[str, Any], heads: in
     state
         Weights under fairseq2's names.
     card
-        ``model.yaml``, or nothing.
-    heads
-        Attention heads; None: as the card says, or one for each 64 dimensions.
+        ``model.yaml``, or nothing; its section `OUR_KEY` says rate and normalisation, which fairseq2 has no field for.
+    given
+        What the caller says.
+    where
+        The file, for errors.
 
     Raises
     ------
     UserError
-        If the weights are no wav2vec 2.0 with a transformer, or have a layout ours cannot have.
+        If the weights are no wav2vec 2.0 with a transformer, have a layout ours cannot have, or something is not said.
     """
     encoder, ours = _encoder_section(card), card.get(OUR_KEY, {})
     frontend = _frontend(state, encoder)
-    layer_norms = frontend.norm == "layer"
-    return ModelConfig(
-        frontend=frontend,
-        encoder=_encoder(state, encoder, heads),
-        sample_rate=int(ours.get("sample_rate", 16000)),
-        # wav2vec 2.0's large models with layer norms are trained on standardised waveforms, the others are not.
-        normalize=bool(ours.get("normalize", layer_norms)),
-    )
+    transform = _encoder(state, encoder, given, where)
+    source = f"the section `{OUR_KEY}` of model.yaml"
+    normalize, rate = settings(given, ours if isinstance(ours, Mapping) else {}, source, where)
+    return ModelConfig(frontend, transform, rate, normalize)
 
 
 def _encoder_section(card: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -102,15 +100,12 @@ def _frontend(state: Mapping[str, Tensor], encoder: Mapping[str, Any]) -> conv.C
     )
 
 
-def _encoder(state: Mapping[str, Tensor], encoder: Mapping[str, Any], heads: int | None) -> transformer.Config:
+def _encoder(state: Mapping[str, Tensor], encoder: Mapping[str, Any], given: Given, where: Path) -> transformer.Config:
     inner = [weight for name, weight in state.items() if name.endswith(".ffn.inner_proj.weight")]
     if not inner:
         raise UserError("the encoder is no transformer of fairseq2's standard layers")
     ffn_dim, dim = inner[0].shape
-    if heads is None:
-        heads = int(encoder.get("num_encoder_attn_heads", dim // _HEAD_DIM))
-    if heads < 1 or dim % heads:
-        raise UserError(f"`heads` must divide the width {dim}, but is {heads}", remedy="give the number of heads")
+    heads = heads_of(given, encoder.get("num_encoder_attn_heads"), dim, where)
     kernel, groups, layers = _positions(state, dim)
     default = transformer.Config()
 

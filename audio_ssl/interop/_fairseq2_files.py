@@ -7,24 +7,19 @@ A folder of checkpoints holds ``model.yaml`` and ``step_N/model/``; there lie sa
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from audio_ssl.config import read_yaml
 from audio_ssl.errors import UserError
+from audio_ssl.interop._files import PICKLED, read_pickle, read_safetensors, table_of
 
 CARD_FILE = "model.yaml"
 MODEL_FOLDER = Path("step_0") / "model"
 """Where we write, so that fairseq2 finds a folder of checkpoints."""
 
-_PICKLED = (".pt", ".pth", ".bin")
 _FAIRSEQ_NAMES = (
     (r"^encoder\.layers\.(\d+)\.self_attn\.out_proj\.", r"encoder.layers.\1.self_attn.output_proj."),
     (r"^encoder\.layers\.(\d+)\.fc1\.", r"encoder.layers.\1.ffn.inner_proj."),
@@ -60,7 +55,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for file in _weight_files(path):
         state.update(_read_file(file))
-    return _fairseq2_names(state)
+    return renamed(state)
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -94,34 +89,26 @@ def _weight_files(path: Path) -> list[Path]:
     return files
 
 
-def _read_file(file: Path) -> Mapping[str, Tensor]:
+def _read_file(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
-        try:
-            return load_file(file)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"weights cannot be read: {error}", where=str(file)) from error
-    if file.suffix not in _PICKLED:
-        raise UserError(f"weights have the suffix .safetensors, {', '.join(_PICKLED)}", where=str(file))
-    try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        if "GLOBAL" not in str(error):
-            raise UserError("weights cannot be read: the file is damaged", where=str(file)) from error
+        return read_safetensors(file)
+    if file.suffix not in PICKLED:
+        raise UserError(f"weights have the suffix .safetensors, {', '.join(PICKLED)}", where=str(file))
+    return weights_in(read_pickle(file), file)
+
+
+def weights_in(content: Any, file: Path) -> dict[str, Tensor]:
+    """Return the weights of a file's content: all of it, or what is under ``model``."""
+    inner = content["model"] if isinstance(content, dict) and "model" in content else content
+    if inner is not content and any(content.get(key) is not None for key in ("args", "cfg")):
         raise UserError(
-            "the file holds more than weights, which could run anything",
-            where=str(file),
-            remedy="save the weights only",
-        ) from error
-    # A damaged file may raise anything: it is read by an interpreter of pickles, if a harmless one.
-    except Exception as error:
-        raise UserError(f"weights cannot be read: {error}", where=str(file)) from error
-    inner = loaded.get("model", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(inner, dict) or not all(isinstance(value, Tensor) for value in inner.values()):
-        raise UserError("the file holds no table of weights", where=str(file))
-    return {name.removeprefix("module."): value for name, value in inner.items()}
+            "this is a checkpoint of fairseq, not of fairseq2", where=str(file), remedy="read it by read_fairseq"
+        )
+    return {name.removeprefix("module."): value for name, value in table_of(inner, file).items()}
 
 
-def _fairseq2_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with fairseq's names, if they have them, under fairseq2's."""
     if "mask_emb" not in state:
         return state
     names = {}

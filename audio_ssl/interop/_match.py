@@ -14,7 +14,7 @@ from audio_ssl.model import ModelConfig, SSLModel
 
 logger = logging.getLogger(__name__)
 
-MASK = "encoder.mask_embedding"
+MASK, PROJECTION = "encoder.mask_embedding", "encoder.projection"
 _NEW_NORM, _OLD_NORM = (
     ("parametrizations.weight.original0", "parametrizations.weight.original1"),
     (
@@ -104,6 +104,11 @@ def match(
 def no_mask(dim: int) -> dict[str, Tensor]:
     """Return the mask embedding of a model whose file has none: zeros, the same at every reading."""
     return {MASK: torch.zeros(dim)}
+
+
+def identity(dim: int) -> dict[str, Tensor]:
+    """Return a projection that changes nothing, for libraries that have none where the widths are the same."""
+    return {f"{PROJECTION}.weight": torch.eye(dim), f"{PROJECTION}.bias": torch.zeros(dim)}
 
 
 def _spelled(name: str, state: Mapping[str, Tensor]) -> str:

@@ -7,7 +7,6 @@ writing puts them back or makes fresh ones, as fairseq2 loads a model only as a 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,9 +27,9 @@ from audio_ssl.interop._fairseq2_config import (
     model_config,
 )
 from audio_ssl.interop._fairseq2_files import CARD_FILE, MODEL_FOLDER, read_card, read_weights
+from audio_ssl.interop._match import fill, identity, match
+from audio_ssl.interop._settings import Given
 from audio_ssl.model import SSLModel
-
-logger = logging.getLogger(__name__)
 
 _HEADS = ("quantizer.", "final_proj.", "final_target_proj.")
 _BASE_HEADS = {"final_dim": 256, "quantized_dim": 256, "num_codebooks": 2, "num_codebook_entries": 320}
@@ -95,24 +94,10 @@ def load_fairseq2_weights(model: SSLModel, state: Mapping[str, Tensor]) -> None:
     UserError
         If a weight is missing, left over, or of another shape; it is named.
     """
-    names, expected = _names(model), model.state_dict()
-    theirs = {name: value for name, value in state.items() if not name.startswith(_HEADS)}
-    if f"{PROJECTION}.weight" not in theirs:
-        # Where the widths are the same, fairseq2 projects nothing.
-        theirs.update(_identity(model))
-    for thing, found in (
-        ("missing", set(names.values()) - theirs.keys()),
-        ("unexpected", theirs.keys() - set(names.values())),
-    ):
-        if found:
-            raise UserError(f"{thing} weights: {', '.join(sorted(found))}")
-    for ours, other in names.items():
-        if expected[ours].shape != theirs[other].shape:
-            raise UserError(
-                f"the weight `{other}` must have the shape {list(expected[ours].shape)}, but has "
-                f"{list(theirs[other].shape)}"
-            )
-    model.load_state_dict({ours: theirs[other] for ours, other in names.items()})
+    names, dim = _names(model), model.dim
+    defaults = identity(dim) if model.state_dict()["encoder.projection.weight"].shape == (dim, dim) else {}
+    weights = match(model.state_dict(), state, names.__getitem__, heads=_HEADS, defaults=defaults)
+    model.load_state_dict(weights)
 
 
 def to_fairseq2_weights(model: SSLModel) -> dict[str, Tensor]:
@@ -127,15 +112,17 @@ def to_fairseq2_weights(model: SSLModel) -> dict[str, Tensor]:
     weights = {names[ours]: value.detach().cpu() for ours, value in model.state_dict().items()}
     frontend, encoder = check_writable(model.config)
     if frontend.channels[-1] == encoder.dim:
-        for name, value in _identity(model).items():
-            if not torch.equal(weights.pop(name), value):
+        for name, value in identity(encoder.dim).items():
+            if not torch.equal(weights.pop(names[name]), value):
                 raise UserError(
                     f"fairseq2 projects no features that are as wide as the encoder ({encoder.dim}); this model does"
                 )
     return weights
 
 
-def read_fairseq2(path: str | Path, heads: int | None = None) -> SSLModel:
+def read_fairseq2(
+    path: str | Path, heads: int | None = None, *, normalize: bool | None = None, sample_rate: int | None = None
+) -> SSLModel:
     """Read a wav2vec 2.0 model that fairseq2 has written, or that is published for it.
 
     Parameters
@@ -144,28 +131,38 @@ def read_fairseq2(path: str | Path, heads: int | None = None) -> SSLModel:
         A ``.safetensors`` or ``.pt`` file, or a folder of fairseq2's trainer: of checkpoints, of one step, of a model.
         A ``.pt`` file is read without running anything that it may hold.
     heads
-        Attention heads, which no weight tells; None: those of ``model.yaml``, or one for each 64 dimensions.
+        Attention heads, which no weight tells; None: those of ``model.yaml``, or of the published models of this width.
+    normalize, sample_rate
+        Which fairseq2 does not save; None: those that `write_fairseq2` has left in ``model.yaml``.
 
     Returns
     -------
-    The model, for evaluation.
+    SSLModel
+        Without quantiser and projections of the contrastive loss.
 
     Raises
     ------
     UserError
-        If it cannot be read or is another kind of model.
+        If it cannot be read, is another kind of model, or normalisation or rate are not known.
     """
     path = Path(path)
-    state = read_weights(path)
+    return model_of(read_weights(path), path, Given(normalize, sample_rate, heads))
+
+
+def model_of(state: Mapping[str, Tensor], path: Path, given: Given) -> SSLModel:
+    """Make a model of weights under fairseq2's names; see `read_fairseq2`."""
     try:
-        model = SSLModel(model_config(state, read_card(path), heads))
-        load_fairseq2_weights(model, state)
+        config = model_config(state, read_card(path), given, path)
+        frontend, encoder = check_writable(config)
     except UserError as error:
         raise UserError(error.what, where=error.where or str(path), remedy=error.remedy) from error
-    left_out = sorted(name for name in state if name.startswith(_HEADS))
-    if left_out:
-        logger.info("%s: quantiser and projections of the contrastive loss are left out", path)
-    return model.eval()
+
+    def name(ours: str) -> str:
+        return their_name(ours, encoder.pre_norm, frontend.norm == "group")
+
+    # Where the widths are the same, fairseq2 projects nothing.
+    defaults = identity(encoder.dim) if frontend.channels[-1] == encoder.dim else {}
+    return fill(config, state, name, heads=_HEADS, defaults=defaults, where=path)
 
 
 def read_fairseq2_heads(path: str | Path) -> dict[str, Tensor]:
@@ -212,12 +209,6 @@ def write_fairseq2(model: SSLModel, folder: str | Path, heads: Mapping[str, Tens
 def _names(model: SSLModel) -> dict[str, str]:
     frontend, encoder = check_writable(model.config)
     return {name: their_name(name, encoder.pre_norm, frontend.norm == "group") for name in model.state_dict()}
-
-
-def _identity(model: SSLModel) -> dict[str, Tensor]:
-    """Return the projection that changes nothing."""
-    dim = model.dim
-    return {f"{PROJECTION}.weight": torch.eye(dim), f"{PROJECTION}.bias": torch.zeros(dim)}
 
 
 def _sizes(heads: Mapping[str, Tensor]) -> dict[str, int]:

@@ -22,6 +22,7 @@ from audio_ssl.model import ModelConfig, SSLModel, build_model
 
 TOLERANCE = 1e-5
 LAYOUTS = ("base", "large_lv60k")
+PREPARATION = {"normalize": False, "sample_rate": 16000}
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +123,7 @@ def assert_same(model, theirs):
 def test_hidden_states_equal_fairseq2(wav2vec2, tmp_path, layout, changes):
     theirs = their_model(wav2vec2, layout, **changes)
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
-    model = read_fairseq2(tmp_path / "model.safetensors", heads=4)
-    assert model.config.normalize == (layout != "base")
-    # fairseq2 standardises waveforms where they are read, not in the model.
-    model.config = dataclasses.replace(model.config, normalize=False)
-    assert_same(model, theirs)
+    assert_same(read_fairseq2(tmp_path / "model.safetensors", 4, **PREPARATION), theirs)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -163,7 +160,7 @@ def test_quantiser_and_projections_go_round(wav2vec2, tmp_path):
     theirs = their_model(wav2vec2, "base")
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
     heads = read_fairseq2_heads(tmp_path)
-    write_fairseq2(read_fairseq2(tmp_path, heads=4), tmp_path / "back", heads)
+    write_fairseq2(read_fairseq2(tmp_path, 4, **PREPARATION), tmp_path / "back", heads)
     back = load_file(tmp_path / "back" / "step_0" / "model" / "model.safetensors")
     assert back.keys() == theirs.state_dict().keys()
     assert all(torch.equal(back[name], value) for name, value in theirs.state_dict().items())
@@ -178,7 +175,7 @@ def test_files_of_trainer_and_of_fairseq_are_read(tmp_path, layout):
     torch.save(theirs, folder / "sdp_00.pt")
     torch.save({"model": _fairseq(theirs)}, tmp_path / "published.pt")
     for path in (tmp_path, tmp_path / "published.pt"):
-        back = read_fairseq2(path, heads=4).state_dict()
+        back = read_fairseq2(path, 4, **PREPARATION).state_dict()
         assert all(torch.equal(back[name], value) for name, value in model.state_dict().items())
 
 
@@ -207,10 +204,23 @@ def _fairseq(weights):
     return renamed
 
 
-def test_a_file_that_could_run_code_is_refused(tmp_path):
-    torch.save({"model": {}, "args": pytest.raises}, tmp_path / "model.pt")
-    with pytest.raises(UserError, match="could run anything"):
+def test_a_file_with_more_than_weights_is_refused(tmp_path):
+    torch.save({"model": {"weight": torch.zeros(1), "hook": pytest.raises}}, tmp_path / "model.pt")
+    with pytest.raises(UserError, match="more than a table of weights: hook"):
         read_fairseq2(tmp_path / "model.pt")
+    torch.save({"model": {"weight": torch.zeros(1)}, "args": pytest.raises}, tmp_path / "model.pt")
+    with pytest.raises(UserError, match="a checkpoint of fairseq, not of fairseq2"):
+        read_fairseq2(tmp_path / "model.pt")
+
+
+def test_normalisation_is_never_guessed(tmp_path):
+    save_file(to_fairseq2_weights(our_model("large_lv60k")), tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="`normalize` and `sample_rate` of the model cannot be told"):
+        read_fairseq2(tmp_path / "model.safetensors", 4)
+    with pytest.raises(UserError, match="`sample_rate` of the model cannot be told"):
+        read_fairseq2(tmp_path / "model.safetensors", 4, normalize=True)
+    with pytest.raises(UserError, match="heads of a model of width 48 cannot be told"):
+        read_fairseq2(tmp_path / "model.safetensors", **PREPARATION)
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"\x80\x02", b"\x89\xff\x00.", bytes(range(256))])
@@ -237,7 +247,7 @@ def test_wrong_weights_are_named(tmp_path, change, message):
     change(state)
     save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=message):
-        read_fairseq2(tmp_path / "model.safetensors", heads=4)
+        read_fairseq2(tmp_path / "model.safetensors", 4, **PREPARATION)
 
 
 def test_shards_are_refused(tmp_path):
@@ -253,11 +263,11 @@ def test_unknown_strides_and_heads_are_asked_for(tmp_path):
     state = to_fairseq2_weights(our_model("base"))
     save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="`heads` must divide the width 48"):
-        read_fairseq2(tmp_path / "model.safetensors", heads=5)
+        read_fairseq2(tmp_path / "model.safetensors", 5, **PREPARATION)
     first = "encoder_frontend.feature_extractor.layers.0.conv.weight"
     save_file({**state, first: torch.zeros(32, 1, 8)}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=r"strides.*\[8, 3, 3.*not known"):
-        read_fairseq2(tmp_path / "model.safetensors", heads=4)
+        read_fairseq2(tmp_path / "model.safetensors", 4, **PREPARATION)
 
 
 def test_what_fairseq2_has_not_is_not_written(tmp_path):

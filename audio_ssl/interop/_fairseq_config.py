@@ -1,0 +1,170 @@
+"""The settings in fairseq's checkpoints, as plain data, and our `ModelConfig`.
+
+Old files have one flat ``args``; newer ones have ``cfg`` with sections ``task`` and ``model``, and a fine-tuned model
+keeps the pretrained model's settings in ``w2v_args``; WavLM's files have a flat ``cfg``.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audio_ssl.encoders import transformer
+from audio_ssl.errors import UserError
+from audio_ssl.interop._settings import Given, heads_of
+from audio_ssl.interop._sizes import Name, encoder_sizes, frontend_sizes, relative_positions
+from audio_ssl.model import ModelConfig
+
+_DROPOUTS = {
+    "dropout": ("dropout",),
+    "attention_dropout": ("attention_dropout",),
+    "activation_dropout": ("activation_dropout",),
+    "input_dropout": ("dropout_input",),
+    "layer_drop": ("layerdrop", "encoder_layerdrop"),
+}
+_ONLY: dict[str, object] = {
+    "activation_fn": "gelu",
+    "layer_type": "transformer",
+    "conv_pos_batch_norm": False,
+    "quantize_input": False,
+    "feature_extractor_cqt": False,
+    "subln": False,
+    "do_cnn_feat_stable_layernorm": False,
+}
+"""Keys of which our encoder knows one value, which is the default."""
+_LISTS = 100
+"""Layers of a frontend that a description may come to."""
+
+
+class Settings:
+    """Settings of a checkpoint, looked up in the sections that may have them.
+
+    Parameters
+    ----------
+    content
+        The plain data of the file's ``args`` or ``cfg``.
+    """
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        task, model = _section(content, "task"), _section(content, "model")
+        pretrained = _section(model, "w2v_args") or _section(content, "w2v_args")
+        # What a fine-tuned model is made of stands with the pretrained one; how audio is prepared, with the last task.
+        self._last = [model, content, _section(pretrained, "model"), pretrained]
+        self._model = [_section(pretrained, "model"), pretrained, model, content]
+        self._preparation = [task, model, content, _section(pretrained, "task"), pretrained]
+
+    def model(self, key: str, default: Any = None) -> Any:
+        """Return a setting of the network."""
+        return next((part[key] for part in self._model if part.get(key) is not None), default)
+
+    def dropouts(self) -> dict[str, Any]:
+        """Return our dropouts, as the last training had them."""
+        found = {
+            ours: next((part[key] for part in self._last for key in keys if part.get(key) is not None), None)
+            for ours, keys in _DROPOUTS.items()
+        }
+        return {ours: float(value) for ours, value in found.items() if value is not None}
+
+    def preparation(self) -> dict[str, Any]:
+        """Return ``normalize`` and ``sample_rate``, where the file says them."""
+        keys = ("normalize", "sample_rate")
+        found = {key: [part[key] for part in self._preparation if part.get(key) is not None] for key in keys}
+        return {key: values[0] for key, values in found.items() if values}
+
+
+def config_of(
+    found: Settings,
+    state: Mapping[str, Tensor],
+    name: Name,
+    group_norm: bool,
+    chosen: tuple[bool, int],
+    given: Given,
+    where: Path | str,
+) -> ModelConfig:
+    """Return our config of a checkpoint: sizes from its weights, all else from its settings.
+
+    Parameters
+    ----------
+    found
+        The settings.
+    state, name
+        Weights, and the way from common names to theirs.
+    group_norm
+        Whether the frontend has one norm only.
+    chosen
+        Normalisation and rate.
+    given
+        What the caller said of heads.
+    where
+        The file, for errors.
+
+    Raises
+    ------
+    UserError
+        If a setting asks for what our encoder cannot do, or is missing; it is named.
+    """
+    for key, value in _ONLY.items():
+        if found.model(key, value) != value:
+            raise UserError(f"`{key}` must be {value!r} to be read, but is {found.model(key)!r}", where=str(where))
+    pre_norm = found.model("layer_norm_first")
+    if pre_norm is None:
+        raise UserError("`layer_norm_first` is missing in the file's settings", where=str(where))
+    sizes = encoder_sizes(state, name, where)
+    relax = found.model("attention_relax", -1)
+    encoder = transformer.Config(
+        **sizes,
+        heads=heads_of(given, found.model("encoder_attention_heads"), sizes["dim"], where),
+        pre_norm=bool(pre_norm),
+        deepnorm=bool(found.model("deepnorm", False)),
+        attention_relax=float(relax) if relax > 0 else None,
+        relative_positions=relative_positions(state, name, found.model("max_distance")),
+        **found.dropouts(),
+    )
+    layers = found.model("conv_feature_layers")
+    strides = None if layers is None else [layer[2] for layer in conv_layers(layers, where)]
+    return ModelConfig(frontend_sizes(state, name, strides, group_norm, where), encoder, chosen[1], chosen[0])
+
+
+def conv_layers(text: object, where: Path | str) -> list[tuple[int, int, int]]:
+    """Return the layers of a frontend: channels, kernel, stride; fairseq evaluates such a text, this reads it.
+
+    Examples
+    --------
+    >>> conv_layers("[(512, 10, 5)] + [(512, 3, 2)] * 2", "model.pt")
+    [(512, 10, 5), (512, 3, 2), (512, 3, 2)]
+    """
+    try:
+        layers = _value(ast.parse(str(text), mode="eval").body)
+        if isinstance(layers, list) and all(isinstance(layer, tuple) and len(layer) == 3 for layer in layers):
+            return layers
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        pass
+    raise UserError(
+        f"`conv_feature_layers` must be a list of (channels, kernel, stride), but is {text!r}", where=str(where)
+    )
+
+
+def _value(node: ast.expr) -> Any:
+    """Return the value of sums and multiples of lists and tuples of whole numbers."""
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    if isinstance(node, ast.Tuple):
+        return tuple(_value(item) for item in node.elts)
+    if isinstance(node, ast.List):
+        return [_value(item) for item in node.elts]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mult):
+        left, right = _value(node.left), _value(node.right)
+        if isinstance(node.op, ast.Add) and isinstance(left, list) and isinstance(right, list):
+            return left + right
+        if isinstance(node.op, ast.Mult) and isinstance(left, list) and isinstance(right, int) and right <= _LISTS:
+            return left * right
+    raise ValueError
+
+
+def _section(content: object, key: str) -> Mapping[str, Any]:
+    section = content.get(key) if isinstance(content, Mapping) else None
+    return section if isinstance(section, Mapping) else {}

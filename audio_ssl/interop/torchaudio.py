@@ -1,0 +1,182 @@
+"""Models of torchaudio in ours: its bundles by name, and files of ``Wav2Vec2Model.state_dict()``.
+
+wav2vec 2.0, HuBERT and WavLM, base, large and x-large, with or without the head (``aux``) of the recognisers. A bundle
+says its rate and normalisation; it is downloaded by torchaudio itself. A file of weights says neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audio_ssl.catalog import install_hint
+from audio_ssl.encoders import transformer
+from audio_ssl.encoders._checks import Relative
+from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.frontends import conv
+from audio_ssl.interop._match import MASK, fill, no_mask
+from audio_ssl.interop._names import common_name, torchaudio_name
+from audio_ssl.interop._settings import Given, heads_of, settings
+from audio_ssl.interop._sizes import encoder_sizes, frontend_sizes, relative_positions
+from audio_ssl.model import ModelConfig, SSLModel
+
+PREFIX = "torchaudio:"
+_HEADS = ("aux.", "logit_generator.")
+_WRAPPERS = ("model.", "wav2vec2.")
+"""What names begin with where the model is part of one with normalisation, or of the one for pretraining."""
+_MASK = "mask_generator.mask_embedding"
+_FUSED = ".attention.attention."
+_SPLIT = ("q_proj", "k_proj", "v_proj")
+_DROPOUTS = {
+    "dropout": "encoder_dropout",
+    "attention_dropout": "encoder_attention_dropout",
+    "activation_dropout": "encoder_ff_interm_dropout",
+    "input_dropout": "encoder_projection_dropout",
+    "layer_drop": "encoder_layer_drop",
+}
+
+
+def is_torchaudio(state: Mapping[str, object]) -> bool:
+    """Return whether a table of weights has torchaudio's names."""
+    return any(_unwrapped(name).startswith("encoder.transformer.") for name in state)
+
+
+def read_bundle(name: str, *, normalize: bool | None = None, sample_rate: int | None = None) -> SSLModel:
+    """Read a bundle of torchaudio, which it downloads if it has not before.
+
+    Parameters
+    ----------
+    name
+        ``torchaudio:HUBERT_BASE`` and the like.
+    normalize, sample_rate
+        Instead of what the bundle says.
+
+    Raises
+    ------
+    UserError
+        If there is no such bundle, torchaudio is not installed, or the download fails.
+    """
+    bundle = _bundle(name)
+    said = {"normalize": bool(bundle._normalize_waveform), "sample_rate": int(bundle.sample_rate)}
+    chosen = settings(Given(normalize, sample_rate), said, "the bundle", name)
+    try:
+        model = bundle.get_model()
+    except (OSError, HTTPException) as error:
+        raise UserError(
+            f"torchaudio cannot bring the weights: {error}",
+            where=name,
+            remedy="run this once with a connection; they stay in the cache of torch.hub",
+        ) from error
+    # Bundles that standardise waveforms wrap the model.
+    state = _taken_apart(getattr(model, "model", model).state_dict())
+    return _fill(_config_of(bundle._params, *chosen), state, name)
+
+
+def read_torchaudio_weights(
+    state: Mapping[str, Tensor],
+    where: Path | str,
+    *,
+    normalize: bool | None = None,
+    sample_rate: int | None = None,
+    heads: int | None = None,
+) -> SSLModel:
+    """Make a model of ``Wav2Vec2Model.state_dict()``; sizes are read from the weights.
+
+    Parameters
+    ----------
+    state
+        The weights.
+    where
+        The file, for errors.
+    normalize, sample_rate
+        Which the weights do not say.
+    heads
+        Attention heads; None: WavLM's weights say them, else those of the published models of this width.
+
+    Raises
+    ------
+    UserError
+        If something is not given, or the weights do not fit together.
+    """
+    given = Given(normalize, sample_rate, heads)
+    chosen = settings(given, {}, "a file of torchaudio", where)
+    state = _taken_apart({_unwrapped(name): value for name, value in state.items()})
+    group_norm = "feature_extractor.conv_layers.1.layer_norm.weight" not in state
+    sizes = encoder_sizes(state, torchaudio_name, where)
+    gate = state.get("encoder.transformer.layers.0.attention.gru_rel_pos_const")
+    said = None if gate is None else gate.numel()
+    encoder = transformer.Config(
+        **sizes,
+        heads=heads_of(given, said, sizes["dim"], where),
+        # In the published models one norm and post-LN go together; a file of weights does not say it otherwise.
+        pre_norm=not group_norm,
+        relative_positions=relative_positions(state, torchaudio_name, None),
+    )
+    frontend = frontend_sizes(state, torchaudio_name, None, group_norm, where)
+    return _fill(ModelConfig(frontend, encoder, chosen[1], chosen[0]), state, where)
+
+
+def _unwrapped(name: str) -> str:
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return "masked_spec_embed" if name == _MASK else name
+
+
+def _bundle(name: str) -> Any:
+    try:
+        from torchaudio import pipelines
+    except ImportError as error:
+        raise UserError("torchaudio is not installed", where=name, remedy=install_hint("torchaudio")) from error
+    bundles = {key for key in dir(pipelines) if isinstance(getattr(pipelines, key), pipelines.Wav2Vec2Bundle)}
+    wanted = name.removeprefix(PREFIX)
+    if wanted not in bundles:
+        raise unknown_name("bundle of torchaudio", wanted, bundles)
+    return getattr(pipelines, wanted)
+
+
+def _config_of(params: Mapping[str, Any], normalize: bool, sample_rate: int) -> ModelConfig:
+    """Return the config of what torchaudio's factories make of these arguments."""
+    channels, kernels, strides = zip(*params["extractor_conv_layer_config"], strict=True)
+    norm = "group" if params["extractor_mode"] == "group_norm" else "layer"
+    wavlm = "encoder_num_buckets" in params
+    relative = Relative(params["encoder_num_buckets"], params["encoder_max_distance"]) if wavlm else None
+    encoder = transformer.Config(
+        layers=params["encoder_num_layers"],
+        dim=params["encoder_embed_dim"],
+        ffn_dim=params["encoder_ff_interm_features"],
+        heads=params["encoder_num_heads"],
+        pre_norm=params["encoder_layer_norm_first"],
+        position_kernel_frames=params["encoder_pos_conv_kernel"],
+        position_groups=params["encoder_pos_conv_groups"],
+        relative_positions=relative,
+        **{ours: params[theirs] for ours, theirs in _DROPOUTS.items()},
+    )
+    frontend = conv.Config(channels, kernels, strides, norm, params["extractor_conv_bias"])
+    return ModelConfig(frontend, encoder, sample_rate, normalize)
+
+
+def _taken_apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights with WavLM's fused query, key and value as three."""
+    result: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if f"{_FUSED}in_proj_" in name:
+            before, _, leaf = name.partition(f"{_FUSED}in_proj_")
+            parts = value.chunk(3) if len(value) % 3 == 0 else ()
+            result |= {f"{before}.attention.{part}.{leaf}": piece for part, piece in zip(_SPLIT, parts, strict=False)}
+        else:
+            result[name.replace(f"{_FUSED}out_proj.", ".attention.out_proj.")] = value
+    return result
+
+
+def _fill(config: ModelConfig, state: Mapping[str, Tensor], where: Path | str) -> SSLModel:
+    def name(ours: str) -> str:
+        return torchaudio_name(common_name(ours))
+
+    assert isinstance(config.encoder, transformer.Config)
+    # torchaudio keeps the mask embedding with its pretraining model.
+    mask = no_mask(config.encoder.dim) if name(MASK) not in state else {}
+    return fill(config, state, name, heads=_HEADS, defaults=mask, where=where)
