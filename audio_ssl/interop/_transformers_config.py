@@ -140,7 +140,6 @@ def data_of(config: ModelConfig, kind: str) -> dict[str, Any]:
     data: dict[str, Any] = {
         "architectures": [classes[kind]],
         "model_type": kind,
-        "torch_dtype": "float32",
         **{key: getattr(encoder, ours) for ours, (key, _) in _ENCODER.items()},
         **{key: list(getattr(frontend, ours)) for ours, (key, _) in _FRONTEND.items()},
         "conv_bias": frontend.bias,

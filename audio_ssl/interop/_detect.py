@@ -1,0 +1,64 @@
+"""What a name or path stands for."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+
+from audio_ssl.errors import UserError
+from audio_ssl.interop._fairseq2_files import CARD_FILE
+from audio_ssl.interop._files import PICKLED, read_json
+from audio_ssl.interop.hub import is_hub_name
+from audio_ssl.interop.torchaudio import PREFIX
+from audio_ssl.model import CONFIG_FILE
+
+ACCEPTED = (
+    "give a run folder or saved model, a folder of transformers, a file of weights of fairseq, fairseq2 or torchaudio "
+    "(.pt, .pth, .bin, .safetensors), a folder of fairseq2, torchaudio:BUNDLE, or org/name on the Hugging Face hub"
+)
+
+
+class Source(Enum):
+    """What can be read."""
+
+    OURS = "a saved model"
+    TRANSFORMERS = "a folder of transformers"
+    FAIRSEQ2 = "a folder of fairseq2"
+    FILE = "a file of weights"
+    BUNDLE = "a bundle of torchaudio"
+    HUB = "a model on the hub"
+
+
+def detect(name_or_path: str | Path) -> Source:
+    """Return what a name or path stands for; a path that exists wins over a name.
+
+    Raises
+    ------
+    UserError
+        If it is nothing that can be read; the text says what can be.
+    """
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if path.is_file():
+        if path.suffix not in (".safetensors", *PICKLED):
+            raise UserError(f"`{name}` is no file of weights", remedy=ACCEPTED)
+        return Source.FILE
+    if isinstance(name_or_path, str) and name.startswith(PREFIX):
+        return Source.BUNDLE
+    if isinstance(name_or_path, str) and is_hub_name(name):
+        return Source.HUB
+    raise UserError(f"there is no model `{name}`", remedy=ACCEPTED)
+
+
+def _folder(path: Path) -> Source:
+    if (path / CONFIG_FILE).is_file():
+        data = read_json(path / CONFIG_FILE)
+        if "format_version" in data:
+            return Source.OURS
+        if "model_type" in data:
+            return Source.TRANSFORMERS
+        raise UserError("config.json has neither `format_version` nor `model_type`", where=str(path), remedy=ACCEPTED)
+    if (path / CARD_FILE).is_file() or (path / "model").is_dir() or any(path.glob("step_*")) or any(path.glob("pp_*")):
+        return Source.FAIRSEQ2
+    raise UserError(f"the folder `{path}` holds no model: there is no {CONFIG_FILE}", remedy=ACCEPTED)

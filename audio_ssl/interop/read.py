@@ -1,0 +1,101 @@
+"""Any model that can be read, by one function."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from audio_ssl.errors import UserError
+from audio_ssl.interop._detect import ACCEPTED, Source, detect
+from audio_ssl.interop._fairseq2_files import renamed, weights_in
+from audio_ssl.interop._files import read_pickle, read_safetensors
+from audio_ssl.interop._settings import Given, settings
+from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
+from audio_ssl.interop.fairseq2 import model_of, read_fairseq2
+from audio_ssl.interop.hub import fetch
+from audio_ssl.interop.torchaudio import is_torchaudio, read_bundle, read_torchaudio_weights
+from audio_ssl.interop.transformers import read_transformers
+from audio_ssl.model import CONFIG_FILE, WEIGHTS_FILE, SSLModel, load_weights, read_model_config
+
+
+def read_model(
+    name_or_path: str | Path,
+    *,
+    normalize: bool | None = None,
+    sample_rate: int | None = None,
+    heads: int | None = None,
+) -> SSLModel:
+    """Read a model of ours, transformers, torchaudio, fairseq or fairseq2; no code that comes with it is run.
+
+    Parameters
+    ----------
+    name_or_path
+        A run folder or saved model; a folder of transformers (HuBERT, wav2vec 2.0, WavLM, data2vec audio, MERT), or
+        its name on the Hugging Face hub, ``org/name`` or ``org/name@revision``; ``torchaudio:HUBERT_BASE`` and other
+        bundles; a file of weights of fairseq, fairseq2 or torchaudio; a folder of fairseq2. A path that exists wins.
+    normalize
+        Whether clips are standardised (zero mean, unit variance), instead of what comes with the weights. Nothing is
+        guessed: where nothing comes with them, it must be given.
+    sample_rate
+        Of the waveforms in Hz, likewise.
+    heads
+        Attention heads, where only a table of weights is there and its width is that of no published model.
+
+    Returns
+    -------
+    SSLModel
+        For inference, without heads of other tasks, which the log names.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, it cannot be read whole and exactly, or something about it is not known.
+    """
+    given = Given(normalize, sample_rate, heads)
+    source = detect(name_or_path)
+    path = Path(name_or_path).expanduser()
+    if source is Source.HUB:
+        path = fetch(str(name_or_path))
+        source = detect(path)
+    if source is Source.OURS:
+        return _ours(path, given)
+    if source is Source.TRANSFORMERS:
+        return read_transformers(path, normalize=normalize, sample_rate=sample_rate)
+    if source is Source.FAIRSEQ2:
+        return read_fairseq2(path, heads, normalize=normalize, sample_rate=sample_rate)
+    if source is Source.BUNDLE:
+        return read_bundle(str(name_or_path), normalize=normalize, sample_rate=sample_rate)
+    return _file(path, given)
+
+
+def _ours(path: Path, given: Given) -> SSLModel:
+    config = read_model_config(path)
+    found = {"normalize": config.normalize, "sample_rate": config.sample_rate}
+    normalize, rate = settings(given, found, CONFIG_FILE, path)
+    if (normalize, rate) == (config.normalize, config.sample_rate):
+        return SSLModel.from_pretrained(path)
+    model = SSLModel(dataclasses.replace(config, normalize=normalize, sample_rate=rate))
+    load_weights(model, path / WEIGHTS_FILE)
+    return model.eval()
+
+
+def _file(path: Path, given: Given) -> SSLModel:
+    """Read a file by the names in it."""
+    content = read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
+    if is_fairseq(content):
+        return read_fairseq_content(content, path, given)
+    state = weights_in(content, path)
+    if is_torchaudio(state):
+        return read_torchaudio_weights(
+            state, path, normalize=given.normalize, sample_rate=given.sample_rate, heads=given.heads
+        )
+    state = renamed(state)
+    if any(name.startswith("encoder_frontend.") for name in state):
+        return model_of(state, path, given)
+    if any("feature_projection." in name for name in state):
+        raise UserError(
+            "these are weights of transformers, whose settings stand in other files",
+            where=str(path),
+            remedy="give the folder, with config.json and preprocessor_config.json",
+        )
+    raise UserError("the weights have the names of no library that is known", where=str(path), remedy=ACCEPTED)
