@@ -30,8 +30,10 @@ _EXTRA_OF_PACKAGE = {
     "jiwer": "probing",
     "mir_eval": "probing",
     "transformers": "transformers",
+    "huggingface_hub": "hub",
     "fairseq2": "fairseq2",
     "av": "decode",
+    "ray": "ray",
     "music21": "corpora",
     "espeakng_loader": "corpora",
 }

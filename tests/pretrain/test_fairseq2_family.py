@@ -10,7 +10,7 @@ from audio_ssl.config import unstructure
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv, mel
-from audio_ssl.interop.fairseq2_family import FAMILY, FamilyConfig, config_of_run, create_model
+from audio_ssl.pretrain.fairseq2_family import FAMILY, FamilyConfig, config_of_run, create_model
 from audio_ssl.model import ModelConfig, SSLModel, build_model
 
 CPU = torch.device("cpu")
@@ -71,7 +71,7 @@ def assert_same(model, other):
 
 def test_the_installed_package_announces_the_family():
     found = [point.value for point in entry_points(group="fairseq2.extension") if point.name == FAMILY]
-    assert found == ["audio_ssl.interop.fairseq2_family:register"], "install the package again: make install"
+    assert found == ["audio_ssl.pretrain.fairseq2_family:register"], "install the package again: make install"
 
 
 def test_a_model_of_the_family_is_ours(hub):
