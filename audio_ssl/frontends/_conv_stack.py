@@ -57,7 +57,6 @@ def conv_stack(
     stack: Stack,
     norm: tuple[Tensor, Tensor],
     weights: Sequence[Tensor],
-    given: Moments | None = None,
 ) -> Float[Tensor, "batch frame dim"]:
     """Return the features of a padded batch, zero past each clip's frames.
 
@@ -73,13 +72,10 @@ def conv_stack(
         Weight and bias ``[dim]`` of the norm after the first layer.
     weights
         ``[dim, dim, kernel]`` of each layer.
-    given
-        Of the samples under the first kernel, over the waveform that each clip is a part of: then without gradients.
-        None: each clip's own.
     """
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weights[0].dtype
     with torch.autocast("cpu", enabled=False):
-        features = _ConvStack.apply(waveform, tuple(lengths), stack, dtype, given, *norm, *weights)  # type: ignore[no-untyped-call]
+        features = _ConvStack.apply(waveform, tuple(lengths), stack, dtype, *norm, *weights)  # type: ignore[no-untyped-call]
     assert isinstance(features, Tensor)
     return features
 
@@ -94,16 +90,13 @@ class _ConvStack(torch.autograd.Function):
         lengths: tuple[int, ...],
         stack: Stack,
         dtype: torch.dtype,
-        given: Moments | None,
         scale: Tensor,
         shift: Tensor,
         *weights: Tensor,
     ) -> Tensor:
         total = stack.frames(waveform.shape[1])[-1]
         features = waveform.new_zeros(len(waveform), total, len(weights[-1]), dtype=dtype)
-        keep = any(ctx.needs_input_grad) and given is None
-        if given is not None:
-            ctx.mark_non_differentiable(features)
+        keep = any(ctx.needs_input_grad)
         # [dim, kernel, dim]: the order in which frames lie.
         later = [weight.to(dtype).permute(0, 2, 1).contiguous() for weight in weights[1:]]
         kept: list[Tensor] = []
@@ -111,7 +104,7 @@ class _ConvStack(torch.autograd.Function):
             counts = stack.frames(samples)
             if not counts[-1]:
                 continue
-            first = _First(waveform[row, :samples], counts[0], stack, weights[0], (scale, shift), given)
+            first = First(waveform[row, :samples], counts[0], stack, weights[0], (scale, shift))
             source, states = first.output(dtype), []
             for weight, count, stride in zip(later, counts[1:], stack.strides[1:], strict=True):
                 states.append(_layer(source, count, weight, stride))
@@ -143,16 +136,16 @@ class _ConvStack(torch.autograd.Function):
                 z = states[layer - 2]
                 spans = _layer_backward(z.__getitem__, g, later[layer - 1], stack.strides[layer], sums[layer])
                 g = _add_up(spans, z)
-            first = _First(waveform[row, :samples], counts[0], stack, weights[0], (scale, shift), None)
+            first = First(waveform[row, :samples], counts[0], stack, weights[0], (scale, shift))
             spans = _layer_backward(first.output(dtype), g, later[0], stack.strides[1], sums[1])
             kernel, norm, bias = first.gradients(spans)
             sums[0] += kernel.T[:, None].to(sums[0].dtype)
             scale_sum += norm.to(scale.dtype)
             shift_sum += bias.to(shift.dtype)
-        return (None, None, None, None, None, scale_sum, shift_sum, *(total.permute(2, 1, 0) for total in sums))
+        return (None, None, None, None, scale_sum, shift_sum, *(total.permute(2, 1, 0) for total in sums))
 
 
-class _First:
+class First:
     """The first layer and its norm on one clip, as one product with the samples under the kernel."""
 
     def __init__(
@@ -162,7 +155,7 @@ class _First:
         stack: Stack,
         weight: Tensor,
         norm: tuple[Tensor, Tensor],
-        given: Moments | None,
+        given: Moments | None = None,
     ) -> None:
         scale, shift = norm
         windows = samples.unfold(0, stack.kernels[0], stack.strides[0])[:frames]
@@ -212,8 +205,8 @@ def _layer(source: Source, frames: int, weight: Float[Tensor, "dim kernel input"
     out = torch.empty(frames, width, dtype=weight.dtype)
     for inner, outer in _chunks(frames, taps, stride):
         x = F.gelu(source(outer))
-        under = _under(x, inner.stop - inner.start, 0, taps, stride).contiguous()
-        out[inner] = F.conv2d(_image(under), kernel)[0, :, 0].T
+        columns = under(x, inner.stop - inner.start, 0, taps, stride).contiguous()
+        out[inner] = F.conv2d(_image(columns), kernel)[0, :, 0].T
     return out
 
 
@@ -229,7 +222,7 @@ def _layer_backward(
         # As many taps as the stride see frames that lie one after the other, so they are one product.
         for tap in range(0, taps, stride):
             count = min(stride, taps - tap)
-            total[tap : tap + count] += (_under(x, len(part), tap, count, stride).T @ part).view(count, -1, len(weight))
+            total[tap : tap + count] += (under(x, len(part), tap, count, stride).T @ part).view(count, -1, len(weight))
         found = torch.ops.aten.convolution_backward(
             _image(part), _image(x), kernel, None, (1, stride), (0, 0), (1, 1), False, (0, 0), 1, (True, False, False)
         )[0]
@@ -251,7 +244,7 @@ def _add_up(spans: Iterator[tuple[slice, Tensor]], like: Tensor) -> Tensor:
     return out
 
 
-def _under(x: Float[Tensor, "frame dim"], frames: int, tap: int, taps: int, stride: int) -> Tensor:
+def under(x: Float[Tensor, "frame dim"], frames: int, tap: int, taps: int, stride: int) -> Tensor:
     """Return a view ``[frames, taps * dim]``: the frames under some taps of the kernel, side by side."""
     width = x.shape[1]
     return x.as_strided((frames, taps * width), (stride * width, 1), x.storage_offset() + tap * width)

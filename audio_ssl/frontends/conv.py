@@ -7,7 +7,9 @@ clip's features change with its neighbours in the batch; here the group norm's s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -17,7 +19,8 @@ from torch.nn import functional as F
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
-from audio_ssl.frontends._conv_stack import Stack, conv_stack
+from audio_ssl.frontends._conv_inference import Layer, conv_features, plain_first
+from audio_ssl.frontends._conv_stack import First, Source, Stack, conv_stack
 from audio_ssl.frontends._moments import Collector, Moments
 
 
@@ -65,8 +68,8 @@ class ConvFrontend(nn.Module):
         self._sizes = tuple(zip(config.kernels, config.strides, strict=True))
         self._per_clip = config.norm == "group"
         # A bias, which the norm takes away again, and other norms have no part in the fast way.
-        fast = self._per_clip and not config.bias and len(convs) > 1
-        self._stack = Stack(config.kernels, config.strides, MaskedInstanceNorm.EPS) if fast else None
+        self._trains_fast = self._per_clip and not config.bias and len(convs) > 1
+        self._stack = Stack(config.kernels, config.strides, MaskedInstanceNorm.EPS)
         widths = config.channels[:1] if self._per_clip else config.channels
         self.norms = nn.ModuleList(
             MaskedInstanceNorm(width) if self._per_clip else nn.LayerNorm(width) for width in widths
@@ -87,14 +90,14 @@ class ConvFrontend(nn.Module):
         statistics
             What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
         """
-        if self._stack is not None and _plain_cpu(waveform) and (statistics is None or not torch.is_grad_enabled()):
-            norm = self.norms[0]
-            assert isinstance(norm, MaskedInstanceNorm)
-            weights = [cast(nn.Conv1d, conv).weight for conv in self.convs]
-            features = conv_stack(
-                waveform, lengths.tolist(), self._stack, (norm.weight, norm.bias), weights, statistics
-            )
-            return features, self._frames(lengths)
+        if _plain_cpu(waveform):
+            if not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
+                return self._inferred(waveform, lengths.tolist(), statistics), self._frames(lengths)
+            if self._trains_fast and statistics is None:
+                norm = cast(MaskedInstanceNorm, self.norms[0])
+                weights = [cast(nn.Conv1d, conv).weight for conv in self.convs]
+                features = conv_stack(waveform, lengths.tolist(), self._stack, (norm.weight, norm.bias), weights)
+                return features, self._frames(lengths)
         return self.layer_by_layer(waveform, lengths, statistics)
 
     def collector(self) -> Collector | None:
@@ -126,6 +129,28 @@ class ConvFrontend(nn.Module):
         # where, not multiplication: garbage in the padding may be infinite, and inf * 0 is NaN.
         return torch.where(inside[..., None], features, 0.0), lengths
 
+    def products(self) -> list[Callable[[Tensor], Tensor]]:
+        """Return the layers after the first as products of frames lying side by side, ``[frame, taps * input]``."""
+        later = [cast(nn.Conv1d, conv) for conv in self.convs][1:]
+        return [partial(F.linear, weight=side_by_side(conv), bias=conv.bias) for conv in later]
+
+    def _inferred(self, waveform: Tensor, lengths: list[int], statistics: Moments | None) -> Tensor:
+        norms = [None] * len(self.convs) if self._per_clip else list(self.norms)
+        layers = [Layer(*pair) for pair in zip(self.products(), norms[1:], strict=True)]
+
+        def first(samples: Tensor, frames: int) -> Source:
+            conv, norm = cast(nn.Conv1d, self.convs[0]), self.norms[0]
+            if not self._per_clip:
+                return plain_first(samples, self._stack, conv.weight, conv.bias, norm)
+            # The norm takes a bias away again.
+            scale, shift = cast(Tensor, norm.weight), cast(Tensor, norm.bias)
+            return First(samples, frames, self._stack, conv.weight, (scale, shift), statistics).output(
+                conv.weight.dtype
+            )
+
+        features = conv_features(waveform, lengths, self._stack, first, layers)
+        return features if features.shape[2] else features.new_zeros(*features.shape[:2], self.dim)
+
     def _frames(self, lengths: Tensor) -> Tensor:
         for kernel, stride in self._sizes:
             lengths = ((lengths - kernel) // stride + 1).clamp(min=0)
@@ -138,6 +163,11 @@ def _of_channels(windows: Moments, weight: Tensor, bias: Tensor | None) -> tuple
     mean = kernel @ windows.mean.to(kernel.device)
     variance = ((kernel @ windows.covariance.to(kernel.device)) * kernel).sum(1).clamp(min=0)
     return (mean if bias is None else mean + bias)[:, None].float(), variance[:, None].float()
+
+
+def side_by_side(conv: nn.Conv1d) -> Float[Tensor, "dim column"]:
+    """Return the weight of a convolution, ``taps * input`` columns, as frames lie under it."""
+    return conv.weight.permute(0, 2, 1).flatten(1)
 
 
 def _plain_cpu(waveform: Tensor) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from audio_ssl.frontends import _conv_stack, conv
+from audio_ssl.frontends import _conv_inference, _conv_stack, conv
 
 LENGTHS = (9000, 5333, 300, 1200)
 SHAPES = [
@@ -122,7 +122,7 @@ def test_a_frozen_frontend_keeps_nothing():
     features, _ = made(*batch())
     assert not features.requires_grad
     with torch.no_grad():
-        assert torch.equal(features, frontend()(*batch())[0])
+        torch.testing.assert_close(features, frontend()(*batch())[0], atol=1e-5, rtol=1e-5)
 
 
 def test_some_weights_may_be_frozen():
@@ -170,6 +170,26 @@ def test_a_quarter_of_the_memory_is_kept_for_backward():
 def test_other_frontends_go_layer_by_layer(options):
     channels = (8,) * len(options.get("kernels", range(7)))
     made = conv.build(conv.Config(channels=channels, **options), 16000)
-    waveform, lengths = batch()
+    assert torch.equal(made(*batch())[0], made.layer_by_layer(*batch())[0])
+
+
+@pytest.mark.parametrize("piece_frames", [1, 7, 1000])
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("options", [*SHAPES, {"channels": (8,), "kernels": (10,), "strides": (5,)}], ids=str)
+def test_inference_in_pieces_equals_the_plain_way(options, norm, bias, piece_frames, monkeypatch):
+    monkeypatch.setattr(_conv_inference, "_PIECE_FRAMES", piece_frames)
+    made = frontend({**options, "norm": norm, "bias": bias})
+    waveform, lengths = batch(lengths=(3000, 1733, 300, 900))
+    expected, expected_frames = made.layer_by_layer(waveform, lengths)
     with torch.no_grad():
-        assert torch.equal(made(waveform, lengths)[0], made.layer_by_layer(waveform, lengths)[0])
+        features, frames = made(waveform, lengths)
+    assert torch.equal(frames, expected_frames)
+    torch.testing.assert_close(features, expected.detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_clips_too_short_for_a_frame_have_no_features():
+    with torch.no_grad():
+        features, frames = frontend()(torch.randn(2, 200), torch.tensor([200, 100]))
+    assert features.shape == (2, 0, 24)
+    assert frames.tolist() == [0, 0]
