@@ -35,6 +35,18 @@ class Context(NamedTuple):
     rotation: Rotation | None
     """Of queries and keys; None: they are not turned."""
 
+    spans: list[slice] | None = None
+    """Where clips lie that are packed into one row; None: a row is a clip."""
+
+    def of(self, frames: int) -> Context:
+        """Return the positions of a clip of that many frames, alone."""
+        bias, turn = self.bias, self.rotation
+        if bias is not None:
+            bias = bias[..., :frames, :frames]
+        if turn is not None:
+            turn = (turn[0][:frames], turn[1][:frames])
+        return Context(None, None, bias, turn)
+
     def at(self, places: Int[Tensor, "batch kept"]) -> Context:
         """Return the positions of the frames that lie at `places` of the whole clips."""
         bias, turn = self.bias, self.rotation
@@ -72,7 +84,18 @@ class SelfAttention(nn.Module):
 
     def attend(self, x: Float[Tensor, "batch frame dim"], context: Context) -> Float[Tensor, "batch frame dim"]:
         """Return what each frame gathers from the frames of its clip."""
-        query, key, value = (self._split(part(x)) for part in (self.query, self.key, self.value))
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        if context.spans is None:
+            return cast(Tensor, self.out(self._mix(context, x, query, key, value)))
+        mixed = [
+            self._mix(context.of(span.stop - span.start), *(part[:, span] for part in (x, query, key, value)))
+            for span in context.spans
+        ]
+        return cast(Tensor, self.out(mixed[0] if len(mixed) == 1 else torch.cat(mixed, 1)))
+
+    def _mix(self, context: Context, x: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return the mixed values of all heads, side by side."""
+        query, key, value = self._split(query), self._split(key), self._split(value)
         if context.rotation is not None:
             query, key = rotate(query, context.rotation), rotate(key, context.rotation)
         bias = context.bias
@@ -86,7 +109,7 @@ class SelfAttention(nn.Module):
             if bias is not None:
                 mask = bias if mask is None else torch.where(mask, bias, float("-inf"))
             mixed = attention(query, key, value, mask, dropout)
-        return cast(Tensor, self.out(mixed.transpose(1, 2).flatten(2)))
+        return mixed.transpose(1, 2).flatten(2)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:-1], self._heads, -1).transpose(1, 2)

@@ -21,7 +21,12 @@ def feed_forward(
     """Return ``outer(dropout(gelu(inner(x))))``."""
     drops = dropout.training and dropout.p > 0
     if x.device.type != "cpu" or drops or not torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return cast(Tensor, outer(dropout(F.gelu(inner(x)))))
+        wide = inner(x)
+        if x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            wide = torch.ops.aten.gelu_(wide)
+        else:
+            wide = F.gelu(wide)
+        return cast(Tensor, outer(dropout(wide)))
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     weights = [value.to(dtype) for value in (inner.weight, inner.bias, outer.weight, outer.bias)]
     with torch.autocast("cpu", enabled=False):

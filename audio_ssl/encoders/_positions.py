@@ -8,16 +8,21 @@ WavLM (Chen et al. 2021, arXiv 2110.13900) learns it, ALiBi (Press et al. 2021, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 Rotation = tuple[Tensor, Tensor]
 """Cosines and sines, each ``[frame, dim / 2]``, float32."""
+
+
+_ALL = torch.ones(1, 1, 1, dtype=torch.bool)
+"""Where nothing is padded."""
 
 
 class ConvPositions(nn.Module):
@@ -46,6 +51,11 @@ class ConvPositions(nn.Module):
         """Return position information of frames that are zero wherever there is padding."""
         y = self.conv(x.transpose(1, 2))[..., : x.shape[1]]
         return F.gelu(y).transpose(1, 2)
+
+    def packed(self, x: Float[Tensor, "1 packed dim"], spans: Sequence[slice]) -> Float[Tensor, "1 packed dim"]:
+        """Return the same of clips that lie one after the other."""
+        with parametrize.cached():
+            return torch.cat([self(x[:, span], _ALL) for span in spans], 1)
 
 
 class StackedConvPositions(nn.Module):
@@ -80,6 +90,10 @@ class StackedConvPositions(nn.Module):
             y = cast(nn.ModuleDict, layer)["conv"](x.transpose(1, 2))[..., : x.shape[1]].transpose(1, 2)
             x = F.gelu(F.layer_norm(y, y.shape[-1:]))
         return x
+
+    def packed(self, x: Float[Tensor, "1 packed dim"], spans: Sequence[slice]) -> Float[Tensor, "1 packed dim"]:
+        """Return the same of clips that lie one after the other."""
+        return torch.cat([self(x[:, span], _ALL) for span in spans], 1)
 
 
 class RelativePositions(nn.Module):

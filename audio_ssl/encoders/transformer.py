@@ -23,6 +23,7 @@ from audio_ssl.encoders._checks import Relative, check_attention
 from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._fast_feed import feed_forward
 from audio_ssl.encoders._frames import frame_mask, hide, key_mask
+from audio_ssl.encoders._packed import may_pack, pack, spans, unpack
 from audio_ssl.encoders._positions import ConvPositions, LinearBias, RelativePositions, StackedConvPositions, rotation
 from audio_ssl.encoders._visible import Visible, take_visible
 from audio_ssl.errors import UserError
@@ -147,6 +148,8 @@ class TransformerEncoder(nn.Module):
         layers
             Blocks to run, from the first; None: all.
         """
+        if visible is None and may_pack(self, features):
+            return self._packed(features, frames.tolist(), mask, layers)
         config = self._config
         x = self.input_dropout(self.projection(self.feature_norm(features)))
         embedding: Tensor = self.mask_embedding
@@ -172,16 +175,41 @@ class TransformerEncoder(nn.Module):
             states[-1] = self.norm(states[-1])
         return cut(states, context)
 
+    def _packed(
+        self, features: Tensor, counts: list[int], mask: Tensor | None, layers: int | None
+    ) -> list[Float[Tensor, "batch frame dim"]]:
+        """Do the same without gradients, on the clips' own frames in one row."""
+        x = self.projection(self.feature_norm(pack(features, counts)))
+        if mask is not None:
+            x = torch.where(pack(mask, counts)[..., None], self.mask_embedding.to(x.dtype), x)
+        places = spans(counts)
+        if self.positions is not None and places:
+            x = x + self.positions.packed(x, places)
+        # The positions of the longest clip hold those of all.
+        longest = max(1, *counts)
+        context = self._place(longest, x.device)._replace(spans=places)
+        x = x if self._config.pre_norm else self.norm(x)
+        states = run_blocks(self.blocks[:layers] if places else (), x, context, 0.0, False)
+        wanted = (self.num_layers if layers is None else layers) + 1
+        states += states[-1:] * (wanted - len(states))
+        if self._config.pre_norm and wanted > self.num_layers:
+            states[-1] = self.norm(states[-1])
+        return [unpack(state, counts, features.shape[1]) for state in states]
+
     def _context(self, frames: Tensor, inside: Tensor, total: int | None = None) -> Context:
         """Return what blocks share; `total` is the number of places, if it is not that of the frames."""
-        config, present = self._config, inside.shape[1]
-        places = present if total is None else total
-        padded = not bool(inside.all())
-        turn = None
+        present = inside.shape[1]
+        context = self._place(present if total is None else total, inside.device)
+        if bool(inside.all()):
+            return context
+        return Context(inside, key_mask(frames, present), context.bias, context.rotation)
+
+    def _place(self, places: int, device: torch.device) -> Context:
+        config, turn = self._config, None
         if config.positions == "rope":
-            turn = rotation(places, config.dim // config.heads, config.rope_base, inside.device)
+            turn = rotation(places, config.dim // config.heads, config.rope_base, device)
         bias = next((part(places) for part in (self.relative, self.alibi) if part is not None), None)
-        return Context(inside if padded else None, key_mask(frames, present) if padded else None, bias, turn)
+        return Context(None, None, bias, turn)
 
 
 class Block(SelfAttention):
