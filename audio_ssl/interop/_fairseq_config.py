@@ -36,8 +36,8 @@ _ONLY: dict[str, object] = {
     "do_cnn_feat_stable_layernorm": False,
 }
 """Keys of which our encoder knows one value, which is the default."""
-_LISTS = 100
-"""Layers of a frontend that a description may come to."""
+_LISTS, _TEXT = 100, 2000
+"""Layers and characters that a description of a frontend may come to."""
 
 
 class Settings:
@@ -138,10 +138,10 @@ def conv_layers(text: object, where: Path | str) -> list[tuple[int, int, int]]:
     [(512, 10, 5), (512, 3, 2), (512, 3, 2)]
     """
     try:
-        layers = _value(ast.parse(str(text), mode="eval").body)
-        if isinstance(layers, list) and all(isinstance(layer, tuple) and len(layer) == 3 for layer in layers):
-            return layers
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        layers = _value(ast.parse(str(text)[:_TEXT], mode="eval").body)
+        if isinstance(layers, list) and all(isinstance(layer, tuple | list) and len(layer) == 3 for layer in layers):
+            return [(int(channels), int(kernel), int(stride)) for channels, kernel, stride in layers]
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         pass
     raise UserError(
         f"`conv_feature_layers` must be a list of (channels, kernel, stride), but is {text!r}", where=str(where)
@@ -160,7 +160,12 @@ def _value(node: ast.expr) -> Any:
         left, right = _value(node.left), _value(node.right)
         if isinstance(node.op, ast.Add) and isinstance(left, list) and isinstance(right, list):
             return left + right
-        if isinstance(node.op, ast.Mult) and isinstance(left, list) and isinstance(right, int) and right <= _LISTS:
+        if (
+            isinstance(node.op, ast.Mult)
+            and isinstance(left, list)
+            and isinstance(right, int)
+            and len(left) * right <= _LISTS
+        ):
             return left * right
     raise ValueError
 

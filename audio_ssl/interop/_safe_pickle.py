@@ -44,6 +44,10 @@ class Record:
     def __init__(self, *args: object, **named: object) -> None:
         pass
 
+    def __call__(self, *args: object) -> Record:
+        """Return a record of the call of what would have been a function."""
+        return Record(self, *args)
+
     def __setstate__(self, state: object) -> None:
         """Keep what pickle would have made attributes of."""
         self.state = state
