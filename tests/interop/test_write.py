@@ -1,0 +1,155 @@
+"""Exported folders open in transformers with the same numbers, and here with the same config and bits."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+import transformers
+
+from audio_ssl.encoders import conformer, gru, transformer
+from audio_ssl.encoders._checks import Relative
+from audio_ssl.errors import UserError
+from audio_ssl.frontends import conv, mel
+from audio_ssl.interop.read import read_model
+from audio_ssl.interop.write import export
+from audio_ssl.model import ModelConfig, SSLModel
+
+ENCODER = transformer.Config(layers=2, dim=48, ffn_dim=96, heads=4, position_kernel_frames=16, position_groups=4)
+BASE, LARGE = conv.Config(channels=(32,) * 7), conv.Config(channels=(32,) * 7, norm="layer", bias=True)
+
+
+def config(frontend=BASE, sample_rate=16000, normalize=False, **changes):
+    return ModelConfig(frontend, dataclasses.replace(ENCODER, **changes), sample_rate, normalize)
+
+
+THEIRS = {
+    "hubert": config(),
+    "hubert large": config(LARGE, normalize=True, pre_norm=True, dropout=0.0, layer_drop=0.0, input_dropout=0.3),
+    "hubert mert": config(sample_rate=24000, pre_norm=True, attention_relax=32.0, checkpoint_activations=True),
+    "hubert few": config(conv.Config((16, 32), (10, 8), (5, 4)), position_kernel_frames=5),
+    "wavlm": config(relative_positions=Relative(40, 60)),
+    "wavlm large": config(LARGE, normalize=True, pre_norm=True, relative_positions=Relative(320, 800)),
+    "data2vec-audio": config(LARGE, position_layers=3, position_kernel_frames=7),
+    "data2vec-audio even": config(LARGE, position_layers=2, position_kernel_frames=6),
+}
+SMALL = {"layers": 1, "dim": 32, "ffn_dim": 64, "heads": 4}
+OURS = {
+    "mel": ModelConfig(mel.Config(), ENCODER),
+    "rope": config(positions="rope"),
+    "alibi": config(alibi=True),
+    "deepnorm": config(deepnorm=True),
+    "stacked positions after one norm": config(BASE, position_layers=2, position_kernel_frames=7),
+    "stacked positions, pre-LN": config(LARGE, pre_norm=True, position_layers=2, position_kernel_frames=7),
+    "conformer": ModelConfig(BASE, conformer.Config(**SMALL)),
+    "gru": ModelConfig(BASE, gru.Config()),
+}
+
+
+def build(config, perturb):
+    torch.manual_seed(0)
+    return perturb(SSLModel(config))
+
+
+def same(one, other):
+    weights = other.state_dict()
+    assert one.state_dict().keys() == weights.keys()
+    return one.config == other.config and all(
+        torch.equal(value, weights[key]) for key, value in one.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_transformers_opens_it_with_the_same_numbers(tmp_path, perturb, check, name):
+    ours = build(THEIRS[name], perturb)
+    assert export(ours, tmp_path / "model") == tmp_path / "model"
+    theirs, loading = transformers.AutoModel.from_pretrained(tmp_path / "model", output_loading_info=True)
+    assert theirs.config.model_type == name.split()[0]
+    assert not any(loading.values())
+    prepare = transformers.AutoFeatureExtractor.from_pretrained(tmp_path / "model")
+
+    def states(waveform):
+        inputs = prepare(waveform[0].numpy(), sampling_rate=ours.config.sample_rate, return_tensors="pt").input_values
+        return theirs(inputs, output_hidden_states=True).hidden_states
+
+    check(ours, states)
+
+
+@pytest.mark.parametrize("name", [*THEIRS, *OURS])
+def test_it_is_read_back_whole(tmp_path, perturb, name):
+    model = build({**THEIRS, **OURS}[name], perturb)
+    export(model, tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
+    assert same(read_model(tmp_path / "model"), model)
+
+
+def test_the_config_says_apart_only_what_transformers_cannot(tmp_path, perturb):
+    for name, rest in (
+        ("hubert", {}),
+        ("hubert mert", {"encoder": {"attention_relax": 32.0, "checkpoint_activations": True}}),
+    ):
+        export(build(THEIRS[name], perturb), tmp_path / name)
+        assert json.loads((tmp_path / name / "config.json").read_text())["audio_ssl"] == rest
+
+
+def test_the_card_says_what_is_known_and_no_more(tmp_path, perturb):
+    texts = {}
+    for name in ("hubert", "hubert large", "mel"):
+        model = build({**THEIRS, **OURS}[name], perturb)
+        facts = {"steps": 400, "recipe": "abc"} if name == "hubert" else None
+        texts[name] = (export(model, tmp_path / name, name="org/tones", facts=facts) / "README.md").read_text()
+        assert "# tones" in texts[name]
+        assert 'audio_ssl.load("org/tones")' in texts[name]
+        assert "license" not in texts[name].split("---")[1]
+        assert "Whoever publishes this model has to name the licence" in texts[name]
+    assert "| 16000 Hz" in texts["hubert"]
+    assert "| steps | 400 |\n| recipe | abc |" in texts["hubert"]
+    assert "Not stated." in texts["mel"]
+    assert ["transformers counts the padding" in text for text in texts.values()] == [True, False, False]
+    assert ["Only audio_ssl opens this folder" in text for text in texts.values()] == [False, False, True]
+    assert ["standardised" in text for text in texts.values()] == [False, True, False]
+
+
+def test_the_example_of_the_card_runs(tmp_path, perturb):
+    card = (
+        export(build(THEIRS["hubert"], perturb), tmp_path / "m", name=str(tmp_path / "m")) / "README.md"
+    ).read_text()
+    code = card.split("```python")[2].split("```")[0]
+    found = {"waveform": torch.zeros(8000).numpy()}
+    exec(compile(code, "card", "exec"), found)
+    assert len(found["hidden_states"]) == 3
+
+
+def test_another_model_is_never_overwritten(tmp_path, perturb):
+    model = build(THEIRS["hubert"], perturb)
+    export(model, tmp_path / "model")
+    export(model, tmp_path / "model", facts={"seen": "again"})
+    with pytest.raises(UserError, match=r"another model already: config.json, model.safetensors"):
+        export(build(THEIRS["wavlm"], perturb), tmp_path / "model")
+    with torch.no_grad():
+        model.encoder.norm.weight.add_(1)
+    with pytest.raises(UserError, match="another model already"):
+        export(model, tmp_path / "model")
+    for name in ("recipe.yaml", "pytorch_model.bin"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("")
+        with pytest.raises(UserError, match=f"another model already: {name}"):
+            export(model, tmp_path / name)
+    with pytest.raises(UserError, match="this is a file"):
+        export(model, tmp_path / "recipe.yaml" / "recipe.yaml")
+
+
+def test_a_folder_becomes_a_model_only_when_it_is_whole(tmp_path, perturb, monkeypatch):
+    def full(path, text):
+        raise OSError("no space")
+
+    monkeypatch.setattr("audio_ssl.interop.write.write_text", full)
+    with pytest.raises(OSError, match="no space"):
+        export(build(THEIRS["hubert"], perturb), tmp_path / "model")
+    with pytest.raises(UserError, match="holds no model"):
+        read_model(tmp_path / "model")
