@@ -148,35 +148,55 @@ def pretrain(recipe: str, *overrides: str, out: Out, resume: Annotated[bool, Par
 def extract(
     audio: Path,
     model: str,
-    *,
+    *overrides: str,
     out: Out,
     layers: str = "all",
-    pool: Literal["none", "mean"] = "none",
+    pool: Literal["none", "mean", "max", "attentive"] = "none",
     format: Literal["safetensors", "npy", "parquet"] = "safetensors",
     dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    rate: float | None = None,
+    workers: int = 0,
+    engine: Literal["local", "ray"] = "local",
 ) -> None:
     """Extract features of a folder, a file or a manifest; a stopped extraction goes on when run again.
+
+    Under torchrun or srun the processes share the work, each on a GPU of its own where there are GPUs.
 
     Parameters
     ----------
     audio
         Folder, audio file, or manifest (.jsonl).
     model
-        A run folder, a saved model folder, untrained:FOLDER, logmel or cqt.
+        A run folder, a saved model folder, a model of another library (`docs/exchange.md`), untrained:FOLDER, logmel or
+        cqt.
+    overrides
+        Settings: precision=bfloat16 (float32, float16, int8), chunk_seconds=30, context_seconds=2, batch_seconds=60,
+        device=cpu, ray_workers=2.
     out
         Folder for the features, index.jsonl and errors.jsonl.
     layers
-        all, one layer (9), or several (0,4,12). Layer 0 is the encoder's input, layer n the output of block n.
+        all, one layer (9), several (0,4,12), or a probe's result folder: the mix of layers it has learned. Layer 0 is
+        the encoder's input, layer n the output of block n.
     pool
-        none keeps frames; mean gives one vector a clip.
+        none keeps frames; mean, max and attentive (by the attention of the probe given to --layers) give one vector.
     format
         A safetensors store, a tree of .npy files that mirrors the folder, or a parquet table.
     dtype
         Number format of the features.
+    rate
+        Frames a second, for features of several models side by side; the model's own if not given.
+    workers
+        Threads that decode audio ahead; 0: two, or four beside a GPU.
+    engine
+        local: this process, or those of torchrun or srun; ray: workers on a Ray cluster.
     """
     from audio_ssl.features.extract import extract as stage
+    from audio_ssl.place import is_leader
 
-    print(stage(audio, model, out, layers=layers, pool=pool, format=format, dtype=dtype))
+    options = {"layers": layers, "pool": pool, "format": format, "dtype": dtype, "engine": engine}
+    stage(audio, model, out, rate=rate, workers=workers, overrides=overrides, **options)
+    if is_leader(os.environ):
+        print(out)
 
 
 @app.command

@@ -38,7 +38,8 @@ def test_every_command_explains_itself_with_at_most_eight_options(command, capsy
     assert __main__.run([command, "--help"]) == 0
     assert "Usage: audio-ssl" in capsys.readouterr().out
     function = getattr(cli, {"list": "list_"}.get(command, command))
-    assert len(inspect.signature(function).parameters) <= 8
+    options = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert len(options) <= 8
 
 
 @pytest.mark.parametrize(

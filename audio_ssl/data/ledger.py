@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,6 +53,16 @@ class ErrorLedger:
         line = json.dumps({"path": name, "reason": reason, **extra}, ensure_ascii=True)
         with self.path.open("a", encoding="ascii") as file:
             file.write(line + "\n")
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the records on the disk."""
+        lines = self.path.read_text(encoding="ascii").splitlines() if self.path.exists() else []
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                # As below.
+                continue
 
     def _remember(self, line: str) -> None:
         try:

@@ -135,25 +135,36 @@ def read_manifest(path: Path) -> list[Clip]:
     UserError
         For a missing or empty file, a bad row (with its line number) or an id that appears twice.
     """
+    clips: list[Clip] = []
+    first_line: dict[str, int] = {}
+    for number, clip in _numbered(path):
+        if clip.id in first_line:
+            raise UserError(
+                f"the id `{clip.id}` was used in line {first_line[clip.id]} already", where=f"{path}:{number}"
+            )
+        first_line[clip.id] = number
+        clips.append(clip)
+    if not clips:
+        raise UserError("the manifest has no clips", where=str(path))
+    return clips
+
+
+def iterate_manifest(path: Path) -> Iterator[Clip]:
+    """Yield the rows of a manifest that may be longer than memory; ids that appear twice are the caller's to find."""
+    return (clip for _, clip in _numbered(path))
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, Clip]]:
+    """Yield rows with the numbers of their lines."""
     if not path.is_file():
         raise UserError(
             "no such manifest", where=str(path), remedy="make one with `audio-ssl manifest SOURCE --out M.jsonl`"
         )
-    clips: list[Clip] = []
-    first_line: dict[str, int] = {}
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            where = f"{path}:{number}"
-            clip = _parse(line, where)
-            if clip.id in first_line:
-                raise UserError(f"the id `{clip.id}` was used in line {first_line[clip.id]} already", where=where)
-            first_line[clip.id] = number
-            clips.append(dataclasses.replace(clip, path=os.path.join(path.parent, clip.path)))
-    if not clips:
-        raise UserError("the manifest has no clips", where=str(path))
-    return clips
+            if line.strip():
+                clip = _parse(line, f"{path}:{number}")
+                yield number, dataclasses.replace(clip, path=os.path.join(path.parent, clip.path))
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> int:

@@ -8,7 +8,7 @@ into memory and can read a slice of frames without the rest.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -85,16 +85,23 @@ class StoreWriter:
     def _seal(self) -> None:
         if not self._pending:
             return
-        ids = list(self._pending)
-        tensors = {
-            f"{row}/{name}": v for row, arrays in enumerate(self._pending.values()) for name, v in arrays.items()
-        }
-        with atomic_write(self.folder / _SHARD.format(self._number)) as partial:
-            # ASCII JSON carries any id, also one that is not valid UTF-8.
-            save_file(tensors, partial, metadata={"ids": json.dumps(ids, ensure_ascii=True)})
-        self._done.update(ids)
+        write_shard(self.folder / _SHARD.format(self._number), self._pending)
+        self._done.update(self._pending)
         self._number += 1
         self._pending, self._pending_bytes = {}, 0
+
+
+def write_shard(path: Path, arrays: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write one shard: the arrays of each clip by its id."""
+    tensors = {f"{row}/{name}": v.contiguous() for row, own in enumerate(arrays.values()) for name, v in own.items()}
+    with atomic_write(path) as partial:
+        save_file(tensors, partial, metadata=shard_metadata(list(arrays)))
+
+
+def shard_metadata(ids: Sequence[str]) -> dict[str, str]:
+    """Return what a shard's header says about its clips."""
+    # ASCII JSON carries any id, also one that is not valid UTF-8.
+    return {"ids": json.dumps(list(ids), ensure_ascii=True)}
 
 
 class ArrayStore:

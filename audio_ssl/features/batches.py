@@ -1,32 +1,40 @@
-"""Clips to features in length-sorted batches, decoding ahead in a thread; used by extraction and by probes.
+"""Clips to features: the one road that extraction, probes and Python programs take.
 
-Clips are taken in windows, sorted by length within a window and grouped until a batch holds `seconds_per_batch`; a
-clip's features do not depend on its batch. Long clips are cut into chunks with context on both sides, on the frame
-grid: for a convolution that is exact, for attention over the whole clip it is an approximation whose reach is the
-chunk.
+A clip's features do not depend on its batch. Clips longer than a chunk are cut into equal chunks on the frame grid,
+with context on both sides. What the model computes over the whole clip (the mean and variance of the waveform, the
+statistics of the frontend's group norm) is that of the whole clip, so the frontend's frames are those of the whole
+file; attention sees its chunk and the context only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from audio_ssl.data.audio import read_clip
+from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import AudioError
+from audio_ssl.features.decode import Refuse, Refused, Spool, Whole, decode
+from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import FeatureSource
+from audio_ssl.features.walk import Item, items_of
 
-WINDOW_CLIPS = 256
-SECONDS_PER_BATCH = 60.0
-CHUNK_SECONDS = 60.0
-CONTEXT_SECONDS = 2.0
 
-Refuse = Callable[[Clip, str], None]
+class Piece(NamedTuple):
+    """Consecutive frames of a clip; the pieces of a clip follow one another."""
+
+    item: Item
+    clip: Clip
+    first: int
+    """Number of the first frame."""
+    total: int
+    """Frames of the clip."""
+    layers: list[Tensor]
+    """``[frame, dim]`` each."""
 
 
 class ClipFeatures(NamedTuple):
@@ -42,9 +50,9 @@ def stream(
     source: FeatureSource,
     refuse: Refuse,
     layers: Sequence[int] | None = None,
-    seconds_per_batch: float = SECONDS_PER_BATCH,
+    settings: Settings | None = None,
 ) -> Iterator[ClipFeatures]:
-    """Yield the features of every usable clip.
+    """Yield the features of every usable clip, whole.
 
     Parameters
     ----------
@@ -56,84 +64,97 @@ def stream(
         Called with a clip and the reason it cannot be used.
     layers
         Which layers to keep; None keeps all.
-    seconds_per_batch
-        Audio in one batch, padding included.
+    settings
+        Sizes of batches and chunks.
     """
-    iterator = iter(clips)
+    held: list[list[Tensor]] = []
+    for piece in pieces(items_of(clips), source, refuse, layers, settings or Settings()):
+        held.append([layer.cpu() for layer in piece.layers])
+        if piece.first + len(piece.layers[0]) == piece.total:
+            whole = held[0] if len(held) == 1 else [torch.cat(parts) for parts in zip(*held, strict=True)]
+            yield ClipFeatures(piece.clip, whole)
+            held = []
+
+
+def pieces(
+    items: Iterable[Item],
+    source: FeatureSource,
+    refuse: Refuse,
+    layers: Sequence[int] | None,
+    settings: Settings,
+) -> Iterator[Piece]:
+    """Yield the features of every usable clip in pieces, which are the clip unless it is long; on the source's device.
+
+    Parameters
+    ----------
+    items
+        What to extract.
+    source, refuse, layers, settings
+        As of `stream`.
+    """
     keep = list(range(source.num_layers)) if layers is None else list(layers)
-    with ThreadPoolExecutor(1) as pool:
-        window = list(islice(iterator, WINDOW_CLIPS))
-        while window:
-            batches = group(window, seconds_per_batch)
-            pending = pool.submit(_read, batches[0], source.sample_rate)
-            for following in [*batches[1:], None]:
-                usable, refused = pending.result()
-                if following is not None:
-                    pending = pool.submit(_read, following, source.sample_rate)
-                for clip, reason in refused:
-                    refuse(clip, reason)
-                yield from _features(usable, source, keep, refuse)
-            window = list(islice(iterator, WINDOW_CLIPS))
+    for batch in decode(items, source, settings, settings.threads(source.device)):
+        wholes = [found for found in batch if isinstance(found, Whole)]
+        for found in batch:
+            if isinstance(found, Refused):
+                refuse(found.clip, found.reason)
+            elif isinstance(found, Spool):
+                yield from _chunks(found, source, keep, settings)
+        if wholes:
+            yield from _batch(wholes, source, keep)
 
 
-def group(clips: Sequence[Clip], seconds_per_batch: float) -> list[list[Clip]]:
-    """Group clips of like length so that each batch, padded, holds at most `seconds_per_batch` (or one clip)."""
-    batches: list[list[Clip]] = []
-    for clip in sorted(clips, key=lambda c: -c.seconds):
-        # Sorted from long to short: the first clip of a batch says how wide it is.
-        if batches and (len(batches[-1]) + 1) * batches[-1][0].seconds <= seconds_per_batch:
-            batches[-1].append(clip)
-        else:
-            batches.append([clip])
-    return batches
+def _batch(wholes: Sequence[Whole], source: FeatureSource, keep: Sequence[int]) -> Iterator[Piece]:
+    padded = torch.nn.utils.rnn.pad_sequence([found.waveform for found in wholes], batch_first=True)
+    hidden, frames = source(padded, torch.tensor([len(found.waveform) for found in wholes]), top=max(keep))
+    for row, (found, total) in enumerate(zip(wholes, frames.tolist(), strict=True)):
+        yield Piece(found.item, found.clip, 0, total, [hidden[layer][row, :total] for layer in keep])
 
 
-Read = tuple[list[tuple[Clip, Tensor]], list[tuple[Clip, str]]]
+class Chunk(NamedTuple):
+    """A span of frames to keep, in the span of frames to compute."""
+
+    first: int
+    last: int
+    start: int
+    stop: int
 
 
-def _read(clips: Sequence[Clip], sample_rate: int) -> Read:
-    usable: list[tuple[Clip, Tensor]] = []
-    refused: list[tuple[Clip, str]] = []
-    for clip in clips:
-        try:
-            usable.append((clip, torch.from_numpy(read_clip(clip, sample_rate))))
-        except AudioError as error:
-            refused.append((clip, error.reason))
-    return usable, refused
+def plan(total: int, grid: FrameGrid, chunk_seconds: float, context_seconds: float) -> list[Chunk]:
+    """Return equal chunks of `total` frames.
+
+    Examples
+    --------
+    >>> plan(100, FrameGrid(16000, 320, 400), 1.0, 0.1)
+    [Chunk(first=0, last=50, start=0, stop=55), Chunk(first=50, last=100, start=45, stop=100)]
+    """
+    count = math.ceil(total / max(1, int(chunk_seconds * grid.frame_rate_hz)))
+    context = math.ceil(context_seconds * grid.frame_rate_hz)
+    edges = [total * number // count for number in range(count + 1)]
+    return [Chunk(first, last, max(0, first - context), min(total, last + context)) for first, last in pairwise(edges)]
 
 
-def _features(
-    batch: list[tuple[Clip, Tensor]], source: FeatureSource, keep: list[int], refuse: Refuse
-) -> Iterator[ClipFeatures]:
-    long_samples = int(CHUNK_SECONDS * source.sample_rate)
-    short: list[tuple[Clip, Tensor]] = []
-    for clip, waveform in batch:
-        if source.grid.num_frames(len(waveform)) == 0:
-            refuse(clip, f"too short: {len(waveform)} samples give no frame (it needs {source.grid.num_samples(1)})")
-        elif len(waveform) > long_samples:
-            yield ClipFeatures(clip, _chunked(waveform, source, keep))
-        else:
-            short.append((clip, waveform))
-    if not short:
-        return
-    padded = torch.nn.utils.rnn.pad_sequence([w for _, w in short], batch_first=True)
-    hidden, frames = source(padded, torch.tensor([len(w) for _, w in short]))
-    for row, (clip, _) in enumerate(short):
-        yield ClipFeatures(clip, [hidden[layer][row, : int(frames[row])].clone() for layer in keep])
-
-
-def _chunked(waveform: Tensor, source: FeatureSource, keep: list[int]) -> list[Tensor]:
-    """Return the features of a long clip: as many frames as the whole clip has, each from a chunk with context."""
+def _chunks(spool: Spool, source: FeatureSource, keep: Sequence[int], settings: Settings) -> Iterator[Piece]:
     grid = source.grid
-    total = grid.num_frames(len(waveform))
-    chunk = int(CHUNK_SECONDS * grid.frame_rate_hz)
-    context = int(CONTEXT_SECONDS * grid.frame_rate_hz)
-    parts: list[list[Tensor]] = []
-    for first in range(0, total, chunk):
-        last = min(first + chunk, total)
-        start, stop = max(0, first - context), min(total, last + context)
-        end = len(waveform) if stop == total else grid.frame_start_samples(stop) + grid.window_samples
-        piece = waveform[grid.frame_start_samples(start) : end]
-        hidden, _ = source(piece[None], torch.tensor([len(piece)]))
-        parts.append([hidden[layer][0, first - start : last - start].clone() for layer in keep])
-    return [torch.cat(layer) for layer in zip(*parts, strict=True)]
+    total = grid.num_frames(spool.samples)
+    chunks = plan(total, grid, settings.chunk_seconds, settings.context_seconds)
+    rows = max(1, int(settings.batch_seconds / (settings.chunk_seconds + 2 * settings.context_seconds)))
+    with spool.file:
+        for begin in range(0, len(chunks), rows):
+            some = chunks[begin : begin + rows]
+            waves = [spool.read(*_samples(chunk, grid, spool.samples)) for chunk in some]
+            padded = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)
+            lengths = torch.tensor([len(wave) for wave in waves])
+            hidden, _ = source(padded, lengths, statistics=spool.statistics, top=max(keep))
+            for row, chunk in enumerate(some):
+                inner = slice(chunk.first - chunk.start, chunk.last - chunk.start)
+                yield Piece(spool.item, spool.clip, chunk.first, total, [hidden[layer][row, inner] for layer in keep])
+
+
+def _samples(chunk: Chunk, grid: FrameGrid, samples: int) -> tuple[int, int]:
+    """Return the samples that the frames of a chunk look at."""
+    # A window more than the last frame's start, which is exact for whole windows and enough for centred ones.
+    stop = chunk.stop - 1 if grid.edge == "valid" else chunk.stop
+    whole = chunk.stop >= grid.num_frames(samples)
+    end = samples if whole else min(samples, grid.frame_start_samples(stop) + grid.window_samples)
+    return grid.frame_start_samples(chunk.start), end

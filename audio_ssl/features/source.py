@@ -5,9 +5,11 @@ Probes and extraction know only this; a baseline is a source like any other.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -15,11 +17,24 @@ from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
-from audio_ssl.model import CONFIG_FILE, SSLModel, build_model, fingerprint, read_model_config
+from audio_ssl.model import (
+    CONFIG_FILE,
+    ClipStatistics,
+    ModelOutput,
+    SSLModel,
+    build_model,
+    fingerprint,
+    read_model_config,
+)
 
 UNTRAINED_PREFIX = "untrained:"
 BASELINES = ("logmel", "cqt")
 _UNTRAINED_SEED = 20_240_601
+
+
+def prepare(model: SSLModel, precision: str, device: torch.device) -> SSLModel:
+    """Return the model on a device."""
+    return model.to(device)
 
 
 class FeatureSource(Protocol):
@@ -37,11 +52,40 @@ class FeatureSource(Protocol):
     """How samples become frames."""
     fingerprint: str
     """Hash of the weights, or of the settings of a baseline."""
+    device: torch.device
+    """Where it computes, and where its layers lie."""
 
     def __call__(
-        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        top: int | None = None,
+        statistics: object | None = None,
     ) -> tuple[list[Tensor], Tensor]:
-        """Return layers, ``[batch, frame, dim]`` each and zero past a clip's frames, and each clip's frames."""
+        """Return layers and each clip's frames.
+
+        Parameters
+        ----------
+        waveform, lengths
+            A padded batch, and the samples of each clip.
+        top
+            The highest layer wanted; layers above it may be missing. None: all.
+        statistics
+            What `statistics` gave, where the rows are parts of one clip.
+
+        Returns
+        -------
+        ``[batch, frame, dim]`` of each layer, zero past a clip's frames, and the frames of each clip, on the CPU.
+        """
+        ...
+
+    def statistics(self, blocks: Iterable[Tensor]) -> object | None:
+        """Return what parts of a clip need to be computed as parts of it; None: nothing, or it is not known."""
+        ...
+
+    def at(self, device: torch.device, precision: str) -> Self:
+        """Return the source on a device, computing in a precision (float32, bfloat16, float16, int8)."""
         ...
 
 
@@ -80,22 +124,33 @@ def open_source(name: str) -> FeatureSource:
 class ModelSource:
     """All hidden states of a model."""
 
-    def __init__(self, name: str, model: SSLModel) -> None:
-        self.name, self._model = name, model
+    def __init__(self, name: str, model: SSLModel, device: torch.device | None = None) -> None:
+        self.name, self.model = name, model
         self.sample_rate = model.config.sample_rate
         self.num_layers, self.dim = model.num_layers + 1, model.dim
         self.grid, self.fingerprint = model.grid, fingerprint(model)
+        self.device = torch.device("cpu") if device is None else device
+        self._run: Callable[..., ModelOutput] = model
 
-    def to(self, device: torch.device) -> ModelSource:
-        """Move the model."""
-        self._model.to(device)
-        return self
+    def at(self, device: torch.device, precision: str) -> ModelSource:
+        """Return the source on a device, computing in a precision; the model itself stays as it is."""
+        other = copy.copy(self)
+        other.device, other._run = device, prepare(self.model, precision, device)
+        return other
 
     @torch.inference_mode()
-    def __call__(self, waveform: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+    def statistics(self, blocks: Iterable[Tensor]) -> ClipStatistics | None:
+        """Return the statistics of a whole clip."""
+        return self.model.statistics(blocks)
+
+    @torch.inference_mode()
+    def __call__(
+        self, waveform: Tensor, lengths: Tensor, *, top: int | None = None, statistics: object | None = None
+    ) -> tuple[list[Tensor], Tensor]:
         """Return the hidden states and the frames of each clip."""
-        output = self._model(waveform, lengths)
-        return output.hidden, output.lengths
+        waveform, lengths = (value.to(self.device, non_blocking=True) for value in (waveform, lengths))
+        output = self._run(waveform, lengths, layers=top, statistics=statistics)
+        return output.hidden, output.lengths.cpu()
 
 
 @dataclass(frozen=True)
@@ -105,7 +160,20 @@ class _Settings:
     n_bins: int = 80
 
 
-class LogMelSource:
+class _Baseline:
+    """What baselines share: they look at no more than some milliseconds, and compute on the CPU in float32."""
+
+    device = torch.device("cpu")
+
+    def statistics(self, blocks: Iterable[Tensor]) -> None:
+        """Return nothing: a frame of a baseline does not look at the whole clip."""
+
+    def at(self, device: torch.device, precision: str) -> Self:
+        """Return itself."""
+        return self
+
+
+class LogMelSource(_Baseline):
     """80 log-mel bands in windows of 25 ms every 20 ms at 16 kHz: 50 frames/s, as the speech models have.
 
     Not standardised over the clip: a head standardises every source alike.
@@ -123,14 +191,16 @@ class LogMelSource:
         self.dim, self.grid = settings.n_bins, self._frontend.grid
 
     @torch.inference_mode()
-    def __call__(self, waveform: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+    def __call__(
+        self, waveform: Tensor, lengths: Tensor, *, top: int | None = None, statistics: object | None = None
+    ) -> tuple[list[Tensor], Tensor]:
         """Return log-mel frames as the only layer."""
         inside = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
         frames, counts = self._frontend(torch.where(inside, waveform, 0.0), lengths)
         return [frames], counts
 
 
-class CqtSource:
+class CqtSource(_Baseline):
     """84 log constant-Q bins, 12 per octave from C1, every 20 ms at 16 kHz."""
 
     name, num_layers = "cqt", 1
@@ -145,7 +215,9 @@ class CqtSource:
         self.fingerprint = self._teacher.fingerprint
 
     @torch.inference_mode()
-    def __call__(self, waveform: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+    def __call__(
+        self, waveform: Tensor, lengths: Tensor, *, top: int | None = None, statistics: object | None = None
+    ) -> tuple[list[Tensor], Tensor]:
         """Return CQT frames as the only layer; clips are transformed one by one, so none sees another's padding."""
         clips = [self._teacher(row[: int(n)]) for row, n in zip(waveform, lengths, strict=True)]
         counts = torch.tensor([len(clip) for clip in clips])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audio_ssl.atomic import atomic_write
 from audio_ssl.data.manifest import Clip
-from audio_ssl.features.writers import readable_id
+from audio_ssl.features.writers.parquet import readable_id
 from audio_ssl.probing.tasks._base import Task
 
 

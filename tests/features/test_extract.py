@@ -8,11 +8,9 @@ import torch
 
 from audio_ssl.data.store import ArrayStore
 from audio_ssl.errors import UserError
-from audio_ssl.features import batches
-from audio_ssl.features import extract as stage
+from audio_ssl.features import job
 from audio_ssl.features.extract import extract
 from audio_ssl.features.source import open_source
-from audio_ssl.features.writers import NpyWriter
 
 
 def rows(path):
@@ -68,34 +66,58 @@ def test_formats_hold_the_same_values(audio, run_folder, tmp_path, format):
 @pytest.mark.parametrize("format", ["safetensors", "npy", "parquet"])
 def test_an_interrupted_extraction_goes_on(audio, run_folder, tmp_path, format, monkeypatch):
     whole = extract(audio, run_folder, tmp_path / "whole", format=format)
-    arrange, calls = stage._arrange, []
+    arranger, calls = job.ClipArranger, []
 
-    def interrupt(layers, pool):
+    def interrupt(made):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return arrange(layers, pool)
+        return arranger(made)
 
-    monkeypatch.setattr(stage, "_arrange", interrupt)
+    monkeypatch.setattr(job, "ClipArranger", interrupt)
     with pytest.raises(KeyboardInterrupt):
         extract(audio, run_folder, tmp_path / "f", format=format)
     assert not list((tmp_path / "f").rglob(".partial-*"))
-    assert len(rows(tmp_path / "f" / "index.jsonl")) == 2
+    # An index is there when it is whole; the journal has what is on the disk.
+    assert not (tmp_path / "f" / "index.jsonl").exists()
+    assert len(rows(tmp_path / "f" / ".index" / "rows.jsonl")) == 2
     out = extract(audio, run_folder, tmp_path / "f", format=format)
     assert len(calls) == 5
-    assert (out / "index.jsonl").read_text() == (whole / "index.jsonl").read_text()
+    assert [without_file(row) for row in rows(out / "index.jsonl")] == [
+        without_file(row) for row in rows(whole / "index.jsonl")
+    ]
+    assert not (out / ".index").exists()
     extract(audio, run_folder, tmp_path / "f", format=format)
     assert len(calls) == 5
 
 
-def test_a_killed_extraction_loses_at_most_the_open_shard(audio, run_folder, tmp_path):
+def without_file(row):
+    assert row.pop("file")
+    return row
+
+
+def test_a_killed_extraction_goes_on_from_its_journal(audio, run_folder, tmp_path):
     out = extract(audio, run_folder, tmp_path / "f", format="npy")
     # As kill -9 leaves it: a journal with a torn line and no index.
     lines = (out / "index.jsonl").read_text().splitlines()
-    (out / ".index.journal").write_text("\n".join(lines[:2]) + '\n{"id": "su')
+    journal = [json.dumps({**json.loads(line), "number": n}) for n, line in enumerate(lines[:2])]
+    (out / ".index").mkdir()
+    (out / ".index" / "rows.jsonl").write_text("\n".join(journal) + '\n{"id": "su')
     (out / "index.jsonl").unlink()
     extract(audio, run_folder, tmp_path / "f", format="npy")
     assert (out / "index.jsonl").read_text().splitlines() == lines
+
+
+def test_what_was_deleted_is_made_again_and_what_is_new_is_added(audio, run_folder, tmp_path):
+    out = extract(audio, run_folder, tmp_path / "f", format="npy")
+    before = np.load(out / "b.npy")
+    (out / "b.npy").unlink()
+    soundfile.write(audio / "aa.wav", np.full(16000, 0.1, np.float32), 16000)
+    extract(audio, run_folder, tmp_path / "f", format="npy")
+    assert sorted(row["id"] for row in rows(out / "index.jsonl")) == [
+        "a.wav", "aa.wav", "b.flac", "sub/a.wav", "sub/c.ogg"
+    ]  # fmt: skip
+    np.testing.assert_allclose(np.load(out / "b.npy"), before, atol=1e-5)
 
 
 def test_another_extraction_in_the_same_folder_is_refused(audio, run_folder, tmp_path):
@@ -108,7 +130,16 @@ def test_another_extraction_in_the_same_folder_is_refused(audio, run_folder, tmp
     ("options", "message"),
     [
         ({"dtype": "bfloat16", "format": "npy"}, "npy has no bfloat16"),
-        ({"pool": "max"}, "`--pool` must be one of none, mean"),
+        ({"pool": "median"}, "`--pool` must be one of none, mean, max, attentive"),
+        ({"pool": "attentive"}, "needs a probe that has learned to attend"),
+        ({"pool": "mean", "rate": 10.0}, "`--rate` is for frames"),
+        ({"rate": 0.0}, "`--rate` must be above 0"),
+        ({"format": "hdf5"}, "`--format` must be one of npy, parquet, safetensors"),
+        ({"engine": "spark"}, "`--engine` must be one of local, ray"),
+        ({"overrides": ["chunk_second=3"]}, r"\$.*chunk_second.*chunk_seconds"),
+        ({"overrides": ["precision=int4"]}, "unknown precision `int4`"),
+        ({"overrides": ["batch_seconds=0"]}, "must be above 0"),
+        ({"overrides": ["device=tpu"]}, "must be auto, cpu or cuda"),
         ({"layers": "x"}, "must be all, a number"),
         ({"layers": "7"}, "this model has the layers 0 to 2"),
     ],
@@ -119,31 +150,10 @@ def test_wrong_options_stop_before_any_work(audio, run_folder, tmp_path, options
     assert not (tmp_path / "f").exists()
 
 
-def test_names_that_differ_in_the_suffix_only_do_not_collide(tmp_path):
-    writer = NpyWriter(tmp_path)
-    assert [writer.place(n) for n in ("x/a.wav", "x/a.flac", "x/a.wav", "b.wav#001", "v1.2.wav")] == [
-        "x/a.npy",
-        "x/a.flac.npy",
-        "x/a.npy",
-        "b#001.npy",
-        "v1.2.npy",
-    ]
-
-
-def test_a_long_file_has_the_frames_of_the_whole(tmp_path, monkeypatch):
+def test_a_long_file_has_the_frames_of_the_whole(tmp_path):
     samples = np.random.default_rng(0).normal(0, 0.1, 16000 * 7 + 123).astype(np.float32)
     soundfile.write(tmp_path / "long.wav", samples, 16000)
     whole = extract(tmp_path / "long.wav", "logmel", tmp_path / "whole", format="npy")
-    monkeypatch.setattr(batches, "CHUNK_SECONDS", 2.0)
-    monkeypatch.setattr(batches, "CONTEXT_SECONDS", 0.5)
-    cut = extract(tmp_path / "long.wav", "logmel", tmp_path / "cut", format="npy")
+    chunks = ["chunk_seconds=2", "context_seconds=0.5"]
+    cut = extract(tmp_path / "long.wav", "logmel", tmp_path / "cut", format="npy", overrides=chunks)
     np.testing.assert_allclose(np.load(cut / "long.npy"), np.load(whole / "long.npy"), atol=1e-4)
-
-
-def test_batches_are_bounded():
-    from audio_ssl.data.manifest import Clip
-
-    clips = [Clip(str(i), "x", 0.0, s, 16000) for i, s in enumerate([1.0, 30.0, 2.0, 100.0, 2.5, 29.0])]
-    groups = batches.group(clips, 60.0)
-    assert sorted(c.id for g in groups for c in g) == list("012345")
-    assert all(len(g) == 1 or len(g) * max(c.seconds for c in g) <= 60 for g in groups)

@@ -1,0 +1,139 @@
+"""index.jsonl: what was extracted, and where it lies; kept so that any number of processes can stop and go on.
+
+Each process writes the rows of clips that are safely on the disk to a journal of its own below ``.index``; when all
+have finished, the journals become ``index.jsonl``, in the order of the clips. A clip takes 16 bytes of memory, not a
+row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_ssl.atomic import atomic_write
+
+INDEX_FILE, JOURNALS = "index.jsonl", ".index"
+Row = dict[str, Any]
+
+
+class Journal:
+    """The rows of one process, on the disk as they are added."""
+
+    def __init__(self, out: Path, part: str) -> None:
+        self._path = out / JOURNALS / f"{part or 'rows'}.jsonl"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(self._path)
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Add rows whose features are on the disk."""
+        with self._path.open("a", encoding="ascii") as file:
+            file.write("".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows))
+
+
+class Done:
+    """The clips whose features are on the disk."""
+
+    def __init__(self, out: Path) -> None:
+        present: dict[str, bool] = {}
+
+        def here(file: str) -> bool:
+            # Shards are many clips' file and are looked for once; a clip's own file is not worth remembering.
+            if not file.endswith(".npy"):
+                if file not in present:
+                    present[file] = (out / file).exists()
+                return present[file]
+            return (out / file).exists()
+
+        digests = bytearray()
+        for path in _sources(out):
+            for _, row in _rows(path):
+                if here(row["file"]):
+                    digests += _digest(row["id"])
+        self._digests = np.unique(np.frombuffer(digests, "S16") if digests else np.zeros(0, "S16"))
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def __contains__(self, clip_id: str) -> bool:
+        if not len(self._digests):
+            return False
+        wanted = np.frombuffer(_digest(clip_id), dtype="S16")
+        place = int(np.searchsorted(self._digests, wanted)[0])
+        return bool(place < len(self._digests) and self._digests[place] == wanted[0])
+
+
+def publish(out: Path) -> int:
+    """Make ``index.jsonl`` of the journals and of the index that was there; return how many clips it has."""
+    sources = _sources(out)
+    digests, places = bytearray(), array("q")
+    for number, path in enumerate(sources):
+        for offset, row in _rows(path):
+            digests += _digest(row["id"])
+            # Rows of an earlier index come first, in their order.
+            places.extend((row.get("number", offset - (1 << 62)), number, offset))
+    if not places:
+        return 0
+    order = np.frombuffer(places, dtype=np.int64).reshape(-1, 3)
+    # The last row of a clip holds: it was extracted again because the first one's file was gone.
+    _, newest = np.unique(np.frombuffer(digests, dtype="S16")[::-1], return_index=True)
+    kept = order[len(order) - 1 - newest]
+    kept = kept[np.lexsort((kept[:, 2], kept[:, 1], kept[:, 0]))]
+    with atomic_write(out / INDEX_FILE) as partial:
+        _copy_rows(sources, kept, partial)
+    shutil.rmtree(out / JOURNALS, ignore_errors=True)
+    return len(kept)
+
+
+def _copy_rows(sources: list[Path], places: npt.NDArray[np.int64], path: Path) -> None:
+    files = [source.open("rb") for source in sources]
+    try:
+        with path.open("w", encoding="ascii") as out:
+            for _, number, offset in places.tolist():
+                files[number].seek(offset)
+                row = json.loads(files[number].readline())
+                row.pop("number", None)
+                out.write(json.dumps(row, ensure_ascii=True) + "\n")
+    finally:
+        for file in files:
+            file.close()
+
+
+def _sources(out: Path) -> list[Path]:
+    index = out / INDEX_FILE
+    return [*([index] if index.exists() else []), *sorted((out / JOURNALS).glob("*.jsonl"))]
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield whole rows with where they begin; another process may be writing the last one."""
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield offset, json.loads(line)
+            offset += len(line)
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Take away the end of a journal that a killed process left without its line break."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        size = file.seek(0, 2)
+        back = min(size, 1 << 20)
+        file.seek(size - back)
+        tail = file.read(back)
+        if tail and not tail.endswith(b"\n"):
+            file.truncate(size - back + tail.rfind(b"\n") + 1)
+
+
+def _digest(clip_id: str) -> bytes:
+    # A last byte that is never zero, which numpy would take for the end of a text.
+    return hashlib.blake2b(clip_id.encode("utf-8", "surrogateescape"), digest_size=15).digest() + b"\1"

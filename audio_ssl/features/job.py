@@ -1,0 +1,175 @@
+"""One extraction: what is asked for, and the part of it that one process does.
+
+A job is plain data, so that it can be sent to other machines. Processes share the work by windows of clips: each walks
+the whole folder, and opens only files of its windows. What is done already, by however many processes, is not done
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audio_ssl.catalog import load_part
+from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import AudioError
+from audio_ssl.features.arrange import Arrangement, ClipArranger, arrangement
+from audio_ssl.features.background import BackgroundWriter
+from audio_ssl.features.batches import Piece, pieces
+from audio_ssl.features.decode import WINDOW_CLIPS
+from audio_ssl.features.index import JOURNALS, Done, Journal, Row
+from audio_ssl.features.settings import Settings
+from audio_ssl.features.source import FeatureSource, open_source
+from audio_ssl.features.walk import Item, walk
+from audio_ssl.features.writers._base import Writer
+from audio_ssl.progress import Progress
+
+ERRORS_FILE = "errors.jsonl"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is extracted."""
+
+    audio: str
+    """Folder, file or manifest."""
+    model: str
+    """What `open_source` takes."""
+    out: str
+    """Folder of the features."""
+    layers: str
+    pool: str
+    rate_hz: float | None
+    format: str
+    dtype: str
+    settings: Settings = field(default_factory=Settings)
+
+    def arrangement(self, source: FeatureSource) -> Arrangement:
+        """Return what is given of each clip."""
+        return arrangement(source, self.layers, self.pool, self.rate_hz, self.dtype)
+
+    def meta(self, source: FeatureSource) -> dict[str, Any]:
+        """Return what the features depend on, and what they are; the same in every process."""
+        made = self.arrangement(source)
+        return {
+            "model": source.fingerprint,
+            "layers": list(made.layers),
+            "mix": self.layers if made.learned is not None else None,
+            "pool": self.pool,
+            "format": self.format,
+            "dtype": self.dtype,
+            "hop_seconds": source.grid.hop_samples / source.sample_rate * (made.step or 1.0),
+            "precision": self.settings.precision,
+            "chunk_seconds": self.settings.chunk_seconds,
+            "context_seconds": self.settings.context_seconds,
+        }
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the processes of a job."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def name(self) -> str:
+        """Return what its files are called after; nothing for the only process."""
+        return f"r{self.rank:04d}-" if self.size > 1 else ""
+
+    def takes(self, number: int) -> bool:
+        """Tell whether the clip with this number is one of its own."""
+        return number // WINDOW_CLIPS % self.size == self.rank
+
+    def ledger(self, out: Path) -> ErrorLedger:
+        """Return where it records what cannot be used."""
+        return ErrorLedger(out / JOURNALS / f"{self.name}errors" if self.size > 1 else out / ERRORS_FILE)
+
+
+def run_part(job: Job, part: Part, device: torch.device) -> None:
+    """Do one process's part of a job; a process that was stopped goes on when this is called again."""
+    out = Path(job.out)
+    source = open_source(job.model).at(device, job.settings.precision)
+    meta, made = job.meta(source), job.arrangement(source)
+    done = Done(out)
+    journal = Journal(out, part.name)
+    with part.ledger(out) as ledger, Progress("extract", initial=len(done), silent=part.rank > 0) as progress:
+        writer: Writer = load_part("features/writers", job.format).build(out, part.name, meta, journal.add)
+
+        def refuse(clip: Clip, reason: str) -> None:
+            ledger.record(clip.path, reason)
+            progress.advance()
+
+        def todo() -> Iterator[Item]:
+            # Folders that cannot be read are every process's to see and one's to tell.
+            for item in walk(Path(job.audio), ledger if part.rank == 0 else _Deaf(ledger.path)):
+                if part.takes(item.number) and item.id not in done:
+                    yield item
+
+        with BackgroundWriter(writer) as background:
+            found = pieces(todo(), source, refuse, made.layers, job.settings)
+            for piece in found:
+                # Else it is left over from a clip that was refused half-way.
+                if piece.first == 0:
+                    try:
+                        _take(piece, found, made, meta, background)
+                    except AudioError as error:
+                        refuse(piece.clip, error.reason)
+                    else:
+                        progress.advance(1, hours=background.seconds / 3600)
+
+
+class _Deaf(ErrorLedger):
+    """Records nothing."""
+
+    def record(self, path: str | Path, reason: str, **extra: Any) -> None:
+        """Record nothing."""
+
+
+def _take(piece: Piece, found: Iterator[Piece], made: Arrangement, meta: dict[str, Any], out: BackgroundWriter) -> None:
+    """Write the clip that begins with a piece, and whose further pieces are the next of `found`."""
+    arranger, row = ClipArranger(made), _index_row(piece, made, meta)
+    if made.pool == "none" and len(piece.layers[0]) < piece.total:
+        shape = made.shape(piece.total, piece.layers[0].shape[-1])
+        out.add_long(row, piece.item.name, shape, made.dtype, _given(arranger, piece, found))
+        return
+    array = arranger.add(piece)
+    for following in _rest(piece, found):
+        array = arranger.add(following)
+    assert array is not None
+    out.add(row, piece.item.name, array)
+
+
+def _given(arranger: ClipArranger, piece: Piece, found: Iterator[Piece]) -> Iterator[Tensor]:
+    first = arranger.add(piece)
+    assert first is not None
+    yield first
+    for following in _rest(piece, found):
+        array = arranger.add(following)
+        assert array is not None
+        yield array
+
+
+def _rest(piece: Piece, found: Iterator[Piece]) -> Iterator[Piece]:
+    while piece.first + len(piece.layers[0]) < piece.total:
+        piece = next(found)
+        yield piece
+
+
+def _index_row(piece: Piece, made: Arrangement, meta: dict[str, Any]) -> Row:
+    return {
+        "id": piece.clip.id,
+        "number": piece.item.number,
+        "path": piece.clip.path,
+        "seconds": piece.clip.seconds,
+        "frames": made.frames(piece.total),
+        "layers": meta["layers"],
+        "hop_seconds": meta["hop_seconds"],
+        "model": meta["model"],
+    }

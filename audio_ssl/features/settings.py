@@ -1,0 +1,82 @@
+"""How extraction works, as against what it gives: precision, device, batches, chunks, threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from audio_ssl.config import apply_overrides, structure
+from audio_ssl.errors import UserError, unknown_name
+
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of extraction; features depend on the first three, and within rounding on nothing else."""
+
+    precision: str = "float32"
+    """Of the model's arithmetic: float32, bfloat16, float16 (GPUs), int8 (CPUs)."""
+
+    chunk_seconds: float = 30.0
+    """Longer clips are cut into equal chunks of at most this."""
+
+    context_seconds: float = 2.0
+    """Audio on either side of a chunk that the model sees but whose frames are not kept."""
+
+    batch_seconds: float = 60.0
+    """Audio in one batch, padding included."""
+
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda, cuda:1 …"""
+
+    workers: int = 0
+    """Threads that decode ahead; 0: two, or four beside a GPU."""
+
+    ray_workers: int = 0
+    """Processes on a Ray cluster; 0: one for each GPU, or for each two CPU cores."""
+
+    def check(self) -> None:
+        """Raise UserError for values that make no sense."""
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS, "$.precision")
+        for name in ("chunk_seconds", "batch_seconds"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"must be above 0, but is {getattr(self, name)}", where=f"$.{name}")
+        for name in ("context_seconds", "workers", "ray_workers"):
+            if getattr(self, name) < 0:
+                raise UserError(f"must be at least 0, but is {getattr(self, name)}", where=f"$.{name}")
+        self.torch_device()
+
+    def torch_device(self, local_rank: int = 0) -> torch.device:
+        """Return the device of the process with this number on its machine."""
+        if self.device == "auto":
+            gpus = torch.cuda.device_count()
+            return torch.device("cuda", local_rank % gpus) if gpus else torch.device("cpu")
+        try:
+            device = torch.device(self.device)
+        except RuntimeError:
+            raise UserError(f"must be auto, cpu or cuda, but is `{self.device}`", where="$.device") from None
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise UserError("no GPU can be used", where="$.device", remedy="leave device out, or give device=cpu")
+        return device
+
+    def threads(self, device: torch.device) -> int:
+        """Return the number of threads that decode."""
+        return self.workers or min(os.cpu_count() or 1, 4 if device.type == "cuda" else 2)
+
+
+def read_settings(overrides: Sequence[str], workers: int = 0) -> Settings:
+    """Return settings of ``key=value`` texts, checked.
+
+    Examples
+    --------
+    >>> read_settings(["chunk_seconds=10"]).chunk_seconds
+    10.0
+    """
+    settings = structure(Settings, {"workers": workers, **apply_overrides({}, overrides)})
+    settings.check()
+    return settings

@@ -1,0 +1,97 @@
+"""What a writer must do, and what writers share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from audio_ssl.atomic import atomic_write
+from audio_ssl.features.index import Row
+
+Sealed = Callable[[list[Row]], None]
+"""Called with rows of the index when their features are safely on the disk."""
+
+Pieces = Iterable[Tensor]
+"""Consecutive frames of a clip, ``[frame, dim]`` or ``[layer, frame, dim]``."""
+
+SEAL_BYTES = 256 << 20
+SEAL_SECONDS = 120.0
+"""A file of many clips is written when it is this large or its first clip has waited this long."""
+
+
+class Writer(Protocol):
+    """Writes the features of clips; only whole files get their final name."""
+
+    def add(self, row: Row, name: str, array: Tensor) -> None:
+        """Write a clip.
+
+        Parameters
+        ----------
+        row
+            Of the index; the writer adds ``file``.
+        name
+            Of the clip, for files of its own.
+        array
+            Its features.
+        """
+        ...
+
+    def add_long(self, row: Row, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
+        """Write a clip whose frames come in pieces, of which one is held."""
+        ...
+
+    def close(self) -> None:
+        """Write what is still held."""
+        ...
+
+
+class Waiting:
+    """Counts what waits for being written."""
+
+    def __init__(self) -> None:
+        self._bytes, self._since = 0, time.monotonic()
+
+    def add(self, size: int) -> bool:
+        """Count some bytes; tell whether it is time to write."""
+        if not self._bytes:
+            self._since = time.monotonic()
+        self._bytes += size
+        return self._bytes >= SEAL_BYTES or time.monotonic() - self._since > SEAL_SECONDS
+
+    def clear(self) -> None:
+        """Count from nothing again."""
+        self._bytes = 0
+
+
+def next_number(folder: Path, prefix: str, suffix: str) -> int:
+    """Return the number of the next file ``{prefix}{number:05d}{suffix}``, after all that are there."""
+    found = [path.name[len(prefix) : -len(suffix)] for path in folder.glob(f"{prefix}[0-9]*{suffix}")]
+    return max((int(text) for text in found if text.isdigit()), default=-1) + 1
+
+
+def bytes_of(array: Tensor) -> bytes:
+    """Return a tensor's bytes in row-major order, whatever its type."""
+    return array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def write_long(path: Path, header: bytes, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
+    """Write a header and an array ``[frame, dim]`` or ``[layer, frame, dim]`` whose frames come in pieces."""
+    frames, dim = shape[-2:]
+    width = dim * dtype.itemsize
+    with atomic_write(path) as partial:
+        with partial.open("r+b") as file:
+            file.write(header)
+            first = 0
+            for piece in pieces:
+                layers = piece if piece.ndim == 3 else piece[None]
+                for number, layer in enumerate(layers):
+                    file.seek(len(header) + (number * frames + first) * width)
+                    file.write(bytes_of(layer))
+                first += layers.shape[1]
+        # A piece too few or too many would leave a file that lies about its shape.
+        assert first == frames, f"{first} frames came of {frames}"

@@ -1,0 +1,51 @@
+"""One file a clip, at the audio's relative path with the suffix replaced by ``.npy``.
+
+Where two files differ in the suffix only, the second keeps its own: ``a.flac.npy``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audio_ssl.atomic import atomic_write
+from audio_ssl.features.index import Row
+from audio_ssl.features.writers._base import Pieces, Sealed, write_long
+
+_TYPES = {torch.float32: np.float32, torch.float16: np.float16}
+
+
+class NpyWriter:
+    """Writes each clip at once."""
+
+    def __init__(self, out: Path, sealed: Sealed) -> None:
+        self._out, self._sealed = out, sealed
+
+    def add(self, row: Row, name: str, array: Tensor) -> None:
+        """Write the clip's file."""
+        with atomic_write(self._out / f"{name}.npy") as partial:
+            np.save(partial, array.numpy(), allow_pickle=False)
+        self._sealed([{**row, "file": f"{name}.npy"}])
+
+    def add_long(self, row: Row, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
+        """Write the clip's file piece by piece."""
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": np.dtype(_TYPES[dtype]).str, "fortran_order": False, "shape": shape}
+        )
+        write_long(self._out / f"{name}.npy", header.getvalue(), shape, dtype, pieces)
+        self._sealed([{**row, "file": f"{name}.npy"}])
+
+    def close(self) -> None:
+        """Do nothing: every file is whole already."""
+
+
+def build(out: Path, part: str, meta: Mapping[str, Any], sealed: Sealed) -> NpyWriter:
+    """Make the writer."""
+    return NpyWriter(out, sealed)

@@ -1,0 +1,71 @@
+"""An `ArrayStore`: shards of many clips, whose arrays are named ``features``; a long clip is a shard of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audio_ssl.atomic import write_json
+from audio_ssl.data.store import META_FILE, shard_metadata, write_shard
+from audio_ssl.features.index import Row
+from audio_ssl.features.writers._base import Pieces, Sealed, Waiting, next_number, write_long
+
+_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+FOLDER = "store"
+
+
+class SafetensorsWriter:
+    """Holds clips until a shard is full."""
+
+    def __init__(self, out: Path, part: str, meta: Mapping[str, Any], sealed: Sealed) -> None:
+        self._folder, self._part, self._sealed = out / FOLDER, part, sealed
+        if not (self._folder / META_FILE).exists():
+            write_json(self._folder / META_FILE, dict(meta))
+        self._number = next_number(self._folder, f"shard-{part}", ".safetensors")
+        self._held: list[tuple[Row, Tensor]] = []
+        self._waiting = Waiting()
+
+    def add(self, row: Row, name: str, array: Tensor) -> None:
+        """Hold a clip; write a shard if it is full."""
+        # A view of a batch would keep the whole batch.
+        self._held.append((row, array.clone() if array._base is not None else array))
+        if self._waiting.add(array.nbytes):
+            self.close()
+
+    def add_long(self, row: Row, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
+        """Write a shard of one clip."""
+        size = dtype.itemsize * torch.Size(shape).numel()
+        table = {
+            "__metadata__": shard_metadata([row["id"]]),
+            "0/features": {"dtype": _TYPES[dtype], "shape": list(shape), "data_offsets": [0, size]},
+        }
+        text = json.dumps(table).encode("ascii")
+        # The data begin at a multiple of 8; the format allows spaces at the end of its table.
+        text += b" " * (-len(text) % 8)
+        file = self._next()
+        write_long(self._folder / file, len(text).to_bytes(8, "little") + text, shape, dtype, pieces)
+        self._sealed([{**row, "file": f"{FOLDER}/{file}"}])
+
+    def close(self) -> None:
+        """Write the clips that are held as a shard."""
+        if not self._held:
+            return
+        file = self._next()
+        write_shard(self._folder / file, {row["id"]: {"features": array} for row, array in self._held})
+        self._sealed([{**row, "file": f"{FOLDER}/{file}"} for row, _ in self._held])
+        self._held = []
+        self._waiting.clear()
+
+    def _next(self) -> str:
+        self._number += 1
+        return f"shard-{self._part}{self._number - 1:05d}.safetensors"
+
+
+def build(out: Path, part: str, meta: Mapping[str, Any], sealed: Sealed) -> SafetensorsWriter:
+    """Make the writer."""
+    return SafetensorsWriter(out, part, meta, sealed)
