@@ -7,7 +7,7 @@ keeps the pretrained model's settings in ``w2v_args``; WavLM's files have a flat
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,20 +59,16 @@ class Settings:
 
     def model(self, key: str, default: Any = None) -> Any:
         """Return a setting of the network."""
-        return next((part[key] for part in self._model if part.get(key) is not None), default)
+        return next(_said(self._model, key), default)
 
     def dropouts(self) -> dict[str, Any]:
         """Return our dropouts, as the last training had them."""
-        found = {
-            ours: next((part[key] for part in self._last for key in keys if part.get(key) is not None), None)
-            for ours, keys in _DROPOUTS.items()
-        }
-        return {ours: float(value) for ours, value in found.items() if value is not None}
+        found = {ours: [value for key in keys for value in _said(self._last, key)] for ours, keys in _DROPOUTS.items()}
+        return {ours: float(values[0]) for ours, values in found.items() if values}
 
     def preparation(self) -> dict[str, Any]:
         """Return ``normalize`` and ``sample_rate``, where the file says them."""
-        keys = ("normalize", "sample_rate")
-        found = {key: [part[key] for part in self._preparation if part.get(key) is not None] for key in keys}
+        found = {key: list(_said(self._preparation, key)) for key in ("normalize", "sample_rate")}
         return {key: values[0] for key, values in found.items() if values}
 
 
@@ -168,6 +164,14 @@ def _value(node: ast.expr) -> Any:
         ):
             return left * right
     raise ValueError
+
+
+def _said(parts: Sequence[Mapping[str, Any]], key: str) -> Iterator[Any]:
+    """Yield a key's values; references to other keys (``${task.normalize}``) and blanks (``???``) are none."""
+    for part in parts:
+        value = part.get(key)
+        if value is not None and not (isinstance(value, str) and value.startswith(("${", "???"))):
+            yield value
 
 
 def _section(content: object, key: str) -> Mapping[str, Any]:

@@ -81,6 +81,8 @@ def heads_of(given: Given, found: object, dim: int, where: Path | str) -> int:
             where=str(where),
             remedy="give heads=12, say",
         )
+    if given.heads is not None and found is not None and given.heads != found:
+        logger.info("%s: heads=%s as given, though the file says %s", where, heads, found)
     if not isinstance(heads, int) or heads < 1 or dim % heads:
         raise UserError(f"`heads` must divide the width {dim}, but is {heads}", where=str(where))
     return heads

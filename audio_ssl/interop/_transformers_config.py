@@ -88,6 +88,8 @@ def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where:
             raise UserError(f"`{key}` must be {value!r} to be read, but is {data[key]!r}", where=str(where))
     stacked = kind == "data2vec-audio"
     norm = "layer" if stacked else data.get("feat_extract_norm", "group")
+    if stacked and data.get("num_conv_pos_embeddings", 5) == 1:
+        raise UserError("`num_conv_pos_embeddings` must be above 1 to be read, but is 1", where=str(where))
     kernel = data.get("conv_pos_kernel_size", 19) if stacked else data.get("num_conv_pos_embeddings", 128)
     frontend = {ours: data.get(key, default) for ours, (key, default) in _FRONTEND.items()}
     encoder = {

@@ -57,15 +57,20 @@ def read_model(
     if source is Source.HUB:
         path = fetch(str(name_or_path))
         source = detect(path)
-    if source is Source.OURS:
-        return _ours(path, given)
-    if source is Source.TRANSFORMERS:
-        return read_transformers(path, normalize=normalize, sample_rate=sample_rate)
     if source is Source.FAIRSEQ2:
         return read_fairseq2(path, heads, normalize=normalize, sample_rate=sample_rate)
-    if source is Source.BUNDLE:
-        return read_bundle(str(name_or_path), normalize=normalize, sample_rate=sample_rate)
-    return _file(path, given)
+    if source is Source.FILE:
+        return _file(path, given)
+    if source is Source.OURS:
+        model = _ours(path, given)
+    elif source is Source.TRANSFORMERS:
+        model = read_transformers(path, normalize=normalize, sample_rate=sample_rate)
+    else:
+        model = read_bundle(str(name_or_path), normalize=normalize, sample_rate=sample_rate)
+    there = getattr(model.config.encoder, "heads", None)
+    if heads not in (None, there):
+        raise UserError(f"`heads` is part of the model and is {there}, but {heads} was given", where=str(name_or_path))
+    return model
 
 
 def _ours(path: Path, given: Given) -> SSLModel:

@@ -6,6 +6,7 @@ norm (``weight_g`` before torch 2.1's parametrisations, ``parametrizations.weigh
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ from torch import Tensor
 
 from audio_ssl.errors import UserError
 from audio_ssl.interop._files import read_folder, read_json
-from audio_ssl.interop._match import fill, match, no_mask
+from audio_ssl.interop._match import MASK, fill, match, no_mask
 from audio_ssl.interop._names import common_name
 from audio_ssl.interop._settings import Given, settings
 from audio_ssl.interop._transformers_config import MODEL_TYPES, OUR_KEY, config_of, has_mask
 from audio_ssl.model import CONFIG_FILE, SSLModel
 
+logger = logging.getLogger(__name__)
+
 PREPROCESSOR_FILE = "preprocessor_config.json"
 _HEADS = (
-    *("lm_head.", "quantizer.", "project_q.", "project_hid.", "dropout_features.", "classifier.", "projector."),
+    *("lm_head.", "quantizer.", "project_q.", "project_hid.", "classifier.", "projector."),
     *("layer_weights", "tdnn.", "feature_extractor.weight", "feature_extractor.bias", "objective."),
 )
 """Beginnings of the names of all heads in transformers: CTC, pretraining, classification, x-vectors."""
@@ -59,14 +62,15 @@ def read_transformers(folder: str | Path, *, normalize: bool | None = None, samp
     config = config_of(data, *chosen, folder / CONFIG_FILE)
     base = f"{MODEL_TYPES[data['model_type']]}."
     prefix = base if any(name.startswith(base) for name in state) else ""
-    return fill(
-        config,
-        state,
-        lambda ours: prefix + common_name(ours),
-        heads=_HEADS,
-        defaults={} if has_mask(data) else no_mask(data.get("hidden_size", 768)),
-        where=folder,
-    )
+
+    def name(ours: str) -> str:
+        return prefix + common_name(ours)
+
+    if has_mask(data) and name(MASK) not in state:
+        # Some published models, such as facebook/wav2vec2-base-960h, have lost it; only masked training needs it.
+        logger.warning("%s: the mask embedding is missing; zeros stand for it, which inference does not see", folder)
+    defaults = no_mask(int(data.get("hidden_size", 768)))
+    return fill(config, state, name, heads=_HEADS, defaults=defaults, where=folder)
 
 
 def preparation(folder: Path) -> dict[str, Any]:

@@ -154,12 +154,14 @@ def test_large_wav2vec2_with_args(tmp_path, perturb, check, legacy):
 def test_fine_tuned_models(tmp_path, perturb, check, nested):
     theirs = original(perturb)
     pretrained = argparse.Namespace(**MODEL, **task()) if nested == "args" else {"task": task(), "model": dict(MODEL)}
-    tuned = {"_name": "wav2vec_ctc", "w2v_args": pretrained, "dropout": 0.0, "layerdrop": 0.1, "normalize": True}
+    tuned = {"_name": "wav2vec_ctc", "w2v_args": pretrained, "dropout": 0.0, "layerdrop": 0.1}
+    tuned |= {"normalize": "${task.normalize}", "attention_dropout": "${model.x}", "dropout_input": "???"}
     cfg = {"task": task(normalize=True), "model": tuned}
     state = weights(theirs, "w2v_encoder.w2v_model.")
     state |= {"w2v_encoder.proj.weight": torch.zeros(5, 48), "w2v_encoder.proj.bias": torch.zeros(5)}
     model = read_model(save(tmp_path / "a.pt", state, args=None, cfg=cfg))
     assert (model.config.normalize, model.config.encoder.dropout, model.config.encoder.layer_drop) == (True, 0.0, 0.1)
+    assert (model.config.encoder.attention_dropout, model.config.encoder.input_dropout) == (0.3, 0.4)
     check(read_model(tmp_path / "a.pt", normalize=False), states(theirs))
 
 

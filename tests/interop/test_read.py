@@ -38,6 +38,9 @@ def test_our_own_folders(model, tmp_path, caplog):
     with caplog.at_level("INFO"):
         assert not read_model(tmp_path, normalize=False).config.normalize
     assert "normalize=False as given, though config.json says True" in caplog.text
+    assert same(read_model(tmp_path, heads=4), model)
+    with pytest.raises(UserError, match="`heads` is part of the model and is 4, but 8 was given"):
+        read_model(tmp_path, heads=8)
 
 
 def test_folders_and_files_of_fairseq2(model, tmp_path):
