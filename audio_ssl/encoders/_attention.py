@@ -9,7 +9,7 @@ memory of all logits, and bounds them in any type.
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from audio_ssl.encoders._fast_attention import attention
 from audio_ssl.encoders._positions import Rotation, rotate
+from audio_ssl.products import apply
 
 
 class Context(NamedTuple):
@@ -84,14 +85,14 @@ class SelfAttention(nn.Module):
 
     def attend(self, x: Float[Tensor, "batch frame dim"], context: Context) -> Float[Tensor, "batch frame dim"]:
         """Return what each frame gathers from the frames of its clip."""
-        query, key, value = self.query(x), self.key(x), self.value(x)
+        query, key, value = (apply(part, x) for part in (self.query, self.key, self.value))
         if context.spans is None:
-            return cast(Tensor, self.out(self._mix(context, x, query, key, value)))
+            return apply(self.out, self._mix(context, x, query, key, value))
         mixed = [
             self._mix(context.of(span.stop - span.start), *(part[:, span] for part in (x, query, key, value)))
             for span in context.spans
         ]
-        return cast(Tensor, self.out(mixed[0] if len(mixed) == 1 else torch.cat(mixed, 1)))
+        return apply(self.out, mixed[0] if len(mixed) == 1 else torch.cat(mixed, 1))
 
     def _mix(self, context: Context, x: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Return the mixed values of all heads, side by side."""

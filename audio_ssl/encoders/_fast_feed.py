@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audio_ssl.products import apply
+
 
 def feed_forward(
     x: Float[Tensor, "batch frame dim"], inner: nn.Linear, outer: nn.Linear, dropout: nn.Dropout
@@ -21,12 +23,7 @@ def feed_forward(
     """Return ``outer(dropout(gelu(inner(x))))``."""
     drops = dropout.training and dropout.p > 0
     if x.device.type != "cpu" or drops or not torch.is_grad_enabled() or torch.compiler.is_compiling():
-        wide = inner(x)
-        if x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            wide = torch.ops.aten.gelu_(wide)
-        else:
-            wide = F.gelu(wide)
-        return cast(Tensor, outer(dropout(wide)))
+        return apply(outer, cast(Tensor, dropout(apply(inner, x, gelu=True))))
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     weights = [value.to(dtype) for value in (inner.weight, inner.bias, outer.weight, outer.bias)]
     with torch.autocast("cpu", enabled=False):

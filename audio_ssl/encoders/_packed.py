@@ -8,16 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_ssl.products import is_inference
+
 
 def may_pack(encoder: nn.Module, x: Tensor) -> bool:
     """Return whether frames are packed: on a CPU, where nothing is learnt."""
-    return (
-        x.device.type == "cpu"
-        and not encoder.training
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-    )
+    return not encoder.training and is_inference(x)
 
 
 def pack(x: Float[Tensor, "batch frame ..."], counts: Sequence[int]) -> Float[Tensor, "1 packed ..."]:

@@ -7,9 +7,7 @@ clip's features change with its neighbours in the batch; here the group norm's s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 import torch
@@ -19,9 +17,10 @@ from torch.nn import functional as F
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
-from audio_ssl.frontends._conv_inference import Layer, conv_features, plain_first
+from audio_ssl.frontends._conv_inference import Layer, PlainLayer, conv_features, plain_first
 from audio_ssl.frontends._conv_stack import First, Source, Stack, conv_stack
 from audio_ssl.frontends._moments import Collector, Moments
+from audio_ssl.products import is_inference
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,8 @@ class ConvFrontend(nn.Module):
         self._sizes = tuple(zip(config.kernels, config.strides, strict=True))
         self._per_clip = config.norm == "group"
         # A bias, which the norm takes away again, and other norms have no part in the fast way.
+        self.prepared: list[Layer] | None = None
+        """Layers after the first for inference, made once; None: made from the weights as they are, at every call."""
         self._trains_fast = self._per_clip and not config.bias and len(convs) > 1
         self._stack = Stack(config.kernels, config.strides, MaskedInstanceNorm.EPS)
         widths = config.channels[:1] if self._per_clip else config.channels
@@ -91,7 +92,7 @@ class ConvFrontend(nn.Module):
             What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
         """
         if _plain_cpu(waveform):
-            if not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
+            if is_inference(waveform):
                 return self._inferred(waveform, lengths.tolist(), statistics), self._frames(lengths)
             if self._trains_fast and statistics is None:
                 norm = cast(MaskedInstanceNorm, self.norms[0])
@@ -129,15 +130,16 @@ class ConvFrontend(nn.Module):
         # where, not multiplication: garbage in the padding may be infinite, and inf * 0 is NaN.
         return torch.where(inside[..., None], features, 0.0), lengths
 
-    def products(self) -> list[Callable[[Tensor], Tensor]]:
-        """Return the layers after the first as products of frames lying side by side, ``[frame, taps * input]``."""
-        later = [cast(nn.Conv1d, conv) for conv in self.convs][1:]
-        return [partial(F.linear, weight=side_by_side(conv), bias=conv.bias) for conv in later]
+    def layers_after_first(self) -> list[Layer]:
+        """Return the layers after the first for inference, with copies of their weights as products need them."""
+        convs = [cast(nn.Conv1d, conv) for conv in self.convs]
+        norms = [None] * len(convs) if self._per_clip else list(self.norms)
+        return [
+            PlainLayer(conv.weight, conv.bias, stride, norm)
+            for conv, norm, (_, stride) in zip(convs[1:], norms[1:], self._sizes[1:], strict=True)
+        ]
 
     def _inferred(self, waveform: Tensor, lengths: list[int], statistics: Moments | None) -> Tensor:
-        norms = [None] * len(self.convs) if self._per_clip else list(self.norms)
-        layers = [Layer(*pair) for pair in zip(self.products(), norms[1:], strict=True)]
-
         def first(samples: Tensor, frames: int) -> Source:
             conv, norm = cast(nn.Conv1d, self.convs[0]), self.norms[0]
             if not self._per_clip:
@@ -148,6 +150,7 @@ class ConvFrontend(nn.Module):
                 conv.weight.dtype
             )
 
+        layers = self.layers_after_first() if self.prepared is None else self.prepared
         features = conv_features(waveform, lengths, self._stack, first, layers)
         return features if features.shape[2] else features.new_zeros(*features.shape[:2], self.dim)
 
@@ -163,11 +166,6 @@ def _of_channels(windows: Moments, weight: Tensor, bias: Tensor | None) -> tuple
     mean = kernel @ windows.mean.to(kernel.device)
     variance = ((kernel @ windows.covariance.to(kernel.device)) * kernel).sum(1).clamp(min=0)
     return (mean if bias is None else mean + bias)[:, None].float(), variance[:, None].float()
-
-
-def side_by_side(conv: nn.Conv1d) -> Float[Tensor, "dim column"]:
-    """Return the weight of a convolution, ``taps * input`` columns, as frames lie under it."""
-    return conv.weight.permute(0, 2, 1).flatten(1)
 
 
 def _plain_cpu(waveform: Tensor) -> bool:

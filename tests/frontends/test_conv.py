@@ -193,3 +193,14 @@ def test_clips_too_short_for_a_frame_have_no_features():
         features, frames = frontend()(torch.randn(2, 200), torch.tensor([200, 100]))
     assert features.shape == (2, 0, 24)
     assert frames.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": True}])
+@torch.inference_mode()
+def test_pairs_of_frames_equal_frames_one_by_one(options):
+    made = frontend({"channels": (24,) * 7, **options})
+    # Long enough for pieces, and for layers with an odd and with an even number of frames.
+    waveform, lengths = batch(lengths=(90_000, 83_210, 41_000))
+    features, _ = made(waveform, lengths)
+    expected, _ = made.layer_by_layer(waveform, lengths)
+    torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
