@@ -234,8 +234,11 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def fingerprint(module: nn.Module) -> str:
-    """Return the first 16 hex digits of the SHA-256 over names, shapes and bytes of all weights."""
+    """Return 16 hex digits of the SHA-256 over a model's configuration and its weights' names, shapes and bytes."""
     digest = hashlib.sha256()
+    if isinstance(module, SSLModel):
+        # The same weights give other features where waveforms are normalised or come at another rate.
+        digest.update(json.dumps(unstructure(module.config), sort_keys=True).encode())
     for name, value in sorted(module.state_dict().items()):
         array = value.detach().cpu().contiguous()
         digest.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())
@@ -251,6 +254,9 @@ def _clean(waveform: Tensor, lengths: Tensor, normalize: bool, whole: Moments | 
     if whole is not None:
         mean, factor = float(whole.mean), float((whole.variance + _EPS).rsqrt())
         return torch.where(inside, (waveform - mean) * factor, 0.0)
+    # Sums in float64: their order, which padding changes, then does not show.
     count = lengths.clamp(min=1)[:, None]
-    centred = torch.where(inside, waveform - waveform.sum(1, keepdim=True) / count, 0.0)
-    return centred * (centred.square().sum(1, keepdim=True) / count + _EPS).rsqrt()
+    wide = waveform.double()
+    centred = torch.where(inside, wide - wide.sum(1, keepdim=True) / count, 0.0)
+    scaled = centred * (centred.square().sum(1, keepdim=True) / count + _EPS).rsqrt()
+    return scaled.to(waveform.dtype)

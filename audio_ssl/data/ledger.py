@@ -20,12 +20,14 @@ class ErrorLedger:
     ----------
     path
         The ``errors.jsonl`` to append to.
+    read
+        Look at what is there already.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read: bool = True) -> None:
         self.path = path
         self._seen: set[tuple[str, str]] = set()
-        if path.exists():
+        if read and path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
                 self._remember(line)
 

@@ -125,7 +125,7 @@ class ClipArranger:
         AudioError
             If a feature is not a finite number.
         """
-        wanted, last = self._arrangement, piece.first + len(piece.layers[0]) == piece.total
+        wanted, last = self._arrangement, piece.last
         learned = wanted.learned
         frames = torch.stack(piece.layers) if learned is None else learned.mix(piece.layers)[None]
         if self._rate is not None:

@@ -36,6 +36,11 @@ class Piece(NamedTuple):
     layers: list[Tensor]
     """``[frame, dim]`` each."""
 
+    @property
+    def last(self) -> bool:
+        """Whether the clip ends with it."""
+        return self.first + len(self.layers[0]) == self.total
+
 
 class ClipFeatures(NamedTuple):
     """All layers of one clip."""
@@ -70,7 +75,7 @@ def stream(
     held: list[list[Tensor]] = []
     for piece in pieces(items_of(clips), source, refuse, layers, settings or Settings()):
         held.append([layer.cpu() for layer in piece.layers])
-        if piece.first + len(piece.layers[0]) == piece.total:
+        if piece.last:
             whole = held[0] if len(held) == 1 else [torch.cat(parts) for parts in zip(*held, strict=True)]
             yield ClipFeatures(piece.clip, whole)
             held = []

@@ -108,7 +108,7 @@ def run_part(job: Job, part: Part, device: torch.device) -> None:
 
         def todo() -> Iterator[Item]:
             # Folders that cannot be read are every process's to see and one's to tell.
-            for item in walk(Path(job.audio), ledger if part.rank == 0 else _Deaf(ledger.path)):
+            for item in walk(Path(job.audio), ledger if part.rank == 0 else _Deaf(ledger.path, read=False)):
                 if part.takes(item.number) and item.id not in done:
                     yield item
 
@@ -135,7 +135,7 @@ class _Deaf(ErrorLedger):
 def _take(piece: Piece, found: Iterator[Piece], made: Arrangement, meta: dict[str, Any], out: BackgroundWriter) -> None:
     """Write the clip that begins with a piece, and whose further pieces are the next of `found`."""
     arranger, row = ClipArranger(made), _index_row(piece, made, meta)
-    if made.pool == "none" and len(piece.layers[0]) < piece.total:
+    if made.pool == "none" and not piece.last:
         shape = made.shape(piece.total, piece.layers[0].shape[-1])
         out.add_long(row, piece.item.name, shape, made.dtype, _given(arranger, piece, found))
         return
@@ -157,7 +157,7 @@ def _given(arranger: ClipArranger, piece: Piece, found: Iterator[Piece]) -> Iter
 
 
 def _rest(piece: Piece, found: Iterator[Piece]) -> Iterator[Piece]:
-    while piece.first + len(piece.layers[0]) < piece.total:
+    while not piece.last:
         piece = next(found)
         yield piece
 

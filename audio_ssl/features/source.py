@@ -17,14 +17,13 @@ from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
+from audio_ssl.interop.read import read_model
 from audio_ssl.model import (
-    CONFIG_FILE,
     ClipStatistics,
     ModelOutput,
     SSLModel,
     build_model,
     fingerprint,
-    read_model_config,
 )
 
 UNTRAINED_PREFIX = "untrained:"
@@ -95,8 +94,8 @@ def open_source(name: str) -> FeatureSource:
     Parameters
     ----------
     name
-        A run folder or saved model; ``untrained:FOLDER``, the same configuration with fresh weights from a fixed
-        seed; ``logmel``; ``cqt``.
+        What `read_model` takes: a run folder, a saved model, a model of another library; ``untrained:MODEL``, the same
+        configuration with fresh weights from a fixed seed; ``logmel``; ``cqt``.
 
     Raises
     ------
@@ -107,17 +106,16 @@ def open_source(name: str) -> FeatureSource:
         return LogMelSource()
     if name == "cqt":
         return CqtSource()
-    folder = Path(name.removeprefix(UNTRAINED_PREFIX))
-    if not (folder / CONFIG_FILE).is_file():
-        raise UserError(
-            f"`{name}` is no model",
-            remedy="give a run folder or a saved model, untrained:FOLDER, or one of " + ", ".join(BASELINES),
-        )
-    if name.startswith(UNTRAINED_PREFIX):
-        config = read_model_config(folder)
-        model = build_model(config, torch.Generator().manual_seed(_UNTRAINED_SEED)).eval()
-    else:
-        model = SSLModel.from_pretrained(folder)
+    plain = name.removeprefix(UNTRAINED_PREFIX)
+    try:
+        model = read_model(plain)
+    except UserError as error:
+        if Path(plain).exists():
+            raise
+        known = f"{error.remedy}; or untrained:MODEL, {', '.join(BASELINES)}"
+        raise UserError(error.what, where=error.where, remedy=known) from error
+    if plain != name:
+        model = build_model(model.config, torch.Generator().manual_seed(_UNTRAINED_SEED)).eval()
     return ModelSource(name, model)
 
 

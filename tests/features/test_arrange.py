@@ -1,5 +1,7 @@
 """Pooling and rates: pieces give what the whole gives, and the whole what the definition says."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -38,7 +40,7 @@ def test_pools_of_pieces_are_those_of_the_whole(data):
     edges = cuts(total, data.draw)
     for pool, whole in expected.items():
         ours = pool(attention) if pool is AttentivePool else pool()
-        for first, last in zip(edges, edges[1:], strict=False):
+        for first, last in pairwise(edges):
             ours.add(frames[:, first:last])
         torch.testing.assert_close(ours.result(), whole, atol=1e-4, rtol=1e-5)
 
@@ -51,7 +53,7 @@ def test_another_rate_keeps_the_mean_and_does_not_depend_on_pieces(data, step):
     whole = RateChange(step).add(frames, last=True)
     assert whole.shape[1] == frames_at(total, step)
     change, edges = RateChange(step), cuts(total, data.draw)
-    parts = [change.add(frames[:, a:b], b == total) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [change.add(frames[:, a:b], b == total) for a, b in pairwise(edges)]
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=0)
     spans = [min(total, (j + 1) * step) - j * step for j in range(whole.shape[1])]
     mean = (whole[0].double() * torch.tensor(spans)[:, None]).sum(0) / total

@@ -38,5 +38,5 @@ def test_the_untrained_twin_has_the_same_shape_and_other_weights(run_folder):
 
 
 def test_what_is_no_source_is_refused():
-    with pytest.raises(UserError, match=r"`nothing` is no model \(give a run folder.*logmel, cqt"):
+    with pytest.raises(UserError, match=r"there is no model `nothing` \(give a run folder.*logmel, cqt"):
         open_source("nothing")
