@@ -21,7 +21,7 @@ def difference(ours, theirs):
 def perturb():
     """Make random weights of an untrained model that no part is without effect."""
 
-    def apply(module, seed=0, size=0.05):
+    def apply(module, seed=0, size=0.03):
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in module.parameters():
@@ -33,7 +33,10 @@ def perturb():
 
 @pytest.fixture(scope="session")
 def check():
-    """Compare a model with the original, given as a function from one waveform to its hidden states."""
+    """Compare a model with the original, given as a function from one waveform to its hidden states.
+
+    Originals compute in float64 where they can: in float32 they are as far from that as ours are.
+    """
 
     @torch.no_grad()
     def apply(model, original, tolerance=TOLERANCE):

@@ -1,6 +1,7 @@
 """fairseq's checkpoints, with settings pickled as fairseq pickles them, in both formats of torch.save."""
 
 import argparse
+import copy
 import sys
 import types
 
@@ -107,7 +108,8 @@ def weights(model, prefix="", group=True):
 
 
 def states(model):
-    return lambda waveform: model(waveform, output_hidden_states=True).hidden_states
+    double = copy.deepcopy(model).double()
+    return lambda waveform: double(waveform.double(), output_hidden_states=True).hidden_states
 
 
 def save(path, model, legacy=False, **parts):

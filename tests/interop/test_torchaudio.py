@@ -54,10 +54,11 @@ def original(perturb, **changes):
 
 def states(model, standardised=False):
     """Return the function from a waveform to the input of the first block and the output of each, as ours are."""
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(model).double()
     model.aux = None
 
     def apply(waveform):
+        waveform = waveform.double()
         if standardised:
             # torchaudio adds 1e-5 to the variance, which counts in quiet clips; ours adds 1e-7, as transformers does.
             waveform = torch.nn.functional.layer_norm(waveform, waveform.shape, eps=1e-7)

@@ -70,7 +70,7 @@ def test_transformers_opens_it_with_the_same_numbers(tmp_path, perturb, check, n
 
     def states(waveform):
         inputs = prepare(waveform[0].numpy(), sampling_rate=ours.config.sample_rate, return_tensors="pt").input_values
-        return theirs(inputs, output_hidden_states=True).hidden_states
+        return theirs.double()(inputs.double(), output_hidden_states=True).hidden_states
 
     check(ours, states)
 
