@@ -107,9 +107,14 @@ def overlap_warnings(chosen: dict[str, list[Clip]]) -> list[str]:
 
 
 def extract_examples(
-    chosen: dict[str, list[Clip]], task: Task, source: FeatureSource, ledger: ErrorLedger, cache: FeatureCache
+    chosen: dict[str, list[Clip]],
+    task: Task,
+    pooled: bool,
+    source: FeatureSource,
+    ledger: ErrorLedger,
+    cache: FeatureCache,
 ) -> tuple[dict[str, list[Example]], list[Excluded]]:
-    """Extract the features of all clips that `cache` does not have, and add them to it.
+    """Extract the features of all clips that `cache` does not have, and add them to it; `pooled`: their mean frames.
 
     Raises
     ------
@@ -118,7 +123,6 @@ def extract_examples(
     """
     split_of = {clip.id: split for split, clips in chosen.items() for clip in clips}
     everything = [clip for clips in chosen.values() for clip in clips]
-    pooled = task.output != "tokens"
     if not pooled:
         _announce(everything, source)
 

@@ -126,10 +126,11 @@ def _answer(
     cache: FeatureCache,
 ) -> None:
     started = time.monotonic()
-    examples, unread = extract_examples(clips, task, source, ledger, cache)
     head = _head(question, source, task)
+    each = task.output != "tokens" and not head.needs_frames
+    examples, unread = extract_examples(clips, task, each, source, ledger, cache)
     unfit = _leave_out_unfit(examples, head)
-    fitted, curve, chosen = _fit_layers(question, task, source, examples)
+    fitted, curve, chosen = _fit_layers(question, task, source, examples, each)
     test = examples["test"]
     predictions = fitted.system.predict(test)
     test_clips = [example.clip for example in test]
@@ -172,9 +173,9 @@ def _leave_out_unfit(examples: dict[str, list[Example]], head: Any) -> list[Excl
 
 
 def _fit_layers(
-    question: Probe, task: Task, source: FeatureSource, examples: dict[str, list[Example]]
+    question: Probe, task: Task, source: FeatureSource, examples: dict[str, list[Example]], each: bool
 ) -> tuple[Fitted, list[dict[str, Any]], int | None]:
-    """Train on the mix of layers (sequences), or on each layer and keep the best by validation (pooled clips)."""
+    """Train on the mix of layers (frames), or on each layer and keep the best by validation (`each`: pooled clips)."""
     mean, scale = statistics(examples["train"])
     valid_clips = [example.clip for example in examples["valid"]]
     metric = task.metrics[0]
@@ -182,7 +183,6 @@ def _fit_layers(
     def score(system: System) -> float:
         return main_value(task, valid_clips, system.predict(examples["valid"]))
 
-    each = task.output != "tokens"
     layers: list[int | None] = list(range(source.num_layers)) if each else [None]
     results: list[Fitted] = []
     with Progress(f"head on {source.name}", total=question.optim.steps * len(layers)) as progress:

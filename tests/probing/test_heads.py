@@ -12,6 +12,7 @@ SMALL = {
     "ctc_conv": {"dim": 8, "layers": 2, "kernel_frames": 5},
     "seq2seq": {"dim": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "max_tokens": 7},
     "mlp": {"hidden_dim": 8},
+    "attentive": {"hidden_dim": 8},
 }
 SEQUENCE = ["ctc", "ctc_conv", "seq2seq"]
 

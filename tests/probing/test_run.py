@@ -4,13 +4,16 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file
 
 from audio_ssl.data.manifest import read_manifest, write_manifest
 from audio_ssl.errors import UserError
+from audio_ssl.features.extract import extract
 from audio_ssl.metrics.additive import get_metric
 from audio_ssl.probing import run as stage
 from audio_ssl.probing.run import run_probe
@@ -77,6 +80,27 @@ def model(tmp_path):
     built = build_model(ModelConfig(conv.Config(channels=(8,) * 7), encoder, 16000), torch.Generator().manual_seed(0))
     built.save_pretrained(tmp_path / "model")
     return str(tmp_path / "model")
+
+
+def test_extraction_gives_what_an_attentive_head_saw(toy_manifest, model, tmp_path):
+    overrides = ["head={kind: attentive, hidden_dim: 8}", "baselines=[]", "optim.steps=20", "optim.lr=0.05"]
+    out = run_probe("demo_key", model, tmp_path / "r", quick(toy_manifest, *overrides))
+    assert scores(out)["layers"] == []
+    head = load_file(out / "head.safetensors")
+    assert head["mix"].any()
+    options = {"layers": str(out), "format": "npy"}
+    vectors = extract(toy_manifest, model, tmp_path / "f", pool="attentive", **options)
+    frames = extract(toy_manifest, model, tmp_path / "g", **options)
+    assert json.loads((vectors / "extraction.json").read_text())["mix"] == str(out)
+    for row in rows(out):
+        name = row["id"].rsplit(".", 1)[0] + ".npy"
+        vector = torch.from_numpy(np.load(vectors / name))
+        logits = head["head.output.1.weight"] @ vector + head["head.output.1.bias"]
+        # The probe keeps frames in half precision.
+        torch.testing.assert_close(logits, torch.tensor(row["scores"]), atol=2e-2, rtol=2e-2)
+        assert np.load(frames / name).shape[1] == 16
+    with pytest.raises(UserError, match="the probe asked the model"):
+        extract(toy_manifest, "logmel", tmp_path / "h", **options)
 
 
 def test_a_model_stands_beside_its_twin_and_log_mel(toy_manifest, model, tmp_path):

@@ -17,7 +17,7 @@ class Batch:
     """Features of some clips."""
 
     features: Float[Tensor, "batch frame dim"]
-    """Zero past each clip's frames; one frame a clip for pooled tasks."""
+    """Zero past each clip's frames; one frame a clip for pooled tasks, unless the head wants all."""
 
     frames: Int[Tensor, " batch"]
     """Frames of each clip."""
@@ -28,6 +28,9 @@ class Head(nn.Module):
 
     outputs: tuple[Output, ...] = ()
     """What kinds of task it can answer."""
+
+    needs_frames = False
+    """Whether it wants all frames of a clip where it answers once a clip; else it is given their mean."""
 
     def loss(self, batch: Batch, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
         """Return the mean loss of a batch."""

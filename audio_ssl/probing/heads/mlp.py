@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from audio_ssl.probing.heads._base import Batch, Head
+from audio_ssl.probing.heads._classes import class_loss
 from audio_ssl.probing.tasks._base import Output
 
 
@@ -38,10 +38,7 @@ class MLPHead(Head):
 
     def loss(self, batch: Batch, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
         """Return cross-entropy for classes, binary cross-entropy for tags."""
-        scores, wanted = self._scores(batch), torch.stack(list(targets))
-        if wanted.ndim == 1:
-            return F.cross_entropy(scores, wanted)
-        return F.binary_cross_entropy_with_logits(scores, wanted)
+        return class_loss(self._scores(batch), targets)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Tensor]:
