@@ -200,6 +200,46 @@ def extract(
 
 
 @app.command
+def export(
+    model: str,
+    *,
+    out: Out,
+    to: Literal["transformers", "fairseq2"] = "transformers",
+    normalize: bool | None = None,
+    sample_rate: int | None = None,
+    heads: int | None = None,
+    push: str | None = None,
+) -> None:
+    """Write a model of any library as a folder: config.json, model.safetensors, preprocessor_config.json and a card.
+
+    Where transformers has such a model, its AutoModel opens the folder and gives the same numbers.
+
+    Parameters
+    ----------
+    model
+        A run folder, a saved model, a folder of transformers, a name on the Hugging Face hub, torchaudio:BUNDLE, or a
+        file of weights of fairseq, fairseq2 or torchaudio.
+    out
+        Folder to write.
+    to
+        The layout: transformers (ours where transformers has no such model), or a folder of fairseq2's checkpoints.
+    normalize
+        Whether waveforms are standardised, where nothing that comes with the weights says so: it is never guessed.
+    sample_rate
+        Of the waveforms in Hz, likewise.
+    heads
+        Attention heads, likewise.
+    push
+        Send the folder to the Hugging Face hub as well, under this name (org/name), as a private repository.
+    """
+    from audio_ssl.exports import export_model
+
+    address = export_model(model, out, to=to, normalize=normalize, sample_rate=sample_rate, heads=heads, push=push)
+    print(out if address is None else f"{out}\n{address}")
+    _next(f"audio-ssl extract AUDIO_FOLDER {out} --out features")
+
+
+@app.command
 def probe(probe: str, model: str, *overrides: str, out: Out) -> None:
     """Ask one question of a model: train a head on its frozen features, beside the same head on baselines.
 

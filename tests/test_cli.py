@@ -13,7 +13,7 @@ import soundfile
 from audio_ssl import __main__, cli
 from audio_ssl.errors import StoppedBySignal, UserError
 
-COMMANDS = ["list", "demo", "manifest", "targets", "pretrain", "extract", "probe", "fairness", "report"]
+COMMANDS = ["list", "demo", "manifest", "targets", "pretrain", "extract", "export", "probe", "fairness", "report"]
 
 
 def run(*argv, **options):

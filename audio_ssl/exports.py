@@ -1,0 +1,71 @@
+"""The `export` command: a model of any library as a folder, with what is known of where it comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from audio_ssl.errors import UserError
+from audio_ssl.interop.fairseq2 import write_fairseq2
+from audio_ssl.interop.hub import push_to_hub
+from audio_ssl.interop.read import read_model
+from audio_ssl.interop.write import export
+
+_PROVENANCE = "provenance.json"
+
+
+def export_model(
+    model: str,
+    out: Path,
+    *,
+    to: str = "transformers",
+    normalize: bool | None = None,
+    sample_rate: int | None = None,
+    heads: int | None = None,
+    push: str | None = None,
+) -> str | None:
+    """Write a model as a folder; return its address on the hub if it was sent there.
+
+    Parameters
+    ----------
+    model, normalize, sample_rate, heads
+        As of `read_model`.
+    out
+        The folder.
+    to
+        ``transformers`` or ``fairseq2``.
+    push
+        ``org/name`` on the hub; None: it is not sent.
+
+    Raises
+    ------
+    UserError
+        If the model cannot be read, the layout cannot hold it, or the hub refuses.
+    """
+    if push is not None and to != "transformers":
+        raise UserError("`--push` sends the layout of transformers", remedy="leave out `--to` or `--push`")
+    found = read_model(model, normalize=normalize, sample_rate=sample_rate, heads=heads)
+    if to == "fairseq2":
+        write_fairseq2(found, out)
+        return None
+    facts = facts_of(model)
+    export(found, out, name=push, facts=facts)
+    return None if push is None else push_to_hub(found, push, facts=facts)
+
+
+def facts_of(model: str) -> dict[str, object]:
+    """Return what a model card can say about where a model comes from."""
+    facts: dict[str, object] = {"exported from": Path(model).name if Path(model).exists() else model}
+    path = Path(model) / _PROVENANCE
+    if not path.is_file():
+        return facts
+    data = json.loads(path.read_text(encoding="utf-8"))
+    versions = data.get("versions", {})
+    known = {
+        "recipe (hash)": data.get("recipe_hash"),
+        "manifest (hash)": data.get("manifest_hash"),
+        "training finished": data.get("finished"),
+        "training ended": data.get("ended"),
+        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+    }
+    return facts | {name: value for name, value in known.items() if value not in (None, "")}
