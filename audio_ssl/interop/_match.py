@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from audio_ssl.errors import UserError
+from audio_ssl.interop._settings import sensible
 from audio_ssl.model import ModelConfig, SSLModel
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,9 @@ def fill(
         If a weight is missing, unexpected or of another shape; it is named.
     """
     # On the meta device nothing is drawn or allocated: all weights come from the file.
-    with torch.device("meta"):
+    with sensible(where), torch.device("meta"), warnings.catch_warnings():
+        # Of layers of no width, which the comparison of shapes below finds.
+        warnings.simplefilter("ignore")
         model = SSLModel(config)
     weights = match(model.state_dict(), state, name, heads=heads, defaults=defaults, where=where)
     if any(buffer.is_meta for buffer in model.buffers()):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,18 @@ class Given(NamedTuple):
     normalize: bool | None = None
     sample_rate: int | None = None
     heads: int | None = None
+
+
+@contextmanager
+def sensible(where: Path | str | None) -> Iterator[None]:
+    """Turn what settings of a wrong type or size raise into a sentence that names the file."""
+    place = None if where is None else str(where)
+    try:
+        yield
+    except UserError as error:
+        raise UserError(error.what, where=error.where or place, remedy=error.remedy) from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"the model's settings make no sense: {error}", where=place) from error
 
 
 def settings(given: Given, found: Mapping[str, Any], source: str, where: Path | str) -> tuple[bool, int]:
@@ -58,7 +71,8 @@ def settings(given: Given, found: Mapping[str, Any], source: str, where: Path | 
             logger.info("%s: %s=%s as given, though %s says %s", where, name, said, source, stands)
     normalize = found["normalize"] if given.normalize is None else given.normalize
     rate = found["sample_rate"] if given.sample_rate is None else given.sample_rate
-    if not isinstance(normalize, bool) or isinstance(rate, bool) or not float(rate).is_integer() or rate < 1:
+    number = isinstance(rate, int | float) and not isinstance(rate, bool) and float(rate).is_integer() and rate > 0
+    if not isinstance(normalize, bool) or not number:
         raise UserError(
             f"`normalize` must be true or false and `sample_rate` a number of Hz, but are {normalize!r} and {rate!r}",
             where=str(where),

@@ -108,9 +108,9 @@ def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where:
     model = {
         "frontend": {"kind": "conv", **frontend, "norm": norm, "bias": data.get("conv_bias", False)},
         "encoder": {"kind": "transformer", **encoder, **ours.get("encoder", {})},
+        **{key: value for key, value in ours.items() if key != "encoder"},
         "sample_rate": sample_rate,
         "normalize": normalize,
-        **{key: value for key, value in ours.items() if key != "encoder"},
     }
     return structure(ModelConfig, _lists(model), where=str(where))
 

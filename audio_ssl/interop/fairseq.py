@@ -19,7 +19,7 @@ from audio_ssl.interop._files import read_pickle, table_of
 from audio_ssl.interop._match import fill, identity
 from audio_ssl.interop._names import common_name, fairseq_name
 from audio_ssl.interop._safe_pickle import plain
-from audio_ssl.interop._settings import Given, settings
+from audio_ssl.interop._settings import Given, sensible, settings
 from audio_ssl.model import SSLModel
 
 _SETTINGS = ("cfg", "args")
@@ -81,7 +81,8 @@ def read_fairseq_content(content: Any, path: Path, given: Given) -> SSLModel:
         return prefix + fairseq_name(common, group_norm)
 
     chosen = settings(given, found.preparation(), f"its `{key}`", path)
-    config = config_of(found, state, name, group_norm, chosen, given, path)
+    with sensible(path):
+        config = config_of(found, state, name, group_norm, chosen, given, path)
     heads = tuple(f"{p}{head}" for p in dict.fromkeys((prefix, "")) for head in _HEADS)
     assert isinstance(config.encoder, transformer.Config)
     assert isinstance(config.frontend, conv.Config)

@@ -28,7 +28,7 @@ from audio_ssl.interop._fairseq2_config import (
 )
 from audio_ssl.interop._fairseq2_files import CARD_FILE, MODEL_FOLDER, read_card, read_weights
 from audio_ssl.interop._match import fill, identity, match
-from audio_ssl.interop._settings import Given
+from audio_ssl.interop._settings import Given, sensible
 from audio_ssl.model import SSLModel
 
 _HEADS = ("quantizer.", "final_proj.", "final_target_proj.")
@@ -151,11 +151,9 @@ def read_fairseq2(
 
 def model_of(state: Mapping[str, Tensor], path: Path, given: Given) -> SSLModel:
     """Make a model of weights under fairseq2's names; see `read_fairseq2`."""
-    try:
+    with sensible(path):
         config = model_config(state, read_card(path), given, path)
         frontend, encoder = check_writable(config)
-    except UserError as error:
-        raise UserError(error.what, where=error.where or str(path), remedy=error.remedy) from error
 
     def name(ours: str) -> str:
         return their_name(ours, encoder.pre_norm, frontend.norm == "group")

@@ -13,12 +13,13 @@ from typing import Any
 
 from torch import Tensor
 
+from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.interop._files import read_folder, read_json
 from audio_ssl.interop._match import MASK, fill, match, no_mask
 from audio_ssl.interop._names import common_name
-from audio_ssl.interop._settings import Given, settings
-from audio_ssl.interop._transformers_config import MODEL_TYPES, OUR_KEY, config_of, has_mask
+from audio_ssl.interop._settings import Given, sensible, settings
+from audio_ssl.interop._transformers_config import MODEL_TYPES, config_of, has_mask
 from audio_ssl.model import CONFIG_FILE, SSLModel
 
 logger = logging.getLogger(__name__)
@@ -55,21 +56,19 @@ def read_transformers(folder: str | Path, *, normalize: bool | None = None, samp
     folder = Path(folder)
     data, state = read_json(folder / CONFIG_FILE), read_folder(folder)
     chosen = settings(Given(normalize, sample_rate), preparation(folder), PREPROCESSOR_FILE, folder)
-    if normalize is not None or sample_rate is not None:
-        # Our section, which the exported file has, is of the model as it was exported.
-        ours = {key: value for key, value in data.get(OUR_KEY, {}).items() if key not in ("normalize", "sample_rate")}
-        data = {**data, OUR_KEY: ours}
-    config = config_of(data, *chosen, folder / CONFIG_FILE)
+    with sensible(folder / CONFIG_FILE):
+        config, masked = config_of(data, *chosen, folder / CONFIG_FILE), has_mask(data)
+        assert isinstance(config.encoder, transformer.Config)
+        defaults = no_mask(config.encoder.dim)
     base = f"{MODEL_TYPES[data['model_type']]}."
     prefix = base if any(name.startswith(base) for name in state) else ""
 
     def name(ours: str) -> str:
         return prefix + common_name(ours)
 
-    if has_mask(data) and name(MASK) not in state:
+    if masked and name(MASK) not in state:
         # Some published models, such as facebook/wav2vec2-base-960h, have lost it; only masked training needs it.
         logger.warning("%s: the mask embedding is missing; zeros stand for it, which inference does not see", folder)
-    defaults = no_mask(int(data.get("hidden_size", 768)))
     return fill(config, state, name, heads=_HEADS, defaults=defaults, where=folder)
 
 

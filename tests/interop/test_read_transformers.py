@@ -1,5 +1,6 @@
 """Folders of transformers: every layout exact, every file format, every complaint."""
 
+import contextlib
 import copy
 import json
 import logging
@@ -185,6 +186,25 @@ def test_what_cannot_be_had_is_named(hubert, tmp_path, change, message):
     edit(tmp_path, **change)
     with pytest.raises(UserError, match=message):
         read_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        *(("hubert", value) for value in ("x", -1, 0)),
+        *(("wavlm", value) for value in (None, [0] * 7)),
+        *(("data2vec-audio", value) for value in ([], 1)),
+        *(("mert_model", value) for value in ("x", {}, True)),
+    ],
+)
+def test_no_value_of_a_key_ends_in_anything_but_a_sentence(hubert, tmp_path, kind, value):
+    text = (tmp_path / "config.json").read_text()
+    keys = {*json.loads(text), "deepnorm", "attention_relax", "audio_ssl", "num_buckets", "conv_pos_kernel_size"}
+    for key in keys - {"architectures", "vocab_size", "ctc_loss_reduction"}:
+        edit(tmp_path, **{"model_type": kind, key: value})
+        with contextlib.suppress(UserError):
+            read_model(tmp_path)
+        (tmp_path / "config.json").write_text(text)
 
 
 def test_a_folder_without_its_weights(hubert, tmp_path):
