@@ -145,12 +145,30 @@ def cheap_roads(result: dict[str, Any]) -> str:
     return table(head, rows) + "\n" + scores(result["rows"]) + "\n" + said
 
 
+def long_file(result: dict[str, Any]) -> str:
+    """Return how far chunks are from the whole, and the memory of a long file."""
+    found, memory = result["distance"], result["memory"]
+    layers = len(found["rows"][0]["by_layer"])
+    rows = [[f"{row['context_seconds']:g} s", *(f"{value:.1%}" for value in row["by_layer"])] for row in found["rows"]]
+    said = (
+        f"Root mean square of the difference over that of the features: {found['seconds']:g} s of speech in chunks of "
+        f"{found['chunk_seconds']:g} s, a model trained for a short time.\n"
+    )
+    peak = (
+        f"A file of {memory['hours']:g} hours with HuBERT base's sizes, layer {memory['layer']} as float32 "
+        f"({memory['feature_bytes'] / 1e9:.2f} GB on the disk): peak memory {memory['peak_bytes'] / 1e9:.2f} GB.\n"
+    )
+    head = ("context", *(f"layer {number}" for number in range(layers)))
+    return f"{said}\n{table(head, rows)}\n{peak}"
+
+
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "pretrain": pretrain,
     "teachers": teachers,
     "learning": learning,
     "ablation": ablation,
     "cheap_roads": cheap_roads,
+    "long_file": long_file,
 }
 
 
