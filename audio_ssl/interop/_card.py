@@ -60,10 +60,11 @@ hidden_states = model(**inputs, output_hidden_states=True).hidden_states
 On one clip both give the same numbers.{caveat}
 """
 _CAVEAT = (
-    " In a padded batch they do not: the first convolution's norm runs over time, and transformers counts the padding "
-    "in, so that a clip's features depend on the clips beside it. Give transformers clips of one length, or one at a "
-    "time; audio_ssl leaves padding out."
+    " In a padded batch they do not: {why}, so that a clip's features depend on the clips beside it. Give transformers "
+    "clips of one length, or one at a time; audio_ssl leaves padding out."
 )
+_GROUP = "the first convolution's norm runs over time, and transformers counts the padding in"
+_STACKED = "the second of the convolutions for positions sees what the first made of the padding"
 _OURS_ONLY = """
 Only audio_ssl opens this folder: transformers has no model with these parts.
 """
@@ -85,8 +86,7 @@ def card(model: SSLModel, name: str, model_type: str | None, facts: Mapping[str,
     """
     config, grid = model.config, model.grid
     title = name.rsplit("/", 1)[-1]
-    group = isinstance(config.frontend, conv.Config) and config.frontend.norm == "group"
-    code = _TRANSFORMERS.format(name=name, rate=config.sample_rate, caveat=_CAVEAT if group else "")
+    code = _TRANSFORMERS.format(name=name, rate=config.sample_rate, caveat=_caveat(model, model_type))
     known = "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in (facts or {}).items())])
     return _TEMPLATE.format(
         library="audio_ssl" if model_type is None else "transformers",
@@ -106,6 +106,13 @@ def card(model: SSLModel, name: str, model_type: str | None, facts: Mapping[str,
         transformers=_OURS_ONLY if model_type is None else code,
         provenance=known if facts else "Not stated.",
     )
+
+
+def _caveat(model: SSLModel, model_type: str | None) -> str:
+    frontend = model.config.frontend
+    if isinstance(frontend, conv.Config) and frontend.norm == "group":
+        return _CAVEAT.format(why=_GROUP)
+    return _CAVEAT.format(why=_STACKED) if model_type == "data2vec-audio" else ""
 
 
 def _what(model: SSLModel, model_type: str | None) -> str:

@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from audio_ssl.errors import UserError
-from audio_ssl.interop._fairseq2_files import CARD_FILE
+from audio_ssl.interop._fairseq2_files import CARD_FILE, read_card
 from audio_ssl.interop._files import PICKLED, read_json
 from audio_ssl.interop.hub import is_hub_name
 from audio_ssl.interop.torchaudio import PREFIX
@@ -59,6 +59,8 @@ def _folder(path: Path) -> Source:
         if "model_type" in data:
             return Source.TRANSFORMERS
         raise UserError("config.json has neither `format_version` nor `model_type`", where=str(path), remedy=ACCEPTED)
-    if (path / CARD_FILE).is_file() or (path / "model").is_dir() or any(path.glob("step_*")) or any(path.glob("pp_*")):
+    signs = (path / CARD_FILE).is_file() or (path / "model").is_dir() or any(path.glob("step_*"))
+    # The innermost folder has weights only; its card lies above.
+    if signs or any(path.glob("pp_*")) or (any(path.glob("*.safetensors")) and read_card(path)):
         return Source.FAIRSEQ2
     raise UserError(f"the folder `{path}` holds no model: there is no {CONFIG_FILE}", remedy=ACCEPTED)

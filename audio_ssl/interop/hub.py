@@ -84,7 +84,7 @@ def push_to_hub(
     private
         Whether a new repository is private. One that is there keeps its state.
     revision
-        Branch; None: the main one.
+        Branch, which is made if there is none; None: the main one.
     message
         Of the commit.
     facts
@@ -108,6 +108,8 @@ def push_to_hub(
         try:
             api: Any = hub.HfApi()
             api.create_repo(repo_id, private=private, exist_ok=True)
+            if revision is not None:
+                api.create_branch(repo_id, branch=revision, exist_ok=True)
             sent = api.upload_folder(repo_id=repo_id, folder_path=path, revision=revision, commit_message=message)
         # See `fetch`.
         except Exception as error:

@@ -47,6 +47,7 @@ def test_folders_and_files_of_fairseq2(model, tmp_path):
     write_fairseq2(model, tmp_path / "run")
     assert same(read_model(tmp_path / "run"), model)
     assert same(read_model(tmp_path / "run" / "step_0"), model)
+    assert same(read_model(tmp_path / "run" / "step_0" / "model"), model)
     save_file(to_fairseq2_weights(model), tmp_path / "a.safetensors")
     given = {"normalize": True, "sample_rate": 16000, "heads": 4}
     assert torch.equal(read_model(tmp_path / "a.safetensors", **given).encoder.norm.weight, model.encoder.norm.weight)
@@ -132,6 +133,9 @@ def test_models_are_sent_to_the_hub(model, monkeypatch):
         def create_repo(self, repo_id, **how):
             calls.append(("create", repo_id, how))
 
+        def create_branch(self, repo_id, **how):
+            calls.append(("branch", repo_id, how))
+
         def upload_folder(self, *, repo_id, folder_path, revision, commit_message):
             config = json.loads((folder_path / "config.json").read_text())
             files = sorted(path.name for path in folder_path.iterdir())
@@ -143,6 +147,10 @@ def test_models_are_sent_to_the_hub(model, monkeypatch):
     assert calls[0] == ("create", "org/tones", {"private": True, "exist_ok": True})
     files = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"]
     assert calls[1] == ("upload", "org/tones", "hubert", files, None, "First")
+    push_to_hub(model, "org/tones", revision="next", private=False)
+    assert calls[2] == ("create", "org/tones", {"private": False, "exist_ok": True})
+    assert calls[3] == ("branch", "org/tones", {"branch": "next", "exist_ok": True})
+    assert calls[4][4] == "next"
     with pytest.raises(UserError, match="must be of the form org/name, but is `tones`"):
         push_to_hub(model, "tones")
 

@@ -99,7 +99,7 @@ def test_the_config_says_apart_only_what_transformers_cannot(tmp_path, perturb):
 
 def test_the_card_says_what_is_known_and_no_more(tmp_path, perturb):
     texts = {}
-    for name in ("hubert", "hubert large", "mel"):
+    for name in ("hubert", "hubert large", "data2vec-audio", "mel"):
         model = build({**THEIRS, **OURS}[name], perturb)
         facts = {"steps": 400, "recipe": "abc"} if name == "hubert" else None
         texts[name] = (export(model, tmp_path / name, name="org/tones", facts=facts) / "README.md").read_text()
@@ -110,9 +110,24 @@ def test_the_card_says_what_is_known_and_no_more(tmp_path, perturb):
     assert "| 16000 Hz" in texts["hubert"]
     assert "| steps | 400 |\n| recipe | abc |" in texts["hubert"]
     assert "Not stated." in texts["mel"]
-    assert ["transformers counts the padding" in text for text in texts.values()] == [True, False, False]
-    assert ["Only audio_ssl opens this folder" in text for text in texts.values()] == [False, False, True]
-    assert ["standardised" in text for text in texts.values()] == [False, True, False]
+    assert ["In a padded batch they do not" in text for text in texts.values()] == [True, False, True, False]
+    assert ["Only audio_ssl opens this folder" in text for text in texts.values()] == [False, False, False, True]
+    assert ["standardised" in text for text in texts.values()] == [False, True, False, False]
+
+
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
+@pytest.mark.parametrize("name", ["hubert", "hubert large", "wavlm large", "data2vec-audio"])
+def test_the_card_is_right_about_padding_in_transformers(tmp_path, perturb, name):
+    folder = export(build(THEIRS[name], perturb), tmp_path / "m")
+    model = transformers.AutoModel.from_pretrained(folder)
+    clip = torch.randn(1, 6000, generator=torch.Generator().manual_seed(1))
+    batch, mask = torch.zeros(2, 12000), torch.ones(2, 12000, dtype=torch.long)
+    batch[0, :6000], mask[0, 6000:] = clip[0], 0
+    with torch.no_grad():
+        alone = model(clip).last_hidden_state
+        padded = model(batch, attention_mask=mask).last_hidden_state[:1, : alone.shape[1]]
+    differs = (padded - alone).abs().max().item() > 1e-3
+    assert differs == ("In a padded batch they do not" in (folder / "README.md").read_text())
 
 
 def test_the_example_of_the_card_runs(tmp_path, perturb):
