@@ -113,7 +113,7 @@ class SelfAttention(nn.Module):
         return mixed.transpose(1, 2).flatten(2)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:-1], self._heads, -1).transpose(1, 2)
+        return x.view(*x.shape[:-1], self._heads, x.shape[-1] // self._heads).transpose(1, 2)
 
     def _gated(self, x: Tensor, bias: Tensor) -> Tensor:
         """Scale the bias by an update and a reset gate of the asking frame (WavLM)."""

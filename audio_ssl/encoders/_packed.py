@@ -26,7 +26,7 @@ def pack(x: Float[Tensor, "batch frame ..."], counts: Sequence[int]) -> Float[Te
 def unpack(x: Float[Tensor, "1 packed dim"], counts: Sequence[int], total: int) -> Float[Tensor, "batch frame dim"]:
     """Return the clips as rows of `total` frames, zero past their own; no copy where there is no padding."""
     if all(count == total for count in counts):
-        return x.view(len(counts), total, -1)
+        return x.view(len(counts), total, x.shape[2])
     out = x.new_empty(len(counts), total, x.shape[2])
     for row, part in zip(out, torch.split(x[0], list(counts)), strict=True):
         row[: len(part)] = part

@@ -7,6 +7,7 @@ clip's features change with its neighbours in the batch; here the group norm's s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -130,7 +131,7 @@ class ConvFrontend(nn.Module):
         # where, not multiplication: garbage in the padding may be infinite, and inf * 0 is NaN.
         return torch.where(inside[..., None], features, 0.0), lengths
 
-    def layers_after_first(self) -> list[Layer]:
+    def layers_after_first(self) -> list[PlainLayer]:
         """Return the layers after the first for inference, with copies of their weights as products need them."""
         convs = [cast(nn.Conv1d, conv) for conv in self.convs]
         norms = [None] * len(convs) if self._per_clip else list(self.norms)
@@ -150,8 +151,8 @@ class ConvFrontend(nn.Module):
                 conv.weight.dtype
             )
 
-        layers = self.layers_after_first() if self.prepared is None else self.prepared
-        features = conv_features(waveform, lengths, self._stack, first, layers)
+        layers: Sequence[Layer] = self.layers_after_first() if self.prepared is None else self.prepared
+        features = conv_features(waveform, lengths, self._stack, first, layers).to(waveform.dtype)
         return features if features.shape[2] else features.new_zeros(*features.shape[:2], self.dim)
 
     def _frames(self, lengths: Tensor) -> Tensor:

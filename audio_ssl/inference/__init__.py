@@ -1,0 +1,5 @@
+"""Models made ready for inference: weights converted and laid out once, in the precision asked for."""
+
+from audio_ssl.inference.prepared import Precision, prepare
+
+__all__ = ["Precision", "prepare"]
