@@ -11,16 +11,17 @@ The module has what `torch.load` wants of a ``pickle_module``: torch brings the 
 from __future__ import annotations
 
 import copyreg
+import itertools
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 import torch
 from torch import Tensor
 from torch.storage import TypedStorage
 
-_DEPTH = 64
-"""Records within records that `plain` follows; more is no setting of a model."""
+_DEPTH, _ITEMS = 64, 200_000
+"""How deep and how many the settings of a model may be."""
 
 
 class Record:
@@ -169,20 +170,30 @@ def load(file: IO[bytes], **named: Any) -> Any:
     return Unpickler(file, **named).load()
 
 
-def plain(value: object, depth: int = 0) -> Any:
+def plain(value: object) -> Any:
     """Return the data in records: dictionaries, lists and scalars; what else a record is becomes None.
 
     Understood are ``argparse.Namespace`` and its kind (their attributes), OmegaConf's nodes of any version (their
     content), enumerations (their value) and dictionaries of any class.
+
+    Raises
+    ------
+    UnpicklingError
+        If there is more of it than settings are, as of records that hold each other.
     """
-    if depth > _DEPTH:
-        return None
+    return _plain(value, 0, itertools.count())
+
+
+def _plain(value: object, depth: int, seen: Iterator[int]) -> Any:
+    if depth > _DEPTH or next(seen) > _ITEMS:
+        raise pickle.UnpicklingError("the file's settings are larger or deeper than settings are")
     if isinstance(value, Record):
-        return plain(_inside(value), depth + 1)
+        return _plain(_inside(value), depth + 1, seen)
     if isinstance(value, dict):
-        return {str(key): plain(item, depth + 1) for key, item in dict.items(value) if isinstance(key, str | int)}
+        pairs = [(key, item) for key, item in dict.items(value) if isinstance(key, str | int)]
+        return {str(key): _plain(item, depth + 1, seen) for key, item in pairs}
     if isinstance(value, list | tuple):
-        return [plain(item, depth + 1) for item in value]
+        return [_plain(item, depth + 1, seen) for item in value]
     return value if isinstance(value, str | int | float | bool) else None
 
 

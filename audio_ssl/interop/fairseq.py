@@ -7,6 +7,7 @@ and nothing in it is run (`_safe_pickle`). fairseq itself is not needed.
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from torch import Tensor
@@ -69,7 +70,10 @@ def read_fairseq_content(content: Any, path: Path, given: Given) -> SSLModel:
     if not is_fairseq(content):
         raise UserError("no checkpoint of fairseq: it has no `model` beside `cfg` or `args`", where=str(path))
     key = next(key for key in _SETTINGS if content.get(key) is not None)
-    data = plain(content[key])
+    try:
+        data = plain(content[key])
+    except UnpicklingError as error:
+        raise UserError(f"`{key}` cannot be read: {error}", where=str(path)) from error
     if not isinstance(data, dict):
         raise UserError(f"`{key}` holds no settings", where=str(path))
     found = Settings(data)

@@ -19,6 +19,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.interop import _safe_pickle
 from audio_ssl.interop._files import read_pickle
 from audio_ssl.interop._safe_pickle import Record, plain
+from audio_ssl.interop.read import read_model
 
 HARM = []
 
@@ -198,7 +199,15 @@ def test_settings_become_plain_data(tmp_path):
     assert (found["p"].tolist(), found["p"].requires_grad, found["h"].dtype) == ([1, 1], False, torch.float16)
 
 
-def test_records_in_circles_come_to_an_end():
-    record = Record()
-    record.state = {"self": record, "a": 1}
-    assert plain(record)["a"] == 1
+def test_settings_without_end_are_refused(tmp_path):
+    circle = Namespace(a=1)
+    circle.again, circle.more = circle, [circle]
+    doubling = [1]
+    for _ in range(60):
+        doubling = [doubling, doubling]
+    for settings in (circle, Namespace(x=doubling)):
+        torch.save({"args": settings, "model": {"a": torch.ones(1)}}, tmp_path / "a.pt")
+        with pytest.raises(pickle.UnpicklingError, match="larger or deeper"):
+            plain(read_pickle(tmp_path / "a.pt")["args"])
+        with pytest.raises(UserError, match="`args` cannot be read: the file's settings are larger"):
+            read_model(tmp_path / "a.pt")
