@@ -51,7 +51,10 @@ def audio_info(path: str | Path) -> AudioInfo:
     """
     path = Path(path)
     _check_readable(path)
-    if path.suffix.lower() in AV_SUFFIXES:
+    if path.suffix.lower() == ".g722":
+        # Raw samples of four bits, with no header.
+        frames, channels, rate = 2 * path.stat().st_size, 1, 16_000
+    elif path.suffix.lower() in AV_SUFFIXES:
         # Containers say their length in seconds only, if at all; what is decoded is sure.
         frames, channels, rate = 0, 0, 1
         for block, block_rate in _blocks_with_av(path):

@@ -98,7 +98,8 @@ def pieces(
         As of `stream`.
     """
     keep = list(range(source.num_layers)) if layers is None else list(layers)
-    for batch in decode(items, source, settings, settings.threads(source.device)):
+    settings = settings.on(source.device)
+    for batch in decode(items, source, settings):
         wholes = [found for found in batch if isinstance(found, Whole)]
         for found in batch:
             if isinstance(found, Refused):

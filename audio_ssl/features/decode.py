@@ -68,9 +68,9 @@ class Refused(NamedTuple):
 Decoded = Whole | Spool | Refused
 
 
-def decode(items: Iterable[Item], source: FeatureSource, settings: Settings, threads: int) -> Iterator[list[Decoded]]:
+def decode(items: Iterable[Item], source: FeatureSource, settings: Settings) -> Iterator[list[Decoded]]:
     """Yield decoded batches: clips of like length together, long clips alone."""
-    with ThreadPoolExecutor(1) as headers, ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(1) as headers, ThreadPoolExecutor(settings.workers) as pool:
         ahead: deque[list[Future[Decoded]]] = deque()
         try:
             for batch, refused in _batches(iter(items), headers, settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from audio_ssl.features.job import ERRORS_FILE, Job
 from audio_ssl.features.settings import read_settings
 from audio_ssl.features.source import FeatureSource, open_source
 from audio_ssl.place import read_place
+
+logger = logging.getLogger(__name__)
 
 CLAIM_FILE = "extraction.json"
 
@@ -119,5 +122,8 @@ def _finish(out: Path, audio: Path) -> None:
         for path in sorted((out / JOURNALS).glob("*errors")):
             for row in ErrorLedger(path).rows():
                 ledger.record(**row)
-        if not publish(out):
+        clips = publish(out)
+        if not clips:
             raise UserError(f"no usable audio; the reasons are in {ledger.path}", where=str(audio))
+        unusable = f"; {ledger.count} could not be used, see {ledger.path}" if ledger.count else ""
+        logger.info("%d clips%s", clips, unusable)

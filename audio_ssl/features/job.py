@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +113,7 @@ def run_part(job: Job, part: Part, device: torch.device) -> None:
                 if part.takes(item.number) and item.id not in done:
                     yield item
 
+        started = time.monotonic()
         with BackgroundWriter(writer) as background:
             found = pieces(todo(), source, refuse, made.layers, job.settings)
             for piece in found:
@@ -122,7 +124,8 @@ def run_part(job: Job, part: Part, device: torch.device) -> None:
                     except AudioError as error:
                         refuse(piece.clip, error.reason)
                     else:
-                        progress.advance(1, hours=background.seconds / 3600)
+                        speed = background.seconds / (time.monotonic() - started)
+                        progress.advance(1, hours=background.seconds / 3600, times_real_time=speed)
 
 
 class _Deaf(ErrorLedger):

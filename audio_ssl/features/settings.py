@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ class Settings:
     context_seconds: float = 2.0
     """Audio on either side of a chunk that the model sees but whose frames are not kept."""
 
-    batch_seconds: float = 60.0
-    """Audio in one batch, padding included."""
+    batch_seconds: float = 0.0
+    """Audio in one batch, padding included; 0: 60, or 300 on a GPU."""
 
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda, cuda:1 …"""
@@ -43,11 +44,10 @@ class Settings:
         """Raise UserError for values that make no sense."""
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS, "$.precision")
-        for name in ("chunk_seconds", "batch_seconds"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"must be above 0, but is {getattr(self, name)}", where=f"$.{name}")
-        for name in ("context_seconds", "workers", "ray_workers"):
-            if getattr(self, name) < 0:
+        if not self.chunk_seconds > 0:
+            raise UserError(f"must be above 0, but is {self.chunk_seconds}", where="$.chunk_seconds")
+        for name in ("context_seconds", "batch_seconds", "workers", "ray_workers"):
+            if not getattr(self, name) >= 0:
                 raise UserError(f"must be at least 0, but is {getattr(self, name)}", where=f"$.{name}")
         self.torch_device()
 
@@ -64,9 +64,11 @@ class Settings:
             raise UserError("no GPU can be used", where="$.device", remedy="leave device out, or give device=cpu")
         return device
 
-    def threads(self, device: torch.device) -> int:
-        """Return the number of threads that decode."""
-        return self.workers or min(os.cpu_count() or 1, 4 if device.type == "cuda" else 2)
+    def on(self, device: torch.device) -> Settings:
+        """Return the settings with what depends on the device filled in."""
+        gpu = device.type == "cuda"
+        workers = self.workers or min(os.cpu_count() or 1, 4 if gpu else 2)
+        return dataclasses.replace(self, workers=workers, batch_seconds=self.batch_seconds or (300.0 if gpu else 60.0))
 
 
 def read_settings(overrides: Sequence[str], workers: int = 0) -> Settings:

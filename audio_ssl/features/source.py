@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
+from audio_ssl.inference.prepared import Precision, prepare
 from audio_ssl.interop.read import read_model
 from audio_ssl.model import (
     ClipStatistics,
@@ -29,11 +30,6 @@ from audio_ssl.model import (
 UNTRAINED_PREFIX = "untrained:"
 BASELINES = ("logmel", "cqt")
 _UNTRAINED_SEED = 20_240_601
-
-
-def prepare(model: SSLModel, precision: str, device: torch.device) -> SSLModel:
-    """Return the model on a device."""
-    return model.to(device)
 
 
 class FeatureSource(Protocol):
@@ -133,7 +129,7 @@ class ModelSource:
     def at(self, device: torch.device, precision: str) -> ModelSource:
         """Return the source on a device, computing in a precision; the model itself stays as it is."""
         other = copy.copy(self)
-        other.device, other._run = device, prepare(self.model, precision, device)
+        other.device, other._run = device, prepare(self.model, cast(Precision, precision), device)
         return other
 
     @torch.inference_mode()

@@ -138,7 +138,7 @@ def test_another_extraction_in_the_same_folder_is_refused(audio, run_folder, tmp
         ({"engine": "spark"}, "`--engine` must be one of local, ray"),
         ({"overrides": ["chunk_second=3"]}, r"\$.*chunk_second.*chunk_seconds"),
         ({"overrides": ["precision=int4"]}, "unknown precision `int4`"),
-        ({"overrides": ["batch_seconds=0"]}, "must be above 0"),
+        ({"overrides": ["chunk_seconds=0"]}, "must be above 0"),
         ({"overrides": ["device=tpu"]}, "must be auto, cpu or cuda"),
         ({"layers": "x"}, "must be all, a number"),
         ({"layers": "7"}, "this model has the layers 0 to 2"),
