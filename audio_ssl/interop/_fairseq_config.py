@@ -117,7 +117,7 @@ def config_of(
         pre_norm=bool(pre_norm),
         deepnorm=bool(found.model("deepnorm", False)),
         attention_relax=float(relax) if relax > 0 else None,
-        relative_positions=relative_positions(state, name, found.model("max_distance")),
+        relative_positions=relative_positions(state, name, found.model("max_distance"), where),
         **found.dropouts(),
     )
     layers = found.model("conv_feature_layers")

@@ -12,6 +12,9 @@ from audio_ssl.encoders._checks import Relative
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 
+_DISTANCES = {320: 800}
+"""Buckets to the largest distance of every published WavLM."""
+
 Name = Callable[[str], str]
 """From a common name (that of transformers) to the file's."""
 
@@ -85,12 +88,26 @@ def encoder_sizes(state: Mapping[str, Tensor], name: Name, where: Path | str) ->
     }
 
 
-def relative_positions(state: Mapping[str, Tensor], name: Name, max_distance: int | None) -> Relative | None:
-    """Return WavLM's relative positions, if there are any; `max_distance`, which no weight tells, is its 800."""
+def relative_positions(
+    state: Mapping[str, Tensor], name: Name, max_distance: int | None, where: Path | str
+) -> Relative | None:
+    """Return WavLM's relative positions, if there are any.
+
+    Raises
+    ------
+    UserError
+        If `max_distance`, which no weight tells, is None and the buckets are not those of the published models.
+    """
     table = state.get(name("encoder.layers.0.attention.rel_attn_embed.weight"))
     if table is None:
         return None
-    return Relative(table.shape[0], 800 if max_distance is None else max_distance)
+    if max_distance is None:
+        max_distance = _DISTANCES.get(table.shape[0])
+    if max_distance is None:
+        raise UserError(
+            f"the largest distance of {table.shape[0]} buckets of relative positions is not known", where=str(where)
+        )
+    return Relative(table.shape[0], max_distance)
 
 
 def _positions(state: Mapping[str, Tensor], name: Name, dim: int, where: Path | str) -> tuple[int, int, int]:

@@ -114,7 +114,7 @@ def read_torchaudio_weights(
         heads=heads_of(given, said, sizes["dim"], where),
         # In the published models one norm and post-LN go together; a file of weights does not say it otherwise.
         pre_norm=not group_norm,
-        relative_positions=relative_positions(state, torchaudio_name, None),
+        relative_positions=relative_positions(state, torchaudio_name, None, where),
     )
     frontend = frontend_sizes(state, torchaudio_name, None, group_norm, where)
     return _fill(ModelConfig(frontend, encoder, chosen[1], chosen[0]), state, where)
@@ -165,7 +165,8 @@ def _taken_apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in state.items():
         if f"{_FUSED}in_proj_" in name:
             before, _, leaf = name.partition(f"{_FUSED}in_proj_")
-            parts = value.chunk(3) if len(value) % 3 == 0 else ()
+            # Clones, so that no weights of a model share memory.
+            parts = [part.clone() for part in value.chunk(3)] if len(value) % 3 == 0 else []
             result |= {f"{before}.attention.{part}.{leaf}": piece for part, piece in zip(_SPLIT, parts, strict=False)}
         else:
             result[name.replace(f"{_FUSED}out_proj.", ".attention.out_proj.")] = value

@@ -107,6 +107,10 @@ def test_files_of_weights_are_exact(tmp_path, perturb, check, changes, legacy):
     heads = None if "encoder_num_buckets" in changes else 4
     model = read_model(tmp_path / "a.pt", normalize=False, sample_rate=16000, heads=heads)
     check(model, states(theirs))
+    places = [weight.untyped_storage().data_ptr() for weight in model.state_dict().values()]
+    assert len(places) == len(set(places))
+    model.save_pretrained(tmp_path / "saved")
+    assert read_model(tmp_path / "saved").config == model.config
 
 
 def test_the_pretraining_model_brings_its_mask_embedding(tmp_path, perturb, check):
@@ -151,6 +155,10 @@ def test_what_is_not_known_is_asked_for(tmp_path, monkeypatch, perturb):
     ):
         with pytest.raises(UserError, match=message):
             read_model(tmp_path / "a.pt", **given)
+    other = original(perturb, encoder_num_buckets=40, encoder_max_distance=60)
+    torch.save(other.state_dict(), tmp_path / "a.pt")
+    with pytest.raises(UserError, match="largest distance of 40 buckets of relative positions is not known"):
+        read_model(tmp_path / "a.pt", normalize=True, sample_rate=16000)
     name = bundle(monkeypatch, theirs)
 
     def offline(dl_kwargs):
