@@ -26,6 +26,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def machine_line(machine: dict[str, Any], commit: str = "") -> str:
     """Return the machine in a sentence."""
     peaks = f"{machine['float32_gflops']:.0f} GFLOP/s in float32, {machine['bfloat16_gflops']:.0f} in bfloat16"
+    if machine.get("int8_gops"):
+        peaks += f", {machine['int8_gops']:.0f} in int8"
     return (
         f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}; matrix products: {peaks}.\n"
     )
@@ -55,6 +57,35 @@ def pretrain(result: dict[str, Any]) -> str:
         said.append(f"- {entry['precision']}: {', '.join(parts)}\n")
     head = ("system", "precision", "audio s / s", "peak GB", "ours is faster by")
     return machine_line(result["machine"]) + "\n" + table(head, rows) + "\n" + "".join(said)
+
+
+def extract(result: dict[str, Any]) -> str:
+    """Return the table of extraction, and where the time goes."""
+    rows = [
+        [
+            row["system"],
+            f"{row['audio_seconds_per_second']:.2f}",
+            f"{row['peak_bytes'] / 1e9:.2f}",
+            "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
+            f"{row['times_transformers']:.2f}",
+            f"{row['largest_difference']:.1e}",
+        ]
+        for row in result["rows"]
+    ]
+    head = ("system", "audio s / s", "peak GB", "share of peak", "x transformers", "largest difference")
+    parts = [machine_line(result["machine"]), table(head, rows)]
+    if result.get("profile"):
+        kinds = list(dict.fromkeys(kind for part in result["profile"].values() for kind in part))
+        lines = [[kind, *(f"{1e3 * part.get(kind, 0.0):.1f}" for part in result["profile"].values())] for kind in kinds]
+        parts.append(table(("ms of one core a second of audio", *result["profile"]), lines))
+    if result.get("probe"):
+        lines = [
+            [row["precision"], f"{row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}]", f"{row['error']:.3f}"]
+            for row in result["probe"]["rows"]
+        ]
+        probe = result["probe"]
+        parts.append(table((f"{probe['task']} ({probe['test_clips']} clips)", "accuracy", "relative error"), lines))
+    return "\n".join(parts)
 
 
 def teachers(result: dict[str, Any]) -> str:
@@ -164,6 +195,7 @@ def long_file(result: dict[str, Any]) -> str:
 
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "pretrain": pretrain,
+    "extract": extract,
     "teachers": teachers,
     "learning": learning,
     "ablation": ablation,
