@@ -16,13 +16,22 @@ from typing import Any
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, work: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure.
 
     The temporary name keeps the suffix of `path`, so writers that look at suffixes still work.
+
+    Parameters
+    ----------
+    path
+        The final name.
+    work
+        A folder for the temporary file, on the same disk, which its owner clears of what killed processes left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
+    folder = path.parent if work is None else work
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=folder)
     os.close(handle)
     partial = Path(name)
     try:

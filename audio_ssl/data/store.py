@@ -91,10 +91,10 @@ class StoreWriter:
         self._pending, self._pending_bytes = {}, 0
 
 
-def write_shard(path: Path, arrays: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Write one shard: the arrays of each clip by its id."""
+def write_shard(path: Path, arrays: Mapping[str, Mapping[str, Tensor]], work: Path | None = None) -> None:
+    """Write one shard: the arrays of each clip by its id; `work` is that of `atomic_write`."""
     tensors = {f"{row}/{name}": v.contiguous() for row, own in enumerate(arrays.values()) for name, v in own.items()}
-    with atomic_write(path) as partial:
+    with atomic_write(path, work) as partial:
         save_file(tensors, partial, metadata=shard_metadata(list(arrays)))
 
 

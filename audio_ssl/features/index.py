@@ -2,7 +2,7 @@
 
 Each process writes the rows of clips that are safely on the disk to a journal of its own below ``.index``; when all
 have finished, the journals become ``index.jsonl``, in the order of the clips. A clip takes 16 bytes of memory, not a
-row.
+row. Files are written there, too, before they get their names, so that what a killed process left goes with the folder.
 """
 
 from __future__ import annotations

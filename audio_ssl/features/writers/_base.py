@@ -79,11 +79,13 @@ def bytes_of(array: Tensor) -> bytes:
     return array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def write_long(path: Path, header: bytes, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
+def write_long(
+    path: Path, work: Path, header: bytes, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces
+) -> None:
     """Write a header and an array ``[frame, dim]`` or ``[layer, frame, dim]`` whose frames come in pieces."""
     frames, dim = shape[-2:]
     width = dim * dtype.itemsize
-    with atomic_write(path) as partial:
+    with atomic_write(path, work) as partial:
         with partial.open("r+b") as file:
             file.write(header)
             first = 0

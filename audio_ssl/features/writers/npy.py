@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from audio_ssl.atomic import atomic_write
-from audio_ssl.features.index import Row
+from audio_ssl.features.index import JOURNALS, Row
 from audio_ssl.features.writers._base import Pieces, Sealed, write_long
 
 _TYPES = {torch.float32: np.float32, torch.float16: np.float16}
@@ -26,10 +26,11 @@ class NpyWriter:
 
     def __init__(self, out: Path, sealed: Sealed) -> None:
         self._out, self._sealed = out, sealed
+        self._work = out / JOURNALS
 
     def add(self, row: Row, name: str, array: Tensor) -> None:
         """Write the clip's file."""
-        with atomic_write(self._out / f"{name}.npy") as partial:
+        with atomic_write(self._out / f"{name}.npy", self._work) as partial:
             np.save(partial, array.numpy(), allow_pickle=False)
         self._sealed([{**row, "file": f"{name}.npy"}])
 
@@ -39,7 +40,7 @@ class NpyWriter:
         np.lib.format.write_array_header_1_0(
             header, {"descr": np.dtype(_TYPES[dtype]).str, "fortran_order": False, "shape": shape}
         )
-        write_long(self._out / f"{name}.npy", header.getvalue(), shape, dtype, pieces)
+        write_long(self._out / f"{name}.npy", self._work, header.getvalue(), shape, dtype, pieces)
         self._sealed([{**row, "file": f"{name}.npy"}])
 
     def close(self) -> None:

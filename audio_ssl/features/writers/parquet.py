@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from audio_ssl.atomic import atomic_write
-from audio_ssl.features.index import Row
+from audio_ssl.features.index import JOURNALS, Row
 from audio_ssl.features.writers._base import Pieces, Sealed, Waiting, next_number
 
 
@@ -26,6 +26,7 @@ class ParquetWriter:
 
     def __init__(self, out: Path, part: str, sealed: Sealed) -> None:
         self._out, self._part, self._sealed = out, part, sealed
+        self._work = out / JOURNALS
         self._number = next_number(out, f"features-{part}", ".parquet")
         self._held: list[tuple[Row, Tensor]] = []
         self._waiting = Waiting()
@@ -39,7 +40,7 @@ class ParquetWriter:
     def add_long(self, row: Row, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
         """Write a part of one clip."""
         file, first, writer = self._next(), 0, None
-        with atomic_write(self._out / file) as partial:
+        with atomic_write(self._out / file, self._work) as partial:
             try:
                 for piece in pieces:
                     rows = table([row["id"]], [first], [piece])
@@ -56,7 +57,7 @@ class ParquetWriter:
         if not self._held:
             return
         file = self._next()
-        with atomic_write(self._out / file) as partial:
+        with atomic_write(self._out / file, self._work) as partial:
             rows = table([row["id"] for row, _ in self._held], [0] * len(self._held), [a for _, a in self._held])
             pq.write_table(rows, partial)
         self._sealed([{**row, "file": file} for row, _ in self._held])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audio_ssl.atomic import write_json
 from audio_ssl.data.store import META_FILE, shard_metadata, write_shard
-from audio_ssl.features.index import Row
+from audio_ssl.features.index import JOURNALS, Row
 from audio_ssl.features.writers._base import Pieces, Sealed, Waiting, next_number, write_long
 
 _TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -24,6 +24,7 @@ class SafetensorsWriter:
 
     def __init__(self, out: Path, part: str, meta: Mapping[str, Any], sealed: Sealed) -> None:
         self._folder, self._part, self._sealed = out / FOLDER, part, sealed
+        self._work = out / JOURNALS
         if not (self._folder / META_FILE).exists():
             write_json(self._folder / META_FILE, dict(meta))
         self._number = next_number(self._folder, f"shard-{part}", ".safetensors")
@@ -48,7 +49,7 @@ class SafetensorsWriter:
         # The data begin at a multiple of 8; the format allows spaces at the end of its table.
         text += b" " * (-len(text) % 8)
         file = self._next()
-        write_long(self._folder / file, len(text).to_bytes(8, "little") + text, shape, dtype, pieces)
+        write_long(self._folder / file, self._work, len(text).to_bytes(8, "little") + text, shape, dtype, pieces)
         self._sealed([{**row, "file": f"{FOLDER}/{file}"}])
 
     def close(self) -> None:
@@ -56,7 +57,8 @@ class SafetensorsWriter:
         if not self._held:
             return
         file = self._next()
-        write_shard(self._folder / file, {row["id"]: {"features": array} for row, array in self._held})
+        arrays = {row["id"]: {"features": array} for row, array in self._held}
+        write_shard(self._folder / file, arrays, self._work)
         self._sealed([{**row, "file": f"{FOLDER}/{file}"} for row, _ in self._held])
         self._held = []
         self._waiting.clear()
