@@ -27,7 +27,6 @@ from audio_ssl.frontends._moments import Collector, Moments
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
-_EPS = 1e-7
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,9 @@ class ModelConfig:
 
     normalize: bool = False
     """Zero mean and unit variance of each clip's waveform (MERT and HuBERT base: no; large speech models: yes)."""
+
+    normalize_epsilon: float = 1e-7
+    """Added to the variance (transformers: 1e-7; fairseq, torchaudio: 1e-5, which is heard in quiet clips)."""
 
 
 class ModelOutput(NamedTuple):
@@ -155,7 +157,8 @@ class SSLModel(nn.Module):
         waveform = None if samples is None else samples.result()
         found = None if frontend is None else frontend.result()
         if found is not None and waveform is not None:
-            found = found.scaled(waveform, _EPS) if frontend is not None and frontend.linear else None
+            linear = frontend is not None and frontend.linear
+            found = found.scaled(waveform, self.config.normalize_epsilon) if linear else None
         return ClipStatistics(waveform, found)
 
     def features_of(
@@ -166,7 +169,7 @@ class SSLModel(nn.Module):
     ) -> tuple[Float[Tensor, "batch frame feature"], Int[Tensor, " batch"]]:
         """Return the frontend's output and the frames of each clip, for those who call the encoder themselves."""
         samples, found = (None, None) if statistics is None else statistics
-        waveform = _clean(waveform, lengths, self.config.normalize, samples)
+        waveform = _clean(waveform, lengths, self.config, samples)
         given = () if found is None else (found,)
         features, frames = self.frontend(waveform, lengths, *given)
         return features, frames
@@ -246,17 +249,17 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _clean(waveform: Tensor, lengths: Tensor, normalize: bool, whole: Moments | None) -> Tensor:
+def _clean(waveform: Tensor, lengths: Tensor, config: ModelConfig, whole: Moments | None) -> Tensor:
     inside = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
     waveform = torch.where(inside, waveform, 0.0)
-    if not normalize:
+    if not config.normalize:
         return waveform
     if whole is not None:
-        mean, factor = float(whole.mean), float((whole.variance + _EPS).rsqrt())
+        mean, factor = float(whole.mean), float((whole.variance + config.normalize_epsilon).rsqrt())
         return torch.where(inside, (waveform - mean) * factor, 0.0)
     # Sums in float64: their order, which padding changes, then does not show.
     count = lengths.clamp(min=1)[:, None]
     wide = waveform.double()
     centred = torch.where(inside, wide - wide.sum(1, keepdim=True) / count, 0.0)
-    scaled = centred * (centred.square().sum(1, keepdim=True) / count + _EPS).rsqrt()
+    scaled = centred * (centred.square().sum(1, keepdim=True) / count + config.normalize_epsilon).rsqrt()
     return scaled.to(waveform.dtype)

@@ -15,7 +15,7 @@ from torch import Tensor
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
-from audio_ssl.interop._settings import Given, heads_of, settings
+from audio_ssl.interop._settings import FAIRSEQ_EPSILON, Given, heads_of, settings
 from audio_ssl.model import ModelConfig
 
 EXTRACTOR = "encoder_frontend.feature_extractor.layers"
@@ -63,7 +63,8 @@ def model_config(state: Mapping[str, Tensor], card: Mapping[str, Any], given: Gi
     transform = _encoder(state, encoder, given, where)
     source = f"the section `{OUR_KEY}` of model.yaml"
     normalize, rate = settings(given, ours if isinstance(ours, Mapping) else {}, source, where)
-    return ModelConfig(frontend, transform, rate, normalize)
+    epsilon = ours.get("normalize_epsilon", FAIRSEQ_EPSILON) if isinstance(ours, Mapping) else FAIRSEQ_EPSILON
+    return ModelConfig(frontend, transform, rate, normalize, float(epsilon))
 
 
 def _encoder_section(card: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -205,7 +206,11 @@ def card_of(config: ModelConfig, heads_config: Mapping[str, Any]) -> dict[str, A
         "name": "checkpoint",
         "model_family": "wav2vec2",
         "model_config": {"encoder_config": section, **heads_config},
-        OUR_KEY: {"sample_rate": config.sample_rate, "normalize": config.normalize},
+        OUR_KEY: {
+            "sample_rate": config.sample_rate,
+            "normalize": config.normalize,
+            "normalize_epsilon": config.normalize_epsilon,
+        },
     }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
-from audio_ssl.interop._settings import Given, heads_of
+from audio_ssl.interop._settings import FAIRSEQ_EPSILON, Given, heads_of
 from audio_ssl.interop._sizes import Name, encoder_sizes, frontend_sizes, relative_positions
 from audio_ssl.model import ModelConfig
 
@@ -122,7 +122,8 @@ def config_of(
     )
     layers = found.model("conv_feature_layers")
     strides = None if layers is None else [layer[2] for layer in conv_layers(layers, where)]
-    return ModelConfig(frontend_sizes(state, name, strides, group_norm, where), encoder, chosen[1], chosen[0])
+    frontend = frontend_sizes(state, name, strides, group_norm, where)
+    return ModelConfig(frontend, encoder, chosen[1], chosen[0], FAIRSEQ_EPSILON)
 
 
 def conv_layers(text: object, where: Path | str) -> list[tuple[int, int, int]]:

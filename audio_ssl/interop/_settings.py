@@ -12,6 +12,9 @@ from audio_ssl.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+FAIRSEQ_EPSILON = 1e-5
+"""Added to a clip's variance by torch's layer norm, with which fairseq, fairseq2 and torchaudio standardise."""
+
 HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16}
 """Width to heads of every published model of the wav2vec 2.0 family (base, large, x-large, XLS-R 1B and 2B)."""
 

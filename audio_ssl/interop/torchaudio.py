@@ -20,7 +20,7 @@ from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.frontends import conv
 from audio_ssl.interop._match import MASK, fill, no_mask
 from audio_ssl.interop._names import common_name, torchaudio_name
-from audio_ssl.interop._settings import Given, heads_of, settings
+from audio_ssl.interop._settings import FAIRSEQ_EPSILON, Given, heads_of, settings
 from audio_ssl.interop._sizes import encoder_sizes, frontend_sizes, relative_positions
 from audio_ssl.model import ModelConfig, SSLModel
 
@@ -117,7 +117,7 @@ def read_torchaudio_weights(
         relative_positions=relative_positions(state, torchaudio_name, None, where),
     )
     frontend = frontend_sizes(state, torchaudio_name, None, group_norm, where)
-    return _fill(ModelConfig(frontend, encoder, chosen[1], chosen[0]), state, where)
+    return _fill(ModelConfig(frontend, encoder, chosen[1], chosen[0], FAIRSEQ_EPSILON), state, where)
 
 
 def _unwrapped(name: str) -> str:
@@ -156,7 +156,7 @@ def _config_of(params: Mapping[str, Any], normalize: bool, sample_rate: int) -> 
         **{ours: params[theirs] for ours, theirs in _DROPOUTS.items()},
     )
     frontend = conv.Config(channels, kernels, strides, norm, params["extractor_conv_bias"])
-    return ModelConfig(frontend, encoder, sample_rate, normalize)
+    return ModelConfig(frontend, encoder, sample_rate, normalize, FAIRSEQ_EPSILON)
 
 
 def _taken_apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -60,8 +60,8 @@ def states(model, standardised=False):
     def apply(waveform):
         waveform = waveform.double()
         if standardised:
-            # torchaudio adds 1e-5 to the variance, which counts in quiet clips; ours adds 1e-7, as transformers does.
-            waveform = torch.nn.functional.layer_norm(waveform, waveform.shape, eps=1e-7)
+            # As torchaudio's bundles do it.
+            waveform = torch.nn.functional.layer_norm(waveform, waveform.shape)
         features, _ = model.feature_extractor(waveform, None)
         first = model.encoder.transformer._preprocess(model.encoder.feature_projection(features))
         found, _ = model.extract_features(waveform)
