@@ -67,12 +67,11 @@ def _refuse(clip: Any, reason: str) -> None:
 def _general() -> Run:
     """Return our model a clip at a time by its modules, as before there was a path for inference."""
     from audio_ssl import products
-    from audio_ssl.encoders import _fast_feed, _packed
+    from audio_ssl.encoders import _packed
     from audio_ssl.frontends import conv
 
     for module in (products, _packed, conv):
         module.is_inference = lambda x: False  # type: ignore[attr-defined]
-    assert _fast_feed.apply is products.apply
     model = our_model()
     return _file_by_file(lambda wave: model(wave[None]).hidden)
 

@@ -44,7 +44,7 @@ def gflops(samples: int) -> float:
         samples = max(0, (samples - kernel) // stride + 1)
         total += 2 * samples * channels * 512 * kernel
         channels = 512
-    seen = min(samples, PIECE_SECONDS * 50)
+    seen: int = min(samples, PIECE_SECONDS * 50)
     block = 4 * 768 * 768 + 2 * 768 * 3072 + 2 * seen * 768
     return (total + 2 * samples * (512 * 768 + 768 * 48 * 128 + 12 * block)) / 1e9
 
@@ -107,7 +107,7 @@ def work(options: argparse.Namespace) -> None:
                 half = shortest[: len(files) // 2 + 1]
                 chosen = dict(run(half))
                 kept = {path.name: torch.stack(chosen[path.name][-12:]) for path in half[1::2][:CHECKED]}
-                np.savez(line.strip(), **{name: states.numpy() for name, states in kept.items()})
+                np.savez(line.strip(), **{name: states.numpy() for name, states in kept.items()})  # type: ignore[arg-type]
                 _reply(answers, ready=1.0)
 
 
@@ -179,7 +179,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", default=list(BUILDERS), choices=list(BUILDERS))
     parser.add_argument("--s3prl", default="python-with-s3prl", help="the Python of an environment with s3prl")
     parser.add_argument("--profile", action="store_true", help="only: where the time goes, before and now")
-    parser.add_argument("--probe", action="store_true", help="only: what precision does to a probe")
+    parser.add_argument("--probe", metavar="MODEL", help="only: what precision does to a probe of this model")
     parser.add_argument("--out", type=Path, default=HOME / "benchmarks" / "results" / "extract.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -197,9 +197,9 @@ def main() -> None:
         import _extract_inside  # type: ignore[import-not-found]
 
         if options.profile:
-            result["profile"] = _extract_inside.profile()
+            result["profile"] = _extract_inside.parts()
         if options.probe:
-            result["probe"] = _extract_inside.probe(options.folder)
+            result["probe"] = _extract_inside.probe(options.folder, options.probe)
     else:
         files = make(options.folder, HOME / "data" / "extract_clips", options.clips, options.long_seconds)
         lengths = [soundfile.info(path).frames for path in files]

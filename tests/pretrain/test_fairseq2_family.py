@@ -10,8 +10,8 @@ from audio_ssl.config import unstructure
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv, mel
-from audio_ssl.pretrain.fairseq2_family import FAMILY, FamilyConfig, config_of_run, create_model
 from audio_ssl.model import ModelConfig, SSLModel, build_model
+from audio_ssl.pretrain.fairseq2_family import FAMILY, FamilyConfig, config_of_run, create_model
 
 CPU = torch.device("cpu")
 SMALL = transformer.Config(layers=2, dim=32, ffn_dim=64, heads=2, position_kernel_frames=16, position_groups=4)
