@@ -23,6 +23,7 @@ from audio_ssl.encoders._blocks import cut, run_blocks
 from audio_ssl.encoders._checks import Relative, check_attention
 from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._frames import frame_mask, hide, key_mask
+from audio_ssl.encoders._packed import may_pack
 from audio_ssl.encoders._positions import RelativePositions, rotation
 from audio_ssl.errors import UserError
 
@@ -109,6 +110,8 @@ class ConformerEncoder(nn.Module):
         """Return the input of the first block and the output of `layers` blocks (None: all), zero past each clip."""
         config, total = self._config, features.shape[1]
         inside = frame_mask(frames, total)[..., None]
+        if may_pack(self, features) and not bool(inside.all()):
+            return self._clip_by_clip(features, frames, mask, layers)
         x = self.input_dropout(self.projection(self.feature_norm(features)))
         x = hide(x, mask, self.mask_embedding, inside)
         turn = None
@@ -121,6 +124,25 @@ class ConformerEncoder(nn.Module):
         recompute = config.checkpoint_activations and self.training
         states = run_blocks(self.blocks[:layers], x, context, layer_drop, recompute)
         return cut(states, context)
+
+    def _clip_by_clip(
+        self,
+        features: Float[Tensor, "batch frame feature"],
+        frames: Int[Tensor, " batch"],
+        mask: Bool[Tensor, "batch frame"] | None,
+        layers: int | None,
+    ) -> list[Float[Tensor, "batch frame dim"]]:
+        """Do the same without padding, which on a CPU then costs nothing and changes no bit."""
+        total = features.shape[1]
+        depth = len(self.blocks) if layers is None else layers
+        states = [features.new_zeros(len(features), total, self.dim) for _ in range(depth + 1)]
+        for row, count in enumerate(frames.tolist()):
+            if count:
+                own = None if mask is None else mask[row : row + 1, :count]
+                found = self(features[row : row + 1, :count], frames[row : row + 1], own, layers)
+                for state, part in zip(states, found, strict=True):
+                    state[row, :count] = part[0]
+        return states
 
 
 class Block(SelfAttention):

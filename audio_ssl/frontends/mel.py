@@ -20,6 +20,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.frontends._log_mel import LogMel
 from audio_ssl.frontends._moments import Collector, Moments
 from audio_ssl.frontends._statistics import check_statistics, frames_inside
+from audio_ssl.products import is_inference
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ class MelFrontend(nn.Module):
             What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
         """
         frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
+        if is_inference(waveform) and bool((lengths < waveform.shape[1]).any()):
+            return self._clip_by_clip(waveform, lengths, statistics, total), frames
         # Stacked frames are normalised by what is in a stack, so that a clip's rest does not count.
         counted = self._mel.grid.num_frames(lengths) if len(self.convs) else frames * self._stack
         mel = self._mel(waveform, counted, statistics)
@@ -102,6 +105,17 @@ class MelFrontend(nn.Module):
         features = self._subsample(mel) if len(self.convs) else mel[:, : total * self._stack]
         features = features.reshape(len(mel), total, self.dim)
         return torch.where(frames_inside(frames, total), features, 0.0), frames
+
+    def _clip_by_clip(
+        self, waveform: Tensor, lengths: Tensor, statistics: Moments | None, total: int
+    ) -> Float[Tensor, "batch frame dim"]:
+        """Do the same without padding: a norm of few values makes much of the rounding that another length gives."""
+        out = waveform.new_zeros(len(waveform), total, self.dim)
+        for row, samples in enumerate(lengths.tolist()):
+            if self.grid.num_frames(samples):
+                found, _ = self(waveform[row : row + 1, :samples], lengths[row : row + 1], statistics)
+                out[row, : found.shape[1]] = found[0]
+        return out
 
     def collector(self) -> Collector | None:
         """Return what gathers the statistics of a waveform in pieces; None where no frame looks at the whole clip."""

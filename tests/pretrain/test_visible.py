@@ -140,7 +140,8 @@ def test_frontend_and_teacher_hear_each_clip_once_and_the_encoder_what_is_visibl
     longest = int(batch.frames.max())
     assert seen == {
         "frontend": [(4, 16000)],
-        "teacher": [(4, longest)],
+        # Without gradients a CPU computes the clips' own frames in one row.
+        "teacher": [(1, int(batch.frames.sum()))],
         "block": [(8, longest - int(0.6 * longest))],
     }
 
