@@ -169,7 +169,7 @@ class SSLModel(nn.Module):
     ) -> tuple[Float[Tensor, "batch frame feature"], Int[Tensor, " batch"]]:
         """Return the frontend's output and the frames of each clip, for those who call the encoder themselves."""
         samples, found = (None, None) if statistics is None else statistics
-        waveform = _clean(waveform, lengths, self.config, samples)
+        waveform = clean(waveform, lengths, self.config, samples)
         given = () if found is None else (found,)
         features, frames = self.frontend(waveform, lengths, *given)
         return features, frames
@@ -249,7 +249,8 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _clean(waveform: Tensor, lengths: Tensor, config: ModelConfig, whole: Moments | None) -> Tensor:
+def clean(waveform: Tensor, lengths: Tensor, config: ModelConfig, whole: Moments | None) -> Tensor:
+    """Return waveforms, zero past each clip, standardised if the model wants it: by the whole clip's moments if given."""
     inside = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
     waveform = torch.where(inside, waveform, 0.0)
     if not config.normalize:

@@ -142,7 +142,7 @@ class ModelSource:
         self, waveform: Tensor, lengths: Tensor, *, top: int | None = None, statistics: object | None = None
     ) -> tuple[list[Tensor], Tensor]:
         """Return the hidden states and the frames of each clip."""
-        waveform, lengths = (value.to(self.device, non_blocking=True) for value in (waveform, lengths))
+        waveform = waveform.to(self.device, non_blocking=True)
         output = self._run(waveform, lengths, layers=top, statistics=statistics)
         return output.hidden, output.lengths.cpu()
 

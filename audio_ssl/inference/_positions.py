@@ -45,22 +45,22 @@ class FourierPositions(nn.Module):
 
     def packed(self, x: Float[Tensor, "1 packed dim"], spans: Sequence[slice]) -> Float[Tensor, "1 packed dim"]:
         """Return position information of clips that lie one after the other."""
-        counts = [-(-(span.stop - span.start) // self._step) for span in spans]
-        blocks = x.new_zeros(sum(counts), self._size, x.shape[2], dtype=torch.float32)
-        before, first = self._kernel // 2, 0
-        for span, count in zip(spans, counts, strict=True):
-            for number in range(count):
-                start = number * self._step - before
-                begin, end = max(start, 0), min(start + self._size, span.stop - span.start)
-                part = x[0, span.start + begin : span.start + end]
-                blocks[first + number, begin - start : begin - start + len(part)] = part
-            first += count
-        y, first = self._convolved(blocks), 0
-        kept = []
-        for span, count in zip(spans, counts, strict=True):
-            kept.append(y[first : first + count].flatten(0, 1)[: span.stop - span.start])
-            first += count
-        return gelu_(torch.cat(kept)).to(x.dtype)[None]
+        read, kept = self._places(spans)
+        # A row of zeros after the others stands for what lies outside a clip.
+        rows = torch.cat([x[0].float(), x.new_zeros(1, x.shape[2], dtype=torch.float32)])
+        y = self._convolved(rows[read.to(x.device)].view(-1, self._size, x.shape[2]))
+        return gelu_(y.flatten(0, 1)[kept.to(x.device)]).to(x.dtype)[None]
+
+    def _places(self, spans: Sequence[slice]) -> tuple[Tensor, Tensor]:
+        """Return the rows that blocks are made of, -1 for none, and which rows of the blocks' output are kept."""
+        read, kept, first, reach = [], [], 0, torch.arange(self._size) - self._kernel // 2
+        for span in spans:
+            count = -(-(span.stop - span.start) // self._step)
+            row = span.start + self._step * torch.arange(count)[:, None] + reach
+            read.append(torch.where((row >= span.start) & (row < span.stop), row, -1).flatten())
+            kept.append(first + torch.arange(span.stop - span.start))
+            first += count * self._step
+        return torch.cat(read), torch.cat(kept)
 
     def _convolved(self, blocks: Float[Tensor, "block size dim"]) -> Float[Tensor, "block step dim"]:
         count, _, dim = blocks.shape

@@ -3,7 +3,8 @@
 - ``float32``: as the model itself, with the positional convolution by Fourier transforms.
 - ``bfloat16``: products of bfloat16 numbers; norms, softmax and residual paths stay float32. On a CPU without
   instructions for them the weights are those of bfloat16 and the sums are float32: no faster than ``float32``.
-- ``float16``: the same on GPUs.
+- ``float16``: the same on GPUs, which compute a convolutional frontend and a plain transformer in rows, see
+  `audio_ssl.inference._rows`.
 - ``int8``: on CPUs, see `audio_ssl.inference._int8`; clip after clip, as each has scales of its own.
 
 Hidden states are float32 in any precision, and do not depend on the batch.
@@ -12,6 +13,7 @@ Hidden states are float32 in any precision, and do not depend on the batch.
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, get_args
 
 import torch
@@ -19,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.inference import _rows
 from audio_ssl.inference._int8 import engine
 from audio_ssl.inference._layers import lower
 from audio_ssl.model import ClipStatistics, ModelOutput, SSLModel
@@ -37,6 +40,9 @@ class PreparedModel(nn.Module):
         self.num_layers, self.dim = model.num_layers, model.dim
         self.statistics = model.statistics
         self._model = model
+        # Elsewhere than on a CPU, where `lower` has done its work.
+        in_rows = device.type != "cpu" and precision != "int8" and _rows.fits(model)
+        self._rows = _rows.RowsModel(model, getattr(torch, precision)).to(device) if in_rows else None
 
     @torch.inference_mode()
     def forward(
@@ -51,6 +57,20 @@ class PreparedModel(nn.Module):
         waveform = waveform.to(self.device)
         if lengths is None:
             lengths = torch.full((len(waveform),), waveform.shape[1])
+        with _exact_convolutions() if self.device.type == "cuda" else nullcontext():
+            return self._forward(waveform, lengths, mask, layers, statistics)
+
+    def _forward(
+        self,
+        waveform: Tensor,
+        lengths: Tensor,
+        mask: Tensor | None,
+        layers: int | None,
+        statistics: ClipStatistics | None,
+    ) -> ModelOutput:
+        if self._rows is not None:
+            output: ModelOutput = self._rows(waveform, lengths, mask, layers, statistics)
+            return output
         lengths = lengths.to(self.device)
         if self.precision == "int8" and len(waveform) > 1:
             return self._one_by_one(waveform, lengths, mask, layers, statistics)
@@ -103,8 +123,18 @@ def prepare(model: SSLModel, precision: Precision, device: torch.device) -> Prep
     shared = {id(parameter): parameter for parameter in model.parameters()} if device.type == "cpu" else {}
     with torch.no_grad():
         made = copy.deepcopy(model, shared).eval().to(device)
-        lower(made, precision, device)
+        if device.type == "cpu" or not _rows.fits(made):
+            lower(made, precision, device)
     return PreparedModel(made, precision, device)
+
+
+def _exact_convolutions() -> AbstractContextManager[None]:
+    """Let convolutions in float32 have all their bits, of which newer GPUs else take 10."""
+    cudnn = torch.backends.cudnn
+    kept: AbstractContextManager[None] = cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
+    return kept
 
 
 def _check(precision: Precision, device: torch.device) -> None:
