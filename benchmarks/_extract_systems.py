@@ -85,7 +85,8 @@ def _file_by_file(hidden_of: Callable[[Tensor], Iterable[Tensor]]) -> Run:
     return run
 
 
-def _their_model() -> Any:
+def their_model() -> Any:
+    """Return transformers' HuBERT base with the same weights."""
     from transformers import HubertConfig, HubertModel
 
     from audio_ssl.interop.transformers import to_transformers_weights
@@ -96,13 +97,13 @@ def _their_model() -> Any:
 
 
 def _transformers() -> Run:
-    model = _their_model()
+    model = their_model()
     return _file_by_file(lambda wave: model(wave[None], output_hidden_states=True).hidden_states)
 
 
 def _transformers_padded() -> Run:
     """Return batches of like length padded with zeros and no mask, as its documentation says for this model."""
-    model = _their_model()
+    model = their_model()
 
     def run(files: Sequence[Path]) -> Iterator[tuple[str, list[Tensor]]]:
         waves = [(path.name, wave) for path in files for wave in read(path)]
@@ -122,7 +123,7 @@ def _transformers_padded() -> Run:
 def _torchaudio() -> Run:
     from torchaudio.models.wav2vec2.utils import import_huggingface_model
 
-    model = import_huggingface_model(_their_model()).eval()
+    model = import_huggingface_model(their_model()).eval()
     return _file_by_file(lambda wave: model.extract_features(wave[None])[0])
 
 
