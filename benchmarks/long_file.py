@@ -17,7 +17,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from audio_ssl.data.audio import audio_info, read_clip
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, audio_files
 from audio_ssl.encoders import transformer
+from audio_ssl.errors import AudioError
 from audio_ssl.features.load import load
 from audio_ssl.features.settings import Settings
 from audio_ssl.frontends import conv
@@ -77,16 +77,28 @@ def speech_of(folder: Path | None) -> list[Path]:
 
 
 def write_speech(files: list[Path], seconds: float, path: Path) -> None:
-    """Write a file of clips one after the other until it is long enough."""
+    """Write a file of clips one after the other until it is long enough; files that cannot be read are left out."""
     left = int(seconds * RATE)
     with soundfile.SoundFile(path, "w", RATE, 1) as out:
-        for file in cycle(files):
-            info = audio_info(file)
-            samples = read_clip(Clip(file.name, str(file), 0.0, info.seconds, info.sample_rate), RATE)[:left]
-            out.write(samples)
-            left -= len(samples)
-            if left <= 0:
-                return
+        while True:
+            before = left
+            for file in files:
+                samples = _speech(file)[:left]
+                out.write(samples)
+                left -= len(samples)
+                if left <= 0:
+                    return
+            if left == before:
+                raise SystemExit(f"none of {len(files)} files of speech can be read")
+
+
+def _speech(file: Path) -> np.ndarray[Any, Any]:
+    try:
+        info = audio_info(file)
+        return read_clip(Clip(file.name, str(file), 0.0, info.seconds, info.sample_rate), RATE)
+    except AudioError as error:
+        print(f"left out: {file.name}: {error}", file=sys.stderr)
+        return np.empty(0, np.float32)
 
 
 def distances(name: str, files: list[Path], folder: Path) -> dict[str, Any]:
