@@ -66,7 +66,10 @@ def _by_kind(run: Any) -> dict[str, float]:
 
 
 def probe(manifest: Path, model: str, column: str = "language", train: int = 600, test: int = 400) -> dict[str, Any]:
-    """Return the accuracy of a linear probe on mean features in each precision, with intervals over clips."""
+    """Return the accuracy of linear probes on mean features in each precision, with intervals over clips.
+
+    One probe is of the layer that the validation clips choose, the other of the last, to which all rounding adds up.
+    """
     order = np.random.default_rng(0).permutation(len(clips := read_manifest(manifest)))
     clips = [clips[number] for number in order[: train + test]]
     split = Split(clips[: train * 4 // 5], clips[train * 4 // 5 : train], clips[train:])
@@ -77,8 +80,10 @@ def probe(manifest: Path, model: str, column: str = "language", train: int = 600
         features = pooled(clips, source.at(torch.device("cpu"), precision))
         exact = features if exact is None else exact
         apart = [np.linalg.norm(features[key][-1] - exact[key][-1]) / np.linalg.norm(exact[key][-1]) for key in exact]
-        score, layer = classify(split, task, features)
-        row = {"precision": precision, "value": score.value, "low": score.low, "high": score.high, "layer": layer}
-        rows.append({**row, "error": float(np.median(apart))})
-        print(rows[-1], flush=True)
-    return {"task": f"{column}, {manifest.stem}", "model": model, "test_clips": test, "rows": rows}
+        error = float(np.median(apart))
+        for asked in (None, source.num_layers - 1):
+            score, layer = classify(split, task, features, asked)
+            row = {"precision": precision, "layer": layer, "chosen": asked is None, "error": error}
+            rows.append({**row, "value": score.value, "low": score.low, "high": score.high})
+            print(rows[-1], flush=True)
+    return {"task": f"{column}, {manifest.stem}", "model": Path(model).name, "test_clips": test, "rows": rows}

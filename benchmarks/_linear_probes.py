@@ -89,22 +89,22 @@ def _refuse(clip: Clip, reason: str) -> None:
     print(f"left out: {clip.id}: {reason}")
 
 
-def classify(split: Split, task: Task, features: dict[str, Array]) -> tuple[Interval, int]:
-    """Return accuracy on the test clips with its interval, and the chosen layer."""
+def classify(split: Split, task: Task, features: dict[str, Array], layer: int | None = None) -> tuple[Interval, int]:
+    """Return accuracy on the test clips with its interval, and the layer: the one given, or else the best."""
     parts = [[clip for clip in part if clip.id in features] for part in (split.train, split.valid, split.test)]
     stacked = [np.stack([features[clip.id] for clip in part]) for part in parts]
     answers = [np.array([str(value(clip, task.answer)) for clip in part]) for part in parts]
     best, chosen, layer_of_best = -1.0, None, 0
-    for layer in range(stacked[0].shape[1]):
-        mean, scale = stacked[0][:, layer].mean(0), stacked[0][:, layer].std(0) + 1e-6
-        train, valid, test = ((part[:, layer] - mean) / scale for part in stacked)
+    for number in range(stacked[0].shape[1]) if layer is None else [layer]:
+        mean, scale = stacked[0][:, number].mean(0), stacked[0][:, number].std(0) + 1e-6
+        train, valid, test = ((part[:, number] - mean) / scale for part in stacked)
         # Each fit starts from the one before it, of stronger regularisation.
         model = LogisticRegression(max_iter=200, tol=1e-3, warm_start=True)
         for strength in STRENGTHS:
             model.set_params(C=strength).fit(train, answers[0])
             score = float(model.score(valid, answers[1]))
             if score > best:
-                best, chosen, layer_of_best = score, model.predict(test) == answers[2], layer
+                best, chosen, layer_of_best = score, model.predict(test) == answers[2], number
     assert chosen is not None
     counts = np.stack([chosen, np.ones(len(chosen))], axis=1).astype(np.float64)
     return _interval(counts, parts[2], task), layer_of_best
