@@ -16,7 +16,8 @@ from audio_ssl.errors import UserError
 from audio_ssl.features.index import JOURNALS, publish
 from audio_ssl.features.job import ERRORS_FILE, Job
 from audio_ssl.features.settings import read_settings
-from audio_ssl.features.source import FeatureSource, open_source
+from audio_ssl.features.source import FeatureSource, ModelSource, open_source
+from audio_ssl.inference import check_precision
 from audio_ssl.place import read_place
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,9 @@ def extract(
     if engine != "local" and place is not None:
         raise UserError(f"`--engine {engine}` starts processes of its own", remedy="start it without torchrun or srun")
     source = _check(job)
+    # With `auto`, workers of a cluster may have GPUs that this machine has not.
+    if isinstance(source, ModelSource) and (engine == "local" or job.settings.device != "auto"):
+        check_precision(job.settings.precision, job.settings.torch_device())
     if place is None or place.rank == 0:
         _claim(out, job.meta(source))
     load_part("features/engines", engine).run(job)

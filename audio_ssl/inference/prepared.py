@@ -117,9 +117,7 @@ def prepare(model: SSLModel, precision: Precision, device: torch.device) -> Prep
     UserError
         If the device or the model has no such precision.
     """
-    if precision not in get_args(Precision):
-        raise unknown_name("precision", precision, get_args(Precision))
-    _check(precision, device)
+    check_precision(precision, device)
     shared = {id(parameter): parameter for parameter in model.parameters()} if device.type == "cpu" else {}
     with torch.no_grad():
         made = copy.deepcopy(model, shared).eval().to(device)
@@ -137,7 +135,10 @@ def _exact_convolutions() -> AbstractContextManager[None]:
     return kept
 
 
-def _check(precision: Precision, device: torch.device) -> None:
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise UserError where a device has no such precision."""
+    if precision not in get_args(Precision):
+        raise unknown_name("precision", precision, get_args(Precision))
     if precision == "float16" and device.type == "cpu":
         raise UserError("`precision` float16 needs a GPU", remedy="use bfloat16 or int8 on a CPU")
     if precision == "int8" and device.type != "cpu":

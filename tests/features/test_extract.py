@@ -140,6 +140,7 @@ def test_another_extraction_in_the_same_folder_is_refused(audio, run_folder, tmp
         ({"overrides": ["precision=int4"]}, "unknown precision `int4`"),
         ({"overrides": ["chunk_seconds=0"]}, "must be above 0"),
         ({"overrides": ["device=tpu"]}, "must be auto, cpu or cuda"),
+        ({"overrides": ["precision=float16", "device=cpu"]}, "`precision` float16 needs a GPU"),
         ({"layers": "x"}, "must be all, a number"),
         ({"layers": "7"}, "this model has the layers 0 to 2"),
     ],
@@ -148,6 +149,18 @@ def test_wrong_options_stop_before_any_work(audio, run_folder, tmp_path, options
     with pytest.raises(UserError, match=message):
         extract(audio, run_folder, tmp_path / "f", **options)
     assert not (tmp_path / "f").exists()
+
+
+def test_a_precision_that_the_gpu_lacks_stops_before_any_work(audio, run_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("audio_ssl.features.settings.Settings.torch_device", lambda self: torch.device("cuda"))
+    with pytest.raises(UserError, match="`precision` int8 is for CPUs"):
+        extract(audio, run_folder, tmp_path / "f", overrides=["precision=int8"])
+    assert not (tmp_path / "f").exists()
+
+
+def test_baselines_have_one_precision_whatever_is_asked_for(audio, tmp_path):
+    out = extract(audio, "logmel", tmp_path / "f", overrides=["precision=float16", "device=cpu"])
+    assert len(rows(out / "index.jsonl")) == 4
 
 
 def test_a_long_file_has_the_frames_of_the_whole(tmp_path):
