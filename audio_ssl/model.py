@@ -250,7 +250,7 @@ def fingerprint(module: nn.Module) -> str:
 
 
 def clean(waveform: Tensor, lengths: Tensor, config: ModelConfig, whole: Moments | None) -> Tensor:
-    """Return waveforms, zero past each clip, standardised if the model wants it: by the whole clip's moments if given."""
+    """Return waveforms, zero past each clip, standardised if the model wants it, by a whole clip's moments if given."""
     inside = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
     waveform = torch.where(inside, waveform, 0.0)
     if not config.normalize:

@@ -30,6 +30,9 @@ class System:
     loss: Callable[[Tensor], Tensor]
     """Waveforms ``[batch, sample]`` to a scalar."""
 
+    blocks: tuple[nn.Module, ...] = ()
+    """What is compiled instead of the module; none: the module."""
+
 
 def build(name: str, rate: int, device: str) -> System:
     """Return a system by its name in ``BUILDERS``, in training mode."""
@@ -64,7 +67,7 @@ def _ours(rate: int) -> System:
         scaled: Tensor = (head(view).loss_sum + PENALTY * penalty) / mask.sum()
         return scaled
 
-    return System(nn.ModuleList([model, head]), loss)
+    return System(nn.ModuleList([model, head]), loss, tuple(model.encoder.blocks))  # type: ignore[arg-type]
 
 
 def _torchaudio(rate: int) -> System:

@@ -2,7 +2,8 @@
 
 Every system runs in a process of its own. Ours stays up; each peer in turn takes steps alternately with it, so that
 whatever else the machine does disturbs both alike, and ratios are medians over pairs. A step is forward, loss,
-backward and AdamW on 4 x 5 s at 16 kHz. Memory is the largest resident size of a fresh process.
+backward and AdamW on 4 x 5 s at 16 kHz (`--clips`, `--seconds`). Memory is the largest resident
+size of a fresh process.
 
 Run ``python benchmarks/pretrain.py``; prints a table and writes ``benchmarks/results/pretrain.json``.
 """
@@ -59,6 +60,7 @@ class Worker:
         """Start the process and take a first step, which is not counted."""
         command = [sys.executable, __file__, "--worker", self.name, "--precision", self.precision]
         command += ["--device", self.options.device, "--threads", str(self.options.threads)]
+        command += ["--clips", str(self.options.clips), "--seconds", str(self.options.seconds)]
         command += ["--compile"] if self.options.compile else []
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.ask("warm")
@@ -98,8 +100,10 @@ def work(options: argparse.Namespace) -> None:
     system = build(options.worker, RATE, device)
     before = peak_bytes("cpu")
     if options.compile:
-        system.module.compile()
-    waveform = 0.1 * torch.randn(CLIPS, SECONDS * RATE, generator=torch.Generator().manual_seed(0))
+        # Ours as a recipe's `compile: true` does it.
+        for module in system.blocks or [system.module]:
+            module.compile()
+    waveform = 0.1 * torch.randn(options.clips, options.seconds * RATE, generator=torch.Generator().manual_seed(0))
     waveform = waveform.to(device)
     optimizer = torch.optim.AdamW(system.module.parameters(), lr=1e-5, fused=True)
     for line in sys.stdin:
@@ -156,7 +160,7 @@ def row(worker: Worker, ratio: float) -> dict[str, Any]:
         "system": worker.name,
         "precision": worker.precision,
         "step_seconds": seconds,
-        "audio_seconds_per_second": CLIPS * SECONDS / seconds,
+        "audio_seconds_per_second": worker.options.clips * worker.options.seconds / seconds,
         "peak_bytes": memory["peak_bytes"],
         "before_bytes": memory["before_bytes"],
         "steps": len(worker.seconds),
@@ -203,6 +207,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="two peers and two rounds in float32, under two minutes")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--compile", action="store_true", help="torch.compile every system")
+    parser.add_argument("--clips", type=int, default=CLIPS, help="of a step")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of a clip")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="pairs of steps per peer")
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
@@ -225,7 +231,7 @@ def main() -> None:
         return
     torch.set_num_threads(options.threads)
     before = _machine.measure(options.device)
-    gflops = step_gflops(CLIPS, SECONDS * RATE)
+    gflops = step_gflops(options.clips, options.seconds * RATE)
     print(
         f"{before.processor}, {before.threads} threads: {before.float32_gflops:.0f} GFLOP/s float32, "
         f"{before.bfloat16_gflops:.0f} bfloat16; a step is {gflops:.0f} GFLOP",
@@ -236,7 +242,13 @@ def main() -> None:
     after = _machine.measure(options.device)
     machine = max(before, after, key=lambda found: found.float32_gflops)
     summary = summarize(rows, gflops, machine)
-    settings = {"clips": CLIPS, "seconds": SECONDS, "sample_rate": RATE, "rounds": options.rounds, "step_gflop": gflops}
+    settings = {
+        "clips": options.clips,
+        "seconds": options.seconds,
+        "sample_rate": RATE,
+        "rounds": options.rounds,
+        "step_gflop": gflops,
+    }
     settings |= {"compile": options.compile}
     write_json(options.out, {"settings": settings, "machine": machine.as_dict(), "rows": rows, "summary": summary})
 

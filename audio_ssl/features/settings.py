@@ -35,7 +35,7 @@ class Settings:
     """auto (a GPU where there is one), cpu, cuda, cuda:1 …"""
 
     workers: int = 0
-    """Threads that decode ahead; 0: two, or four beside a GPU."""
+    """Threads that decode ahead; 0: two, or up to sixteen beside a GPU."""
 
     ray_workers: int = 0
     """Processes on a Ray cluster; 0: one for each GPU, or for each two CPU cores."""
@@ -67,7 +67,7 @@ class Settings:
     def on(self, device: torch.device) -> Settings:
         """Return the settings with what depends on the device filled in."""
         gpu = device.type == "cuda"
-        workers = self.workers or min(os.cpu_count() or 1, 4 if gpu else 2)
+        workers = self.workers or min(os.cpu_count() or 1, 16 if gpu else 2)
         return dataclasses.replace(self, workers=workers, batch_seconds=self.batch_seconds or (300.0 if gpu else 60.0))
 
 

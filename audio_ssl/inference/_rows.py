@@ -50,7 +50,11 @@ class RowsModel(nn.Module):
         rows_mask = None if mask is None else mask.flatten()[flat]
         states = self._encoder(features, counts, rows_mask, layers)
 
+        whole = len(features) == len(counts) * total
+
         def padded(rows: Tensor) -> Tensor:
+            if whole:
+                return rows.view(len(counts), total, rows.shape[1])
             out = rows.new_zeros(len(counts) * total, rows.shape[1])
             return out.index_copy_(0, flat, rows).view(len(counts), total, rows.shape[1])
 

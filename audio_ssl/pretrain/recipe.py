@@ -155,6 +155,9 @@ class Recipe:
     compile: bool = False
     """Compile the encoder with torch.compile: slow to start, faster on a GPU."""
 
+    deterministic: bool = False
+    """On a GPU, use only kernels that give the same bits each time, which are slower; a CPU always does."""
+
     profile: ProfileConfig | None = None
     """Write a trace of a few updates into ``RUN/profile``; null: none."""
 

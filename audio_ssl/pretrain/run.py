@@ -25,6 +25,7 @@ from audio_ssl.data.loader import ClipReader
 from audio_ssl.errors import UserError
 from audio_ssl.pretrain.card import write_card
 from audio_ssl.pretrain.clips import Selection, select_clips
+from audio_ssl.pretrain.deterministic import deterministic
 from audio_ssl.pretrain.learner import Training
 from audio_ssl.pretrain.log import require_wandb
 from audio_ssl.pretrain.loop import Job, choose_device
@@ -43,7 +44,7 @@ from audio_ssl.pretrain.stage import Stage, StageContext, loader_setups
 logger = logging.getLogger(__name__)
 
 _FREE_ON_RESUME = (
-    *("data.workers", "checkpoint.every", "checkpoint.keep_last", "device", "parallel", "compile"),
+    *("data.workers", "checkpoint.every", "checkpoint.keep_last", "device", "parallel", "compile", "deterministic"),
     *("guards", "profile", "wandb"),
 )
 """Settings that do not change what is computed but for rounding, so a resumed run may change them."""
@@ -170,7 +171,8 @@ def _run_stage(
         step_offset=offset,
         row_extra={} if iteration is None else {"iteration": iteration},
     )
-    load_part(ENGINES, stage.recipe.engine).train(job, team)
+    with deterministic(stage.recipe.deterministic):
+        load_part(ENGINES, stage.recipe.engine).train(job, team)
     with team.together():
         if team.leads:
             _save(training, context.folder, out, iteration)

@@ -28,8 +28,9 @@ def test_halves_are_near_and_do_not_depend_on_the_batch(name, precision):
     expected, together = model(waveform, lengths), ready(waveform, lengths)
     for row, samples in enumerate(LENGTHS):
         frames = int(expected.lengths[row])
+        if not frames:
+            continue
         alone = ready(waveform[row : row + 1, :samples])
         for one, other, exact in zip(together.hidden, alone.hidden, expected.hidden, strict=True):
-            if frames:
-                assert relative_error(one[row, :frames].cpu(), exact[row, :frames]) < 0.03
-                assert relative_error(one[row, :frames], other[0, :frames]) < 0.02
+            assert relative_error(one[row, :frames].cpu(), exact[row, :frames]) < 0.03
+            assert relative_error(one[row, :frames], other[0, :frames]) < 0.02

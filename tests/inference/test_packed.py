@@ -20,6 +20,7 @@ VARIANTS = [
     {"alibi": True},
     {"relative_positions": Relative(32, 40)},
     {"attention_relax": 32.0},
+    {"feature_norm": False},
     {"pre_norm": True, "relative_positions": Relative(32, 40), "attention_relax": 32.0, "positions": "rope"},
 ]
 
