@@ -95,6 +95,9 @@ class Config:
     checkpoint_activations: bool = False
     """Compute each block again in the backward pass: less memory, a third more work."""
 
+    feature_norm: bool = True
+    """Layer norm of the features before the projection (DistilHuBERT: none)."""
+
 
 class TransformerEncoder(nn.Module):
     """Feature norm, projection, mask embedding, positions, blocks."""
@@ -103,7 +106,7 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.dim, self.num_layers = config.dim, config.layers
         self._config = config
-        self.feature_norm = nn.LayerNorm(input_dim)
+        self.feature_norm = nn.LayerNorm(input_dim) if config.feature_norm else nn.Identity()
         self.projection = nn.Linear(input_dim, config.dim)
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
         self.positions = _positions(config)

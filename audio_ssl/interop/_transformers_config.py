@@ -51,13 +51,15 @@ _ONLY: dict[str, object] = {
     "hidden_act": "gelu",
     "feat_extract_activation": "gelu",
     "layer_norm_eps": 1e-5,
-    "feat_proj_layer_norm": True,
     "conv_pos_batch_norm": False,
     "add_adapter": False,
     "adapter_attn_dim": None,
     "feature_extractor_cqt": False,
 }
 """Keys of which our encoder knows one value, which is the default."""
+_FEATURE_NORM = "feat_proj_layer_norm"
+_MAY_LACK_IT = ("hubert", "mert_model")
+"""Types that can do without the norm of the features; others have it whatever their config says."""
 
 
 def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where: Path | str) -> ModelConfig:
@@ -83,7 +85,8 @@ def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where:
             f"`model_type` must be one of {', '.join(MODEL_TYPES)}, but is {kind!r}: other models cannot be read",
             where=str(where),
         )
-    for key, value in _ONLY.items():
+    only = _ONLY if kind in _MAY_LACK_IT else {**_ONLY, _FEATURE_NORM: True}
+    for key, value in only.items():
         if data.get(key, value) != value:
             raise UserError(f"`{key}` must be {value!r} to be read, but is {data[key]!r}", where=str(where))
     stacked = kind == "data2vec-audio"
@@ -97,6 +100,7 @@ def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where:
         "pre_norm": bool(not stacked and data.get("do_stable_layer_norm", False)),
         "position_kernel_frames": kernel,
         "position_layers": data.get("num_conv_pos_embeddings", 5) if stacked else 1,
+        "feature_norm": data.get(_FEATURE_NORM, True),
     }
     if kind == "wavlm":
         distances = (data.get("num_buckets", 320), data.get("max_bucket_distance", 800))
@@ -127,8 +131,12 @@ def model_type(config: ModelConfig) -> str | None:
         return None
     if encoder.positions != "conv" or encoder.deepnorm or encoder.alibi:
         return None
+    if encoder.position_layers == 1 and encoder.relative_positions is None:
+        return "hubert"
+    if not encoder.feature_norm:
+        return None
     if encoder.position_layers == 1:
-        return "hubert" if encoder.relative_positions is None else "wavlm"
+        return "wavlm"
     fits = frontend.norm == "layer" and not encoder.pre_norm and encoder.relative_positions is None
     return "data2vec-audio" if fits else None
 
@@ -162,6 +170,8 @@ def data_of(config: ModelConfig, kind: str) -> dict[str, Any]:
             "feat_extract_norm": frontend.norm,
             "do_stable_layer_norm": encoder.pre_norm,
         }
+    if not encoder.feature_norm:
+        data[_FEATURE_NORM] = False
     if isinstance(encoder.relative_positions, Relative):
         relative = encoder.relative_positions
         data |= {"num_buckets": relative.buckets, "max_bucket_distance": relative.max_distance}

@@ -23,6 +23,7 @@ VARIANTS = [
     {"position_layers": 2, "position_kernel_frames": 4},
     {"relative_positions": Relative(32, 40)},
     {"attention_relax": 32.0},
+    {"feature_norm": False},
     {"pre_norm": True, "relative_positions": Relative(32, 40), "attention_relax": 32.0, "positions": "rope"},
 ]
 

@@ -22,6 +22,7 @@ MODELS = {
         "transformer",
         {**TRANSFORMER, "position_kernel_frames": 64, "pre_norm": True},
     ),
+    "no feature norm": ("conv", {"channels": (16,) * 7}, "transformer", {**TRANSFORMER, "feature_norm": False}),
     "wavlm": (
         "conv",
         {"channels": (16,) * 7},

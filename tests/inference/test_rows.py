@@ -7,7 +7,7 @@ from audio_ssl.inference import _rows
 from audio_ssl.inference._rows import RowsModel
 from tests.inference.test_prepare import LENGTHS, batch, make, relative_error
 
-NAMES = ("base", "odd kernel", "large")
+NAMES = ("base", "odd kernel", "large", "no feature norm")
 
 
 def every_state(output):

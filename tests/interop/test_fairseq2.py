@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv, mel
+from audio_ssl.frontends import conv, cqt
 from audio_ssl.interop.fairseq2 import (
     load_fairseq2_weights,
     read_fairseq2,
@@ -274,11 +274,12 @@ def test_what_fairseq2_has_not_is_not_written(tmp_path):
     small = transformer.Config(layers=1, dim=16, ffn_dim=16, heads=2, position_groups=4)
     frontend = conv.Config(channels=(16, 16), kernels=(10, 3), strides=(5, 2))
     for config, message in (
-        (ModelConfig(mel.Config(), small), "`conv` frontend"),
+        (ModelConfig(cqt.Config(n_bins=24, fmin_hz=200.0), small), "`conv` frontend"),
         (ModelConfig(frontend, dataclasses.replace(small, positions="rope")), "`positions`"),
         (ModelConfig(frontend, dataclasses.replace(small, deepnorm=True)), "`deepnorm`"),
         (ModelConfig(frontend, dataclasses.replace(small, alibi=True)), "`alibi`"),
         (ModelConfig(frontend, dataclasses.replace(small, attention_relax=0.1)), "`attention_relax`"),
+        (ModelConfig(frontend, dataclasses.replace(small, feature_norm=False)), "`feature_norm`"),
         (ModelConfig(frontend, small), "as wide as the encoder"),
     ):
         with pytest.raises(UserError, match=message):

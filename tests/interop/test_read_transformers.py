@@ -28,6 +28,8 @@ LAYOUTS = [
     ("HubertModel", LARGE),
     ("HubertModel", {"do_stable_layer_norm": True}),
     ("HubertModel", {"num_conv_pos_embeddings": 15, "conv_bias": True}),
+    ("HubertModel", {"feat_proj_layer_norm": False}),
+    ("HubertModel", {"feat_proj_layer_norm": False, **LARGE}),
     ("Wav2Vec2Model", {}),
     ("Wav2Vec2Model", LARGE),
     ("Wav2Vec2ForCTC", {}),
@@ -172,7 +174,9 @@ def test_preparation_is_never_guessed(hubert, tmp_path, caplog):
         ({"conv_pos_batch_norm": True}, "`conv_pos_batch_norm` must be False"),
         ({"add_adapter": True}, "`add_adapter` must be False"),
         ({"adapter_attn_dim": 16}, "`adapter_attn_dim` must be None"),
-        ({"feat_proj_layer_norm": False}, "`feat_proj_layer_norm` must be True"),
+        ({"feat_proj_layer_norm": False}, "unexpected weights: feature_projection.layer_norm"),
+        ({"feat_proj_layer_norm": False, "model_type": "wavlm"}, "`feat_proj_layer_norm` must be True"),
+        ({"feat_proj_layer_norm": "no"}, "feature_norm"),
         ({"hidden_act": "relu"}, "`hidden_act` must be 'gelu'"),
         ({"layer_norm_eps": 1e-6}, "`layer_norm_eps` must be 1e-05"),
         ({"feature_extractor_cqt": True}, "`feature_extractor_cqt` must be False"),
@@ -229,6 +233,7 @@ def test_mert_of_both_sizes_is_hubert(check, perturb, tmp_path):
     # 95M: post-LN; 330M: pre-LN with one group norm, and a relaxation that leaves the numbers as they are.
     for name, changes, keys in (
         ("95M", {}, {"deepnorm": False, "attention_relax": -1.0}),
+        ("no feature norm", {"feat_proj_layer_norm": False}, {"deepnorm": False, "attention_relax": -1.0}),
         ("330M", {"do_stable_layer_norm": True}, {"deepnorm": False, "attention_relax": 32.0}),
     ):
         theirs = original("HubertModel", perturb, **changes)

@@ -10,7 +10,7 @@ import transformers
 from audio_ssl.encoders import conformer, gru, transformer
 from audio_ssl.encoders._checks import Relative
 from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv, mel
+from audio_ssl.frontends import conv, cqt
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.write import export
 from audio_ssl.model import ModelConfig, SSLModel
@@ -28,6 +28,7 @@ THEIRS = {
     "hubert large": config(LARGE, normalize=True, pre_norm=True, dropout=0.0, layer_drop=0.0, input_dropout=0.3),
     "hubert mert": config(sample_rate=24000, pre_norm=True, attention_relax=32.0, checkpoint_activations=True),
     "hubert few": config(conv.Config((16, 32), (10, 8), (5, 4)), position_kernel_frames=5),
+    "hubert without feature norm": config(feature_norm=False),
     "wavlm": config(relative_positions=Relative(40, 60)),
     "wavlm large": config(LARGE, normalize=True, pre_norm=True, relative_positions=Relative(320, 800)),
     "data2vec-audio": config(LARGE, position_layers=3, position_kernel_frames=7),
@@ -35,12 +36,14 @@ THEIRS = {
 }
 SMALL = {"layers": 1, "dim": 32, "ffn_dim": 64, "heads": 4}
 OURS = {
-    "mel": ModelConfig(mel.Config(), ENCODER),
+    "cqt": ModelConfig(cqt.Config(n_bins=24, fmin_hz=200.0), ENCODER),
     "rope": config(positions="rope"),
     "alibi": config(alibi=True),
     "deepnorm": config(deepnorm=True),
     "stacked positions after one norm": config(BASE, position_layers=2, position_kernel_frames=7),
     "stacked positions, pre-LN": config(LARGE, pre_norm=True, position_layers=2, position_kernel_frames=7),
+    "stacked positions, no feature norm": config(LARGE, position_layers=3, feature_norm=False),
+    "relative positions, no feature norm": config(relative_positions=Relative(40, 60), feature_norm=False),
     "conformer": ModelConfig(BASE, conformer.Config(**SMALL)),
     "gru": ModelConfig(BASE, gru.Config()),
 }
@@ -91,6 +94,7 @@ def test_it_is_read_back_whole(tmp_path, perturb, name):
 def test_the_config_says_apart_only_what_transformers_cannot(tmp_path, perturb):
     for name, rest in (
         ("hubert", {}),
+        ("hubert without feature norm", {}),
         ("hubert mert", {"encoder": {"attention_relax": 32.0, "checkpoint_activations": True}}),
     ):
         export(build(THEIRS[name], perturb), tmp_path / name)
@@ -99,7 +103,7 @@ def test_the_config_says_apart_only_what_transformers_cannot(tmp_path, perturb):
 
 def test_the_card_says_what_is_known_and_no_more(tmp_path, perturb):
     texts = {}
-    for name in ("hubert", "hubert large", "data2vec-audio", "mel"):
+    for name in ("hubert", "hubert large", "data2vec-audio", "cqt"):
         model = build({**THEIRS, **OURS}[name], perturb)
         facts = {"steps": 400, "recipe": "abc"} if name == "hubert" else None
         texts[name] = (export(model, tmp_path / name, name="org/tones", facts=facts) / "README.md").read_text()
@@ -109,7 +113,7 @@ def test_the_card_says_what_is_known_and_no_more(tmp_path, perturb):
         assert "Whoever publishes this model has to name the licence" in texts[name]
     assert "| 16000 Hz" in texts["hubert"]
     assert "| steps | 400 |\n| recipe | abc |" in texts["hubert"]
-    assert "Not stated." in texts["mel"]
+    assert "Not stated." in texts["cqt"]
     assert ["In a padded batch they do not" in text for text in texts.values()] == [True, False, True, False]
     assert ["Only audio_ssl opens this folder" in text for text in texts.values()] == [False, False, False, True]
     assert ["standardised" in text for text in texts.values()] == [False, True, False, False]
