@@ -1,4 +1,4 @@
-"""Where the time of extraction goes, before there was a path for inference and now; what precision does to a probe."""
+"""Where the time of extraction goes, before there was a path for inference and now; what precision does to features."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from _linear_probes import Split, Task, classify, pooled  # type: ignore[import-
 from torch.profiler import ProfilerActivity, profile
 
 from audio_ssl import products
+from audio_ssl.data.audio import read_clip
 from audio_ssl.data.manifest import read_manifest
 from audio_ssl.encoders import _packed
 from audio_ssl.features.source import ModelSource, open_source
@@ -63,6 +64,26 @@ def _by_kind(run: Any) -> dict[str, float]:
         fits = (kind for kind, names in KINDS.items() if any(name in event.key for name in names))
         sums[next(fits, "other")] += event.self_cpu_time_total / 1e6 / SECONDS
     return {**sums, "all": sum(sums.values())}
+
+
+def rounding(manifest: Path, clips: int = 20) -> list[dict[str, Any]]:
+    """Return how far the states of HuBERT base, random weights, are from float32's: medians of relative errors."""
+    cpu, model = torch.device("cpu"), our_model()
+    chosen = np.random.default_rng(0).permutation(len(known := read_manifest(manifest)))[:clips]
+    waves = [torch.from_numpy(read_clip(known[number], 16_000))[None] for number in chosen]
+    exact = prepare(model, "float32", cpu)
+    mixed = prepare(model, "int8", cpu)
+    mixed._model.frontend.prepared = exact._model.frontend.prepared
+    systems = {name: prepare(model, name, cpu) for name in ("bfloat16", "int8")}
+    systems["int8, convolutions in float32"] = mixed
+    rows = []
+    for name, system in systems.items():
+        pairs = [(system(wave).hidden, exact(wave).hidden) for wave in waves]
+        errors = [[float((a - b).norm() / b.norm()) for a, b in zip(*pair, strict=True)] for pair in pairs]
+        first, *_, last = np.median(errors, axis=0).tolist()
+        rows.append({"system": name, "clips": clips, "layer_0": first, "last_layer": last})
+        print(rows[-1], flush=True)
+    return rows
 
 
 def probe(manifest: Path, model: str, column: str = "language", train: int = 600, test: int = 400) -> dict[str, Any]:

@@ -179,7 +179,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", default=list(BUILDERS), choices=list(BUILDERS))
     parser.add_argument("--s3prl", default="python-with-s3prl", help="the Python of an environment with s3prl")
     parser.add_argument("--profile", action="store_true", help="only: where the time goes, before and now")
-    parser.add_argument("--probe", metavar="MODEL", help="only: what precision does to a probe of this model")
+    parser.add_argument(
+        "--probe", metavar="MODEL", help="only: what precision does to states, and to a probe of this model"
+    )
     parser.add_argument("--out", type=Path, default=HOME / "benchmarks" / "results" / "extract.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -199,6 +201,7 @@ def main() -> None:
         if options.profile:
             result["profile"] = _extract_inside.parts()
         if options.probe:
+            result["rounding"] = _extract_inside.rounding(options.folder)
             result["probe"] = _extract_inside.probe(options.folder, options.probe)
     else:
         files = make(options.folder, HOME / "data" / "extract_clips", options.clips, options.long_seconds)
