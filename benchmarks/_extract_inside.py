@@ -25,7 +25,7 @@ SECONDS = 15
 KINDS = {
     "attention": ("scaled_dot_product",),
     "products": ("mm", "_linear_pointwise"),
-    "convolutions": ("convolution",),
+    "convolutions": ("convolution", "conv2d"),
     "Fourier transforms": ("fft",),
     "GELU": ("gelu",),
     "norms": ("norm",),

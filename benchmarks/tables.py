@@ -7,6 +7,7 @@ test holds these files to the results, so no figure of that page is typed by han
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,33 +60,71 @@ def pretrain(result: dict[str, Any]) -> str:
     return machine_line(result["machine"]) + "\n" + table(head, rows) + "\n" + "".join(said)
 
 
+EXTRACT_GOALS = (
+    ("float32", "", "share of peak", 0.85),
+    ("float32", "transformers", "x transformers", 1.2),
+    ("float32", "transformers, padded batches", "x padded batches", 1.5),
+    ("bfloat16", "transformers", "x transformers", 2.0),
+    ("int8", "transformers", "x transformers", 2.8),
+)
+"""Precision, the system it is compared with (none: the peak), the figure, and what was aimed at."""
+
+
 def extract(result: dict[str, Any]) -> str:
-    """Return the table of extraction, and where the time goes."""
+    """Return the table of extraction, the goals, where the time goes, and what precision does."""
     rows = [
         [
             row["system"],
             f"{row['audio_seconds_per_second']:.2f}",
             f"{row['peak_bytes'] / 1e9:.2f}",
-            "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
+            f"{row['share_of_peak']:.0%}",
             f"{row['times_transformers']:.2f}",
             f"{row['largest_difference']:.1e}",
         ]
         for row in result["rows"]
     ]
+    found = result["settings"]
+    said = (
+        f"{found['clips']} clips of 0.3 to 30 s and a file of {found['long_seconds']:g} s, together "
+        f"{found['audio_seconds']:.0f} s; {found['rounds']} rounds.\n"
+    )
     head = ("system", "audio s / s", "peak GB", "share of peak", "x transformers", "largest difference")
-    parts = [machine_line(result["machine"]), table(head, rows)]
-    if result.get("profile"):
-        kinds = list(dict.fromkeys(kind for part in result["profile"].values() for kind in part))
-        lines = [[kind, *(f"{1e3 * part.get(kind, 0.0):.1f}" for part in result["profile"].values())] for kind in kinds]
-        parts.append(table(("ms of one core a second of audio", *result["profile"]), lines))
-    if result.get("probe"):
+    parts = [machine_line(result["machine"]), said, table(head, rows), _extract_goals(result["rows"])]
+    if profile := result.get("profile"):
+        kinds = list(dict.fromkeys(kind for part in profile.values() for kind in part))
+        lines = [[kind, *(f"{1e3 * part.get(kind, 0.0):.1f}" for part in profile.values())] for kind in kinds]
+        parts.append(table(("ms of one core a second of audio", *profile), lines))
+    if rounding := result.get("rounding"):
+        lines = [[row["system"], f"{row['layer_0']:.2%}", f"{row['last_layer']:.2%}"] for row in rounding]
+        what = f"relative error, HuBERT base, random weights ({rounding[0]['clips']} clips)"
+        parts.append(table((what, "layer 0", "last layer"), lines))
+    if probe := result.get("probe"):
         lines = [
-            [row["precision"], f"{row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}]", f"{row['error']:.3f}"]
-            for row in result["probe"]["rows"]
+            [
+                f"{row['precision']}, layer {row['layer']}{' (chosen)' if row['chosen'] else ' (last)'}",
+                f"{row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}]",
+                f"{row['error']:.2%}",
+            ]
+            for row in probe["rows"]
         ]
-        probe = result["probe"]
-        parts.append(table((f"{probe['task']} ({probe['test_clips']} clips)", "accuracy", "relative error"), lines))
+        what = f"probe: {probe['task']} ({probe['test_clips']} clips)"
+        parts.append(table((what, "accuracy", "relative error, last layer"), lines))
     return "\n".join(parts)
+
+
+def _extract_goals(rows: Sequence[dict[str, Any]]) -> str:
+    systems = {row["system"]: row for row in rows}
+    lines = []
+    for precision, peer, figure, bound in EXTRACT_GOALS:
+        ours = systems[f"audio_ssl {precision}"]
+        if peer:
+            pairs = zip(ours["seconds"], systems[peer]["seconds"], strict=True)
+            value, shown = statistics.median(theirs / own for own, theirs in pairs), "{:.2f}".format
+        else:
+            value, shown = ours["share_of_peak"], "{:.0%}".format
+        reached = "yes" if value >= bound else "no"
+        lines.append([f"{precision}: {figure}", f"≥ {shown(bound)}", shown(value), reached])
+    return table(("goal", "bound", "measured", "reached"), lines)
 
 
 def teachers(result: dict[str, Any]) -> str:
