@@ -2,7 +2,7 @@
 
 Clips are taken in windows, sorted by length within a window and grouped until a padded batch holds `batch_seconds`. A
 clip longer than a chunk is decoded block by block into a temporary file, while what the model needs to know about the
-whole of it is computed on the way.
+whole of it is computed on the way; shorter ones are computed meanwhile.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ WINDOW_CLIPS = 256
 """Clips whose lengths are compared."""
 _AHEAD_BATCHES = 3
 """Batches that are decoded while one is computed."""
+_AHEAD_LONG = 2
+"""Long clips that may be on the way, each in a temporary file."""
 
 Refuse = Callable[[Clip, str], None]
 
@@ -72,15 +74,24 @@ def decode(items: Iterable[Item], source: FeatureSource, settings: Settings) -> 
     """Yield decoded batches: clips of like length together, long clips alone."""
     with ThreadPoolExecutor(1) as headers, ThreadPoolExecutor(settings.workers) as pool:
         ahead: deque[list[Future[Decoded]]] = deque()
+        long: deque[Future[Decoded]] = deque()
         try:
             for batch, refused in _batches(iter(items), headers, settings):
                 if refused:
                     yield list(refused)
-                ahead.append([pool.submit(_read, item, clip, source, settings) for item, clip in batch])
+                begun = [pool.submit(_read, item, clip, source, settings) for item, clip in batch]
+                if any(clip.seconds > settings.chunk_seconds for _, clip in batch):
+                    long.extend(begun)
+                elif begun:
+                    ahead.append(begun)
+                while long and (long[0].done() or len(long) > _AHEAD_LONG):
+                    yield [long.popleft().result()]
                 if len(ahead) > _AHEAD_BATCHES:
                     yield [future.result() for future in ahead.popleft()]
             while ahead:
                 yield [future.result() for future in ahead.popleft()]
+            while long:
+                yield [long.popleft().result()]
         finally:
             # Whoever stops listening does not wait for what is still in line.
             for executor in (headers, pool):

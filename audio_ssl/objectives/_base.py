@@ -73,8 +73,17 @@ class View:
 
     def clip_generators(self) -> list[torch.Generator]:
         """Return one generator per clip: what is drawn from it does not depend on the clip's neighbours."""
-        drawn = torch.randint(2**62, (len(self.frames),), generator=self.generator).tolist()
-        return [torch.Generator().manual_seed(key ^ _SALT) for key in self.keys or drawn]
+        return [torch.Generator().manual_seed(seed) for seed in self._clip_seeds()]
+
+    def device_generators(self) -> list[torch.Generator]:
+        """Return the same on the device of the features, for many numbers: a GPU draws other ones than a CPU."""
+        device = self.features.device
+        return [torch.Generator(device).manual_seed(seed) for seed in self._clip_seeds()]
+
+    def _clip_seeds(self) -> list[int]:
+        if not self.keys:
+            return torch.randint(2**62, (len(self.frames),), generator=self.generator).tolist()
+        return [key ^ _SALT for key in self.keys]
 
 
 @dataclass(frozen=True)

@@ -104,14 +104,18 @@ class Contrastive(nn.Module):
     def draw(self, view: View) -> Draws:
         """Draw noise and negatives, each clip's from its own generator."""
         sizes = (self._config.codebooks, self._config.codebook_size)
-        noise, negatives = [], []
-        for count, generator in zip(view.counted.sum(1).tolist(), view.clip_generators(), strict=True):
+        noise, negatives, device = [], [], view.features.device
+        generators = view.clip_generators()
+        # On a GPU the noise, which is long, is drawn where it is used.
+        drawing = generators if device.type == "cpu" else view.device_generators()
+        counts = view.counted.sum(1).tolist()
+        for count, generator, draws in zip(counts, generators, drawing, strict=True):
             if self.training:
-                noise.append(torch.empty(count, *sizes).exponential_(generator=generator))
+                noise.append(torch.empty(count, *sizes, device=device).exponential_(generator=draws))
             rows = count if count > 1 else 0
             others = torch.randint(max(1, rows - 1), (rows, self._config.negatives), generator=generator)
             negatives.append(others + (others >= torch.arange(rows)[:, None]).long())
-        return Draws(torch.cat(noise).to(view.features.device) if noise else None, negatives)
+        return Draws(torch.cat(noise) if noise else None, negatives)
 
     def loss(self, view: View, draws: Draws) -> ObjectiveOutput:
         """Return the loss for given draws."""

@@ -33,8 +33,8 @@ def test_small_recipes(name, precision, make_manifest, tmp_path):  # noqa: F811
     assert all(map(math.isfinite, losses(pretrain(name, words, tmp_path / "run"))))
 
 
-# What compiles, imports what is deprecated.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# What compiles, imports what is deprecated and looks at what warns.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("compiled", ["false", "true"])
 def test_a_gpu_learns_what_a_cpu_learns(compiled, make_manifest, tmp_path):  # noqa: F811
     path, manifest = tmp_path / "small.yaml", make_manifest()
