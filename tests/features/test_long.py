@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +15,8 @@ from audio_ssl.data.store import ArrayStore
 from audio_ssl.encoders import transformer
 from audio_ssl.features import decode
 from audio_ssl.features.extract import extract
+from audio_ssl.features.load import load
+from audio_ssl.features.settings import Settings
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, build_model
 
@@ -142,3 +145,23 @@ def test_memory_does_not_grow_with_the_file(tmp_path, run_folder):
     assert (tmp_path / "f2" / "long.npy").stat().st_size > 0.7e9
     assert after - before < 150_000, "kilobytes"
     (tmp_path / "f2" / "long.npy").unlink()
+
+
+def test_shorter_files_are_computed_while_a_long_one_is_decoded(run_folder, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name, seconds in [("a.wav", 4.0), *((f"b{number}.wav", 0.5) for number in range(10))]:
+        soundfile.write(tmp_path / name, rng.normal(0, 0.1, int(16_000 * seconds)).astype(np.float32), 16_000)
+    computed, spool = threading.Event(), decode._spool
+
+    def waits(*arguments):
+        # Else the long file is in the way of the others.
+        assert computed.wait(60)
+        return spool(*arguments)
+
+    monkeypatch.setattr(decode, "_spool", waits)
+    settings = Settings(chunk_seconds=1.0, batch_seconds=1.0, workers=2)
+    names = []
+    for clip, _ in load(run_folder).stream(tmp_path, settings=settings):
+        names.append(clip.id)
+        computed.set()
+    assert sorted(names) == sorted(path.name for path in tmp_path.glob("*.wav"))
