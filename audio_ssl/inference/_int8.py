@@ -1,11 +1,12 @@
 """Linear layers with weights of 8 bits and activations that are made so as they come, by torch's quantised engines.
 
-Weights have a scale per output. Activations have one per clip (in the convolutional frontend: per piece of a clip), so
-that a clip's values are the same in any batch. Without dot products of 8 bits that add up in 32 (VNNI), sums of two
-saturate in 16 bits: activations then have 7.
+Weights have a scale per output. Activations have one per clip, so that a clip's values are the same in any batch.
+Without dot products of 8 bits that add up in 32 (VNNI), sums of two saturate in 16 bits: activations then have 7.
 """
 
 from __future__ import annotations
+
+import warnings
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,8 @@ ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
 
 def engine() -> str | None:
     """Return the engine of this machine; None: there is none."""
+    if not hasattr(torch, "quantize_per_channel"):
+        return None
     known = torch.backends.quantized.supported_engines
     return next((name for name in ENGINES if name in known), None)
 
@@ -40,7 +43,10 @@ class Int8Linear(nn.Module):
         super().__init__()
         scale = (weight.abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny).double()
         places = torch.zeros(len(weight), dtype=torch.int64)
-        whole = torch.quantize_per_channel(weight.float().contiguous(), scale, places, 0, torch.qint8)
+        with warnings.catch_warnings():
+            # Newer versions of torch deprecate tensors of this kind; their quantised products take no other weights.
+            warnings.filterwarnings("ignore", message="torch.quantize_per_tensor", category=UserWarning)
+            whole = torch.quantize_per_channel(weight.float().contiguous(), scale, places, 0, torch.qint8)
         before = torch.backends.quantized.engine
         torch.backends.quantized.engine = engine() or before
         self._packed = torch.ops.quantized.linear_prepack(whole, None if bias is None else bias.detach().float())

@@ -5,7 +5,8 @@
   instructions for them the weights are those of bfloat16 and the sums are float32: no faster than ``float32``.
 - ``float16``: the same on GPUs, which compute a convolutional frontend and a plain transformer in rows, see
   `audio_ssl.inference._rows`.
-- ``int8``: on CPUs, see `audio_ssl.inference._int8`; clip after clip, as each has scales of its own.
+- ``int8``: linear layers on CPUs, see `audio_ssl.inference._int8`; clip after clip, as each has scales of its own.
+  Convolutions stay float32.
 
 Hidden states are float32 in any precision, and do not depend on the batch.
 """
