@@ -89,7 +89,13 @@ def extract(result: dict[str, Any]) -> str:
         f"{found['audio_seconds']:.0f} s; {found['rounds']} rounds.\n"
     )
     head = ("system", "audio s / s", "peak GB", "share of peak", "x transformers", "largest difference")
-    parts = [machine_line(result["machine"]), said, table(head, rows), _extract_goals(result["rows"])]
+    parts = [machine_line(result["machine"]), said, table(head, rows)]
+    # What was measured apart, by the time of the processor and not of the clock, has its own peers.
+    parts.append(_extract_goals([result["rows"], result.get("cpu_clock", {}).get("rows", [])]))
+    if apart := result.get("cpu_clock"):
+        lines = [[row["system"], f"{row['times_transformers']:.2f}"] for row in apart["rows"]]
+        sizes = f"{apart['settings']['clips']} clips and a file of {apart['settings']['long_seconds']:g} s"
+        parts.append(table((f"seconds of one thread, {sizes}", "x transformers"), lines))
     if profile := result.get("profile"):
         kinds = list(dict.fromkeys(kind for part in profile.values() for kind in part))
         lines = [[kind, *(f"{1e3 * part.get(kind, 0.0):.1f}" for part in profile.values())] for kind in kinds]
@@ -112,12 +118,15 @@ def extract(result: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _extract_goals(rows: Sequence[dict[str, Any]]) -> str:
-    systems = {row["system"]: row for row in rows}
+def _extract_goals(runs: Sequence[Sequence[dict[str, Any]]]) -> str:
     lines = []
     for precision, peer, figure, bound in EXTRACT_GOALS:
-        ours = systems[f"audio_ssl {precision}"]
-        if peer:
+        name = f"audio_ssl {precision}"
+        systems = next(found for rows in runs if name in (found := {row["system"]: row for row in rows}))
+        ours = systems[name]
+        if peer == "transformers":
+            value, shown = ours["times_transformers"], "{:.2f}".format
+        elif peer:
             pairs = zip(ours["seconds"], systems[peer]["seconds"], strict=True)
             value, shown = statistics.median(theirs / own for own, theirs in pairs), "{:.2f}".format
         else:
