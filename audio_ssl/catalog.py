@@ -8,6 +8,8 @@ root. A path the user gives wins over both.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -20,7 +22,7 @@ _SUFFIX: dict[str, str] = {"recipes": ".yaml", "probes": ".yaml", "corpora": ".p
 _SINGULAR = {"recipes": "recipe", "probes": "probe", "corpora": "corpus"}
 _PACKAGE = Path(__file__).parent
 
-_EXTRA_OF_PACKAGE = {
+EXTRA_OF_PACKAGE = {
     "torchaudio": "teachers",
     "nnAudio": "teachers",
     "encodec": "teachers",
@@ -89,15 +91,33 @@ def load_part(folder: str, kind: str, where: str = "$") -> ModuleType:
     thing = folder.rsplit("/", 1)[-1].removesuffix("s")
     if kind not in parts(folder):
         raise unknown_name(thing, kind, parts(folder), where)
-    try:
+    with optional_packages(f"{thing} `{kind}`", where):
         return importlib.import_module(f"audio_ssl.{folder.replace('/', '.')}.{kind}")
+
+
+@contextmanager
+def optional_packages(thing: str, where: str | None = None) -> Iterator[None]:
+    """Say of a package that is not installed what needs it, and what installs it.
+
+    Raises
+    ------
+    UserError
+        If an import in the block finds no such package.
+
+    Examples
+    --------
+    >>> with optional_packages("teacher `own`"):
+    ...     import no_such_package
+    Traceback (most recent call last):
+    audio_ssl.errors.UserError: teacher `own` needs the package no_such_package (pip install no_such_package)
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         if not package or package == "audio_ssl":
             raise
-        raise UserError(
-            f"{thing} `{kind}` needs the package {package}", where=where, remedy=install_hint(package)
-        ) from error
+        raise UserError(f"{thing} needs the package {package}", where=where, remedy=install_hint(package)) from error
 
 
 def install_hint(package: str) -> str:
@@ -108,5 +128,5 @@ def install_hint(package: str) -> str:
     >>> install_hint("encodec")
     "pip install 'audio-ssl[teachers]'"
     """
-    extra = _EXTRA_OF_PACKAGE.get(package)
+    extra = EXTRA_OF_PACKAGE.get(package)
     return f"pip install 'audio-ssl[{extra}]'" if extra else f"pip install {package}"

@@ -1,7 +1,12 @@
+import sys
+
 import pytest
 
 from audio_ssl import catalog
+from audio_ssl.codec.model import Codec, CodecConfig
 from audio_ssl.errors import UserError
+from audio_ssl.metrics.additive import get_metric
+from audio_ssl.probing.score import higher_is_better
 
 
 @pytest.mark.parametrize("folder", ["recipes", "probes", "corpora"])
@@ -49,3 +54,29 @@ def test_a_defect_inside_a_part_is_not_hidden(monkeypatch):
     monkeypatch.setattr(catalog.importlib, "import_module", broken)
     with pytest.raises(ModuleNotFoundError, match="gone"):
         catalog.load_part("teachers", "cqt")
+
+
+@pytest.mark.parametrize(
+    ("package", "imported_by", "use", "message"),
+    [
+        (
+            "encodec.modules",
+            "audio_ssl.codec.none",
+            lambda: Codec(CodecConfig(16000)),
+            "a codec needs the package encodec",
+        ),
+        ("jiwer", "audio_ssl.metrics.text", lambda: get_metric("wer"), "metric `wer` needs the package jiwer"),
+        ("mir_eval", "audio_ssl.metrics.music", lambda: get_metric("bleu"), "metric `bleu` needs the package mir_eval"),
+        (
+            "sklearn.metrics",
+            "audio_ssl.metrics.ranking",
+            lambda: higher_is_better("roc_auc"),
+            "metric `roc_auc` needs the package sklearn",
+        ),
+    ],
+)
+def test_a_package_that_is_imported_late_names_the_extra(monkeypatch, package, imported_by, use, message):
+    monkeypatch.delitem(sys.modules, imported_by, raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"{message} \(pip install 'audio-ssl\[(teachers|probing)\]'\)"):
+        use()

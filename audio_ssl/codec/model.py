@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import torch
-from encodec.modules import SEANetDecoder, SEANetEncoder
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.atomic import atomic_write, write_json
+from audio_ssl.catalog import optional_packages
 from audio_ssl.codec.quantizer import ResidualQuantizer
 from audio_ssl.codec.statistics import LatentNorm, Sample, lots
 from audio_ssl.config import structure, unstructure
@@ -103,6 +103,9 @@ class Codec(nn.Module):
             "lstm": config.lstm_layers,
             "causal": True,
         }
+        # Imported here: only who builds a codec needs the package.
+        with optional_packages("a codec"):
+            from encodec.modules import SEANetDecoder, SEANetEncoder
         with warnings.catch_warnings():
             # The package uses torch's older weight norm.
             warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)

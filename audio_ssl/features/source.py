@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from audio_ssl.catalog import load_part
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
 from audio_ssl.inference.prepared import Precision, prepare
@@ -176,8 +177,7 @@ class LogMelSource(_Baseline):
     name, num_layers, fingerprint = "logmel", 1, "logmel-16000-80-400-320"
 
     def __init__(self) -> None:
-        from audio_ssl.frontends import mel
-
+        mel = load_part("frontends", "mel")
         settings = _Settings()
         self.sample_rate = settings.sample_rate
         config = mel.Config(settings.n_bins, 0.025, settings.hop_samples / settings.sample_rate, 1, normalize=False)
@@ -200,8 +200,7 @@ class CqtSource(_Baseline):
     name, num_layers = "cqt", 1
 
     def __init__(self) -> None:
-        from audio_ssl.teachers import cqt
-
+        cqt = load_part("teachers", "cqt")
         settings = _Settings()
         config = cqt.Config(n_bins=84, bins_per_octave=12, hop_samples=settings.hop_samples, log=True)
         self._teacher = cqt.build(config, settings.sample_rate, torch.device("cpu"))

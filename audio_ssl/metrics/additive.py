@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from audio_ssl.catalog import optional_packages
 from audio_ssl.errors import unknown_name
 
 Array = npt.NDArray[np.float64]
@@ -58,11 +59,12 @@ def get_metric(name: str) -> AdditiveMetric:
     Raises
     ------
     UserError
-        For an unknown name; the text lists the known ones.
+        For an unknown name; the text lists the known ones. If an optional package is not installed.
     """
     # Imported here: these modules import jiwer, sacrebleu and mir_eval.
-    from audio_ssl.metrics.music import KEY_SCORE
-    from audio_ssl.metrics.text import ACCURACY, BLEU, CER, CHRF, WER
+    with optional_packages(f"metric `{name}`"):
+        from audio_ssl.metrics.music import KEY_SCORE
+        from audio_ssl.metrics.text import ACCURACY, BLEU, CER, CHRF, WER
 
     known = {metric.name: metric for metric in (WER, CER, BLEU, CHRF, ACCURACY, KEY_SCORE)}
     if name not in known:

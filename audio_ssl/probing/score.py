@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from audio_ssl.catalog import optional_packages
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.additive import get_metric
 from audio_ssl.metrics.bootstrap import Interval, cluster_bootstrap, cluster_sums
-from audio_ssl.metrics.ranking import RankingScore, average_precision_macro, roc_auc_macro
 from audio_ssl.probing.tasks._base import Task
+
+if TYPE_CHECKING:
+    from audio_ssl.metrics.ranking import RankingScore
 
 MIN_CLUSTERS = 5
 REPLICATES = 2000
 _RANKING_REPLICATES = 200
-_RANKING: dict[str, Callable[..., RankingScore]] = {
-    "roc_auc": roc_auc_macro,
-    "average_precision": average_precision_macro,
-}
+_RANKING = ("roc_auc", "average_precision")
 
 
 def higher_is_better(metric: str) -> bool:
     """Tell which way a metric is better."""
-    return metric in _RANKING or get_metric(metric).higher_is_better
+    return bool(_ranking(metric)) if metric in _RANKING else get_metric(metric).higher_is_better
 
 
 def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> float:
     """Return the task's main metric; NaN counts as the worst."""
     metric = task.metrics[0]
     if metric in _RANKING:
-        value = _RANKING[metric](*_matrices(task, clips, predictions), task.classes).value
+        value = _ranking(metric)(*_matrices(task, clips, predictions), task.classes).value
     else:
         value = get_metric(metric).corpus(_pairs(task, clips, predictions))
     if value != value:
@@ -75,6 +75,13 @@ def choose_clusters(clips: Sequence[Clip]) -> tuple[list[str], str]:
     return [clip.id for clip in clips], f"clips{why}"
 
 
+def _ranking(name: str) -> Callable[..., RankingScore]:
+    # Imported here: the module imports scikit-learn.
+    with optional_packages(f"metric `{name}`"):
+        from audio_ssl.metrics.ranking import average_precision_macro, roc_auc_macro
+    return {"roc_auc": roc_auc_macro, "average_precision": average_precision_macro}[name]
+
+
 def _pairs(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[tuple[str, str]]:
     pairs = zip(clips, predictions, strict=True)
     return [(str(task.reference(clip)), str(task.hypothesis(prediction))) for clip, prediction in pairs]
@@ -92,7 +99,8 @@ def _ranking_interval(
 ) -> tuple[Interval, RankingScore]:
     """Resample clusters and score again: a ranking is no sum. Percentile interval."""
     labels, scores = _matrices(task, clips, predictions)
-    result = _RANKING[name](labels, scores, task.classes)
+    score = _ranking(name)
+    result = score(labels, scores, task.classes)
     names = sorted(set(clusters))
     rows = {cluster: [i for i, c in enumerate(clusters) if c == cluster] for cluster in names}
     rng = np.random.default_rng(0)
@@ -100,7 +108,7 @@ def _ranking_interval(
     for _ in range(_RANKING_REPLICATES):
         drawn = rng.choice(len(names), len(names))
         index = [row for cluster in drawn for row in rows[names[cluster]]]
-        values.append(_RANKING[name](labels[index], scores[index], task.classes).value)
+        values.append(score(labels[index], scores[index], task.classes).value)
     finite = np.array(values)[np.isfinite(values)]
     low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) else (np.nan, np.nan)
     return Interval(result.value, float(low), float(high)), result
