@@ -6,6 +6,7 @@ from transformers import Data2VecAudioConfig, Data2VecAudioModel, WavLMConfig, W
 
 from audio_ssl.encoders import transformer
 from audio_ssl.encoders._checks import Relative
+from tests.their_states import encoder_states
 
 SIZES = {
     "hidden_size": 48,
@@ -67,7 +68,7 @@ def compare(encoder, theirs, frames):
     features = torch.randn(2, frames, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         projected, _ = theirs.feature_projection(features)
-        expected = theirs.encoder(projected, output_hidden_states=True).hidden_states
+        expected = encoder_states(theirs.encoder, projected)
         states = encoder(features, torch.tensor([frames, frames]))
     assert len(states) == len(expected) == 4
     for ours, other in zip(states, expected, strict=True):

@@ -8,13 +8,13 @@ import types
 import pytest
 import torch
 import transformers
-from torchaudio.models.wav2vec2.utils.import_fairseq import _map_key
 
 from audio_ssl.errors import UserError
 from audio_ssl.interop._fairseq_config import conv_layers
 from audio_ssl.interop._names import common_name, fairseq_name, torchaudio_name
 from audio_ssl.interop.fairseq import read_fairseq
 from audio_ssl.interop.read import read_model
+from tests.their_states import model_states
 
 SIZES = {
     "hidden_size": 48,
@@ -109,7 +109,7 @@ def weights(model, prefix="", group=True):
 
 def states(model):
     double = copy.deepcopy(model).double()
-    return lambda waveform: double(waveform.double(), output_hidden_states=True).hidden_states
+    return lambda waveform: model_states(double, waveform.double())
 
 
 def save(path, model, legacy=False, **parts):
@@ -245,6 +245,9 @@ def test_wrong_weights_are_named(tmp_path, perturb, change, message):
 
 @pytest.mark.parametrize("large", [False, True])
 def test_names_are_those_of_the_conversions_of_torchaudio_and_transformers(perturb, large):
+    pytest.importorskip("torchaudio")
+    from torchaudio.models.wav2vec2.utils.import_fairseq import _map_key
+
     model = original(perturb, **(LARGE if large else {}))
     for common in model.state_dict():
         theirs = fairseq_name(common, group_norm=not large)

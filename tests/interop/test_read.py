@@ -155,7 +155,8 @@ def test_models_are_sent_to_the_hub(model, monkeypatch):
         push_to_hub(model, "tones")
 
     def refuse(self, *args, **how):
-        raise huggingface_hub.errors.HfHubHTTPError("401", response=None)
+        response = types.SimpleNamespace(headers={}, request=None)
+        raise huggingface_hub.errors.HfHubHTTPError("401", response=response)
 
     monkeypatch.setattr(HfApi, "create_repo", refuse)
     with pytest.raises(UserError, match=r"org/tones: the hub does not take the model: 401 \(log in"):

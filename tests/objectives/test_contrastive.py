@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
+from transformers.modeling_outputs import Wav2Vec2BaseModelOutput
 
 from audio_ssl.errors import UserError
 from audio_ssl.objectives import contrastive
@@ -26,12 +27,7 @@ class Encoded(nn.Module):
         self.view, self.norm = view, norm
 
     def forward(self, *args, **kwargs):
-        states = self.view.hidden[-1], self.norm(self.view.features)
-
-        class Output(tuple):
-            hidden_states = attentions = None
-
-        return Output(states)
+        return Wav2Vec2BaseModelOutput(self.view.hidden[-1], self.norm(self.view.features))
 
 
 def reference(module, view, size):
@@ -91,7 +87,8 @@ def test_loss_is_that_of_transformers(training, size):
     torch.testing.assert_close(output.loss_sum, expected.loss, rtol=1e-5, atol=1e-5)
     total, count = output.metrics["contrastive_loss"]
     torch.testing.assert_close(total, expected.contrastive_loss, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(output.metrics["diversity_loss"][0], expected.diversity_loss, rtol=1e-5, atol=1e-5)
+    # fairseq and older versions of transformers add 1e-7 inside the logarithm, newer ones do not.
+    torch.testing.assert_close(output.metrics["diversity_loss"][0], expected.diversity_loss, rtol=1e-4, atol=1e-5)
     assert int(count) == int(view.mask.sum())
 
 
