@@ -1,11 +1,13 @@
 """A toy language of tones: each letter is a pitch, a translation is the letters' names, a key is a chord."""
 
 import dataclasses
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import soundfile
 
+from audio_ssl.catalog import EXTRA_OF_PACKAGE
 from audio_ssl.data.manifest import Clip, write_manifest
 from audio_ssl.metrics.music import KEYS
 
@@ -57,3 +59,37 @@ def toy_manifest(tmp_path_factory):
         clips.append(dataclasses.replace(clip, tags=tags))
     write_manifest(folder / "toy.jsonl", clips)
     return str(folder / "toy.jsonl")
+
+
+def absent_package(error):
+    """Return the optional package that is not installed and led to an error, if one did."""
+    todo = [error]
+    while todo:
+        one = todo.pop()
+        package = (one.name or "").split(".")[0] if isinstance(one, ModuleNotFoundError) else ""
+        if package in EXTRA_OF_PACKAGE and find_spec(package) is None:
+            return package
+        others = (one.__cause__, one.__context__, *getattr(one, "exceptions", ()))
+        todo += [other for other in others if other is not None]
+    return None
+
+
+def skipping():
+    """Skip a test of a part whose optional package is not installed."""
+    try:
+        return (yield)
+    except Exception as error:
+        package = absent_package(error)
+        if package is None:
+            raise
+        pytest.skip(f"{package} is not installed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call():
+    return (yield from skipping())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup():
+    return (yield from skipping())

@@ -3,6 +3,8 @@ import json
 import pytest
 import torch
 
+pytest.importorskip("encodec")
+
 from audio_ssl.codec.losses import SpectralLoss, code_statistics, waveform_loss
 from audio_ssl.codec.model import Codec, CodecConfig
 from audio_ssl.data.targets import check_targets

@@ -1,7 +1,10 @@
 import pytest
 import torch
-from encodec.quantization.core_vq import ResidualVectorQuantization
 from torch import nn
+
+pytest.importorskip("encodec")
+
+from encodec.quantization.core_vq import ResidualVectorQuantization
 
 from audio_ssl.codec.quantizer import ResidualQuantizer, kmeans
 

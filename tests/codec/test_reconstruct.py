@@ -8,6 +8,8 @@ import pytest
 import soundfile
 import torch
 
+pytest.importorskip("encodec")
+
 from audio_ssl.codec.model import Codec, CodecConfig
 from audio_ssl.codec.reconstruct import MOST_CLIPS, MOST_SECONDS, spread_out, write_reconstructions
 from audio_ssl.data.ledger import ErrorLedger

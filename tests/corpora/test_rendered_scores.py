@@ -1,10 +1,13 @@
 import json
 from pathlib import Path
 
-import music21
 import numpy as np
 import pytest
 import soundfile
+
+pytest.importorskip("music21")
+
+import music21
 
 from audio_ssl.data.corpus import load_corpus
 from audio_ssl.metrics.music import KEYS

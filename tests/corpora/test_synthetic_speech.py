@@ -1,8 +1,11 @@
 import re
 
-import espeakng_loader
 import pytest
 import soundfile
+
+pytest.importorskip("espeakng_loader")
+
+import espeakng_loader
 
 from audio_ssl.data.corpus import UserError, load_corpus
 

@@ -13,7 +13,6 @@ import torch
 from audio_ssl.data.store import ArrayStore
 from audio_ssl.errors import UserError
 from audio_ssl.features import job
-from audio_ssl.features.engines import ray as ray_engine
 from audio_ssl.features.extract import extract
 from audio_ssl.features.job import Job, Part, run_part
 from audio_ssl.features.settings import Settings
@@ -89,6 +88,8 @@ def test_another_number_of_processes_goes_on(many, run_folder, tmp_path, monkeyp
 
 def test_ray_shares_the_work(many, run_folder, tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
+    from audio_ssl.features.engines import ray as ray_engine
+
     alone = extract(many, run_folder, tmp_path / "alone")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:

@@ -1,6 +1,9 @@
 import pytest
 import torch
 from torch.nn import functional as F
+
+pytest.importorskip("torchaudio")
+
 from torchaudio.transforms import MelSpectrogram
 
 from audio_ssl.errors import UserError

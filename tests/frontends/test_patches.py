@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+pytest.importorskip("torchaudio")
+
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import mel, patches
 

@@ -5,6 +5,9 @@ import urllib.error
 
 import pytest
 import torch
+
+pytest.importorskip("torchaudio")
+
 import torchaudio
 from torchaudio.models.wav2vec2.model import hubert_pretrain_model, wav2vec2_model, wavlm_model
 from torchaudio.pipelines import Wav2Vec2ASRBundle, Wav2Vec2Bundle

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest.importorskip("encodec")
+
 from audio_ssl.codec.model import Codec, CodecConfig
 from audio_ssl.data.loader import Batch
 from audio_ssl.errors import UserError

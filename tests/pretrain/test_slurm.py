@@ -36,6 +36,7 @@ echo "$@" >> {log}
 
 
 def test_the_job_script_saves_requeues_and_goes_on(make_manifest: MakeManifest, tmp_path: Path) -> None:
+    pytest.importorskip("torchaudio")
     manifest, recipe, out = make_manifest(), tmp_path / "small.yaml", tmp_path / "run"
     recipe.write_text(SMALL)
     log, tools = tmp_path / "scontrol.log", tmp_path / "bin"

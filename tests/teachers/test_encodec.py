@@ -3,8 +3,11 @@ import warnings
 
 import pytest
 import torch
-from encodec import EncodecModel
 from safetensors.torch import save_file
+
+pytest.importorskip("encodec")
+
+from encodec import EncodecModel
 
 from audio_ssl.data.targets import check_targets
 from audio_ssl.errors import UserError
