@@ -85,7 +85,7 @@ def _baseline(name: str, model: str) -> str:
 
 
 def _head(question: Probe, source: FeatureSource, task: Task) -> Any:
-    return build(question.head, source.dim, len(task.classes))
+    return build(question.head, source.dim, len(task.classes), task.output)
 
 
 def _claim(out: Path, question: Probe, source: FeatureSource) -> None:

@@ -17,10 +17,12 @@ SMALL = {
 SEQUENCE = ["ctc", "ctc_conv", "seq2seq"]
 
 
-def make(kind, **more):
+def make(kind, output=None, **more):
     module = load_part("probing/heads", kind)
     torch.manual_seed(0)
-    return module.build(module.Config(**SMALL[kind], **more), 6, 5)
+    return module.build(
+        module.Config(**SMALL[kind], **more), 6, 5, output or ("tokens" if kind in SEQUENCE else "class")
+    )
 
 
 def test_every_head_is_tried():
@@ -75,4 +77,4 @@ def test_mlp_tells_classes_from_tags():
 def test_an_even_kernel_is_refused():
     module = load_part("probing/heads", "ctc_conv")
     with pytest.raises(UserError, match="`kernel_frames` must be odd, but is 4"):
-        module.build(module.Config(kernel_frames=4), 6, 5)
+        module.build(module.Config(kernel_frames=4), 6, 5, "tokens")

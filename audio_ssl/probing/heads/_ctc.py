@@ -1,4 +1,4 @@
-"""What CTC heads share: loss per character, greedy decoding by speechbrain, and how many frames a text needs."""
+"""What CTC heads share: loss per token, greedy decoding by speechbrain, and how many frames a text needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,27 +27,33 @@ for _name, _module in list(sys.modules.items()):
 
 
 class CTCBase(Head):
-    """Characters from frames; class 0 is the blank (Graves et al. 2006)."""
+    """Tokens from frames; class 0 is the blank (Graves et al. 2006). `forward` gives logits of blank and tokens."""
 
     outputs: tuple[Output, ...] = ("tokens",)
 
-    def logits(self, batch: Batch) -> Float[Tensor, "batch frame class"]:
-        """Return the logits of blank and characters."""
-        raise AssertionError("each CTC head has its own layers")
-
-    def loss(self, batch: Batch, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
-        """Return the CTC loss per character."""
+    def losses(
+        self, outputs: Float[Tensor, "run batch frame class"], frames: Int[Tensor, " batch"], targets: Sequence[Tensor]
+    ) -> Float[Tensor, " run"]:
+        """Return the CTC loss per token."""
+        runs, clips = outputs.shape[:2]
         lengths = torch.tensor([len(target) for target in targets])
-        log_probabilities = F.log_softmax(self.logits(batch), dim=-1).transpose(0, 1)
-        return F.ctc_loss(log_probabilities, torch.cat(list(targets)) + 1, batch.frames, lengths)
+        log_probabilities = F.log_softmax(outputs.flatten(0, 1), dim=-1).transpose(0, 1)
+        wanted = torch.cat(list(targets)).repeat(runs) + 1
+        each = F.ctc_loss(log_probabilities, wanted, frames.repeat(runs), lengths.repeat(runs), reduction="none")
+        return (each.view(runs, clips) / lengths.clamp(min=1)).mean(1)
 
-    @torch.no_grad()
-    def predict(self, batch: Batch) -> list[Tensor]:
+    def answers(self, outputs: Float[Tensor, "batch frame class"], frames: Int[Tensor, " batch"]) -> list[Tensor]:
         """Return the greedy decoding of each clip."""
         # speechbrain takes lengths as shares of the longest clip.
-        shares = batch.frames / batch.features.shape[1]
-        decoded = ctc_greedy_decode(F.log_softmax(self.logits(batch), dim=-1), shares, blank_id=0)
+        shares = frames / outputs.shape[1]
+        decoded = ctc_greedy_decode(F.log_softmax(outputs, dim=-1), shares, blank_id=0)
         return [torch.tensor(tokens, dtype=torch.long) - 1 for tokens in decoded]
+
+    @torch.no_grad()
+    def log_probabilities(self, batch: Batch) -> list[Float[Tensor, "frame class"]]:
+        """Return each clip's log-probabilities, for decoders that search."""
+        found = F.log_softmax(self(batch.features, batch.frames), dim=-1)
+        return [row[:count] for row, count in zip(found, batch.frames.tolist(), strict=True)]
 
     def why_not(self, frames: int, target: Tensor) -> str | None:
         """CTC needs a frame for each character, and one more between equal neighbours."""

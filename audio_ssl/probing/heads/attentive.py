@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from audio_ssl.features.pool import Attention
-from audio_ssl.probing.heads._base import Batch, Head, inside
-from audio_ssl.probing.heads._classes import class_loss
+from audio_ssl.probing.heads._base import Head, inside
+from audio_ssl.probing.heads._classes import OUTPUTS, clip_losses
 from audio_ssl.probing.tasks._base import Output
 
 
@@ -32,29 +31,29 @@ class Config:
 
 
 class AttentiveHead(Head):
-    """Scores of classes (softmax) or tags (sigmoid), told apart by the targets."""
+    """Scores of classes (softmax), scores of tags (sigmoid), or values."""
 
-    outputs: tuple[Output, ...] = ("class", "tags")
+    outputs: tuple[Output, ...] = OUTPUTS
     needs_frames = True
+    stackable = True
 
-    def __init__(self, config: Config, input_dim: int, classes: int) -> None:
+    def __init__(self, config: Config, input_dim: int, classes: int, output: Output) -> None:
         super().__init__()
+        self._values = output == "values"
         self.attention = Attention(input_dim, config.hidden_dim)
         self.output = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(input_dim, classes))
 
-    def loss(self, batch: Batch, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
-        """Return cross-entropy for classes, binary cross-entropy for tags."""
-        return class_loss(self._scores(batch), targets)
+    def forward(
+        self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch class"]:
+        """Return the scores (logits) or values of each clip."""
+        return cast(Tensor, self.output(self.attention(features, inside(frames, features.shape[1]))))
 
-    @torch.no_grad()
-    def predict(self, batch: Batch) -> list[Tensor]:
-        """Return the scores (logits) of each clip."""
-        return list(self._scores(batch))
-
-    def _scores(self, batch: Batch) -> Float[Tensor, "batch class"]:
-        return cast(Tensor, self.output(self.attention(batch.features, inside(batch))))
+    def losses(self, outputs: Tensor, frames: Tensor, targets: Sequence[Tensor]) -> Float[Tensor, " run"]:
+        """Return cross-entropy for classes, binary cross-entropy for tags, squared error for values."""
+        return clip_losses(outputs, targets, self._values)
 
 
-def build(config: Config, input_dim: int, classes: int) -> AttentiveHead:
+def build(config: Config, input_dim: int, classes: int, output: Output) -> AttentiveHead:
     """Make the head."""
-    return AttentiveHead(config, input_dim, classes)
+    return AttentiveHead(config, input_dim, classes, output)

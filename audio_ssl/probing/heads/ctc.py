@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from audio_ssl.probing.heads._base import Batch
 from audio_ssl.probing.heads._ctc import CTCBase
+from audio_ssl.probing.tasks._base import Output
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class CTCHead(CTCBase):
     def __init__(self, config: Config, input_dim: int, classes: int) -> None:
         super().__init__()
         self._recurrent = config.lstm_layers > 0
+        self.stackable = not self._recurrent
         width = input_dim
         if self._recurrent:
             self.projection = nn.Linear(input_dim, config.projection_dim)
@@ -52,18 +53,18 @@ class CTCHead(CTCBase):
             width = 2 * config.lstm_dim
         self.output = nn.Linear(width, classes + 1)
 
-    def logits(self, batch: Batch) -> Float[Tensor, "batch frame class"]:
-        """Return the logits of blank and characters."""
-        x = batch.features
+    def forward(
+        self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch frame class"]:
+        """Return the logits of blank and tokens."""
+        x = features
         if self._recurrent:
-            packed = pack_padded_sequence(
-                self.projection(x), batch.frames.cpu(), batch_first=True, enforce_sorted=False
-            )
+            packed = pack_padded_sequence(self.projection(x), frames.cpu(), batch_first=True, enforce_sorted=False)
             x, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
         logits: Tensor = self.output(x)
         return logits
 
 
-def build(config: Config, input_dim: int, classes: int) -> CTCHead:
+def build(config: Config, input_dim: int, classes: int, output: Output) -> CTCHead:
     """Make the head."""
     return CTCHead(config, input_dim, classes)

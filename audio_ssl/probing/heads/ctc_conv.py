@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.errors import UserError
-from audio_ssl.probing.heads._base import Batch, inside
+from audio_ssl.probing.heads._base import inside
 from audio_ssl.probing.heads._ctc import CTCBase
+from audio_ssl.probing.tasks._base import Output
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Config:
 class CTCConvHead(CTCBase):
     """Projection, residual convolutions, output layer."""
 
+    stackable = True
+
     def __init__(self, config: Config, input_dim: int, classes: int) -> None:
         super().__init__()
         self.projection = nn.Linear(input_dim, config.dim)
@@ -45,10 +48,12 @@ class CTCConvHead(CTCBase):
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(config.dim, classes + 1)
 
-    def logits(self, batch: Batch) -> Float[Tensor, "batch frame class"]:
-        """Return the logits of blank and characters."""
-        mask = inside(batch)[..., None]
-        x = self.projection(batch.features)
+    def forward(
+        self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch frame class"]:
+        """Return the logits of blank and tokens."""
+        mask = inside(frames, features.shape[1])[..., None]
+        x = self.projection(features)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             # Padding is zero before each convolution, so that a clip's frames do not see it.
             y = conv(torch.where(mask, norm(x), 0.0).transpose(1, 2)).transpose(1, 2)
@@ -57,7 +62,7 @@ class CTCConvHead(CTCBase):
         return logits
 
 
-def build(config: Config, input_dim: int, classes: int) -> CTCConvHead:
+def build(config: Config, input_dim: int, classes: int, output: Output) -> CTCConvHead:
     """Make the head; UserError for an even kernel."""
     if config.kernel_frames % 2 == 0:
         raise UserError(f"`kernel_frames` must be odd, but is {config.kernel_frames}")

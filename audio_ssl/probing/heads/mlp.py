@@ -1,16 +1,15 @@
-"""One hidden layer on a clip's mean frame: MARBLE's head (Yuan et al. 2023), for classes and for tags."""
+"""One hidden layer on a clip's mean frame: MARBLE's head (Yuan et al. 2023), for classes, tags and values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.probing.heads._base import Batch, Head
-from audio_ssl.probing.heads._classes import class_loss
+from audio_ssl.probing.heads._base import Head
+from audio_ssl.probing.heads._classes import OUTPUTS, clip_losses
 from audio_ssl.probing.tasks._base import Output
 
 
@@ -26,30 +25,30 @@ class Config:
 
 
 class MLPHead(Head):
-    """Scores of classes (softmax) or tags (sigmoid), told apart by the targets."""
+    """Scores of classes (softmax), scores of tags (sigmoid), or values."""
 
-    outputs: tuple[Output, ...] = ("class", "tags")
+    outputs: tuple[Output, ...] = OUTPUTS
+    stackable = True
 
-    def __init__(self, config: Config, input_dim: int, classes: int) -> None:
+    def __init__(self, config: Config, input_dim: int, classes: int, output: Output) -> None:
         super().__init__()
+        self._values = output == "values"
         width = config.hidden_dim or input_dim
         hidden = [nn.Linear(input_dim, width), nn.ReLU(), nn.Dropout(config.dropout)] if config.hidden_dim else []
         self.layers = nn.Sequential(*hidden, nn.Linear(width, classes))
 
-    def loss(self, batch: Batch, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
-        """Return cross-entropy for classes, binary cross-entropy for tags."""
-        return class_loss(self._scores(batch), targets)
-
-    @torch.no_grad()
-    def predict(self, batch: Batch) -> list[Tensor]:
-        """Return the scores (logits) of each clip."""
-        return list(self._scores(batch))
-
-    def _scores(self, batch: Batch) -> Float[Tensor, "batch class"]:
-        scores: Tensor = self.layers(batch.features[:, 0])
+    def forward(
+        self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch class"]:
+        """Return the scores (logits) or values of each clip's only frame."""
+        scores: Tensor = self.layers(features[:, 0])
         return scores
 
+    def losses(self, outputs: Tensor, frames: Tensor, targets: Sequence[Tensor]) -> Float[Tensor, " run"]:
+        """Return cross-entropy for classes, binary cross-entropy for tags, squared error for values."""
+        return clip_losses(outputs, targets, self._values)
 
-def build(config: Config, input_dim: int, classes: int) -> MLPHead:
+
+def build(config: Config, input_dim: int, classes: int, output: Output) -> MLPHead:
     """Make the head."""
-    return MLPHead(config, input_dim, classes)
+    return MLPHead(config, input_dim, classes, output)

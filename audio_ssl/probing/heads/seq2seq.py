@@ -100,7 +100,7 @@ class Seq2SeqHead(Head):
         return [row[row >= _SPECIALS] - _SPECIALS for row in tokens]
 
     def _encode(self, batch: Batch) -> tuple[Float[Tensor, "batch frame dim"], Tensor]:
-        mask = inside(batch)[:, None]
+        mask = inside(batch.frames, batch.features.shape[1])[:, None]
         x = F.gelu(self.first(torch.where(mask, batch.features.transpose(1, 2), 0.0)))
         # Padding is zero again before the second convolution, so that a clip's frames do not see it.
         x = torch.where(mask[..., ::2][..., : x.shape[-1]], x, 0.0)
@@ -133,6 +133,6 @@ def _positions(count: int, dim: int) -> Float[Tensor, "token dim"]:
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :dim]
 
 
-def build(config: Config, input_dim: int, classes: int) -> Seq2SeqHead:
+def build(config: Config, input_dim: int, classes: int, output: Output) -> Seq2SeqHead:
     """Make the head."""
     return Seq2SeqHead(config, input_dim, classes)

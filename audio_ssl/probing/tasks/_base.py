@@ -10,18 +10,24 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
+from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 
-Output = Literal["tokens", "class", "tags"]
+Output = Literal["tokens", "class", "tags", "values", "frames", "embedding"]
+"""What a head gives: a sequence from frames (``tokens``); one class, zeros and ones, or numbers for a clip (``class``,
+``tags``, ``values``); activations of each frame (``frames``); a vector to compare (``embedding``)."""
+
+Answer = str | list[str] | list[float]
+"""A reference or a hypothesis, as people read it and metrics take it."""
 
 
 class Task(Protocol):
     """The meaning of a head's numbers."""
 
     kind: str
-    """As in the probe: asr, st, key, tagging."""
+    """As in the probe: asr, st, key, tagging, classification …"""
     output: Output
-    """``tokens``: a sequence from frames; ``class`` and ``tags``: one answer from a clip's mean frame."""
+    """What it needs of a head."""
     metrics: tuple[str, ...]
     """The first is the main one."""
     signature: str
@@ -41,15 +47,38 @@ class Task(Protocol):
         ...
 
     def target(self, clip: Clip) -> Tensor:
-        """Return token ids ``[token]``, a class id, or ``[class]`` zeros and ones."""
+        """Return token ids ``[token]``, a class id (``embedding`` too), ``[class]`` zeros and ones, ``[value]``.
+
+        Tasks of frames are `FrameTask`: their targets depend on how many frames there are.
+        """
         ...
 
-    def reference(self, clip: Clip) -> str | list[str]:
+    def reference(self, clip: Clip) -> Answer:
         """Return what is right, for people and metrics."""
         ...
 
-    def hypothesis(self, prediction: Tensor) -> str | list[str]:
-        """Return what the head said: from token ids, or from the scores of the classes."""
+    def hypothesis(self, prediction: Tensor) -> Answer:
+        """Return what the head said: from token ids, scores of classes, values, or activations of frames."""
+        ...
+
+
+class FrameTask(Task, Protocol):
+    """A question about every frame: beats, chords."""
+
+    def frame_target(self, clip: Clip, frames: int, grid: FrameGrid) -> Tensor:
+        """Return ``[frame, class]`` between 0 and 1, or class ids ``[frame]``, for a clip of so many frames."""
+        ...
+
+    def start(self, grid: FrameGrid) -> None:
+        """Take the grid of the frames, before any target or hypothesis is asked for."""
+        ...
+
+
+class PairTask(Task, Protocol):
+    """A question about pairs of clips: is it the same speaker? Its head is trained on classes."""
+
+    def trials(self, clips: Sequence[Clip]) -> list[tuple[int, int, bool]]:
+        """Return pairs of positions in `clips`, and whether they are the same."""
         ...
 
 
