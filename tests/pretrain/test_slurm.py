@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.pretrain.conftest import MakeManifest
 from tests.pretrain.test_run import SMALL
 
