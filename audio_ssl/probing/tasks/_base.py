@@ -5,24 +5,34 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
+from jaxtyping import Float
 from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 
-Output = Literal["tokens", "class", "tags", "values", "frames", "embedding"]
+Output = Literal["tokens", "class", "tags", "values", "frames", "embedding", "nothing"]
 """What a head gives: a sequence from frames (``tokens``); one class, zeros and ones, or numbers for a clip (``class``,
-``tags``, ``values``); activations of each frame (``frames``); a vector to compare (``embedding``)."""
+``tags``, ``values``); activations of each frame (``frames``); a vector to compare (``embedding``); or there is no head,
+and the frames themselves are compared (``nothing``)."""
 
 Answer = str | list[str] | list[float]
 """A reference or a hypothesis, as people read it and metrics take it."""
 
 
 class Task(Protocol):
-    """The meaning of a head's numbers."""
+    """The meaning of a head's numbers.
+
+    A task may also have
+
+    - ``why_not_after(clip)``: why a clip cannot be used, once the classes have been learned (a label training lacks);
+    - ``unseen(clips)``: what of the clips' answers training lacks, with counts, for a warning (characters);
+    - ``files()``: what else belongs to the answer, name to content (a sentencepiece model).
+    """
 
     kind: str
     """As in the probe: asr, st, key, tagging, classification …"""
@@ -79,6 +89,54 @@ class PairTask(Task, Protocol):
 
     def trials(self, clips: Sequence[Clip]) -> list[tuple[int, int, bool]]:
         """Return pairs of positions in `clips`, and whether they are the same."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A score with its interval, in the metric's unit."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """What comparing frames gave."""
+
+    scores: dict[str, Measured]
+    """Of each of the task's metrics."""
+
+    unit: str
+    """What the intervals are over: speakers, contexts, clips …"""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """One for each thing that was compared, with the ids of its clips: plain values."""
+
+
+class ZeroTask(Protocol):
+    """A question that the frames answer without training (zero-resource evaluation); its probe has no head."""
+
+    kind: str
+    output: Output
+    """``nothing``."""
+    metrics: tuple[str, ...]
+    """The first is the main one; it chooses the layer on the validation clips."""
+    higher_is_better: bool
+    """Of the first metric."""
+    metric_unit: str
+    """``%`` or ``points``; of all metrics."""
+    signature: str
+
+    def why_not(self, clip: Clip) -> str | None:
+        """Return why a clip cannot be used, or None."""
+        ...
+
+    def compare(
+        self, clips: Sequence[Clip], frames: Callable[[Clip], Float[Tensor, "frame dim"]], grid: FrameGrid
+    ) -> Comparisons:
+        """Compare the frames of some clips, of one layer of one model."""
         ...
 
 
