@@ -6,16 +6,19 @@ all one matrix product followed by `score`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.catalog import optional_packages
-from audio_ssl.errors import unknown_name
+from audio_ssl.errors import UserError, unknown_name
 
 Array = npt.NDArray[np.float64]
+
+Answer = str | list[str] | list[float]
+"""A reference or a hypothesis, as people read it: text or a label, labels, or numbers."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class AdditiveMetric:
     unit: str
     """``%``, ``points`` or ``share``; scores are given in it."""
 
-    per_clip: Callable[[str, str], Array]
+    per_clip: Callable[[Answer, Answer], Array]
     """Statistics ``[column]`` of one reference and hypothesis."""
 
     score: Callable[[Array], Array]
@@ -43,18 +46,28 @@ class AdditiveMetric:
     signature: str = ""
     """Normalisation and version, enough to reproduce the number."""
 
-    def statistics(self, pairs: Iterable[tuple[str, str]]) -> Array:
+    def statistics(self, pairs: Iterable[tuple[Answer, Answer]]) -> Array:
         """Return the statistics of (reference, hypothesis) pairs, ``[clip, column]``."""
         rows = [self.per_clip(reference, hypothesis) for reference, hypothesis in pairs]
         return np.stack(rows) if rows else np.zeros((0, len(self.columns)))
 
-    def corpus(self, pairs: Iterable[tuple[str, str]]) -> float:
+    def corpus(self, pairs: Iterable[tuple[Answer, Answer]]) -> float:
         """Return the score of (reference, hypothesis) pairs taken together."""
         return float(self.score(self.statistics(pairs).sum(0)))
 
 
-def get_metric(name: str) -> AdditiveMetric:
-    """Return a metric by name: wer, cer, bleu, chrf, accuracy, key_score.
+def get_metric(name: str, classes: Sequence[str] = ()) -> AdditiveMetric:
+    """Return a metric by name.
+
+    Parameters
+    ----------
+    name
+        Of text: wer, cer, per, bleu, chrf; of classes: accuracy, macro_f1, uar; of numbers: r2; of slots: slot_f1,
+        slot_cer; of music: key_score, chord_accuracy, and beat_f70, downbeat_f70, beat_f20, downbeat_f20, each also
+        with ``_track``.
+    classes
+        What macro_f1 and uar are means over, and how r2's numbers are called; others need none. Without them macro_f1
+        and uar are described, but refuse clips.
 
     Raises
     ------
@@ -63,13 +76,35 @@ def get_metric(name: str) -> AdditiveMetric:
     """
     # Imported here: these modules import jiwer, sacrebleu and mir_eval.
     with optional_packages(f"metric `{name}`"):
+        from audio_ssl.metrics.beats import BEATS
+        from audio_ssl.metrics.chords import CHORD_ACCURACY
+        from audio_ssl.metrics.classification import macro_f1, uar
         from audio_ssl.metrics.music import KEY_SCORE
-        from audio_ssl.metrics.text import ACCURACY, BLEU, CER, CHRF, WER
+        from audio_ssl.metrics.regression import r2
+        from audio_ssl.metrics.slots import SLOT_CER, SLOT_F1
+        from audio_ssl.metrics.text import ACCURACY, BLEU, CER, CHRF, PER, WER
 
-    known = {metric.name: metric for metric in (WER, CER, BLEU, CHRF, ACCURACY, KEY_SCORE)}
+    of_classes: dict[str, Callable[[Sequence[str]], AdditiveMetric]] = {"macro_f1": macro_f1, "uar": uar, "r2": r2}
+    fixed = (WER, CER, PER, BLEU, CHRF, ACCURACY, SLOT_F1, SLOT_CER, KEY_SCORE, CHORD_ACCURACY, *BEATS)
+    known = {metric.name: metric for metric in fixed}
+    if name in of_classes:
+        return of_classes[name](classes)
     if name not in known:
-        raise unknown_name("metric", name, known)
+        raise unknown_name("metric", name, [*known, *of_classes])
     return known[name]
+
+
+def as_text(answer: Answer) -> str:
+    """Return an answer that has to be text.
+
+    Raises
+    ------
+    UserError
+        If it is a list.
+    """
+    if not isinstance(answer, str):
+        raise UserError(f"this metric takes text, but got a list of {len(answer)}")
+    return answer
 
 
 def ratio(numerator: Array, denominator: Array) -> Array:

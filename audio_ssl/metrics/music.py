@@ -8,15 +8,15 @@ from __future__ import annotations
 import mir_eval
 import numpy as np
 
-from audio_ssl.metrics.additive import AdditiveMetric, Array, ratio
+from audio_ssl.metrics.additive import AdditiveMetric, Answer, Array, as_text, ratio
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
 """The 24 keys under the names that labels use."""
 
 
-def _key_points(reference: str, hypothesis: str) -> Array:
-    return np.array([mir_eval.key.weighted_score(reference, hypothesis), 1.0])
+def _key_points(reference: Answer, hypothesis: Answer) -> Array:
+    return np.array([mir_eval.key.weighted_score(as_text(reference), as_text(hypothesis)), 1.0])
 
 
 KEY_SCORE = AdditiveMetric(

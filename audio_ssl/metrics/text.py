@@ -1,4 +1,4 @@
-"""Word and character error rate (jiwer), BLEU and chrF (sacrebleu), exact-match accuracy, as additive metrics.
+"""Word, phone and character error rate (jiwer), BLEU and chrF (sacrebleu), exact-match accuracy, as additive metrics.
 
 Alignment counts come from jiwer and n-gram counts from sacrebleu; what is added
 here is only that they are kept per clip.
@@ -12,7 +12,7 @@ import sacrebleu
 from sacrebleu.metrics import bleu as sacrebleu_bleu
 from sacrebleu.metrics import chrf as sacrebleu_chrf
 
-from audio_ssl.metrics.additive import AdditiveMetric, Array, ratio
+from audio_ssl.metrics.additive import AdditiveMetric, Answer, Array, as_text, ratio
 
 _ERRORS = ("substitutions", "deletions", "insertions")
 _BLEU = sacrebleu_bleu.BLEU(effective_order=False)
@@ -20,7 +20,9 @@ _CHRF = sacrebleu_chrf.CHRF()
 _MAX_ORDER = 4
 
 
-def _edits(reference: str, hypothesis: str, characters: bool) -> Array:
+def edits(reference: Answer, hypothesis: Answer, characters: bool = False) -> Array:
+    """Return substitutions, deletions, insertions, and the words (or characters) of the reference."""
+    reference, hypothesis = as_text(reference), as_text(hypothesis)
     units = len(reference.strip()) if characters else len(reference.split())
     if units == 0:
         # Nothing was said: every word recognised is an insertion.
@@ -31,12 +33,13 @@ def _edits(reference: str, hypothesis: str, characters: bool) -> Array:
     return np.array([*(getattr(output, name) for name in _ERRORS), length], np.float64)
 
 
-def _error_rate(sums: Array) -> Array:
+def error_rate(sums: Array) -> Array:
+    """Score the sums of `edits`, in percent."""
     return 100.0 * ratio(sums[..., :3].sum(-1), sums[..., 3])
 
 
-def _bleu_statistics(reference: str, hypothesis: str) -> Array:
-    return np.array(_BLEU._extract_corpus_statistics([hypothesis], [[reference]])[0], np.float64)
+def _bleu_statistics(reference: Answer, hypothesis: Answer) -> Array:
+    return np.array(_BLEU._extract_corpus_statistics([as_text(hypothesis)], [[as_text(reference)]])[0], np.float64)
 
 
 def _bleu_score(sums: Array) -> Array:
@@ -55,8 +58,8 @@ def _bleu_score(sums: Array) -> Array:
     return np.asarray(np.where(reference == 0, np.nan, score))
 
 
-def _chrf_statistics(reference: str, hypothesis: str) -> Array:
-    return np.array(_CHRF._extract_corpus_statistics([hypothesis], [[reference]])[0], np.float64)
+def _chrf_statistics(reference: Answer, hypothesis: Answer) -> Array:
+    return np.array(_CHRF._extract_corpus_statistics([as_text(hypothesis)], [[as_text(reference)]])[0], np.float64)
 
 
 def _chrf_score(sums: Array) -> Array:
@@ -74,15 +77,18 @@ def _chrf_score(sums: Array) -> Array:
     return np.asarray(np.where(reference.sum(-1) == 0, np.nan, score))
 
 
-def _exact_match(reference: str, hypothesis: str) -> Array:
+def _exact_match(reference: Answer, hypothesis: Answer) -> Array:
     return np.array([float(reference == hypothesis), 1.0])
 
 
-WER = AdditiveMetric("wer", (*_ERRORS, "words"), False, "%", lambda r, h: _edits(r, h, False), _error_rate)
+WER = AdditiveMetric("wer", (*_ERRORS, "words"), False, "%", edits, error_rate)
 """Word error rate; can exceed 100 %."""
 
-CER = AdditiveMetric("cer", (*_ERRORS, "characters"), False, "%", lambda r, h: _edits(r, h, True), _error_rate)
+CER = AdditiveMetric("cer", (*_ERRORS, "characters"), False, "%", lambda r, h: edits(r, h, True), error_rate)
 """Character error rate, spaces included."""
+
+PER = AdditiveMetric("per", (*_ERRORS, "phones"), False, "%", edits, error_rate, "units:between spaces")
+"""Phone error rate, over phones with spaces between them (``HH AH0 L OW1``); stress marks count as written."""
 
 BLEU = AdditiveMetric(
     "bleu",

@@ -66,6 +66,17 @@ def test_accuracy():
     assert get_metric("accuracy").corpus([("a", "a"), ("b", "a")]) == 50.0
 
 
+def test_phone_error_rate_equals_jiwer_and_keeps_stress():
+    references, hypotheses = ["HH AH0 L OW1", "W ER1 L D"], ["HH AH1 L OW1 OW1", "W L D"]
+    pairs = list(zip(references, hypotheses, strict=True))
+    assert get_metric("per").corpus(pairs) == pytest.approx(100 * jiwer.wer(references, hypotheses)) == 37.5
+
+
+def test_lists_are_refused_where_text_is_wanted():
+    with pytest.raises(UserError, match="takes text, but got a list of 1"):
+        get_metric("wer").per_clip(["a"], "a")
+
+
 def test_unknown_metric():
     with pytest.raises(UserError, match=r"unknown metric `werr`; known: .*\(did you mean `wer`"):
         get_metric("werr")
