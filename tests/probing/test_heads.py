@@ -10,11 +10,12 @@ from audio_ssl.probing.heads._base import Batch
 SMALL = {
     "ctc": {"projection_dim": 8, "lstm_layers": 1, "lstm_dim": 8},
     "ctc_conv": {"dim": 8, "layers": 2, "kernel_frames": 5},
+    "ctc_dnn": {"dim": 32, "layers": 2},
     "seq2seq": {"dim": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "max_tokens": 7},
     "mlp": {"hidden_dim": 8},
     "attentive": {"hidden_dim": 8},
 }
-SEQUENCE = ["ctc", "ctc_conv", "seq2seq"]
+SEQUENCE = ["ctc", "ctc_conv", "ctc_dnn", "seq2seq"]
 
 
 def make(kind, output=None, **more):
