@@ -179,10 +179,10 @@ def _extract(out: Path) -> None:
 
 
 def _probes(plan: Plan, out: Path) -> None:
-    from audio_ssl.probing.dataset import FeatureCache
+    from audio_ssl.probing.features import BankCache
     from audio_ssl.probing.run import run_probe
 
-    cache: FeatureCache = {}
+    cache = BankCache()
     for probe, role in PROBES:
         overrides = [f"data.manifest={_manifest(out, role)}"]
         if role == "speech":

@@ -1,117 +1,298 @@
-"""Training of a head: mini-batches, scores on the validation clips, the best kept, early stopping."""
+"""Training of all runs of a question together: mini-batches, scores on the validation clips, early stopping of each.
+
+Every run sees each batch once it has been read; a run that has stopped leaves its team. A run whose loss is not finite
+stops and is named; the others do not notice.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
-from audio_ssl.probing.dataset import Example
+from audio_ssl.probing.features import Bank, Layers
+from audio_ssl.probing.live import TunedBank
 from audio_ssl.probing.probe import Optim
-from audio_ssl.probing.system import System
+from audio_ssl.probing.quick import Scorer
+from audio_ssl.probing.system import Run, Statistics, System
+from audio_ssl.probing.team import State, Team, form
 from audio_ssl.progress import Progress
 
+logger = logging.getLogger(__name__)
 
-class Fitted(NamedTuple):
-    """A trained system and how it got there."""
 
-    system: System
-    valid: float
-    """Best main metric on the validation clips."""
+@dataclass(frozen=True)
+class Examples:
+    """Clips with their targets and features."""
 
-    history: list[dict[str, Any]]
+    clips: list[Clip]
+    targets: list[Tensor]
+    """Of the clips; none for validation clips whose metric takes no arrays."""
+    bank: Bank
+
+    def batch(self, rows: Sequence[int]) -> tuple[Layers, list[Tensor]]:
+        """Return layers and targets of some clips."""
+        return self.bank.batch([self.clips[row] for row in rows]), [self.targets[row] for row in rows]
+
+
+@dataclass
+class Fitted:
+    """A trained run and how it got there."""
+
+    run: Run
+    valid: float = math.nan
+    """Main metric on the validation clips, of the weights that are kept; NaN: it diverged before it had any."""
+
+    steps: int = 0
+    """Updates until it stopped."""
+
+    state: State = field(default_factory=dict)
+    """Weights of its `System`, and of the tuned model."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
     """``step, train_loss, valid`` of each evaluation."""
+
+    diverged: bool = False
+    """Whether its loss became something that is no number."""
 
 
 def fit(
-    make: Callable[[], System],
-    train: Sequence[Example],
-    score_valid: Callable[[System], float],
-    higher_is_better: bool,
+    make: Callable[[Run], System],
+    runs: Sequence[Run],
+    statistics: Statistics,
+    train: Examples,
+    valid: Examples,
+    scorer: Scorer,
     optim: Optim,
-    seed: int,
     progress: Progress | None = None,
-) -> Fitted:
-    """Train one system.
+    tuned: TunedBank | None = None,
+) -> list[Fitted]:
+    """Train all runs.
 
     Parameters
     ----------
     make
-        Builds it; called with torch's generator seeded, which is put back afterwards.
-    train
-        Training examples.
-    score_valid
-        Main metric on the validation clips.
-    higher_is_better
-        Of the main metric.
+        Makes a run's system; called with torch's generator seeded by the run's seed.
+    runs
+        What to train.
+    statistics
+        Of the training clips.
+    train, valid
+        The examples.
+    scorer
+        Of the validation clips.
     optim
         Settings.
-    seed
-        Of weights, dropout and order.
     progress
         Advanced once an update.
+    tuned
+        The bank of `train` and `valid`, where the model is trained, too; then there is one run.
+
+    Returns
+    -------
+    In the order of `runs`.
+
+    Raises
+    ------
+    UserError
+        If every run's loss becomes something that is no number.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        system = make()
-        return _train(system, train, score_valid, higher_is_better, optim, seed, progress)
 
+        def seeded(run: Run) -> System:
+            torch.manual_seed(run.seed)
+            return make(run)
 
-def _train(
-    system: System,
-    train: Sequence[Example],
-    score_valid: Callable[[System], float],
-    higher_is_better: bool,
-    optim: Optim,
-    seed: int,
-    progress: Progress | None,
-) -> Fitted:
-    order = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(system.parameters(), optim.lr, weight_decay=optim.weight_decay)
-    best, best_state, stale = math.nan, _copy(system), 0
-    history: list[dict[str, Any]] = []
-    losses: list[float] = []
-    queue: list[int] = []
-    for step in range(1, optim.steps + 1):
-        if not queue:
-            queue = torch.randperm(len(train), generator=order).tolist()
-        rows, queue = queue[: optim.batch_clips], queue[optim.batch_clips :]
-        losses.append(_update(system, [train[row] for row in rows], optimizer, optim))
+        teams = form(runs, seeded)
+        torch.manual_seed(runs[0].seed)
+        course = _Course(teams, statistics, train, valid, scorer, optim, tuned)
+        for step in range(1, optim.steps + 1):
+            loss = course.update(step)
+            if progress is not None:
+                progress.advance(1, loss=loss, runs=course.alive)
+            if step % optim.eval_every == 0 or step == optim.steps:
+                course.evaluate(step)
+            if not course.alive:
+                break
         if progress is not None:
-            progress.advance(1, loss=losses[-1])
-        if step % optim.eval_every and step != optim.steps:
-            continue
-        value = score_valid(system)
-        history.append({"step": step, "train_loss": sum(losses) / len(losses), "valid": value})
-        losses = []
-        if math.isnan(best) or (value > best if higher_is_better else value < best):
-            best, best_state, stale = value, _copy(system), 0
+            progress.advance(optim.steps - step)
+    fitted = [course.fitted[run] for run in runs]
+    _name_diverged(fitted)
+    return fitted
+
+
+class _Course:
+    """The state of a training."""
+
+    def __init__(
+        self,
+        teams: list[Team],
+        statistics: Statistics,
+        train: Examples,
+        valid: Examples,
+        scorer: Scorer,
+        optim: Optim,
+        tuned: TunedBank | None,
+    ) -> None:
+        self._teams, self._statistics, self._tuned = teams, statistics, tuned
+        self._train, self._valid, self._scorer, self._optim = train, valid, scorer, optim
+        runs = [run for team in teams for run in team.runs]
+        self.fitted = {run: Fitted(run) for run in runs}
+        self._stale = dict.fromkeys(runs, 0)
+        self._losses: dict[Run, Tensor] = {run: torch.zeros(()) for run in runs}
+        self._recent: dict[Run, deque[State]] = {run: deque(maxlen=optim.average_last) for run in runs}
+        self._rows = {seed: _shuffled(len(train.clips), optim.batch_clips, seed) for seed in {run.seed for run in runs}}
+        groups = [{"params": team.parameters(), "lr": team.runs[0].lr} for team in teams]
+        shares = [lambda step: factor(step + 1, optim)] * len(groups)
+        if tuned is not None:
+            groups.append({"params": tuned.parameters(), "lr": tuned.settings.lr})
+            frozen = tuned.settings.freeze_steps
+            shares.append(lambda step: factor(step + 1, optim) if step >= frozen else 0.0)
+        self._optimizer = _optimizer(groups, optim)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, shares)
+        self._since = 0
+
+    @property
+    def alive(self) -> int:
+        """Runs that go on."""
+        return sum(len(team.runs) for team in self._teams)
+
+    def update(self, step: int) -> float:
+        """Do one update of every run; return the mean loss."""
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._tuned is not None:
+            self._tuned.learn(step > self._tuned.settings.freeze_steps)
+        total = 0.0
+        for seed in sorted({team.runs[0].seed for team in self._teams}):
+            rows = next(self._rows[seed])
+            parts = [rows] if self._tuned is None else self._tuned.portions(self._train.clips, rows)
+            for part in parts:
+                total += self._backward(seed, part, len(part) / len(rows))
+        if self._optim.clip_norm is not None:
+            for team in self._teams:
+                team.clip(self._optim.clip_norm)
+            if self._tuned is not None:
+                torch.nn.utils.clip_grad_norm_(self._tuned.parameters(), self._optim.clip_norm)
+        self._optimizer.step()
+        self._schedule.step()
+        self._since += 1
+        return total / max(self.alive, 1)
+
+    def _backward(self, seed: int, rows: Sequence[int], share: float) -> float:
+        """Add the gradients of some clips to all runs of a seed; return the sum of their losses."""
+        layers, targets = self._train.batch(rows)
+        layers = self._statistics.standardise(layers)
+        targets = [target.to(layers.values.device) for target in targets]
+        total = 0.0
+        for team in (team for team in self._teams if team.runs[0].seed == seed):
+            losses = share * team.losses(layers, targets)
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            for run, loss in zip(team.runs, losses.detach().unbind(), strict=True):
+                self._losses[run] = self._losses[run] + loss
+            total += float(losses.detach().sum())
+        return total
+
+    def evaluate(self, step: int) -> None:
+        """Score every run on the validation clips; let those that do not improve, or diverged, stop."""
+        for team, values in zip(self._teams, self._scores(), strict=True):
+            going = [row for row in range(len(team.runs)) if self._note(team, row, values[row], step)]
+            if len(going) < len(team.runs):
+                team.keep(going, self._optimizer) if going else team.runs.clear()
+        self._teams = [team for team in self._teams if team.runs]
+        self._since = 0
+
+    def _scores(self) -> list[list[float]]:
+        """Return the validation score of every run of every team; each batch is read once."""
+        found = [self._scorer.start() for _ in self._teams]
+        if self._tuned is not None:
+            self._tuned.learn(False)
+        for start in range(0, len(self._valid.clips), EVALUATION_CLIPS):
+            rows = range(start, min(start + EVALUATION_CLIPS, len(self._valid.clips)))
+            clips = [self._valid.clips[row] for row in rows]
+            layers = self._statistics.standardise(self._valid.bank.batch(clips))
+            for team, tally in zip(self._teams, found, strict=True):
+                tally.add(team, layers)
+        return [tally.scores() for tally in found]
+
+    def _note(self, team: Team, row: int, value: float, step: int) -> bool:
+        """Note a run's score; return whether the run goes on."""
+        run = team.runs[row]
+        fitted, loss = self.fitted[run], float(self._losses[run]) / max(self._since, 1)
+        self._losses[run] = torch.zeros(())
+        fitted.steps = step
+        if not math.isfinite(loss):
+            fitted.diverged = True
+            return False
+        fitted.history.append({"step": step, "train_loss": loss, "valid": value})
+        if self._optim.average_last > 1:
+            self._recent[run].append(self._state(team, row))
+        if math.isnan(fitted.valid) or self._scorer.better(value, fitted.valid):
+            fitted.valid, self._stale[run] = value, 0
+            if self._optim.average_last == 1:
+                fitted.state = self._state(team, row)
         else:
-            stale += 1
-        if stale >= optim.patience:
-            break
-    if progress is not None:
-        progress.advance(optim.steps - step)
-    system.load_state_dict(best_state)
-    return Fitted(system.eval(), best, history)
+            self._stale[run] += 1
+        if self._optim.average_last > 1:
+            fitted.state = _average(self._recent[run])
+        return self._stale[run] < self._optim.patience
+
+    def _state(self, team: Team, row: int) -> State:
+        model = {} if self._tuned is None else self._tuned.state()
+        return {**team.state(row), **{f"{MODEL}{name}": value for name, value in model.items()}}
 
 
-def _update(system: System, examples: Sequence[Example], optimizer: torch.optim.Optimizer, optim: Optim) -> float:
-    system.train()
-    optimizer.zero_grad(set_to_none=True)
-    loss = system.loss(examples)
-    if not bool(torch.isfinite(loss)):
-        names = ", ".join(example.clip.id for example in examples[:3])
-        raise UserError(f"the probe's loss is not finite on {names} …", remedy="lower optim.lr")
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(system.parameters(), optim.clip_norm)
-    optimizer.step()
-    return float(loss.detach())
+MODEL = "model."
+"""What the names of a tuned model's weights begin with."""
+
+EVALUATION_CLIPS = 64
 
 
-def _copy(system: System) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in system.state_dict().items()}
+def factor(step: int, optim: Optim) -> float:
+    """Return the share of the learning rate in an update, counted from 1."""
+    if step <= optim.warmup_steps:
+        return step / optim.warmup_steps
+    if optim.schedule == "constant":
+        return 1.0
+    return max(0.0, (optim.steps + 1 - step) / max(1, optim.steps - optim.warmup_steps))
+
+
+def _shuffled(count: int, batch: int, seed: int) -> Iterator[list[int]]:
+    """Yield batches of clips, epoch after epoch; the last of an epoch may be smaller."""
+    order = torch.Generator().manual_seed(seed)
+    while True:
+        queue = torch.randperm(count, generator=order).tolist()
+        yield from (queue[start : start + batch] for start in range(0, count, batch))
+
+
+def _optimizer(groups: list[dict[str, Any]], optim: Optim) -> torch.optim.Optimizer:
+    decay = optim.weight_decay
+    if optim.optimizer == "adadelta":
+        return torch.optim.Adadelta(groups, rho=0.95, eps=1e-8, weight_decay=decay)
+    if optim.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=1.0, momentum=0.9, weight_decay=decay)
+    kind = torch.optim.AdamW if optim.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, weight_decay=decay, fused=True)
+
+
+def _average(states: Sequence[State]) -> State:
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
+        for name, value in states[-1].items()
+    }
+
+
+def _name_diverged(fitted: Sequence[Fitted]) -> None:
+    diverged = [one.run for one in fitted if one.diverged]
+    if not any(one.state for one in fitted):
+        raise UserError("the loss of every run became something that is no number", remedy="lower optim.lrs")
+    if diverged:
+        rates = ", ".join(f"{lr:g}" for lr in sorted({run.lr for run in diverged}))
+        logger.info("%d runs diverged, at learning rates of %s; they stay out", len(diverged), rates)

@@ -18,18 +18,30 @@ from audio_ssl.probing.tasks._base import Task
 
 
 def write_predictions(path: Path, task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> None:
-    """Write the table; class names are in its metadata, scores of classes in the column ``scores``."""
+    """Write the table; class names are in its metadata, scores of classes in the column ``scores``.
+
+    Vectors to compare are in the column ``embedding``, and have no hypothesis of their own.
+    """
     rows: list[dict[str, Any]] = []
     for clip, prediction in zip(clips, predictions, strict=True):
         columns = {k: readable_id(v) if isinstance(v, str) else v for k, v in clip.row().items()}
-        answer: dict[str, Any] = {"reference": task.reference(clip), "hypothesis": task.hypothesis(prediction)}
-        if task.output != "tokens":
-            answer["scores"] = [float(value) for value in prediction]
+        answer: dict[str, Any] = {"reference": task.reference(clip)}
+        if task.output == "embedding":
+            answer["embedding"] = prediction.tolist()
+        else:
+            answer["hypothesis"] = task.hypothesis(prediction)
+        if task.output in ("class", "tags"):
+            answer["scores"] = prediction.tolist()
         rows.append({**columns, **answer})
+    metadata = {"task": task.kind, "classes": json.dumps(task.classes, ensure_ascii=True)}
+    write_table(path, rows, metadata)
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]], metadata: dict[str, str] | None = None) -> None:
+    """Write rows of plain values; a key that a row lacks is null."""
     # A column that only some clips have must not be lost with the first row.
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
-    classes = json.dumps(task.classes, ensure_ascii=True)
-    table = table.replace_schema_metadata({"task": task.kind, "classes": classes})
+    table = table.replace_schema_metadata(metadata)
     with atomic_write(path) as partial:
         pq.write_table(table, partial)

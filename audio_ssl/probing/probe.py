@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Annotated, Any
 
 from audio_ssl import catalog
 from audio_ssl.config import PartOf, kind_of, load
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, unknown_name
 
 
 @dataclass(frozen=True)
 class Data:
-    """Which clips train, choose and test."""
+    """Which clips train, choose and test, and where their features are kept."""
 
     manifest: str | None = None
     """Manifest with all three splits; must be given."""
@@ -23,10 +24,16 @@ class Data:
     """Trains the head."""
 
     valid_split: str = "valid"
-    """Chooses the layer and when to stop."""
+    """Chooses the layer, the learning rate and when to stop."""
 
     test_split: str = "test"
     """Scored once."""
+
+    folds: int = 0
+    """Cross-validation: so many parts, each tested once by a head that the part after it has chosen; 0: the splits."""
+
+    fold_column: str = "speaker"
+    """What is not torn apart between folds (IEMOCAP: session)."""
 
     where: dict[str, str] = field(default_factory=dict)
     """Only clips whose columns have these values, for example {language: cs}."""
@@ -37,13 +44,19 @@ class Data:
     max_train_clips: int | None = None
     """At most this many training clips, evenly spread."""
 
+    features: str = "auto"
+    """Where features are kept: memory, disk, stream (nowhere: computed for every batch), or auto: memory, else disk."""
+
+    memory_gb: float = 8.0
+    """Features above this size go to the disk with `auto`."""
+
 
 @dataclass(frozen=True)
 class Optim:
-    """How the head is trained; AdamW with a constant rate."""
+    """How the head is trained."""
 
-    lr: float = 1e-3
-    """Learning rate."""
+    lrs: tuple[float, ...] = (1e-3,)
+    """Learning rates, all tried; the validation clips choose."""
 
     steps: int = 500
     """Most updates."""
@@ -51,17 +64,46 @@ class Optim:
     batch_clips: int = 16
     """Clips of an update."""
 
-    weight_decay: float = 0.0
-    """Of AdamW."""
+    optimizer: str = "adamw"
+    """adamw, adam, adadelta (the gender study's heads: learning rate 1, rho 0.95) or sgd."""
 
-    clip_norm: float = 5.0
-    """Largest norm of the gradients."""
+    schedule: str = "constant"
+    """Of the learning rate: constant, or linear (falling to 0 at the last update)."""
+
+    warmup_steps: int = 0
+    """Updates over which the learning rate rises to its value."""
+
+    weight_decay: float = 0.0
+    """Of the optimiser."""
+
+    clip_norm: float | None = 5.0
+    """Largest norm of a head's gradient."""
 
     eval_every: int = 50
     """Updates between scores on the validation clips."""
 
     patience: int = 5
-    """Evaluations without improvement before the training stops."""
+    """Evaluations without improvement before a run stops."""
+
+    average_last: int = 1
+    """Weights are the mean over this many last evaluations, instead of those of the best one (translation: 10)."""
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """Training of the model itself, beside the head."""
+
+    lr: float = 1e-5
+    """Learning rate of the model (the gender study: 1e-4)."""
+
+    freeze_steps: int = 500
+    """Updates in which the head alone is trained."""
+
+    freeze_frontend: bool = True
+    """The waveform frontend stays as it is (wav2vec 2.0, Baevski et al. 2020, section 4)."""
+
+    batch_seconds: float = 60.0
+    """Audio that goes through the model at once; a larger update is made of several."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +113,8 @@ class Probe:
     task: Annotated[object, PartOf("probing/tasks")]
     """What is asked."""
 
-    head: Annotated[object, PartOf("probing/heads")]
-    """What is trained on the frozen features; the same for the model and its baselines."""
+    head: Annotated[object, PartOf("probing/heads")] | None = None
+    """What is trained on the features; the same for the model and its baselines. Tasks without training have none."""
 
     data: Data = field(default_factory=Data)
     """The clips."""
@@ -80,14 +122,28 @@ class Probe:
     optim: Optim = field(default_factory=Optim)
     """The training of the head."""
 
-    seed: int = 0
-    """Of the head's weights and the order of the clips."""
+    layers: tuple[int | str, ...] | None = None
+    """Which layers are tried: ``each`` (all, one by one), ``mix`` (a learned mix of all), ``last``, numbers. Left out:
+    ``each`` for heads on a clip's mean frame, ``mix`` for heads on frames, ``last`` where the model is trained, too."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Of the head's weights and the order of the clips; the layer and the rate are chosen by the mean over seeds."""
+
+    decode: Annotated[object, PartOf("probing/decode")] | None = None
+    """Search for the test clips' tokens, instead of the head's own greedy one."""
+
+    finetune: FineTune | None = None
+    """Train the model, too; left out: it is frozen."""
 
     baselines: tuple[str, ...] = ("untrained", "logmel")
     """What the model stands beside: untrained (its twin with fresh weights), logmel, cqt."""
 
 
 KNOWN_BASELINES = ("untrained", "logmel", "cqt")
+KNOWN_LAYERS = ("each", "mix", "last")
+PLACES = ("auto", "memory", "disk", "stream")
+OPTIMIZERS = ("adamw", "adam", "adadelta", "sgd")
+SCHEDULES = ("constant", "linear")
 
 
 def read_probe(name: str, overrides: Sequence[str] = ()) -> tuple[str, Probe]:
@@ -96,7 +152,7 @@ def read_probe(name: str, overrides: Sequence[str] = ()) -> tuple[str, Probe]:
     Raises
     ------
     UserError
-        If there is no such probe, a key is wrong, no manifest is given, or head and task do not fit.
+        If there is no such probe, a key is wrong, or no manifest is given.
     """
     path = catalog.find("probes", name)
     probe = load(Probe, path, overrides)
@@ -104,14 +160,40 @@ def read_probe(name: str, overrides: Sequence[str] = ()) -> tuple[str, Probe]:
         raise UserError("must be given", where="$.data.manifest", remedy="add data.manifest=M.jsonl")
     if not Path(probe.data.manifest).is_file():
         raise UserError(f"no such manifest: {probe.data.manifest}", where="$.data.manifest")
+    _check_names(probe)
+    _check_numbers(probe)
+    return _title(path, probe), probe
+
+
+def _check_names(probe: Probe) -> None:
     for index, baseline in enumerate(probe.baselines):
         if baseline not in KNOWN_BASELINES:
-            known = ", ".join(KNOWN_BASELINES)
-            raise UserError(f"unknown baseline `{baseline}`; known: {known}", where=f"$.baselines[{index}]")
-    for key in ("steps", "batch_clips", "eval_every", "patience"):
+            raise unknown_name("baseline", baseline, KNOWN_BASELINES, f"$.baselines[{index}]")
+    for index, layer in enumerate(probe.layers or ()):
+        if isinstance(layer, str) and layer not in KNOWN_LAYERS:
+            raise unknown_name("choice of layers", layer, (*KNOWN_LAYERS, "a number"), f"$.layers[{index}]")
+    for value, known, where in (
+        (probe.data.features, PLACES, "data.features"),
+        (probe.optim.optimizer, OPTIMIZERS, "optim.optimizer"),
+        (probe.optim.schedule, SCHEDULES, "optim.schedule"),
+    ):
+        if value not in known:
+            raise unknown_name(where.rpartition(".")[2], value, known, f"$.{where}")
+
+
+def _check_numbers(probe: Probe) -> None:
+    for key in ("steps", "batch_clips", "eval_every", "patience", "average_last"):
         if getattr(probe.optim, key) < 1:
             raise UserError(f"`{key}` must be at least 1", where=f"$.optim.{key}")
-    return _title(path, probe), probe
+    for index, lr in enumerate(probe.optim.lrs):
+        if not (lr > 0 and math.isfinite(lr)):
+            raise UserError(f"must be above 0, but is {lr}", where=f"$.optim.lrs[{index}]")
+    given = (("optim.lrs", probe.optim.lrs), ("seeds", probe.seeds), ("layers", probe.layers or ("mix",)))
+    for where, values in given:
+        if not values or len(set(values)) != len(values):
+            raise UserError("must name at least one, each once", where=f"$.{where}")
+    if probe.data.folds < 0 or probe.data.folds in (1, 2):
+        raise UserError(f"must be 0, or at least 3, but is {probe.data.folds}", where="$.data.folds")
 
 
 def _title(path: Path, probe: Probe) -> str:

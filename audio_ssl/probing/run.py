@@ -1,4 +1,4 @@
-"""The `probe` stage: the model, then each baseline, with the same head on the same clips.
+"""The `probe` stage: the model, then each baseline, with the same heads on the same clips.
 
 A result folder has ``probe.yaml`` (the exact question), ``predictions.parquet``, ``scores.json``, ``head.safetensors``,
 ``provenance.json`` and ``baselines/NAME/`` with the same files. What is finished is not done again.
@@ -11,34 +11,44 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors.torch import save_file
 
-from audio_ssl.atomic import atomic_write, write_json, write_text
+from audio_ssl.atomic import write_json, write_text
 from audio_ssl.config import build, dump_yaml, kind_of
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
 from audio_ssl.errors import UserError
-from audio_ssl.features.source import BASELINES, UNTRAINED_PREFIX, FeatureSource, open_source
-from audio_ssl.probing.dataset import Example, Excluded, FeatureCache, choose_clips, extract_examples, overlap_warnings
-from audio_ssl.probing.fit import Fitted, fit
-from audio_ssl.probing.predictions import write_predictions
-from audio_ssl.probing.probe import Probe, plain, read_probe
-from audio_ssl.probing.score import all_scores, higher_is_better, main_value
-from audio_ssl.probing.system import System, statistics
+from audio_ssl.features.settings import Settings
+from audio_ssl.features.source import BASELINES, UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
+from audio_ssl.probing.answer import Said, write_answer
+from audio_ssl.probing.compare import compare_frames
+from audio_ssl.probing.decode._base import Decoder
+from audio_ssl.probing.features import BankCache
+from audio_ssl.probing.probe import Probe, read_probe
+from audio_ssl.probing.splits import Excluded, Parts, choose_clips, leave_out
+from audio_ssl.probing.sweep import make_head, runs_of, sweep
 from audio_ssl.probing.tasks._base import Task
-from audio_ssl.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 
-def run_probe(
-    probe: str, model: str, out: Path, overrides: Sequence[str] = (), cache: FeatureCache | None = None
-) -> Path:
+@dataclass(frozen=True)
+class _Asked:
+    """A question with its clips, the same for every system."""
+
+    question: Probe
+    said: Said
+    parts: list[Parts]
+    ledger: ErrorLedger
+    cache: BankCache
+
+
+def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), cache: BankCache | None = None) -> Path:
     """Answer one question about a model and its baselines.
 
     Parameters
@@ -62,42 +72,73 @@ def run_probe(
     name, question = read_probe(probe, overrides)
     task: Task = build(question.task)
     source = open_source(model)
-    clips, excluded = choose_clips(read_manifest(Path(str(question.data.manifest))), question.data, task)
-    task.learn(clips["train"])
-    if task.output not in _head(question, source, task).outputs:
-        raise UserError(f"the head `{kind_of(question.head)}` does not fit the task {task.kind}", where="$.head.kind")
+    clips = read_manifest(Path(str(question.data.manifest)))
+    parts, excluded = choose_clips(clips, question.data, task)
+    parts, untaught = _learn(task, parts)
+    decoder = _check(question, task, source)
     _claim(out, question, source)
     systems = [(out, source)] + [
         (out / "baselines" / baseline, open_source(_baseline(baseline, model)))
         for baseline in question.baselines
         if model not in BASELINES and not model.startswith(UNTRAINED_PREFIX)
     ]
-    ledger = ErrorLedger(out / "errors.jsonl")
-    cache = {} if cache is None else cache
+    said = Said(name, task, [*excluded, *untaught], decoder)
+    asked = _Asked(question, said, parts, ErrorLedger(out / "errors.jsonl"), BankCache() if cache is None else cache)
+    device = Settings().torch_device()
     for folder, one in systems:
         if not (folder / "scores.json").exists():
-            _answer(folder, name, question, task, one, clips, excluded, ledger, cache)
+            _answer(folder, asked, one.at(device, "float32"))
     return out
+
+
+def _learn(task: Task, parts: list[Parts]) -> tuple[list[Parts], list[Excluded]]:
+    """Let the task take its classes from the training clips (of folds: from all, so that every fold has the same)."""
+    if task.output == "nothing":
+        return parts, []
+    folds = len(parts) > 1
+    task.learn([clip for part in parts[0].values() for clip in part] if folds else parts[0]["train"])
+    kept = [leave_out(part, task) for part in parts]
+    return [part for part, _ in kept], [one for _, excluded in kept for one in excluded]
+
+
+def _check(question: Probe, task: Task, source: FeatureSource) -> str | None:
+    """Check that the parts of a question fit each other and the model; return the signature of its search."""
+    if task.output == "nothing":
+        for name in ("head", "decode", "finetune"):
+            if getattr(question, name) is not None:
+                raise UserError(f"the task {task.kind} trains nothing", where=f"$.{name}", remedy=f"remove {name}")
+        return None
+    if question.head is None:
+        raise UserError(f"the task {task.kind} needs a head", where="$.head")
+    head = make_head(question, source, task)
+    if task.output not in head.outputs:
+        raise UserError(f"the head `{kind_of(question.head)}` does not fit the task {task.kind}", where="$.head.kind")
+    runs_of(question, source, head)
+    if question.finetune is not None and not isinstance(source, ModelSource):
+        raise UserError(f"`{source.name}` has no weights to train", where="$.finetune")
+    if question.decode is None:
+        return None
+    decoder = cast(Decoder, build(question.decode))
+    reason = decoder.why_not(head)
+    if reason is not None:
+        raise UserError(reason, where="$.decode")
+    return decoder.signature
 
 
 def _baseline(name: str, model: str) -> str:
     return f"{UNTRAINED_PREFIX}{model}" if name == "untrained" else name
 
 
-def _head(question: Probe, source: FeatureSource, task: Task) -> Any:
-    return build(question.head, source.dim, len(task.classes), task.output)
-
-
 def _claim(out: Path, question: Probe, source: FeatureSource) -> None:
     """Write the question and where it comes from; refuse a folder that holds another one."""
     text = dump_yaml(question)
     path = out / "probe.yaml"
-    origin = {
+    origin: dict[str, Any] = {
         "command": ["audio-ssl", *sys.argv[1:]],
         "model": source.name,
         "model_fingerprint": source.fingerprint,
         "manifest": {"path": question.data.manifest, "sha256": hash_manifest(Path(str(question.data.manifest)))},
-        "seed": question.seed,
+        "seed": question.seeds[0],
         "versions": {"audio_ssl": version("audio-ssl"), "torch": torch.__version__},
     }
     if path.exists():
@@ -114,99 +155,23 @@ def _claim(out: Path, question: Probe, source: FeatureSource) -> None:
     write_text(path, text)
 
 
-def _answer(
-    folder: Path,
-    name: str,
-    question: Probe,
-    task: Task,
-    source: FeatureSource,
-    clips: dict[str, list[Clip]],
-    excluded: Sequence[Excluded],
-    ledger: ErrorLedger,
-    cache: FeatureCache,
-) -> None:
-    started = time.monotonic()
-    head = _head(question, source, task)
-    each = task.output != "tokens" and not head.needs_frames
-    examples, unread = extract_examples(clips, task, each, source, ledger, cache)
-    unfit = _leave_out_unfit(examples, head)
-    fitted, curve, chosen = _fit_layers(question, task, source, examples, each)
-    test = examples["test"]
-    predictions = fitted.system.predict(test)
-    test_clips = [example.clip for example in test]
-    scores, unit, notes = all_scores(task, test_clips, predictions)
-    with atomic_write(folder / "head.safetensors") as partial:
-        save_file({k: v.contiguous() for k, v in fitted.system.state_dict().items()}, partial)
-    write_predictions(folder / "predictions.parquet", task, test_clips, predictions)
-    answer = {
-        "probe": name,
-        "task": task.kind,
-        "model": source.name,
-        "model_fingerprint": source.fingerprint,
-        "metrics": scores,
-        "main_metric": task.metrics[0],
-        "interval_unit": unit,
-        "layers": curve,
-        "chosen_layer": chosen,
-        "layer_weights": fitted.system.layer_weights(),
-        "counts": {split: _counts(found) for split, found in examples.items()},
-        "history": fitted.history,
-        "excluded": [{"id": e.clip_id, "split": e.split, "reason": e.reason} for e in (*excluded, *unread, *unfit)],
-        "warnings": overlap_warnings(clips) + notes,
-        "signature": task.signature,
-        "seconds_taken": time.monotonic() - started,
-    }
-    # Written last: a folder with scores is a finished one.
-    write_json(folder / "scores.json", plain(answer))
-    main = scores[task.metrics[0]]
-    logger.info("%s on %s: %s %.2f %s", name, source.name, task.metrics[0], main["value"], main["unit"])
+def _answer(folder: Path, asked: _Asked, source: FeatureSource) -> None:
+    """Answer for one system."""
+    started, question, task = time.monotonic(), asked.question, asked.said.task
+
+    def refuse(clip: Clip, reason: str) -> None:
+        asked.ledger.record(clip.path, reason)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if task.output == "nothing":
+        compare_frames(folder, asked.said, question, source, asked.parts[0], asked.cache, refuse)
+        return
+    if question.finetune is not None and not isinstance(source, ModelSource):
+        # A baseline without weights stays as it is; its heads are trained alike.
+        question = _frozen(question)
+    outcomes = [sweep(question, task, source, parts, folder / "features", asked.cache, refuse) for parts in asked.parts]
+    write_answer(folder, asked.said, source, outcomes, time.monotonic() - started)
 
 
-def _leave_out_unfit(examples: dict[str, list[Example]], head: Any) -> list[Excluded]:
-    """Drop training clips the head cannot learn from, such as more characters than frames; test clips stay."""
-    reasons = {e.clip.id: head.why_not(e.features.shape[1], e.target) for e in examples["train"]}
-    unfit = [Excluded(clip_id, "train", reason) for clip_id, reason in reasons.items() if reason is not None]
-    examples["train"] = [e for e in examples["train"] if reasons[e.clip.id] is None]
-    if not examples["train"]:
-        raise UserError(f"no training clip fits the head: {unfit[0].reason}")
-    return unfit
-
-
-def _fit_layers(
-    question: Probe, task: Task, source: FeatureSource, examples: dict[str, list[Example]], each: bool
-) -> tuple[Fitted, list[dict[str, Any]], int | None]:
-    """Train on the mix of layers (frames), or on each layer and keep the best by validation (`each`: pooled clips)."""
-    mean, scale = statistics(examples["train"])
-    valid_clips = [example.clip for example in examples["valid"]]
-    metric = task.metrics[0]
-
-    def score(system: System) -> float:
-        return main_value(task, valid_clips, system.predict(examples["valid"]))
-
-    layers: list[int | None] = list(range(source.num_layers)) if each else [None]
-    results: list[Fitted] = []
-    with Progress(f"head on {source.name}", total=question.optim.steps * len(layers)) as progress:
-        for layer in layers:
-            results.append(
-                fit(
-                    lambda layer=layer: System(_head(question, source, task), mean, scale, layer),  # type: ignore[misc]
-                    examples["train"],
-                    score,
-                    higher_is_better(metric),
-                    question.optim,
-                    question.seed,
-                    progress,
-                )
-            )
-    sign = 1 if higher_is_better(metric) else -1
-    best = max(range(len(results)), key=lambda index: sign * results[index].valid)
-    curve = [{"layer": n, "metric": metric, "valid": r.valid} for n, r in enumerate(results)] if each else []
-    return results[best], curve, best if each else None
-
-
-def _counts(examples: Sequence[Example]) -> dict[str, Any]:
-    return {
-        "clips": len(examples),
-        "seconds": sum(example.clip.seconds for example in examples),
-        "speakers": len({example.clip.speaker for example in examples if example.clip.speaker is not None}),
-    }
+def _frozen(question: Probe) -> Probe:
+    return replace(question, finetune=None, data=replace(question.data, features="auto"))

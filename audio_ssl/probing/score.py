@@ -14,7 +14,8 @@ from audio_ssl.catalog import optional_packages
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.additive import get_metric
 from audio_ssl.metrics.bootstrap import Interval, cluster_bootstrap, cluster_sums
-from audio_ssl.probing.tasks._base import Task
+from audio_ssl.probing.tasks._base import Answer, Task
+from audio_ssl.probing.trials import score_trials, trial_interval, trial_value
 
 if TYPE_CHECKING:
     from audio_ssl.metrics.ranking import RankingScore
@@ -23,11 +24,16 @@ MIN_CLUSTERS = 5
 REPLICATES = 2000
 _RANKING_REPLICATES = 200
 _RANKING = ("roc_auc", "average_precision")
+_VERIFICATION = ("eer", "min_dcf")
+NOT_ADDITIVE = (*_RANKING, *_VERIFICATION)
+"""Metrics that are no functions of sums over clips."""
 
 
 def higher_is_better(metric: str) -> bool:
     """Tell which way a metric is better."""
-    return bool(_ranking(metric)) if metric in _RANKING else get_metric(metric).higher_is_better
+    if metric in NOT_ADDITIVE:
+        return metric in _RANKING
+    return get_metric(metric).higher_is_better
 
 
 def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> float:
@@ -35,8 +41,10 @@ def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor])
     metric = task.metrics[0]
     if metric in _RANKING:
         value = _ranking(metric)(*_matrices(task, clips, predictions), task.classes).value
+    elif metric in _VERIFICATION:
+        value = trial_value(metric, score_trials(task, clips, predictions))
     else:
-        value = get_metric(metric).corpus(_pairs(task, clips, predictions))
+        value = get_metric(metric, task.classes).corpus(_pairs(task, clips, predictions))
     if value != value:
         return -np.inf if higher_is_better(metric) else np.inf
     return value
@@ -54,8 +62,12 @@ def all_scores(
             interval, ranking = _ranking_interval(name, task, clips, predictions, clusters)
             notes += [f"{name}: tag `{tag}` left out, {why} in the test clips" for tag, why in ranking.excluded.items()]
             measured = "%"
+        elif name in _VERIFICATION:
+            trials = score_trials(task, clips, predictions)
+            interval, unit = trial_interval(name, trials, clips)
+            measured = "%" if name == "eer" else "cost"
         else:
-            metric = get_metric(name)
+            metric = get_metric(name, task.classes)
             sums, _ = cluster_sums(metric.statistics(_pairs(task, clips, predictions)), clusters)
             interval, measured = cluster_bootstrap(sums, metric.score, REPLICATES), metric.unit
         scores[name] = {**interval._asdict(), "higher_is_better": higher_is_better(name), "unit": measured}
@@ -82,9 +94,9 @@ def _ranking(name: str) -> Callable[..., RankingScore]:
     return {"roc_auc": roc_auc_macro, "average_precision": average_precision_macro}[name]
 
 
-def _pairs(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[tuple[str, str]]:
+def _pairs(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[tuple[Answer, Answer]]:
     pairs = zip(clips, predictions, strict=True)
-    return [(str(task.reference(clip)), str(task.hypothesis(prediction))) for clip, prediction in pairs]
+    return [(task.reference(clip), task.hypothesis(prediction)) for clip, prediction in pairs]
 
 
 def _matrices(

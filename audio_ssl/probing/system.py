@@ -1,4 +1,4 @@
-"""What is trained: a mix of layers, standardised, and a head.
+"""What is trained: a mix of layers or one of them, standardised, and a head.
 
 Layers are mixed by a softmax over learned weights, uniform at the start (SUPERB, Yang et al. 2021, arXiv 2105.01051).
 Each layer's dimensions are first standardised by the training clips, so that sources of any scale train with the same
@@ -7,15 +7,48 @@ settings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from audio_ssl.probing.dataset import Example
+from audio_ssl.data.manifest import Clip
+from audio_ssl.probing.features import Bank, Layers
 from audio_ssl.probing.heads._base import Batch, Head
+
+
+@dataclass(frozen=True)
+class Run:
+    """One of the trainings that answer a question."""
+
+    layer: int | None
+    """The layer its head sees; None: a learned mix of all."""
+    lr: float
+    """Learning rate."""
+    seed: int
+    """Of weights, dropout and order."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of the training frames, by layer and dimension."""
+
+    mean: Float[Tensor, "layer 1 dim"]
+    """Taken away."""
+    scale: Float[Tensor, "layer 1 dim"]
+    """One over the deviation."""
+
+    def standardise(self, layers: Layers) -> Layers:
+        """Return standardised layers, where the statistics are; padding is no longer zero."""
+        values = (layers.values.to(self.mean.device) - self.mean[:, None]) * self.scale[:, None]
+        return Layers(values, layers.frames.to(self.mean.device))
+
+    def to(self, device: torch.device) -> Statistics:
+        """Return the statistics on a device."""
+        return Statistics(self.mean.to(device), self.scale.to(device))
 
 
 class System(nn.Module):
@@ -25,8 +58,8 @@ class System(nn.Module):
     ----------
     head
         The trainable answer.
-    mean, scale
-        Of each dimension of each layer, ``[layer, 1, dim]``.
+    statistics
+        Of the training clips.
     layer
         Use this layer only; None mixes all.
     """
@@ -34,51 +67,52 @@ class System(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, head: Head, mean: Tensor, scale: Tensor, layer: int | None) -> None:
+    def __init__(self, head: Head, statistics: Statistics, layer: int | None) -> None:
         super().__init__()
         self.head = head
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", scale)
-        self.layer = layer
-        self.mix = nn.Parameter(torch.zeros(len(mean))) if layer is None and len(mean) > 1 else None
+        self.register_buffer("mean", statistics.mean)
+        self.register_buffer("scale", statistics.scale)
+        count = len(statistics.mean)
+        self.layer = 0 if layer is None and count == 1 else layer
+        self.mix = nn.Parameter(torch.zeros(count)) if self.layer is None else None
 
-    def batch(self, examples: Sequence[Example]) -> Batch:
-        """Return mixed, standardised and padded features."""
-        frames = torch.tensor([example.features.shape[1] for example in examples])
-        rows = [self._mixed(example.features) for example in examples]
-        return Batch(nn.utils.rnn.pad_sequence(rows, batch_first=True), frames)
+    def batch(self, standardised: Layers) -> Batch:
+        """Return what the head sees of standardised layers."""
+        if self.mix is None:
+            features = standardised.values[cast(int, self.layer)]
+        else:
+            features = torch.einsum("l,lbfd->bfd", self.mix.softmax(0), standardised.values)
+        return Batch(features, standardised.frames)
 
-    def loss(self, examples: Sequence[Example]) -> Float[Tensor, ""]:
-        """Return the head's mean loss."""
-        return self.head.loss(self.batch(examples), [example.target for example in examples])
-
-    def predict(self, examples: Sequence[Example], batch_clips: int = 32) -> list[Tensor]:
+    def predict(self, bank: Bank, clips: Sequence[Clip], batch_clips: int = 32) -> list[Tensor]:
         """Return the head's predictions, clips in the order given."""
+        return [answer for batch in self.batches(bank, clips, batch_clips) for answer in self.head.predict(batch)]
+
+    def batches(self, bank: Bank, clips: Sequence[Clip], batch_clips: int = 32) -> Iterator[Batch]:
+        """Yield what the head sees of some clips, in evaluation."""
         self.eval()
-        out: list[Tensor] = []
-        with torch.no_grad():
-            for start in range(0, len(examples), batch_clips):
-                out += self.head.predict(self.batch(examples[start : start + batch_clips]))
-        return out
+        statistics = Statistics(self.mean, self.scale)
+        for start in range(0, len(clips), batch_clips):
+            with torch.no_grad():
+                batch = self.batch(statistics.standardise(bank.batch(clips[start : start + batch_clips])))
+            yield batch
 
     def layer_weights(self) -> list[float] | None:
         """Return the learned weights of the layers, or None where there is nothing to mix."""
         return None if self.mix is None else cast(list[float], self.mix.detach().softmax(0).tolist())
 
-    def _mixed(self, features: Tensor) -> Float[Tensor, "frame dim"]:
-        if self.layer is not None or len(features) == 1:
-            index = self.layer or 0
-            return (features[index].float() - self.mean[index]) * self.scale[index]
-        standardised = (features.float() - self.mean) * self.scale
-        weights = cast(Tensor, self.mix).softmax(0)
-        return torch.einsum("l,lfd->fd", weights, standardised)
 
-
-def statistics(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    """Return mean and inverse deviation of each dimension of each layer over all frames, ``[layer, 1, dim]``."""
-    total = sum(example.features.shape[1] for example in examples)
-    sums = torch.stack([example.features.double().sum(1) for example in examples]).sum(0)
-    mean = (sums / total)[:, None]
-    squares = [(example.features.double() - mean).square().sum(1) for example in examples]
-    variance = (torch.stack(squares).sum(0) / total)[:, None]
-    return mean.float(), (variance + 1e-6).rsqrt().float()
+def measure(bank: Bank, clips: Sequence[Clip]) -> Statistics:
+    """Return the statistics of each dimension of each layer over all frames of some clips."""
+    total, sums, squares = 0, torch.zeros(()), torch.zeros(())
+    shift: Tensor | None = None
+    for clip in clips:
+        layers = bank.one(clip).double()
+        # Sums of squares lose nothing where they are taken about a value near the mean.
+        shift = layers.mean(1, keepdim=True) if shift is None else shift
+        centred = layers - shift
+        total += layers.shape[1]
+        sums, squares = sums + centred.sum(1, keepdim=True), squares + centred.square().sum(1, keepdim=True)
+    mean = sums / total
+    variance = (squares / total - mean.square()).clamp(min=0.0)
+    return Statistics((mean + cast(Tensor, shift)).float(), (variance + 1e-6).rsqrt().float())

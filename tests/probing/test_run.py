@@ -48,7 +48,10 @@ def test_recognition_of_the_toy_language(toy_manifest, tmp_path):
 
 def test_translation_of_the_toy_language(toy_manifest, tmp_path):
     out = run_probe(
-        "demo_st", "logmel", tmp_path / "r", quick(toy_manifest, "optim.steps=240", "optim.lr=2e-3", "task.min_count=1")
+        "demo_st",
+        "logmel",
+        tmp_path / "r",
+        quick(toy_manifest, "optim.steps=240", "optim.lrs=[2e-3]", "task.min_count=1"),
     )
     assert scores(out)["metrics"]["chrf"]["value"] > 40
     assert set(" ".join(row["hypothesis"] for row in rows(out)).split()) <= {"one", "two", "three", "four", "unk"}
@@ -83,7 +86,7 @@ def model(tmp_path):
 
 
 def test_extraction_gives_what_an_attentive_head_saw(toy_manifest, model, tmp_path):
-    overrides = ["head={kind: attentive, hidden_dim: 8}", "baselines=[]", "optim.steps=20", "optim.lr=0.05"]
+    overrides = ["head={kind: attentive, hidden_dim: 8}", "baselines=[]", "optim.steps=20", "optim.lrs=[0.05]"]
     out = run_probe("demo_key", model, tmp_path / "r", quick(toy_manifest, *overrides))
     assert scores(out)["layers"] == []
     head = load_file(out / "head.safetensors")
@@ -135,7 +138,7 @@ def test_finished_systems_are_not_done_again_and_other_questions_are_refused(
     run_probe("demo_asr", model, tmp_path / "r", overrides)
     assert calls == ["r", "untrained", "untrained", "logmel"]
     with pytest.raises(UserError, match="another question, model or manifest"):
-        run_probe("demo_asr", model, tmp_path / "r", [*overrides, "seed=5"])
+        run_probe("demo_asr", model, tmp_path / "r", [*overrides, "seeds=[5]"])
 
 
 def test_a_resolved_probe_repeats_the_result(toy_manifest, tmp_path):
@@ -144,7 +147,7 @@ def test_a_resolved_probe_repeats_the_result(toy_manifest, tmp_path):
     again = run_probe(str(first / "probe.yaml"), "logmel", tmp_path / "b")
     assert rows(first) == rows(again)
     assert scores(first)["metrics"] == scores(again)["metrics"]
-    other = run_probe("demo_asr", "logmel", tmp_path / "c", [*overrides, "seed=9"])
+    other = run_probe("demo_asr", "logmel", tmp_path / "c", [*overrides, "seeds=[9]"])
     assert scores(other)["history"] != scores(first)["history"]
 
 
@@ -183,10 +186,10 @@ def test_unreadable_and_unfit_clips_are_named(toy_manifest, tmp_path):
         (["data.manifest=missing.jsonl"], "no such manifest"),
         (["data.manifest=M", "head.kind=mlp"], "unknown key"),
         (["data.manifest=M", "head={kind: mlp}"], r"\$\.head\.kind: the head `mlp` does not fit the task asr"),
-        (["data.manifest=M", "baselines=[noise]"], "unknown baseline `noise`; known: untrained, logmel, cqt"),
+        (["data.manifest=M", "baselines=[noise]"], "unknown baseline `noise`; known: cqt, logmel, untrained"),
         (["data.manifest=M", "data.where={language: xx}"], "no usable clip in the split `train`"),
         (["data.manifest=M", "optim.steps=0"], r"\$\.optim\.steps: `steps` must be at least 1"),
-        (["data.manifest=M", "data.test_split=train"], "is both in train and in test"),
+        (["data.manifest=M", "data.test_split=train"], "train, valid and test must be three splits"),
     ],
 )
 def test_wrong_questions_stop_before_any_work(toy_manifest, tmp_path, overrides, message):

@@ -1,0 +1,211 @@
+"""What an answer's folder holds: the head, the predictions, and last the scores.
+
+A folder with ``scores.json`` is finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from audio_ssl.atomic import atomic_write, write_json
+from audio_ssl.data.manifest import Clip
+from audio_ssl.features.source import FeatureSource
+from audio_ssl.probing.choose import curve
+from audio_ssl.probing.predictions import write_predictions, write_table
+from audio_ssl.probing.probe import plain
+from audio_ssl.probing.score import all_scores, higher_is_better
+from audio_ssl.probing.splits import SPLITS, Excluded, Parts, overlap_warnings
+from audio_ssl.probing.sweep import Outcome
+from audio_ssl.probing.tasks._base import Task
+from audio_ssl.probing.trials import score_trials
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is the same for every system."""
+
+    probe: str
+    """Name for tables."""
+    task: Task
+    """What was asked."""
+    excluded: Sequence[Excluded]
+    """Clips that were left out before any features."""
+    decoder: str | None = None
+    """Signature of the search."""
+
+
+def write_answer(folder: Path, said: Said, source: FeatureSource, outcomes: Sequence[Outcome], taken: float) -> None:
+    """Write an answer: one outcome, or one for each fold, whose test clips are scored together."""
+    task = said.task
+    clips = [clip for outcome in outcomes for clip in outcome.clips]
+    predictions = [prediction for outcome in outcomes for prediction in outcome.predictions]
+    scores, unit, notes = all_scores(task, clips, predictions)
+    for name, outcome in _named(folder, outcomes):
+        _save(name, {k: v.contiguous() for k, v in outcome.system.state_dict().items()})
+    tuned = outcomes[0].tuned
+    if tuned is not None and len(outcomes) == 1:
+        tuned.model.cpu().eval().save_pretrained(folder / "model")
+    for name, content in getattr(task, "files", dict)().items():
+        with atomic_write(folder / name) as partial:
+            partial.write_bytes(content)
+    write_predictions(folder / "predictions.parquet", task, clips, predictions)
+    if task.output == "embedding":
+        write_table(folder / "trials.parquet", _trials(task, clips, predictions))
+    answer = {
+        **head_line(said, source),
+        "metrics": scores,
+        "interval_unit": unit,
+        **_training(outcomes, task),
+        "decoder": said.decoder,
+        "counts": counts([outcome.parts for outcome in outcomes]),
+        "excluded": listed([*said.excluded, *(one for outcome in outcomes for one in outcome.excluded)]),
+        "warnings": [*_warnings(outcomes, task), *notes],
+        "cost": _cost(outcomes),
+        "seconds_taken": taken,
+    }
+    # Written last: a folder with scores is a finished one.
+    write_json(folder / "scores.json", plain(answer))
+    log(said, source, scores)
+
+
+def head_line(said: Said, source: FeatureSource) -> dict[str, Any]:
+    """Return what every scores.json begins with."""
+    return {
+        "probe": said.probe,
+        "task": said.task.kind,
+        "model": source.name,
+        "model_fingerprint": source.fingerprint,
+        "main_metric": said.task.metrics[0],
+        "signature": said.task.signature,
+    }
+
+
+def log(said: Said, source: FeatureSource, scores: dict[str, dict[str, Any]]) -> None:
+    """Say the main score."""
+    name = said.task.metrics[0]
+    main = scores[name]
+    logger.info("%s on %s: %s %.2f %s", said.probe, source.name, name, main["value"], main["unit"])
+
+
+def listed(excluded: Sequence[Excluded]) -> list[dict[str, str]]:
+    """Return exclusions as rows, each once."""
+    return [{"id": e.clip_id, "split": e.split, "reason": e.reason} for e in dict.fromkeys(excluded)]
+
+
+def counts(parts: Sequence[Parts]) -> dict[str, dict[str, Any]]:
+    """Return clips, seconds and speakers of each split; of folds, the test clips together and the largest training."""
+    found = {}
+    for split in SPLITS:
+        of_folds = [one[split] for one in parts]
+        clips = [c for one in of_folds for c in one] if split == "test" else max(of_folds, key=len)
+        speakers = {clip.speaker for clip in clips if clip.speaker is not None}
+        found[split] = {"clips": len(clips), "seconds": sum(c.seconds for c in clips), "speakers": len(speakers)}
+    return found
+
+
+def _named(folder: Path, outcomes: Sequence[Outcome]) -> list[tuple[Path, Outcome]]:
+    if len(outcomes) == 1:
+        return [(folder / "head.safetensors", outcomes[0])]
+    return [(folder / "folds" / str(number) / "head.safetensors", one) for number, one in enumerate(outcomes)]
+
+
+def _save(path: Path, state: dict[str, Tensor]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial:
+        save_file(state, partial)
+
+
+def _training(outcomes: Sequence[Outcome], task: Task) -> dict[str, Any]:
+    """Return the runs, the choice and the layer curve; of folds, one choice each and the mean curve."""
+    chosen = [vars(outcome.chosen.run) for outcome in outcomes]
+    folds = len(outcomes) if len(outcomes) > 1 else 0
+    runs = [
+        {
+            **vars(one.run),
+            "valid": one.valid,
+            "steps": one.steps,
+            "diverged": one.diverged,
+            **({"fold": fold} if folds else {}),
+        }
+        for fold, outcome in enumerate(outcomes)
+        for one in outcome.fitted
+    ]
+    metric = task.metrics[0]
+    curves = [curve(outcome.fitted, metric, higher_is_better(metric)) for outcome in outcomes]
+    return {
+        "folds": folds,
+        "runs": runs,
+        "chosen": chosen if folds else chosen[0],
+        "chosen_layer": outcomes[0].chosen.run.layer if not folds else None,
+        "layers": curves[0] if not folds else _mean_curve(curves),
+        "layer_weights": outcomes[0].system.layer_weights(),
+        "history": outcomes[0].chosen.history,
+    }
+
+
+def _mean_curve(curves: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the mean over folds, with the lowest and highest fold; the rate may differ between folds."""
+    rows = []
+    for row in zip(*curves, strict=True):
+        values = [one["valid"] for one in row if one["valid"] is not None]
+        mean = sum(values) / len(values) if values else None
+        ends = {"low": min(values, default=None), "high": max(values, default=None)}
+        rows.append({"layer": row[0]["layer"], "metric": row[0]["metric"], "valid": mean, **ends, "lr": None})
+    return rows
+
+
+def _warnings(outcomes: Sequence[Outcome], task: Task) -> list[str]:
+    found = [warning for outcome in outcomes for warning in overlap_warnings(outcome.parts, task)]
+    unseen = getattr(task, "unseen", None)
+    lacking = unseen([clip for outcome in outcomes for clip in outcome.clips]) if unseen is not None else {}
+    if lacking:
+        most = sorted(lacking.items(), key=lambda item: -item[1])
+        names = ", ".join(f"`{name}` {count} times" for name, count in most[:10])
+        more = f" and {len(most) - 10} more" if len(most) > 10 else ""
+        found.append(f"the test clips have what training lacks, and it counts as wrong: {names}{more}")
+    diverged = sum(one.diverged for outcome in outcomes for one in outcome.fitted)
+    if diverged:
+        total = sum(len(outcome.fitted) for outcome in outcomes)
+        found.append(f"{diverged} of {total} runs diverged")
+    return list(dict.fromkeys(found))
+
+
+def _cost(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    head = sum(parameter.numel() for parameter in outcomes[0].system.parameters())
+    tuned = outcomes[0].tuned
+    model = 0 if tuned is None else sum(parameter.numel() for parameter in tuned.parameters())
+    clips = {(c.path, c.start, c.seconds) for outcome in outcomes for part in outcome.parts.values() for c in part}
+    times = {f"{name}_seconds": sum(one.seconds[name] for one in outcomes) for name in outcomes[0].seconds}
+    return {
+        **times,
+        "parameters": head + model,
+        "peak_memory_bytes": peak_memory(),
+        "audio_seconds": sum(seconds for *_, seconds in clips),
+    }
+
+
+def peak_memory() -> int:
+    """Return the most memory this process has held, in bytes; on a GPU, what was allocated there."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    # Linux says kibibytes, macOS bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _trials(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[dict[str, Any]]:
+    trials = score_trials(task, clips, predictions)
+    ids = [clip.id for clip in clips]
+    rows = zip(trials.first, trials.second, trials.scores.tolist(), trials.same.tolist(), strict=True)
+    return [{"clip_a": ids[i], "clip_b": ids[j], "score": score, "same": same} for i, j, score, same in rows]

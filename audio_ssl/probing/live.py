@@ -1,0 +1,146 @@
+"""Features computed for every batch: for corpora whose features fit nowhere, and for training the model itself."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from audio_ssl.data.audio import read_clip
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import AudioError, UserError
+from audio_ssl.features.source import FeatureSource, ModelSource
+from audio_ssl.model import SSLModel
+from audio_ssl.probing.features import Key, Layers, Refuse, key_of, pad
+from audio_ssl.probing.probe import FineTune
+from audio_ssl.progress import Progress
+
+STATISTICS_CLIPS = 256
+"""Training clips that standardise the layers of a model which will be trained."""
+
+
+class LiveBank:
+    """Features of a frozen source, computed whenever they are asked for.
+
+    Parameters
+    ----------
+    source
+        Where features come from.
+    pooled
+        Give the mean frame only.
+    """
+
+    def __init__(self, source: FeatureSource, pooled: bool) -> None:
+        self.source, self.pooled, self.seconds_taken = source, pooled, 0.0
+        self._samples: dict[Key, int] = {}
+
+    def open(self, clips: Sequence[Clip], refuse: Refuse) -> None:
+        """Decode every clip once, to know which can be used and how many frames they have."""
+        with Progress("reading audio", total=len(clips)) as progress:
+            for clip in clips:
+                try:
+                    samples = len(read_clip(clip, self.source.sample_rate))
+                    if self.source.grid.num_frames(samples) == 0:
+                        raise AudioError(f"too short: {samples} samples give no frame")
+                    self._samples[key_of(clip)] = samples
+                except AudioError as error:
+                    refuse(clip, error.reason)
+                progress.advance()
+
+    def __contains__(self, clip: Clip) -> bool:
+        """Tell whether a clip can be used."""
+        return key_of(clip) in self._samples
+
+    def frames(self, clip: Clip) -> int:
+        """Return how many frames a clip has."""
+        return 1 if self.pooled else self.source.grid.num_frames(self._samples[key_of(clip)])
+
+    def one(self, clip: Clip) -> Float[Tensor, "layer frame dim"]:
+        """Return the features of a clip."""
+        return self.batch([clip]).values[:, 0]
+
+    def batch(self, clips: Sequence[Clip]) -> Layers:
+        """Return the features of some clips."""
+        started = time.monotonic()
+        waves = [torch.from_numpy(read_clip(clip, self.source.sample_rate)) for clip in clips]
+        hidden, frames = self._hidden(waves)
+        rows = [
+            torch.stack([layer[row, :count] for layer in hidden]).float() for row, count in enumerate(frames.tolist())
+        ]
+        if not self.pooled:
+            layers = pad(rows)
+        else:
+            layers = Layers(torch.stack([row.mean(1, keepdim=True) for row in rows], dim=1), torch.ones_like(frames))
+        self.seconds_taken += time.monotonic() - started
+        return layers
+
+    def _hidden(self, waves: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        lengths = torch.tensor([len(wave) for wave in waves])
+        return self.source(torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True), lengths)
+
+
+class TunedBank(LiveBank):
+    """Features of a model that is trained beside the head.
+
+    Parameters
+    ----------
+    source
+        A model; a copy of it is trained.
+    pooled
+        Give the mean frame only.
+    settings
+        Learning rate, freezing.
+    like
+        A bank of the same clips, which then need not be read again.
+    """
+
+    def __init__(self, source: ModelSource, pooled: bool, settings: FineTune, like: LiveBank) -> None:
+        super().__init__(source, pooled)
+        self._samples = like._samples
+        self.settings = settings
+        self.model: SSLModel = copy.deepcopy(source.model).to(source.device)
+        if settings.freeze_frontend:
+            self.model.frontend.requires_grad_(False)
+        self._learning = False
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what is trained of the model."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def learn(self, learning: bool) -> None:
+        """Say whether gradients are wanted."""
+        self._learning = learning
+        self.model.train(learning)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return a copy of the model's weights."""
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+    def portions(self, clips: Sequence[Clip], rows: Sequence[int]) -> Iterator[list[int]]:
+        """Cut a batch into parts that go through the model at once."""
+        part: list[int] = []
+        for row in rows:
+            longest = max([clips[row].seconds, *(clips[other].seconds for other in part)])
+            if part and longest * (len(part) + 1) > self.settings.batch_seconds:
+                yield part
+                part = []
+            part.append(row)
+        yield part
+
+    def _hidden(self, waves: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        lengths = torch.tensor([len(wave) for wave in waves])
+        padded = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)
+        with torch.set_grad_enabled(self._learning):
+            output = self.model(padded.to(self.source.device), lengths.to(self.source.device))
+        return list(output.hidden), output.lengths.cpu()
+
+
+def tuned_bank(source: FeatureSource, pooled: bool, settings: FineTune, like: LiveBank) -> TunedBank:
+    """Return a bank whose model is trained; UserError for a source that has none."""
+    if not isinstance(source, ModelSource):
+        raise UserError(f"`{source.name}` has no weights to train", where="$.finetune")
+    return TunedBank(source, pooled, settings, like)

@@ -1,0 +1,260 @@
+"""One system's answer on one set of splits: features, all runs, the choice by validation, the test once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from torch import Tensor
+
+from audio_ssl.config import build
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError
+from audio_ssl.features.source import FeatureSource
+from audio_ssl.probing.choose import choose
+from audio_ssl.probing.decode._base import Decoder
+from audio_ssl.probing.features import Bank, BankCache, Refuse, fill
+from audio_ssl.probing.fit import MODEL, Examples, Fitted, fit
+from audio_ssl.probing.heads._base import Head
+from audio_ssl.probing.live import STATISTICS_CLIPS, LiveBank, TunedBank, tuned_bank
+from audio_ssl.probing.probe import Probe
+from audio_ssl.probing.quick import ONCE_A_CLIP, Scorer
+from audio_ssl.probing.score import higher_is_better
+from audio_ssl.probing.splits import Excluded, Parts, thin
+from audio_ssl.probing.system import Run, Statistics, System, measure
+from audio_ssl.probing.tasks._base import FrameTask, Task
+from audio_ssl.progress import Progress
+
+
+@dataclass
+class Outcome:
+    """What came of it."""
+
+    clips: list[Clip]
+    """The test clips."""
+    predictions: list[Tensor]
+    """Of the test clips."""
+    fitted: list[Fitted]
+    """Every run; only the chosen one has weights."""
+    chosen: Fitted
+    """The one that the validation clips chose."""
+    system: System
+    """Its system."""
+    tuned: TunedBank | None
+    """Its model, where that was trained."""
+    parts: Parts
+    """The clips that were used."""
+    excluded: list[Excluded]
+    """Clips that could not be used, beyond those known before."""
+    seconds: dict[str, float]
+    """What ``extract``, ``fit`` and ``predict`` took."""
+
+
+def make_head(question: Probe, source: FeatureSource, task: Task) -> Head:
+    """Make a head for a source's frames."""
+    return cast(Head, build(question.head, source.dim, len(task.classes), task.output))
+
+
+def runs_of(question: Probe, source: FeatureSource, head: Head) -> list[Run]:
+    """Return what is trained: layers × learning rates × seeds.
+
+    Raises
+    ------
+    UserError
+        For a layer that the source does not have. Of a source with one layer (a baseline) that one is asked.
+    """
+    layers: list[int | None] = []
+    for one in _asked(question, head):
+        if one == "mix":
+            layers.append(None)
+        elif one == "each":
+            layers += range(source.num_layers)
+        elif one == "last":
+            layers.append(source.num_layers - 1)
+        else:
+            layers.append(0 if source.num_layers == 1 else cast(int, one))
+    for layer in layers:
+        if layer is not None and not 0 <= layer < source.num_layers:
+            raise UserError(f"`{source.name}` has layers 0 to {source.num_layers - 1}, not {layer}", where="$.layers")
+    once = list(dict.fromkeys(layers))
+    return [Run(layer, lr, seed) for seed in question.seeds for lr in question.optim.lrs for layer in once]
+
+
+def _asked(question: Probe, head: Head) -> tuple[int | str, ...]:
+    if question.layers is not None:
+        return question.layers
+    if question.finetune is not None:
+        return ("last",)
+    return ("mix",) if head.needs_frames or not set(head.outputs) & set(ONCE_A_CLIP) else ("each",)
+
+
+def sweep(
+    question: Probe,
+    task: Task,
+    source: FeatureSource,
+    parts: Parts,
+    folder: Path,
+    cache: BankCache,
+    refuse: Refuse,
+) -> Outcome:
+    """Answer.
+
+    Parameters
+    ----------
+    question, task, source
+        What is asked of whom. The task has learned its classes.
+    parts
+        The clips.
+    folder
+        For features on the disk.
+    cache
+        Features of earlier questions.
+    refuse
+        Called with clips that cannot be read.
+
+    Raises
+    ------
+    UserError
+        If a split has no clip that can be used, a feature is not finite, or every run diverged.
+    """
+    excluded: list[Excluded] = []
+    split_of = {clip.id: split for split, clips in parts.items() for clip in clips}
+
+    def refused(clip: Clip, reason: str) -> None:
+        refuse(clip, reason)
+        excluded.append(Excluded(clip.id, split_of[clip.id], reason))
+
+    head = make_head(question, source, task)
+    pooled = not head.needs_frames and task.output in ONCE_A_CLIP
+    bank = open_bank(question, source, pooled, parts, folder, cache, refused)
+    parts = {split: [clip for clip in clips if clip in bank] for split, clips in parts.items()}
+    if task.output == "frames":
+        cast(FrameTask, task).start(source.grid)
+    train, unfit = _fitting(task, parts["train"], bank, source, head)
+    excluded += unfit
+    parts["train"] = train.clips
+    for split, clips in parts.items():
+        if not clips:
+            reason = f": {excluded[0].reason}" if excluded else ""
+            raise UserError(f"no clip of the {split} split can be used{reason}")
+    targets = [task.target(clip) for clip in parts["valid"]] if task.output in ONCE_A_CLIP else []
+    valid = Examples(parts["valid"], targets, bank)
+    started, extracted = time.monotonic(), bank.seconds_taken
+    training = _Training(question, task, source, bank)
+    fitted = training.fit(runs_of(question, source, head), train, valid)
+    seconds = {"fit": time.monotonic() - started}
+    chosen = choose(fitted, higher_is_better(task.metrics[0]))
+    system, tuned = training.restore(chosen)
+    started = time.monotonic()
+    predictions = _predict(question, task, system, tuned or bank, parts)
+    seconds["predict"] = time.monotonic() - started
+    # Features that are streamed are part of training; only what was extracted beforehand is said apart.
+    seconds["extract"] = extracted
+    for one in fitted:
+        if one is not chosen:
+            one.state = {}
+    return Outcome(parts["test"], predictions, fitted, chosen, system, tuned, parts, excluded, seconds)
+
+
+def open_bank(
+    question: Probe,
+    source: FeatureSource,
+    pooled: bool,
+    parts: Parts,
+    folder: Path,
+    cache: BankCache,
+    refuse: Refuse,
+) -> Bank:
+    """Return the features of all clips, extracted, or to be computed when they are asked for."""
+    clips = [clip for part in parts.values() for clip in part]
+    if question.data.features == "stream" or question.finetune is not None:
+        live = LiveBank(source, pooled)
+        live.open(clips, refuse)
+        return live
+    return fill(clips, source, pooled, question.data, folder, cache, refuse)
+
+
+def _fitting(
+    task: Task, clips: Sequence[Clip], bank: Bank, source: FeatureSource, head: Head
+) -> tuple[Examples, list[Excluded]]:
+    """Return the training clips a head can learn from, and those left out, such as more characters than frames."""
+    kept, targets, unfit = [], [], []
+    for clip in clips:
+        frames = bank.frames(clip)
+        if task.output == "frames":
+            target = cast(FrameTask, task).frame_target(clip, frames, source.grid)
+        else:
+            target = task.target(clip)
+        reason = head.why_not(frames, target)
+        if reason is None:
+            kept.append(clip)
+            targets.append(target)
+        else:
+            unfit.append(Excluded(clip.id, "train", reason))
+    return Examples(kept, targets, bank), unfit
+
+
+class _Training:
+    """Trains the runs of a question and makes the chosen one again."""
+
+    def __init__(self, question: Probe, task: Task, source: FeatureSource, bank: Bank) -> None:
+        self._question, self._task, self._source, self._bank = question, task, source, bank
+        self._statistics: Statistics | None = None
+
+    def fit(self, runs: Sequence[Run], train: Examples, valid: Examples) -> list[Fitted]:
+        """Train: together on features, one after another where each trains the model, too."""
+        question = self._question
+        streamed = isinstance(self._bank, LiveBank)
+        measured = thin(train.clips, STATISTICS_CLIPS if streamed else None)
+        self._statistics = measure(self._bank, measured).to(self._source.device)
+        scorer = Scorer(self._task, valid.clips, valid.targets)
+        groups = [runs] if question.finetune is None else [[run] for run in runs]
+        fitted: list[Fitted] = []
+        name = f"{len(runs)} heads on {self._source.name}" if len(runs) > 1 else f"head on {self._source.name}"
+        with Progress(name, total=question.optim.steps * len(groups)) as progress:
+            for group in groups:
+                own = self._tuned()
+                if own is not None:
+                    train, valid = (Examples(part.clips, part.targets, own) for part in (train, valid))
+                fitted += fit(self._make, group, self._statistics, train, valid, scorer, question.optim, progress, own)
+        return fitted
+
+    def restore(self, chosen: Fitted) -> tuple[System, TunedBank | None]:
+        """Return the system with its weights, and the model it has trained."""
+        system = self._make(chosen.run)
+        system.load_state_dict({name: v for name, v in chosen.state.items() if not name.startswith(MODEL)})
+        own = self._tuned()
+        if own is not None:
+            state = {name.removeprefix(MODEL): v for name, v in chosen.state.items() if name.startswith(MODEL)}
+            own.model.load_state_dict(state)
+            own.learn(False)
+        return system.eval(), own
+
+    def _make(self, run: Run) -> System:
+        head = make_head(self._question, self._source, self._task)
+        return System(head, cast(Statistics, self._statistics), run.layer).to(self._source.device)
+
+    def _tuned(self) -> TunedBank | None:
+        settings = self._question.finetune
+        return (
+            None
+            if settings is None
+            else tuned_bank(self._source, self._bank.pooled, settings, cast(LiveBank, self._bank))
+        )
+
+
+def _predict(question: Probe, task: Task, system: System, bank: Bank, parts: Parts) -> list[Tensor]:
+    clips = parts["test"]
+    if question.decode is None:
+        return [answer.cpu() for answer in system.predict(bank, clips)]
+    decoder = cast(Decoder, build(question.decode))
+    decoder.start(task, parts["train"])
+    found: list[Tensor] = []
+    with Progress("search", total=len(clips)) as progress:
+        for batch in system.batches(bank, clips):
+            found += decoder.decode(system.head, batch)
+            progress.advance(len(batch.frames))
+    return [answer.cpu() for answer in found]

@@ -1,0 +1,86 @@
+"""Trials of verification: pairs of test clips, the cosine of their vectors, and whether they are the same speaker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from audio_ssl.catalog import optional_packages
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError
+from audio_ssl.metrics.bootstrap import Interval
+from audio_ssl.probing.tasks._base import PairTask, Task
+
+Array = npt.NDArray[np.float64]
+
+_REPLICATES = 500
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Scored pairs of clips."""
+
+    first: list[int]
+    """Positions of clips."""
+    second: list[int]
+    """Of the clips they are compared with."""
+    scores: Array
+    """Cosines."""
+    same: npt.NDArray[np.bool_]
+    """Whether they are the same."""
+
+
+def score_trials(task: Task, clips: Sequence[Clip], vectors: Sequence[Tensor]) -> Trials:
+    """Return the trials of some clips.
+
+    Raises
+    ------
+    UserError
+        If there is no pair of the same, or none of different speakers.
+    """
+    pairs = cast(PairTask, task).trials(clips)
+    same = np.array([one for *_, one in pairs], dtype=bool)
+    if not same.any() or same.all():
+        raise UserError(f"{int(same.sum())} of {len(pairs)} trials are of the same speaker: both kinds are needed")
+    first, second = [i for i, _, _ in pairs], [j for _, j, _ in pairs]
+    unit = torch.nn.functional.normalize(torch.stack(list(vectors)).double(), dim=1)
+    cosines = (unit[first] * unit[second]).sum(1)
+    return Trials(first, second, cosines.numpy(), same)
+
+
+def trial_value(metric: str, trials: Trials) -> float:
+    """Return ``eer`` in percent or ``min_dcf``."""
+    return _value(metric, trials.scores, trials.same)
+
+
+def trial_interval(metric: str, trials: Trials, clips: Sequence[Clip]) -> tuple[Interval, str]:
+    """Return a metric with its interval, by drawing speakers; a pair counts as often as both its speakers together.
+
+    A pair of the same speaker counts as often as that speaker. Clips without speakers are drawn themselves.
+    """
+    known = all(clip.speaker is not None for clip in clips)
+    names = [str(clip.speaker) if known else clip.id for clip in clips]
+    kinds, index = np.unique(names, return_inverse=True)
+    first, second = index[trials.first], index[trials.second]
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(_REPLICATES):
+        drawn = rng.multinomial(len(kinds), np.full(len(kinds), 1.0 / len(kinds)))
+        counts = np.where(first == second, drawn[first], drawn[first] * drawn[second])
+        rows = np.repeat(np.arange(len(counts)), counts)
+        if trials.same[rows].any() and not trials.same[rows].all():
+            found.append(_value(metric, trials.scores[rows], trials.same[rows]))
+    low, high = np.quantile(found, [0.025, 0.975]) if found else (np.nan, np.nan)
+    return Interval(trial_value(metric, trials), float(low), float(high)), "speakers" if known else "clips"
+
+
+def _value(metric: str, scores: Array, same: npt.NDArray[np.bool_]) -> float:
+    with optional_packages(f"metric `{metric}`"):
+        from audio_ssl.metrics.verification import eer, min_dcf
+    return 100.0 * eer(scores, same) if metric == "eer" else min_dcf(scores, same)
