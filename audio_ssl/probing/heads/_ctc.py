@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -12,18 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audio_ssl.probing.heads._base import Batch, Head
+from audio_ssl.probing.heads._speechbrain import quiet_import
 from audio_ssl.probing.tasks._base import Output
 
-# speechbrain announces its settings at import; that is not this program's news.
-logging.getLogger("speechbrain").setLevel(logging.WARNING)
-
-from speechbrain.decoders.ctc import ctc_greedy_decode  # noqa: E402
-
-# speechbrain leaves stand-ins among the modules that import optional packages, or warn, when anything looks at them, as
-# `inspect` does with every module.
-for _name, _module in list(sys.modules.items()):
-    if type(_module).__name__ in ("LazyModule", "DeprecatedModuleRedirect"):
-        del sys.modules[_name]
+with quiet_import():
+    from speechbrain.decoders.ctc import ctc_greedy_decode
 
 
 class CTCBase(Head):
