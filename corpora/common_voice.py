@@ -1,0 +1,141 @@
+"""Common Voice: sentences read aloud by volunteers, in more than a hundred languages, with what they say of themselves.
+
+Each release has one archive a language: mp3 clips of up to some ten seconds, checked by other volunteers (Ardila et al.
+2020). Gender, age and accent are the speakers' own words, and optional: the last two most of all are often empty. Get
+it from https://commonvoice.mozilla.org.
+
+Layout below the root, which may be the folder of one language or one that holds several::
+
+    [LANGUAGE/]{train,dev,test}.tsv    columns client_id, path, sentence; gender, age, accents (accent in older ones)
+    [LANGUAGE/]clips/PATH              mp3; where clips were converted, the same name with another suffix will do
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from audio_ssl.data.corpus import (
+    SUFFIXES,
+    AudioError,
+    Corpus,
+    LeftOut,
+    UserError,
+    check_split,
+    require_folder,
+    whole_file,
+)
+from audio_ssl.data.manifest import Clip
+
+CORPUS = Corpus(
+    name="common_voice",
+    title="Common Voice",
+    description=(
+        "Read sentences in many languages with transcripts, and gender, age and accent as the speakers gave them: for "
+        "recognition, and for tests over speakers. No speaker is in two splits. Women are few in many languages."
+    ),
+    licence="CC0-1.0",
+    citation=(
+        "Ardila et al. 2020, Common Voice: A Massively-Multilingual Speech Corpus, LREC, arXiv:1912.06670. "
+        "https://commonvoice.mozilla.org"
+    ),
+    size="by language and release: some MB to 90 GB, minutes to 3700 h",
+    layout="LANGUAGE/{train,dev,test}.tsv and LANGUAGE/clips/*.mp3, or the same without LANGUAGE",
+    splits={
+        "train": "the release's own, by speaker, as all of these",
+        "dev": "for validation",
+        "test": "for the test",
+    },
+    languages=tuple(
+        (
+            "ab af am ar as ast az ba bas be bg bn br ca ckb cnh cs cv cy da de dv dyu el en eo es et eu fa fi fr "
+            "fy ga gl gn ha he hi hsb ht hu hy ia id ig is it ja ka kab kk kmr ko ky lg lij lo lt ltg lv mdf mhr "
+            "mk ml mn mr mrj mt myv nan ne nhi nl nn nso oc or os pa pl ps pt quy rm ro ru rw sah sat sc sk skr "
+            "sl sq sr sv sw ta te th ti tig tk tok tr tt tw ug uk ur uz vi vot yi yo yue zgh zh zu zza"
+        ).split()
+    ),
+    labels=("text", "language", "speaker", "gender", "age", "accent", "locale"),
+)
+
+GENDERS = {"male": "M", "female": "F", "male_masculine": "M", "female_feminine": "F"}
+"""The words for the two genders, until and since release 17; other words are kept as they are."""
+
+_NOT_SAID = frozenset({"", "do_not_wish_to_say"})
+
+
+def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+    """Yield one clip a sentence of the languages that are there.
+
+    Raises
+    ------
+    UserError
+        If there is no language below `root`, or one lacks the split, or a table lacks a column.
+    """
+    check_split(CORPUS, split)
+    require_folder(root, CORPUS, can_fetch=False)
+    places = [root] if (root / "clips").is_dir() else sorted(path.parent for path in root.glob("*/clips"))
+    if not places:
+        raise UserError(
+            f"{CORPUS.title} was expected here, but neither clips/ nor LANGUAGE/clips/ is there",
+            where=str(root),
+            remedy=f"layout: {CORPUS.layout}",
+        )
+    left_out = LeftOut(CORPUS.name)
+    for place in places:
+        for part in CORPUS.splits if split is None else [split]:
+            for row in _rows(place / f"{part}.tsv"):
+                yield from _clip(place, part, row, left_out)
+    left_out.log()
+
+
+def _clip(place: Path, part: str, row: dict[str, str], left_out: LeftOut) -> Iterator[Clip]:
+    path = _audio(place / "clips" / row["path"])
+    try:
+        clip = whole_file(path, path.stem)
+    except AudioError as error:
+        left_out.add(path, error.reason)
+        return
+    # A language's folder is named as its locale; some have a region, as zh-TW.
+    locale = row.get("locale") or place.absolute().name
+    gender = row.get("gender", "")
+    yield replace(
+        clip,
+        text=row["sentence"],
+        language=locale.partition("-")[0],
+        speaker=row["client_id"],
+        gender=None if gender in _NOT_SAID else GENDERS.get(gender, gender),
+        split=part,
+        extra={
+            "age": row.get("age") or None,
+            "accent": row.get("accents") or row.get("accent") or None,
+            "locale": locale,
+        },
+    )
+
+
+def _audio(path: Path) -> Path:
+    """Return the file of a clip; the first releases name it without a suffix, and people convert clips."""
+    if path.suffix not in SUFFIXES:
+        path = path.with_name(f"{path.name}.mp3")
+    if path.is_file():
+        return path
+    others = (path.with_suffix(suffix) for suffix in sorted(SUFFIXES))
+    return next((other for other in others if other.is_file()), path)
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    if not path.is_file():
+        raise UserError(
+            f"a table of {CORPUS.title} was expected here, but there is no such file",
+            where=str(path),
+            remedy=f"layout: {CORPUS.layout}",
+        )
+    with path.open(encoding="utf-8", newline="") as file:
+        # The tables are written so: a quote is a quote, and never holds lines together.
+        table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, escapechar="\\", restval="")
+        names = table.fieldnames or []
+        if missing := [name for name in ("client_id", "path", "sentence") if name not in names]:
+            raise UserError(f"the columns {', '.join(missing)} are missing; there are {list(names)}", where=str(path))
+        yield from table
