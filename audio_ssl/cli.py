@@ -75,6 +75,8 @@ def manifest(
     split: str | None = None,
     fetch: Annotated[bool, Parameter(negative="")] = False,
     max_seconds: float | None = None,
+    column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    option: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> None:
     """Write a manifest, one clip a line, of a folder or of a corpus.
 
@@ -92,10 +94,23 @@ def manifest(
         Fetch the corpus into `root` first, where its card can.
     max_seconds
         Cut longer files of a folder into rows of equal length up to this.
+    column
+        Which column of a table is what: text=sentence. Give it once for each.
+    option
+        What else a corpus's reader takes, NAME=VALUE: the first lines of its file say what. Give it once for each.
     """
     from audio_ssl.manifests import make_manifest
 
-    count, errors = make_manifest(source, out, root=root, split=split, fetch=fetch, max_seconds=max_seconds)
+    count, errors = make_manifest(
+        source,
+        out,
+        root=root,
+        split=split,
+        fetch=fetch,
+        max_seconds=max_seconds,
+        columns=column,
+        options=option,
+    )
     print(f"{out}: {count} clips" + (f"; {errors} unusable, see {out.with_suffix('.errors.jsonl')}" if errors else ""))
     _next(f"audio-ssl pretrain demo data.manifest={out} --out runs/first")
 

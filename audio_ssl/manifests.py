@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from audio_ssl import catalog
-from audio_ssl.data.corpus import load_corpus
+from audio_ssl.data.corpus import LoadedCorpus, load_corpus
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import scan_folder, write_manifest
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,8 @@ def make_manifest(
     split: str | None = None,
     fetch: bool = False,
     max_seconds: float | None = None,
+    columns: Sequence[str] = (),
+    options: Sequence[str] = (),
 ) -> tuple[int, int]:
     """Write the manifest of a folder, an audio file, or a corpus.
 
@@ -39,6 +43,10 @@ def make_manifest(
         Fetch the corpus first.
     max_seconds
         Cut longer files of a folder into rows of equal length up to this.
+    columns
+        ``text=sentence``: what of the manifest is which column of the corpus; for corpora that are tables.
+    options
+        ``name=value``: what a corpus's reader takes besides.
 
     Returns
     -------
@@ -63,9 +71,10 @@ def make_manifest(
             if corpus.fetch is None:
                 raise UserError(f"the corpus `{corpus.card.name}` cannot be fetched", remedy=corpus.card.layout)
             corpus.fetch(where)
-        clips = list(corpus.read(where, split))
+        clips = list(corpus.read(where, split, **_options(corpus, columns, options, out)))
     else:
-        given = [name for name, value in (("--root", root), ("--split", split), ("--fetch", fetch or None)) if value]
+        flags = {"--root": root, "--split": split, "--fetch": fetch, "--column": columns, "--option": options}
+        given = [name for name, value in flags.items() if value]
         if given:
             raise UserError(
                 f"`{given[0]}` is for corpora, and `{source}` is not one", remedy="see audio-ssl list corpora"
@@ -78,3 +87,34 @@ def make_manifest(
         reason = f"{ledger.count} unusable files are listed in {ledger_path}" if ledger.count else "no audio files"
         raise UserError(f"no usable clip: {reason}", where=source)
     return write_manifest(out, clips), ledger.count
+
+
+def _options(corpus: LoadedCorpus, columns: Sequence[str], options: Sequence[str], out: Path) -> dict[str, Any]:
+    """Return what the reader gets by keyword."""
+    where = f"corpus {corpus.card.name}"
+    given: dict[str, Any] = dict(_pairs("--option", options))
+    texts = [name for name in corpus.options if name not in ("columns", "written")]
+    for name in given:
+        if name not in texts:
+            raise unknown_name("option", name, texts, where)
+    if columns:
+        if "columns" not in corpus.options:
+            raise UserError("`--column` is for corpora that are tables, and this one knows its own", where=where)
+        given["columns"] = _pairs("--column", columns)
+    if "written" in corpus.options:
+        given["written"] = out.with_suffix("") / "audio"
+    return given
+
+
+def _pairs(flag: str, given: Sequence[str]) -> Mapping[str, str]:
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, mark, value = text.partition("=")
+        if not (mark and name and value):
+            raise UserError(
+                f"`{flag}` must be NAME=VALUE, but is `{text}`", remedy="for example --column text=sentence"
+            )
+        if name in pairs:
+            raise UserError(f"`{flag}` names `{name}` twice")
+        pairs[name] = value
+    return pairs

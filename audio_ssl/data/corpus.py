@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import json
 import logging
 import sys
@@ -27,16 +28,19 @@ from audio_ssl.data.audio import SUFFIXES, audio_info
 from audio_ssl.data.fetch import apt_available, fetch_apt
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
+from audio_ssl.data.rows import SPLIT_NAMES, Rows, match_columns, table_rows
 from audio_ssl.errors import AudioError, UserError, unknown_name
 from audio_ssl.progress import track
 
 __all__ = [
+    "SPLIT_NAMES",
     "SUFFIXES",
     "AudioError",
     "Corpus",
     "ErrorLedger",
     "LeftOut",
     "LoadedCorpus",
+    "Rows",
     "UserError",
     "announce",
     "apt_available",
@@ -48,9 +52,12 @@ __all__ = [
     "hash_split",
     "is_made",
     "load_corpus",
+    "match_columns",
     "optional_package",
     "read_made",
+    "require_file",
     "require_folder",
+    "table_rows",
     "track",
     "whole_file",
     "write_made",
@@ -104,8 +111,19 @@ class LoadedCorpus:
     """A corpus file, loaded and checked."""
 
     card: Corpus
-    read: Callable[[Path, str | None], Iterable[Clip]]
+    read: Callable[..., Iterable[Clip]]
+    """Of root and split; options by keyword: see `options`."""
     fetch: Callable[..., None] | None
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of what `read` takes by keyword only.
+
+        ``columns`` is manifest name -> the corpus's column, ``written`` a folder beside the manifest for audio that
+        lies in no file; others are texts.
+        """
+        parameters = inspect.signature(self.read).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
 def load_corpus(name_or_path: str) -> LoadedCorpus:
@@ -153,6 +171,17 @@ def require_folder(path: Path, card: Corpus, can_fetch: bool = True) -> Path:
         f"{card.title} was expected here, but there is no such folder",
         where=str(path),
         remedy=f"{fetch}layout: {card.layout}",
+    )
+
+
+def require_file(path: Path, card: Corpus, what: str | None = None) -> Path:
+    """Return `path`, or raise a UserError that says which file was expected there, and `what` more there is to know."""
+    if path.is_file():
+        return path
+    raise UserError(
+        f"{card.title} was expected here, but `{path.name}` is missing",
+        where=str(path),
+        remedy=what or f"layout: {card.layout}",
     )
 
 

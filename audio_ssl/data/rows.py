@@ -1,0 +1,242 @@
+"""Rows of other people's tables as clips: which column is what, and what else is kept.
+
+The same rules serve a CSV file and a Hugging Face dataset: a column of a name that manifests know is taken for that;
+`columns` says otherwise (``{"text": "sentence"}``); all further columns travel along in ``extra``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from audio_ssl.data.audio import audio_info
+from audio_ssl.data.manifest import Clip, Scalar
+from audio_ssl.errors import AudioError, UserError, unknown_name
+
+PATHS = ("path", "audio", "audio_path", "audio_file", "file", "filename", "file_name", "audio_filepath", "wav")
+"""Names of the column with the audio file, the first that is there, where `columns` does not say."""
+
+TEXTS = ("text", "translation", "label", "speaker", "gender", "language", "split")
+NUMBERS = ("start", "seconds")
+FIELDS = ("path", "id", *NUMBERS, "tags", *TEXTS)
+"""What a manifest calls its own."""
+
+SPLIT_NAMES = {
+    "train": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "val": "valid",
+    "test": "test",
+}
+"""Usual names of splits -> ours; any others stay."""
+
+_FLOATS, _INTS = ("valence", "arousal"), ("pitch",)
+
+
+def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line number and row of a CSV, TSV or JSONL file with a header or keys.
+
+    Quotes mean something in CSV and nothing in TSV, as in Common Voice.
+
+    Raises
+    ------
+    UserError
+        For a file of another kind or in another encoding, a line that is not a row, or a header with a name twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
+                yield from _json_rows(file, path)
+            elif path.suffix.lower() in (".csv", ".tsv"):
+                yield from _delimited_rows(file, path)
+            else:
+                raise UserError("a table must be a .csv, .tsv or .jsonl file", where=str(path))
+    except UnicodeDecodeError as error:
+        raise UserError("the table is not UTF-8", where=str(path), remedy="convert it with iconv") from error
+    except csv.Error as error:
+        raise UserError(f"the table cannot be read: {error}", where=str(path)) from error
+
+
+def _json_rows(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"not a JSON row: {error}", where=f"{path}:{number}") from error
+        if not isinstance(row, dict):
+            raise UserError("a row must be a JSON object", where=f"{path}:{number}")
+        yield number, row
+
+
+def _delimited_rows(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    tabs = path.suffix.lower() == ".tsv"
+    reader = csv.reader(file, delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL)
+    header = [name.strip() for name in next(reader, [])]
+    named = [name for name in header if name]
+    if len(set(named)) < len(named):
+        raise UserError(f"a column's name appears twice: {', '.join(header)}", where=f"{path}:1")
+    for cells in reader:
+        if len(cells) > len(header):
+            raise UserError(
+                f"the row has {len(cells)} cells, but the header {len(header)}", where=f"{path}:{reader.line_num}"
+            )
+        if cells:
+            padded = cells + [""] * (len(header) - len(cells))
+            yield reader.line_num, {name: cell for name, cell in zip(header, padded, strict=True) if name}
+
+
+def match_columns(names: Iterable[str], columns: Mapping[str, str], where: str) -> dict[str, str]:
+    """Return what each column of a table is called in the manifest.
+
+    Parameters
+    ----------
+    names
+        The table's columns.
+    columns
+        Manifest name -> the table's column.
+    where
+        For errors.
+
+    Raises
+    ------
+    UserError
+        If a column is not in the table, or none has the audio file.
+
+    Examples
+    --------
+    >>> match_columns(["file", "sentence", "age"], {"text": "sentence"}, "a.csv")
+    {'file': 'path', 'sentence': 'text', 'age': 'age'}
+    """
+    names = list(names)
+    chosen = dict(columns)
+    for column in chosen.values():
+        if column not in names:
+            raise unknown_name("column", column, names, where)
+    if "path" not in chosen:
+        found = [name for name in PATHS if name in names and name not in chosen.values()]
+        if not found:
+            raise UserError(
+                f"no column has the audio file; the columns are {', '.join(names)}",
+                where=where,
+                remedy="say which: --column path=NAME",
+            )
+        chosen["path"] = found[0]
+    ours = {column: ours for ours, column in chosen.items()}
+    # What is not ours by choice must not pass for a field or for another choice.
+    return {name: ours.get(name) or (f"table_{name}" if name in chosen else name) for name in names}
+
+
+class Rows:
+    """Makes clips of rows, and looks each audio file up once.
+
+    Parameters
+    ----------
+    names
+        As `match_columns` gives.
+    folder
+        Relative audio paths start here.
+    """
+
+    def __init__(self, names: Mapping[str, str], folder: Path) -> None:
+        self.names = names
+        self._folder = folder
+        self._ids: dict[str, int] = {}
+        self._infos: dict[Path, tuple[float, int]] = {}
+
+    def clip(self, row: Mapping[str, Any], where: str, split: str | None = None) -> Clip:
+        """Return the clip of a row; `split` where no column says.
+
+        Raises
+        ------
+        UserError
+            If an id that the table gives appears twice.
+        AudioError
+            If the row or its file cannot be used.
+        """
+        values = {self.names[name]: value for name, value in row.items() if name in self.names and not _empty(value)}
+        if "path" not in values:
+            raise AudioError("no audio file in the row")
+        path = self._folder / str(values["path"])
+        length, rate = self._info(path)
+        start, seconds = (_number(values.get(name), name) for name in NUMBERS)
+        start = start or 0.0
+        seconds = length - start if seconds is None else seconds
+        # Tables round; what they round to must lie in the file all the same.
+        if start < 0 or seconds <= 0 or start + seconds > length + 0.02:
+            raise AudioError("the span does not lie within the file")
+        seconds = min(seconds, length - start)
+        texts = {name: str(values[name]).strip() for name in TEXTS if name in values}
+        own = texts.pop("split", None) or split
+        extra = {name: _scalar(name, value) for name, value in values.items() if name not in (*FIELDS, "sample_rate")}
+        return Clip(
+            id=self._id(values, where),
+            path=str(path),
+            start=start,
+            seconds=seconds,
+            sample_rate=rate,
+            tags=_tags(values["tags"]) if "tags" in values else None,
+            split=None if own is None else SPLIT_NAMES.get(own.lower(), own),
+            extra=extra,
+            **texts,
+        )
+
+    def _info(self, path: Path) -> tuple[float, int]:
+        if path not in self._infos:
+            info = audio_info(path)
+            self._infos[path] = (info.seconds, info.sample_rate)
+        return self._infos[path]
+
+    def _id(self, values: Mapping[str, Any], where: str) -> str:
+        given = "id" in values
+        name = str(values["id"] if given else values["path"]).strip()
+        self._ids[name] = self._ids.get(name, 0) + 1
+        if self._ids[name] == 1:
+            return name
+        if given:
+            raise UserError(
+                f"the id `{name}` appears twice", where=where, remedy="name another column: --column id=NAME"
+            )
+        return f"{name}#{self._ids[name] - 1:03d}"
+
+
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _number(value: Any, name: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise AudioError(f"`{name}` is not a number")
+    return number
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    """Take a list, or text with bars, semicolons or commas between the tags: the first of these that is in it."""
+    if isinstance(value, list | tuple):
+        return tuple(str(tag) for tag in value)
+    mark = next((mark for mark in "|;," if mark in str(value)), "|")
+    return tuple(tag for tag in re.split(rf"\s*{re.escape(mark)}\s*", str(value).strip()) if tag)
+
+
+def _scalar(name: str, value: Any) -> Scalar:
+    if name in _FLOATS or name in _INTS:
+        number = _number(value, name)
+        return int(number) if number is not None and name in _INTS else number
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str | int | float | bool):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
