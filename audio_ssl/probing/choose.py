@@ -27,13 +27,13 @@ def choose(fitted: Sequence[Fitted], higher: bool) -> Fitted:
         groups.setdefault((one.run.layer, one.run.lr), []).append(one)
 
     def rank(group: Sequence[Fitted]) -> tuple[int, float]:
-        kept = [one.valid for one in group if one.state]
+        kept = [one.valid for one in group if has_weights(one)]
         lost = len(group) - len(kept)
         return lost, _badness(sum(kept) / len(kept) if kept else math.nan, higher)
 
-    usable = [group for group in groups.values() if any(one.state for one in group)]
+    usable = [group for group in groups.values() if any(has_weights(one) for one in group)]
     best = min(usable, key=rank)
-    return min((one for one in best if one.state), key=lambda one: _badness(one.valid, higher))
+    return min((one for one in best if has_weights(one)), key=lambda one: _badness(one.valid, higher))
 
 
 def curve(fitted: Sequence[Fitted], metric: str, higher: bool) -> list[dict[str, Any]]:
@@ -43,7 +43,7 @@ def curve(fitted: Sequence[Fitted], metric: str, higher: bool) -> list[dict[str,
     """
     rows: list[dict[str, Any]] = []
     for layer in sorted({one.run.layer for one in fitted if one.run.layer is not None}):
-        runs = [one for one in fitted if one.run.layer == layer and one.state]
+        runs = [one for one in fitted if one.run.layer == layer and has_weights(one)]
         if not runs:
             rows.append({"layer": layer, "metric": metric, "valid": None, "low": None, "high": None, "lr": None})
             continue
@@ -54,6 +54,11 @@ def curve(fitted: Sequence[Fitted], metric: str, higher: bool) -> list[dict[str,
             {"layer": layer, "metric": metric, "valid": mean, "low": min(values), "high": max(values), "lr": lr}
         )
     return rows
+
+
+def has_weights(one: Fitted) -> bool:
+    """Tell whether a run was scored before it diverged, if it did."""
+    return not math.isnan(one.valid)
 
 
 def _badness(value: float, higher: bool) -> float:
