@@ -29,6 +29,19 @@ from audio_ssl.data.corpus import (
 )
 from audio_ssl.data.manifest import Clip
 
+# fmt: off
+LANGUAGES = (
+    "ab", "af", "am", "ar", "as", "ast", "az", "ba", "bas", "be", "bg", "bn", "br", "ca", "ckb", "cnh", "cs", "cv",
+    "cy", "da", "de", "dv", "dyu", "el", "en", "eo", "es", "et", "eu", "fa", "fi", "fr", "fy", "ga", "gl", "gn",
+    "ha", "he", "hi", "hsb", "ht", "hu", "hy", "ia", "id", "ig", "is", "it", "ja", "ka", "kab", "kk", "kmr", "ko",
+    "ky", "lg", "lij", "lo", "lt", "ltg", "lv", "mdf", "mhr", "mk", "ml", "mn", "mr", "mrj", "mt", "myv", "nan",
+    "ne", "nhi", "nl", "nn", "nso", "oc", "or", "os", "pa", "pl", "ps", "pt", "quy", "rm", "ro", "ru", "rw", "sah",
+    "sat", "sc", "sk", "skr", "sl", "sq", "sr", "sv", "sw", "ta", "te", "th", "ti", "tig", "tk", "tok", "tr", "tt",
+    "tw", "ug", "uk", "ur", "uz", "vi", "vot", "yi", "yo", "yue", "zgh", "zh", "zu", "zza",
+)
+# fmt: on
+"""ISO 639 codes of the languages in the releases until 2025; a folder of another is read all the same."""
+
 CORPUS = Corpus(
     name="common_voice",
     title="Common Voice",
@@ -48,14 +61,7 @@ CORPUS = Corpus(
         "dev": "for validation",
         "test": "for the test",
     },
-    languages=tuple(
-        (
-            "ab af am ar as ast az ba bas be bg bn br ca ckb cnh cs cv cy da de dv dyu el en eo es et eu fa fi fr "
-            "fy ga gl gn ha he hi hsb ht hu hy ia id ig is it ja ka kab kk kmr ko ky lg lij lo lt ltg lv mdf mhr "
-            "mk ml mn mr mrj mt myv nan ne nhi nl nn nso oc or os pa pl ps pt quy rm ro ru rw sah sat sc sk skr "
-            "sl sq sr sv sw ta te th ti tig tk tok tr tt tw ug uk ur uz vi vot yi yo yue zgh zh zu zza"
-        ).split()  # noqa: SIM905 - one word a line would be longer than the reader
-    ),
+    languages=LANGUAGES,
     labels=("text", "language", "speaker", "gender", "age", "accent", "locale"),
 )
 
