@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
@@ -41,6 +42,12 @@ class System:
     name: str
     scores: dict[str, Any]
     predictions: tuple[dict[str, Any], ...]
+    file: Path | None = None
+    """Where the predictions (of tasks without training: the comparisons) lie; None where there are none."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, tokens or values, in the order of the predictions' scores."""
+    trials: tuple[dict[str, Any], ...] = ()
+    """Of verification: ``clip_a, clip_b, same, score``."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +144,25 @@ def _read_system(folder: Path, name: str) -> System:
     scores = _read_json(folder / "scores.json")
     if not isinstance(scores, dict) or not isinstance(scores.get("metrics"), dict):
         raise UserError(f"`metrics` is missing; found {_keys(scores)}", where=str(folder / "scores.json"))
-    file = folder / "predictions.parquet"
-    return System(name, scores, tuple(pq.read_table(file).to_pylist()) if file.is_file() else ())
+    rows, classes = _read_table(folder / "predictions.parquet")
+    trials, _ = _read_table(folder / "trials.parquet")
+    files = (folder / name for name in ("predictions.parquet", "comparisons.parquet"))
+    file = next((one for one in files if one.is_file()), None)
+    return System(name, scores, rows, file, classes, trials)
+
+
+def _read_table(path: Path) -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
+    """Return the rows of a table and the class names in its metadata; nothing where there is no such file."""
+    if not path.is_file():
+        return (), ()
+    try:
+        # Vectors are for other programs; as Python lists they would fill the memory.
+        names = [name for name in pq.read_schema(path).names if name != "embedding"]
+        table = pq.read_table(path, columns=names)
+        classes = json.loads((table.schema.metadata or {}).get(b"classes", b"[]"))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"not a table that can be read: {error}", where=str(path)) from error
+    return tuple(table.to_pylist()), tuple(map(str, classes)) if isinstance(classes, list) else ()
 
 
 def _read_json(path: Path) -> Any:

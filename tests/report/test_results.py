@@ -52,7 +52,8 @@ def test_no_paired_difference_for_other_metrics(metric):
 
 
 def test_no_paired_difference_for_other_clips():
-    assert paired_difference(rows_of(["a"] * 6), rows_of(["a"] * 7), "wer") is None
+    ours = [{**row, "id": f"other {row['id']}"} for row in rows_of(["a"] * 6)]
+    assert paired_difference(ours, rows_of(["a"] * 7), "wer") is None
 
 
 def test_examples_show_both_ends_once_each():

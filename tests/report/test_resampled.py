@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from audio_ssl.report.paired import Answers, compare
+from audio_ssl.report.resampled import average_precision, equal_error, roc_auc
+
+
+@pytest.fixture
+def drawn():
+    """Return scores with ties, labels, and how often each counts in 20 resamples (the first: once each)."""
+    rng = np.random.default_rng(3)
+    positive = rng.random(60) < 0.3
+    scores = np.round(rng.normal(size=60) + positive, 1)
+    weights = rng.multinomial(60, np.full(60, 1 / 60), size=20).astype(float)
+    weights[0] = 1
+    return scores, positive, weights
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(roc_auc, roc_auc_score), (average_precision, average_precision_score)])
+def test_equals_scikit_learn_on_repeated_clips(drawn, ours, theirs):
+    scores, positive, weights = drawn
+    found = ours(scores, positive, weights)
+    for value, row in zip(found, weights.astype(int), strict=True):
+        assert value == pytest.approx(theirs(np.repeat(positive, row), np.repeat(scores, row)))
+
+
+@pytest.mark.parametrize("function", [roc_auc, average_precision])
+def test_undefined_where_a_kind_is_missing(drawn, function):
+    scores, positive, _ = drawn
+    assert np.isnan(function(scores, positive, (~positive)[None].astype(float))).all()
+    assert np.isnan(function(scores, positive, positive[None].astype(float))).all()
+
+
+def test_equal_error_lies_on_the_roc_curve(drawn):
+    scores, positive, weights = drawn
+    found, _ = equal_error(scores, positive, weights)
+    for value, row in zip(found, weights.astype(int), strict=True):
+        false, true, _ = roc_curve(np.repeat(positive, row), np.repeat(scores, row), drop_intermediate=False)
+        line = np.interp(np.linspace(0, 1, 20001), false, true)
+        at = np.argmin(np.abs(np.linspace(0, 1, 20001) - (1 - line)))
+        assert value == pytest.approx(at / 20000, abs=2e-4)
+
+
+def test_equal_error_of_separable_trials_is_nought_and_its_threshold_lies_between():
+    rate, threshold = equal_error(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1], bool), np.ones((1, 4)))
+    assert rate[0] == 0
+    assert 0.2 < threshold[0] <= 0.8
+
+
+def trials(shift, seed):
+    rng = np.random.default_rng(seed)
+    pairs = [(a, b) for a in range(24) for b in range(a)]
+    return [
+        {"clip_a": str(a), "clip_b": str(b), "same": a % 6 == b % 6, "score": shift * (a % 6 == b % 6) + rng.normal()}
+        for a, b in pairs
+    ]
+
+
+def test_trials_are_compared_over_speakers():
+    rows = [{"id": str(n), "speaker": f"s{n % 6}"} for n in range(24)]
+    better, worse = (Answers(rows, (), trials(shift, 1)) for shift in (4.0, 0.0))
+    found = compare(better, worse, "eer")
+    assert found.high < 0
+    assert found.unit == "6 speakers"
+    assert found.clips == 276
+    assert compare(better, better, "eer").value == 0
+
+
+def tags(good, seed):
+    rng = np.random.default_rng(seed)
+    rows = []
+    for n in range(40):
+        right = [n % 2 == 0, n % 3 == 0]
+        rows.append(
+            {
+                "id": str(n),
+                "track": f"t{n // 4}",
+                "reference": [name for name, has in zip("ab", right, strict=True) if has],
+                "hypothesis": [],
+                "scores": [good * has + rng.normal() for has in right],
+            }
+        )
+    return rows
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
+def test_rankings_are_compared_over_tracks(metric):
+    good, chance = Answers(tags(5.0, 0), ("a", "b")), Answers(tags(0.0, 1), ("a", "b"))
+    found = compare(good, chance, metric)
+    assert found.low > 0
+    assert found.unit == "10 tracks"
+    assert found.clips == 40
+
+
+def test_only_clips_of_both_count():
+    rows = [{"id": str(n), "reference": "a b", "hypothesis": "a b" if n % 2 else "a x"} for n in range(10)]
+    changed = [{**row, "reference": "c d"} if row["id"] == "3" else row for row in rows[2:]]
+    found = compare(Answers(rows), Answers(changed), "wer")
+    assert found.clips == 7
+    assert compare(Answers(rows), Answers([{**row, "id": f"x{row['id']}"} for row in rows]), "wer") is None
+
+
+def test_numbers_are_compared():
+    rng = np.random.default_rng(0)
+    right = rng.normal(size=(30, 2))
+    near, far = (
+        [
+            {"id": str(n), "reference": list(map(float, r)), "hypothesis": [float(x + noise * rng.normal()) for x in r]}
+            for n, r in enumerate(right)
+        ]
+        for noise in (0.1, 2.0)
+    )
+    assert compare(Answers(near), Answers(far), "r2").low > 0
