@@ -1,8 +1,8 @@
 """GTZAN: a thousand half-minutes of music in ten genres, in the split that leaves its faults out.
 
-100 excerpts a genre (Tzanetakis and Cook 2002). Sturm (2013, "The GTZAN dataset: its contents, its faults, their effects
-on evaluation, and its future use", arXiv 1306.1461) found repetitions, mislabellings and distortions in it; Kereliuk,
-Sturm and Larsen (2015, "Deep learning and music adversaries") published a split without them and with no artist on two
+100 excerpts a genre (Tzanetakis and Cook 2002). Sturm (2013, "The GTZAN dataset: its contents, its faults, their
+effects on evaluation, and its future use", arXiv 1306.1461) found repetitions, mislabellings and distortions in it;
+Kereliuk, Sturm and Larsen (2015, "Deep learning and music adversaries") published a split without them and with no artist on two
 sides: 443 excerpts for training, 197 for validation, 290 for the test. Its three lists must lie below the root.
 
 Layout below the root, which may be the folder `genres` or the one that holds it::
@@ -40,8 +40,8 @@ CORPUS = Corpus(
     ),
     licence="none stated; excerpts of commercial records",
     citation=(
-        "Tzanetakis and Cook 2002, Musical genre classification of audio signals, IEEE Transactions on Speech and Audio "
-        "Processing 10 (5). Split: Kereliuk, Sturm and Larsen 2015, Deep learning and music adversaries, IEEE "
+        "Tzanetakis and Cook 2002, Musical genre classification of audio signals, IEEE Transactions on Speech and "
+        "Audio Processing 10 (5). Split: Kereliuk, Sturm and Larsen 2015, Deep learning and music adversaries, IEEE "
         "Transactions on Multimedia 17 (11)."
     ),
     size="1.2 GB; 930 of the 1000 excerpts of 30 s are in the split",
@@ -55,7 +55,7 @@ CORPUS = Corpus(
 )
 
 LISTS = (
-    "get the lists, which their authors publish in https://github.com/coreyker/dnn-mgr: train_filtered.txt, "
+    "get the lists, which their authors publish in gtzan/ of https://github.com/coreyker/dnn-mgr: train_filtered.txt, "
     "valid_filtered.txt and test_filtered.txt; put them beside genres/"
 )
 

@@ -35,7 +35,7 @@ def test_the_genres_themselves_may_be_the_root(tmp_path, write_audio, write_text
 def test_a_missing_list_says_where_it_is_published(tmp_path, write_audio, write_text):
     make(tmp_path, write_audio, write_text)
     (tmp_path / "valid_filtered.txt").unlink()
-    with pytest.raises(UserError, match="`valid_filtered.txt` is missing") as error:
+    with pytest.raises(UserError, match=r"`valid_filtered\.txt` is missing") as error:
         list(load_corpus("gtzan").read(tmp_path, None))
     assert "https://" in error.value.remedy
 
