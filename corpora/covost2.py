@@ -1,0 +1,174 @@
+"""CoVoST 2: translations of Common Voice, from 21 languages to English and from English to 15.
+
+About 2900 h of Common Voice 4 by 78 000 speakers, with a translation of each sentence (Wang et al. 2020). Get the
+translations from https://github.com/facebookresearch/covost, and the clips of the spoken language from Common Voice,
+release 4.
+
+Layout below the root, which may be the folder of one spoken language or one that holds several::
+
+    [XX/]covost_v2.XX_YY.tsv                     columns path, translation, split
+    [XX/]covost_v2.XX_YY.{train,dev,test}.tsv    or these, which the authors' script makes, with sentence and client_id
+    [XX/]validated.tsv                           Common Voice's: sentence, client_id, gender, age, accent; optional
+    [XX/]clips/PATH                              mp3; or the same name with another suffix
+
+Without ``validated.tsv`` gender is unknown, and with the first form of table the transcript and the speaker as well.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from audio_ssl.data.corpus import (
+    SUFFIXES,
+    AudioError,
+    Corpus,
+    LeftOut,
+    UserError,
+    check_split,
+    require_folder,
+    whole_file,
+)
+from audio_ssl.data.manifest import Clip
+
+CORPUS = Corpus(
+    name="covost2",
+    title="CoVoST 2",
+    description=(
+        "Sentences read by volunteers with transcript and translation, for translation from speech: gender, age and "
+        "accent are those that Common Voice's speakers gave."
+    ),
+    licence="CC0-1.0",
+    citation=(
+        "Wang, Wu and Pino 2020, CoVoST 2 and Massively Multilingual Speech-to-Text Translation, arXiv:2007.10310. "
+        "https://github.com/facebookresearch/covost"
+    ),
+    size="about 2900 h by 78000 speakers in all pairs; English, French, German and Catalan have most",
+    layout="XX/covost_v2.XX_YY.tsv (or covost_v2.XX_YY.SPLIT.tsv), XX/validated.tsv and XX/clips/*.mp3",
+    splits={
+        "train": "the corpus's own (`train` and `train_covost` of its tables)",
+        "dev": "for validation",
+        "test": "for the test",
+    },
+    languages=(
+        *("ar", "ca", "cy", "de", "en", "es", "et", "fa", "fr", "id", "it"),
+        *("ja", "lv", "mn", "nl", "pt", "ru", "sl", "sv", "ta", "tr", "zh"),
+    ),
+    labels=(
+        "text",
+        "translation",
+        "language",
+        "speaker",
+        "gender",
+        "age",
+        "accent",
+        "locale",
+        "translation_language",
+        "pair",
+    ),
+)
+
+GENDERS = {"male": "M", "female": "F", "male_masculine": "M", "female_feminine": "F"}
+"""Common Voice's words for the two genders; other words are kept as they are."""
+
+_NOT_SAID = frozenset({"", "do_not_wish_to_say"})
+_PARTS = {"train_covost": "train"}
+
+Row = dict[str, str]
+
+
+def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+    """Yield one clip a translated sentence of the pairs that are there.
+
+    Raises
+    ------
+    UserError
+        If there is no table of translations below `root`, none has the split, or one lacks a column.
+    """
+    check_split(CORPUS, split)
+    require_folder(root, CORPUS, can_fetch=False)
+    tables = [t for t in sorted(root.glob("covost_v2.*.tsv")) + sorted(root.glob("*/covost_v2.*.tsv")) if _use(t)]
+    tables = [t for t in tables if split is None or _part_of(t) in (None, split)]
+    if not tables:
+        raise UserError(
+            f"{CORPUS.title} was expected here, but there is no table like fr/covost_v2.fr_en.tsv",
+            where=str(root),
+            remedy=f"layout: {CORPUS.layout}",
+        )
+    left_out = LeftOut(CORPUS.name)
+    known: dict[Path, dict[str, Row]] = {}
+    for table in tables:
+        source, _, target = table.name.split(".")[1].partition("_")
+        place = next((p for p in (table.parent, root / source) if (p / "clips").is_dir()), table.parent)
+        if place not in known:
+            known = {place: _validated(place / "validated.tsv")}
+        own = _part_of(table)
+        for row in _rows(table, ("path", "translation") if own else ("path", "translation", "split")):
+            part = own or _PARTS.get(row["split"], row["split"])
+            if split in (None, part):
+                about = {**known[place].get(row["path"], {}), **row}
+                yield from _clip(place, source, target, part, about, left_out)
+    left_out.log()
+
+
+def _part_of(table: Path) -> str | None:
+    """Return the split in a table's name, covost_v2.fr_en.dev.tsv; None for the one that holds all."""
+    words = table.name.split(".")
+    return words[2] if len(words) == 4 else None
+
+
+def _use(table: Path) -> bool:
+    """Return whether to read a table: those by split repeat the one of the pair."""
+    pair = table.with_name(".".join(table.name.split(".")[:2]) + ".tsv")
+    return _part_of(table) in (None, *CORPUS.splits) and (pair == table or not pair.is_file())
+
+
+def _clip(place: Path, source: str, target: str, part: str, row: Row, left_out: LeftOut) -> Iterator[Clip]:
+    path = _audio(place / "clips" / row["path"])
+    if not row["translation"]:
+        left_out.add(path, "without a translation")
+        return
+    try:
+        clip = whole_file(path, f"{source}_{target}/{path.stem}")
+    except AudioError as error:
+        left_out.add(path, error.reason)
+        return
+    gender = row.get("gender", "")
+    yield replace(
+        clip,
+        text=row.get("sentence") or None,
+        translation=row["translation"],
+        language=source.partition("-")[0],
+        speaker=row.get("client_id") or None,
+        gender=None if gender in _NOT_SAID else GENDERS.get(gender, gender),
+        split=part,
+        extra={
+            "age": row.get("age") or None,
+            "accent": row.get("accents") or row.get("accent") or None,
+            "locale": source,
+            "translation_language": target.partition("-")[0],
+            "pair": f"{source}_{target}",
+        },
+    )
+
+
+def _audio(path: Path) -> Path:
+    """Return the file of a clip, which may have been converted."""
+    others = (path.with_suffix(suffix) for suffix in sorted(SUFFIXES))
+    return path if path.is_file() else next((other for other in others if other.is_file()), path)
+
+
+def _validated(path: Path) -> dict[str, Row]:
+    return {row["path"]: row for row in _rows(path, ("path", "sentence"))} if path.is_file() else {}
+
+
+def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        # As the authors read them: a quote is a quote, and never holds lines together.
+        table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, escapechar="\\", restval="")
+        names = table.fieldnames or []
+        if missing := [name for name in needed if name not in names]:
+            raise UserError(f"the columns {', '.join(missing)} are missing; there are {list(names)}", where=str(path))
+        yield from table
