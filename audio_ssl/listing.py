@@ -11,7 +11,16 @@ from audio_ssl import catalog
 
 What = Literal["all", "recipes", "probes", "corpora", "parts"]
 
-PART_FOLDERS = ("frontends", "encoders", "teachers", "objectives", "pretrain/kinds", "probing/tasks", "probing/heads")
+PART_FOLDERS = (
+    "frontends",
+    "encoders",
+    "teachers",
+    "objectives",
+    "pretrain/kinds",
+    "probing/tasks",
+    "probing/heads",
+    "probing/decode",
+)
 """Where the parts of recipes and probes live."""
 
 
