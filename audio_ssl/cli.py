@@ -256,20 +256,25 @@ def export(
 
 @app.command
 def probe(probe: str, model: str, *overrides: str, out: Out) -> None:
-    """Ask one question of a model: train a head on its frozen features, beside the same head on baselines.
+    """Ask one question of a model, or those of a suite: train heads on its features, beside the same on baselines.
 
     Parameters
     ----------
     probe
-        Name or path of a probe.
+        Name or path of a probe, or of a suite (suite_speech, suite_music, suite_demo).
     model
         A run folder, a saved model folder, or a baseline (logmel, cqt).
     overrides
-        Settings, for example data.manifest=M.jsonl seed=2.
+        Settings, for example data.manifest=M.jsonl seeds=[2]; of a suite manifests=FOLDER, and PROBE.key=value for one.
     out
-        Folder of the result.
+        Folder of the result; of a suite, of all results and their report.html.
     """
     from audio_ssl.probing.run import run_probe
+    from audio_ssl.probing.suite import is_suite
+
+    if is_suite(probe):
+        _suite(probe, model, overrides, out)
+        return
 
     result = run_probe(probe, model, out, overrides)
     print(result)
@@ -311,6 +316,17 @@ def report(*inputs: Path, out: Out) -> None:
 
     _need(inputs, "inputs")
     print(build_report(inputs, _html(out)))
+
+
+def _suite(name: str, model: str, overrides: Sequence[str], out: Path) -> None:
+    from audio_ssl.probing.suite import run_suite
+    from audio_ssl.report.build import build_report
+
+    done = run_suite(name, model, out, overrides)
+    if done.results:
+        print(build_report(done.results, out / "report.html", title=f"{Path(name).stem} of {Path(model).name}"))
+    if done.failed:
+        raise UserError(f"{len(done.failed)} probes failed: {', '.join(done.failed)}", where=str(out / "suite.json"))
 
 
 def _need(values: tuple[Path, ...], name: str) -> None:

@@ -30,6 +30,9 @@ def lines(what: What = "all") -> Iterator[str]:
     for folder in folders:
         if what in ("all", folder):
             yield from _section(folder, [catalog.find(folder, name) for name in catalog.names(folder)])
+        if folder == "probes" and what in ("all", "probes"):
+            suites = catalog.names("probes/suites")
+            yield from _section("probes/suites", [catalog.find("probes/suites", name) for name in suites])
     if what in ("all", "parts"):
         package = Path(__file__).parent
         for part_folder in PART_FOLDERS:

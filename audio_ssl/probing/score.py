@@ -31,8 +31,10 @@ NOT_ADDITIVE = (*_RANKING, *_VERIFICATION)
 
 def higher_is_better(metric: str) -> bool:
     """Tell which way a metric is better."""
-    if metric in NOT_ADDITIVE:
-        return metric in _RANKING
+    if metric in _RANKING:
+        return bool(_ranking(metric))
+    if metric in _VERIFICATION:
+        return False
     return get_metric(metric).higher_is_better
 
 
