@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.report.answers import confusion, examples
+from audio_ssl.report.answers import confused_pairs, confusion, examples
+from audio_ssl.report.grid import chosen_runs, describe_grid
 from audio_ssl.report.inputs import Result, System
 from audio_ssl.report.numbers import finite, metric_label, score, signed
-from audio_ssl.report.paired import Difference, paired_difference
+from audio_ssl.report.paired import Answers, Difference, compare
 from audio_ssl.report.runs import count_reasons, relative
+from audio_ssl.report.trials import describe_trials
+from audio_ssl.report.values import describe_values
 
 _LABELS = {"model": "this model", "untrained": "untrained twin", "logmel": "log-mel frames", "cqt": "CQT frames"}
 
@@ -25,28 +29,35 @@ def describe_result(result: Result, home: Path) -> dict[str, Any]:
         The report's folder; paths are given relative to it where they lie below it.
     """
     scores = result.model.scores
-    matrix = confusion(result.model.predictions, scores.get("task"))
+    model, task = result.model, scores.get("task")
+    said = (model.predictions, task, model.classes)
     main = str(scores.get("main_metric") or next(iter(scores["metrics"]), ""))
     metric = scores["metrics"].get(main, {})
     order = sorted(result.baselines, key=lambda one: (one.name != "untrained", one.name != "logmel", one.name))
     return {
         "name": str(scores.get("probe") or result.path.name),
         "path": relative(result.path, home),
-        "task": scores.get("task"),
+        "task": task,
         "model": scores.get("model"),
         "model_fingerprint": scores.get("model_fingerprint"),
         "main_metric": main,
         "unit": metric.get("unit") or "",
         "higher_is_better": bool(metric.get("higher_is_better", True)),
-        "systems": [_describe_system(one) for one in (result.model, *order)],
+        "systems": [_describe_system(one, home) for one in (result.model, *order)],
         "verdicts": [_verdict(result.model, one, main) for one in order],
         "counts": scores.get("counts") or {},
         "excluded": scores.get("excluded") or [],
         "errors": count_reasons(result.errors),
         "signature": scores.get("signature"),
-        "confusion": matrix,
-        # A confusion matrix says more about single classes than eight clips can.
-        "examples": [] if matrix else examples(result.model.predictions, main, scores.get("task")),
+        "decoder": scores.get("decoder"),
+        "folds": scores.get("folds") or 0,
+        "warnings": [str(one) for one in scores.get("warnings") or ()],
+        "grid": describe_grid(scores),
+        "confusion": confusion(*said),
+        "confused_pairs": confused_pairs(*said),
+        "values": describe_values(model.predictions, model.classes, scores["metrics"]),
+        "trials": describe_trials(model.trials),
+        "examples": examples(model.predictions, main, task, model.classes),
         "provenance": result.provenance,
     }
 
@@ -62,16 +73,36 @@ def label_of(name: str) -> str:
     return _LABELS.get(name, name)
 
 
-def _describe_system(system: System) -> dict[str, Any]:
+def answers_of(system: System) -> Answers:
+    """Return what a system said, to be compared."""
+    return Answers(system.predictions, system.classes, system.trials)
+
+
+def link_to(path: Path | None, home: Path) -> str | None:
+    """Return the way from the report's folder to a file, for a link; None where there is none."""
+    if path is None:
+        return None
+    try:
+        return Path(os.path.relpath(path.resolve(), home.resolve())).as_posix()
+    except ValueError:  # Another drive of Windows: no relative link leads there.
+        return None
+
+
+def _describe_system(system: System, home: Path) -> dict[str, Any]:
     scores = system.scores
+    cost = scores.get("cost")
     return {
         "system": system.name,
         "label": label_of(system.name),
+        "fingerprint": scores.get("model_fingerprint"),
+        "predictions": link_to(system.file, home),
         "metrics": scores["metrics"],
         "layers": scores.get("layers") or [],
         "chosen_layer": scores.get("chosen_layer"),
         "layer_weights": scores.get("layer_weights"),
         "history": scores.get("history") or [],
+        "chosen": [dict(one) for one in chosen_runs(scores)],
+        "cost": cost if isinstance(cost, dict) else {},
         "seconds_taken": finite(scores.get("seconds_taken")),
     }
 
@@ -91,7 +122,7 @@ def _verdict(model: System, baseline: System, main: str) -> dict[str, Any]:
     if value is None or other is None:
         text = f"No {metric_label(main)} was measured for both this model and the {label}."
         return {**out, "better": None, "decided": False, "text": text}
-    paired = paired_difference(model.predictions, baseline.predictions, main)
+    paired = compare(answers_of(model), answers_of(baseline), main)
     difference = paired.value if paired else value - other
     better = None if difference == 0 else (difference > 0) == higher
     decided = _decided(paired, ours, theirs)
@@ -104,6 +135,8 @@ def _verdict(model: System, baseline: System, main: str) -> dict[str, Any]:
         "difference": difference,
         "low": paired.low if paired else None,
         "high": paired.high if paired else None,
+        "clips": paired.clips if paired else None,
+        "over": paired.unit if paired else None,
         "better": better,
         "decided": decided,
         "text": text,
