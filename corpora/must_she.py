@@ -63,7 +63,7 @@ CORPUS = Corpus(
 )
 
 GENDERS = {"She": "F", "He": "M", "F": "F", "M": "M"}
-"""The corpus records the pronouns of a speaker's TED page, after ``Multi-`` those of several; others stay as they are."""
+"""The pronouns of the speaker's TED page, after ``Multi-`` those of several speakers; other values stay as they are."""
 
 _NEEDED = ("ID", "LANG", "SRC", "REF", "WRONG-REF", "CATEGORY", "GENDERTERMS")
 
