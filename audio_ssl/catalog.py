@@ -31,6 +31,7 @@ EXTRA_OF_PACKAGE = {
     "sacrebleu": "probing",
     "jiwer": "probing",
     "mir_eval": "probing",
+    "sentencepiece": "probing",
     "transformers": "transformers",
     "huggingface_hub": "hub",
     "fairseq2": "fairseq2",

@@ -42,7 +42,7 @@ def test_st_words_and_unknown_ones():
     assert task.hypothesis(task.target(clip(translation="the big fish"))) == "the <unk> fish"
     with pytest.raises(UserError, match="no unit appears `min_count` 2 times"):
         task.learn([clip(translation="once")])
-    with pytest.raises(UserError, match="`units` must be words or characters"):
+    with pytest.raises(UserError, match="`units` must be words, characters or sentencepiece, but is `bytes`"):
         st.build(st.Config(units="bytes"))
     characters = st.build(st.Config(units="characters", min_count=1))
     characters.learn([clip(translation="ab c")])

@@ -1,11 +1,12 @@
-"""Speech recognition: the transcript, character by character (SUPERB's ASR, Yang et al. 2021, arXiv 2105.01051).
+"""Speech recognition: the transcript in characters (SUPERB's ASR, Yang et al. 2021, arXiv 2105.01051) or pieces.
 
-Characters come from the training transcripts; a character of a test transcript that training never saw cannot be
-recognised and counts as an error.
+Units come from the training transcripts; a character of a test transcript that training never saw cannot be recognised
+and counts as an error.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,55 +16,83 @@ from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
-from audio_ssl.probing.tasks._base import NORMALISER, Output, Vocabulary, frequent, normalise
+from audio_ssl.metrics.normalise import get_normaliser
+from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.tasks._units import make_units
 
 
 @dataclass(frozen=True)
 class Config:
-    """No options yet: characters, normalised."""
+    """Units and normalisation of transcripts."""
+
+    units: str = "characters"
+    """``characters`` (SUPERB, the gender study), or ``sentencepiece``: pieces learned from the training transcripts."""
+
+    vocab_size: int = 500
+    """Pieces of sentencepiece."""
+
+    normaliser: str = "basic"
+    """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.normalise`."""
 
 
 class ASR:
-    """Transcripts as characters."""
+    """Transcripts as characters or pieces."""
 
     kind = "asr"
     output: Output = "tokens"
     metrics: tuple[str, ...] = ("wer", "cer")
-    signature = NORMALISER
 
-    def __init__(self) -> None:
-        self._vocabulary = Vocabulary([])
+    def __init__(self, config: Config) -> None:
+        self._units = make_units(config.units, config.vocab_size, known=("characters", "sentencepiece"))
+        self._normalise = get_normaliser(config.normaliser)
+        self._characters: set[str] = set()
+
+    @property
+    def signature(self) -> str:
+        """Return how transcripts were normalised."""
+        return self._normalise.signature
 
     @property
     def classes(self) -> list[str]:
-        """Return the characters."""
-        return self._vocabulary.tokens
+        """Return the units."""
+        return self._units.names
 
     def why_not(self, clip: Clip) -> str | None:
         """Return why a clip cannot be used, or None."""
         if clip.text is None:
             return "no transcript"
-        return None if normalise(clip.text) else "empty transcript"
+        return None if self._normalise(clip.text or "") else "empty transcript"
 
     def learn(self, clips: Sequence[Clip]) -> None:
-        """Take the characters of the training transcripts."""
-        self._vocabulary = Vocabulary(frequent(normalise(clip.text or "") for clip in clips))
-        if not self.classes:
+        """Take the units of the training transcripts."""
+        texts = [self._normalise(clip.text or "") for clip in clips]
+        if not any(texts):
             raise UserError("no training clip has a transcript")
+        self._characters = set("".join(texts))
+        self._units.learn(texts)
+
+    def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
+        """Count the characters of some transcripts that training lacks, the most frequent first."""
+        counts = Counter(letter for clip in clips for letter in self._normalise(clip.text or ""))
+        return {letter: count for letter, count in counts.most_common() if letter not in self._characters}
 
     def target(self, clip: Clip) -> Int[Tensor, " token"]:
-        """Return the ids of the characters."""
-        return torch.tensor(self._vocabulary.encode(normalise(clip.text or "")), dtype=torch.long)
+        """Return the ids of the units."""
+        return torch.tensor(self._units.encode(self._normalise(clip.text or "")), dtype=torch.long)
 
     def reference(self, clip: Clip) -> str:
         """Return the normalised transcript."""
-        return normalise(clip.text or "")
+        return self._normalise(clip.text or "")
 
     def hypothesis(self, prediction: Int[Tensor, " token"]) -> str:
-        """Return the characters as text."""
-        return " ".join("".join(self._vocabulary.decode(prediction.tolist())).split())
+        """Return the units as text."""
+        return self._units.decode(prediction.tolist())
+
+    def files(self) -> dict[str, bytes]:
+        """Return the sentencepiece model, if there is one."""
+        return self._units.files()
 
 
 def build(config: Config) -> ASR:
-    """Make the task."""
-    return ASR()
+    """Make the task; UserError for other units or normalisers."""
+    return ASR(config)

@@ -1,11 +1,12 @@
-"""Speech translation: the translation, word by word or character by character, scored by BLEU and chrF.
+"""Speech translation: the translation in words, characters or pieces, scored by BLEU and chrF.
 
-Words fit a corpus of minutes, where sub-words could not be learned; rare ones become ``<unk>``, which BLEU counts as
-wrong.
+Words fit a corpus of minutes, where pieces could not be learned; rare ones become ``<unk>``, which BLEU counts as
+wrong. Published scores are of translations as they are written: ``normaliser: none`` with ``units: sentencepiece``.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,72 +16,98 @@ from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
-from audio_ssl.probing.tasks._base import NORMALISER, Output, Vocabulary, frequent, normalise
-
-UNKNOWN = "<unk>"
+from audio_ssl.metrics.normalise import get_normaliser
+from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.tasks._units import UNKNOWN as UNKNOWN
+from audio_ssl.probing.tasks._units import make_units
 
 
 @dataclass(frozen=True)
 class Config:
-    """Units of the target text."""
+    """What is said, and in which units."""
 
     units: str = "words"
-    """``words`` or ``characters``."""
+    """``words``, ``characters``, or ``sentencepiece``: pieces learned from the training translations."""
 
     min_count: int = 2
-    """Units seen less often in training become ``<unk>``."""
+    """Words and characters seen less often in training become ``<unk>``."""
+
+    vocab_size: int = 1000
+    """Pieces of sentencepiece (LeBenchmark: 1000)."""
+
+    normaliser: str = "basic"
+    """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.normalise`."""
+
+    source: str = "translation"
+    """``translation``, or ``text``: the transcript, to see what the same head makes of no translation at all."""
 
 
 class ST:
-    """Translations as words or characters."""
+    """Translations, or transcripts, as words, characters or pieces."""
 
     kind = "st"
     output: Output = "tokens"
     metrics: tuple[str, ...] = ("bleu", "chrf")
-    signature = NORMALISER
 
     def __init__(self, config: Config) -> None:
-        self._config = config
-        self._vocabulary = Vocabulary([])
+        self._thing = "translation" if config.source == "translation" else "transcript"
+        self._units = make_units(
+            config.units, config.vocab_size, config.min_count, True, ("words", "characters", "sentencepiece")
+        )
+        self._normalise = get_normaliser(config.normaliser)
+        self._characters: set[str] = set()
+
+    @property
+    def signature(self) -> str:
+        """Return how texts were normalised."""
+        return self._normalise.signature
 
     @property
     def classes(self) -> list[str]:
         """Return the units."""
-        return self._vocabulary.tokens
+        return self._units.names
 
     def why_not(self, clip: Clip) -> str | None:
         """Return why a clip cannot be used, or None."""
-        if clip.translation is None:
-            return "no translation"
-        return None if normalise(clip.translation) else "empty translation"
+        if self._text(clip) is None:
+            return f"no {self._thing}"
+        return None if self.reference(clip) else f"empty {self._thing}"
 
     def learn(self, clips: Sequence[Clip]) -> None:
-        """Take the units of the training translations."""
-        units = frequent((self._units(clip) for clip in clips), self._config.min_count)
-        if not units:
-            raise UserError(f"no unit appears `min_count` {self._config.min_count} times in the training translations")
-        self._vocabulary = Vocabulary([UNKNOWN, *units], UNKNOWN)
+        """Take the units of the training texts."""
+        texts = [self.reference(clip) for clip in clips]
+        if not any(texts):
+            raise UserError(f"no training clip has a {self._thing}")
+        self._characters = set("".join(texts))
+        self._units.learn(texts)
+
+    def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
+        """Count the characters of some texts that training lacks, the most frequent first."""
+        counts = Counter(letter for clip in clips for letter in self.reference(clip))
+        return {letter: count for letter, count in counts.most_common() if letter not in self._characters}
 
     def target(self, clip: Clip) -> Int[Tensor, " token"]:
         """Return the ids of the units."""
-        return torch.tensor(self._vocabulary.encode(self._units(clip)), dtype=torch.long)
+        return torch.tensor(self._units.encode(self.reference(clip)), dtype=torch.long)
 
     def reference(self, clip: Clip) -> str:
-        """Return the normalised translation."""
-        return normalise(clip.translation or "")
+        """Return the normalised text."""
+        return self._normalise(self._text(clip) or "")
 
     def hypothesis(self, prediction: Int[Tensor, " token"]) -> str:
         """Return the units as text."""
-        joint = " " if self._config.units == "words" else ""
-        return " ".join(joint.join(self._vocabulary.decode(prediction.tolist())).split())
+        return self._units.decode(prediction.tolist())
 
-    def _units(self, clip: Clip) -> list[str]:
-        text = normalise(clip.translation or "")
-        return text.split() if self._config.units == "words" else list(text)
+    def files(self) -> dict[str, bytes]:
+        """Return the sentencepiece model, if there is one."""
+        return self._units.files()
+
+    def _text(self, clip: Clip) -> str | None:
+        return clip.translation if self._thing == "translation" else clip.text
 
 
 def build(config: Config) -> ST:
-    """Make the task; UserError for other units."""
-    if config.units not in ("words", "characters"):
-        raise UserError(f"`units` must be words or characters, but is `{config.units}`")
+    """Make the task; UserError for other units, normalisers or sources."""
+    if config.source not in ("translation", "text"):
+        raise UserError(f"`source` must be translation or text, but is `{config.source}`")
     return ST(config)

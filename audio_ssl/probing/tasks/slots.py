@@ -1,0 +1,124 @@
+"""Slot filling: the transcript with its slots marked (SUPERB's SF on SNIPS, Yang et al. 2021, arXiv 2105.01051).
+
+The column ``slots`` has ``play <artist>queen</artist> now``. A head says characters, and marks as tokens of their own;
+the metrics look at the marked slots alone: which kinds there are, and how well their values are spelled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError
+from audio_ssl.metrics.normalise import get_normaliser
+from audio_ssl.probing.tasks._base import Output, Vocabulary, frequent
+
+_MARK = re.compile(r"(</?[^\s<>/]+>)")
+
+
+@dataclass(frozen=True)
+class Config:
+    """How text is normalised."""
+
+    normaliser: str = "basic"
+    """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.normalise`."""
+
+
+class Slots:
+    """Characters and marks."""
+
+    kind = "slots"
+    output: Output = "tokens"
+    metrics: tuple[str, ...] = ("slot_f1", "slot_cer")
+
+    def __init__(self, config: Config) -> None:
+        self._normalise = get_normaliser(config.normaliser)
+        self._vocabulary = Vocabulary([])
+
+    @property
+    def signature(self) -> str:
+        """Return how the text between marks was normalised."""
+        return self._normalise.signature
+
+    @property
+    def classes(self) -> list[str]:
+        """Return characters and marks."""
+        return self._vocabulary.tokens
+
+    def why_not(self, clip: Clip) -> str | None:
+        """Return why a clip cannot be used, or None."""
+        text = clip.extra.get("slots")
+        if text is None:
+            return "no slots"
+        if not isinstance(text, str):
+            return f"`slots` must be text with marks, but is {text!r}"
+        open_mark: str | None = None
+        for mark in _MARK.findall(text):
+            name = mark.strip("</>")
+            closes = mark.startswith("</")
+            if closes != (open_mark is not None) or (closes and name != open_mark):
+                return f"the mark {mark} has no partner, or is within another slot: `{text}`"
+            open_mark = None if closes else name
+        if open_mark is not None:
+            return f"the slot <{open_mark}> has no end: `{text}`"
+        return None if any(not _MARK.fullmatch(unit) for unit in self._cut(text)) else "empty transcript"
+
+    def learn(self, clips: Sequence[Clip]) -> None:
+        """Take characters and marks of the training clips."""
+        self._vocabulary = Vocabulary(frequent(self._cut(self._slots(clip)) for clip in clips))
+        if not any(_MARK.fullmatch(unit) for unit in self.classes):
+            raise UserError("no training clip has a marked slot, as in `play <artist>queen</artist>`")
+
+    def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
+        """Count the characters and marks of some clips that training lacks, the most frequent first."""
+        known = set(self.classes)
+        counts = Counter(unit for clip in clips for unit in self._cut(self._slots(clip)))
+        return {unit: count for unit, count in counts.most_common() if unit not in known}
+
+    def target(self, clip: Clip) -> Int[Tensor, " token"]:
+        """Return the ids of characters and marks."""
+        return torch.tensor(self._vocabulary.encode(self._cut(self._slots(clip))), dtype=torch.long)
+
+    def reference(self, clip: Clip) -> str:
+        """Return the marked, normalised text."""
+        return "".join(self._cut(self._slots(clip)))
+
+    def hypothesis(self, prediction: Int[Tensor, " token"]) -> str:
+        """Return the marked text that the head said; a mark may lack its partner."""
+        return " ".join("".join(self._vocabulary.decode(prediction.tolist())).split())
+
+    def _slots(self, clip: Clip) -> str:
+        return str(clip.extra.get("slots") or "")
+
+    def _cut(self, text: str) -> list[str]:
+        """Return the characters and marks of a text; single spaces between words, none at its ends."""
+        units: list[str] = []
+        for part in _MARK.split(text):
+            if _MARK.fullmatch(part):
+                units.append(part)
+            elif part:
+                words = self._normalise(part)
+                # A space, or something that is left out, parts a word from the mark beside it.
+                before, after = (" " if not self._normalise(edge) else "" for edge in (part[0], part[-1]))
+                units += f"{before}{words}{after}" if words else " "
+        return _single_spaces(units)
+
+
+def _single_spaces(units: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    for unit in units:
+        if unit != " " or (kept and kept[-1] != " "):
+            kept.append(unit)
+    return kept[:-1] if kept and kept[-1] == " " else kept
+
+
+def build(config: Config) -> Slots:
+    """Make the task; UserError for another normaliser."""
+    return Slots(config)
