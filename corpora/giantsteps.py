@@ -2,9 +2,9 @@
 
 The GiantSteps Key dataset (604 excerpts, Knees et al. 2015) is the test; the excerpts with a manual key in the
 GiantSteps MTG Key dataset (Faraldo et al. 2017) are for training and validation, as in Korzeniowski and Widmer (2018,
-arXiv 1808.05340) and MARBLE: only those with the highest confidence, 2, and a single key. The split of these is MARBLE's and
-JukeMIR's (Castellon, Donahue and Liang 2021, arXiv 2107.05677): by a SHA-1 of the artist's name, 16 of 116 for
-validation, artists who worked with one of these joining them; it needs the artists, in beatport_metadata.txt.
+arXiv 1808.05340) and MARBLE: only those with the highest confidence, 2, and a single key. The split of these is
+MARBLE's and JukeMIR's (Castellon, Donahue and Liang 2021, arXiv 2107.05677): by a SHA-1 of the artist's name, 16 of 116
+for validation, artists who worked with one of these joining them; it needs the artists, in beatport_metadata.txt.
 
 Keys are spelled as the labels of the probes: C, C#, D, Eb, E, F, F#, G, Ab, A, Bb, B, major or minor.
 

@@ -2,8 +2,9 @@
 
 100 excerpts a genre (Tzanetakis and Cook 2002). Sturm (2013, "The GTZAN dataset: its contents, its faults, their
 effects on evaluation, and its future use", arXiv 1306.1461) found repetitions, mislabellings and distortions in it;
-Kereliuk, Sturm and Larsen (2015, "Deep learning and music adversaries") published a split without them and with no artist on two
-sides: 443 excerpts for training, 197 for validation, 290 for the test. Its three lists must lie below the root.
+Kereliuk, Sturm and Larsen (2015, "Deep learning and music adversaries") published a split without them and with no
+artist on two sides: 443 excerpts for training, 197 for validation, 290 for the test. Its three lists must lie below the
+root.
 
 Layout below the root, which may be the folder `genres` or the one that holds it::
 
