@@ -27,7 +27,9 @@ def make(kind, output=None, **more):
 
 
 def test_every_head_is_tried():
-    assert set(SMALL) == set(parts("probing/heads"))
+    # tests/probing/test_frames_heads.py has those of frames, vectors and projected means.
+    elsewhere = {"frames", "frames_conv", "xvector", "mean_embedding", "projection"}
+    assert set(SMALL) | elsewhere == set(parts("probing/heads"))
 
 
 @pytest.mark.parametrize("kind", SEQUENCE)

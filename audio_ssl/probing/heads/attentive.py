@@ -1,7 +1,8 @@
 """Learned attention over a clip's frames, then one linear layer, for classes and for tags (Lin et al. 2017).
 
 Layers are mixed by learned weights; ``audio-ssl extract --layers RESULT --pool attentive`` gives the vectors that this
-head sees.
+head sees; with `statistics` the weighted deviation stands beside it (Okabe et al. 2018, arXiv 1803.10963), which
+`extract` leaves out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from audio_ssl.features.pool import Attention
 from audio_ssl.probing.heads._base import Head, inside
 from audio_ssl.probing.heads._classes import OUTPUTS, clip_losses
+from audio_ssl.probing.heads._margin import statistics
 from audio_ssl.probing.tasks._base import Output
 
 
@@ -29,6 +31,9 @@ class Config:
     dropout: float = 0.2
     """Before the output layer."""
 
+    statistics: bool = False
+    """Pool the deviation, too, with the same weights."""
+
 
 class AttentiveHead(Head):
     """Scores of classes (softmax), scores of tags (sigmoid), or values."""
@@ -41,13 +46,19 @@ class AttentiveHead(Head):
         super().__init__()
         self._values = output == "values"
         self.attention = Attention(input_dim, config.hidden_dim)
-        self.output = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(input_dim, classes))
+        self._statistics = config.statistics
+        width = 2 * input_dim if config.statistics else input_dim
+        self.output = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, classes))
 
     def forward(
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch class"]:
         """Return the scores (logits) or values of each clip."""
-        return cast(Tensor, self.output(self.attention(features, inside(frames, features.shape[1]))))
+        mask = inside(frames, features.shape[1])
+        if not self._statistics:
+            return cast(Tensor, self.output(self.attention(features, mask)))
+        weights = self.attention.scores(features).masked_fill(~mask, float("-inf")).softmax(-1)
+        return cast(Tensor, self.output(statistics(features, mask, weights)))
 
     def losses(self, outputs: Tensor, frames: Tensor, targets: Sequence[Tensor]) -> Float[Tensor, " run"]:
         """Return cross-entropy for classes, binary cross-entropy for tags, squared error for values."""

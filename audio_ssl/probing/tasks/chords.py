@@ -1,0 +1,160 @@
+"""Chords of every frame: 12 major, 12 minor, or none (mir_eval's majmin), scored by the time that is right.
+
+The vocabulary of MusicFM and of Chords1217 as MERT and others are compared on. A frame whose chord is neither major nor
+minor, or which the annotation leaves open, trains nothing and is not scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import mir_eval
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError
+from audio_ssl.metrics.chords import segments
+from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.tasks._frames import IGNORED
+
+_TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+CHORDS = ("N", *(f"{tonic}:{mode}" for mode in ("maj", "min") for tonic in _TONICS))
+"""No chord, then the 24 triads."""
+
+_UP_TO_THE_FIFTH = 8
+
+
+@dataclass(frozen=True)
+class Config:
+    """How scores of frames become chords."""
+
+    change_cost: float = 0.0
+    """Nats that a change of chord costs on the likeliest path (Viterbi); 0: each frame for itself."""
+
+
+class Chords:
+    """Chords of the column ``chords``."""
+
+    kind = "chords"
+    output: Output = "frames"
+    metrics: tuple[str, ...] = ("chord_accuracy",)
+
+    def __init__(self, config: Config) -> None:
+        self._change_cost = config.change_cost
+        self._grid: FrameGrid | None = None
+        self.signature = f"majmin|change cost {config.change_cost:g}"
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the chords."""
+        return list(CHORDS)
+
+    def why_not(self, clip: Clip) -> str | None:
+        """Return why a clip cannot be used, or None."""
+        text = clip.extra.get("chords")
+        if text is None or not str(text).strip(" ;"):
+            return "no chords"
+        try:
+            _, labels = segments(str(text))
+            classes = [chord_class(label) for label in labels]
+        except UserError as error:
+            return error.what
+        return None if any(one >= 0 for one in classes) else "no major or minor chord, and no N"
+
+    def learn(self, clips: Sequence[Clip]) -> None:
+        """Do nothing: the classes are known."""
+
+    def start(self, grid: FrameGrid) -> None:
+        """Take the grid of the frames."""
+        self._grid = grid
+
+    def target(self, clip: Clip) -> Tensor:
+        """Refuse: the target depends on the frames."""
+        raise AssertionError("the target of frames is `frame_target`")
+
+    def frame_target(self, clip: Clip, frames: int, grid: FrameGrid) -> Int[Tensor, " frame"]:
+        """Return the chord at the middle of each frame; `IGNORED` where there is none to learn."""
+        intervals, labels = segments(self.reference(clip))
+        middles = grid.frame_center_seconds(0) + np.arange(frames) / grid.frame_rate_hz
+        target = np.full(frames, IGNORED)
+        for (start, end), label in zip(intervals, labels, strict=True):
+            target[(middles >= start) & (middles < end)] = chord_class(label)
+        return torch.from_numpy(target)
+
+    def reference(self, clip: Clip) -> str:
+        """Return the chords as the manifest has them."""
+        return str(clip.extra.get("chords", ""))
+
+    def hypothesis(self, prediction: Float[Tensor, "frame class"]) -> str:
+        """Return the chords of a clip's logits as ``start end label; start end label``, in seconds."""
+        assert self._grid is not None, "`start` comes first"
+        frames = len(prediction)
+        if frames == 0:
+            return ""
+        path = _path(prediction.double().log_softmax(-1).cpu(), self._change_cost)
+        starts = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist()]
+        hop = self._grid.hop_samples / self._grid.sample_rate
+        edges = [0.0, *(self._grid.frame_center_seconds(frame) - hop / 2 for frame in starts[1:])]
+        # The last chord goes on to the clip's end, which is at the latest where one more frame would begin to fit.
+        edges.append(max(self._grid.num_samples(frames + 1) / self._grid.sample_rate, edges[-1] + hop))
+        return "; ".join(
+            f"{edges[i]:.4f} {edges[i + 1]:.4f} {CHORDS[int(path[frame])]}" for i, frame in enumerate(starts)
+        )
+
+
+@lru_cache(maxsize=4096)
+def chord_class(label: str) -> int:
+    """Return the place of a chord's triad in `CHORDS`, `IGNORED` for what is neither major, minor nor none.
+
+    Raises
+    ------
+    UserError
+        If the label is not in Harte's syntax.
+
+    Examples
+    --------
+    >>> CHORDS[chord_class("Bb:min7/b3")], chord_class("C:sus4") == IGNORED
+    ('A#:min', True)
+    """
+    try:
+        root, semitones, _ = mir_eval.chord.encode(label)
+    except mir_eval.chord.InvalidChordException as error:
+        raise UserError(f"a chord must be in Harte's syntax, as `C:maj` or `N`: {error}") from error
+    if label == mir_eval.chord.NO_CHORD:
+        return 0
+    for number, mode in enumerate(("maj", "min")):
+        triad = mir_eval.chord.QUALITIES[mode][:_UP_TO_THE_FIFTH]
+        if root >= 0 and list(semitones[:_UP_TO_THE_FIFTH]) == list(triad):
+            return 1 + 12 * number + int(root)
+    return IGNORED
+
+
+def _path(scores: Float[Tensor, "frame class"], cost: float) -> np.ndarray:
+    """Return the likeliest class of each frame where each change costs."""
+    if cost <= 0:
+        return scores.argmax(-1).numpy()
+    table = scores.numpy()
+    best = table[0].copy()
+    came_from = np.empty(table.shape, dtype=np.int64)
+    for frame in range(1, len(table)):
+        top = int(best.argmax())
+        stays = best >= best[top] - cost
+        came_from[frame] = np.where(stays, np.arange(len(best)), top)
+        best = np.where(stays, best, best[top] - cost) + table[frame]
+    path = [int(best.argmax())]
+    for frame in range(len(table) - 1, 0, -1):
+        path.append(int(came_from[frame, path[-1]]))
+    return np.array(path[::-1])
+
+
+def build(config: Config) -> Chords:
+    """Make the task; UserError for a negative cost."""
+    if config.change_cost < 0:
+        raise UserError(f"must not be below 0, but is {config.change_cost:g}", where="$.task.change_cost")
+    return Chords(config)
