@@ -59,6 +59,7 @@ __all__ = [
     "require_folder",
     "table_rows",
     "track",
+    "unknown_name",
     "whole_file",
     "write_made",
 ]
