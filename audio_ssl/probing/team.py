@@ -160,7 +160,8 @@ class Stacked:
     def clip(self, norm: float) -> None:
         """Shorten each run's gradient to at most `norm`."""
         grads = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
-        length = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0).sqrt()
+        norms = torch.stack([torch.linalg.vector_norm(grad.flatten(1), dim=1) for grad in grads])
+        length = torch.linalg.vector_norm(norms, dim=0)
         if bool((length > norm).any()):
             factor = (norm / length).clamp(max=1.0)
             for grad in grads:
