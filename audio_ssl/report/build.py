@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from audio_ssl.atomic import write_json, write_text
 from audio_ssl.errors import UserError
+from audio_ssl.report.compare import describe_comparison
+from audio_ssl.report.excerpts import excerpts
 from audio_ssl.report.html import Page, Section, render
-from audio_ssl.report.inputs import Run, read_inputs
+from audio_ssl.report.inputs import Inputs, Result, read_inputs
 from audio_ssl.report.numbers import count, strict_json
 from audio_ssl.report.results import describe_result
 from audio_ssl.report.runs import describe_run, relative
 from audio_ssl.report.sections.codec import codec_section
+from audio_ssl.report.sections.comparison import comparison_section
 from audio_ssl.report.sections.fairness import fairness_section
 from audio_ssl.report.sections.gains import gains_section
 from audio_ssl.report.sections.probes import probes_section
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from audio_ssl.fairness.audit import FairnessResult
 
 
-def build_report(inputs: Sequence[Path], out: Path, title: str = "Report") -> Path:
+def build_report(inputs: Sequence[Path], out: Path, title: str = "Report", audio: bool = True) -> Path:
     """Write a report on any number of runs, probe results and fairness audits.
 
     Parameters
@@ -41,6 +44,8 @@ def build_report(inputs: Sequence[Path], out: Path, title: str = "Report") -> Pa
         The page to write, ``.html``; the numbers go into a ``.json`` of the same name beside it.
     title
         Heading of the page.
+    audio
+        Put the first seconds of the worst clips into the page, to be listened to.
 
     Returns
     -------
@@ -57,17 +62,19 @@ def build_report(inputs: Sequence[Path], out: Path, title: str = "Report") -> Pa
         raise UserError("`out` would replace one of the inputs", where=str(json_path), remedy="give another name")
     found = read_inputs([Path(one) for one in inputs])
     home = out.resolve().parent
+    comparison = describe_comparison(found.results, home)
     data = strict_json(
         {
             "title": title,
             "runs": [describe_run(run, home) for run in found.runs],
-            "results": [describe_result(result, home) for result in found.results],
+            "results": _results(found.results, comparison, home),
+            "comparison": comparison,
             "fairness": [{"path": relative(one.path, home), **one.data} for one in found.fairness],
         }
     )
     data["answer"] = answer(data)
     write_json(json_path, data)
-    write_text(out, render(_page(data, title, json_path.name, found.runs)))
+    write_text(out, render(_page(data, title, json_path.name, found, audio)))
     return out
 
 
@@ -115,8 +122,34 @@ def _json_beside(out: Path) -> Path:
     return out.with_suffix(".json")
 
 
-def _page(data: dict[str, Any], title: str, json_name: str, runs: Sequence[Run]) -> Page:
+def _results(results: Sequence[Result], comparison: dict[str, Any], home: Path) -> list[dict[str, Any]]:
+    """Describe results under titles that tell them apart where several models answered one probe."""
+    described = [describe_result(result, home) for result in results]
+    for question in comparison["questions"]:
+        for place in question["results"]:
+            result, rows = described[place], comparison["of_results"][place]
+            result["model_label"] = rows["model"]
+            several = len(question["results"]) > 1
+            result["title"] = f"{question['title']} · {rows['model']}" if several else question["title"]
+            for system in result["systems"]:
+                system["row"] = rows[system["system"]]
+    return described
+
+
+def _sounds(found: Inputs, data: dict[str, Any]) -> list[dict[str, str]]:
+    """Read excerpts of each result's worst clips; they are in the page and not in the JSON."""
+    return [
+        excerpts(result.model.predictions, [one["id"] for one in about["examples"] if one["which"] == "worst"])
+        for result, about in zip(found.results, data["results"], strict=True)
+    ]
+
+
+def _page(data: dict[str, Any], title: str, json_name: str, found: Inputs, audio: bool) -> Page:
     sections: list[Section] = []
+    runs = found.runs
+    compared = comparison_section(data["comparison"])
+    if compared:
+        sections.append(compared)
     if data["results"]:
         sections.append(gains_section(data["results"]))
     if data["fairness"]:
@@ -125,7 +158,8 @@ def _page(data: dict[str, Any], title: str, json_name: str, runs: Sequence[Run])
         sections += codec_section(runs, data["runs"])
         sections.append(training_section(data["runs"]))
     if data["results"]:
-        sections.append(probes_section(data["results"]))
+        sounds = _sounds(found, data) if audio else ()
+        sections.append(probes_section(data["results"], data["comparison"]["questions"], sounds))
     sections.append(provenance_section(data))
     return Page(title, data["answer"], tuple(sections), _about(data), json_name, data)
 

@@ -32,10 +32,10 @@ def describe_comparison(results: Sequence[Result], home: Path) -> dict[str, Any]
     Returns
     -------
     dict
-        ``systems``: names of rows, models first. ``models``: how many of them are models. ``of_results``: the row of
-        each result's model. ``questions``: for each, ``name, metric, unit, higher_is_better, results`` (positions),
-        ``warnings``, ``cells`` by system (``value, low, high, best, predictions``) and ``differences`` to ``first``.
-        ``ranks`` and ``scores``: of systems over questions, see `audio_ssl.report.ranks`.
+        ``systems``: names of rows, models first. ``models``: how many of them are models. ``of_results``: of each
+        result, its systems' rows. ``questions``: for each, ``name, title, metric, unit, higher_is_better, results``
+        (positions), ``warnings``, ``cells`` by system (``value, low, high, best, predictions``) and ``differences`` to
+        ``first``.
     """
     keys = _keys(results)
     names = _names(results, keys)
@@ -48,7 +48,10 @@ def describe_comparison(results: Sequence[Result], home: Path) -> dict[str, Any]
     return {
         "systems": [names[key] for key in rows],
         "models": len(models),
-        "of_results": [names[one[0]] for one in keys],
+        "of_results": [
+            {system.name: names[key] for system, key in zip(_systems(result), row, strict=True)}
+            for result, row in zip(results, keys, strict=True)
+        ],
         "questions": [
             {
                 **_question([results[index] for index in places], [keys[index] for index in places], names, home),

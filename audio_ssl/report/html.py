@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -100,6 +101,18 @@ def data_uri(data: Mapping[str, Any]) -> str:
     """Pack data into a ``data:`` address, so that a page that travels alone still carries its numbers."""
     packed = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
     return f"data:application/json;base64,{base64.b64encode(packed).decode('ascii')}"
+
+
+def linked(words: str, source: Mapping[str, Any]) -> str | Markup:
+    """Make of a number a link to the predictions it was made from; plain where the source names none.
+
+    Examples
+    --------
+    >>> str(linked("34.1", {"predictions": "a b/predictions.parquet"}))
+    '<a href="a%20b/predictions.parquet">34.1</a>'
+    """
+    target = source.get("predictions")
+    return Markup('<a href="{}">{}</a>').format(quote(str(target)), words) if target else words
 
 
 def make_table(

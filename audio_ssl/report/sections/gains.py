@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from audio_ssl.report.figures.intervals import Dot, interval_chart
-from audio_ssl.report.html import Block, Figure, Section, make_table
+from audio_ssl.report.html import Block, Figure, Section, linked, make_table
 from audio_ssl.report.numbers import MISSING, finite, interval, metric_label, score, signed
 
 SHAPES = ("circle", "square", "diamond", "triangle")
@@ -23,9 +25,9 @@ def gains_section(results: Sequence[Mapping[str, Any]]) -> Section:
         notes=(
             "All systems get the same head, trained the same way on the same clips; only the frozen features differ. "
             "The untrained twin has the model's architecture with fresh random weights.",
-            "The interval of a difference comes from resampling the clips (or speakers) that both systems heard, and "
-            "is given where the score is a sum over clips. A model is called better or worse only where that "
-            "interval leaves out zero, or, for other scores, where the two systems' intervals do not overlap.",
+            "The interval of a difference comes from resampling the speakers (else tracks, else clips) that both "
+            "systems heard, and is given where each clip's answer is known. A model is called better or worse "
+            "only where that interval leaves out zero, or, for other scores, where the two systems' intervals do not overlap.",
         ),
     )
     block = Block(id="gains-overview", figures=tuple(figures), tables=(table,))
@@ -38,7 +40,7 @@ def direction(higher_is_better: bool) -> str:
 
 
 def _figure(result: Mapping[str, Any], index: int) -> Figure | None:
-    name, main, unit = str(result["name"]), result["main_metric"], result["unit"]
+    name, main, unit = str(result["title"]), result["main_metric"], result["unit"]
     dots = []
     for place, system in enumerate(result["systems"]):
         metric = system["metrics"].get(main) or {}
@@ -63,19 +65,19 @@ def _figure(result: Mapping[str, Any], index: int) -> Figure | None:
     return Figure(f"gain-{index}", svg, f"{name}: {metric_label(main)}, {better}{amount}.")
 
 
-def _rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _rows(result: Mapping[str, Any]) -> list[tuple[str | Markup, ...]]:
     main, unit = result["main_metric"], result["unit"]
     verdicts = {verdict["baseline"]: verdict for verdict in result["verdicts"]}
     plain = "points" if unit else ""
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[str | Markup, ...]] = []
     for system in result["systems"]:
         metric = system["metrics"].get(main) or {}
         verdict = verdicts.get(system["system"], {})
         rows.append(
             (
-                f"{result['name']}, {metric_label(main)}",
+                f"{result['title']}, {metric_label(main)}",
                 system["label"],
-                score(metric.get("value"), unit),
+                linked(score(metric.get("value"), unit), system),
                 interval(metric.get("low"), metric.get("high"), unit),
                 signed(verdict.get("difference"), plain),
                 _ends(verdict, plain),

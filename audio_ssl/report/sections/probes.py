@@ -1,38 +1,92 @@
-"""Each probe in detail: its test set, every score, layer by layer, confusions, single clips."""
+"""Each probe in detail: its test set, every score, layers and runs, confusions, single clips, what it cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from audio_ssl.report.answers import word_changes
-from audio_ssl.report.figures.grids import bar_chart, confusion_matrix
-from audio_ssl.report.figures.lines import Mark, Series, line_chart
-from audio_ssl.report.html import Block, Figure, Section, Table, make_table
+from audio_ssl.report.excerpts import Sounds
+from audio_ssl.report.html import Block, Figure, Section, Table, linked, make_table
 from audio_ssl.report.numbers import MISSING, count, duration, finite, interval, metric_label, number, score
 from audio_ssl.report.sections.gains import direction
+from audio_ssl.report.sections.probe_figures import (
+    confusion_figures,
+    grid_figure,
+    history_figure,
+    layer_figure,
+    systems_of,
+    trial_figure,
+    value_figures,
+    weight_figure,
+)
 
 
-def probes_section(results: Sequence[Mapping[str, Any]]) -> Section:
-    """Show every probe in detail."""
-    return Section("probes", "Probe by probe", tuple(_block(result, index) for index, result in enumerate(results)))
+def probes_section(
+    results: Sequence[Mapping[str, Any]],
+    questions: Sequence[Mapping[str, Any]],
+    sounds: Sequence[Sounds] = (),
+) -> Section:
+    """Show every probe in detail; where several models answered one, what they share comes first.
+
+    Parameters
+    ----------
+    results, questions
+        Of the report's JSON; a question names its results by position.
+    sounds
+        Excerpts of each result's clips; none if empty.
+    """
+    blocks = []
+    for question in questions:
+        places = question["results"]
+        group = [results[place] for place in places]
+        if len(group) > 1:
+            blocks.append(_shared_block(question, group, places[0]))
+        for place in places:
+            heard = sounds[place] if sounds else {}
+            blocks.append(_block(results[place], place, heard, alone=len(group) == 1))
+    return Section("probes", "Probe by probe", tuple(blocks))
 
 
-def _block(result: Mapping[str, Any], index: int) -> Block:
-    found = (
-        _layer_figure(result, f"layers-{index}"),
-        _weight_figure(result, f"weights-{index}"),
-        _history_figure(result, f"history-{index}"),
-        _confusion_figure(result, f"confusion-{index}"),
+def _shared_block(question: Mapping[str, Any], results: Sequence[Mapping[str, Any]], index: int) -> Block:
+    return Block(
+        id=f"question-{index}",
+        heading=str(question["title"]),
+        figures=_kept([layer_figure(results, f"layers-all-{index}")]),
+        tables=_tables([_metric_table(results), _cost_table(results)]),
     )
+
+
+def _block(result: Mapping[str, Any], index: int, heard: Sounds, alone: bool) -> Block:
+    figures = [
+        *([layer_figure([result], f"layers-{index}")] if alone else []),
+        grid_figure(result, f"grid-{index}"),
+        weight_figure(result, f"weights-{index}"),
+        history_figure(result, f"history-{index}"),
+        trial_figure(result, f"trials-{index}"),
+        *value_figures(result, f"values-{index}"),
+        *confusion_figures(result, f"confusion-{index}"),
+    ]
+    shared = [_metric_table([result]), _cost_table([result])] if alone else []
     return Block(
         id=f"probe-{index}",
-        heading=str(result["name"]),
+        heading=str(result["title"]),
         lead=_lead(result),
-        figures=tuple(figure for figure in found if figure),
-        tables=tuple(table for table in (_metric_table(result), _excluded_table(result)) if table),
-        examples=tuple(_example(one) for one in result["examples"]),
+        warnings=tuple(result["warnings"]),
+        figures=_kept(figures),
+        tables=_tables([*shared, _pair_table(result), _excluded_table(result)]),
+        examples=tuple(_example(one, heard) for one in result["examples"]),
     )
+
+
+def _kept(figures: Iterable[Figure | None]) -> tuple[Figure, ...]:
+    return tuple(figure for figure in figures if figure is not None)
+
+
+def _tables(tables: Iterable[Table | None]) -> tuple[Table, ...]:
+    return tuple(table for table in tables if table is not None)
 
 
 def _lead(result: Mapping[str, Any]) -> tuple[str, ...]:
@@ -44,102 +98,87 @@ def _lead(result: Mapping[str, Any]) -> tuple[str, ...]:
         words += [duration(found["seconds"])] if finite(found.get("seconds")) is not None else []
         words += [count(int(found["speakers"]), "speaker")] if found.get("speakers") else []
         parts.append(f"{str(split).capitalize()}: {', '.join(words)}.")
+    if result["folds"]:
+        parts.append(f"{result['folds']} folds, each tested once.")
     signature = f"Score signature: {result['signature']}." if result["signature"] else ""
-    return tuple(line for line in (" ".join(filter(None, parts)), signature) if line)
+    decoder = f"Search: {result['decoder']}." if result["decoder"] else ""
+    return tuple(line for line in (" ".join(filter(None, parts)), _chosen(result), signature, decoder) if line)
 
 
-def _layer_points(system: Mapping[str, Any]) -> list[tuple[float, float]]:
-    rows = ((finite(row.get("layer")), finite(row.get("valid"))) for row in system["layers"])
-    return sorted((layer, value) for layer, value in rows if layer is not None and value is not None)
-
-
-def _layer_figure(result: Mapping[str, Any], figure_id: str) -> Figure | None:
-    series, rows = [], []
-    for style, system in enumerate(result["systems"]):
-        points = _layer_points(system)
-        if len(points) > 1:
-            xs, ys = zip(*points, strict=True)
-            series.append(Series(system["label"], xs, ys, style=style, markers=True))
-            rows += [(f"{system['label']}, layer {number(x)}", score(y, result["unit"])) for x, y in points]
-    if not series:
-        return None
-    chosen = finite(result["systems"][0]["chosen_layer"])
-    marks = [Mark(x, y, f"layer {number(x)}") for x, y in _layer_points(result["systems"][0]) if x == chosen]
-    better = direction(result["higher_is_better"])
-    said = f"The ring marks layer {number(chosen)}, chosen on the validation set." if marks else ""
-    svg = line_chart(
-        figure_id,
-        f"{result['name']}: validation score of each layer",
-        f"{len(series[0].x)} layers; {better}. {said}".strip(),
-        series,
-        x_label="layer (0 is the encoder's input)",
-        marks=marks,
-        whole_x=True,
+def _chosen(result: Mapping[str, Any]) -> str:
+    """Say which run the validation clips chose."""
+    chosen = result["systems"][0]["chosen"]
+    if not chosen or all(finite(one.get("lr")) is None for one in chosen):
+        return ""
+    runs = []
+    for one in chosen:
+        layer = finite(one.get("layer"))
+        where = "mix of layers" if layer is None else f"layer {number(layer)}"
+        runs.append(f"{where}, learning rate {one.get('lr')}, seed {one.get('seed')}")
+    return (
+        f"Chosen on the validation clips{' of the folds' if len(chosen) > 1 else ''}: {'; '.join(dict.fromkeys(runs))}."
     )
-    caption = f"Validation {metric_label(result['main_metric'])} of each layer, {better}. {said}".strip()
-    return Figure(f"{figure_id}-box", svg, caption, make_table("Score of each layer", ("Layer", "Score"), rows))
 
 
-def _weight_figure(result: Mapping[str, Any], figure_id: str) -> Figure | None:
-    weights = [finite(value) for value in result["systems"][0]["layer_weights"] or ()]
-    values = [max(value, 0.0) for value in weights if value is not None]
-    if len(values) < 2 or len(values) != len(weights):
-        return None
-    labels = [str(layer) for layer in range(len(values))]
-    top = max(range(len(values)), key=lambda layer: values[layer])
-    words = f"Weight the probe's head learned for each layer; the largest, {number(values[top])}, is layer {top}'s."
-    svg = bar_chart(figure_id, f"{result['name']}: learned layer weights", words, labels, values, "layer")
-    table = make_table(
-        "Learned layer weights", ("Layer", "Weight"), [(a, number(b)) for a, b in zip(labels, values, strict=True)]
-    )
-    return Figure(f"{figure_id}-box", svg, words, table)
-
-
-def _history_figure(result: Mapping[str, Any], figure_id: str) -> Figure | None:
-    rows = [
-        (step, value)
-        for row in result["systems"][0]["history"]
-        if (step := finite(row.get("step"))) is not None and (value := finite(row.get("valid"))) is not None
+def _metric_table(results: Sequence[Mapping[str, Any]]) -> Table:
+    systems = systems_of(results)
+    first = results[0]["systems"][0]["metrics"]
+    if len(results) == 1:
+        rows: list[tuple[str | Markup, ...]] = []
+        for name, metric in first.items():
+            cells = [_score_cell(system, name) for _, system in systems]
+            rows.append((metric_label(name), direction(bool(metric.get("higher_is_better", True))), *cells))
+        head = ("Score", "Direction", *(name.capitalize() for name, _ in systems))
+        return make_table("Every score on the test set, with its 95 % interval", head, rows, text_columns=(1,))
+    names = [
+        f"{metric_label(name)} {'↑' if bool(metric.get('higher_is_better', True)) else '↓'}"
+        for name, metric in first.items()
     ]
-    if len(rows) < 2:
-        return None
-    xs, ys = zip(*rows, strict=True)
-    svg = line_chart(
-        figure_id,
-        f"{result['name']}: validation score while the head was trained",
-        f"From {number(ys[0])} at step {number(xs[0])} to {number(ys[-1])} at step {number(xs[-1])}.",
-        [Series(metric_label(result["main_metric"]), xs, ys, markers=len(xs) < 30)],
-        x_label="step of the head's training",
-    )
-    caption = f"Validation {metric_label(result['main_metric'])} while the head was trained."
-    return Figure(f"{figure_id}-box", svg, caption)
+    rows = [(label, *(_score_cell(system, name) for name in first)) for label, system in systems]
+    return make_table("Every score on the test set, with its 95 % interval", ("System", *names), rows)
 
 
-def _confusion_figure(result: Mapping[str, Any], figure_id: str) -> Figure | None:
-    matrix = result["confusion"]
-    if not matrix:
-        return None
-    svg, width = confusion_matrix(
-        figure_id, f"{result['name']}: answers by reference", matrix["labels"], matrix["counts"]
-    )
-    caption = "Which class was answered for which, in clips; each row is shaded by its own total."
-    return Figure(f"{figure_id}-box", svg, caption, width=max(width, 340) * 1.05)
-
-
-def _metric_table(result: Mapping[str, Any]) -> Table:
-    rows = []
-    for name, metric in result["systems"][0]["metrics"].items():
-        cells = [_score_cell(system["metrics"].get(name) or {}) for system in result["systems"]]
-        rows.append((metric_label(name), direction(bool(metric.get("higher_is_better", True))), *cells))
-    head = ("Score", "Direction", *(str(system["label"]).capitalize() for system in result["systems"]))
-    return make_table("Every score on the test set, with its 95 % interval", head, rows, text_columns=(1,))
-
-
-def _score_cell(metric: Mapping[str, Any]) -> str:
+def _score_cell(system: Mapping[str, Any], name: str) -> str | Markup:
+    metric = system["metrics"].get(name) or {}
     unit = metric.get("unit") or ""
-    value = score(metric.get("value"), unit)
+    value = linked(score(metric.get("value"), unit), system)
     ends = interval(metric.get("low"), metric.get("high"), unit)
-    return value if ends == MISSING else f"{value} ({ends})"
+    return value if ends == MISSING else Markup("{} ({})").format(value, ends)
+
+
+def _cost_table(results: Sequence[Mapping[str, Any]]) -> Table | None:
+    rows = []
+    for name, system in systems_of(results):
+        cost = system["cost"]
+        if not cost:
+            continue
+        memory = finite(cost.get("peak_memory_bytes"))
+        parameters = finite(cost.get("parameters"))
+        rows.append(
+            (
+                name,
+                *(duration(cost.get(f"{stage}_seconds")) for stage in ("extract", "fit", "predict")),
+                MISSING if parameters is None else f"{parameters:,.0f}",
+                MISSING if memory is None else f"{memory / 1e9:.2f} GB",
+                duration(cost.get("audio_seconds")),
+            )
+        )
+    if not rows:
+        return None
+    head = ("System", "Extract", "Fit", "Predict", "Trained parameters", "Peak memory", "Audio")
+    note = "Extraction costs nothing where an earlier probe has left its features. Memory is that of the whole process."
+    return make_table("What it cost", head, rows, notes=(note,))
+
+
+def _pair_table(result: Mapping[str, Any]) -> Table | None:
+    rows = [
+        (one["reference"], one["hypothesis"], f"{one['clips']:,}", score(100 * one["clips"] / one["of"], "%"))
+        for one in result["confused_pairs"]
+    ]
+    if not rows:
+        return None
+    head = ("Reference", "Answered", "Clips", "Share of the reference's clips")
+    return make_table("Classes most often taken for another", head, rows, text_columns=(1,))
 
 
 def _excluded_table(result: Mapping[str, Any]) -> Table | None:
@@ -158,12 +197,13 @@ def _excluded_table(result: Mapping[str, Any]) -> Table | None:
     return make_table(f"Left out ({len(rows):,})", ("What", "Reason"), shown, text_columns=(1,), notes=notes)
 
 
-def _example(one: Mapping[str, Any]) -> dict[str, Any]:
-    about = ", ".join(str(one[key]) for key in ("speaker", "gender", "language") if one.get(key))
+def _example(one: Mapping[str, Any], heard: Sounds) -> dict[str, Any]:
+    about = ", ".join(str(one[key]) for key in ("speaker", "gender", "language", "track", "artist") if one.get(key))
     return {
         "which": one["which"],
         "id": one["id"],
         "about": about,
-        "score": score(one["score"], one["unit"]),
+        "score": "" if one["score"] is None else score(one["score"], one["unit"]),
         "changes": word_changes(one["reference"], one["hypothesis"]),
+        "sound": heard.get(one["id"], ""),
     }
