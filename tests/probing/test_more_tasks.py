@@ -35,9 +35,7 @@ def test_classes_come_from_any_column_and_rare_ones_are_named():
     assert [int(task.target(one)) for one in moods("sad", "glad")] == [1, 0]
     assert task.hypothesis(torch.tensor([0.1, 0.3])) == "sad"
     assert task.why_not(clip()) == "no `emotion`"
-    with pytest.raises(
-        UserError, match=r"`min_count` 2 training clips, but has 1 \(of 2 in all\)"
-    ):
+    with pytest.raises(UserError, match=r"`min_count` 2 training clips, but has 1 \(of 2 in all\)"):
         task.learn(moods("sad", "sad", "glad"))
 
 
