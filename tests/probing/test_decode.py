@@ -10,6 +10,7 @@ from torch import nn
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.probing.decode import ctc_beam, greedy
+from audio_ssl.probing.decode._kenlm import KenLM
 from audio_ssl.probing.decode._ngram import END, START, UNKNOWN, read_arpa, train
 from audio_ssl.probing.decode._words import WordScorer
 from audio_ssl.probing.heads import mlp, seq2seq
@@ -134,6 +135,22 @@ def test_kenlm_reads_the_model_alike(tmp_path):
         theirs = kenlm.Model(str(tmp_path / "m.arpa"))
         for text in (*TEXTS, "frog red fish", "swims the", ""):
             assert theirs.score(text) == pytest.approx(model.sentence(text.split()), abs=1e-4)
+        adapter = KenLM(tmp_path / "m.arpa", read_arpa(tmp_path / "m.arpa", 1).words)
+        assert (adapter.order, sorted(adapter.words)) == (order, sorted(model.words))
+        mine, other = (WordScorer(one, 0.7, 0.3, -10.0) for one in (model, adapter))
+        states = mine.get_start_state(), other.get_start_state()
+        for word in ("red", "frog", "fish", "swims"):
+            (score, first), (same, second) = mine.score(states[0], word), other.score(states[1], word)
+            assert same == pytest.approx(score, abs=1e-4)
+            states = first, second
+    (tmp_path / "bad.arpa").write_text("\\data\\\n")
+    with pytest.raises(UserError, match="kenlm cannot read it"):
+        KenLM(tmp_path / "bad.arpa", [])
+
+
+def test_the_words_of_an_arpa_are_read_alone(arpa):
+    alone = read_arpa(arpa, 1)
+    assert (alone.order, alone.words) == (1, ["red", "fish"])
 
 
 @pytest.mark.parametrize(

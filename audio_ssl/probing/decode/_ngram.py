@@ -183,8 +183,15 @@ def _smoothed(counts: Sequence[Counter[Words]], smoothing: str) -> dict[Words, E
     return entries
 
 
-def read_arpa(path: Path) -> NGram:
+def read_arpa(path: Path, longest: int | None = None) -> NGram:
     """Read an ARPA file, which may be compressed (``.gz``).
+
+    Parameters
+    ----------
+    path
+        The file.
+    longest
+        Read no n-gram above this; its backoffs then weigh what is not read.
 
     Raises
     ------
@@ -202,6 +209,8 @@ def read_arpa(path: Path) -> NGram:
                 text = line.strip()
                 if text.startswith("\\"):
                     length = int(text[1:].partition("-")[0]) if text.endswith("-grams:") else 0
+                    if longest is not None and length > longest:
+                        break
                 elif text and length:
                     gram, entry = _entry(text, length, f"{path}:{number}")
                     entries[gram] = entry

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
+from audio_ssl.probing.decode._kenlm import KenLM, has_kenlm
 from audio_ssl.probing.decode._ngram import SMOOTHINGS, NGram, read_arpa, train
-from audio_ssl.probing.decode._words import WordScorer
+from audio_ssl.probing.decode._words import WordModel, WordScorer
 from audio_ssl.probing.heads._base import Batch, Head
 from audio_ssl.probing.heads._ctc import CTCBase
 from audio_ssl.probing.heads._speechbrain import quiet_import
@@ -51,7 +52,8 @@ class Config:
     """``kneser_ney``, or ``witten_bell`` for some hundred transcripts."""
 
     arpa: str | None = None
-    """A language model's ARPA file, used instead of one of the training transcripts; it is held in memory."""
+    """A language model's ARPA file, used instead of one of the training transcripts; read by kenlm where that is
+    installed, which large ones need."""
 
     alpha: float = 0.5
     """Weight of the language model (speechbrain: 0.5; SUPERB's decoder, which weighs otherwise: 2)."""
@@ -77,7 +79,7 @@ class CTCBeam:
         self._ids: dict[str, int] = {}
         self._whole = False
         self._searcher: CTCBeamSearcher | None = None
-        self._model: NGram | None = None
+        self._own: NGram | None = None
 
     @property
     def signature(self) -> str:
@@ -113,9 +115,13 @@ class CTCBeam:
             beam_prune_logp=config.beam_prune,
             token_prune_min_logp=config.token_prune,
         )
-        self._model = self._language(task, train)
-        if self._model is not None:
-            self._searcher.lm = WordScorer(self._model, config.alpha, config.beta, config.unknown_offset)
+        model: WordModel | None = None
+        if config.arpa is not None:
+            model = _read(Path(config.arpa))
+        elif config.order:
+            model = self._own = self._learned(task, train)
+        if model is not None:
+            self._searcher.lm = WordScorer(model, config.alpha, config.beta, config.unknown_offset)
 
     def decode(self, head: Head, batch: Batch) -> list[Tensor]:
         """Return the token ids of each clip's best hypothesis."""
@@ -130,17 +136,10 @@ class CTCBeam:
 
     def files(self) -> dict[str, bytes]:
         """Return the language model that was trained, as an ARPA file."""
-        own = self._model is not None and self._config.arpa is None
-        return {"language_model.arpa": self._model.arpa().encode()} if own and self._model is not None else {}
+        return {} if self._own is None else {"language_model.arpa": self._own.arpa().encode()}
 
-    def _language(self, task: Task, clips: Sequence[Clip]) -> NGram | None:
+    def _learned(self, task: Task, clips: Sequence[Clip]) -> NGram:
         config = self._config
-        if config.arpa is not None:
-            model = read_arpa(Path(config.arpa))
-            logger.info("language model: %d-grams of %d words from %s", model.order, len(model.words), config.arpa)
-            return model
-        if not config.order:
-            return None
         # Words as the head can write them: without characters that it has no token for.
         sentences = [str(task.hypothesis(task.target(clip))).split() for clip in clips]
         model = train(sentences, config.order, config.smoothing)
@@ -180,6 +179,13 @@ class CTCBeam:
             ]
             best.append(min(choices, key=len, default=None))
         return best[-1]
+
+
+def _read(path: Path) -> WordModel:
+    model: WordModel = KenLM(path, read_arpa(path, 1).words) if has_kenlm() else read_arpa(path)
+    reader = "kenlm" if has_kenlm() else "Python; kenlm is not installed"
+    logger.info("language model: %d-grams of %d words, %s, read by %s", model.order, len(model.words), path, reader)
+    return model
 
 
 def build(config: Config) -> CTCBeam:
