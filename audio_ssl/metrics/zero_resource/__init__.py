@@ -1,0 +1,1 @@
+"""Scores of frames without training: minimal pairs, pairs of words, spoken queries."""
