@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from audio_ssl.catalog import optional_packages
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.bootstrap import Interval
+from audio_ssl.metrics.verification import eer, eer_interval, min_dcf
 from audio_ssl.probing.tasks._base import PairTask, Task
 
 Array = npt.NDArray[np.float64]
@@ -66,6 +66,9 @@ def trial_interval(metric: str, trials: Trials, clips: Sequence[Clip]) -> tuple[
     """
     known = all(clip.speaker is not None for clip in clips)
     names = [str(clip.speaker) if known else clip.id for clip in clips]
+    if metric == "eer":
+        pairs = [(names[i], names[j]) for i, j in zip(trials.first, trials.second, strict=True)]
+        return eer_interval(trials.scores, trials.same, pairs), "speakers" if known else "clips"
     kinds, index = np.unique(names, return_inverse=True)
     first, second = index[trials.first], index[trials.second]
     rng = np.random.default_rng(0)
@@ -81,6 +84,4 @@ def trial_interval(metric: str, trials: Trials, clips: Sequence[Clip]) -> tuple[
 
 
 def _value(metric: str, scores: Array, same: npt.NDArray[np.bool_]) -> float:
-    with optional_packages(f"metric `{metric}`"):
-        from audio_ssl.metrics.verification import eer, min_dcf
-    return 100.0 * eer(scores, same) if metric == "eer" else min_dcf(scores, same)
+    return eer(scores, same) if metric == "eer" else min_dcf(scores, same)
