@@ -13,7 +13,7 @@ Options: `--option seconds=30` for pieces of equal length up to this (the defaul
 
 Layout below the root, which may be the repository with the audio put in by its own script::
 
-    metadata.csv, or in asap-dataset/       composer, title, folder, performance_annotations, maestro_audio_performance ...
+    metadata.csv, or in asap-dataset/       composer, title, folder, annotations, recordings ...
     COMPOSER/.../NAME_annotations.txt       beside it: `time, time, b | db | bR[,more]` with tabs
     COMPOSER/.../NAME.wav                   beside it, made by the script; or
     maestro-v2.0.0/YEAR/NAME.wav            named in metadata.csv as {maestro}/YEAR/NAME.wav

@@ -3,8 +3,9 @@
 Key, mode, metre, tempo and instrument are exact, because the score says them: the tunes are those of Ryan's Mammoth
 Collection (1883) and O'Neill's Music of Ireland (1850 melodies, 1903) whose header names a major or a minor key, the
 chorales those whose MusicXML names the mode; both must end on their tonic, since minor signatures are used for church
-modes too. Modal tunes are left out, as Palestrina is. Each tune is transposed to a tonic drawn by a hash of its name,
-so all 24 keys are about equally frequent, and gets an instrument and a tempo the same way.
+modes too. Modal tunes are left out, as Palestrina is. Beats come from the bar lines, for scores whose bars add up. Each
+tune is transposed to a tonic drawn by a hash of its name, so all 24 keys are about equally frequent, and gets an
+instrument and a tempo the same way.
 
 The scores come with the package music21, the soundfont TimGM6mb (Tim Brechbill) with pretty_midi, and tinysoundfont
 renders; all three are found where pip put them, nothing else is downloaded. Nothing is random: the same packages give
@@ -21,12 +22,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +37,12 @@ from audio_ssl.data.corpus import (
     UserError,
     announce,
     atomic_write,
+    beats_of_bars,
     check_split,
     hash_split,
     is_made,
+    musicxml_notes,
+    musicxml_text,
     optional_package,
     read_made,
     track,
@@ -69,7 +71,18 @@ CORPUS = Corpus(
         "valid": "about 10 % of the tunes",
         "test": "about 10 % of the tunes",
     },
-    labels=("label", "tags", "instrument", "mode", "metre", "dance", "composer", "quarters_per_minute", "transposed"),
+    labels=(
+        "label",
+        "tags",
+        "instrument",
+        "mode",
+        "metre",
+        "dance",
+        "composer",
+        "quarters_per_minute",
+        "transposed",
+        "beats",
+    ),
     requires=("pip:music21", "pip:pretty_midi", "pip:tinysoundfont"),
 )
 
@@ -166,7 +179,8 @@ def fetch(root: Path, clips: int = 600) -> None:
     UserError
         If music21, pretty_midi or tinysoundfont is not installed.
     """
-    if is_made(root, clips):
+    # Labels of an older version lack the beats; the audio is the same.
+    if is_made(root, clips) and all("beats" in row for row in read_made(root, CORPUS)):
         return
     announce(CORPUS, root)
     music21 = optional_package("music21", CORPUS, PIP)
@@ -182,7 +196,7 @@ def fetch(root: Path, clips: int = 600) -> None:
             row = _arrange(tune)
             path = root / "audio" / f"{tune.name}.flac"
             if path.is_file() or _render(tune, row, player, path):
-                rows.append(row)
+                rows.append({**row, "beats": _beats(tune, row)})
                 wanted -= 1
             else:
                 left_out.add(tune.name, "too short, not readable, or not ending on its tonic")
@@ -246,8 +260,7 @@ def _abc_tunes(corpus: Path, source: str) -> Iterator[Tune]:
 
 def _chorales(corpus: Path) -> Iterator[Tune]:
     for path in sorted((corpus / "bach").glob("bwv*.mxl")):
-        with zipfile.ZipFile(path) as file:
-            xml = file.read(_score_in(file)).decode("utf-8", "replace")
+        xml = musicxml_text(path)
         key = re.search(r"<fifths>(-?\d+)</fifths>\s*<mode>(major|minor)</mode>", xml)
         metre = re.search(r"<beats>(\d+)</beats>\s*<beat-type>(\d+)</beat-type>", xml)
         if key is not None and metre is not None:
@@ -265,13 +278,9 @@ def _chorales(corpus: Path) -> Iterator[Tune]:
             )
 
 
-def _score_in(file: zipfile.ZipFile) -> str:
-    return next(name for name in file.namelist() if not name.startswith("META-INF"))
-
-
 def _notes(tune: Tune) -> list[Note]:
     """Return the notes of the score, in quarter notes from the beginning."""
-    return _musicxml_notes(Path(tune.text)) if tune.source == "bach" else _abc_notes(tune.text)
+    return musicxml_notes(Path(tune.text)) if tune.source == "bach" else _abc_notes(tune.text)
 
 
 def _ends_on_tonic(notes: Sequence[Note], tonic: int) -> bool:
@@ -280,47 +289,26 @@ def _ends_on_tonic(notes: Sequence[Note], tonic: int) -> bool:
     return min(pitch for _, end, pitch in notes if end == last) % 12 == tonic
 
 
-def _musicxml_notes(path: Path) -> list[Note]:
-    """Read a compressed MusicXML file: fifteen times faster than through music21's streams."""
-    with zipfile.ZipFile(path) as file:
-        score = ElementTree.fromstring(file.read(_score_in(file)))
-    notes: list[Note] = []
-    for part in score.iter("part"):
-        now = chord_start = 0.0
-        per_quarter = 1.0
-        tied: dict[int, int] = {}
-        for element in part.iter():
-            if element.tag == "divisions":
-                per_quarter = float(element.text or 1)
-            elif element.tag in ("backup", "forward"):
-                sign = 1 if element.tag == "forward" else -1
-                now += sign * float(element.findtext("duration", "0")) / per_quarter
-            elif element.tag == "note" and element.find("grace") is None:
-                length = float(element.findtext("duration", "0")) / per_quarter
-                if element.find("chord") is None:
-                    chord_start, now = now, now + length
-                _add_note(notes, element, chord_start, length, tied)
-    return notes
+def _beats(tune: Tune, row: dict[str, Any]) -> str | None:
+    """Return the beats of what is played, with their numbers in the bar; None if bars do not add up to one metre."""
+    text = musicxml_text(Path(tune.text)) if tune.source == "bach" else tune.text
+    if len(set(re.findall(r"<beats>\d+</beats>\s*<beat-type>\d+|M: *[0-9C|/]+", text))) > 1:
+        # The metre changes, and which bars it is of is not known here.
+        return None
+    lines: list[float] = []
+    notes = musicxml_notes(Path(tune.text), lines) if tune.source == "bach" else _abc_notes(tune.text, lines)
+    beats = beats_of_bars(lines, max(end for _, end, _ in notes), tune.metre)
+    per_quarter = 60 / row["quarters_per_minute"]
+    last = max(end for _, end, _ in _played(notes, row))
+    times = [(time * per_quarter, number) for time, number in beats or ()]
+    return " ".join(f"{time:.3f}/{number}" for time, number in times if time < last) or None
 
 
-def _add_note(
-    notes: list[Note], element: ElementTree.Element, start: float, length: float, tied: dict[int, int]
-) -> None:
-    """Append a MusicXML note, or lengthen the one it is tied to (`tied`: pitch -> its latest index)."""
-    pitch = element.find("pitch")
-    if pitch is None:
-        return
-    step = "C D EF G A B".index(pitch.findtext("step", "C"))
-    midi = 12 * (int(pitch.findtext("octave", "4")) + 1) + step + int(float(pitch.findtext("alter", "0")))
-    if midi in tied and any(tie.get("type") == "stop" for tie in element.findall("tie")):
-        notes[tied[midi]] = (notes[tied[midi]][0], start + length, midi)
-    else:
-        tied[midi] = len(notes)
-        notes.append((start, start + length, midi))
+def _abc_notes(text: str, lines: list[float] | None = None) -> list[Note]:
+    """Read ABC through music21's tokens: twenty times faster than through its streams. Repeats are not played.
 
-
-def _abc_notes(text: str) -> list[Note]:
-    """Read ABC through music21's tokens: twenty times faster than through its streams. Repeats are not played."""
+    Bar lines go to `lines`.
+    """
     music21 = optional_package("music21", CORPUS, PIP)
     abc = music21.abcFormat
     notes: list[Note] = []
@@ -330,6 +318,8 @@ def _abc_notes(text: str) -> list[Note]:
     except (abc.ABCHandlerException, abc.ABCTokenException):
         return []
     for token in tokens:
+        if isinstance(token, abc.ABCBar) and lines is not None:
+            lines.append(now)
         if not isinstance(token, abc.ABCNote | abc.ABCChord) or token.inGrace:
             continue
         length = float(token.quarterLength * (token.activeTuplet.tupletMultiplier() if token.activeTuplet else 1))
@@ -340,17 +330,22 @@ def _abc_notes(text: str) -> list[Note]:
     return notes
 
 
-def _render(tune: Tune, row: dict[str, Any], player: _Player, path: Path) -> bool:
-    """Play the beginning of a tune into a file; False if its key is in doubt or there is too little of it."""
+def _played(notes: Sequence[Note], row: dict[str, Any]) -> list[Note]:
+    """Return the notes that fit into a clip, transposed, with times in seconds."""
     per_quarter = 60 / row["quarters_per_minute"]
-    notes = _notes(tune)
-    if not notes or not _ends_on_tonic(notes, tune.tonic):
-        return False
-    played = [
+    return [
         (start * per_quarter, end * per_quarter, pitch + row["transposed"])
         for start, end, pitch in notes
         if end * per_quarter <= CLIP_SECONDS
     ]
+
+
+def _render(tune: Tune, row: dict[str, Any], player: _Player, path: Path) -> bool:
+    """Play the beginning of a tune into a file; False if its key is in doubt or there is too little of it."""
+    notes = _notes(tune)
+    if not notes or not _ends_on_tonic(notes, tune.tonic):
+        return False
+    played = _played(notes, row)
     if not played or max(end for _, end, _ in played) < SHORTEST_SECONDS:
         return False
     samples = player.play(played, INSTRUMENTS[row["instrument"]])

@@ -25,9 +25,11 @@ from typing import Any
 from audio_ssl import catalog
 from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.data.audio import SUFFIXES, audio_info
+from audio_ssl.data.bars import beats_of_bars
 from audio_ssl.data.fetch import apt_available, fetch_apt
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
+from audio_ssl.data.musicxml import musicxml_notes, musicxml_text
 from audio_ssl.data.rows import SPLIT_NAMES, Rows, match_columns, table_rows
 from audio_ssl.errors import AudioError, UserError, unknown_name
 from audio_ssl.progress import track
@@ -46,6 +48,7 @@ __all__ = [
     "apt_available",
     "atomic_write",
     "audio_info",
+    "beats_of_bars",
     "check_split",
     "even_split",
     "fetch_apt",
@@ -53,6 +56,8 @@ __all__ = [
     "is_made",
     "load_corpus",
     "match_columns",
+    "musicxml_notes",
+    "musicxml_text",
     "optional_package",
     "read_made",
     "require_file",

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_chorale_notes_are_those_of_music21(corpus_module):
         expected = sorted(
             (float(n.offset), float(n.offset + n.quarterLength), p.midi) for n in score.notes for p in n.pitches
         )
-        np.testing.assert_allclose(sorted(module._musicxml_notes(path)), expected, atol=1e-9)
+        np.testing.assert_allclose(sorted(module.musicxml_notes(path)), expected, atol=1e-9)
 
 
 def test_tune_notes_are_those_of_music21(corpus_module):
@@ -110,3 +111,57 @@ def test_tonic_shift_and_label_agree(corpus_module):
         row = module._arrange(tune)
         name = module.TONICS[(tonic + row["transposed"]) % 12]
         assert row["label"] == f"{name} minor"
+
+
+def music21_beats(score, end):
+    """Return the time and the number of each beat of the first part, by music21's own bars."""
+    found = {}
+    signature = next(iter(score.recurse().getElementsByClass(music21.meter.TimeSignature)))
+    for measure in score.parts[0].getElementsByClass("Measure"):
+        offset = float(measure.offset)
+        upbeat = float(measure.paddingLeft)
+        for place in range(signature.beatCount):
+            length = float(signature.beatDuration.quarterLength)
+            time = offset + place * length - upbeat
+            if offset <= time < min(end, offset + float(measure.duration.quarterLength)) - 1e-6:
+                found[round(time, 3)] = place + 1
+    return found
+
+
+@pytest.mark.parametrize(
+    "file", ["bach/bwv269.mxl", "bach/bwv253.mxl", "bach/bwv66.6.mxl", "ryansMammoth/AcaciaReel.abc"]
+)
+def test_beats_are_those_of_music21(file, corpus_module):
+    module = corpus_module("rendered_scores")
+    path = SCORES / file
+    tunes = module._chorales(SCORES) if path.suffix == ".mxl" else module._abc_tunes(SCORES, "ryansMammoth")
+    tune = next(t for t in tunes if t.name.split("/")[1].startswith(path.stem))
+    row = {**module._arrange(tune), "quarters_per_minute": 60}
+    score = music21.converter.parse(path, forceSource=True)
+    beats = module._beats(tune, row).split()
+    played = max(end for _, end, _ in module._played(module._notes(tune), row))
+    expected = music21_beats(score, played)
+    assert {float(b.split("/")[0]): int(b.split("/")[1]) for b in beats} == expected
+
+
+def test_beats_are_in_the_manifest(rendered):
+    clips = list(load_corpus("rendered_scores").read(rendered, None))
+    with_beats = [c for c in clips if c.extra["beats"]]
+    assert len(with_beats) >= 8
+    for clip in with_beats:
+        times = [float(b.split("/")[0]) for b in clip.extra["beats"].split()]
+        numbers = [int(b.split("/")[1]) for b in clip.extra["beats"].split()]
+        assert times == sorted(times)
+        assert times[-1] < clip.seconds - 0.9
+        count = max(numbers)
+        assert all(after == before % count + 1 for before, after in pairwise(numbers))
+
+
+def test_labels_of_an_older_version_get_their_beats(rendered, tmp_path):
+    before = (rendered / "labels.json").read_text()
+    old = json.loads(before)
+    for row in old["clips"]:
+        del row["beats"]
+    (rendered / "labels.json").write_text(json.dumps(old))
+    load_corpus("rendered_scores").fetch(rendered, clips=12)
+    assert (rendered / "labels.json").read_text() == before
