@@ -54,3 +54,18 @@ def test_an_old_ledger_does_not_speak_of_this_manifest(tmp_path):
     (tmp_path / "m.errors.jsonl").write_text('{"path": "gone.wav", "reason": "old"}\n')
     assert make_manifest(str(tmp_path / "a.wav"), tmp_path / "m.jsonl") == (1, 0)
     assert not (tmp_path / "m.errors.jsonl").exists()
+
+
+def test_columns_and_options_are_checked(tmp_path):
+    (tmp_path / "t.csv").write_text("file,sentence\n")
+    out = tmp_path / "m.jsonl"
+    with pytest.raises(UserError, match="is for corpora that are tables"):
+        make_manifest("librispeech", out, root=tmp_path, columns=["text=sentence"])
+    with pytest.raises(UserError, match="unknown option `foldr`; known: folder"):
+        make_manifest("table", out, root=tmp_path / "t.csv", options=["foldr=clips"])
+    with pytest.raises(UserError, match="must be NAME=VALUE, but is `text`"):
+        make_manifest("table", out, root=tmp_path / "t.csv", columns=["text"])
+    with pytest.raises(UserError, match="`--column` names `text` twice"):
+        make_manifest("table", out, root=tmp_path / "t.csv", columns=["text=a", "text=b"])
+    with pytest.raises(UserError, match="`--column` is for corpora"):
+        make_manifest(str(tmp_path), out, columns=["text=sentence"])
