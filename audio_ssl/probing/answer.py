@@ -57,7 +57,7 @@ def write_answer(folder: Path, said: Said, source: FeatureSource, outcomes: Sequ
     tuned = outcomes[0].tuned
     if tuned is not None and len(outcomes) == 1:
         tuned.model.cpu().eval().save_pretrained(folder / "model")
-    for name, content in getattr(task, "files", dict)().items():
+    for name, content in {**getattr(task, "files", dict)(), **outcomes[0].files}.items():
         with atomic_write(folder / name) as partial:
             partial.write_bytes(content)
     write_predictions(folder / "predictions.parquet", task, clips, predictions)

@@ -151,13 +151,16 @@ class _Course:
         self._recent: dict[Run, deque[State]] = {run: deque(maxlen=optim.average_last) for run in runs}
         self._rows = {seed: _shuffled(len(train.clips), optim.batch_clips, seed) for seed in {run.seed for run in runs}}
         groups = [{"params": team.parameters(), "lr": team.runs[0].lr} for team in teams]
-        shares = [lambda step: factor(step + 1, optim)] * len(groups)
+        self._optimizer = _optimizer(groups, optim.optimizer, optim.weight_decay)
+        self._optimizers = [self._optimizer]
+        shares = [lambda step: factor(step + 1, optim)]
         if tuned is not None:
-            groups.append({"params": tuned.parameters(), "lr": tuned.settings.lr})
+            own = [{"params": tuned.parameters(), "lr": tuned.settings.lr}]
+            self._optimizers.append(_optimizer(own, tuned.settings.optimizer, optim.weight_decay))
             frozen = tuned.settings.freeze_steps
             shares.append(lambda step: factor(step + 1, optim) if step >= frozen else 0.0)
-        self._optimizer = _optimizer(groups, optim)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, shares)
+        pairs = zip(self._optimizers, shares, strict=True)
+        self._schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, share) for optimizer, share in pairs]
         self._since = 0
 
     @property
@@ -167,7 +170,8 @@ class _Course:
 
     def update(self, step: int) -> float:
         """Do one update of every run; return the mean loss."""
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
         if self._tuned is not None:
             self._tuned.learn(step > self._tuned.settings.freeze_steps)
         total = 0.0
@@ -181,8 +185,9 @@ class _Course:
                 team.clip(self._optim.clip_norm)
             if self._tuned is not None:
                 torch.nn.utils.clip_grad_norm_(self._tuned.parameters(), self._optim.clip_norm)
-        self._optimizer.step()
-        self._schedule.step()
+        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
+            optimizer.step()
+            schedule.step()
         self._since += 1
         return total / max(self.alive, 1)
 
@@ -261,6 +266,8 @@ def factor(step: int, optim: Optim) -> float:
         return step / optim.warmup_steps
     if optim.schedule == "constant":
         return 1.0
+    if optim.schedule == "inverse_sqrt":
+        return math.sqrt(max(optim.warmup_steps, 1) / step)
     return max(0.0, (optim.steps + 1 - step) / max(1, optim.steps - optim.warmup_steps))
 
 
@@ -272,14 +279,13 @@ def _shuffled(count: int, batch: int, seed: int) -> Iterator[list[int]]:
         yield from (queue[start : start + batch] for start in range(0, count, batch))
 
 
-def _optimizer(groups: list[dict[str, Any]], optim: Optim) -> torch.optim.Optimizer:
-    decay = optim.weight_decay
-    if optim.optimizer == "adadelta":
+def _optimizer(groups: list[dict[str, Any]], kind: str, decay: float) -> torch.optim.Optimizer:
+    if kind == "adadelta":
         return torch.optim.Adadelta(groups, rho=0.95, eps=1e-8, weight_decay=decay)
-    if optim.optimizer == "sgd":
+    if kind == "sgd":
         return torch.optim.SGD(groups, lr=1.0, momentum=0.9, weight_decay=decay)
-    kind = torch.optim.AdamW if optim.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, weight_decay=decay, fused=True)
+    adam = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
+    return adam(groups, weight_decay=decay, fused=True)
 
 
 def _average(states: Sequence[State]) -> State:

@@ -68,7 +68,8 @@ class Optim:
     """adamw, adam, adadelta (the gender study's heads: learning rate 1, rho 0.95) or sgd."""
 
     schedule: str = "constant"
-    """Of the learning rate: constant, or linear (falling to 0 at the last update)."""
+    """Of the learning rate: constant, linear (falling to 0 at the last update), inverse_sqrt (fairseq's, after the
+    warm-up)."""
 
     warmup_steps: int = 0
     """Updates over which the learning rate rises to its value."""
@@ -95,6 +96,9 @@ class FineTune:
 
     lr: float = 1e-5
     """Learning rate of the model (the gender study: 1e-4)."""
+
+    optimizer: str = "adam"
+    """Of the model: adamw, adam, adadelta or sgd."""
 
     freeze_steps: int = 500
     """Updates in which the head alone is trained."""
@@ -143,7 +147,7 @@ KNOWN_BASELINES = ("untrained", "logmel", "cqt")
 KNOWN_LAYERS = ("each", "mix", "last")
 PLACES = ("auto", "memory", "disk", "stream")
 OPTIMIZERS = ("adamw", "adam", "adadelta", "sgd")
-SCHEDULES = ("constant", "linear")
+SCHEDULES = ("constant", "linear", "inverse_sqrt")
 
 
 def read_probe(name: str, overrides: Sequence[str] = ()) -> tuple[str, Probe]:
@@ -176,6 +180,7 @@ def _check_names(probe: Probe) -> None:
         (probe.data.features, PLACES, "data.features"),
         (probe.optim.optimizer, OPTIMIZERS, "optim.optimizer"),
         (probe.optim.schedule, SCHEDULES, "optim.schedule"),
+        (probe.finetune.optimizer if probe.finetune else "adam", OPTIMIZERS, "finetune.optimizer"),
     ):
         if value not in known:
             raise unknown_name(where.rpartition(".")[2], value, known, f"$.{where}")

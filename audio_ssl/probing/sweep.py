@@ -51,6 +51,8 @@ class Outcome:
     """Clips that could not be used, beyond those known before."""
     seconds: dict[str, float]
     """What ``extract``, ``fit`` and ``predict`` took."""
+    files: dict[str, bytes]
+    """Of the search: name to content (its language model)."""
 
 
 def make_head(question: Probe, source: FeatureSource, task: Task) -> Head:
@@ -149,14 +151,14 @@ def sweep(
     chosen = choose(fitted, higher_is_better(task.metrics[0]))
     system, tuned = training.restore(chosen)
     started = time.monotonic()
-    predictions = _predict(question, task, system, tuned or bank, parts)
+    predictions, files = _predict(question, task, system, tuned or bank, parts)
     seconds["predict"] = time.monotonic() - started
     # Features that are streamed are part of training; only what was extracted beforehand is said apart.
     seconds["extract"] = extracted
     for one in fitted:
         if one is not chosen:
             one.state = {}
-    return Outcome(parts["test"], predictions, fitted, chosen, system, tuned, parts, excluded, seconds)
+    return Outcome(parts["test"], predictions, fitted, chosen, system, tuned, parts, excluded, seconds, files)
 
 
 def open_bank(
@@ -246,10 +248,13 @@ class _Training:
         )
 
 
-def _predict(question: Probe, task: Task, system: System, bank: Bank, parts: Parts) -> list[Tensor]:
+def _predict(
+    question: Probe, task: Task, system: System, bank: Bank, parts: Parts
+) -> tuple[list[Tensor], dict[str, bytes]]:
+    """Return the predictions of the test clips, and the files of the search."""
     clips = parts["test"]
     if question.decode is None:
-        return [answer.cpu() for answer in system.predict(bank, clips)]
+        return [answer.cpu() for answer in system.predict(bank, clips)], {}
     decoder = cast(Decoder, build(question.decode))
     decoder.start(task, parts["train"])
     found: list[Tensor] = []
@@ -257,4 +262,4 @@ def _predict(question: Probe, task: Task, system: System, bank: Bank, parts: Par
         for batch in system.batches(bank, clips):
             found += decoder.decode(system.head, batch)
             progress.advance(len(batch.frames))
-    return [answer.cpu() for answer in found]
+    return [answer.cpu() for answer in found], getattr(decoder, "files", dict)()

@@ -18,7 +18,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.probing import quick
 from audio_ssl.probing.choose import choose, curve
 from audio_ssl.probing.features import MemoryBank
-from audio_ssl.probing.fit import Examples, Fitted, fit
+from audio_ssl.probing.fit import Examples, Fitted, factor, fit
 from audio_ssl.probing.heads import attentive, ctc_conv, mlp
 from audio_ssl.probing.probe import Optim
 from audio_ssl.probing.quick import Scorer
@@ -245,8 +245,10 @@ def test_folds_test_every_clip_once(toy_manifest, model, tmp_path):
 
 
 def test_the_model_itself_is_trained(toy_manifest, model, tmp_path):
-    tuning = "finetune={lr: 1e-2, freeze_steps: 5, batch_seconds: 5.0}"
-    overrides = quickly(toy_manifest, tuning, "data.max_train_clips=24", "baselines=[untrained, logmel]")
+    tuning = "finetune={lr: 1e-2, optimizer: adam, freeze_steps: 5, batch_seconds: 5.0}"
+    overrides = quickly(
+        toy_manifest, tuning, "data.max_train_clips=24", "optim={optimizer: adadelta, lrs: [1.0], steps: 20}"
+    )
     out = run_probe("demo_asr", model, tmp_path / "r", overrides)
     before, after = audio_ssl.load(model), audio_ssl.load(out / "model")
     moved = {name: not torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items()}
@@ -279,6 +281,25 @@ def test_the_model_itself_is_trained(toy_manifest, model, tmp_path):
     assert task.hypothesis(system.head.predict(batch)[0]) == rows(out)[0]["hypothesis"]
     with pytest.raises(UserError, match=r"\$\.finetune: `logmel` has no weights to train"):
         run_probe("demo_asr", "logmel", tmp_path / "s", overrides)
+
+
+def test_a_search_leaves_its_language_model(toy_manifest, tmp_path):
+    overrides = quickly(toy_manifest, "decode={kind: ctc_beam, beam_size: 8, order: 2}", "baselines=[]")
+    out = run_probe("demo_asr", "logmel", tmp_path / "r", [*overrides, "optim.steps=60"])
+    assert "ngram 1=" in (out / "language_model.arpa").read_text()
+    assert "beam" in scores(out)["decoder"]
+    assert scores(out)["metrics"]["cer"]["value"] < 80
+    assert [row["hypothesis"] for row in rows(out)] != [""] * 20
+    with pytest.raises(UserError, match=r"\$\.decode"):
+        run_probe("demo_st", "logmel", tmp_path / "s", overrides)
+
+
+def test_the_rate_follows_its_schedule():
+    given = Optim(steps=10, warmup_steps=4, schedule="linear")
+    assert [factor(step, given) for step in (1, 4, 5, 10)] == [0.25, 1.0, 1.0, pytest.approx(1 / 6)]
+    given = dataclasses.replace(given, schedule="inverse_sqrt")
+    assert [factor(step, given) for step in (2, 4, 16)] == [0.5, 1.0, 0.5]
+    assert factor(9, dataclasses.replace(given, schedule="constant")) == 1.0
 
 
 def test_a_large_update_is_made_of_portions(toy_manifest, tmp_path):

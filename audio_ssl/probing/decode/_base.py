@@ -13,7 +13,10 @@ from audio_ssl.probing.tasks._base import Task
 
 
 class Decoder(Protocol):
-    """A search for the most likely tokens of the test clips."""
+    """A search for the most likely tokens of the test clips.
+
+    It may also have ``files()``: what belongs to the answer, name to content (a language model), after `start`.
+    """
 
     signature: str
     """What it is, with its settings, enough to reproduce the result."""
