@@ -1,0 +1,123 @@
+"""ABX: whether a phone is nearer to itself than to another between the same neighbours (ZeroSpeech 2021).
+
+Nothing is trained: frames are compared by dynamic time warping (Schatz et al. 2013; Nguyen et al. 2020, arXiv
+2011.11588). `within` has all three of one speaker; `across` has X of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.metrics.zero_resource.abx import MODES, AbxResult, Item, abx
+from audio_ssl.metrics.zero_resource.dtw import KINDS
+from audio_ssl.probing.tasks._base import Comparisons, Measured, Output
+from audio_ssl.probing.tasks._segments import EDGE, Frames, enough_speakers, pieces_of, why_no_spans
+
+UNITS = ("triphone", "phone")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared, and how."""
+
+    times: str | None = "phone_times"
+    """Column with the stretches, ``start end label; start end label``; null: each clip is one, called by its label."""
+
+    unit: str = "triphone"
+    """``triphone``: a phone with its neighbours, which must be the same (ZeroSpeech 2021); ``phone``: it alone."""
+
+    context: bool = True
+    """Compare phones between the same neighbours only; false with ``phone``: between any."""
+
+    main: str = "within"
+    """``within`` or ``across`` speakers: which chooses the layer; both are reported."""
+
+    distance: str = "angular"
+    """Of frames: angular (ZeroSpeech), cosine or euclidean."""
+
+    max_group: int = 10
+    """Most tokens of one phone, context and speaker that are used (ZeroSpeech: 10)."""
+
+    max_x_speakers: int = 5
+    """Most speakers of X, for each A, B and their speaker (ZeroSpeech: 5)."""
+
+    ignore: tuple[str, ...] = ("SIL", "sil", "sp", "spn", "SPN", "")
+    """Labels that are no phones."""
+
+    seed: int = 0
+    """Of the draws."""
+
+
+class Abx:
+    """ABX errors within and across speakers."""
+
+    kind = "abx"
+    output: Output = "nothing"
+    higher_is_better = False
+    metric_unit = "%"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._modes = (config.main, *(mode for mode in MODES if mode != config.main))
+        self.metrics: tuple[str, ...] = tuple(f"abx_{mode}" for mode in self._modes)
+        unit = "clip" if config.times is None else config.unit
+        self.signature = (
+            f"{unit}|context {'same' if config.context else 'any'}|{config.distance}|dtw over steps|"
+            f"group:{config.max_group}|x_speakers:{config.max_x_speakers}|seed:{config.seed}"
+        )
+
+    def why_not(self, clip: Clip) -> str | None:
+        """Return why a clip cannot be used, or None."""
+        return why_no_spans(clip, self._config.times) or (None if clip.speaker else "no speaker")
+
+    def compare(self, clips: Sequence[Clip], frames: Frames, grid: FrameGrid) -> Comparisons:
+        """Return both errors of some clips, and a row for each ordered pair of phones."""
+        config = self._config
+        whole = config.times is None
+        pieces = list(
+            pieces_of(
+                clips,
+                config.times,
+                frames,
+                grid,
+                lambda span: whole or span.label not in config.ignore,
+                wide=not whole and config.unit == "triphone",
+            )
+        )
+        items = []
+        for piece in pieces:
+            context = "" if whole or not config.context else f"{piece.before}+{piece.after}"
+            if EDGE in (piece.before, piece.after) and context:
+                continue
+            if context and {piece.before, piece.after} & set(config.ignore):
+                continue
+            items.append(Item(piece.span.label, context, piece.speaker, piece.frames))
+        scores: dict[str, Measured] = {}
+        rows = []
+        for mode in self._modes:
+            result = abx(items, mode, config.distance, config.max_group, config.max_x_speakers, config.seed)
+            scores[f"abx_{mode}"] = _measured(result, enough_speakers(pieces))
+            rows += [{"mode": mode, **vars(pair)} for pair in result.pairs]
+        return Comparisons(scores, "speakers", rows)
+
+
+def _measured(result: AbxResult, enough: bool) -> Measured:
+    interval = result.interval() if enough else None
+    nothing = float("nan")
+    return Measured(result.value, *((interval.low, interval.high) if interval else (nothing, nothing)))
+
+
+def build(config: Config) -> Abx:
+    """Make the task; UserError for another unit, distance or main."""
+    for value, known, key in ((config.unit, UNITS, "unit"), (config.distance, KINDS, "distance")):
+        if value not in known:
+            raise unknown_name(key, value, known, f"$.task.{key}")
+    if config.main not in MODES:
+        raise unknown_name("main", config.main, MODES, "$.task.main")
+    if config.max_group < 2 or config.max_x_speakers < 1:
+        raise UserError("`max_group` must be at least 2 and `max_x_speakers` 1", where="$.task")
+    return Abx(config)

@@ -1,0 +1,212 @@
+"""Same word or another: average precision of pairs of spoken words (Carlin et al. 2011).
+
+Nothing is trained. A word is one vector, its mean frame or ten frames at even distances (Holzenberger et al. 2018),
+and pairs are ranked by cosine; or its frames, and pairs are ranked by dynamic time warping. Across speakers, pairs of
+the same word by one speaker are left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import average_precision_score
+
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.metrics.zero_resource.dtw import dtw_pairs
+from audio_ssl.probing.tasks._base import Comparisons, Measured, Output
+from audio_ssl.probing.tasks._segments import (
+    Frames,
+    Piece,
+    Span,
+    enough_speakers,
+    pieces_of,
+    resampled,
+    standardised,
+    why_no_spans,
+)
+
+EMBEDDINGS = ("mean", "sampled", "dtw")
+_REPLICATES = 100
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which words, and how they are compared."""
+
+    times: str | None = "word_times"
+    """Column with the words, ``start end word; start end word``; null: each clip is one, its label."""
+
+    embedding: str = "mean"
+    """``mean`` frame, ``sampled`` frames in a row, or ``dtw``: no vector, but warped frames."""
+
+    frames: int = 10
+    """Of ``sampled`` (Holzenberger et al. 2018: 10)."""
+
+    standardise: bool = True
+    """Take the mean of all frames away and divide by their deviation, dimension by dimension, before all else."""
+
+    min_seconds: float = 0.5
+    """Shorter words are left out, where words are cut from clips (Carlin et al. 2011: 0.5)."""
+
+    min_letters: int = 5
+    """Words of fewer letters are left out, where words are cut from clips (Carlin et al. 2011: 5)."""
+
+    main: str = "across"
+    """``across`` speakers or ``all`` pairs: which chooses the layer; both are reported."""
+
+    max_words: int = 1000
+    """Most words that are used; pairs are half their square."""
+
+    seed: int = 0
+    """Of the draw."""
+
+
+class Words:
+    """Average precision of pairs of words."""
+
+    kind = "words"
+    output: Output = "nothing"
+    higher_is_better = True
+    metric_unit = "%"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        others = [f"ap_{name}" for name in ("across", "all") if name != config.main]
+        self.metrics: tuple[str, ...] = (f"ap_{config.main}", *others)
+        size = f" {config.frames}" if config.embedding == "sampled" else ""
+        self.signature = f"{config.embedding}{size}|cosine|words:{config.max_words}|seed:{config.seed}"
+
+    def why_not(self, clip: Clip) -> str | None:
+        """Return why a clip cannot be used, or None."""
+        return why_no_spans(clip, self._config.times) or (None if clip.speaker else "no speaker")
+
+    def compare(self, clips: Sequence[Clip], frames: Frames, grid: FrameGrid) -> Comparisons:
+        """Return the average precisions, and a row for each word with the mean cosine to itself and to others."""
+        config = self._config
+        if config.standardise and clips:
+            frames = standardised(clips, frames)
+        words = list(pieces_of(clips, config.times, frames, grid, self._wanted))
+        if len(words) > config.max_words:
+            kept = np.random.default_rng(config.seed).choice(len(words), config.max_words, replace=False)
+            words = [words[position] for position in sorted(kept.tolist())]
+        if len(words) < 2:
+            nothing = Measured(float("nan"), float("nan"), float("nan"))
+            return Comparisons(dict.fromkeys(self.metrics, nothing), "speakers")
+        first, second = np.triu_indices(len(words), 1)
+        nearness = self._nearness(words, first, second)
+        names = np.unique([piece.span.label.lower() for piece in words], return_inverse=True)[1]
+        speakers, speaker = np.unique([piece.speaker for piece in words], return_inverse=True)
+        same = names[first] == names[second]
+        across = ~same | (speaker[first] != speaker[second])
+        enough = enough_speakers(words)
+        scores = {}
+        for name in self.metrics:
+            chosen = across if name == "ap_across" else np.ones_like(same)
+            pairs = _Pairs(same[chosen], nearness[chosen], speaker[first[chosen]], speaker[second[chosen]])
+            scores[name] = pairs.measured(len(speakers) if enough else 0)
+        return Comparisons(scores, "speakers", _rows(words, names, first, second, same, nearness))
+
+    def _wanted(self, span: Span) -> bool:
+        config = self._config
+        if config.times is None:
+            return True
+        return span.end - span.start >= config.min_seconds and len(span.label) >= config.min_letters
+
+    def _nearness(self, words: Sequence[Piece], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> Array:
+        if self._config.embedding == "dtw":
+            pieces = [piece.frames for piece in words]
+            pairs = np.stack([first, second], 1).tolist()
+            # Padded copies of both sides are held at once: fewer pairs where frames are wide.
+            limit = max(1, (1 << 22) // pieces[0].shape[1])
+            return -dtw_pairs(pieces, pieces, pairs, "cosine", batch_elements=limit).double().cpu().numpy()
+        if self._config.embedding == "mean":
+            vectors = torch.stack([piece.frames.mean(0) for piece in words])
+        else:
+            vectors = torch.stack([resampled(piece.frames, self._config.frames) for piece in words])
+        unit = torch.nn.functional.normalize(vectors.double(), dim=1)
+        return (unit @ unit.T).cpu().numpy()[first, second]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Ranked pairs and the speakers of both sides."""
+
+    same: Flags
+    nearness: Array
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+
+    def measured(self, speakers: int) -> Measured:
+        """Return the average precision in percent, with 95 % limits over so many speakers; none for 0.
+
+        A pair of two speakers counts as often as both were drawn together, a pair of one as often as that one.
+        """
+        nothing = float("nan")
+        if self.same.all() or not self.same.any():
+            return Measured(nothing, nothing, nothing)
+        value = 100.0 * float(average_precision_score(self.same, self.nearness))
+        if not speakers:
+            return Measured(value, nothing, nothing)
+        order = np.argsort(-self.nearness, kind="stable")
+        same, first, second = self.same[order], self.first[order], self.second[order]
+        rng = np.random.default_rng(0)
+        found = []
+        for _ in range(_REPLICATES):
+            drawn = rng.multinomial(speakers, np.full(speakers, 1.0 / speakers)).astype(np.float64)
+            weights = np.where(first == second, drawn[first], drawn[first] * drawn[second])
+            hits = np.cumsum(weights * same)
+            if hits[-1] > 0:
+                precision = hits / np.cumsum(weights).clip(min=1e-12)
+                found.append(100.0 * float((precision * weights * same).sum() / hits[-1]))
+        low, high = np.quantile(found, [0.025, 0.975]) if found else (nothing, nothing)
+        return Measured(value, float(low), float(high))
+
+
+def _rows(
+    words: Sequence[Piece],
+    names: npt.NDArray[np.int64],
+    first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
+    same: Flags,
+    nearness: Array,
+) -> list[dict[str, object]]:
+    """Return a row for each token of a word that occurs twice, with its mean nearness to its own and to others."""
+    sums, counts = np.zeros((2, len(words))), np.zeros((2, len(words)))
+    for side in (first, second):
+        np.add.at(sums, (same.astype(int), side), nearness)
+        np.add.at(counts, (same.astype(int), side), 1)
+    often = Counter(names.tolist())
+    return [
+        {
+            "clip": piece.clip.id,
+            "word": piece.span.label,
+            "start": piece.span.start,
+            "end": piece.span.end,
+            "speaker": piece.speaker,
+            "nearness_same": float(sums[1, i] / counts[1, i]),
+            "nearness_other": float(sums[0, i] / counts[0, i]) if counts[0, i] else None,
+        }
+        for i, piece in enumerate(words)
+        if often[int(names[i])] > 1
+    ]
+
+
+def build(config: Config) -> Words:
+    """Make the task; UserError for another embedding or main."""
+    if config.embedding not in EMBEDDINGS:
+        raise unknown_name("embedding", config.embedding, EMBEDDINGS, "$.task.embedding")
+    if config.main not in ("across", "all"):
+        raise unknown_name("main", config.main, ("across", "all"), "$.task.main")
+    if config.frames < 1 or config.max_words < 2:
+        raise UserError("`frames` must be at least 1 and `max_words` 2", where="$.task")
+    return Words(config)
