@@ -158,7 +158,7 @@ def resampled(frames: Float[Tensor, "frame dim"], count: int) -> Float[Tensor, "
 
     Holzenberger et al. 2018; between two frames the value is interpolated.
     """
-    steps = torch.linspace(0, len(frames) - 1, count)
+    steps = torch.linspace(0, len(frames) - 1, count, device=frames.device)
     low = steps.floor().long()
     share = (steps - low)[:, None]
     high = (low + 1).clamp(max=len(frames) - 1)
