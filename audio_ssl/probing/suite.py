@@ -26,11 +26,22 @@ _MANIFESTS = "manifests"
 
 
 @dataclass(frozen=True)
+class Entry:
+    """Of one probe."""
+
+    manifest: str
+    """Name of its manifest."""
+
+    settings: tuple[str, ...] = ()
+    """``key=value`` settings of the probe, such as the names of the corpus's splits."""
+
+
+@dataclass(frozen=True)
 class Suite:
     """Which questions, on which clips."""
 
-    probes: dict[str, str]
-    """Probe to the name of its manifest."""
+    probes: dict[str, Entry]
+    """By probe."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,8 @@ def run_suite(name: str, model: str, out: Path, overrides: Sequence[str] = ()) -
     for probe in suite.probes:
         catalog.find("probes", probe)
     folder, common, own = _sort(overrides, suite)
-    missing = {probe: stem for probe, stem in suite.probes.items() if not (folder / f"{stem}.jsonl").is_file()}
+    stems = {probe: entry.manifest for probe, entry in suite.probes.items()}
+    missing = {probe: stem for probe, stem in stems.items() if not (folder / f"{stem}.jsonl").is_file()}
     if len(missing) == len(suite.probes):
         wanted = ", ".join(sorted({f"{stem}.jsonl" for stem in missing.values()}))
         raise UserError(
@@ -87,7 +99,8 @@ def run_suite(name: str, model: str, out: Path, overrides: Sequence[str] = ()) -
         logger.warning("left out: %s, as there is no %s", probe, folder / f"{stem}.jsonl")
     cache, results, failed = BankCache(), [], {}
     for probe in (probe for probe in suite.probes if probe not in missing):
-        settings = [f"data.manifest={folder / suite.probes[probe]}.jsonl", *common, *own.get(probe, ())]
+        manifest = f"data.manifest={folder / stems[probe]}.jsonl"
+        settings = [manifest, *suite.probes[probe].settings, *common, *own.get(probe, ())]
         try:
             results.append(run_probe(probe, model, out / probe, settings, cache))
         except UserError as error:

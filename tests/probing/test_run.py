@@ -151,13 +151,17 @@ def test_a_resolved_probe_repeats_the_result(toy_manifest, tmp_path):
     assert scores(other)["history"] != scores(first)["history"]
 
 
-def test_shuffled_labels_score_at_chance(toy_manifest, tmp_path):
+@pytest.mark.parametrize("system", ["cqt", "untrained"])
+def test_shuffled_labels_score_at_chance(system, toy_manifest, model, tmp_path):
     keyed = [c for c in read_manifest(Path(toy_manifest)) if c.label is not None]
     labels = [c.label for c in keyed]
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).tolist()
     shuffled = [dataclasses.replace(c, label=labels[i]) for c, i in zip(keyed, order, strict=True)]
     write_manifest(tmp_path / "shuffled.jsonl", shuffled)
-    out = run_probe("demo_key", "cqt", tmp_path / "r", quick(tmp_path / "shuffled.jsonl", "optim.steps=60"))
+    # All layers, two rates and two seeds are tried: the choice itself must not lift the score, either.
+    overrides = quick(tmp_path / "shuffled.jsonl", "optim.steps=60", "optim.lrs=[1e-3, 1e-2]", "seeds=[0, 1]")
+    name = system if system == "cqt" else f"untrained:{model}"
+    out = run_probe("demo_key", name, tmp_path / "r", overrides)
     # Four keys are used: chance is 25 %, the real labels give more than 80 %.
     assert scores(out)["metrics"]["accuracy"]["value"] < 55
 
