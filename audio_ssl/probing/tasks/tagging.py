@@ -40,8 +40,8 @@ class Tagging:
         return self._vocabulary.tokens
 
     def why_not(self, clip: Clip) -> str | None:
-        """Return why a clip cannot be used, or None."""
-        return None if clip.tags else "no tags"
+        """Return why a clip cannot be used, or None; a clip with an empty list of tags has none of them."""
+        return "no tags" if clip.tags is None else None
 
     def learn(self, clips: Sequence[Clip]) -> None:
         """Take the tags that enough training clips have, and some have not."""
