@@ -21,6 +21,8 @@ from audio_ssl.errors import UserError, unknown_name
 Kind = Literal["cosine", "angular", "euclidean"]
 KINDS = ("cosine", "angular", "euclidean")
 _BATCH_ELEMENTS = 1 << 16
+_COPIED_ELEMENTS = 1 << 24
+"""Numbers of frames that a batch copies, 64 MB."""
 
 
 def frame_distances(
@@ -157,7 +159,7 @@ def dtw_pairs(
     ready_y = ready if ys is xs else [_prepared(frames, kind) for frames in ys]
     start = 0
     while start < len(order):
-        end = _batch_end(x_frames[order], y_frames[order], start, batch_elements)
+        end = start + _batch_pairs(x_frames, y_frames, order[start:], batch_elements, ready[0].shape[-1])
         chosen = order[start:end]
         x = _padded([ready[index] for index in table[chosen, 0].tolist()])
         y = _padded([ready_y[index] for index in table[chosen, 1].tolist()])
@@ -173,12 +175,14 @@ def _check(kind: str) -> None:
         raise unknown_name("distance", kind, KINDS)
 
 
-def _batch_end(x_frames: np.ndarray, y_frames: np.ndarray, start: int, elements: int) -> int:
-    """Return the end of the longest batch from `start` whose padded distances fit."""
-    longest_x = np.maximum.accumulate(x_frames[start:])
-    longest_y = np.maximum.accumulate(y_frames[start:])
-    sizes = longest_x * longest_y * np.arange(1, len(longest_x) + 1)
-    return start + max(1, int(np.searchsorted(sizes, elements, side="right")))
+def _batch_pairs(x_frames: np.ndarray, y_frames: np.ndarray, order: np.ndarray, elements: int, dim: int) -> int:
+    """Return how many of the next pairs fit a batch: their padded distances, and their padded frames."""
+    # No pair is smaller than one distance; looking further ahead would cost the square of the pairs.
+    ahead = order[:elements]
+    longest_x, longest_y = (np.maximum.accumulate(frames[ahead]) for frames in (x_frames, y_frames))
+    count = np.arange(1, len(ahead) + 1)
+    fits = (longest_x * longest_y * count <= elements) & ((longest_x + longest_y) * count * dim <= _COPIED_ELEMENTS)
+    return max(1, int(fits.sum()))
 
 
 def _padded(sequences: list[Tensor]) -> Tensor:
