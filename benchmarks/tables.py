@@ -241,6 +241,34 @@ def long_file(result: dict[str, Any]) -> str:
     return f"{said}\n{table(head, rows)}\n{peak}"
 
 
+def probing(result: dict[str, Any]) -> str:
+    """Return what a sweep takes, by the way it is run."""
+    rows = {row["system"]: row for row in result["rows"]}
+    lines = []
+    for name, row in rows.items():
+        ours = rows["stacked, mixes alone" if "mixes" in name else "stacked"]
+        extracted = 0.0 if name.startswith("re-extraction") else result["extraction_seconds"]
+        whole = (row["seconds"] + extracted) / (ours["seconds"] + result["extraction_seconds"])
+        test = row["test"]
+        lines.append(
+            [
+                name,
+                f"{row['seconds']:.1f}",
+                f"{row['seconds'] / ours['seconds']:.1f}",
+                f"{whole:.1f}",
+                "" if test is None else f"{test['value']:.1f} [{test['low']:.1f}, {test['high']:.1f}]",
+                "" if row["how"] == "measured" else row["how"],
+            ]
+        )
+    clips = result["clips"]
+    said = (
+        f"{result['runs']} heads; {clips['train']} training, {clips['valid']} validation and {clips['test']} test clips; "
+        f"the features of all layers took {result['extraction_seconds']:.0f} s, once.\n"
+    )
+    head = ("way", "seconds", "times ours", "with the features", "test score", "")
+    return "\n".join([machine_line(result["machine"]), said, table(head, lines)])
+
+
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "pretrain": pretrain,
     "extract": extract,
@@ -249,6 +277,7 @@ WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation": ablation,
     "cheap_roads": cheap_roads,
     "long_file": long_file,
+    "probing": probing,
 }
 
 
