@@ -262,8 +262,8 @@ def probing(result: dict[str, Any]) -> str:
         )
     clips = result["clips"]
     said = (
-        f"{result['runs']} heads; {clips['train']} training, {clips['valid']} validation and {clips['test']} test clips; "
-        f"the features of all layers took {result['extraction_seconds']:.0f} s, once.\n"
+        f"{result['runs']} heads; {clips['train']} training, {clips['valid']} validation and {clips['test']} test "
+        f"clips; the features of all layers took {result['extraction_seconds']:.0f} s, once.\n"
     )
     head = ("way", "seconds", "times ours", "with the features", "test score", "")
     return "\n".join([machine_line(result["machine"]), said, table(head, lines)])
