@@ -276,7 +276,10 @@ def probe(probe: str, model: str, *overrides: str, out: Out) -> None:
         _suite(probe, model, overrides, out)
         return
 
+    from audio_ssl.report.build import result_lines
+
     result = run_probe(probe, model, out, overrides)
+    print("\n".join(result_lines(result)))
     print(result)
     _next(f"audio-ssl report {result} --out report.html")
 
@@ -302,8 +305,8 @@ def fairness(*results: Path, by: tuple[str, ...] = ("gender",), out: Out) -> Non
 
 
 @app.command
-def report(*inputs: Path, out: Out) -> None:
-    """Write one page about runs, results and fairness audits.
+def report(*inputs: Path, out: Out, audio: bool = True) -> None:
+    """Write one page about runs, results and fairness audits; models that answered the same probes are compared.
 
     Parameters
     ----------
@@ -311,11 +314,13 @@ def report(*inputs: Path, out: Out) -> None:
         Run folders, result folders, and fairness .json files.
     out
         The page to write (.html); its numbers go to .json beside it.
+    audio
+        Put the first seconds of the worst clips into the page.
     """
     from audio_ssl.report.build import build_report
 
     _need(inputs, "inputs")
-    print(build_report(inputs, _html(out)))
+    _summary(build_report(inputs, _html(out), audio=audio))
 
 
 def _suite(name: str, model: str, overrides: Sequence[str], out: Path) -> None:
@@ -324,9 +329,17 @@ def _suite(name: str, model: str, overrides: Sequence[str], out: Path) -> None:
 
     done = run_suite(name, model, out, overrides)
     if done.results:
-        print(build_report(done.results, out / "report.html", title=f"{Path(name).stem} of {Path(model).name}"))
+        title = f"{Path(name).stem} of {Path(model).name}"
+        _summary(build_report(done.results, out / "report.html", title=title))
     if done.failed:
         raise UserError(f"{len(done.failed)} probes failed: {', '.join(done.failed)}", where=str(out / "suite.json"))
+
+
+def _summary(page: Path) -> None:
+    from audio_ssl.report.build import read_report
+    from audio_ssl.report.summary import summary_lines
+
+    print("\n".join((*summary_lines(read_report(page)), str(page))))
 
 
 def _need(values: tuple[Path, ...], name: str) -> None:

@@ -27,6 +27,7 @@ from audio_ssl.report.sections.gains import gains_section
 from audio_ssl.report.sections.probes import probes_section
 from audio_ssl.report.sections.provenance import provenance_section
 from audio_ssl.report.sections.training import training_section
+from audio_ssl.report.side_by_side import score_lines
 from audio_ssl.report.summary import answer
 
 if TYPE_CHECKING:
@@ -114,6 +115,11 @@ def read_report(path: Path) -> dict[str, Any]:
     """Read the JSON of a report, given its page or the JSON itself; for `summary_lines`."""
     data: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     return data
+
+
+def result_lines(folder: Path) -> list[str]:
+    """Return the scores of one result folder, model and baselines, as lines for a terminal."""
+    return score_lines(describe_comparison(read_inputs([folder]).results, folder))
 
 
 def _json_beside(out: Path) -> Path:

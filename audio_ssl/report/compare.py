@@ -13,6 +13,7 @@ from typing import Any
 from audio_ssl.report.inputs import Result, System
 from audio_ssl.report.numbers import finite, metric_label
 from audio_ssl.report.paired import Difference, compare
+from audio_ssl.report.ranks import describe_ranks, describe_superb
 from audio_ssl.report.results import answers_of, label_of, link_to
 
 _Key = tuple[str, str, int]
@@ -35,7 +36,7 @@ def describe_comparison(results: Sequence[Result], home: Path) -> dict[str, Any]
         ``systems``: names of rows, models first. ``models``: how many of them are models. ``of_results``: of each
         result, its systems' rows. ``questions``: for each, ``name, title, metric, unit, higher_is_better, results``
         (positions), ``warnings``, ``cells`` by system (``value, low, high, best, predictions``) and ``differences`` to
-        ``first``.
+        ``first``. ``ranks``, ``superb``: see `describe_ranks`, `describe_superb`.
     """
     keys = _keys(results)
     names = _names(results, keys)
@@ -43,24 +44,41 @@ def describe_comparison(results: Sequence[Result], home: Path) -> dict[str, Any]
     for index, result in enumerate(results):
         questions.setdefault((name_of(result), main_of(result)), []).append(index)
     rows = _order(dict.fromkeys(key for one in keys for key in one))
-    models = [names[key] for key in rows if key[0] == "model"]
     several = len({name for name, _ in questions}) < len(questions)
+    systems = [names[key] for key in rows]
+    asked = [
+        {
+            **_question([results[index] for index in places], [keys[index] for index in places], names, home),
+            "title": f"{name} ({metric_label(main)})" if several else name,
+            "results": places,
+        }
+        for (name, main), places in questions.items()
+    ]
+    for one in asked:
+        one["cells"] = {name: one["cells"][name] for name in systems if name in one["cells"]}
+        one["differences"].sort(key=lambda row: systems.index(row["system"]))
     return {
-        "systems": [names[key] for key in rows],
-        "models": len(models),
+        "systems": systems,
+        "models": sum(key[0] == "model" for key in rows),
         "of_results": [
             {system.name: names[key] for system, key in zip(_systems(result), row, strict=True)}
             for result, row in zip(results, keys, strict=True)
         ],
-        "questions": [
-            {
-                **_question([results[index] for index in places], [keys[index] for index in places], names, home),
-                "title": f"{name} ({metric_label(main)})" if several else name,
-                "results": places,
-            }
-            for (name, main), places in questions.items()
-        ],
+        "questions": asked,
+        "ranks": describe_ranks(systems, asked),
+        "superb": describe_superb(_metrics(results, keys, names)),
     }
+
+
+def _metrics(
+    results: Sequence[Result], keys: Sequence[Sequence[_Key]], names: Mapping[_Key, str]
+) -> dict[str, dict[str, Any]]:
+    """Return all scores by system and probe."""
+    found: dict[str, dict[str, Any]] = {}
+    for result, row in zip(results, keys, strict=True):
+        for key, system in zip(row, _systems(result), strict=True):
+            found.setdefault(names[key], {}).setdefault(name_of(result), system.scores["metrics"])
+    return found
 
 
 def name_of(result: Result) -> str:
@@ -105,21 +123,24 @@ def _names(results: Sequence[Result], keys: Sequence[Sequence[_Key]]) -> dict[_K
         full.setdefault(row[0], str(result.model.scores.get("model") or result.path.name))
         for key in row[1:]:
             owners.setdefault(key, row[0])
-    paths = {(kind, mark): name for (kind, mark, _), name in full.items()}
-    short = dict(zip(paths, shorten(list(paths.values())), strict=True))
-    names = {}
-    for key in full:
-        again = f" ({key[2] + 1})" if key[2] else ""
-        names[key] = short[key[:2]] + again
+    names = dict(zip(full, shorten(list(full.values())), strict=True))
+    # Numbered before the baselines take their names.
+    names = _numbered(names)
     kinds = [kind for kind, *_ in owners]
     for key, owner in owners.items():
         alone = kinds.count(key[0]) == 1
         names[key] = label_of(key[0]) if alone else f"{label_of(key[0])} of {names[owner]}"
+    return _numbered(names)
+
+
+def _numbered(names: Mapping[_Key, str]) -> dict[_Key, str]:
+    """Add numbers to names that occur more than once, from the second on."""
     taken: dict[str, int] = {}
+    out = {}
     for key, name in names.items():
         taken[name] = taken.get(name, 0) + 1
-        names[key] = name if taken[name] == 1 else f"{name} [{taken[name]}]"
-    return names
+        out[key] = name if taken[name] == 1 else f"{name} ({taken[name]})"
+    return out
 
 
 def shorten(names: Sequence[str]) -> list[str]:
@@ -170,7 +191,7 @@ def _question(
         "differences": [
             {"system": name, **_difference(system, first, main, higher)}
             for name, system in found.items()
-            if system is not first
+            if name != first_name
         ],
     }
 

@@ -22,12 +22,14 @@ class Table:
     """Rows of text under a caption; the first column names the row."""
 
     caption: str
-    head: tuple[str, ...]
+    head: tuple[str | Markup, ...]
     rows: tuple[tuple[str | Markup, ...], ...]
     text_columns: frozenset[int] = frozenset()
     """Columns beside the first that hold words rather than numbers, and so are set flush left."""
     notes: tuple[str, ...] = ()
     """Sentences below the table."""
+    sticky: bool = False
+    """The first column stays in sight while the others are scrolled."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,12 @@ def linked(words: str, source: Mapping[str, Any]) -> str | Markup:
 
 def make_table(
     caption: str,
-    head: Sequence[str],
+    head: Sequence[str | Markup],
     rows: Sequence[Sequence[str | Markup]],
     text_columns: Sequence[int] = (),
     notes: Sequence[str] = (),
+    sticky: bool = False,
 ) -> Table:
     """Build a table; every row must have one cell per column."""
     assert all(len(row) == len(head) for row in rows), "a row has another number of cells than the head"
-    return Table(caption, tuple(head), tuple(map(tuple, rows)), frozenset(text_columns), tuple(notes))
+    return Table(caption, tuple(head), tuple(map(tuple, rows)), frozenset(text_columns), tuple(notes), sticky)

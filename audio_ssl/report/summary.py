@@ -7,6 +7,7 @@ from typing import Any
 
 from audio_ssl.report.gaps import gap_headline, gap_sentences
 from audio_ssl.report.numbers import finite, metric_label, score
+from audio_ssl.report.side_by_side import compare_sentences, score_lines
 
 
 def answer(report: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -21,18 +22,30 @@ def answer(report: Mapping[str, Any]) -> dict[str, list[str]]:
     -------
     dict
         ``pretraining`` and ``fairness``, each a list of sentences, the most important first; empty where nothing was
-        measured.
+        measured. With several models, ``models`` comes before.
     """
-    results = [result for result in report["results"] if result["verdicts"]]
-    gain = [_gain(results)] if results else []
-    gain += [_scores(result) for result in report["results"]]
+    comparison = report.get("comparison") or {}
+    several = comparison.get("models", 0) > 1
+    gain = _gains(report["results"], several)
+    if not several:
+        gain += [_scores(result) for result in report["results"]]
     if not report["results"] and report["runs"]:
         names = _list([f"{run['name']} ({run['steps']:,} steps)" for run in report["runs"]])
         gain = [f"Training curves of {names}.", "No probe is given, so what the training is good for is not shown."]
     fairness = [gap_headline(report["fairness"])] if report["fairness"] else []
     for one in report["fairness"]:
         fairness += gap_sentences(one)
-    return {"pretraining": gain, "fairness": fairness}
+    models = compare_sentences(comparison) if several else []
+    return {**({"models": models} if models else {}), "pretraining": gain, "fairness": fairness}
+
+
+def _gains(results: Sequence[Mapping[str, Any]], several: bool) -> list[str]:
+    """Say what pretraining gave, for each model where there are several."""
+    kept = [result for result in results if result["verdicts"]]
+    if not several:
+        return [_gain(kept)] if kept else []
+    models = dict.fromkeys(str(result["model_label"]) for result in kept)
+    return [f"{name}: {_gain([one for one in kept if one['model_label'] == name])}" for name in models]
 
 
 def _gain(results: Sequence[Mapping[str, Any]]) -> str:
@@ -93,15 +106,10 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     Returns
     -------
     list
-        Lines without line ends, for a terminal.
+        Lines without line ends, for a terminal; those of the table have at most 100 characters.
     """
-    names = list(dict.fromkeys(str(s["label"]) for result in report["results"] for s in result["systems"]))
-    rows = [["probe", "score", *names]] if names else []
-    for result in report["results"]:
-        cells = {str(s["label"]): score(_value(result, s), result["unit"]) for s in result["systems"]}
-        label = f"{metric_label(result['main_metric'])} {'↑' if result['higher_is_better'] else '↓'}"
-        rows.append([str(result["name"]), label, *(cells.get(name, "") for name in names)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(names) + 2)] if rows else []
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     said = answer(report)
-    return lines + said["pretraining"][:1] + said["fairness"]
+    lines = score_lines(report.get("comparison") or {})
+    # With one model its scores are in the table; with several each has a sentence of its own.
+    gain = said["pretraining"] if "models" in said else said["pretraining"][:1]
+    return lines + said.get("models", [])[:1] + gain + said["fairness"]

@@ -16,6 +16,7 @@ import pytest
 from audio_ssl.metrics.additive import get_metric
 from audio_ssl.metrics.bootstrap import cluster_bootstrap, cluster_sums
 from audio_ssl.metrics.music import KEYS
+from tests.report.models import make_models
 
 WORDS = (
     "co",
@@ -284,3 +285,10 @@ def run_maker(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def hostile_text() -> str:
     return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def models_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """Give a folder with the results of two models on several tasks, and the results; tests must not change them."""
+    folder = tmp_path_factory.mktemp("models")
+    return folder, make_models(folder)

@@ -3,9 +3,10 @@ from itertools import pairwise
 
 import pytest
 
-from audio_ssl.report.figures.grids import bar_chart, confusion_matrix
+from audio_ssl.report.figures.grids import bar_chart, confusion_matrix, heat_map
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.figures.lines import Mark, Series, line_chart, spread
+from audio_ssl.report.figures.points import scatter, trial_histogram
 from audio_ssl.report.figures.svg import element, scale, shape, text
 
 
@@ -105,3 +106,55 @@ def test_bars_are_as_tall_as_their_values():
     assert_inside(svg)
     (first,), (second,) = numbers_of(svg, "rect", "height")
     assert second == pytest.approx(2 * first, abs=0.02)
+
+
+def test_heat_map_shades_by_goodness_and_writes_its_values():
+    values = [[10.0, None], [30.0, 20.0]]
+    for higher, shares in ((True, ["0.00", "0.00", "1.00", "0.50"]), (False, ["1.00", "0.00", "0.00", "0.50"])):
+        svg, width = heat_map(
+            "f", "t", "d", ["0", "1"], ["0.1", "1"], values,
+            written=[["10", "×"], ["30", "20"]], marks=[(1, 0)], higher_is_better=higher,
+        )  # fmt: skip
+        assert_inside(svg)
+        root = ET.fromstring(svg)
+        assert width == pytest.approx(float(root.get("viewBox").split()[2]))
+        assert [one.get("style") for one in root.iter("rect") if one.get("style")] == [f"--share:{s}" for s in shares]
+        assert [one.text for one in root.iter("text") if "cell-count" in one.get("class")] == ["10", "×", "30", "20"]
+        assert sum(one.get("class") == "ring" for one in root.iter("rect")) == 1
+
+
+def test_scatter_has_one_scale_for_both_axes():
+    svg = scatter("f", "t", "d", [[0.0, 1.0], [2.0, -1.0]])
+    assert_inside(svg)
+    places = numbers_of(svg, "circle", "cx", "cy")
+    (line,) = [one for one in ET.fromstring(svg).iter("line") if one.get("class") == "zero"]
+    slope = (float(line.get("y2")) - float(line.get("y1"))) / (float(line.get("x2")) - float(line.get("x1")))
+    assert slope < 0
+    assert places[0][0] < places[1][0]
+    assert places[0][1] < places[1][1]
+
+
+def test_trial_histogram_tells_kinds_apart_without_colour():
+    svg = trial_histogram("f", "t", "d", [0.0, 0.5, 1.0], [0.1, 0.9], [0.8, 0.2], 0.5, "equal error 15 % at 0.5")
+    assert_inside(svg)
+    root = ET.fromstring(svg)
+    assert {"same", "different", "equal error 15 % at 0.5"} <= {one.text for one in root.iter("text")}
+    assert {"line line-0", "line line-1"} <= {one.get("class") for one in root.iter("path")}
+    (threshold,) = [one for one in root.iter("line") if one.get("class") == "threshold"]
+    axis = next(one for one in root.iter("line") if one.get("class") == "axis")
+    assert float(threshold.get("x1")) == pytest.approx((float(axis.get("x1")) + float(axis.get("x2"))) / 2, abs=0.01)
+
+
+def test_a_legend_names_every_line_in_full():
+    names = [f"untrained twin of a long name {n}" for n in range(6)]
+    series = [Series(name, [0, 1], [n, n + 1.0], style=n) for n, name in enumerate(names)]
+    svg = line_chart("f", "t", "d", series, x_label="layer", legend=True, marks=[Mark(1, 2.0, "")])
+    assert_inside(svg)
+    said = {one.text for one in ET.fromstring(svg).iter("text")}
+    assert set(names) <= said
+
+
+def test_shares_are_of_the_row():
+    svg, _ = confusion_matrix("f", "t", ["C", "D"], [[3, 1], [0, 2]], shares=True)
+    cells = [one.text for one in ET.fromstring(svg).iter("text") if (one.get("class") or "").startswith("cell-count")]
+    assert cells == ["75", "25", "100"]

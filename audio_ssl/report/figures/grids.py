@@ -48,7 +48,7 @@ def confusion_matrix(
     for row, numbers in enumerate(counts):
         parts += _matrix_row(numbers, row, left, top + cell * row, cell, shares)
     words = f"{right} of {count(total, 'clip')} lie on the diagonal, where the answer is the reference."
-    return picture(figure_id, title, words, width, height, *parts), width
+    return picture(figure_id, title, words, max(width, WIDTH), height, *parts), max(width, WIDTH)
 
 
 def _matrix_row(numbers: Sequence[int], row: int, left: float, y: float, cell: float, shares: bool) -> list[Markup]:
@@ -139,7 +139,7 @@ def heat_map(
     for row, column in marks:
         x, y = left + cell * column, top + tall * row
         parts.append(element("rect", x=x + 1, y=y + 1, width=cell - 2, height=tall - 2, class_="ring"))
-    return picture(figure_id, title, description, width, height, *parts), width
+    return picture(figure_id, title, description, max(width, WIDTH), height, *parts), max(width, WIDTH)
 
 
 def bar_chart(

@@ -23,6 +23,7 @@ from audio_ssl.report.figures.svg import (
 WIDTH, HEIGHT = 348.0, 216.0
 _TOP, _BOTTOM, _LEFT = 14.0, 40.0, 46.0
 _LABEL_GAP = 13.0
+_LEGEND_ROW = 17.0
 _MARKERS = ("circle", "square", "diamond", "triangle")
 
 
@@ -59,6 +60,7 @@ def line_chart(
     x_label: str,
     marks: Sequence[Mark] = (),
     whole_x: bool = False,
+    legend: bool = False,
 ) -> Markup:
     """Draw `series` over a common pair of axes.
 
@@ -76,10 +78,12 @@ def line_chart(
         Points that get a ring and a label.
     whole_x
         The horizontal axis holds whole numbers (layers): only these get ticks.
+    legend
+        Name the lines below the axis, one a row, instead of at their ends: for many lines, or long names.
     """
     xs = [value for one in series for value in one.x]
     ys = [value for one in series for value in (*one.y, *one.low, *one.high)]
-    names = [one.label for one in series] if len(series) > 1 else []
+    names = [one.label for one in series] if len(series) > 1 and not legend else []
     right = 10.0 + (min(max(len(name) for name in names), 15) * CHARACTER_WIDTH + 8 if names else 0)
     y_axis = scale(min(ys), max(ys), HEIGHT - _BOTTOM, _TOP)
     left = max(_LEFT, 12 + CHARACTER_WIDTH * max(map(len, y_axis.labels())))
@@ -92,7 +96,23 @@ def line_chart(
         parts += _end_labels(series, x_axis, y_axis, WIDTH - right + 6, right - 6)
     for mark in marks:
         parts += _callout(mark, x_axis, y_axis)
-    return picture(figure_id, title, description, WIDTH, HEIGHT, *parts)
+    height = HEIGHT
+    if legend:
+        parts += _legend(series, left)
+        height += _LEGEND_ROW * len(series) + 4
+    return picture(figure_id, title, description, WIDTH, height, *parts)
+
+
+def _legend(series: Sequence[Series], left: float) -> list[Markup]:
+    parts = []
+    for index, one in enumerate(series):
+        y, style = HEIGHT + _LEGEND_ROW * (index + 0.5), one.style % 8
+        parts.append(line(left, y, left + 30, y, f"line line-{style}"))
+        if one.markers:
+            kind = _MARKERS[one.style % len(_MARKERS)]
+            parts.append(shape(kind, left + 15, y, f"marker marker-{style}", radius=3.2))
+        parts.append(text(left + 38, y + 4, fit(one.label, WIDTH - left - 42), f"end-label text-{style}"))
+    return parts
 
 
 def _x_scale(low: float, high: float, start: float, stop: float, whole: bool) -> Scale:
@@ -164,7 +184,10 @@ def _callout(mark: Mark, x_axis: Scale, y_axis: Scale) -> list[Markup]:
     width = len(mark.label) * CHARACTER_WIDTH
     anchor = "start" if x + width < WIDTH - 10 else "end"
     above = y - _TOP > 20
+    ring = element("circle", cx=x, cy=y, r=7, class_="ring")
+    if not mark.label:
+        return [ring]
     return [
-        element("circle", cx=x, cy=y, r=7, class_="ring"),
+        ring,
         text(x if anchor == "start" else x + 4, y - 12 if above else y + 20, mark.label, "callout", anchor),
     ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from audio_ssl.report.html import Block, Section, Table, linked, make_table
-from audio_ssl.report.numbers import MISSING, finite, interval, metric_label, number, score, signed
+from audio_ssl.report.numbers import MISSING, finite, interval, metric_label, score, signed
 
 NOT_APART, APART = "not apart", "apart"
 
@@ -18,7 +19,7 @@ def comparison_section(comparison: Mapping[str, Any]) -> Section | None:
     questions = comparison["questions"]
     if not questions or (len(questions) == 1 and comparison["models"] < 2):
         return None
-    tables = [_scores(comparison), *([_ranks(comparison)] if comparison.get("ranks") else [])]
+    tables = [_scores(comparison), *(table for table in (_ranks(comparison), _superb(comparison)) if table)]
     differences = _differences(questions)
     lead = (
         "A score leads to the predictions it was made from. "
@@ -46,12 +47,13 @@ def column_name(question: Mapping[str, Any]) -> str:
 
 def _scores(comparison: Mapping[str, Any]) -> Table:
     questions = comparison["questions"]
-    head = ["Model", *map(column_name, questions)]
+    head = ["Model", *(Markup("{}<br>{}").format(*column_name(one).split(", ", 1)) for one in questions)]
     rows = [[name, *(_cell(one, name) for one in questions)] for name in comparison["systems"]]
     note = "Below each score: its 95 % interval. Best: of its column, by the score alone."
-    again = "A number after a model's name counts the results that were given for the same probe and model."
-    notes = (note, *((again,) if any(name.endswith(")") for name in comparison["systems"]) else ()))
-    return make_table("Main score of every model and baseline", head, rows, notes=notes)
+    again = "A number after a name tells apart results of models of the same name, in the order they were given."
+    numbered = any(re.search(r" \(\d+\)$", name) for name in comparison["systems"])
+    notes = (note, *((again,) if numbered else ()))
+    return make_table("Main score of every model and baseline", head, rows, notes=notes, sticky=True)
 
 
 def _cell(question: Mapping[str, Any], name: str) -> str | Markup:
@@ -65,27 +67,48 @@ def _cell(question: Mapping[str, Any], name: str) -> str | Markup:
     return Markup("{}{}{}").format(best + Markup(" ") if best else "", linked(score(cell["value"], unit), cell), under)
 
 
-def _ranks(comparison: Mapping[str, Any]) -> Table:
+def _ranks(comparison: Mapping[str, Any]) -> Table | None:
+    ranks = comparison["ranks"]
+    if not ranks:
+        return None
+    rows = [(row["system"], f"{row['mean_rank']:.2f}", f"{row['borda']:g}") for row in ranks]
+    whole = len(rows) == len(comparison["systems"])
+    notes = (
+        f"Over the {ranks[0]['questions']} probes that all of them answered; 1 is best. Ranks depend on who is in the "
+        "table, and say nothing about how large or sure a difference is.",
+        *(() if whole else ("Systems that did not answer all probes of the first model are left out.",)),
+    )
+    return make_table("Mean rank", ("Model", "Mean rank ↓", "Wins (ties half) ↑"), rows, notes=notes)
+
+
+def _superb(comparison: Mapping[str, Any]) -> Table | None:
     rows = [
-        (row["system"], number(row["mean_rank"]), number(row["score"], 4), str(row["questions"]))
-        for row in comparison["ranks"]
+        (
+            row["system"],
+            f"{row['score']:,.0f}".replace("-", "−"),
+            ", ".join(row["tasks"]),
+            ", ".join(row["missing"]) or "–",
+        )
+        for row in comparison["superb"]
     ]
+    if not rows:
+        return None
+    note = (
+        "Each task on a line from 0 (log-mel features) to 1000 (the best of the leaderboard of October 2021), then the "
+        "mean; compare only scores of the same tasks, and only with scores made with the same ends."
+    )
     return make_table(
-        "Over all probes",
-        ("Model", "Mean rank ↓", "SUPERB-style score ↑", "Probes"),
-        rows,
-        notes=(
-            "Only probes that every system in this table answered count.",
-            *([str(comparison["rank_note"])] if comparison.get("rank_note") else []),
-        ),
+        "SUPERB score", ("Model", "Score ↑", "Tasks", "Missing"), rows, text_columns=(2, 3), notes=(note,)
     )
 
 
 def _differences(questions: Sequence[Mapping[str, Any]]) -> Table:
-    head = ("Probe", "System", "Difference", "95 % interval", "Reading", "Clips of both", "Resampled")
+    firsts = list(dict.fromkeys(one["first"] for one in questions))
+    head = ("System, probe", "Difference", "95 % interval", "Reading", "Clips of both", "Resampled")
     rows = []
     for question in questions:
         for one in question["differences"]:
+            name = one["system"] if len(firsts) == 1 else f"{one['system']} minus {question['first']}"
             unit = question["unit"]
             plain = "points" if unit else ""
             ends = (
@@ -97,8 +120,7 @@ def _differences(questions: Sequence[Mapping[str, Any]]) -> Table:
             clips += f" ({one['left_out']:,} not)" if one["left_out"] else ""
             rows.append(
                 (
-                    column_name(question),
-                    f"{one['system']} minus {question['first']}",
+                    Markup('{}<br><span class="soft">{}</span>').format(name, column_name(question)),
                     signed(one["difference"], plain),
                     ends,
                     reading(one),
@@ -106,8 +128,9 @@ def _differences(questions: Sequence[Mapping[str, Any]]) -> Table:
                     one["over"] or MISSING,
                 )
             )
-    caption = "Difference to the first model on the clips that both predicted"
-    return make_table(caption, head, rows, text_columns=(1, 4, 6))
+    first = firsts[0] if len(firsts) == 1 else "the first model"
+    caption = f"Each system minus {first}, on the clips that both predicted"
+    return make_table(caption, head, rows, text_columns=(3, 5), sticky=True)
 
 
 def reading(difference: Mapping[str, Any]) -> str:

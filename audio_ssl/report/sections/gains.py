@@ -27,7 +27,7 @@ def gains_section(results: Sequence[Mapping[str, Any]]) -> Section:
             "The untrained twin has the model's architecture with fresh random weights.",
             "The interval of a difference comes from resampling the speakers (else tracks, else clips) that both "
             "systems heard, and is given where each clip's answer is known. A model is called better or worse "
-            "only where that interval leaves out zero, or, for other scores, where the two systems' intervals do not overlap.",
+            "only where that interval leaves out zero, or, for other scores, where the two intervals do not overlap.",
         ),
     )
     block = Block(id="gains-overview", figures=tuple(figures), tables=(table,))

@@ -43,8 +43,15 @@ def layer_figure(results: Sequence[Mapping[str, Any]], figure_id: str) -> Figure
             for a, b, c, d in points
         ]
     marks = [Mark(x, y, f"layer {number(x)}") for _, points, chosen in curves for x, y, *_ in points if x in chosen]
+    named = [
+        f"{label} layer {' and '.join(number(layer) for layer in sorted(chosen))}"
+        for label, _, chosen in curves
+        if chosen
+    ]
+    if len(marks) > 1:
+        marks = [Mark(one.x, one.y, "") for one in marks]
     better = direction(results[0]["higher_is_better"])
-    said = _said(marks, any(one.low for one in series), any(len(points) == 1 for _, points, _ in curves))
+    said = _said(marks, named, any(one.low for one in series), any(len(points) == 1 for _, points, _ in curves))
     svg = line_chart(
         figure_id,
         f"{results[0]['name']}: validation score of each layer",
@@ -53,6 +60,7 @@ def layer_figure(results: Sequence[Mapping[str, Any]], figure_id: str) -> Figure
         x_label="layer (0 is the encoder's input)",
         marks=marks,
         whole_x=True,
+        legend=len(results) > 1,
     )
     caption = f"Validation {metric_label(results[0]['main_metric'])} of each layer, {better}. {said}".strip()
     table = make_table("Score of each layer", ("Layer", "Score", "Over seeds"), rows)
@@ -73,11 +81,11 @@ def _curves(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[_P
 def systems_of(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
     """Return all systems of one probe's results with their names, models first; what is the same is there once."""
     found: dict[str, Mapping[str, Any]] = {}
-    for part in (slice(0, 1), slice(1, None)):
-        for result in results:
-            for system in result["systems"][part]:
-                found.setdefault(str(system["row" if len(results) > 1 else "label"]), system)
-    return list(found.items())
+    for result in results:
+        for system in result["systems"]:
+            found.setdefault(str(system["row" if len(results) > 1 else "label"]), system)
+    kinds = list(dict.fromkeys(system["system"] for system in found.values()))
+    return sorted(found.items(), key=lambda item: kinds.index(item[1]["system"]))
 
 
 def _chosen(system: Mapping[str, Any]) -> set[float]:
@@ -95,13 +103,13 @@ def _layer_points(system: Mapping[str, Any]) -> list[_Point]:
     return sorted(found)
 
 
-def _said(marks: Sequence[Mark], banded: bool, level: bool) -> str:
+def _said(marks: Sequence[Mark], named: Sequence[str], banded: bool, level: bool) -> str:
     layers = sorted({mark.x for mark in marks})
     said = []
     if len(marks) == 1:
         said.append(f"The ring marks layer {number(layers[0])}, chosen on the validation set.")
     elif marks:
-        said.append("Rings mark layers chosen on the validation set.")
+        said.append(f"Rings mark the layers chosen on the validation set: {', '.join(named)}.")
     if banded:
         said.append("Bands go from the lowest to the highest seed (or fold).")
     if level:
@@ -133,7 +141,7 @@ def grid_figure(result: Mapping[str, Any], figure_id: str) -> Figure | None:
     over = [count(grid[name], name[:-1]) for name in ("seeds", "folds") if grid[name] > 1]
     parts = [f"Validation {metric_label(result['main_metric'])} of every layer and learning rate"]
     parts[0] += f", mean over {' and '.join(over)}." if over else "."
-    parts.append("Darker is better; a frame marks what was chosen.")
+    parts.append("The stronger the shade, the better; a frame marks what was chosen.")
     gone = sum(map(sum, grid["diverged"]))
     if gone:
         parts.append(f"{count(gone, 'run')} diverged; × where all of a cell did.")

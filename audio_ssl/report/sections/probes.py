@@ -77,7 +77,7 @@ def _block(result: Mapping[str, Any], index: int, heard: Sounds, alone: bool) ->
         warnings=tuple(result["warnings"]),
         figures=_kept(figures),
         tables=_tables([*shared, _pair_table(result), _excluded_table(result)]),
-        examples=tuple(_example(one, heard) for one in result["examples"]),
+        examples=tuple(_example(one, heard, _changes(result, one)) for one in result["examples"]),
     )
 
 
@@ -135,7 +135,7 @@ def _metric_table(results: Sequence[Mapping[str, Any]]) -> Table:
         for name, metric in first.items()
     ]
     rows = [(label, *(_score_cell(system, name) for name in first)) for label, system in systems]
-    return make_table("Every score on the test set, with its 95 % interval", ("System", *names), rows)
+    return make_table("Every score on the test set, with its 95 % interval", ("System", *names), rows, sticky=True)
 
 
 def _score_cell(system: Mapping[str, Any], name: str) -> str | Markup:
@@ -167,7 +167,7 @@ def _cost_table(results: Sequence[Mapping[str, Any]]) -> Table | None:
         return None
     head = ("System", "Extract", "Fit", "Predict", "Trained parameters", "Peak memory", "Audio")
     note = "Extraction costs nothing where an earlier probe has left its features. Memory is that of the whole process."
-    return make_table("What it cost", head, rows, notes=(note,))
+    return make_table("What it cost", head, rows, notes=(note,), sticky=True)
 
 
 def _pair_table(result: Mapping[str, Any]) -> Table | None:
@@ -197,13 +197,25 @@ def _excluded_table(result: Mapping[str, Any]) -> Table | None:
     return make_table(f"Left out ({len(rows):,})", ("What", "Reason"), shown, text_columns=(1,), notes=notes)
 
 
-def _example(one: Mapping[str, Any], heard: Sounds) -> dict[str, Any]:
+def _changes(result: Mapping[str, Any], one: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what of reference and answer is marked as different."""
+    reference, answer = str(one["reference"]), str(one["hypothesis"])
+    if result["values"]:
+        # Numbers are near or far, not the same or different.
+        return [("only-reference", reference), ("only-answer", answer)]
+    if (result["confusion"] or result["confused_pairs"]) and reference != answer:
+        # A class is right or wrong as a whole, however many words its name has.
+        return [("missing", reference), ("added", answer)]
+    return word_changes(reference, answer)
+
+
+def _example(one: Mapping[str, Any], heard: Sounds, changes: Sequence[tuple[str, str]]) -> dict[str, Any]:
     about = ", ".join(str(one[key]) for key in ("speaker", "gender", "language", "track", "artist") if one.get(key))
     return {
         "which": one["which"],
         "id": one["id"],
         "about": about,
         "score": "" if one["score"] is None else score(one["score"], one["unit"]),
-        "changes": word_changes(one["reference"], one["hypothesis"]),
+        "changes": changes,
         "sound": heard.get(one["id"], ""),
     }

@@ -1,0 +1,177 @@
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from audio_ssl.report.build import build_report
+from audio_ssl.report.compare import describe_comparison, shorten
+from audio_ssl.report.inputs import read_input
+from audio_ssl.report.ranks import describe_ranks, describe_superb
+from audio_ssl.report.sections.comparison import comparison_section, reading
+from audio_ssl.report.side_by_side import MOST_COLUMNS, compare_sentences, score_lines
+
+
+@pytest.fixture(scope="module")
+def results(models_folder):
+    return [read_input(path) for path in models_folder[1]]
+
+
+@pytest.fixture(scope="module")
+def comparison(results, models_folder):
+    return describe_comparison(results, models_folder[0])
+
+
+def question(comparison, name):
+    return next(one for one in comparison["questions"] if one["name"] == name)
+
+
+def test_models_come_first_and_a_shared_baseline_once(comparison):
+    assert comparison["models"] == 2
+    assert comparison["systems"] == [
+        "mert",
+        "wav2vec2",
+        "untrained twin of mert",
+        "untrained twin of wav2vec2",
+        "log-mel frames",
+    ]
+    assert [one["results"] for one in comparison["questions"]] == [[n, n + 6] for n in range(6)]
+
+
+def test_cells_are_the_scores_of_the_files_and_lead_to_the_predictions(comparison, results, models_folder):
+    cell = question(comparison, "asr_mini")["cells"]["wav2vec2"]
+    assert cell["value"] == results[6].model.scores["metrics"]["wer"]["value"]
+    assert (models_folder[0] / cell["predictions"]).samefile(results[6].path / "predictions.parquet")
+
+
+def test_best_goes_the_metrics_way(comparison):
+    for one in comparison["questions"]:
+        values = [cell["value"] for cell in one["cells"].values()]
+        top = max(values) if one["higher_is_better"] else min(values)
+        assert [cell["best"] for cell in one["cells"].values()] == [value == top for value in values]
+    assert not question(comparison, "verification_mini")["higher_is_better"]
+
+
+def test_differences_are_paired_on_every_kind_of_task(comparison):
+    for one in comparison["questions"]:
+        for row in one["differences"]:
+            cells = one["cells"]
+            expected = cells[row["system"]]["value"] - cells["mert"]["value"]
+            assert row["difference"] == pytest.approx(expected, abs=0.01), one["name"]
+            assert row["over"] == "8 speakers"
+            assert row["apart"] == (row["low"] > 0 or row["high"] < 0)
+            assert row["better"] == ((expected > 0) == one["higher_is_better"])
+    untrained = question(comparison, "asr_mini")["differences"][1]
+    assert untrained["system"] == "untrained twin of mert"
+    assert untrained["apart"]
+    assert not untrained["better"]
+
+
+def test_only_clips_that_both_predicted_count_and_the_rest_is_counted(results, models_folder):
+    ours, theirs = results[0], results[6]
+    fewer = dataclasses.replace(theirs.model, predictions=theirs.model.predictions[5:])
+    found = describe_comparison([ours, dataclasses.replace(theirs, model=fewer)], models_folder[0])
+    row = found["questions"][0]["differences"][0]
+    assert (row["clips"], row["left_out"]) == (43, 5)
+
+
+def test_without_predictions_two_intervals_stand_in(results, models_folder):
+    ours, theirs = results[0], results[6]
+    bare = dataclasses.replace(theirs.model, predictions=())
+    row = describe_comparison([ours, dataclasses.replace(theirs, model=bare)], models_folder[0])
+    row = row["questions"][0]["differences"][0]
+    metrics = [one.model.scores["metrics"]["wer"] for one in (ours, theirs)]
+    overlap = metrics[0]["low"] <= metrics[1]["high"] and metrics[1]["low"] <= metrics[0]["high"]
+    assert row["clips"] is None
+    assert row["apart"] is not overlap
+
+
+def test_the_same_model_twice_on_one_probe_is_two_rows(results, models_folder):
+    found = describe_comparison([results[0], results[0]], models_folder[0])
+    assert found["systems"][:2] == ["mert", "mert (2)"]
+    assert found["questions"][0]["differences"][0]["difference"] == 0
+    assert found["questions"][0]["differences"][0]["apart"] is False
+
+
+def test_two_models_of_one_name_are_told_apart():
+    assert shorten(["a/run", "b/run", "a/run"]) == ["a/run", "b/run", "a/run"]
+    assert shorten(["run", "x/run"]) == ["run", "x/run"]
+
+
+def test_different_signatures_are_warned_of(results, models_folder):
+    other = dataclasses.replace(results[6].model, scores={**results[6].model.scores, "signature": "case:kept"})
+    found = describe_comparison([results[0], dataclasses.replace(results[6], model=other)], models_folder[0])
+    assert "score signatures differ: none; case:kept" in found["questions"][0]["warnings"][0]
+
+
+def test_mean_ranks_are_over_shared_probes(comparison):
+    ranks = {row["system"]: row for row in comparison["ranks"]}
+    assert ranks["mert"]["questions"] == 6
+    mean = sum(row["mean_rank"] for row in ranks.values()) / len(ranks)
+    assert mean == pytest.approx(3.0)
+    assert max(ranks["mert"]["mean_rank"], ranks["wav2vec2"]["mean_rank"]) <= 2
+    lacking = [{**one, "cells": dict(one["cells"])} for one in comparison["questions"]]
+    lacking[0]["cells"].pop("wav2vec2")
+    assert "wav2vec2" not in {row["system"] for row in describe_ranks(comparison["systems"], lacking)}
+    assert describe_ranks(comparison["systems"], comparison["questions"][:1]) == []
+
+
+def test_superb_score_of_superb_probes_only():
+    scores = {"wer": {"value": 3.51}, "cer": {"value": 1.0}}
+    assert describe_superb({"m": {"asr_mini": scores}}) == []
+    found = describe_superb({"m": {"asr_superb": scores, "emotion_superb": {"accuracy": {"value": 35.39}}}})
+    assert found[0]["score"] == pytest.approx(500)
+    assert found[0]["tasks"] == ["asr", "er"]
+    assert "ks" in found[0]["missing"]
+
+
+def test_no_section_for_one_probe_of_one_model(results, models_folder):
+    assert comparison_section(describe_comparison(results[:1], models_folder[0])) is None
+    assert comparison_section(describe_comparison(results[:2], models_folder[0])) is not None
+    assert comparison_section(describe_comparison([], models_folder[0])) is None
+
+
+def test_best_is_said_in_words(comparison):
+    table = comparison_section(comparison).blocks[0].tables[0]
+    place = [one["name"] for one in comparison["questions"]].index("asr_mini") + 1
+    assert [">best<" in str(row[place]) for row in table.rows] == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("apart", "better", "words"), [(None, True, "–"), (False, True, "not apart"), (True, False, "apart: worse")]
+)
+def test_reading(apart, better, words):
+    assert reading({"apart": apart, "better": better}) == words
+
+
+def test_terminal_table_keeps_to_its_columns(comparison):
+    lines = score_lines(comparison)
+    assert max(map(len, lines)) <= MOST_COLUMNS
+    assert lines[0].split()[:4] == ["probe", "score", "mert", "wav2vec2"]
+    assert sum("asr_mini" in line for line in lines) == 2, "what does not fit follows as another table"
+    assert lines[-1].startswith("* best of its line")
+    starred = [line for line in lines if "*" in line[30:]]
+    assert len(starred) == 6
+
+
+def test_sentences_name_the_leader(comparison):
+    head, *rest = compare_sentences(comparison)
+    leads = sum(question["cells"]["mert"]["best"] for question in comparison["questions"])
+    assert f"mert on {leads} probe" in head
+    assert len(rest) == 6
+    assert rest[0].startswith("asr_mini: WER")
+
+
+def test_old_results_stand_beside_new_ones(tmp_path, models_folder):
+    """Scores without runs, chosen, cost, folds, warnings and intervals over seeds are read as before."""
+    old, new = tmp_path / "old", models_folder[1][1]
+    shutil.copytree(new, old)
+    for path in old.rglob("scores.json"):
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("runs", "chosen", "cost", "folds", "warnings", "decoder", "interval_unit"):
+            scores.pop(key)
+        scores["layers"] = [{key: row[key] for key in ("layer", "metric", "valid")} for row in scores["layers"]]
+        scores["model"] = "old"
+        path.write_text(json.dumps(scores), encoding="utf-8")
+    said = build_report([new, old], tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "keyword_mini · mert" in said
