@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from audio_ssl.errors import UserError
-from audio_ssl.probing.heads._base import inside
+from audio_ssl.probing.heads._convs import ResidualConvs
 from audio_ssl.probing.heads._ctc import CTCBase
 from audio_ssl.probing.tasks._base import Output
 
@@ -39,31 +36,18 @@ class CTCConvHead(CTCBase):
 
     def __init__(self, config: Config, input_dim: int, classes: int) -> None:
         super().__init__()
-        self.projection = nn.Linear(input_dim, config.dim)
-        padding = config.kernel_frames // 2
-        self.convs = nn.ModuleList(
-            nn.Conv1d(config.dim, config.dim, config.kernel_frames, padding=padding) for _ in range(config.layers)
-        )
-        self.norms = nn.ModuleList(nn.LayerNorm(config.dim) for _ in range(config.layers))
-        self.dropout = nn.Dropout(config.dropout)
+        dilations = (1,) * config.layers
+        self.convs = ResidualConvs(input_dim, config.dim, config.kernel_frames, dilations, config.dropout)
         self.output = nn.Linear(config.dim, classes + 1)
 
     def forward(
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch frame class"]:
         """Return the logits of blank and tokens."""
-        mask = inside(frames, features.shape[1])[..., None]
-        x = self.projection(features)
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            # Padding is zero before each convolution, so that a clip's frames do not see it.
-            y = conv(torch.where(mask, norm(x), 0.0).transpose(1, 2)).transpose(1, 2)
-            x = x + self.dropout(F.gelu(y))
-        logits: Tensor = self.output(x)
+        logits: Tensor = self.output(self.convs(features, frames))
         return logits
 
 
 def build(config: Config, input_dim: int, classes: int, output: Output) -> CTCConvHead:
     """Make the head; UserError for an even kernel."""
-    if config.kernel_frames % 2 == 0:
-        raise UserError(f"`kernel_frames` must be odd, but is {config.kernel_frames}")
     return CTCConvHead(config, input_dim, classes)
