@@ -18,7 +18,14 @@ import pyarrow.parquet as pq
 from audio_ssl.errors import UserError
 
 REQUIRED = ("id", "reference", "hypothesis", "speaker")
-METRICS_OF_TASK = {"asr": ("wer", "cer"), "st": ("bleu", "chrf"), "key": ("key_score", "accuracy")}
+METRICS_OF_TASK = {
+    "asr": ("wer", "cer"),
+    "st": ("bleu", "chrf"),
+    "phones": ("per",),
+    "slots": ("slot_f1", "slot_cer"),
+    "key": ("key_score", "accuracy"),
+    "classification": ("accuracy",),
+}
 DEFAULT_METRICS = ("wer", "cer")
 
 
