@@ -27,7 +27,8 @@ def comparison_section(comparison: Mapping[str, Any]) -> Section | None:
     )
     warnings = tuple(warning for one in questions for warning in one["warnings"])
     blocks = [Block(id="comparison-scores", lead=lead, warnings=warnings, tables=tuple(tables))]
-    if differences.rows:
+    # With one model, what it gains over its baselines is the next section.
+    if comparison["models"] > 1 and differences.rows:
         how = _how(questions)
         heading = "Differences to the first model"
         blocks.append(Block(id="comparison-differences", heading=heading, lead=how, tables=(differences,)))
@@ -35,14 +36,14 @@ def comparison_section(comparison: Mapping[str, Any]) -> Section | None:
 
 
 def column_name(question: Mapping[str, Any]) -> str:
-    """Name a question's column.
+    r"""Name a question's column.
 
     Examples
     --------
     >>> column_name({"name": "asr", "metric": "wer", "higher_is_better": False})
-    'asr, WER ↓'
+    'asr, WER\xa0↓'
     """
-    return f"{question['name']}, {metric_label(question['metric'])} {'↑' if question['higher_is_better'] else '↓'}"
+    return f"{question['name']}, {metric_label(question['metric'])}\u00a0{'↑' if question['higher_is_better'] else '↓'}"
 
 
 def _scores(comparison: Mapping[str, Any]) -> Table:

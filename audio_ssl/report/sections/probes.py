@@ -217,5 +217,6 @@ def _example(one: Mapping[str, Any], heard: Sounds, changes: Sequence[tuple[str,
         "about": about,
         "score": "" if one["score"] is None else score(one["score"], one["unit"]),
         "changes": changes,
+        "marked": any(kind in ("missing", "added") for kind, _ in changes),
         "sound": heard.get(one["id"], ""),
     }
