@@ -149,11 +149,12 @@ def _compare_rankings(
     names, index = np.unique(clusters, return_inverse=True)
     if len(names) < 2:
         return None
-    weights = _weights(index, len(names))
+    weights = np.asfortranarray(_weights(index, len(names)))
     tables = [np.array([pair[side]["scores"] for pair in pairs], np.float64) for side in (0, 1)]
+    references = [frozenset(_tags(row["reference"])) for row, _ in pairs]
     gaps = []
     for name in shared:
-        positive = np.array([name in _tags(row["reference"]) for row, _ in pairs])
+        positive = np.array([name in tags for tags in references])
         if positive.any() and not positive.all():
             columns = [list(known).index(name) for known in (classes, other_classes)]
             ours, theirs = (

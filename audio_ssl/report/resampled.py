@@ -2,6 +2,7 @@
 
 These are no sums over clips, so each resample is scored anew; but what is sorted stays sorted. A resample only says
 how often each clip (or trial) counts, so one sorting and cumulative sums of the counts give the scores of all of them.
+Rankings need the sums only at the scores of positive clips, which are few: 5,000 clips by 50 tags take under a second.
 Values equal scikit-learn's on data in which every clip is repeated as often as it counts.
 """
 
@@ -9,9 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]
 
 
 def _counted(scores: Array, positive: Flags, weights: Array) -> tuple[Array, Array]:
@@ -32,21 +35,46 @@ def roc_auc(scores: Array, positive: Flags, weights: Array) -> Array:
     scores, positive
         ``[clip]``.
     weights
-        How often each clip counts, ``[resample, clip]``.
+        How often each clip counts, ``[resample, clip]``; fastest in Fortran order.
     """
-    right, wrong = _counted(scores, positive, weights)
-    steps = np.diff(wrong, axis=1, prepend=0.0)
-    below = np.concatenate([np.zeros((len(right), 1)), right[:, :-1]], axis=1)
-    return _share((steps * (below + right) / 2).sum(1), right[:, -1] * wrong[:, -1])
+    right, wrong = _steps(scores, positive, weights, level=0.5)
+    # Each positive clip wins against the negative ones below it, and half against those level with it.
+    wins = (right * (wrong[-1] - wrong[:-1])).sum(0)
+    return _share(wins, right.sum(0) * wrong[-1])
 
 
 def average_precision(scores: Array, positive: Flags, weights: Array) -> Array:
     """Return the average precision ``[resample]``, a share; NaN where a resample lacks one of the kinds."""
-    right, wrong = _counted(scores, positive, weights)
-    precision = right / np.maximum(right + wrong, 1e-12)
-    found = (np.diff(right, axis=1, prepend=0.0) * precision).sum(1)
+    right, wrong = _steps(scores, positive, weights, level=1.0)
+    so_far = np.cumsum(right, axis=0)
+    found = (right * so_far / np.maximum(so_far + wrong[:-1], 1e-12)).sum(0)
     # A class that every clip has would have precision 1 whatever the scores are: left out, as in the metric itself.
-    return _share(np.where(wrong[:, -1] > 0, found, np.nan), right[:, -1])
+    return _share(np.where(wrong[-1] > 0, found, np.nan), right.sum(0))
+
+
+def _steps(scores: Array, positive: Flags, weights: Array, level: float) -> tuple[Array, Array]:
+    """Walk down the scores that positive clips have; other scores change no ranking metric.
+
+    Returns
+    -------
+    tuple
+        Positive clips with each score ``[score, resample]``, and negative ones above it, those level with it by the
+        share `level` ``[score + 1, resample]``; the last row counts all.
+    """
+    known, place = np.unique(-scores[positive], return_inverse=True)
+    clips, others = np.flatnonzero(positive), np.flatnonzero(~positive)
+    first, after = (np.searchsorted(known, -scores[others], side) for side in ("left", "right"))
+    tied = first != after
+    counts = np.concatenate([np.where(tied, level, 1.0), np.full(tied.sum(), 1.0 - level)])
+    rows, columns = np.concatenate([first, after[tied]]), np.concatenate([others, others[tied]])
+    right = _added(np.ones(len(clips)), place, clips, len(known), weights)
+    return right, np.cumsum(_added(counts, rows, columns, len(known) + 1, weights), axis=0)
+
+
+def _added(shares: Array, rows: Places, clips: Places, total: int, weights: Array) -> Array:
+    """Add a share of each clip's weights to one of `total` rows, ``[row, resample]``."""
+    table = csr_array((shares, (rows, clips)), shape=(total, weights.shape[1]))
+    return np.asarray(table @ weights.T)
 
 
 def equal_error(scores: Array, same: Flags, weights: Array) -> tuple[Array, Array]:

@@ -25,6 +25,16 @@ def test_equals_scikit_learn_on_repeated_clips(drawn, ours, theirs):
         assert value == pytest.approx(theirs(np.repeat(positive, row), np.repeat(scores, row)))
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(roc_auc, roc_auc_score), (average_precision, average_precision_score)])
+@pytest.mark.parametrize("levels", [1, 2, 5])
+def test_equals_scikit_learn_where_many_scores_are_level(drawn, ours, theirs, levels):
+    _, positive, weights = drawn
+    scores = np.random.default_rng(levels).integers(levels, size=60).astype(float)
+    found = ours(scores, positive, np.asfortranarray(weights))
+    expected = [theirs(positive, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(found, expected)
+
+
 @pytest.mark.parametrize("function", [roc_auc, average_precision])
 def test_undefined_where_a_kind_is_missing(drawn, function):
     scores, positive, _ = drawn
