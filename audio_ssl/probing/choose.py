@@ -43,12 +43,12 @@ def curve(fitted: Sequence[Fitted], metric: str, higher: bool) -> list[dict[str,
     """
     rows: list[dict[str, Any]] = []
     for layer in sorted({one.run.layer for one in fitted if one.run.layer is not None}):
-        runs = [one for one in fitted if one.run.layer == layer and has_weights(one)]
-        if not runs:
+        runs = [one for one in fitted if one.run.layer == layer]
+        if not any(has_weights(one) for one in runs):
             rows.append({"layer": layer, "metric": metric, "valid": None, "low": None, "high": None, "lr": None})
             continue
         lr = choose(runs, higher).run.lr
-        values = [one.valid for one in runs if one.run.lr == lr]
+        values = [one.valid for one in runs if one.run.lr == lr and has_weights(one)]
         mean = sum(values) / len(values)
         rows.append(
             {"layer": layer, "metric": metric, "valid": mean, "low": min(values), "high": max(values), "lr": lr}

@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 Refuse = Callable[[Clip, str], None]
 
+MOST_FRAMES = 8192
+"""Of a batch that is scored, padding included; with 13 layers of 768 in float32: 330 MB."""
+
 
 class Layers(NamedTuple):
     """All layers of some clips."""
@@ -93,6 +96,19 @@ class MemoryBank:
         self._rows[key_of(clip)] = len(self._values)
         self._values.append(torch.stack(list(layers)).float() if self.pooled else narrow(layers))
         self._packed = None
+
+    @property
+    def nbytes(self) -> int:
+        """Size of what is held."""
+        return sum(value.nbytes for value in self._values)
+
+    def only(self, clips: Sequence[Clip]) -> MemoryBank:
+        """Return a bank of these clips only, as far as they are here."""
+        less = MemoryBank(self.pooled)
+        for key in dict.fromkeys(key_of(clip) for clip in clips if clip in self):
+            less._rows[key] = len(less._values)
+            less._values.append(self._values[self._rows[key]])
+        return less
 
     def frames(self, clip: Clip) -> int:
         """Return how many frames a clip has."""
@@ -177,15 +193,40 @@ def pad(clips: Sequence[Float[Tensor, "layer frame dim"]]) -> Layers:
     return Layers(padded.permute(2, 0, 1, 3), frames)
 
 
+def portions(clips: Sequence[Clip], bank: Bank, most_clips: int) -> Iterator[list[Clip]]:
+    """Cut clips into batches of at most so many, fewer where they are long: all their layers are in memory at once."""
+    part: list[Clip] = []
+    longest = 0
+    for clip in clips:
+        frames = bank.frames(clip)
+        if part and (len(part) == most_clips or max(longest, frames) * (len(part) + 1) > MOST_FRAMES):
+            yield part
+            part, longest = [], 0
+        part.append(clip)
+        longest = max(longest, frames)
+    if part:
+        yield part
+
+
 class BankCache:
     """Banks by source, so that the probes of a suite extract a clip once."""
 
     def __init__(self) -> None:
         self._banks: dict[tuple[str, bool], MemoryBank] = {}
 
-    def memory(self, source: FeatureSource, pooled: bool) -> MemoryBank:
-        """Return the bank of a source."""
-        return self._banks.setdefault((source.fingerprint, pooled), MemoryBank(pooled))
+    def memory(self, source: FeatureSource, pooled: bool, clips: Sequence[Clip], most_bytes: float) -> MemoryBank:
+        """Return the bank of a source, and forget what would take more than `most_bytes` together with some clips.
+
+        Other sources go first, the oldest before; then clips of this one that are not wanted now.
+        """
+        bank = self._banks.pop((source.fingerprint, pooled), None) or MemoryBank(pooled)
+        coming = 0 if pooled else bytes_of([clip for clip in clips if clip not in bank], source)
+        while self._banks and coming + bank.nbytes + sum(one.nbytes for one in self._banks.values()) > most_bytes:
+            del self._banks[next(iter(self._banks))]
+        if coming + bank.nbytes > most_bytes:
+            bank = bank.only(clips)
+        self._banks[source.fingerprint, pooled] = bank
+        return bank
 
 
 def fill(
@@ -229,15 +270,15 @@ def fill(
     started = time.monotonic()
     bank: MemoryBank | DiskBank
     if on_disk:
-        _check_room(folder, size)
         bank = DiskBank(folder, source.fingerprint)
         missing = [clip for clip in clips if clip not in bank]
+        _check_room(folder, bytes_of(missing, source))
         with bank.writer() as writer:
             for clip, layers in _extract(missing, source, refuse):
                 arrays = {"layers": narrow(layers), "frames": torch.tensor([len(layers[0])])}
                 writer.add(store_id(clip), arrays)
     else:
-        bank = cache.memory(source, pooled)
+        bank = cache.memory(source, pooled, clips, data.memory_gb * 1e9)
         for clip, layers in _extract([clip for clip in clips if clip not in bank], source, refuse):
             bank.add(clip, [layer.mean(0, keepdim=True) for layer in layers] if pooled else layers)
     bank.seconds_taken = time.monotonic() - started
@@ -265,11 +306,15 @@ def _extract(
     clips: Sequence[Clip], source: FeatureSource, refuse: Refuse
 ) -> Iterator[tuple[Clip, list[Float[Tensor, "frame dim"]]]]:
     # Two clips of a manifest may be the same audio.
-    once = list({key_of(clip): clip for clip in clips}.values())
+    alike: dict[Key, list[Clip]] = {}
+    for clip in clips:
+        alike.setdefault(key_of(clip), []).append(clip)
+    once = [same[0] for same in alike.values()]
     with Progress(f"features of {source.name}", total=len(once)) as progress:
 
         def refused(clip: Clip, reason: str) -> None:
-            refuse(clip, reason)
+            for same in alike[key_of(clip)]:
+                refuse(same, reason)
             progress.advance()
 
         for clip, layers in stream(once, source, refused):

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
-from audio_ssl.probing.features import Bank, Layers
+from audio_ssl.probing.features import Bank, Layers, portions
 from audio_ssl.probing.live import TunedBank
 from audio_ssl.probing.probe import Optim
 from audio_ssl.probing.quick import Scorer
 from audio_ssl.probing.system import Run, Statistics, System
-from audio_ssl.probing.team import State, Team, form
+from audio_ssl.probing.team import Solo, State, Team, form
 from audio_ssl.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,8 @@ def fit(
     Raises
     ------
     UserError
-        If every run's loss becomes something that is no number.
+        If every run's loss becomes something that is no number; with `tuned`, whose other runs come later, the caller
+        asks `name_diverged`.
     """
     with torch.random.fork_rng(devices=[]):
 
@@ -124,8 +125,11 @@ def fit(
                 break
         if progress is not None:
             progress.advance(optim.steps - step)
+        if optim.average_last > 1:
+            course.average(seeded)
     fitted = [course.fitted[run] for run in runs]
-    _name_diverged(fitted)
+    if tuned is None:
+        name_diverged(fitted)
     return fitted
 
 
@@ -162,6 +166,7 @@ class _Course:
         pairs = zip(self._optimizers, shares, strict=True)
         self._schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, share) for optimizer, share in pairs]
         self._since = 0
+        self._draws = dict.fromkeys(self._rows, 0)
 
     @property
     def alive(self) -> int:
@@ -197,7 +202,10 @@ class _Course:
         layers = self._statistics.standardise(layers)
         targets = [target.to(layers.values.device) for target in targets]
         total = 0.0
+        self._draws[seed] += 1
         for team in (team for team in self._teams if team.runs[0].seed == seed):
+            # Dropout is that of the seed and the update, whatever else is trained beside.
+            torch.manual_seed((seed * 1_000_003 + self._draws[seed]) % 2**63)
             losses = share * team.losses(layers, targets)
             losses.sum().backward()  # type: ignore[no-untyped-call]
             for run, loss in zip(team.runs, losses.detach().unbind(), strict=True):
@@ -207,23 +215,34 @@ class _Course:
 
     def evaluate(self, step: int) -> None:
         """Score every run on the validation clips; let those that do not improve, or diverged, stop."""
-        for team, values in zip(self._teams, self._scores(), strict=True):
+        for team, values in zip(self._teams, self._scores(self._teams), strict=True):
             going = [row for row in range(len(team.runs)) if self._note(team, row, values[row], step)]
             if len(going) < len(team.runs):
                 team.keep(going, self._optimizer) if going else team.runs.clear()
         self._teams = [team for team in self._teams if team.runs]
         self._since = 0
 
-    def _scores(self) -> list[list[float]]:
+    def average(self, make: Callable[[Run], System]) -> None:
+        """Give each run the mean of its last weights, and the score of that."""
+        for run, states in self._recent.items():
+            if not states:
+                continue
+            fitted, system = self.fitted[run], make(run)
+            fitted.state = _average(states)
+            states.clear()
+            system.load_state_dict({name: v for name, v in fitted.state.items() if not name.startswith(MODEL)})
+            if self._tuned is not None:
+                self._tuned.load({k.removeprefix(MODEL): v for k, v in fitted.state.items() if k.startswith(MODEL)})
+            ((fitted.valid,),) = self._scores([Solo(run, system)])
+
+    def _scores(self, teams: Sequence[Team]) -> list[list[float]]:
         """Return the validation score of every run of every team; each batch is read once."""
-        found = [self._scorer.start() for _ in self._teams]
+        found = [self._scorer.start() for _ in teams]
         if self._tuned is not None:
             self._tuned.learn(False)
-        for start in range(0, len(self._valid.clips), EVALUATION_CLIPS):
-            rows = range(start, min(start + EVALUATION_CLIPS, len(self._valid.clips)))
-            clips = [self._valid.clips[row] for row in rows]
+        for clips in portions(self._valid.clips, self._valid.bank, EVALUATION_CLIPS):
             layers = self._statistics.standardise(self._valid.bank.batch(clips))
-            for team, tally in zip(self._teams, found, strict=True):
+            for team, tally in zip(teams, found, strict=True):
                 tally.add(team, layers)
         return [tally.scores() for tally in found]
 
@@ -233,20 +252,20 @@ class _Course:
         fitted, loss = self.fitted[run], float(self._losses[run]) / max(self._since, 1)
         self._losses[run] = torch.zeros(())
         fitted.steps = step
-        if not math.isfinite(loss):
+        better = math.isnan(fitted.valid) or self._scorer.better(value, fitted.valid)
+        state = self._state(team, row) if better or self._optim.average_last > 1 else {}
+        # The last update may have spoilt weights whose loss was still a number.
+        whole = not math.isnan(value) and all(bool(one.isfinite().all()) for one in state.values())
+        if not math.isfinite(loss) or not whole:
             fitted.diverged = True
             return False
         fitted.history.append({"step": step, "train_loss": loss, "valid": value})
         if self._optim.average_last > 1:
-            self._recent[run].append(self._state(team, row))
-        if math.isnan(fitted.valid) or self._scorer.better(value, fitted.valid):
-            fitted.valid, self._stale[run] = value, 0
-            if self._optim.average_last == 1:
-                fitted.state = self._state(team, row)
+            self._recent[run].append(state)
+        if better:
+            fitted.valid, fitted.state, self._stale[run] = value, state, 0
         else:
             self._stale[run] += 1
-        if self._optim.average_last > 1:
-            fitted.state = _average(self._recent[run])
         return self._stale[run] < self._optim.patience
 
     def _state(self, team: Team, row: int) -> State:
@@ -295,7 +314,8 @@ def _average(states: Sequence[State]) -> State:
     }
 
 
-def _name_diverged(fitted: Sequence[Fitted]) -> None:
+def name_diverged(fitted: Sequence[Fitted]) -> None:
+    """Name the rates at which runs diverged; UserError if none has weights."""
     diverged = [one.run for one in fitted if one.diverged]
     if not any(one.state for one in fitted):
         raise UserError("the loss of every run became something that is no number", remedy="lower optim.lrs")

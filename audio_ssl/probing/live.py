@@ -22,6 +22,9 @@ from audio_ssl.progress import Progress
 STATISTICS_CLIPS = 256
 """Training clips that standardise the layers of a model which will be trained."""
 
+BATCH_SECONDS = 160.0
+"""Audio that goes through a frozen model at once."""
+
 
 class LiveBank:
     """Features of a frozen source, computed whenever they are asked for.
@@ -37,6 +40,7 @@ class LiveBank:
     def __init__(self, source: FeatureSource, pooled: bool) -> None:
         self.source, self.pooled, self.seconds_taken = source, pooled, 0.0
         self._samples: dict[Key, int] = {}
+        self._batch_seconds = BATCH_SECONDS
 
     def open(self, clips: Sequence[Clip], refuse: Refuse) -> None:
         """Decode every clip once, to know which can be used and how many frames they have."""
@@ -66,17 +70,32 @@ class LiveBank:
     def batch(self, clips: Sequence[Clip]) -> Layers:
         """Return the features of some clips."""
         started = time.monotonic()
-        waves = [torch.from_numpy(read_clip(clip, self.source.sample_rate)) for clip in clips]
-        hidden, frames = self._hidden(waves)
-        rows = [
-            torch.stack([layer[row, :count] for layer in hidden]).float() for row, count in enumerate(frames.tolist())
-        ]
-        if not self.pooled:
-            layers = pad(rows)
-        else:
-            layers = Layers(torch.stack([row.mean(1, keepdim=True) for row in rows], dim=1), torch.ones_like(frames))
+        rows: list[Tensor] = []
+        for part in self.portions(clips, range(len(clips))):
+            waves = [torch.from_numpy(read_clip(clips[row], self.source.sample_rate)) for row in part]
+            hidden, frames = self._hidden(waves)
+            for place, count in enumerate(frames.tolist()):
+                row = torch.stack([layer[place, :count] for layer in hidden]).float()
+                rows.append(row.mean(1, keepdim=True) if self.pooled else row)
+        self._check(clips, rows)
         self.seconds_taken += time.monotonic() - started
-        return layers
+        return pad(rows)
+
+    def portions(self, clips: Sequence[Clip], rows: Sequence[int]) -> Iterator[list[int]]:
+        """Cut a batch into parts that go through the model at once."""
+        part: list[int] = []
+        for row in rows:
+            longest = max([clips[row].seconds, *(clips[other].seconds for other in part)])
+            if part and longest * (len(part) + 1) > self._batch_seconds:
+                yield part
+                part = []
+            part.append(row)
+        yield part
+
+    def _check(self, clips: Sequence[Clip], rows: Sequence[Tensor]) -> None:
+        for clip, row in zip(clips, rows, strict=True):
+            if not bool(row.isfinite().all()):
+                raise UserError(f"the features of `{clip.id}` are not finite", where=self.source.name)
 
     def _hidden(self, waves: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         lengths = torch.tensor([len(wave) for wave in waves])
@@ -101,7 +120,7 @@ class TunedBank(LiveBank):
     def __init__(self, source: ModelSource, pooled: bool, settings: FineTune, like: LiveBank) -> None:
         super().__init__(source, pooled)
         self._samples = like._samples
-        self.settings = settings
+        self.settings, self._batch_seconds = settings, settings.batch_seconds
         self.model: SSLModel = copy.deepcopy(source.model).to(source.device)
         if settings.freeze_frontend:
             self.model.frontend.requires_grad_(False)
@@ -117,19 +136,16 @@ class TunedBank(LiveBank):
         self.model.train(learning)
 
     def state(self) -> dict[str, Tensor]:
-        """Return a copy of the model's weights."""
-        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        """Return a copy of the model's weights, on the CPU: a sweep keeps many of them."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
 
-    def portions(self, clips: Sequence[Clip], rows: Sequence[int]) -> Iterator[list[int]]:
-        """Cut a batch into parts that go through the model at once."""
-        part: list[int] = []
-        for row in rows:
-            longest = max([clips[row].seconds, *(clips[other].seconds for other in part)])
-            if part and longest * (len(part) + 1) > self.settings.batch_seconds:
-                yield part
-                part = []
-            part.append(row)
-        yield part
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take weights that `state` gave."""
+        self.model.load_state_dict(state)
+        self.learn(False)
+
+    def _check(self, clips: Sequence[Clip], rows: Sequence[Tensor]) -> None:
+        """Accept anything: a model may diverge, and the loss then says so."""
 
     def _hidden(self, waves: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         lengths = torch.tensor([len(wave) for wave in waves])

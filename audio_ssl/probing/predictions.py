@@ -41,7 +41,15 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], metadata: dict[str, 
     """Write rows of plain values; a key that a row lacks is null."""
     # A column that only some clips have must not be lost with the first row.
     names = list(dict.fromkeys(name for row in rows for name in row))
-    table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+    table = pa.table({name: _column([row.get(name) for row in rows]) for name in names})
     table = table.replace_schema_metadata(metadata)
     with atomic_write(path) as partial:
         pq.write_table(table, partial)
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    """Return a column; as text where values are of several types (an age of 20, or `twenties`) or too large."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+        return pa.array([None if value is None else readable_id(str(value)) for value in values])

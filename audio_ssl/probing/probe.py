@@ -190,6 +190,14 @@ def _check_numbers(probe: Probe) -> None:
     for key in ("steps", "batch_clips", "eval_every", "patience", "average_last"):
         if getattr(probe.optim, key) < 1:
             raise UserError(f"`{key}` must be at least 1", where=f"$.optim.{key}")
+    if probe.data.max_train_clips is not None and probe.data.max_train_clips < 1:
+        raise UserError("must be at least 1, or null for all", where="$.data.max_train_clips")
+    above = {"data.max_seconds": probe.data.max_seconds, "optim.clip_norm": probe.optim.clip_norm or math.inf}
+    if probe.finetune is not None:
+        above |= {"finetune.lr": probe.finetune.lr, "finetune.batch_seconds": probe.finetune.batch_seconds}
+    for where, value in above.items():
+        if not value > 0:
+            raise UserError(f"must be above 0, but is {value}", where=f"$.{where}")
     for index, lr in enumerate(probe.optim.lrs):
         if not (lr > 0 and math.isfinite(lr)):
             raise UserError(f"must be above 0, but is {lr}", where=f"$.optim.lrs[{index}]")

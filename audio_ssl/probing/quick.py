@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import AdditiveMetric, get_metric
 from audio_ssl.probing.features import Layers
-from audio_ssl.probing.score import NOT_ADDITIVE, higher_is_better, main_value
+from audio_ssl.probing.score import NOT_ADDITIVE, higher_is_better, main_value, pairs_of
 from audio_ssl.probing.tasks._base import Task
 from audio_ssl.probing.team import Team
 
@@ -38,6 +42,11 @@ class Scorer:
         What is predicted, in order.
     targets
         Of the clips.
+
+    Raises
+    ------
+    UserError
+        If the clips can tell no run from another: numbers that are all the same, tags that all clips or none have.
     """
 
     def __init__(self, task: Task, clips: Sequence[Clip], targets: Sequence[Tensor]) -> None:
@@ -45,6 +54,12 @@ class Scorer:
         self._higher = higher_is_better(task.metrics[0])
         self._targets = torch.stack(list(targets)) if task.output in ONCE_A_CLIP else torch.zeros(0)
         self._points = _points(task) if task.output == "class" else None
+        name = task.metrics[0]
+        self._additive = get_metric(name, task.classes) if name not in NOT_ADDITIVE else None
+        if name in ("roc_auc", "average_precision") and len(_usable(self._targets > 0)) == 0:
+            raise UserError("the valid clips choose nothing: none of the tags is on some of them and not on others")
+        if name == "r2" and bool((self._targets == self._targets[0]).all(0).any()):
+            raise UserError("the valid clips choose nothing: one of the numbers is the same in all of them")
 
     def better(self, value: float, than: float) -> bool:
         """Tell whether a score is better than another; what is no number is worse than any."""
@@ -77,6 +92,20 @@ class Scorer:
             return function(self._targets > 0, outputs).tolist()
         return None
 
+    def sums(self, predictions: Sequence[Tensor], first: int) -> npt.NDArray[np.float64] | None:
+        """Return summed statistics of the clips from number `first` on, or None where the metric is none of sums."""
+        if self._additive is None:
+            return None
+        clips = self.clips[first : first + len(predictions)]
+        statistics = self._additive.statistics(pairs_of(self.task, clips, predictions))
+        return cast(npt.NDArray[np.float64], statistics.sum(0))
+
+    def of_sums(self, sums: npt.NDArray[np.float64]) -> float:
+        """Return the score of summed statistics; what is undefined is the worst."""
+        metric = cast(AdditiveMetric, self._additive)
+        value = float(metric.score(sums))
+        return value if value == value else -math.inf if metric.higher_is_better else math.inf
+
     def slow(self, predictions: Sequence[Tensor]) -> float:
         """Return the score of predictions."""
         return main_value(self.task, self.clips, predictions)
@@ -89,6 +118,9 @@ class Tally:
         self._scorer = scorer
         self._outputs: list[Tensor] = []
         self._answers: list[list[Tensor]] = []
+        self._sums: list[npt.NDArray[np.float64]] = []
+        self._seen = 0
+        self._broken: set[int] = set()
 
     def add(self, team: Team, layers: Layers) -> None:
         """Ask a team about some clips."""
@@ -98,12 +130,31 @@ class Tally:
         if outputs is None and arrays:
             outputs = torch.stack([torch.stack(run) for run in answers])
         if outputs is not None:
+            self._broken |= _not_finite(outputs)
             self._outputs.append(self._scorer.condense(outputs))
             return
-        self._answers = [old + new for old, new in zip(self._answers or [[] for _ in answers], answers, strict=True)]
+        # Metrics take arrays of the CPU. Where it can be, what is kept is sums: answers of frames are large.
+        answers = [[answer.cpu() for answer in run] for run in answers]
+        self._broken |= {row for row, run in enumerate(answers) if any(_not_finite(one[None]) for one in run)}
+        # Metrics are asked about numbers only; what they say of these is not used.
+        answers = [[one.nan_to_num() for one in run] if row in self._broken else run for row, run in enumerate(answers)]
+        sums = [self._scorer.sums(run, self._seen) for run in answers]
+        self._seen += len(answers[0])
+        if all(one is not None for one in sums):
+            added = cast(list[npt.NDArray[np.float64]], sums)
+            self._sums = [old + new for old, new in zip(self._sums, added, strict=True)] if self._sums else added
+            return
+        self._answers = self._answers or [[] for _ in answers]
+        for old, new in zip(self._answers, answers, strict=True):
+            old += new
 
     def scores(self) -> list[float]:
-        """Return each run's score."""
+        """Return each run's score; NaN where it said something that is no number."""
+        return [math.nan if row in self._broken else value for row, value in enumerate(self._found())]
+
+    def _found(self) -> list[float]:
+        if self._sums:
+            return [self._scorer.of_sums(run) for run in self._sums]
         if self._outputs:
             outputs = torch.cat(self._outputs, dim=1)
             found = self._scorer.quick(outputs)
@@ -119,6 +170,10 @@ def _points(task: Task) -> tuple[Float[Tensor, "class class column"], AdditiveMe
     metric = get_metric(name, classes)
     rows = [metric.statistics([(reference, answer) for answer in classes]) for reference in classes]
     return torch.stack([torch.from_numpy(row) for row in rows]).float(), metric
+
+
+def _not_finite(outputs: Float[Tensor, "run ..."]) -> set[int]:
+    return set((~outputs.isfinite().flatten(1).all(1)).nonzero()[:, 0].tolist())
 
 
 def r_squared(

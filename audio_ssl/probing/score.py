@@ -46,7 +46,7 @@ def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor])
     elif metric in _VERIFICATION:
         value = trial_value(metric, score_trials(task, clips, predictions))
     else:
-        value = get_metric(metric, task.classes).corpus(_pairs(task, clips, predictions))
+        value = get_metric(metric, task.classes).corpus(pairs_of(task, clips, predictions))
     if value != value:
         return -np.inf if higher_is_better(metric) else np.inf
     return value
@@ -70,7 +70,7 @@ def all_scores(
             measured = "%" if name == "eer" else "cost"
         else:
             metric = get_metric(name, task.classes)
-            sums, _ = cluster_sums(metric.statistics(_pairs(task, clips, predictions)), clusters)
+            sums, _ = cluster_sums(metric.statistics(pairs_of(task, clips, predictions)), clusters)
             interval, measured = cluster_bootstrap(sums, metric.score, REPLICATES), metric.unit
         scores[name] = {**interval._asdict(), "higher_is_better": higher_is_better(name), "unit": measured}
     return scores, unit, notes
@@ -96,7 +96,8 @@ def _ranking(name: str) -> Callable[..., RankingScore]:
     return {"roc_auc": roc_auc_macro, "average_precision": average_precision_macro}[name]
 
 
-def _pairs(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[tuple[Answer, Answer]]:
+def pairs_of(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[tuple[Answer, Answer]]:
+    """Return what is right and what was said of some clips."""
     pairs = zip(clips, predictions, strict=True)
     return [(task.reference(clip), task.hypothesis(prediction)) for clip, prediction in pairs]
 
@@ -116,7 +117,9 @@ def _ranking_interval(
     score = _ranking(name)
     result = score(labels, scores, task.classes)
     names = sorted(set(clusters))
-    rows = {cluster: [i for i, c in enumerate(clusters) if c == cluster] for cluster in names}
+    rows: dict[str, list[int]] = {}
+    for place, cluster in enumerate(clusters):
+        rows.setdefault(cluster, []).append(place)
     rng = np.random.default_rng(0)
     values = []
     for _ in range(_RANKING_REPLICATES):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audio_ssl.data.manifest import Clip
@@ -15,6 +16,9 @@ from audio_ssl.probing.tasks._base import Task
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
+
+OVERLAP_SECONDS = 0.05
+"""What neighbouring clips of two splits may have in common: times in manifests are rounded."""
 
 Parts = dict[str, list[Clip]]
 """Clips by split: train, valid, test."""
@@ -35,8 +39,11 @@ def choose_clips(clips: Sequence[Clip], data: Data, task: Task) -> tuple[list[Pa
     Raises
     ------
     UserError
-        If a split has no usable clip, the same audio is in two splits, or there are fewer groups than folds.
+        If a split has no usable clip, the same audio is in two splits, there are fewer groups than folds, or folds are
+        asked of a task without training.
     """
+    if data.folds and task.output == "nothing":
+        raise UserError(f"the task {task.kind} trains nothing", where="$.data.folds", remedy="name splits instead")
     wanted = [c for c in clips if all(str(c.row().get(key)) == value for key, value in data.where.items())]
     excluded: list[Excluded] = []
     usable: list[Clip] = []
@@ -56,18 +63,27 @@ def choose_clips(clips: Sequence[Clip], data: Data, task: Task) -> tuple[list[Pa
             usable.append(clip)
         else:
             excluded.append(Excluded(clip.id, split, reason))
-    parts = _folds(usable, data) if data.folds else [_splits(usable, names, clips, data, task)]
+    parts = _folds(usable, data) if data.folds else [_splits(usable, names, clips, data, task, excluded)]
     return parts, excluded
 
 
-def _splits(usable: Sequence[Clip], names: dict[str, str], clips: Sequence[Clip], data: Data, task: Task) -> Parts:
+def _splits(
+    usable: Sequence[Clip],
+    names: dict[str, str],
+    clips: Sequence[Clip],
+    data: Data,
+    task: Task,
+    excluded: Sequence[Excluded],
+) -> Parts:
     parts: Parts = {split: [c for c in usable if names[str(c.split)] == split] for split in SPLITS}
     for name, split in names.items():
         needed = split != "train" or task.output != "nothing"
         if needed and not parts[split]:
             found = ", ".join(sorted({str(c.split) for c in clips}))
+            reasons = Counter(one.reason for one in excluded if one.split == split).most_common(1)
+            why = f" ({reasons[0][1]} left out: {reasons[0][0]})" if reasons else ""
             raise UserError(
-                f"no usable clip in the split `{name}` for the task {task.kind}; splits of the manifest: {found}",
+                f"no usable clip in the split `{name}` for the task {task.kind}{why}; splits of the manifest: {found}",
                 where=f"$.data.{split}_split",
                 remedy="check data.where and the columns of the manifest",
             )
@@ -108,12 +124,24 @@ def _folds(usable: Sequence[Clip], data: Data) -> list[Parts]:
 
 
 def _refuse_overlap(parts: Parts) -> None:
-    owner: dict[tuple[str, float], str] = {}
-    for split, clips in parts.items():
-        for clip in clips:
-            place = (clip.path, clip.start)
-            if owner.setdefault(place, split) != split:
-                raise UserError(f"the audio of `{clip.id}` is both in {owner[place]} and in {split}")
+    spans = sorted(
+        (os.path.normpath(clip.path), clip.start, clip.start + clip.seconds, split, clip.id)
+        for split, clips in parts.items()
+        for clip in clips
+    )
+    # Of each split, the clip that ends last of those that began before.
+    reach: dict[str, tuple[str, float, float, str]] = {}
+    for path, start, stop, split, clip_id in spans:
+        for other, (other_path, other_start, other_stop, other_id) in reach.items():
+            shared = min(stop, other_stop) - start
+            allowed = min(OVERLAP_SECONDS, (stop - start) / 2, (other_stop - other_start) / 2)
+            if other != split and other_path == path and shared > allowed:
+                raise UserError(
+                    f"the audio of `{clip_id}` is both in {other} (there in `{other_id}`) and in {split}",
+                    remedy="put clips that overlap into one split",
+                )
+        if split not in reach or reach[split][0] != path or reach[split][2] < stop:
+            reach[split] = (path, start, stop, clip_id)
 
 
 def leave_out(parts: Parts, task: Task) -> tuple[Parts, list[Excluded]]:
@@ -142,12 +170,19 @@ def leave_out(parts: Parts, task: Task) -> tuple[Parts, list[Excluded]]:
 
 
 def overlap_warnings(parts: Parts, task: Task) -> list[str]:
-    """Say when speakers are both in training and in test: the score is then one for known voices."""
+    """Say when speakers, tracks or files are both in training and in test: the score is then one for known ones."""
+    columns: dict[str, Callable[[Clip], object]] = {
+        "speakers": lambda clip: clip.speaker,
+        "tracks": lambda clip: clip.extra.get("track"),
+        "files": lambda clip: clip.path,
+    }
     if getattr(task, "column", None) == "speaker":
-        return []
-    trained = {c.speaker for c in parts["train"] if c.speaker is not None}
-    shared = sorted(trained & {c.speaker for c in parts["test"] if c.speaker is not None})
-    if not shared:
-        return []
-    more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
-    return [f"speakers of the test clips are in the training clips too: {', '.join(shared[:5])}{more}"]
+        del columns["speakers"]
+    found = []
+    for name, value in columns.items():
+        trained, tested = ({str(value(c)) for c in parts[s] if value(c) is not None} for s in ("train", "test"))
+        shared = sorted(trained & tested)
+        if shared:
+            more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
+            found.append(f"{name} of the test clips are in the training clips too: {', '.join(shared[:5])}{more}")
+    return found

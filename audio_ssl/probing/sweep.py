@@ -17,7 +17,7 @@ from audio_ssl.features.source import FeatureSource
 from audio_ssl.probing.choose import choose
 from audio_ssl.probing.decode._base import Decoder
 from audio_ssl.probing.features import Bank, BankCache, Refuse, fill
-from audio_ssl.probing.fit import MODEL, Examples, Fitted, fit
+from audio_ssl.probing.fit import MODEL, Examples, Fitted, fit, name_diverged
 from audio_ssl.probing.heads._base import Head
 from audio_ssl.probing.live import STATISTICS_CLIPS, LiveBank, TunedBank, tuned_bank
 from audio_ssl.probing.probe import Probe
@@ -155,6 +155,9 @@ def sweep(
     seconds["predict"] = time.monotonic() - started
     # Features that are streamed are part of training; only what was extracted beforehand is said apart.
     seconds["extract"] = extracted
+    if tuned is not None:
+        # Folds have a model each.
+        tuned.model.cpu()
     for one in fitted:
         if one is not chosen:
             one.state = {}
@@ -222,6 +225,10 @@ class _Training:
                 if own is not None:
                     train, valid = (Examples(part.clips, part.targets, own) for part in (train, valid))
                 fitted += fit(self._make, group, self._statistics, train, valid, scorer, question.optim, progress, own)
+                if own is not None:
+                    _drop_beaten(fitted, higher_is_better(self._task.metrics[0]))
+        if question.finetune is not None:
+            name_diverged(fitted)
         return fitted
 
     def restore(self, chosen: Fitted) -> tuple[System, TunedBank | None]:
@@ -230,9 +237,7 @@ class _Training:
         system.load_state_dict({name: v for name, v in chosen.state.items() if not name.startswith(MODEL)})
         own = self._tuned()
         if own is not None:
-            state = {name.removeprefix(MODEL): v for name, v in chosen.state.items() if name.startswith(MODEL)}
-            own.model.load_state_dict(state)
-            own.learn(False)
+            own.load({name.removeprefix(MODEL): v for name, v in chosen.state.items() if name.startswith(MODEL)})
         return system.eval(), own
 
     def _make(self, run: Run) -> System:
@@ -246,6 +251,18 @@ class _Training:
             if settings is None
             else tuned_bank(self._source, self._bank.pooled, settings, cast(LiveBank, self._bank))
         )
+
+
+def _drop_beaten(fitted: Sequence[Fitted], higher: bool) -> None:
+    """Forget the weights of runs that another seed of their layer and rate has beaten: each holds a whole model."""
+    groups: dict[tuple[int | None, float], list[Fitted]] = {}
+    for one in fitted:
+        groups.setdefault((one.run.layer, one.run.lr), []).append(one)
+    for group in groups.values():
+        if any(one.state for one in group):
+            best = choose(group, higher)
+            for one in group:
+                one.state = one.state if one is best else {}
 
 
 def _predict(

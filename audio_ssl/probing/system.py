@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from audio_ssl.data.manifest import Clip
-from audio_ssl.probing.features import Bank, Layers
+from audio_ssl.probing.features import Bank, Layers, portions
 from audio_ssl.probing.heads._base import Batch, Head
 
 
@@ -92,9 +92,9 @@ class System(nn.Module):
         """Yield what the head sees of some clips, in evaluation."""
         self.eval()
         statistics = Statistics(self.mean, self.scale)
-        for start in range(0, len(clips), batch_clips):
+        for part in portions(clips, bank, batch_clips):
             with torch.no_grad():
-                batch = self.batch(statistics.standardise(bank.batch(clips[start : start + batch_clips])))
+                batch = self.batch(statistics.standardise(bank.batch(part)))
             yield batch
 
     def layer_weights(self) -> list[float] | None:

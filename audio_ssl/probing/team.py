@@ -178,7 +178,8 @@ class Stacked:
         def one(parameters: State, features: Tensor) -> Tensor:
             return cast(Tensor, functional_call(self._head, parameters, (features, layers.frames)))
 
-        return cast(Tensor, vmap(one, randomness="different")(self._heads, x))
+        # One dropout mask for all runs: that which each would draw alone, so that a run does not depend on its company.
+        return cast(Tensor, vmap(one, randomness="same")(self._heads, x))
 
 
 def form(runs: Sequence[Run], make: Callable[[Run], System]) -> list[Team]:

@@ -59,7 +59,7 @@ def manifest(tmp_path_factory):
                 language=("cs", "de")[number % 2],
             )
         )
-    clips.append(replace(clips[0], id="x", path=clips[1].path, tags=("high", "low"), start=0.2, seconds=1.0))
+    clips.append(replace(clips[0], id="x", path=clips[5].path, tags=("high", "low"), start=0.2, seconds=1.0))
     write_manifest(folder / "m.jsonl", clips)
     return folder / "m.jsonl"
 
