@@ -24,7 +24,7 @@ from audio_ssl.report.sections.codec import codec_section
 from audio_ssl.report.sections.comparison import comparison_section
 from audio_ssl.report.sections.fairness import fairness_section
 from audio_ssl.report.sections.gains import gains_section
-from audio_ssl.report.sections.probes import probes_section
+from audio_ssl.report.sections.probes import contents, probes_section
 from audio_ssl.report.sections.provenance import provenance_section
 from audio_ssl.report.sections.training import training_section
 from audio_ssl.report.side_by_side import score_lines
@@ -167,7 +167,8 @@ def _page(data: dict[str, Any], title: str, json_name: str, found: Inputs, audio
         sounds = _sounds(found, data) if audio else ()
         sections.append(probes_section(data["results"], data["comparison"]["questions"], sounds))
     sections.append(provenance_section(data))
-    return Page(title, data["answer"], tuple(sections), _about(data), json_name, data)
+    asked = contents(data["comparison"]["questions"])
+    return Page(title, data["answer"], tuple(sections), _about(data), json_name, data, asked)
 
 
 def _about(data: dict[str, Any]) -> str:

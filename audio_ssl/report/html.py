@@ -56,6 +56,17 @@ class Block:
     tables: tuple[Table, ...] = ()
     examples: tuple[Mapping[str, Any], ...] = ()
     commands: tuple[str, ...] = ()
+    folds: tuple[Fold, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A part of a block that the reader can open and close; on paper it is always open."""
+
+    summary: str | Markup
+    """What there is to see, and what of it must be seen while it is closed."""
+    inside: Block
+    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,8 @@ class Page:
     """What the page was made from, in one line."""
     json_name: str
     data: Mapping[str, Any] = field(default_factory=dict)
+    contents: tuple[tuple[str, str], ...] = ()
+    """Where each question is answered: id and name; empty where there are too few to look for."""
 
 
 def make_environment() -> Environment:

@@ -77,7 +77,50 @@ def test_each_result_is_shown_once(reader):
     for task in ("asr", "keyword", "speaker", "tagging", "emotion", "verification"):
         for model in ("mert", "wav2vec2"):
             assert f"{task}_mini · {model}" in said
-    assert reader.ids.count("layers-all-1-title") == 1
+    assert reader.ids.count("layers-1-title") == 1
+
+
+def folds_of(path):
+    """Return id, attributes and summary of every fold of a page."""
+    found = re.findall(
+        r'<details class="fold" id="([^"]+)"( open)?>\s*<summary>(.*?)</summary>', path.read_text("utf-8")
+    )
+    return [(one, bool(is_open), re.sub("<[^>]+>", "", words).replace("\u00a0", " ")) for one, is_open, words in found]
+
+
+def test_each_model_on_each_probe_is_a_closed_fold_that_says_the_main_score(page):
+    folds = [one for one in folds_of(page) if one[0].startswith("probe-")]
+    assert [one for one, *_ in folds] == [f"probe-{n}" for task in range(6) for n in (task, task + 6)]
+    assert not any(is_open for _, is_open, _ in folds)
+    report = read_report(page)
+    wer = report["results"][0]["systems"][0]["metrics"]["wer"]
+    assert folds[0][2] == f"mert WER {wer['value']:.1f} % ({wer['low']:.1f} to {wer['high']:.1f})"
+    assert folds[2][2].startswith("mert accuracy ")
+    assert folds[2][2].endswith(" · 1 warning")
+
+
+def test_two_results_are_open(models_folder, tmp_path):
+    made = models_folder[1]
+    page = build_report([made[0], made[6]], tmp_path / "r.html", audio=False)
+    assert [is_open for _, is_open, _ in folds_of(page)] == [True, True]
+
+
+def test_probes_are_listed_at_the_top_where_they_are_more_than_three(page, reader, models_folder, tmp_path):
+    listed = page.read_text("utf-8").split('class="contents"')[1].split("</nav>")[0]
+    links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', listed)
+    assert [name for _, name in links] == [one["title"] for one in read_report(page)["comparison"]["questions"]]
+    assert {target for target, _ in links} <= set(reader.ids)
+    few = build_report(models_folder[1][:3], tmp_path / "r.html", audio=False)
+    assert 'class="contents"' not in few.read_text("utf-8")
+
+
+def test_links_within_the_page_lead_somewhere(reader):
+    assert {target[1:] for target in reader.targets if target.startswith("#")} <= set(reader.ids)
+
+
+def test_folds_are_open_on_paper(page):
+    paper = page.read_text("utf-8").split("@media print")[1].split("</style>")[0]
+    assert "::details-content { display: block; content-visibility: visible" in paper
 
 
 def test_worst_clips_can_be_heard(reader):

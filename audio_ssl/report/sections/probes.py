@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from audio_ssl.report.answers import word_changes
 from audio_ssl.report.excerpts import Sounds
-from audio_ssl.report.html import Block, Figure, Section, Table, linked, make_table
+from audio_ssl.report.html import Block, Figure, Fold, Section, Table, linked, make_table
 from audio_ssl.report.numbers import MISSING, count, duration, finite, interval, metric_label, number, score
 from audio_ssl.report.sections.gains import direction
 from audio_ssl.report.sections.probe_figures import (
@@ -23,13 +23,18 @@ from audio_ssl.report.sections.probe_figures import (
     weight_figure,
 )
 
+_MOST_OPEN = 2
+_MOST_UNLISTED = 3
+
 
 def probes_section(
     results: Sequence[Mapping[str, Any]],
     questions: Sequence[Mapping[str, Any]],
     sounds: Sequence[Sounds] = (),
 ) -> Section:
-    """Show every probe in detail; where several models answered one, what they share comes first.
+    """Show every probe in detail: what the models share, then each model's answers in a fold of its own.
+
+    The folds are closed where there are more than `_MOST_OPEN` results.
 
     Parameters
     ----------
@@ -42,26 +47,54 @@ def probes_section(
     for question in questions:
         places = question["results"]
         group = [results[place] for place in places]
-        if len(group) > 1:
-            blocks.append(_shared_block(question, group, places[0]))
-        for place in places:
-            heard = sounds[place] if sounds else {}
-            blocks.append(_block(results[place], place, heard, alone=len(group) == 1))
+        folds = tuple(
+            Fold(
+                summary=_summary(results[place]),
+                inside=_detail(results[place], place, sounds[place] if sounds else {}),
+                open=len(results) <= _MOST_OPEN,
+            )
+            for place in places
+        )
+        blocks.append(_question(question, group, folds))
     return Section("probes", "Probe by probe", tuple(blocks))
 
 
-def _shared_block(question: Mapping[str, Any], results: Sequence[Mapping[str, Any]], index: int) -> Block:
+def question_id(question: Mapping[str, Any]) -> str:
+    """Return where on the page a question is answered."""
+    return f"question-{question['results'][0]}"
+
+
+def contents(questions: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """Return id and title of every question; nothing where there are at most three."""
+    if len(questions) <= _MOST_UNLISTED:
+        return ()
+    return tuple((question_id(one), str(one["title"])) for one in questions)
+
+
+def _question(question: Mapping[str, Any], results: Sequence[Mapping[str, Any]], folds: tuple[Fold, ...]) -> Block:
     return Block(
-        id=f"question-{index}",
+        id=question_id(question),
         heading=str(question["title"]),
-        figures=_kept([layer_figure(results, f"layers-all-{index}")]),
+        figures=_kept([layer_figure(results, f"layers-{question['results'][0]}")]),
         tables=_tables([_metric_table(results), _cost_table(results)]),
+        folds=folds,
     )
 
 
-def _block(result: Mapping[str, Any], index: int, heard: Sounds, alone: bool) -> Block:
+def _summary(result: Mapping[str, Any]) -> Markup:
+    """Name the model with its main score, and say that there are warnings, for they may be out of sight."""
+    main, unit = result["main_metric"], result["unit"]
+    metric = result["systems"][0]["metrics"].get(main) or {}
+    ends = interval(metric.get("low"), metric.get("high"), unit)
+    between = f" ({ends})" if ends != MISSING else ""
+    mind = f" · {count(len(result['warnings']), 'warning')}" if result["warnings"] else ""
+    return Markup("<strong>{}</strong> {} {}{}{}").format(
+        result["model_label"], metric_label(main), score(metric.get("value"), unit), between, mind
+    )
+
+
+def _detail(result: Mapping[str, Any], index: int, heard: Sounds) -> Block:
     figures = [
-        *([layer_figure([result], f"layers-{index}")] if alone else []),
         grid_figure(result, f"grid-{index}"),
         weight_figure(result, f"weights-{index}"),
         history_figure(result, f"history-{index}"),
@@ -69,14 +102,12 @@ def _block(result: Mapping[str, Any], index: int, heard: Sounds, alone: bool) ->
         *value_figures(result, f"values-{index}"),
         *confusion_figures(result, f"confusion-{index}"),
     ]
-    shared = [_metric_table([result]), _cost_table([result])] if alone else []
     return Block(
         id=f"probe-{index}",
-        heading=str(result["title"]),
         lead=_lead(result),
         warnings=tuple(result["warnings"]),
         figures=_kept(figures),
-        tables=_tables([*shared, _pair_table(result), _excluded_table(result)]),
+        tables=_tables([_pair_table(result), _excluded_table(result)]),
         examples=tuple(_example(one, heard, _changes(result, one)) for one in result["examples"]),
     )
 
