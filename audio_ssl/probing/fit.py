@@ -179,12 +179,12 @@ class _Course:
             optimizer.zero_grad(set_to_none=True)
         if self._tuned is not None:
             self._tuned.learn(step > self._tuned.settings.freeze_steps)
-        total = 0.0
+        total = torch.zeros(())
         for seed in sorted({team.runs[0].seed for team in self._teams}):
             rows = next(self._rows[seed])
             parts = [rows] if self._tuned is None else self._tuned.portions(self._train.clips, rows)
             for part in parts:
-                total += self._backward(seed, part, len(part) / len(rows))
+                total = total + self._backward(seed, part, len(part) / len(rows))
         if self._optim.clip_norm is not None:
             for team in self._teams:
                 team.clip(self._optim.clip_norm)
@@ -194,14 +194,14 @@ class _Course:
             optimizer.step()
             schedule.step()
         self._since += 1
-        return total / max(self.alive, 1)
+        return float(total) / max(self.alive, 1)
 
-    def _backward(self, seed: int, rows: Sequence[int], share: float) -> float:
+    def _backward(self, seed: int, rows: Sequence[int], share: float) -> Tensor:
         """Add the gradients of some clips to all runs of a seed; return the sum of their losses."""
         layers, targets = self._train.batch(rows)
         layers = self._statistics.standardise(layers)
         targets = [target.to(layers.values.device) for target in targets]
-        total = 0.0
+        total = torch.zeros(())
         self._draws[seed] += 1
         for team in (team for team in self._teams if team.runs[0].seed == seed):
             # Dropout is that of the seed and the update, whatever else is trained beside.
@@ -210,7 +210,8 @@ class _Course:
             losses.sum().backward()  # type: ignore[no-untyped-call]
             for run, loss in zip(team.runs, losses.detach().unbind(), strict=True):
                 self._losses[run] = self._losses[run] + loss
-            total += float(losses.detach().sum())
+            # It stays where it is: to ask a GPU for a number is to wait for it.
+            total = total + losses.detach().sum()
         return total
 
     def evaluate(self, step: int) -> None:
@@ -264,7 +265,8 @@ class _Course:
             self._recent[run].append(state)
         if better:
             fitted.valid, fitted.state, self._stale[run] = value, state, 0
-        else:
+        elif self._tuned is None or step > self._tuned.settings.freeze_steps:
+            # No run stops before its model has begun to learn.
             self._stale[run] += 1
         return self._stale[run] < self._optim.patience
 

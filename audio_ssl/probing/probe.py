@@ -195,6 +195,11 @@ def _check_numbers(probe: Probe) -> None:
     above = {"data.max_seconds": probe.data.max_seconds, "optim.clip_norm": probe.optim.clip_norm or math.inf}
     if probe.finetune is not None:
         above |= {"finetune.lr": probe.finetune.lr, "finetune.batch_seconds": probe.finetune.batch_seconds}
+        if probe.finetune.freeze_steps >= probe.optim.steps:
+            raise UserError(
+                f"the model would never learn: must be below `optim.steps` {probe.optim.steps}",
+                where="$.finetune.freeze_steps",
+            )
     for where, value in above.items():
         if not value > 0:
             raise UserError(f"must be above 0, but is {value}", where=f"$.{where}")

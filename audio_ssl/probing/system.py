@@ -19,6 +19,9 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.probing.features import Bank, Layers, portions
 from audio_ssl.probing.heads._base import Batch, Head
 
+SMALLEST_VARIANCE = 1e-9
+"""Of a dimension that is used, as a share of the layer's mean variance."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -39,7 +42,7 @@ class Statistics:
     mean: Float[Tensor, "layer 1 dim"]
     """Taken away."""
     scale: Float[Tensor, "layer 1 dim"]
-    """One over the deviation."""
+    """One over the deviation; 0 for a dimension that never varies: a clip where it does would be nothing else."""
 
     def standardise(self, layers: Layers) -> Layers:
         """Return standardised layers, where the statistics are; padding is no longer zero."""
@@ -115,4 +118,7 @@ def measure(bank: Bank, clips: Sequence[Clip]) -> Statistics:
         sums, squares = sums + centred.sum(1, keepdim=True), squares + centred.square().sum(1, keepdim=True)
     mean = sums / total
     variance = (squares / total - mean.square()).clamp(min=0.0)
-    return Statistics((mean + cast(Tensor, shift)).float(), (variance + 1e-6).rsqrt().float())
+    # Relative to the layer, so that its unit does not matter.
+    usual = variance.mean(2, keepdim=True)
+    scale = torch.where(variance > SMALLEST_VARIANCE * usual, (variance + 1e-6 * usual).rsqrt(), 0.0)
+    return Statistics((mean + cast(Tensor, shift)).float(), scale.float())

@@ -260,6 +260,43 @@ def test_a_rate_at_which_the_tuned_model_diverges_leaves_the_other_rates(sounds,
         name_diverged([bad])
 
 
+def test_no_run_stops_before_its_model_has_begun_to_learn(sounds, tmp_path):
+    task = key.build(key.Config())
+    source = open_source(write_model(tmp_path / "model")).at(torch.device("cpu"), "float32")
+    bank = LiveBank(source, True)
+    bank.open(sounds, lambda *_: None)
+    tuned = TunedBank(source, True, FineTune(freeze_steps=6), bank)
+    part = Examples(sounds, [task.target(one) for one in sounds], tuned)
+    statistics = measure(bank, sounds)
+
+    def make(run):
+        return System(mlp.build(mlp.Config(8), 16, 24, "class"), statistics, run.layer)
+
+    scorer = Scorer(task, sounds, part.targets)
+    # Nothing improves after the first evaluation.
+    scorer.better = lambda value, than: False
+    optim = Optim(steps=20, eval_every=1, patience=2)
+    (one,) = fit(make, [Run(2, 1e-3, 0)], statistics, part, part, scorer, optim, tuned=tuned)
+    assert one.steps == 8
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_the_unit_of_a_layer_does_not_matter(unit):
+    random, bank, clips = torch.Generator().manual_seed(0), MemoryBank(True), []
+    for number in range(40):
+        layers = torch.randn(2, 1, 5, generator=random) * torch.tensor([1.0, 2.0, 0.1, 1.0, 1.0])
+        layers[..., 4] = 3.0
+        clips.append(clip(str(number), f"{number}.wav"))
+        bank.add(clips[-1], list(layers * unit))
+    statistics = measure(bank, clips)
+    values = statistics.standardise(bank.batch(clips)).values
+    torch.testing.assert_close(values[..., :4].std(1, correction=0), torch.ones(2, 1, 4), atol=1e-3, rtol=1e-3)
+    # A dimension that never varied does not explode where it does.
+    other = clip("o", "o.wav")
+    bank.add(other, [torch.full((1, 5), 4.0 * unit)] * 2)
+    assert not statistics.standardise(bank.batch([other])).values[..., 4].any()
+
+
 @pytest.mark.parametrize(
     ("train", "test", "refused"),
     [
@@ -328,13 +365,14 @@ def test_columns_of_several_types_do_not_lose_the_predictions(tmp_path):
         "optim.clip_norm=-1",
         "finetune={lr: 0}",
         "finetune={batch_seconds: 0}",
+        "finetune={freeze_steps: 20000}",
     ],
 )
 def test_numbers_that_cannot_be_are_refused(override, tmp_path):
     from audio_ssl.probing.probe import read_probe
 
     (tmp_path / "m.jsonl").write_text("{}")
-    with pytest.raises(UserError, match=r"\$\.(data|optim|finetune)\.\w+: must be (at least|above)"):
+    with pytest.raises(UserError, match=r"\$\.(data|optim|finetune)\.\w+: (the model would never learn: )?must be"):
         read_probe("demo_key", [f"data.manifest={tmp_path / 'm.jsonl'}", override])
     assert thin(list(range(10)), 3) == [0, 3, 6]
 
