@@ -30,6 +30,8 @@ class Table:
     """Sentences below the table."""
     sticky: bool = False
     """The first column stays in sight while the others are scrolled."""
+    folded: bool = False
+    """Stand closed under the caption, to be opened."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ def make_table(
     text_columns: Sequence[int] = (),
     notes: Sequence[str] = (),
     sticky: bool = False,
+    folded: bool = False,
 ) -> Table:
     """Build a table; every row must have one cell per column."""
     assert all(len(row) == len(head) for row in rows), "a row has another number of cells than the head"
-    return Table(caption, tuple(head), tuple(map(tuple, rows)), frozenset(text_columns), tuple(notes), sticky)
+    return Table(caption, tuple(head), tuple(map(tuple, rows)), frozenset(text_columns), tuple(notes), sticky, folded)

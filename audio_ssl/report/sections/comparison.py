@@ -9,9 +9,12 @@ from typing import Any
 from markupsafe import Markup
 
 from audio_ssl.report.html import Block, Section, Table, linked, make_table
+from audio_ssl.report.names import question_id
 from audio_ssl.report.numbers import MISSING, finite, interval, metric_label, score, signed
 
 NOT_APART, APART = "not apart", "apart"
+_MOST_ROWS = 30
+_MOST_COLUMNS = 8
 
 
 def comparison_section(comparison: Mapping[str, Any]) -> Section | None:
@@ -47,12 +50,23 @@ def column_name(question: Mapping[str, Any]) -> str:
 
 
 def _scores(comparison: Mapping[str, Any]) -> Table:
-    questions = comparison["questions"]
-    head = ["Model", *(Markup("{}<br>{}").format(*column_name(one).split(", ", 1)) for one in questions)]
-    rows = [[name, *(_cell(one, name) for one in questions)] for name in comparison["systems"]]
-    note = "Below each score: its 95 % interval. Best: of its column, by the score alone."
+    questions, systems = comparison["questions"], comparison["systems"]
+    named = [
+        Markup('<a href="#{}">{}</a><br>{}').format(question_id(one), *column_name(one).split(", ", 1))
+        for one in questions
+    ]
+    table: list[list[str | Markup]] = [["Model", *named]]
+    table += [[name, *(_cell(one, name) for one in questions)] for name in systems]
+    # A suite is longer than a screen is wide.
+    turned = len(questions) > _MOST_COLUMNS
+    if turned:
+        table = [list(column) for column in zip(*table, strict=True)]
+        table[0][0] = "Probe"
+    head, *rows = table
+    which = "row" if turned else "column"
+    note = f"Below each score: its 95 % interval. Best: of its {which}, by the score alone."
     again = "A number after a name tells apart results of models of the same name, in the order they were given."
-    numbered = any(re.search(r" \(\d+\)$", name) for name in comparison["systems"])
+    numbered = any(re.search(r" \(\d+\)$", name) for name in systems)
     notes = (note, *((again,) if numbered else ()))
     return make_table("Main score of every model and baseline", head, rows, notes=notes, sticky=True)
 
@@ -131,7 +145,7 @@ def _differences(questions: Sequence[Mapping[str, Any]]) -> Table:
             )
     first = firsts[0] if len(firsts) == 1 else "the first model"
     caption = f"Each system minus {first}, on the clips that both predicted"
-    return make_table(caption, head, rows, text_columns=(3, 5), sticky=True)
+    return make_table(caption, head, rows, text_columns=(3, 5), sticky=True, folded=len(rows) > _MOST_ROWS)
 
 
 def reading(difference: Mapping[str, Any]) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 from markupsafe import Markup
 
 from audio_ssl.report.figures.intervals import Dot, interval_chart
-from audio_ssl.report.html import Block, Figure, Section, linked, make_table
+from audio_ssl.report.html import Block, Figure, Fold, Section, linked, make_table
 from audio_ssl.report.numbers import MISSING, finite, interval, metric_label, score, signed
 
 SHAPES = ("circle", "square", "diamond", "triangle")
+_MOST_OPEN = 12
 
 
 def gains_section(results: Sequence[Mapping[str, Any]]) -> Section:
@@ -22,6 +23,7 @@ def gains_section(results: Sequence[Mapping[str, Any]]) -> Section:
         ("Probe", "System", "Score", "95 % interval", "Model minus this", "95 % interval", "The model is"),
         [row for result in results for row in _rows(result)],
         text_columns=(1, 6),
+        folded=len(results) > _MOST_OPEN,
         notes=(
             "All systems get the same head, trained the same way on the same clips; only the frozen features differ. "
             "The untrained twin has the model's architecture with fresh random weights.",
@@ -30,8 +32,12 @@ def gains_section(results: Sequence[Mapping[str, Any]]) -> Section:
             "only where that interval leaves out zero, or, for other scores, where the two intervals do not overlap.",
         ),
     )
-    block = Block(id="gains-overview", figures=tuple(figures), tables=(table,))
-    return Section("gains", "What pretraining gave", (block,))
+    heading = "What pretraining gave"
+    if len(figures) <= _MOST_OPEN:
+        return Section("gains", heading, (Block(id="gains-overview", figures=tuple(figures), tables=(table,)),))
+    inside = Block(id="gains-figures", figures=tuple(figures))
+    fold = Fold(f"Pictures of all {len(figures)} results", inside)
+    return Section("gains", heading, (Block(id="gains-overview", tables=(table,), folds=(fold,)),))
 
 
 def direction(higher_is_better: bool) -> str:

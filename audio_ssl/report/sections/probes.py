@@ -10,6 +10,7 @@ from markupsafe import Markup
 from audio_ssl.report.answers import word_changes
 from audio_ssl.report.excerpts import Sounds
 from audio_ssl.report.html import Block, Figure, Fold, Section, Table, linked, make_table
+from audio_ssl.report.names import question_id
 from audio_ssl.report.numbers import MISSING, count, duration, finite, interval, metric_label, number, score
 from audio_ssl.report.sections.gains import direction
 from audio_ssl.report.sections.probe_figures import (
@@ -59,11 +60,6 @@ def probes_section(
     return Section("probes", "Probe by probe", tuple(blocks))
 
 
-def question_id(question: Mapping[str, Any]) -> str:
-    """Return where on the page a question is answered."""
-    return f"question-{question['results'][0]}"
-
-
 def contents(questions: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
     """Return id and title of every question; nothing where there are at most three."""
     if len(questions) <= _MOST_UNLISTED:
@@ -76,7 +72,7 @@ def _question(question: Mapping[str, Any], results: Sequence[Mapping[str, Any]],
         id=question_id(question),
         heading=str(question["title"]),
         figures=_kept([layer_figure(results, f"layers-{question['results'][0]}")]),
-        tables=_tables([_metric_table(results), _cost_table(results)]),
+        tables=_tables([_metric_table(results), _cost_table(results, folds[0].open)]),
         folds=folds,
     )
 
@@ -177,7 +173,7 @@ def _score_cell(system: Mapping[str, Any], name: str) -> str | Markup:
     return value if ends == MISSING else Markup("{} ({})").format(value, ends)
 
 
-def _cost_table(results: Sequence[Mapping[str, Any]]) -> Table | None:
+def _cost_table(results: Sequence[Mapping[str, Any]], shown: bool) -> Table | None:
     rows = []
     for name, system in systems_of(results):
         cost = system["cost"]
@@ -198,7 +194,7 @@ def _cost_table(results: Sequence[Mapping[str, Any]]) -> Table | None:
         return None
     head = ("System", "Extract", "Fit", "Predict", "Trained parameters", "Peak memory", "Audio")
     note = "Extraction costs nothing where an earlier probe has left its features. Memory is that of the whole process."
-    return make_table("What it cost", head, rows, notes=(note,), sticky=True)
+    return make_table("What it cost", head, rows, notes=(note,), sticky=True, folded=not shown)
 
 
 def _pair_table(result: Mapping[str, Any]) -> Table | None:

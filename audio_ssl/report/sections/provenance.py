@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
-from audio_ssl.report.html import Block, Section, Table, make_table
+from audio_ssl.report.html import Block, Fold, Section, Table, make_table
 
 _FIRST = (
     "command", "seed", "model", "model_fingerprint", "manifest", "manifest_hash", "recipe_hash", "teachers",
     "finished", "started", "ended", "seconds", "python", "versions",
 )  # fmt: skip
+_MOST_OPEN, _MOST_COMMANDS = 4, 12
 _PROGRAMS = ("audio-ssl", "__main__.py")
 
 
@@ -20,20 +22,25 @@ def provenance_section(data: Mapping[str, Any]) -> Section:
     """Show the provenance of every input and how to make it again."""
     blocks = []
     commands: list[str] = []
+    closed = sum(len(data[kind]) for kind in ("runs", "results", "fairness")) > _MOST_OPEN
     sources = [("Run", run) for run in data["runs"]] + [("Probe", one) for one in data["results"]]
     for index, (kind, source) in enumerate(sources):
         table = provenance_table(f"{kind} {source['name']} ({source['path']})", source["provenance"])
         if table:
-            blocks.append(Block(id=f"origin-{index}", tables=(table,)))
+            blocks.append(Block(id=f"origin-{index}", tables=(replace(table, folded=closed),)))
         commands.append(_command(kind, source))
     for index, report in enumerate(data["fairness"]):
         table = provenance_table(f"Fairness audit ({report['path']})", report.get("provenance") or {})
         if table:
-            blocks.append(Block(id=f"origin-fairness-{index}", tables=(table,)))
+            blocks.append(Block(id=f"origin-fairness-{index}", tables=(replace(table, folded=closed),)))
         made = (report.get("provenance") or {}).get("command")
         commands += [_joined(made)] if made else []
     lead = ("Each command needs the manifest it names; a run's resolved recipe is itself a recipe.",)
-    again = Block(id="again", heading="To make it again", lead=lead, commands=tuple(dict.fromkeys(commands)))
+    typed = tuple(dict.fromkeys(commands))
+    again = Block(id="again", heading="To make it again", lead=lead, commands=typed)
+    if len(typed) > _MOST_COMMANDS:
+        fold = Fold(f"{len(typed)} commands", Block(id="commands", commands=typed))
+        again = replace(again, commands=(), folds=(fold,))
     return Section("provenance", "Provenance", (*blocks, *((again,) if commands else ())))
 
 
