@@ -219,9 +219,18 @@ class _Course:
         for team, values in zip(self._teams, self._scores(self._teams), strict=True):
             going = [row for row in range(len(team.runs)) if self._note(team, row, values[row], step)]
             if len(going) < len(team.runs):
-                team.keep(going, self._optimizer) if going else team.runs.clear()
+                team.keep(going, self._optimizer) if going else self._end(team)
         self._teams = [team for team in self._teams if team.runs]
         self._since = 0
+
+    def _end(self, team: Team) -> None:
+        """Let a whole team go, with the optimiser's memory of it."""
+        team.runs.clear()
+        gone = {id(parameter) for parameter in team.parameters()}
+        for group in self._optimizer.param_groups:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in gone]
+        for parameter in team.parameters():
+            self._optimizer.state.pop(parameter, None)
 
     def average(self, make: Callable[[Run], System]) -> None:
         """Give each run the mean of its last weights, and the score of that."""

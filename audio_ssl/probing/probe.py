@@ -48,7 +48,7 @@ class Data:
     """Where features are kept: memory, disk, stream (nowhere: computed for every batch), or auto: memory, else disk."""
 
     memory_gb: float = 8.0
-    """Features above this size go to the disk with `auto`."""
+    """Features above this size go to the disk with `auto`; above it those of earlier probes are forgotten."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ class Optim:
     """Evaluations without improvement before a run stops."""
 
     average_last: int = 1
-    """Weights are the mean over this many last evaluations, instead of those of the best one (translation: 10)."""
+    """Weights are the mean over this many last evaluations, instead of those of the best one (translation: 10); the
+    validation clips score that mean."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,13 @@ class FineTune:
     """Of the model: adamw, adam, adadelta or sgd."""
 
     freeze_steps: int = 500
-    """Updates in which the head alone is trained."""
+    """Updates in which the head alone is trained; no run stops before they are over."""
 
     freeze_frontend: bool = True
     """The waveform frontend stays as it is (wav2vec 2.0, Baevski et al. 2020, section 4)."""
 
     batch_seconds: float = 60.0
-    """Audio that goes through the model at once; a larger update is made of several."""
+    """Audio that goes through the model at once; a larger update is made of several, and so are evaluations."""
 
 
 @dataclass(frozen=True)

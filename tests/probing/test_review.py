@@ -68,6 +68,19 @@ def test_weights_that_the_last_update_spoilt_are_not_kept():
     assert not good.diverged
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "adadelta", "sgd"])
+def test_what_has_stopped_is_not_held(optimizer, monkeypatch):
+    from audio_ssl.probing import fit as module
+
+    made, make = [], module._optimizer
+    monkeypatch.setattr(module, "_optimizer", lambda *given: made.append(make(*given)) or made[-1])
+    optim = Optim(optimizer=optimizer, steps=400, eval_every=1, patience=2, batch_clips=64)
+    found = trained([Run(layer, lr, 0) for layer in (0, 1) for lr in (1e-9, 0.3)], optim=optim)
+    assert all(one.steps < 400 for one in found)
+    assert not any(group["params"] for group in made[0].param_groups)
+    assert not made[0].state
+
+
 def test_the_layer_curve_shows_the_rate_that_would_be_chosen():
     def fitted(lr, seed, valid):
         return Fitted(Run(0, lr, seed), valid=valid, state={"x": torch.zeros(1)})
