@@ -82,7 +82,7 @@ def _summary(result: Mapping[str, Any]) -> Markup:
     main, unit = result["main_metric"], result["unit"]
     metric = result["systems"][0]["metrics"].get(main) or {}
     ends = interval(metric.get("low"), metric.get("high"), unit)
-    between = f" ({ends})" if ends != MISSING else ""
+    between = Markup(' <span class="whole">({})</span>').format(ends) if ends != MISSING else ""
     mind = f" · {count(len(result['warnings']), 'warning')}" if result["warnings"] else ""
     return Markup("<strong>{}</strong> {} {}{}{}").format(
         result["model_label"], metric_label(main), score(metric.get("value"), unit), between, mind
@@ -170,7 +170,7 @@ def _score_cell(system: Mapping[str, Any], name: str) -> str | Markup:
     unit = metric.get("unit") or ""
     value = linked(score(metric.get("value"), unit), system)
     ends = interval(metric.get("low"), metric.get("high"), unit)
-    return value if ends == MISSING else Markup("{} ({})").format(value, ends)
+    return value if ends == MISSING else Markup('{} <span class="whole">({})</span>').format(value, ends)
 
 
 def _cost_table(results: Sequence[Mapping[str, Any]], shown: bool) -> Table | None:
