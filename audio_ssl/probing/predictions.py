@@ -16,6 +16,9 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.features.writers.parquet import readable_id
 from audio_ssl.probing.tasks._base import Task
 
+ANSWERS = ("reference", "hypothesis", "scores", "embedding")
+"""Columns of the answer; a manifest's column of the same name is called ``manifest_NAME``."""
+
 
 def write_predictions(path: Path, task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> None:
     """Write the table; class names are in its metadata, scores of classes in the column ``scores``.
@@ -24,7 +27,10 @@ def write_predictions(path: Path, task: Task, clips: Sequence[Clip], predictions
     """
     rows: list[dict[str, Any]] = []
     for clip, prediction in zip(clips, predictions, strict=True):
-        columns = {k: readable_id(v) if isinstance(v, str) else v for k, v in clip.row().items()}
+        columns = {
+            f"manifest_{k}" if k in ANSWERS else k: readable_id(v) if isinstance(v, str) else v
+            for k, v in clip.row().items()
+        }
         answer: dict[str, Any] = {"reference": task.reference(clip)}
         if task.output == "embedding":
             answer["embedding"] = prediction.tolist()

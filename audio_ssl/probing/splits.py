@@ -155,7 +155,16 @@ def leave_out(parts: Parts, task: Task) -> tuple[Parts, list[Excluded]]:
     check = getattr(task, "why_not_after", None)
     if check is None:
         return parts, []
-    reasons = {split: {clip.id: check(clip) for clip in clips} for split, clips in parts.items()}
+    # Of folds, classes are those of all clips: what the training clips of this fold lack is found here.
+    trained = {str(task.reference(clip)) for clip in parts["train"]} if task.output == "class" else None
+
+    def why_not(clip: Clip) -> str | None:
+        reason: str | None = check(clip)
+        if reason is None and trained is not None and str(task.reference(clip)) not in trained:
+            reason = f"`{task.reference(clip)}` is not in training"
+        return reason
+
+    reasons = {split: {clip.id: why_not(clip) for clip in clips} for split, clips in parts.items()}
     excluded = [
         Excluded(clip_id, split, reason)
         for split, found in reasons.items()

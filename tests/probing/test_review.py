@@ -17,13 +17,13 @@ from audio_ssl.probing.fit import Examples, Fitted, fit, name_diverged
 from audio_ssl.probing.heads import frames as frames_head
 from audio_ssl.probing.heads import mlp
 from audio_ssl.probing.live import LiveBank, TunedBank
-from audio_ssl.probing.predictions import write_table
+from audio_ssl.probing.predictions import write_predictions, write_table
 from audio_ssl.probing.probe import Data, FineTune, Optim, Probe
 from audio_ssl.probing.quick import Scorer
-from audio_ssl.probing.splits import choose_clips, overlap_warnings, thin
+from audio_ssl.probing.splits import choose_clips, leave_out, overlap_warnings, thin
 from audio_ssl.probing.sweep import _drop_beaten
 from audio_ssl.probing.system import Run, System, measure
-from audio_ssl.probing.tasks import chords, key, regression, tagging
+from audio_ssl.probing.tasks import chords, classification, key, regression, tagging
 from tests.probing.test_sweep import DIM, examples, small_mlp, trained, write_model
 
 
@@ -351,6 +351,32 @@ def test_pieces_of_a_file_or_track_on_both_sides_are_said():
         "tracks of the test clips are in the training clips too: t",
         "files of the test clips are in the training clips too: x.wav",
     ]
+
+
+def test_a_class_that_a_fold_never_trains_is_left_out_by_name():
+    task = classification.build(classification.Config(min_count=1))
+    data = Data(folds=3)
+    clips = [clip(f"{n}", f"{n}.wav", label="ab"[n % 2], speaker=f"s{n % 3}") for n in range(12)]
+    clips.append(clip("lone", "lone.wav", label="c", speaker="s0"))
+    parts, _ = choose_clips(clips, data, task)
+    task.learn([one for part in parts[0].values() for one in part])
+    kept = [leave_out(part, task) for part in parts]
+    assert [[(one.clip_id, one.reason) for one in excluded] for _, excluded in kept if excluded] == [
+        [("lone", "`c` is not in training")]
+    ] * 2
+    of_speakers = classification.build(classification.Config(column="speaker"))
+    of_speakers.learn(clips)
+    with pytest.raises(UserError, match=r"no clip of the \w+ split can be used: `s\d` is not in training"):
+        leave_out(parts[0], of_speakers)
+
+
+def test_columns_of_the_manifest_are_not_lost_to_those_of_the_answer(tmp_path):
+    task = key.build(key.Config())
+    one = clip("a", extra={"scores": 3, "reference": "theirs"})
+    write_predictions(tmp_path / "p.parquet", task, [one], [torch.zeros(24)])
+    (row,) = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    assert (row["manifest_scores"], row["manifest_reference"], row["reference"]) == (3, "theirs", "C major")
+    assert len(row["scores"]) == 24
 
 
 def test_an_empty_split_says_why_its_clips_were_left_out():
