@@ -8,7 +8,9 @@ from audio_ssl.report.build import build_report
 from audio_ssl.report.compare import describe_comparison, shorten
 from audio_ssl.report.inputs import read_input
 from audio_ssl.report.ranks import describe_ranks, describe_superb
+from audio_ssl.report.results import describe_result
 from audio_ssl.report.sections.comparison import comparison_section, reading
+from audio_ssl.report.sections.gains import gains_section
 from audio_ssl.report.side_by_side import MOST_COLUMNS, compare_sentences, score_lines
 
 
@@ -84,6 +86,37 @@ def test_without_predictions_two_intervals_stand_in(results, models_folder):
     overlap = metrics[0]["low"] <= metrics[1]["high"] and metrics[1]["low"] <= metrics[0]["high"]
     assert row["clips"] is None
     assert row["apart"] is not overlap
+
+
+@pytest.mark.parametrize(("name", "place"), [("min_dcf", 5), ("abx_within", 0)])
+@pytest.mark.parametrize(("low", "words", "gain"), [(0.5, "apart: worse", "worse"), (0.3, "overlap", "overlap")])
+def test_scores_that_cannot_be_paired_are_read_by_their_intervals(
+    results, models_folder, name, place, low, words, gain
+):
+    """minDCF is no sum over clips, and tasks without training have comparisons instead of answers."""
+
+    def scored(result, value, low, high):
+        metric = {"value": value, "low": low, "high": high, "higher_is_better": False, "unit": ""}
+        scores = {**result.model.scores, "main_metric": name, "metrics": {name: metric}}
+        rows = () if name == "abx_within" else result.model.predictions
+        return dataclasses.replace(result.model, scores=scores, predictions=rows)
+
+    first, second = results[place], results[place + 6]
+    first = dataclasses.replace(first, model=scored(first, 0.3, 0.2, 0.4), baselines=())
+    # The second result's baseline is as good as the first model.
+    other = dataclasses.replace(scored(first, 0.3, 0.2, 0.4), name="untrained")
+    second = dataclasses.replace(second, model=scored(second, 0.6, low, 0.7), baselines=(other,))
+    found = describe_comparison([first, second], models_folder[0])
+    row = found["questions"][0]["differences"][0]
+    assert row["difference"] == pytest.approx(0.3)
+    assert row["low"] is None
+    assert reading(row) == f"intervals {words}"
+    said = comparison_section(found).blocks[1].lead[0]
+    assert f"({'minDCF' if name == 'min_dcf' else 'ABX within speakers'}), the two systems' own intervals" in said
+    described = {**describe_result(second, models_folder[0]), "title": "q"}
+    table = gains_section([described]).blocks[0].tables[0]
+    assert gain in table.rows[1][-1]
+    assert "intervals" in table.rows[1][-1]
 
 
 def test_the_same_model_twice_on_one_probe_is_two_rows(results, models_folder):
@@ -176,3 +209,12 @@ def test_old_results_stand_beside_new_ones(tmp_path, models_folder):
         path.write_text(json.dumps(scores), encoding="utf-8")
     said = build_report([new, old], tmp_path / "r.html").read_text(encoding="utf-8")
     assert "keyword_mini · mert" in said
+
+
+def test_many_probes_are_rows(comparison):
+    many = {**comparison, "questions": [*comparison["questions"], *comparison["questions"][:3]]}
+    few, turned = (comparison_section(one).blocks[0].tables[0] for one in (comparison, many))
+    assert few.head[0] == "Model"
+    assert turned.head == ("Probe", *comparison["systems"])
+    assert len(turned.rows) == 9
+    assert turned.rows[2][3] == few.rows[2][3], "the same score, found by the other order"

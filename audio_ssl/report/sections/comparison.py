@@ -155,12 +155,23 @@ def reading(difference: Mapping[str, Any]) -> str:
     --------
     >>> reading({"apart": True, "better": False}), reading({"apart": False, "better": True})
     ('apart: worse', 'not apart')
+    >>> reading({"apart": True, "better": True, "low": None})
+    'intervals apart: better'
     """
     if difference["apart"] is None:
         return MISSING
+    if unpaired(difference):
+        if not difference["apart"]:
+            return "intervals overlap"
+        return f"intervals {APART}: {'better' if difference['better'] else 'worse'}"
     if not difference["apart"] or difference["better"] is None:
         return NOT_APART
     return f"{APART}: {'better' if difference['better'] else 'worse'}"
+
+
+def unpaired(difference: Mapping[str, Any]) -> bool:
+    """Say whether no interval of the difference is known, so that two systems' own intervals stand in for it."""
+    return "low" in difference and difference["low"] is None
 
 
 def _how(questions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -168,10 +179,12 @@ def _how(questions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         "Both systems' answers to the same clips are drawn again together, all clips of a speaker (else of a track, "
         "else single clips) at a time. Apart: the 95 % interval of the difference leaves out zero."
     )
-    unpaired = any(one["clips"] is None and one["apart"] is not None for q in questions for one in q["differences"])
-    if unpaired:
+    bare = [q for q in questions if any(unpaired(one) and one["apart"] is not None for one in q["differences"])]
+    if bare:
+        named = ", ".join(dict.fromkeys(metric_label(one["metric"]) for one in bare))
         text += (
-            " Where no interval of the difference is given, apart means that the two systems' intervals do not overlap."
+            f" Where that cannot be ({named}), the two systems' own intervals are compared: apart if they do not "
+            "overlap, which is the more cautious reading; where they overlap there may still be a difference."
         )
     if any(one["left_out"] for q in questions for one in q["differences"]):
         text += " Clips that only one predicted, or with other references, do not count; how many is in brackets."

@@ -29,7 +29,8 @@ def gains_section(results: Sequence[Mapping[str, Any]]) -> Section:
             "The untrained twin has the model's architecture with fresh random weights.",
             "The interval of a difference comes from resampling the speakers (else tracks, else clips) that both "
             "systems heard, and is given where each clip's answer is known. A model is called better or worse "
-            "only where that interval leaves out zero, or, for other scores, where the two intervals do not overlap.",
+            "only where that interval leaves out zero, or, for other scores (minDCF, tasks without training), where "
+            "the two intervals do not overlap, which is the more cautious reading.",
         ),
     )
     heading = "What pretraining gave"
@@ -102,6 +103,7 @@ def _ends(verdict: Mapping[str, Any], unit: str) -> str:
 def _reading(verdict: Mapping[str, Any]) -> str:
     if not verdict or verdict["better"] is None:
         return MISSING
+    alone = finite(verdict.get("low")) is None
     if not verdict["decided"]:
-        return "not told apart by this test set"
-    return "better" if verdict["better"] else "worse"
+        return "not told apart: intervals overlap or are missing" if alone else "not told apart by this test set"
+    return ("better" if verdict["better"] else "worse") + (" (intervals apart)" if alone else "")
