@@ -24,7 +24,14 @@ from audio_ssl.progress import Progress
 
 
 def compare_frames(
-    folder: Path, said: Said, question: Probe, source: FeatureSource, parts: Parts, cache: BankCache, refuse: Refuse
+    folder: Path,
+    said: Said,
+    question: Probe,
+    source: FeatureSource,
+    parts: Parts,
+    store: Path,
+    cache: BankCache,
+    refuse: Refuse,
 ) -> None:
     """Answer, and write ``comparisons.parquet`` and ``scores.json``.
 
@@ -42,7 +49,7 @@ def compare_frames(
         excluded.append(Excluded(clip.id, split_of[clip.id], reason))
 
     needed: Parts = {"train": [], "valid": parts["valid"], "test": parts["test"]}
-    bank = open_bank(question, source, False, needed, folder / "features", cache, refused)
+    bank = open_bank(question, source, False, needed, store, cache, refused)
     needed = {split: [clip for clip in clips if clip in bank] for split, clips in needed.items()}
     for split in ("valid", "test"):
         if not needed[split]:

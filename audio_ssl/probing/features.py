@@ -264,22 +264,23 @@ def fill(
     """
     size = 0 if pooled else bytes_of(clips, source)
     on_disk = not pooled and (data.features == "disk" or (data.features == "auto" and size > data.memory_gb * 1e9))
-    if size:
-        where = f"on the disk, below {folder}" if on_disk else "in memory"
-        logger.info("features of %s: %d clips, %.2f GB %s", source.name, len(clips), size / 1e9, where)
     started = time.monotonic()
     bank: MemoryBank | DiskBank
-    if on_disk:
-        bank = DiskBank(folder, source.fingerprint)
-        missing = [clip for clip in clips if clip not in bank]
+    bank = (
+        DiskBank(folder, source.fingerprint) if on_disk else cache.memory(source, pooled, clips, data.memory_gb * 1e9)
+    )
+    missing = [clip for clip in clips if clip not in bank]
+    if size and missing:
+        where = f"on the disk, below {folder}" if on_disk else "in memory"
+        logger.info("features of %s: %d clips, %.2f GB %s", source.name, len(clips), size / 1e9, where)
+    if isinstance(bank, DiskBank):
         _check_room(folder, bytes_of(missing, source))
         with bank.writer() as writer:
             for clip, layers in _extract(missing, source, refuse):
                 arrays = {"layers": narrow(layers), "frames": torch.tensor([len(layers[0])])}
                 writer.add(store_id(clip), arrays)
     else:
-        bank = cache.memory(source, pooled, clips, data.memory_gb * 1e9)
-        for clip, layers in _extract([clip for clip in clips if clip not in bank], source, refuse):
+        for clip, layers in _extract(missing, source, refuse):
             bank.add(clip, [layer.mean(0, keepdim=True) for layer in layers] if pooled else layers)
     bank.seconds_taken = time.monotonic() - started
     return bank

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -167,14 +168,24 @@ def _answer(folder: Path, asked: _Asked, source: FeatureSource) -> None:
         asked.ledger.record(clip.path, reason)
 
     folder.mkdir(parents=True, exist_ok=True)
+    store = folder / "features"
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     if task.output == "nothing":
-        compare_frames(folder, asked.said, question, source, asked.parts[0], asked.cache, refuse)
+        compare_frames(folder, asked.said, question, source, asked.parts[0], store, asked.cache, refuse)
+        shutil.rmtree(store, ignore_errors=True)
         return
     if question.finetune is not None and not isinstance(source, ModelSource):
         # A baseline without weights stays as it is; its heads are trained alike.
         question = _frozen(question)
-    outcomes = [sweep(question, task, source, parts, folder / "features", asked.cache, refuse) for parts in asked.parts]
+    outcomes = []
+    for number, parts in enumerate(asked.parts, 1):
+        if len(asked.parts) > 1:
+            logger.info("fold %d of %d", number, len(asked.parts))
+        outcomes.append(sweep(question, task, source, parts, store, asked.cache, refuse))
     write_answer(folder, asked.said, source, outcomes, time.monotonic() - started)
+    # Kept until here, so that a probe that is stopped need not extract again.
+    shutil.rmtree(store, ignore_errors=True)
 
 
 def _frozen(question: Probe) -> Probe:

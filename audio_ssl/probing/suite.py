@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from audio_ssl import catalog
 from audio_ssl.atomic import write_json
 from audio_ssl.config import read_yaml, structure
-from audio_ssl.errors import UserError
+from audio_ssl.errors import AudioError, UserError
 from audio_ssl.probing.features import BankCache
 from audio_ssl.probing.run import run_probe
 
@@ -103,7 +105,7 @@ def run_suite(name: str, model: str, out: Path, overrides: Sequence[str] = ()) -
         settings = [manifest, *suite.probes[probe].settings, *common, *own.get(probe, ())]
         try:
             results.append(run_probe(probe, model, out / probe, settings, cache))
-        except UserError as error:
+        except (UserError, AudioError, torch.OutOfMemoryError) as error:
             logger.error("%s: %s", probe, error)
             failed[probe] = str(error)
         write_json(

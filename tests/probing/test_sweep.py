@@ -198,7 +198,8 @@ def model(tmp_path_factory):
 
 @pytest.mark.parametrize("place", ["disk", "stream"])
 @pytest.mark.parametrize("probe", ["demo_asr", "demo_key"])
-def test_where_features_lie_changes_no_answer(place, probe, toy_manifest, model, tmp_path):
+def test_where_features_lie_changes_no_answer(place, probe, toy_manifest, model, tmp_path, caplog):
+    caplog.set_level("INFO")
     overrides = quickly(toy_manifest, "baselines=[]", "data.max_train_clips=24")
     memory = run_probe(probe, model, tmp_path / "m", [*overrides, "data.features=memory"])
     other = run_probe(probe, model, tmp_path / place, [*overrides, f"data.features={place}"])
@@ -206,7 +207,8 @@ def test_where_features_lie_changes_no_answer(place, probe, toy_manifest, model,
     for name, value in load_file(memory / "head.safetensors").items():
         torch.testing.assert_close(load_file(other / "head.safetensors")[name], value, atol=0.05, rtol=0.05)
     assert scores(other)["counts"] == scores(memory)["counts"]
-    assert (tmp_path / place / "features").exists() == (place == "disk" and probe == "demo_asr")
+    assert ("on the disk, below" in caplog.text) == (place == "disk" and probe == "demo_asr")
+    assert not (tmp_path / place / "features").exists(), "a finished answer needs no features"
 
 
 def test_layers_rates_and_seeds_are_all_tried_and_listed(toy_manifest, model, tmp_path):

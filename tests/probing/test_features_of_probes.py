@@ -1,0 +1,126 @@
+"""Features of a probe in bounded memory, on a disk that may be full, from audio that may not be read."""
+
+import pytest
+import torch
+
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError
+from audio_ssl.features.source import LogMelSource, open_source
+from audio_ssl.probing import features, live
+from audio_ssl.probing.features import BankCache, MemoryBank, fill, portions
+from audio_ssl.probing.live import LiveBank, TunedBank
+from audio_ssl.probing.probe import Data, FineTune
+from tests.probing.test_sweep import DIM, write_model
+
+
+def clip(name, path="x.wav", start=0.0, seconds=10.0, split="train", **more):
+    return Clip(name, path, start, seconds, 16000, split=split, **{"label": "C major", **more})
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    import numpy as np
+    import soundfile
+
+    made = []
+    for number in range(4):
+        wave = np.random.default_rng(number).normal(0, 0.1, 16000 + 1000 * number)
+        soundfile.write(tmp_path / f"{number}.wav", wave, 16000)
+        made.append(clip(f"{number}", str(tmp_path / f"{number}.wav"), seconds=len(wave) / 16000))
+    return made
+
+
+def test_long_clips_come_in_small_batches(monkeypatch):
+    monkeypatch.setattr(features, "MOST_FRAMES", 20)
+    bank, clips = MemoryBank(False), [clip(str(n), f"{n}.wav") for n in range(6)]
+    for one, count in zip(clips, (3, 4, 9, 30, 2, 2), strict=True):
+        bank.add(one, [torch.zeros(count, DIM)])
+    assert [len(part) for part in portions(clips, bank, 64)] == [2, 1, 1, 2]
+    assert [len(part) for part in portions(clips, bank, 1)] == [1] * 6
+    assert list(portions([], bank, 4)) == []
+
+
+def test_features_of_all_probes_and_sources_stay_within_the_limit():
+    class Source(LogMelSource):
+        pass
+
+    first, second = Source(), Source()
+    second.fingerprint = "another"
+    clips = [clip(str(n), f"{n}.wav", seconds=1.0) for n in range(8)]
+    size = features.bytes_of(clips[:4], first)
+    cache = BankCache()
+
+    def use(source, wanted):
+        bank = cache.memory(source, False, wanted, 1.5 * size)
+        for one in wanted:
+            if one not in bank:
+                bank.add(one, [torch.zeros(50, 80)])
+        return bank
+
+    bank = use(first, clips[:4])
+    assert use(first, clips[:3]) is bank
+    assert use(first, clips[2:5]) is bank, "five clips are within it"
+    assert [one in use(first, clips[4:8]) for one in clips] == [False] * 4 + [True] * 4
+    use(second, clips[:4])
+    assert [one in cache.memory(first, False, [], 1.5 * size) for one in clips] == [False] * 8
+
+
+def test_room_is_asked_for_what_is_missing_only(sounds, tmp_path, monkeypatch):
+    source, data = LogMelSource(), Data(features="disk")
+    fill(sounds[:3], source, False, data, tmp_path / "f", BankCache(), lambda *_: None)
+    asked = []
+    monkeypatch.setattr(features, "_check_room", lambda folder, size: asked.append(size))
+    fill(sounds, source, False, data, tmp_path / "f", BankCache(), lambda *_: None)
+    fill(sounds, source, False, data, tmp_path / "f", BankCache(), lambda *_: None)
+    assert asked == [features.bytes_of(sounds[3:], source), 0]
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_clips_of_the_same_unreadable_audio_are_all_named(place, sounds, tmp_path):
+    gone = [clip(name, str(tmp_path / "gone.wav"), seconds=1.0) for name in ("a", "b")]
+    refused = []
+    fill(
+        [*sounds, *gone],
+        LogMelSource(),
+        False,
+        Data(features=place),
+        tmp_path / "f",
+        BankCache(),
+        lambda one, reason: refused.append((one.id, reason)),
+    )
+    assert [name for name, _ in refused] == ["a", "b"]
+    assert refused[0][1] == refused[1][1]
+
+
+def test_audio_goes_through_a_model_in_portions(sounds, tmp_path, monkeypatch):
+    source = open_source(write_model(tmp_path / "model")).at(torch.device("cpu"), "float32")
+    bank = LiveBank(source, False)
+    bank.open(sounds, lambda *_: pytest.fail("all can be read"))
+    whole, counts = bank.batch(sounds), []
+    run = source._run
+    monkeypatch.setattr(
+        source, "_run", lambda wave, *rest, **more: counts.append(len(wave)) or run(wave, *rest, **more)
+    )
+    bank._batch_seconds = 2.5
+    torch.testing.assert_close(bank.batch(sounds).values, whole.values, atol=1e-4, rtol=1e-4)
+    assert counts == [2, 2]
+    tuned = TunedBank(source, False, FineTune(batch_seconds=1.0), bank)
+    torch.testing.assert_close(tuned.batch(sounds).values, whole.values, atol=1e-4, rtol=1e-4)
+    assert list(tuned.portions(sounds, range(4))) == [[0], [1], [2], [3]]
+
+
+def test_streamed_features_that_are_no_numbers_stop_the_probe(sounds, tmp_path, monkeypatch):
+    source = open_source(write_model(tmp_path / "model"))
+    bank = LiveBank(source, False)
+    bank.open(sounds, lambda *_: None)
+    hidden = live.LiveBank._hidden
+
+    def broken(self, waves):
+        layers, frames = hidden(self, waves)
+        layers = [layer.clone() for layer in layers]
+        layers[1][-1, 0, 0] = torch.nan
+        return layers, frames
+
+    monkeypatch.setattr(live.LiveBank, "_hidden", broken)
+    with pytest.raises(UserError, match="the features of `3` are not finite"):
+        bank.batch(sounds)
