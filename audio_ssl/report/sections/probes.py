@@ -147,15 +147,19 @@ def _chosen(result: Mapping[str, Any]) -> str:
     )
 
 
+MOST_COLUMNS = 3
+"""Systems that stand side by side beside a picture; more of them are rows."""
+
+
 def _metric_table(results: Sequence[Mapping[str, Any]]) -> Table:
     systems = systems_of(results)
     first = results[0]["systems"][0]["metrics"]
-    if len(results) == 1:
+    if len(results) == 1 and len(systems) <= MOST_COLUMNS:
         rows: list[tuple[str | Markup, ...]] = []
         for name, metric in first.items():
             cells = [_score_cell(system, name) for _, system in systems]
             rows.append((metric_label(name), direction(bool(metric.get("higher_is_better", True))), *cells))
-        head = ("Score", "Direction", *(name.capitalize() for name, _ in systems))
+        head = ("Score", "Direction", *(name[:1].upper() + name[1:] for name, _ in systems))
         return make_table("Every score on the test set, with its 95 % interval", head, rows, text_columns=(1,))
     names = [
         f"{metric_label(name)} {'↑' if bool(metric.get('higher_is_better', True)) else '↓'}"
