@@ -18,7 +18,7 @@ def source(name):
 
 
 def test_the_corpora_are_there():
-    assert {
+    own = {
         "asterisk",
         "fillets",
         "folder",
@@ -27,7 +27,31 @@ def test_the_corpora_are_there():
         "rendered_scores",
         "synthetic_speech",
         "tuxpaint",
-    } <= set(NAMES)
+    }
+    speech = {
+        "common_voice",
+        "covost2",
+        "emodb",
+        "fluent_speech_commands",
+        "free_spoken_digits",
+        "iemocap",
+        "mtedx",
+        "must_she",
+        "ravdess",
+        "speech_commands",
+        "voxceleb1",
+    }
+    music = {
+        "asap",
+        "emomusic",
+        "giantsteps",
+        "gtzan",
+        "magnatagatune",
+        "mtg_jamendo",
+        "nsynth",
+        "vocalset",
+    }
+    assert {*own, *speech, *music, "hf_dataset", "table"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
