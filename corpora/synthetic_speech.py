@@ -6,7 +6,8 @@ espeak-ng's own variant files, speak them, each in every language. That makes it
 five speakers a gender, and a poor stand-in for people: it shows that a pipeline runs, not how a model treats anyone.
 
 The package espeakng-loader brings the library and its data (Duddington and others, espeak-ng 1.52); nothing else is
-downloaded. Which sentence, voice and rate a clip gets is decided by a hash.
+downloaded. The synthesiser also says when each phone and word is spoken: `phone_times` (IPA without stress) and
+`word_times`. Which sentence, voice and rate a clip gets is decided by a hash.
 
 Layout below the root, made by `fetch`::
 
@@ -16,19 +17,17 @@ Layout below the root, made by `fetch`::
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from audio_ssl.data.corpus import (
     Corpus,
+    Espeak,
     UserError,
     announce,
     atomic_write,
@@ -61,7 +60,7 @@ CORPUS = Corpus(
         "test": "about 10 % of the sentences",
     },
     languages=("cs", "de", "en", "es", "fr"),
-    labels=("text", "translation", "language", "speaker", "gender", "template"),
+    labels=("text", "translation", "language", "speaker", "gender", "template", "phone_times", "word_times"),
     requires=("pip:espeakng-loader",),
 )
 
@@ -255,7 +254,7 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
                 speaker=row["speaker"],
                 gender=VOICES[row["speaker"]],
                 split=row["split"],
-                extra={"template": row["template"]},
+                extra={key: row[key] for key in ("template", "phone_times", "word_times") if key in row},
             )
 
 
@@ -276,18 +275,25 @@ def fetch(root: Path, clips: int = 1000) -> None:
     """
     if not 0 < clips <= _MOST_CLIPS:
         raise UserError(f"`clips` must be from 1 to {_MOST_CLIPS}, but is {clips}")
-    if is_made(root, clips):
+    # Labels of an older version lack the times; the audio is the same.
+    if is_made(root, clips) and all("phone_times" in row for row in read_made(root, CORPUS)):
         return
     announce(CORPUS, root)
-    espeak = _Espeak()
-    rows = _rows(clips)
-    for row in track(rows, "synthesise speech"):
+    loader = optional_package("espeakng_loader", CORPUS)
+    espeak = Espeak(str(loader.get_library_path()), str(loader.get_data_path()))
+    rows = []
+    for row in track(_rows(clips), "synthesise speech"):
         path = root / "audio" / f"{row['name']}.flac"
+        said = espeak.speak(row["text"], row["language"], row["speaker"], row["words_per_minute"])
         if not path.is_file():
-            samples = espeak.speak(row["text"], row["language"], row["speaker"], row["words_per_minute"])
             with atomic_write(path) as partial:
-                soundfile.write(partial, samples, espeak.sample_rate, format="FLAC")
+                soundfile.write(partial, said.samples, espeak.sample_rate, format="FLAC")
+        rows.append({**row, "phone_times": _column(said.phones), "word_times": _column(said.words)})
     write_made(root, clips, rows)
+
+
+def _column(spans: Sequence[tuple[float, float, str]]) -> str:
+    return "; ".join(f"{start:.4f} {end:.4f} {label}" for start, end, label in spans)
 
 
 def _rows(clips: int) -> list[dict[str, Any]]:
@@ -330,39 +336,3 @@ def _sentence(template: str, number: int) -> dict[str, str]:
 
 def _draw(what: str, choices: int) -> int:
     return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big") % choices
-
-
-class _Espeak:
-    """espeak-ng's C interface (speak_lib.h), as much of it as is needed to get samples."""
-
-    _SYNCHRONOUS = 2
-    _UTF8 = 1
-    _RATE = 1
-
-    def __init__(self) -> None:
-        loader = optional_package("espeakng_loader", CORPUS)
-        self._library = ctypes.CDLL(str(loader.get_library_path()))
-        data = str(loader.get_data_path()).encode()
-        self.sample_rate: int = self._library.espeak_Initialize(self._SYNCHRONOUS, 0, data, 0)
-        if self.sample_rate <= 0:
-            raise UserError("espeak-ng does not start", where=data.decode(), remedy="reinstall espeakng-loader")
-        self._blocks: list[bytes] = []
-        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-        # The library keeps only the pointer; the object must outlive it.
-        self._callback = kind(self._receive)
-        self._library.espeak_SetSynthCallback(self._callback)
-
-    def speak(self, text: str, language: str, voice: str, words_per_minute: int) -> npt.NDArray[np.int16]:
-        """Return the samples of one utterance."""
-        self._blocks.clear()
-        if self._library.espeak_SetVoiceByName(f"{language}+{voice}".encode()) != 0:
-            raise UserError(f"espeak-ng has no voice `{language}+{voice}`", remedy="reinstall espeakng-loader")
-        self._library.espeak_SetParameter(self._RATE, words_per_minute, 0)
-        encoded = text.encode() + b"\0"
-        self._library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 0, 0, self._UTF8, None, None)
-        return np.frombuffer(b"".join(self._blocks), np.int16)
-
-    def _receive(self, samples: Any, count: int, _events: int | None) -> int:
-        if samples and count > 0:
-            self._blocks.append(ctypes.string_at(samples, 2 * count))
-        return 0

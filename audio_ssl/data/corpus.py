@@ -26,6 +26,7 @@ from audio_ssl import catalog
 from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.data.audio import SUFFIXES, audio_info
 from audio_ssl.data.bars import beats_of_bars
+from audio_ssl.data.espeak import Espeak
 from audio_ssl.data.fetch import apt_available, fetch_apt
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
@@ -40,6 +41,7 @@ __all__ = [
     "AudioError",
     "Corpus",
     "ErrorLedger",
+    "Espeak",
     "LeftOut",
     "LoadedCorpus",
     "Rows",

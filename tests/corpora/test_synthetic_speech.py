@@ -1,3 +1,5 @@
+import itertools
+import json
 import re
 
 import pytest
@@ -22,6 +24,39 @@ def test_four_clips(tmp_path):
         assert clip.sample_rate == 22050
         samples, _ = soundfile.read(clip.path)
         assert samples.std() > 0.01
+
+
+def test_phones_and_words_lie_where_they_are_heard(tmp_path):
+    corpus = load_corpus("synthetic_speech")
+    corpus.fetch(tmp_path, clips=5)
+    for clip in corpus.read(tmp_path, None):
+        samples, rate = soundfile.read(clip.path)
+        energy = samples**2
+        for column in ("phone_times", "word_times"):
+            spans = [item.split(" ", 2) for item in clip.extra[column].split("; ")]
+            times = [(float(start), float(end)) for start, end, _ in spans]
+            assert all(0 <= start < end <= clip.seconds + 1e-3 for start, end in times)
+            assert all(later[0] >= earlier[1] - 1e-3 for earlier, later in itertools.pairwise(times))
+            # Outside of what is said there are pauses, far quieter than speech.
+            inside = sum(float(energy[int(a * rate) : int(b * rate)].sum()) for a, b in times)
+            assert inside > 0.98 * energy.sum()
+        words = [label for _, _, label in spans]
+        assert " ".join(words) == re.sub(r"[.,;:!?]", "", clip.text)
+
+
+def test_labels_without_times_are_made_again_and_the_audio_stays(tmp_path):
+    corpus = load_corpus("synthetic_speech")
+    corpus.fetch(tmp_path, clips=2)
+    labels = tmp_path / "labels.json"
+    old = json.loads(labels.read_text())
+    times = [p.stat().st_mtime_ns for p in (tmp_path / "audio").rglob("*.flac")]
+    for row in old["clips"]:
+        del row["phone_times"], row["word_times"]
+    labels.write_text(json.dumps(old))
+    assert "phone_times" not in next(corpus.read(tmp_path, None)).extra
+    corpus.fetch(tmp_path, clips=2)
+    assert next(corpus.read(tmp_path, None)).extra["phone_times"]
+    assert [p.stat().st_mtime_ns for p in (tmp_path / "audio").rglob("*.flac")] == times
 
 
 def test_an_interrupted_synthesis_goes_on(tmp_path):

@@ -1,0 +1,126 @@
+"""espeak-ng's C interface (speak_lib.h), as much of it as gives samples, and when each phone and word is said."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_ssl.errors import UserError
+
+Span = tuple[float, float, str]
+"""Start and end in seconds, and a label."""
+
+_SYNCHRONOUS = 2
+_PHONEME_EVENTS, _IPA = 1, 2
+_UTF8, _RATE = 1, 1
+_WORD, _PHONEME = 1, 7
+_STRESS = str.maketrans("", "", "ˈˌ")
+
+
+class _Id(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_void_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Id),
+    )
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What was said."""
+
+    samples: npt.NDArray[np.int16]
+    """Mono."""
+
+    phones: list[Span]
+    """IPA without stress; pauses are not among them."""
+
+    words: list[Span]
+    """As they are written; what the library says in one breath, such as ``in the``, is one."""
+
+
+class Espeak:
+    """The synthesiser.
+
+    Parameters
+    ----------
+    library, data
+        Paths of the shared library and of its data.
+
+    Raises
+    ------
+    UserError
+        If it does not start.
+    """
+
+    def __init__(self, library: str, data: str) -> None:
+        self._library = ctypes.CDLL(library)
+        options = _PHONEME_EVENTS | _IPA
+        self.sample_rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), options)
+        if self.sample_rate <= 0:
+            raise UserError("espeak-ng does not start", where=data, remedy="reinstall espeakng-loader")
+        self._blocks: list[bytes] = []
+        self._phones: list[tuple[int, str]] = []
+        self._words: list[tuple[int, int]] = []
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+        # The library keeps only the pointer; the object must outlive it.
+        self._callback = kind(self._receive)
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def speak(self, text: str, language: str, voice: str, words_per_minute: int) -> Utterance:
+        """Say a text."""
+        for heard in (self._blocks, self._phones, self._words):
+            heard.clear()
+        if self._library.espeak_SetVoiceByName(f"{language}+{voice}".encode()) != 0:
+            raise UserError(f"espeak-ng has no voice `{language}+{voice}`", remedy="reinstall espeakng-loader")
+        self._library.espeak_SetParameter(_RATE, words_per_minute, 0)
+        encoded = text.encode() + b"\0"
+        self._library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 0, 0, _UTF8, None, None)
+        samples = np.frombuffer(b"".join(self._blocks), np.int16)
+        ends = [*(start for start, _ in self._phones[1:]), len(samples)]
+        spans = [
+            (start, end, name) for (start, name), end in zip(self._phones, ends, strict=True) if name and end > start
+        ]
+        return Utterance(samples, [self._seconds(*span) for span in spans], self._spoken(text, spans, len(samples)))
+
+    def _spoken(self, text: str, phones: list[tuple[int, int, str]], total: int) -> list[Span]:
+        """Return the words: each from its first phone to its last."""
+        words = []
+        following = [*self._words[1:], (total, len(text) + 1)]
+        for (start, place), (stop, next_place) in zip(self._words, following, strict=True):
+            inside = [(a, b) for a, b, _ in phones if start <= a < stop]
+            if inside:
+                # Places count characters from 1.
+                written = " ".join(text[place - 1 : next_place - 1].split()).strip(" .,;:!?")
+                words.append(self._seconds(inside[0][0], inside[-1][1], written))
+        return words
+
+    def _seconds(self, start: int, end: int, label: str) -> Span:
+        return start / self.sample_rate, end / self.sample_rate, label
+
+    def _receive(self, samples: Any, count: int, events: Any) -> int:
+        if samples and count > 0:
+            self._blocks.append(ctypes.string_at(samples, 2 * count))
+        number = 0
+        while events and events[number].type:
+            event = events[number]
+            if event.type == _PHONEME:
+                name = bytes(event.id.string).decode("utf-8", "ignore").translate(_STRESS)
+                self._phones.append((event.sample, name))
+            elif event.type == _WORD:
+                self._words.append((event.sample, event.text_position))
+            number += 1
+        return 0
