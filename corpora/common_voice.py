@@ -12,18 +12,19 @@ Layout below the root, which may be the folder of one language or one that holds
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    SUFFIXES,
     AudioError,
     Corpus,
     LeftOut,
     UserError,
     check_split,
+    common_voice_audio,
+    common_voice_gender,
+    common_voice_rows,
     require_folder,
     whole_file,
 )
@@ -65,11 +66,6 @@ CORPUS = Corpus(
     labels=("text", "language", "speaker", "gender", "age", "accent", "locale"),
 )
 
-GENDERS = {"male": "M", "female": "F", "male_masculine": "M", "female_feminine": "F"}
-"""The words for the two genders, until and since release 17; other words are kept as they are."""
-
-_NOT_SAID = frozenset({"", "do_not_wish_to_say"})
-
 
 def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     """Yield one clip a sentence of the languages that are there.
@@ -97,7 +93,7 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
 
 
 def _clip(place: Path, part: str, row: dict[str, str], left_out: LeftOut) -> Iterator[Clip]:
-    path = _audio(place / "clips" / row["path"])
+    path = common_voice_audio(place / "clips" / row["path"])
     try:
         clip = whole_file(path, path.stem)
     except AudioError as error:
@@ -105,13 +101,12 @@ def _clip(place: Path, part: str, row: dict[str, str], left_out: LeftOut) -> Ite
         return
     # A language's folder is named as its locale; some have a region, as zh-TW.
     locale = row.get("locale") or place.absolute().name
-    gender = row.get("gender", "")
     yield replace(
         clip,
         text=row["sentence"],
         language=locale.partition("-")[0],
         speaker=row["client_id"],
-        gender=None if gender in _NOT_SAID else GENDERS.get(gender, gender),
+        gender=common_voice_gender(row),
         split=part,
         extra={
             "age": row.get("age") or None,
@@ -121,16 +116,6 @@ def _clip(place: Path, part: str, row: dict[str, str], left_out: LeftOut) -> Ite
     )
 
 
-def _audio(path: Path) -> Path:
-    """Return the file of a clip; the first releases name it without a suffix, and people convert clips."""
-    if path.suffix not in SUFFIXES:
-        path = path.with_name(f"{path.name}.mp3")
-    if path.is_file():
-        return path
-    others = (path.with_suffix(suffix) for suffix in sorted(SUFFIXES))
-    return next((other for other in others if other.is_file()), path)
-
-
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     if not path.is_file():
         raise UserError(
@@ -138,10 +123,4 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
             where=str(path),
             remedy=f"layout: {CORPUS.layout}",
         )
-    with path.open(encoding="utf-8", newline="") as file:
-        # The tables are written so: a quote is a quote, and never holds lines together.
-        table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, escapechar="\\", restval="")
-        names = table.fieldnames or []
-        if missing := [name for name in ("client_id", "path", "sentence") if name not in names]:
-            raise UserError(f"the columns {', '.join(missing)} are missing; there are {list(names)}", where=str(path))
-        yield from table
+    return common_voice_rows(path, ("client_id", "path", "sentence"))

@@ -16,18 +16,19 @@ Without ``validated.tsv`` gender is unknown, and with the first form of table th
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    SUFFIXES,
     AudioError,
     Corpus,
     LeftOut,
     UserError,
     check_split,
+    common_voice_audio,
+    common_voice_gender,
+    common_voice_rows,
     require_folder,
     whole_file,
 )
@@ -70,10 +71,6 @@ CORPUS = Corpus(
     ),
 )
 
-GENDERS = {"male": "M", "female": "F", "male_masculine": "M", "female_feminine": "F"}
-"""Common Voice's words for the two genders; other words are kept as they are."""
-
-_NOT_SAID = frozenset({"", "do_not_wish_to_say"})
 _PARTS = {"train_covost": "train"}
 
 Row = dict[str, str]
@@ -105,7 +102,7 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
         if place not in known:
             known = {place: _validated(place / "validated.tsv")}
         own = _part_of(table)
-        for row in _rows(table, ("path", "translation") if own else ("path", "translation", "split")):
+        for row in common_voice_rows(table, ("path", "translation") if own else ("path", "translation", "split")):
             part = own or _PARTS.get(row["split"], row["split"])
             if split in (None, part):
                 about = {**known[place].get(row["path"], {}), **row}
@@ -126,7 +123,7 @@ def _use(table: Path) -> bool:
 
 
 def _clip(place: Path, source: str, target: str, part: str, row: Row, left_out: LeftOut) -> Iterator[Clip]:
-    path = _audio(place / "clips" / row["path"])
+    path = common_voice_audio(place / "clips" / row["path"])
     if not row["translation"]:
         left_out.add(path, "without a translation")
         return
@@ -135,14 +132,13 @@ def _clip(place: Path, source: str, target: str, part: str, row: Row, left_out: 
     except AudioError as error:
         left_out.add(path, error.reason)
         return
-    gender = row.get("gender", "")
     yield replace(
         clip,
         text=row.get("sentence") or None,
         translation=row["translation"],
         language=source.partition("-")[0],
         speaker=row.get("client_id") or None,
-        gender=None if gender in _NOT_SAID else GENDERS.get(gender, gender),
+        gender=common_voice_gender(row),
         split=part,
         extra={
             "age": row.get("age") or None,
@@ -154,21 +150,5 @@ def _clip(place: Path, source: str, target: str, part: str, row: Row, left_out: 
     )
 
 
-def _audio(path: Path) -> Path:
-    """Return the file of a clip, which may have been converted."""
-    others = (path.with_suffix(suffix) for suffix in sorted(SUFFIXES))
-    return path if path.is_file() else next((other for other in others if other.is_file()), path)
-
-
 def _validated(path: Path) -> dict[str, Row]:
-    return {row["path"]: row for row in _rows(path, ("path", "sentence"))} if path.is_file() else {}
-
-
-def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[Row]:
-    with path.open(encoding="utf-8", newline="") as file:
-        # As the authors read them: a quote is a quote, and never holds lines together.
-        table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, escapechar="\\", restval="")
-        names = table.fieldnames or []
-        if missing := [name for name in needed if name not in names]:
-            raise UserError(f"the columns {', '.join(missing)} are missing; there are {list(names)}", where=str(path))
-        yield from table
+    return {row["path"]: row for row in common_voice_rows(path, ("path", "sentence"))} if path.is_file() else {}

@@ -19,8 +19,8 @@ from audio_ssl.data.corpus import (
     AudioError,
     Corpus,
     LeftOut,
-    UserError,
     check_split,
+    named_files,
     require_folder,
     whole_file,
 )
@@ -101,13 +101,7 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     """
     check_split(CORPUS, split)
     folder = require_folder(root / "wav", CORPUS, can_fetch=False)
-    named = [(path, match) for path in sorted(folder.glob("*.wav")) if (match := _NAME.match(path.stem))]
-    if not named:
-        raise UserError(
-            f"{CORPUS.title} was expected here, but no file is named like 03a01Fa.wav",
-            where=str(folder),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+    named = named_files(sorted(folder.glob("*.wav")), _NAME, CORPUS, folder, "03a01Fa.wav")
     left_out = LeftOut(CORPUS.name)
     for path, match in named:
         part = _PARTS.get(match["speaker"], "train")

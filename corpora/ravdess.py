@@ -20,8 +20,8 @@ from audio_ssl.data.corpus import (
     AudioError,
     Corpus,
     LeftOut,
-    UserError,
     check_split,
+    named_files,
     require_folder,
     whole_file,
 )
@@ -89,13 +89,7 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     check_split(CORPUS, split)
     require_folder(root, CORPUS, can_fetch=False)
     paths = sorted(root.glob("Actor_*/*.wav")) + sorted(root.glob("*/Actor_*/*.wav"))
-    named = [(path, match) for path in paths if (match := _NAME.match(path.stem))]
-    if not named:
-        raise UserError(
-            f"{CORPUS.title} was expected here, but no file is named like Actor_12/03-01-06-01-02-01-12.wav",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+    named = named_files(paths, _NAME, CORPUS, root, "Actor_12/03-01-06-01-02-01-12.wav")
     left_out = LeftOut(CORPUS.name)
     seen: set[str] = set()
     for path, match in named:

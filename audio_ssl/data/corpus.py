@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import json
 import logging
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ from audio_ssl import catalog
 from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.data.audio import SUFFIXES, audio_info
 from audio_ssl.data.bars import beats_of_bars
+from audio_ssl.data.common_voice import common_voice_audio, common_voice_gender, common_voice_rows
 from audio_ssl.data.espeak import Espeak
 from audio_ssl.data.fetch import apt_available, fetch_apt
 from audio_ssl.data.ledger import ErrorLedger
@@ -52,6 +54,9 @@ __all__ = [
     "audio_info",
     "beats_of_bars",
     "check_split",
+    "common_voice_audio",
+    "common_voice_gender",
+    "common_voice_rows",
     "even_split",
     "fetch_apt",
     "hash_split",
@@ -60,6 +65,7 @@ __all__ = [
     "match_columns",
     "musicxml_notes",
     "musicxml_text",
+    "named_files",
     "optional_package",
     "read_made",
     "require_file",
@@ -191,6 +197,20 @@ def require_file(path: Path, card: Corpus, what: str | None = None) -> Path:
         where=str(path),
         remedy=what or f"layout: {card.layout}",
     )
+
+
+def named_files(
+    paths: Iterable[Path], name: re.Pattern[str], card: Corpus, folder: Path, example: str
+) -> list[tuple[Path, re.Match[str]]]:
+    """Return the files whose names say what they are, with what they say; UserError if there is none."""
+    named = [(path, match) for path in paths if (match := name.match(path.stem))]
+    if not named:
+        raise UserError(
+            f"{card.title} was expected here, but no file is named like {example}",
+            where=str(folder),
+            remedy=f"layout: {card.layout}",
+        )
+    return named
 
 
 def hash_split(corpus: str, key: str, valid: float = 0.1, test: float = 0.1) -> str:
