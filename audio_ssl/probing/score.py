@@ -59,18 +59,21 @@ def all_scores(
     clusters, unit = choose_clusters(clips)
     scores: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
+    # Answers of frames are searched for, and trials may be many: both are made once for all metrics.
+    additive = any(name not in NOT_ADDITIVE for name in task.metrics)
+    pairs = pairs_of(task, clips, predictions) if additive else []
+    trials = score_trials(task, clips, predictions) if task.output == "embedding" else None
     for name in task.metrics:
         if name in _RANKING:
             interval, ranking = _ranking_interval(name, task, clips, predictions, clusters)
             notes += [f"{name}: tag `{tag}` left out, {why} in the test clips" for tag, why in ranking.excluded.items()]
             measured = "%"
-        elif name in _VERIFICATION:
-            trials = score_trials(task, clips, predictions)
+        elif trials is not None and name in _VERIFICATION:
             interval, unit = trial_interval(name, trials, clips)
             measured = "%" if name == "eer" else "cost"
         else:
             metric = get_metric(name, task.classes)
-            sums, _ = cluster_sums(metric.statistics(pairs_of(task, clips, predictions)), clusters)
+            sums, _ = cluster_sums(metric.statistics(pairs), clusters)
             interval, measured = cluster_bootstrap(sums, metric.score, REPLICATES), metric.unit
         scores[name] = {**interval._asdict(), "higher_is_better": higher_is_better(name), "unit": measured}
     return scores, unit, notes

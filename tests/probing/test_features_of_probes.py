@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.features.source import LogMelSource, open_source
 from audio_ssl.probing import features, live
@@ -11,23 +10,7 @@ from audio_ssl.probing.features import BankCache, MemoryBank, fill, portions
 from audio_ssl.probing.live import LiveBank, TunedBank
 from audio_ssl.probing.probe import Data, FineTune
 from tests.probing.test_sweep import DIM, write_model
-
-
-def clip(name, path="x.wav", start=0.0, seconds=10.0, split="train", **more):
-    return Clip(name, path, start, seconds, 16000, split=split, **{"label": "C major", **more})
-
-
-@pytest.fixture
-def sounds(tmp_path):
-    import numpy as np
-    import soundfile
-
-    made = []
-    for number in range(4):
-        wave = np.random.default_rng(number).normal(0, 0.1, 16000 + 1000 * number)
-        soundfile.write(tmp_path / f"{number}.wav", wave, 16000)
-        made.append(clip(f"{number}", str(tmp_path / f"{number}.wav"), seconds=len(wave) / 16000))
-    return made
+from tests.probing.toys import clip
 
 
 def test_long_clips_come_in_small_batches(monkeypatch):

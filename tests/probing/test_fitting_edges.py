@@ -6,7 +6,6 @@ import math
 import pytest
 import torch
 
-from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.features.source import LogMelSource, open_source
 from audio_ssl.probing import features
@@ -22,23 +21,7 @@ from audio_ssl.probing.sweep import _drop_beaten
 from audio_ssl.probing.system import Run, System, measure
 from audio_ssl.probing.tasks import chords, key, regression, tagging
 from tests.probing.test_sweep import DIM, examples, small_mlp, trained, write_model
-
-
-def clip(name, path="x.wav", start=0.0, seconds=10.0, split="train", **more):
-    return Clip(name, path, start, seconds, 16000, split=split, **{"label": "C major", **more})
-
-
-@pytest.fixture
-def sounds(tmp_path):
-    import numpy as np
-    import soundfile
-
-    made = []
-    for number in range(4):
-        wave = np.random.default_rng(number).normal(0, 0.1, 16000 + 1000 * number)
-        soundfile.write(tmp_path / f"{number}.wav", wave, 16000)
-        made.append(clip(f"{number}", str(tmp_path / f"{number}.wav"), seconds=len(wave) / 16000))
-    return made
+from tests.probing.toys import clip
 
 
 def test_dropout_does_not_depend_on_what_is_trained_beside():

@@ -4,16 +4,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.probing.predictions import write_predictions, write_table
 from audio_ssl.probing.probe import Data
 from audio_ssl.probing.splits import choose_clips, leave_out, overlap_warnings, thin
 from audio_ssl.probing.tasks import classification, key
-
-
-def clip(name, path="x.wav", start=0.0, seconds=10.0, split="train", **more):
-    return Clip(name, path, start, seconds, 16000, split=split, **{"label": "C major", **more})
+from tests.probing.toys import clip
 
 
 @pytest.mark.parametrize(
