@@ -260,6 +260,26 @@ def reextracted(setting: Setting, source: FeatureSource) -> float:
     return (time.monotonic() - started) / MEASURED_STEPS
 
 
+def products(seconds: float = 0.5) -> dict[str, float]:
+    """Return the GFLOP/s of the first layer of 13 heads: stacked, one by one, and as one wide product."""
+    heads, dim, hidden = 13, 768, 512
+    x, weight = torch.randn(heads, BATCH, dim), torch.randn(heads, hidden, dim)
+    ways: dict[str, Callable[[], object]] = {
+        "stacked": lambda: torch.bmm(x, weight.transpose(1, 2)),
+        "one by one": lambda: [nn.functional.linear(a, b) for a, b in zip(x, weight, strict=True)],
+        "one wide product": lambda: nn.functional.linear(x[0], weight.flatten(0, 1)),
+    }
+    found = {}
+    for name, way in ways.items():
+        way()
+        started, done = time.monotonic(), 0
+        while (taken := time.monotonic() - started) < seconds:
+            way()
+            done += 1
+        found[name] = 2e-9 * done * heads * BATCH * dim * hidden / taken
+    return found
+
+
 def tested(setting: Setting, fitted: Sequence[Fitted]) -> dict[str, Any]:
     """Return the choice of some runs and its score on the test clips."""
     chosen = choose(fitted, True)
@@ -317,6 +337,7 @@ def main() -> None:
             "machine": _machine.measure().as_dict(),
             "runs": len(runs),
             "clips": {"train": len(setting.train.clips), "valid": len(setting.valid.clips), "test": len(setting.test)},
+            "products_gflops": products(),
             "extraction_seconds": extraction,
             "rows": rows,
         },

@@ -266,7 +266,9 @@ def probing(result: dict[str, Any]) -> str:
         f"clips; the features of all layers took {result['extraction_seconds']:.0f} s, once.\n"
     )
     head = ("way", "seconds", "times ours", "with the features", "test score", "")
-    return "\n".join([machine_line(result["machine"]), said, table(head, lines)])
+    rates = [[name, f"{value:.0f}"] for name, value in result["products_gflops"].items()]
+    bound = table(("first layer of 13 heads, 64 clips", "GFLOP/s"), rates)
+    return "\n".join([machine_line(result["machine"]), said, table(head, lines), bound])
 
 
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
