@@ -8,7 +8,7 @@ percentile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 Score = Callable[[Array], Array]
 
 BCA_BELOW_CLUSTERS = 20
-_CHUNK_ELEMENTS = 1 << 24
+_CHUNK_ELEMENTS = 1 << 16
 
 
 class Interval(NamedTuple):
@@ -40,14 +40,31 @@ def cluster_sums(statistics: Array, clusters: Sequence[str]) -> tuple[Array, lis
 
 def replicate_sums(sums: Array, replicates: int, rng: np.random.Generator) -> Array:
     """Return the column sums of `replicates` resamples of the clusters, ``[replicate, column]``, in bounded memory."""
-    clusters = len(sums)
-    chunk = max(1, _CHUNK_ELEMENTS // max(clusters, 1))
-    parts = []
+    totals = np.empty((replicates, sums.shape[1]))
+    row = 0
+    for counts in replicate_counts(len(sums), replicates, rng):
+        totals[row : row + len(counts)] = counts @ sums
+        row += len(counts)
+    return totals
+
+
+def replicate_counts(clusters: int, replicates: int, rng: np.random.Generator) -> Iterator[Array]:
+    """Yield how often each resample drew each cluster, ``[some replicates, cluster]``, until there are `replicates`.
+
+    Small integers are drawn (without bias) and counted, a few replicates at a time so that they stay in the cache:
+    several times as fast as drawing multinomial counts.
+    """
+    if not clusters:
+        yield np.zeros((replicates, 0))
+        return
+    kind = np.uint16 if clusters <= 1 << 16 else np.uint32
+    chunk = max(1, _CHUNK_ELEMENTS // clusters)
     for start in range(0, replicates, chunk):
         size = min(chunk, replicates - start)
-        counts = rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=size)
-        parts.append(counts.astype(np.float64) @ sums)
-    return np.concatenate(parts)
+        drawn = rng.integers(0, clusters, (size, clusters), kind)
+        # Each replicate counts in bins of its own.
+        cells = drawn + np.arange(0, size * clusters, clusters)[:, None]
+        yield np.bincount(cells.ravel(), minlength=size * clusters).reshape(size, clusters).astype(np.float64)
 
 
 def cluster_bootstrap(
