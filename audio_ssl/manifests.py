@@ -1,4 +1,4 @@
-"""The `manifest` stage: a folder or a corpus becomes a manifest."""
+"""The `manifest` stage: a folder, a corpus or a longer manifest becomes a manifest."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from audio_ssl import catalog
+from audio_ssl.atomic import write_json
+from audio_ssl.data.balance import Balance, parse_balance
+from audio_ssl.data.balance import balance as draw
 from audio_ssl.data.corpus import LoadedCorpus, load_corpus
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.manifest import scan_folder, write_manifest
+from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest, scan_folder, write_manifest
 from audio_ssl.errors import UserError, unknown_name
 
 logger = logging.getLogger(__name__)
+
+BALANCE_SUFFIX = ".balance.json"
+"""Of the file beside a drawn manifest that says how it was drawn."""
 
 
 def make_manifest(
@@ -26,17 +32,21 @@ def make_manifest(
     max_seconds: float | None = None,
     columns: Sequence[str] = (),
     options: Sequence[str] = (),
+    balance: Balance | str | None = None,
+    hours: float | None = None,
+    speaker_hours: float | None = None,
+    seed: int = 0,
 ) -> tuple[int, int]:
-    """Write the manifest of a folder, an audio file, or a corpus.
+    """Write the manifest of a folder, an audio file, or a corpus, or draw one from another.
 
     Parameters
     ----------
     source
-        Folder or file of audio; or a corpus by name or by the path of its ``.py`` file.
+        Folder or file of audio; a corpus by name or by the path of its ``.py`` file; or, with `balance`, a manifest.
     out
-        The manifest to write; unusable files go to ``out`` with the suffix ``.errors.jsonl``.
+        The manifest to write; unusable files go to `out` with the suffix ``.errors.jsonl``.
     root
-        Where the corpus lies (``data/<name>`` if None); not for folders.
+        Where the corpus lies (``data/<name>`` if None); only for corpora.
     split
         Only this split; not for folders.
     fetch
@@ -47,6 +57,15 @@ def make_manifest(
         ``text=sentence``: what of the manifest is which column of the corpus; for corpora that are tables.
     options
         ``name=value``: what a corpus's reader takes besides.
+    balance
+        ``gender=F:0.5,M:0.5``: draw these shares of `hours`, see `audio_ssl.data.balance`. What was done goes to `out`
+        with the suffix ``.balance.json``.
+    hours
+        Hours of the set to draw; with `balance` alone, and needed there.
+    speaker_hours
+        The most that one speaker of a group may give.
+    seed
+        Of the draw.
 
     Returns
     -------
@@ -55,30 +74,24 @@ def make_manifest(
     Raises
     ------
     UserError
-        If there is no such source, an option does not apply to it, or nothing in it is usable.
+        If there is no such source, an option does not apply to it, nothing in it is usable, or it cannot be balanced
+        as asked.
     """
+    shares = _check_draw(source, out, balance, hours, speaker_hours)
     # The ledger is this manifest's own: an older one beside it speaks of other files.
     ledger_path = out.with_suffix(".errors.jsonl")
     ledger_path.unlink(missing_ok=True)
     ledger = ErrorLedger(ledger_path)
-    is_corpus = source in catalog.names("corpora") or source.endswith(".py")
-    if is_corpus:
+    only_corpora = {"--root": root, "--fetch": fetch, "--column": columns, "--option": options}
+    if source in catalog.names("corpora") or source.endswith(".py"):
         if max_seconds is not None:
             raise UserError("`--max-seconds` is for folders; a corpus reader cuts its own clips")
-        corpus = load_corpus(source)
-        where = root or Path("data") / corpus.card.name
-        if fetch:
-            if corpus.fetch is None:
-                raise UserError(f"the corpus `{corpus.card.name}` cannot be fetched", remedy=corpus.card.layout)
-            corpus.fetch(where)
-        clips = list(corpus.read(where, split, **_options(corpus, columns, options, out)))
+        clips = _read_corpus(source, out, root, split, fetch, columns, options)
+    elif _is_manifest(source):
+        _refuse_options(source, {**only_corpora, "--max-seconds": max_seconds})
+        clips = _read_split(Path(source), split)
     else:
-        flags = {"--root": root, "--split": split, "--fetch": fetch, "--column": columns, "--option": options}
-        given = [name for name, value in flags.items() if value]
-        if given:
-            raise UserError(
-                f"`{given[0]}` is for corpora, and `{source}` is not one", remedy="see audio-ssl list corpora"
-            )
+        _refuse_options(source, {**only_corpora, "--split": split})
         if not Path(source).exists():
             known = ", ".join(catalog.names("corpora"))
             raise UserError(f"`{source}` is neither a folder nor a corpus; corpora: {known}")
@@ -86,7 +99,82 @@ def make_manifest(
     if not clips:
         reason = f"{ledger.count} unusable files are listed in {ledger_path}" if ledger.count else "no audio files"
         raise UserError(f"no usable clip: {reason}", where=source)
-    return write_manifest(out, clips), ledger.count
+    if shares is None or hours is None:
+        out.with_suffix(BALANCE_SUFFIX).unlink(missing_ok=True)
+        return write_manifest(out, clips), ledger.count
+    return _write_drawn(out, clips, shares, hours, speaker_hours, seed), ledger.count
+
+
+def _check_draw(
+    source: str, out: Path, balance: Balance | str | None, hours: float | None, speaker_hours: float | None
+) -> Balance | None:
+    """Return the balance asked for; UserError where its options do not go together."""
+    if balance is None:
+        if hours is not None or speaker_hours is not None:
+            given = "--hours" if hours is not None else "--speaker-hours"
+            raise UserError(f"`{given}` needs `--balance`", remedy="for example --balance gender=F:0.5,M:0.5")
+        if _is_manifest(source) and Path(source).is_file():
+            raise UserError(
+                "the source is a manifest already", where=source, remedy="give --balance and --hours to draw from it"
+            )
+        return None
+    if hours is None:
+        raise UserError("`--balance` needs `--hours`, the hours of the whole set")
+    if _is_manifest(source) and Path(source).resolve() == out.resolve():
+        raise UserError("`--out` would replace the manifest that is drawn from", where=source)
+    return parse_balance(balance) if isinstance(balance, str) else balance
+
+
+def _is_manifest(source: str) -> bool:
+    return source.endswith(".jsonl") and not Path(source).is_dir()
+
+
+def _refuse_options(source: str, options: Mapping[str, Any]) -> None:
+    given = [name for name, value in options.items() if value]
+    if given and given[0] == "--max-seconds":
+        raise UserError("`--max-seconds` is for folders; a manifest has its clips", where=source)
+    if given:
+        raise UserError(f"`{given[0]}` is for corpora, and `{source}` is not one", remedy="see audio-ssl list corpora")
+
+
+def _read_corpus(
+    source: str,
+    out: Path,
+    root: Path | None,
+    split: str | None,
+    fetch: bool,
+    columns: Sequence[str],
+    options: Sequence[str],
+) -> list[Clip]:
+    corpus = load_corpus(source)
+    where = root or Path("data") / corpus.card.name
+    if fetch:
+        if corpus.fetch is None:
+            raise UserError(f"the corpus `{corpus.card.name}` cannot be fetched", remedy=corpus.card.layout)
+        corpus.fetch(where)
+    return list(corpus.read(where, split, **_options(corpus, columns, options, out)))
+
+
+def _read_split(path: Path, split: str | None) -> list[Clip]:
+    clips = read_manifest(path)
+    if split is None:
+        return clips
+    chosen = [clip for clip in clips if clip.split == split]
+    if not chosen:
+        raise unknown_name("split", split, {clip.split for clip in clips if clip.split}, where=str(path))
+    return chosen
+
+
+def _write_drawn(
+    out: Path, clips: Sequence[Clip], shares: Balance, hours: float, speaker_hours: float | None, seed: int
+) -> int:
+    drawn = draw(clips, shares, hours, speaker_hours=speaker_hours, seed=seed)
+    record = out.with_suffix(BALANCE_SUFFIX)
+    # A record never stands beside a manifest it does not speak of.
+    record.unlink(missing_ok=True)
+    count = write_manifest(out, drawn.clips)
+    write_json(record, {**drawn.record, "manifest_hash": hash_manifest(out)})
+    return count
 
 
 def _options(corpus: LoadedCorpus, columns: Sequence[str], options: Sequence[str], out: Path) -> dict[str, Any]:

@@ -1,8 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 import soundfile
 
-from audio_ssl.data.manifest import read_manifest
+from audio_ssl.data.balance import Balance
+from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest, write_manifest
 from audio_ssl.errors import UserError
 from audio_ssl.manifests import make_manifest
 
@@ -69,3 +72,89 @@ def test_columns_and_options_are_checked(tmp_path):
         make_manifest("table", out, root=tmp_path / "t.csv", columns=["text=a", "text=b"])
     with pytest.raises(UserError, match="`--column` is for corpora"):
         make_manifest(str(tmp_path), out, columns=["text=sentence"])
+
+
+def pool(path, clips=40):
+    """Clips of a hundredth of an hour by ten speakers, the last without a gender."""
+    rows = [
+        Clip(
+            f"c{i}",
+            str(path.parent / f"c{i}.wav"),
+            0.0,
+            36.0,
+            16000,
+            speaker=f"s{i % 10}",
+            gender="FM"[i % 2],
+            split="train",
+        )
+        for i in range(clips)
+    ]
+    nobody = Clip("z", "z.wav", 0.0, 36.0, 16000, speaker="z", split="test")
+    write_manifest(path, [*rows, nobody])
+    return str(path)
+
+
+def test_a_manifest_is_drawn_from_with_its_record_beside_it(tmp_path):
+    source, out = pool(tmp_path / "pool.jsonl"), tmp_path / "m.jsonl"
+    assert make_manifest(source, out, balance="gender=F:0.75,M:0.25", hours=0.2, seed=3) == (20, 0)
+    clips = read_manifest(out)
+    assert [c.gender for c in clips].count("F") == 15
+    assert clips[0].path == str(tmp_path / f"{clips[0].id}.wav")
+    record = json.loads((tmp_path / "m.balance.json").read_text())
+    assert record["asked"]["seed"] == 3
+    assert record["excluded"] == {"gender unknown": {"clips": 1, "hours": 0.01}}
+    assert record["manifest_hash"] == hash_manifest(out)
+    make_manifest(source, tmp_path / "same.jsonl", balance=Balance("gender", {"F": 0.75, "M": 0.25}), hours=0.2, seed=3)
+    assert (tmp_path / "same.jsonl").read_bytes() == out.read_bytes()
+
+
+def test_a_draw_that_fails_leaves_the_old_manifest_and_its_record(tmp_path):
+    source, out = pool(tmp_path / "pool.jsonl"), tmp_path / "m.jsonl"
+    make_manifest(source, out, balance="gender=F:0.5,M:0.5", hours=0.1)
+    before = out.read_bytes(), (tmp_path / "m.balance.json").read_bytes()
+    with pytest.raises(UserError, match=r"at most 0\.4000 h in all"):
+        make_manifest(source, out, balance="gender=F:0.5,M:0.5", hours=1.0)
+    assert before == (out.read_bytes(), (tmp_path / "m.balance.json").read_bytes())
+
+
+def test_a_manifest_that_was_not_drawn_has_no_record(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600, np.float32), 16000)
+    (tmp_path / "m.balance.json").write_text("{}")
+    make_manifest(str(tmp_path / "a.wav"), tmp_path / "m.jsonl")
+    assert not (tmp_path / "m.balance.json").exists()
+
+
+def test_a_corpus_is_balanced_by_any_column(tmp_path):
+    (tmp_path / "mine.py").write_text(CORPUS)
+    make_manifest(
+        str(tmp_path / "mine.py"), tmp_path / "m.jsonl", root=tmp_path, balance="split=train:0.5,test:0.5", hours=5e-4
+    )
+    assert [c.split for c in read_manifest(tmp_path / "m.jsonl")] == ["train", "test"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "is a manifest already"),
+        ({"hours": 1.0}, "`--hours` needs `--balance`"),
+        ({"speaker_hours": 1.0}, "`--speaker-hours` needs `--balance`"),
+        ({"balance": "gender=F:1"}, "`--balance` needs `--hours`"),
+        ({"balance": "gender=F:1", "hours": 0.1, "root": "x"}, "`--root` is for corpora"),
+        ({"balance": "gender=F:1", "hours": 0.1, "max_seconds": 2.0}, "`--max-seconds` is for folders"),
+        ({"balance": "gender=F:1", "hours": 0.1, "split": "dev"}, "unknown split `dev`; known: test, train"),
+        ({"balance": "gender=F:1", "hours": 0.01, "split": "test"}, "no clip has it: unknown column `gender`"),
+        ({"balance": "gender=X:1", "hours": 0.1}, "unknown group `X`; known: F, M"),
+    ],
+)
+def test_options_that_do_not_go_with_a_manifest(options, words, tmp_path):
+    source = pool(tmp_path / "pool.jsonl")
+    with pytest.raises(UserError, match=words):
+        make_manifest(source, tmp_path / "m.jsonl", **options)
+
+
+def test_a_pool_is_not_replaced_by_what_is_drawn_from_it(tmp_path):
+    source = pool(tmp_path / "pool.jsonl")
+    with pytest.raises(UserError, match="would replace the manifest"):
+        make_manifest(source, tmp_path / "pool.jsonl", balance="gender=F:1.0", hours=0.1)
+    with pytest.raises(UserError, match="no such manifest"):
+        make_manifest(str(tmp_path / "none.jsonl"), tmp_path / "m.jsonl", balance="gender=F:1.0", hours=0.1)
