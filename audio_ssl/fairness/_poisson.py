@@ -1,0 +1,127 @@
+"""Poisson regression with a speaker effect of known spread: likelihood, derivatives, Newton's method.
+
+Rows may be clips or sums of a speaker's clips; either way a step costs one pass over the rows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import gammaln
+
+from audio_ssl.fairness._quadrature import Integral, integrate
+
+Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+
+_CHUNK_ROWS = 1 << 16
+_MAX_STEPS = 60
+_MAX_HALVINGS = 40
+_CLOSE = 1e-14
+"""Of a Newton step's promise, relative to the log likelihood."""
+
+
+class Solution(NamedTuple):
+    """The best coefficients at one spread of the speakers."""
+
+    sd: float
+    beta: Array
+    log_likelihood: float
+    information: Array
+    """Negative second derivatives by the coefficients, ``[column, column]``."""
+
+    within: Array
+    """The part of it that would be left if each speaker had a coefficient of its own."""
+
+    rates: Array
+    """Mean of exp(r) of each speaker, given its errors."""
+
+    converged: bool
+
+    @property
+    def restricted(self) -> float:
+        """Log likelihood with the coefficients integrated out (Laplace), up to a constant: REML for counts."""
+        return self.log_likelihood - 0.5 * float(np.linalg.slogdet(self.information)[1])
+
+
+class Problem:
+    """Counts and what explains them, in rows.
+
+    Parameters
+    ----------
+    errors, log_words
+        ``[row]``.
+    columns
+        ``[row, column]``; the first is the intercept.
+    speakers
+        Codes from 0 on, ascending.
+    """
+
+    def __init__(self, errors: Array, log_words: Array, columns: Array, speakers: Codes) -> None:
+        self.errors, self.log_words, self.columns, self.speakers = errors, log_words, columns, speakers
+        self.count = int(speakers[-1]) + 1
+        self._speaker_errors = np.bincount(speakers, errors, self.count)
+        self._weighted_columns = columns.T @ errors
+        self._constant = float(errors @ log_words) - float(gammaln(errors + 1).sum())
+
+    def start(self) -> Array:
+        """Return the coefficients of one rate for all."""
+        beta = np.zeros(self.columns.shape[1])
+        beta[0] = np.log(self.errors.sum() / np.exp(self.log_words).sum())
+        return beta
+
+    def expected(self, beta: Array) -> Array:
+        """Return each row's expected errors for a speaker with r = 0; infinite where they overflow."""
+        with np.errstate(over="ignore"):
+            return np.exp(self.log_words + self.columns @ beta)
+
+    def solve(self, sd: float, beta: Array) -> Solution:
+        """Maximise over the coefficients, from `beta` on; the likelihood is concave in them."""
+        value, expected, integral = self._value(beta, sd)
+        converged = False
+        for _ in range(_MAX_STEPS):
+            gradient, information, within = self._derivatives(expected, integral)
+            step = np.linalg.lstsq(information, gradient, rcond=None)[0]
+            promise = float(gradient @ step)
+            if promise <= _CLOSE * max(1.0, abs(value)) + 1e-12:
+                converged = True
+                break
+            for halving in range(_MAX_HALVINGS):
+                tried = beta + step * 0.5**halving
+                new_value, new_expected, new_integral = self._value(tried, sd)
+                if new_value > value:
+                    break
+            else:
+                converged = promise < 1e-6  # No digits are left to gain.
+                break
+            beta, value, expected, integral = tried, new_value, new_expected, new_integral
+        return Solution(sd, beta, value, information, within, integral.rate, converged)
+
+    def _value(self, beta: Array, sd: float) -> tuple[float, Array, Integral]:
+        expected = self.expected(beta)
+        sums = np.bincount(self.speakers, expected, self.count)
+        if not (np.isfinite(sums).all() and (sums > 0).all()):
+            return -np.inf, expected, Integral(sums, sums, sums)
+        integral = integrate(self._speaker_errors, sums, sd)
+        value = self._constant + float(self._weighted_columns @ beta) + float(integral.log_value.sum())
+        return value, expected, integral
+
+    def _derivatives(self, expected: Array, integral: Integral) -> tuple[Array, Array, Array]:
+        """Return the gradient, the information, and its part within speakers."""
+        width = self.columns.shape[1]
+        gram = np.zeros((width, width))
+        sums = np.zeros((self.count, width))
+        for start in range(0, len(expected), _CHUNK_ROWS):
+            rows = slice(start, start + _CHUNK_ROWS)
+            columns, speakers, weights = self.columns[rows], self.speakers[rows], expected[rows]
+            # Speakers are sorted, so a chunk holds a run of them.
+            low, high = int(speakers[0]), int(speakers[-1]) + 1
+            for column in range(width):
+                sums[low:high, column] += np.bincount(speakers - low, weights * columns[:, column], high - low)
+            gram += columns.T @ (columns * (weights * integral.rate[speakers])[:, None])
+        gradient = self._weighted_columns - sums.T @ integral.rate
+        information = gram - sums.T @ (sums * integral.rate_variance[:, None])
+        within = gram - sums.T @ (sums * (integral.rate / sums[:, 0])[:, None])
+        return gradient, information, within

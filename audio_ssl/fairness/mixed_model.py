@@ -1,0 +1,203 @@
+"""Rate ratios between groups, by a Poisson model with an effect of each speaker.
+
+Liu, Veliche & Peng, ICASSP 2022 (arXiv 2109.09061): the errors of a clip are Poisson with mean ``words * exp(intercept
++ columns @ beta + r)``, where r ~ N(0, sd^2) is the speaker's own. exp(beta) is a ratio of rates, other columns held
+equal. Left as in the paper: model, offset. Different, as few speakers made the Wald test reject too often:
+
+* sd maximises the likelihood with the coefficients integrated out (REML by Laplace's approximation), because plain
+  maximum likelihood makes it too small by the coefficients it spends;
+* intervals and p-values are of Student's t: with speakers minus coefficients degrees of freedom for what is compared
+  between speakers, clips minus speakers for what is compared within;
+* errors come in bursts. Between speakers this ends in sd, where it belongs to the uncertainty; within speakers the
+  variance is multiplied by the Pearson dispersion, if above 1.
+
+`benchmarks/fairness.py` measures bias, coverage and type-I error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq, minimize_scalar
+from scipy.stats import chi2, t
+
+from audio_ssl.fairness._design import Rows, prepare
+from audio_ssl.fairness._poisson import Array, Problem, Solution
+from audio_ssl.metrics.bootstrap import Interval
+
+CONFIDENCE = 0.95
+
+_SD_FROM, _SD_TO = 1e-3, 10.0
+_SD_TOLERANCE = 1e-4
+"""Of log(sd)."""
+
+
+@dataclass(frozen=True)
+class MixedModel:
+    """What was found."""
+
+    ratios: dict[str, Interval]
+    """Ratio of error rates per unit of a column, the others held equal; NaN where there is no estimate."""
+
+    p_values: dict[str, float]
+    """Two-sided, of a ratio of 1."""
+
+    speaker_sd: float
+    """Standard deviation of the speakers' log rates, bursts of errors included; 0 if they vary no more than chance."""
+
+    speaker_sd_low: float
+    speaker_sd_high: float
+    """By the profile of the restricted likelihood."""
+
+    dispersion: float
+    """Pearson's, given the speakers: above 1, errors come in bursts; NaN where every speaker has one clip."""
+
+    log_likelihood: float
+    """Of the clips, speakers' effects integrated out."""
+
+    converged: bool
+    clips: int
+    speakers: int
+    notes: tuple[str, ...]
+    """What a reader has to know; empty if nothing."""
+
+
+def fit_mixed_model(
+    errors: npt.ArrayLike, words: npt.ArrayLike, speakers: npt.ArrayLike, design: Mapping[str, npt.ArrayLike]
+) -> MixedModel:
+    """Fit ``log E[errors] = log words + intercept + sum(design * beta) + r_speaker``.
+
+    Time and memory grow with clips times columns; columns that are the same in all of a speaker's clips cost nothing.
+
+    Parameters
+    ----------
+    errors
+        Of each clip, ``[clip]``; 0 or more.
+    words
+        Of each clip's reference, ``[clip]``; above 0.
+    speakers
+        A number for each clip's speaker, ``[clip]``.
+    design
+        Columns by name, ``[clip]``: a group as 0 and 1, numbers in the unit that the ratio shall have (see
+        `standardise` in `covariates.py`). No intercept. Inside, they are centred and scaled; ratios are per unit as
+        given.
+
+    Raises
+    ------
+    UserError
+        For lengths that differ, numbers that are not finite or out of range, constant or collinear columns, no errors
+        at all, or too few speakers for the columns.
+    """
+    rows = prepare(errors, words, speakers, design)
+    if rows.separated:
+        return _no_estimate(rows)
+    problem = Problem(rows.errors, rows.log_words, rows.columns, rows.speakers)
+    best, low, high = _search(problem)
+    dispersion = _dispersion(rows, best)
+    ratios, p_values = _ratios(rows, best, dispersion)
+    notes = [] if best.converged else ["the fit did not converge: take its numbers with caution"]
+    if best.sd == 0:
+        notes.append("the speakers' rates vary no more than chance: the model is a plain Poisson regression")
+    if dispersion > 1.5 and len(rows.errors) < rows.clips:
+        notes.append(f"errors come in bursts (dispersion {dispersion:.1f}): `speaker_sd` holds a part of that")
+    return MixedModel(
+        ratios,
+        p_values,
+        best.sd,
+        low,
+        high,
+        dispersion,
+        best.log_likelihood + rows.log_constant,
+        best.converged,
+        rows.clips,
+        problem.count,
+        tuple(notes),
+    )
+
+
+def _search(problem: Problem) -> tuple[Solution, float, float]:
+    """Return the solution at the best sd, and the ends of the sd's interval."""
+    solutions = [problem.solve(0.0, problem.start())]
+
+    def criterion(log_sd: float) -> float:
+        # Coefficients change little from one sd to the next: start at the last.
+        solutions.append(problem.solve(math.exp(log_sd), solutions[-1].beta))
+        return solutions[-1].restricted
+
+    bounds = (math.log(_SD_FROM), math.log(_SD_TO))
+    minimize_scalar(lambda x: -criterion(x), bounds=bounds, method="bounded", options={"xatol": _SD_TOLERANCE})
+    best = max(solutions, key=lambda solution: solution.restricted)
+    enough = best.restricted - 0.5 * float(chi2.ppf(CONFIDENCE, 1))
+    solutions.append(best)
+
+    def above(log_sd: float) -> float:
+        return criterion(log_sd) - enough
+
+    middle = math.log(max(best.sd, _SD_FROM))
+    low = 0.0 if best.sd == 0 or above(bounds[0]) > 0 else math.exp(brentq(above, bounds[0], middle, xtol=1e-3))
+    solutions.append(best)
+    high = math.inf if above(bounds[1]) > 0 else math.exp(brentq(above, middle, bounds[1], xtol=1e-3))
+    return best, low, high
+
+
+def _dispersion(rows: Rows, best: Solution) -> float:
+    """Return Pearson's dispersion of the clips, given the speakers."""
+    free = rows.clips - len(best.rates) - rows.columns.shape[1] + 1
+    if free <= 0:
+        return math.nan
+    expected = rows.clip_expected(best.beta, best.rates)
+    return float(((rows.clip_errors - expected) ** 2 / expected).sum() / free)
+
+
+def _ratios(rows: Rows, best: Solution, dispersion: float) -> tuple[dict[str, Interval], dict[str, float]]:
+    ratios, p_values = {}, {}
+    variances = np.diag(np.linalg.inv(best.information))
+    shares = _shares_within(best, rows.constant)
+    between = max(1.0, len(best.rates) - 1.0 - sum(rows.constant[1:]))
+    within = max(1.0, rows.clips - len(best.rates) - float(np.sum(~np.array(rows.constant))))
+    burst = dispersion if dispersion > 1 else 1.0
+    for index, name in enumerate(rows.names, start=1):
+        share = shares[index]
+        # Satterthwaite: a mean of two estimates, weighted by their precision.
+        freedom = 1 / (share**2 / within + (1 - share) ** 2 / between)
+        error = math.sqrt(variances[index] * (1 + share * (burst - 1)))
+        beta, reach = best.beta[index], error * float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+        p_values[name] = float(2 * t.sf(abs(beta) / error, freedom))
+        scale = rows.scales[index]
+        with np.errstate(over="ignore"):
+            value, low, high = np.exp(np.array([beta, beta - reach, beta + reach]) / scale).tolist()
+        ratios[name] = Interval(value, low, high)
+    return ratios, p_values
+
+
+def _shares_within(best: Solution, constant: tuple[bool, ...]) -> Array:
+    """Return the share of each coefficient's precision that comes from comparing a speaker's clips with each other."""
+    shares = np.zeros(len(best.beta))
+    varying = np.flatnonzero(~np.array(constant))
+    if len(varying):
+        part = best.within[np.ix_(varying, varying)]
+        part = part + np.diag(1e-9 * np.diag(best.information)[varying])
+        total = np.diag(np.linalg.inv(best.information))[varying]
+        shares[varying] = np.clip(total / np.diag(np.linalg.inv(part)), 0.0, 1.0)
+    return shares
+
+
+def _no_estimate(rows: Rows) -> MixedModel:
+    nan = math.nan
+    return MixedModel(
+        {name: Interval(nan, nan, nan) for name in rows.names},
+        dict.fromkeys(rows.names, nan),
+        nan,
+        nan,
+        nan,
+        nan,
+        nan,
+        False,
+        rows.clips,
+        int(rows.speakers[-1]) + 1,
+        (rows.separated,),
+    )
