@@ -16,10 +16,22 @@ from typing import Literal
 
 from audio_ssl.errors import UserError, unknown_name
 
-Folder = Literal["recipes", "probes", "probes/suites", "corpora"]
+Folder = Literal["recipes", "recipes/studies", "probes", "probes/suites", "corpora"]
 
-_SUFFIX: dict[str, str] = {"recipes": ".yaml", "probes": ".yaml", "probes/suites": ".yaml", "corpora": ".py"}
-_SINGULAR = {"recipes": "recipe", "probes": "probe", "probes/suites": "suite", "corpora": "corpus"}
+_SUFFIX: dict[str, str] = {
+    "recipes": ".yaml",
+    "recipes/studies": ".yaml",
+    "probes": ".yaml",
+    "probes/suites": ".yaml",
+    "corpora": ".py",
+}
+_SINGULAR = {
+    "recipes": "recipe",
+    "recipes/studies": "study",
+    "probes": "probe",
+    "probes/suites": "suite",
+    "corpora": "corpus",
+}
 _PACKAGE = Path(__file__).parent
 
 EXTRA_OF_PACKAGE = {

@@ -23,6 +23,9 @@ PART_FOLDERS = (
 )
 """Where the parts of recipes and probes live."""
 
+_BELOW: dict[str, catalog.Folder] = {"recipes": "recipes/studies", "probes": "probes/suites"}
+"""What is made of the cards of a folder, and listed after them."""
+
 
 def lines(what: What = "all") -> Iterator[str]:
     """Yield the lines of the listing."""
@@ -30,9 +33,9 @@ def lines(what: What = "all") -> Iterator[str]:
     for folder in folders:
         if what in ("all", folder):
             yield from _section(folder, [catalog.find(folder, name) for name in catalog.names(folder)])
-        if folder == "probes" and what in ("all", "probes"):
-            suites = catalog.names("probes/suites")
-            yield from _section("probes/suites", [catalog.find("probes/suites", name) for name in suites])
+        below = _BELOW.get(folder)
+        if below is not None and what in ("all", folder):
+            yield from _section(below, [catalog.find(below, name) for name in catalog.names(below)])
     if what in ("all", "parts"):
         package = Path(__file__).parent
         for part_folder in PART_FOLDERS:

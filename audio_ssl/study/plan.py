@@ -1,0 +1,219 @@
+"""A study made ready: everything it names is read, every set is drawn, and what cannot work is said, before any work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from audio_ssl import catalog
+from audio_ssl.config import kind_of, load
+from audio_ssl.data.attributes import attribute
+from audio_ssl.data.balance import Balance, Balanced, balance
+from audio_ssl.data.manifest import Clip, read_manifest
+from audio_ssl.errors import UserError
+from audio_ssl.fairness.predictions import METRICS_OF_TASK
+from audio_ssl.pretrain.recipe import Recipe, load_recipe
+from audio_ssl.probing.probe import Probe, read_probe
+from audio_ssl.study.study import Column, Layout, Place, Study, check_study
+
+logger = logging.getLogger(__name__)
+
+_OURS_OF_RECIPE = ("data.manifest", "data.split", "data.valid_split", "seed")
+_NAMED = 5
+_FEW_SPEAKERS = 20
+
+
+@dataclass(frozen=True)
+class Question:
+    """One column with its probe, read."""
+
+    name: str
+    title: str
+    """Of the task."""
+    integration: str
+    """frozen or fine-tuned."""
+    probe: Probe
+    task: str
+    metrics: tuple[str, ...]
+    """What groups are compared by; the first is the table's."""
+    tested: tuple[Clip, ...]
+    """Clips of its test split."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Speakers and files that both the pool and the test clips have."""
+
+    speakers: tuple[str, ...]
+    files: tuple[str, ...]
+    left_out: int
+    """Clips of the pool that were left out because of them."""
+
+    def sentence(self) -> str | None:
+        """Say what was found; None where nothing was."""
+        found = [_listed(one, what) for one, what in ((self.speakers, "speaker"), (self.files, "file")) if one]
+        if not found:
+            return None
+        fate = f"{self.left_out} clips of the pool were left out of pretraining" if self.left_out else ""
+        return f"{' and '.join(found)} of the test clips are also in the pool{f'; {fate}' if fate else ''}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that can be run."""
+
+    name: str
+    study: Study
+    recipe: Recipe
+    questions: tuple[Question, ...]
+    drawn: dict[tuple[str, int], Balanced]
+    """By set and seed."""
+    known: Known
+    warnings: tuple[str, ...]
+
+    def settings(self, place: Place, manifest: Path) -> list[str]:
+        """Return the settings of the pretraining of one set."""
+        return [*self.study.pretrain.settings, f"data.manifest={manifest}", f"seed={place.seed}"]
+
+    def ask(self, name: str, seed: int) -> tuple[str, list[str]]:
+        """Return the probe of a column and its settings."""
+        column = self.study.probes[name]
+        return column.probe, _settings(self.study, column, seed)
+
+
+def make_plan(name: str, overrides: Sequence[str] = ()) -> Plan:
+    """Read a study by name or path, and all it names.
+
+    Parameters
+    ----------
+    name
+        Name or path of a study.
+    overrides
+        ``key=value`` settings; ``manifest=POOL.jsonl`` must be among them.
+
+    Raises
+    ------
+    UserError
+        For a wrong key, a recipe or probe that is none, a pool that has too little of a group, or test speakers in the
+        pool that the study does not allow.
+    """
+    path = catalog.find("recipes/studies", name)
+    study = load(Study, path, overrides)
+    check_study(study)
+    recipe = _recipe(study)
+    questions = tuple(_question(study, column) for column in study.probes)
+    clips = [c for c in read_manifest(Path(str(study.manifest))) if not study.splits or c.split in study.splits]
+    if not clips:
+        raise UserError(f"the pool has no clip of {' or '.join(study.splits)}", where="$.splits")
+    known, clips = _known(study, clips, questions)
+    drawn = {}
+    for place in Layout(Path(), study).places():
+        shares = Balance(study.by, study.sets[place.set])
+        try:
+            drawn[place.set, place.seed] = balance(
+                clips, shares, study.hours, speaker_hours=study.speaker_hours, seed=place.seed
+            )
+        except UserError as error:
+            raise _at(error, f"$.sets.{place.set}") from error
+    warnings = [*_warnings(study, questions), *([said] if (said := known.sentence()) else [])]
+    return Plan(path.stem, study, recipe, questions, drawn, known, tuple(warnings))
+
+
+def _recipe(study: Study) -> Recipe:
+    for setting in study.pretrain.settings:
+        if setting.partition("=")[0] in _OURS_OF_RECIPE:
+            raise UserError(f"`{setting}`: the study says that itself", where="$.pretrain.settings", remedy="remove it")
+    try:
+        return load_recipe(study.pretrain.recipe, study.pretrain.settings)
+    except UserError as error:
+        raise _at(error, "$.pretrain") from error
+
+
+def _question(study: Study, name: str) -> Question:
+    column = study.probes[name]
+    where = f"$.probes.{name}"
+    for setting in column.settings:
+        if setting.partition("=")[0] == "data.manifest":
+            raise UserError(f"`{setting}`: the key is `manifest` of the column", where=f"{where}.settings")
+    try:
+        title, probe = read_probe(column.probe, _settings(study, column, study.seeds[0]))
+    except UserError as error:
+        raise _at(error, where) from error
+    task = kind_of(probe.task)
+    if task not in METRICS_OF_TASK:
+        raise UserError(
+            f"the task `{task}` has no score per clip to compare groups by; known: {', '.join(METRICS_OF_TASK)}",
+            where=f"{where}.probe",
+        )
+    clips = read_manifest(Path(str(probe.data.manifest)))
+    wanted = [c for c in clips if all(str(c.row().get(key)) == value for key, value in probe.data.where.items())]
+    tested = tuple(c for c in wanted if probe.data.folds or c.split == probe.data.test_split)
+    found = {attribute(clip, study.by) for clip in tested}
+    missing = [group for group in study.compare if group not in found]
+    if missing:
+        raise UserError(
+            f"the test clips (split `{probe.data.test_split}`) have no `{study.by}` {' or '.join(missing)}",
+            where=where,
+            remedy="check the manifest and the splits",
+        )
+    integration = "frozen" if probe.finetune is None else "fine-tuned"
+    return Question(name, column.title or title, integration, probe, task, METRICS_OF_TASK[task], tested)
+
+
+def _settings(study: Study, column: Column, seed: int) -> list[str]:
+    # Baselines of a kind are the study's untrained row; the head's seed is the study's, unless the column has its own.
+    manifest = column.manifest or study.manifest
+    return [f"data.manifest={manifest}", f"seeds=[{seed}]", "baselines=[]", *column.settings]
+
+
+def _known(study: Study, clips: list[Clip], questions: Sequence[Question]) -> tuple[Known, list[Clip]]:
+    """Find speakers and files of test clips in the pool; refuse them, leave them out, or let them be."""
+    tested = [clip for question in questions for clip in question.tested]
+    speakers = {c.speaker for c in tested if c.speaker} & {c.speaker for c in clips if c.speaker}
+    files = {c.path for c in tested} & {c.path for c in clips}
+    known = Known(tuple(sorted(map(str, speakers))), tuple(sorted(files)), 0)
+    said = known.sentence()
+    if said is None or study.test_speakers == "allow":
+        return known, clips
+    if study.test_speakers == "refuse":
+        raise UserError(
+            said,
+            where="$.test_speakers",
+            remedy="test_speakers=leave_out keeps them out of pretraining; test_speakers=allow says so on the page",
+        )
+    kept = [clip for clip in clips if clip.speaker not in speakers and clip.path not in files]
+    if not kept:
+        raise UserError(f"{said}: without them the pool is empty", where="$.test_speakers")
+    return replace(known, left_out=len(clips) - len(kept)), kept
+
+
+def _warnings(study: Study, questions: Sequence[Question]) -> list[str]:
+    found = []
+    if len(study.seeds) == 1:
+        found.append(
+            "one seed: every set was drawn and trained once, so a difference between sets can be the chance of one "
+            "draw and one training; the intervals are over speakers and do not cover it"
+        )
+    fewest: dict[str, list[str]] = {}
+    for question in questions:
+        speakers = {(attribute(c, study.by), c.speaker) for c in question.tested if c.speaker}
+        counts = [sum(group == value for value, _ in speakers) for group in study.compare]
+        if min(counts) < _FEW_SPEAKERS:
+            said = " and ".join(f"{n} of {group}" for n, group in zip(counts, study.compare, strict=True))
+            fewest.setdefault(said, []).append(question.name)
+    for said, names in fewest.items():
+        found.append(f"test speakers of {', '.join(names)}: {said}; with so few, small gaps cannot be found")
+    return found
+
+
+def _listed(names: Sequence[str], what: str) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(names)} {what}{'' if len(names) == 1 else 's'} ({', '.join(names[:_NAMED])}{more})"
+
+
+def _at(error: UserError, where: str) -> UserError:
+    """Return the error with the path of the study's key before the one it has."""
+    inner = error.where or ""
+    return UserError(error.what, where=f"{where}: {inner}" if inner else where, remedy=error.remedy)
