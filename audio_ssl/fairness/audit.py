@@ -190,7 +190,7 @@ def _compare(
         if row["refused"] is None:
             interval = difference_interval(ours, theirs, metric.score, replicates, rng)
             row |= {"low": interval.low, "high": interval.high}
-            row["p_value"] = permutation_test(ours, theirs, metric.score, rng)
+            row["p_value"] = permutation_test(ours, theirs, metric.score, rng).p_value
             fewest = min(len(ours), len(theirs))
             if fewest < WARN_BELOW_SPEAKERS:
                 row["warning"] = f"only {fewest} speakers in the smaller group: small gaps cannot be found"

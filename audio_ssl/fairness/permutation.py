@@ -7,27 +7,37 @@ whose gap is at least as large. All of them where they can be enumerated, else r
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import combinations
+from collections.abc import Iterator
+from itertools import chain, combinations, islice
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from audio_ssl.metrics.bootstrap import Array, Score
 
 ENUMERATE_UP_TO = 10_000
 _ROUNDING = 1e-9
+_CHUNK_ELEMENTS = 1 << 18
+
+
+class Permutation(NamedTuple):
+    """A p-value and what it rests on."""
+
+    p_value: float
+    """Two-sided; NaN where the gap is not defined."""
+
+    exact: bool
+    """Every assignment was tried, so that nothing is left to chance."""
+
+    assignments: int
+    """Assignments tried (those with a defined gap); random ones exclude the observed one."""
 
 
 def permutation_test(
-    first: Array,
-    second: Array,
-    score: Callable[[Array], Array],
-    rng: np.random.Generator,
-    permutations: int = ENUMERATE_UP_TO,
-) -> float:
-    """Return the two-sided p-value of ``score(first) - score(second)``.
+    first: Array, second: Array, score: Score, rng: np.random.Generator, permutations: int = ENUMERATE_UP_TO
+) -> Permutation:
+    """Test ``score(first) - score(second)`` against no difference between the groups.
 
     Parameters
     ----------
@@ -44,24 +54,34 @@ def permutation_test(
     total = pooled.sum(0)
     observed = abs(float(score(first.sum(0)) - score(second.sum(0))))
     exact = comb(len(pooled), len(first)) <= permutations
-    members = _all(len(pooled), len(first)) if exact else _some(len(pooled), len(first), permutations, rng)
-    ours = members @ pooled
-    gaps = np.abs(score(ours) - score(total - ours))
-    gaps = gaps[np.isfinite(gaps)]
-    # Sums of the same numbers in another order differ in the last bits.
-    extreme = int(np.sum(gaps >= observed - _ROUNDING * max(1.0, observed)))
-    if exact:
-        return extreme / len(gaps) if len(gaps) else float("nan")
-    return (extreme + 1) / (len(gaps) + 1)
+    if not np.isfinite(observed):
+        return Permutation(float("nan"), exact, 0)
+    sizes = len(pooled), len(first)
+    extreme = tried = 0
+    for members in _all(*sizes) if exact else _some(*sizes, permutations, rng):
+        ours = members @ pooled
+        gaps = np.abs(score(ours) - score(total - ours))
+        gaps = gaps[np.isfinite(gaps)]
+        # Sums of the same numbers in another order differ in the last bits.
+        extreme += int(np.sum(gaps >= observed - _ROUNDING * max(1.0, observed)))
+        tried += len(gaps)
+    return Permutation(extreme / tried if exact else (extreme + 1) / (tried + 1), exact, tried)
 
 
-def _all(speakers: int, size: int) -> Array:
-    members = np.zeros((comb(speakers, size), speakers))
-    for row, chosen in enumerate(combinations(range(speakers), size)):
-        members[row, chosen] = 1.0
-    return members
+def _all(speakers: int, size: int) -> Iterator[Array]:
+    """Yield every assignment, some at a time: ``[assignment, speaker]``, 1 for a member of the first group."""
+    left = combinations(range(speakers), size)
+    while chosen := list(islice(left, max(1, _CHUNK_ELEMENTS // speakers))):
+        members = np.zeros((len(chosen), speakers))
+        columns = np.fromiter(chain.from_iterable(chosen), np.intp, len(chosen) * size)
+        members[np.repeat(np.arange(len(chosen)), size), columns] = 1.0
+        yield members
 
 
-def _some(speakers: int, size: int, count: int, rng: np.random.Generator) -> Array:
-    order = np.argsort(rng.random((count, speakers)), axis=1)
-    return (order < size).astype(np.float64)
+def _some(speakers: int, size: int, count: int, rng: np.random.Generator) -> Iterator[Array]:
+    """Yield `count` random assignments, some at a time."""
+    one = (np.arange(speakers) < size).astype(np.uint8)
+    chunk = max(1, _CHUNK_ELEMENTS // speakers)
+    for start in range(0, count, chunk):
+        rows = np.broadcast_to(one, (min(chunk, count - start), speakers))
+        yield rng.permuted(rows, axis=1).astype(np.float64)
