@@ -8,20 +8,30 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError, unknown_name
 
 _OWN = ("text", "translation", "label", "speaker", "gender", "language", "split")
+_MISSING = frozenset({"", "unknown", "unk", "<unk>", "none", "null", "nan", "n/a", "<na>"})
 _NO_GROUP = ("id", "path", "start", "seconds", "tags")
 
 
 def attribute(clip: Clip, column: str) -> str | None:
-    """Return the value of a column as the corpus records it, or None where the clip has none or an empty one.
+    """Return the value of a column as the corpus records it, or None where it is empty or a word for unknown.
 
     Examples
     --------
-    >>> clip = Clip("a", "a.wav", 0.0, 1.0, 16000, gender="F", extra={"age": 31, "accent": " "})
+    >>> clip = Clip("a", "a.wav", 0.0, 1.0, 16000, gender="F", extra={"age": 31.0, "accent": "Unknown"})
     >>> attribute(clip, "gender"), attribute(clip, "age"), attribute(clip, "accent"), attribute(clip, "language")
     ('F', '31', None, None)
     """
     value = getattr(clip, column) if column in _OWN or column == "sample_rate" else clip.extra.get(column)
-    return None if value is None else str(value).strip() or None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    written = "" if value is None else str(value).strip()
+    return None if written.lower() in _MISSING else written
+
+
+def columns_of(clip: Clip) -> set[str]:
+    """Return the names of the columns that can name groups and that this clip has."""
+    own = {name for name in _OWN if getattr(clip, name) is not None}
+    return own.union(name for name, value in clip.extra.items() if value is not None)
 
 
 def check_column(clips: Iterable[Clip], column: str) -> None:
@@ -32,6 +42,5 @@ def check_column(clips: Iterable[Clip], column: str) -> None:
     for clip in clips:
         if attribute(clip, column) is not None:
             return
-        found.update(name for name in _OWN if getattr(clip, name) is not None)
-        found.update(name for name, value in clip.extra.items() if value is not None)
+        found |= columns_of(clip)
     raise unknown_name("column", column, found, where="no clip has it")

@@ -33,7 +33,9 @@ def hours_of(clips: list[Clip], **wanted: str) -> float:
 
 
 POOLS = st.lists(
-    st.tuples(st.floats(0.5, 400.0), st.integers(0, 6), st.sampled_from(["F", "M", "X", None])), min_size=2, max_size=60
+    st.tuples(st.floats(0.5, 400.0), st.integers(0, 6), st.sampled_from(["F", "M", "X", "unknown", None])),
+    min_size=2,
+    max_size=60,
 ).map(lambda rows: [clip(f"c{i}", seconds, f"s{who}", sex) for i, (seconds, who, sex) in enumerate(rows)])
 
 

@@ -1,0 +1,137 @@
+"""How loud clips are: the level of each whole span, its peak, and how much of it stands at full scale.
+
+A level is 20·log10 of the root mean square of the mono mixdown, in dB relative to full scale: a square wave of full
+scale has 0 dBFS and a sine of full scale −3.01 dBFS (RMS convention; AES17 calls that sine 0 dBFS). Silence and pauses
+count, so it is no loudness after ITU-R BS.1770 and no speech level after ITU-T P.56.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from audio_ssl.data.audio import read_blocks
+from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.loader import background_pool, in_order
+from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
+from audio_ssl.errors import AudioError
+from audio_ssl.progress import track
+
+LEVEL_COLUMN = "level_dbfs"
+"""The column of a manifest; a covariate of the mixed model of fairness."""
+
+_FULL_SCALE = 0.9999
+"""Above what 16 bits can hold between 32,764 and the largest number."""
+
+
+class Level(NamedTuple):
+    """How loud one clip is."""
+
+    dbfs: float
+    """Of the whole span; −inf where every sample is 0."""
+
+    peak_dbfs: float
+    """Of the largest sample; −inf where every sample is 0."""
+
+    clipped: float
+    """Share of samples at full scale."""
+
+
+def measure_level(clip: Clip) -> Level:
+    """Measure one clip at the file's own rate, in memory that does not grow with its length.
+
+    Raises
+    ------
+    AudioError
+        As `read_blocks`; also where nothing could be decoded.
+    """
+    energy, peak, clipped, number = 0.0, 0.0, 0, 0
+    for block in read_blocks(clip, clip.sample_rate):
+        size = np.abs(block)
+        energy += float(np.dot(block.astype(np.float64), block))
+        peak = max(peak, float(size.max()))
+        clipped += int(np.count_nonzero(size >= _FULL_SCALE))
+        number += len(block)
+    if number == 0:
+        raise AudioError("the file has no samples")
+    return Level(_decibels(math.sqrt(energy / number)), _decibels(peak), clipped / number)
+
+
+def measure_levels(clips: Sequence[Clip], ledger: ErrorLedger, *, workers: int = 0) -> list[Level | None]:
+    """Measure the levels of clips; progress is shown.
+
+    Parameters
+    ----------
+    clips
+        Rows of a manifest.
+    ledger
+        Receives each clip that cannot be read, with its reason.
+    workers
+        Threads that decode; 0: as many as there are cores, up to 8.
+
+    Returns
+    -------
+    One for each clip, in order; None where it cannot be read.
+    """
+    pool = background_pool(workers or min(os.cpu_count() or 1, 8))
+    try:
+        answers = zip(clips, in_order(pool, _try_level, clips, ahead=64), strict=True)
+        return [_or_record(clip, answer, ledger) for clip, answer in track(answers, "levels", total=len(clips))]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def add_levels(manifest: Path, out: Path, ledger: ErrorLedger, *, workers: int = 0) -> list[Level | None]:
+    """Write a manifest again with the column ``level_dbfs``, to a hundredth of a dB.
+
+    Clips of digital silence and clips that cannot be read are kept without a level, as JSON has no infinity.
+
+    Parameters
+    ----------
+    manifest
+        The manifest to read.
+    out
+        The manifest to write, atomically; may be `manifest` itself.
+    ledger
+        Receives each clip that cannot be read.
+    workers
+        As `measure_levels`.
+
+    Returns
+    -------
+    What was measured.
+    """
+    clips = read_manifest(manifest)
+    levels = measure_levels(clips, ledger, workers=workers)
+    write_manifest(out, (_with_level(clip, level) for clip, level in zip(clips, levels, strict=True)))
+    return levels
+
+
+def _try_level(clip: Clip) -> Level | AudioError:
+    """Keep errors as answers: the ledger is written in the order of the clips, by one thread."""
+    try:
+        return measure_level(clip)
+    except AudioError as error:
+        return error
+
+
+def _or_record(clip: Clip, answer: Level | AudioError, ledger: ErrorLedger) -> Level | None:
+    if isinstance(answer, AudioError):
+        ledger.record(clip.path, answer.reason, id=clip.id)
+        return None
+    return answer
+
+
+def _with_level(clip: Clip, level: Level | None) -> Clip:
+    written = None if level is None or not math.isfinite(level.dbfs) else round(level.dbfs, 2)
+    return dataclasses.replace(clip, extra={**clip.extra, LEVEL_COLUMN: written})
+
+
+def _decibels(amplitude: float) -> float:
+    return 20 * math.log10(amplitude) if amplitude > 0 else -math.inf
