@@ -1,4 +1,4 @@
-"""A study made ready: everything it names is read, every set is drawn, and what cannot work is said, before any work."""
+"""A study made ready: all it names is read, every set is drawn, and what cannot work is said, before any work."""
 
 from __future__ import annotations
 

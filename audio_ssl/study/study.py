@@ -168,7 +168,3 @@ def _check_sets(study: Study) -> None:
             raise unknown_name("group", group, groups, "$.compare")
     if study.compare[0] == study.compare[1]:
         raise UserError(f"must be two groups, but is `{study.compare[0]}` twice", where="$.compare")
-
-
-def _columns(study: Study) -> list[tuple[str, Column]]:
-    return list(study.probes.items())
