@@ -59,6 +59,10 @@ class Block:
     examples: tuple[Mapping[str, Any], ...] = ()
     commands: tuple[str, ...] = ()
     folds: tuple[Fold, ...] = ()
+    points: tuple[str | Markup, ...] = ()
+    """Sentences that are set as a list, after those of the lead."""
+    beside: bool = False
+    """On a wide screen the figures stand left of everything else; so they do where there are folds."""
 
 
 @dataclass(frozen=True)

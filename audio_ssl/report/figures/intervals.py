@@ -26,6 +26,8 @@ class Dot:
     shape: str = "circle"
     note: str = ""
     """A second, smaller line under the label, such as the number of speakers."""
+    quiet: bool = False
+    """Drawn grey and small: a row to compare with, such as all clips together."""
 
 
 def interval_chart(
@@ -38,6 +40,8 @@ def interval_chart(
     unit: str = "",
     higher_is_better: bool | None = None,
     zero: tuple[str, str] | None = None,
+    reference: float | None = None,
+    span: Sequence[float] = (),
 ) -> Markup:
     """Draw one row per dot over a common axis.
 
@@ -57,12 +61,17 @@ def interval_chart(
         Draws an arrow towards the better end; None draws none.
     zero
         The figure shows differences: draw a line at zero and these words at its left and right.
+    reference
+        A value to draw a dotted line at.
+    span
+        Values that the axis must reach, so that figures side by side share theirs.
     """
     wide = max(len(dot.label) for dot in dots) * CHARACTER_WIDTH + 14
     left = min(max(wide, *(len(dot.note) * CHARACTER_WIDTH * 0.9 + 14 for dot in dots), 60.0), _LABEL_ROOM)
     height = _TOP + _ROW * len(dots) + _BOTTOM
     floor = height - _BOTTOM
     values = [value for dot in dots for value in (dot.value, dot.low, dot.high) if value is not None]
+    values += span
     if zero is not None:
         # Zero in the middle: which side a gap lies on is the first thing to see.
         reach = max(map(abs, values)) or 1.0
@@ -74,6 +83,8 @@ def interval_chart(
     parts = _axis(axis, floor)
     if zero is not None:
         parts.append(line(axis(0.0), _TOP, axis(0.0), floor, "zero"))
+    if reference is not None:
+        parts.append(line(axis(reference), _TOP, axis(reference), floor, "reference"))
     for index, dot in enumerate(dots):
         parts += _row(dot, index, axis, left, unit, signs=zero is not None)
     parts += _legend(axis, height, axis_label, higher_is_better, zero)
@@ -98,9 +109,11 @@ def _row(dot: Dot, index: int, axis: Scale, left: float, unit: str, signs: bool)
     x = axis(dot.value)
     if dot.low is not None and dot.high is not None:
         low, high = axis(dot.low), axis(dot.high)
-        parts.append(line(low, middle, high, middle, f"whisker line-{style}"))
-        parts += [line(end, middle - 4, end, middle + 4, f"whisker line-{style}") for end in (low, high)]
-    parts.append(shape(dot.shape, x, middle, f"dot marker-{style}"))
+        stroke = "quiet" if dot.quiet else f"line-{style}"
+        parts.append(line(low, middle, high, middle, f"whisker {stroke}"))
+        parts += [line(end, middle - 4, end, middle + 4, f"whisker {stroke}") for end in (low, high)]
+    colour = "quiet" if dot.quiet else f"marker-{style}"
+    parts.append(shape(dot.shape, x, middle, f"dot {colour}", radius=4 if dot.quiet else 5))
     words = signed(dot.value, "points" if unit else "") if signs else score(dot.value, unit)
     half = len(words) * CHARACTER_WIDTH / 2
     parts.append(text(min(max(x, left + half), WIDTH - half - 2), middle - 10, words, "value", "middle"))

@@ -34,7 +34,7 @@ def provenance_section(data: Mapping[str, Any]) -> Section:
         if table:
             blocks.append(Block(id=f"origin-fairness-{index}", tables=(replace(table, folded=closed),)))
         made = (report.get("provenance") or {}).get("command")
-        commands += [_joined(made)] if made else []
+        commands += [command_line(made)] if made else []
     lead = ("Each command needs the manifest it names; a run's resolved recipe is itself a recipe.",)
     typed = tuple(dict.fromkeys(commands))
     again = Block(id="again", heading="To make it again", lead=lead, commands=typed)
@@ -63,7 +63,7 @@ def _flatten(name: str, value: Any) -> list[tuple[str, str]]:
     if isinstance(value, Mapping):
         return [row for key, inner in value.items() for row in _flatten(f"{name}.{key}", inner)]
     if name.split(".")[-1] == "command":
-        return [(name, _joined(value))]
+        return [(name, command_line(value))]
     if isinstance(value, bool):
         return [(name, "yes" if value else "no")]
     if isinstance(value, list | tuple):
@@ -73,7 +73,7 @@ def _flatten(name: str, value: Any) -> list[tuple[str, str]]:
     return [(name, "none" if value is None else str(value))]
 
 
-def _joined(command: Any) -> str:
+def command_line(command: Any) -> str:
     """Write a recorded command as it is typed: without the folder the program was installed in."""
     words = list(map(str, command)) if isinstance(command, list | tuple) else _split(str(command))
     if words and PurePath(words[0]).name in _PROGRAMS:
@@ -91,7 +91,7 @@ def _split(command: str) -> list[str]:
 def _command(kind: str, source: Mapping[str, Any]) -> str:
     made = source["provenance"].get("command")
     if made:
-        return _joined(made)
+        return command_line(made)
     path = source["path"]
     if kind == "Run":
         return shlex.join(["audio-ssl", "pretrain", f"{path}/recipe.yaml", "--out", f"{path}-again"])

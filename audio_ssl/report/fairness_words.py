@@ -1,0 +1,210 @@
+"""Sentences of the fairness report, drawn from the rows of its JSON: each row says one thing in plain words.
+
+Percentages are relative to the second group, because "women's error rate is 12 % higher than men's" is read so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from audio_ssl.report.gaps import higher_is_better, unit_of, worse_group
+from audio_ssl.report.numbers import finite, metric_label, number, p_value, score, signed
+from audio_ssl.report.people import capital, measure, people, that_of, whose
+from audio_ssl.report.verdicts import verdict_of
+
+_Row = Mapping[str, Any]
+_SPACE = "\u00a0"
+
+
+def gap_words(row: _Row) -> str:
+    """Say how large a gap is, with its interval, and for whom it is worse.
+
+    Examples
+    --------
+    >>> row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.125}
+    >>> gap_words(row).replace(_SPACE, " ")
+    "Women's word error rate is 12 % higher than men's, worse for women."
+    """
+    by, a, b = str(row["by"]), str(row["a"]), str(row["b"])
+    thing, gap, unit = measure(row["metric"]), finite(row.get("difference")), unit_of(row)
+    if gap is None:
+        return f"{capital(thing)} could not be compared between {people(by, a)} and {people(by, b)}."
+    if gap == 0:
+        return f"{capital(thing)} is the same for {people(by, a)} and {people(by, b)}."
+    size = relative_size(row)
+    if size is None:
+        size = f"{signed(abs(gap), unit).lstrip('+')} {'higher' if gap > 0 else 'lower'}"
+    text = f"{capital(whose(by, a, thing))} is {size} than {that_of(by, b)}"
+    ends = interval_words(row)
+    text += f" (95{_SPACE}% interval {ends})" if ends else ""
+    worse = worse_group(row)
+    text += f", worse for {people(by, worse)}" if worse else ""
+    first, second = finite(row.get("value_a")), finite(row.get("value_b"))
+    return text + (f": {score(first, unit)} against {score(second, unit)}." if None not in (first, second) else ".")
+
+
+def relative_size(row: _Row) -> str | None:
+    """Say "12 % higher" of the first group's score against the second's; None where that has no meaning."""
+    ratio = finite(row.get("ratio"))
+    relative = finite(row.get("relative_to_b")) if ratio is None else 100 * (ratio - 1)
+    return None if relative is None else percent_words(relative)
+
+
+def percent_words(relative: float) -> str:
+    r"""Write a relative difference in percent with its direction.
+
+    Examples
+    --------
+    >>> percent_words(12.4), percent_words(-3.21), percent_words(0.001)
+    ('12\xa0% higher', '3\xa0% lower', '0.0\xa0% higher')
+    """
+    return f"{_size(relative)}{_SPACE}% {_way(relative)}"
+
+
+def interval_words(row: _Row) -> str:
+    """Say the interval of the relative difference; of the plain one where only that is known; nothing without."""
+    low, high = finite(row.get("ratio_low")), finite(row.get("ratio_high"))
+    if low is not None and high is not None:
+        low, high = 100 * (low - 1), 100 * (high - 1)
+        if _way(low) == _way(high):
+            return f"{_size(low)} to {percent_words(high)}"
+        return f"{percent_words(low)} to {percent_words(high)}"
+    low, high = finite(row.get("low")), finite(row.get("high"))
+    if low is None or high is None:
+        return ""
+    plain = "points" if unit_of(row) else ""
+    return f"{signed(low, plain)} to {signed(high, unit_of(row))}"
+
+
+def chance_words(row: _Row) -> str:
+    """Say whether chance alone makes such a gap, or why that was not asked."""
+    verdict = verdict_of(row)
+    if verdict == "refused":
+        return f"Not tested, so nothing follows for other speakers: {str(row['refused']).rstrip('.')}."
+    if verdict == "untested":
+        return "No test was made."
+    many, adjusted = finite(row.get("compared")), finite(row.get("p_holm"))
+    plain = f"p{_SPACE}={_SPACE}{p_value(row.get('p_value'))}".replace(f"={_SPACE}<", "<")
+    held = ""
+    if adjusted is not None and many and many > 1:
+        held = f"; {p_value(adjusted)} as one of {many:.0f} comparisons (Holm)"
+    if verdict == "found":
+        return f"If the group made no difference, chance would rarely make a gap this large ({plain}{held})."
+    if verdict == "open":
+        return f"Chance often makes a gap this large where there is none ({plain}{held})."
+    return f"Alone it would be rare by chance, among all comparisons made it is not ({plain}{held})."
+
+
+def detectable_words(row: _Row) -> str:
+    """Say how large a gap must be to be found with these speakers; nothing where that is not known."""
+    least = finite(row.get("minimum_detectable"))
+    if least is None or row.get("refused"):
+        return ""
+    relative = finite(row.get("minimum_detectable_relative"))
+    share = f" ({_size(relative)}{_SPACE}% of the mean score)" if relative is not None else ""
+    size = signed(least, unit_of(row)).lstrip("+")
+    return f"With these speakers, a gap of {size}{share} is found 8 times in 10; a smaller one is mostly missed."
+
+
+def comparison_words(row: _Row) -> str:
+    """Say everything about a comparison: the gap, the test, what it could have found."""
+    return " ".join(filter(None, (gap_words(row), chance_words(row), detectable_words(row))))
+
+
+def spread_words(row: _Row) -> str:
+    """Say which groups fare best and worst and how far they are apart."""
+    by, unit = str(row["by"]), unit_of(row)
+    worst, best, gap = row.get("worst"), row.get("best"), finite(row.get("difference"))
+    if gap is None or worst is None or best is None:
+        return ""
+    ratio = finite(row.get("ratio"))
+    times = f", a ratio of {number(ratio)}" if ratio is not None else ""
+    among = finite(row.get("groups"))
+    of_many = f"Of {among:.0f} groups, the" if among and among > 2 else "The"
+    size = signed(abs(gap), unit).lstrip("+")
+    whole = finite(row.get("overall"))
+    overall = f"; over all clips it is {score(whole, unit)}" if whole is not None else ""
+    return (
+        f"{of_many} {measure(row['metric'])} is worst for {people(by, str(worst))} and best for "
+        f"{people(by, str(best))}: {size} apart{times}{overall}."
+    )
+
+
+def model_words(row: _Row) -> str:
+    """Say what the mixed model makes of a gap, beside the plain ratio."""
+    by, a, b = str(row["by"]), str(row["a"]), str(row["b"])
+    pair = f"{people(by, a)} and {people(by, b)}"
+    if row.get("refused"):
+        return f"{metric_label(row['metric'])}, {pair}: no model was fitted: {str(row['refused']).rstrip('.')}."
+    ratio, low, high = (finite(row.get(key)) for key in ("ratio", "low", "high"))
+    if ratio is None:
+        return f"{metric_label(row['metric'])}, {pair}: the model gave no ratio."
+    text = (
+        f"{capital(whose(by, a, measure(row['metric'])))} is {percent_words(100 * (ratio - 1))} than {that_of(by, b)}"
+    )
+    if low is not None and high is not None:
+        text += f" (95{_SPACE}% interval {interval_words({'metric': '', 'ratio_low': low, 'ratio_high': high})})"
+    if row.get("covariates"):
+        text += f" among clips alike in {covariates_words(row)}"
+    crude = finite(row.get("crude_ratio"))
+    return text + (f"; without the model it is {percent_words(100 * (crude - 1))}." if crude is not None else ".")
+
+
+def covariates_words(row: _Row) -> str:
+    """Name the covariates of a model.
+
+    Examples
+    --------
+    >>> covariates_words({"covariates": ["seconds", "words_per_second"]})
+    'duration and speech rate'
+    """
+    names = [covariate_label(name) for name in row.get("covariates") or ()]
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def covariate_label(name: Any) -> str:
+    """Call a covariate by a word."""
+    words = {
+        "seconds": "duration",
+        "log_seconds": "duration",
+        "duration": "duration",
+        "words_per_second": "speech rate",
+        "speech_rate": "speech rate",
+        "level_dbfs": "level",
+        "level": "level",
+    }
+    return words.get(str(name), str(name).replace("_", " "))
+
+
+def gap_difference_words(row: _Row) -> str:
+    """Say whether the gap of one system is larger than that of another."""
+    by, unit = str(row["by"]), unit_of(row)
+    pair = f"{people(by, str(row['a']))} and {people(by, str(row['b']))}"
+    first, second = finite(row.get("gap_a")), finite(row.get("gap_b"))
+    change = finite(row.get("difference"))
+    if first is None or second is None or change is None:
+        return f"The gaps of {row['result_a']} and {row['result_b']} between {pair} could not be compared."
+    text = (
+        f"In {measure(row['metric'])}, the gap between {pair} is {signed(first, unit)} with {row['result_a']} and "
+        f"{signed(second, unit)} with {row['result_b']}: a difference of {signed(change, unit)}"
+    )
+    low, high = finite(row.get("low")), finite(row.get("high"))
+    plain = "points" if unit else ""
+    if low is not None and high is not None:
+        text += f" (95{_SPACE}% interval {signed(low, plain)} to {signed(high, plain)})"
+    return f"{text}. {chance_words(row).replace('a gap this large', 'a difference this large')}"
+
+
+def better_words(row: _Row) -> str:
+    """Say which way a row's metric is better; nothing where that is not known."""
+    higher = higher_is_better(row)
+    return "" if higher is None else ("higher is better" if higher else "lower is better")
+
+
+def _size(relative: float) -> str:
+    return f"{abs(relative):.0f}" if abs(relative) >= 2.95 else f"{abs(relative):.1f}"
+
+
+def _way(relative: float) -> str:
+    return "higher" if relative >= 0 else "lower"

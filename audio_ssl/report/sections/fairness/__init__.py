@@ -1,0 +1,67 @@
+"""The fairness report: the answer in words, then groups, gaps, models, single clips, methods, sources.
+
+Drawn from the JSON of the fairness stage alone, so that an old report can be drawn again: what is newer than a report
+is left out of its page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audio_ssl.report.html import Block, Section
+from audio_ssl.report.sections.fairness.answer import fairness_answer
+from audio_ssl.report.sections.fairness.attribute import attribute_section, metric_block
+from audio_ssl.report.sections.fairness.evidence import examples_section, excluded_section
+from audio_ssl.report.sections.fairness.methods import methods_section, sources_section
+from audio_ssl.report.sections.fairness.models import models_section
+from audio_ssl.report.sections.fairness.overview import overview_section
+from audio_ssl.report.sections.fairness.rows import attributes, keys
+from audio_ssl.report.sections.fairness.systems import systems_section
+
+__all__ = ["fairness_answer", "fairness_section", "fairness_sections"]
+
+_HOW = (
+    "A gap is the first group's score minus the second's; Δrel is 100 · gap over the mean of the two. Intervals and "
+    "tests resample speakers, not clips, because clips of one speaker are alike."
+)
+_MOST_BLOCKS = 40
+
+
+def fairness_sections(report: Mapping[str, Any]) -> tuple[Section, ...]:
+    """Return the sections of a page about one fairness report, in the order of reading.
+
+    Parameters
+    ----------
+    report
+        The JSON of the fairness stage.
+    """
+    sections = [
+        overview_section(report),
+        *(attribute_section(report, by) for by in attributes(report)),
+        models_section(report),
+        systems_section(report),
+        examples_section(report),
+        excluded_section(report),
+        methods_section(report),
+        sources_section(report),
+    ]
+    return tuple(section for section in sections if section)
+
+
+def fairness_section(reports: Sequence[Mapping[str, Any]]) -> Section:
+    """Show fairness reports as one part of a page about more: scores and gaps, a block per attribute and metric."""
+    blocks: list[Block] = []
+    for index, report in enumerate(reports):
+        place = 0
+        for by in attributes(report):
+            for result, metric in keys(report, by):
+                block = metric_block(report, (result, by, metric), f"fair-{index}-{place}")
+                blocks.append(Block(**{**vars(block), "heading": f"{block.heading} by {by}"}))
+                place += 1
+    lead = [_HOW]
+    if len(blocks) > _MOST_BLOCKS:
+        lead.append(
+            f"The first {_MOST_BLOCKS} of {len(blocks)} blocks; the whole is in the report of `audio-ssl fairness`."
+        )
+    return Section("fairness", "Fairness between groups", tuple(blocks[:_MOST_BLOCKS]), lead=tuple(lead))

@@ -1,0 +1,109 @@
+"""What the audit found, in sentences: first over all systems, then system by system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from audio_ssl.report.fairness_words import (
+    chance_words,
+    detectable_words,
+    gap_difference_words,
+    gap_words,
+    relative_size,
+    spread_words,
+)
+from audio_ssl.report.numbers import count, finite, metric_label
+from audio_ssl.report.people import capital, that_of, whose
+from audio_ssl.report.sections.fairness.comparisons import gap_sentences
+from audio_ssl.report.sections.fairness.rows import Report, Row, attributes, chosen, keys, rows_of
+from audio_ssl.report.verdicts import verdict_of
+
+_MOST_NAMED = 4
+_MOST_SAID = 7
+
+
+def fairness_answer(report: Report) -> dict[str, list[str]]:
+    """Answer whether groups fare differently, and how sure that is.
+
+    Parameters
+    ----------
+    report
+        The JSON of the fairness stage.
+
+    Returns
+    -------
+    dict
+        Subject to sentences, the most important first: ``in short``, then one subject for each system.
+    """
+    out = {"in short": _in_short(report)}
+    systems = dict.fromkeys(
+        str(row.get("result") or "") for part in ("groups", "comparisons") for row in rows_of(report, part)
+    )
+    for name in systems:
+        said = _system(report, name)
+        if said:
+            out[f"system {name}" if name else "the system"] = said
+    return out
+
+
+def _in_short(report: Report) -> list[str]:
+    rows = rows_of(report, "comparisons")
+    if not rows:
+        return ["There are no two groups to compare, so nothing can be said about a gap."]
+    tested = [row for row in rows if verdict_of(row) in ("found", "alone", "open")]
+    refused = len(rows) - len(tested)
+    if not tested:
+        reason = str(next((row["refused"] for row in rows if row.get("refused")), "no test was made")).rstrip(".")
+        return [f"No gap could be tested, so nothing follows for other speakers: {reason}."]
+    found = [row for row in tested if verdict_of(row) == "found"]
+    if found:
+        named = "; ".join(_named(row) for row in found[:_MOST_NAMED])
+        more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        are = "is" if len(found) == 1 else "are"
+        first = f"{len(found)} of {count(len(tested), 'tested gap')} {are} larger than chance makes: {named}{more}."
+    elif len(tested) == 1:
+        first = "The one gap that was tested is not larger than chance often makes."
+    else:
+        first = f"None of the {len(tested)} tested gaps is larger than chance often makes."
+    said = [first]
+    if len(found) < len(tested):
+        said.append(
+            "A gap that is not told from chance may still be there: see for each how large it had to be to be found."
+        )
+    if refused:
+        said.append(f"{refused} of {len(rows)} gaps could not be tested, mostly for want of speakers.")
+    changes = [row for row in rows_of(report, "gap_differences") if verdict_of(row) == "found"]
+    said += [capital(gap_difference_words(row)) for row in changes[:2]]
+    return said
+
+
+def _named(row: Row) -> str:
+    by = str(row["by"])
+    size = relative_size(row) or ("higher" if float(row.get("difference") or 0) > 0 else "lower")
+    where = f" with {row['result']}" if row.get("result") else ""
+    return f"{whose(by, str(row['a']), metric_label(row['metric']))} is {size} than {that_of(by, str(row['b']))}{where}"
+
+
+def _system(report: Report, result: str) -> list[str]:
+    """Say the main metric of every attribute in full, of the others the gap and the test."""
+    said: list[str] = []
+    for by in attributes(report):
+        metrics = [metric for name, metric in keys(report, by) if name == result]
+        for place, metric in enumerate(metrics):
+            comparisons = chosen(rows_of(report, "comparisons"), result=result, by=by, metric=metric)
+            spread = chosen(rows_of(report, "spread"), result=result, by=by, metric=metric)
+            if len(comparisons) == 1:
+                said += _pair(comparisons[0], full=place == 0)
+            elif place == 0:
+                said += gap_sentences(comparisons, spread)[:2] if comparisons else _spread(spread)
+    return said[:_MOST_SAID]
+
+
+def _pair(row: Row, full: bool) -> list[str]:
+    if full:
+        return list(filter(None, (gap_words(row), chance_words(row), detectable_words(row))))
+    return [f"{gap_words(row)} {chance_words(row)}"]
+
+
+def _spread(rows: Sequence[Row]) -> list[str]:
+    return [text for row in rows if finite(row.get("difference")) is not None and (text := spread_words(row))]

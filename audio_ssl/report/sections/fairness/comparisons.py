@@ -1,0 +1,131 @@
+"""Gaps between pairs of groups: the figure in the metric's unit, and the table of everything that is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from audio_ssl.report.fairness_words import comparison_words, spread_words
+from audio_ssl.report.figures.intervals import Dot, interval_chart
+from audio_ssl.report.gaps import unit_of, worse_group
+from audio_ssl.report.html import Figure, Table, make_table
+from audio_ssl.report.numbers import MISSING, finite, metric_label, p_value, percent, signed
+from audio_ssl.report.people import people
+from audio_ssl.report.sections.fairness.rows import (
+    MOST_DRAWN,
+    MOST_OPEN,
+    Row,
+    cut,
+    ends,
+    interval_of,
+    pair_name,
+    relative,
+    relative_ends,
+    sides,
+    with_ends,
+)
+from audio_ssl.report.verdicts import SHAPES, VERDICTS, verdict_of
+
+_MOST_SAID = 3
+
+
+def gap_figure(comparisons: Sequence[Row], prefix: str, span: Sequence[float] = ()) -> Figure | None:
+    """Draw every gap around zero, the largest first where there are too many; None where none is known."""
+    known = [row for row in comparisons if finite(row.get("difference")) is not None]
+    if not known:
+        return None
+    drawn = known
+    if len(known) > MOST_DRAWN:
+        drawn = sorted(known, key=lambda row: -abs(float(row["difference"])))[:MOST_DRAWN]
+    unit = unit_of(known[0])
+    dots = [
+        Dot(
+            pair_name(row),
+            float(row["difference"]),
+            finite(row.get("low")),
+            finite(row.get("high")),
+            SHAPES[verdict_of(row)],
+            quiet=verdict_of(row) in ("refused", "untested"),
+        )
+        for row in drawn
+    ]
+    said = "; ".join(f"{dot.label}: {signed(dot.value, unit)}" for dot in dots)
+    metric = metric_label(known[0]["metric"])
+    svg = interval_chart(
+        f"{prefix}-gaps", f"Gaps in {metric}", f"{said}.", dots,
+        axis_label="gap", unit=unit, zero=sides(drawn), span=span,
+    )  # fmt: skip
+    size = f" in {'percentage points' if unit == '%' else metric}"
+    caption = f"Gap{size}, first group minus second; dashed: no gap.{marks_words(drawn)}"
+    if len(known) > len(drawn):
+        caption += f" The {len(drawn)} largest of {len(known)}."
+    return Figure(f"{prefix}-gaps-box", svg, caption)
+
+
+def marks_words(rows: Sequence[Row]) -> str:
+    """Say what the shapes of the marks mean, as far as they occur."""
+    found = {SHAPES[verdict_of(row)] for row in rows}
+    words = {
+        "square": "a square: larger than chance makes",
+        "circle": "a circle: not told from chance",
+        "diamond": "a diamond: not tested",
+    }
+    said = [text for shape, text in words.items() if shape in found]
+    return f" {said[0][0].upper()}{'; '.join(said)[1:]}." if said else ""
+
+
+def gap_sentences(comparisons: Sequence[Row], spread: Sequence[Row]) -> list[str]:
+    """Say the gaps: each where they are few, else the extremes and those that chance rarely makes."""
+    if len(comparisons) <= _MOST_SAID:
+        said = [text for row in spread if (finite(row.get("groups")) or 0) > 2 and (text := spread_words(row))]
+        return said + [comparison_words(row) for row in comparisons]
+    said = [text for row in spread if (text := spread_words(row))]
+    tested = [row for row in comparisons if verdict_of(row) in ("found", "alone", "open")]
+    found = [row for row in tested if verdict_of(row) == "found"]
+    said.append(
+        f"Of {len(comparisons):,} pairs of groups {len(tested):,} could be tested; "
+        f"{len(found) or 'none'} {'is' if len(found) == 1 else 'are'} larger than chance makes."
+    )
+    found.sort(key=lambda row: -abs(float(row.get("difference") or 0.0)))
+    said += [comparison_words(row) for row in found[:_MOST_SAID]]
+    return said
+
+
+def gap_table(comparisons: Sequence[Row]) -> Table:
+    """Write everything known of the gaps; columns that are empty in an old report are left out."""
+    shown, notes = cut(comparisons)
+    columns = [
+        ("Gap", [pair_name(row) for row in shown]),
+        (metric_label(shown[0]["metric"]), [signed(row.get("difference"), unit_of(row)) for row in shown]),
+        ("95 % interval", [ends(row) for row in shown]),
+        ("Relative to the second", [percent(relative(row)) for row in shown]),
+        ("95 % interval of it", [_relative_interval(row) for row in shown]),
+        ("Δrel", [_symmetric(row) for row in shown]),
+        ("p", [p_value(row.get("p_value")) for row in shown]),
+        ("p (Holm)", [p_value(row.get("p_holm")) for row in shown]),
+        ("Smallest gap found", [signed(row.get("minimum_detectable"), unit_of(row)).lstrip("+") for row in shown]),
+        ("Worse for", [people(str(row["by"]), worse) if (worse := worse_group(row)) else MISSING for row in shown]),
+        ("Reads as", [VERDICTS[verdict_of(row)] for row in shown]),
+    ]
+    kept = [(name, cells) for name, cells in columns if name == "p" or any(cell != MISSING for cell in cells)]
+    words = [place for place, (name, _) in enumerate(kept) if name in ("Worse for", "Reads as")]
+    table_rows = list(zip(*(cells for _, cells in kept), strict=True))
+    refusals = dict.fromkeys(f"Not tested: {str(row['refused']).rstrip('.')}." for row in shown if row.get("refused"))
+    return make_table(
+        f"Gaps in {metric_label(shown[0]['metric'])} by {shown[0]['by']}",
+        [name for name, _ in kept],
+        table_rows,
+        text_columns=words,
+        notes=(*notes, *list(refusals)[:_MOST_SAID]),
+        sticky=True,
+        folded=len(shown) > MOST_OPEN,
+    )
+
+
+def _relative_interval(row: Row) -> str:
+    low, high = relative_ends(row)
+    return MISSING if low is None or high is None else interval_of(low, high)
+
+
+def _symmetric(row: Row) -> str:
+    low, high = row.get("relative_symmetric_low"), row.get("relative_symmetric_high")
+    return with_ends(row.get("relative_symmetric"), low, high)

@@ -1,0 +1,118 @@
+"""Scores of the groups of one attribute: dots with intervals, and the table with how much speech each rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from audio_ssl.report.fairness_words import better_words
+from audio_ssl.report.figures.intervals import Dot, interval_chart
+from audio_ssl.report.gaps import higher_is_better, unit_of
+from audio_ssl.report.html import Figure, Table, make_table
+from audio_ssl.report.numbers import count, finite, interval, metric_label, number, score
+from audio_ssl.report.people import capital
+from audio_ssl.report.sections.fairness.rows import (
+    MOST_DRAWN,
+    MOST_OPEN,
+    Row,
+    chosen,
+    cut,
+    group_name,
+    is_total,
+    is_unknown,
+)
+from audio_ssl.report.sections.gains import SHAPES
+
+
+def ordered(groups: Sequence[Row]) -> list[Row]:
+    """Put the known groups first, then the speakers without a record, then all clips."""
+    return sorted(groups, key=lambda row: (is_total(row), is_unknown(row)))
+
+
+def group_figure(groups: Sequence[Row], prefix: str, span: Sequence[float] = ()) -> Figure | None:
+    """Draw the score of every group; None where none has one."""
+    drawn = [row for row in ordered(groups) if finite(row.get("value")) is not None]
+    if not drawn:
+        return None
+    first, total = drawn[0], next((row for row in drawn if is_total(row)), None)
+    dots = [_dot(row, index) for index, row in enumerate(drawn[:MOST_DRAWN])]
+    metric, by, unit = metric_label(first["metric"]), str(first["by"]), unit_of(first)
+    said = "; ".join(f"{dot.label} {score(dot.value, unit)}, {dot.note}" for dot in dots)
+    svg = interval_chart(
+        f"{prefix}-groups",
+        f"{metric} by {by}",
+        f"{said}.",
+        dots,
+        axis_label=metric,
+        unit=unit,
+        higher_is_better=higher_is_better(first),
+        reference=finite(total["value"]) if total else None,
+        span=span,
+    )
+    caption = [f"{metric} per group{f', {way}' if (way := better_words(first)) else ''}"]
+    caption += ["dotted: all clips"] if total else []
+    caption += ["no interval where speakers are too few"] if any(dot.low is None for dot in dots) else []
+    caption += [f"the first {MOST_DRAWN} of {len(drawn)} groups"] if len(drawn) > MOST_DRAWN else []
+    return Figure(f"{prefix}-groups-box", svg, "; ".join(caption) + ".")
+
+
+def _dot(row: Row, index: int) -> Dot:
+    quiet = is_total(row) or is_unknown(row)
+    speakers = finite(row.get("speakers"))
+    return Dot(
+        group_name(row),
+        float(row["value"]),
+        finite(row.get("low")),
+        finite(row.get("high")),
+        SHAPES[0 if quiet else index % len(SHAPES)],
+        count(int(speakers), "speaker") if speakers is not None else "",
+        quiet,
+    )
+
+
+def group_table(groups: Sequence[Row]) -> Table:
+    """Write the score of every group and the amount of speech it rests on."""
+    shown, notes = cut(ordered(groups))
+    first = shown[0]
+    metric, by = metric_label(first["metric"]), str(first["by"])
+    amounts = [name for name in ("speakers", "clips", "words", "hours") if _any(shown, name)]
+    empty = any(finite(row.get("empty_references")) for row in shown)
+    rows = [
+        (
+            group_name(row),
+            score(row.get("value"), unit_of(row)),
+            interval(row.get("low"), row.get("high"), unit_of(row)),
+            *(number(row.get(name)) for name in amounts),
+            *((number(row.get("empty_references")),) if empty else ()),
+        )
+        for row in shown
+    ]
+    head = (capital(by), metric, "95 % interval", *map(capital, amounts), *(("Without words",) if empty else ()))
+    if empty:
+        notes = (
+            *notes,
+            "Clips without words in the reference have no rate of their own; what was heard there counts as errors.",
+        )
+    caption = f"{metric} and amount of test data per {by}"
+    return make_table(caption, head, rows, notes=notes, sticky=True, folded=len(rows) > MOST_OPEN)
+
+
+def _any(rows: Sequence[Row], name: str) -> bool:
+    return any(finite(row.get(name)) is not None for row in rows)
+
+
+def suppressed_table(cells: Sequence[Row], by: str) -> Table | None:
+    """Name the groups that are too small to show; they have no scores, so that nobody can be recognised by them."""
+    cells = chosen(cells, by=by)
+    if not cells:
+        return None
+    rows = [
+        (
+            ", ".join(group_name({"by": by, "group": name}) for name in cell.get("groups") or ()),
+            str(cell.get("reason") or ""),
+            number(cell.get("speakers")),
+            number(cell.get("clips")),
+        )
+        for cell in cells
+    ]
+    head = ("Groups", "Why", "Speakers", "Clips")
+    return make_table(f"Groups by {by} that are too small to show", head, rows, text_columns=(1,))

@@ -1,0 +1,115 @@
+"""How the numbers were made, what they cannot say, and from which files they come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from audio_ssl.report.html import Block, Section, make_table
+from audio_ssl.report.numbers import finite, metric_label, number
+from audio_ssl.report.sections.fairness.rows import Report, rows_of
+from audio_ssl.report.sections.provenance import command_line, provenance_table
+
+_ASSUMED = {"replicates": 10_000, "min_speakers": 5}
+
+
+def methods_section(report: Report) -> Section:
+    """Explain every number in plain words, then the limits."""
+    origin = report.get("provenance") or {}
+    replicates = number(origin.get("replicates") or _ASSUMED["replicates"])
+    fewest = number(origin.get("min_speakers") or _ASSUMED["min_speakers"])
+    permutations = number(origin.get("permutations") or replicates)
+    rows = [
+        (
+            "Gap",
+            "The first group's score minus the second's. In percent it is relative to the second; Δrel is 100 times "
+            "the gap over the mean of the two, whose size does not depend on the order.",
+        ),
+        (
+            "95 % interval",
+            f"Speakers, not clips, are drawn again {replicates} times, because clips of one speaker are alike. In "
+            "small groups the interval is corrected for bias and skew (BCa).",
+        ),
+        (
+            "p",
+            "How often a gap at least this large arises when the group is dealt out at random over the speakers: all "
+            f"ways where they can be counted, else {permutations} random ones.",
+        ),
+        (
+            "p (Holm)",
+            "The same, raised because many gaps were looked at: over all those of one family the chance of even one "
+            "false find stays at 5 %. What reads as larger than chance makes has p (Holm) below 0.05.",
+        ),
+        (
+            "Smallest gap found",
+            "The true gap that a study of this size would find 8 times in 10, at the 5 % level. Smaller gaps may be "
+            "there and go unseen.",
+        ),
+        (
+            "Not tested, warned",
+            f"Below {fewest} speakers in a group no gap is tested and none gets an interval; below 20 there is a "
+            "warning. Crossed groups that are too small are named without scores.",
+        ),
+    ]
+    if rows_of(report, "models"):
+        what = (
+            "A Poisson model of errors per word with a random effect for every speaker, which holds covariates fixed."
+        )
+        rows.append(("Adjusted ratio", what))
+    if rows_of(report, "gap_differences"):
+        what = "The gap of one system minus that of another, the speakers of both drawn together."
+        rows.append(("Difference of gaps", what))
+    if any(row.get("metric") in ("term_coverage", "gender_accuracy") for row in rows_of(report, "groups")):
+        what = (
+            "The share of the reference's annotated gendered words that the translation holds, in the right or the "
+            "wrong form (MuST-SHE); gender accuracy is the share of these in the right form."
+        )
+        rows.append(("Term coverage", what))
+    how = make_table("What the numbers mean", ("Number", "How it was made"), rows, text_columns=(1,))
+    blocks = [Block(id="methods-how", tables=(how,))]
+    limits = tuple(map(str, report.get("limits") or ()))
+    if limits:
+        blocks.append(Block(id="methods-limits", heading="What this cannot say", points=limits))
+    return Section("methods", "Methods and limits", tuple(blocks))
+
+
+def sources_section(report: Report) -> Section:
+    """Name the files, their hashes, seeds, versions and the command."""
+    results = rows_of(report, "results")
+    blocks = []
+    if results:
+        rows = [
+            (
+                str(row.get("name")),
+                str(row.get("path")),
+                str(row.get("task") or "not recorded"),
+                ", ".join(map(metric_label, row.get("metrics") or ())),
+                number(row.get("clips")),
+                number(row.get("speakers")),
+                number(row.get("hours")) if finite(row.get("hours")) is not None else "not recorded",
+                str(row.get("signature") or "as they are"),
+                str(row.get("sha256") or "not recorded"),
+            )
+            for row in results
+        ]
+        head = (
+            "System",
+            "File",
+            "Task",
+            "Metrics",
+            "Clips",
+            "Speakers",
+            "Hours",
+            "How text and values were read",
+            "SHA-256",
+        )
+        table = make_table("What was audited", head, rows, text_columns=(1, 2, 3, 7, 8), sticky=True)
+        blocks.append(Block(id="sources-results", tables=(table,)))
+    origin = report.get("provenance") or {}
+    if isinstance(origin, Mapping):
+        table_ = provenance_table("How the audit was run", origin)
+        if table_:
+            blocks.append(Block(id="sources-audit", tables=(table_,)))
+        if origin.get("command"):
+            command = command_line(origin["command"])
+            blocks.append(Block(id="sources-again", heading="To make it again", commands=(command,)))
+    return Section("provenance", "Provenance", tuple(blocks))

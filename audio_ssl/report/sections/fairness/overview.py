@@ -1,0 +1,87 @@
+"""All gaps at a glance, in percent of the second group's score: so metrics and systems can be laid side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from audio_ssl.report.fairness_words import percent_words
+from audio_ssl.report.figures.forest import Estimate, forest
+from audio_ssl.report.figures.forest import Row as Line
+from audio_ssl.report.html import Block, Figure, Section, make_table
+from audio_ssl.report.numbers import metric_label, p_value, percent, slug
+from audio_ssl.report.sections.fairness.comparisons import marks_words
+from audio_ssl.report.sections.fairness.rows import (
+    MOST_DRAWN,
+    MOST_OPEN,
+    Report,
+    Row,
+    cut,
+    pair_name,
+    relative,
+    relative_ends,
+    rows_of,
+    sides,
+    with_ends,
+)
+from audio_ssl.report.verdicts import SHAPES, VERDICTS, verdict_of
+
+_MOST_SYSTEMS = 12
+
+
+def overview_section(report: Report) -> Section | None:
+    """Show every gap of every system; None where there is none."""
+    rows = [row for row in rows_of(report, "comparisons") if relative(row) is not None]
+    if not rows:
+        return None
+    systems: dict[str, list[Row]] = {}
+    for row in rows:
+        systems.setdefault(str(row.get("result") or ""), []).append(row)
+    reach = [value for row in rows for value in (relative(row), *relative_ends(row)) if value is not None]
+    span = [min(reach), max(reach)] if len(systems) > 1 else []
+    figures = [_figure(name, some, span) for name, some in list(systems.items())[:_MOST_SYSTEMS]]
+    shown, notes = cut(rows)
+    cells = [
+        (
+            str(row.get("result") or "result"),
+            str(row["by"]),
+            metric_label(row["metric"]),
+            pair_name(row),
+            with_ends(relative(row), *relative_ends(row), percent),
+            p_value(row.get("p_value")),
+            p_value(row.get("p_holm")),
+            VERDICTS[verdict_of(row)],
+        )
+        for row in shown
+    ]
+    head = ("System", "By", "Metric", "Gap", "In percent of the second (95 % interval)", "p", "p (Holm)", "Reads as")
+    table = make_table(
+        "Every gap", head, cells, text_columns=(1, 2, 3, 7), notes=notes, sticky=True, folded=len(cells) > MOST_OPEN
+    )
+    block = Block(id="overview-gaps", figures=tuple(figures), tables=(table,))
+    return Section("overview", "All gaps at a glance", (block,))
+
+
+def _figure(name: str, rows: Sequence[Row], span: Sequence[float]) -> Figure:
+    drawn = sorted(rows, key=lambda row: (verdict_of(row) != "found", verdict_of(row) in ("refused", "untested")))
+    drawn = drawn[:MOST_DRAWN]
+    several = len({row["by"] for row in drawn}) > 1
+    lines, said = [], []
+    for row in drawn:
+        value = relative(row)
+        assert value is not None
+        tested = verdict_of(row) not in ("refused", "untested")
+        mark = Estimate(value, *relative_ends(row), SHAPES[verdict_of(row)], tested)
+        label = f"{metric_label(row['metric'])}, {pair_name(row)}"
+        lines.append(Line(label, percent_words(value), (mark,)))
+        attribute = f" by {row['by']}" if several else ""
+        said.append(f"{label}{attribute}: {percent_words(value)}, {VERDICTS[verdict_of(row)]}")
+    prefix = f"overview-{slug(name)}"
+    svg = forest(
+        prefix, f"Gaps of {name}" if name else "Gaps", f"{'; '.join(said)}.", lines,
+        sides=sides(drawn), unit=" %", span=span,
+    )  # fmt: skip
+    about = f"{name}: " if name else ""
+    caption = f"{about}first group against the second, in percent of the second; dashed: no gap.{marks_words(drawn)}"
+    if len(rows) > len(drawn):
+        caption += f" {len(drawn)} of {len(rows)} gaps."
+    return Figure(f"{prefix}-box", svg, caption)

@@ -1,0 +1,118 @@
+import copy
+from itertools import pairwise
+
+import pytest
+
+from audio_ssl.report.html import Page, render
+from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
+from tests.report.conftest import fairness_data
+from tests.report.fairness_example import fairness_report
+from tests.report.test_build import Reader, text_of
+
+
+def page_of(report):
+    return render(Page("Fairness", fairness_answer(report), fairness_sections(report), "About.", "f.json", report))
+
+
+def read(html):
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def html():
+    return page_of(fairness_report())
+
+
+@pytest.fixture(scope="module")
+def said(html):
+    return text_of(read(html))
+
+
+def test_page_is_well_formed_and_every_target_exists(html):
+    reader = read(html)
+    assert len(reader.ids) == len(set(reader.ids))
+    assert all(after <= before + 1 for before, after in pairwise(reader.headings))
+    assert set(reader.labelled) <= set(reader.ids)
+    assert {target[1:] for target in reader.targets if target.startswith("#")} <= set(reader.ids)
+    assert reader.tags.count("table") == reader.tags.count("caption")
+
+
+def test_transcripts_cannot_leave_their_place(html, said):
+    assert "<script>" not in html
+    assert "<b>sat" not in html
+    assert '<script>alert("x")</script>' in said
+
+
+def test_answer_comes_in_words(said):
+    assert "women's WER is 20 % higher than men's with hubert-ctc" in said
+    assert "women's word error rate is 15 % higher than men's" in said.lower()
+    assert "Chance often makes a gap this large where there is none (p = 0.184; 0.736 as one of 4 comparisons" in said
+    assert "a gap of 4.1 points (25 % of the mean score) is found 8 times in 10" in said
+
+
+def test_every_kind_of_row_is_shown(said):
+    for words in (
+        "not recorded",
+        "all clips",
+        "women × 70–79, men × 70–79",
+        "fewer than 5 speakers",
+        "group 70–79 has 3 speakers",
+        "Mind: only 12 speakers in the smaller group",
+        "what women say of themselves (1F)",
+        "among clips alike in duration, speech rate and level",
+        "no model was fitted: too few speakers",
+        "the gap between women and men is +2.2 points with whisper-tiny.en and +3.8 points with hubert-ctc",
+        "the two systems share only 3 speakers",
+        "no speaker is recorded",
+        "Groups are as the corpus recorded them",
+        "6f1ed002ab5595859014ebf0951522d9",
+        "audio-ssl fairness a.parquet b.parquet --by gender --by age",
+    ):
+        assert words in said
+
+
+def test_an_older_report_is_drawn():
+    old = fairness_data(refused=False)
+    old["excluded"] = [{"result": "demo", "speaker": "s1", "reason": "recorded as gender F and M"}]
+    said = text_of(read(page_of(old)))
+    assert "Women's word error rate is 13 % higher than men's (95 % interval +2.3 to +6.5 points)" in said
+    assert "p = 0.012" in said
+    assert "speaker s1" in said
+
+
+def test_a_refused_report_concludes_nothing():
+    said = fairness_answer(fairness_data())["in short"]
+    assert said == [
+        "No gap could be tested, so nothing follows for other speakers: "
+        "group F has 1 speaker, and at least 5 a group are needed."
+    ]
+
+
+def test_many_groups_do_not_make_a_huge_page():
+    report = fairness_report()
+    row = next(row for row in report["comparisons"] if row["by"] == "age" and not row["refused"])
+    group = next(row for row in report["groups"] if row["by"] == "age")
+    report["groups"] += [{**group, "group": f"g{n}"} for n in range(2000)]
+    report["comparisons"] += [{**row, "a": f"g{n}"} for n in range(5000)]
+    html = render(Page("Fairness", fairness_answer(report), fairness_sections(report), "About.", "f.json", {}))
+    assert len(html) < 2_000_000
+    assert "rows more are in the JSON" in html
+
+
+def test_nothing_is_changed_by_drawing():
+    report = fairness_report()
+    before = copy.deepcopy(report)
+    page_of(report)
+    assert report == before
+
+
+def test_section_of_a_larger_page():
+    section = fairness_section([fairness_report(), fairness_data()])
+    headings = [block.heading for block in section.blocks]
+    assert "whisper-tiny.en: word error rate by gender" in headings
+    assert "demo: word error rate by gender" in headings
+    assert len({block.id for block in section.blocks}) == len(section.blocks)
