@@ -28,10 +28,14 @@ def attribute(clip: Clip, column: str) -> str | None:
     return None if written.lower() in _MISSING else written
 
 
-def columns_of(clip: Clip) -> set[str]:
-    """Return the names of the columns that can name groups and that this clip has."""
-    own = {name for name in _OWN if getattr(clip, name) is not None}
-    return own.union(name for name, value in clip.extra.items() if value is not None)
+def note_columns(clip: Clip, found: set[str]) -> None:
+    """Add the names of the columns that can name groups and that this clip has to `found`."""
+    # Most clips of a manifest have the same columns, so there is little to look at.
+    for name in _OWN:
+        if name not in found and getattr(clip, name) is not None:
+            found.add(name)
+    if not clip.extra.keys() <= found:
+        found.update(name for name, value in clip.extra.items() if value is not None)
 
 
 def check_column(clips: Iterable[Clip], column: str) -> None:
@@ -42,5 +46,5 @@ def check_column(clips: Iterable[Clip], column: str) -> None:
     for clip in clips:
         if attribute(clip, column) is not None:
             return
-        found |= columns_of(clip)
+        note_columns(clip, found)
     raise unknown_name("column", column, found, where="no clip has it")

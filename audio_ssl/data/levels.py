@@ -17,14 +17,12 @@ from typing import NamedTuple
 import numpy as np
 
 from audio_ssl.data.audio import read_blocks
+from audio_ssl.data.columns import LEVEL_COLUMN
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import background_pool, in_order
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
 from audio_ssl.errors import AudioError
 from audio_ssl.progress import track
-
-LEVEL_COLUMN = "level_dbfs"
-"""The column of a manifest; a covariate of the mixed model of fairness."""
 
 _FULL_SCALE = 0.9999
 """Above what 16 bits can hold between 32,764 and the largest number."""
