@@ -1,0 +1,312 @@
+"""Rows of predictions as columns: each is checked and counted, then its text is dropped.
+
+A million rows have to fit: what stays of a row are a few numbers, the bytes of its id, and two hashes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from array import array
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from audio_ssl.errors import UserError
+from audio_ssl.fairness._exclusions import Exclusions
+from audio_ssl.fairness._worst import WorstClips
+from audio_ssl.fairness.measures import OF_TERMS
+from audio_ssl.fairness.readers.source import Row
+from audio_ssl.fairness.values import Spellings, is_missing, plain, printable
+from audio_ssl.metrics.additive import AdditiveMetric, Array
+
+NORMALISED = ("wer", "cer")
+"""Metrics whose texts are normalised; BLEU and chrF have conventions of their own, labels and phones are no prose."""
+
+_ALIGNED = ("wer", "cer", "per")
+_LONGEST_ALIGNMENT = 4e11
+"""Characters of reference times characters of hypothesis: about a quarter of a minute for one clip."""
+
+_MOST_GROUPS = 1000
+
+
+@dataclass(frozen=True)
+class Codes:
+    """One value of a few for each clip."""
+
+    names: list[str]
+    index: npt.NDArray[np.int32]
+    """``[clip]``, place in `names`; -1 where unknown."""
+
+
+class Clip(NamedTuple):
+    """A row that can be counted."""
+
+    id: str
+    speaker: str
+    reference: str
+    hypothesis: str
+    plain_reference: str
+    """Normalised."""
+    terms: str
+    groups: tuple[str | None, ...]
+    seconds: float
+    level_dbfs: float
+
+
+class Coder:
+    """Gives names numbers as they come."""
+
+    def __init__(self, what: str, most: int | None = None) -> None:
+        self._what, self._most = what, most
+        self._codes: dict[str, int] = {}
+        self.names: list[str] = []
+        self._index = array("i")
+
+    def add(self, name: str | None) -> None:
+        """Append the code of one clip."""
+        code = -1
+        if name is not None:
+            code = self._codes.setdefault(name, len(self.names))
+            if code == len(self.names):
+                self.names.append(name)
+                if self._most is not None and code == self._most:
+                    raise UserError(f"`{self._what}` has more than {self._most} values: it names no groups")
+        self._index.append(code)
+
+    def index(self, start: int = 0) -> npt.NDArray[np.int32]:
+        """Return the codes from `start` on."""
+        return np.array(self._index[start:], np.int32)
+
+    def codes(self, kept: npt.NDArray[np.bool_]) -> Codes:
+        """Return the codes of the clips that are kept, without names that none of them has."""
+        index = self.index()[kept]
+        used = np.unique(index[index >= 0])
+        place = np.full(len(self.names) + 1, -1, np.int32)
+        place[used] = np.arange(len(used), dtype=np.int32)
+        # The last place is what -1 points at.
+        return Codes([self.names[code] for code in used.tolist()], place[index])
+
+
+class Table:
+    """Takes rows in batches.
+
+    Parameters
+    ----------
+    measures
+        What is counted, the main one first.
+    attributes
+        Columns that make groups.
+    normalise
+        For the texts of `NORMALISED`.
+    left_out
+        Gets what cannot be counted.
+    where
+        For errors.
+    """
+
+    def __init__(
+        self,
+        measures: Mapping[str, AdditiveMetric],
+        attributes: Sequence[str],
+        normalise: Callable[[str], str],
+        left_out: Exclusions,
+        where: str,
+    ) -> None:
+        self.measures, self._normalise, self.left_out, self._where = measures, normalise, left_out, where
+        self.rows = 0
+        self.spellings = [Spellings(name) for name in attributes]
+        self.speakers = Coder("speaker")
+        self.groups = {name: Coder(name, _MOST_GROUPS) for name in attributes}
+        self.worst = WorstClips(next(iter(measures.values())))
+        self._labels = all(name in ("accuracy",) for name in measures)
+        self._lines: dict[int, int] = {}
+        self._line_of, self._content = array("q"), array("q")
+        self._numbers = {name: array("d") for name in ("seconds", "words", "level_dbfs")}
+        self._keys, self._empty = array("Q"), bytearray()
+        self._ids: list[pa.Array] = []
+        self._statistics: dict[str, list[Array]] = {name: [] for name in measures}
+
+    def add(self, batch: Sequence[tuple[int, Row]], columns: Collection[str]) -> None:
+        """Count a batch of numbered rows; `columns` are compared where an id appears twice."""
+        self.rows += len(batch)
+        start = len(self._keys)
+        clips = [clip for number, row in batch if (clip := self._clip(number, row, columns)) is not None]
+        if not clips:
+            return
+        for clip in clips:
+            self._append(clip)
+        self._ids.append(pa.array([clip.id for clip in clips], pa.large_string()))
+        for name, measure in self.measures.items():
+            self._statistics[name].append(measure.statistics(self._pair(name, clip) for clip in clips))
+        main = next(iter(self._statistics.values()))[-1]
+        codes = {name: coder.index(start) for name, coder in self.groups.items()}
+        self.worst.look(main, codes, lambda place: _shown(clips[place]))
+
+    @property
+    def clips(self) -> int:
+        """Rows that could be counted so far."""
+        return len(self._keys)
+
+    def ids(self) -> pa.ChunkedArray:
+        """Return the ids, ``[clip]``."""
+        return pa.chunked_array(self._ids, pa.large_string())
+
+    def statistics(self, name: str, kept: npt.NDArray[np.bool_]) -> Array:
+        """Return the statistics of one metric, ``[clip, column]``; they are given away."""
+        whole = np.concatenate(self._statistics.pop(name))
+        return whole if kept.all() else whole[kept]
+
+    def numbers(self, name: str, kept: npt.NDArray[np.bool_]) -> Array:
+        """Return ``seconds``, ``words`` or ``level_dbfs``, ``[clip]``; NaN where not recorded."""
+        return np.array(self._numbers[name], np.float64)[kept]
+
+    def keys(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
+        """Return the hashes of id and reference, ``[clip]``."""
+        return np.array(self._keys, np.uint64)[kept]
+
+    def empty(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return where nothing was said, ``[clip]``."""
+        return np.frombuffer(bytes(self._empty), np.bool_)[kept]
+
+    def _append(self, clip: Clip) -> None:
+        words = len(clip.plain_reference.split())
+        self.speakers.add(clip.speaker)
+        for coder, group in zip(self.groups.values(), clip.groups, strict=True):
+            coder.add(group)
+        self._numbers["seconds"].append(clip.seconds)
+        self._numbers["words"].append(words)
+        self._numbers["level_dbfs"].append(clip.level_dbfs)
+        self._empty.append(words == 0)
+        both = f"{clip.id}\0{clip.plain_reference}".encode("utf-8", "surrogatepass")
+        self._keys.append(int.from_bytes(hashlib.blake2b(both, digest_size=8).digest(), "little"))
+
+    def _pair(self, name: str, clip: Clip) -> tuple[str, str]:
+        if name in NORMALISED:
+            return clip.plain_reference, self._normalise(clip.hypothesis)
+        return (clip.terms if name in OF_TERMS else clip.reference), clip.hypothesis
+
+    def _clip(self, number: int, row: Row, columns: Collection[str]) -> Clip | None:
+        """Return what is counted of a row, or None where it is left out."""
+        name: str | None = None
+        with contextlib.suppress(TypeError):
+            name = plain(row.get("id"))
+        if name is None:
+            self.left_out.add("no id", [f"line {number}"])
+            return None
+        if self._seen(name, number, row, columns):
+            self.left_out.add("appears twice", [_short(name)])
+            return None
+        made = self._check(name, row)
+        if isinstance(made, str):
+            self.left_out.add(made, [_short(name)])
+            return None
+        return made
+
+    def _check(self, name: str, row: Row) -> Clip | str:
+        """Return a clip, or why there is none."""
+        texts = []
+        for column in ("reference", "hypothesis"):
+            value = row.get(column)
+            if self._labels and not isinstance(value, str):
+                value = _or_none(value)
+            if value is None or value != value:
+                return f"no {column}"
+            if not isinstance(value, str):
+                return f"the {column} is no text"
+            texts.append(value)
+        reference, hypothesis = texts
+        try:
+            speaker = plain(row.get("speaker"))
+        except TypeError:
+            speaker = None
+        if speaker is None or is_missing(speaker):
+            return "no speaker"
+        groups = []
+        for spelling in self.spellings:
+            try:
+                groups.append(spelling.read(row.get(spelling.attribute)))
+            except TypeError:
+                return f"`{spelling.attribute}` is no plain value"
+        reason = self._why_not(reference, hypothesis, row)
+        if reason is not None:
+            return reason
+        return Clip(
+            name,
+            speaker,
+            reference,
+            hypothesis,
+            self._normalise(reference),
+            str(row.get("terms")),
+            tuple(groups),
+            _number(row.get("seconds"), positive=True),
+            _number(row.get("level_dbfs")),
+        )
+
+    def _why_not(self, reference: str, hypothesis: str, row: Row) -> str | None:
+        """Return why one of the metrics cannot count a clip."""
+        if len(reference) * len(hypothesis) > _LONGEST_ALIGNMENT and any(name in _ALIGNED for name in self.measures):
+            return "reference and hypothesis too long to align"
+        if any(name in OF_TERMS for name in self.measures):
+            # Imported here: most audits need no terms.
+            from audio_ssl.fairness.must_she import why_not
+
+            if reason := why_not(row.get("terms")):
+                return f"terms: {reason}"
+        if "key_score" in self.measures:
+            try:
+                self.measures["key_score"].per_clip(reference, hypothesis)
+            except ValueError as error:
+                return f"key_score: {error}"
+        return None
+
+    def _seen(self, name: str, number: int, row: Row, columns: Collection[str]) -> bool:
+        """Return whether the same row was there already; UserError where another one has its id."""
+        content = hash(repr([row.get(column) for column in columns if column != "id"]))
+        place = self._lines.setdefault(hash(name), len(self._line_of))
+        if place == len(self._line_of):
+            self._line_of.append(number)
+            self._content.append(content)
+            return False
+        if self._content[place] != content:
+            lines = f"lines {self._line_of[place]} and {number}"
+            raise UserError(
+                f"the id `{_short(name)}` appears twice with different content: {lines}",
+                where=self._where,
+            )
+        return True
+
+
+def _or_none(value: object) -> Any:
+    """Return a label as text; what is none stays as it is."""
+    try:
+        return plain(value)
+    except TypeError:
+        return value
+
+
+def _number(value: object, positive: bool = False) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return float("nan")
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return float("nan")
+    return number if np.isfinite(number) and not (positive and number <= 0) else float("nan")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 200 else f"{name[:200]}…"
+
+
+def _shown(clip: Clip) -> dict[str, Any]:
+    return {
+        "id": _short(clip.id),
+        "speaker": clip.speaker,
+        "reference": printable(clip.reference),
+        "hypothesis": printable(clip.hypothesis),
+    }

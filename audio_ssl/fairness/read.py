@@ -1,0 +1,269 @@
+"""Predictions of one system, to audit: a probe's result folder, or anybody's table.
+
+A table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``) has the columns ``id, reference, hypothesis, speaker`` and any
+attributes; NeMo's JSON Lines and Kaldi's folders are taken as they are. Rows pass in batches and leave only counts, so
+that a million fit in memory. A row that cannot be counted is left out by name, with the reason; the run goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_ssl.errors import UserError
+from audio_ssl.fairness._exclusions import Exclusion, Exclusions
+from audio_ssl.fairness._join import Manifest, first_rows
+from audio_ssl.fairness._table import NORMALISED, Codes, Table
+from audio_ssl.fairness.measures import OF_TERMS, OF_TRANSLATION, choose_metrics, get_measure
+from audio_ssl.fairness.readers.any import open_source
+from audio_ssl.fairness.readers.source import Source
+from audio_ssl.metrics.additive import Array
+from audio_ssl.metrics.normalise import get_normaliser
+from audio_ssl.progress import Progress
+
+__all__ = ["Codes", "Exclusion", "Predictions", "read_predictions"]
+
+REQUIRED = ("id", "reference", "hypothesis", "speaker")
+NUMBERS = ("seconds", "level_dbfs")
+OF_A_PERSON = ("gender", "sex")
+"""Attributes of which a speaker has one, and is left out if recorded with two; others may change from clip to clip."""
+
+_BATCH_ROWS = 4096
+_NAMED_SPEAKERS = 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What is left of one system's predictions once they are counted; arrays are ``[clip]``."""
+
+    name: str
+    """Of the result, for the tables of the report."""
+
+    path: Path
+    """Where it was read."""
+
+    task: str | None
+    """Of a result folder; None for a table from elsewhere."""
+
+    sha256: str
+    """First 16 digits, of the file or of Kaldi's files one after the other."""
+
+    statistics: dict[str, Array]
+    """Metric -> ``[clip, column]``, the main metric first; `get_measure` gives what scores their sums."""
+
+    speakers: Codes
+    """Never -1."""
+
+    attributes: dict[str, Codes]
+    """For every name of `by`, and ``category`` with MuST-SHE's terms."""
+
+    seconds: Array
+    """NaN where not recorded."""
+
+    words: Array
+    """Of the reference, normalised."""
+
+    level_dbfs: Array
+    """NaN where not recorded."""
+
+    keys: npt.NDArray[np.uint64]
+    """Hash of id and normalised reference: the same clip in two systems."""
+
+    empty_references: npt.NDArray[np.bool_]
+    """Where nothing was said."""
+
+    exclusions: list[Exclusion]
+    """What was left out."""
+
+    examples: list[dict[str, Any]]
+    """A few of the worst clips of each group: by, group, id, speaker, reference, hypothesis, value."""
+
+    signature: str
+    """How it was read: normaliser, join, and what spellings of values were taken for the same."""
+
+
+def read_predictions(
+    path: Path,
+    by: Sequence[str] = ("gender",),
+    metrics: Sequence[str] = (),
+    manifest: Path | None = None,
+    normaliser: str = "none",
+) -> Predictions:
+    """Read and count a result.
+
+    Parameters
+    ----------
+    path
+        A result folder, a table, or a Kaldi folder.
+    by
+        Attributes that make the groups.
+    metrics
+        What to count; empty: what fits the task, else word and character errors.
+    manifest
+        Has the columns that the predictions lack; what they have themselves stays. The reference is its ``text``, or
+        its ``translation`` where translation is scored.
+    normaliser
+        What is done to texts before word and character errors are counted; see `get_normaliser`.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to read, a column or an attribute is missing, the file is broken, no row can be used, or an
+        id appears twice with different content.
+    """
+    source = open_source(path)
+    task = _task(path)
+    normalise = get_normaliser(normaliser)
+    left_out = Exclusions()
+    found = dict.fromkeys(source.columns)
+    joined = None
+    if manifest is not None:
+        joined = _join(source, manifest)
+        found |= joined.columns
+    has_terms = "terms" in found and "category" in found
+    measures = {name: get_measure(name) for name in choose_metrics(task, metrics, has_terms, str(path))}
+    scores_terms = any(name in OF_TERMS for name in measures)
+    reference = "translation" if task == "st" or (next(iter(measures)) in OF_TRANSLATION and task is None) else "text"
+    if joined is not None and (reference in joined.columns or "reference" in joined.columns):
+        found["reference"] = None
+    attributes = list(dict.fromkeys([*by, *(["category"] if scores_terms and "category" in found else [])]))
+    required = [*REQUIRED, *(["terms"] if scores_terms else [])]
+    _require([name for name in required if name not in found], found, path, manifest)
+    if source.complete:
+        _require_attributes([name for name in attributes if name not in found], found, path, manifest)
+
+    wanted = list(
+        dict.fromkeys([*required, *attributes, *NUMBERS, *([source.path_column] if source.path_column else [])])
+    )
+    rows = source.rows(wanted)
+    if joined is not None:
+        rows = joined.fill(rows, reference, left_out)
+    table = Table(measures, attributes, normalise, left_out, str(path))
+    with Progress(f"count {path.name}", source.total) as progress:
+        for batch in _batches(rows, _BATCH_ROWS):
+            if not source.complete:
+                found |= {name: None for _, row in batch for name in row}
+            table.add(batch, wanted)
+            progress.advance(len(batch))
+    _require_attributes([name for name in attributes if name not in found], found, path, manifest)
+    return _finish(table, path, task, source, joined, f"{', '.join(NORMALISED)}: {normalise.signature}")
+
+
+def _finish(
+    table: Table, path: Path, task: str | None, source: Source, joined: Manifest | None, normalised: str
+) -> Predictions:
+    left_out = table.left_out
+    if table.rows == 0 and not left_out.all():
+        raise UserError("the table has no rows", where=str(path))
+    kept = _without_ambiguous(table) if table.clips else np.zeros(0, np.bool_)
+    if not kept.any():
+        raise UserError(f"no row can be used: {left_out}", where=str(path))
+    speakers = table.speakers.codes(kept)
+    attributes = {name: coder.codes(kept) for name, coder in table.groups.items()}
+    names = set(speakers.names)
+    notes = [
+        normalised if any(name in NORMALISED for name in table.measures) else "",
+        source.note,
+        f"columns of {joined.path.name} by {joined.way}" if joined is not None else "",
+        *(spelling.note() for spelling in table.spellings),
+    ]
+    return Predictions(
+        name=path.stem or path.resolve().name,
+        path=path,
+        task=task,
+        sha256=_digest(source.files),
+        statistics={name: table.statistics(name, kept) for name in table.measures},
+        speakers=speakers,
+        attributes=attributes,
+        seconds=table.numbers("seconds", kept),
+        words=table.numbers("words", kept),
+        level_dbfs=table.numbers("level_dbfs", kept),
+        keys=table.keys(kept),
+        empty_references=table.empty(kept),
+        exclusions=left_out.all(),
+        examples=table.worst.rows({name: coder.names for name, coder in table.groups.items()}, names.__contains__),
+        signature="; ".join(note for note in notes if note),
+    )
+
+
+def _without_ambiguous(table: Table) -> npt.NDArray[np.bool_]:
+    """Return which clips stay: those of a speaker recorded with two genders belong to neither group."""
+    kept = np.ones(table.clips, np.bool_)
+    speaker = table.speakers.index()
+    for name in OF_A_PERSON:
+        if name not in table.groups:
+            continue
+        code = table.groups[name].index()
+        pairs = np.unique(np.stack([speaker, code])[:, code >= 0], axis=1)
+        people, values = np.unique(pairs[0], return_counts=True)
+        ids = table.ids()
+        several = people[values > 1]
+        for person in several[:_NAMED_SPEAKERS].tolist():
+            said = sorted(table.groups[name].names[value] for value in pairs[1][pairs[0] == person])
+            reason = f"speaker `{table.speakers.names[person]}` is recorded as {name} {' and '.join(said)}"
+            clips = np.flatnonzero((speaker == person) & kept)
+            table.left_out.add(reason, (ids[clip].as_py() for clip in clips.tolist()))
+        further = np.flatnonzero(np.isin(speaker, several[_NAMED_SPEAKERS:]) & kept)
+        reason = f"further {len(several) - _NAMED_SPEAKERS} speakers are recorded with several values of {name}"
+        table.left_out.add(reason, (ids[clip].as_py() for clip in further.tolist()))
+        kept &= ~np.isin(speaker, several)
+    return kept
+
+
+def _task(path: Path) -> str | None:
+    scores = path / "scores.json"
+    if not scores.is_file():
+        return None
+    try:
+        task = json.loads(scores.read_text(encoding="utf-8")).get("task")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"cannot be read: {error}", where=str(scores)) from error
+    return None if task is None else str(task)
+
+
+def _join(source: Source, manifest: Path) -> Manifest:
+    columns = ["id", *([source.path_column] if source.path_column else [])]
+    folder = source.files[0].parent
+    return Manifest(manifest, first_rows(source.rows(columns)), folder, source.path_column)
+
+
+def _require(missing: Sequence[str], found: Iterable[str], path: Path, manifest: Path | None) -> None:
+    if missing:
+        columns = ", ".join(sorted(map(str, found))) or "none"
+        raise UserError(
+            f"the columns {', '.join(missing)} are missing; found: {columns}", where=str(path), remedy=_hint(manifest)
+        )
+
+
+def _require_attributes(missing: Sequence[str], found: Iterable[str], path: Path, manifest: Path | None) -> None:
+    if missing:
+        columns = ", ".join(sorted(map(str, found)))
+        raise UserError(f"no column `{missing[0]}`; found: {columns}", where=str(path), remedy=_hint(manifest))
+
+
+def _hint(manifest: Path | None) -> str | None:
+    return "`--manifest M.jsonl` joins columns by id" if manifest is None else None
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()[:16]
+
+
+def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while batch := list(islice(items, size)):
+        yield batch
