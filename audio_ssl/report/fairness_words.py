@@ -17,7 +17,7 @@ _Row = Mapping[str, Any]
 _SPACE = "\u00a0"
 
 
-def gap_words(row: _Row) -> str:
+def gap_words(row: _Row, interval: bool = True) -> str:
     """Say how large a gap is, with its interval, and for whom it is worse.
 
     Examples
@@ -36,12 +36,42 @@ def gap_words(row: _Row) -> str:
     if size is None:
         size = f"{signed(abs(gap), unit).lstrip('+')} {'higher' if gap > 0 else 'lower'}"
     text = f"{capital(whose(by, a, thing))} is {size} than {that_of(by, b)}"
-    ends = interval_words(row)
-    text += f" (95{_SPACE}% interval {ends})" if ends else ""
-    worse = worse_group(row)
-    text += f", worse for {people(by, worse)}" if worse else ""
     first, second = finite(row.get("value_a")), finite(row.get("value_b"))
-    return text + (f": {score(first, unit)} against {score(second, unit)}." if None not in (first, second) else ".")
+    told = [f"{score(first, unit)} against {score(second, unit)}"] if None not in (first, second) else []
+    ends = interval_words(row) if interval else ""
+    told += [f"95{_SPACE}% interval {ends}"] if ends else []
+    text += f" ({'; '.join(told)})" if told else ""
+    worse = worse_group(row)
+    return text + (f", worse for {people(by, worse)}." if worse else ".")
+
+
+def plain_words(row: _Row) -> str:
+    """Say a gap in the shortest way that is not misleading: the size, the two scores, and what chance makes.
+
+    Examples
+    --------
+    >>> row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.125}
+    >>> plain_words({**row, "p_value": 0.4}).replace(_SPACE, " ")
+    "Women's word error rate is 12 % higher than men's, worse for women; chance often makes a gap this large."
+    """
+    size = gap_words(row, interval=False).rstrip(".")
+    ends_ = {
+        "found": "; chance would rarely make a gap this large",
+        "alone": "; alone it would be rare by chance, among all comparisons made it is not",
+        "open": "; chance often makes a gap this large",
+        "refused": "; not tested, so nothing follows for other speakers",
+        "untested": "; not tested",
+    }
+    if finite(row.get("difference")) is None:
+        return f"{size}."
+    return f"{size}{ends_[verdict_of(row)]}."
+
+
+def inference_words(row: _Row) -> str:
+    """Say the interval and the p-values of a comparison that was tested."""
+    ends = interval_words(row)
+    told = f"95{_SPACE}% interval {ends}; " if ends else ""
+    return f"{told}{_p_words(row)}."
 
 
 def relative_size(row: _Row) -> str | None:
@@ -84,16 +114,20 @@ def chance_words(row: _Row) -> str:
         return f"Not tested, so nothing follows for other speakers: {str(row['refused']).rstrip('.')}."
     if verdict == "untested":
         return "No test was made."
-    many, adjusted = finite(row.get("compared")), finite(row.get("p_holm"))
-    plain = f"p{_SPACE}={_SPACE}{p_value(row.get('p_value'))}".replace(f"={_SPACE}<", "<")
-    held = ""
-    if adjusted is not None and many and many > 1:
-        held = f"; {p_value(adjusted)} as one of {many:.0f} comparisons (Holm)"
+    tested = _p_words(row)
     if verdict == "found":
-        return f"If the group made no difference, chance would rarely make a gap this large ({plain}{held})."
+        return f"If the group made no difference, chance would rarely make a gap this large ({tested})."
     if verdict == "open":
-        return f"Chance often makes a gap this large where there is none ({plain}{held})."
-    return f"Alone it would be rare by chance, among all comparisons made it is not ({plain}{held})."
+        return f"Chance often makes a gap this large where there is none ({tested})."
+    return f"Alone it would be rare by chance, among all comparisons made it is not ({tested})."
+
+
+def _p_words(row: _Row) -> str:
+    many, adjusted = finite(row.get("compared")), finite(row.get("p_holm"))
+    text = f"p{_SPACE}={_SPACE}{p_value(row.get('p_value'))}".replace(f"={_SPACE}<", "<")
+    if adjusted is not None and many and many > 1:
+        text += f", {p_value(adjusted)} as one of {many:.0f} comparisons (Holm)"
+    return text
 
 
 def detectable_words(row: _Row) -> str:
@@ -181,18 +215,23 @@ def gap_difference_words(row: _Row) -> str:
     """Say whether the gap of one system is larger than that of another."""
     by, unit = str(row["by"]), unit_of(row)
     pair = f"{people(by, str(row['a']))} and {people(by, str(row['b']))}"
-    first, second = finite(row.get("gap_a")), finite(row.get("gap_b"))
+    gap_a, gap_b = finite(row.get("gap_a")), finite(row.get("gap_b"))
     change = finite(row.get("difference"))
-    if first is None or second is None or change is None:
+    if gap_a is None or gap_b is None or change is None:
         return f"The gaps of {row['result_a']} and {row['result_b']} between {pair} could not be compared."
     text = (
-        f"In {measure(row['metric'])}, the gap between {pair} is {signed(first, unit)} with {row['result_a']} and "
-        f"{signed(second, unit)} with {row['result_b']}: a difference of {signed(change, unit)}"
+        f"In {measure(row['metric'])}, the gap between {pair} is {signed(gap_a, unit)} with {row['result_a']} and "
+        f"{signed(gap_b, unit)} with {row['result_b']}: a difference of {signed(change, unit)}"
     )
     low, high = finite(row.get("low")), finite(row.get("high"))
     plain = "points" if unit else ""
     if low is not None and high is not None:
         text += f" (95{_SPACE}% interval {signed(low, plain)} to {signed(high, plain)})"
+    higher = higher_is_better(row)
+    if verdict_of(row) == "found" and higher is not None and change:
+        fares = "better" if (change > 0) == higher else "worse"
+        first, second = people(by, str(row["a"])), people(by, str(row["b"]))
+        text += f"; compared with {second}, {first} fare {fares} with {row['result_a']}"
     return f"{text}. {chance_words(row).replace('a gap this large', 'a difference this large')}"
 
 

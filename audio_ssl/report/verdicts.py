@@ -14,8 +14,8 @@ from audio_ssl.report.numbers import finite
 SIGNIFICANT = 0.05
 Verdict = Literal["found", "alone", "open", "refused", "untested"]
 VERDICTS: dict[Verdict, str] = {
-    "found": "larger than chance makes",
-    "alone": "not among so many",
+    "found": "beyond chance",
+    "alone": "only if taken alone",
     "open": "not told from chance",
     "refused": "not tested",
     "untested": "not tested",

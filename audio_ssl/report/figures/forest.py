@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from audio_ssl.report.figures.svg import CHARACTER_WIDTH, Scale, fit, line, path, picture, scale, shape, text
+from audio_ssl.report.figures.svg import CHARACTER_WIDTH, Scale, fit, line, picture, scale, shape, text
 
 WIDTH = 348.0
 _ROW, _TOP, _BOTTOM, _EDGE = 40.0, 6.0, 46.0, 16.0
@@ -64,7 +64,7 @@ def forest(
     """
     values = [abs(value) for row in rows for one in row.estimates for value in (one.value, one.low, one.high) if value]
     reach = max(*values, *map(abs, span), 1e-9)
-    axis = scale(-reach, reach, _EDGE, WIDTH - _EDGE)
+    axis = scale(-reach, reach, _EDGE, WIDTH - _EDGE, ticks=6)
     tall = sum(_ROW + _EXTRA * (len(row.estimates) - 1) for row in rows)
     floor = _TOP + tall
     parts = _axis(axis, floor, unit)
@@ -94,10 +94,9 @@ def _axis(axis: Scale, floor: float, unit: str) -> list[Markup]:
 def _row(row: Row, axis: Scale, top: float) -> list[Markup]:
     room = WIDTH - 16 - len(row.words) * CHARACTER_WIDTH
     parts = [
-        # The words cross the grid and the line of no gap, so they stand on a strip of paper.
-        path([(0, top + 1), (WIDTH, top + 1), (WIDTH, top + 17), (0, top + 17)], "strip", closed=True),
-        text(2, top + 13, fit(row.label, room), "row-label"),
-        text(WIDTH - 2, top + 13, row.words, "value", "end"),
+        # The words cross the grid and the line of no gap, so they have a rim of paper.
+        text(2, top + 13, fit(row.label, room), "row-label over"),
+        text(WIDTH - 2, top + 13, row.words, "value over", "end"),
     ]
     for index, one in enumerate(row.estimates):
         middle = top + 26 + _EXTRA * index

@@ -66,7 +66,7 @@ def interval_chart(
     span
         Values that the axis must reach, so that figures side by side share theirs.
     """
-    wide = max(len(dot.label) for dot in dots) * CHARACTER_WIDTH + 14
+    wide = max(len(dot.label) for dot in dots) * CHARACTER_WIDTH + 20
     left = min(max(wide, *(len(dot.note) * CHARACTER_WIDTH * 0.9 + 14 for dot in dots), 60.0), _LABEL_ROOM)
     height = _TOP + _ROW * len(dots) + _BOTTOM
     floor = height - _BOTTOM

@@ -8,7 +8,8 @@ from audio_ssl.report.fairness_words import (
     chance_words,
     detectable_words,
     gap_difference_words,
-    gap_words,
+    inference_words,
+    plain_words,
     relative_size,
     spread_words,
 )
@@ -20,6 +21,7 @@ from audio_ssl.report.verdicts import verdict_of
 
 _MOST_NAMED = 4
 _MOST_SAID = 7
+_MOST_SYSTEMS = 12
 
 
 def fairness_answer(report: Report) -> dict[str, list[str]]:
@@ -39,10 +41,12 @@ def fairness_answer(report: Report) -> dict[str, list[str]]:
     systems = dict.fromkeys(
         str(row.get("result") or "") for part in ("groups", "comparisons") for row in rows_of(report, part)
     )
-    for name in systems:
+    for name in list(systems)[:_MOST_SYSTEMS]:
         said = _system(report, name)
         if said:
             out[f"system {name}" if name else "the system"] = said
+    if len(systems) > _MOST_SYSTEMS:
+        out["in short"].append(f"{len(systems) - _MOST_SYSTEMS} systems more are below.")
     return out
 
 
@@ -57,15 +61,15 @@ def _in_short(report: Report) -> list[str]:
         return [f"No gap could be tested, so nothing follows for other speakers: {reason}."]
     found = [row for row in tested if verdict_of(row) == "found"]
     if found:
-        named = "; ".join(_named(row) for row in found[:_MOST_NAMED])
-        more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
         are = "is" if len(found) == 1 else "are"
-        first = f"{len(found)} of {count(len(tested), 'tested gap')} {are} larger than chance makes: {named}{more}."
+        first = f"{len(found)} of {count(len(tested), 'tested gap')} {are} larger than chance makes."
     elif len(tested) == 1:
         first = "The one gap that was tested is not larger than chance often makes."
     else:
         first = f"None of the {len(tested)} tested gaps is larger than chance often makes."
-    said = [first]
+    said = [first, *(f"{capital(_named(row))}." for row in found[:_MOST_NAMED])]
+    if len(found) > _MOST_NAMED:
+        said.append(f"{len(found) - _MOST_NAMED} more are below.")
     if len(found) < len(tested):
         said.append(
             "A gap that is not told from chance may still be there: see for each how large it had to be to be found."
@@ -100,9 +104,11 @@ def _system(report: Report, result: str) -> list[str]:
 
 
 def _pair(row: Row, full: bool) -> list[str]:
-    if full:
-        return list(filter(None, (gap_words(row), chance_words(row), detectable_words(row))))
-    return [f"{gap_words(row)} {chance_words(row)}"]
+    """Say a gap: the size and whether chance makes it, then the numbers of the test, then what it could have found."""
+    first = plain_words(row)
+    if not full or verdict_of(row) in ("refused", "untested"):
+        return [first] if not full else [first, *filter(None, (chance_words(row),))]
+    return [first, *filter(None, (inference_words(row), detectable_words(row)))]
 
 
 def _spread(rows: Sequence[Row]) -> list[str]:

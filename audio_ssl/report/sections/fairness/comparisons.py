@@ -8,7 +8,7 @@ from audio_ssl.report.fairness_words import comparison_words, spread_words
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.gaps import unit_of, worse_group
 from audio_ssl.report.html import Figure, Table, make_table
-from audio_ssl.report.numbers import MISSING, finite, metric_label, p_value, percent, signed
+from audio_ssl.report.numbers import MISSING, finite, metric_label, p_value, signed
 from audio_ssl.report.people import people
 from audio_ssl.report.sections.fairness.rows import (
     MOST_DRAWN,
@@ -16,7 +16,6 @@ from audio_ssl.report.sections.fairness.rows import (
     Row,
     cut,
     ends,
-    interval_of,
     pair_name,
     relative,
     relative_ends,
@@ -65,7 +64,7 @@ def marks_words(rows: Sequence[Row]) -> str:
     """Say what the shapes of the marks mean, as far as they occur."""
     found = {SHAPES[verdict_of(row)] for row in rows}
     words = {
-        "square": "a square: larger than chance makes",
+        "square": "a square: beyond chance",
         "circle": "a circle: not told from chance",
         "diamond": "a diamond: not tested",
     }
@@ -83,7 +82,7 @@ def gap_sentences(comparisons: Sequence[Row], spread: Sequence[Row]) -> list[str
     found = [row for row in tested if verdict_of(row) == "found"]
     said.append(
         f"Of {len(comparisons):,} pairs of groups {len(tested):,} could be tested; "
-        f"{len(found) or 'none'} {'is' if len(found) == 1 else 'are'} larger than chance makes."
+        f"the gap of {len(found) or 'none'} of these is larger than chance makes."
     )
     found.sort(key=lambda row: -abs(float(row.get("difference") or 0.0)))
     said += [comparison_words(row) for row in found[:_MOST_SAID]]
@@ -91,39 +90,36 @@ def gap_sentences(comparisons: Sequence[Row], spread: Sequence[Row]) -> list[str
 
 
 def gap_table(comparisons: Sequence[Row]) -> Table:
-    """Write everything known of the gaps; columns that are empty in an old report are left out."""
+    """Write everything known of the gaps: a column for each where they are few, else a row."""
     shown, notes = cut(comparisons)
-    columns = [
-        ("Gap", [pair_name(row) for row in shown]),
-        (metric_label(shown[0]["metric"]), [signed(row.get("difference"), unit_of(row)) for row in shown]),
-        ("95 % interval", [ends(row) for row in shown]),
-        ("Relative to the second", [percent(relative(row)) for row in shown]),
-        ("95 % interval of it", [_relative_interval(row) for row in shown]),
-        ("Δrel", [_symmetric(row) for row in shown]),
+    metric = metric_label(shown[0]["metric"])
+    facts = [
+        (f"{metric}, difference (95 % interval)", [_difference(row) for row in shown]),
+        ("In percent of the second (95 % interval)", [with_ends(relative(row), *relative_ends(row)) for row in shown]),
+        ("Δrel, in percent of the mean (95 % interval)", [_symmetric(row) for row in shown]),
         ("p", [p_value(row.get("p_value")) for row in shown]),
         ("p (Holm)", [p_value(row.get("p_holm")) for row in shown]),
         ("Smallest gap found", [signed(row.get("minimum_detectable"), unit_of(row)).lstrip("+") for row in shown]),
         ("Worse for", [people(str(row["by"]), worse) if (worse := worse_group(row)) else MISSING for row in shown]),
         ("Reads as", [VERDICTS[verdict_of(row)] for row in shown]),
     ]
-    kept = [(name, cells) for name, cells in columns if name == "p" or any(cell != MISSING for cell in cells)]
-    words = [place for place, (name, _) in enumerate(kept) if name in ("Worse for", "Reads as")]
-    table_rows = list(zip(*(cells for _, cells in kept), strict=True))
+    facts = [(name, cells) for name, cells in facts if name == "p" or any(cell != MISSING for cell in cells)]
+    pairs = [pair_name(row) for row in shown]
     refusals = dict.fromkeys(f"Not tested: {str(row['refused']).rstrip('.')}." for row in shown if row.get("refused"))
-    return make_table(
-        f"Gaps in {metric_label(shown[0]['metric'])} by {shown[0]['by']}",
-        [name for name, _ in kept],
-        table_rows,
-        text_columns=words,
-        notes=(*notes, *list(refusals)[:_MOST_SAID]),
-        sticky=True,
-        folded=len(shown) > MOST_OPEN,
-    )
+    notes = (*notes, *list(refusals)[:_MOST_SAID])
+    caption = f"Gaps in {metric} by {shown[0]['by']}"
+    if len(shown) <= _MOST_SAID:
+        return make_table(caption, ("Gap", *pairs), [(name, *cells) for name, cells in facts], notes=notes)
+    words = [place for place, (name, _) in enumerate(facts, start=1) if name in ("Worse for", "Reads as")]
+    rows = list(zip(pairs, *(cells for _, cells in facts), strict=True))
+    head = ("Gap", *(name for name, _ in facts))
+    folded = len(shown) > MOST_OPEN
+    return make_table(caption, head, rows, text_columns=words, notes=notes, sticky=True, folded=folded)
 
 
-def _relative_interval(row: Row) -> str:
-    low, high = relative_ends(row)
-    return MISSING if low is None or high is None else interval_of(low, high)
+def _difference(row: Row) -> str:
+    interval = ends(row)
+    return signed(row.get("difference"), unit_of(row)) + (f" ({interval})" if interval != MISSING else "")
 
 
 def _symmetric(row: Row) -> str:

@@ -27,7 +27,7 @@ def examples_section(report: Report) -> Section | None:
         Block(
             id=f"clips-{place}",
             heading=f"{result}: {people(by, group)}" if result else capital(people(by, group)),
-            examples=tuple(_example(row) for row in rows[:_MOST_CLIPS]),
+            examples=tuple(_example(row, explained=place > 0) for row in rows[:_MOST_CLIPS]),
         )
         for place, ((result, by, group), rows) in enumerate(list(groups.items())[:_MOST_BLOCKS])
     ]
@@ -35,17 +35,18 @@ def examples_section(report: Report) -> Section | None:
     return Section("examples", "Worst clips", tuple(blocks), lead=(lead,)) if blocks else None
 
 
-def _example(row: Row) -> dict[str, Any]:
+def _example(row: Row, explained: bool) -> dict[str, Any]:
+    """Describe a clip; what the marks mean is said above the first that has any."""
     reference, answer = (_short(as_line(row.get(side))) for side in ("reference", "hypothesis"))
     changes = word_changes(reference, answer)
     measured = score(row.get("value"), unit_of(row)) if row.get("metric") else ""
     return {
-        "which": "worst",
+        "which": "",
         "id": str(row.get("id")),
         "about": f"speaker {row['speaker']}" if row.get("speaker") else "",
         "score": f"{metric_label(row['metric'])} {measured}" if measured else "",
         "changes": changes,
-        "marked": any(kind != "same" for kind, _ in changes),
+        "marked": not explained and any(kind != "same" for kind, _ in changes),
         "sound": "",
     }
 

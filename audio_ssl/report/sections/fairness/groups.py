@@ -75,25 +75,28 @@ def group_table(groups: Sequence[Row]) -> Table:
     first = shown[0]
     metric, by = metric_label(first["metric"]), str(first["by"])
     amounts = [name for name in ("speakers", "clips", "words", "hours") if _any(shown, name)]
-    empty = any(finite(row.get("empty_references")) for row in shown)
     rows = [
         (
             group_name(row),
             score(row.get("value"), unit_of(row)),
             interval(row.get("low"), row.get("high"), unit_of(row)),
-            *(number(row.get(name)) for name in amounts),
-            *((number(row.get("empty_references")),) if empty else ()),
+            *(number(row.get(name), 2 if name == "hours" else 3) for name in amounts),
         )
         for row in shown
     ]
-    head = (capital(by), metric, "95 % interval", *map(capital, amounts), *(("Without words",) if empty else ()))
-    if empty:
-        notes = (
-            *notes,
-            "Clips without words in the reference have no rate of their own; what was heard there counts as errors.",
-        )
+    head = (capital(by), metric, "95 % interval", *map(capital, amounts))
+    notes = (*notes, *_empty_note(shown))
     caption = f"{metric} and amount of test data per {by}"
     return make_table(caption, head, rows, notes=notes, sticky=True, folded=len(rows) > MOST_OPEN)
+
+
+def _empty_note(rows: Sequence[Row]) -> tuple[str, ...]:
+    found = [
+        f"{group_name(row)} {amount:.0f}"
+        for row in rows
+        if not is_total(row) and (amount := finite(row.get("empty_references")) or 0) > 0
+    ]
+    return (f"Clips without words in the reference: {', '.join(found)}.",) if found else ()
 
 
 def _any(rows: Sequence[Row], name: str) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from audio_ssl.report.html import Block, Section, make_table
-from audio_ssl.report.numbers import finite, metric_label, number
-from audio_ssl.report.sections.fairness.rows import Report, rows_of
+from audio_ssl.report.html import Block, Section, Table, make_table
+from audio_ssl.report.numbers import metric_label, number
+from audio_ssl.report.sections.fairness.rows import Report, Row, rows_of
 from audio_ssl.report.sections.provenance import command_line, provenance_table
 
 _ASSUMED = {"replicates": 10_000, "min_speakers": 5}
@@ -37,7 +37,7 @@ def methods_section(report: Report) -> Section:
         (
             "p (Holm)",
             "The same, raised because many gaps were looked at: over all those of one family the chance of even one "
-            "false find stays at 5 %. What reads as larger than chance makes has p (Holm) below 0.05.",
+            "false find stays at 5 %. What reads as beyond chance has p (Holm) below 0.05.",
         ),
         (
             "Smallest gap found",
@@ -77,33 +77,7 @@ def sources_section(report: Report) -> Section:
     results = rows_of(report, "results")
     blocks = []
     if results:
-        rows = [
-            (
-                str(row.get("name")),
-                str(row.get("path")),
-                str(row.get("task") or "not recorded"),
-                ", ".join(map(metric_label, row.get("metrics") or ())),
-                number(row.get("clips")),
-                number(row.get("speakers")),
-                number(row.get("hours")) if finite(row.get("hours")) is not None else "not recorded",
-                str(row.get("signature") or "as they are"),
-                str(row.get("sha256") or "not recorded"),
-            )
-            for row in results
-        ]
-        head = (
-            "System",
-            "File",
-            "Task",
-            "Metrics",
-            "Clips",
-            "Speakers",
-            "Hours",
-            "How text and values were read",
-            "SHA-256",
-        )
-        table = make_table("What was audited", head, rows, text_columns=(1, 2, 3, 7, 8), sticky=True)
-        blocks.append(Block(id="sources-results", tables=(table,)))
+        blocks.append(Block(id="sources-results", tables=_result_tables(results)))
     origin = report.get("provenance") or {}
     if isinstance(origin, Mapping):
         table_ = provenance_table("How the audit was run", origin)
@@ -113,3 +87,24 @@ def sources_section(report: Report) -> Section:
             command = command_line(origin["command"])
             blocks.append(Block(id="sources-again", heading="To make it again", commands=(command,)))
     return Section("provenance", "Provenance", tuple(blocks))
+
+
+def _result_tables(results: Sequence[Row]) -> tuple[Table, Table]:
+    amounts = [
+        (
+            str(row.get("name")),
+            str(row.get("task") or "not recorded"),
+            ", ".join(map(metric_label, row.get("metrics") or ())),
+            number(row.get("clips")),
+            number(row.get("speakers")),
+            number(row.get("hours")),
+            str(row.get("signature") or "as they are"),
+        )
+        for row in results
+    ]
+    files = [(str(row.get("name")), str(row.get("path")), str(row.get("sha256") or "not recorded")) for row in results]
+    head = ("System", "Task", "Metrics", "Clips", "Speakers", "Hours", "How text and values were read")
+    return (
+        make_table("What was audited", head, amounts, text_columns=(1, 2, 6), sticky=True),
+        make_table("The files", ("System", "File", "SHA-256"), files, text_columns=(1, 2)),
+    )

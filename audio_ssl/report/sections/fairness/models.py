@@ -34,10 +34,10 @@ def models_section(report: Report) -> Section | None:
         points=tuple(said),
         warnings=tuple(warnings),
         figures=(figure,) if figure else (),
-        tables=tuple(table for table in (_table(rows), covariates) if table),
         beside=True,
     )
-    return Section("adjusted", "The gap between like clips", (block,), lead=(_LEAD,))
+    numbers = Block(id="adjusted-numbers", tables=tuple(table for table in (_table(rows), covariates) if table))
+    return Section("adjusted", "The gap between like clips", (block, numbers), lead=(_LEAD,))
 
 
 def _sentence(row: Row) -> str:

@@ -43,7 +43,6 @@ def overview_section(report: Report) -> Section | None:
     cells = [
         (
             str(row.get("result") or "result"),
-            str(row["by"]),
             metric_label(row["metric"]),
             pair_name(row),
             with_ends(relative(row), *relative_ends(row), percent),
@@ -53,9 +52,9 @@ def overview_section(report: Report) -> Section | None:
         )
         for row in shown
     ]
-    head = ("System", "By", "Metric", "Gap", "In percent of the second (95 % interval)", "p", "p (Holm)", "Reads as")
+    head = ("System", "Metric", "Gap", "In percent of the second (95 % interval)", "p", "p (Holm)", "Reads as")
     table = make_table(
-        "Every gap", head, cells, text_columns=(1, 2, 3, 7), notes=notes, sticky=True, folded=len(cells) > MOST_OPEN
+        "Every gap", head, cells, text_columns=(1, 2, 6), notes=notes, sticky=True, folded=len(cells) > MOST_OPEN
     )
     block = Block(id="overview-gaps", figures=tuple(figures), tables=(table,))
     return Section("overview", "All gaps at a glance", (block,))

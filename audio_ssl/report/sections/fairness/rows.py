@@ -15,6 +15,7 @@ MOST_ROWS = 200
 """Rows of a table that are written; what is beyond is in the JSON."""
 MOST_DRAWN = 24
 """Rows of a figure."""
+_SHORT = 22
 MOST_OPEN = 12
 """Rows of a table that stands open."""
 
@@ -112,8 +113,12 @@ def sides(rows: Sequence[Row]) -> tuple[str, str]:
     ways = {higher_is_better(row) for row in rows}
     if len(ways) != 1 or None in ways:
         return ("lower", "higher")
-    first = {people(str(row["by"]), str(row["a"])) for row in rows}
-    whom = first.pop() if len(first) == 1 else "the first"
+    first = {(str(row["by"]), str(row["a"])) for row in rows}
+    whom = "the first"
+    if len(first) == 1:
+        by, group = first.pop()
+        whom = people(by, group)
+        whom = whom if len(whom) <= _SHORT else short_people(by, group)
     better = (f"worse for {whom}", f"better for {whom}")
     return better if ways.pop() else (better[1], better[0])
 

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from audio_ssl.report.fairness_words import gap_difference_words
 from audio_ssl.report.figures.intervals import Dot, interval_chart
-from audio_ssl.report.gaps import unit_of
+from audio_ssl.report.gaps import higher_is_better, unit_of
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
 from audio_ssl.report.numbers import finite, metric_label, number, p_value, signed
-from audio_ssl.report.people import capital
+from audio_ssl.report.people import capital, short_people
 from audio_ssl.report.sections.fairness.comparisons import marks_words
 from audio_ssl.report.sections.fairness.rows import MOST_DRAWN, MOST_OPEN, Report, Row, cut, ends, pair_name, rows_of
 from audio_ssl.report.verdicts import SHAPES, VERDICTS, verdict_of
 
 _MOST_SAID = 6
+_SHORT = 18
 _LEAD = (
     "Both systems heard the same speakers, so both are resampled together, which finds smaller differences than two "
     "separate intervals do. The test swaps the systems' answers speaker by speaker."
@@ -36,10 +37,10 @@ def systems_section(report: Report) -> Section | None:
         points=tuple(capital(gap_difference_words(row)) for row in rows[:_MOST_SAID]),
         warnings=tuple(warnings),
         figures=tuple(figures[:2]),
-        tables=(_table(rows),),
         beside=True,
     )
-    return Section("systems", "Gaps of two systems", (block,), lead=(_LEAD,))
+    numbers = Block(id="systems-numbers", tables=(_table(rows),))
+    return Section("systems", "Gaps of two systems", (block, numbers), lead=(_LEAD,))
 
 
 def _figure(rows: Sequence[Row], prefix: str) -> Figure | None:
@@ -64,10 +65,21 @@ def _figure(rows: Sequence[Row], prefix: str) -> Figure | None:
     first, second = str(known[0]["result_a"]), str(known[0]["result_b"])
     svg = interval_chart(
         f"{prefix}-differences", f"Differences of gaps in {metric}", f"{said}.", dots,
-        axis_label="difference of gaps", unit=unit, zero=("lower with the first", "higher with the first"),
+        axis_label="difference of gaps", unit=unit, zero=_sides(known),
     )  # fmt: skip
     caption = f"{metric}: the gap with {first} minus that with {second}" if not several else f"{metric}: gap minus gap"
     return Figure(f"{prefix}-box", svg, f"{caption}; dashed: no difference.{marks_words(known)}")
+
+
+def _sides(rows: Sequence[Row]) -> tuple[str, str]:
+    """Say what a negative and a positive difference mean for the first group, where the rows agree on it."""
+    ways = {(str(row["by"]), str(row["a"]), str(row["result_a"]), higher_is_better(row)) for row in rows}
+    by, group, system, higher = next(iter(ways))
+    if len(ways) > 1 or higher is None:
+        return ("lower with the first", "higher with the first")
+    name = system if len(system) <= _SHORT else "the first"
+    low, high = (f"{name} {way} for {short_people(by, group)}" for way in ("better", "worse"))
+    return (high, low) if higher else (low, high)
 
 
 def _table(rows: Sequence[Row]) -> Table:
