@@ -54,7 +54,7 @@ def compare_frames(
     for split in ("valid", "test"):
         if not needed[split]:
             raise UserError(f"no clip of the {split} split can be used: {excluded[0].reason}")
-    layers = _layers(question, source)
+    layers = layers_of(question, source)
     sign = 1 if task.higher_is_better else -1
     values: dict[int, float] = {}
     with Progress(f"{task.kind} of {source.name}", total=len(layers) + 1) as progress:
@@ -106,7 +106,8 @@ def compare_frames(
     log(said, source, scores)
 
 
-def _layers(question: Probe, source: FeatureSource) -> list[int]:
+def layers_of(question: Probe, source: FeatureSource) -> list[int]:
+    """Return the numbers of the layers that are asked; UserError for a mix, or one that the source does not have."""
     asked = question.layers or ("each",)
     if "mix" in asked:
         raise UserError("a mix of layers is learned, and this task has no training", where="$.layers")

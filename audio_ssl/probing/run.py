@@ -30,6 +30,7 @@ from audio_ssl.probing.answer import Said, write_answer
 from audio_ssl.probing.compare import compare_frames
 from audio_ssl.probing.decode._base import Decoder
 from audio_ssl.probing.features import BankCache
+from audio_ssl.probing.layers import ask_layers
 from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.probing.score import higher_is_better
 from audio_ssl.probing.splits import Excluded, Parts, choose_clips, leave_out
@@ -172,7 +173,8 @@ def _answer(folder: Path, asked: _Asked, source: FeatureSource) -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     if task.output == "nothing":
-        compare_frames(folder, asked.said, question, source, asked.parts[0], store, asked.cache, refuse)
+        ask = ask_layers if getattr(task, "own_folds", False) else compare_frames
+        ask(folder, asked.said, question, source, asked.parts[0], store, asked.cache, refuse)
         shutil.rmtree(store, ignore_errors=True)
         return
     if question.finetune is not None and not isinstance(source, ModelSource):

@@ -40,9 +40,12 @@ def choose_clips(clips: Sequence[Clip], data: Data, task: Task) -> tuple[list[Pa
     ------
     UserError
         If a split has no usable clip, the same audio is in two splits, there are fewer groups than folds, or folds are
-        asked of a task without training.
+        asked of a task without training, or splits of one that takes all (``own_folds``).
     """
-    if data.folds and task.output == "nothing":
+    own_folds = getattr(task, "own_folds", False)
+    if own_folds:
+        _refuse_splits(data, task)
+    elif data.folds and task.output == "nothing":
         raise UserError(f"the task {task.kind} trains nothing", where="$.data.folds", remedy="name splits instead")
     wanted = [c for c in clips if all(str(c.row().get(key)) == value for key, value in data.where.items())]
     excluded: list[Excluded] = []
@@ -51,7 +54,7 @@ def choose_clips(clips: Sequence[Clip], data: Data, task: Task) -> tuple[list[Pa
     if len(names) < len(SPLITS) and not data.folds:
         raise UserError("train, valid and test must be three splits", where="$.data", remedy="or set data.folds")
     for clip in wanted:
-        split = "fold" if data.folds else names.get(str(clip.split))
+        split = "fold" if data.folds or own_folds else names.get(str(clip.split))
         if split is None:
             continue
         reason = task.why_not(clip)
@@ -63,8 +66,25 @@ def choose_clips(clips: Sequence[Clip], data: Data, task: Task) -> tuple[list[Pa
             usable.append(clip)
         else:
             excluded.append(Excluded(clip.id, split, reason))
+    if own_folds:
+        if not usable:
+            reasons = Counter(one.reason for one in excluded).most_common(1)
+            why = f": {reasons[0][1]} left out: {reasons[0][0]}" if reasons else ""
+            raise UserError(f"no usable clip for the task {task.kind}{why}", where="$.data")
+        return [{"train": [], "valid": [], "test": usable}], excluded
     parts = _folds(usable, data) if data.folds else [_splits(usable, names, clips, data, task, excluded)]
     return parts, excluded
+
+
+def _refuse_splits(data: Data, task: Task) -> None:
+    """Refuse settings that a task with folds of its own would not follow."""
+    for key in ("train_split", "valid_split", "test_split", "folds", "max_train_clips"):
+        if getattr(data, key) != getattr(Data(), key):
+            raise UserError(
+                f"the task {task.kind} takes the clips of all splits, in folds of its own",
+                where=f"$.data.{key}",
+                remedy="remove it; task.folds=5 says how many, and data.where={split: test} takes one split",
+            )
 
 
 def _splits(

@@ -54,7 +54,7 @@ def manifest(tmp_path_factory):
                 translation="eins zwei"[: 4 + number % 3],
                 tags=("loud", "low")[: 1 + number % 2],
                 label=KEYS[number % 3],
-                speaker=f"s{number % 3}",
+                speaker=f"s{number % 6}",
                 gender="FM"[number % 2],
                 language=("cs", "de")[number % 2],
             )

@@ -1,0 +1,113 @@
+"""How well each layer tells an attribute of speakers, asked in folds of the task's own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_ssl.atomic import write_json
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError
+from audio_ssl.features.source import FeatureSource
+from audio_ssl.probing.answer import Said, counts, head_line, listed, log, peak_memory
+from audio_ssl.probing.compare import layers_of
+from audio_ssl.probing.features import BankCache, Refuse
+from audio_ssl.probing.predictions import write_predictions
+from audio_ssl.probing.probe import Probe, plain
+from audio_ssl.probing.splits import Excluded, Parts
+from audio_ssl.probing.sweep import open_bank
+from audio_ssl.probing.tasks._base import Task
+from audio_ssl.probing.tasks.attribute import Attribute
+from audio_ssl.progress import Progress
+
+
+def ask_layers(
+    folder: Path,
+    said: Said,
+    question: Probe,
+    source: FeatureSource,
+    parts: Parts,
+    store: Path,
+    cache: BankCache,
+    refuse: Refuse,
+) -> None:
+    """Answer, and write ``predictions.parquet`` (of the layers that the folds chose) and ``scores.json``.
+
+    Raises
+    ------
+    UserError
+        If fewer than two values have enough speakers, a feature is not finite, or a layer is none of the source's.
+    """
+    started, task = time.monotonic(), cast(Attribute, said.task)
+    excluded: list[Excluded] = []
+
+    def refused(clip: Clip, reason: str) -> None:
+        refuse(clip, reason)
+        excluded.append(Excluded(clip.id, "fold", reason))
+
+    # Before the features, so that a manifest without enough speakers costs nothing; again for those without features.
+    clips, left = task.usable(parts["test"])
+    bank = open_bank(question, source, True, {"test": clips}, store, cache, refused)
+    clips, more = task.usable([clip for clip in clips if clip in bank])
+    excluded += [Excluded(clip.id, "fold", reason) for clip, reason in (*left, *more)]
+    layers = layers_of(question, source)
+    values = bank.batch(clips).values[:, :, 0]
+    if not bool(torch.isfinite(values).all()):
+        raise UserError("a feature is not finite", where=source.name)
+
+    def features(layer: int) -> Float[Tensor, "clip dim"]:
+        return values[layer]
+
+    asked = time.monotonic()
+    with Progress(f"{task.column} in the layers of {source.name}", total=len(layers)) as progress:
+        found = task.answer(clips, layers, features, progress.advance)
+    scores = {name: {**vars(one), "higher_is_better": True, "unit": "%"} for name, one in found.metrics.items()}
+    write_predictions(folder / "predictions.parquet", cast(Task, task), clips, list(found.scores))
+    main = task.metrics[0]
+    used: Parts = {"train": [], "valid": [], "test": clips}
+    warning = found.about["warning"]
+    answer: dict[str, Any] = {
+        **head_line(said, source),
+        "metrics": scores,
+        "interval_unit": "speakers",
+        "folds": found.about["folds"],
+        "runs": [],
+        "chosen": [{"layer": layer, "lr": None, "seed": None} for layer in found.chosen],
+        "chosen_layer": None,
+        "layers": [
+            {"layer": one.layer, "metric": main, "valid": one.value, "low": None, "high": None, "lr": None}
+            for one in found.layers
+        ],
+        "layer_weights": None,
+        "history": [],
+        "decoder": None,
+        "counts": counts([used]),
+        "excluded": listed([*said.excluded, *excluded]),
+        "warnings": [f"{task.column}: {warning}"] if warning else [],
+        "representation": {
+            "attribute": task.column,
+            "metric": main,
+            "layers": [vars(one) for one in found.layers],
+            "chosen": found.chosen,
+            **{key: scores[main][key] for key in ("value", "low", "high")},
+            "speakers": len({clip.speaker for clip in clips}),
+            "clips": len(clips),
+            **found.about,
+        },
+        "cost": {
+            "extract_seconds": bank.seconds_taken,
+            "fit_seconds": time.monotonic() - asked,
+            "predict_seconds": 0.0,
+            "parameters": 0,
+            "peak_memory_bytes": peak_memory(),
+            "audio_seconds": sum(clip.seconds for clip in clips),
+        },
+        "seconds_taken": time.monotonic() - started,
+    }
+    write_json(folder / "scores.json", plain(answer))
+    log(said, source, scores)
