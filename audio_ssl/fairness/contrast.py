@@ -1,12 +1,19 @@
-"""How far apart two groups of speakers are: difference, ratio and symmetric relative difference, with intervals."""
+"""How far apart two groups of speakers are: difference, ratio and symmetric relative difference, with intervals.
+
+Speakers are resampled within their group; the limits are expanded percentiles (`audio_ssl.metrics.bootstrap`), for any
+number of speakers: with 5 to 40 a group, equal or not, 95 % intervals miss a gap of zero in 4 to 7 % of simulated
+studies (``python benchmarks/fairness.py``), where plain percentiles and BCa miss it in up to 15 %. If the smaller
+group's speakers also vary more, misses rise to 10 %.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from audio_ssl.metrics.bootstrap import Array, Interval, Score, replicate_sums
+from audio_ssl.metrics.bootstrap import Array, Interval, Score, quantile_interval, replicate_sums, spread_levels
 
 
 class Contrast(NamedTuple):
@@ -16,13 +23,13 @@ class Contrast(NamedTuple):
     """``score(first) - score(second)``."""
 
     ratio: Interval
-    """``score(first) / score(second)``; NaN where the second is 0, an infinite limit where it is 0 in resamples."""
+    """``score(first) / score(second)``; NaN where the second is 0, with an infinite limit if it is 0 in resamples."""
 
     relative_symmetric: Interval
     """``100 * (a - b) / ((a + b) / 2)``; NaN where both are 0."""
 
     standard_error: float
-    """Of the difference, over resampled speakers."""
+    """Of the difference, over resampled speakers, and without the shortfall that few of them have."""
 
 
 def contrast(
@@ -50,7 +57,10 @@ def contrast(
     """
     rng = rng or np.random.default_rng(0)
     a, b = score(replicate_sums(first, replicates, rng)), score(replicate_sums(second, replicates, rng))
-    return _contrast(float(score(first.sum(0))), float(score(second.sum(0))), a, b, confidence)
+    levels = spread_levels(a, b, len(first), len(second), confidence)
+    defined = np.isfinite(a) & np.isfinite(b)
+    variances = [_unbiased(draws[defined], n) for draws, n in ((a, len(first)), (b, len(second)))]
+    return _contrast(score(first.sum(0)), score(second.sum(0)), a, b, levels, math.sqrt(sum(variances)))
 
 
 def contrast_crossed(
@@ -68,31 +78,28 @@ def contrast_crossed(
     """
     rng = rng or np.random.default_rng(0)
     both = replicate_sums(np.concatenate([first, second], axis=1), replicates, rng)
-    columns = first.shape[1]
-    a, b = score(both[:, :columns]), score(both[:, columns:])
-    return _contrast(float(score(first.sum(0))), float(score(second.sum(0))), a, b, confidence)
-
-
-def _contrast(value_a: float, value_b: float, a: Array, b: Array, confidence: float) -> Contrast:
-    levels = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
-
-    def interval(value: float, draws: Array) -> Interval:
-        draws = draws[~np.isnan(draws)]
-        if not np.isfinite(value) or len(draws) == 0:
-            return Interval(value, float("nan"), float("nan"))
-        low, high = np.quantile(draws, levels)
-        return Interval(value, float(low), float(high))
-
+    a, b = score(both[:, : first.shape[1]]), score(both[:, first.shape[1] :])
     gaps = a - b
+    # What counts is the smaller group, whoever is in both: one sample of that many differences.
+    speakers = min(int(group.any(1).sum()) for group in (first, second))
+    levels = spread_levels(gaps, np.zeros(replicates), speakers, speakers, confidence)
+    variance = _unbiased(gaps[np.isfinite(gaps)], speakers)
+    return _contrast(score(first.sum(0)), score(second.sum(0)), a, b, levels, math.sqrt(variance))
+
+
+def _unbiased(draws: Array, speakers: int) -> float:
+    """Return the variance over speakers of what was resampled from this many."""
+    return float(draws.var()) * speakers / (speakers - 1) if speakers > 1 and len(draws) > 1 else math.nan
+
+
+def _contrast(value_a: Array, value_b: Array, a: Array, b: Array, levels: Array, error: float) -> Contrast:
+    """Return a contrast; its ratios are defined for scores that are not negative."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        one = np.array([value_a, *a]), np.array([value_b, *b])
-        ratio, relative = one[0] / one[1], 200.0 * (one[0] - one[1]) / (one[0] + one[1])
-    if value_b == 0:
-        ratio[0] = np.nan
-    finite = gaps[np.isfinite(gaps)]
-    return Contrast(
-        interval(value_a - value_b, gaps),
-        interval(float(ratio[0]), ratio[1:]),
-        interval(float(relative[0]), relative[1:]),
-        float(finite.std(ddof=1)) if len(finite) > 1 else float("nan"),
-    )
+        ratio = float(value_a / value_b) if value_b > 0 <= value_a else np.nan
+        relative = float(200.0 * (value_a - value_b) / (value_a + value_b)) if min(value_a, value_b) >= 0 else np.nan
+        return Contrast(
+            quantile_interval(float(value_a - value_b), a - b, levels),
+            quantile_interval(ratio, a / b, levels),
+            quantile_interval(relative, 200.0 * (a - b) / (a + b), levels),
+            error,
+        )
