@@ -274,7 +274,9 @@ def _amount(row: Mapping[str, Any]) -> str:
         f"{_count(row['clips'], 'clip')} of {lengths['p5']:.1f} to {lengths['p95']:.1f} s",
     ]
     if row["speakers"]:
-        words.append(f"{_count(row['speakers'], 'speaker')} (as good as {row['effective_speakers']:.1f} equal ones)")
+        words.append(
+            f"{_count(row['speakers'], 'speaker')} (as good as {row['effective_speakers']:.1f} with equal hours)"
+        )
     if row["clips_without_speaker"]:
         words.append(f"{_count(row['clips_without_speaker'], 'clip')} without a speaker")
     if level is not None and level["p50"] is not None:

@@ -1,0 +1,171 @@
+"""The `audit` of manifests: one self-contained page and its JSON, of what pretraining or test data is made of.
+
+The page is drawn from the JSON alone; the same manifests give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audio_ssl.atomic import write_json, write_text
+from audio_ssl.data.columns import Columns, read_columns
+from audio_ssl.data.composition import check_columns, columns_needed, composition_lines, describe, shared_speakers
+from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.manifest import hash_manifest, iterate_manifest, read_manifest
+from audio_ssl.errors import UserError
+from audio_ssl.report.html import Page, render
+from audio_ssl.report.numbers import count, strict_json
+from audio_ssl.report.runs import relative
+from audio_ssl.report.sections.composition import composition_answer, composition_sections
+
+KIND, SCHEMA_VERSION = "composition", 1
+
+
+def build_composition_report(
+    manifests: Sequence[Path], by: Sequence[str] = ("gender",), out: Path = Path("audit.html"), levels: bool = False
+) -> Path:
+    """Write a report on what manifests are made of.
+
+    Parameters
+    ----------
+    manifests
+        At least one. Speakers that two of them share are named, too.
+    by
+        Columns whose values are the groups.
+    out
+        The page to write, ``.html``; the numbers go into a ``.json`` of the same name beside it.
+    levels
+        Decode every clip and measure its level; clips that cannot be read go to `out` with the suffix
+        ``.levels.errors.jsonl``. Without it, the column ``level_dbfs`` counts where a manifest has one.
+
+    Returns
+    -------
+    `out`.
+
+    Raises
+    ------
+    UserError
+        If `out` does not end in ``.html``, a manifest is missing, empty, damaged or given twice, or no manifest has a
+        column of `by`.
+    """
+    if out.suffix != ".html":
+        raise UserError(f"`out` must end in .html, but is {out}", remedy=f"give {out}.html")
+    _check_different(manifests)
+    ledger_path = out.with_suffix(".levels.errors.jsonl")
+    ledger_path.unlink(missing_ok=True)
+    by = tuple(dict.fromkeys(by))
+    ledger = ErrorLedger(ledger_path)
+    read = [_read(path, by, levels, ledger) for path in manifests]
+    check_columns([columns for columns, _ in read], by)
+    home = out.resolve().parent
+    names = _names(manifests)
+    rows = [
+        {
+            "name": name,
+            "path": relative(path, home),
+            "hash": hash_manifest(path),
+            "unreadable": unreadable,
+            "balance": _record_of_draw(path),
+            **describe(columns, by),
+        }
+        for name, path, (columns, unreadable) in zip(names, manifests, read, strict=True)
+    ]
+    pairs = [
+        {"a": names[a], "b": names[b], **shared_speakers(read[a][0], read[b][0])}
+        for a, b in combinations(range(len(names)), 2)
+    ]
+    data: dict[str, Any] = strict_json(
+        {
+            "kind": KIND,
+            "schema_version": SCHEMA_VERSION,
+            "manifests": rows,
+            "shared_speakers": [pair for pair in pairs if pair["count"]],
+            "provenance": {
+                "by": list(by),
+                "levels": levels,
+                "versions": {"audio_ssl": version("audio-ssl"), "numpy": np.__version__},
+                "command": _command(manifests, by, out, levels),
+            },
+        }
+    )
+    write_json(out.with_suffix(".json"), data)
+    write_text(out, render(_page(data, out.with_suffix(".json").name)))
+    return out
+
+
+def composition_report_lines(out: Path) -> list[str]:
+    """Return what a report found, given its page or its JSON, as lines for a terminal."""
+    data = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    lines = [line for manifest in data["manifests"] for line in composition_lines(manifest["name"], manifest)]
+    lines += [
+        f"{one['a']} and {one['b']} share {count(one['count'], 'speaker')}: {', '.join(one['names'])}"
+        + (" …" if one["count"] > len(one["names"]) else "")
+        for one in data["shared_speakers"]
+    ]
+    unreadable = sum(manifest["unreadable"] for manifest in data["manifests"])
+    if unreadable:
+        lines.append(f"{count(unreadable, 'clip')} could not be read, see {out.with_suffix('.levels.errors.jsonl')}")
+    return lines
+
+
+def _check_different(manifests: Sequence[Path]) -> None:
+    if not manifests:
+        raise UserError("no manifest is given", remedy="audio-ssl audit MANIFEST.jsonl --out page.html")
+    seen: set[Path] = set()
+    for path in manifests:
+        if path.resolve() in seen:
+            raise UserError("the manifest is given twice", where=str(path))
+        seen.add(path.resolve())
+
+
+def _read(path: Path, by: Sequence[str], levels: bool, ledger: ErrorLedger) -> tuple[Columns, int]:
+    """Return a manifest's columns and how many of its clips could not be decoded."""
+    try:
+        if not levels:
+            return read_columns(iterate_manifest(path), columns_needed(by)), 0
+        # Decoding brings torch's threads along, which a mere count does without.
+        from audio_ssl.data.levels import measure_levels
+
+        clips = read_manifest(path)
+        measured = measure_levels(clips, ledger)
+        return read_columns(clips, columns_needed(by), measured), measured.count(None)
+    except UserError as error:
+        raise error if error.where else UserError(error.what, where=str(path), remedy=error.remedy) from error
+
+
+def _record_of_draw(path: Path) -> dict[str, Any] | None:
+    """Return how a manifest was drawn, where a record beside it says so and speaks of these very bytes."""
+    beside = path.with_suffix(".balance.json")
+    try:
+        record = json.loads(beside.read_text(encoding="utf-8"))
+        known = record["manifest_hash"] == hash_manifest(path) and "pool_hash" in record
+        return record if known and {"balance", "hours", "speaker_hours", "seed"} <= record["asked"].keys() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _names(manifests: Sequence[Path]) -> list[str]:
+    """Name manifests by their files; by the paths that were given where two files have one name."""
+    names = [path.name for path in manifests]
+    return names if len(set(names)) == len(names) else [str(path) for path in manifests]
+
+
+def _command(manifests: Sequence[Path], by: Sequence[str], out: Path, levels: bool) -> str:
+    groups = [word for name in by for word in ("--by", name)]
+    flags = ["--levels"] if levels else []
+    return shlex.join(["audio-ssl", "audit", *map(str, manifests), *groups, "--out", str(out), *flags])
+
+
+def _page(data: dict[str, Any], json_name: str) -> Page:
+    manifests = data["manifests"]
+    title = f"What {manifests[0]['name']} is made of" if len(manifests) == 1 else "What the manifests are made of"
+    about = f"Made by audio_ssl from {count(len(manifests), 'manifest')}."
+    return Page(title, composition_answer(data), composition_sections(data), about, json_name, data)

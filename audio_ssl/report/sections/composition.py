@@ -1,0 +1,356 @@
+"""What manifests are made of: hours and speakers of each group, how even, how long, how loud; splits; languages.
+
+Drawn from the JSON of `audio_ssl.report.composition` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audio_ssl.report.figures.bars import Bar, lying_bars
+from audio_ssl.report.figures.intervals import Dot, interval_chart
+from audio_ssl.report.figures.lines import Series, line_chart
+from audio_ssl.report.html import Block, Figure, Section, Table, make_table
+from audio_ssl.report.numbers import MISSING, count, finite
+from audio_ssl.report.sections.gains import SHAPES
+from audio_ssl.report.sections.provenance import provenance_table
+
+_Row = Mapping[str, Any]
+_MOST_DRAWN, _MOST_LINES = 12, 6
+FEW_SPEAKERS = 20
+"""Fewer equal speakers than this say more of themselves than of their group."""
+LIMITS = (
+    "Groups are what the corpus records of a clip; nothing is inferred from a voice or a name.",
+    "Speakers are one where they have one name. Two corpora may call different people by the same name, and one person "
+    "may have two.",
+    "The effective number of speakers is 1 / Σ p² over their shares p of the hours: so many speakers with equal hours "
+    "would be as concentrated. A Gini of 0 is equal hours; towards 1, one speaker has them all.",
+    "A level is the root mean square of the whole clip in dB below full scale, pauses included; it is no loudness.",
+)
+
+
+def composition_sections(report: Mapping[str, Any]) -> tuple[Section, ...]:
+    """Show every manifest, what they share, and where the numbers come from."""
+    sections = [_manifest(index, manifest) for index, manifest in enumerate(report["manifests"])]
+    return (*sections, _limits(report), _provenance(report))
+
+
+def composition_answer(report: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Say in sentences what the manifests hold and what to mind."""
+    hours, speakers, mind = [], [], []
+    for manifest in report["manifests"]:
+        name, total = manifest["name"], manifest["total"]
+        hours.append(f"{name}: {_hours(total)} in {count(total['clips'], 'clip')}{_shares(manifest)}.")
+        if total["speakers"]:
+            speakers.append(f"{name}: {_evenness(total)}.")
+            speakers += [
+                f"{name}, {_called(part, row)}: {_evenness(row)}."
+                for part in manifest["by"]
+                for row in part["rows"][:_MOST_LINES]
+                if row["speakers"] and len(part["rows"]) > 1
+            ]
+        mind += [f"{name}: {sentence}" for sentence in _warnings(manifest)]
+    mind += [
+        f"{one['a']} and {one['b']} share {count(one['count'], 'speaker')}{_names(one)}."
+        for one in report["shared_speakers"]
+    ]
+    return {"hours": hours, "speakers": speakers, "to mind": mind}
+
+
+def _shares(manifest: _Row) -> str:
+    said = []
+    for part in manifest["by"]:
+        known = [row for row in part["rows"] if row["known"]]
+        shown = sorted(known, key=lambda row: -row["hours"])[:_MOST_LINES] if len(known) > _MOST_LINES else known
+        words = [f"{_percent(row['share_of_hours'])} {row['value']}" for row in shown]
+        if len(known) > len(shown):
+            words.append(f"{len(known) - len(shown)} more")
+        unknown = sum(row["share_of_hours"] for row in part["rows"] if not row["known"])
+        words.append(f"{_percent(unknown)} unknown" if unknown else "none unknown")
+        said.append(f"by {part['attribute']}, {', '.join(words)}")
+    return f"; {'; '.join(said)}" if said else ""
+
+
+def _evenness(row: _Row) -> str:
+    each = row["hours_per_speaker"]
+    return (
+        f"{count(row['speakers'], 'speaker')}, as good as {_tenths(row['effective_speakers'])} with equal hours; "
+        f"median {_time(each['median'])} a speaker, most {_time(each['max'])}"
+    )
+
+
+def _warnings(manifest: _Row) -> list[str]:
+    total, said = manifest["total"], []
+    for part in manifest["by"]:
+        several = part["speakers_of_several"]
+        if several["count"]:
+            said.append(
+                f"{count(several['count'], 'speaker')} with more than one {part['attribute']}{_names(several)}."
+            )
+        said += [
+            f"{_called(part, row)} has as good as {_tenths(row['effective_speakers'])} speakers with equal hours; "
+            "what a model learns from so few may be theirs and not their group's."
+            for row in part["rows"]
+            if row["known"] and 0 < row["effective_speakers"] < FEW_SPEAKERS and part["attribute"] != "speaker"
+        ][:_MOST_LINES]
+    for one in manifest["shared_speakers"]:
+        said.append(f"the splits {one['a']} and {one['b']} share {count(one['count'], 'speaker')}{_names(one)}.")
+    if total["clips_without_speaker"]:
+        said.append(
+            f"{count(total['clips_without_speaker'], 'clip')} without a speaker, not in the counts of speakers."
+        )
+    level = total["level_dbfs"]
+    if level and level["silent"]:
+        said.append(f"{count(level['silent'], 'clip')} of digital silence.")
+    if manifest["unreadable"]:
+        said.append(f"{count(manifest['unreadable'], 'clip')} could not be read.")
+    return said
+
+
+def _manifest(index: int, manifest: _Row) -> Section:
+    prefix = f"composition-{index}"
+    blocks = [_overview(manifest, prefix)]
+    blocks += [_attribute(manifest, part, f"{prefix}-{place}") for place, part in enumerate(manifest["by"])]
+    if manifest["splits"]:
+        blocks.append(_splits(manifest, prefix))
+    if len(manifest["languages"]) > 1:
+        table = _amounts("Languages", "Language", manifest["languages"])
+        blocks.append(Block(f"{prefix}-languages", "Languages", tables=(table,)))
+    return Section(prefix, manifest["name"], tuple(blocks))
+
+
+def _overview(manifest: _Row, prefix: str) -> Block:
+    total = manifest["total"]
+    lead = [f"{_hours(total)} in {count(total['clips'], 'clip')}{_shares(manifest)}."]
+    if total["speakers"]:
+        lead.append(f"{_evenness(total)[0].upper()}{_evenness(total)[1:]}.")
+    drawn = manifest["balance"]
+    if drawn:
+        asked = drawn["asked"]
+        capped = f", at most {asked['speaker_hours']:g} h of one speaker" if asked["speaker_hours"] else ""
+        left_out = [
+            f"{count(int(one['clips']), 'clip')} ({reason})" for reason, one in (drawn.get("excluded") or {}).items()
+        ]
+        kept_apart = f" Kept apart: {', '.join(left_out)}." if left_out else ""
+        words = f"{asked['hours']:g} h with {asked['balance']}, seed {asked['seed']}{capped}"
+        lead.append(f"Drawn from a larger pool: {words}.{kept_apart}")
+    warnings = [sentence[0].upper() + sentence[1:] for sentence in _warnings(manifest)]
+    return Block(f"{prefix}-all", lead=tuple(lead), warnings=tuple(warnings))
+
+
+def _attribute(manifest: _Row, part: _Row, prefix: str) -> Block:
+    name, rows = part["attribute"], part["rows"]
+    drawn = rows
+    if len(rows) > _MOST_DRAWN:
+        kept = sorted(range(len(rows)), key=lambda place: -rows[place]["hours"])[:_MOST_DRAWN]
+        drawn = [rows[place] for place in sorted(kept)]
+    beyond = f" The {_MOST_DRAWN} with the most hours." if len(rows) > len(drawn) else ""
+    figures = [_hours_figure(name, drawn, prefix, beyond), _lengths_figure(name, drawn, prefix, beyond)]
+    figures += [figure for figure in (_levels_figure(name, drawn, prefix), _lorenz(name, drawn, prefix)) if figure]
+    everything = [*rows, manifest["total"]]
+    tables = [
+        _amounts(f"Hours and speakers by {name}", name.capitalize(), everything),
+        _quantiles(f"Clip lengths by {name}, seconds", name.capitalize(), everything, "clip_seconds"),
+    ]
+    if manifest["total"]["level_dbfs"]:
+        tables.append(_quantiles(f"Levels by {name}, dBFS", name.capitalize(), everything, "level_dbfs"))
+    return Block(prefix, f"By {name}", figures=tuple(figures), tables=tuple(tables))
+
+
+def _hours_figure(name: str, rows: Sequence[_Row], prefix: str, beyond: str) -> Figure:
+    bars = [
+        Bar(row["value"], row["hours"], f"{_hours(row)}, {_percent(row['share_of_hours'])}", row["known"])
+        for row in rows
+    ]
+    said = "; ".join(f"{bar.label} {bar.words}" for bar in bars)
+    svg = lying_bars(f"{prefix}-hours", f"Hours by {name}", f"{said}.", bars, "hours")
+    hollow = " The hollow bar is what is not recorded." if not all(bar.filled for bar in bars) else ""
+    return Figure(f"{prefix}-hours-box", svg, f"Hours by {name}.{hollow}{beyond}")
+
+
+def _lengths_figure(name: str, rows: Sequence[_Row], prefix: str, beyond: str) -> Figure:
+    dots = [_dot(row, row["clip_seconds"], index) for index, row in enumerate(rows)]
+    said = "; ".join(f"{dot.label} {_tenths(dot.value)} s, {_tenths(dot.low)} to {_tenths(dot.high)} s" for dot in dots)
+    svg = interval_chart(
+        f"{prefix}-lengths", f"Clip lengths by {name}", f"{said}.", dots, axis_label="seconds", unit="s"
+    )
+    return Figure(
+        f"{prefix}-lengths-box", svg, f"Clip lengths by {name}: median, and 5 % to 95 % of the clips.{beyond}"
+    )
+
+
+def _levels_figure(name: str, rows: Sequence[_Row], prefix: str) -> Figure | None:
+    dots = [
+        _dot(row, row["level_dbfs"], index)
+        for index, row in enumerate(rows)
+        if row["level_dbfs"] and finite(row["level_dbfs"]["p50"]) is not None
+    ]
+    if not dots:
+        return None
+    said = "; ".join(f"{dot.label} {_tenths(dot.value)} dBFS" for dot in dots)
+    svg = interval_chart(f"{prefix}-levels", f"Levels by {name}", f"{said}.", dots, axis_label="dBFS", unit="dBFS")
+    caption = f"Levels by {name}: median, and 5 % to 95 % of the clips that are not silent."
+    return Figure(f"{prefix}-levels-box", svg, caption)
+
+
+def _dot(row: _Row, quantiles: _Row, index: int) -> Dot:
+    shape = SHAPES[index % len(SHAPES)]
+    note = count(row["clips"], "clip")
+    return Dot(row["value"], quantiles["p50"], quantiles["p5"], quantiles["p95"], shape, note)
+
+
+def _lorenz(name: str, rows: Sequence[_Row], prefix: str) -> Figure | None:
+    """Draw how the hours add up over speakers from the one with the fewest on."""
+    largest = sorted((row for row in rows if row["speakers"] > 1), key=lambda row: -row["hours"])[:_MOST_LINES]
+    shown = [row for row in rows if row in largest]
+    if not shown:
+        return None
+    series = [Series("equal hours", (0.0, 100.0), (0.0, 100.0), style=7)]
+    for index, row in enumerate(shown):
+        x, y = ([100 * point[axis] for point in row["lorenz"]] for axis in (0, 1))
+        # Style 4 is drawn full like style 0, so it comes last.
+        series.append(Series(row["value"], x, y, style=(0, 1, 2, 3, 5, 6)[index]))
+    said = "; ".join(
+        f"{row['value']}: the half with fewer hours has {_percent(row['lorenz'][10][1])} of them" for row in shown
+    )
+    svg = line_chart(
+        f"{prefix}-spread", f"Hours over speakers by {name}", f"{said}.", series, x_label="% of speakers", legend=True
+    )
+    caption = (
+        "Upright: % of the hours that the speakers with the fewest hours have together. The further below the line of "
+        "equal hours, the more a few speakers dominate."
+    )
+    return Figure(f"{prefix}-spread-box", svg, caption)
+
+
+def _amounts(caption: str, what: str, rows: Sequence[_Row]) -> Table:
+    head = (
+        what, "Hours", "Share", "Clips", "Speakers", "Effective speakers", "Mean per speaker", "Median", "Most", "Gini",
+        "No speaker",
+    )  # fmt: skip
+    cells = [
+        (
+            row["value"],
+            _plain_hours(row["hours"]),
+            _percent(row["share_of_hours"]),
+            f"{row['clips']:,}",
+            f"{row['speakers']:,}",
+            _tenths(row["effective_speakers"]) if row["speakers"] else MISSING,
+            *(
+                _time(row["hours_per_speaker"][key]) if row["speakers"] else MISSING
+                for key in ("mean", "median", "max")
+            ),
+            MISSING if row["gini"] is None else f"{row['gini']:.2f}",
+            f"{row['clips_without_speaker']:,}",
+        )
+        for row in rows
+    ]
+    return make_table(caption, head, cells, sticky=True)
+
+
+def _quantiles(caption: str, what: str, rows: Sequence[_Row], key: str) -> Table:
+    head = [what, "5 %", "25 %", "Median", "75 %", "95 %"]
+    is_level = key == "level_dbfs"
+    clipped = is_level and any(row[key] and row[key]["clipped"] is not None for row in rows)
+    cells = []
+    for row in rows:
+        found = row[key] or {}
+        line = [row["value"], *(_tenths(found.get(f"p{percent}")) for percent in (5, 25, 50, 75, 95))]
+        if is_level:
+            line += [f"{found.get(what_, 0):,}" for what_ in ("measured", "silent")]
+        if clipped:
+            line.append(MISSING if found.get("clipped") is None else f"{found['clipped']:,}")
+        cells.append(line)
+    if is_level:
+        head += ["Measured", "Silent"]
+    notes = ("Clipped: clips with a thousandth of their samples or more at full scale.",) if clipped else ()
+    return make_table(caption, [*head, "Clipped"] if clipped else head, cells, sticky=True, notes=notes)
+
+
+def _splits(manifest: _Row, prefix: str) -> Block:
+    cells = []
+    for split in manifest["splits"]:
+        several = [
+            (f"{split['split']}, {_called(part, row)}", row)
+            for part in split["by"]
+            for row in part["rows"]
+            if len(part["rows"]) > 1 or not row["known"]
+        ]
+        for label, row in [(str(split["split"]), split["total"]), *several]:
+            cells.append(
+                (
+                    label,
+                    _plain_hours(row["hours"]),
+                    _percent(row["share_of_hours"]),
+                    f"{row['clips']:,}",
+                    f"{row['speakers']:,}",
+                    _tenths(row["effective_speakers"]) if row["speakers"] else MISSING,
+                    _tenths(row["clip_seconds"]["p50"]),
+                )
+            )
+    head = ("Split", "Hours", "Share of split", "Clips", "Speakers", "Effective speakers", "Median length, s")
+    table = make_table("Hours and speakers by split", head, cells, sticky=True, folded=len(cells) > 2 * _MOST_DRAWN)
+    shared = manifest["shared_speakers"]
+    lead = ("No two splits share a speaker.",) if not shared and manifest["total"]["speakers"] else ()
+    return Block(f"{prefix}-splits", "Splits", lead=lead, tables=(table,))
+
+
+def _limits(report: Mapping[str, Any]) -> Section:
+    has_levels = any(manifest["total"]["level_dbfs"] for manifest in report["manifests"])
+    points = LIMITS if has_levels else LIMITS[:-1]
+    return Section("limits", "How to read it", (Block("limits-all", points=points),))
+
+
+def _provenance(report: Mapping[str, Any]) -> Section:
+    blocks = []
+    for index, manifest in enumerate(report["manifests"]):
+        origin: dict[str, Any] = {"manifest": manifest["path"], "manifest_hash": manifest["hash"]}
+        drawn = manifest["balance"]
+        if drawn:
+            origin["drawn"] = {**drawn["asked"], "pool_hash": drawn["pool_hash"]}
+        table = provenance_table(f"Manifest {manifest['name']}", origin)
+        blocks.append(Block(f"origin-{index}", tables=(table,) if table else ()))
+    made = report["provenance"]
+    table = provenance_table("This report", made)
+    blocks.append(Block("origin-report", tables=(table,) if table else ()))
+    blocks.append(Block("again", "To make it again", commands=(made["command"],)))
+    return Section("provenance", "Provenance", tuple(blocks))
+
+
+def _called(part: _Row, row: _Row) -> str:
+    return f"{part['attribute']} {row['value']}"
+
+
+def _names(shared: _Row) -> str:
+    return f" ({', '.join(shared['names'])}{' …' if shared['count'] > len(shared['names']) else ''})"
+
+
+def _percent(share: float) -> str:
+    return "< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
+
+
+def _tenths(value: Any) -> str:
+    amount = finite(value)
+    return MISSING if amount is None else f"{amount:,.1f}".replace("-", "−")
+
+
+def _plain_hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 100 else f"{hours:.3g}" if 0 < hours < 0.1 else f"{hours:.2f}"
+
+
+def _hours(row: _Row) -> str:
+    return f"{_plain_hours(row['hours'])} h"
+
+
+def _time(hours: float) -> str:
+    """Write the hours of one speaker: they may be seconds or days.
+
+    Examples
+    --------
+    >>> _time(0.0042), _time(0.3), _time(12.34)
+    ('15.1 s', '18.0 min', '12.3 h')
+    """
+    if hours < 1 / 60:
+        return f"{3600 * hours:.1f} s"
+    return f"{60 * hours:.1f} min" if hours < 1 else f"{hours:,.1f} h"
