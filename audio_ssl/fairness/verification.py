@@ -1,0 +1,289 @@
+"""Groups of speakers in speaker verification: whose voices are told apart worse, and what that means in use.
+
+A group is scored by the trials of which both sides are in it (Fenu et al. 2021; Toussaint & Ding 2022, arXiv
+2201.09709). ``eer`` and ``min_dcf`` give each group the threshold that suits it best. A system in use has one threshold
+for everybody: ``fnmr_at_common`` is how often a group's own voice is refused there, ``fmr_at_common`` how often another
+of the group passes, at the threshold of the equal error rate of all trials.
+
+Speakers are drawn and permuted, not trials: a trial weighs the product of how often its speakers were drawn. Permuted
+are groups over speakers, with the trials of two speakers of one recorded group only. Other trials are mostly
+easier: with them, permuted groups would differ less than the recorded ones without any gap. What is left out makes the
+test a little strict. Intervals of ``min_dcf`` lean low, since a minimum finds what suits each resample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_ssl.errors import UserError
+from audio_ssl.fairness._trial_scores import UNITS as UNITS
+from audio_ssl.fairness._trial_scores import Score, Scores
+from audio_ssl.fairness._trials import TRIALS, People, Trials, excluded_row, read_trials
+from audio_ssl.fairness.contrast import contrast
+from audio_ssl.fairness.gaps import direction, relative_symmetric, relative_to
+from audio_ssl.fairness.permutation import permutation_test
+from audio_ssl.fairness.power import minimum_detectable
+from audio_ssl.metrics.bootstrap import cluster_bootstrap
+from audio_ssl.metrics.verification import Curve, SpeakerTrials
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]
+
+PERMUTATIONS = 1_000
+MIN_SPEAKERS = 5
+WARN_BELOW_SPEAKERS = 20
+PAIRS_UP_TO_GROUPS = 6
+UNKNOWN, ALL = "unknown", "all"
+
+_WEIGHED = 200_000_000
+_FEWEST_REPLICATES = 500
+
+
+def is_verification(folder: Path) -> bool:
+    """Tell whether a path is a result folder with trials."""
+    return (folder / TRIALS).is_file()
+
+
+def audit_verification(
+    folder: Path,
+    by: Sequence[str] = ("gender",),
+    seed: int = 0,
+    replicates: int = 10_000,
+    permutations: int = PERMUTATIONS,
+) -> dict[str, list[Any]]:
+    """Compare groups of speakers in a result of the task ``speaker_verification``.
+
+    Parameters
+    ----------
+    folder
+        With ``trials.parquet`` (``clip_a, clip_b, score, same``) and ``predictions.parquet`` (``id, speaker``, `by`).
+    by
+        Attributes of speakers.
+    seed
+        Of bootstrap and permutations; every question starts from it.
+    replicates
+        Bootstrap resamples; fewer, not below 500, where there are so many trials that 200 million would be weighed.
+    permutations
+        All assignments up to this many, else so many random ones; as costly as two replicates each.
+
+    Returns
+    -------
+    dict
+        ``groups``, ``comparisons`` and ``excluded``, rows of the report, and ``notes``, sentences.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be read, has no such attribute, or has no usable trial of one kind.
+    """
+    trials = read_trials(folder, by)
+    found: dict[str, list[Any]] = {"groups": [], "comparisons": [], "excluded": [*trials.excluded], "notes": []}
+    for name in by:
+        part = _Part.of(trials, name, seed, replicates, permutations, str(folder))
+        found["groups"] += part.group_rows()
+        found["comparisons"] += part.comparison_rows()
+        found["excluded"] += part.excluded()
+        found["notes"] += part.notes()
+    return {
+        key: [{"result": folder.name, **row} if isinstance(row, dict) else row for row in rows]
+        for key, rows in found.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The trials by one attribute."""
+
+    trials: Trials
+    by: str
+    people: People
+    used: Flags
+    """``[trial]``, neither side is an ambiguous speaker."""
+    group: Places
+    """``[trial]``, of both sides; -1 where both are unknown, -2 where they are not in one."""
+    threshold: float
+    """Of the equal error rate of all used trials."""
+    seed: int
+    replicates: int
+    permutations: int
+
+    @staticmethod
+    def of(trials: Trials, by: str, seed: int, replicates: int, permutations: int, where: str) -> _Part:
+        people, sides = trials.people[by], trials.sides
+        used = np.asarray(~people.ambiguous[sides].any(1))
+        ours, theirs = people.group[sides].T
+        same = trials.same[used]
+        if not same.any() or same.all():
+            kind = "the same speaker" if not same.any() else "different speakers"
+            raise UserError(f"no usable trial is of {kind}", where=where)
+        most = max(_FEWEST_REPLICATES, _WEIGHED // int(used.sum()))
+        everything = SpeakerTrials(trials.scores[used], same, *sides[used].T)
+        curve = everything.weigh(np.ones(len(trials.speakers), np.int64))
+        assert curve is not None
+        threshold = everything.threshold(_nearest(curve))
+        group = np.where(used & (ours == theirs), ours, -2)
+        return _Part(trials, by, people, used, group, threshold, seed, min(replicates, most), permutations)
+
+    def group_rows(self) -> list[dict[str, Any]]:
+        """Return one row a metric and group, the speakers without a recorded value, and all."""
+        shown = [(name, self.group == code) for code, name in enumerate(self.people.names)]
+        if (self.group == -1).any():
+            shown.append((UNKNOWN, self.group == -1))
+        shown.append((ALL, self.used))
+        rows = []
+        for name, members in shown:
+            clips = np.unique(self.trials.clips[members])
+            seconds = self.trials.seconds[clips]
+            common = {
+                "group": name,
+                "known": name != UNKNOWN,
+                "total": name == ALL,
+                "speakers": len(np.unique(self.trials.speaker_of[clips])),
+                "clips": len(clips),
+                "words": 0,
+                "hours": float(seconds.sum()) / 3600,
+                "empty_references": 0,
+            }
+            scores = self._scores(members)
+            rows += [self._about(metric) | common | self._scored(scores.of(metric)) for metric in UNITS]
+        return rows
+
+    def comparison_rows(self) -> list[dict[str, Any]]:
+        """Return one row a metric and pair of groups; of many groups, the largest are compared."""
+        rows = []
+        for first, second in combinations(self._compared(), 2):
+            scores = self._scores((self.group == first) | (self.group == second))
+            rows += [self._about(metric) | self._compare(metric, scores, first, second) for metric in UNITS]
+        return rows
+
+    def excluded(self) -> list[dict[str, Any]]:
+        """Return what is left out of this attribute's rows."""
+        rows = []
+        names = [self.trials.speakers[code] for code in np.flatnonzero(self.people.ambiguous)]
+        if names:
+            rows.append(excluded_row(f"speakers recorded under several values of {self.by}, with their trials", names))
+        across = int((self.used & (self.group == -2)).sum())
+        if across:
+            rows.append(
+                excluded_row(f"trials across groups of {self.by}: in the row of all, in no group's", [], across)
+            )
+        return rows
+
+    def notes(self) -> list[str]:
+        """Return sentences about this attribute's rows."""
+        found = [
+            f"By {self.by}: a group's trials are those within it. The common threshold is a score of "
+            f"{self.threshold:.4g}, where the two errors of all {int(self.used.sum())} trials are nearest to equal. It "
+            f"is held fixed in the intervals, which are of {self.replicates} resamples of speakers."
+        ]
+        if len(self._compared()) < len(self.people.names):
+            left_out = len(self.people.names) - PAIRS_UP_TO_GROUPS
+            found.append(
+                f"By {self.by}: the {PAIRS_UP_TO_GROUPS} largest groups are compared, {left_out} others are not."
+            )
+        return [*found, *([self.people.note] if self.people.note else [])]
+
+    def _compared(self) -> list[int]:
+        sizes = np.bincount(self.people.group[self.people.group >= 0], minlength=len(self.people.names))
+        return sorted(np.argsort(-sizes, kind="stable")[:PAIRS_UP_TO_GROUPS].tolist())
+
+    def _about(self, metric: str) -> dict[str, Any]:
+        return {"by": self.by, "metric": metric, "unit": UNITS[metric], "higher_is_better": False}
+
+    def _scored(self, score: Score) -> dict[str, float]:
+        rows = np.eye(score.speakers)
+        if score.speakers < MIN_SPEAKERS:
+            return {"value": float(score(rows.sum(0))), "low": math.nan, "high": math.nan}
+        return cluster_bootstrap(rows, score, self.replicates, self._rng())._asdict()
+
+    def _compare(self, metric: str, scores: Scores, first: int, second: int) -> dict[str, Any]:
+        score = scores.of(metric)
+        # A speaker's row has a one in a column of their own: sums are how often each speaker counts.
+        mine = self.people.group[scores.codes] == first
+        ours, theirs = np.eye(score.speakers)[mine], np.eye(score.speakers)[~mine]
+        a, b = float(score(ours.sum(0))), float(score(theirs.sum(0)))
+        names = self.people.names[first], self.people.names[second]
+        row: dict[str, Any] = {
+            "a": names[0],
+            "b": names[1],
+            "value_a": a,
+            "value_b": b,
+            "difference": a - b,
+            "low": math.nan,
+            "high": math.nan,
+            "relative_symmetric": relative_symmetric(a, b),
+            "relative_symmetric_low": math.nan,
+            "relative_symmetric_high": math.nan,
+            "relative_to_b": relative_to(a, b),
+            "ratio": a / b if b else math.nan,
+            "ratio_low": math.nan,
+            "ratio_high": math.nan,
+            "p_value": math.nan,
+            "p_exact": None,
+            "assignments": None,
+            "p_holm": math.nan,
+            "compared": 0,
+            "minimum_detectable": math.nan,
+            "minimum_detectable_relative": math.nan,
+            "direction": direction(metric, False, *names, a, b),
+            "refused": _refusal(names, (len(ours), len(theirs)), (a, b)),
+            "warning": None,
+        }
+        return row if row["refused"] else row | self._infer(score, ours, theirs)
+
+    def _infer(self, score: Score, ours: Array, theirs: Array) -> dict[str, Any]:
+        found = contrast(ours, theirs, score, self.replicates, self._rng())
+        test = permutation_test(ours, theirs, score, self._rng(), self.permutations, studentise=False)
+        least = minimum_detectable(ours, theirs, score, found.standard_error)
+        mean = 0.5 * float(score(ours.sum(0)) + score(theirs.sum(0)))
+        fewest = min(len(ours), len(theirs))
+        few = f"only {fewest} speakers in the smaller group: small gaps cannot be found"
+        return {
+            "low": found.difference.low,
+            "high": found.difference.high,
+            "relative_symmetric_low": found.relative_symmetric.low,
+            "relative_symmetric_high": found.relative_symmetric.high,
+            "ratio_low": found.ratio.low,
+            "ratio_high": found.ratio.high,
+            "p_value": test.p_value,
+            "p_exact": test.exact,
+            "assignments": test.assignments,
+            "minimum_detectable": least,
+            "minimum_detectable_relative": 100 * least / mean if mean else math.nan,
+            "warning": few if fewest < WARN_BELOW_SPEAKERS else None,
+        }
+
+    def _scores(self, members: Flags) -> Scores:
+        codes, sides = np.unique(self.trials.sides[members], return_inverse=True)
+        left, right = sides.reshape(-1, 2).T
+        trials = SpeakerTrials(self.trials.scores[members], self.trials.same[members], left, right)
+        return Scores(trials, codes, trials.place(self.threshold))
+
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng(self.seed)
+
+
+def _nearest(curve: Curve) -> int:
+    """Return the place at which misses and false alarms are nearest to equal; never that where nothing is accepted."""
+    after = curve.crossing()
+    gaps = {place: abs(np.subtract(*curve.errors(place))) for place in (after - 1, after) if place}
+    return min(gaps, key=lambda place: (gaps[place], place))
+
+
+def _refusal(names: tuple[str, str], sizes: tuple[int, int], values: tuple[float, float]) -> str | None:
+    for name, size, value in zip(names, sizes, values, strict=True):
+        if not math.isfinite(value):
+            return f"group {name} lacks trials of the same speaker, or of different ones"
+        if size < MIN_SPEAKERS:
+            people = "1 speaker" if size == 1 else f"{size} speakers"
+            return f"group {name} has {people}, and at least {MIN_SPEAKERS} a group are needed"
+    return None
