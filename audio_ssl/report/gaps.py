@@ -17,9 +17,10 @@ _Row = Mapping[str, Any]
 
 
 def unit_of(row: _Row) -> str:
-    """Return the unit of the row's metric; a row may name its own."""
+    """Return the unit of the row's metric; a row may name its own. A cost has none: it needs three decimals."""
     metric = additive(str(row["metric"]))
-    return str(row.get("unit") or (metric.unit if metric else ""))
+    unit = str(row.get("unit") or (metric.unit if metric else ""))
+    return "" if unit == "cost" else unit
 
 
 def higher_is_better(row: _Row) -> bool | None:

@@ -36,7 +36,9 @@ def fairness_markdown(data: Mapping[str, Any], title: str = "Fairness report") -
     str
         The text, ending in a line end.
     """
-    return render_markdown(title, fairness_answer(data), fairness_sections(data))
+    # A signature has its place on paper, not in a pull request.
+    sections = [section for section in fairness_sections(data) if section.id != "sign-off"]
+    return render_markdown(title, fairness_answer(data), sections)
 
 
 def render_markdown(title: str, answer: Mapping[str, Sequence[str]], sections: Sequence[Section]) -> str:

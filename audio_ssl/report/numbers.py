@@ -19,6 +19,8 @@ _METRICS = {
     "per": "PER",
     "eer": "EER",
     "min_dcf": "minDCF",
+    "fnmr_at_common": "FNMR at one threshold",
+    "fmr_at_common": "FMR at one threshold",
     "uar": "UAR",
     "r2": "R²",
     "macro_f1": "macro F1",

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from audio_ssl.fairness.values import PEOPLE
 from audio_ssl.report.numbers import metric_label
 
 CROSSED = " × "
 """Between the attributes, and the values, of an intersection."""
 ALL, UNKNOWN = "all", "unknown"
-_WOMEN_AND_MEN = {"F": "women", "M": "men"}
 _CATEGORIES = {
-    "1F": "what women say of themselves (1F)",
-    "1M": "what men say of themselves (1M)",
-    "2F": "what is said of women (2F)",
-    "2M": "what is said of men (2M)",
+    "1F": "feminine words about the speaker (1F)",
+    "1M": "masculine words about the speaker (1M)",
+    "2F": "feminine words about others (2F)",
+    "2M": "masculine words about others (2M)",
 }
 _QUALIFIERS: dict[str, Callable[[str], str]] = {
     "gender": lambda value: f"of gender {value}",
@@ -31,6 +31,9 @@ _MEASURES = {
     "bleu": "BLEU score",
     "chrf": "chrF score",
     "uar": "mean recall",
+    "min_dcf": "smallest detection cost",
+    "fnmr_at_common": "rate of own voices refused",
+    "fmr_at_common": "rate of other voices accepted",
 }
 
 
@@ -42,7 +45,7 @@ def people(by: str, group: str) -> str:
     >>> people("gender", "F"), people("age", "20–29"), people("gender × age", "M × 30–39")
     ('women', 'speakers aged 20–29', 'men aged 30–39')
     >>> people("gender", "unknown"), people("accent", "scottish"), people("category", "1F")
-    ('speakers whose gender is unknown', 'speakers with accent scottish', 'what women say of themselves (1F)')
+    ('speakers whose gender is unknown', 'speakers with accent scottish', 'feminine words about the speaker (1F)')
     """
     if group == ALL:
         return "all speakers"
@@ -56,8 +59,8 @@ def people(by: str, group: str) -> str:
     noun = "speakers"
     qualifiers = []
     for name, value in zip(names, values, strict=True):
-        if name == "gender" and value in _WOMEN_AND_MEN and noun == "speakers":
-            noun = _WOMEN_AND_MEN[value]
+        if name == "gender" and value in PEOPLE and noun == "speakers":
+            noun = PEOPLE[value]
         else:
             say = _QUALIFIERS.get(name)
             qualifiers.append(say(value) if say else f"of {name} {value}")
@@ -72,15 +75,12 @@ def short_people(by: str, group: str) -> str:
     >>> short_people("gender", "F"), short_people("age", "20–29"), short_people("gender × age", "M × 30–39")
     ('women (F)', '20–29', 'men × 30–39')
     """
-    if by == "gender" and group in _WOMEN_AND_MEN:
-        return f"{_WOMEN_AND_MEN[group]} ({group})"
+    if by == "gender" and group in PEOPLE:
+        return f"{PEOPLE[group]} ({group})"
     names, values = by.split(CROSSED), group.split(CROSSED)
     if len(names) != len(values) or len(names) == 1:
         return group
-    said = [
-        _WOMEN_AND_MEN.get(value, value) if name == "gender" else value
-        for name, value in zip(names, values, strict=True)
-    ]
+    said = [PEOPLE.get(value, value) if name == "gender" else value for name, value in zip(names, values, strict=True)]
     return CROSSED.join(said)
 
 
@@ -93,7 +93,7 @@ def whose(by: str, group: str, thing: str) -> str:
     ("women's accuracy", 'the accuracy of speakers aged 20–29')
     """
     name = people(by, group)
-    if name in _WOMEN_AND_MEN.values():
+    if name in PEOPLE.values():
         return f"{name}'s {thing}"
     return f"the {thing} {'for' if by == 'category' else 'of'} {name}"
 
@@ -101,7 +101,7 @@ def whose(by: str, group: str, thing: str) -> str:
 def that_of(by: str, group: str) -> str:
     """Say "men's" or "that of speakers aged 30–39", for the second half of a comparison."""
     name = people(by, group)
-    if name in _WOMEN_AND_MEN.values():
+    if name in PEOPLE.values():
         return f"{name}'s"
     return f"that {'for' if by == 'category' else 'of'} {name}"
 

@@ -244,8 +244,10 @@ def _refused_model(result: str) -> dict[str, Any]:
 
 def _gap_difference(metric: str, difference: float, p_value: float | None) -> dict[str, Any]:
     refused = None if p_value is not None else "the two systems share only 3 speakers of group F"
+    common = _common(SYSTEMS[0], "gender", metric)
+    del common["result"]
     return {
-        **_common(SYSTEMS[0], "gender", metric),
+        **common,
         "result_a": SYSTEMS[0],
         "result_b": SYSTEMS[1],
         "a": "F",

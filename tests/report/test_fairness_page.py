@@ -62,7 +62,7 @@ def test_every_kind_of_row_is_shown(said):
         "fewer than 5 speakers",
         "group 70–79 has 3 speakers",
         "Mind: only 12 speakers in the smaller group",
-        "what women say of themselves (1F)",
+        "feminine words about the speaker (1F)",
         "among clips alike in duration, speech rate and level",
         "no model was fitted: too few speakers",
         "the gap between women and men is +2.2 points with whisper-tiny.en and +3.8 points with hubert-ctc",

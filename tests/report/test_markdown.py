@@ -41,7 +41,8 @@ def test_tables_hold_what_the_page_holds(tokens):
         for fold in block.folds:
             collect(fold.inside)
 
-    for section in fairness_sections(fairness_report()):
+    sections = fairness_sections(fairness_report())
+    for section in [one for one in sections if one.id != "sign-off"]:
         for block in section.blocks:
             collect(block)
     assert len(wanted) > 300

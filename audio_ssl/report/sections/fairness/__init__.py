@@ -13,7 +13,7 @@ from audio_ssl.report.html import Block, Section
 from audio_ssl.report.sections.fairness.answer import fairness_answer
 from audio_ssl.report.sections.fairness.attribute import attribute_section, metric_block
 from audio_ssl.report.sections.fairness.evidence import examples_section, excluded_section
-from audio_ssl.report.sections.fairness.methods import methods_section, sources_section
+from audio_ssl.report.sections.fairness.methods import methods_section, sign_off_section, sources_section
 from audio_ssl.report.sections.fairness.models import models_section
 from audio_ssl.report.sections.fairness.overview import overview_section
 from audio_ssl.report.sections.fairness.rows import attributes, keys
@@ -28,13 +28,15 @@ _HOW = (
 _MOST_BLOCKS = 40
 
 
-def fairness_sections(report: Mapping[str, Any]) -> tuple[Section, ...]:
+def fairness_sections(report: Mapping[str, Any], sha256: str = "") -> tuple[Section, ...]:
     """Return the sections of a page about one fairness report, in the order of reading.
 
     Parameters
     ----------
     report
         The JSON of the fairness stage.
+    sha256
+        Of the JSON file beside the page, for the reader who signs.
     """
     sections = [
         overview_section(report),
@@ -45,6 +47,7 @@ def fairness_sections(report: Mapping[str, Any]) -> tuple[Section, ...]:
         excluded_section(report),
         methods_section(report),
         sources_section(report),
+        sign_off_section(sha256),
     ]
     return tuple(section for section in sections if section)
 

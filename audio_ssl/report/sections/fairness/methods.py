@@ -66,6 +66,9 @@ def methods_section(report: Report) -> Section:
         rows.append(("Term coverage", what))
     how = make_table("What the numbers mean", ("Number", "How it was made"), rows, text_columns=(1,))
     blocks = [Block(id="methods-how", tables=(how,))]
+    notes = tuple(map(str, report.get("notes") or ()))
+    if notes:
+        blocks.append(Block(id="methods-notes", heading="To be known in reading", points=notes))
     limits = tuple(map(str, report.get("limits") or ()))
     if limits:
         blocks.append(Block(id="methods-limits", heading="What this cannot say", points=limits))
@@ -108,3 +111,13 @@ def _result_tables(results: Sequence[Row]) -> tuple[Table, Table]:
         make_table("What was audited", head, amounts, text_columns=(1, 2, 6), sticky=True),
         make_table("The files", ("System", "File", "SHA-256"), files, text_columns=(1, 2)),
     )
+
+
+def sign_off_section(sha256: str = "") -> Section:
+    """Leave room for who has read the report to say so, on paper or in a PDF."""
+    lead = ["To be filled in by whoever has read this report and answers for it."]
+    if sha256:
+        lead.append(f"The numbers read are those of the JSON file with the SHA-256 {sha256}.")
+    rows = [(name, "") for name in ("Name and role", "What was checked", "Conclusion", "Date and signature")]
+    table = make_table("Read and checked", ("What", "Filled in by the reader"), rows, text_columns=(1,))
+    return Section("sign-off", "Sign-off", (Block(id="sign-off-table", tables=(table,)),), lead=tuple(lead))

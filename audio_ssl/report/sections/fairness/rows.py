@@ -21,7 +21,9 @@ MOST_OPEN = 12
 
 
 def rows_of(report: Report, part: str) -> list[Row]:
-    """Return the rows of a part; none where the report is older than the part."""
+    """Return the rows of a part, of groups with the rows of all clips; none where the report is older than the part."""
+    if part == "groups" and report.get("totals"):
+        return [*rows_of({"groups": report.get("groups")}, part), *rows_of(report, "totals")]
     return [row for row in report.get(part) or () if isinstance(row, Mapping)]
 
 
