@@ -13,7 +13,8 @@ from audio_ssl.data.attributes import attribute
 from audio_ssl.data.balance import Balance, Balanced, balance
 from audio_ssl.data.manifest import Clip, read_manifest
 from audio_ssl.errors import UserError
-from audio_ssl.fairness.predictions import METRICS_OF_TASK
+from audio_ssl.fairness.measures import METRICS_OF_TASK
+from audio_ssl.fairness.values import Spellings
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
 from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.study.study import Column, Layout, Place, Study, check_study
@@ -66,6 +67,8 @@ class Plan:
 
     name: str
     study: Study
+    compare: tuple[str, str]
+    """The groups as predictions call them: F and M, however the pool spells them."""
     recipe: Recipe
     questions: tuple[Question, ...]
     drawn: dict[tuple[str, int], Balanced]
@@ -118,7 +121,8 @@ def make_plan(name: str, overrides: Sequence[str] = ()) -> Plan:
         except UserError as error:
             raise _at(error, f"$.sets.{place.set}") from error
     warnings = [*_warnings(study, questions), *([said] if (said := known.sentence()) else [])]
-    return Plan(path.stem, study, recipe, questions, drawn, known, tuple(warnings))
+    compare = _groups(study)
+    return Plan(path.stem, study, compare, recipe, questions, drawn, known, tuple(warnings))
 
 
 def _recipe(study: Study) -> Recipe:
@@ -150,8 +154,9 @@ def _question(study: Study, name: str) -> Question:
     clips = read_manifest(Path(str(probe.data.manifest)))
     wanted = [c for c in clips if all(str(c.row().get(key)) == value for key, value in probe.data.where.items())]
     tested = tuple(c for c in wanted if probe.data.folds or c.split == probe.data.test_split)
-    found = {attribute(clip, study.by) for clip in tested}
-    missing = [group for group in study.compare if group not in found]
+    read = Spellings(study.by).read
+    found = {read(attribute(clip, study.by)) for clip in tested}
+    missing = [group for group in _groups(study) if group not in found]
     if missing:
         raise UserError(
             f"the test clips (split `{probe.data.test_split}`) have no `{study.by}` {' or '.join(missing)}",
@@ -160,6 +165,12 @@ def _question(study: Study, name: str) -> Question:
         )
     integration = "frozen" if probe.finetune is None else "fine-tuned"
     return Question(name, column.title or title, integration, probe, task, METRICS_OF_TASK[task], tested)
+
+
+def _groups(study: Study) -> tuple[str, str]:
+    read = Spellings(study.by).read
+    first, second = (read(group) or group for group in study.compare)
+    return first, second
 
 
 def _settings(study: Study, column: Column, seed: int) -> list[str]:
@@ -198,8 +209,9 @@ def _warnings(study: Study, questions: Sequence[Question]) -> list[str]:
         )
     fewest: dict[str, list[str]] = {}
     for question in questions:
-        speakers = {(attribute(c, study.by), c.speaker) for c in question.tested if c.speaker}
-        counts = [sum(group == value for value, _ in speakers) for group in study.compare]
+        read = Spellings(study.by).read
+        speakers = {(read(attribute(c, study.by)), c.speaker) for c in question.tested if c.speaker}
+        counts = [sum(group == value for value, _ in speakers) for group in _groups(study)]
         if min(counts) < _FEW_SPEAKERS:
             said = " and ".join(f"{n} of {group}" for n, group in zip(counts, study.compare, strict=True))
             fewest.setdefault(said, []).append(question.name)

@@ -86,7 +86,10 @@ class Study:
     """Ask the model with fresh weights, too: what the heads learn without any pretraining."""
 
     replicates: int = 10_000
-    """Resamples of the speakers for an interval."""
+    """Resamples of the speakers for an interval, and permutations for a p-value."""
+
+    note: str = ""
+    """Said on the page: what these clips can show, and what not."""
 
 
 @dataclass(frozen=True)
@@ -137,17 +140,15 @@ def check_study(study: Study) -> None:
         raise unknown_name("choice", study.test_speakers, TEST_SPEAKERS, "$.test_speakers")
     if not study.seeds or len(set(study.seeds)) != len(study.seeds):
         raise UserError("must name at least one, each once", where="$.seeds")
-    if study.replicates < 1:
-        raise UserError(f"must be at least 1, but is {study.replicates}", where="$.replicates")
+    if study.replicates < 100:
+        raise UserError(f"must be at least 100, but is {study.replicates}", where="$.replicates")
 
 
 def _check_pool(study: Study) -> None:
     if study.manifest is None:
         raise UserError("must be given", where="$.manifest", remedy="add manifest=POOL.jsonl")
-    for where, value in (
-        ("manifest", study.manifest),
-        *((f"probes.{k}.manifest", c.manifest) for k, c in _columns(study)),
-    ):
+    columns = [(f"probes.{name}.manifest", column.manifest) for name, column in study.probes.items()]
+    for where, value in (("manifest", study.manifest), *columns):
         if value is not None and not Path(value).is_file():
             raise UserError(f"no such manifest: {value}", where=f"$.{where}")
     for key, hours in (("hours", study.hours), ("speaker_hours", study.speaker_hours)):
