@@ -1,7 +1,7 @@
 """Groups of speakers in speaker verification: whose voices are told apart worse, and what that means in use.
 
 A group is scored by the trials of which both sides are in it (Fenu et al. 2021; Toussaint & Ding 2022, arXiv
-2201.09709). ``eer`` and ``min_dcf`` give each group the threshold that suits it best. A system in use has one threshold
+2201.09486). ``eer`` and ``min_dcf`` give each group the threshold that suits it best. A system in use has one threshold
 for everybody: ``fnmr_at_common`` is how often a group's own voice is refused there, ``fmr_at_common`` how often another
 of the group passes, at the threshold of the equal error rate of all trials.
 
