@@ -93,7 +93,7 @@ def _p_value(
         theirs, their_variance = _change(score, second_a, second_b, swaps[:, ours_count:])
         change = ours - theirs
         # Scores of sums of the same numbers in another order differ in the last bits.
-        change = np.where(np.abs(change) > _ROUNDING * (np.abs(ours) + np.abs(theirs)), change, 0.0)
+        change = np.where(np.abs(change) < _ROUNDING * (np.abs(ours) + np.abs(theirs)), 0.0, change)
         return studentised(change, our_variance + their_variance)
 
     observed = float(statistic(np.zeros((1, speakers)))[0])

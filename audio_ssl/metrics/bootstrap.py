@@ -156,12 +156,12 @@ def spread_levels(a: Array, b: Array, first: int, second: int, confidence: float
     if not resampled.sum() > 0:
         return plain
     unbiased = resampled * counts / (counts - 1)
-    freedom = min(_satterthwaite(unbiased, counts), _satterthwaite(1 / counts, counts))
+    freedom = min(satterthwaite(unbiased, counts), satterthwaite(1 / counts, counts))
     widened = np.sqrt(unbiased.sum() / resampled.sum())
     return np.asarray(norm.cdf(widened * student.ppf(plain, freedom)))
 
 
-def _satterthwaite(variances: Array, counts: Array) -> float:
+def satterthwaite(variances: Array, counts: Array) -> float:
     """Return the degrees of freedom of a sum of variances that were estimated from this many clusters each."""
     return float(variances.sum() ** 2 / np.sum(variances**2 / (counts - 1)))
 

@@ -1,9 +1,21 @@
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from audio_ssl.metrics import bootstrap
 from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.bootstrap import cluster_bootstrap, cluster_sums, difference_interval, replicate_sums
+from audio_ssl.metrics.bootstrap import (
+    cluster_bootstrap,
+    cluster_sums,
+    difference_interval,
+    quantile_interval,
+    replicate_counts,
+    replicate_sums,
+    satterthwaite,
+    spread_levels,
+)
 
 
 def mean(sums):
@@ -77,3 +89,60 @@ def test_the_difference_of_a_group_with_itself_spans_zero():
     interval = difference_interval(sums, sums, mean)
     assert interval.value == 0.0
     assert interval.low < 0 < interval.high
+
+
+@pytest.mark.parametrize("clusters", [1, 5, 300, 70_000])
+def test_each_resample_draws_as_many_clusters_as_there_are(clusters):
+    parts = list(replicate_counts(clusters, 7, np.random.default_rng(0)))
+    counts = np.concatenate(parts)
+    assert counts.shape == (7, clusters)
+    assert (counts.sum(1) == clusters).all()
+    assert max(part.size for part in parts) <= max(bootstrap._CHUNK_ELEMENTS, clusters)
+
+
+def test_counts_are_multinomial():
+    counts = np.concatenate(list(replicate_counts(6, 30_000, np.random.default_rng(0))))
+    assert counts.mean(0) == pytest.approx(np.ones(6), abs=0.03)
+    assert counts.var(0) == pytest.approx(np.full(6, 5 / 6), abs=0.04)
+    assert np.corrcoef(counts.T)[0, 1:] == pytest.approx(np.full(5, -1 / 5), abs=0.03)
+    seen = np.bincount(counts[:, 0].astype(int), minlength=7)
+    expected = stats.binom(6, 1 / 6).pmf(np.arange(7)) * 30_000
+    assert stats.chisquare(seen[:5], expected[:5] * seen[:5].sum() / expected[:5].sum()).pvalue > 0.001
+
+
+def test_resampled_sums_have_the_moments_of_theory():
+    sums = clusters(np.random.default_rng(0), 40)
+    draws = replicate_sums(sums, 20_000, np.random.default_rng(1))
+    assert draws.mean(0) == pytest.approx(sums.sum(0), rel=0.01)
+    assert draws[:, 0].var() == pytest.approx(40 * sums[:, 0].var(), rel=0.05)
+    assert replicate_sums(sums, 0, np.random.default_rng(1)).shape == (0, 2)
+    assert replicate_sums(np.zeros((0, 2)), 3, np.random.default_rng(1)).tolist() == [[0.0, 0.0]] * 3
+
+
+def test_levels_of_a_difference_are_those_of_hesterberg_for_one_spread():
+    # A group that does not vary leaves a sample of one group: n - 1 degrees of freedom.
+    draws = np.random.default_rng(0).normal(size=500)
+    expected = stats.norm.cdf(np.sqrt(6 / 5) * stats.t.ppf([0.025, 0.975], 5))
+    assert spread_levels(draws, np.zeros(500), 6, 6) == pytest.approx(expected)
+    assert spread_levels(draws, draws, 5_000, 5_000) == pytest.approx([0.025, 0.975], abs=1e-4)
+    assert np.isnan(spread_levels(draws, draws, 1, 6)).all()
+    assert spread_levels(np.zeros(500), np.zeros(500), 6, 6).tolist() == pytest.approx([0.025, 0.975])
+
+
+def test_a_group_that_happens_to_be_alike_does_not_count_as_many():
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(0, 0.1, 500), rng.normal(0, 1, 500)
+    freedom = satterthwaite(np.array([1 / 5, 1 / 40]), np.array([5, 40]))
+    assert freedom == pytest.approx(5.05, abs=0.01)
+    low = spread_levels(few, many, 5, 40)[0]
+    assert low <= stats.norm.cdf(stats.t.ppf(0.025, freedom))
+
+
+def test_quantiles_leave_out_what_is_undefined_and_keep_what_is_infinite():
+    levels = np.array([0.1, 0.9])
+    draws = np.arange(11.0)
+    assert quantile_interval(5.0, draws, levels) == (5.0, 1.0, 9.0)
+    assert quantile_interval(5.0, np.append(draws, math.nan), levels) == (5.0, 1.0, 9.0)
+    assert quantile_interval(5.0, np.where(draws > 8, math.inf, draws), levels)[1:] == (1.0, math.inf)
+    assert np.isnan(quantile_interval(math.nan, draws, levels)).all()
+    assert np.isnan(quantile_interval(5.0, draws, levels * math.nan)[1:]).all()
