@@ -7,8 +7,8 @@ of the group passes, at the threshold of the equal error rate of all trials.
 
 Speakers are drawn and permuted, not trials: a trial weighs the product of how often its speakers were drawn. Permuted
 are groups over speakers, with the trials of two speakers of one recorded group only. Other trials are mostly
-easier: with them, permuted groups would differ less than the recorded ones without any gap. What is left out makes the
-test a little strict. Intervals of ``min_dcf`` lean low, since a minimum finds what suits each resample.
+easier: with them, permuted groups would differ less than the recorded ones without any gap. With fewer trials in
+permuted groups the test is strict. Intervals of ``min_dcf`` lean low, since a minimum finds what suits each resample.
 """
 
 from __future__ import annotations
