@@ -65,11 +65,16 @@ class _Coder:
 
     def codes(self) -> Codes:
         """Return the column with its names sorted, so that the order of the rows does not matter."""
-        names = sorted(self._number)
+        names = sorted(self._number, key=_by_number)
         place = np.empty(len(names) + 1, np.int64)
         place[[self._number[name] for name in names]] = np.arange(len(names))
         place[-1] = -1
         return Codes(names, place[np.array(self._index, dtype=np.int64)])
+
+
+def _by_number(name: str) -> tuple[float, str]:
+    """Sort ages and years as numbers, before words."""
+    return (int(name) if name.isdecimal() and len(name) < 16 else math.inf, name)
 
 
 @dataclass

@@ -21,10 +21,11 @@ from audio_ssl.data.composition import check_columns, columns_needed, compositio
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import hash_manifest, iterate_manifest, read_manifest
 from audio_ssl.errors import UserError
+from audio_ssl.report.composition_words import composition_answer
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.numbers import count, strict_json
 from audio_ssl.report.runs import relative
-from audio_ssl.report.sections.composition import composition_answer, composition_sections
+from audio_ssl.report.sections.composition import composition_sections
 
 KIND, SCHEMA_VERSION = "composition", 1
 

@@ -145,6 +145,11 @@ def test_many_values_keep_the_largest_and_say_how_many_are_together() -> None:
     assert sum(row["clips"] for row in rows) == 100
 
 
+def test_ages_are_in_the_order_of_numbers() -> None:
+    clips = [clip(str(i), 1.0, "s", age=age) for i, age in enumerate((100, 20, "young", 9.0, None))]
+    assert list(rows_of(composition(clips, by=["age"]))) == ["9", "20", "100", "young", "unknown"]
+
+
 def test_bad_input() -> None:
     with pytest.raises(UserError, match=r"--by: unknown column `acent`; known: accent, speaker \(did you mean"):
         composition([clip("a", 1.0, "s", accent="north")], by=["acent"])

@@ -41,7 +41,8 @@ def test_the_page_is_well_formed_and_says_what_the_json_says(tmp_path: Path) -> 
     assert "10 speakers, as good as 10.0 with equal hours; median 2.4 min a speaker, most 2.4 min." in text
     assert "The hollow bar is what is not recorded." in text
     assert "No two splits share a speaker." in text
-    assert "gender F has as good as 4.0 speakers with equal hours" in text
+    assert "by gender, as good as fewer than 20 speakers with equal hours: F (4.0), M (4.0)." in text
+    assert "By age, the hours are 10.0 % 20, 10.0 % 30," in text
     assert "Levels by" not in text
     data = json.loads((tmp_path / "m.json").read_text())
     assert (data["kind"], data["schema_version"]) == ("composition", 1)
@@ -85,7 +86,9 @@ def test_a_column_of_levels_is_shown_without_measuring(tmp_path: Path) -> None:
 def test_two_manifests_and_the_speakers_they_share(tmp_path: Path) -> None:
     sources = [manifest(tmp_path / "a.jsonl"), manifest(tmp_path / "b.jsonl", clips=9, first=8)]
     out = build_composition_report(sources, ("gender",), tmp_path / "m.html")
-    assert "a.jsonl and b.jsonl share 2 speakers (s8, s9)." in text_of(read(out))
+    text = text_of(read(out))
+    assert "a.jsonl and b.jsonl share 2 speakers." in text
+    assert "a.jsonl b.jsonl 2 s8, s9" in text
     lines = composition_report_lines(out)
     assert lines[0].startswith("a.jsonl: 0.40 h, 40 clips")
     assert lines[-1] == "a.jsonl and b.jsonl share 2 speakers: s8, s9"

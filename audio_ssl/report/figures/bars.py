@@ -39,7 +39,7 @@ def lying_bars(figure_id: str, title: str, description: str, bars: Sequence[Bar]
     axis_label
         What is counted, written below the axis.
     """
-    left = min(max(max(len(bar.label) for bar in bars) * CHARACTER_WIDTH + 14, 60.0), _LABEL_ROOM)
+    left = min(max(max(len(bar.label) for bar in bars) * CHARACTER_WIDTH + 20, 60.0), _LABEL_ROOM)
     height = _TOP + _ROW * len(bars) + _BOTTOM
     floor = height - _BOTTOM
     axis = scale(0.0, max(*(bar.value for bar in bars), 1e-9), left, WIDTH - 14)

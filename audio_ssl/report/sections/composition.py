@@ -8,6 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from audio_ssl.report.composition_words import (
+    amount_sentences,
+    evenness,
+    hours_of,
+    names_of,
+    percent,
+    plain_hours,
+    tenths,
+    time_of,
+    warnings,
+)
 from audio_ssl.report.figures.bars import Bar, lying_bars
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.figures.lines import Series, line_chart
@@ -18,8 +29,6 @@ from audio_ssl.report.sections.provenance import provenance_table
 
 _Row = Mapping[str, Any]
 _MOST_DRAWN, _MOST_LINES = 12, 6
-FEW_SPEAKERS = 20
-"""Fewer equal speakers than this say more of themselves than of their group."""
 LIMITS = (
     "Groups are what the corpus records of a clip; nothing is inferred from a voice or a name.",
     "Speakers are one where they have one name. Two corpora may call different people by the same name, and one person "
@@ -33,79 +42,9 @@ LIMITS = (
 def composition_sections(report: Mapping[str, Any]) -> tuple[Section, ...]:
     """Show every manifest, what they share, and where the numbers come from."""
     sections = [_manifest(index, manifest) for index, manifest in enumerate(report["manifests"])]
+    if len(sections) > 1:
+        sections.append(_shared(report))
     return (*sections, _limits(report), _provenance(report))
-
-
-def composition_answer(report: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Say in sentences what the manifests hold and what to mind."""
-    hours, speakers, mind = [], [], []
-    for manifest in report["manifests"]:
-        name, total = manifest["name"], manifest["total"]
-        hours.append(f"{name}: {_hours(total)} in {count(total['clips'], 'clip')}{_shares(manifest)}.")
-        if total["speakers"]:
-            speakers.append(f"{name}: {_evenness(total)}.")
-            speakers += [
-                f"{name}, {_called(part, row)}: {_evenness(row)}."
-                for part in manifest["by"]
-                for row in part["rows"][:_MOST_LINES]
-                if row["speakers"] and len(part["rows"]) > 1
-            ]
-        mind += [f"{name}: {sentence}" for sentence in _warnings(manifest)]
-    mind += [
-        f"{one['a']} and {one['b']} share {count(one['count'], 'speaker')}{_names(one)}."
-        for one in report["shared_speakers"]
-    ]
-    return {"hours": hours, "speakers": speakers, "to mind": mind}
-
-
-def _shares(manifest: _Row) -> str:
-    said = []
-    for part in manifest["by"]:
-        known = [row for row in part["rows"] if row["known"]]
-        shown = sorted(known, key=lambda row: -row["hours"])[:_MOST_LINES] if len(known) > _MOST_LINES else known
-        words = [f"{_percent(row['share_of_hours'])} {row['value']}" for row in shown]
-        if len(known) > len(shown):
-            words.append(f"{len(known) - len(shown)} more")
-        unknown = sum(row["share_of_hours"] for row in part["rows"] if not row["known"])
-        words.append(f"{_percent(unknown)} unknown" if unknown else "none unknown")
-        said.append(f"by {part['attribute']}, {', '.join(words)}")
-    return f"; {'; '.join(said)}" if said else ""
-
-
-def _evenness(row: _Row) -> str:
-    each = row["hours_per_speaker"]
-    return (
-        f"{count(row['speakers'], 'speaker')}, as good as {_tenths(row['effective_speakers'])} with equal hours; "
-        f"median {_time(each['median'])} a speaker, most {_time(each['max'])}"
-    )
-
-
-def _warnings(manifest: _Row) -> list[str]:
-    total, said = manifest["total"], []
-    for part in manifest["by"]:
-        several = part["speakers_of_several"]
-        if several["count"]:
-            said.append(
-                f"{count(several['count'], 'speaker')} with more than one {part['attribute']}{_names(several)}."
-            )
-        said += [
-            f"{_called(part, row)} has as good as {_tenths(row['effective_speakers'])} speakers with equal hours; "
-            "what a model learns from so few may be theirs and not their group's."
-            for row in part["rows"]
-            if row["known"] and 0 < row["effective_speakers"] < FEW_SPEAKERS and part["attribute"] != "speaker"
-        ][:_MOST_LINES]
-    for one in manifest["shared_speakers"]:
-        said.append(f"the splits {one['a']} and {one['b']} share {count(one['count'], 'speaker')}{_names(one)}.")
-    if total["clips_without_speaker"]:
-        said.append(
-            f"{count(total['clips_without_speaker'], 'clip')} without a speaker, not in the counts of speakers."
-        )
-    level = total["level_dbfs"]
-    if level and level["silent"]:
-        said.append(f"{count(level['silent'], 'clip')} of digital silence.")
-    if manifest["unreadable"]:
-        said.append(f"{count(manifest['unreadable'], 'clip')} could not be read.")
-    return said
 
 
 def _manifest(index: int, manifest: _Row) -> Section:
@@ -122,9 +61,9 @@ def _manifest(index: int, manifest: _Row) -> Section:
 
 def _overview(manifest: _Row, prefix: str) -> Block:
     total = manifest["total"]
-    lead = [f"{_hours(total)} in {count(total['clips'], 'clip')}{_shares(manifest)}."]
+    lead = amount_sentences(manifest)
     if total["speakers"]:
-        lead.append(f"{_evenness(total)[0].upper()}{_evenness(total)[1:]}.")
+        lead.append(f"{evenness(total)}.")
     drawn = manifest["balance"]
     if drawn:
         asked = drawn["asked"]
@@ -135,8 +74,7 @@ def _overview(manifest: _Row, prefix: str) -> Block:
         kept_apart = f" Kept apart: {', '.join(left_out)}." if left_out else ""
         words = f"{asked['hours']:g} h with {asked['balance']}, seed {asked['seed']}{capped}"
         lead.append(f"Drawn from a larger pool: {words}.{kept_apart}")
-    warnings = [sentence[0].upper() + sentence[1:] for sentence in _warnings(manifest)]
-    return Block(f"{prefix}-all", lead=tuple(lead), warnings=tuple(warnings))
+    return Block(f"{prefix}-all", lead=tuple(lead), warnings=tuple(warnings(manifest)))
 
 
 def _attribute(manifest: _Row, part: _Row, prefix: str) -> Block:
@@ -160,7 +98,7 @@ def _attribute(manifest: _Row, part: _Row, prefix: str) -> Block:
 
 def _hours_figure(name: str, rows: Sequence[_Row], prefix: str, beyond: str) -> Figure:
     bars = [
-        Bar(row["value"], row["hours"], f"{_hours(row)}, {_percent(row['share_of_hours'])}", row["known"])
+        Bar(row["value"], row["hours"], f"{hours_of(row)}, {percent(row['share_of_hours'])}", row["known"])
         for row in rows
     ]
     said = "; ".join(f"{bar.label} {bar.words}" for bar in bars)
@@ -171,7 +109,7 @@ def _hours_figure(name: str, rows: Sequence[_Row], prefix: str, beyond: str) -> 
 
 def _lengths_figure(name: str, rows: Sequence[_Row], prefix: str, beyond: str) -> Figure:
     dots = [_dot(row, row["clip_seconds"], index) for index, row in enumerate(rows)]
-    said = "; ".join(f"{dot.label} {_tenths(dot.value)} s, {_tenths(dot.low)} to {_tenths(dot.high)} s" for dot in dots)
+    said = "; ".join(f"{dot.label} {tenths(dot.value)} s, {tenths(dot.low)} to {tenths(dot.high)} s" for dot in dots)
     svg = interval_chart(
         f"{prefix}-lengths", f"Clip lengths by {name}", f"{said}.", dots, axis_label="seconds", unit="s"
     )
@@ -188,7 +126,7 @@ def _levels_figure(name: str, rows: Sequence[_Row], prefix: str) -> Figure | Non
     ]
     if not dots:
         return None
-    said = "; ".join(f"{dot.label} {_tenths(dot.value)} dBFS" for dot in dots)
+    said = "; ".join(f"{dot.label} {tenths(dot.value)} dBFS" for dot in dots)
     svg = interval_chart(f"{prefix}-levels", f"Levels by {name}", f"{said}.", dots, axis_label="dBFS", unit="dBFS")
     caption = f"Levels by {name}: median, and 5 % to 95 % of the clips that are not silent."
     return Figure(f"{prefix}-levels-box", svg, caption)
@@ -212,7 +150,7 @@ def _lorenz(name: str, rows: Sequence[_Row], prefix: str) -> Figure | None:
         # Style 4 is drawn full like style 0, so it comes last.
         series.append(Series(row["value"], x, y, style=(0, 1, 2, 3, 5, 6)[index]))
     said = "; ".join(
-        f"{row['value']}: the half with fewer hours has {_percent(row['lorenz'][10][1])} of them" for row in shown
+        f"{row['value']}: the half with fewer hours has {percent(row['lorenz'][10][1])} of them" for row in shown
     )
     svg = line_chart(
         f"{prefix}-spread", f"Hours over speakers by {name}", f"{said}.", series, x_label="% of speakers", legend=True
@@ -232,13 +170,13 @@ def _amounts(caption: str, what: str, rows: Sequence[_Row]) -> Table:
     cells = [
         (
             row["value"],
-            _plain_hours(row["hours"]),
-            _percent(row["share_of_hours"]),
+            plain_hours(row["hours"]),
+            percent(row["share_of_hours"]),
             f"{row['clips']:,}",
             f"{row['speakers']:,}",
-            _tenths(row["effective_speakers"]) if row["speakers"] else MISSING,
+            tenths(row["effective_speakers"]) if row["speakers"] else MISSING,
             *(
-                _time(row["hours_per_speaker"][key]) if row["speakers"] else MISSING
+                time_of(row["hours_per_speaker"][key]) if row["speakers"] else MISSING
                 for key in ("mean", "median", "max")
             ),
             MISSING if row["gini"] is None else f"{row['gini']:.2f}",
@@ -256,7 +194,7 @@ def _quantiles(caption: str, what: str, rows: Sequence[_Row], key: str) -> Table
     cells = []
     for row in rows:
         found = row[key] or {}
-        line = [row["value"], *(_tenths(found.get(f"p{percent}")) for percent in (5, 25, 50, 75, 95))]
+        line = [row["value"], *(tenths(found.get(f"p{percent}")) for percent in (5, 25, 50, 75, 95))]
         if is_level:
             line += [f"{found.get(what_, 0):,}" for what_ in ("measured", "silent")]
         if clipped:
@@ -272,7 +210,7 @@ def _splits(manifest: _Row, prefix: str) -> Block:
     cells = []
     for split in manifest["splits"]:
         several = [
-            (f"{split['split']}, {_called(part, row)}", row)
+            (f"{split['split']}, {part['attribute']} {row['value']}", row)
             for part in split["by"]
             for row in part["rows"]
             if len(part["rows"]) > 1 or not row["known"]
@@ -281,12 +219,12 @@ def _splits(manifest: _Row, prefix: str) -> Block:
             cells.append(
                 (
                     label,
-                    _plain_hours(row["hours"]),
-                    _percent(row["share_of_hours"]),
+                    plain_hours(row["hours"]),
+                    percent(row["share_of_hours"]),
                     f"{row['clips']:,}",
                     f"{row['speakers']:,}",
-                    _tenths(row["effective_speakers"]) if row["speakers"] else MISSING,
-                    _tenths(row["clip_seconds"]["p50"]),
+                    tenths(row["effective_speakers"]) if row["speakers"] else MISSING,
+                    tenths(row["clip_seconds"]["p50"]),
                 )
             )
     head = ("Split", "Hours", "Share of split", "Clips", "Speakers", "Effective speakers", "Median length, s")
@@ -294,6 +232,14 @@ def _splits(manifest: _Row, prefix: str) -> Block:
     shared = manifest["shared_speakers"]
     lead = ("No two splits share a speaker.",) if not shared and manifest["total"]["speakers"] else ()
     return Block(f"{prefix}-splits", "Splits", lead=lead, tables=(table,))
+
+
+def _shared(report: _Row) -> Section:
+    rows = [(one["a"], one["b"], f"{one['count']:,}", names_of(one).strip(" ()")) for one in report["shared_speakers"]]
+    head = ("Manifest", "And", "Speakers", "The first by name")
+    table = make_table("Speakers that two manifests share", head, rows, text_columns=(1, 3))
+    lead = () if rows else ("No two manifests share a speaker.",)
+    return Section("shared", "Shared speakers", (Block("shared-all", lead=lead, tables=(table,) if rows else ()),))
 
 
 def _limits(report: Mapping[str, Any]) -> Section:
@@ -316,41 +262,3 @@ def _provenance(report: Mapping[str, Any]) -> Section:
     blocks.append(Block("origin-report", tables=(table,) if table else ()))
     blocks.append(Block("again", "To make it again", commands=(made["command"],)))
     return Section("provenance", "Provenance", tuple(blocks))
-
-
-def _called(part: _Row, row: _Row) -> str:
-    return f"{part['attribute']} {row['value']}"
-
-
-def _names(shared: _Row) -> str:
-    return f" ({', '.join(shared['names'])}{' …' if shared['count'] > len(shared['names']) else ''})"
-
-
-def _percent(share: float) -> str:
-    return "< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
-
-
-def _tenths(value: Any) -> str:
-    amount = finite(value)
-    return MISSING if amount is None else f"{amount:,.1f}".replace("-", "−")
-
-
-def _plain_hours(hours: float) -> str:
-    return f"{hours:,.1f}" if hours >= 100 else f"{hours:.3g}" if 0 < hours < 0.1 else f"{hours:.2f}"
-
-
-def _hours(row: _Row) -> str:
-    return f"{_plain_hours(row['hours'])} h"
-
-
-def _time(hours: float) -> str:
-    """Write the hours of one speaker: they may be seconds or days.
-
-    Examples
-    --------
-    >>> _time(0.0042), _time(0.3), _time(12.34)
-    ('15.1 s', '18.0 min', '12.3 h')
-    """
-    if hours < 1 / 60:
-        return f"{3600 * hours:.1f} s"
-    return f"{60 * hours:.1f} min" if hours < 1 else f"{hours:,.1f} h"
