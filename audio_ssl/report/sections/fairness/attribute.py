@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from audio_ssl.report.html import Block, Fold, Section
 from audio_ssl.report.numbers import finite, metric_label, slug
@@ -11,8 +12,8 @@ from audio_ssl.report.sections.fairness.comparisons import gap_figure, gap_sente
 from audio_ssl.report.sections.fairness.groups import group_figure, group_table, suppressed_table
 from audio_ssl.report.sections.fairness.rows import Report, Row, chosen, keys, rows_of
 
-MOST_BLOCKS = 24
-"""Systems and metrics of one attribute that stand open; the others are folded."""
+_MOST_BESIDE = 7
+"""Columns of a table that fit beside a figure."""
 
 
 def attribute_section(report: Report, by: str) -> Section:
@@ -31,7 +32,11 @@ def attribute_section(report: Report, by: str) -> Section:
             )
             for number, metric in enumerate(metrics[1:], start=1)
         ]
-        blocks.append(Block(**{**vars(main), "folds": tuple(folds)}))
+        wide = tuple(table for table in main.tables if table.sticky and len(table.head) > _MOST_BESIDE)
+        beside = tuple(table for table in main.tables if table not in wide)
+        blocks.append(replace(main, tables=beside, folds=() if wide else tuple(folds)))
+        if wide:
+            blocks.append(Block(id=f"{prefix}-{place}-pairs", tables=wide, folds=tuple(folds)))
     table = suppressed_table(rows_of(report, "suppressed"), by)
     if table:
         blocks.append(Block(id=f"{prefix}-suppressed", tables=(table,)))

@@ -8,8 +8,8 @@ from audio_ssl.report.fairness_words import comparison_words, spread_words
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.gaps import unit_of, worse_group
 from audio_ssl.report.html import Figure, Table, make_table
-from audio_ssl.report.numbers import MISSING, finite, metric_label, p_value, signed
-from audio_ssl.report.people import people
+from audio_ssl.report.numbers import MISSING, finite, metric_label, p_value, percent, signed
+from audio_ssl.report.people import short_people
 from audio_ssl.report.sections.fairness.rows import (
     MOST_DRAWN,
     MOST_OPEN,
@@ -24,7 +24,8 @@ from audio_ssl.report.sections.fairness.rows import (
 )
 from audio_ssl.report.verdicts import SHAPES, VERDICTS, verdict_of
 
-_MOST_SAID = 3
+MOST_UPRIGHT = 3
+"""Pairs whose table has a column for each; of more, a row for each."""
 
 
 def gap_figure(comparisons: Sequence[Row], prefix: str, span: Sequence[float] = ()) -> Figure | None:
@@ -74,7 +75,7 @@ def marks_words(rows: Sequence[Row]) -> str:
 
 def gap_sentences(comparisons: Sequence[Row], spread: Sequence[Row]) -> list[str]:
     """Say the gaps: each where they are few, else the extremes and those that chance rarely makes."""
-    if len(comparisons) <= _MOST_SAID:
+    if len(comparisons) <= MOST_UPRIGHT:
         said = [text for row in spread if (finite(row.get("groups")) or 0) > 2 and (text := spread_words(row))]
         return said + [comparison_words(row) for row in comparisons]
     said = [text for row in spread if (text := spread_words(row))]
@@ -85,7 +86,7 @@ def gap_sentences(comparisons: Sequence[Row], spread: Sequence[Row]) -> list[str
         f"the gap of {len(found) or 'none'} of these is larger than chance makes."
     )
     found.sort(key=lambda row: -abs(float(row.get("difference") or 0.0)))
-    said += [comparison_words(row) for row in found[:_MOST_SAID]]
+    said += [comparison_words(row) for row in found[:MOST_UPRIGHT]]
     return said
 
 
@@ -96,19 +97,19 @@ def gap_table(comparisons: Sequence[Row]) -> Table:
     facts = [
         (f"{metric}, difference (95 % interval)", [_difference(row) for row in shown]),
         ("In percent of the second (95 % interval)", [with_ends(relative(row), *relative_ends(row)) for row in shown]),
-        ("Δrel, in percent of the mean (95 % interval)", [_symmetric(row) for row in shown]),
+        _symmetric(shown),
         ("p", [p_value(row.get("p_value")) for row in shown]),
         ("p (Holm)", [p_value(row.get("p_holm")) for row in shown]),
         ("Smallest gap found", [signed(row.get("minimum_detectable"), unit_of(row)).lstrip("+") for row in shown]),
-        ("Worse for", [people(str(row["by"]), worse) if (worse := worse_group(row)) else MISSING for row in shown]),
+        ("Worse for", [_worse(row) for row in shown]),
         ("Reads as", [VERDICTS[verdict_of(row)] for row in shown]),
     ]
     facts = [(name, cells) for name, cells in facts if name == "p" or any(cell != MISSING for cell in cells)]
     pairs = [pair_name(row) for row in shown]
     refusals = dict.fromkeys(f"Not tested: {str(row['refused']).rstrip('.')}." for row in shown if row.get("refused"))
-    notes = (*notes, *list(refusals)[:_MOST_SAID])
+    notes = (*notes, *list(refusals)[:MOST_UPRIGHT])
     caption = f"Gaps in {metric} by {shown[0]['by']}"
-    if len(shown) <= _MOST_SAID:
+    if len(shown) <= MOST_UPRIGHT:
         return make_table(caption, ("Gap", *pairs), [(name, *cells) for name, cells in facts], notes=notes)
     words = [place for place, (name, _) in enumerate(facts, start=1) if name in ("Worse for", "Reads as")]
     rows = list(zip(pairs, *(cells for _, cells in facts), strict=True))
@@ -117,11 +118,19 @@ def gap_table(comparisons: Sequence[Row]) -> Table:
     return make_table(caption, head, rows, text_columns=words, notes=notes, sticky=True, folded=folded)
 
 
+def _worse(row: Row) -> str:
+    worse = worse_group(row)
+    return short_people(str(row["by"]), worse) if worse else MISSING
+
+
 def _difference(row: Row) -> str:
     interval = ends(row)
     return signed(row.get("difference"), unit_of(row)) + (f" ({interval})" if interval != MISSING else "")
 
 
-def _symmetric(row: Row) -> str:
-    low, high = row.get("relative_symmetric_low"), row.get("relative_symmetric_high")
-    return with_ends(row.get("relative_symmetric"), low, high)
+def _symmetric(rows: Sequence[Row]) -> tuple[str, list[str]]:
+    """Return the name and cells of Δrel, with its interval where there is room for one."""
+    if len(rows) > MOST_UPRIGHT:
+        return ("Δrel", [percent(row.get("relative_symmetric")) for row in rows])
+    keys = ("relative_symmetric", "relative_symmetric_low", "relative_symmetric_high")
+    return ("Δrel, in percent of the mean (95 % interval)", [with_ends(*map(row.get, keys)) for row in rows])

@@ -84,20 +84,18 @@ def _table(rows: Sequence[Row]) -> Table:
             metric_label(row["metric"]),
             pair_name(row),
             number(row.get("crude_ratio")),
-            number(row.get("ratio")),
-            _ends(row),
+            number(row.get("ratio")) + (f" ({interval})" if (interval := _ends(row)) != MISSING else ""),
             p_value(row.get("p_value")),
-            ", ".join(covariate_label(name) for name in row.get("covariates") or ()) or "none",
             number(row.get("speaker_sd")),
             number(row.get("dispersion")),
             number(row.get("speakers")),
-            number(row.get("clips")),
+            ", ".join(covariate_label(name) for name in row.get("covariates") or ()) or "nothing",
         )
         for row in shown
     ]
     head = (
-        "System", "Metric", "Groups", "Crude ratio", "Adjusted ratio", "95 % interval", "p", "Held fixed",
-        "Speaker SD", "Dispersion", "Speakers", "Clips",
+        "System", "Metric", "Groups", "Crude ratio", "Adjusted ratio (95 % interval)", "p", "Speaker SD",
+        "Dispersion", "Speakers", "Held fixed",
     )  # fmt: skip
     notes = (
         *notes,
@@ -107,7 +105,7 @@ def _table(rows: Sequence[Row]) -> Table:
     )
     return make_table(
         "Ratios of error rates, crude and adjusted", head, cells,
-        text_columns=(1, 2, 7), notes=notes, sticky=True, folded=len(cells) > MOST_OPEN,
+        text_columns=(1, 2, 9), notes=notes, sticky=True, folded=len(cells) > MOST_OPEN,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from audio_ssl.report.fairness_words import gap_difference_words
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.gaps import higher_is_better, unit_of
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
-from audio_ssl.report.numbers import finite, metric_label, number, p_value, signed
+from audio_ssl.report.numbers import MISSING, finite, metric_label, number, p_value, signed
 from audio_ssl.report.people import capital, short_people
 from audio_ssl.report.sections.fairness.comparisons import marks_words
 from audio_ssl.report.sections.fairness.rows import MOST_DRAWN, MOST_OPEN, Report, Row, cut, ends, pair_name, rows_of
@@ -86,13 +86,12 @@ def _table(rows: Sequence[Row]) -> Table:
     shown, notes = cut(rows)
     cells = [
         (
-            f"{row['result_a']} against {row['result_b']}",
+            f"{row['result_a']} − {row['result_b']}",
             metric_label(row["metric"]),
             pair_name(row),
             signed(row.get("gap_a"), unit_of(row)),
             signed(row.get("gap_b"), unit_of(row)),
-            signed(row.get("difference"), unit_of(row)),
-            ends(row),
+            signed(row.get("difference"), unit_of(row)) + (f" ({found})" if (found := ends(row)) != MISSING else ""),
             p_value(row.get("p_value")),
             p_value(row.get("p_holm")),
             number(row.get("speakers")),
@@ -101,10 +100,10 @@ def _table(rows: Sequence[Row]) -> Table:
         for row in shown
     ]
     head = (
-        "Systems", "Metric", "Gap", "With the first", "With the second", "Difference", "95 % interval", "p", "p (Holm)",
+        "Systems", "Metric", "Gap", "With the first", "With the second", "Difference (95 % interval)", "p", "p (Holm)",
         "Speakers", "Reads as",
     )  # fmt: skip
     return make_table(
         "Gaps of two systems on the same clips", head, cells,
-        text_columns=(1, 2, 10), notes=notes, sticky=True, folded=len(cells) > MOST_OPEN,
+        text_columns=(1, 2, 9), notes=notes, sticky=True, folded=len(cells) > MOST_OPEN,
     )  # fmt: skip
