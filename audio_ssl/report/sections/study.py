@@ -1,0 +1,214 @@
+"""A study of pretraining data: the table, scores and gaps of every set side by side, and what the sets were made of.
+
+Drawn from the JSON of the study stage alone, so that an old study can be drawn again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from audio_ssl.report.figures.intervals import Dot, interval_chart
+from audio_ssl.report.html import Block, Figure, Section, Table, make_table
+from audio_ssl.report.numbers import finite, metric_label, percent, score, signed, slug
+from audio_ssl.report.sections.gains import direction
+from audio_ssl.report.sections.provenance import provenance_table
+from audio_ssl.report.study_words import (
+    ALL,
+    UNTRAINED,
+    Cell,
+    Study,
+    against_text,
+    axis_words,
+    cells_of,
+    column_title,
+    composition_rows,
+    gap_direction,
+    gap_text,
+    relative_text,
+    row_label,
+    speakers_text,
+    value_text,
+)
+
+_SHAPES = ("circle", "square")
+_HOW = (
+    "Every row is one set of pretraining audio and every column one way to use the model: a head on the frozen model, "
+    "or model and head trained together (fine-tuned). Δrel is 100 · (first − second) over the mean of the two groups. "
+    "Intervals resample test speakers, not clips."
+)
+
+
+def study_sections(study: Study) -> tuple[Section, ...]:
+    """Return the sections of a study's page, in order.
+
+    Parameters
+    ----------
+    study
+        The JSON of the study stage, without numbers that JSON has not (see `strict_json`).
+    """
+    columns = [_column_block(study, column) for column in study["columns"]]
+    return (
+        Section("table", "The table", (Block(id="study-table", tables=(_overview(study),)),), lead=(_HOW,)),
+        Section("columns", "Scores and gaps", tuple(columns)),
+        Section("sets", "What the models were pretrained on", (_sets_block(study),)),
+        Section("limits", "What may be concluded, and what not", (_limits_block(study),)),
+        _provenance(study),
+    )
+
+
+def _overview(study: Study) -> Table:
+    """Return the paper's table: for each column both groups, all, and Δrel."""
+    names = [*(one["name"] for one in study["sets"]), *([UNTRAINED] if study["untrained"] else [])]
+    groups = (*study["compare"], ALL)
+    head: list[str] = ["Pretrained on"]
+    rows: list[list[str]] = [[row_label(name)] for name in names]
+    for column in study["columns"]:
+        metric = metric_label(column["metric"])
+        head += [f"{column_title(column)}: {group}, {metric}" for group in groups] + [f"{column_title(column)}: Δrel"]
+        of_set = {cell["set"]: cell for cell in cells_of(study, column["name"], column["metric"])}
+        for row, name in zip(rows, names, strict=True):
+            cell = of_set[name]
+            row += [score(cell["groups"][group]["value"], cell["unit"]) for group in groups]
+            row.append(percent(cell["relative_symmetric"]))
+    several = len(study["seeds"]) > 1
+    notes = ["Intervals, and whether a gap differs from that of the reference set, are with each column below."]
+    notes += [f"Scores are of all answers of {len(study['seeds'])} seeds together."] if several else []
+    return make_table(
+        "Scores by pretraining set and by use", head, rows, notes=notes, sticky=True,
+    )  # fmt: skip
+
+
+def _column_block(study: Study, column: Mapping[str, Any]) -> Block:
+    cells = cells_of(study, column["name"], column["metric"])
+    prefix = f"column-{slug(column['name'])}"
+    figures = (
+        _scores_figure(study, column, cells, f"{prefix}-scores"),
+        _relative_figure(study, column, cells, f"{prefix}-relative"),
+        _against_figure(study, column, cells, f"{prefix}-against"),
+    )
+    tables = [_column_table(study, column, metric, folded=metric != column["metric"]) for metric in column["metrics"]]
+    warnings = [*dict.fromkeys(str(c["warning"]) for c in cells if c.get("warning")), *column["warnings"]]
+    return Block(
+        id=prefix,
+        heading=f"{column_title(column)}: {metric_label(column['metric'])}",
+        lead=(speakers_text(study, column),),
+        warnings=tuple(warnings),
+        figures=tuple(figure for figure in figures if figure),
+        tables=tuple(tables),
+    )
+
+
+def _scores_figure(study: Study, column: Mapping[str, Any], cells: Sequence[Cell], name: str) -> Figure | None:
+    dots = []
+    for cell in cells:
+        for place, group in enumerate(study["compare"]):
+            found = cell["groups"][group]
+            dot = _dot(f"{row_label(cell['set'])}, {group}", found, "value", "", _SHAPES[place], cell)
+            dots += [dot] if dot else []
+    if not dots:
+        return None
+    unit, higher, metric = cells[0]["unit"], cells[0]["higher_is_better"], metric_label(column["metric"])
+    said = "; ".join(f"{dot.label} {score(dot.value, unit)}" for dot in dots)
+    svg = interval_chart(
+        name, f"{column_title(column)}: {metric}", f"{said}.", dots,
+        axis_label=metric, unit=unit, higher_is_better=higher,
+    )  # fmt: skip
+    a, b = study["compare"]
+    caption = f"{axis_words(study, column)}, {direction(higher)}. Circles are {a}, squares {b}."
+    return Figure(f"{name}-box", svg, caption)
+
+
+def _relative_figure(study: Study, column: Mapping[str, Any], cells: Sequence[Cell], name: str) -> Figure | None:
+    dots = []
+    for cell in cells:
+        shape = "diamond" if cell.get("refused") else "circle"
+        dot = _dot(row_label(cell["set"]), cell, "relative_symmetric", "relative_symmetric_", shape, cell)
+        dots += [dot] if dot else []
+    caption = "Relative gap Δrel; the dashed line is no gap."
+    refused = " A diamond was not tested." if any(cell.get("refused") for cell in cells) else ""
+    svg = _gaps(study, cells, dots, name, f"{column_title(column)}: relative gap", "%")
+    return Figure(f"{name}-box", svg, caption + refused) if svg else None
+
+
+def _against_figure(study: Study, column: Mapping[str, Any], cells: Sequence[Cell], name: str) -> Figure | None:
+    dots = []
+    for cell in cells:
+        found = cell.get("against_reference") or {}
+        dot = _dot(row_label(cell["set"]), found, "difference", "", "circle", cell)
+        dots += [dot] if dot else []
+    reference = study["reference"]
+    svg = _gaps(study, cells, dots, name, f"{column_title(column)}: gap minus that of {reference}", cells[0]["unit"])
+    caption = f"Gap minus the gap after pretraining on {reference}, same speakers; the dashed line is the same gap."
+    return Figure(f"{name}-box", svg, caption) if svg else None
+
+
+def _gaps(study: Study, cells: Sequence[Cell], dots: Sequence[Dot], name: str, title: str, unit: str) -> Markup | None:
+    if not dots:
+        return None
+    said = "; ".join(f"{dot.label} {signed(dot.value, unit)}" for dot in dots)
+    sides = gap_direction(study, cells[0]["higher_is_better"])
+    return interval_chart(name, title, f"{said}.", dots, axis_label="gap", unit=unit, zero=sides)
+
+
+def _dot(label: str, found: Mapping[str, Any], key: str, prefix: str, shape: str, cell: Cell) -> Dot | None:
+    value = finite(found.get(key))
+    if value is None:
+        return None
+    low, high = finite(found.get(f"{prefix}low")), finite(found.get(f"{prefix}high"))
+    return Dot(label, value, low, high, shape, quiet=cell["set"] == UNTRAINED)
+
+
+def _column_table(study: Study, column: Mapping[str, Any], metric: str, folded: bool) -> Table:
+    groups = (*study["compare"], ALL)
+    a, b = study["compare"]
+    rows = [
+        (
+            row_label(cell["set"]),
+            *(value_text(cell, group) for group in groups),
+            gap_text(cell),
+            relative_text(cell),
+            against_text(cell, study["reference"]),
+        )
+        for cell in cells_of(study, column["name"], metric)
+    ]
+    head = ("Pretrained on", *groups, f"{a} − {b}", "Δrel", f"Gap minus that of {study['reference']}")
+    caption = f"{column_title(column)}: {metric_label(metric)} with 95 % intervals over speakers"
+    seeds = len(study["seeds"])
+    notes = (
+        (f"Of {seeds} seeds: a score is that of all their answers, and the range over seeds follows the interval.",)
+        if seeds > 1
+        else ()
+    )
+    return make_table(caption, head, rows, text_columns=(6,), notes=notes, sticky=True, folded=folded)
+
+
+def _sets_block(study: Study) -> Block:
+    head = ("Set", "Group", "Hours", "Clips", "Speakers", "Effective speakers", "Most of one speaker")
+    made = study["pretraining"]
+    lead = f"A model of the recipe {made['recipe']} was pretrained on each set of {study['hours']:g} hours."
+    settings = f"Its settings: {', '.join(made['settings'])}." if made["settings"] else "Its settings are as published."
+    table = make_table(
+        "Composition of the sets", head, composition_rows(study), text_columns=(1,),
+        notes=(
+            "The effective number of speakers is as many as would give the same spread if each gave as much.",
+        ),
+    )  # fmt: skip
+    known = study["known"]["sentence"]
+    return Block(id="study-sets", lead=(lead, settings), warnings=(f"{known}.",) if known else (), tables=(table,))
+
+
+def _limits_block(study: Study) -> Block:
+    rows = [(row["column"], row["reason"], str(row["count"])) for row in study["excluded"]]
+    tables = (
+        (make_table("Test clips left out", ("Column", "Reason", "Clips"), rows, text_columns=(1,)),) if rows else ()
+    )
+    note = (study["note"],) if study.get("note") else ()
+    return Block(id="study-limits", lead=(*note, *study["limits"]), tables=tables)
+
+
+def _provenance(study: Study) -> Section:
+    table = provenance_table("Study", study["provenance"])
+    return Section("provenance", "Provenance", (Block(id="study-origin", tables=(table,) if table else ()),))

@@ -1,0 +1,156 @@
+"""The `study` stage: sets are drawn, a model is trained on each, all are asked the same, and the answers are compared.
+
+A study's folder has ``study.yaml`` and ``provenance.json`` (what is done, on what), ``sets/NAME/`` with
+``manifest.jsonl``, ``balance.json``, ``run/`` and ``probes/COLUMN/``, ``untrained/probes/COLUMN/``, and the table as
+``study.json``, ``study.md`` and ``study.html``; with several seeds, each set has a ``seed_N/`` for each. What is
+finished is not done again, so a study that was stopped goes on by the same command.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from audio_ssl.atomic import write_json, write_text
+from audio_ssl.config import dump_yaml
+from audio_ssl.data.manifest import hash_manifest, write_manifest
+from audio_ssl.errors import StoppedBySignal, UserError
+from audio_ssl.features.source import UNTRAINED_PREFIX
+from audio_ssl.pretrain.provenance import hash_recipe, read_provenance
+from audio_ssl.pretrain.recipe import plain
+from audio_ssl.pretrain.run import pretrain
+from audio_ssl.probing.features import BankCache
+from audio_ssl.probing.run import run_probe
+from audio_ssl.study.pages import write_pages
+from audio_ssl.study.plan import Plan, make_plan
+from audio_ssl.study.study import Layout, Place
+from audio_ssl.study.table import read_study
+
+logger = logging.getLogger(__name__)
+
+
+def run_study(name: str, out: Path, overrides: Sequence[str] = ()) -> Path:
+    """Do a study, or go on with one that was stopped.
+
+    Parameters
+    ----------
+    name
+        Name or path of a study.
+    out
+        Its folder; one that holds another study is refused.
+    overrides
+        ``key=value`` settings, among them ``manifest=POOL.jsonl``.
+
+    Returns
+    -------
+    The page, ``out/study.html``.
+
+    Raises
+    ------
+    UserError
+        For anything wrong with the study, the pool or the folder, before any work.
+    StoppedBySignal
+        After a signal during pretraining, with the state saved.
+    """
+    # Manifests name each other by absolute paths, so that a study goes on whatever folder it is called from.
+    out = out.absolute()
+    plan = make_plan(name, overrides)
+    layout = Layout(out, plan.study)
+    _claim(out, plan)
+    for warning in plan.warnings:
+        logger.warning("%s", warning)
+    steps = len(layout.places()) + len(_twins(layout))
+    for number, place in enumerate(layout.places(), 1):
+        logger.info("[%d/%d] %s", number, steps, _title(plan, place))
+        _draw(plan, place)
+        _pretrain(plan, place)
+        _ask(plan, place, str(place.folder / "run"))
+    first = {place.seed: place for place in reversed(layout.places())}
+    for number, place in enumerate(_twins(layout), len(layout.places()) + 1):
+        logger.info("[%d/%d] %s", number, steps, _title(plan, place))
+        _ask(plan, place, f"{UNTRAINED_PREFIX}{first[place.seed].folder / 'run'}")
+    return write_pages(out, read_study(plan, layout))
+
+
+def _twins(layout: Layout) -> list[Place]:
+    return layout.untrained() if layout.study.untrained else []
+
+
+def _title(plan: Plan, place: Place) -> str:
+    return place.set if len(plan.study.seeds) == 1 else f"{place.set}, seed {place.seed}"
+
+
+def _claim(out: Path, plan: Plan) -> None:
+    """Write what the study is; refuse a folder that holds something else."""
+    text, basis = dump_yaml(plan.study), _basis(plan)
+    path = out / "study.yaml"
+    if path.exists():
+        old = read_provenance(out)
+        differ = sorted(key for key, value in basis.items() if old.get(key) != value)
+        if path.read_text(encoding="utf-8") != text or differ:
+            then = yaml.safe_load(path.read_text(encoding="utf-8"))
+            now = yaml.safe_load(text)
+            differ += sorted(key for key in now if not isinstance(then, dict) or then.get(key) != now[key])
+            raise UserError(
+                f"the folder holds another study; what differs: {', '.join(differ)}",
+                where=str(out),
+                remedy="choose another --out",
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError("the folder is not empty and holds no study", where=str(out), remedy="choose another --out")
+    origin = {
+        "command": ["audio-ssl", *sys.argv[1:]],
+        **basis,
+        "seeds": list(plan.study.seeds),
+        "versions": {"audio_ssl": version("audio-ssl"), "torch": torch.__version__},
+    }
+    write_json(out / "provenance.json", origin)
+    write_text(path, text)
+
+
+def _basis(plan: Plan) -> dict[str, Any]:
+    """Return hashes of what the study names: manifests, and recipe and probes with everything resolved."""
+    manifests = {str(plan.study.manifest)} | {str(question.probe.data.manifest) for question in plan.questions}
+    return {
+        "study": plan.name,
+        "manifests": {path: hash_manifest(Path(path)) for path in sorted(manifests)},
+        "recipe_hash": hash_recipe(plain(plan.recipe)),
+        "probe_hashes": {q.name: hash_recipe({"probe": dump_yaml(q.probe)}) for q in plan.questions},
+    }
+
+
+def _draw(plan: Plan, place: Place) -> None:
+    drawn = plan.drawn[place.set, place.seed]
+    if not (place.folder / "balance.json").exists():
+        write_manifest(place.folder / "manifest.jsonl", drawn.clips)
+        write_json(place.folder / "balance.json", drawn.record)
+
+
+def _pretrain(plan: Plan, place: Place) -> None:
+    run = place.folder / "run"
+    if not read_provenance(run).get("finished"):
+        settings = plan.settings(place, place.folder / "manifest.jsonl")
+        try:
+            pretrain(plan.study.pretrain.recipe, settings, run, resume=run.exists())
+        except StoppedBySignal as stop:
+            # What pretraining says names an option that its own command has.
+            said = StoppedBySignal(f"stopped in the pretraining on {place.set}; the same command goes on from there")
+            said.said = stop.said
+            raise said from stop
+
+
+def _ask(plan: Plan, place: Place, model: str) -> None:
+    cache = BankCache()
+    for question in plan.questions:
+        out = place.folder / "probes" / question.name
+        if not (out / "scores.json").exists():
+            probe, settings = plan.ask(question.name, place.seed)
+            run_probe(probe, model, out, settings, cache)

@@ -1,0 +1,92 @@
+"""What the page and the Markdown table say of a study's numbers."""
+
+import copy
+
+import pytest
+
+from audio_ssl.report.study_words import against_text, markdown, relative_text, study_answer, value_text
+from audio_ssl.study.pages import write_pages
+
+NAN = float("nan")
+
+
+def cell(name, women, men, against=None, refused=None, **more):
+    group = {"low": 10.0, "high": 90.0, "speakers": 6, "clips": 12, "words": 60, "hours": 0.1}
+    mean = (women + men) / 2
+    groups = {"F": {"value": women, **group}, "M": {"value": men, **group}, "all": {"value": mean, **group}}
+    return {
+        "set": name, "column": "asr", "metric": "wer", "unit": "%", "higher_is_better": False, "groups": groups,
+        "difference": women - men, "low": NAN, "high": NAN, "relative_symmetric": 100 * (women - men) / mean,
+        "relative_symmetric_low": -50.0, "relative_symmetric_high": 40.0, "p_value": 0.4, "p_holm": 0.8,
+        "refused": refused, "warning": None, "against_reference": against, **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def study():
+    amounts = {"hours": 0.1, "clips": 9, "speakers": 3, "effective_speakers": 2.5, "most_hours_of_a_speaker": 0.05}
+    against = {"difference": 4.0, "low": 1.0, "high": 7.0, "p_value": 0.01, "p_holm": 0.02, "refused": None}
+    column = {"name": "asr", "title": "ASR", "integration": "frozen", "task": "asr", "metric": "wer"}
+    return {
+        "name": "mine", "by": "gender", "compare": ["F", "M"], "reference": "balanced", "hours": 0.1, "seeds": [0],
+        "pretraining": {"recipe": "hubert_mel_tiny", "settings": []}, "untrained": True, "note": "Only <noise>.",
+        "columns": [{**column, "metrics": ["wer"], "manifest": "m.jsonl", "warnings": []}],
+        "sets": [{"name": name, "shares": {}, "draws": [{"groups": {"F": amounts}}]} for name in ("female", "even")],
+        "cells": [cell("female", 50.0, 40.0, against), cell("balanced", 30.0, 32.0), cell("untrained", 99.0, 99.0)],
+        "known": {"speakers": ["s1"], "files": [], "left_out": 0, "sentence": "1 speaker (s1) is known"},
+        "warnings": ["few speakers"], "limits": ["Limits."], "excluded": [], "provenance": {"study": "mine"},
+    }  # fmt: skip
+
+
+def test_cells_have_their_intervals_and_seeds():
+    one = cell("female", 50.0, 40.0)
+    assert value_text(one, "F") == "50.0\xa0% (10.0 to 90.0)"
+    assert relative_text(one) == "+22.2\xa0% (−50.0 to +40.0)"
+    one["groups"]["F"] |= {"seed_low": 45.0, "seed_high": 55.0}
+    assert value_text(one, "F") == "50.0\xa0% (10.0 to 90.0; seeds 45.0 to 55.0)"
+    assert value_text(one, "X") == "–"
+
+
+def test_a_gap_against_the_reference_says_whether_it_is_beyond_chance():
+    found = {"difference": 4.0, "low": 1.0, "high": 7.0, "p_value": 0.01, "p_holm": 0.02, "refused": None}
+    said = against_text(cell("female", 50.0, 40.0, found), "balanced")
+    assert said == "+4.0\xa0points (+1.0 to +7.0, p = 0.010): beyond chance"
+    alone = against_text(cell("female", 50.0, 40.0, {**found, "p_holm": 0.06}), "balanced")
+    assert alone.endswith("only if taken alone")
+    assert against_text(cell("balanced", 1.0, 1.0), "balanced") == "is balanced"
+    assert against_text(cell("untrained", 1.0, 1.0), "balanced") == "–"
+    refused = {"difference": 4.0, "low": NAN, "high": NAN, "p_value": NAN, "refused": "few"}
+    assert against_text(cell("female", 1.0, 1.0, refused), "balanced") == "+4.0\xa0points: not tested"
+
+
+def test_the_answer_names_best_and_worst_and_the_gaps(study):
+    said = study_answer(study)
+    assert said["in short"][0].startswith("1 of 1 gaps differ from the gap after pretraining on the balanced set")
+    assert said["in short"][1] == "0 of 2 gaps between women and men are beyond chance themselves."
+    column = said["ASR, frozen"]
+    assert column[0].startswith("WER over all speakers is best after pretraining on balanced, 31.0")
+    assert column[1] == "Without pretraining it is 99.0\xa0%."
+    assert "from −6.5\xa0% (balanced) to +22.2\xa0% (female); a positive one is worse for women" in column[2]
+    assert said["mind"] == ["Only <noise>.", "Few speakers."]
+
+
+def test_the_page_and_the_markdown_have_the_table(study, tmp_path):
+    page = write_pages(tmp_path, study).read_text()
+    assert "Only &lt;noise&gt;" in page
+    assert "<noise>" not in page
+    for text in ("no pretraining", "1 speaker (s1) is known.", "Circles are F, squares M", "0.100 h"):
+        assert text in page
+    lines = (tmp_path / "study.md").read_text().splitlines()
+    assert sum(line.startswith("| no pretraining |") for line in lines) == 1
+    assert "| female | F | 0.100 h | 9 | 3 | 2.5 | 0.050 h |" in lines
+
+
+def test_nothing_defined_is_drawn_as_nothing(study, tmp_path):
+    empty = copy.deepcopy(study)
+    for one in empty["cells"]:
+        for group in one["groups"].values():
+            group |= {"value": NAN, "low": NAN, "high": NAN}
+        one |= {"difference": NAN, "relative_symmetric": NAN, "against_reference": None, "refused": "not defined"}
+    page = write_pages(tmp_path, empty).read_text()
+    assert "Nothing was scored." in page
+    assert "nothing follows for other speakers" in markdown(empty)
