@@ -26,12 +26,13 @@ def cell(name, women, men, against=None, refused=None, **more):
 def study():
     amounts = {"hours": 0.1, "clips": 9, "speakers": 3, "effective_speakers": 2.5, "most_hours_of_a_speaker": 0.05}
     against = {"difference": 4.0, "low": 1.0, "high": 7.0, "p_value": 0.01, "p_holm": 0.02, "refused": None}
+    names = ("female", "balanced")
     column = {"name": "asr", "title": "ASR", "integration": "frozen", "task": "asr", "metric": "wer"}
     return {
         "name": "mine", "by": "gender", "compare": ["F", "M"], "reference": "balanced", "hours": 0.1, "seeds": [0],
         "pretraining": {"recipe": "hubert_mel_tiny", "settings": []}, "untrained": True, "note": "Only <noise>.",
         "columns": [{**column, "metrics": ["wer"], "manifest": "m.jsonl", "warnings": []}],
-        "sets": [{"name": name, "shares": {}, "draws": [{"groups": {"F": amounts}}]} for name in ("female", "even")],
+        "sets": [{"name": name, "shares": {}, "draws": [{"groups": {"F": amounts}}]} for name in names],
         "cells": [cell("female", 50.0, 40.0, against), cell("balanced", 30.0, 32.0), cell("untrained", 99.0, 99.0)],
         "known": {"speakers": ["s1"], "files": [], "left_out": 0, "sentence": "1 speaker (s1) is known"},
         "warnings": ["few speakers"], "limits": ["Limits."], "excluded": [], "provenance": {"study": "mine"},
