@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from audio_ssl.fairness._join import Manifest, first_rows
 from audio_ssl.fairness._table import NORMALISED, Codes, Table
 from audio_ssl.fairness.measures import OF_TERMS, OF_TRANSLATION, choose_metrics, get_measure
 from audio_ssl.fairness.readers.any import open_source
-from audio_ssl.fairness.readers.source import Source
+from audio_ssl.fairness.readers.source import Source, batches
 from audio_ssl.metrics.additive import Array
 from audio_ssl.metrics.normalise import get_normaliser
 from audio_ssl.progress import Progress
@@ -36,10 +35,7 @@ NUMBERS = ("seconds", "level_dbfs")
 OF_A_PERSON = ("gender", "sex")
 """Attributes of which a speaker has one, and is left out if recorded with two; others may change from clip to clip."""
 
-_BATCH_ROWS = 4096
 _NAMED_SPEAKERS = 20
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -126,6 +122,8 @@ def read_predictions(
     normalise = get_normaliser(normaliser)
     left_out = Exclusions()
     found = dict.fromkeys(source.columns)
+    if not found:
+        raise UserError("the table has no rows", where=str(path))
     joined = None
     if manifest is not None:
         joined = _join(source, manifest)
@@ -150,7 +148,7 @@ def read_predictions(
         rows = joined.fill(rows, reference, left_out)
     table = Table(measures, attributes, normalise, left_out, str(path))
     with Progress(f"count {path.name}", source.total) as progress:
-        for batch in _batches(rows, _BATCH_ROWS):
+        for batch in batches(rows):
             if not source.complete:
                 found |= {name: None for _, row in batch for name in row}
             table.add(batch, wanted)
@@ -262,8 +260,3 @@ def _digest(files: Iterable[Path]) -> str:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()[:16]
-
-
-def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while batch := list(islice(items, size)):
-        yield batch

@@ -19,6 +19,18 @@ def test_wer_and_cer_equal_jiwer(pairs):
     assert get_metric("cer").corpus(pairs) == pytest.approx(100 * jiwer.cer(references, hypotheses), abs=1e-9)
 
 
+anything = st.text(st.sampled_from("ab é\t\n\u00a0\u2003'"), max_size=12)
+
+
+@given(anything.filter(str.strip), anything)
+def test_every_count_of_every_pair_equals_jiwer(reference, hypothesis):
+    for name, process in (("wer", jiwer.process_words), ("cer", jiwer.process_characters)):
+        expected = process(reference, hypothesis)
+        kinds = (expected.substitutions, expected.deletions, expected.insertions)
+        found = get_metric(name).per_clip(reference, hypothesis).tolist()
+        assert found == [*kinds, expected.hits + expected.substitutions + expected.deletions]
+
+
 @given(pairs)
 def test_bleu_and_chrf_equal_sacrebleu(pairs):
     references, hypotheses = [r for r, _ in pairs], [h for _, h in pairs]

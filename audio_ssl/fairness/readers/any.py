@@ -8,6 +8,7 @@ from pathlib import Path
 from audio_ssl.errors import UserError
 from audio_ssl.fairness.readers.csv import open_csv
 from audio_ssl.fairness.readers.jsonl import open_jsonl
+from audio_ssl.fairness.readers.kaldi import is_kaldi, open_kaldi
 from audio_ssl.fairness.readers.parquet import open_parquet
 from audio_ssl.fairness.readers.source import Source
 
@@ -31,11 +32,13 @@ def open_source(path: Path) -> Source:
     """
     if path.is_dir() and (path / "predictions.parquet").is_file():
         return open_parquet(path / "predictions.parquet")
+    if is_kaldi(path):
+        return open_kaldi(path)
     if not path.is_file():
         raise UserError(
             "no predictions here",
             where=str(path),
-            remedy="give a result folder, or a .csv, .tsv, .jsonl or .parquet",
+            remedy="give a result folder, a Kaldi folder with `text`, or a .csv, .tsv, .jsonl or .parquet",
         )
     if path.suffix.lower() not in _BY_SUFFIX:
         raise UserError("must end in .csv, .tsv, .jsonl, .json or .parquet", where=str(path))

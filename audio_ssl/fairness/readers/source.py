@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+BATCH_ROWS = 4096
+BATCH_BYTES = 1 << 22
+"""Batches are smaller where texts are long."""
+
 Row = dict[str, Any]
 Numbered = Iterator[tuple[int, Row]]
 """Rows with the numbers of their lines, from 1; a parquet's are row numbers."""
@@ -36,3 +40,17 @@ class Source:
 
     note: str = ""
     """What the report should say of how it was read."""
+
+
+def batches(rows: Numbered) -> Iterator[list[tuple[int, Row]]]:
+    """Yield rows together, up to `BATCH_ROWS` and about `BATCH_BYTES` of text."""
+    batch: list[tuple[int, Row]] = []
+    size = 0
+    for numbered in rows:
+        batch.append(numbered)
+        size += sum(len(value) for value in numbered[1].values() if isinstance(value, str))
+        if len(batch) == BATCH_ROWS or size > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,33 @@
+import pytest
+
+from audio_ssl.errors import UserError
+from audio_ssl.fairness.measures import KNOWN, METRICS_OF_TASK, choose_metrics, get_measure
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_known_name_is_a_measure(name):
+    assert get_measure(name).name == name
+
+
+@pytest.mark.parametrize("name", ["uar", "macro_f1", "beat_f70", "x"])
+def test_others_are_refused(name):
+    with pytest.raises(UserError, match=f"unknown metric `{name}`; known: accuracy, bleu"):
+        get_measure(name)
+
+
+def test_what_fits():
+    assert choose_metrics(None, (), False, "p") == ("wer", "cer")
+    assert choose_metrics("asr", (), True, "p") == ("wer", "cer")
+    assert choose_metrics(None, (), True, "p") == ("bleu", "chrf", "term_coverage", "gender_accuracy")
+    assert choose_metrics("x", ("cer", "wer", "cer"), False, "p") == ("cer", "wer")
+    for task, metrics in METRICS_OF_TASK.items():
+        assert choose_metrics(task, (), False, "p") == metrics
+
+
+def test_tasks_without_scores_a_clip():
+    with pytest.raises(
+        UserError, match="the task `tagging` has no score per clip to compare groups by; known: asr, st"
+    ):
+        choose_metrics("tagging", (), False, "p")
+    with pytest.raises(UserError, match=r"equal error rate is read by audio_ssl/fairness/verification\.py"):
+        choose_metrics("speaker_verification", (), False, "p")

@@ -1,0 +1,114 @@
+import csv
+import json
+
+import pytest
+
+from audio_ssl.errors import UserError
+from audio_ssl.fairness.read import read_predictions
+from audio_ssl.fairness.readers.any import open_source
+from audio_ssl.fairness.readers.lines import Lookup
+
+HEADER = "id,reference,hypothesis,speaker,gender"
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def rows_of(path):
+    source = open_source(path)
+    return list(source.rows(source.columns))
+
+
+def test_quoted_line_ends_commas_and_marks(tmp_path):
+    text = '\ufeffid,reference,hypothesis,speaker,gender\r\na,"one, two\nthree","say ""no""",s,\r\n\r\nb,,,t,F\r\n'
+    assert rows_of(write(tmp_path / "p.csv", text)) == [
+        (3, {"id": "a", "reference": "one, two\nthree", "hypothesis": 'say "no"', "speaker": "s", "gender": None}),
+        (5, {"id": "b", "reference": "", "hypothesis": "", "speaker": "t", "gender": "F"}),
+    ]
+
+
+def test_quotes_mean_nothing_between_tabs(tmp_path):
+    path = write(tmp_path / "p.tsv", HEADER.replace(",", "\t") + '\na\t"one\t"\ts\tF\n')
+    assert rows_of(path) == [(2, {"id": "a", "reference": '"one', "hypothesis": '"', "speaker": "s", "gender": "F"})]
+
+
+def test_a_row_that_ends_early_has_no_hypothesis(tmp_path):
+    path = write(tmp_path / "p.csv", f"{HEADER}\na,yes\nb,yes,yes,s,F\n")
+    (left_out,) = read_predictions(path).exclusions
+    assert (left_out.reason, left_out.names) == ("no hypothesis", ("a",))
+
+
+def test_long_cells_are_read_and_the_limit_is_put_back(tmp_path):
+    before = csv.field_size_limit()
+    path = write(tmp_path / "p.csv", f"{HEADER}\na,yes,{'word ' * 100_000},s,F\n")
+    found = read_predictions(path)
+    assert found.statistics["wer"].tolist() == [[1, 0, 99_999, 1]]
+    assert len(found.examples[0]["hypothesis"]) == 301
+    assert csv.field_size_limit() == before
+
+
+def test_a_speech_of_100_000_words_against_another(tmp_path):
+    said = ["one two three four"] * 2500
+    row = {
+        "id": "a",
+        "reference": " ".join(said),
+        "hypothesis": " ".join([*said[1:], "x"]),
+        "speaker": "s",
+        "gender": "F",
+    }
+    path = write(tmp_path / "p.jsonl", json.dumps(row))
+    assert read_predictions(path, metrics=["wer"]).statistics["wer"].tolist() == [[1, 3, 0, 10_000]]
+
+
+def test_what_takes_hours_to_align_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("audio_ssl.fairness._table._LONGEST_ALIGNMENT", 100)
+    path = write(tmp_path / "p.csv", f"{HEADER}\na,{'x' * 11},{'y' * 11},s,F\nb,yes,yes,s,F\n")
+    (left_out,) = read_predictions(path).exclusions
+    assert (left_out.reason, left_out.names) == ("reference and hypothesis too long to align", ("a",))
+    assert read_predictions(path, metrics=["bleu"]).exclusions == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.csv", f"{HEADER}\na,b,c,d,e,f\n", r"p\.csv:2: the row has 6 cells, but the header 5 .*quotes"),
+        ("p.csv", "id,id\n", "a column's name appears twice"),
+        ("p.csv", f"{HEADER}\na,b\rc,d,e,f\n", r"p\.csv:2: cannot be read: new-line"),
+        (
+            "p.csv",
+            b"id,reference,hypothesis,speaker,gender\na,caf\xe9\n",
+            r"p\.csv:2: the line is not UTF-8: byte 0xe9 at 5 .*iconv",
+        ),
+        ("p.csv", HEADER.encode("utf-16"), "p.csv:1: the line is not UTF-8"),
+        ("p.csv", "", "the table has no rows"),
+        ("p.csv", f"{HEADER}\n", "the table has no rows"),
+        ("p.jsonl", '{"id": "a"}\n{"id": \n', r"p\.jsonl:2: not a JSON row"),
+        ("p.jsonl", '[{"id": "a"}]', r"p\.jsonl:1: a row must be a JSON object"),
+        ("p.jsonl", "[" * 100_000, "not a JSON row"),
+        ("p.jsonl", b'{"id": "\xff"}', r"p\.jsonl:1: the line is not UTF-8"),
+        ("p.parquet", "PAR1", "cannot be read"),
+    ],
+)
+def test_broken_files_say_where(tmp_path, name, content, message):
+    with pytest.raises(UserError, match=message):
+        read_predictions(write(tmp_path / name, content))
+
+
+def test_a_line_that_is_no_row_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr("audio_ssl.fairness.readers.lines.LONGEST_BYTES", 100)
+    with pytest.raises(UserError, match=r"p\.jsonl:1: the line has more than 100 bytes: this is no table"):
+        read_predictions(write(tmp_path / "p.jsonl", "x" * 1000))
+
+
+def test_lookup_holds_places_only(tmp_path):
+    path = write(tmp_path / "a", "\ufeffa eins\nb zwei\n\nc drei")
+    found = Lookup(path, lambda number, line: line[0] if line.strip() else None)
+    assert found.get("c") == (4, "c drei")
+    assert found.get("a") == (1, "a eins\n")
+    assert found.get("x") is None
+    assert list(found.unused()) == ["b"]
+    found.close()
+    with pytest.raises(UserError, match="`a` was given in line 1 already"):
+        Lookup(write(path, "a 1\na 2\n"), lambda number, line: line[0])
