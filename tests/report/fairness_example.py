@@ -67,7 +67,8 @@ def fairness_report() -> dict[str, Any]:
             _result("ecapa", "asv"),
             _result("st-small", "st"),
         ],
-        "groups": groups,
+        "groups": [row for row in groups if not row["total"]],
+        "totals": [row for row in groups if row["total"]],
         "suppressed": [
             {
                 "result": SYSTEMS[0],
@@ -259,6 +260,7 @@ def _gap_difference(metric: str, difference: float, p_value: float | None) -> di
         "high": None if refused else difference + 1.5,
         "p_value": p_value,
         "p_holm": p_value,
+        "compared": 1,
         "clips": 843,
         "speakers": 50,
         "refused": refused,

@@ -5,7 +5,7 @@ from audio_ssl.report.schema import fairness_schema
 from tests.report.fairness_example import fairness_report
 
 PARTS = (
-    "results", "groups", "suppressed", "spread", "comparisons", "models", "gap_differences", "representation",
+    "results", "groups", "totals", "suppressed", "spread", "comparisons", "models", "gap_differences", "representation",
     "examples", "excluded",
 )  # fmt: skip
 

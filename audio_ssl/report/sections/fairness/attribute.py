@@ -10,7 +10,7 @@ from audio_ssl.report.numbers import finite, metric_label, slug
 from audio_ssl.report.people import CROSSED, capital, measure
 from audio_ssl.report.sections.fairness.comparisons import gap_figure, gap_sentences, gap_table
 from audio_ssl.report.sections.fairness.groups import group_figure, group_table, suppressed_table
-from audio_ssl.report.sections.fairness.rows import Report, Row, chosen, keys, rows_of
+from audio_ssl.report.sections.fairness.rows import Report, Row, chosen, groups_of, keys, rows_of
 
 _MOST_BESIDE = 7
 """Columns of a table that fit beside a figure."""
@@ -51,7 +51,7 @@ def _lead(by: str) -> tuple[str, ...]:
 
 def _span(report: Report, by: str, metric: str) -> list[float]:
     """Return the ends that a metric reaches in any system, so that the systems' figures share an axis."""
-    rows = chosen(rows_of(report, "groups"), by=by, metric=metric)
+    rows = chosen(groups_of(report), by=by, metric=metric)
     found = [finite(row.get(key)) for row in rows for key in ("value", "low", "high")]
     values = [value for value in found if value is not None]
     return [min(values), max(values)] if values else []
@@ -76,7 +76,7 @@ def metric_block(
         Name the system and metric above; a fold has its own name.
     """
     result, by, metric = key
-    groups = chosen(rows_of(report, "groups"), result=result, by=by, metric=metric)
+    groups = chosen(groups_of(report), result=result, by=by, metric=metric)
     comparisons = chosen(rows_of(report, "comparisons"), result=result, by=by, metric=metric)
     spread = chosen(rows_of(report, "spread"), result=result, by=by, metric=metric)
     figures = [

@@ -27,6 +27,11 @@ def rows_of(report: Report, part: str) -> list[Row]:
     return [row for row in report.get(part) or () if isinstance(row, Mapping)]
 
 
+def groups_of(report: Report) -> list[Row]:
+    """Return the rows of groups and, after them, those of all clips, which lie apart in the JSON."""
+    return [*rows_of(report, "groups"), *rows_of(report, "totals")]
+
+
 def attributes(report: Report) -> list[str]:
     """Return the attributes and intersections that anything is said about, single attributes first."""
     names = [str(row["by"]) for part in ("groups", "comparisons", "suppressed") for row in rows_of(report, part)]
