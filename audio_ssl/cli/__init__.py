@@ -6,12 +6,13 @@ Heavy packages are imported inside the commands, so that ``--help`` answers at o
 from __future__ import annotations
 
 from audio_ssl.cli._app import app
-from audio_ssl.cli.answers import fairness, probe, report
-from audio_ssl.cli.data import demo, list_, manifest, targets
+from audio_ssl.cli.answers import fairness, probe, report, study
+from audio_ssl.cli.data import audit, demo, list_, manifest, targets
 from audio_ssl.cli.models import export, extract, pretrain
 
 __all__ = [
     "app",
+    "audit",
     "demo",
     "export",
     "extract",
@@ -21,5 +22,6 @@ __all__ = [
     "pretrain",
     "probe",
     "report",
+    "study",
     "targets",
 ]

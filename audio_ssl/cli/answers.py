@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from audio_ssl.cli._app import Out, app, html, need, say_next
 from audio_ssl.errors import UserError
@@ -40,23 +43,70 @@ def probe(probe: str, model: str, *overrides: str, out: Out) -> None:
 
 
 @app.command
-def fairness(*results: Path, by: tuple[str, ...] = ("gender",), out: Out) -> None:
+def fairness(
+    *results: Path,
+    by: tuple[str, ...] = ("gender",),
+    out: Out,
+    metric: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    manifest: Path | None = None,
+    normaliser: str = "none",
+    seed: int = 0,
+    replicates: int = 10_000,
+    min_speakers: int = 5,
+) -> None:
     """Compare groups of speakers in probe results or in any table of predictions.
 
     Parameters
     ----------
     results
-        Result folders, or tables (.csv, .jsonl, .parquet) with id, reference, hypothesis, speaker and attributes.
+        Result folders, or tables (.csv, .tsv, .jsonl, .parquet) with id, reference, hypothesis, speaker and attributes,
+        NeMo's .jsonl, or folders of Kaldi. Several that answered the same clips are compared with the first.
     by
-        The attributes to compare by.
+        The attributes to compare by; of several also all together (gender × age).
     out
-        The page to write (.html); its numbers go to .json beside it.
+        The page to write (.html); the same goes to .md, its numbers to .json beside it.
+    metric
+        wer, cer, bleu, chrf, accuracy ...; what fits the task if not given. Give it once for each.
+    manifest
+        A manifest (.jsonl) that has, by id, what the tables lack: speakers, attributes, references.
+    normaliser
+        What is done to references and hypotheses before they are compared: none, lower, basic, librispeech ...
+    seed
+        Of resampling and permutations.
+    replicates
+        How often speakers are drawn.
+    min_speakers
+        Fewest speakers of a cell of several attributes; smaller ones are not scored.
     """
     from audio_ssl.fairness.audit import audit
-    from audio_ssl.report.build import build_fairness_report
+    from audio_ssl.report.build import build_fairness_report, fairness_lines
 
     need(results, "results")
-    print(build_fairness_report(audit(results, by), html(out)))
+    page = html(out)
+    found = audit(
+        results, by, seed, replicates,
+        metrics=metric, manifest=manifest, normaliser=normaliser, min_speakers=min_speakers,
+    )  # fmt: skip
+    build_fairness_report(found, page)
+    print("\n".join((*fairness_lines(page), str(page))))
+
+
+@app.command
+def study(study: str, *overrides: str, out: Out) -> None:
+    """Pretrain on sets of speech that differ in whose it is, probe each model, and compare its gaps between groups.
+
+    Parameters
+    ----------
+    study
+        Name or path of a study (gender_study, gender_study_tiny).
+    overrides
+        Settings, for example manifest=M.jsonl hours=100 seeds=[0,1].
+    out
+        Folder of the study: its sets, runs, results, and study.html; a stopped study goes on when run again.
+    """
+    from audio_ssl.study.run import run_study
+
+    print(run_study(study, out, overrides))
 
 
 @app.command

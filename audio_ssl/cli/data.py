@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from audio_ssl.cli._app import Out, app, say_next
+from audio_ssl.cli._app import Out, app, html, need, say_next
 
 
 @app.command(name="list")
@@ -59,13 +59,18 @@ def manifest(
     max_seconds: float | None = None,
     column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     option: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    balance: str | None = None,
+    hours: float | None = None,
+    speaker_hours: float | None = None,
+    seed: int = 0,
 ) -> None:
-    """Write a manifest, one clip a line, of a folder or of a corpus.
+    """Write a manifest, one clip a line, of a folder, of a corpus, or of a balanced part of either.
 
     Parameters
     ----------
     source
-        A folder of audio, the name of a corpus (`audio-ssl list corpora`), or a corpus file of your own (.py).
+        A folder of audio, the name of a corpus (`audio-ssl list corpora`), a corpus file of your own (.py), or another
+        manifest (.jsonl).
     out
         The manifest to write (.jsonl).
     root
@@ -80,6 +85,15 @@ def manifest(
         Which column of a table is what: text=sentence. Give it once for each.
     option
         What else a corpus's reader takes, NAME=VALUE: the first lines of its file say what. Give it once for each.
+    balance
+        Shares of the hours, gender=F:0.5,M:0.5; each group's hours are spread over its speakers as evenly as can be.
+        What was drawn is written beside the manifest (.balance.json).
+    hours
+        How much --balance draws.
+    speaker_hours
+        At most so much of one speaker.
+    seed
+        Which clips of a speaker --balance draws.
     """
     from audio_ssl.manifests import make_manifest
 
@@ -92,6 +106,10 @@ def manifest(
         max_seconds=max_seconds,
         columns=column,
         options=option,
+        balance=balance,
+        hours=hours,
+        speaker_hours=speaker_hours,
+        seed=seed,
     )
     print(f"{out}: {count} clips" + (f"; {errors} unusable, see {out.with_suffix('.errors.jsonl')}" if errors else ""))
     say_next(f"audio-ssl pretrain demo data.manifest={out} --out runs/first")
@@ -115,3 +133,30 @@ def targets(recipe: str, *overrides: str, out: Out) -> None:
     store = make_targets(recipe, overrides, out)
     print(store)
     say_next(f"audio-ssl pretrain {recipe} data.targets={store} --out RUN")
+
+
+@app.command
+def audit(
+    *manifests: Path,
+    by: tuple[str, ...] = ("gender",),
+    out: Out,
+    levels: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Describe whose speech manifests hold: hours, speakers, clips, durations and levels of each group.
+
+    Parameters
+    ----------
+    manifests
+        Manifests (.jsonl).
+    by
+        The attributes to split by.
+    out
+        The page to write (.html); its numbers go to .json beside it.
+    levels
+        Measure how loud the clips are, too, which reads all audio.
+    """
+    from audio_ssl.report.composition import build_composition_report, composition_report_lines
+
+    need(manifests, "manifests")
+    page = build_composition_report(manifests, by, html(out), levels=levels)
+    print("\n".join((*composition_report_lines(page), str(page))))

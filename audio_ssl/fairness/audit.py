@@ -8,37 +8,41 @@ speakers a group.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_ssl.errors import UserError
-from audio_ssl.fairness.gaps import direction, relative_symmetric, relative_to
-from audio_ssl.fairness.permutation import permutation_test
-from audio_ssl.fairness.predictions import Table, read_predictions, require_attributes
-from audio_ssl.metrics.additive import AdditiveMetric, get_metric
-from audio_ssl.metrics.bootstrap import cluster_bootstrap, cluster_sums, difference_interval
+from audio_ssl.fairness.adjusted import RATES, model_rows
+from audio_ssl.fairness.compare import MIN_SPEAKERS, Chance, Question, comparison_rows, group_rows, spread_row
+from audio_ssl.fairness.groups import MIN_CELL_SPEAKERS, Grouping, group_by, speakers_of, suppressed_row
+from audio_ssl.fairness.holm import holm
+from audio_ssl.fairness.measures import get_measure
+from audio_ssl.fairness.must_she import CATEGORY_PAIRS
+from audio_ssl.fairness.read import Exclusion, Predictions, read_predictions
+from audio_ssl.fairness.representation import is_representation, read_representation
+from audio_ssl.fairness.systems import gap_difference_rows
+from audio_ssl.fairness.verification import UNITS, audit_verification, is_verification
 
-MIN_SPEAKERS = 5
-"""Fewer speakers in a group: the table is shown, inference is refused."""
-
-WARN_BELOW_SPEAKERS = 20
-"""Fewer speakers in a group: inference is made with a warning."""
-
-UNKNOWN = "unknown"
+SCHEMA_VERSION = 2
 REPLICATES = 10_000
+CATEGORY = "category"
 
 LIMITS = (
     "A gap on these clips is a statement about these clips and these speakers.",
     "Groups are as the corpus recorded them; nothing about a person was inferred.",
-    "Groups can differ in what they said, how fast, and how they were recorded; the audit does not explain a gap.",
+    "Groups can differ in what they said, how fast, and how they were recorded. The mixed model holds alike what was "
+    "recorded of that, and cannot hold alike what was not.",
+    "Intervals and p-values are about drawing other speakers of the same kind. They know nothing of errors in the "
+    "references, of a test set that leaves some people out, or of harm that an error does.",
+    "That no gap was found does not show that there is none: the smallest gap that a study of this size would usually "
+    "find is given beside each.",
+    "A p-value is about one question; those adjusted by Holm's method count how many questions of a metric were asked.",
 )
 
 
@@ -46,41 +50,57 @@ LIMITS = (
 class FairnessResult:
     """What an audit found; `to_json` is the ``report.json`` other programs read."""
 
+    results: list[dict[str, Any]]
     groups: list[dict[str, Any]]
+    """Those of ``total`` are the rows of all clips."""
     comparisons: list[dict[str, Any]]
     excluded: list[dict[str, Any]]
     provenance: dict[str, Any]
-    limits: Sequence[str] = field(default=LIMITS)
+    suppressed: list[dict[str, Any]] = field(default_factory=list)
+    spread: list[dict[str, Any]] = field(default_factory=list)
+    models: list[dict[str, Any]] = field(default_factory=list)
+    gap_differences: list[dict[str, Any]] = field(default_factory=list)
+    representation: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    limits: Sequence[str] = LIMITS
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; what is not defined is null."""
+        rows = {name: value for name, value in vars(self).items() if name not in ("provenance", "limits")}
+        # Apart, so that a reader of `groups` meets no group that is none.
+        rows["totals"] = [row for row in self.groups if row["total"]]
+        rows["groups"] = [row for row in self.groups if not row["total"]]
         return {
-            "groups": [_finite(row) for row in self.groups],
-            "comparisons": [_finite(row) for row in self.comparisons],
-            "excluded": self.excluded,
+            "kind": "fairness",
+            "schema_version": SCHEMA_VERSION,
+            **{name: [_finite(row) for row in value] for name, value in rows.items()},
             "limits": list(self.limits),
             "provenance": self.provenance,
         }
 
 
 @dataclass(frozen=True)
-class _Group:
-    name: str
-    rows: list[dict[str, Any]]
-    statistics: npt.NDArray[np.float64]
-    """``[clip, column]`` of one metric."""
+class _Options:
+    """How an audit is made: what `audit` is given."""
 
-    @property
-    def speakers(self) -> list[str]:
-        return [_speaker(row) for row in self.rows]
-
-    def sums(self) -> npt.NDArray[np.float64]:
-        """Return statistics per speaker."""
-        return cluster_sums(self.statistics, self.speakers)[0]
+    by: tuple[str, ...]
+    chance: Chance
+    metrics: tuple[str, ...]
+    manifest: Path | None
+    normaliser: str
+    min_speakers: int
 
 
 def audit(
-    results: Sequence[Path], by: Sequence[str] = ("gender",), seed: int = 0, replicates: int = REPLICATES
+    results: Sequence[Path],
+    by: Sequence[str] = ("gender",),
+    seed: int = 0,
+    replicates: int = REPLICATES,
+    *,
+    metrics: Sequence[str] = (),
+    manifest: Path | None = None,
+    normaliser: str = "none",
+    min_speakers: int = MIN_CELL_SPEAKERS,
 ) -> FairnessResult:
     """Compare groups of speakers.
 
@@ -89,154 +109,181 @@ def audit(
     results
         Result folders, or tables of predictions.
     by
-        Attributes that make the groups.
+        Attributes that make the groups; several are also taken together.
     seed
-        Of bootstrap and permutations.
+        Of resampling and permutations.
     replicates
-        Bootstrap resamples.
+        Resamples of the speakers, and permutations where not all are made.
+    metrics
+        What is compared; empty: what fits the task.
+    manifest
+        Has what tables of predictions lack (speaker, gender, reference), by id.
+    normaliser
+        What is done to references and hypotheses before they are compared.
+    min_speakers
+        Fewest speakers of a cell of several attributes.
 
     Raises
     ------
     UserError
         If a result cannot be read or has no such attribute.
     """
+    options = _Options(
+        tuple(by), Chance(seed, replicates, replicates), tuple(metrics), manifest, normaliser, min_speakers
+    )
+    _check(options)
+    found = FairnessResult([], [], [], [], _provenance(options))
+    names = _names([Path(path) for path in results])
+    answered: list[tuple[Predictions, list[Grouping]]] = []
+    for path, name in names.items():
+        if is_representation(path):
+            found.representation.extend({**row, "result": name} for row in read_representation(path))
+        elif is_verification(path):
+            _add_verification(found, path, name, options)
+        else:
+            answered.append(_add_table(found, path, name, options))
+    found.gap_differences.extend(gap_difference_rows(answered, options.chance))
+    _adjust(found.comparisons)
+    _adjust(found.gap_differences)
+    return found
+
+
+def _check(options: _Options) -> None:
+    by = options.by
     if not by:
         raise UserError("`by` must name at least one attribute")
-    groups: list[dict[str, Any]] = []
-    comparisons: list[dict[str, Any]] = []
-    excluded: list[dict[str, Any]] = []
-    tables = [read_predictions(Path(path)) for path in results]
-    for table in tables:
-        require_attributes(table, by)
-        for attribute in by:
-            rows, dropped = _without_ambiguous(table, attribute)
-            excluded += dropped
-            for name in table.metrics:
-                metric = get_metric(name)
-                parts = _split(rows, attribute, metric)
-                rng = np.random.default_rng(seed)
-                common = {"result": table.name, "by": attribute, "metric": name, "unit": metric.unit}
-                groups += [{**common, **_describe(part, metric, replicates, rng)} for part in parts]
-                comparisons += [{**common, **row} for row in _compare(parts, metric, replicates, rng)]
-    return FairnessResult(groups, comparisons, excluded, _provenance(tables, by, seed, replicates))
+    twice = sorted({name for name in by if by.count(name) > 1})
+    if twice:
+        raise UserError(f"`by` names {', '.join(twice)} twice")
+    if options.chance.replicates < 100:
+        raise UserError(f"`replicates` must be at least 100, but is {options.chance.replicates}")
+    if options.min_speakers < 1:
+        raise UserError(f"`min_speakers` must be at least 1, but is {options.min_speakers}")
 
 
-def _without_ambiguous(table: Table, attribute: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Leave out the clips of a speaker who is recorded under two values: the speaker belongs to neither group."""
-    values: dict[str, set[str]] = {}
-    for row in table.rows:
-        if row.get(attribute) is not None:
-            values.setdefault(_speaker(row), set()).add(str(row[attribute]))
-    ambiguous = {speaker: found for speaker, found in values.items() if len(found) > 1}
-    dropped = [
-        {"result": table.name, "speaker": s, "reason": f"recorded as {attribute} {' and '.join(sorted(found))}"}
-        for s, found in sorted(ambiguous.items())
-    ]
-    return [row for row in table.rows if _speaker(row) not in ambiguous], dropped
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return a name for each result: the last part of its path, with the folders above where that is not unique."""
+    unique = list(dict.fromkeys(path.resolve() for path in paths))
+    if len(unique) < len(paths):
+        raise UserError("a result is named twice", where=", ".join(map(str, paths)))
+    given = dict(zip(unique, paths, strict=True))
+    parts = {path: (*path.parts[:-1], path.stem if path.is_file() else path.name) for path in unique}
+    names: dict[Path, str] = {}
+    for path, own in parts.items():
+        depth = 1
+        while depth < len(own) and sum(other[-depth:] == own[-depth:] for other in parts.values()) > 1:
+            depth += 1
+        same = sum(other[-depth:] == own[-depth:] for other in parts.values()) > 1
+        names[given[path]] = path.name if same else "/".join(own[-depth:])
+    return names
 
 
-def _split(rows: Sequence[dict[str, Any]], attribute: str, metric: AdditiveMetric) -> list[_Group]:
-    """Return the groups sorted by name, those without a value last."""
-    by_name: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        value = row.get(attribute)
-        by_name.setdefault(UNKNOWN if value is None else str(value), []).append(row)
-    names = sorted(by_name, key=lambda name: (name == UNKNOWN, name))
-    return [
-        _Group(name, by_name[name], metric.statistics((r["reference"], r["hypothesis"]) for r in by_name[name]))
-        for name in names
-    ]
-
-
-def _describe(group: _Group, metric: AdditiveMetric, replicates: int, rng: np.random.Generator) -> dict[str, Any]:
-    sums = group.sums()
-    interval = cluster_bootstrap(sums, metric.score, replicates, rng)
-    seconds = [float(row["seconds"]) for row in group.rows if row.get("seconds") is not None]
-    return {
-        "group": group.name,
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "higher_is_better": metric.higher_is_better,
-        "speakers": len(sums),
-        "clips": len(group.rows),
-        "words": sum(len(row["reference"].split()) for row in group.rows),
-        "hours": sum(seconds) / 3600 if len(seconds) == len(group.rows) else None,
-        "empty_references": sum(not row["reference"].strip() for row in group.rows),
-    }
-
-
-def _compare(
-    groups: Sequence[_Group], metric: AdditiveMetric, replicates: int, rng: np.random.Generator
-) -> Iterator[dict[str, Any]]:
-    """Compare each pair of known groups, F before M as they sort."""
-    for first, second in combinations([g for g in groups if g.name != UNKNOWN], 2):
-        ours, theirs = first.sums(), second.sums()
-        a, b = float(metric.score(ours.sum(0))), float(metric.score(theirs.sum(0)))
-        row: dict[str, Any] = {
-            "a": first.name,
-            "b": second.name,
-            "difference": a - b,
-            "low": math.nan,
-            "high": math.nan,
-            "relative_symmetric": relative_symmetric(a, b),
-            "relative_to_b": relative_to(a, b),
-            "higher_is_better": metric.higher_is_better,
-            "direction": direction(metric.name, metric.higher_is_better, first.name, second.name, a, b),
-            "p_value": math.nan,
-            "refused": _refusal(first, second, ours, theirs, a - b),
-            "warning": None,
+def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) -> tuple[Predictions, list[Grouping]]:
+    predictions = replace(
+        read_predictions(path, options.by, options.metrics, options.manifest, options.normaliser), name=name
+    )
+    seconds = predictions.seconds
+    found.results.append(
+        {
+            "name": name,
+            "path": str(path),
+            "sha256": predictions.sha256,
+            "task": predictions.task,
+            "clips": len(seconds),
+            "speakers": len(speakers_of(predictions, np.ones(len(seconds), bool))),
+            "hours": float(seconds.sum()) / 3600,
+            "metrics": list(predictions.statistics),
+            "signature": "; ".join(
+                filter(None, [predictions.signature, *(get_measure(m).signature for m in predictions.statistics)])
+            ),
         }
-        if row["refused"] is None:
-            interval = difference_interval(ours, theirs, metric.score, replicates, rng)
-            row |= {"low": interval.low, "high": interval.high}
-            row["p_value"] = permutation_test(ours, theirs, metric.score, rng).p_value
-            fewest = min(len(ours), len(theirs))
-            if fewest < WARN_BELOW_SPEAKERS:
-                row["warning"] = f"only {fewest} speakers in the smaller group: small gaps cannot be found"
-        yield row
+    )
+    found.excluded.extend(_excluded(name, one) for one in predictions.exclusions)
+    found.examples.extend({"result": name, **example} for example in predictions.examples)
+    attributes = [*options.by, *(one for one in predictions.attributes if one not in options.by)]
+    groupings = group_by(predictions, attributes, {CATEGORY: CATEGORY_PAIRS}, options.min_speakers)
+    for grouping in groupings:
+        row = suppressed_row(predictions, grouping, options.min_speakers)
+        if row is not None:
+            found.suppressed.append({"result": name, **row})
+        _add_grouping(found, predictions, grouping, options)
+    return predictions, groupings
 
 
-def _refusal(
-    first: _Group,
-    second: _Group,
-    ours: npt.NDArray[np.float64],
-    theirs: npt.NDArray[np.float64],
-    difference: float,
-) -> str | None:
-    if not math.isfinite(difference):
-        return "the score of one group is not defined"
-    shared = set(first.speakers) & set(second.speakers)
-    if shared:
-        return f"speakers are in both groups: {', '.join(sorted(shared)[:5])}"
-    for group, sums in ((first, ours), (second, theirs)):
-        if len(sums) < MIN_SPEAKERS:
-            people = "1 speaker" if len(sums) == 1 else f"{len(sums)} speakers"
-            return f"group {group.name} has {people}, and at least {MIN_SPEAKERS} a group are needed"
-    return None
+def _add_grouping(found: FairnessResult, predictions: Predictions, grouping: Grouping, options: _Options) -> None:
+    modelled = next((metric for metric in RATES if metric in predictions.statistics), None)
+    for metric in predictions.statistics:
+        question = Question(predictions, get_measure(metric), options.chance)
+        rows = group_rows(question, grouping)
+        found.groups.extend(rows)
+        spread = spread_row(question, grouping.by, rows)
+        if spread is not None:
+            found.spread.append(spread)
+        found.comparisons.extend(comparison_rows(question, grouping))
+        if metric == modelled:
+            found.models.extend(model_rows(question, grouping))
 
 
-def _speaker(row: Mapping[str, Any]) -> str:
-    """Return who speaks; clips without a recorded speaker count as one each."""
-    speaker = row.get("speaker")
-    return f"clip {row['id']}" if speaker is None else str(speaker)
+def _add_verification(found: FairnessResult, path: Path, name: str, options: _Options) -> None:
+    rows = audit_verification(path, options.by, options.chance.seed, options.chance.replicates)
+    everybody = next(row for row in rows["groups"] if row["total"])
+    found.results.append(
+        {
+            "name": name,
+            "path": str(path),
+            "sha256": hashlib.sha256((path / "trials.parquet").read_bytes()).hexdigest()[:16],
+            "task": "speaker_verification",
+            **{key: everybody[key] for key in ("clips", "speakers", "hours")},
+            "metrics": list(UNITS),
+            "signature": "; ".join(rows["notes"]),
+        }
+    )
+    for part in ("groups", "comparisons", "excluded"):
+        getattr(found, part).extend({**row, "result": name} for row in rows[part])
 
 
-def _provenance(tables: Sequence[Table], by: Sequence[str], seed: int, replicates: int) -> dict[str, Any]:
-    def digest(path: Path) -> str:
-        file = path / "predictions.parquet" if path.is_dir() else path
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+def _excluded(result: str, one: Exclusion) -> dict[str, Any]:
+    return {"result": result, "reason": one.reason, "count": one.count, "names": list(one.names)}
 
+
+def _adjust(rows: list[dict[str, Any]]) -> None:
+    """Adjust p-values by Holm's method: a family is all tests of one metric on one result."""
+    families: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        families.setdefault((str(row.get("result", row.get("result_b"))), str(row["metric"])), []).append(row)
+    for family in families.values():
+        tested = [row for row in family if np.isfinite(row["p_value"])]
+        for row, adjusted in zip(tested, holm([row["p_value"] for row in tested]), strict=True):
+            row["p_holm"] = adjusted
+        for row in tested:
+            row["compared"] = len(tested)
+
+
+def _provenance(options: _Options) -> dict[str, Any]:
     return {
-        "results": {table.name: {"path": str(table.path), "sha256": digest(table.path)} for table in tables},
-        "by": list(by),
-        "seed": seed,
-        "replicates": replicates,
+        "by": list(options.by),
+        "seed": options.chance.seed,
+        "replicates": options.chance.replicates,
+        "permutations": options.chance.permutations,
         "min_speakers": MIN_SPEAKERS,
-        "signatures": {m: get_metric(m).signature for t in tables for m in t.metrics if get_metric(m).signature},
+        "min_cell_speakers": options.min_speakers,
+        "normaliser": options.normaliser,
+        "manifest": None if options.manifest is None else str(options.manifest),
+        "command": ["audio-ssl", *sys.argv[1:]],
         "versions": {"audio_ssl": version("audio-ssl"), "numpy": np.__version__},
     }
 
 
-def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with null for what is not a number, inner rows too."""
+    return {key: _plain(value) for key, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _finite(value)
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

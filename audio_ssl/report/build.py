@@ -17,12 +17,13 @@ from audio_ssl.report.compare import describe_comparison
 from audio_ssl.report.excerpts import excerpts
 from audio_ssl.report.html import Page, Section, render
 from audio_ssl.report.inputs import Inputs, Result, read_inputs
+from audio_ssl.report.markdown import fairness_markdown
 from audio_ssl.report.numbers import count, strict_json
 from audio_ssl.report.results import describe_result
 from audio_ssl.report.runs import describe_run, relative
 from audio_ssl.report.sections.codec import codec_section
 from audio_ssl.report.sections.comparison import comparison_section
-from audio_ssl.report.sections.fairness import fairness_section
+from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
 from audio_ssl.report.sections.gains import gains_section
 from audio_ssl.report.sections.probes import contents, probes_section
 from audio_ssl.report.sections.provenance import provenance_section
@@ -80,14 +81,14 @@ def build_report(inputs: Sequence[Path], out: Path, title: str = "Report", audio
 
 
 def build_fairness_report(result: FairnessResult, out: Path) -> Path:
-    """Write the page and the JSON of one fairness audit.
+    """Write the page, the Markdown and the JSON of one fairness audit.
 
     Parameters
     ----------
     result
         What the audit found.
     out
-        The page to write, ``.html``; ``result.to_json()`` goes, as it is, into a ``.json`` of the same name beside it.
+        The page to write, ``.html``; beside it the same as ``.md``, and ``result.to_json()``, as it is, as ``.json``.
 
     Returns
     -------
@@ -96,19 +97,25 @@ def build_fairness_report(result: FairnessResult, out: Path) -> Path:
     """
     json_path = _json_beside(out)
     fairness = strict_json(result.to_json())
-    shown = {"path": json_path.name, **fairness}
-    data = {"runs": [], "results": [], "fairness": [shown]}
+    results = fairness.get("results") or {row["result"] for row in fairness["groups"]}
     write_json(json_path, fairness)
     page = Page(
         title="Fairness report",
-        answer=answer(data),
-        sections=(fairness_section([shown]), provenance_section(data)),
-        about=_about(data),
+        answer=fairness_answer(fairness),
+        sections=fairness_sections(fairness),
+        about=f"Made by audio_ssl from {count(len(results), 'result')}.",
         json_name=json_path.name,
         data=fairness,
     )
+    write_text(out.with_suffix(".md"), fairness_markdown(fairness))
     write_text(out, render(page))
     return out
+
+
+def fairness_lines(page: Path) -> list[str]:
+    """Return what a fairness report answers, as lines for a terminal."""
+    said = fairness_answer(read_report(page))
+    return [line for subject, lines in said.items() for line in (f"{subject}:", *(f"  {one}" for one in lines))]
 
 
 def read_report(path: Path) -> dict[str, Any]:

@@ -118,8 +118,10 @@ def scale(low: float, high: float, start: float, stop: float, ticks: int = 4, ti
     >>> scale(0.3, 9.2, 0, 100).ticks
     (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
     """
-    if high <= low:
-        spread = abs(low) * 0.1 or 1.0
+    size = max(abs(low), abs(high))
+    if high - low <= 1e-9 * max(size, 1e-3):
+        # What is left of a difference of equal numbers is no range to draw.
+        spread = 0.1 * size if size > 1e-9 else 1.0
         low, high = low - spread, high + spread
     raw = (high - low) / ticks
     power = 10.0 ** math.floor(math.log10(raw))

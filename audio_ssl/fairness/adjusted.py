@@ -1,0 +1,82 @@
+"""Ratio of two groups' error rates with what else differs between them held alike: the mixed model's rows.
+
+Women and men may have read other sentences, faster or slower, louder or softer. The model of Liu, Veliche & Peng 2022
+(arXiv 2109.09061) has the group, each clip's length, speech rate and level as columns, and a random effect for each
+speaker.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from audio_ssl.errors import UserError
+from audio_ssl.fairness.compare import Question, sides_of
+from audio_ssl.fairness.covariates import Design, group_design
+from audio_ssl.fairness.groups import Grouping, Pair
+from audio_ssl.fairness.mixed_model import MixedModel, fit_mixed_model
+
+RATES = ("wer", "per", "cer")
+"""Metrics that count errors in units; the first that a result has is modelled."""
+
+_UNITS = 3
+
+
+def model_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
+    """Return one model a pair of groups; the question's metric is one of `RATES`."""
+    return [question.about(grouping.by) | _model(question, grouping, pair) for pair in grouping.pairs]
+
+
+def _model(question: Question, grouping: Grouping, pair: Pair) -> dict[str, Any]:
+    sides = sides_of(question, grouping, pair)
+    score = question.metric.score
+    a, b = float(score(sides.first.sum(0))), float(score(sides.second.sum(0)))
+    row: dict[str, Any] = {
+        "a": pair.first,
+        "b": pair.second,
+        "covariates": [],
+        "ratio": math.nan,
+        "low": math.nan,
+        "high": math.nan,
+        "p_value": math.nan,
+        "crude_ratio": a / b if b else math.nan,
+        "speaker_sd": math.nan,
+        "dispersion": math.nan,
+        "clips": 0,
+        "speakers": 0,
+        "covariate_ratios": {},
+        "refused": sides.refusal(pair),
+        "warning": None,
+    }
+    if row["refused"]:
+        return row
+    first, second = grouping.sides(pair)
+    used = (first | second) & (question.statistics[:, _UNITS] > 0)
+    predictions = question.predictions
+    design = group_design(
+        pair.first, first[used], predictions.seconds[used], predictions.words[used], predictions.level_dbfs[used]
+    )
+    errors, units = question.statistics[used, :_UNITS].sum(1), question.statistics[used, _UNITS]
+    try:
+        model = fit_mixed_model(errors, units, predictions.speakers.index[used], design.columns)
+    except UserError as error:
+        return row | {"refused": f"the model could not be fitted: {error}"}
+    return row | _fitted(model, pair, design)
+
+
+def _fitted(model: MixedModel, pair: Pair, design: Design) -> dict[str, Any]:
+    ratio = model.ratios[pair.first]
+    covariates = list(design.per)
+    return {
+        "covariates": covariates,
+        "ratio": ratio.value,
+        "low": ratio.low,
+        "high": ratio.high,
+        "p_value": model.p_values[pair.first],
+        "speaker_sd": model.speaker_sd,
+        "dispersion": model.dispersion,
+        "clips": model.clips,
+        "speakers": model.speakers,
+        "covariate_ratios": {name: {**model.ratios[name]._asdict(), "per": design.per[name]} for name in covariates},
+        "warning": "; ".join([*design.notes, *model.notes]) or None,
+    }

@@ -1,0 +1,248 @@
+"""Rows of the report: a group's score, and the gap between two groups with what may be concluded.
+
+Everything is a function of statistics summed per speaker; speakers are what is drawn and permuted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_ssl.fairness.contrast import Contrast, contrast, contrast_crossed
+from audio_ssl.fairness.gaps import direction, relative_symmetric, relative_to
+from audio_ssl.fairness.groups import ALL, UNKNOWN, Grouping, Mask, Pair
+from audio_ssl.fairness.permutation import permutation_test
+from audio_ssl.fairness.power import minimum_detectable
+from audio_ssl.fairness.read import Predictions
+from audio_ssl.metrics.additive import AdditiveMetric
+from audio_ssl.metrics.bootstrap import cluster_bootstrap
+
+Array = npt.NDArray[np.float64]
+
+MIN_SPEAKERS = 5
+"""Fewer speakers in a group: the scores are shown, inference is refused."""
+
+WARN_BELOW_SPEAKERS = 20
+"""Fewer speakers in a group: inference is made with a warning."""
+
+
+@dataclass(frozen=True)
+class Chance:
+    """How often to draw, and from which seed; every question starts from the seed, so that none depends on others."""
+
+    seed: int = 0
+    replicates: int = 10_000
+    permutations: int = 10_000
+
+    def rng(self) -> np.random.Generator:
+        """Return a generator at its beginning."""
+        return np.random.default_rng(self.seed)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One metric of one result."""
+
+    predictions: Predictions
+    metric: AdditiveMetric
+    chance: Chance
+
+    @property
+    def statistics(self) -> Array:
+        """``[clip, column]``."""
+        return self.predictions.statistics[self.metric.name]
+
+    def about(self, by: str) -> dict[str, Any]:
+        """Return what every row of the metric begins with."""
+        return {
+            "result": self.predictions.name,
+            "by": by,
+            "metric": self.metric.name,
+            "unit": self.metric.unit,
+            "higher_is_better": self.metric.higher_is_better,
+        }
+
+    def sums(self, members: Mask) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Return the statistics of some clips summed per speaker, ``[speaker, column]``, and the speakers' codes."""
+        return speaker_sums(self.statistics[members], self.predictions.speakers.index[members])
+
+
+def speaker_sums(statistics: Array, speakers: npt.NDArray[np.int32]) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Sum ``[clip, column]`` by speaker; the codes of the speakers come sorted."""
+    codes, index = np.unique(speakers, return_inverse=True)
+    sums = np.stack([np.bincount(index, column, len(codes)) for column in statistics.T], axis=1)
+    return sums.astype(np.float64), codes.astype(np.int64)
+
+
+def group_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
+    """Return one row a group, the speakers without a recorded value, and all clips together."""
+    unknown = grouping.index == -1
+    shown: list[tuple[str, Mask]] = [(name, grouping.members(name)) for name in grouping.names]
+    if unknown.any():
+        shown.append((UNKNOWN, unknown))
+    shown.append((ALL, np.ones(len(grouping.index), bool)))
+    return [question.about(grouping.by) | _describe(question, name, members) for name, members in shown]
+
+
+def _describe(question: Question, name: str, members: Mask) -> dict[str, Any]:
+    predictions, metric = question.predictions, question.metric
+    sums, codes = question.sums(members)
+    enough = len(codes) >= MIN_SPEAKERS
+    chance = question.chance
+    interval = cluster_bootstrap(sums, metric.score, chance.replicates if enough else 2, chance.rng())
+    seconds = predictions.seconds[members]
+    return {
+        "group": name,
+        "known": name != UNKNOWN,
+        "total": name == ALL,
+        "value": interval.value,
+        "low": interval.low if enough else math.nan,
+        "high": interval.high if enough else math.nan,
+        "speakers": len(codes),
+        "clips": int(members.sum()),
+        "words": int(np.nansum(predictions.words[members])),
+        "hours": float(seconds.sum()) / 3600,
+        "empty_references": int(predictions.empty_references[members].sum()),
+    }
+
+
+def spread_row(question: Question, by: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the best and the worst of the known groups; None of fewer than two with a score."""
+    scored = [row for row in groups if row["known"] and not row["total"] and math.isfinite(row["value"])]
+    if len(scored) < 2:
+        return None
+    ordered = sorted(scored, key=lambda row: (row["value"], row["group"]))
+    low, high = ordered[0], ordered[-1]
+    best, worst = (high, low) if question.metric.higher_is_better else (low, high)
+    return question.about(by) | {
+        "groups": len(scored),
+        "worst": worst["group"],
+        "best": best["group"],
+        "difference": high["value"] - low["value"],
+        "ratio": high["value"] / low["value"] if low["value"] else math.nan,
+        "overall": next(row["value"] for row in groups if row["total"]),
+    }
+
+
+def comparison_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
+    """Return the gap of every pair of groups; p-values are adjusted by the caller, who knows all tests."""
+    return [question.about(grouping.by) | _compare(question, grouping, pair) for pair in grouping.pairs]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both groups of a pair, summed per speaker."""
+
+    first: Array
+    second: Array
+    first_codes: npt.NDArray[np.int64]
+    second_codes: npt.NDArray[np.int64]
+
+    @property
+    def shared(self) -> npt.NDArray[np.int64]:
+        """Speakers who are in both groups."""
+        return np.intersect1d(self.first_codes, self.second_codes)
+
+    def refusal(self, pair: Pair) -> str | None:
+        """Return why nothing may be concluded; None if something may."""
+        for name, codes in ((pair.first, self.first_codes), (pair.second, self.second_codes)):
+            if len(codes) < MIN_SPEAKERS:
+                people = "1 speaker" if len(codes) == 1 else f"{len(codes)} speakers"
+                return f"group {name} has {people}, and at least {MIN_SPEAKERS} a group are needed"
+        return None
+
+    def warning(self) -> str | None:
+        """Return what to keep in mind; None if nothing."""
+        fewest = min(len(self.first_codes), len(self.second_codes))
+        found = []
+        if fewest < WARN_BELOW_SPEAKERS:
+            found.append(f"only {fewest} speakers in the smaller group: small gaps cannot be found")
+        if len(self.shared):
+            found.append(f"{len(self.shared)} speakers are in both groups: an interval is given, but no p-value")
+        return "; ".join(found) or None
+
+
+def sides_of(question: Question, grouping: Grouping, pair: Pair) -> Sides:
+    """Return both groups of a pair."""
+    first, second = grouping.sides(pair)
+    ours, our_codes = question.sums(first)
+    theirs, their_codes = question.sums(second)
+    return Sides(ours, theirs, our_codes, their_codes)
+
+
+def _compare(question: Question, grouping: Grouping, pair: Pair) -> dict[str, Any]:
+    metric, sides = question.metric, sides_of(question, grouping, pair)
+    a, b = float(metric.score(sides.first.sum(0))), float(metric.score(sides.second.sum(0)))
+    refused = sides.refusal(pair) if math.isfinite(a - b) else "the score of one group is not defined"
+    row: dict[str, Any] = {
+        "a": pair.first,
+        "b": pair.second,
+        "value_a": a,
+        "value_b": b,
+        "difference": a - b,
+        "low": math.nan,
+        "high": math.nan,
+        "relative_symmetric": relative_symmetric(a, b),
+        "relative_symmetric_low": math.nan,
+        "relative_symmetric_high": math.nan,
+        "relative_to_b": relative_to(a, b),
+        "ratio": a / b if b else math.nan,
+        "ratio_low": math.nan,
+        "ratio_high": math.nan,
+        "p_value": math.nan,
+        "p_exact": None,
+        "assignments": None,
+        "p_holm": math.nan,
+        "compared": 0,
+        "minimum_detectable": math.nan,
+        "minimum_detectable_relative": math.nan,
+        "direction": direction(metric.name, metric.higher_is_better, pair.first, pair.second, a, b),
+        "refused": refused,
+        "warning": None,
+    }
+    return row if refused else row | _infer(question, sides)
+
+
+def _infer(question: Question, sides: Sides) -> dict[str, Any]:
+    score, chance = question.metric.score, question.chance
+    crossed = len(sides.shared) > 0
+    found = _crossed(sides, score, chance) if crossed else contrast(
+        sides.first, sides.second, score, chance.replicates, chance.rng()
+    )  # fmt: skip
+    row: dict[str, Any] = {
+        "low": found.difference.low,
+        "high": found.difference.high,
+        "relative_symmetric_low": found.relative_symmetric.low,
+        "relative_symmetric_high": found.relative_symmetric.high,
+        "ratio_low": found.ratio.low,
+        "ratio_high": found.ratio.high,
+        "warning": sides.warning(),
+    }
+    least = minimum_detectable(sides.first, sides.second, score, found.standard_error)
+    mean = 0.5 * float(score(sides.first.sum(0)) + score(sides.second.sum(0)))
+    row |= {
+        "minimum_detectable": least,
+        "minimum_detectable_relative": 100 * least / mean if mean else math.nan,
+    }
+    if not crossed:
+        test = permutation_test(sides.first, sides.second, score, chance.rng(), chance.permutations)
+        row |= {"p_value": test.p_value, "p_exact": test.exact, "assignments": test.assignments}
+    return row
+
+
+def _crossed(sides: Sides, score: Callable[[Array], Array], chance: Chance) -> Contrast:
+    """Contrast groups that share speakers: a speaker is drawn with what there is of both groups."""
+    everyone = np.union1d(sides.first_codes, sides.second_codes)
+
+    def spread(sums: Array, codes: npt.NDArray[np.int64]) -> Array:
+        full = np.zeros((len(everyone), sums.shape[1]))
+        full[np.searchsorted(everyone, codes)] = sums
+        return full
+
+    first, second = spread(sides.first, sides.first_codes), spread(sides.second, sides.second_codes)
+    return contrast_crossed(first, second, score, chance.replicates, chance.rng())
