@@ -153,7 +153,7 @@ def audit(
     out
         The page to write (.html); its numbers go to .json beside it.
     levels
-        Measure how loud the clips are, too, which reads all audio.
+        Measure how loud the clips are, too, which reads all audio, and write the manifests with them beside the page.
     """
     from audio_ssl.report.composition import build_composition_report, composition_report_lines
 

@@ -44,8 +44,9 @@ def build_composition_report(
     out
         The page to write, ``.html``; the numbers go into a ``.json`` of the same name beside it.
     levels
-        Decode every clip and measure its level; clips that cannot be read go to `out` with the suffix
-        ``.levels.errors.jsonl``. Without it, the column ``level_dbfs`` counts where a manifest has one.
+        Decode every clip and measure its level; the manifest with the column ``level_dbfs`` goes beside `out`
+        (``OUT.MANIFEST.levels.jsonl``), clips that cannot be read to ``OUT.levels.errors.jsonl``. Without it, that
+        column counts where a manifest has one.
 
     Returns
     -------
@@ -64,7 +65,7 @@ def build_composition_report(
     ledger_path.unlink(missing_ok=True)
     by = tuple(dict.fromkeys(by))
     ledger = ErrorLedger(ledger_path)
-    read = [_read(path, by, levels, ledger) for path in manifests]
+    read = [_read(path, by, _levelled(out, path) if levels else None, ledger) for path in manifests]
     check_columns([columns for columns, _ in read], by)
     home = out.resolve().parent
     names = _names(manifests)
@@ -127,17 +128,22 @@ def _check_different(manifests: Sequence[Path]) -> None:
         seen.add(path.resolve())
 
 
-def _read(path: Path, by: Sequence[str], levels: bool, ledger: ErrorLedger) -> tuple[Columns, int]:
+def _levelled(out: Path, manifest: Path) -> Path:
+    """Name the manifest with levels that is written for one."""
+    own = "" if out.stem == manifest.stem else f".{manifest.stem}"
+    return out.with_name(f"{out.stem}{own}.levels.jsonl")
+
+
+def _read(path: Path, by: Sequence[str], levelled: Path | None, ledger: ErrorLedger) -> tuple[Columns, int]:
     """Return a manifest's columns and how many of its clips could not be decoded."""
     try:
-        if not levels:
+        if levelled is None:
             return read_columns(iterate_manifest(path), columns_needed(by)), 0
         # Decoding brings torch's threads along, which a mere count does without.
-        from audio_ssl.data.levels import measure_levels
+        from audio_ssl.data.levels import add_levels
 
-        clips = read_manifest(path)
-        measured = measure_levels(clips, ledger)
-        return read_columns(clips, columns_needed(by), measured), measured.count(None)
+        measured = add_levels(path, levelled, ledger)
+        return read_columns(read_manifest(path), columns_needed(by), measured), measured.count(None)
     except UserError as error:
         raise error if error.where else UserError(error.what, where=str(path), remedy=error.remedy) from error
 

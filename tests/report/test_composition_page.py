@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_ssl.data.manifest import Clip, write_manifest
+from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
 from audio_ssl.errors import UserError
 from audio_ssl.manifests import make_manifest
 from audio_ssl.report.composition import build_composition_report, composition_report_lines
@@ -73,6 +73,9 @@ def test_levels_are_measured_and_what_cannot_be_read_is_counted(tmp_path: Path) 
     assert "Levels by gender, dBFS" in text
     assert "1 clip could not be read." in text
     assert "gone.wav" in (tmp_path / "m.levels.errors.jsonl").read_text()
+    written = read_manifest(tmp_path / "m.levels.jsonl")
+    assert [clip.id for clip in written] == [clip.id for clip in read_manifest(source)]
+    assert [clip.extra.get("level_dbfs") for clip in written[:2]] == [None, pytest.approx(-23.01, abs=0.02)]
     assert composition_report_lines(out)[-1].startswith("1 clip could not be read, see ")
 
 
