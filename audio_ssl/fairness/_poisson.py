@@ -32,9 +32,6 @@ class Solution(NamedTuple):
     information: Array
     """Negative second derivatives by the coefficients, ``[column, column]``."""
 
-    within: Array
-    """The part of it that would be left if each speaker had a coefficient of its own."""
-
     rates: Array
     """Mean of exp(r) of each speaker, given its errors."""
 
@@ -82,7 +79,7 @@ class Problem:
         value, expected, integral = self._value(beta, sd)
         converged = False
         for _ in range(_MAX_STEPS):
-            gradient, information, within = self._derivatives(expected, integral)
+            gradient, information = self._derivatives(expected, integral)
             step = np.linalg.lstsq(information, gradient, rcond=None)[0]
             promise = float(gradient @ step)
             if promise <= _CLOSE * max(1.0, abs(value)) + 1e-12:
@@ -97,7 +94,7 @@ class Problem:
                 converged = promise < 1e-6  # No digits are left to gain.
                 break
             beta, value, expected, integral = tried, new_value, new_expected, new_integral
-        return Solution(sd, beta, value, information, within, integral.rate, converged)
+        return Solution(sd, beta, value, information, integral.rate, converged)
 
     def _value(self, beta: Array, sd: float) -> tuple[float, Array, Integral]:
         expected = self.expected(beta)
@@ -108,8 +105,8 @@ class Problem:
         value = self._constant + float(self._weighted_columns @ beta) + float(integral.log_value.sum())
         return value, expected, integral
 
-    def _derivatives(self, expected: Array, integral: Integral) -> tuple[Array, Array, Array]:
-        """Return the gradient, the information, and its part within speakers."""
+    def _derivatives(self, expected: Array, integral: Integral) -> tuple[Array, Array]:
+        """Return the gradient and the information."""
         width = self.columns.shape[1]
         gram = np.zeros((width, width))
         sums = np.zeros((self.count, width))
@@ -123,5 +120,4 @@ class Problem:
             gram += columns.T @ (columns * (weights * integral.rate[speakers])[:, None])
         gradient = self._weighted_columns - sums.T @ integral.rate
         information = gram - sums.T @ (sums * integral.rate_variance[:, None])
-        within = gram - sums.T @ (sums * (integral.rate / sums[:, 0])[:, None])
-        return gradient, information, within
+        return gradient, information

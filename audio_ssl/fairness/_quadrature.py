@@ -7,6 +7,7 @@ million cost the same. Nodes are laid around the integrand's mode, at its curvat
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -55,11 +56,11 @@ def _integrate(errors: Array, expected: Array, sd: float) -> Integral:
     variance = sd**2
     mode = _mode(errors, expected, variance)
     scale = 1 / np.sqrt(expected * np.exp(mode) + 1 / variance)
-    points, weights = np.polynomial.hermite.hermgauss(NODES)
+    points, log_weights = _nodes()
     effects = mode[:, None] + math.sqrt(2) * scale[:, None] * points
     rates = np.exp(effects)
     log_terms = errors[:, None] * effects - expected[:, None] * rates - effects**2 / (2 * variance)
-    log_terms += np.log(weights) + points**2
+    log_terms += log_weights + points**2
     top = log_terms.max(1)
     terms = np.exp(log_terms - top[:, None])
     total = terms.sum(1)
@@ -67,6 +68,12 @@ def _integrate(errors: Array, expected: Array, sd: float) -> Integral:
     mean = (terms * rates).sum(1)
     spread = (terms * (rates - mean[:, None]) ** 2).sum(1)
     return Integral(top + np.log(total) + np.log(scale / (sd * math.sqrt(math.pi))), mean, spread)
+
+
+@cache
+def _nodes() -> tuple[Array, Array]:
+    points, weights = np.polynomial.hermite.hermgauss(NODES)
+    return points, np.log(weights)
 
 
 def _mode(errors: Array, expected: Array, variance: float) -> Array:

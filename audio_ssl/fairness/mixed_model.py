@@ -8,8 +8,8 @@ equal. Left as in the paper: model, offset. Different, as few speakers made the 
   maximum likelihood makes it too small by the coefficients it spends;
 * intervals and p-values are of Student's t: with speakers minus coefficients degrees of freedom for what is compared
   between speakers, clips minus speakers for what is compared within;
-* errors come in bursts. Between speakers this ends in sd, where it belongs to the uncertainty; within speakers the
-  variance is multiplied by the Pearson dispersion, if above 1.
+* errors come in bursts. Between speakers this ends in sd, and thereby in the uncertainty; to scale by the dispersion
+  again would leave no power. Within speakers the variance is that of the residuals of clips, if above Poisson's.
 
 `benchmarks/fairness.py` measures bias, coverage and type-I error.
 """
@@ -27,6 +27,7 @@ from scipy.stats import chi2, t
 
 from audio_ssl.fairness._design import Rows, prepare
 from audio_ssl.fairness._poisson import Array, Problem, Solution
+from audio_ssl.fairness._within import within_speakers
 from audio_ssl.metrics.bootstrap import Interval
 
 CONFIDENCE = 0.95
@@ -97,8 +98,9 @@ def fit_mixed_model(
         return _no_estimate(rows)
     problem = Problem(rows.errors, rows.log_words, rows.columns, rows.speakers)
     best, low, high = _search(problem)
-    dispersion = _dispersion(rows, best)
-    ratios, p_values = _ratios(rows, best, dispersion)
+    expected = rows.clip_expected(best.beta, best.rates)
+    dispersion = _dispersion(rows, expected)
+    ratios, p_values = _ratios(rows, best, expected)
     notes = [] if best.converged else ["the fit did not converge: take its numbers with caution"]
     if best.sd == 0:
         notes.append("the speakers' rates vary no more than chance: the model is a plain Poisson regression")
@@ -144,27 +146,26 @@ def _search(problem: Problem) -> tuple[Solution, float, float]:
     return best, low, high
 
 
-def _dispersion(rows: Rows, best: Solution) -> float:
+def _dispersion(rows: Rows, expected: Array) -> float:
     """Return Pearson's dispersion of the clips, given the speakers."""
-    free = rows.clips - len(best.rates) - rows.columns.shape[1] + 1
+    free = rows.clips - int(rows.speakers[-1]) - rows.columns.shape[1]
     if free <= 0:
         return math.nan
-    expected = rows.clip_expected(best.beta, best.rates)
-    return float(((rows.clip_errors - expected) ** 2 / expected).sum() / free)
+    # An expectation may underflow to 0, where there are then no errors either.
+    return float(((rows.clip_errors - expected) ** 2 / np.maximum(expected, 1e-12)).sum() / free)
 
 
-def _ratios(rows: Rows, best: Solution, dispersion: float) -> tuple[dict[str, Interval], dict[str, float]]:
+def _ratios(rows: Rows, best: Solution, expected: Array) -> tuple[dict[str, Interval], dict[str, float]]:
     ratios, p_values = {}, {}
     variances = np.diag(np.linalg.inv(best.information))
-    shares = _shares_within(best, rows.constant)
+    shares, bursts = within_speakers(rows, expected, best.information)
     between = max(1.0, len(best.rates) - 1.0 - sum(rows.constant[1:]))
     within = max(1.0, rows.clips - len(best.rates) - float(np.sum(~np.array(rows.constant))))
-    burst = dispersion if dispersion > 1 else 1.0
     for index, name in enumerate(rows.names, start=1):
         share = shares[index]
         # Satterthwaite: a mean of two estimates, weighted by their precision.
         freedom = 1 / (share**2 / within + (1 - share) ** 2 / between)
-        error = math.sqrt(variances[index] * (1 + share * (burst - 1)))
+        error = math.sqrt(variances[index] * (1 + share * (bursts[index] - 1)))
         beta, reach = best.beta[index], error * float(t.ppf((1 + CONFIDENCE) / 2, freedom))
         p_values[name] = float(2 * t.sf(abs(beta) / error, freedom))
         scale = rows.scales[index]
@@ -172,18 +173,6 @@ def _ratios(rows: Rows, best: Solution, dispersion: float) -> tuple[dict[str, In
             value, low, high = np.exp(np.array([beta, beta - reach, beta + reach]) / scale).tolist()
         ratios[name] = Interval(value, low, high)
     return ratios, p_values
-
-
-def _shares_within(best: Solution, constant: tuple[bool, ...]) -> Array:
-    """Return the share of each coefficient's precision that comes from comparing a speaker's clips with each other."""
-    shares = np.zeros(len(best.beta))
-    varying = np.flatnonzero(~np.array(constant))
-    if len(varying):
-        part = best.within[np.ix_(varying, varying)]
-        part = part + np.diag(1e-9 * np.diag(best.information)[varying])
-        total = np.diag(np.linalg.inv(best.information))[varying]
-        shares[varying] = np.clip(total / np.diag(np.linalg.inv(part)), 0.0, 1.0)
-    return shares
 
 
 def _no_estimate(rows: Rows) -> MixedModel:
