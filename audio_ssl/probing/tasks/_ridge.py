@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_TOLERANCE = 1e-9
-"""Of the squared gradient, measured by the bound of the curvature; the loss is near 1."""
+_TOLERANCE = 1e-8
+"""Of the squared gradient of the mean loss, measured by the bound of the curvature."""
 
-_MOST_STEPS = 500
+_MOST_STEPS = 1000
 _CHECK_EVERY = 10
 _SMALLEST_SHARE = 1e-7
 """Directions with less than this share of the largest one's variance are rounding, and left out."""
@@ -30,9 +30,10 @@ def log_posteriors(
 ) -> list[Float[Tensor, "run other class"]]:
     """Fit every run to the training clips, and return natural logarithms of the classes' probabilities of others.
 
-    The loss is the mean cross-entropy of the clips, and of `prior` more of each class whose features are the mean (no
-    class is impossible then, and without features the rule of Laplace is left), plus ``ridge / 2`` times the squared
-    weights; features are standardised by the training clips and divided by the root of their number.
+    The loss is the sum over the clips of the cross-entropy, and over `prior` more of each class whose features are the
+    mean (no class is impossible then, and without features the rule of Laplace is left), plus ``ridge / 2`` times the
+    squared weights, which so mean the same however many clips there are. Features are standardised by the training
+    clips and divided by the root of their number.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ def _fit(
     """Return the weights of every run; the last row is the constant's, which has no ridge."""
     added = prior * contrasts.shape[1]
     total = len(inputs) + added
-    penalty = ridges[None].repeat(inputs.shape[1], 1)
+    penalty = (ridges / total)[None].repeat(inputs.shape[1], 1)
     penalty[-1] = 0.0
     # The curvature of cross-entropy in contrasts is at most 1/2; the added clips count for the constant.
     bound = torch.cat([strengths.float(), strengths.new_tensor([total]).float()])[:, None] / (2 * total)

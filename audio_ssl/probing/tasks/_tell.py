@@ -16,7 +16,7 @@ from audio_ssl.probing.tasks._ridge import log_posteriors
 
 Ints = npt.NDArray[np.int64]
 
-RIDGES = (1e2, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+RIDGES = (1e4, 10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 """All are tried, from a model that does not look at the features to one that follows every clip."""
 
 
@@ -78,23 +78,24 @@ def code_lengths(
 ) -> Float[Tensor, " labelling"]:
     """Return the bits of an online code of the labels (Voita & Titov 2020, arXiv 2003.12298).
 
-    The first block is sent with a uniform code, every other with the probabilities of a model of those before. The
-    ridges are mixed (each code with equal weight), which costs at most ``log2(len(RIDGES))`` bits more than the best.
+    The first block is sent with a uniform code, every other with the probabilities of models of those before, one of
+    each ridge, mixed by how well they have done; after the n-th mixed block, one part in n + 1 of the weights is dealt
+    evenly again (Herbster & Warmuth 1998, Machine Learning 32), as more speakers want another ridge.
     """
     runs, ridges = len(RIDGES), torch.tensor(RIDGES)
-    bits = torch.zeros(len(labels), runs, dtype=torch.float64)
-    known = np.zeros(0, dtype=np.int64)
-    for number, block in enumerate(blocks):
-        if number:
-            train, right = labels[:, known], labels[:, block].repeat_interleave(runs, 0)
-            (said,) = log_posteriors(
-                features[known], train.repeat_interleave(runs, 0), ridges.repeat(len(labels)), classes,
-                _clips_a_speaker(speakers[known]), features[block],
-            )  # fmt: skip
-            bits -= said.gather(2, right[..., None]).sum((1, 2)).view(len(labels), runs) / np.log(2)
+    sent = torch.full((len(labels),), uniform_bits(len(blocks[0]), classes), dtype=torch.float64)
+    weights = torch.full((len(labels), runs), 1.0 / runs, dtype=torch.float64)
+    known = blocks[0]
+    for number, block in enumerate(blocks[1:], 1):
+        right = labels[:, block].repeat_interleave(runs, 0)
+        (said,) = log_posteriors(
+            features[known], labels[:, known].repeat_interleave(runs, 0), ridges.repeat(len(labels)), classes,
+            _clips_a_speaker(speakers[known]), features[block],
+        )  # fmt: skip
+        together = weights.log() + said.gather(2, right[..., None]).sum((1, 2)).view(len(labels), runs)
+        sent -= together.logsumexp(1) / np.log(2)
+        weights = together.softmax(1) * number / (number + 1) + 1.0 / (runs * (number + 1))
         known = np.concatenate([known, block])
-    mixed = torch.logsumexp(-bits * np.log(2), 1) - np.log(runs)
-    sent: Tensor = uniform_bits(len(blocks[0]), classes) - mixed / np.log(2)
     return sent
 
 
