@@ -5,6 +5,7 @@ Read from the JSON of the study stage alone. `audio_ssl.report.sections.study` a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,13 +20,14 @@ from audio_ssl.report.numbers import (
     score,
     signed,
 )
-from audio_ssl.report.people import people, whose
+from audio_ssl.report.people import capital, people, whose
 from audio_ssl.report.verdicts import VERDICTS, verdict_of
 
 Cell = Mapping[str, Any]
 Study = Mapping[str, Any]
 UNTRAINED = "untrained"
 ALL = "all"
+_SENTENCES = re.compile(r"(?<=\.)\s+")
 
 
 def column_title(column: Mapping[str, Any]) -> str:
@@ -66,6 +68,30 @@ def relative_text(cell: Cell) -> str:
     return _with_range(percent(cell.get("relative_symmetric")), cell, "relative_symmetric_", "%", signs=True)
 
 
+def difference_text(cell: Cell) -> str:
+    """Write by how much a gap is larger than that of the reference set, with its interval."""
+    found = cell.get("against_reference")
+    if found is None:
+        return MISSING
+    return _with_range(signed(found.get("difference"), cell["unit"]), found, "", cell["unit"], signs=True)
+
+
+def p_text(row: Mapping[str, Any] | None) -> str:
+    """Write the p-value of a gap, or of a difference of gaps."""
+    return MISSING if row is None else p_value(row.get("p_value"))
+
+
+def verdict_text(row: Mapping[str, Any] | None) -> str:
+    """Say what a test came to.
+
+    Examples
+    --------
+    >>> verdict_text({"p_value": 0.2, "p_holm": 0.6}), verdict_text(None)
+    ('not told from chance', '–')
+    """
+    return MISSING if row is None else VERDICTS[verdict_of(row)]
+
+
 def gap_text(cell: Cell) -> str:
     """Write the difference of the two groups with its interval."""
     return _with_range(signed(cell.get("difference"), cell["unit"]), cell, "", cell["unit"], signs=True)
@@ -78,13 +104,11 @@ def against_text(cell: Cell, reference: str) -> str:
     found = cell.get("against_reference")
     if found is None:
         return f"is {reference}"
-    verdict = VERDICTS[verdict_of(found)]
-    size = signed(found.get("difference"), cell["unit"])
-    if size == MISSING:
-        return verdict
-    ends = _ends(found, "", cell["unit"], signs=True)
-    chance = f", p = {p_value(found.get('p_value'))}" if finite(found.get("p_value")) is not None else ""
-    return f"{size}{f' ({ends}{chance})' if ends else ''}: {verdict}"
+    size, chance = difference_text(cell), p_text(found)
+    verdict = verdict_text(found)
+    if chance != MISSING:
+        verdict += f" (p {chance})" if chance.startswith("<") else f" (p = {chance})"
+    return verdict if size == MISSING else f"{size}: {verdict}"
 
 
 def _with_range(value: str, found: Mapping[str, Any], prefix: str, unit: str, signs: bool = False) -> str:
@@ -108,7 +132,9 @@ def study_answer(study: Study) -> dict[str, list[str]]:
     return {
         "in short": _in_short(study),
         **columns,
-        "mind": [_sentence(said) for said in (study.get("note"), *study["warnings"]) if said],
+        "mind": [
+            _sentence(said) for said in (*_SENTENCES.split(str(study["note"]).strip()), *study["warnings"]) if said
+        ],
     }
 
 
@@ -132,7 +158,12 @@ def _in_short(study: Study) -> list[str]:
     gaps = [cell for cell in cells if verdict_of(cell) in ("found", "alone", "open")]
     beyond = sum(verdict_of(cell) == "found" for cell in gaps)
     a, b = (people(study["by"], group) for group in study["compare"])
-    second = f"{beyond} of {len(gaps)} gaps between {a} and {b} are beyond chance themselves." if gaps else ""
+    many = (
+        f"{beyond} of {len(gaps)} gaps between {a} and {b} are"
+        if beyond
+        else f"None of {len(gaps)} gaps between {a} and {b} is"
+    )
+    second = f"{many} larger than chance often makes." if gaps else ""
     return [first, *([second] if second else [])]
 
 
@@ -197,7 +228,7 @@ def gap_direction(study: Study, higher_is_better: bool) -> tuple[str, str]:
 def axis_words(study: Study, column: Mapping[str, Any]) -> str:
     """Say what the figure of scores shows."""
     a, b = (whose(study["by"], group, metric_label(column["metric"])) for group in study["compare"])
-    return f"{a} and {b}"
+    return capital(f"{a} and {b}")
 
 
 def markdown(study: Study) -> str:

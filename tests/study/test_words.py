@@ -30,7 +30,7 @@ def study():
     column = {"name": "asr", "title": "ASR", "integration": "frozen", "task": "asr", "metric": "wer"}
     return {
         "name": "mine", "by": "gender", "compare": ["F", "M"], "reference": "balanced", "hours": 0.1, "seeds": [0],
-        "pretraining": {"recipe": "hubert_mel_tiny", "settings": []}, "untrained": True, "note": "Only <noise>.",
+        "pretraining": {"recipe": "hubert_mel_tiny", "settings": []}, "untrained": True, "note": "<Noise>. No speech.",
         "columns": [{**column, "metrics": ["wer"], "manifest": "m.jsonl", "warnings": []}],
         "sets": [{"name": name, "shares": {}, "draws": [{"groups": {"F": amounts}}]} for name in names],
         "cells": [cell("female", 50.0, 40.0, against), cell("balanced", 30.0, 32.0), cell("untrained", 99.0, 99.0)],
@@ -51,9 +51,9 @@ def test_cells_have_their_intervals_and_seeds():
 def test_a_gap_against_the_reference_says_whether_it_is_beyond_chance():
     found = {"difference": 4.0, "low": 1.0, "high": 7.0, "p_value": 0.01, "p_holm": 0.02, "refused": None}
     said = against_text(cell("female", 50.0, 40.0, found), "balanced")
-    assert said == "+4.0\xa0points (+1.0 to +7.0, p = 0.010): beyond chance"
+    assert said == "+4.0\xa0points (+1.0 to +7.0): beyond chance (p = 0.010)"
     alone = against_text(cell("female", 50.0, 40.0, {**found, "p_holm": 0.06}), "balanced")
-    assert alone.endswith("only if taken alone")
+    assert alone.endswith("only if taken alone (p = 0.010)")
     assert against_text(cell("balanced", 1.0, 1.0), "balanced") == "is balanced"
     assert against_text(cell("untrained", 1.0, 1.0), "balanced") == "–"
     refused = {"difference": 4.0, "low": NAN, "high": NAN, "p_value": NAN, "refused": "few"}
@@ -63,18 +63,18 @@ def test_a_gap_against_the_reference_says_whether_it_is_beyond_chance():
 def test_the_answer_names_best_and_worst_and_the_gaps(study):
     said = study_answer(study)
     assert said["in short"][0].startswith("1 of 1 gaps differ from the gap after pretraining on the balanced set")
-    assert said["in short"][1] == "0 of 2 gaps between women and men are beyond chance themselves."
+    assert said["in short"][1] == "None of 2 gaps between women and men is larger than chance often makes."
     column = said["ASR, frozen"]
     assert column[0].startswith("WER over all speakers is best after pretraining on balanced, 31.0")
     assert column[1] == "Without pretraining it is 99.0\xa0%."
     assert "from −6.5\xa0% (balanced) to +22.2\xa0% (female); a positive one is worse for women" in column[2]
-    assert said["mind"] == ["Only <noise>.", "Few speakers."]
+    assert said["mind"] == ["<Noise>.", "No speech.", "Few speakers."]
 
 
 def test_the_page_and_the_markdown_have_the_table(study, tmp_path):
     page = write_pages(tmp_path, study).read_text()
-    assert "Only &lt;noise&gt;" in page
-    assert "<noise>" not in page
+    assert "&lt;Noise&gt;" in page
+    assert "<Noise>" not in page
     for text in ("no pretraining", "1 speaker (s1) is known.", "Circles are F, squares M", "0.100 h"):
         assert text in page
     lines = (tmp_path / "study.md").read_text().splitlines()

@@ -28,6 +28,8 @@ class Dot:
     """A second, smaller line under the label, such as the number of speakers."""
     quiet: bool = False
     """Drawn grey and small: a row to compare with, such as all clips together."""
+    style: int | None = None
+    """Which of the eight colours, where rows of one kind share theirs; the row's place if None."""
 
 
 def interval_chart(
@@ -102,7 +104,7 @@ def _axis(axis: Scale, floor: float) -> list[Markup]:
 
 def _row(dot: Dot, index: int, axis: Scale, left: float, unit: str, signs: bool) -> list[Markup]:
     middle = _TOP + _ROW * (index + 0.5) + 5
-    style = index % 8
+    style = index % 8 if dot.style is None else dot.style
     parts = [text(left - 10, middle + (0 if dot.note else 4), fit(dot.label, left - 12), "row-label", "end")]
     if dot.note:
         parts.append(text(left - 10, middle + 12, fit(dot.note, (left - 12) / 0.9), "row-note", "end"))

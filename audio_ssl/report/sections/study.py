@@ -20,17 +20,19 @@ from audio_ssl.report.study_words import (
     UNTRAINED,
     Cell,
     Study,
-    against_text,
     axis_words,
     cells_of,
     column_title,
     composition_rows,
+    difference_text,
     gap_direction,
     gap_text,
+    p_text,
     relative_text,
     row_label,
     speakers_text,
     value_text,
+    verdict_text,
 )
 
 _SHAPES = ("circle", "square")
@@ -38,6 +40,11 @@ _HOW = (
     "Every row is one set of pretraining audio and every column one way to use the model: a head on the frozen model, "
     "or model and head trained together (fine-tuned). Δrel is 100 · (first − second) over the mean of the two groups. "
     "Intervals resample test speakers, not clips."
+)
+
+_TESTS = (
+    "p-values give groups to other speakers (the gap) or swap the two models' answers of a speaker (the difference of "
+    "gaps). What is beyond chance is judged over all columns together (Holm)."
 )
 
 
@@ -89,13 +96,15 @@ def _column_block(study: Study, column: Mapping[str, Any]) -> Block:
         _relative_figure(study, column, cells, f"{prefix}-relative"),
         _against_figure(study, column, cells, f"{prefix}-against"),
     )
-    tables = [_column_table(study, column, metric, folded=metric != column["metric"]) for metric in column["metrics"]]
-    warnings = [*dict.fromkeys(str(c["warning"]) for c in cells if c.get("warning")), *column["warnings"]]
+    tables = [
+        table
+        for metric in column["metrics"]
+        for table in _column_tables(study, column, metric, folded=metric != column["metric"])
+    ]
     return Block(
         id=prefix,
         heading=f"{column_title(column)}: {metric_label(column['metric'])}",
         lead=(speakers_text(study, column),),
-        warnings=tuple(warnings),
         figures=tuple(figure for figure in figures if figure),
         tables=tuple(tables),
     )
@@ -106,7 +115,7 @@ def _scores_figure(study: Study, column: Mapping[str, Any], cells: Sequence[Cell
     for cell in cells:
         for place, group in enumerate(study["compare"]):
             found = cell["groups"][group]
-            dot = _dot(f"{row_label(cell['set'])}, {group}", found, "value", "", _SHAPES[place], cell)
+            dot = _dot(f"{row_label(cell['set'])}, {group}", found, "value", "", _SHAPES[place], cell, place)
             dots += [dot] if dot else []
     if not dots:
         return None
@@ -153,36 +162,44 @@ def _gaps(study: Study, cells: Sequence[Cell], dots: Sequence[Dot], name: str, t
     return interval_chart(name, title, f"{said}.", dots, axis_label="gap", unit=unit, zero=sides)
 
 
-def _dot(label: str, found: Mapping[str, Any], key: str, prefix: str, shape: str, cell: Cell) -> Dot | None:
+def _dot(
+    label: str, found: Mapping[str, Any], key: str, prefix: str, shape: str, cell: Cell, style: int = 0
+) -> Dot | None:
     value = finite(found.get(key))
     if value is None:
         return None
     low, high = finite(found.get(f"{prefix}low")), finite(found.get(f"{prefix}high"))
-    return Dot(label, value, low, high, shape, quiet=cell["set"] == UNTRAINED)
+    return Dot(label, value, low, high, shape, quiet=cell["set"] == UNTRAINED, style=style)
 
 
-def _column_table(study: Study, column: Mapping[str, Any], metric: str, folded: bool) -> Table:
-    groups = (*study["compare"], ALL)
-    a, b = study["compare"]
-    rows = [
-        (
-            row_label(cell["set"]),
-            *(value_text(cell, group) for group in groups),
-            gap_text(cell),
-            relative_text(cell),
-            against_text(cell, study["reference"]),
-        )
-        for cell in cells_of(study, column["name"], metric)
-    ]
-    head = ("Pretrained on", *groups, f"{a} − {b}", "Δrel", f"Gap minus that of {study['reference']}")
-    caption = f"{column_title(column)}: {metric_label(metric)} with 95 % intervals over speakers"
-    seeds = len(study["seeds"])
+def _column_tables(study: Study, column: Mapping[str, Any], metric: str, folded: bool) -> tuple[Table, Table]:
+    """Return the scores of the groups, and the gaps between them."""
+    cells, (a, b) = cells_of(study, column["name"], metric), study["compare"]
+    name, reference, seeds = f"{column_title(column)}: {metric_label(metric)}", study["reference"], len(study["seeds"])
     notes = (
         (f"Of {seeds} seeds: a score is that of all their answers, and the range over seeds follows the interval.",)
         if seeds > 1
         else ()
     )
-    return make_table(caption, head, rows, text_columns=(6,), notes=notes, sticky=True, folded=folded)
+    scores = make_table(
+        f"{name} with 95 % intervals over speakers", ("Pretrained on", a, b, ALL),
+        [(row_label(cell["set"]), *(value_text(cell, group) for group in (a, b, ALL))) for cell in cells],
+        notes=notes, sticky=True, folded=folded,
+    )  # fmt: skip
+    gaps = make_table(
+        f"{name}: gaps with 95 % intervals over speakers",
+        ("Pretrained on", f"{a} − {b}", "Δrel", "p", "The gap is", f"Minus the gap of {reference}", "p", "That is"),
+        [
+            (
+                row_label(cell["set"]), gap_text(cell), relative_text(cell), p_text(tested), verdict_text(tested),
+                difference_text(cell), p_text(cell["against_reference"]), verdict_text(cell["against_reference"]),
+            )
+            for cell in cells
+            for tested in (None if cell["set"] == UNTRAINED else cell,)
+        ],
+        text_columns=(4, 7), notes=(_TESTS,), sticky=True, folded=folded,
+    )  # fmt: skip
+    return scores, gaps
 
 
 def _sets_block(study: Study) -> Block:
@@ -205,8 +222,12 @@ def _limits_block(study: Study) -> Block:
     tables = (
         (make_table("Test clips left out", ("Column", "Reason", "Clips"), rows, text_columns=(1,)),) if rows else ()
     )
-    note = (study["note"],) if study.get("note") else ()
-    return Block(id="study-limits", lead=(*note, *study["limits"]), tables=tables)
+    said: dict[str, list[str]] = {}
+    for column in study["columns"]:
+        for warning in column["warnings"]:
+            said.setdefault(warning, []).append(column_title(column))
+    warnings = tuple(f"{'; '.join(columns)}: {warning}" for warning, columns in said.items())
+    return Block(id="study-limits", lead=tuple(study["limits"]), warnings=warnings, tables=tables)
 
 
 def _provenance(study: Study) -> Section:
