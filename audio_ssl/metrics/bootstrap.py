@@ -21,6 +21,7 @@ Score = Callable[[Array], Array]
 
 BCA_BELOW_CLUSTERS = 20
 _CHUNK_ELEMENTS = 1 << 16
+_FEW_COLUMNS = 32
 
 
 class Interval(NamedTuple):
@@ -42,9 +43,15 @@ def cluster_sums(statistics: Array, clusters: Sequence[str]) -> tuple[Array, lis
 def replicate_sums(sums: Array, replicates: int, rng: np.random.Generator) -> Array:
     """Return the column sums of `replicates` resamples of the clusters, ``[replicate, column]``, in bounded memory."""
     totals = np.empty((replicates, sums.shape[1]))
+    few, columns = sums.shape[1] <= _FEW_COLUMNS, np.ascontiguousarray(sums.T)
     row = 0
     for counts in replicate_counts(len(sums), replicates, rng):
-        totals[row : row + len(counts)] = counts @ sums
+        part = totals[row : row + len(counts)]
+        # BLAS's threads would wait for each other longer than so small a product takes.
+        if few:
+            np.einsum("rs,cs->rc", counts, columns, out=part)
+        else:
+            np.matmul(counts, sums, out=part)
         row += len(counts)
     return totals
 

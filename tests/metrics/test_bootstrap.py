@@ -146,3 +146,10 @@ def test_quantiles_leave_out_what_is_undefined_and_keep_what_is_infinite():
     assert quantile_interval(5.0, np.where(draws > 8, math.inf, draws), levels)[1:] == (1.0, math.inf)
     assert np.isnan(quantile_interval(math.nan, draws, levels)).all()
     assert np.isnan(quantile_interval(5.0, draws, levels * math.nan)[1:]).all()
+
+
+@pytest.mark.parametrize("columns", [3, 50])
+def test_any_number_of_columns_is_summed(columns):
+    sums = np.random.default_rng(0).random((30, columns))
+    counts = np.concatenate(list(replicate_counts(30, 4_000, np.random.default_rng(1))))
+    assert replicate_sums(sums, 4_000, np.random.default_rng(1)) == pytest.approx(counts @ sums)
