@@ -40,7 +40,11 @@ def read_study(plan: Plan, layout: Layout) -> dict[str, Any]:
             for name, places in rows.items()
         }
         found = read_cells(answers, study.by, plan.compare, study.reference, study.replicates)
-        cells += [{"column": question.name, **cell} for cell in found]
+        folders = {
+            name: [str((place.folder / "probes" / question.name).relative_to(layout.out)) for place in places]
+            for name, places in rows.items()
+        }
+        cells += [{"column": question.name, "results": folders[cell["set"]], **cell} for cell in found]
         for one in (one for seeds in answers.values() for one in seeds):
             for left in one.exclusions:
                 row = {"column": question.name, "reason": left.reason, "count": left.count, "names": list(left.names)}

@@ -143,3 +143,28 @@ def test_a_signal_says_how_the_study_goes_on(pool, tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "pretrain", stop)
     with pytest.raises(StoppedBySignal, match="stopped in the pretraining on female; the same command goes on"):
         run_study("gender_study_tiny", tmp_path / "out", [f"manifest={pool}", *SMALL])
+
+
+def test_several_seeds_have_folders_of_their_own_and_a_range(pool, done, tmp_path, monkeypatch):
+    def given(recipe, settings, out, resume):
+        shutil.copytree(done / "sets" / out.parent.parent.name / "run", out)
+
+    def answered(probe, model, out, settings, cache):
+        kind = "untrained" if "untrained" in out.parts else f"sets/{out.parent.parent.parent.name}"
+        shutil.copytree(done / kind / "probes" / out.name, out)
+
+    monkeypatch.setattr(run_module, "pretrain", given)
+    monkeypatch.setattr(run_module, "run_probe", answered)
+    page = run_study("gender_study_tiny", tmp_path / "out", [f"manifest={pool}", *SMALL, "seeds=[0, 1]"])
+    assert (tmp_path / "out" / "sets" / "male" / "seed_1" / "balance.json").is_file()
+    study = json.loads((tmp_path / "out" / "study.json").read_text())
+    cell = study["cells"][0]
+    before = json.loads((done / "study.json").read_text())["cells"][0]
+    assert cell["results"] == [f"sets/female/seed_{seed}/probes/asr_frozen" for seed in (0, 1)]
+    women, then = cell["groups"]["F"], before["groups"]["F"]
+    assert women["seed_low"] == women["seed_high"] == women["value"] == pytest.approx(then["value"])
+    assert [women[key] for key in ("speakers", "clips", "words")] == [
+        then[key] for key in ("speakers", "clips", "words")
+    ]
+    assert "Scores are of all answers of 2 seeds together." in page.read_text()
+    assert "female, seed 1" in page.read_text()

@@ -15,7 +15,8 @@ def cell(name, women, men, against=None, refused=None, **more):
     mean = (women + men) / 2
     groups = {"F": {"value": women, **group}, "M": {"value": men, **group}, "all": {"value": mean, **group}}
     return {
-        "set": name, "column": "asr", "metric": "wer", "unit": "%", "higher_is_better": False, "groups": groups,
+        "set": name, "column": "asr", "results": [f"sets/{name}/probes/asr"],
+        "metric": "wer", "unit": "%", "higher_is_better": False, "groups": groups,
         "difference": women - men, "low": NAN, "high": NAN, "relative_symmetric": 100 * (women - men) / mean,
         "relative_symmetric_low": -50.0, "relative_symmetric_high": 40.0, "p_value": 0.4, "p_holm": 0.8,
         "refused": refused, "warning": None, "against_reference": against, **more,
@@ -75,6 +76,7 @@ def test_the_page_and_the_markdown_have_the_table(study, tmp_path):
     page = write_pages(tmp_path, study).read_text()
     assert "&lt;Noise&gt;" in page
     assert "<Noise>" not in page
+    assert '<a href="sets/balanced/probes/asr/predictions.parquet">31.0' in page
     for text in ("no pretraining", "1 speaker (s1) is known.", "Circles are F, squares M", "0.100 h"):
         assert text in page
     lines = (tmp_path / "study.md").read_text().splitlines()

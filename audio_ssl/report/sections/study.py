@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from audio_ssl.report.figures.intervals import Dot, interval_chart
-from audio_ssl.report.html import Block, Figure, Section, Table, make_table
+from audio_ssl.report.html import Block, Figure, Section, Table, linked, make_table
 from audio_ssl.report.numbers import finite, metric_label, percent, score, signed, slug
 from audio_ssl.report.sections.gains import direction
 from audio_ssl.report.sections.provenance import provenance_table
@@ -71,21 +71,30 @@ def _overview(study: Study) -> Table:
     names = [*(one["name"] for one in study["sets"]), *([UNTRAINED] if study["untrained"] else [])]
     groups = (*study["compare"], ALL)
     head: list[str] = ["Pretrained on"]
-    rows: list[list[str]] = [[row_label(name)] for name in names]
+    rows: list[list[str | Markup]] = [[row_label(name)] for name in names]
     for column in study["columns"]:
         metric = metric_label(column["metric"])
         head += [f"{column_title(column)}: {group}, {metric}" for group in groups] + [f"{column_title(column)}: Δrel"]
         of_set = {cell["set"]: cell for cell in cells_of(study, column["name"], column["metric"])}
         for row, name in zip(rows, names, strict=True):
             cell = of_set[name]
-            row += [score(cell["groups"][group]["value"], cell["unit"]) for group in groups]
-            row.append(percent(cell["relative_symmetric"]))
+            *parts, everybody = (score(cell["groups"].get(group, {}).get("value"), cell["unit"]) for group in groups)
+            row += [*parts, linked(everybody, _predictions(cell)), percent(cell["relative_symmetric"])]
     several = len(study["seeds"]) > 1
     notes = ["Intervals, and whether a gap differs from that of the reference set, are with each column below."]
-    notes += [f"Scores are of all answers of {len(study['seeds'])} seeds together."] if several else []
+    notes.append(
+        f"Scores are of all answers of {len(study['seeds'])} seeds together."
+        if several
+        else "The scores over all lead to the predictions."
+    )
     return make_table(
         "Scores by pretraining set and by use", head, rows, notes=notes, sticky=True,
     )  # fmt: skip
+
+
+def _predictions(cell: Cell) -> dict[str, str]:
+    """Return where the predictions of a cell lie; those of several seeds are in several places."""
+    return {"predictions": f"{cell['results'][0]}/predictions.parquet"} if len(cell["results"]) == 1 else {}
 
 
 def _column_block(study: Study, column: Mapping[str, Any]) -> Block:
@@ -114,7 +123,7 @@ def _scores_figure(study: Study, column: Mapping[str, Any], cells: Sequence[Cell
     dots = []
     for cell in cells:
         for place, group in enumerate(study["compare"]):
-            found = cell["groups"][group]
+            found = cell["groups"].get(group, {})
             dot = _dot(f"{row_label(cell['set'])}, {group}", found, "value", "", _SHAPES[place], cell, place)
             dots += [dot] if dot else []
     if not dots:
