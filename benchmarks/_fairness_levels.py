@@ -20,7 +20,7 @@ from audio_ssl.fairness.contrast import contrast
 from audio_ssl.fairness.permutation import permutation_test
 from audio_ssl.fairness.power import minimum_detectable
 from audio_ssl.fairness.two_systems import gap_difference
-from audio_ssl.metrics.bootstrap import Array
+from audio_ssl.metrics.bootstrap import Array, cluster_bootstrap, expanded_bootstrap
 
 GAP = 1.2
 """Of the studies that have one: the first group's rate over the second's."""
@@ -50,8 +50,16 @@ def run(runs: int, slow_runs: int, workers: int = 2) -> dict[str, Any]:
     with ProcessPoolExecutor(workers) as pool:
         tests = list(pool.map(share, *zip(*jobs, strict=True)))
         detectable = list(pool.map(find_detectable, [*EQUAL, UNEQUAL[2]], [slow_runs] * 5))
+        groups = list(pool.map(cover_one_group, [side.speakers[0] for side in EQUAL], [runs] * len(EQUAL)))
         systems = list(pool.map(compare_systems, *zip(*_systems(slow_runs), strict=True)))
-    return {"runs": runs, "slow_runs": slow_runs, "tests": tests, "detectable": detectable, "systems": systems}
+    return {
+        "runs": runs,
+        "slow_runs": slow_runs,
+        "tests": tests,
+        "groups": groups,
+        "detectable": detectable,
+        "systems": systems,
+    }
 
 
 def share(kind: str, design: Design, ratio: float, name: str, runs: int) -> Row:
@@ -84,6 +92,19 @@ def find_detectable(design: Design, runs: int) -> Row:
                 hits += permutation_test(first, second, error_rate, rng, PERMUTATIONS).p_value <= 0.05
             found[direction] = _share(hits, runs)
     return {"design": design.name, "difference": float(np.mean(sizes)), "of_rate": ratio, **found}
+
+
+def cover_one_group(speakers: int, runs: int) -> Row:
+    """Return how often two intervals of one group's error rate miss the true one."""
+    missed = {"expanded": 0, "usual": 0}
+    with threadpool_limits(1):
+        rng = np.random.default_rng(speakers)
+        for _ in range(runs):
+            sums = readers(rng, speakers, 30, 0.5, 1.0).sum(1)
+            for name, bootstrap in (("expanded", expanded_bootstrap), ("usual", cluster_bootstrap)):
+                interval = bootstrap(sums, error_rate, REPLICATES, rng)
+                missed[name] += not interval.low <= 100 * RATE <= interval.high
+    return {"speakers": speakers, **{name: _share(count, runs) for name, count in missed.items()}}
 
 
 def _systems(runs: int) -> Iterable[tuple[tuple[int, int], tuple[float, float], tuple[float, float], int]]:

@@ -319,6 +319,11 @@ def _fairness_levels(found: dict[str, Any]) -> list[str]:
         gap = "no gap" if ratio == 1.0 else f"a gap of {100 * (ratio - 1):.0f} %"
         what = f"% of studies in which a gap is found; {gap}, {said[kind]}"
         parts.append(table((what, *designs), [[test, *(_share(cells[test, d]) for d in designs)] for test in tests]))
+    if groups := found.get("groups"):
+        ways = {"expanded": "expanded percentiles (ours)", "usual": "BCa below 20 speakers, else percentiles"}
+        rows = [[way, *(_share(row[name]) for row in groups)] for name, way in ways.items()]
+        what = "% of samples in which a 95 % interval misses the one group's rate; speakers"
+        parts.append(table((what, *(str(row["speakers"]) for row in groups)), rows))
     rows = [
         [
             row["design"],

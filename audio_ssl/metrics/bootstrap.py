@@ -111,6 +111,23 @@ def cluster_bootstrap(
     return Interval(value, float(low), float(high))
 
 
+def expanded_bootstrap(
+    sums: Array,
+    score: Score,
+    replicates: int = 2000,
+    rng: np.random.Generator | None = None,
+    confidence: float = 0.95,
+) -> Interval:
+    """Return a score with its expanded percentile interval (`spread_levels`); parameters as of `cluster_bootstrap`.
+
+    Of error rates that vary as speakers' do, it misses the true one less often: with 5, 10 and 20 speakers in 10, 7 and
+    7 % of samples, where BCa misses 17, 13 and 9 % (``python benchmarks/fairness.py --parts levels``).
+    """
+    value = float(score(sums.sum(0)))
+    draws = score(replicate_sums(sums, replicates, rng or np.random.default_rng(0)))
+    return quantile_interval(value, draws, spread_levels(draws, np.zeros(len(draws)), len(sums), len(sums), confidence))
+
+
 def difference_interval(
     first: Array,
     second: Array,

@@ -10,6 +10,7 @@ from audio_ssl.metrics.bootstrap import (
     cluster_bootstrap,
     cluster_sums,
     difference_interval,
+    expanded_bootstrap,
     quantile_interval,
     replicate_counts,
     replicate_sums,
@@ -153,3 +154,19 @@ def test_any_number_of_columns_is_summed(columns):
     sums = np.random.default_rng(0).random((30, columns))
     counts = np.concatenate(list(replicate_counts(30, 4_000, np.random.default_rng(1))))
     assert replicate_sums(sums, 4_000, np.random.default_rng(1)) == pytest.approx(counts @ sums)
+
+
+def test_an_expanded_interval_of_few_clusters_is_as_wide_as_a_t_interval():
+    rng = np.random.default_rng(0)
+    ours, student = [], []
+    for _ in range(40):
+        sums = np.stack([rng.normal(5, 1, 7), np.ones(7)], 1)
+        found = expanded_bootstrap(sums, mean, 4_000, rng)
+        ours.append(found.high - found.low)
+        student.append(2 * stats.t.ppf(0.975, 6) * sums[:, 0].std(ddof=1) / np.sqrt(7))
+    assert np.mean(ours) == pytest.approx(np.mean(student), rel=0.08)
+    assert found.value == pytest.approx(sums[:, 0].mean())
+    many = clusters(rng, 2_000)
+    usual = cluster_bootstrap(many, mean, 4_000, np.random.default_rng(1))
+    assert expanded_bootstrap(many, mean, 4_000, np.random.default_rng(1)) == pytest.approx(usual, abs=0.002)
+    assert np.isnan(expanded_bootstrap(many[:1], mean)[1:]).all()
