@@ -50,12 +50,11 @@ def ask_layers(
         refuse(clip, reason)
         excluded.append(Excluded(clip.id, "fold", reason))
 
-    # Before the features, so that a manifest without enough speakers costs nothing; again for those without features.
-    clips, left = task.usable(parts["test"])
-    bank = open_bank(question, source, True, {"test": clips}, store, cache, refused)
-    clips, more = task.usable([clip for clip in clips if clip in bank])
-    excluded += [Excluded(clip.id, "fold", reason) for clip, reason in (*left, *more)]
     layers = layers_of(question, source)
+    bank = open_bank(question, source, True, parts, store, cache, refused)
+    # Once more: clips that cannot be read may have been a value's third speaker.
+    clips, left = task.usable([clip for clip in parts["test"] if clip in bank])
+    excluded += [Excluded(clip.id, "fold", reason) for clip, reason in left]
     values = bank.batch(clips).values[:, :, 0]
     if not bool(torch.isfinite(values).all()):
         raise UserError("a feature is not finite", where=source.name)

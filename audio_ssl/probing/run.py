@@ -36,6 +36,7 @@ from audio_ssl.probing.score import higher_is_better
 from audio_ssl.probing.splits import Excluded, Parts, choose_clips, leave_out
 from audio_ssl.probing.sweep import make_head, runs_of, sweep
 from audio_ssl.probing.tasks._base import Task
+from audio_ssl.probing.tasks.attribute import Attribute
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +97,9 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
 
 def _learn(task: Task, parts: list[Parts]) -> tuple[list[Parts], list[Excluded]]:
     """Let the task take its classes from the training clips (of folds: from all, so that every fold has the same)."""
+    if getattr(task, "own_folds", False):
+        kept_clips, left = cast(Attribute, task).usable(parts[0]["test"])
+        return [{**parts[0], "test": kept_clips}], [Excluded(clip.id, "fold", reason) for clip, reason in left]
     if task.output == "nothing":
         return parts, []
     folds = len(parts) > 1

@@ -1,0 +1,157 @@
+"""The blocks of what layers tell of an attribute: words, curve, table, and the gaps beside it."""
+
+from audio_ssl.report.html import Page, Section, render
+from audio_ssl.report.sections.representation import representation_blocks
+
+
+def layer(number, value, **more):
+    return {
+        "layer": number,
+        "value": value,
+        "low": value - 4,
+        "high": value + 3,
+        "control": 51.0,
+        "control_low": 44.0,
+        "control_high": 57.0,
+        "compression": 1 + value / 50,
+        "control_compression": 0.97,
+        "selectivity": value - 51.0,
+        **more,
+    }
+
+
+def row(*layers, **more):
+    return {
+        "result": "gender_layers",
+        "model": "runs/base",
+        "model_fingerprint": "abc",
+        "attribute": "gender",
+        "metric": "uar",
+        "layers": list(layers) or [layer(0, 81.0), layer(1, 93.2), layer(2, 88.0)],
+        "baselines": {"logmel": [layer(0, 79.5)], "untrained": [layer(0, 70.0), layer(1, 71.5), layer(2, 69.0)]},
+        "groups": [{"group": "F", "speakers": 20, "clips": 400}, {"group": "M", "speakers": 1, "clips": 1}],
+        "value": 92.1,
+        "low": 88.0,
+        "high": 95.0,
+        "majority_uar": 50.0,
+        "majority_accuracy": 61.0,
+        "excluded": 3,
+        "speakers": 40,
+        "clips": 800,
+        "warning": None,
+        **more,
+    }
+
+
+def gap(**more):
+    return {
+        "result": "asr",
+        "by": "gender",
+        "metric": "wer",
+        "unit": "%",
+        "higher_is_better": False,
+        "a": "F",
+        "b": "M",
+        "difference": 2.0,
+        "ratio": 1.12,
+        "p_value": 0.3,
+        **more,
+    }
+
+
+def said(block):
+    return " ".join(map(str, (*block.lead, *block.points))).replace("\u00a0", " ")
+
+
+def page(blocks):
+    return render(Page("t", {"Answer": ["a"]}, (Section("r", "Layers", blocks),), "about", "r.json"))
+
+
+def test_words_say_layer_control_baselines_and_what_it_is_not():
+    (block,) = representation_blocks([row()], [])
+    text = said(block)
+    assert "Layer 1 tells the recorded gender in 93.2 % of unseen speakers' clips (95 % interval 89.2 to 96.2)" in text
+    assert "with the values shuffled over speakers, in 51.0 %." in text
+    assert "the best of 3 layers, so a little lucky: where other speakers choose the layer, it is 92.1 %" in text
+    assert "log-mel spectrum 79.5 %, untrained twin 71.5 %" in text
+    assert "not for telling the gender of people" in text
+    assert "A high value is not itself a harm" in text
+    assert "Attanasio et al. 2024" in text
+    assert block.points == ()
+    assert block.warnings == ()
+
+
+def test_gaps_of_the_same_attribute_and_model_stand_beside():
+    gaps = [
+        gap(),
+        gap(by="age", a="20–29", b="30–39"),
+        gap(result="other", model_fingerprint="xyz"),
+        gap(result="same", model_fingerprint="abc"),
+        gap(result="undefined", difference=None),
+    ]
+    (block,) = representation_blocks([row()], gaps)
+    assert [point.partition(":")[0] for point in block.points] == ["asr", "same"]
+    assert "Women's word error rate is 12 % higher than men's" in said(block)
+    (many,) = representation_blocks([row()], [gap()] * 9)
+    assert many.points[-1] == "3 gaps more stand with their scores."
+
+
+def test_the_curve_differs_by_marker_and_dash_and_reads_out():
+    (block,) = representation_blocks([row()], [])
+    curve, bits = (str(figure.svg) for figure in block.figures)
+    assert "layer 1 93.2" in curve
+    for style in range(4):
+        assert f"line-{style}" in curve
+        assert f"marker-{style}" in curve
+    assert curve.count("band band-") == 2
+    assert "values shuffled over speakers" in curve
+    assert "Without the features a guess is right in 50.0" in block.figures[0].caption
+    assert "layer 2 2.76" in bits
+    assert "1 is no shorter" in block.figures[1].caption
+
+
+def test_the_table_has_every_layer_and_the_baselines_are_folded():
+    (block,) = representation_blocks([row()], [])
+    table, baselines = block.tables
+    assert [line[0] for line in table.rows] == ["layer 0", "layer 1", "layer 2"]
+    assert [cell.replace("\u00a0", " ") for cell in table.rows[1][1:]] == [
+        "93.2 % (89.2 to 96.2)",
+        "51.0 % (44.0 to 57.0)",
+        "+42.2",
+        "2.86",
+        "0.970",
+    ]
+    notes = " ".join(table.notes).replace("\u00a0", " ")
+    assert "women (F) 20 speakers, 400 clips; men (M) 1 speaker, 1 clip" in notes
+    assert "61.0 % of the clips" in notes
+    assert "3 clips left out" in notes
+    assert baselines.rows[0][0] == "log-mel spectrum, layer 0"
+    assert baselines.folded
+
+
+def test_few_speakers_have_a_warning_and_no_band():
+    bare = [layer(n, 80.0 + n, low=None, high=None) for n in range(2)]
+    (block,) = representation_blocks([row(*bare, warning="fewer than 5 speakers", low=None, high=None)], [])
+    assert block.warnings == ("fewer than 5 speakers",)
+    assert "interval" not in said(block)
+    assert str(block.figures[0].svg).count("band band-") == 1
+    assert "95 % interval" not in block.figures[0].caption.replace("\u00a0", " ")
+
+
+def test_the_least_a_row_may_have():
+    least = {"attribute": "accent", "metric": "uar", "layers": [{"layer": 0, "value": 60.0}]}
+    (block,) = representation_blocks([least], [])
+    assert "The only layer tells the recorded accent in 60.0 %" in said(block)
+    assert len(block.figures) == 1
+    assert len(block.tables) == 1
+    assert page((block,))
+    assert (
+        representation_blocks([{**least, "layers": []}, {**least, "layers": [{"layer": 0, "value": None}]}], []) == ()
+    )
+
+
+def test_names_are_escaped():
+    hostile = row(result="<script>x</script>", attribute="<b>", baselines={"<i>": [layer(0, 70.0)]}, warning="<u>")
+    text = page(representation_blocks([hostile], []))
+    for tag in ("<script>x", "<b>", "<i>", "<u>"):
+        assert tag not in text
