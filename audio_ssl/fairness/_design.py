@@ -58,39 +58,45 @@ def prepare(
 ) -> Rows:
     """Check and sort; arguments and errors are those of `fit_mixed_model`."""
     clip_speakers = np.asarray(speakers)
-    if clip_speakers.ndim != 1 or not len(clip_speakers):
-        raise UserError("`speakers` must have one number for each of one clip or more")
-    given = {"errors": errors, "words": words, **design}
-    numbers = {name: _numbers(name, values, len(clip_speakers)) for name, values in given.items()}
-    if (numbers["errors"] < 0).any():
+    if clip_speakers.ndim != 1 or not len(clip_speakers) or clip_speakers.dtype.kind not in "iu":
+        raise UserError("`speakers` must have one whole number for each of one clip or more")
+    if clip_speakers.min() < 0:
+        raise UserError("`speakers` must be 0 or more in every clip", remedy="leave out clips of unknown speakers")
+    clip_errors, clip_words = (
+        _numbers(name, values, len(clip_speakers)) for name, values in (("errors", errors), ("words", words))
+    )
+    if (clip_errors < 0).any():
         raise UserError("`errors` must be 0 or more")
-    if (numbers["words"] <= 0).any():
+    if (clip_words <= 0).any():
         raise UserError("`words` must be above 0 in every clip", remedy="leave out clips with an empty reference")
-    if not numbers["errors"].any():
+    if not clip_errors.any():
         raise UserError(f"there are no errors in {len(clip_speakers)} clips: no rates to compare")
     _, codes, counts = np.unique(clip_speakers, return_inverse=True, return_counts=True)
     order = np.argsort(codes, kind="stable")
     codes, first = codes[order].astype(np.intp), np.cumsum(counts) - counts
-    values = {name: array[order] for name, array in numbers.items()}
-    columns = np.stack([values[name] for name in design], 1) if design else np.zeros((len(codes), 0))
+    clip_errors, clip_words = clip_errors[order], clip_words[order]
+    columns = np.empty((len(codes), len(design)))
+    for index, (name, values) in enumerate(design.items()):
+        columns[:, index] = _numbers(name, values, len(codes))[order]
     constant = (True, *(bool((column == column[first][codes]).all()) for column in columns.T))
     between = sum(constant)
     if len(counts) <= between:
         raise UserError(
-            f"{len(counts)} speakers are too few: columns that differ only between speakers need at least {between + 1}"
+            f"too few speakers ({len(counts)}): an intercept and {between - 1} columns that differ only between "
+            f"speakers need at least {between + 1}"
         )
     scaled, scales = _scale(columns, tuple(design))
-    separated = _separated(scaled, columns, values["errors"], tuple(design))
-    log_words = np.log(values["words"])
-    rows = (values["errors"], log_words, scaled, codes)
+    separated = _separated(scaled, columns, clip_errors, tuple(design))
+    log_words = np.log(clip_words)
+    rows = (clip_errors, log_words, scaled, codes)
     log_constant = 0.0
     if all(constant):
-        sums = np.bincount(codes, values["errors"])
-        log_sums = np.log(np.bincount(codes, values["words"]))
+        sums = np.bincount(codes, clip_errors)
+        log_sums = np.log(np.bincount(codes, clip_words))
         rows = (sums, log_sums, scaled[first], np.arange(len(counts)))
-        log_constant = float(values["errors"] @ log_words - gammaln(values["errors"] + 1).sum())
+        log_constant = float(clip_errors @ log_words - gammaln(clip_errors + 1).sum())
         log_constant -= float(sums @ log_sums - gammaln(sums + 1).sum())
-    clips = (values["errors"], log_words, codes)
+    clips = (clip_errors, log_words, codes)
     return Rows(*rows, tuple(design), scales, constant, *clips, log_constant, separated)
 
 

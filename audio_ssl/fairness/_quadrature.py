@@ -17,9 +17,12 @@ from scipy.special import wrightomega
 Array = npt.NDArray[np.float64]
 
 NODES = 31
-"""Enough for ten digits at an effect of standard deviation 2, also where a speaker has no errors."""
+"""Right to ten digits up to a standard deviation of 1, whatever the errors."""
 
-_CHUNK_SPEAKERS = 1 << 15
+NODES_OF_WIDE = 101
+"""Above 1, where speakers without errors skew the integrand: right to six digits up to 3."""
+
+_CHUNK_ELEMENTS = 1 << 20
 
 
 class Integral(NamedTuple):
@@ -43,20 +46,24 @@ def integrate(errors: Array, expected: Array, sd: float) -> Integral:
     errors, expected
         Of each speaker, ``[speaker]``; `expected` at r = 0, above 0.
     sd
-        Standard deviation; 0 puts r at 0.
+        Standard deviation, up to 3; 0 puts r at 0.
     """
     if sd == 0:
         return Integral(-expected, np.ones_like(expected), np.zeros_like(expected))
-    starts = range(0, len(errors), _CHUNK_SPEAKERS)
-    parts = [_integrate(errors[s : s + _CHUNK_SPEAKERS], expected[s : s + _CHUNK_SPEAKERS], sd) for s in starts]
+    nodes = NODES if sd <= 1 else NODES_OF_WIDE
+    size = _CHUNK_ELEMENTS // nodes
+    parts = [
+        _integrate(errors[start : start + size], expected[start : start + size], sd, nodes)
+        for start in range(0, len(errors), size)
+    ]
     return Integral(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _integrate(errors: Array, expected: Array, sd: float) -> Integral:
+def _integrate(errors: Array, expected: Array, sd: float, nodes: int) -> Integral:
     variance = sd**2
     mode = _mode(errors, expected, variance)
     scale = 1 / np.sqrt(expected * np.exp(mode) + 1 / variance)
-    points, log_weights = _nodes()
+    points, log_weights = _nodes(nodes)
     effects = mode[:, None] + math.sqrt(2) * scale[:, None] * points
     rates = np.exp(effects)
     log_terms = errors[:, None] * effects - expected[:, None] * rates - effects**2 / (2 * variance)
@@ -71,8 +78,8 @@ def _integrate(errors: Array, expected: Array, sd: float) -> Integral:
 
 
 @cache
-def _nodes() -> tuple[Array, Array]:
-    points, weights = np.polynomial.hermite.hermgauss(NODES)
+def _nodes(count: int) -> tuple[Array, Array]:
+    points, weights = np.polynomial.hermite.hermgauss(count)
     return points, np.log(weights)
 
 

@@ -32,7 +32,10 @@ from audio_ssl.metrics.bootstrap import Interval
 
 CONFIDENCE = 0.95
 
-_SD_FROM, _SD_TO = 1e-3, 10.0
+BURSTS_ABOVE = 1.5
+"""Dispersion from which a note says so."""
+
+_SD_FROM, _SD_TO = 1e-3, 3.0
 _SD_TOLERANCE = 1e-4
 """Of log(sd)."""
 
@@ -58,7 +61,7 @@ class MixedModel:
     """Pearson's, given the speakers: above 1, errors come in bursts; NaN where every speaker has one clip."""
 
     log_likelihood: float
-    """Of the clips, speakers' effects integrated out."""
+    """Of the clips, speakers' effects integrated out; at the restricted estimate of their spread."""
 
     converged: bool
     clips: int
@@ -81,7 +84,7 @@ def fit_mixed_model(
     words
         Of each clip's reference, ``[clip]``; above 0.
     speakers
-        A number for each clip's speaker, ``[clip]``.
+        Code of each clip's speaker, ``[clip]``.
     design
         Columns by name, ``[clip]``: a group as 0 and 1, numbers in the unit that the ratio shall have (see
         `standardise` in `covariates.py`). No intercept. Inside, they are centred and scaled; ratios are per unit as
@@ -90,8 +93,8 @@ def fit_mixed_model(
     Raises
     ------
     UserError
-        For lengths that differ, numbers that are not finite or out of range, constant or collinear columns, no errors
-        at all, or too few speakers for the columns.
+        For lengths that differ, numbers that are not finite or out of range, unknown speakers (below 0), constant or
+        collinear columns, no errors at all, or too few speakers for the columns.
     """
     rows = prepare(errors, words, speakers, design)
     if rows.separated:
@@ -104,7 +107,9 @@ def fit_mixed_model(
     notes = [] if best.converged else ["the fit did not converge: take its numbers with caution"]
     if best.sd == 0:
         notes.append("the speakers' rates vary no more than chance: the model is a plain Poisson regression")
-    if dispersion > 1.5 and len(rows.errors) < rows.clips:
+    if best.sd > 0.9 * _SD_TO:
+        notes.append("the speakers' rates lie too far apart for the model: few speakers have nearly all errors")
+    if dispersion > BURSTS_ABOVE:
         notes.append(f"errors come in bursts (dispersion {dispersion:.1f}): `speaker_sd` holds a part of that")
     return MixedModel(
         ratios,
@@ -134,16 +139,16 @@ def _search(problem: Problem) -> tuple[Solution, float, float]:
     minimize_scalar(lambda x: -criterion(x), bounds=bounds, method="bounded", options={"xatol": _SD_TOLERANCE})
     best = max(solutions, key=lambda solution: solution.restricted)
     enough = best.restricted - 0.5 * float(chi2.ppf(CONFIDENCE, 1))
-    solutions.append(best)
 
-    def above(log_sd: float) -> float:
-        return criterion(log_sd) - enough
+    def end(limit: float, beyond: float) -> float:
+        """Return where the criterion has fallen too far, on the way to a limit; `beyond` if it never has."""
+        solutions.append(best)
+        middle = math.log(max(best.sd, _SD_FROM))
+        if criterion(limit) > enough or limit == middle:
+            return beyond
+        return math.exp(brentq(lambda log_sd: criterion(log_sd) - enough, *sorted((limit, middle)), xtol=1e-3))
 
-    middle = math.log(max(best.sd, _SD_FROM))
-    low = 0.0 if best.sd == 0 or above(bounds[0]) > 0 else math.exp(brentq(above, bounds[0], middle, xtol=1e-3))
-    solutions.append(best)
-    high = math.inf if above(bounds[1]) > 0 else math.exp(brentq(above, middle, bounds[1], xtol=1e-3))
-    return best, low, high
+    return best, end(bounds[0], 0.0) if best.sd else 0.0, end(bounds[1], math.inf)
 
 
 def _dispersion(rows: Rows, expected: Array) -> float:

@@ -30,7 +30,7 @@ def same(first, second, rel=1e-6):
 
 
 @pytest.mark.parametrize(
-    ("errors", "expected", "sd"), [(0, 3, 0.5), (0, 200, 2), (7, 2, 1), (900, 700, 0.3), (4, 4, 4)]
+    ("errors", "expected", "sd"), [(0, 3, 0.5), (0, 200, 2), (7, 2, 1), (900, 700, 0.3), (4, 4, 3)]
 )
 def test_the_integral_is_that_of_quad(errors, expected, sd):
     def integrand(effect, power=0):
@@ -137,7 +137,7 @@ def test_the_order_of_clips_does_not_matter():
     design = {"F": group, "length": covariate}
     shuffled = {name: column[order] for name, column in design.items()}
     found = fit_mixed_model(errors, words, speakers, design)
-    other = fit_mixed_model(errors[order], words[order], 7 - 3 * speakers[order], shuffled)
+    other = fit_mixed_model(errors[order], words[order], 200 - 3 * speakers[order], shuffled)
     same(found, other)
     assert other.log_likelihood == pytest.approx(found.log_likelihood, rel=1e-9)
     assert other.dispersion == pytest.approx(found.dispersion, rel=1e-6)
@@ -230,8 +230,10 @@ def test_one_group_alone_has_a_spread():
         ({"errors": np.ones(59)}, "`errors` must have one number for each of 60 clips"),
         ({"words": np.zeros(60)}, "`words` must be above 0"),
         ({"words": np.full(60, np.nan)}, "`words` must be finite, but is not in 60 of 60"),
-        ({"speakers": np.zeros(60, int)}, "1 speakers are too few"),
-        ({"speakers": np.repeat([0, 1], 30)}, "2 speakers are too few"),
+        ({"speakers": np.zeros(60, int)}, r"too few speakers \(1\)"),
+        ({"speakers": np.repeat([0, 1], 30)}, r"too few speakers \(2\).*at least 3"),
+        ({"speakers": np.repeat([-1, 0, 1, 2], 15)}, "`speakers` must be 0 or more.*unknown speakers"),
+        ({"speakers": np.full(60, np.nan)}, "`speakers` must have one whole number"),
         ({"speakers": np.zeros(0, int)}, "one clip or more"),
         ({"length": np.full(60, 3.0)}, "column `length` is 3 in every clip"),
         ({"length": np.full(60, np.inf)}, "`length` must be finite"),
@@ -242,7 +244,7 @@ def test_what_cannot_be_fitted_is_refused(change, reason):
     group = np.repeat([0.0, 0.0, 1.0, 1.0], 15)
     given = {"errors": np.tile([1.0, 0.0, 2.0], 20), "words": np.full(60, 9.0), "speakers": np.repeat(np.arange(4), 15)}
     given |= {"length": np.tile([0.0, 1.0, 5.0, 2.0], 15)} | change
-    if reason.startswith("2 speakers"):
+    if reason.endswith("at least 3"):
         given["length"] = np.tile([0.0, 1.0], 30)
     design = {"F": group, "length": given.pop("length")}
     with pytest.raises(UserError, match=reason):
@@ -283,3 +285,18 @@ def test_extreme_numbers_end_without_a_warning():
     found = fit_mixed_model(1e6 * errors, words, speakers, {"F": group, "length": covariate})
     assert np.isfinite(found.ratios["F"].value)
     assert 0.2 < found.speaker_sd < 2
+
+
+def test_a_column_may_be_called_words():
+    errors, words, speakers, group, covariate = simulate(17, slope=0.3)
+    found = fit_mixed_model(errors, words, speakers, {"errors": group, "words": covariate})
+    assert found.ratios["words"].low < np.exp(0.3) < found.ratios["words"].high
+
+
+def test_two_speakers_with_all_errors_are_said():
+    errors, words, speakers, group, _ = simulate(18, speakers=200)
+    errors[speakers > 1] = 0
+    found = fit_mixed_model(errors, words, speakers, {"F": group})
+    assert found.speaker_sd > 2
+    assert any("too far apart" in note for note in found.notes)
+    assert found.ratios["F"].low < 1 < found.ratios["F"].high
