@@ -3,8 +3,11 @@ from itertools import pairwise
 
 import pytest
 
+from audio_ssl.report.fairness_words import plain_words
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
+from audio_ssl.report.sections.fairness.rows import foremost, warnings_of
+from audio_ssl.report.verdicts import verdict_of
 from tests.report.conftest import fairness_data
 from tests.report.fairness_example import fairness_report
 from tests.report.test_build import Reader, text_of
@@ -67,6 +70,7 @@ def test_every_kind_of_row_is_shown(said):
         "no model was fitted: too few speakers",
         "the gap between women and men is +2.2 points with whisper-tiny.en and +3.8 points with hubert-ctc",
         "the two systems share only 3 speakers",
+        "hubert-ctc: gender in the layers",
         "no speaker is recorded",
         "Groups are as the corpus recorded them",
         "6f1ed002ab5595859014ebf0951522d9",
@@ -101,6 +105,48 @@ def test_many_groups_do_not_make_a_huge_page():
     html = render(Page("Fairness", fairness_answer(report), fairness_sections(report), "About.", "f.json", {}))
     assert len(html) < 2_000_000
     assert "rows more are in the JSON" in html
+
+
+def test_warnings_of_one_kind_are_said_once():
+    rows = [{"warning": f"only {n} speakers in the smaller group: mind"} for n in (12, 9, 17)] + [{"warning": "else"}]
+    assert warnings_of(rows) == (
+        "only 9 speakers in the smaller group: mind (and 2 more of this kind, in the JSON)",
+        "else",
+    )
+
+
+def test_what_is_beyond_chance_is_drawn_first():
+    def row(metric, by, p_value, name):
+        return {"metric": metric, "by": by, "p_value": p_value, "a": name}
+
+    rows = [
+        row("wer", "gender", 0.5, "plain"),
+        row("wer", "gender × age", 0.5, "crossed"),
+        row("cer", "gender", 0.5, "other metric"),
+        row("cer", "gender × age", 0.001, "found"),
+    ]
+    assert [one["a"] for one in foremost(rows, 9)] == ["found", "plain"]
+    assert foremost(rows[1:2], 9) == rows[1:2]
+
+
+def test_verdicts_follow_the_adjusted_p():
+    assert verdict_of({"p_value": 0.01, "p_holm": 0.2}) == "alone"
+    assert verdict_of({"p_value": 0.01, "p_holm": 0.04}) == "found"
+    assert verdict_of({"p_value": 0.2, "p_holm": 0.2}) == "open"
+    assert verdict_of({"p_value": None}) == "untested"
+    assert verdict_of({"p_value": 0.01, "refused": "few"}) == "refused"
+
+
+def test_sign_off_names_the_file_of_numbers():
+    sections = fairness_sections(fairness_report(), sha256="ab" * 32)
+    assert sections[-1].id == "sign-off"
+    assert "ab" * 32 in sections[-1].lead[-1]
+
+
+def test_costs_keep_three_decimals():
+    row = {"by": "gender", "metric": "min_dcf", "unit": "cost", "higher_is_better": False, "a": "F", "b": "M"}
+    said = plain_words({**row, "value_a": 0.0612, "value_b": 0.0534, "difference": 0.0078, "ratio": 1.146})
+    assert "0.061 against 0.053" in said
 
 
 def test_nothing_is_changed_by_drawing():

@@ -62,9 +62,12 @@ def forest(
     span
         Values that the axis must reach, so that figures side by side share theirs.
     """
-    values = [abs(value) for row in rows for one in row.estimates for value in (one.value, one.low, one.high) if value]
-    reach = max(*values, *map(abs, span), 1e-9)
-    axis = scale(-reach, reach, _EDGE, WIDTH - _EDGE, ticks=6)
+    marks = [one for row in rows for one in row.estimates]
+    values = [value for one in marks for value in (one.value, one.low, one.high) if value is not None]
+    low, high = min(*values, *span, 0.0), max(*values, *span, 0.0)
+    # Both sides of no gap are in sight, so that the words below mean something.
+    least = 0.2 * (high - low) or 1.0
+    axis = scale(min(low, -least), max(high, least), _EDGE, WIDTH - _EDGE, ticks=6)
     tall = sum(_ROW + _EXTRA * (len(row.estimates) - 1) for row in rows)
     floor = _TOP + tall
     parts = _axis(axis, floor, unit)

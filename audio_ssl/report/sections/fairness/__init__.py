@@ -16,8 +16,9 @@ from audio_ssl.report.sections.fairness.evidence import examples_section, exclud
 from audio_ssl.report.sections.fairness.methods import methods_section, sign_off_section, sources_section
 from audio_ssl.report.sections.fairness.models import models_section
 from audio_ssl.report.sections.fairness.overview import overview_section
-from audio_ssl.report.sections.fairness.rows import attributes, keys
+from audio_ssl.report.sections.fairness.rows import attributes, keys, rows_of
 from audio_ssl.report.sections.fairness.systems import systems_section
+from audio_ssl.report.sections.representation import representation_blocks
 
 __all__ = ["fairness_answer", "fairness_section", "fairness_sections"]
 
@@ -43,6 +44,7 @@ def fairness_sections(report: Mapping[str, Any], sha256: str = "") -> tuple[Sect
         *(attribute_section(report, by) for by in attributes(report)),
         models_section(report),
         systems_section(report),
+        _representation_section(report),
         examples_section(report),
         excluded_section(report),
         methods_section(report),
@@ -68,3 +70,8 @@ def fairness_section(reports: Sequence[Mapping[str, Any]]) -> Section:
             f"The first {_MOST_BLOCKS} of {len(blocks)} blocks; the whole is in the report of `audio-ssl fairness`."
         )
     return Section("fairness", "Fairness between groups", tuple(blocks[:_MOST_BLOCKS]), lead=tuple(lead))
+
+
+def _representation_section(report: Mapping[str, Any]) -> Section | None:
+    blocks = representation_blocks(rows_of(report, "representation"), rows_of(report, "comparisons"))
+    return Section("representation", "What the layers tell", blocks) if blocks else None

@@ -10,7 +10,7 @@ from audio_ssl.report.numbers import finite, metric_label, slug
 from audio_ssl.report.people import CROSSED, capital, measure
 from audio_ssl.report.sections.fairness.comparisons import gap_figure, gap_sentences, gap_table
 from audio_ssl.report.sections.fairness.groups import group_figure, group_table, suppressed_table
-from audio_ssl.report.sections.fairness.rows import Report, Row, chosen, groups_of, keys, rows_of
+from audio_ssl.report.sections.fairness.rows import Report, chosen, groups_of, keys, rows_of, warnings_of
 
 _MOST_BESIDE = 7
 """Columns of a table that fit beside a figure."""
@@ -93,12 +93,8 @@ def metric_block(
         heading=(f"{result}: {measure(metric)}" if result else name) if heading else "",
         points=tuple(said) if len(said) > 1 else (),
         lead=tuple(said) if len(said) == 1 else (),
-        warnings=_warnings((*groups, *comparisons)),
+        warnings=warnings_of((*groups, *comparisons)),
         figures=tuple(figure for figure in figures if figure),
         tables=tuple(tables),
         beside=True,
     )
-
-
-def _warnings(rows: Sequence[Row]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(row["warning"]) for row in rows if row.get("warning")))

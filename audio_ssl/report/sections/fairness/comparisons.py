@@ -24,6 +24,7 @@ from audio_ssl.report.sections.fairness.rows import (
 )
 from audio_ssl.report.verdicts import SHAPES, VERDICTS, verdict_of
 
+_ONE_LINE = 17
 MOST_UPRIGHT = 3
 """Pairs whose table has a column for each; of more, a row for each."""
 
@@ -39,16 +40,19 @@ def gap_figure(comparisons: Sequence[Row], prefix: str, span: Sequence[float] = 
     unit = unit_of(known[0])
     dots = [
         Dot(
-            pair_name(row),
+            label,
             float(row["difference"]),
             finite(row.get("low")),
             finite(row.get("high")),
             SHAPES[verdict_of(row)],
+            note,
             quiet=verdict_of(row) in ("refused", "untested"),
+            style=0,
         )
         for row in drawn
+        for label, note in (_two_lines(pair_name(row)),)
     ]
-    said = "; ".join(f"{dot.label}: {signed(dot.value, unit)}" for dot in dots)
+    said = "; ".join(f"{dot.label} {dot.note}: {signed(dot.value, unit)}" for dot in dots)
     metric = metric_label(known[0]["metric"])
     svg = interval_chart(
         f"{prefix}-gaps", f"Gaps in {metric}", f"{said}.", dots,
@@ -59,6 +63,12 @@ def gap_figure(comparisons: Sequence[Row], prefix: str, span: Sequence[float] = 
     if len(known) > len(drawn):
         caption += f" The {len(drawn)} largest of {len(known)}."
     return Figure(f"{prefix}-gaps-box", svg, caption)
+
+
+def _two_lines(pair: str) -> tuple[str, str]:
+    """Break a long name before its second group."""
+    first, minus, second = pair.partition(" − ")
+    return (first, f"minus {second}") if minus and len(pair) > _ONE_LINE else (pair, "")
 
 
 def marks_words(rows: Sequence[Row]) -> str:

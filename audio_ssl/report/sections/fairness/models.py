@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from audio_ssl.report.fairness_words import chance_words, covariate_label, model_words, percent_words
+from audio_ssl.report.fairness_words import covariate_label, model_words, percent_words
 from audio_ssl.report.figures.forest import Estimate, forest
 from audio_ssl.report.figures.forest import Row as Line
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
 from audio_ssl.report.numbers import MISSING, finite, metric_label, number, p_value
-from audio_ssl.report.sections.fairness.rows import MOST_DRAWN, MOST_OPEN, Report, Row, cut, pair_name, rows_of, sides
+from audio_ssl.report.sections.fairness.rows import (
+    MOST_OPEN,
+    Report,
+    Row,
+    cut,
+    foremost,
+    pair_name,
+    rows_of,
+    sides,
+    warnings_of,
+)
 
-_MOST_SAID = 6
+_MOST_SAID, _MOST_DRAWN = 4, 12
 _LEAD = (
     "A gap can come from what the groups said and how it was recorded. A Poisson model with an effect of its own for "
     "every speaker (Liu, Veliche & Peng 2022) counts errors per word and holds these differences fixed, as far as "
@@ -25,14 +35,16 @@ def models_section(report: Report) -> Section | None:
     if not rows:
         return None
     fitted = [row for row in rows if finite(row.get("ratio")) is not None]
-    figure = _figure(fitted)
+    shown = foremost(fitted, _MOST_DRAWN)
+    figure = _figure(shown)
     covariates = _covariate_table(fitted)
-    said = [_sentence(row) for row in rows[:_MOST_SAID]]
-    warnings = dict.fromkeys(f"{row.get('result') or 'model'}: {row['warning']}" for row in rows if row.get("warning"))
+    said = [_sentence(row) for row in shown[:_MOST_SAID]]
+    refused = [row for row in rows if row not in fitted]
+    said += [_sentence(row) for row in refused] if len(refused) <= 2 else [_refusals(refused)]
     block = Block(
         id="adjusted-models",
         points=tuple(said),
-        warnings=tuple(warnings),
+        warnings=warnings_of(rows),
         figures=(figure,) if figure else (),
         beside=True,
     )
@@ -43,7 +55,13 @@ def models_section(report: Report) -> Section | None:
 def _sentence(row: Row) -> str:
     where = f"{row['result']}: " if row.get("result") else ""
     said = where + model_words(row)
-    return said if row.get("refused") or finite(row.get("p_value")) is None else f"{said} {chance_words(row)}"
+    p = finite(row.get("p_value"))
+    return said if row.get("refused") or p is None else f"{said[:-1]}; p = {p_value(p)}.".replace("= <", "<")
+
+
+def _refusals(rows: Sequence[Row]) -> str:
+    reason = str(rows[0].get("refused") or "no reason is given").rstrip(".")
+    return f"For {len(rows)} pairs of groups no model was fitted, such as: {reason}."
 
 
 def _percent(ratio: object) -> float | None:
@@ -55,7 +73,7 @@ def _figure(rows: Sequence[Row]) -> Figure | None:
     if not rows:
         return None
     lines, said = [], []
-    for row in rows[:MOST_DRAWN]:
+    for row in rows:
         value, crude = _percent(row["ratio"]), _percent(row.get("crude_ratio"))
         assert value is not None
         marks = [] if crude is None else [Estimate(crude, shape="diamond", filled=False)]
@@ -67,7 +85,7 @@ def _figure(rows: Sequence[Row]) -> Figure | None:
         said.append(f"{label}: adjusted {words}" + (f", crude {percent_words(crude)}" if crude is not None else ""))
     svg = forest(
         "adjusted-figure", "Crude and adjusted gaps", f"{'; '.join(said)}.", lines,
-        sides=sides(rows[:MOST_DRAWN]), unit=" %",
+        sides=sides(rows), unit=" %",
     )  # fmt: skip
     caption = (
         "First group against the second, in percent of the second. Circle with interval: adjusted; "
@@ -99,6 +117,7 @@ def _table(rows: Sequence[Row]) -> Table:
     )  # fmt: skip
     notes = (
         *notes,
+        f"The p-values are those of single models; they are not adjusted for there being {len(rows)}.",
         "Ratios are errors per word of the first group over those of the second; 1 is no gap. Speaker SD is the "
         "standard deviation between speakers of the logarithm of that rate. A dispersion far above 1 says that clips "
         "differ more than the model allows, and then the interval is too short.",

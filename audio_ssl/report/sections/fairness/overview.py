@@ -11,11 +11,11 @@ from audio_ssl.report.html import Block, Figure, Section, make_table
 from audio_ssl.report.numbers import metric_label, p_value, percent, slug
 from audio_ssl.report.sections.fairness.comparisons import marks_words
 from audio_ssl.report.sections.fairness.rows import (
-    MOST_DRAWN,
     MOST_OPEN,
     Report,
     Row,
     cut,
+    foremost,
     pair_name,
     relative,
     relative_ends,
@@ -25,7 +25,7 @@ from audio_ssl.report.sections.fairness.rows import (
 )
 from audio_ssl.report.verdicts import SHAPES, VERDICTS, verdict_of
 
-_MOST_SYSTEMS = 12
+_MOST_SYSTEMS, _MOST_DRAWN = 12, 14
 
 
 def overview_section(report: Report) -> Section | None:
@@ -61,8 +61,7 @@ def overview_section(report: Report) -> Section | None:
 
 
 def _figure(name: str, rows: Sequence[Row], span: Sequence[float]) -> Figure:
-    drawn = sorted(rows, key=lambda row: (verdict_of(row) != "found", verdict_of(row) in ("refused", "untested")))
-    drawn = drawn[:MOST_DRAWN]
+    drawn = foremost(rows, _MOST_DRAWN)
     several = len({row["by"] for row in drawn}) > 1
     lines, said = [], []
     for row in drawn:
@@ -82,5 +81,5 @@ def _figure(name: str, rows: Sequence[Row], span: Sequence[float]) -> Figure:
     about = f"{name}: " if name else ""
     caption = f"{about}first group against the second, in percent of the second; dashed: no gap.{marks_words(drawn)}"
     if len(rows) > len(drawn):
-        caption += f" {len(drawn)} of {len(rows)} gaps."
+        caption += f" {len(drawn)} of {len(rows)} gaps; all are in the table."
     return Figure(f"{prefix}-box", svg, caption)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from audio_ssl.report.gaps import higher_is_better, unit_of
 from audio_ssl.report.numbers import MISSING, finite, percent, signed
-from audio_ssl.report.people import ALL, UNKNOWN, people, short_people
+from audio_ssl.report.people import ALL, CROSSED, UNKNOWN, people, short_people
+from audio_ssl.report.verdicts import verdict_of
 
 Row = Mapping[str, Any]
 Report = Mapping[str, Any]
@@ -15,6 +17,7 @@ MOST_ROWS = 200
 """Rows of a table that are written; what is beyond is in the JSON."""
 MOST_DRAWN = 24
 """Rows of a figure."""
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SHORT = 22
 MOST_OPEN = 12
 """Rows of a table that stands open."""
@@ -29,7 +32,10 @@ def rows_of(report: Report, part: str) -> list[Row]:
 
 def groups_of(report: Report) -> list[Row]:
     """Return the rows of groups and, after them, those of all clips, which lie apart in the JSON."""
-    return [*rows_of(report, "groups"), *rows_of(report, "totals")]
+    groups = rows_of(report, "groups")
+    if any(map(is_total, groups)):
+        return groups
+    return [*groups, *rows_of(report, "totals")]
 
 
 def attributes(report: Report) -> list[str]:
@@ -128,6 +134,34 @@ def sides(rows: Sequence[Row]) -> tuple[str, str]:
         whom = whom if len(whom) <= _SHORT else short_people(by, group)
     better = (f"worse for {whom}", f"better for {whom}")
     return better if ways.pop() else (better[1], better[0])
+
+
+def foremost(rows: Sequence[Row], most: int) -> list[Row]:
+    """Choose what is drawn and said: what is beyond chance, then the main metric, but for crossed groups.
+
+    The main metric is that of the first row. Where that leaves nothing, the first rows are returned.
+    """
+    if not rows:
+        return []
+    main = rows[0].get("metric")
+    found = [row for row in rows if verdict_of(row) == "found"]
+    others = [row for row in rows if verdict_of(row) != "found" and row.get("metric") == main]
+    others = [row for row in others if CROSSED not in str(row["by"])]
+    others.sort(key=lambda row: verdict_of(row) in ("refused", "untested"))
+    return (found + others or list(rows))[:most]
+
+
+def warnings_of(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Say what to mind once for each kind: of those that differ in their numbers only, the one with the smallest."""
+    kinds: dict[str, list[str]] = {}
+    for text in dict.fromkeys(str(row["warning"]) for row in rows if row.get("warning")):
+        kinds.setdefault(_NUMBER.sub("#", text), []).append(text)
+    said = []
+    for texts in kinds.values():
+        texts.sort(key=lambda text: [float(found) for found in _NUMBER.findall(text)])
+        more = f" (and {len(texts) - 1} more of this kind, in the JSON)" if len(texts) > 1 else ""
+        said.append(texts[0].rstrip(".") + more)
+    return tuple(said)
 
 
 def cut(rows: Sequence[Row], most: int = MOST_ROWS) -> tuple[Sequence[Row], tuple[str, ...]]:

@@ -11,10 +11,20 @@ from audio_ssl.report.html import Block, Figure, Section, Table, make_table
 from audio_ssl.report.numbers import MISSING, finite, metric_label, number, p_value, signed
 from audio_ssl.report.people import capital, short_people
 from audio_ssl.report.sections.fairness.comparisons import marks_words
-from audio_ssl.report.sections.fairness.rows import MOST_DRAWN, MOST_OPEN, Report, Row, cut, ends, pair_name, rows_of
+from audio_ssl.report.sections.fairness.rows import (
+    MOST_OPEN,
+    Report,
+    Row,
+    cut,
+    ends,
+    foremost,
+    pair_name,
+    rows_of,
+    warnings_of,
+)
 from audio_ssl.report.verdicts import SHAPES, VERDICTS, verdict_of
 
-_MOST_SAID = 6
+_MOST_SAID, _MOST_DRAWN = 4, 12
 _SHORT = 18
 _LEAD = (
     "Both systems heard the same speakers, so both are resampled together, which finds smaller differences than two "
@@ -27,15 +37,15 @@ def systems_section(report: Report) -> Section | None:
     rows = rows_of(report, "gap_differences")
     if not rows:
         return None
+    shown = foremost(rows, _MOST_DRAWN)
     by_metric: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in shown:
         by_metric.setdefault(str(row["metric"]), []).append(row)
     figures = [figure for place, some in enumerate(by_metric.values()) if (figure := _figure(some, f"systems-{place}"))]
-    warnings = dict.fromkeys(str(row["warning"]) for row in rows if row.get("warning"))
     block = Block(
         id="systems-gaps",
-        points=tuple(capital(gap_difference_words(row)) for row in rows[:_MOST_SAID]),
-        warnings=tuple(warnings),
+        points=tuple(capital(gap_difference_words(row)) for row in shown[:_MOST_SAID]),
+        warnings=warnings_of(rows),
         figures=tuple(figures[:2]),
         beside=True,
     )
@@ -44,7 +54,7 @@ def systems_section(report: Report) -> Section | None:
 
 
 def _figure(rows: Sequence[Row], prefix: str) -> Figure | None:
-    known = [row for row in rows if finite(row.get("difference")) is not None][:MOST_DRAWN]
+    known = [row for row in rows if finite(row.get("difference")) is not None]
     if not known:
         return None
     several = len({(row["result_a"], row["result_b"]) for row in known}) > 1
@@ -57,6 +67,7 @@ def _figure(rows: Sequence[Row], prefix: str) -> Figure | None:
             SHAPES[verdict_of(row)],
             pair_name(row) if several else "",
             verdict_of(row) in ("refused", "untested"),
+            style=0,
         )
         for row in known
     ]
@@ -99,6 +110,8 @@ def _table(rows: Sequence[Row]) -> Table:
         )
         for row in shown
     ]
+    reasons = dict.fromkeys(str(row["refused"]).rstrip(".") for row in shown if row.get("refused"))
+    notes = (*notes, *(f"Not tested: {reason}." for reason in list(reasons)[:_MOST_SAID]))
     head = (
         "Systems", "Metric", "Gap", "With the first", "With the second", "Difference (95 % interval)", "p", "p (Holm)",
         "Speakers", "Reads as",
