@@ -120,8 +120,8 @@ def expanded_bootstrap(
 ) -> Interval:
     """Return a score with its expanded percentile interval (`spread_levels`); parameters as of `cluster_bootstrap`.
 
-    Of error rates that vary as speakers' do, it misses the true one less often: with 5, 10 and 20 speakers in 10, 7 and
-    7 % of samples, where BCa misses 17, 13 and 9 % (``python benchmarks/fairness.py --parts levels``).
+    Of error rates that vary as speakers' do, it misses the true one less often: with 5, 10 and 20 speakers in 11, 8 and
+    7 % of samples, where BCa and percentiles miss 18, 12 and 9 % (``python benchmarks/fairness.py --parts levels``).
     """
     value = float(score(sums.sum(0)))
     draws = score(replicate_sums(sums, replicates, rng or np.random.default_rng(0)))
