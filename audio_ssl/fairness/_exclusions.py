@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 NAMED = 10
+MOST_REASONS = 100
+FURTHER = "for further reasons"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Exclusions:
 
     def add(self, reason: str, names: Iterable[str]) -> None:
         """Count the clips of these names."""
+        # Some reasons quote the row: a million of them would be no report.
+        if reason not in self._names and len(self._names) >= MOST_REASONS:
+            reason = FURTHER
         kept = self._names.setdefault(reason, [])
         for name in names:
             self._counts[reason] = self._counts.get(reason, 0) + 1

@@ -120,6 +120,14 @@ def test_bad_rows_are_left_out_by_name(tmp_path):
     assert len(found.words) == 22
 
 
+def test_reasons_that_quote_rows_do_not_pile_up(tmp_path):
+    rows = [{**row, "terms": f"t{place}", "category": "1F"} for place, row in enumerate(make_rows(300))]
+    rows[0]["terms"] = "a b"
+    found = read_predictions(write(tmp_path / "p.jsonl", rows))
+    assert len(found.exclusions) == 101
+    assert reasons(found)["for further reasons"][0] == 199
+
+
 def test_one_id_with_two_contents_is_an_error(tmp_path):
     rows = make_rows()
     rows[9]["id"] = "clip2"
