@@ -27,6 +27,10 @@ Cell = Mapping[str, Any]
 Study = Mapping[str, Any]
 UNTRAINED = "untrained"
 ALL = "all"
+TESTS = (
+    "Gaps of percentages are in points. p-values give groups to other speakers (the gap) or swap the two models' "
+    "answers of a speaker (the difference of gaps), and are adjusted for all columns together (Holm)."
+)
 _SENTENCES = re.compile(r"(?<=\.)\s+")
 
 
@@ -73,12 +77,16 @@ def difference_text(cell: Cell) -> str:
     found = cell.get("against_reference")
     if found is None:
         return MISSING
-    return _with_range(signed(found.get("difference"), cell["unit"]), found, "", cell["unit"], signs=True)
+    return _with_range(_points(found.get("difference"), cell), found, "", cell["unit"], signs=True)
+
+
+def _points(value: Any, cell: Cell) -> str:
+    return signed(value, "points" if cell["unit"] else "")
 
 
 def p_text(row: Mapping[str, Any] | None) -> str:
-    """Write the p-value of a gap, or of a difference of gaps."""
-    return MISSING if row is None else p_value(row.get("p_value"))
+    """Write the p-value of a gap, or of a difference of gaps, adjusted for how many there are."""
+    return MISSING if row is None else p_value(row.get("p_holm"))
 
 
 def verdict_text(row: Mapping[str, Any] | None) -> str:
@@ -94,7 +102,7 @@ def verdict_text(row: Mapping[str, Any] | None) -> str:
 
 def gap_text(cell: Cell) -> str:
     """Write the difference of the two groups with its interval."""
-    return _with_range(signed(cell.get("difference"), cell["unit"]), cell, "", cell["unit"], signs=True)
+    return _with_range(_points(cell.get("difference"), cell), cell, "", cell["unit"], signs=True)
 
 
 def against_text(cell: Cell, reference: str) -> str:
@@ -252,6 +260,7 @@ def markdown(study: Study) -> str:
                 for cell in cells_of(study, column["name"], metric)
             ]
             lines += [f"## {title}", "", *_table(head, rows), ""]
+    lines += [TESTS, ""]
     amounts = ("Set", "Group", "Hours", "Clips", "Speakers", "Effective speakers", "Most of one speaker")
     lines += ["## Sets", "", *_table(amounts, composition_rows(study)), ""]
     lines += ["## Limits", "", *(f"- {said}" for said in study["limits"]), ""]
@@ -263,6 +272,16 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
     return [line(head), "|" + "---|" * len(head), *(line(row) for row in rows)]
+
+
+def never_drawn(study: Study) -> list[str]:
+    """Say what of the pool no set could have, such as clips whose gender is unknown, and what else was found in it."""
+    draw = next(one for one in study["sets"] if one["name"] == study["reference"])["draws"][0]
+    left = [
+        f"{reason} ({count(int(one['clips']), 'clip')}, {_hours(one['hours'])})"
+        for reason, one in draw.get("excluded", {}).items()
+    ]
+    return ([f"Never drawn: {'; '.join(left)}."] if left else []) + list(draw.get("notes", ()))
 
 
 def composition_rows(study: Study) -> list[tuple[str, ...]]:

@@ -28,12 +28,13 @@ def study():
     amounts = {"hours": 0.1, "clips": 9, "speakers": 3, "effective_speakers": 2.5, "most_hours_of_a_speaker": 0.05}
     against = {"difference": 4.0, "low": 1.0, "high": 7.0, "p_value": 0.01, "p_holm": 0.02, "refused": None}
     names = ("female", "balanced")
+    draw = {"groups": {"F": amounts}, "excluded": {"gender unknown": {"clips": 2, "hours": 0.5}}, "notes": ["One."]}
     column = {"name": "asr", "title": "ASR", "integration": "frozen", "task": "asr", "metric": "wer"}
     return {
         "name": "mine", "by": "gender", "compare": ["F", "M"], "reference": "balanced", "hours": 0.1, "seeds": [0],
         "pretraining": {"recipe": "hubert_mel_tiny", "settings": []}, "untrained": True, "note": "<Noise>. No speech.",
         "columns": [{**column, "metrics": ["wer"], "manifest": "m.jsonl", "warnings": []}],
-        "sets": [{"name": name, "shares": {}, "draws": [{"groups": {"F": amounts}}]} for name in names],
+        "sets": [{"name": name, "shares": {}, "draws": [draw]} for name in names],
         "cells": [cell("female", 50.0, 40.0, against), cell("balanced", 30.0, 32.0), cell("untrained", 99.0, 99.0)],
         "known": {"speakers": ["s1"], "files": [], "left_out": 0, "sentence": "1 speaker (s1) is known"},
         "warnings": ["few speakers"], "limits": ["Limits."], "excluded": [], "provenance": {"study": "mine"},
@@ -52,13 +53,13 @@ def test_cells_have_their_intervals_and_seeds():
 def test_a_gap_against_the_reference_says_whether_it_is_beyond_chance():
     found = {"difference": 4.0, "low": 1.0, "high": 7.0, "p_value": 0.01, "p_holm": 0.02, "refused": None}
     said = against_text(cell("female", 50.0, 40.0, found), "balanced")
-    assert said == "+4.0\xa0points (+1.0 to +7.0): beyond chance (p = 0.010)"
+    assert said == "+4.0 (+1.0 to +7.0): beyond chance (p = 0.020)"
     alone = against_text(cell("female", 50.0, 40.0, {**found, "p_holm": 0.06}), "balanced")
-    assert alone.endswith("only if taken alone (p = 0.010)")
+    assert alone.endswith("only if taken alone (p = 0.060)")
     assert against_text(cell("balanced", 1.0, 1.0), "balanced") == "is balanced"
     assert against_text(cell("untrained", 1.0, 1.0), "balanced") == "–"
     refused = {"difference": 4.0, "low": NAN, "high": NAN, "p_value": NAN, "refused": "few"}
-    assert against_text(cell("female", 1.0, 1.0, refused), "balanced") == "+4.0\xa0points: not tested"
+    assert against_text(cell("female", 1.0, 1.0, refused), "balanced") == "+4.0: not tested"
 
 
 def test_the_answer_names_best_and_worst_and_the_gaps(study):
@@ -77,7 +78,13 @@ def test_the_page_and_the_markdown_have_the_table(study, tmp_path):
     assert "&lt;Noise&gt;" in page
     assert "<Noise>" not in page
     assert '<a href="sets/balanced/probes/asr/predictions.parquet">31.0' in page
-    for text in ("no pretraining", "1 speaker (s1) is known.", "Circles are F, squares M", "0.100 h"):
+    for text in (
+        "no pretraining",
+        "1 speaker (s1) is known.",
+        "Circles are F, squares M",
+        "0.100 h",
+        "Never drawn: gender unknown (2 clips, 0.500 h).",
+    ):
         assert text in page
     lines = (tmp_path / "study.md").read_text().splitlines()
     assert sum(line.startswith("| no pretraining |") for line in lines) == 1
