@@ -289,9 +289,10 @@ def fairness(result: dict[str, Any]) -> str:
         ]
         what = f"{speed['replicates']:,} resamples of {speed['groups']} x {speed['speakers']} speakers"
         parts.append(table((what, "seconds", "of a core", "ours is faster by", "of which done"), rows))
-        ours = speed["rows"][0]["seconds"]
-        goal = "reached" if ours < speed["goal_seconds"] else "not reached"
-        parts.append(f"Goal of {speed['goal_seconds']:g} s: {goal}.\n")
+        ours = speed["rows"][0]
+        goal = "reached" if ours["cpu_seconds"] < speed["goal_seconds"] else "not reached"
+        busy = " The machine was busy with other work." if ours["seconds"] > 1.5 * ours["cpu_seconds"] else ""
+        parts.append(f"Goal of {speed['goal_seconds']:g} s, by the time of one core: {goal}.{busy}\n")
     if agreement := result.get("agreement"):
         rows = [
             [f"{row['metric']} ({row['library']})", f"{row['pairs']}", f"{row['ours']:.4f}", f"{row['difference']:.0e}"]
