@@ -199,7 +199,8 @@ def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) 
         }
     )
     found.excluded.extend(_excluded(name, one) for one in predictions.exclusions)
-    found.examples.extend({"result": name, **example} for example in predictions.examples)
+    worst_by = next(iter(predictions.statistics))
+    found.examples.extend({"result": name, "metric": worst_by, **example} for example in predictions.examples)
     attributes = [*options.by, *(one for one in predictions.attributes if one not in options.by)]
     groupings = group_by(predictions, attributes, {CATEGORY: CATEGORY_PAIRS}, options.min_speakers)
     for grouping in groupings:
