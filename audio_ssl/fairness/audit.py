@@ -24,7 +24,7 @@ from audio_ssl.fairness.groups import MIN_CELL_SPEAKERS, Grouping, group_by, spe
 from audio_ssl.fairness.holm import holm
 from audio_ssl.fairness.measures import get_measure
 from audio_ssl.fairness.must_she import CATEGORY_PAIRS
-from audio_ssl.fairness.read import Exclusion, Predictions, read_predictions
+from audio_ssl.fairness.predictions import Exclusion, Predictions, read_predictions
 from audio_ssl.fairness.representation import is_representation, read_representation
 from audio_ssl.fairness.systems import gap_difference_rows
 from audio_ssl.fairness.verification import UNITS, audit_verification, is_verification

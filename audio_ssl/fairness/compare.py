@@ -18,7 +18,7 @@ from audio_ssl.fairness.gaps import direction, relative_symmetric, relative_to
 from audio_ssl.fairness.groups import ALL, UNKNOWN, Grouping, Mask, Pair
 from audio_ssl.fairness.permutation import permutation_test
 from audio_ssl.fairness.power import minimum_detectable
-from audio_ssl.fairness.read import Predictions
+from audio_ssl.fairness.predictions import Predictions
 from audio_ssl.metrics.additive import AdditiveMetric
 from audio_ssl.metrics.bootstrap import cluster_bootstrap
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.fairness.read import Codes, Predictions
+from audio_ssl.fairness.predictions import Codes, Predictions
 
 UNKNOWN = "unknown"
 ALL = "all"

@@ -20,7 +20,7 @@ from audio_ssl.fairness.compare import (
 )
 from audio_ssl.fairness.groups import Grouping, Pair
 from audio_ssl.fairness.measures import get_measure
-from audio_ssl.fairness.read import Predictions
+from audio_ssl.fairness.predictions import Predictions
 from audio_ssl.fairness.two_systems import gap_difference
 from audio_ssl.metrics.additive import AdditiveMetric
 

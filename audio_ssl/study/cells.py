@@ -14,7 +14,7 @@ import numpy as np
 from audio_ssl.fairness.compare import Chance, Question, comparison_rows, group_rows
 from audio_ssl.fairness.groups import group_by
 from audio_ssl.fairness.measures import get_measure
-from audio_ssl.fairness.read import Predictions
+from audio_ssl.fairness.predictions import Predictions
 from audio_ssl.fairness.systems import gap_difference_rows
 from audio_ssl.study.pool import pool_seeds
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from audio_ssl.fairness.read import Codes, Predictions
+from audio_ssl.fairness.predictions import Codes, Predictions
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """Tells the same clip of two seeds apart; the same seed of two systems keeps its clips' keys alike."""

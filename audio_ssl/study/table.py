@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_ssl.fairness.holm import holm
-from audio_ssl.fairness.read import read_predictions
+from audio_ssl.fairness.predictions import read_predictions
 from audio_ssl.pretrain.provenance import read_provenance
 from audio_ssl.study.cells import read_cells
 from audio_ssl.study.plan import Plan, Question

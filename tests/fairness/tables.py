@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_ssl.fairness.read import Codes, Predictions
+from audio_ssl.fairness.predictions import Codes, Predictions
 
 
 def codes(values):

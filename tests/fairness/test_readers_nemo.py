@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audio_ssl.errors import UserError
-from audio_ssl.fairness.read import read_predictions
+from audio_ssl.fairness.predictions import read_predictions
 
 
 def lines(path, rows):

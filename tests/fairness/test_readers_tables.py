@@ -4,7 +4,7 @@ import json
 import pytest
 
 from audio_ssl.errors import UserError
-from audio_ssl.fairness.read import read_predictions
+from audio_ssl.fairness.predictions import read_predictions
 from audio_ssl.fairness.readers.any import open_source
 from audio_ssl.fairness.readers.lines import Lookup
 

@@ -2,7 +2,7 @@
 
 import csv
 
-from audio_ssl.fairness.read import read_predictions
+from audio_ssl.fairness.predictions import read_predictions
 
 REFERENCE = "one two three four five"
 

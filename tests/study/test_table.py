@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from audio_ssl.fairness.read import read_predictions
+from audio_ssl.fairness.predictions import read_predictions
 from audio_ssl.study.cells import read_cells
 from audio_ssl.study.pool import pool_seeds
 from audio_ssl.study.table import _adjust

@@ -11,7 +11,7 @@ import sacrebleu
 
 from audio_ssl.errors import UserError
 from audio_ssl.fairness.measures import get_measure
-from audio_ssl.fairness.read import read_predictions
+from audio_ssl.fairness.predictions import read_predictions
 
 WORDS = ["the", "a", "sea", "fish", "swims", "under", "old", "stones", "and", "looks", "for", "bread"]
 
