@@ -1,9 +1,11 @@
 import copy
+import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import pytest
 
 from audio_ssl.report.fairness_words import plain_words
+from audio_ssl.report.figures.forest import Estimate, Row, forest
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
 from audio_ssl.report.sections.fairness.rows import foremost, warnings_of
@@ -11,6 +13,7 @@ from audio_ssl.report.verdicts import verdict_of
 from tests.report.conftest import fairness_data
 from tests.report.fairness_example import fairness_report
 from tests.report.test_build import Reader, text_of
+from tests.report.test_figures import assert_inside
 
 
 def page_of(report):
@@ -162,3 +165,12 @@ def test_section_of_a_larger_page():
     assert "whisper-tiny.en: word error rate by gender" in headings
     assert "demo: word error rate by gender" in headings
     assert len({block.id for block in section.blocks}) == len(section.blocks)
+
+
+@pytest.mark.parametrize("value", [12.0, -3.0, 0.0, 400.0])
+def test_forest_stays_inside_and_shows_both_sides_of_no_gap(value):
+    row = Row("WER, women − men", "words", (Estimate(value, value - 1, value + 1), Estimate(value)))
+    svg = forest("f", "t", "d", [row, row], sides=("left", "right"), unit=" %")
+    assert_inside(svg)
+    zero = next(one for one in ET.fromstring(svg).iter("line") if one.get("class") == "zero")
+    assert 40 < float(zero.get("x1")) < 308

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from audio_ssl.report.figures.svg import CHARACTER_WIDTH, Scale, fit, line, picture, scale, shape, text
 
 WIDTH = 348.0
-_ROW, _TOP, _BOTTOM, _EDGE = 40.0, 6.0, 46.0, 16.0
+_ROW, _TOP, _BOTTOM, _EDGE = 40.0, 6.0, 46.0, 20.0
 _EXTRA = 15.0
 """Height of each mark of a row beyond its first."""
 
@@ -87,8 +87,10 @@ def _axis(axis: Scale, floor: float, unit: str) -> list[Markup]:
         parts.append(line(axis(tick), _TOP, axis(tick), floor, "grid"))
         # The sign says on which side of zero a tick is, and the unit is said once, at the right end.
         words = f"+{words}" if tick > 0 else words
-        last = tick == axis.ticks[-1]
-        parts.append(text(axis(tick), floor + 14, f"{words}{unit}" if last else words, "tick", "middle"))
+        if tick == axis.ticks[-1]:
+            parts.append(text(WIDTH - 1, floor + 14, f"{words}{unit}", "tick", "end"))
+        else:
+            parts.append(text(axis(tick), floor + 14, words, "tick", "middle"))
     parts.append(line(axis.start, floor, axis.stop, floor, "axis"))
     parts.append(line(axis(0.0), _TOP, axis(0.0), floor, "zero"))
     return parts
