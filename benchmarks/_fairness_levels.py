@@ -46,9 +46,10 @@ def run(runs: int, slow_runs: int, workers: int = 2) -> dict[str, Any]:
         if kind == "equal" or name not in OF_CLIPS
     ]
     # The long ones first, so that no worker is left with one at the end.
-    jobs.sort(key=lambda job: (job[3] not in SLOW, -sum(job[1].speakers)))
+    order = sorted(range(len(jobs)), key=lambda place: (jobs[place][3] not in SLOW, -sum(jobs[place][1].speakers)))
     with ProcessPoolExecutor(workers) as pool:
-        tests = list(pool.map(share, *zip(*jobs, strict=True)))
+        done = dict(zip(order, pool.map(share, *zip(*(jobs[place] for place in order), strict=True)), strict=True))
+        tests = [done[place] for place in range(len(jobs))]
         detectable = list(pool.map(find_detectable, [*EQUAL, UNEQUAL[2]], [slow_runs] * 5))
         groups = list(pool.map(cover_one_group, [side.speakers[0] for side in EQUAL], [runs] * len(EQUAL)))
         systems = list(pool.map(compare_systems, *zip(*_systems(slow_runs), strict=True)))
