@@ -28,9 +28,11 @@ docs: install
 bench: install
 	$(BIN)/python benchmarks/teachers.py --quick --out benchmarks/results/teachers_quick.json
 
-# Opens the demo's report in headless Chromium: wide, phone, dark and printed; fails on any console message.
+# Opens the demo's reports in headless Chromium: wide, phone, dark and printed; fails on any console message and on
+# what axe-core finds. Of the package that carries axe-core only the script is used, not the browsers it asks for.
 look: install
-	$(BIN)/python benchmarks/render_report.py runs/demo/report.html --out runs/demo/pictures
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps axe-playwright-python
+	$(BIN)/python benchmarks/render_report.py runs/demo/report.html runs/demo/fairness.html --out runs/demo/pictures
 
 install: $(STAMP)
 

@@ -48,11 +48,13 @@ def test_the_wheel_carries_every_card_and_template(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     for folder in ("recipes", "probes", "corpora"):
-        for card in (ROOT / folder).glob("[a-z]*.*"):
-            assert f"audio_ssl/_catalog/{folder}/{card.name}" in names
+        for card in (ROOT / folder).rglob("[a-z]*.*"):
+            if card.suffix in (".yaml", ".py"):
+                assert f"audio_ssl/_catalog/{card.relative_to(ROOT)}" in names
     for template in (ROOT / "audio_ssl" / "report" / "templates").glob("*"):
         assert f"audio_ssl/report/templates/{template.name}" in names
     assert "audio_ssl/py.typed" in names
+    assert "audio_ssl/report/schemas/fairness.json" in names
 
 
 def test_the_installed_package_runs_its_own_code(installed, tmp_path):

@@ -62,11 +62,12 @@ class FairnessResult:
     gap_differences: list[dict[str, Any]] = field(default_factory=list)
     representation: list[dict[str, Any]] = field(default_factory=list)
     examples: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     limits: Sequence[str] = LIMITS
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; what is not defined is null."""
-        rows = {name: value for name, value in vars(self).items() if name not in ("provenance", "limits")}
+        rows = {name: value for name, value in vars(self).items() if name not in ("provenance", "limits", "notes")}
         # Apart, so that a reader of `groups` meets no group that is none.
         rows["totals"] = [row for row in self.groups if row["total"]]
         rows["groups"] = [row for row in self.groups if not row["total"]]
@@ -75,6 +76,7 @@ class FairnessResult:
             "schema_version": SCHEMA_VERSION,
             **{name: [_finite(row) for row in value] for name, value in rows.items()},
             "limits": list(self.limits),
+            "notes": self.notes,
             "provenance": self.provenance,
         }
 
@@ -236,11 +238,12 @@ def _add_verification(found: FairnessResult, path: Path, name: str, options: _Op
             "task": "speaker_verification",
             **{key: everybody[key] for key in ("clips", "speakers", "hours")},
             "metrics": list(UNITS),
-            "signature": "; ".join(rows["notes"]),
+            "signature": "",
         }
     )
     for part in ("groups", "comparisons", "excluded"):
         getattr(found, part).extend({**row, "result": name} for row in rows[part])
+    found.notes.extend(f"{name}: {note}" for note in rows["notes"])
 
 
 def _excluded(result: str, one: Exclusion) -> dict[str, Any]:

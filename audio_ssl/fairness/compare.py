@@ -112,8 +112,9 @@ def _describe(question: Question, name: str, members: Mask) -> dict[str, Any]:
 
 
 def spread_row(question: Question, by: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the best and the worst of the known groups; None of fewer than two with a score."""
-    scored = [row for row in groups if row["known"] and not row["total"] and math.isfinite(row["value"])]
+    """Return the best and the worst of the known groups; None of fewer than two with a score and enough speakers."""
+    known = [row for row in groups if row["known"] and not row["total"] and row["speakers"] >= MIN_SPEAKERS]
+    scored = [row for row in known if math.isfinite(row["value"])]
     if len(scored) < 2:
         return None
     ordered = sorted(scored, key=lambda row: (row["value"], row["group"]))

@@ -6,6 +6,7 @@ drawing enters it: the same inputs give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,7 +103,7 @@ def build_fairness_report(result: FairnessResult, out: Path) -> Path:
     page = Page(
         title="Fairness report",
         answer=fairness_answer(fairness),
-        sections=fairness_sections(fairness),
+        sections=fairness_sections(fairness, hashlib.sha256(json_path.read_bytes()).hexdigest()),
         about=f"Made by audio_ssl from {count(len(results), 'result')}.",
         json_name=json_path.name,
         data=fairness,
