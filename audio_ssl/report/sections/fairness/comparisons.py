@@ -110,7 +110,7 @@ def gap_table(comparisons: Sequence[Row]) -> Table:
         _symmetric(shown),
         ("p", [p_value(row.get("p_value")) for row in shown]),
         ("p (Holm)", [p_value(row.get("p_holm")) for row in shown]),
-        ("Detectable gap (power 80 %)", [signed(row.get("minimum_detectable"), unit_of(row)).lstrip("+") for row in shown]),
+        ("Gap found 8 times in 10", [signed(row.get("minimum_detectable"), unit_of(row)).lstrip("+") for row in shown]),
         ("Worse for", [_worse(row) for row in shown]),
         ("Reads as", [VERDICTS[verdict_of(row)] for row in shown]),
     ]

@@ -40,7 +40,7 @@ def methods_section(report: Report) -> Section:
             "false find stays at 5 %. What reads as beyond chance has p (Holm) below 0.05.",
         ),
         (
-            "Detectable gap",
+            "Gap found 8 times in 10",
             "The true gap that a study of this size would find 8 times in 10, at the 5 % level. Smaller gaps may be "
             "there and go unseen.",
         ),
