@@ -91,7 +91,7 @@ def prepare(
     rows = (clip_errors, log_words, scaled, codes)
     log_constant = 0.0
     if all(constant):
-        sums = np.bincount(codes, clip_errors)
+        sums = np.asarray(np.bincount(codes, clip_errors), np.float64)
         log_sums = np.log(np.bincount(codes, clip_words))
         rows = (sums, log_sums, scaled[first], np.arange(len(counts)))
         log_constant = float(clip_errors @ log_words - gammaln(clip_errors + 1).sum())

@@ -98,7 +98,7 @@ class Problem:
 
     def _value(self, beta: Array, sd: float) -> tuple[float, Array, Integral]:
         expected = self.expected(beta)
-        sums = np.bincount(self.speakers, expected, self.count)
+        sums = np.asarray(np.bincount(self.speakers, expected, self.count), np.float64)
         if not (np.isfinite(sums).all() and (sums > 0).all()):
             return -np.inf, expected, Integral(sums, sums, sums)
         integral = integrate(self._speaker_errors, sums, sd)
