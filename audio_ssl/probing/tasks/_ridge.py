@@ -57,7 +57,7 @@ def log_posteriors(
     weights = _fit(inputs, strengths, labels, ridges.float(), contrasts, prior)
     found = []
     for other in asked:
-        logits = torch.einsum("od,drk->rok", _with_ones((other.double() - mean) * scale @ basis), weights) @ contrasts
+        logits = torch.einsum("od,kdr,kc->roc", _with_ones((other.double() - mean) * scale @ basis), weights, contrasts)
         found.append(logits.double().log_softmax(-1))
     return found
 
@@ -99,41 +99,46 @@ def _fit(
     ridges: Float[Tensor, " run"],
     contrasts: Float[Tensor, "contrast class"],
     prior: float,
-) -> Float[Tensor, "rank_1 run contrast"]:
+) -> Float[Tensor, "contrast rank_1 run"]:
     """Return the weights of every run; the last row is the constant's, which has no ridge."""
-    added = prior * contrasts.shape[1]
+    classes, rank = contrasts.shape[1], inputs.shape[1]
+    added = prior * classes
     total = len(inputs) + added
-    penalty = (ridges / total)[None].repeat(inputs.shape[1], 1)
+    penalty = (ridges / total).repeat(rank, 1)
     penalty[-1] = 0.0
     # The curvature of cross-entropy in contrasts is at most 1/2; the added clips count for the constant.
-    bound = torch.cat([strengths.float(), strengths.new_tensor([total]).float()])[:, None] / (2 * total)
-    bound = (bound + penalty)[..., None]
-    penalty = penalty[..., None]
+    bound = torch.cat([strengths.float(), strengths.new_tensor([total]).float()])[:, None] / (2 * total) + penalty
     # What does not depend on the weights: the classes that were right.
-    pull = torch.stack([contrasts.T[one] for one in labels], dim=1)
-    pull = (inputs.T @ pull.flatten(1)).view(inputs.shape[1], len(labels), -1) / total
+    pull = inputs.T @ contrasts[:, labels.T] / total
     result = torch.zeros_like(pull)
     active = torch.arange(len(labels))
     weights, ahead, speed = result.clone(), result.clone(), torch.ones(len(labels))
     for step in range(1, _MOST_STEPS + 1):
-        logits = (inputs @ ahead.flatten(1)).view(len(inputs), *ahead.shape[1:]) @ contrasts
-        said = logits.softmax(-1) @ contrasts.T
-        slope = (inputs.T @ said.flatten(1)).view_as(ahead) / total
-        slope[-1] += added / total * ((ahead[-1] @ contrasts).softmax(-1) @ contrasts.T)
+        slope = inputs.T @ _expected(inputs @ ahead, contrasts) / total
+        slope[:, -1] += added / total * _expected(ahead[:, -1], contrasts)
         slope += penalty * ahead - pull
         if step % _CHECK_EVERY == 0:
-            going = (slope.square() / bound).sum((0, 2)) > _TOLERANCE
-            result[:, active] = ahead
+            going = (slope.square() / bound).sum((0, 1)) > _TOLERANCE
+            result[..., active] = ahead
             if not going.any():
                 break
             if not going.all():
-                active, weights, ahead, speed = active[going], weights[:, going], ahead[:, going], speed[going]
-                slope, bound, penalty, pull = (one[:, going] for one in (slope, bound, penalty, pull))
+                active, speed = active[going], speed[going]
+                weights, ahead, slope, pull = (one[..., going] for one in (weights, ahead, slope, pull))
+                bound, penalty = bound[:, going], penalty[:, going]
         taken = ahead - slope / bound
         moved = taken - weights
         # Where the step went uphill, the memory of earlier ones is dropped.
-        speed = torch.where((slope * moved).sum((0, 2)) > 0, 1.0, speed)
+        speed = torch.where((slope * moved).sum((0, 1)) > 0, 1.0, speed)
         faster = (1 + (1 + 4 * speed.square()).sqrt()) / 2
-        ahead = taken + ((speed - 1) / faster)[None, :, None] * moved
+        ahead = taken + (speed - 1) / faster * moved
         weights, speed = taken, faster
     return result
+
+
+def _expected(
+    scores: Float[Tensor, "contrast *axes"], contrasts: Float[Tensor, "contrast class"]
+) -> Float[Tensor, "contrast *axes"]:
+    """Return the contrasts of the classes' probabilities."""
+    said = (contrasts.T @ scores.flatten(1)).softmax(0)
+    return (contrasts @ said).view_as(scores)
