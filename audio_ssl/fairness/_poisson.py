@@ -59,7 +59,7 @@ class Problem:
     def __init__(self, errors: Array, log_words: Array, columns: Array, speakers: Codes) -> None:
         self.errors, self.log_words, self.columns, self.speakers = errors, log_words, columns, speakers
         self.count = int(speakers[-1]) + 1
-        self._speaker_errors = np.bincount(speakers, errors, self.count)
+        self._speaker_errors = np.asarray(np.bincount(speakers, errors, self.count), np.float64)
         self._weighted_columns = columns.T @ errors
         self._constant = float(errors @ log_words) - float(gammaln(errors + 1).sum())
 
