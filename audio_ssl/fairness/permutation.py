@@ -5,8 +5,8 @@ whose gap is at least as large. All of them where they can be enumerated, else r
 (Phipson & Smyth 2010).
 
 A gap is measured in its own standard error (Janssen 1997; Chung & Romano 2013). The test stays exact if the groups are
-alike. If only their scores are, permuting plain gaps finds too many where the smaller group varies more (20 % at a level
-of 5 %, this 10 %) or has fewer clips. Where it has far more clips a speaker, both find too few (1 %).
+alike. If only their scores are, permuting plain gaps finds too many where the smaller group varies more (20 % at a
+level of 5 %, this 10 %) or has fewer clips. Where it has far more clips a speaker, both find too few (1 %).
 ``python benchmarks/fairness.py`` prints these shares.
 """
 
