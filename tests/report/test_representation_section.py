@@ -118,8 +118,7 @@ def test_the_table_has_every_layer_and_the_baselines_are_folded():
         "93.2 % (89.2 to 96.2)",
         "51.0 % (44.0 to 57.0)",
         "+42.2",
-        "2.86",
-        "0.970",
+        "2.86 (0.970)",
     ]
     notes = " ".join(table.notes).replace("\u00a0", " ")
     assert "women (F) 20 speakers, 400 clips; men (M) 1 speaker, 1 clip" in notes

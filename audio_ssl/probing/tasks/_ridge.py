@@ -137,8 +137,8 @@ def _fit(
 
 
 def _expected(
-    scores: Float[Tensor, "contrast *axes"], contrasts: Float[Tensor, "contrast class"]
-) -> Float[Tensor, "contrast *axes"]:
+    scores: Float[Tensor, "contrast ..."], contrasts: Float[Tensor, "contrast class"]
+) -> Float[Tensor, "contrast ..."]:
     """Return the contrasts of the classes' probabilities."""
     said = (contrasts.T @ scores.flatten(1)).softmax(0)
     return (contrasts @ said).view_as(scores)

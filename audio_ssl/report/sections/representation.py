@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from audio_ssl.fairness.people import short_people
 from audio_ssl.report.fairness_words import plain_words
 from audio_ssl.report.figures.lines import Mark, Series, line_chart
 from audio_ssl.report.html import Block, Figure, Table, make_table
 from audio_ssl.report.numbers import MISSING, count, finite, interval, number, score, signed
-from audio_ssl.report.people import short_people
 
 _Row = Mapping[str, Any]
 _Layers = Sequence[Mapping[str, Any]]
@@ -188,7 +188,7 @@ def _compression_figure(row: _Row, figure_id: str) -> Figure | None:
     return Figure(f"{figure_id}-box", svg, caption)
 
 
-_HEAD = ("Told (95 % interval)", "Shuffled (range)", "Selectivity", "Compression", "Shuffled")
+_HEAD = ("Told (95 % interval)", "Shuffled (range)", "Selectivity", "Compression (shuffled)")
 
 
 def _table(row: _Row) -> Table:
@@ -228,12 +228,12 @@ def _baseline_table(row: _Row) -> Table | None:
 
 
 def _cells(one: Mapping[str, Any]) -> tuple[str, ...]:
+    shuffled = finite(one.get("control_compression"))
     return (
         _between(one, "value", "low", "high"),
         _between(one, "control", "control_low", "control_high"),
         signed(one.get("selectivity"), "points"),
-        number(one.get("compression")),
-        number(one.get("control_compression")),
+        number(one.get("compression")) + (f" ({number(shuffled)})" if shuffled is not None else ""),
     )
 
 
