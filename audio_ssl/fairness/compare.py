@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from audio_ssl.fairness.contrast import Contrast, contrast, contrast_crossed
 from audio_ssl.fairness.gaps import direction, relative_symmetric, relative_to
-from audio_ssl.fairness.groups import ALL, UNKNOWN, Grouping, Mask, Pair
+from audio_ssl.fairness.groups import Grouping, Mask, Pair
+from audio_ssl.fairness.people import ALL, UNKNOWN
 from audio_ssl.fairness.permutation import permutation_test
 from audio_ssl.fairness.power import minimum_detectable
 from audio_ssl.fairness.predictions import Predictions
@@ -202,7 +203,7 @@ def _compare(question: Question, grouping: Grouping, pair: Pair) -> dict[str, An
         "compared": 0,
         "minimum_detectable": math.nan,
         "minimum_detectable_relative": math.nan,
-        "direction": direction(metric.name, metric.higher_is_better, pair.first, pair.second, a, b),
+        "direction": direction(metric.name, metric.higher_is_better, pair.first, pair.second, a, b, by=grouping.by),
         "refused": refused,
         "warning": None,
     }

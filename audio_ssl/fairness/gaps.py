@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+from audio_ssl.fairness.people import measure, people, that_of, whose
+
 
 def relative_symmetric(a: float, b: float) -> float:
     """Return ``100 * (a - b) / ((a + b) / 2)``; NaN where both are 0.
@@ -30,20 +32,28 @@ def relative_to(a: float, b: float) -> float:
     return 100.0 * (a - b) / b if b else math.nan
 
 
-def direction(metric: str, higher_is_better: bool, first: str, second: str, a: float, b: float) -> str:
-    """Say which group fares worse, and by how much.
+def direction(
+    metric: str, higher_is_better: bool, first: str, second: str, a: float, b: float, by: str | None = None
+) -> str:
+    """Say which group fares worse, and by how much; with the attribute `by`, in the words of a sentence.
 
     Examples
     --------
     >>> direction("wer", False, "F", "M", 12.0, 10.0)
     'the wer of F is 20 % higher than that of M: worse for F'
+    >>> direction("wer", False, "F", "M", 12.0, 10.0, by="gender")
+    "women's word error rate is 20 % higher than men's: worse for women"
     """
+    score = metric if by is None else measure(metric)
     if not (math.isfinite(a) and math.isfinite(b)):
-        return f"the {metric} of one group is not defined"
+        return f"the {score} of one group is not defined"
+    names = (first, second) if by is None else (people(by, first), people(by, second))
     if a == b:
-        return f"the {metric} of {first} and {second} is the same"
+        return f"the {score} of {names[0]} and {names[1]} is the same"
     relative = relative_to(a, b)
     amount = f"{abs(relative):.0f} % " if math.isfinite(relative) else ""
-    worse = first if (a > b) != higher_is_better else second
+    worse = names[0] if (a > b) != higher_is_better else names[1]
     change = f"{amount}{'higher' if a > b else 'lower'}"
-    return f"the {metric} of {first} is {change} than that of {second}: worse for {worse}"
+    subject = f"the {score} of {first}" if by is None else whose(by, first, score)
+    other = f"that of {second}" if by is None else that_of(by, second)
+    return f"{subject} is {change} than {other}: worse for {worse}"

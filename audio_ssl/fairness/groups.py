@@ -14,19 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from audio_ssl.fairness.people import CROSSED, REST
 from audio_ssl.fairness.predictions import Codes, Predictions
-
-UNKNOWN = "unknown"
-ALL = "all"
-TIMES = " × "
 
 MIN_CELL_SPEAKERS = 5
 """Cells of several attributes with fewer speakers are not scored."""
 
 PAIRS_UP_TO_GROUPS = 6
 """Of more groups than this, each is compared with all the others together, not with each of them."""
-
-REST = "all others"
 
 Mask = npt.NDArray[np.bool_]
 
@@ -136,14 +131,14 @@ def _crossed(parts: Sequence[Grouping], speakers: Codes, min_speakers: int) -> G
     place = np.full(len(values), -2, np.int32)
     place[kept] = np.arange(len(kept))
     found = np.where(unknown, -1, place[index]) if len(values) else np.full(len(index), -1)
-    names = tuple(TIMES.join(values[cell]) for cell in kept)
+    names = tuple(CROSSED.join(values[cell]) for cell in kept)
     pairs = tuple(
         Pair(names[i], names[j])
         for i, j in combinations(range(len(kept)), 2)
         if sum(a != b for a, b in zip(values[kept[i]], values[kept[j]], strict=True)) == 1
     )
-    few = tuple(TIMES.join(values[cell]) for cell in np.flatnonzero((count > 0) & (count < min_speakers)))
-    return Grouping(TIMES.join(part.by for part in parts), names, found.astype(np.int32), pairs, few)
+    few = tuple(CROSSED.join(values[cell]) for cell in np.flatnonzero((count > 0) & (count < min_speakers)))
+    return Grouping(CROSSED.join(part.by for part in parts), names, found.astype(np.int32), pairs, few)
 
 
 def suppressed_row(predictions: Predictions, grouping: Grouping, min_speakers: int) -> dict[str, Any] | None:

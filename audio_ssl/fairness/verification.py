@@ -27,8 +27,11 @@ from audio_ssl.errors import UserError
 from audio_ssl.fairness._trial_scores import UNITS as UNITS
 from audio_ssl.fairness._trial_scores import Score, Scores
 from audio_ssl.fairness._trials import TRIALS, People, Trials, excluded_row, read_trials
+from audio_ssl.fairness.compare import MIN_SPEAKERS, WARN_BELOW_SPEAKERS
 from audio_ssl.fairness.contrast import contrast
 from audio_ssl.fairness.gaps import direction, relative_symmetric, relative_to
+from audio_ssl.fairness.groups import PAIRS_UP_TO_GROUPS
+from audio_ssl.fairness.people import ALL, UNKNOWN
 from audio_ssl.fairness.permutation import permutation_test
 from audio_ssl.fairness.power import minimum_detectable
 from audio_ssl.metrics.bootstrap import cluster_bootstrap
@@ -39,10 +42,6 @@ Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
 
 PERMUTATIONS = 1_000
-MIN_SPEAKERS = 5
-WARN_BELOW_SPEAKERS = 20
-PAIRS_UP_TO_GROUPS = 6
-UNKNOWN, ALL = "unknown", "all"
 
 _WEIGHED = 200_000_000
 _FEWEST_REPLICATES = 500
@@ -234,7 +233,7 @@ class _Part:
             "compared": 0,
             "minimum_detectable": math.nan,
             "minimum_detectable_relative": math.nan,
-            "direction": direction(metric, False, *names, a, b),
+            "direction": direction(metric, False, *names, a, b, by=self.by),
             "refused": _refusal(names, (len(ours), len(theirs)), (a, b)),
             "warning": None,
         }

@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 
 from audio_ssl.errors import UserError
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.inputs import Result, Run, read_input
-from audio_ssl.report.numbers import MISSING, duration, interval, metric_label, number, score
+from audio_ssl.report.numbers import MISSING, duration, interval, number, score
 from audio_ssl.report.results import describe_result
 from audio_ssl.report.runs import describe_run
 

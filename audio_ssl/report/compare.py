@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.inputs import Result, System
-from audio_ssl.report.numbers import finite, metric_label
+from audio_ssl.report.numbers import finite
 from audio_ssl.report.paired import Difference, compare
 from audio_ssl.report.ranks import describe_ranks, describe_superb
 from audio_ssl.report.results import answers_of, label_of, link_to

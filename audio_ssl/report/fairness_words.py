@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from audio_ssl.fairness.people import capital, measure, people, that_of, whose
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.gaps import higher_is_better, unit_of, worse_group
-from audio_ssl.report.numbers import finite, metric_label, number, p_value, score, signed
-from audio_ssl.report.people import capital, measure, people, that_of, whose
+from audio_ssl.report.numbers import finite, number, p_value, score, signed
 from audio_ssl.report.verdicts import verdict_of
 
 _Row = Mapping[str, Any]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audio_ssl.report.numbers import finite, metric_label, p_value, percent, signed
+from audio_ssl.metrics.names import metric_label
+from audio_ssl.report.numbers import finite, p_value, percent, signed
 from audio_ssl.report.paired import additive
 
 SIGNIFICANT = 0.05

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.answers import confused_pairs, confusion, examples
 from audio_ssl.report.grid import chosen_runs, describe_grid
 from audio_ssl.report.inputs import Result, System
-from audio_ssl.report.numbers import finite, metric_label, score, signed
+from audio_ssl.report.numbers import finite, score, signed
 from audio_ssl.report.paired import Answers, Difference, compare
 from audio_ssl.report.runs import count_reasons, relative
 from audio_ssl.report.trials import describe_trials

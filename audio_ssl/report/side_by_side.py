@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audio_ssl.report.numbers import metric_label, score
+from audio_ssl.metrics.names import metric_label
+from audio_ssl.report.numbers import score
 
 MOST_COLUMNS = 100
 """Characters of a terminal's line."""

@@ -9,18 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audio_ssl.report.numbers import (
-    MISSING,
-    count,
-    finite,
-    interval,
-    metric_label,
-    p_value,
-    percent,
-    score,
-    signed,
-)
-from audio_ssl.report.people import capital, people, whose
+from audio_ssl.fairness.people import capital, people, whose
+from audio_ssl.metrics.names import metric_label
+from audio_ssl.report.numbers import MISSING, count, finite, interval, p_value, percent, score, signed
 from audio_ssl.report.verdicts import VERDICTS, verdict_of
 
 Cell = Mapping[str, Any]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.gaps import gap_headline, gap_sentences
-from audio_ssl.report.numbers import finite, metric_label, score
+from audio_ssl.report.numbers import finite, score
 from audio_ssl.report.side_by_side import compare_sentences, score_lines
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 
-from audio_ssl.fairness.groups import REST, Pair, group_by, speakers_of, suppressed_row
+from audio_ssl.fairness.groups import Pair, group_by, speakers_of, suppressed_row
+from audio_ssl.fairness.people import REST
 from tests.fairness.tables import predictions
 
 

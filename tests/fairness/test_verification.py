@@ -106,7 +106,7 @@ def test_a_comparison_is_of_the_groups_rows(tmp_path):
         assert gap["low"] < gap["difference"] < gap["high"]
         assert gap["relative_symmetric"] == pytest.approx(200 * (a - b) / (a + b))
         assert gap["ratio_low"] < gap["ratio"] == a / b < gap["ratio_high"]
-        assert gap["direction"].endswith(f"worse for {'F' if a > b else 'M'}")
+        assert gap["direction"].endswith(f"worse for {'women' if a > b else 'men'}")
         assert gap["warning"] == "only 7 speakers in the smaller group: small gaps cannot be found"
         # 15 over 7 are 6435: too many to enumerate.
         assert (gap["refused"], gap["p_exact"], gap["assignments"]) == (None, False, 1000)

@@ -8,9 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.html import Block, Section, Table, linked, make_table
 from audio_ssl.report.names import question_id
-from audio_ssl.report.numbers import MISSING, finite, interval, metric_label, score, signed
+from audio_ssl.report.numbers import MISSING, finite, interval, score, signed
 
 NOT_APART, APART = "not apart", "apart"
 _MOST_ROWS = 30

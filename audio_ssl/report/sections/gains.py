@@ -7,9 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.html import Block, Figure, Fold, Section, linked, make_table
-from audio_ssl.report.numbers import MISSING, finite, interval, metric_label, score, signed
+from audio_ssl.report.numbers import MISSING, finite, interval, score, signed
 
 SHAPES = ("circle", "square", "diamond", "triangle")
 _MOST_OPEN = 12

@@ -7,11 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.answers import word_changes
 from audio_ssl.report.excerpts import Sounds
 from audio_ssl.report.html import Block, Figure, Fold, Section, Table, linked, make_table
 from audio_ssl.report.names import question_id
-from audio_ssl.report.numbers import MISSING, count, duration, finite, interval, metric_label, number, score
+from audio_ssl.report.numbers import MISSING, count, duration, finite, interval, number, score
 from audio_ssl.report.sections.gains import direction
 from audio_ssl.report.sections.probe_figures import (
     confusion_figures,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from audio_ssl.fairness.people import capital, that_of, whose
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.fairness_words import (
     chance_words,
     detectable_words,
@@ -13,8 +15,7 @@ from audio_ssl.report.fairness_words import (
     relative_size,
     spread_words,
 )
-from audio_ssl.report.numbers import count, finite, metric_label
-from audio_ssl.report.people import capital, that_of, whose
+from audio_ssl.report.numbers import count, finite
 from audio_ssl.report.sections.fairness.comparisons import gap_sentences
 from audio_ssl.report.sections.fairness.rows import Report, Row, attributes, chosen, keys, rows_of
 from audio_ssl.report.verdicts import verdict_of

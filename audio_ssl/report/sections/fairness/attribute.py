@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from audio_ssl.fairness.people import CROSSED, capital, measure
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.html import Block, Fold, Section
-from audio_ssl.report.numbers import finite, metric_label, slug
-from audio_ssl.report.people import CROSSED, capital, measure
+from audio_ssl.report.numbers import finite, slug
 from audio_ssl.report.sections.fairness.comparisons import gap_figure, gap_sentences, gap_table
 from audio_ssl.report.sections.fairness.groups import group_figure, group_table, suppressed_table
 from audio_ssl.report.sections.fairness.rows import Report, chosen, groups_of, keys, rows_of, warnings_of

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from audio_ssl.fairness.people import short_people
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.fairness_words import comparison_words, spread_words
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.gaps import unit_of, worse_group
 from audio_ssl.report.html import Figure, Table, make_table
-from audio_ssl.report.numbers import MISSING, finite, metric_label, p_value, percent, signed
-from audio_ssl.report.people import short_people
+from audio_ssl.report.numbers import MISSING, finite, p_value, percent, signed
 from audio_ssl.report.sections.fairness.rows import (
     MOST_DRAWN,
     MOST_OPEN,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from audio_ssl.fairness.people import capital, people
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.answers import as_line, word_changes
 from audio_ssl.report.gaps import unit_of
 from audio_ssl.report.html import Block, Section, make_table
-from audio_ssl.report.numbers import metric_label, number, score
-from audio_ssl.report.people import capital, people
+from audio_ssl.report.numbers import number, score
 from audio_ssl.report.sections.fairness.rows import Report, Row, cut, rows_of
 
 _MOST_CLIPS = 6

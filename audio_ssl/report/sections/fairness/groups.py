@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from audio_ssl.fairness.people import capital
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.fairness_words import better_words
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.gaps import higher_is_better, unit_of
 from audio_ssl.report.html import Figure, Table, make_table
-from audio_ssl.report.numbers import count, finite, interval, metric_label, number, score
-from audio_ssl.report.people import capital
+from audio_ssl.report.numbers import count, finite, interval, number, score
 from audio_ssl.report.sections.fairness.rows import (
     MOST_DRAWN,
     MOST_OPEN,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.html import Block, Section, Table, make_table
-from audio_ssl.report.numbers import metric_label, number
+from audio_ssl.report.numbers import number
 from audio_ssl.report.sections.fairness.rows import Report, Row, rows_of
 from audio_ssl.report.sections.provenance import command_line, provenance_table
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.fairness_words import covariate_label, model_words, percent_words
 from audio_ssl.report.figures.forest import Estimate, forest
 from audio_ssl.report.figures.forest import Row as Line
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
-from audio_ssl.report.numbers import MISSING, finite, metric_label, number, p_value
+from audio_ssl.report.numbers import MISSING, finite, number, p_value
 from audio_ssl.report.sections.fairness.rows import (
     MOST_OPEN,
     Report,

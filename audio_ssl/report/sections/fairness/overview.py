@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.fairness_words import percent_words
 from audio_ssl.report.figures.forest import Estimate, forest
 from audio_ssl.report.figures.forest import Row as Line
 from audio_ssl.report.html import Block, Figure, Section, make_table
-from audio_ssl.report.numbers import metric_label, p_value, percent, slug
+from audio_ssl.report.numbers import p_value, percent, slug
 from audio_ssl.report.sections.fairness.comparisons import marks_words
 from audio_ssl.report.sections.fairness.rows import (
     MOST_OPEN,

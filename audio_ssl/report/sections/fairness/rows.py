@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from audio_ssl.fairness.people import ALL, CROSSED, UNKNOWN, people, short_people
 from audio_ssl.report.gaps import higher_is_better, unit_of
 from audio_ssl.report.numbers import MISSING, finite, percent, signed
-from audio_ssl.report.people import ALL, CROSSED, UNKNOWN, people, short_people
 from audio_ssl.report.verdicts import verdict_of
 
 Row = Mapping[str, Any]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from audio_ssl.fairness.people import capital, short_people
+from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.fairness_words import gap_difference_words
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.gaps import higher_is_better, unit_of
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
-from audio_ssl.report.numbers import MISSING, finite, metric_label, number, p_value, signed
-from audio_ssl.report.people import capital, short_people
+from audio_ssl.report.numbers import MISSING, finite, number, p_value, signed
 from audio_ssl.report.sections.fairness.comparisons import marks_words
 from audio_ssl.report.sections.fairness.rows import (
     MOST_OPEN,

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from audio_ssl.fairness.values import PEOPLE
-from audio_ssl.report.numbers import metric_label
+from audio_ssl.metrics.names import metric_label
 
 CROSSED = " × "
 """Between the attributes, and the values, of an intersection."""
-ALL, UNKNOWN = "all", "unknown"
+ALL, UNKNOWN, REST = "all", "unknown", "all others"
+"""Rows that are no recorded group: all clips, speakers without a value, and whoever is not in the group beside."""
+
 _CATEGORIES = {
     "1F": "feminine words about the speaker (1F)",
     "1M": "masculine words about the speaker (1M)",
@@ -49,6 +51,8 @@ def people(by: str, group: str) -> str:
     """
     if group == ALL:
         return "all speakers"
+    if group == REST:
+        return "all other speakers"
     if group == UNKNOWN:
         return f"speakers whose {by} is unknown"
     if by == "category":
