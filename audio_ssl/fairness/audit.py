@@ -37,8 +37,8 @@ LIMITS = (
     "A gap on these clips is a statement about these clips and these speakers.",
     "Groups are as the corpus recorded them; nothing about a person was inferred.",
     "Groups can differ in what they said, how fast, and how they were recorded. The mixed model holds alike what was "
-    "recorded of that, and cannot hold alike what was not. It takes the speakers of all groups to vary alike: where a "
-    "small group varies more, its p-value is too small, and the permutation test is the one to believe.",
+    "recorded of that, and cannot hold alike what was not. It takes the speakers of all groups to vary alike, and "
+    "compares typical speakers, not the groups' rates: where one group varies more than the other, the two differ.",
     "Intervals and p-values are about drawing other speakers of the same kind. They know nothing of errors in the "
     "references, of a test set that leaves some people out, or of harm that an error does.",
     "That no gap was found does not show that there is none: the smallest gap that a study of this size would usually "

@@ -21,7 +21,7 @@ from audio_ssl.fairness.permutation import permutation_test
 from audio_ssl.fairness.power import minimum_detectable
 from audio_ssl.fairness.predictions import Predictions
 from audio_ssl.metrics.additive import AdditiveMetric
-from audio_ssl.metrics.bootstrap import cluster_bootstrap
+from audio_ssl.metrics.bootstrap import expanded_bootstrap
 
 Array = npt.NDArray[np.float64]
 
@@ -95,7 +95,7 @@ def _describe(question: Question, name: str, members: Mask) -> dict[str, Any]:
     sums, codes = question.sums(members)
     enough = len(codes) >= MIN_SPEAKERS
     chance = question.chance
-    interval = cluster_bootstrap(sums, metric.score, chance.replicates if enough else 2, chance.rng())
+    interval = expanded_bootstrap(sums, metric.score, chance.replicates if enough else 2, chance.rng())
     seconds = predictions.seconds[members]
     return {
         "group": name,

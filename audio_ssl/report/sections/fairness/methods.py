@@ -27,8 +27,8 @@ def methods_section(report: Report) -> Section:
         ),
         (
             "95 % interval",
-            f"Speakers, not clips, are drawn again {replicates} times, because clips of one speaker are alike. In "
-            "small groups the interval is corrected for bias and skew (BCa).",
+            f"Speakers, not clips, are drawn again {replicates} times, because clips of one speaker are alike. The "
+            "percentiles are moved outwards for small groups (expanded percentiles).",
         ),
         (
             "p",
