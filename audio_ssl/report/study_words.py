@@ -174,25 +174,46 @@ def _column_answer(study: Study, column: Mapping[str, Any]) -> list[str]:
     higher, metric, unit = trained[0]["higher_is_better"], metric_label(column["metric"]), trained[0]["unit"]
     ordered = sorted(trained, key=lambda cell: _value(cell, ALL) or 0.0, reverse=higher)
     best, worst = ordered[0], ordered[-1]
-    out = [
-        f"{metric} over all speakers is best after pretraining on {best['set']}, {score(_value(best, ALL), unit)}, and "
-        f"worst on {worst['set']}, {score(_value(worst, ALL), unit)}."
-    ]
-    fresh = [cell for cell in cells if cell["set"] == UNTRAINED and _value(cell, ALL) is not None]
-    if fresh:
-        out.append(f"Without pretraining it is {score(_value(fresh[0], ALL), unit)}.")
+    if score(_value(best, ALL), unit) == score(_value(worst, ALL), unit):
+        out = [f"{metric} over all speakers is {score(_value(best, ALL), unit)} after pretraining on any set."]
+    else:
+        out = [
+            f"{metric} over all speakers is best after pretraining on {best['set']}, {score(_value(best, ALL), unit)}, "
+            f"and worst on {worst['set']}, {score(_value(worst, ALL), unit)}."
+        ]
+    fresh = next((cell for cell in cells if cell["set"] == UNTRAINED and _value(cell, ALL) is not None), None)
+    if fresh is not None:
+        out.append(_without_pretraining(_value(fresh, ALL) or 0.0, _value(best, ALL) or 0.0, higher, unit))
     gaps = [cell for cell in trained if finite(cell.get("relative_symmetric")) is not None]
     if gaps:
-        low = min(gaps, key=lambda cell: cell["relative_symmetric"])
-        high = max(gaps, key=lambda cell: cell["relative_symmetric"])
-        a, b = study["compare"]
-        out.append(
-            f"The relative gap {a} − {b} goes from {percent(low['relative_symmetric'])} ({low['set']}) to "
-            f"{percent(high['relative_symmetric'])} ({high['set']}); a positive one is "
-            f"{'better' if higher else 'worse'} for {people(study['by'], a)}."
-        )
+        out.append(_span_of_gaps(study, gaps, higher))
     refused = dict.fromkeys(str(cell["refused"]) for cell in trained if cell.get("refused"))
     return out + [f"Not tested: {_sentence(reason)}" for reason in refused]
+
+
+def _without_pretraining(fresh: float, best: float, higher_is_better: bool, unit: str) -> str:
+    """Say what the heads reach alone, and what follows where no set's model is better."""
+    said = f"Without pretraining it is {score(fresh, unit)}"
+    if (best > fresh) == higher_is_better and best != fresh:
+        return f"{said}."
+    return (
+        f"{said}, no worse than after any pretraining: it gave nothing here, and how the sets differ is no sign of "
+        "what was learned from them."
+    )
+
+
+def _span_of_gaps(study: Study, gaps: Sequence[Cell], higher_is_better: bool) -> str:
+    low = min(gaps, key=lambda cell: cell["relative_symmetric"])
+    high = max(gaps, key=lambda cell: cell["relative_symmetric"])
+    a, b = study["compare"]
+    ends = [percent(cell["relative_symmetric"]) for cell in (low, high)]
+    span = f"goes from {ends[0]} ({low['set']}) to {ends[1]} ({high['set']})"
+    if ends[0] == ends[1]:
+        span = f"is {ends[0]} for every set"
+    return (
+        f"The relative gap {a} − {b} {span}; a positive one is "
+        f"{'better' if higher_is_better else 'worse'} for {people(study['by'], a)}."
+    )
 
 
 def _value(cell: Cell, group: str) -> float | None:

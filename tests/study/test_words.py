@@ -73,6 +73,16 @@ def test_the_answer_names_best_and_worst_and_the_gaps(study):
     assert said["mind"] == ["<Noise>.", "No speech.", "Few speakers."]
 
 
+def test_the_answer_says_where_pretraining_gave_nothing(study):
+    for one in study["cells"]:
+        one["groups"]["all"]["value"] = 25.0 if one["set"] == "untrained" else 31.0
+        one["relative_symmetric"] = 5.0
+    said = study_answer(study)["ASR, frozen"]
+    assert said[0] == "WER over all speakers is 31.0\xa0% after pretraining on any set."
+    assert said[1].startswith("Without pretraining it is 25.0\xa0%, no worse than after any pretraining")
+    assert said[2].startswith("The relative gap F − M is +5.0\xa0% for every set; a positive one")
+
+
 def test_the_page_and_the_markdown_have_the_table(study, tmp_path):
     page = write_pages(tmp_path, study).read_text()
     assert "&lt;Noise&gt;" in page
