@@ -8,6 +8,7 @@ speakers a group.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -192,6 +193,7 @@ def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) 
             "path": str(path),
             "sha256": predictions.sha256,
             "task": predictions.task,
+            "model_fingerprint": _fingerprint(path),
             "clips": len(seconds),
             "speakers": len(speakers_of(predictions, np.ones(len(seconds), bool))),
             "hours": float(seconds.sum()) / 3600,
@@ -237,6 +239,7 @@ def _add_verification(found: FairnessResult, path: Path, name: str, options: _Op
             "path": str(path),
             "sha256": hashlib.sha256((path / "trials.parquet").read_bytes()).hexdigest()[:16],
             "task": "speaker_verification",
+            "model_fingerprint": _fingerprint(path),
             **{key: everybody[key] for key in ("clips", "speakers", "hours")},
             "metrics": list(UNITS),
             "signature": "",
@@ -245,6 +248,15 @@ def _add_verification(found: FairnessResult, path: Path, name: str, options: _Op
     for part in ("groups", "comparisons", "excluded"):
         getattr(found, part).extend({**row, "result": name} for row in rows[part])
     found.notes.extend(f"{name}: {note}" for note in rows["notes"])
+
+
+def _fingerprint(path: Path) -> str | None:
+    """Return which model a result folder is of; None of a table from elsewhere."""
+    try:
+        found = json.loads((path / "provenance.json").read_text(encoding="utf-8"))["model_fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(found)
 
 
 def _excluded(result: str, one: Exclusion) -> dict[str, Any]:

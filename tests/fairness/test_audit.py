@@ -13,6 +13,10 @@ from audio_ssl.errors import UserError
 from audio_ssl.fairness.audit import audit
 from audio_ssl.report.build import build_fairness_report
 from audio_ssl.report.schema import fairness_schema
+from tests.fairness.test_representation import layer, scores
+from tests.fairness.test_representation import write as write_layers
+from tests.fairness.test_verification import voices
+from tests.fairness.test_verification import write as write_trials
 
 WORDS = ["the", "a", "sea", "fish", "swims", "under", "old", "stones", "and", "looks", "for", "bread"]
 
@@ -261,3 +265,15 @@ def test_the_page_and_its_json(tmp_path):
     assert "at least 5 a group are needed" in page.read_text()
     data = json.loads((tmp_path / "fairness.json").read_text())
     assert {"groups", "comparisons", "provenance"} <= data.keys()
+
+
+def test_folders_of_verification_and_of_layers_fit_the_schema_too(tmp_path):
+    verification = write_trials(tmp_path / "sv", *voices(1, women=7, men=8))
+    layers = write_layers(tmp_path / "layers", scores(layer(0, 80.0), layer(1, 90.0)))
+    report = audit([verification, layers], replicates=300).to_json()
+    jsonschema.validate(report, fairness_schema())
+    assert {row["metric"] for row in report["groups"]} == {"eer", "min_dcf", "fnmr_at_common", "fmr_at_common"}
+    assert [row["task"] for row in report["results"]] == ["speaker_verification"]
+    assert report["notes"]
+    assert [row["attribute"] for row in report["representation"]] == ["gender"]
+    assert all(row["p_holm"] is not None for row in report["comparisons"])

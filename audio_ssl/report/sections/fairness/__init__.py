@@ -73,5 +73,7 @@ def fairness_section(reports: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _representation_section(report: Mapping[str, Any]) -> Section | None:
-    blocks = representation_blocks(rows_of(report, "representation"), rows_of(report, "comparisons"))
+    model_of = {row.get("name"): row.get("model_fingerprint") for row in rows_of(report, "results")}
+    gaps = [{**row, "model_fingerprint": model_of.get(row.get("result"))} for row in rows_of(report, "comparisons")]
+    blocks = representation_blocks(rows_of(report, "representation"), gaps)
     return Section("representation", "What the layers tell", blocks) if blocks else None
