@@ -4,6 +4,7 @@
 - ``speed``: 10,000 resamples of 20 groups of 600 speakers, beside scipy, numpy and pandas
 - ``agreement``: error rates with jiwer, BLEU and chrF with sacrebleu
 - ``mixed_model``: the Poisson mixed model beside simulated truth and statsmodels
+- ``rows``: a table of a million rows through the whole command, in three formats
 - ``readers``: Whisper tiny.en on five women and five men of LibriSpeech
 
 Run ``python benchmarks/fairness.py`` (about a quarter of an hour on two cores; ``--quick`` under two minutes); prints
@@ -22,6 +23,7 @@ from typing import Any
 import _fairness_agreement  # type: ignore[import-not-found]
 import _fairness_levels  # type: ignore[import-not-found]
 import _fairness_readers  # type: ignore[import-not-found]
+import _fairness_rows  # type: ignore[import-not-found]
 import _fairness_speed  # type: ignore[import-not-found]
 import _machine  # type: ignore[import-not-found]
 import tables  # type: ignore[import-not-found]
@@ -61,6 +63,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "speed": lambda options: _fairness_speed.run(1 if options.quick else 3, options.threads),
     "agreement": lambda options: _fairness_agreement.run(100 if options.quick else 500),
     "mixed_model": mixed_model,
+    "rows": lambda options: _fairness_rows.run(10_000 if options.quick else 1_000_000),
     "readers": lambda options: _fairness_readers.run(50 if options.quick else 1_000),
 }
 

@@ -299,6 +299,13 @@ def fairness(result: dict[str, Any]) -> str:
             for row in agreement
         ]
         parts.append(table(("score of a corpus", "sentences", "ours", "difference"), rows))
+    if found := result.get("rows"):
+        numbers = [
+            [row["format"], *(f"{row[key]:,.0f}" for key in ("megabytes", "cpu_seconds", "peak_megabytes"))]
+            for row in found["rows"]
+        ]
+        what = f"{found['rows_of_the_table']:,} rows, {found['speakers']:,} speakers, WER and CER"
+        parts.append(table((what, "MB of table", "seconds of a core", "peak MB"), numbers))
     if readers := result.get("readers"):
         parts += _fairness_readers(readers)
     if mixed := result.get("mixed_model"):
