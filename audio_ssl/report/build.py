@@ -60,9 +60,8 @@ def build_report(inputs: Sequence[Path], out: Path, title: str = "Report", audio
     UserError
         An input is none of the known things or damaged, or `out` does not end in ``.html`` or would replace an input.
     """
+    keep_inputs(inputs, out)
     json_path = _json_beside(out)
-    if any(Path(one).resolve() == json_path.resolve() for one in inputs):
-        raise UserError("`out` would replace one of the inputs", where=str(json_path), remedy="give another name")
     found = read_inputs([Path(one) for one in inputs])
     home = out.resolve().parent
     comparison = describe_comparison(found.results, home)
@@ -128,6 +127,14 @@ def read_report(path: Path) -> dict[str, Any]:
 def result_lines(folder: Path) -> list[str]:
     """Return the scores of one result folder, model and baselines, as lines for a terminal."""
     return score_lines(describe_comparison(read_inputs([folder]).results, folder))
+
+
+def keep_inputs(inputs: Sequence[Path], out: Path) -> None:
+    """Raise UserError if the JSON beside the page `out` would replace an input, or the scores of a result folder."""
+    json_path = _json_beside(out)
+    files = [file for one in inputs for file in (Path(one), Path(one) / "scores.json")]
+    if json_path.resolve() in [file.resolve() for file in files]:
+        raise UserError("`out` would replace one of the inputs", where=str(json_path), remedy="give another name")
 
 
 def _json_beside(out: Path) -> Path:
