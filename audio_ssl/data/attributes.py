@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError, unknown_name
 
 _OWN = ("text", "translation", "label", "speaker", "gender", "language", "split")
-_MISSING = frozenset({"", "unknown", "unk", "<unk>", "none", "null", "nan", "n/a", "<na>"})
+_UNKNOWN = frozenset(
+    (
+        "unknown unk <unk> none null nan n/a <na> ? not_specified unspecified undefined "
+        "do_not_wish_to_say prefer_not_to_say"
+    ).split()
+)
 _NO_GROUP = ("id", "path", "start", "seconds", "tags")
 
 
@@ -25,7 +31,19 @@ def attribute(clip: Clip, column: str) -> str | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     written = "" if value is None else str(value).strip()
-    return None if written.lower() in _MISSING else written
+    return None if is_unknown(written) else written
+
+
+def is_unknown(written: str) -> bool:
+    """Return whether a value stands for not recorded, or not said.
+
+    Examples
+    --------
+    >>> [is_unknown(value) for value in ("", "N/A", "prefer not to say", "NA", "other")]
+    [True, True, True, False, False]
+    """
+    folded = re.sub(r"[\s-]+", "_", written.strip().casefold())
+    return not folded or folded in _UNKNOWN
 
 
 def note_columns(clip: Clip, found: set[str]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import re
 
+from audio_ssl.data.attributes import is_unknown
+
 PEOPLE = {"F": "women", "M": "men"}
 """Group -> the people in it, for sentences."""
 
@@ -22,15 +24,6 @@ _MEN = (
 _GENDERS = {**dict.fromkeys(_WOMEN.split(), "F"), **dict.fromkeys(_MEN.split(), "M")}
 
 _MISSING = frozenset({"", "nan", "none", "null", "<na>", "n/a", "unknown", "<unk>"})
-_UNKNOWN = _MISSING | {
-    "unk",
-    "not_specified",
-    "unspecified",
-    "undefined",
-    "do_not_wish_to_say",
-    "prefer_not_to_say",
-    "?",
-}
 
 _TENS = ("teens", "twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
 _DECADES = {name: 10 * (place + 1) for place, name in enumerate(_TENS)} | {"fourties": 40}
@@ -133,7 +126,7 @@ class Spellings:
         if said is None:
             return None
         folded = re.sub(r"[\s-]+", "_", said.casefold())
-        if folded in _UNKNOWN:
+        if is_unknown(said):
             return None
         if self.attribute in ("gender", "sex") or self.attribute.endswith(("_gender", "_sex")):
             return _GENDERS.get(folded, said[:_LONGEST])

@@ -16,6 +16,7 @@ from audio_ssl.data.levels import Level
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.spread import effective_number, entropy_number, gini
 from audio_ssl.errors import UserError
+from audio_ssl.fairness.values import Spellings
 
 
 def clip(name: str, seconds: float, speaker: str | None, gender: str | None = None, **more: Any) -> Clip:
@@ -174,3 +175,10 @@ def test_lines_for_a_terminal() -> None:
     assert lines[1].startswith("  gender F: 50.0 % of the hours, 2.50 h")
     assert "1 clips without a speaker" not in "\n".join(lines)
     assert lines[-2:] == ["  speakers of more than one gender: 1 (carl)", "  speakers in both test and train: 1 (carl)"]
+
+
+@pytest.mark.parametrize("written", ["do_not_wish_to_say", "Prefer not to say", "not specified", "?", "undefined", "N/A"])
+def test_who_did_not_say_is_unknown_as_in_the_fairness_report(written: str) -> None:
+    rows = composition([clip("a", 1.0, "s", "F"), clip("b", 1.0, "t", written)])["by"][0]["rows"]
+    assert [(row["value"], row["known"]) for row in rows] == [("F", True), ("unknown", False)]
+    assert Spellings("gender").read(written) is None

@@ -34,6 +34,7 @@ def manifest(tmp_path_factory):
             clips.append(one)
     clips += [
         replace(clips[0], id="unknown", gender="unk"),
+        replace(clips[0], id="unsaid", gender="do_not_wish_to_say"),
         replace(clips[1], id="nobody", speaker=None),
         replace(clips[2], id="gone", path=str(folder / "gone.wav")),
         replace(clips[3], id="rare", speaker="rare", gender="X"),
@@ -56,6 +57,7 @@ def test_a_result_has_what_other_results_have(manifest, tmp_path):
     assert scores["counts"]["test"]["speakers"] == 12
     assert {one["id"]: one["reason"].partition(":")[0] for one in scores["excluded"]} | {"gone": ""} == {
         "unknown": "no `gender`",
+        "unsaid": "no `gender`",
         "nobody": "no speaker",
         "gone": "",
         "rare": "the gender `X` has 1 speaker, fewer than 3",
@@ -70,7 +72,7 @@ def test_a_result_has_what_other_results_have(manifest, tmp_path):
     (row,) = read_representation(out)
     assert row["layers"][0]["value"] == scores["metrics"]["uar"]["value"]
     assert row["layers"][0]["compression"] > row["layers"][0]["control_compression"]
-    assert row["excluded"] == 4
+    assert row["excluded"] == 5
     # A finished result is not made again.
     before = (out / "scores.json").stat().st_mtime_ns
     ask(manifest, out)
@@ -97,7 +99,7 @@ def test_one_split_is_taken_by_where(manifest, tmp_path):
         ("data.test_split=dev", r"\$.data.test_split: .*data.where"),
         ("data.max_train_clips=9", r"\$.data.max_train_clips"),
         ("layers=[mix]", "a mix of layers is learned"),
-        ("task.column=accent", "no usable clip for the task attribute: 52 left out: no `accent`"),
+        ("task.column=accent", "no usable clip for the task attribute: 53 left out: no `accent`"),
         ("data.where={split: test, gender: F}", "two values of `gender` with at least 3 speakers"),
         ("head={kind: mlp}", "the task attribute trains nothing"),
     ],

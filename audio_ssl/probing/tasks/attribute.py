@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.data.attributes import is_unknown
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import AdditiveMetric, get_metric
@@ -30,9 +31,6 @@ MIN_SPEAKERS = 5
 
 FEWEST_SPEAKERS = 3
 """Fewer speakers of a value: the value is left out, as the ridge could not be chosen among other speakers."""
-
-UNKNOWN = ("", "unknown", "unk", "n/a", "na", "none", "null", "nan")
-"""What corpora write where nothing is recorded; case does not matter."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ class Attribute:
     def why_not(self, clip: Clip) -> str | None:
         """Return why a clip cannot be used, or None."""
         value = clip.row().get(self.column)
-        if value is None or str(value).strip().lower() in UNKNOWN:
+        if value is None or is_unknown(str(value)):
             return f"no `{self.column}`"
         if isinstance(value, list):
             return f"`{self.column}` holds several names"
