@@ -53,26 +53,28 @@ def _model(question: Question, grouping: Grouping, pair: Pair) -> dict[str, Any]
     first, second = grouping.sides(pair)
     used = (first | second) & (question.statistics[:, _UNITS] > 0)
     predictions = question.predictions
+    # A group may be called as a covariate is.
+    column = f"group {pair.first}"
     design = group_design(
-        pair.first, first[used], predictions.seconds[used], predictions.words[used], predictions.level_dbfs[used]
+        column, first[used], predictions.seconds[used], predictions.words[used], predictions.level_dbfs[used]
     )
     errors, units = question.statistics[used, :_UNITS].sum(1), question.statistics[used, _UNITS]
     try:
         model = fit_mixed_model(errors, units, predictions.speakers.index[used], design.columns)
     except UserError as error:
         return row | {"refused": f"the model could not be fitted: {error}"}
-    return row | _fitted(model, pair, design)
+    return row | _fitted(model, column, design)
 
 
-def _fitted(model: MixedModel, pair: Pair, design: Design) -> dict[str, Any]:
-    ratio = model.ratios[pair.first]
+def _fitted(model: MixedModel, column: str, design: Design) -> dict[str, Any]:
+    ratio = model.ratios[column]
     covariates = list(design.per)
     return {
         "covariates": covariates,
         "ratio": ratio.value,
         "low": ratio.low,
         "high": ratio.high,
-        "p_value": model.p_values[pair.first],
+        "p_value": model.p_values[column],
         "speaker_sd": model.speaker_sd,
         "dispersion": model.dispersion,
         "clips": model.clips,

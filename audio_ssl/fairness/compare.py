@@ -31,6 +31,8 @@ MIN_SPEAKERS = 5
 WARN_BELOW_SPEAKERS = 20
 """Fewer speakers in a group: inference is made with a warning."""
 
+_ALIKE = "the speakers score alike: how far others are apart cannot be told"
+
 
 @dataclass(frozen=True)
 class Chance:
@@ -113,18 +115,22 @@ def _describe(question: Question, name: str, members: Mask) -> dict[str, Any]:
 
 
 def spread_row(question: Question, by: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the best and the worst of the known groups; None of fewer than two with a score and enough speakers."""
+    """Return the best and the worst of the known groups, None where all score the same.
+
+    There is no row of fewer than two groups with a score and enough speakers.
+    """
     known = [row for row in groups if row["known"] and not row["total"] and row["speakers"] >= MIN_SPEAKERS]
     scored = [row for row in known if math.isfinite(row["value"])]
     if len(scored) < 2:
         return None
     ordered = sorted(scored, key=lambda row: (row["value"], row["group"]))
     low, high = ordered[0], ordered[-1]
+    apart = high["value"] > low["value"]
     best, worst = (high, low) if question.metric.higher_is_better else (low, high)
     return question.about(by) | {
         "groups": len(scored),
-        "worst": worst["group"],
-        "best": best["group"],
+        "worst": worst["group"] if apart else None,
+        "best": best["group"] if apart else None,
         "difference": high["value"] - low["value"],
         "ratio": high["value"] / low["value"] if low["value"] else math.nan,
         "overall": next(row["value"] for row in groups if row["total"]),
@@ -223,13 +229,13 @@ def _infer(question: Question, sides: Sides) -> dict[str, Any]:
         "relative_symmetric_high": found.relative_symmetric.high,
         "ratio_low": found.ratio.low,
         "ratio_high": found.ratio.high,
-        "warning": sides.warning(),
     }
     least = minimum_detectable(sides.first, sides.second, score, found.standard_error)
     mean = 0.5 * float(score(sides.first.sum(0)) + score(sides.second.sum(0)))
     row |= {
         "minimum_detectable": least,
         "minimum_detectable_relative": 100 * least / mean if mean else math.nan,
+        "warning": "; ".join(filter(None, [sides.warning(), _ALIKE if math.isnan(least) else None])) or None,
     }
     if not crossed:
         test = permutation_test(sides.first, sides.second, score, chance.rng(), chance.permutations)

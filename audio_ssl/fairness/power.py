@@ -14,11 +14,16 @@ from scipy.stats import t
 
 from audio_ssl.metrics.bootstrap import Array, Score, satterthwaite
 
+_ROUNDING = 1e-9
+"""A standard error below this share of the scores is none."""
+
 
 def minimum_detectable(
     first: Array, second: Array, score: Score, standard_error: float, power: float = 0.8, alpha: float = 0.05
 ) -> float:
     """Return the smallest difference that such a study finds in `power` of all samples of speakers.
+
+    NaN for fewer than two speakers a group, and for speakers who score alike: they do not tell how far apart others are.
 
     Parameters
     ----------
@@ -35,6 +40,8 @@ def minimum_detectable(
     """
     scores = float(score(first.sum(0))), float(score(second.sum(0)))
     if not all(map(math.isfinite, (standard_error, *scores))) or min(len(first), len(second)) < 2:
+        return math.nan
+    if standard_error <= _ROUNDING * max(map(abs, scores)):
         return math.nan
     counts = np.array([len(first), len(second)], np.float64)
     freedom = satterthwaite(1 / counts, counts)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,8 @@ def test_the_gap_of_groups_without_errors_has_no_ratio():
     assert row["difference"] == 0
     assert math.isnan(row["relative_symmetric"])
     assert not row["p_value"] < 1
+    assert math.isnan(row["minimum_detectable"])
+    assert row["warning"].endswith("the speakers score alike: how far others are apart cannot be told")
 
 
 def test_few_speakers_are_refused_and_their_interval_is_not_given():
@@ -67,6 +70,28 @@ def test_few_speakers_are_refused_and_their_interval_is_not_given():
     assert math.isfinite(group_rows(question(table), grouping)[1]["low"])
     (model,) = model_rows(question(table), grouping)
     assert model["refused"] == row["refused"]
+
+
+def test_of_groups_that_score_the_same_none_is_the_worst():
+    table = two_groups(rates=(0, 0))
+    (grouping,) = group_by(table, ["gender"])
+    spread = spread_row(question(table), "gender", group_rows(question(table), grouping))
+    assert spread["difference"] == 0
+    assert (spread["worst"], spread["best"]) == (None, None)
+
+
+def test_a_group_may_be_called_as_a_covariate():
+    rng = np.random.default_rng(0)
+    seconds = rng.uniform(1, 9, 288)
+    plain = two_groups(women=12, men=12, clips=12, seconds=seconds)
+    codes = plain.attributes["gender"]
+    attributes = {"gender": replace(codes, names=["seconds", "words_per_second"])}
+    named = replace(plain, attributes=attributes)
+    (expected,) = model_rows(question(plain), group_by(plain, ["gender"])[0])
+    (row,) = model_rows(question(named), group_by(named, ["gender"])[0])
+    assert (row["a"], row["b"]) == ("seconds", "words_per_second")
+    assert row["ratio"] == pytest.approx(expected["ratio"])
+    assert row["covariate_ratios"] == expected["covariate_ratios"]
 
 
 def test_a_group_without_words_is_explained():

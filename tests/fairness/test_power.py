@@ -49,5 +49,8 @@ def test_what_cannot_be_said_is_nan():
     two = np.ones((2, 2))
     assert math.isnan(minimum_detectable(two[:1], two, mean, 0.5))
     assert math.isnan(minimum_detectable(two, two, mean, math.nan))
+    # Speakers who are all alike do not tell how much others differ: no gap can be called findable.
+    assert math.isnan(minimum_detectable(two, two, mean, 0.0))
+    assert math.isnan(minimum_detectable(two, two, mean, 1e-17))
     with np.errstate(invalid="ignore"):
         assert math.isnan(minimum_detectable(two, np.zeros((2, 2)), mean, 0.5))
