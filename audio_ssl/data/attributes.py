@@ -9,12 +9,9 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError, unknown_name
 
 _OWN = ("text", "translation", "label", "speaker", "gender", "language", "split")
-_UNKNOWN = frozenset(
-    (
-        "unknown unk <unk> none null nan n/a <na> ? not_specified unspecified undefined "
-        "do_not_wish_to_say prefer_not_to_say"
-    ).split()
-)
+_NOT_RECORDED = ("unknown", "unk", "<unk>", "none", "null", "nan", "n/a", "<na>", "?", "not_specified", "unspecified")
+_NOT_SAID = ("undefined", "do_not_wish_to_say", "prefer_not_to_say")
+_UNKNOWN = frozenset((*_NOT_RECORDED, *_NOT_SAID))
 _NO_GROUP = ("id", "path", "start", "seconds", "tags")
 
 

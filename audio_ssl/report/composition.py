@@ -45,8 +45,8 @@ def build_composition_report(
         The page to write, ``.html``; the numbers go into a ``.json`` of the same name beside it.
     levels
         Decode every clip and measure its level; the manifest with the column ``level_dbfs`` goes beside `out`
-        (``OUT.MANIFEST.levels.jsonl``), clips that cannot be read to ``OUT.levels.errors.jsonl``. Without it, that
-        column counts where a manifest has one.
+        (``OUT.MANIFEST.levels.jsonl``, ``OUT.levels.jsonl`` where both have one name), clips that cannot be read to
+        ``OUT.levels.errors.jsonl``. Without it, that column counts where a manifest has one.
 
     Returns
     -------
@@ -55,8 +55,8 @@ def build_composition_report(
     Raises
     ------
     UserError
-        If `out` does not end in ``.html``, a manifest is missing, empty, damaged or given twice, or no manifest has a
-        column of `by`.
+        If `out` does not end in ``.html``, a manifest is missing, empty, damaged or given twice, would be replaced by
+        one with levels, or no manifest has a column of `by`.
     """
     if out.suffix != ".html":
         raise UserError(f"`out` must end in .html, but is {out}", remedy=f"give {out}.html")
@@ -65,7 +65,8 @@ def build_composition_report(
     ledger_path.unlink(missing_ok=True)
     by = tuple(dict.fromkeys(by))
     ledger = ErrorLedger(ledger_path)
-    read = [_read(path, by, _levelled(out, path) if levels else None, ledger) for path in manifests]
+    levelled = _levelled(out, manifests) if levels else [None] * len(manifests)
+    read = [_read(path, by, target, ledger) for path, target in zip(manifests, levelled, strict=True)]
     check_columns([columns for columns, _ in read], by)
     home = out.resolve().parent
     names = _names(manifests)
@@ -74,11 +75,12 @@ def build_composition_report(
             "name": name,
             "path": relative(path, home),
             "hash": hash_manifest(path),
+            "levelled": None if target is None else relative(target, home),
             "unreadable": unreadable,
             "balance": _record_of_draw(path),
             **describe(columns, by),
         }
-        for name, path, (columns, unreadable) in zip(names, manifests, read, strict=True)
+        for name, path, target, (columns, unreadable) in zip(names, manifests, levelled, read, strict=True)
     ]
     pairs = [
         {"a": names[a], "b": names[b], **shared_speakers(read[a][0], read[b][0])}
@@ -112,6 +114,11 @@ def composition_report_lines(out: Path) -> list[str]:
         + (" …" if one["count"] > len(one["names"]) else "")
         for one in data["shared_speakers"]
     ]
+    lines += [
+        f"{manifest['name']} with levels: {out.parent / manifest['levelled']}"
+        for manifest in data["manifests"]
+        if manifest["levelled"]
+    ]
     unreadable = sum(manifest["unreadable"] for manifest in data["manifests"])
     if unreadable:
         lines.append(f"{count(unreadable, 'clip')} could not be read, see {out.with_suffix('.levels.errors.jsonl')}")
@@ -128,10 +135,21 @@ def _check_different(manifests: Sequence[Path]) -> None:
         seen.add(path.resolve())
 
 
-def _levelled(out: Path, manifest: Path) -> Path:
-    """Name the manifest with levels that is written for one."""
-    own = "" if out.stem == manifest.stem else f".{manifest.stem}"
-    return out.with_name(f"{out.stem}{own}.levels.jsonl")
+def _levelled(out: Path, manifests: Sequence[Path]) -> list[Path | None]:
+    """Name the manifests with levels, one for each; UserError where one would replace a manifest that is read."""
+    named: list[Path | None] = []
+    for manifest in manifests:
+        own = "" if out.stem == manifest.stem else f".{manifest.stem}"
+        path, number = out.with_name(f"{out.stem}{own}.levels.jsonl"), 1
+        while path in named:
+            number += 1
+            path = out.with_name(f"{out.stem}.{manifest.stem}-{number}.levels.jsonl")
+        named.append(path)
+        if path.resolve() in [one.resolve() for one in manifests]:
+            raise UserError(
+                "the manifest with levels would replace this one", where=str(path), remedy="another `--out`"
+            )
+    return named
 
 
 def _read(path: Path, by: Sequence[str], levelled: Path | None, ledger: ErrorLedger) -> tuple[Columns, int]:

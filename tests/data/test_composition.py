@@ -177,7 +177,9 @@ def test_lines_for_a_terminal() -> None:
     assert lines[-2:] == ["  speakers of more than one gender: 1 (carl)", "  speakers in both test and train: 1 (carl)"]
 
 
-@pytest.mark.parametrize("written", ["do_not_wish_to_say", "Prefer not to say", "not specified", "?", "undefined", "N/A"])
+@pytest.mark.parametrize(
+    "written", ["do_not_wish_to_say", "Prefer not to say", "not specified", "?", "undefined", "N/A"]
+)
 def test_who_did_not_say_is_unknown_as_in_the_fairness_report(written: str) -> None:
     rows = composition([clip("a", 1.0, "s", "F"), clip("b", 1.0, "t", written)])["by"][0]["rows"]
     assert [(row["value"], row["known"]) for row in rows] == [("F", True), ("unknown", False)]

@@ -79,6 +79,30 @@ def test_levels_are_measured_and_what_cannot_be_read_is_counted(tmp_path: Path) 
     assert composition_report_lines(out)[-1].startswith("1 clip could not be read, see ")
 
 
+def test_manifests_of_one_name_each_get_their_levels(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(8000, 0.1), 16000)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    sources = [
+        manifest(tmp_path / "x" / "m.jsonl", clips=3, audio=tmp_path / "a.wav"),
+        manifest(tmp_path / "y" / "m.jsonl", clips=5, audio=tmp_path / "a.wav"),
+    ]
+    out = build_composition_report(sources, ("gender",), tmp_path / "page.html", levels=True)
+    assert len(read_manifest(tmp_path / "page.m.levels.jsonl")) == 3
+    assert len(read_manifest(tmp_path / "page.m-2.levels.jsonl")) == 5
+    said = "\n".join(composition_report_lines(out))
+    assert f"x/m.jsonl with levels: {tmp_path}/page.m.levels.jsonl" in said
+    assert f"y/m.jsonl with levels: {tmp_path}/page.m-2.levels.jsonl" in said
+
+
+def test_a_manifest_with_levels_does_not_replace_what_is_audited(tmp_path: Path) -> None:
+    sources = [manifest(tmp_path / "m.jsonl", clips=3), manifest(tmp_path / "page.m.levels.jsonl", clips=3)]
+    before = sources[1].read_bytes()
+    with pytest.raises(UserError, match="would replace"):
+        build_composition_report(sources, ("gender",), tmp_path / "page.html", levels=True)
+    assert sources[1].read_bytes() == before
+
+
 def test_a_column_of_levels_is_shown_without_measuring(tmp_path: Path) -> None:
     source = manifest(tmp_path / "m.jsonl", level_dbfs=-27.5)
     text = text_of(read(build_composition_report([source], ("gender",), tmp_path / "m.html")))
