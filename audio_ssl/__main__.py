@@ -6,6 +6,7 @@ finished so far on the disk, run again to go on.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -15,6 +16,10 @@ from types import FrameType
 
 EXIT_USER_ERROR = 2
 EXIT_STOPPED = 75
+_MENDABLE = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
+)
+"""What is wrong with a place on the disk and not with this program."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,6 +51,12 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         # The reader of our output went away (`audio-ssl list | head`); that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in _MENDABLE:
+            raise
+        # Of two names the second is the one that was asked for: a file is written beside its place and moved there.
+        names = [str(name) for name in (error.filename2, error.filename) if name is not None]
+        return _fail(f"error: {': '.join([*names[:1], str(error.strerror)])}", EXIT_USER_ERROR)
     return 0
 
 

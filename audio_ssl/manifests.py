@@ -74,9 +74,11 @@ def make_manifest(
     Raises
     ------
     UserError
-        If there is no such source, an option does not apply to it, nothing in it is usable, or it cannot be balanced
-        as asked.
+        If `out` is a folder, there is no such source, an option does not apply to it, nothing in it is usable, or it
+        cannot be balanced as asked.
     """
+    if out.is_dir():
+        raise UserError("`--out` is a folder", where=str(out), remedy="give the name of a file, M.jsonl")
     shares = _check_draw(source, out, balance, hours, speaker_hours)
     # The ledger is this manifest's own: an older one beside it speaks of other files.
     ledger_path = out.with_suffix(".errors.jsonl")

@@ -57,6 +57,9 @@ def test_every_command_explains_itself_with_at_most_eight_options(command, capsy
         (["manifest", "no_such_thing", "--out", "m.jsonl"], "neither a folder nor a corpus; corpora: "),
         (["manifest", ".", "--split", "train", "--out", "m.jsonl"], "`--split` is for corpora"),
         (["extract", "missing", "logmel", "--out", "f"], "missing"),
+        (["manifest", "librispeech", "--out", "."], "`--out` is a folder"),
+        (["audit", "m.jsonl", "--empty-by", "--out", "a.html"], "--empty-by"),
+        (["fairness", "p.csv", "--empty-by", "--out", "a.html"], "--empty-by"),
     ],
 )
 def test_wrong_use_exits_2_in_one_line_without_a_traceback(argv, message, tmp_path, monkeypatch, capsys):
@@ -118,3 +121,22 @@ def test_sigterm_unwinds_and_exits_75(tmp_path):
     _, error = process.communicate(timeout=30)
     assert process.returncode == 75
     assert "run the same command again" in error
+
+
+def test_a_place_that_cannot_be_written_is_named_without_a_traceback(tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600, np.float32), 16000)
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "m.jsonl"
+    assert __main__.run(["manifest", str(tmp_path), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / 'file'}")
+    assert len(said.splitlines()) == 1
+
+
+def test_other_errors_of_the_system_are_raised(monkeypatch):
+    def broken(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("audio_ssl.listing.lines", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        __main__.run(["list"])

@@ -45,7 +45,7 @@ def probe(probe: str, model: str, *overrides: str, out: Out) -> None:
 @app.command
 def fairness(
     *results: Path,
-    by: tuple[str, ...] = ("gender",),
+    by: Annotated[tuple[str, ...], Parameter(negative="")] = ("gender",),
     out: Out,
     metric: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     manifest: Path | None = None,
@@ -62,7 +62,7 @@ def fairness(
         Result folders, or tables (.csv, .tsv, .jsonl, .parquet) with id, reference, hypothesis, speaker and attributes,
         NeMo's .jsonl, or folders of Kaldi. Several that answered the same clips are compared with the first.
     by
-        The attributes to compare by; of several also all together (gender × age).
+        The attribute to compare by. Give it once for each; several are also compared together (gender × age).
     out
         The page to write (.html); the same goes to .md, its numbers to .json beside it.
     metric

@@ -138,7 +138,7 @@ def targets(recipe: str, *overrides: str, out: Out) -> None:
 @app.command
 def audit(
     *manifests: Path,
-    by: tuple[str, ...] = ("gender",),
+    by: Annotated[tuple[str, ...], Parameter(negative="")] = ("gender",),
     out: Out,
     levels: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -149,7 +149,7 @@ def audit(
     manifests
         Manifests (.jsonl).
     by
-        The attributes to split by.
+        The attribute to split by. Give it once for each.
     out
         The page to write (.html); its numbers go to .json beside it.
     levels
