@@ -83,9 +83,10 @@ class Coder:
         return np.array(self._index[start:], np.int32)
 
     def codes(self, kept: npt.NDArray[np.bool_]) -> Codes:
-        """Return the codes of the clips that are kept, without names that none of them has."""
+        """Return the codes of the clips that are kept, of sorted names, without those that none of them has."""
         index = self.index()[kept]
-        used = np.unique(index[index >= 0])
+        # By name, so that what is drawn by code does not depend on the order of the rows.
+        used = np.array(sorted(np.unique(index[index >= 0]).tolist(), key=self.names.__getitem__), np.intp)
         place = np.full(len(self.names) + 1, -1, np.int32)
         place[used] = np.arange(len(used), dtype=np.int32)
         # The last place is what -1 points at.

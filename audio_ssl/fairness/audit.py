@@ -23,16 +23,19 @@ from audio_ssl.fairness.adjusted import RATES, model_rows
 from audio_ssl.fairness.compare import MIN_SPEAKERS, Chance, Question, comparison_rows, group_rows, spread_row
 from audio_ssl.fairness.groups import MIN_CELL_SPEAKERS, Grouping, group_by, speakers_of, suppressed_row
 from audio_ssl.fairness.holm import holm
-from audio_ssl.fairness.measures import get_measure
+from audio_ssl.fairness.measures import OF_TERMS, get_measure
 from audio_ssl.fairness.must_she import CATEGORY_PAIRS
 from audio_ssl.fairness.predictions import Exclusion, Predictions, read_predictions
 from audio_ssl.fairness.representation import is_representation, read_representation
-from audio_ssl.fairness.systems import gap_difference_rows
+from audio_ssl.fairness.systems import common_notes, gap_difference_rows
+from audio_ssl.fairness.values import printable
 from audio_ssl.fairness.verification import UNITS, audit_verification, is_verification
 
 SCHEMA_VERSION = 2
 REPLICATES = 10_000
 CATEGORY = "category"
+SIGNIFICANT = 0.05
+"""Adjusted p-values below this are told from chance, on the page as well."""
 
 LIMITS = (
     "A gap on these clips is a statement about these clips and these speakers.",
@@ -68,7 +71,7 @@ class FairnessResult:
     limits: Sequence[str] = LIMITS
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data; what is not defined is null."""
+        """Return plain data; what is not defined is null, and no text steers the screen that shows it."""
         rows = {name: value for name, value in vars(self).items() if name not in ("provenance", "limits", "notes")}
         # Apart, so that a reader of `groups` meets no group that is none.
         rows["totals"] = [row for row in self.groups if row["total"]]
@@ -78,8 +81,8 @@ class FairnessResult:
             "schema_version": SCHEMA_VERSION,
             **{name: [_finite(row) for row in value] for name, value in rows.items()},
             "limits": list(self.limits),
-            "notes": self.notes,
-            "provenance": self.provenance,
+            "notes": _plain(self.notes),
+            "provenance": _finite(self.provenance),
         }
 
 
@@ -147,8 +150,10 @@ def audit(
         else:
             answered.append(_add_table(found, path, name, options))
     found.gap_differences.extend(gap_difference_rows(answered, options.chance))
+    found.notes.extend(common_notes([predictions for predictions, _ in answered]))
     _adjust(found.comparisons)
     _adjust(found.gap_differences)
+    found.notes.extend(_too_many(found.comparisons))
     return found
 
 
@@ -207,7 +212,10 @@ def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) 
     worst_by = next(iter(predictions.statistics))
     found.examples.extend({"result": name, "metric": worst_by, **example} for example in predictions.examples)
     attributes = [*options.by, *(one for one in predictions.attributes if one not in options.by)]
-    groupings = group_by(predictions, attributes, {CATEGORY: CATEGORY_PAIRS}, options.min_speakers)
+    # Any table may have a column of this name.
+    of_terms = any(metric in OF_TERMS for metric in predictions.statistics)
+    pairs_of = {CATEGORY: CATEGORY_PAIRS} if of_terms else {}
+    groupings = group_by(predictions, attributes, pairs_of, options.min_speakers)
     for grouping in groupings:
         row = suppressed_row(predictions, grouping, options.min_speakers)
         if row is not None:
@@ -276,6 +284,23 @@ def _adjust(rows: list[dict[str, Any]]) -> None:
             row["compared"] = len(tested)
 
 
+def _too_many(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Say of which families no gap could be found, however large, for want of permutations."""
+    families: dict[tuple[str, int, int], list[str]] = {}
+    tested = [row for row in rows if row["assignments"] and row["compared"]]
+    for result, metric in dict.fromkeys((row["result"], row["metric"]) for row in tested):
+        family = [row for row in tested if (row["result"], row["metric"]) == (result, metric)]
+        tries, compared = max(row["assignments"] for row in family), family[0]["compared"]
+        if compared / (tries + 1) >= SIGNIFICANT:
+            families.setdefault((result, tries, compared), []).append(metric)
+    return [
+        f"{result}, {', '.join(metrics)}: with {tries:,} permutations no p-value can be below {1 / (tries + 1):.2g}, "
+        f"which is too much for one of {compared:,} comparisons: none of these gaps could be told from chance, however "
+        "large. Fewer attributes help, and, if not all have been made, more permutations (`--replicates`)."
+        for (result, tries, compared), metrics in families.items()
+    ]
+
+
 def _provenance(options: _Options) -> dict[str, Any]:
     return {
         "by": list(options.by),
@@ -303,4 +328,4 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
-    return value
+    return printable(value) if isinstance(value, str) else value

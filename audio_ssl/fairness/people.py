@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from audio_ssl.fairness.values import ALL as ALL
+from audio_ssl.fairness.values import CROSSED as CROSSED
 from audio_ssl.fairness.values import PEOPLE
+from audio_ssl.fairness.values import REST as REST
+from audio_ssl.fairness.values import UNKNOWN as UNKNOWN
 from audio_ssl.metrics.names import metric_label
-
-CROSSED = " × "
-"""Between the attributes, and the values, of an intersection."""
-ALL, UNKNOWN, REST = "all", "unknown", "all others"
-"""Rows that are no recorded group: all clips, speakers without a value, and whoever is not in the group beside."""
 
 _CATEGORIES = {
     "1F": "feminine words about the speaker (1F)",

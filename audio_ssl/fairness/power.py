@@ -23,7 +23,7 @@ def minimum_detectable(
 ) -> float:
     """Return the smallest difference that such a study finds in `power` of all samples of speakers.
 
-    NaN for fewer than two speakers a group, and for speakers who score alike: they do not tell how far apart others are.
+    NaN for fewer than two speakers a group, and for speakers who score alike, who do not tell how far apart others are.
 
     Parameters
     ----------

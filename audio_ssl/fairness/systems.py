@@ -29,6 +29,27 @@ Rows = npt.NDArray[np.int64]
 Answered = tuple[Predictions, Sequence[Grouping]]
 
 
+def common_notes(tables: Sequence[Predictions]) -> Iterator[str]:
+    """Say on which clips systems are compared, where that is not on all of both."""
+    for place, other in enumerate(tables):
+        first, common = _first_of_same(other, tables[:place])
+        if first is None and place:
+            yield f"{other.name} is compared with no other system: no clips are alike in id and reference."
+        elif first is not None and not common == len(other.keys) == len(first.keys):
+            yield (
+                f"{other.name} and {first.name} are compared on the {common:,} clips, alike in id and reference, that "
+                f"both have, of {len(other.keys):,} and {len(first.keys):,}."
+            )
+
+
+def _first_of_same(other: Predictions, before: Sequence[Predictions]) -> tuple[Predictions | None, int]:
+    """Return the first system with clips of this one, which all others are compared with, and how many."""
+    for first in before:
+        if common := len(np.intersect1d(other.keys, first.keys, assume_unique=True)):
+            return first, common
+    return None, 0
+
+
 def gap_difference_rows(answered: Sequence[Answered], chance: Chance) -> Iterator[dict[str, Any]]:
     """Compare the gaps of every system with those of the first of the same clips.
 

@@ -13,6 +13,11 @@ from audio_ssl.data.attributes import is_unknown
 PEOPLE = {"F": "women", "M": "men"}
 """Group -> the people in it, for sentences."""
 
+CROSSED = " × "
+"""Between the attributes, and the values, of an intersection."""
+ALL, UNKNOWN, REST = "all", "unknown", "all others"
+"""Rows that are no recorded group: all clips, speakers without a value, and whoever is not in the group beside."""
+
 _WOMEN = (
     "f female female_feminine feminine woman women w weiblich frau femme féminin feminin féminine femenino femenina "
     "mujer feminino feminina mulher femmina femminile donna vrouw vrouwelijk žena"
@@ -30,6 +35,9 @@ _DECADES = {name: 10 * (place + 1) for place, name in enumerate(_TENS)} | {"four
 _DECADE = re.compile(r"(\d?)0\s*[-–]\s*(?:\1)9")
 _OLDEST = 130
 _LONGEST = 100
+# Steers a terminal, turns the direction of what follows, or may not be in HTML.
+_UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffe\\uffff]")
+_SPACES = "\t\n\v\f\r\x85\u2028\u2029"
 
 
 def plain(value: object) -> str | None:
@@ -48,7 +56,7 @@ def plain(value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return printable(value.strip()) or None
+        return printable(value).strip() or None
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -61,8 +69,26 @@ def plain(value: object) -> str | None:
 
 
 def printable(text: str) -> str:
-    """Return text that can be written as UTF-8; half of a surrogate pair, which JSON can escape, becomes ``?``."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    r"""Return text that can be shown anywhere, on one line.
+
+    Half of a surrogate pair, which JSON can escape, becomes ``?``; what is no sign but steers how others are shown
+    becomes a picture of it, or U+FFFD.
+
+    Examples
+    --------
+    >>> printable("a\n\x1b[2J\u202eb")
+    'a ␛[2J�b'
+    """
+    if text.isprintable():
+        return text
+    return _UNSEEN.sub(_picture, text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _picture(found: re.Match[str]) -> str:
+    sign = found[0]
+    if sign in _SPACES:
+        return " "
+    return chr(0x2400 + ord(sign)) if sign < " " else "␡" if sign == "\x7f" else "\ufffd"
 
 
 def is_missing(text: str | None) -> bool:
@@ -129,10 +155,16 @@ class Spellings:
         if is_unknown(said):
             return None
         if self.attribute in ("gender", "sex") or self.attribute.endswith(("_gender", "_sex")):
-            return _GENDERS.get(folded, said[:_LONGEST])
+            return _GENDERS.get(folded) or _own_group(said)
         if self.attribute == "age":
             return _decade(said, folded)
-        return said[:_LONGEST]
+        return _own_group(said)
+
+
+def _own_group(said: str) -> str:
+    """Return the name of a group as recorded, unless the report calls something else by it."""
+    name = said[:_LONGEST].replace(CROSSED, "×")
+    return f"‘{name}’" if name in (ALL, REST) else name
 
 
 def _decade(said: str, folded: str) -> str | None:
@@ -144,7 +176,7 @@ def _decade(said: str, folded: str) -> str | None:
     try:
         years = float(said)
     except ValueError:
-        return said[:_LONGEST]
+        return _own_group(said)
     # Zero and -1 stand for unknown wherever a number had to be given.
     if not 0 < years < _OLDEST:
         return None

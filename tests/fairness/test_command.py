@@ -51,3 +51,82 @@ def test_a_page_is_written_again(tmp_path, capsys):
         pages.append([(tmp_path / "new" / f"x.{kind}").read_bytes() for kind in ("html", "json", "md")])
     assert pages[0] == pages[1]
     assert "tested gap" in capsys.readouterr().out
+
+
+def read(page):
+    return json.loads(page.with_suffix(".json").read_text())
+
+
+def test_names_and_texts_cannot_steer_the_screen(tmp_path, capsys):
+    evil = "\x1b[2J\u202e\x00"
+    table = rows()
+    for row in table:
+        row |= {key: f"{row[key]}{evil}" for key in ("id", "hypothesis", "reference", "speaker")}
+        row["accent"] = f"{row['gender']}{evil}\nsystem:"
+    folder = tmp_path / f"x{evil[:-1]}"
+    folder.mkdir()
+    table.append({**table[0], "id": f"lost{evil}", "speaker": None})
+    page = tmp_path / "x.html"
+    path = write(folder / f"p{evil[:-1]}.jsonl", table)
+    fairness(path, by=("accent",), out=page, replicates=100)
+    said = capsys.readouterr().out
+    assert "␛[2J" in said
+    for text in (said, *(page.with_suffix(kind).read_text() for kind in (".html", ".md"))):
+        assert not {"\x1b", "\u202e", "\x00"} & set(text)
+    assert not any(line.startswith("system:") for line in said.splitlines())
+    assert "\\u001b" not in page.with_suffix(".json").read_text()
+
+
+def test_order_of_rows_does_not_matter(tmp_path):
+    table = rows(speakers=16, clips=3)
+    for place, row in enumerate(table):
+        row["reference"] += " old" * (place % 7)
+    found = []
+    for place, ordered in enumerate((table, table[::-1], sorted(table, key=lambda row: row["hypothesis"]))):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        fairness(write(folder / "p.jsonl", ordered), out=folder / "p.html", replicates=200)
+        report = read(folder / "p.html")
+        found.append([report[part] for part in ("groups", "totals", "comparisons", "spread")])
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_column_called_category_is_any_attribute(tmp_path):
+    table = [{**row, "category": "FM".index(row["gender"])} for row in rows()]
+    fairness(write(tmp_path / "p.jsonl", table), by=("category",), out=tmp_path / "p.html", replicates=100)
+    assert [(row["a"], row["b"]) for row in read(tmp_path / "p.html")["comparisons"]] == [("0", "1")] * 2
+
+
+def test_groups_called_as_rows_of_the_report_are_groups(tmp_path):
+    table = [{**row, "accent": ["all", "all others"][row["gender"] == "F"]} for row in rows(20)]
+    both = []
+    for by in ("gender", "accent"):
+        fairness(write(tmp_path / "p.jsonl", table), by=(by,), out=tmp_path / "p.html", replicates=100)
+        both.append(read(tmp_path / "p.html"))
+    for part in ("groups", "comparisons"):
+        values = [[row.get("value", row.get("difference")) for row in report[part]] for report in both]
+        assert values[0] == values[1]
+
+
+def test_systems_say_on_which_clips_they_are_compared(tmp_path):
+    first = write(tmp_path / "a.jsonl", rows(14))
+    half = [{**row, "reference": row["reference"].upper()} if row["id"].endswith("1") else row for row in rows(14)]
+    second = write(tmp_path / "b.jsonl", half)
+    third = write(tmp_path / "c.jsonl", [{**row, "id": f"new {row['id']}"} for row in rows(14)])
+    fairness(first, second, third, out=tmp_path / "p.html", replicates=100)
+    notes = read(tmp_path / "p.html")["notes"]
+    assert notes == [
+        "b and a are compared on the 14 clips, alike in id and reference, that both have, of 28 and 28.",
+        "c is compared with no other system: no clips are alike in id and reference.",
+    ]
+
+
+def test_too_many_comparisons_for_the_permutations_are_said(tmp_path):
+    table = [{**row, "accent": f"a{int(row['speaker'][1:]) // 20}"} for row in rows(160)]
+    path = write(tmp_path / "p.jsonl", table)
+    fairness(path, by=("accent", "gender"), out=tmp_path / "p.html", replicates=100)
+    (note,) = read(tmp_path / "p.html")["notes"]
+    assert "no p-value can be below" in note
+    assert "--replicates" in note
+    fairness(path, by=("accent", "gender"), out=tmp_path / "p.html", replicates=4000)
+    assert not read(tmp_path / "p.html")["notes"]

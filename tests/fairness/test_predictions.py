@@ -160,8 +160,8 @@ def test_many_speakers_with_two_genders_are_counted(tmp_path):
 def test_other_attributes_may_change_within_a_speaker(tmp_path):
     rows = [{**row, "domain": ["news", "books", ""][place % 3]} for place, row in enumerate(make_rows())]
     found = read_predictions(write(tmp_path / "p.csv", rows), by=["domain"])
-    assert found.attributes["domain"].names == ["news", "books"]
-    assert found.attributes["domain"].index.tolist() == ([0, 1, -1] * 14)[:40]
+    assert found.attributes["domain"].names == ["books", "news"]
+    assert found.attributes["domain"].index.tolist() == ([1, 0, -1] * 14)[:40]
 
 
 def test_empty_references_stay_and_are_flagged(tmp_path):
@@ -215,8 +215,8 @@ def test_numbers_and_half_surrogates(tmp_path):
     rows[0]["speaker"] = 7
     rows[1]["id"] = rows[1]["hypothesis"] = "\ud800"
     found = read_predictions(write(tmp_path / "p.jsonl", rows), by=["group"])
-    assert found.attributes["group"].names == ["true", "2"]
-    assert found.speakers.names[0] == "7"
+    assert found.attributes["group"].names == ["2", "true"]
+    assert found.speakers.names[found.speakers.index[0]] == "7"
     json.dumps(found.examples, ensure_ascii=False).encode()
 
 
@@ -237,7 +237,7 @@ def test_terms_of_must_she(tmp_path):
     rows[0]["terms"] = "seule"
     found = read_predictions(write(tmp_path / "p.jsonl", rows))
     assert list(found.statistics) == ["bleu", "chrf", "term_coverage", "gender_accuracy"]
-    assert found.attributes["category"].names == ["1M", "1F"]
+    assert found.attributes["category"].names == ["1F", "1M"]
     assert reasons(found) == {"terms: a term needs the right and the wrong form, but is `seule`": (1, ("clip0",))}
     pairs = [(r["terms"], r["hypothesis"]) for r in rows[1:]]
     assert (found.statistics["gender_accuracy"] == get_measure("gender_accuracy").statistics(pairs)).all()

@@ -1,5 +1,6 @@
 import pytest
 
+from audio_ssl.fairness.people import ALL, CROSSED, REST, UNKNOWN
 from audio_ssl.fairness.values import PEOPLE, Spellings, is_missing, plain
 
 
@@ -65,6 +66,28 @@ def test_ages(said, group):
 def test_values_of_equal_hash_are_not_mixed_up():
     values = Spellings("x")
     assert [values.read(v) for v in (1, True, 1.0, False, 0)] == ["1", "true", "1", "false", "0"]
+
+
+@pytest.mark.parametrize("said", ["all", "all others", "All", "F × M"])
+def test_what_the_report_itself_calls_rows_is_no_group(said):
+    values = Spellings("accent")
+    group = values.read(said)
+    assert group not in (ALL, REST, UNKNOWN)
+    assert CROSSED not in group
+    assert values.note() == ("" if said == "All" else f"accent: {said} → {group}")
+
+
+@pytest.mark.parametrize("sign", ["\0", "\x1b", "\x7f", "\x9b", "\u202e", "\u2066", "\ud800", "\ufffe"])
+def test_signs_that_steer_screens_are_shown_as_signs(sign):
+    shown = plain(f"a{sign}b")
+    assert len(shown) == 3
+    assert sign not in shown
+    assert shown.isprintable()
+
+
+def test_a_value_is_one_line():
+    assert plain("a\n\tb\u2028c") == "a  b c"
+    assert plain("Zoë  Ångström ‘x’ 日本 👩🏽‍🦰") == "Zoë  Ångström ‘x’ 日本 👩🏽‍🦰"
 
 
 def test_lists_are_no_values():
