@@ -53,13 +53,13 @@ def plain_words(row: _Row) -> str:
     --------
     >>> row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.125}
     >>> plain_words({**row, "p_value": 0.4}).replace(_SPACE, " ")
-    "Women's word error rate is 12 % higher than men's, worse for women; chance often makes a gap this large."
+    "Women's word error rate is 12 % higher than men's, worse for women; not told from chance."
     """
     size = gap_words(row, interval=False).rstrip(".")
     ends_ = {
         "found": "; chance would rarely make a gap this large",
         "alone": "; alone it would be rare by chance, among all comparisons made it is not",
-        "open": "; chance often makes a gap this large",
+        "open": "; not told from chance",
         "refused": "; not tested, so nothing follows for other speakers",
         "untested": "; not tested",
     }
@@ -119,7 +119,9 @@ def chance_words(row: _Row) -> str:
     if verdict == "found":
         return f"If the group made no difference, chance would rarely make a gap this large ({tested})."
     if verdict == "open":
-        return f"Chance often makes a gap this large where there is none ({tested})."
+        return (
+            f"Not told from chance: where there is none, a gap this large comes up more than 1 time in 20 ({tested})."
+        )
     return f"Alone it would be rare by chance, among all comparisons made it is not ({tested})."
 
 

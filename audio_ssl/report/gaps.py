@@ -12,8 +12,9 @@ from typing import Any
 from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.numbers import finite, p_value, percent, signed
 from audio_ssl.report.paired import additive
+from audio_ssl.report.verdicts import verdict_of
 
-SIGNIFICANT = 0.05
+_MOST_SAID = 12
 _Row = Mapping[str, Any]
 
 
@@ -67,15 +68,23 @@ def inference_sentence(row: _Row) -> str:
     """Say what the test found, or why there was none."""
     if row.get("refused"):
         return f"Not tested, so nothing follows for other speakers: {str(row['refused']).rstrip('.')}."
-    p = finite(row.get("p_value"))
-    if p is None:
+    verdict = verdict_of(row)
+    if verdict == "untested":
         return "No test was made."
-    verdict = "rare" if p < SIGNIFICANT else "not unusual"
-    return f"If the group made no difference, a gap this large would be {verdict} (p = {p_value(p)})."
+    p = _p(row.get("p_value"))
+    how = "not unusual" if verdict == "open" else "rare"
+    text = f"If the group made no difference, a gap this large would be {how}"
+    if verdict == "alone":
+        adjusted, many = _p(row.get("p_holm")), finite(row.get("compared"))
+        among = f"as one of {many:.0f}" if many else "among all"
+        return f"{text} ({p}) had it been the only one; {among} it is not ({adjusted})."
+    return f"{text} ({p})."
 
 
 def gap_sentences(report: Mapping[str, Any]) -> list[str]:
-    """Say every comparison of a fairness report; a refusal that several share is said once, after them.
+    """Say the comparisons of a fairness report; a refusal that several share is said once, after them.
+
+    Of many the first are said, those beyond chance before others.
 
     Parameters
     ----------
@@ -84,14 +93,22 @@ def gap_sentences(report: Mapping[str, Any]) -> list[str]:
     """
     out: list[str] = []
     waiting: dict[str, None] = {}
-    for row in report["comparisons"]:
+    rows = list(report["comparisons"])
+    if len(rows) > _MOST_SAID:
+        rows.sort(key=lambda row: verdict_of(row) != "found")
+    for row in rows[:_MOST_SAID]:
         where = f"{row['result']}: " if row.get("result") else ""
         if row.get("refused"):
             out.append(where + size_sentence(row))
             waiting[inference_sentence(row)] = None
         else:
             out.append(f"{where}{size_sentence(row)} {inference_sentence(row)}")
-    return out + list(waiting)
+    more = len(rows) - _MOST_SAID
+    return out + list(waiting) + ([f"{more:,} gaps more are below."] if more > 0 else [])
+
+
+def _p(value: Any) -> str:
+    return f"p = {p_value(value)}".replace("= <", "<")
 
 
 def gap_headline(reports: Sequence[Mapping[str, Any]]) -> str:
@@ -102,10 +119,11 @@ def gap_headline(reports: Sequence[Mapping[str, Any]]) -> str:
         return "There are no two groups to compare."
     if not tested:
         return "Gaps between groups are shown but not tested: no conclusion about other speakers is possible."
-    found = [row for row in tested if float(row["p_value"]) < SIGNIFICANT]
+    found = [row for row in tested if verdict_of(row) == "found"]
     if not found:
-        return f"None of the {len(tested)} tested gaps between groups is larger than chance often makes."
+        return f"None of the {len(tested)} tested gaps between groups is told from chance."
     names = dict.fromkeys(
         metric_label(row["metric"]) + (f" (worse for {worse})" if (worse := worse_group(row)) else "") for row in found
     )
-    return f"Of {len(tested)} tested gaps between groups, {len(found)} would be rare by chance: {', '.join(names)}."
+    named = list(names)[:_MOST_SAID] + ([f"{len(names) - _MOST_SAID} more"] if len(names) > _MOST_SAID else [])
+    return f"Of {len(tested)} tested gaps between groups, {len(found)} would be rare by chance: {', '.join(named)}."

@@ -36,7 +36,8 @@ def verdict_of(row: Mapping[str, Any]) -> Verdict:
     -------
     str
         ``found``: rare by chance, also among all comparisons made. ``alone``: rare by chance only if it had been the
-        only comparison. ``open``: chance often makes as much. ``refused``, ``untested``: there was no test.
+        only comparison. ``open``: chance makes as much more than 1 time in 20. ``refused``, ``untested``: there was no
+        test.
 
     Examples
     --------

@@ -61,6 +61,8 @@ def test_what_the_test_says():
     assert "rare (p = 0.010)" in inference_sentence(row("wer", 1.0, p_value=0.01))
     assert "not unusual (p = 0.200)" in inference_sentence(row("wer", 1.0, p_value=0.2))
     assert inference_sentence(row("wer", 1.0)) == "No test was made."
+    alone = inference_sentence(row("wer", 1.0, p_value=0.01, p_holm=0.3, compared=30))
+    assert alone.endswith("would be rare (p = 0.010) had it been the only one; as one of 30 it is not (p = 0.300).")
 
 
 def test_a_shared_refusal_is_said_once():
@@ -76,3 +78,14 @@ def test_headlines_of_gaps():
     assert "None of the 1 tested" in gap_headline([{"comparisons": [row("wer", 1.0, p_value=0.5)]}])
     found = gap_headline([{"comparisons": [row("wer", 1.0, p_value=0.01), row("bleu", 1.0, p_value=0.5)]}])
     assert found == "Of 2 tested gaps between groups, 1 would be rare by chance: WER (worse for F)."
+    many = gap_headline([{"comparisons": [row("wer", 1.0, p_value=0.01, p_holm=0.3, compared=30)]}])
+    assert "None of the 1 tested" in many
+
+
+def test_a_report_of_many_gaps_is_summed_up():
+    rows = [row("wer", 1.0, p_value=0.5, p_holm=1.0, compared=40) for _ in range(40)]
+    rows[30] = row("cer", 1.0, p_value=0.0001, p_holm=0.004, compared=40)
+    sentences = gap_sentences({"comparisons": rows})
+    assert len(sentences) == 13
+    assert sentences[0].startswith("CER")
+    assert sentences[-1] == "28 gaps more are below."

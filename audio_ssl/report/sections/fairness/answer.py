@@ -65,9 +65,9 @@ def _in_short(report: Report) -> list[str]:
         are = "is" if len(found) == 1 else "are"
         first = f"{len(found)} of {count(len(tested), 'tested gap')} {are} larger than chance makes."
     elif len(tested) == 1:
-        first = "The one gap that was tested is not larger than chance often makes."
+        first = "The one gap that was tested is not told from chance."
     else:
-        first = f"None of the {len(tested)} tested gaps is larger than chance often makes."
+        first = f"None of the {len(tested)} tested gaps is told from chance."
     said = [first, *(f"{capital(_named(row))}." for row in found[:_MOST_NAMED])]
     if len(found) > _MOST_NAMED:
         said.append(f"{len(found) - _MOST_NAMED} more are below.")
@@ -76,7 +76,9 @@ def _in_short(report: Report) -> list[str]:
             "A gap that is not told from chance may still be there: see for each how large it had to be to be found."
         )
     if refused:
-        said.append(f"{refused} of {len(rows)} gaps could not be tested, mostly for want of speakers.")
+        few = sum("are needed" in str(row.get("refused")) for row in rows)
+        why = ", mostly for want of speakers" if 2 * few > refused else ""
+        said.append(f"{refused} of {len(rows)} gaps could not be tested{why}.")
     changes = [row for row in rows_of(report, "gap_differences") if verdict_of(row) == "found"]
     said += [capital(gap_difference_words(row)) for row in changes[:2]]
     return said

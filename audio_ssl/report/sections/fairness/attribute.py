@@ -11,7 +11,7 @@ from audio_ssl.report.html import Block, Fold, Section
 from audio_ssl.report.numbers import finite, slug
 from audio_ssl.report.sections.fairness.comparisons import gap_figure, gap_sentences, gap_table
 from audio_ssl.report.sections.fairness.groups import group_figure, group_table, suppressed_table
-from audio_ssl.report.sections.fairness.rows import Report, chosen, groups_of, keys, rows_of, warnings_of
+from audio_ssl.report.sections.fairness.rows import Report, attributes, chosen, groups_of, keys, rows_of, warnings_of
 
 _MOST_BESIDE = 7
 """Columns of a table that fit beside a figure."""
@@ -19,7 +19,9 @@ _MOST_BESIDE = 7
 
 def attribute_section(report: Report, by: str) -> Section:
     """Show one attribute, a block per system, its further metrics folded."""
-    prefix = f"by-{slug(by)}"
+    # Names in other scripts than Latin have one slug in common.
+    alike = [name for name in attributes(report) if slug(name) == slug(by)]
+    prefix = f"by{alike.index(by) or ''}-{slug(by)}"
     systems: dict[str, list[str]] = {}
     for result, metric in keys(report, by):
         systems.setdefault(result, []).append(metric)

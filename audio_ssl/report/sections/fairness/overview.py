@@ -9,7 +9,7 @@ from audio_ssl.report.fairness_words import percent_words
 from audio_ssl.report.figures.forest import Estimate, forest
 from audio_ssl.report.figures.forest import Row as Line
 from audio_ssl.report.html import Block, Figure, Section, make_table
-from audio_ssl.report.numbers import p_value, percent, slug
+from audio_ssl.report.numbers import p_value, percent
 from audio_ssl.report.sections.fairness.comparisons import marks_words
 from audio_ssl.report.sections.fairness.rows import (
     MOST_OPEN,
@@ -39,7 +39,8 @@ def overview_section(report: Report) -> Section | None:
         systems.setdefault(str(row.get("result") or ""), []).append(row)
     reach = [value for row in rows for value in (relative(row), *relative_ends(row)) if value is not None]
     span = [min(reach), max(reach)] if len(systems) > 1 else []
-    figures = [_figure(name, some, span) for name, some in list(systems.items())[:_MOST_SYSTEMS]]
+    drawn = list(systems.items())[:_MOST_SYSTEMS]
+    figures = [_figure(f"overview-{place}", name, some, span) for place, (name, some) in enumerate(drawn)]
     shown, notes = cut(rows)
     cells = [
         (
@@ -61,7 +62,7 @@ def overview_section(report: Report) -> Section | None:
     return Section("overview", "All gaps at a glance", (block,))
 
 
-def _figure(name: str, rows: Sequence[Row], span: Sequence[float]) -> Figure:
+def _figure(prefix: str, name: str, rows: Sequence[Row], span: Sequence[float]) -> Figure:
     drawn = foremost(rows, _MOST_DRAWN)
     several = len({row["by"] for row in drawn}) > 1
     lines, said = [], []
@@ -74,7 +75,6 @@ def _figure(name: str, rows: Sequence[Row], span: Sequence[float]) -> Figure:
         lines.append(Line(label, percent_words(value), (mark,)))
         attribute = f" by {row['by']}" if several else ""
         said.append(f"{label}{attribute}: {percent_words(value)}, {VERDICTS[verdict_of(row)]}")
-    prefix = f"overview-{slug(name)}"
     svg = forest(
         prefix, f"Gaps of {name}" if name else "Gaps", f"{'; '.join(said)}.", lines,
         sides=sides(drawn), unit=" %", span=span,
