@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audio_ssl import catalog
-from audio_ssl.config import kind_of, load
+from audio_ssl.config import build, kind_of, load
 from audio_ssl.data.attributes import attribute
 from audio_ssl.data.balance import Balance, Balanced, balance
 from audio_ssl.data.manifest import Clip, read_manifest
@@ -17,6 +17,7 @@ from audio_ssl.fairness.measures import METRICS_OF_TASK
 from audio_ssl.fairness.values import Spellings
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
 from audio_ssl.probing.probe import Probe, read_probe
+from audio_ssl.probing.splits import choose_clips
 from audio_ssl.study.study import Column, Layout, Place, Study, check_study
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Question:
     metrics: tuple[str, ...]
     """What groups are compared by; the first is the table's."""
     tested: tuple[Clip, ...]
-    """Clips of its test split."""
+    """Clips of its test split that its task can use."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ def make_plan(name: str, overrides: Sequence[str] = ()) -> Plan:
     Raises
     ------
     UserError
-        For a wrong key, a recipe or probe that is none, a pool that has too little of a group, or test speakers in the
-        pool that the study does not allow.
+        For a wrong key, a recipe or probe that is none, a probe that its clips cannot answer, a pool that has too
+        little of a group, or test speakers in the pool that the study does not allow.
     """
     path = catalog.find("recipes/studies", name)
     study = load(Study, path, overrides)
@@ -152,8 +153,12 @@ def _question(study: Study, name: str) -> Question:
             where=f"{where}.probe",
         )
     clips = read_manifest(Path(str(probe.data.manifest)))
-    wanted = [c for c in clips if all(str(c.row().get(key)) == value for key, value in probe.data.where.items())]
-    tested = tuple(c for c in wanted if probe.data.folds or c.split == probe.data.test_split)
+    try:
+        # What a probe refuses is found here, and not after days of pretraining.
+        parts, _ = choose_clips(clips, probe.data, build(probe.task))
+    except UserError as error:
+        raise _at(error, where) from error
+    tested = tuple(clip for part in parts for clip in part["test"])
     read = Spellings(study.by).read
     found = {read(attribute(clip, study.by)) for clip in tested}
     missing = [group for group in _groups(study) if group not in found]

@@ -16,21 +16,20 @@ from tests.probing.toys import clip
 
 @pytest.fixture
 def pool(tmp_path):
-    """Two minutes of each of 24 speakers; a third of them only in test. The files are not there: nothing reads them."""
+    """Twelve seconds of each of 24 speakers; a third only in test. The files are not there: nothing reads them."""
     clips = []
     for number in range(24):
         person = {"speaker": f"s{number}", "gender": "FM"[number % 2], "text": "a b", "translation": "one two"}
         for index, split in enumerate(("test", "test") if number % 3 == 0 else ("train", "valid")):
             name = f"{number}-{index}"
-            clips.append(clip(name, f"{name}.wav", seconds=60.0, split=split, **person))
-    clips.append(clip("nobody", "n.wav", seconds=60.0, split="train"))
+            clips.append(clip(name, f"{name}.wav", seconds=6.0, split=split, **person))
+    clips.append(clip("nobody", "n.wav", seconds=6.0, split="train"))
     write_manifest(tmp_path / "pool.jsonl", clips)
     return tmp_path / "pool.jsonl"
 
 
 def plan(pool, *overrides, name="gender_study_tiny"):
-    small = ["hours=0.05", "probes.asr_frozen.settings=[data.max_seconds=90]"]
-    return make_plan(name, [f"manifest={pool}", *small, *overrides])
+    return make_plan(name, [f"manifest={pool}", "hours=0.005", *overrides])
 
 
 @pytest.mark.parametrize("name", catalog.names("recipes/studies"))
@@ -60,7 +59,7 @@ def test_sets_have_the_hours_asked_for_and_only_of_training(pool):
     for (name, _), drawn in made.drawn.items():
         shares = made.study.sets[name]
         hours = {g: sum(c.seconds for c in drawn.clips if c.gender == g) / 3600 for g in "FM"}
-        assert hours == {g: pytest.approx(0.05 * shares.get(g, 0), abs=0.5 / 60) for g in "FM"}
+        assert hours == {g: pytest.approx(0.005 * shares.get(g, 0), abs=0.051 / 60) for g in "FM"}
         assert {c.split for c in drawn.clips} == {"train"}
 
 
@@ -100,12 +99,20 @@ def test_seeds_draw_other_sets_and_have_their_own_folders(pool, tmp_path):
         ("probes.x={probe: demo_asr, settings: [optim.stepz=1]}", r"\$\.probes\.x: \$\.optim: unknown key `stepz`"),
         ("probes.x={probe: demo_asr, settings: [data.manifest=m]}", r"the key is `manifest` of the column"),
         ("probes.x={probe: demo_tagging}", r"\$\.probes\.x\.probe: the task `tagging` has no score per clip"),
-        ("probes.x={probe: demo_asr, settings: [data.test_split=dev]}", r"have no `gender` F or M"),
+        ("probes.x={probe: demo_asr, settings: [data.test_split=dev]}", r"x: .*no usable clip in the split `dev`"),
+        ("probes.x={probe: demo_asr, settings: [data.max_seconds=5]}", r"16 left out: longer than `max_seconds` 5\)"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_with_its_key(pool, override, message):
     with pytest.raises(UserError, match=message):
         plan(pool, override)
+
+
+def test_a_test_without_one_of_the_groups_is_refused(pool, tmp_path):
+    clips = [c for c in read_manifest(pool) if c.split != "test" or c.gender == "F"]
+    write_manifest(tmp_path / "women.jsonl", clips)
+    with pytest.raises(UserError, match=r"\$\.probes\.asr_frozen: the test clips .* have no `gender` M"):
+        plan(pool, f"probes.asr_frozen.manifest={tmp_path / 'women.jsonl'}")
 
 
 def test_a_pool_must_be_given():
@@ -132,5 +139,6 @@ def test_a_file_of_the_test_is_known_too(pool, tmp_path):
     clips = [dataclasses.replace(c, path="0-0.wav") if c.id == "1-0" else c for c in read_manifest(pool)]
     clips = [dataclasses.replace(c, path=str(tmp_path / c.path.rpartition("/")[2])) for c in clips]
     write_manifest(tmp_path / "files.jsonl", clips)
+    asked = [f"probes.{one}.manifest={pool}" for one in ("asr_frozen", "asr_tuned", "st_frozen", "st_tuned")]
     with pytest.raises(UserError, match=r"1 file \(.*0-0.wav\) of the test clips are also in the pool"):
-        plan(tmp_path / "files.jsonl", "test_speakers=refuse")
+        plan(tmp_path / "files.jsonl", "test_speakers=refuse", *asked)
