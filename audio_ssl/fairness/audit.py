@@ -164,6 +164,8 @@ def _check(options: _Options) -> None:
     twice = sorted({name for name in by if by.count(name) > 1})
     if twice:
         raise UserError(f"`by` names {', '.join(twice)} twice")
+    if options.chance.seed < 0:
+        raise UserError(f"`seed` must be 0 or more, but is {options.chance.seed}")
     if options.chance.replicates < 100:
         raise UserError(f"`replicates` must be at least 100, but is {options.chance.replicates}")
     if options.min_speakers < 1:

@@ -140,6 +140,11 @@ def keep_inputs(inputs: Sequence[Path], out: Path) -> None:
 def _json_beside(out: Path) -> Path:
     if out.suffix != ".html":
         raise UserError(f"`out` must end in .html, but is {out}", remedy=f"give {out}.html")
+    # The page names the file beside it.
+    try:
+        out.name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"`out` must have a name in UTF-8, but {out.name!r} is not UTF-8") from error
     return out.with_suffix(".json")
 
 

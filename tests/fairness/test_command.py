@@ -43,6 +43,27 @@ def test_inputs_are_not_replaced(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.jsonl", "result", "x.json"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seed": -1}, "`seed` must be 0 or more, but is -1"),
+        ({"replicates": 99}, "`replicates` must be at least 100"),
+        ({"min_speakers": 0}, "`min_speakers` must be at least 1"),
+        ({"by": ()}, "`by` must name at least one"),
+        ({"by": ("gender", "gender")}, "`by` names gender twice"),
+        ({"metric": ("eer",)}, "unknown metric"),
+        ({"out": "p.pdf"}, "must end in .html"),
+        ({"out": "\udcff.html"}, "is not UTF-8"),
+    ],
+)
+def test_wrong_settings_stop_before_any_work(settings, message, tmp_path):
+    table = write(tmp_path / "p.jsonl", rows())
+    out = tmp_path / settings.pop("out", "p.html")
+    with pytest.raises(UserError, match=message):
+        fairness(table, out=out, **settings)
+    assert list(tmp_path.iterdir()) == [table]
+
+
 def test_a_page_is_written_again(tmp_path, capsys):
     table = write(tmp_path / "x.jsonl", rows())
     pages = []
