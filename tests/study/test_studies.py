@@ -136,9 +136,10 @@ def test_test_speakers_in_the_pool_are_refused_left_out_or_named(pool, tmp_path)
 
 
 def test_a_file_of_the_test_is_known_too(pool, tmp_path):
-    clips = [dataclasses.replace(c, path="0-0.wav") if c.id == "1-0" else c for c in read_manifest(pool)]
-    clips = [dataclasses.replace(c, path=str(tmp_path / c.path.rpartition("/")[2])) for c in clips]
-    write_manifest(tmp_path / "files.jsonl", clips)
+    clips = read_manifest(pool)
+    heard = next(c.path for c in clips if c.id == "0-0")
+    mixed = [dataclasses.replace(c, path=heard) if c.id == "1-0" else c for c in clips]
+    write_manifest(tmp_path / "mixed.jsonl", mixed)
     asked = [f"probes.{one}.manifest={pool}" for one in ("asr_frozen", "asr_tuned", "st_frozen", "st_tuned")]
     with pytest.raises(UserError, match=r"1 file \(.*0-0.wav\) of the test clips are also in the pool"):
-        plan(tmp_path / "files.jsonl", "test_speakers=refuse", *asked)
+        plan(tmp_path / "mixed.jsonl", "test_speakers=refuse", *asked)
