@@ -26,16 +26,8 @@ import numpy as np
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import AdditiveMetric, Answer, Array, as_text, ratio
 
-CATEGORY_WORDS = {
-    "1F": "about the speaker, feminine: the voice may tell",
-    "1M": "about the speaker, masculine: the voice may tell",
-    "2F": "about someone else, feminine: the words tell",
-    "2M": "about someone else, masculine: the words tell",
-}
-"""What the values of MuST-SHE's CATEGORY mean."""
-
 CATEGORY_PAIRS = (("1F", "1M"), ("2F", "2M"))
-"""What is compared: feminine and masculine terms whose gender is known from the same place.
+"""What is compared: feminine and masculine terms whose gender is known from the same place, voice (1) or words (2).
 
 A speaker can be in both groups of a pair: several of a talk's segments are about other people.
 """

@@ -182,7 +182,8 @@ class _Part:
         found = [
             f"By {self.by}: a group's trials are those within it. The common threshold is a score of "
             f"{self.threshold:.4g}, where the two errors of all {int(self.used.sum())} trials are nearest to equal. It "
-            f"is held fixed in the intervals, which are of {self.replicates} resamples of speakers."
+            f"is held fixed in the intervals, which are of {self.replicates:,} resamples of speakers. "
+            f"p-values are of all ways to deal out the groups, or of {self.permutations:,} random ones."
         ]
         if len(self._compared()) < len(self.people.names):
             left_out = len(self.people.names) - PAIRS_UP_TO_GROUPS

@@ -94,6 +94,8 @@ def test_groups_are_scored_by_the_trials_within_them(tmp_path):
         }
     ]
     assert f"of all {len(trials)} trials" in report["notes"][0]
+    # Fewer than the report's provenance says.
+    assert "or of 1,000 random ones" in report["notes"][0]
 
 
 def test_a_comparison_is_of_the_groups_rows(tmp_path):

@@ -15,11 +15,30 @@ _ASSUMED = {"replicates": 10_000, "min_speakers": 5}
 
 def methods_section(report: Report) -> Section:
     """Explain every number in plain words, then the limits."""
-    origin = report.get("provenance") or {}
+    rows = _always(report.get("provenance") or {}) + _where_there(report)
+    how = make_table("What the numbers mean", ("Number", "How it was made"), rows, text_columns=(1,))
+    blocks = [Block(id="methods-how", tables=(how,))]
+    notes = tuple(map(str, report.get("notes") or ()))
+    if notes:
+        blocks.append(Block(id="methods-notes", heading="To be known in reading", points=notes))
+    limits = tuple(map(str, report.get("limits") or ()))
+    if limits:
+        blocks.append(Block(id="methods-limits", heading="What this cannot say", points=limits))
+    return Section("methods", "Methods and limits", tuple(blocks))
+
+
+def _always(origin: Row) -> list[tuple[str, str]]:
+    """Explain what every report has.
+
+    Parameters
+    ----------
+    origin
+        Its provenance.
+    """
     replicates = number(origin.get("replicates") or _ASSUMED["replicates"])
     fewest = number(origin.get("min_speakers") or _ASSUMED["min_speakers"])
     permutations = number(origin.get("permutations") or replicates)
-    rows = [
+    return [
         (
             "Gap",
             "The first group's score minus the second's. In percent it is relative to the second; Δrel is 100 times "
@@ -51,6 +70,11 @@ def methods_section(report: Report) -> Section:
             "warning. Crossed groups that are too small are named without scores.",
         ),
     ]
+
+
+def _where_there(report: Report) -> list[tuple[str, str]]:
+    """Explain what some reports have."""
+    rows = []
     if rows_of(report, "models"):
         what = (
             "A Poisson model of errors per word with a random effect for every speaker, which holds covariates fixed."
@@ -65,15 +89,7 @@ def methods_section(report: Report) -> Section:
             "wrong form (MuST-SHE); gender accuracy is the share of these in the right form."
         )
         rows.append(("Term coverage", what))
-    how = make_table("What the numbers mean", ("Number", "How it was made"), rows, text_columns=(1,))
-    blocks = [Block(id="methods-how", tables=(how,))]
-    notes = tuple(map(str, report.get("notes") or ()))
-    if notes:
-        blocks.append(Block(id="methods-notes", heading="To be known in reading", points=notes))
-    limits = tuple(map(str, report.get("limits") or ()))
-    if limits:
-        blocks.append(Block(id="methods-limits", heading="What this cannot say", points=limits))
-    return Section("methods", "Methods and limits", tuple(blocks))
+    return rows
 
 
 def sources_section(report: Report) -> Section:

@@ -120,8 +120,8 @@ def _table(rows: Sequence[Row]) -> Table:
         *notes,
         f"The p-values are those of single models; they are not adjusted for there being {len(rows)}.",
         "Ratios are errors per word of the first group over those of the second; 1 is no gap. Speaker SD is the "
-        "standard deviation between speakers of the logarithm of that rate. A dispersion far above 1 says that clips "
-        "differ more than the model allows, and then the interval is too short.",
+        "standard deviation between speakers of the logarithm of that rate. A dispersion far above 1 says that errors "
+        "come in bursts; the interval allows for them, and a part of them is in the speaker SD.",
     )
     return make_table(
         "Ratios of error rates, crude and adjusted", head, cells,
