@@ -291,9 +291,10 @@ def never_drawn(study: Study) -> list[str]:
     draw = next(one for one in study["sets"] if one["name"] == study["reference"])["draws"][0]
     left = [
         f"{reason} ({count(int(one['clips']), 'clip')}, {_hours(one['hours'])})"
-        for reason, one in draw.get("excluded", {}).items()
+        for reason, one in draw["excluded"].items()
+        if all(reason in other["draws"][0]["excluded"] for other in study["sets"])
     ]
-    return ([f"Never drawn: {'; '.join(left)}."] if left else []) + list(draw.get("notes", ()))
+    return ([f"Never drawn: {'; '.join(left)}."] if left else []) + list(draw["notes"])
 
 
 def composition_rows(study: Study) -> list[tuple[str, ...]]:
@@ -303,13 +304,13 @@ def composition_rows(study: Study) -> list[tuple[str, ...]]:
         for draw, seed in zip(one["draws"], study["seeds"], strict=True):
             name = one["name"] if len(study["seeds"]) == 1 else f"{one['name']}, seed {seed}"
             for group, got in draw["groups"].items():
-                amounts = ("clips", "speakers", "effective_speakers")
                 rows.append(
                     (
                         name,
                         group,
                         _hours(got["hours"]),
-                        *(_plain(got[key]) for key in amounts),
+                        *(_plain(got[key]) for key in ("clips", "speakers")),
+                        _tenths(got["effective_speakers"]),
                         _hours(got["most_hours_of_a_speaker"]),
                     )
                 )
@@ -323,4 +324,9 @@ def _hours(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     amount = finite(value)
-    return MISSING if amount is None else f"{amount:,.0f}" if amount.is_integer() else f"{amount:,.1f}"
+    return MISSING if amount is None else f"{amount:,.0f}"
+
+
+def _tenths(value: Any) -> str:
+    amount = finite(value)
+    return MISSING if amount is None else f"{amount:,.1f}"

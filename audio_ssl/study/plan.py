@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from audio_ssl.data.manifest import Clip, read_manifest
 from audio_ssl.errors import UserError
 from audio_ssl.fairness.measures import METRICS_OF_TASK
 from audio_ssl.fairness.values import Spellings
+from audio_ssl.pretrain.provenance import read_provenance
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
 from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.probing.splits import choose_clips
@@ -107,7 +109,7 @@ def make_plan(name: str, overrides: Sequence[str] = ()) -> Plan:
     study = load(Study, path, overrides)
     check_study(study)
     recipe = _recipe(study)
-    questions = tuple(_question(study, column) for column in study.probes)
+    questions = _told_apart([_question(study, column) for column in study.probes])
     clips = [c for c in read_manifest(Path(str(study.manifest))) if not study.splits or c.split in study.splits]
     if not clips:
         raise UserError(f"the pool has no clip of {' or '.join(study.splits)}", where="$.splits")
@@ -123,7 +125,22 @@ def make_plan(name: str, overrides: Sequence[str] = ()) -> Plan:
             raise _at(error, f"$.sets.{place.set}") from error
     warnings = [*_warnings(study, questions), *([said] if (said := known.sentence()) else [])]
     compare = _groups(study)
-    return Plan(path.stem, study, compare, recipe, questions, drawn, known, tuple(warnings))
+    return Plan(_name_of(path), study, compare, recipe, questions, drawn, known, tuple(warnings))
+
+
+def _name_of(path: Path) -> str:
+    """Return a study's name: the file's, or what the folder of a study records."""
+    recorded = read_provenance(path.parent).get("study") if path.name == "study.yaml" else None
+    return recorded if isinstance(recorded, str) else path.stem
+
+
+def _told_apart(questions: Sequence[Question]) -> tuple[Question, ...]:
+    """Add the column's name to titles of which there are several with the same use."""
+    times = Counter((one.title, one.integration) for one in questions)
+    return tuple(
+        replace(one, title=f"{one.title} ({one.name})") if times[one.title, one.integration] > 1 else one
+        for one in questions
+    )
 
 
 def _recipe(study: Study) -> Recipe:

@@ -104,7 +104,9 @@ def _claim(out: Path, plan: Plan) -> None:
                 remedy="choose another --out",
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    # A process killed right at its start leaves the provenance alone, or a part of a file.
+    started = ("provenance.json", ".partial-")
+    if out.exists() and (not out.is_dir() or any(not one.name.startswith(started) for one in out.iterdir())):
         raise UserError("the folder is not empty and holds no study", where=str(out), remedy="choose another --out")
     origin = {
         "command": ["audio-ssl", *sys.argv[1:]],

@@ -123,6 +123,28 @@ def test_a_folder_of_something_else_is_refused(pool, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
+def test_a_study_killed_before_its_file_was_written_goes_on(pool, tmp_path, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "provenance.json").write_text('{"study": "gender_study_tiny"}')
+    (out / ".partial-x.yaml").write_text("hours")
+    monkeypatch.setattr(run_module, "_draw", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_study("gender_study_tiny", out, [f"manifest={pool}", *SMALL])
+    assert (out / "study.yaml").exists()
+
+
+def test_a_study_goes_on_by_its_own_file_and_keeps_its_name(done, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(done, copy)
+    before = (copy / "study.json").read_text()
+    run_study(str(copy / "study.yaml"), copy)
+    assert (copy / "study.json").read_text() == before
+
+
 def test_a_changed_pool_is_another_study(pool, done, tmp_path):
     clips = read_manifest(pool)
     copy = tmp_path / "copy"

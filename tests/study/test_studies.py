@@ -108,6 +108,13 @@ def test_what_cannot_work_is_refused_with_its_key(pool, override, message):
         plan(pool, override)
 
 
+def test_columns_of_one_task_and_use_are_told_apart(pool):
+    made = plan(
+        pool, "probes={a: {probe: demo_asr, title: ASR}, b: {probe: demo_asr, title: ASR}, c: {probe: demo_st}}"
+    )
+    assert [q.title for q in made.questions] == ["ASR (a)", "ASR (b)", "demo_st"]
+
+
 def test_a_test_without_one_of_the_groups_is_refused(pool, tmp_path):
     clips = [c for c in read_manifest(pool) if c.split != "test" or c.gender == "F"]
     write_manifest(tmp_path / "women.jsonl", clips)

@@ -4,7 +4,16 @@ import copy
 
 import pytest
 
-from audio_ssl.report.study_words import against_text, markdown, relative_text, study_answer, value_text
+from audio_ssl.report.sections.study import study_sections
+from audio_ssl.report.study_words import (
+    against_text,
+    composition_rows,
+    markdown,
+    never_drawn,
+    relative_text,
+    study_answer,
+    value_text,
+)
 from audio_ssl.study.pages import write_pages
 
 NAN = float("nan")
@@ -110,3 +119,28 @@ def test_nothing_defined_is_drawn_as_nothing(study, tmp_path):
     page = write_pages(tmp_path, empty).read_text()
     assert "Nothing was scored." in page
     assert "nothing follows for other speakers" in markdown(empty)
+
+
+def test_what_only_the_reference_was_not_asked_for_was_drawn_by_others(study):
+    of_women = {"gender M: not asked for": {"clips": 5, "hours": 1.0}, "gender unknown": {"clips": 2, "hours": 0.5}}
+    draw = study["sets"][1]["draws"][0]
+    study["sets"][1]["draws"] = [{**draw, "excluded": of_women}]
+    assert never_drawn(study)[0] == "Never drawn: gender unknown (2 clips, 0.500 h)."
+
+
+def test_every_task_has_its_own_table_narrow_enough_for_a_page(study):
+    frozen = study["columns"][0]
+    study["columns"] = [
+        {**frozen, "name": name, "title": title, "integration": use}
+        for name, title, use in (("a", "ASR", "frozen"), ("b", "ASR", "fine-tuned"), ("c", "ST", "frozen"))
+    ]
+    study["cells"] = [{**one, "column": name} for name in "abc" for one in study["cells"]]
+    tables = study_sections(study)[0].blocks[0].tables
+    assert [table.caption.partition(":")[0] for table in tables] == ["ASR", "ST"]
+    assert [len(table.head) for table in tables] == [9, 5]
+    assert tables[0].head[1:5] == ("frozen: F, WER", "frozen: M, WER", "frozen: all, WER", "frozen: Δrel")
+
+
+def test_effective_speakers_have_a_decimal_and_counts_have_none(study):
+    study["sets"][0]["draws"][0]["groups"]["F"] |= {"effective_speakers": 3.0}
+    assert composition_rows(study)[0][3:6] == ("9", "3", "3.0")

@@ -55,8 +55,10 @@ def study_sections(study: Study) -> tuple[Section, ...]:
         The JSON of the study stage, without numbers that JSON has not (see `strict_json`).
     """
     columns = [_column_block(study, column) for column in study["columns"]]
+    titles = list(dict.fromkeys(column["title"] for column in study["columns"]))
+    tables = tuple(_overview(study, title, title == titles[-1]) for title in titles)
     return (
-        Section("table", "The table", (Block(id="study-table", tables=(_overview(study),)),), lead=(_HOW,)),
+        Section("table", "The table", (Block(id="study-table", tables=tables),), lead=(_HOW,)),
         Section("columns", "Scores and gaps", tuple(columns)),
         Section("sets", "What the models were pretrained on", (_sets_block(study),)),
         Section("limits", "What may be concluded, and what not", (_limits_block(study),)),
@@ -64,15 +66,15 @@ def study_sections(study: Study) -> tuple[Section, ...]:
     )
 
 
-def _overview(study: Study) -> Table:
-    """Return the paper's table: for each column both groups, all, and Δrel."""
+def _overview(study: Study, title: str, is_last: bool) -> Table:
+    """Return the paper's table of one task, so that a screen holds it: for each use both groups, all, and Δrel."""
     names = [*(one["name"] for one in study["sets"]), *([UNTRAINED] if study["untrained"] else [])]
     groups = (*study["compare"], ALL)
     head: list[str] = ["Pretrained on"]
     rows: list[list[str | Markup]] = [[row_label(name)] for name in names]
-    for column in study["columns"]:
-        metric = metric_label(column["metric"])
-        head += [f"{column_title(column)}: {group}, {metric}" for group in groups] + [f"{column_title(column)}: Δrel"]
+    for column in (one for one in study["columns"] if one["title"] == title):
+        metric, use = metric_label(column["metric"]), column["integration"]
+        head += [f"{use}: {group}, {metric}" for group in groups] + [f"{use}: Δrel"]
         of_set = {cell["set"]: cell for cell in cells_of(study, column["name"], column["metric"])}
         for row, name in zip(rows, names, strict=True):
             cell = of_set[name]
@@ -85,9 +87,8 @@ def _overview(study: Study) -> Table:
         if several
         else "The scores over all lead to the predictions."
     )
-    return make_table(
-        "Scores by pretraining set and by use", head, rows, notes=notes, sticky=True,
-    )  # fmt: skip
+    caption = f"{title}: scores by pretraining set and by use"
+    return make_table(caption, head, rows, notes=notes if is_last else (), sticky=True)
 
 
 def _predictions(cell: Cell) -> dict[str, str]:
