@@ -162,6 +162,15 @@ def test_why_gaps_were_not_tested_is_not_guessed():
     assert said == "1 of 2 gaps could not be tested, mostly for want of speakers."
 
 
+def test_gaps_that_no_permutation_could_find_are_said_to_be_so():
+    row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.1}
+    rows = [{**row, "p_value": 0.01, "p_holm": 1.0, "compared": 6, "assignments": 100}] * 6
+    said = fairness_answer({"comparisons": rows})["in short"]
+    assert said[1] == "With 100 permutations none of 6 gaps could be told from chance, however large: see the notes."
+    rows = [{**one, "assignments": 1000} for one in rows]
+    assert not any("could be told" in one for one in fairness_answer({"comparisons": rows})["in short"])
+
+
 def test_names_in_any_script_have_targets_of_their_own():
     report = fairness_report()
     for part in ("groups", "comparisons"):

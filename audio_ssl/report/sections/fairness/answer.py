@@ -18,7 +18,7 @@ from audio_ssl.report.fairness_words import (
 from audio_ssl.report.numbers import count, finite
 from audio_ssl.report.sections.fairness.comparisons import gap_sentences
 from audio_ssl.report.sections.fairness.rows import Report, Row, attributes, chosen, keys, rows_of
-from audio_ssl.report.verdicts import verdict_of
+from audio_ssl.report.verdicts import SIGNIFICANT, verdict_of
 
 _MOST_NAMED = 4
 _MOST_SAID = 7
@@ -68,7 +68,8 @@ def _in_short(report: Report) -> list[str]:
         first = "The one gap that was tested is not told from chance."
     else:
         first = f"None of the {len(tested)} tested gaps is told from chance."
-    said = [first, *(f"{capital(_named(row))}." for row in found[:_MOST_NAMED])]
+    hopeless = [] if found else _hopeless(tested)
+    said = [first, *hopeless, *(f"{capital(_named(row))}." for row in found[:_MOST_NAMED])]
     if len(found) > _MOST_NAMED:
         said.append(f"{len(found) - _MOST_NAMED} more are below.")
     if len(found) < len(tested):
@@ -82,6 +83,16 @@ def _in_short(report: Report) -> list[str]:
     changes = [row for row in rows_of(report, "gap_differences") if verdict_of(row) == "found"]
     said += [capital(gap_difference_words(row)) for row in changes[:2]]
     return said
+
+
+def _hopeless(tested: Sequence[Row]) -> list[str]:
+    """Say where the smallest p-value that the permutations allow is too large for so many comparisons."""
+    tries = max(finite(row.get("assignments")) or 0 for row in tested)
+    fewest = min(finite(row.get("compared")) or 0 for row in tested)
+    if not tries or fewest / (tries + 1) < SIGNIFICANT:
+        return []
+    many = f"{len(tested):,} gaps"
+    return [f"With {tries:,.0f} permutations none of {many} could be told from chance, however large: see the notes."]
 
 
 def _named(row: Row) -> str:
