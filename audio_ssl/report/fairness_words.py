@@ -63,9 +63,10 @@ def plain_words(row: _Row) -> str:
         "refused": "; not tested, so nothing follows for other speakers",
         "untested": "; not tested",
     }
-    if finite(row.get("difference")) is None:
+    gap, verdict = finite(row.get("difference")), verdict_of(row)
+    if gap is None or (gap == 0 and verdict == "open"):
         return f"{size}."
-    return f"{size}{ends_[verdict_of(row)]}."
+    return f"{size}{ends_[verdict]}."
 
 
 def inference_words(row: _Row) -> str:

@@ -147,6 +147,12 @@ def test_a_p_value_near_the_level_is_not_called_frequent():
         assert "often" not in text
 
 
+def test_no_gap_is_not_called_one():
+    row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 0.0, "p_value": 1.0}
+    assert plain_words(row) == "Word error rate is the same for women and men."
+    assert plain_words({**row, "refused": "few"}).endswith("; not tested, so nothing follows for other speakers.")
+
+
 def test_why_gaps_were_not_tested_is_not_guessed():
     rows = [
         {"by": by, "metric": "wer", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.1, "p_value": p, "refused": why}
