@@ -22,7 +22,7 @@ from audio_ssl.probing.probe import Probe, plain
 from audio_ssl.probing.splits import Excluded, Parts
 from audio_ssl.probing.sweep import open_bank
 from audio_ssl.probing.tasks._base import Task
-from audio_ssl.probing.tasks.attribute import Attribute
+from audio_ssl.probing.tasks.attribute import Answered, Attribute
 from audio_ssl.progress import Progress
 
 
@@ -67,33 +67,18 @@ def ask_layers(
         found = task.answer(clips, layers, features, progress.advance)
     scores = {name: {**vars(one), "higher_is_better": True, "unit": "%"} for name, one in found.metrics.items()}
     write_predictions(folder / "predictions.parquet", cast(Task, task), clips, list(found.scores))
-    main = task.metrics[0]
-    used: Parts = {"train": [], "valid": [], "test": clips}
-    warning = found.about["warning"]
     answer: dict[str, Any] = {
         **head_line(said, source),
         "metrics": scores,
-        "interval_unit": "speakers",
-        "folds": found.about["folds"],
-        "runs": [],
-        "chosen": [{"layer": layer, "lr": None, "seed": None} for layer in found.chosen],
-        "chosen_layer": None,
-        "layers": [
-            {"layer": one.layer, "metric": main, "valid": one.value, "low": None, "high": None, "lr": None}
-            for one in found.layers
-        ],
-        "layer_weights": None,
-        "history": [],
-        "decoder": None,
-        "counts": counts([used]),
+        **_told(task, found),
+        "counts": counts([{"train": [], "valid": [], "test": clips}]),
         "excluded": listed([*said.excluded, *excluded]),
-        "warnings": [f"{task.column}: {warning}"] if warning else [],
         "representation": {
             "attribute": task.column,
-            "metric": main,
+            "metric": task.metrics[0],
             "layers": [vars(one) for one in found.layers],
             "chosen": found.chosen,
-            **{key: scores[main][key] for key in ("value", "low", "high")},
+            **{key: scores[task.metrics[0]][key] for key in ("value", "low", "high")},
             "speakers": len({clip.speaker for clip in clips}),
             "clips": len(clips),
             **found.about,
@@ -110,3 +95,23 @@ def ask_layers(
     }
     write_json(folder / "scores.json", plain(answer))
     log(said, source, scores)
+
+
+def _told(task: Attribute, found: Answered) -> dict[str, Any]:
+    """Return the layers as other probes have theirs; there is no search, and no head of one layer."""
+    warning = found.about["warning"]
+    return {
+        "interval_unit": "speakers",
+        "folds": found.about["folds"],
+        "runs": [],
+        "chosen": [{"layer": layer, "lr": None, "seed": None} for layer in found.chosen],
+        "chosen_layer": None,
+        "layers": [
+            {"layer": one.layer, "metric": task.metrics[0], "valid": one.value, "low": None, "high": None, "lr": None}
+            for one in found.layers
+        ],
+        "layer_weights": None,
+        "history": [],
+        "decoder": None,
+        "warnings": [f"{task.column}: {warning}"] if warning else [],
+    }
