@@ -49,7 +49,8 @@ def test_speakers_of_spk2utt_lengths_and_other_attributes(tmp_path):
     found = read_predictions(folder, by=["lang", "age"])
     assert found.speakers.index.tolist() == [0, 0, 1, 1]
     assert found.seconds.tolist()[:2] == [1.5, 1.0]
-    assert found.attributes["lang"].index.tolist() == [0, 1, -1, -1]
+    assert found.attributes["lang"].names == ["de", "fr"]
+    assert found.attributes["lang"].index.tolist() == [1, 0, -1, -1]
     assert found.attributes["age"].names == ["20–29"]
     write(folder, {"utt2dur": "a-1 7\n"})
     assert read_predictions(folder, by=["lang"]).seconds[0] == 7
