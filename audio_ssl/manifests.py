@@ -171,6 +171,10 @@ def _write_drawn(
     out: Path, clips: Sequence[Clip], shares: Balance, hours: float, speaker_hours: float | None, seed: int
 ) -> int:
     drawn = draw(clips, shares, hours, speaker_hours=speaker_hours, seed=seed)
+    for reason, some in drawn.record["excluded"].items():
+        logger.warning("kept apart: %s: %d clips, %g h", reason, some["clips"], some["hours"])
+    for note in drawn.record["notes"]:
+        logger.warning("%s", note)
     record = out.with_suffix(BALANCE_SUFFIX)
     # A record never stands beside a manifest it does not speak of.
     record.unlink(missing_ok=True)

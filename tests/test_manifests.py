@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +117,16 @@ def test_a_draw_that_fails_leaves_the_old_manifest_and_its_record(tmp_path):
     with pytest.raises(UserError, match=r"at most 0\.4000 h in all"):
         make_manifest(source, out, balance="gender=F:0.5,M:0.5", hours=1.0)
     assert before == (out.read_bytes(), (tmp_path / "m.balance.json").read_bytes())
+
+
+def test_what_is_kept_apart_and_who_is_in_two_groups_is_said(tmp_path, caplog):
+    clips = read_manifest(Path(pool(tmp_path / "pool.jsonl")))
+    torn = [replace(clip, speaker="torn") if clip.id in (clips[0].id, clips[1].id) else clip for clip in clips]
+    assert {clip.gender for clip in torn if clip.speaker == "torn"} == {"F", "M"}
+    write_manifest(tmp_path / "torn.jsonl", torn)
+    make_manifest(str(tmp_path / "torn.jsonl"), tmp_path / "m.jsonl", balance="gender=F:0.5,M:0.5", hours=0.1)
+    assert "kept apart: gender unknown: 1 clips, 0.01 h" in caplog.text
+    assert "more than one gender: 1 (torn)" in caplog.text
 
 
 def test_a_manifest_that_was_not_drawn_has_no_record(tmp_path):

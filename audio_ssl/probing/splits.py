@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,7 +12,6 @@ from audio_ssl.errors import UserError
 from audio_ssl.probing.probe import Data
 from audio_ssl.probing.tasks._base import Task
 
-logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,6 @@ from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.probing.splits import choose_clips
 from audio_ssl.study.study import Column, Layout, Place, Study, check_study
 
-logger = logging.getLogger(__name__)
 
 _OURS_OF_RECIPE = ("data.manifest", "data.split", "data.valid_split", "seed")
 _NAMED = 5
