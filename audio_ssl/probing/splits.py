@@ -12,7 +12,6 @@ from audio_ssl.errors import UserError
 from audio_ssl.probing.probe import Data
 from audio_ssl.probing.tasks._base import Task
 
-
 SPLITS = ("train", "valid", "test")
 
 OVERLAP_SECONDS = 0.05

@@ -21,7 +21,6 @@ from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.probing.splits import choose_clips
 from audio_ssl.study.study import Column, Layout, Place, Study, check_study
 
-
 _OURS_OF_RECIPE = ("data.manifest", "data.split", "data.valid_split", "seed")
 _NAMED = 5
 _FEW_SPEAKERS = 20
