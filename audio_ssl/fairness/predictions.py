@@ -24,6 +24,7 @@ from audio_ssl.fairness._table import NORMALISED, Codes, Table
 from audio_ssl.fairness.measures import OF_TERMS, OF_TRANSLATION, choose_metrics, get_measure
 from audio_ssl.fairness.readers.any import open_source
 from audio_ssl.fairness.readers.source import Source, batches
+from audio_ssl.fairness.values import is_gender
 from audio_ssl.metrics.additive import Array
 from audio_ssl.metrics.normalise import get_normaliser
 from audio_ssl.progress import Progress
@@ -32,9 +33,6 @@ __all__ = ["Codes", "Exclusion", "Predictions", "read_predictions"]
 
 REQUIRED = ("id", "reference", "hypothesis", "speaker")
 NUMBERS = ("seconds", "level_dbfs")
-OF_A_PERSON = ("gender", "sex")
-"""Attributes of which a speaker has one, and is left out if recorded with two; others may change from clip to clip."""
-
 _NAMED_SPEAKERS = 20
 
 
@@ -195,12 +193,13 @@ def _finish(
 
 
 def _without_ambiguous(table: Table) -> npt.NDArray[np.bool_]:
-    """Return which clips stay: those of a speaker recorded with two genders belong to neither group."""
+    """Return which clips stay: those of a speaker recorded with two genders belong to neither group.
+
+    Other attributes may change from clip to clip.
+    """
     kept = np.ones(table.clips, np.bool_)
     speaker = table.speakers.index()
-    for name in OF_A_PERSON:
-        if name not in table.groups:
-            continue
+    for name in filter(is_gender, table.groups):
         code = table.groups[name].index()
         pairs = np.unique(np.stack([speaker, code])[:, code >= 0], axis=1)
         people, values = np.unique(pairs[0], return_counts=True)

@@ -102,6 +102,17 @@ def is_missing(text: str | None) -> bool:
     return text is None or text.lower() in _MISSING
 
 
+def is_gender(attribute: str) -> bool:
+    """Return whether the values of an attribute are read as genders.
+
+    Examples
+    --------
+    >>> is_gender("sex"), is_gender("speaker_gender"), is_gender("age")
+    (True, True, False)
+    """
+    return attribute in ("gender", "sex") or attribute.endswith(("_gender", "_sex"))
+
+
 class Spellings:
     """Reads the values of one attribute, and remembers which spellings it took for the same.
 
@@ -154,7 +165,7 @@ class Spellings:
         folded = re.sub(r"[\s-]+", "_", said.casefold())
         if is_unknown(said):
             return None
-        if self.attribute in ("gender", "sex") or self.attribute.endswith(("_gender", "_sex")):
+        if is_gender(self.attribute):
             return _GENDERS.get(folded) or _own_group(said)
         if self.attribute == "age":
             return _decade(said, folded)

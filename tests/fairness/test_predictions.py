@@ -135,12 +135,14 @@ def test_one_id_with_two_contents_is_an_error(tmp_path):
         read_predictions(write(tmp_path / "p.jsonl", rows))
 
 
-def test_a_speaker_with_two_genders_is_left_out(tmp_path):
+@pytest.mark.parametrize("column", ["gender", "sex", "speaker_gender"])
+def test_a_speaker_with_two_genders_is_left_out(tmp_path, column):
     rows = make_rows()
     rows[0]["gender"] = "M"
-    found = read_predictions(write(tmp_path / "p.jsonl", rows))
+    rows = [{**{k: v for k, v in row.items() if k != "gender"}, column: row["gender"]} for row in rows]
+    found = read_predictions(write(tmp_path / "p.jsonl", rows), by=[column])
     clips = ("clip0", "clip8", "clip16", "clip24", "clip32")
-    assert reasons(found) == {"speaker `s0` is recorded as gender F and M": (5, clips)}
+    assert reasons(found) == {f"speaker `s0` is recorded as {column} F and M": (5, clips)}
     assert "s0" not in found.speakers.names
     assert len(found.words) == len(found.speakers.index) == len(found.statistics["wer"]) == 35
     assert found.speakers.index.max() == 6
