@@ -98,17 +98,20 @@ def build_fairness_report(result: FairnessResult, out: Path) -> Path:
     json_path = _json_beside(out)
     fairness = strict_json(result.to_json())
     results = fairness.get("results") or {row["result"] for row in fairness["groups"]}
-    write_json(json_path, fairness)
+    numbers = json.dumps(fairness, indent=2, allow_nan=False) + "\n"
     page = Page(
         title="Fairness report",
         answer=fairness_answer(fairness),
-        sections=fairness_sections(fairness, hashlib.sha256(json_path.read_bytes()).hexdigest()),
+        sections=fairness_sections(fairness, hashlib.sha256(numbers.encode()).hexdigest()),
         about=f"Made by audio_ssl from {count(len(results), 'result')}.",
         json_name=json_path.name,
         data=fairness,
     )
-    write_text(out.with_suffix(".md"), fairness_markdown(fairness))
-    write_text(out, render(page))
+    # All three are made before any is written: numbers without their page would stand beside an older one.
+    drawn, markdown = render(page), fairness_markdown(fairness)
+    write_text(json_path, numbers)
+    write_text(out.with_suffix(".md"), markdown)
+    write_text(out, drawn)
     return out
 
 

@@ -1,5 +1,6 @@
 """`audio-ssl fairness` as a user calls it."""
 
+import hashlib
 import json
 
 import pytest
@@ -76,6 +77,22 @@ def test_a_page_is_written_again(tmp_path, capsys):
 
 def read(page):
     return json.loads(page.with_suffix(".json").read_text())
+
+
+def test_nothing_is_written_before_the_page_is_drawn(tmp_path, monkeypatch):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    table = write(tmp_path / "p.jsonl", rows())
+    monkeypatch.setattr("audio_ssl.report.build.render", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fairness(table, out=tmp_path / "p.html", replicates=100)
+    assert list(tmp_path.iterdir()) == [table]
+
+
+def test_the_page_names_the_hash_of_its_numbers(tmp_path):
+    fairness(write(tmp_path / "p.jsonl", rows()), out=tmp_path / "p.html", replicates=100)
+    assert hashlib.sha256((tmp_path / "p.json").read_bytes()).hexdigest() in (tmp_path / "p.html").read_text()
 
 
 def test_names_and_texts_cannot_steer_the_screen(tmp_path, capsys):
