@@ -119,6 +119,8 @@ def chance_words(row: _Row) -> str:
     tested = _p_words(row)
     if verdict == "found":
         return f"If the group made no difference, chance would rarely make a gap this large ({tested})."
+    if verdict == "open" and row.get("difference") == 0:
+        return f"There is no gap to tell from chance ({tested})."
     if verdict == "open":
         return (
             f"Not told from chance: where there is none, a gap this large comes up more than 1 time in 20 ({tested})."

@@ -150,6 +150,9 @@ def test_a_p_value_near_the_level_is_not_called_frequent():
 def test_no_gap_is_not_called_one():
     row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 0.0, "p_value": 1.0}
     assert plain_words(row) == "Word error rate is the same for women and men."
+    assert comparison_words(row).replace("\u00a0", " ") == (
+        "Word error rate is the same for women and men. There is no gap to tell from chance (p = 1.000)."
+    )
     assert plain_words({**row, "refused": "few"}).endswith("; not tested, so nothing follows for other speakers.")
 
 
