@@ -198,3 +198,8 @@ def test_bad_balances(text: str, words: str) -> None:
 @pytest.mark.parametrize("shares", [{"F": 1 / 3, "M": 2 / 3}, {"F": 1.0}, {"a:b": 0.5, "c": 0.5}])
 def test_a_balance_reads_back(shares: dict[str, Any]) -> None:
     assert parse_balance(str(Balance("gender", shares))) == Balance("gender", shares)
+
+
+@pytest.mark.parametrize(("hours", "clips"), [(0.014, 1), (0.016, 2), (0.024, 2), (0.026, 3)])
+def test_a_group_ends_with_the_clip_that_comes_closest(hours: float, clips: int) -> None:
+    assert len(balance(even(4, 3), Balance("gender", {"F": 1.0}), hours).clips) == clips

@@ -12,7 +12,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.probing.tasks import attribute
 from audio_ssl.probing.tasks._ridge import log_posteriors
 from audio_ssl.probing.tasks._speakers import deal_blocks, deal_folds, shuffle_values
-from audio_ssl.probing.tasks._tell import RIDGES, code_lengths, uniform_bits
+from audio_ssl.probing.tasks._tell import RIDGES, code_lengths, cross_validate, uniform_bits
 
 DIM = 12
 
@@ -239,3 +239,25 @@ def test_probabilities_are_those_of_scikit_learn(classes, dim, ridge):
         model.fit(inputs, np.r_[labels[run].numpy(), np.arange(classes)], sample_weight=weights)
         expected = model.predict_proba(((other - mean) / scale).double().numpy())
         np.testing.assert_allclose(found[run].exp().numpy(), expected, atol=1e-3)
+
+
+def folds_of(generator, speakers=12, per_speaker=3):
+    """Features, labels of one labelling, speakers and four folds of three speakers each."""
+    people = np.repeat(np.arange(speakers), per_speaker)
+    labels = torch.from_numpy(people % 3 == 0).long()[None]
+    return torch.randn(len(people), DIM, generator=generator), labels, people, people // 3
+
+
+def test_the_ridge_of_a_fold_is_chosen_without_its_clips(generator):
+    features, labels, people, folds = folds_of(generator)
+    before = cross_validate(features, labels, people, folds, 2).inner_loss
+    features[torch.from_numpy(folds == 0)] *= 10.0
+    after = cross_validate(features, labels, people, folds, 2).inner_loss
+    assert float(after[0, 0]) == pytest.approx(float(before[0, 0]), rel=1e-6)
+    assert not torch.isclose(after[0, 1:], before[0, 1:], rtol=1e-3).all()
+
+
+def test_without_features_no_value_is_likelier_however_many_clips_it_has(generator):
+    features, labels, people, folds = folds_of(generator)
+    scores = cross_validate(torch.zeros_like(features), labels, people, folds, 2).scores
+    assert torch.allclose(scores, torch.full_like(scores, math.log(0.5)), atol=1e-3)

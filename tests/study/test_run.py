@@ -167,6 +167,21 @@ def test_a_signal_says_how_the_study_goes_on(pool, tmp_path, monkeypatch):
         run_study("gender_study_tiny", tmp_path / "out", [f"manifest={pool}", *SMALL])
 
 
+def test_a_pretraining_that_was_stopped_is_resumed(pool, tmp_path, monkeypatch):
+    said = []
+
+    def stop(recipe, settings, out, resume):
+        said.append(resume)
+        out.mkdir(parents=True, exist_ok=True)
+        raise StoppedBySignal("stopped")
+
+    monkeypatch.setattr(run_module, "pretrain", stop)
+    for _ in range(2):
+        with pytest.raises(StoppedBySignal):
+            run_study("gender_study_tiny", tmp_path / "out", [f"manifest={pool}", *SMALL])
+    assert said == [False, True]
+
+
 def test_several_seeds_have_folders_of_their_own_and_a_range(pool, done, tmp_path, monkeypatch):
     def given(recipe, settings, out, resume):
         shutil.copytree(done / "sets" / out.parent.parent.name / "run", out)

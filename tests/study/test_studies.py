@@ -150,3 +150,6 @@ def test_a_file_of_the_test_is_known_too(pool, tmp_path):
     asked = [f"probes.{one}.manifest={pool}" for one in ("asr_frozen", "asr_tuned", "st_frozen", "st_tuned")]
     with pytest.raises(UserError, match=r"1 file \(.*0-0.wav\) of the test clips are also in the pool"):
         plan(tmp_path / "mixed.jsonl", "test_speakers=refuse", *asked)
+    kept = plan(tmp_path / "mixed.jsonl", "test_speakers=leave_out", *asked)
+    assert kept.known.left_out == 1
+    assert all(c.path != heard for drawn in kept.drawn.values() for c in drawn.clips)
