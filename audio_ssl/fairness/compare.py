@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from audio_ssl.fairness._rows import tested, untested_row
 from audio_ssl.fairness.contrast import Contrast, contrast, contrast_crossed
-from audio_ssl.fairness.gaps import direction, relative_symmetric, relative_to
+from audio_ssl.fairness.gaps import direction
 from audio_ssl.fairness.groups import Grouping, Mask, Pair
 from audio_ssl.fairness.people import ALL, UNKNOWN
 from audio_ssl.fairness.permutation import permutation_test
@@ -187,60 +188,21 @@ def _compare(question: Question, grouping: Grouping, pair: Pair) -> dict[str, An
     metric, sides = question.metric, sides_of(question, grouping, pair)
     a, b = float(metric.score(sides.first.sum(0))), float(metric.score(sides.second.sum(0)))
     refused = sides.refusal(pair) if math.isfinite(a - b) else "the score of one group is not defined"
-    row: dict[str, Any] = {
-        "a": pair.first,
-        "b": pair.second,
-        "value_a": a,
-        "value_b": b,
-        "difference": a - b,
-        "low": math.nan,
-        "high": math.nan,
-        "relative_symmetric": relative_symmetric(a, b),
-        "relative_symmetric_low": math.nan,
-        "relative_symmetric_high": math.nan,
-        "relative_to_b": relative_to(a, b),
-        "ratio": a / b if b else math.nan,
-        "ratio_low": math.nan,
-        "ratio_high": math.nan,
-        "p_value": math.nan,
-        "p_exact": None,
-        "assignments": None,
-        "p_holm": math.nan,
-        "compared": 0,
-        "minimum_detectable": math.nan,
-        "minimum_detectable_relative": math.nan,
-        "direction": direction(metric.name, metric.higher_is_better, pair.first, pair.second, a, b, by=grouping.by),
-        "refused": refused,
-        "warning": None,
-    }
-    return row if refused else row | _infer(question, sides)
+    words = direction(metric.name, metric.higher_is_better, pair.first, pair.second, a, b, by=grouping.by)
+    row = untested_row(pair.first, pair.second, a, b, words, refused)
+    return row if refused else row | _infer(question, sides, a, b)
 
 
-def _infer(question: Question, sides: Sides) -> dict[str, Any]:
+def _infer(question: Question, sides: Sides, a: float, b: float) -> dict[str, Any]:
     score, chance = question.metric.score, question.chance
-    crossed = len(sides.shared) > 0
-    found = _crossed(sides, score, chance) if crossed else contrast(
-        sides.first, sides.second, score, chance.replicates, chance.rng()
-    )  # fmt: skip
-    row: dict[str, Any] = {
-        "low": found.difference.low,
-        "high": found.difference.high,
-        "relative_symmetric_low": found.relative_symmetric.low,
-        "relative_symmetric_high": found.relative_symmetric.high,
-        "ratio_low": found.ratio.low,
-        "ratio_high": found.ratio.high,
-    }
-    least = minimum_detectable(sides.first, sides.second, score, found.standard_error)
-    mean = 0.5 * float(score(sides.first.sum(0)) + score(sides.second.sum(0)))
-    row |= {
-        "minimum_detectable": least,
-        "minimum_detectable_relative": 100 * least / mean if mean else math.nan,
-        "warning": "; ".join(filter(None, [sides.warning(), _ALIKE if math.isnan(least) else None])) or None,
-    }
-    if not crossed:
+    if len(sides.shared):
+        found, test = _crossed(sides, score, chance), None
+    else:
+        found = contrast(sides.first, sides.second, score, chance.replicates, chance.rng())
         test = permutation_test(sides.first, sides.second, score, chance.rng(), chance.permutations)
-        row |= {"p_value": test.p_value, "p_exact": test.exact, "assignments": test.assignments}
-    return row
+    least = minimum_detectable(sides.first, sides.second, score, found.standard_error)
+    warnings = filter(None, [sides.warning(), _ALIKE if math.isnan(least) else None])
+    return tested(found, test, least, a, b) | {"warning": "; ".join(warnings) or None}
 
 
 def _crossed(sides: Sides, score: Callable[[Array], Array], chance: Chance) -> Contrast:

@@ -24,12 +24,13 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.errors import UserError
+from audio_ssl.fairness._rows import tested, untested_row
 from audio_ssl.fairness._trial_scores import UNITS as UNITS
 from audio_ssl.fairness._trial_scores import Score, Scores
 from audio_ssl.fairness._trials import TRIALS, People, Trials, excluded_row, read_trials
 from audio_ssl.fairness.compare import MIN_SPEAKERS, WARN_BELOW_SPEAKERS
 from audio_ssl.fairness.contrast import contrast
-from audio_ssl.fairness.gaps import direction, relative_symmetric, relative_to
+from audio_ssl.fairness.gaps import direction
 from audio_ssl.fairness.groups import PAIRS_UP_TO_GROUPS
 from audio_ssl.fairness.people import ALL, UNKNOWN
 from audio_ssl.fairness.permutation import permutation_test
@@ -212,55 +213,18 @@ class _Part:
         ours, theirs = np.eye(score.speakers)[mine], np.eye(score.speakers)[~mine]
         a, b = float(score(ours.sum(0))), float(score(theirs.sum(0)))
         names = self.people.names[first], self.people.names[second]
-        row: dict[str, Any] = {
-            "a": names[0],
-            "b": names[1],
-            "value_a": a,
-            "value_b": b,
-            "difference": a - b,
-            "low": math.nan,
-            "high": math.nan,
-            "relative_symmetric": relative_symmetric(a, b),
-            "relative_symmetric_low": math.nan,
-            "relative_symmetric_high": math.nan,
-            "relative_to_b": relative_to(a, b),
-            "ratio": a / b if b else math.nan,
-            "ratio_low": math.nan,
-            "ratio_high": math.nan,
-            "p_value": math.nan,
-            "p_exact": None,
-            "assignments": None,
-            "p_holm": math.nan,
-            "compared": 0,
-            "minimum_detectable": math.nan,
-            "minimum_detectable_relative": math.nan,
-            "direction": direction(metric, False, *names, a, b, by=self.by),
-            "refused": _refusal(names, (len(ours), len(theirs)), (a, b)),
-            "warning": None,
-        }
-        return row if row["refused"] else row | self._infer(score, ours, theirs)
+        words = direction(metric, False, *names, a, b, by=self.by)
+        refused = _refusal(names, (len(ours), len(theirs)), (a, b))
+        row = untested_row(*names, a, b, words, refused)
+        return row if refused else row | self._infer(score, ours, theirs, a, b)
 
-    def _infer(self, score: Score, ours: Array, theirs: Array) -> dict[str, Any]:
+    def _infer(self, score: Score, ours: Array, theirs: Array, a: float, b: float) -> dict[str, Any]:
         found = contrast(ours, theirs, score, self.replicates, self._rng())
         test = permutation_test(ours, theirs, score, self._rng(), self.permutations, studentise=False)
         least = minimum_detectable(ours, theirs, score, found.standard_error)
-        mean = 0.5 * float(score(ours.sum(0)) + score(theirs.sum(0)))
         fewest = min(len(ours), len(theirs))
         few = f"only {fewest} speakers in the smaller group: small gaps cannot be found"
-        return {
-            "low": found.difference.low,
-            "high": found.difference.high,
-            "relative_symmetric_low": found.relative_symmetric.low,
-            "relative_symmetric_high": found.relative_symmetric.high,
-            "ratio_low": found.ratio.low,
-            "ratio_high": found.ratio.high,
-            "p_value": test.p_value,
-            "p_exact": test.exact,
-            "assignments": test.assignments,
-            "minimum_detectable": least,
-            "minimum_detectable_relative": 100 * least / mean if mean else math.nan,
-            "warning": few if fewest < WARN_BELOW_SPEAKERS else None,
-        }
+        return tested(found, test, least, a, b) | {"warning": few if fewest < WARN_BELOW_SPEAKERS else None}
 
     def _scores(self, members: Flags) -> Scores:
         codes, sides = np.unique(self.trials.sides[members], return_inverse=True)
