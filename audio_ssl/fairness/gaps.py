@@ -51,7 +51,8 @@ def direction(
     if a == b:
         return f"the {score} of {names[0]} and {names[1]} is the same"
     relative = relative_to(a, b)
-    amount = f"{abs(relative):.0f} % " if math.isfinite(relative) else ""
+    size = f"{abs(relative):.0f} % " if abs(relative) >= 0.5 else "less than 1 % "
+    amount = size if math.isfinite(relative) else ""
     worse = names[0] if (a > b) != higher_is_better else names[1]
     change = f"{amount}{'higher' if a > b else 'lower'}"
     subject = f"the {score} of {first}" if by is None else whose(by, first, score)

@@ -33,14 +33,19 @@ def gap_words(row: _Row, interval: bool = True) -> str:
         return f"{capital(thing)} could not be compared between {people(by, a)} and {people(by, b)}."
     if gap == 0:
         return f"{capital(thing)} is the same for {people(by, a)} and {people(by, b)}."
+    first, second = finite(row.get("value_a")), finite(row.get("value_b"))
+    ends = interval_words(row) if interval else ""
+    told = [f"95{_SPACE}% interval {ends}"] if ends else []
+    if first is not None and second is not None and score(first, unit) == score(second, unit):
+        told = [score(first, unit), *told]
+        whom = f"{people(by, a)} and {people(by, b)}"
+        return f"{capital(thing)} is almost the same for {whom} ({'; '.join(told)})."
     size = relative_size(row)
     if size is None:
         size = f"{signed(abs(gap), unit).lstrip('+')} {'higher' if gap > 0 else 'lower'}"
     text = f"{capital(whose(by, a, thing))} is {size} than {that_of(by, b)}"
-    first, second = finite(row.get("value_a")), finite(row.get("value_b"))
-    told = [f"{score(first, unit)} against {score(second, unit)}"] if None not in (first, second) else []
-    ends = interval_words(row) if interval else ""
-    told += [f"95{_SPACE}% interval {ends}"] if ends else []
+    if first is not None and second is not None:
+        told = [f"{score(first, unit)} against {score(second, unit)}", *told]
     text += f" ({'; '.join(told)})" if told else ""
     worse = worse_group(row)
     return text + (f", worse for {people(by, worse)}." if worse else ".")

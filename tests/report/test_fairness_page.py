@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from audio_ssl.report.fairness_words import comparison_words, plain_words
+from audio_ssl.report.fairness_words import comparison_words, gap_words, plain_words
 from audio_ssl.report.figures.forest import Estimate, Row, forest
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
@@ -229,3 +229,12 @@ def test_forest_stays_inside_and_shows_both_sides_of_no_gap(value):
     assert_inside(svg)
     zero = next(one for one in ET.fromstring(svg).iter("line") if one.get("class") == "zero")
     assert 40 < float(zero.get("x1")) < 308
+
+
+def test_scores_that_print_alike_are_called_almost_the_same():
+    row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "value_a": 76.31, "value_b": 76.34, "difference": -0.03}
+    row |= {"unit": "%", "ratio": 76.31 / 76.34, "ratio_low": 0.83, "ratio_high": 1.2, "p_value": 1.0}
+    assert gap_words(row).replace("\u00a0", " ") == (
+        "Word error rate is almost the same for women and men (76.3 %; 95 % interval 17 % lower to 20 % higher)."
+    )
+    assert "worse" not in plain_words(row)
