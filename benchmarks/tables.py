@@ -277,16 +277,8 @@ def fairness(result: dict[str, Any]) -> str:
     if found := result.get("levels"):
         parts += _fairness_levels(found)
     if speed := result.get("speed"):
-        rows = [
-            [
-                row["system"],
-                f"{row['seconds']:.2f}",
-                f"{row['cpu_seconds']:.2f}",
-                f"{row['ours_is_faster']:.1f}",
-                f"{row['replicates_done']:,}",
-            ]
-            for row in speed["rows"]
-        ]
+        shown = (("seconds", ".2f"), ("cpu_seconds", ".2f"), ("ours_is_faster", ".1f"), ("replicates_done", ","))
+        rows = [[row["system"], *(format(row[key], how) for key, how in shown)] for row in speed["rows"]]
         what = f"{speed['replicates']:,} resamples of {speed['groups']} x {speed['speakers']} speakers"
         parts.append(table((what, "seconds", "of a core", "ours is faster by", "of which done"), rows))
         ours = speed["rows"][0]
@@ -341,7 +333,8 @@ def _fairness_levels(found: dict[str, Any]) -> list[str]:
             row["design"],
             f"{row['difference']:.1f}",
             f"{row['of_rate']:.0%}",
-            *(_share(row[d]) for d in ("higher", "lower")),
+            _share(row["higher"]),
+            _share(row["lower"]),
         ]
         for row in found["detectable"]
     ]
