@@ -328,14 +328,9 @@ def _fairness_levels(found: dict[str, Any]) -> list[str]:
         rows = [[way, *(_share(row[name]) for row in groups)] for name, way in ways.items()]
         what = "% of samples in which a 95 % interval misses the one group's rate; speakers"
         parts.append(table((what, *(str(row["speakers"]) for row in groups)), rows))
+    ways_of = ("higher", "lower")
     rows = [
-        [
-            row["design"],
-            f"{row['difference']:.1f}",
-            f"{row['of_rate']:.0%}",
-            _share(row["higher"]),
-            _share(row["lower"]),
-        ]
+        [row["design"], f"{row['difference']:.1f}", f"{row['of_rate']:.0%}", *(_share(row[way]) for way in ways_of)]
         for row in found["detectable"]
     ]
     head = ("speakers", "detectable", "of the rate", "% found, first group higher", "% found, first group lower")
@@ -370,11 +365,8 @@ def _fairness_readers(found: dict[str, Any]) -> list[str]:
         [f"{row['spread']:g}", f"{100 * row['significant']:.1f}", f"{row['median_p']:.2f}"]
         for row in found["simulated"]
     ]
-    return [
-        table(head, rows),
-        said,
-        table(("spread of the readers' log rates", "% significant", "median p"), simulated),
-    ]
+    what = ("spread of the readers' log rates", "% significant", "median p")
+    return [table(head, rows), said, table(what, simulated)]
 
 
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
