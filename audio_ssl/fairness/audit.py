@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.fairness.adjusted import RATES, model_rows
 from audio_ssl.fairness.compare import MIN_SPEAKERS, Chance, Question, comparison_rows, group_rows, spread_row
 from audio_ssl.fairness.groups import MIN_CELL_SPEAKERS, Grouping, group_by, speakers_of, suppressed_row
 from audio_ssl.fairness.holm import holm
-from audio_ssl.fairness.measures import OF_TERMS, get_measure
+from audio_ssl.fairness.measures import KNOWN, OF_TERMS, get_measure
 from audio_ssl.fairness.must_she import CATEGORY_PAIRS
 from audio_ssl.fairness.predictions import Exclusion, Predictions, read_predictions
 from audio_ssl.fairness.representation import is_representation, read_representation
@@ -191,7 +191,8 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
 
 def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) -> tuple[Predictions, list[Grouping]]:
     predictions = replace(
-        read_predictions(path, options.by, options.metrics, options.manifest, options.normaliser), name=name
+        read_predictions(path, options.by, _asked(options, KNOWN, path), options.manifest, options.normaliser),
+        name=name,
     )
     seconds = predictions.seconds
     found.results.append(
@@ -241,6 +242,7 @@ def _add_grouping(found: FairnessResult, predictions: Predictions, grouping: Gro
 
 
 def _add_verification(found: FairnessResult, path: Path, name: str, options: _Options) -> None:
+    metrics = _asked(options, UNITS, path) or tuple(UNITS)
     rows = audit_verification(path, options.by, options.chance.seed, options.chance.replicates)
     everybody = next(row for row in rows["groups"] if row["total"])
     found.results.append(
@@ -251,13 +253,30 @@ def _add_verification(found: FairnessResult, path: Path, name: str, options: _Op
             "task": "speaker_verification",
             "model_fingerprint": _fingerprint(path),
             **{key: everybody[key] for key in ("clips", "speakers", "hours")},
-            "metrics": list(UNITS),
+            "metrics": list(metrics),
             "signature": "",
         }
     )
-    for part in ("groups", "comparisons", "excluded"):
-        getattr(found, part).extend({**row, "result": name} for row in rows[part])
+    found.excluded.extend({**row, "result": name} for row in rows["excluded"])
+    for part in ("groups", "comparisons"):
+        getattr(found, part).extend({**row, "result": name} for row in rows[part] if row["metric"] in metrics)
     found.notes.extend(f"{name}: {note}" for note in rows["notes"])
+    if options.manifest is not None:
+        found.notes.append(f"{name}: the manifest is not joined, as trials have their own columns.")
+
+
+def _asked(options: _Options, known: Collection[str], path: Path) -> tuple[str, ...]:
+    """Return the metrics that were asked for and are of this kind of result; none means all that fit."""
+    unknown = next((name for name in options.metrics if name not in KNOWN and name not in UNITS), None)
+    if unknown is not None:
+        raise unknown_name("metric", unknown, [*KNOWN, *UNITS])
+    fitting = tuple(name for name in options.metrics if name in known)
+    if options.metrics and not fitting:
+        raise UserError(
+            f"none of {', '.join(options.metrics)} is a score of this result; known: {', '.join(known)}",
+            where=str(path),
+        )
+    return fitting
 
 
 def _fingerprint(path: Path) -> str | None:

@@ -277,3 +277,13 @@ def test_folders_of_verification_and_of_layers_fit_the_schema_too(tmp_path):
     assert report["notes"]
     assert [row["attribute"] for row in report["representation"]] == ["gender"]
     assert all(row["p_holm"] is not None for row in report["comparisons"])
+
+
+def test_metrics_are_those_of_the_result_they_fit(tmp_path):
+    verification = write_trials(tmp_path / "sv", *voices(1, women=7, men=8))
+    table_ = write(tmp_path / "p.jsonl", table((6, 6)))
+    report = audit([verification, table_], replicates=200, metrics=("eer", "cer")).to_json()
+    assert {(row["result"], row["metric"]) for row in report["groups"]} == {("sv", "eer"), ("p", "cer")}
+    for path, metric, known in ((verification, "wer", "eer, min_dcf"), (table_, "eer", "wer, cer")):
+        with pytest.raises(UserError, match=f"none of {metric} is a score of this result; known: {known}"):
+            audit([path], metrics=(metric,))
