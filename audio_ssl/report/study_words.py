@@ -147,12 +147,11 @@ def _in_short(study: Study) -> list[str]:
         first = "No gap could be tested against that of the reference set, so nothing follows for other speakers."
     else:
         found = sum(verdict_of(row) == "found" for row in tested)
+        after = f"the gap after pretraining on the {reference} set"
         first = (
-            f"None of {len(tested)} gaps differs from the gap after pretraining on the {reference} set by more than "
-            "chance often makes."
+            f"None of {len(tested)} gaps is told from {after}: the differences may be chance."
             if not found
-            else f"{found} of {len(tested)} gaps differ from the gap after pretraining on the {reference} set by more "
-            "than chance often makes."
+            else f"{found} of {len(tested)} gaps differ from {after} beyond chance."
         )
     gaps = [cell for cell in cells if verdict_of(cell) in ("found", "alone", "open")]
     beyond = sum(verdict_of(cell) == "found" for cell in gaps)
@@ -162,7 +161,7 @@ def _in_short(study: Study) -> list[str]:
         if beyond
         else f"None of {len(gaps)} gaps between {a} and {b} is"
     )
-    second = f"{many} larger than chance often makes." if gaps else ""
+    second = f"{many} told from chance." if gaps else ""
     return [first, *([second] if second else [])]
 
 
