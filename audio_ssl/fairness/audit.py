@@ -158,6 +158,9 @@ def audit(
 
 
 def _check(options: _Options) -> None:
+    unknown = next((name for name in options.metrics if name not in KNOWN and name not in UNITS), None)
+    if unknown is not None:
+        raise unknown_name("metric", unknown, [*KNOWN, *UNITS])
     by = options.by
     if not by:
         raise UserError("`by` must name at least one attribute")
@@ -267,9 +270,6 @@ def _add_verification(found: FairnessResult, path: Path, name: str, options: _Op
 
 def _asked(options: _Options, known: Collection[str], path: Path) -> tuple[str, ...]:
     """Return the metrics that were asked for and are of this kind of result; none means all that fit."""
-    unknown = next((name for name in options.metrics if name not in KNOWN and name not in UNITS), None)
-    if unknown is not None:
-        raise unknown_name("metric", unknown, [*KNOWN, *UNITS])
     fitting = tuple(name for name in options.metrics if name in known)
     if options.metrics and not fitting:
         raise UserError(
