@@ -20,7 +20,7 @@ from audio_ssl.data.audio import read_blocks
 from audio_ssl.data.columns import LEVEL_COLUMN
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import background_pool, in_order
-from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
+from audio_ssl.data.manifest import Clip, write_manifest
 from audio_ssl.errors import AudioError
 from audio_ssl.progress import track
 
@@ -85,30 +85,21 @@ def measure_levels(clips: Sequence[Clip], ledger: ErrorLedger, *, workers: int =
         pool.shutdown(cancel_futures=True)
 
 
-def add_levels(manifest: Path, out: Path, ledger: ErrorLedger, *, workers: int = 0) -> list[Level | None]:
-    """Write a manifest again with the column ``level_dbfs``, to a hundredth of a dB.
+def write_levels(out: Path, clips: Sequence[Clip], levels: Sequence[Level | None]) -> None:
+    """Write a manifest with the column ``level_dbfs``, to a hundredth of a dB.
 
     Clips of digital silence and clips that cannot be read are kept without a level, as JSON has no infinity.
 
     Parameters
     ----------
-    manifest
-        The manifest to read.
     out
-        The manifest to write, atomically; may be `manifest` itself.
-    ledger
-        Receives each clip that cannot be read.
-    workers
-        As `measure_levels`.
-
-    Returns
-    -------
-    What was measured.
+        The manifest to write, atomically; may be the one that the clips are from.
+    clips
+        What `read_manifest` returned.
+    levels
+        What `measure_levels` returned for them.
     """
-    clips = read_manifest(manifest)
-    levels = measure_levels(clips, ledger, workers=workers)
     write_manifest(out, (_with_level(clip, level) for clip, level in zip(clips, levels, strict=True)))
-    return levels
 
 
 def _try_level(clip: Clip) -> Level | AudioError:

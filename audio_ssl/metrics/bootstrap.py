@@ -128,22 +128,6 @@ def expanded_bootstrap(
     return quantile_interval(value, draws, spread_levels(draws, np.zeros(len(draws)), len(sums), len(sums), confidence))
 
 
-def difference_interval(
-    first: Array,
-    second: Array,
-    score: Score,
-    replicates: int = 2000,
-    rng: np.random.Generator | None = None,
-    confidence: float = 0.95,
-) -> Interval:
-    """Return ``score(first) - score(second)`` with an interval (`spread_levels`), both groups' clusters resampled."""
-    rng = rng or np.random.default_rng(0)
-    value = float(score(first.sum(0)) - score(second.sum(0)))
-    a, b = score(replicate_sums(first, replicates, rng)), score(replicate_sums(second, replicates, rng))
-    levels = spread_levels(a, b, len(first), len(second), confidence)
-    return quantile_interval(value, a - b, levels)
-
-
 def spread_levels(a: Array, b: Array, first: int, second: int, confidence: float = 0.95) -> Array:
     """Return the two levels of resampled differences ``a - b`` that bound the difference with this confidence.
 

@@ -158,10 +158,12 @@ def _read(path: Path, by: Sequence[str], levelled: Path | None, ledger: ErrorLed
         if levelled is None:
             return read_columns(iterate_manifest(path), columns_needed(by)), 0
         # Decoding brings torch's threads along, which a mere count does without.
-        from audio_ssl.data.levels import add_levels
+        from audio_ssl.data.levels import measure_levels, write_levels
 
-        measured = add_levels(path, levelled, ledger)
-        return read_columns(read_manifest(path), columns_needed(by), measured), measured.count(None)
+        clips = read_manifest(path)
+        measured = measure_levels(clips, ledger)
+        write_levels(levelled, clips, measured)
+        return read_columns(clips, columns_needed(by), measured), measured.count(None)
     except UserError as error:
         raise error if error.where else UserError(error.what, where=str(path), remedy=error.remedy) from error
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.levels import Level, add_levels, measure_level, measure_levels
+from audio_ssl.data.levels import Level, measure_level, measure_levels, write_levels
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
 from audio_ssl.errors import AudioError
 
@@ -79,7 +79,9 @@ def test_the_column_is_written_and_replaced(tmp_path: Path) -> None:
     clips.append(Clip("gone", str(tmp_path / "gone.wav"), 0.0, 1.0, RATE, extra={"level_dbfs": -1.0, "age": 31}))
     manifest = tmp_path / "m.jsonl"
     write_manifest(manifest, clips)
-    levels = add_levels(manifest, manifest, ErrorLedger(tmp_path / "errors.jsonl"))
+    clips = read_manifest(manifest)
+    levels = measure_levels(clips, ErrorLedger(tmp_path / "errors.jsonl"))
+    write_levels(manifest, clips, levels)
     assert len(levels) == 3
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     assert rows[0]["level_dbfs"] == pytest.approx(-23.01, abs=0.05)

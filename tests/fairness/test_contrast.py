@@ -169,3 +169,10 @@ def test_degenerate_groups_say_so_without_warnings(way):
         one = way(some[:1], some[1:2], WER, 200, rng)
         assert math.isfinite(one.difference.value)
         assert np.isnan([one.difference.low, one.difference.high, one.standard_error]).all()
+
+
+def test_the_difference_of_a_group_with_itself_spans_zero():
+    sums = readers(np.random.default_rng(0), 30, 0.2)
+    found = contrast(sums, sums, mean, 2_000, np.random.default_rng(0)).difference
+    assert found.value == 0.0
+    assert found.low < 0 < found.high

@@ -9,7 +9,6 @@ from audio_ssl.metrics.additive import get_metric
 from audio_ssl.metrics.bootstrap import (
     cluster_bootstrap,
     cluster_sums,
-    difference_interval,
     expanded_bootstrap,
     quantile_interval,
     replicate_counts,
@@ -83,13 +82,6 @@ def test_sums_by_cluster_and_their_replicates():
     assert names == ["a", "b"]
     assert sums.tolist() == [[2.0], [5.0]]
     assert set(replicate_sums(sums, 200, np.random.default_rng(0))[:, 0]) == {4.0, 7.0, 10.0}
-
-
-def test_the_difference_of_a_group_with_itself_spans_zero():
-    sums = clusters(np.random.default_rng(0), 30)
-    interval = difference_interval(sums, sums, mean)
-    assert interval.value == 0.0
-    assert interval.low < 0 < interval.high
 
 
 @pytest.mark.parametrize("clusters", [1, 5, 300, 70_000])
