@@ -157,7 +157,8 @@ def _index(node: list[Any], key: str, full: str) -> int:
 # --- structuring ------------------------------------------------------------------------------------------------------
 
 
-def _part_of(annotation: Any) -> PartOf | None:
+def part_of(annotation: Any) -> PartOf | None:
+    """Return the note of an annotation that marks a field as a part, or None."""
     if typing.get_origin(annotation) is typing.Annotated:
         for note in typing.get_args(annotation)[1:]:
             if isinstance(note, PartOf):
@@ -166,7 +167,7 @@ def _part_of(annotation: Any) -> PartOf | None:
 
 
 def _structure_part(value: Any, annotation: Any) -> Any:
-    folder = cast(PartOf, _part_of(annotation)).folder
+    folder = cast(PartOf, part_of(annotation)).folder
     known = parts(folder)
     thing = folder.rsplit("/", 1)[-1].removesuffix("s")
     if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
@@ -202,7 +203,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(_is_union, lambda v, t: _structure_union(v, t))
     converter.register_structure_hook_func(lambda t: t is Any or t is object, lambda v, _: v)
     converter.register_structure_hook_func(_is_sequence, lambda v, t: _structure_sequence(v, t))
-    converter.register_structure_hook_func(lambda t: _part_of(t) is not None, _structure_part)
+    converter.register_structure_hook_func(lambda t: part_of(t) is not None, _structure_part)
     return converter
 
 
@@ -317,15 +318,15 @@ def _plain_dataclass(config: Any) -> dict[str, Any]:
 def _plain_part(value: Any, annotation: Any) -> Any:
     if value is None:
         return None
-    if _part_of(annotation) is not None:
+    if part_of(annotation) is not None:
         return {"kind": kind_of(value), **_plain_dataclass(value)}
     if _is_union(annotation):
         for member in typing.get_args(annotation):
-            if _part_of(member) is not None:
+            if part_of(member) is not None:
                 return _plain_part(value, member)
     if isinstance(value, tuple | list):
         members = typing.get_args(annotation)
-        if members and _part_of(members[0]) is not None:
+        if members and part_of(members[0]) is not None:
             return [_plain_part(v, members[0]) for v in value]
     return _plain(value)
 

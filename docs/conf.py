@@ -1,6 +1,12 @@
-"""Sphinx configuration."""
+"""Sphinx configuration; the page of all keys is written from the docstrings of the settings when the docs are built."""
 
 from importlib.metadata import version as _version
+from pathlib import Path as _Path
+
+from audio_ssl.explain import keys_page as _keys_page
+from audio_ssl.probing.probe import Probe as _Probe
+
+(_Path(__file__).parent / "keys.md").write_text(_keys_page(_Probe), encoding="utf-8")
 
 project = "audio_ssl"
 author = "The audio_ssl authors"

@@ -8,12 +8,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from audio_ssl.cli._app import Out, app, html, need, say_next
+from audio_ssl.cli._app import Out, OutOrShow, ProbeName, Show, StudyName, app, html, need, need_out, say_next
 from audio_ssl.errors import UserError
 
 
 @app.command
-def probe(probe: str, model: str, *overrides: str, out: Out) -> None:
+def probe(probe: ProbeName, model: str = "", *overrides: str, out: OutOrShow = None, show: Show = False) -> None:
     """Ask one question of a model, or those of a suite: train heads on its features, beside the same on baselines.
 
     Parameters
@@ -26,7 +26,15 @@ def probe(probe: str, model: str, *overrides: str, out: Out) -> None:
         Settings, for example data.manifest=M.jsonl seeds=[2]; of a suite manifests=FOLDER, and PROBE.key=value for one.
     out
         Folder of the result; of a suite, of all results and their report.html.
+    show
+        Ask nothing: print every key of the probe with its value and a line about it, as a probe (YAML).
     """
+    if show:
+        _show(probe, [word for word in (model, *overrides) if "=" in word])
+        return
+    if not model:
+        raise UserError("`model` must be given", remedy="name a run folder, another library's model, or logmel")
+    out = need_out(out)
     from audio_ssl.probing.run import run_probe
     from audio_ssl.probing.suite import is_suite
 
@@ -39,7 +47,7 @@ def probe(probe: str, model: str, *overrides: str, out: Out) -> None:
     result = run_probe(probe, model, out, overrides)
     print("\n".join(result_lines(result)))
     print(result)
-    say_next(f"audio-ssl report {result} --out report.html")
+    say_next("report", result, "--out", "report.html")
 
 
 @app.command
@@ -93,7 +101,7 @@ def fairness(
 
 
 @app.command
-def study(study: str, *overrides: str, out: Out) -> None:
+def study(study: StudyName, *overrides: str, out: Out) -> None:
     """Pretrain on sets of speech that differ in whose it is, probe each model, and compare its gaps between groups.
 
     Parameters
@@ -127,6 +135,16 @@ def report(*inputs: Path, out: Out, audio: bool = True) -> None:
 
     need(inputs, "inputs")
     _summary(build_report(inputs, html(out), audio=audio))
+
+
+def _show(probe: str, settings: Sequence[str]) -> None:
+    from audio_ssl.explain import explained_yaml
+    from audio_ssl.probing.probe import load_probe
+    from audio_ssl.probing.suite import is_suite
+
+    if is_suite(probe):
+        raise UserError("`--show` takes one probe, not a suite", remedy="audio-ssl list probes names them")
+    print(explained_yaml(load_probe(probe, settings)[1]), end="")
 
 
 def _suite(name: str, model: str, overrides: Sequence[str], out: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from audio_ssl.cli._app import Out, app, html, need, say_next
+from audio_ssl.cli._app import Out, RecipeName, SourceName, app, html, need, say_next
 
 
 @app.command(name="list")
@@ -50,7 +50,7 @@ def demo(
 
 @app.command
 def manifest(
-    source: str,
+    source: SourceName,
     *,
     out: Out,
     root: Path | None = None,
@@ -112,11 +112,11 @@ def manifest(
         seed=seed,
     )
     print(f"{out}: {count} clips" + (f"; {errors} unusable, see {out.with_suffix('.errors.jsonl')}" if errors else ""))
-    say_next(f"audio-ssl pretrain demo data.manifest={out} --out runs/first")
+    say_next("pretrain", "demo", f"data.manifest={out}", "--out", "runs/first")
 
 
 @app.command
-def targets(recipe: str, *overrides: str, out: Out) -> None:
+def targets(recipe: RecipeName, *overrides: str, out: Out) -> None:
     """Compute a recipe's targets once and store them; a recipe can also compute them on the fly.
 
     Parameters
@@ -132,7 +132,7 @@ def targets(recipe: str, *overrides: str, out: Out) -> None:
 
     store = make_targets(recipe, overrides, out)
     print(store)
-    say_next(f"audio-ssl pretrain {recipe} data.targets={store} --out RUN")
+    say_next("pretrain", recipe, *overrides, f"data.targets={store}", "--out", "RUN")
 
 
 @app.command

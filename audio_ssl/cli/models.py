@@ -8,11 +8,17 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from audio_ssl.cli._app import Out, app, say_next
+from audio_ssl.cli._app import Out, OutOrShow, RecipeName, Show, app, need_out, say_next
 
 
 @app.command
-def pretrain(recipe: str, *overrides: str, out: Out, resume: Annotated[bool, Parameter(negative="")] = False) -> None:
+def pretrain(
+    recipe: RecipeName,
+    *overrides: str,
+    out: OutOrShow = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    show: Show = False,
+) -> None:
     """Train a model (or a codec teacher) by a recipe, in one process or in those of torchrun or srun.
 
     Parameters
@@ -25,14 +31,23 @@ def pretrain(recipe: str, *overrides: str, out: Out, resume: Annotated[bool, Par
         Folder of the run.
     resume
         Go on from the last checkpoint in `out`.
+    show
+        Train nothing: print every key of the recipe with its value and a line about it, as a recipe (YAML).
     """
+    if show:
+        from audio_ssl.explain import explained_yaml
+        from audio_ssl.pretrain.recipe import load_recipe
+
+        print(explained_yaml(load_recipe(recipe, overrides), kind=True), end="")
+        return
+
     from audio_ssl.place import is_leader
     from audio_ssl.pretrain.run import pretrain as stage
 
-    run = stage(recipe, overrides, out, resume)
+    run = stage(recipe, overrides, need_out(out), resume)
     if is_leader(os.environ):
         print(run)
-        say_next(f"audio-ssl extract AUDIO_FOLDER {run} --out features")
+        say_next("extract", "AUDIO_FOLDER", run, "--out", "features")
 
 
 @app.command
@@ -127,4 +142,4 @@ def export(
 
     address = export_model(model, out, to=to, normalize=normalize, sample_rate=sample_rate, heads=heads, push=push)
     print(out if address is None else f"{out}\n{address}")
-    say_next(f"audio-ssl extract AUDIO_FOLDER {out} --out features")
+    say_next("extract", "AUDIO_FOLDER", out, "--out", "features")

@@ -159,15 +159,27 @@ def read_probe(name: str, overrides: Sequence[str] = ()) -> tuple[str, Probe]:
     UserError
         If there is no such probe, a key is wrong, or no manifest is given.
     """
-    path = catalog.find("probes", name)
-    probe = load(Probe, path, overrides)
+    path, probe = load_probe(name, overrides)
     if probe.data.manifest is None:
         raise UserError("must be given", where="$.data.manifest", remedy="add data.manifest=M.jsonl")
     if not Path(probe.data.manifest).is_file():
         raise UserError(f"no such manifest: {probe.data.manifest}", where="$.data.manifest")
+    return _title(path, probe), probe
+
+
+def load_probe(name: str, overrides: Sequence[str] = ()) -> tuple[Path, Probe]:
+    """Return a probe's file and content; its manifest may be missing still.
+
+    Raises
+    ------
+    UserError
+        If there is no such probe, or a key or a value is wrong.
+    """
+    path = catalog.find("probes", name)
+    probe = load(Probe, path, overrides)
     _check_names(probe)
     _check_numbers(probe)
-    return _title(path, probe), probe
+    return path, probe
 
 
 def _check_names(probe: Probe) -> None:
