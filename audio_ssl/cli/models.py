@@ -86,7 +86,8 @@ def extract(
     pool
         none keeps frames; mean, max and attentive (by the attention of the probe given to --layers) give one vector.
     format
-        A safetensors store, a tree of .npy files that mirrors the folder, or a parquet table.
+        A safetensors store, a tree of .npy files that mirrors the folder, or a table (pandas.read_parquet opens the
+        folder parquet inside `out`).
     dtype
         Number format of the features.
     rate

@@ -1,6 +1,10 @@
+import contextlib
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -56,7 +60,7 @@ def test_formats_hold_the_same_values(audio, run_folder, tmp_path, format):
     elif format == "npy":
         got = np.load(out / "b.npy")
     else:
-        table = pq.read_table(out / "features-00000.parquet").to_pylist()
+        table = pq.read_table(out / "parquet" / "features-00000.parquet").to_pylist()
         row = next(r for r in table if r["id"] == "b.flac")
         got = np.array(row["features"], np.float16).reshape(row["shape"])
     assert got.dtype == np.float16
@@ -89,6 +93,43 @@ def test_an_interrupted_extraction_goes_on(audio, run_folder, tmp_path, format, 
     assert not (out / ".index").exists()
     extract(audio, run_folder, tmp_path / "f", format=format)
     assert len(calls) == 5
+
+
+def as_in_the_docs(folder):
+    """Run the example of docs/extract.md in a folder that holds `features`; return its variables."""
+    docs = Path(__file__).parents[2] / "docs" / "extract.md"
+    code = next(part for part in docs.read_text().split("```") if "read_parquet" in part and part.startswith("python"))
+    names = {}
+    with contextlib.chdir(folder):
+        exec(code.removeprefix("python\n"), names)
+    return names
+
+
+@pytest.mark.parametrize("layers", ["all", "1"])
+def test_pandas_reads_the_folder_of_a_table_and_the_docs_say_how_layers_get_their_shape_back(
+    audio, run_folder, tmp_path, layers
+):
+    pytest.importorskip("pandas")
+    (audio / "broken.wav").write_text("no audio")
+    extract(audio, run_folder, tmp_path / "features", format="parquet", layers=layers)
+    assert (tmp_path / "features" / "errors.jsonl").exists()
+    arrays = as_in_the_docs(tmp_path)["arrays"]
+    expected = direct(audio / "b.flac", open_source(run_folder))
+    np.testing.assert_allclose(arrays["b.flac"], expected if layers == "all" else expected[1], atol=1e-5)
+
+
+def test_a_table_that_was_begun_beside_its_index_goes_on_there(audio, run_folder, tmp_path):
+    out = extract(audio, run_folder, tmp_path / "f", format="parquet")
+    # As earlier versions left it, with one clip still to do.
+    old = out / "features-00000.parquet"
+    table = pq.read_table(out / "parquet" / "features-00000.parquet")
+    pq.write_table(table.filter(pc.not_equal(table["id"], "a.wav")), old)
+    shutil.rmtree(out / "parquet")
+    kept = [{**row, "file": old.name} for row in rows(out / "index.jsonl") if row["id"] != "a.wav"]
+    (out / "index.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    extract(audio, run_folder, out, format="parquet")
+    assert {row["id"]: row["file"] for row in rows(out / "index.jsonl")}["a.wav"] == "features-00001.parquet"
+    assert not (out / "parquet").exists()
 
 
 def without_file(row):

@@ -80,7 +80,7 @@ def read(out, format):
         return np.load(out / "long.npy")
     if format == "safetensors":
         return ArrayStore(out / "store")["long.flac"]["features"].numpy()
-    rows = pq.read_table(next(out.glob("features-*.parquet"))).to_pylist()
+    rows = pq.read_table(next(out.glob("parquet/features-*.parquet"))).to_pylist()
     assert rows[0]["start_frame"] == 0
     return np.concatenate([np.array(row["features"], np.float16).reshape(row["shape"]) for row in rows], axis=-2)
 

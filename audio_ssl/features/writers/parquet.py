@@ -1,7 +1,8 @@
 """A table in parts: ``id``, ``start_frame``, ``shape``, and the values in row-major order.
 
 A clip is one row; a long clip is several, which follow one another in a part of their own, each with the number of its
-first frame.
+first frame. The parts lie in a folder of their own, as what reads tables reads whole folders
+(``pandas.read_parquet("features/parquet")``) and stumbles over other files.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from audio_ssl.atomic import atomic_write
 from audio_ssl.features.index import JOURNALS, Row
 from audio_ssl.features.writers._base import Pieces, Sealed, Waiting, next_number
 
+FOLDER = "parquet"
+
 
 class ParquetWriter:
     """Holds clips until a part is full."""
@@ -27,7 +30,9 @@ class ParquetWriter:
     def __init__(self, out: Path, part: str, sealed: Sealed) -> None:
         self._out, self._part, self._sealed = out, part, sealed
         self._work = out / JOURNALS
-        self._number = next_number(out, f"features-{part}", ".parquet")
+        # An extraction that was begun with its parts beside the index goes on there, so that they stay together.
+        self._below = "" if next(out.glob("features-*.parquet"), None) else f"{FOLDER}/"
+        self._number = next_number(out / self._below, f"features-{part}", ".parquet")
         self._held: list[tuple[Row, Tensor]] = []
         self._waiting = Waiting()
 
@@ -66,7 +71,7 @@ class ParquetWriter:
 
     def _next(self) -> str:
         self._number += 1
-        return f"features-{self._part}{self._number - 1:05d}.parquet"
+        return f"{self._below}features-{self._part}{self._number - 1:05d}.parquet"
 
 
 def table(ids: Sequence[str], first: Sequence[int], arrays: Sequence[Tensor]) -> pa.Table:
