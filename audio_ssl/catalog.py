@@ -35,7 +35,6 @@ _SINGULAR = {
 _PACKAGE = Path(__file__).parent
 
 EXTRA_OF_PACKAGE = {
-    "torchaudio": "teachers",
     "nnAudio": "teachers",
     "encodec": "teachers",
     "sklearn": "teachers",
@@ -45,6 +44,7 @@ EXTRA_OF_PACKAGE = {
     "mir_eval": "probing",
     "sentencepiece": "probing",
     "transformers": "transformers",
+    "torchaudio": "torchaudio",
     "huggingface_hub": "hub",
     "fairseq2": "fairseq2",
     "av": "decode",

@@ -1,7 +1,6 @@
 """Batched equals single for every frontend with every encoder, whatever lies in the padding; saving and loading."""
 
 import json
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -43,9 +42,6 @@ def test_every_frontend_and_encoder_is_tried():
 
 def small_configs():
     for kind, variants in SMALL_FRONTENDS.items():
-        if kind in ("mel", "patches") and find_spec("torchaudio") is None:
-            yield pytest.param(None, id=kind, marks=pytest.mark.skip("torchaudio is not installed"))
-            continue
         for front in variants:
             for encoder_kind, encoder_variants in SMALL_ENCODERS.items():
                 for encoder in encoder_variants:
@@ -192,7 +188,5 @@ def test_broken_folders_are_explained(tmp_path):
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(folder, kind, options, message):
-    if kind == "mel":
-        pytest.importorskip("torchaudio")
     with pytest.raises(UserError, match=message):
         build(catalog.load_part(folder, kind).Config(**options), 16000)

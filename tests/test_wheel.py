@@ -65,7 +65,6 @@ def test_the_installed_package_runs_its_own_code(installed, tmp_path):
 
 
 def test_manifest_pretrain_and_extract_from_the_wheel(installed, tmp_path):
-    pytest.importorskip("torchaudio")
     rng = np.random.default_rng(0)
     for index in range(4):
         soundfile.write(tmp_path / f"{index}.wav", rng.normal(0, 0.1, 24000).astype(np.float32), 16000)

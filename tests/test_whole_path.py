@@ -30,7 +30,6 @@ def audio_ssl(*argv):
 
 
 def test_the_whole_path(toy_manifest, tmp_path, capsys):
-    pytest.importorskip("torchaudio")
     run = tmp_path / "run"
     audio_ssl("pretrain", "demo", f"data.manifest={toy_manifest}", *QUICK_RUN, "--out", run)
     for name in ("recipe.yaml", "config.json", "model.safetensors", "README.md", "metrics.jsonl", "provenance.json"):

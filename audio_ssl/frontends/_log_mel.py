@@ -1,4 +1,4 @@
-"""Log-mel frames of a padded batch, by torchaudio, not centred: no frame looks beyond its clip."""
+"""Log-mel frames of a padded batch, not centred: no frame looks beyond its clip."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchaudio.transforms import MelSpectrogram
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._moments import Collector, Moments
 from audio_ssl.frontends._statistics import standardise, standardise_by
-
-_FLOOR = 1e-6
+from audio_ssl.spectra import MelSpectrogram
 
 
 class LogMel(nn.Module):
@@ -50,11 +48,7 @@ class LogMel(nn.Module):
                 raise UserError(f"`{name}` must be at least one sample, 1/{sample_rate} s")
         self.grid = FrameGrid(sample_rate, hop, window)
         self._normalize, self._mean, self._std = normalize, mean, std
-        self._mel = MelSpectrogram(sample_rate, n_fft=window, hop_length=hop, n_mels=n_mels, center=False)
-        # Constants of the config, not weights: they are made again, never saved.
-        for module in self._mel.modules():
-            for name in list(module._buffers):
-                module._non_persistent_buffers_set.add(name)
+        self._mel = MelSpectrogram(sample_rate, window, hop, n_mels)
 
     def forward(
         self,
@@ -96,7 +90,7 @@ class LogMel(nn.Module):
         missing = self.grid.window_samples - waveform.shape[1]
         # A float32 island: autocast would lose the quiet bands.
         with torch.autocast(waveform.device.type, enabled=False):
-            mel = torch.log(self._mel(F.pad(waveform.float(), (0, max(missing, 0)))) + _FLOOR).transpose(1, 2)
+            mel: Tensor = self._mel.log(F.pad(waveform.float(), (0, max(missing, 0))))
             if self._mean is not None and self._std is not None:
                 mel = (mel - self._mean) / self._std
             return mel

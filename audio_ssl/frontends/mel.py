@@ -1,4 +1,4 @@
-"""Log-mel frontend: torchaudio's mel spectrogram, stacked in time or subsampled by convolutions.
+"""Log-mel frontend: a mel spectrogram, stacked in time or subsampled by convolutions.
 
 Stacking: BEST-RQ (Chiu et al. 2022, arXiv 2202.01855). Convolutions: two of stride 2, as before the Conformer (Gulati
 et al. 2020, arXiv 2005.08100) and in SpeechBrain's BEST-RQ (Whetten et al. 2024, arXiv 2405.04296). Neither the

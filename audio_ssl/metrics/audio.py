@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.spectra import mel_filters, power_spectrum
+
 _FLOOR = 1e-5
 
 
@@ -74,37 +76,19 @@ class MelSpectrogram(nn.Module):
         self._power = power
         window = torch.hann_window(window_samples)
         self.register_buffer("window", window / window.sum(), persistent=False)
-        self.register_buffer("filters", mel_filters(sample_rate, window_samples, bands), persistent=False)
+        filters = mel_filters(sample_rate, window_samples, bands, torch.float64).float()
+        self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, waveform: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch band frame"]:
         """Return the spectrogram; beyond its ends the waveform counts as silent."""
-        spectrum = torch.stft(
-            waveform,
-            len(self.window),
-            self.hop_samples,
-            window=self.window,
-            center=True,
-            pad_mode="constant",
-            return_complex=True,
-        )
+        squares = power_spectrum(waveform, self.window, self.hop_samples, center=True)
         # The gradient of a magnitude has no direction at zero.
-        squares = spectrum.real.square() + spectrum.imag.square()
         return self.filters @ (squares if self._power == 2 else (squares + 1e-12).sqrt())
 
     def frames_inside(self, lengths: Int[Tensor, " batch"], total_frames: int) -> Float[Tensor, "batch 1 frame"]:
         """Return 1 for frames centred inside their clip, 0 for those past its end."""
         inside = torch.arange(total_frames, device=lengths.device) * self.hop_samples < lengths[:, None]
         return inside[:, None].to(self.window.dtype)
-
-
-def mel_filters(sample_rate: int, window_samples: int, bands: int) -> Float[Tensor, "band bin"]:
-    """Return triangular filters, evenly spaced in mel, each of peak 1 (before sampling at the FFT's bins)."""
-    top = 2595.0 * torch.log10(torch.tensor(1 + sample_rate / 2 / 700.0, dtype=torch.float64))
-    corners = 700.0 * (10 ** (torch.linspace(0, float(top), bands + 2, dtype=torch.float64) / 2595.0) - 1)
-    bins = torch.linspace(0, sample_rate / 2, window_samples // 2 + 1, dtype=torch.float64)
-    rising = (bins - corners[:-2, None]) / (corners[1:-1] - corners[:-2])[:, None]
-    falling = (corners[2:, None] - bins) / (corners[2:] - corners[1:-1])[:, None]
-    return torch.minimum(rising, falling).clamp(min=0).float()
 
 
 class MelDistance(nn.Module):

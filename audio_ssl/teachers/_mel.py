@@ -1,19 +1,14 @@
-"""Log-mel and MFCC of one clip, by torchaudio; not centred, so that no frame looks beyond the clip, but for one."""
+"""Log-mel and MFCC of one clip; not centred, so that no frame looks beyond the clip, but for one."""
 
 from __future__ import annotations
-
-import warnings
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchaudio.functional import compute_deltas, melscale_fbanks
-from torchaudio.transforms import MFCC, MelSpectrogram
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
-
-_FLOOR = 1e-6
+from audio_ssl.spectra import MelSpectrogram, cepstra, deltas, empty_bands, mel_filters
 
 
 class LogMel:
@@ -38,9 +33,7 @@ class LogMel:
     def __init__(
         self, sample_rate: int, hop_samples: int, window_samples: int, n_mels: int, stack: int, normalize: bool = True
     ) -> None:
-        self._mel = MelSpectrogram(
-            sample_rate, n_fft=window_samples, hop_length=hop_samples, n_mels=n_mels, center=False
-        )
+        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, n_mels)
         self._stack, self._normalize = stack, normalize
         self.dim = n_mels * stack
         self.grid = FrameGrid(sample_rate, hop_samples * stack, window_samples + (stack - 1) * hop_samples)
@@ -50,7 +43,7 @@ class LogMel:
         frames = self.grid.num_frames(len(waveform))
         if frames == 0:
             return waveform.new_zeros(0, self.dim)
-        mel = torch.log(self._mel(waveform) + _FLOOR).T[: frames * self._stack]
+        mel = self._mel.log(waveform)[: frames * self._stack]
         if self._normalize:
             mel = (mel - mel.mean(0)) * (mel.var(0, unbiased=False) + 1e-5).rsqrt()
         return mel.reshape(frames, self.dim)
@@ -60,25 +53,18 @@ class CenteredLogMel:
     """Log-mel frames centred on their hops, for windows much longer than a hop; the clip's edges see zeros."""
 
     def __init__(self, sample_rate: int, hop_samples: int, window_samples: int, n_mels: int) -> None:
-        self._mel = MelSpectrogram(
-            sample_rate, n_fft=window_samples, hop_length=hop_samples, n_mels=n_mels, pad_mode="constant"
-        )
+        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, n_mels, center=True)
         self.dim = n_mels
         self.grid = FrameGrid(sample_rate, hop_samples, window_samples, "center")
 
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Float[Tensor, "frame dim"]:
         """Return ``[frame, n_mels]``."""
-        return torch.log(self._mel(waveform) + _FLOOR).T.contiguous()
+        return self._mel.log(waveform).contiguous()
 
 
 def check_bands(n_mels: int, window_samples: int, sample_rate: int) -> None:
     """Raise UserError if a band is so narrow that no spectral line falls into it: it would be constant."""
-    with warnings.catch_warnings():
-        # torchaudio warns of what is raised here.
-        warnings.simplefilter("ignore", UserWarning)
-        filters = melscale_fbanks(window_samples // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate)
-    empty = int((filters.amax(0) == 0).sum())
-    if empty:
+    if empty := empty_bands(mel_filters(sample_rate, window_samples, n_mels)):
         raise UserError(
             f"{empty} of `n_mels` {n_mels} bands are empty with a window of {window_samples / sample_rate:g} s",
             remedy="give fewer bands or a longer `window_seconds`",
@@ -91,14 +77,13 @@ class Mfcc39:
     dim = 39
 
     def __init__(self, sample_rate: int, hop_samples: int, window_samples: int) -> None:
-        mel = {"n_fft": window_samples, "hop_length": hop_samples, "n_mels": 23, "center": False}
-        self._mfcc = MFCC(sample_rate, n_mfcc=13, melkwargs=mel, log_mels=True)
+        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, 23)
         self.grid = FrameGrid(sample_rate, hop_samples, window_samples)
 
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Float[Tensor, "frame dim"]:
         """Return ``[frame, 39]``."""
         if self.grid.num_frames(len(waveform)) == 0:
             return waveform.new_zeros(0, self.dim)
-        cepstra = self._mfcc(waveform)
-        first = compute_deltas(cepstra)
-        return torch.cat([cepstra, first, compute_deltas(first)]).T.contiguous()
+        coefficients = cepstra(self._mel.log(waveform), 13)
+        first = deltas(coefficients)
+        return torch.cat([coefficients, first, deltas(first)], dim=1)

@@ -1,8 +1,6 @@
 import pytest
 import torch
 
-pytest.importorskip("torchaudio")
-
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import mel, patches
 

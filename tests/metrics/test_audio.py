@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from audio_ssl.metrics.audio import MelDistance, MelSpectrogram, mel_filters, si_sdr
+from audio_ssl.metrics.audio import MelDistance, MelSpectrogram, si_sdr
+from audio_ssl.spectra import mel_filters
 
 
 def noise(*shape, seed=0):

@@ -111,7 +111,6 @@ def processes(number: int, *words: str) -> list[subprocess.Popen[str]]:
 
 
 def test_under_srun_one_process_writes_and_errors_are_said_once(make_manifest: MakeManifest, tmp_path: Path) -> None:
-    pytest.importorskip("torchaudio")
     manifest, recipe = make_manifest(), tmp_path / "small.yaml"
     recipe.write_text(SMALL.replace("seconds_per_batch: 2.0", "seconds_per_batch: 1.0"))
     (tmp_path / "audio" / "0.wav").write_bytes(b"RIFF")

@@ -101,7 +101,6 @@ def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int) -> Non
 def test_kill_and_stop_then_resume_give_the_uninterrupted_run(
     make_manifest: MakeManifest, recipe: str, tmp_path: Path
 ) -> None:
-    pytest.importorskip("torchaudio")
     manifest, out = make_manifest(), tmp_path / "run"
     process = subprocess.Popen(command(recipe, manifest, out), stderr=subprocess.DEVNULL)
     wait_for_step(process, out, 8)

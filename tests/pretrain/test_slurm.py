@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.pretrain.conftest import MakeManifest
 from tests.pretrain.test_run import SMALL
 
@@ -38,7 +36,6 @@ echo "$@" >> {log}
 
 
 def test_the_job_script_saves_requeues_and_goes_on(make_manifest: MakeManifest, tmp_path: Path) -> None:
-    pytest.importorskip("torchaudio")
     manifest, recipe, out = make_manifest(), tmp_path / "small.yaml", tmp_path / "run"
     recipe.write_text(SMALL)
     log, tools = tmp_path / "scontrol.log", tmp_path / "bin"

@@ -8,8 +8,6 @@ import torch
 from safetensors.torch import save_file
 from sklearn.cluster import MiniBatchKMeans
 
-pytest.importorskip("torchaudio")
-
 from audio_ssl.data.targets import check_targets
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError

@@ -3,8 +3,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-pytest.importorskip("torchaudio")
-
 from audio_ssl.data.targets import check_targets
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import mel as frontend

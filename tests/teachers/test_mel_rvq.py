@@ -6,8 +6,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-pytest.importorskip("torchaudio")
-
 from audio_ssl.data.targets import check_targets
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import mel

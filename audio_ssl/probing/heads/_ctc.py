@@ -1,4 +1,4 @@
-"""What CTC heads share: loss per token, greedy decoding by speechbrain, and how many frames a text needs."""
+"""What CTC heads share: loss per token, greedy decoding, and how many frames a text needs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audio_ssl.probing.heads._base import Batch, Head
-from audio_ssl.probing.heads._speechbrain import quiet_import
 from audio_ssl.probing.tasks._base import Output
-
-with quiet_import():
-    from speechbrain.decoders.ctc import ctc_greedy_decode
 
 
 class CTCBase(Head):
@@ -35,10 +31,8 @@ class CTCBase(Head):
 
     def answers(self, outputs: Float[Tensor, "batch frame class"], frames: Int[Tensor, " batch"]) -> list[Tensor]:
         """Return the greedy decoding of each clip, on the CPU."""
-        # speechbrain takes lengths as shares of the longest clip.
-        shares = frames / outputs.shape[1]
-        decoded = ctc_greedy_decode(F.log_softmax(outputs, dim=-1), shares, blank_id=0)
-        return [torch.tensor(tokens, dtype=torch.long) - 1 for tokens in decoded]
+        found = outputs.argmax(-1).cpu()
+        return [greedy(row[:count]) for row, count in zip(found, frames.tolist(), strict=True)]
 
     @torch.no_grad()
     def log_probabilities(self, batch: Batch) -> list[Float[Tensor, "frame class"]]:
@@ -50,6 +44,18 @@ class CTCBase(Head):
         """CTC needs a frame for each character, and one more between equal neighbours."""
         needed = len(target) + int((target[1:] == target[:-1]).sum())
         return None if needed <= frames else f"{len(target)} characters need {needed} frames, but there are {frames}"
+
+
+def greedy(best: Int[Tensor, " frame"]) -> Int[Tensor, " token"]:
+    """Return the tokens of the best class of each frame: repetitions are one, blanks (0) go, tokens count from 0.
+
+    Examples
+    --------
+    >>> greedy(torch.tensor([0, 3, 3, 0, 3, 1, 1, 0])).tolist()
+    [2, 2, 0]
+    """
+    merged: Tensor = torch.unique_consecutive(best)
+    return merged[merged != 0] - 1
 
 
 def masked(

@@ -1,0 +1,165 @@
+"""Mel spectrograms, MFCCs and their differences over time, by ``torch.stft``.
+
+Values are torchaudio's to 1e-5 (``MelSpectrogram``, ``MFCC`` with ``log_mels=True`` and ``compute_deltas``, with their
+defaults: powers, HTK's mel scale, triangles of peak 1, a periodic Hann window), and torchaudio is not needed. Left out
+on purpose: Slaney's scale, decibels, and Kaldi's windows, dither and energy.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+LOG_FLOOR = 1e-6
+"""Added to a power before its logarithm (torchaudio's MFCC; about -60 dB of a full-scale sine's band)."""
+
+
+class MelSpectrogram(nn.Module):
+    """Powers in triangular mel bands, and their logarithms. Constants only: nothing of it is saved with a model.
+
+    Bands so narrow that no spectral line falls into them are zero for every waveform; the log says how many there are.
+
+    Parameters
+    ----------
+    sample_rate
+        In Hz; the bands reach from 0 Hz to half of it.
+    window_samples
+        Hann window and Fourier transform.
+    hop_samples
+        From one frame to the next.
+    bands
+        Number of mel bands.
+    center
+        Frames are centred on their hops, and beyond its ends the waveform counts as silent. False: frames lie inside
+        the waveform.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(
+        self, sample_rate: int, window_samples: int, hop_samples: int, bands: int, center: bool = False
+    ) -> None:
+        super().__init__()
+        self._hop_samples, self._center = hop_samples, center
+        filters = mel_filters(sample_rate, window_samples, bands)
+        if empty := empty_bands(filters):
+            logger.warning(
+                "%d of %d mel bands are empty with a window of %g s at %d Hz: they say the same of every sound; "
+                "give fewer bands or a longer window",
+                *(empty, bands, window_samples / sample_rate, sample_rate),
+            )
+        self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, waveform: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch frame band"]:
+        """Return the powers; a clip in a batch has those it has alone.
+
+        Parameters
+        ----------
+        waveform
+            Where frames are not centred, at least a window long.
+        """
+        window, filters = (constant.to(waveform) for constant in (self.window, self.filters))
+        return power_spectrum(waveform, window, self._hop_samples, self._center).transpose(-1, -2) @ filters.T
+
+    def log(self, waveform: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch frame band"]:
+        """Return the natural logarithms of the powers, ``LOG_FLOOR`` added."""
+        return torch.log(self(waveform) + LOG_FLOOR)
+
+
+def power_spectrum(
+    waveform: Float[Tensor, "*batch sample"], window: Float[Tensor, " window"], hop_samples: int, center: bool
+) -> Float[Tensor, "*batch line frame"]:
+    """Return the squared magnitudes of the short-time Fourier transform; its length is that of the window.
+
+    Parameters
+    ----------
+    waveform
+        Signals.
+    window
+        Multiplies every frame.
+    hop_samples
+        From one frame to the next.
+    center
+        Frames are centred on their hops, with zeros beyond the ends; else they lie inside.
+    """
+    rows = waveform.reshape(-1, waveform.shape[-1])
+    spectrum = torch.stft(
+        rows, len(window), hop_samples, window=window, center=center, pad_mode="constant", return_complex=True
+    )
+    power = spectrum.real.square() + spectrum.imag.square()
+    return power.reshape(*waveform.shape[:-1], *power.shape[-2:])
+
+
+def mel_filters(
+    sample_rate: int, window_samples: int, bands: int, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "band line"]:
+    """Return triangular filters, evenly spaced in mel (HTK), each of peak 1 before it is sampled at the spectral lines.
+
+    Parameters
+    ----------
+    sample_rate
+        In Hz.
+    window_samples
+        Of the Fourier transform; it has ``window_samples // 2 + 1`` lines.
+    bands
+        Number of filters.
+    dtype
+        In which corners and slopes are computed. float32, as in torchaudio, gives the same bits.
+    """
+    # torchaudio cuts half a hertz off odd rates.
+    top = float(sample_rate // 2)
+    mels = torch.linspace(0.0, 2595.0 * math.log10(1.0 + top / 700.0), bands + 2, dtype=dtype)
+    corners = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+    lines = torch.linspace(0, top, window_samples // 2 + 1, dtype=dtype)
+    widths, away = corners.diff(), corners[:, None] - lines
+    rising, falling = -away[:-2] / widths[:-1, None], away[2:] / widths[1:, None]
+    return torch.minimum(rising, falling).clamp(min=0)
+
+
+def empty_bands(filters: Float[Tensor, "band line"]) -> int:
+    """Return how many filters let nothing through.
+
+    Examples
+    --------
+    >>> empty_bands(mel_filters(16000, 400, 80)), empty_bands(mel_filters(16000, 400, 128))
+    (0, 4)
+    """
+    return int((filters.amax(1) == 0).sum())
+
+
+def cepstra(log_mel: Float[Tensor, "*batch frame band"], count: int) -> Float[Tensor, "*batch frame coefficient"]:
+    """Return the first `count` coefficients of the orthonormal cosine transform (DCT-II) of log-mel frames: MFCCs.
+
+    Examples
+    --------
+    >>> cepstra(torch.ones(2, 4), 2).round(decimals=4).abs().tolist()
+    [[2.0, 0.0], [2.0, 0.0]]
+    """
+    bands = log_mel.shape[-1]
+    places, orders = torch.arange(float(bands)) + 0.5, torch.arange(float(count))
+    cosines = torch.cos(math.pi / bands * places[:, None] * orders) * math.sqrt(2.0 / bands)
+    cosines[:, 0] *= math.sqrt(0.5)
+    return log_mel @ cosines.to(log_mel)
+
+
+def deltas(frames: Float[Tensor, "*batch frame dim"]) -> Float[Tensor, "*batch frame dim"]:
+    """Return the slope at each frame of the line through five frames; edge frames are repeated beyond the edges.
+
+    Examples
+    --------
+    >>> deltas(torch.arange(5.0)[:, None]).flatten().tolist()
+    [0.5, 0.800000011920929, 1.0, 0.800000011920929, 0.5]
+    """
+    first, last = frames[..., :1, :], frames[..., -1:, :]
+    wide = torch.cat([first, first, frames, last, last], dim=-2)
+    count = frames.shape[-2]
+    near, far = (wide.narrow(-2, 2 + step, count) - wide.narrow(-2, 2 - step, count) for step in (1, 2))
+    return (near + 2 * far) / 10
