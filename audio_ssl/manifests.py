@@ -88,7 +88,7 @@ def make_manifest(
     if source in catalog.names("corpora") or source.endswith(".py"):
         if max_seconds is not None:
             raise UserError("`--max-seconds` is for folders; a corpus reader cuts its own clips")
-        clips = _read_corpus(source, out, root, split, fetch, columns, options)
+        clips = _read_corpus(source, out, ledger, root, split, fetch, columns, options)
     elif _is_manifest(source):
         _refuse_options(source, {**only_corpora, "--max-seconds": max_seconds})
         clips = _read_split(Path(source), split)
@@ -142,6 +142,7 @@ def _refuse_options(source: str, options: Mapping[str, Any]) -> None:
 def _read_corpus(
     source: str,
     out: Path,
+    ledger: ErrorLedger,
     root: Path | None,
     split: str | None,
     fetch: bool,
@@ -154,7 +155,7 @@ def _read_corpus(
         if corpus.fetch is None:
             raise UserError(f"the corpus `{corpus.card.name}` cannot be fetched", remedy=corpus.card.layout)
         corpus.fetch(where)
-    return list(corpus.read(where, split, **_options(corpus, columns, options, out)))
+    return list(corpus.read(where, split, ledger=ledger, **_options(corpus, columns, options, out)))
 
 
 def _read_split(path: Path, split: str | None) -> list[Clip]:

@@ -69,7 +69,9 @@ Beat = tuple[float, int | None]
 """Seconds from the performance's start, number in the bar."""
 
 
-def read(root: Path, split: str | None = None, *, seconds: str = "30", maestro: str = "") -> Iterator[Clip]:
+def read(
+    root: Path, split: str | None = None, *, left_out: LeftOut, seconds: str = "30", maestro: str = ""
+) -> Iterator[Clip]:
     """Yield the pieces of each performance that has audio and beats.
 
     Parameters
@@ -99,7 +101,6 @@ def read(root: Path, split: str | None = None, *, seconds: str = "30", maestro: 
             remedy=f"layout: {CORPUS.layout}",
         )
     recordings = [Path(maestro)] if maestro else sorted(p for p in root.glob("maestro*") if p.is_dir())
-    left_out = LeftOut(CORPUS.name)
     for row in _rows(folder / "metadata.csv"):
         own = hash_split(CORPUS.name, f"{row['composer']}/{row['title']}")
         if split not in (None, own):
@@ -113,7 +114,6 @@ def read(root: Path, split: str | None = None, *, seconds: str = "30", maestro: 
         beats = read_beats(folder / row["performance_annotations"])
         extra = {"composer": row["composer"], "title": row["title"], "track": name}
         yield from (replace(c, split=own, extra={**extra, **c.extra}) for c in _cut(clip, beats, longest))
-    left_out.log()
 
 
 def read_beats(path: Path) -> list[Beat]:

@@ -73,7 +73,7 @@ VOICES = {
 _MOST_CHARACTERS_A_SECOND = 28.0
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a prompt and language.
 
     Raises
@@ -89,7 +89,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             where=str(_transcript_path(root, "en")),
             remedy=f"audio-ssl manifest {CORPUS.name} --fetch; layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     for language in CORPUS.languages:
         for voice in sorted((root / f"asterisk-core-sounds-{language}-g722/usr/share/asterisk/sounds").glob("*")):
             for path in sorted(voice.rglob("*.g722")):
@@ -97,7 +96,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
                 part = hash_split(CORPUS.name, prompt)
                 if split in (None, part):
                     yield from _clip(path, prompt, language, part, transcripts, left_out)
-    left_out.log()
 
 
 def fetch(root: Path, languages: Sequence[str] = CORPUS.languages) -> None:

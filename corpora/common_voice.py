@@ -7,6 +7,7 @@ it from https://commonvoice.mozilla.org.
 Layout below the root, which may be the folder of one language or one that holds several::
 
     [LANGUAGE/]{train,dev,test}.tsv    columns client_id, path, sentence; gender, age, accents (accent in older ones)
+    [LANGUAGE/]{validated,invalidated,other}.tsv    the same columns; optional
     [LANGUAGE/]clips/PATH              mp3; where clips were converted, the same name with another suffix will do
 """
 
@@ -56,18 +57,24 @@ CORPUS = Corpus(
         "https://commonvoice.mozilla.org"
     ),
     size="by language and release: from minutes and some MB to thousands of hours and some 90 GB",
-    layout="LANGUAGE/{train,dev,test}.tsv and LANGUAGE/clips/*.mp3, or the same without LANGUAGE",
+    layout="LANGUAGE/{train,dev,test}.tsv (or validated.tsv …) and LANGUAGE/clips/*.mp3, or the same without LANGUAGE",
     splits={
         "train": "the release's own, by speaker, as all of these",
         "dev": "for validation",
         "test": "for the test",
+        "validated": "all that listeners agreed on, the three above among them; only if asked for, as those below",
+        "invalidated": "what listeners refused",
+        "other": "what too few listeners have heard",
     },
     languages=LANGUAGES,
     labels=("text", "language", "speaker", "gender", "age", "accent", "locale"),
 )
 
+PARTS = ("train", "dev", "test")
+"""Splits that share no clip: what is read where none is asked for."""
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a sentence of the languages that are there.
 
     Raises
@@ -84,12 +91,10 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     for place in places:
-        for part in CORPUS.splits if split is None else [split]:
-            for row in _rows(place / f"{part}.tsv"):
+        for part in PARTS if split is None else [split]:
+            for row in _rows(place / f"{part}.tsv", left_out):
                 yield from _clip(place, part, row, left_out)
-    left_out.log()
 
 
 def _clip(place: Path, part: str, row: dict[str, str], left_out: LeftOut) -> Iterator[Clip]:
@@ -116,11 +121,11 @@ def _clip(place: Path, part: str, row: dict[str, str], left_out: LeftOut) -> Ite
     )
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
+def _rows(path: Path, left_out: LeftOut) -> Iterator[dict[str, str]]:
     if not path.is_file():
         raise UserError(
             f"a table of {CORPUS.title} was expected here, but there is no such file",
             where=str(path),
             remedy=f"layout: {CORPUS.layout}",
         )
-    return common_voice_rows(path, ("client_id", "path", "sentence"))
+    return common_voice_rows(path, ("client_id", "path", "sentence"), left_out)

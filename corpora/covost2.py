@@ -76,7 +76,7 @@ _PARTS = {"train_covost": "train"}
 Row = dict[str, str]
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a translated sentence of the pairs that are there.
 
     Raises
@@ -94,20 +94,19 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     known: dict[Path, dict[str, Row]] = {}
     for table in tables:
         source, _, target = table.name.split(".")[1].partition("_")
         place = next((p for p in (table.parent, root / source) if (p / "clips").is_dir()), table.parent)
         if place not in known:
-            known = {place: _validated(place / "validated.tsv")}
+            known = {place: _validated(place / "validated.tsv", left_out)}
         own = _part_of(table)
-        for row in common_voice_rows(table, ("path", "translation") if own else ("path", "translation", "split")):
+        needed = ("path", "translation") if own else ("path", "translation", "split")
+        for row in common_voice_rows(table, needed, left_out):
             part = own or _PARTS.get(row["split"], row["split"])
             if split in (None, part):
                 about = {**known[place].get(row["path"], {}), **row}
                 yield from _clip(place, source, target, part, about, left_out)
-    left_out.log()
 
 
 def _part_of(table: Path) -> str | None:
@@ -150,5 +149,7 @@ def _clip(place: Path, source: str, target: str, part: str, row: Row, left_out: 
     )
 
 
-def _validated(path: Path) -> dict[str, Row]:
-    return {row["path"]: row for row in common_voice_rows(path, ("path", "sentence"))} if path.is_file() else {}
+def _validated(path: Path, left_out: LeftOut) -> dict[str, Row]:
+    if not path.is_file():
+        return {}
+    return {row["path"]: row for row in common_voice_rows(path, ("path", "sentence"), left_out)}

@@ -91,7 +91,7 @@ _NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[WLEAFTN
 _PARTS = {"12": "valid", "14": "valid", "15": "test", "16": "test"}
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a recording; its label is the emotion.
 
     Raises
@@ -102,7 +102,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     check_split(CORPUS, split)
     folder = require_folder(root / "wav", CORPUS, can_fetch=False)
     named = named_files(sorted(folder.glob("*.wav")), _NAME, CORPUS, folder, "03a01Fa.wav")
-    left_out = LeftOut(CORPUS.name)
     for path, match in named:
         part = _PARTS.get(match["speaker"], "train")
         if split not in (None, part):
@@ -129,4 +128,3 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
                 "version": match["version"] or None,
             },
         )
-    left_out.log()

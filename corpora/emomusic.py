@@ -58,7 +58,7 @@ _SET = "Mediaeval 2013 set"
 _MEANS = ("mean_valence", "mean_arousal", "std_valence", "std_arousal")
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a rated song.
 
     Raises
@@ -72,7 +72,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     songs = {row["song_id"]: row for row in _rows(tables / "songs_info.csv", "Artist", "Genre", _SET)}
     folders = [root / name for name in ("clips_45seconds", "clips_45sec/clips_45seconds", "clips_45sec")]
     clips = require_folder(next((f for f in folders if f.is_dir()), folders[0]), CORPUS, can_fetch=False)
-    left_out = LeftOut(CORPUS.name)
     for row in _rows(tables / "static_annotations.csv", *_MEANS):
         song = songs.get(row["song_id"])
         if song is None:
@@ -81,7 +80,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
         own = "test" if song[_SET] == "evaluation" else artist_split(song["Artist"])
         if split in (None, own):
             yield from _clip(clips, row, song, own, left_out, str(tables / "static_annotations.csv"))
-    left_out.log()
 
 
 def artist_split(artist: str) -> str:

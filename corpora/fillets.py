@@ -76,7 +76,7 @@ Script = dict[tuple[str, str], tuple[str, str, str]]
 """Of a language: (level, line) -> font, English text, text."""
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a spoken line, Czech first.
 
     Raises
@@ -87,14 +87,12 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     check_split(CORPUS, split)
     scripts = require_folder(root / PACKAGES[0] / _GAME / "script", CORPUS)
     translations = {language: _read_script(scripts, language) for language in TRANSLATIONS}
-    left_out = LeftOut(CORPUS.name)
     for language in CORPUS.languages:
         sounds = require_folder(root / f"fillets-ng-data-{language}" / _GAME / "sound", CORPUS)
         for path in sorted(sounds.glob(f"**/{language}/*.ogg")):
             clip = _clip(path, path.relative_to(sounds).parts[0], language, translations, left_out)
             if clip is not None and split in (None, clip.split):
                 yield clip
-    left_out.log()
 
 
 def fetch(root: Path) -> None:

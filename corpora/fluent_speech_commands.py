@@ -67,10 +67,8 @@ CORPUS = Corpus(
 SLOTS = ("action", "object", "location")
 """What an intent is made of; the label joins them with hyphens, `none` included."""
 
-_GENDERS = {"male": "M", "female": "F"}
 
-
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a command; its label is the intent, ``activate-lights-kitchen``.
 
     Raises
@@ -84,7 +82,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     require_folder(root, CORPUS, can_fetch=False)
     people_file = root / "data/speaker_demographics.csv"
     people = {row["speakerId"]: row for row in _rows(people_file, ("speakerId",))} if people_file.is_file() else {}
-    left_out = LeftOut(CORPUS.name)
     for part in CORPUS.splits if split is None else [split]:
         for row in _rows(root / f"data/{part}_data.csv", ("path", "speakerId", "transcription", *SLOTS)):
             path = root / row["path"]
@@ -94,12 +91,10 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
                 left_out.add(path, error.reason)
                 continue
             yield _labelled(clip, row, people.get(row["speakerId"], {}), part)
-    left_out.log()
 
 
 def _labelled(clip: Clip, row: dict[str, str], person: dict[str, str], part: str) -> Clip:
     slots = {slot: row[slot] for slot in SLOTS}
-    gender = person.get("gender", "")
     about = {
         "age": person.get("ageRange") or None,
         "first_language": person.get("First Language spoken") or None,
@@ -111,7 +106,7 @@ def _labelled(clip: Clip, row: dict[str, str], person: dict[str, str], part: str
         text=row["transcription"],
         language="en",
         speaker=row["speakerId"],
-        gender=_GENDERS.get(gender, gender or None),
+        gender=person.get("gender") or None,
         split=part,
         extra={**slots, **about},
     )

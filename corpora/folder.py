@@ -36,7 +36,7 @@ CORPUS = Corpus(
 )
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a readable file, sorted by path.
 
     Raises
@@ -46,14 +46,12 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     """
     check_split(CORPUS, split)
     require_folder(root, CORPUS, can_fetch=False)
-    left_out = LeftOut(CORPUS.name)
     with TemporaryDirectory() as temporary:
         unusable = Path(temporary) / "errors.jsonl"
         clips = scan_folder(root, ErrorLedger(unusable))
         for line in unusable.read_text(encoding="ascii").splitlines() if unusable.exists() else ():
             row = json.loads(line)
             left_out.add(row["path"], row["reason"])
-    left_out.log()
     for clip in clips:
         top = clip.id.split("/")[0] if "/" in clip.id else None
         own = top if top in CORPUS.splits else None

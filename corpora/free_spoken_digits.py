@@ -63,7 +63,7 @@ SPEAKERS = {
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)$")
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a recording.
 
     Raises
@@ -74,7 +74,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     check_split(CORPUS, split)
     folder = require_folder(root / "recordings", CORPUS, can_fetch=False)
     named = named_files(sorted(folder.glob("*.wav")), _NAME, CORPUS, folder, "7_jackson_32.wav")
-    left_out = LeftOut(CORPUS.name)
     for path, match in named:
         index = int(match["index"])
         part = "test" if index < 5 else "valid" if index < 10 else "train"
@@ -96,4 +95,3 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             split=part,
             extra={"accent": accent, "index": index},
         )
-    left_out.log()

@@ -85,7 +85,7 @@ _UNZIPPED = "unzipped"
 _SILENT = frozenset({"wesnoth/silence"})
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield spans of equal length, at most 30 s, of every track of the packages that are there.
 
     Raises
@@ -101,7 +101,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             where=str(root),
             remedy=f"audio-ssl manifest {CORPUS.name} --fetch; layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     for package, folder in folders.items():
         game = package.split("-")[0]
         paths = sorted(p for p in folder.rglob("*") if p.suffix in (".ogg", ".opus"))
@@ -111,7 +110,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             part = parts[f"{game}/{_piece(path)}"]
             if split in (None, part):
                 yield from _spans(path, game, track, part, left_out)
-    left_out.log()
 
 
 def fetch(root: Path, packages: Sequence[str] = tuple(PACKAGES)) -> None:

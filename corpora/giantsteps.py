@@ -69,7 +69,7 @@ TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _VALID_OF_116 = 16
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip an excerpt of the repositories that are there.
 
     Raises
@@ -86,12 +86,10 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     if split in (None, "train", "valid") and (train is not None or split is not None):
         yield from _training(require_folder(train or root / TRAIN, CORPUS, can_fetch=False), split, left_out)
     if split in (None, "test") and (test is not None or split is not None):
         yield from _testing(require_folder(test or root / TEST, CORPUS, can_fetch=False), left_out)
-    left_out.log()
 
 
 def normal_key(text: str) -> str | None:

@@ -61,7 +61,7 @@ LISTS = (
 )
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip an excerpt of the lists.
 
     Raises
@@ -78,7 +78,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             where=str(genres),
             remedy=f"layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     for part in CORPUS.splits if split is None else [split]:
         name = f"{part}_filtered.txt"
         listed = next((f / name for f in (root, genres) if (f / name).is_file()), root / name)
@@ -86,7 +85,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield from _clip(genres, line.strip(), part, f"{listed}:{number}", left_out)
-    left_out.log()
 
 
 def _clip(genres: Path, line: str, part: str, where: str, left_out: LeftOut) -> Iterator[Clip]:

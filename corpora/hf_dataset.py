@@ -70,6 +70,7 @@ def read(
     root: Path,
     split: str | None = None,
     *,
+    left_out: LeftOut,
     columns: Mapping[str, str] | None = None,
     written: Path | None = None,
 ) -> Iterator[Clip]:
@@ -105,7 +106,6 @@ def read(
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     for table in tables:
         own = _split_of(table, root)
         if split is not None and own is not None and own != split:
@@ -128,7 +128,6 @@ def read(
                 continue
             if split in (None, clip.split):
                 yield clip
-    left_out.log()
 
 
 def _split_of(table: Path, root: Path) -> str | None:

@@ -86,7 +86,7 @@ _TURN = re.compile(r"\[[\d. ]+-[\d. ]+\]\s+(?P<turn>Ses\d\d\w+)\s+(?P<emotion>\w
 _TEXT = re.compile(r"(?P<turn>Ses\d\d\w+)\s+\[[\d. ]+-[\d. ]+\]:\s*(?P<text>.*)")
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a turn that was evaluated.
 
     Raises
@@ -105,7 +105,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     for session in sessions:
         texts = _texts(root / session / "dialog/transcriptions")
         evaluations = require_folder(root / session / "dialog/EmoEvaluation", CORPUS, can_fetch=False)
@@ -120,7 +119,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
                     left_out.add(path, error.reason)
                     continue
                 yield _labelled(clip, session, match, texts.get(turn))
-    left_out.log()
 
 
 def _labelled(clip: Clip, session: str, match: re.Match[str], text: str | None) -> Clip:

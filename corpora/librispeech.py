@@ -57,7 +57,7 @@ CORPUS = Corpus(
 )
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip an utterance of the subsets that are there.
 
     Raises
@@ -76,13 +76,11 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             remedy=f"layout: {CORPUS.layout}",
         )
     genders = _genders(root / "SPEAKERS.TXT")
-    left_out = LeftOut(CORPUS.name)
     for subset in subsets if split is None else [split]:
         for chapter in sorted(require_folder(root / subset, CORPUS, can_fetch=False).glob("*/*")):
             texts = _texts(chapter)
             for path in sorted(chapter.glob("*.flac")):
                 yield from _clip(path, subset, texts.get(path.stem), genders, left_out)
-    left_out.log()
 
 
 def _clip(path: Path, subset: str, text: str | None, genders: dict[str, str], left_out: LeftOut) -> Iterator[Clip]:

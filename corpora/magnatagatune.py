@@ -57,7 +57,7 @@ CORPUS = Corpus(
 )
 
 
-def read(root: Path, split: str | None = None, *, tags: str = "50") -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut, tags: str = "50") -> Iterator[Clip]:
     """Yield one clip a line of the table.
 
     Parameters
@@ -85,12 +85,10 @@ def read(root: Path, split: str | None = None, *, tags: str = "50") -> Iterator[
     rows = list(_rows(table, "mp3_path"))
     used = frequent_tags(rows, int(tags))
     folder = root / "mp3" if (root / "mp3").is_dir() else root
-    left_out = LeftOut(CORPUS.name)
     for row in track(rows, "read clips"):
         own = _split(row["mp3_path"], table)
         if split in (None, own):
             yield from _clip(folder, row, own, used, infos.get(row["clip_id"], {}), left_out)
-    left_out.log()
 
 
 def frequent_tags(rows: list[dict[str, str]], count: int) -> list[str]:

@@ -67,7 +67,7 @@ class _Segment:
     seconds: float
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a sentence of the pairs that are there.
 
     Raises
@@ -86,10 +86,8 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     for pair, part in places:
         yield from _part(pair.absolute().name, pair / "data" / part, left_out)
-    left_out.log()
 
 
 def _part(pair: str, folder: Path, left_out: LeftOut) -> Iterator[Clip]:

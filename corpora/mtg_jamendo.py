@@ -66,7 +66,9 @@ _FILES = {"train": "train", "valid": "validation", "test": "test"}
 _HEADER = ["TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS"]
 
 
-def read(root: Path, split: str | None = None, *, subset: str = "top50tags", splits: str = "0") -> Iterator[Clip]:
+def read(
+    root: Path, split: str | None = None, *, left_out: LeftOut, subset: str = "top50tags", splits: str = "0"
+) -> Iterator[Clip]:
     """Yield one clip a track.
 
     Parameters
@@ -90,7 +92,6 @@ def read(root: Path, split: str | None = None, *, subset: str = "top50tags", spl
         raise unknown_name("subset", subset, SUBSETS, f"corpus {CORPUS.name}")
     require_folder(root, CORPUS, can_fetch=False)
     data = root / "data" if (root / "data").is_dir() else root
-    left_out = LeftOut(CORPUS.name)
     for own in CORPUS.splits if split is None else [split]:
         name = f"autotagging{SUBSETS[subset]}-{_FILES[own]}.tsv"
         table = require_file(data / "splits" / f"split-{splits}" / name, CORPUS)
@@ -104,7 +105,6 @@ def read(root: Path, split: str | None = None, *, subset: str = "top50tags", spl
                     f"the line has {len(cells)} cells, fewer than {len(_HEADER)}", where=f"{table}:{number}"
                 )
             yield from _clip((root, data), cells, own, left_out)
-    left_out.log()
 
 
 def _clip(roots: tuple[Path, Path], cells: list[str], own: str, left_out: LeftOut) -> Iterator[Clip]:

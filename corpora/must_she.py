@@ -68,7 +68,7 @@ GENDERS = {"She": "F", "He": "M", "F": "F", "M": "M"}
 _NEEDED = ("ID", "LANG", "SRC", "REF", "WRONG-REF", "CATEGORY", "GENDERTERMS")
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a segment and target language.
 
     Raises
@@ -86,7 +86,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     for table in tables:
         folder = table.parent if (table.parent / "wav").is_dir() else table.parent.parent
         for row in _rows(table):
@@ -97,7 +96,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
                 left_out.add(path, error.reason)
                 continue
             yield _labelled(clip, row)
-    left_out.log()
 
 
 def _labelled(clip: Clip, row: dict[str, str]) -> Clip:

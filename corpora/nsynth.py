@@ -55,7 +55,7 @@ CORPUS = Corpus(
 _NEEDED = ("instrument_str", "instrument_family_str", "instrument_source_str", "pitch", "velocity")
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a note of the archives that are there; tags are its qualities (bright, distortion ...).
 
     Raises
@@ -72,13 +72,11 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     for part in there if split is None else [split]:
         folder = require_folder(root / f"nsynth-{part}", CORPUS, can_fetch=False)
         notes = _notes(require_file(folder / "examples.json", CORPUS))
         for name, row in track(notes.items(), f"read {part}"):
             yield from _clip(folder, name, row, part, left_out)
-    left_out.log()
 
 
 def _notes(path: Path) -> dict[str, dict[str, Any]]:

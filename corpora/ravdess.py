@@ -78,7 +78,7 @@ _INTENSITIES = {"01": "normal", "02": "strong"}
 _NAME = re.compile(r"03-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)$")
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a recording; its label is the emotion.
 
     Raises
@@ -90,7 +90,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     require_folder(root, CORPUS, can_fetch=False)
     paths = sorted(root.glob("Actor_*/*.wav")) + sorted(root.glob("*/Actor_*/*.wav"))
     named = named_files(paths, _NAME, CORPUS, root, "Actor_12/03-01-06-01-02-01-12.wav")
-    left_out = LeftOut(CORPUS.name)
     seen: set[str] = set()
     for path, match in named:
         actor = int(match[6])
@@ -108,7 +107,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             left_out.add(path, error.reason)
             continue
         yield _labelled(clip, match, part)
-    left_out.log()
 
 
 def _labelled(clip: Clip, match: re.Match[str], part: str) -> Clip:

@@ -32,6 +32,7 @@ import numpy.typing as npt
 import soundfile
 
 from audio_ssl.data.corpus import (
+    AudioError,
     Corpus,
     LeftOut,
     UserError,
@@ -142,7 +143,7 @@ class Tune:
     """ABC, or the path of a MusicXML file."""
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a tune.
 
     Raises
@@ -153,7 +154,12 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     check_split(CORPUS, split)
     for row in read_made(root, CORPUS):
         if split in (None, row["split"]):
-            clip = whole_file(root / "audio" / f"{row['name']}.flac", row["name"])
+            path = root / "audio" / f"{row['name']}.flac"
+            try:
+                clip = whole_file(path, row["name"])
+            except AudioError as error:
+                left_out.add(path, error.reason)
+                continue
             tags = (row["instrument"], row["mode"], row["metre"], row["dance"], row["composer"])
             yield replace(
                 clip,

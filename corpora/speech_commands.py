@@ -69,7 +69,7 @@ _NOISE = "_background_noise_"
 _NAME = re.compile(r"(?:(?P<word>[a-z]+)_)?(?P<speaker>[0-9a-f]+)_nohash_\d+$")
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a word, and one a second of noise.
 
     Raises
@@ -91,14 +91,12 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
         )
     listed = dict.fromkeys(_list(words / "testing_list.txt"), "test")
     listed.update(dict.fromkeys(_list(words / "validation_list.txt"), "valid"))
-    left_out = LeftOut(CORPUS.name)
     for clip in _words(words, listed, left_out):
         # The official test set has the same recordings as the list.
         if split in (None, clip.split) and not (test_set and clip.split == "test"):
             yield clip
     if test_set and split in (None, "test"):
         yield from _test_set(test_set, left_out)
-    left_out.log()
 
 
 def _list(path: Path) -> list[str]:

@@ -26,8 +26,10 @@ from typing import Any
 import soundfile
 
 from audio_ssl.data.corpus import (
+    AudioError,
     Corpus,
     Espeak,
+    LeftOut,
     UserError,
     announce,
     atomic_write,
@@ -234,7 +236,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
 """Slot -> what may stand in it, in the languages' order."""
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a spoken sentence.
 
     Raises
@@ -245,7 +247,12 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     check_split(CORPUS, split)
     for row in read_made(root, CORPUS):
         if split in (None, row["split"]):
-            clip = whole_file(root / "audio" / f"{row['name']}.flac", row["name"])
+            path = root / "audio" / f"{row['name']}.flac"
+            try:
+                clip = whole_file(path, row["name"])
+            except AudioError as error:
+                left_out.add(path, error.reason)
+                continue
             yield replace(
                 clip,
                 text=row["text"],

@@ -54,7 +54,12 @@ SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
 def read(
-    root: Path, split: str | None = None, *, columns: Mapping[str, str] | None = None, folder: str = "."
+    root: Path,
+    split: str | None = None,
+    *,
+    left_out: LeftOut,
+    columns: Mapping[str, str] | None = None,
+    folder: str = ".",
 ) -> Iterator[Clip]:
     """Yield one clip a row; rows without a usable file are left out.
 
@@ -82,7 +87,6 @@ def read(
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
-    left_out = LeftOut(CORPUS.name)
     for table in tables:
         rows: Rows | None = None
         names: Mapping[str, str] = {}
@@ -100,4 +104,3 @@ def read(
                 continue
             if split in (None, clip.split):
                 yield clip
-    left_out.log()

@@ -64,7 +64,7 @@ _MOST_ELSEWHERE = 32.0
 _FEWEST_CHARACTERS_A_SECOND = 3.0
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip a stamp and language, in the order of the stamps.
 
     Raises
@@ -74,7 +74,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     """
     check_split(CORPUS, split)
     stamps = require_folder(root / PACKAGE / "usr/share/tuxpaint/stamps", CORPUS)
-    left_out = LeftOut(CORPUS.name)
     heard: set[tuple[str, str, int]] = set()
     for description in sorted(stamps.rglob("*.txt")):
         english, texts = _read_description(description)
@@ -90,7 +89,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
             clip = _clip(path, path.relative_to(stamps), language, english, texts.get(language), left_out)
             if clip is not None and split in (None, clip.split):
                 yield clip
-    left_out.log()
 
 
 def fetch(root: Path) -> None:

@@ -75,7 +75,7 @@ TEST_SINGERS = ("f2", "f8", "m3", "m5", "m10")
 _FOLDER = re.compile(r"(f)emale(\d+)|(m)ale(\d+)")
 
 
-def read(root: Path, split: str | None = None, *, task: str = "technique") -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut, task: str = "technique") -> Iterator[Clip]:
     """Yield one clip a recording.
 
     Parameters
@@ -105,7 +105,6 @@ def read(root: Path, split: str | None = None, *, task: str = "technique") -> It
             remedy=f"layout: {CORPUS.layout}",
         )
     splits = singer_splits(sorted(singers), _listed_test(root))
-    left_out = LeftOut(CORPUS.name)
     for singer, path in singers.items():
         for file in sorted(path.glob("*/*/*.wav")):
             name = f"{singer}/{file.relative_to(path).with_suffix('').as_posix()}"
@@ -118,7 +117,6 @@ def read(root: Path, split: str | None = None, *, task: str = "technique") -> It
                 own = splits[singer] if task == "technique" else hash_split(CORPUS.name, name, valid=0.2, test=0.2)
                 if split in (None, own):
                     yield from _clip(file, name, singer, own, task, left_out)
-    left_out.log()
 
 
 def singer_name(folder: str) -> str | None:

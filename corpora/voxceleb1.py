@@ -65,7 +65,7 @@ _FOLDERS = ("wav", "dev/wav", "test/wav", "vox1_dev_wav/wav", "vox1_test_wav/wav
 _IDENTIFICATION = {"1": "train", "2": "valid", "3": "test"}
 
 
-def read(root: Path, split: str | None = None) -> Iterator[Clip]:
+def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
     """Yield one clip an utterance; its label is the speaker.
 
     Raises
@@ -86,7 +86,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
     identification = {name: _IDENTIFICATION[part] for part, name in _rows(root / "iden_split.txt", 2, not verify)}
     tested = {name.split("/")[0] for row in _rows(root / "veri_test.txt", 3, verify) for name in row[1:]}
     people = _people(root / "vox1_meta.csv")
-    left_out = LeftOut(CORPUS.name)
     for path in (path for folder in folders for path in sorted(folder.glob("id*/*/*.wav"))):
         speaker, video = path.parts[-3:-1]
         name = "/".join(path.parts[-3:])
@@ -102,7 +101,6 @@ def read(root: Path, split: str | None = None) -> Iterator[Clip]:
         gender, nationality = people.get(speaker, (None, None))
         extra = {"nationality": nationality, "video": video, "verification": verification}
         yield replace(clip, label=speaker, speaker=speaker, gender=gender, split=part, extra=extra)
-    left_out.log()
 
 
 def _verification(speaker: str, tested: set[str]) -> str:
@@ -135,5 +133,4 @@ def _people(path: Path) -> dict[str, tuple[str | None, str | None]]:
     if not path.is_file():
         return {}
     rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:])
-    genders = {"m": "M", "f": "F"}
-    return {row[0].strip(): (genders.get(row[2].strip()), row[3].strip() or None) for row in rows if len(row) >= 4}
+    return {row[0].strip(): (row[2].strip() or None, row[3].strip() or None) for row in rows if len(row) >= 4}

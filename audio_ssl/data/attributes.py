@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from audio_ssl.data.manifest import Clip
+from audio_ssl.data.spellings import read_value
 from audio_ssl.errors import UserError, unknown_name
 
 _OWN = ("text", "translation", "label", "speaker", "gender", "language", "split")
-_NOT_RECORDED = ("unknown", "unk", "<unk>", "none", "null", "nan", "n/a", "<na>", "?", "not_specified", "unspecified")
-_NOT_SAID = ("undefined", "do_not_wish_to_say", "prefer_not_to_say")
-_UNKNOWN = frozenset((*_NOT_RECORDED, *_NOT_SAID))
 _NO_GROUP = ("id", "path", "start", "seconds", "tags")
 
 
-def attribute(clip: Clip, column: str) -> str | None:
-    """Return the value of a column as the corpus records it, or None where it is empty or a word for unknown.
+def recorded(clip: Clip, column: str) -> str | None:
+    """Return the value of a column as the manifest writes it, None where it is empty.
 
     Examples
     --------
-    >>> clip = Clip("a", "a.wav", 0.0, 1.0, 16000, gender="F", extra={"age": 31.0, "accent": "Unknown"})
-    >>> attribute(clip, "gender"), attribute(clip, "age"), attribute(clip, "accent"), attribute(clip, "language")
-    ('F', '31', None, None)
+    >>> recorded(Clip("a", "a.wav", 0.0, 1.0, 16000, gender="female_feminine"), "gender")
+    'female_feminine'
     """
     value = getattr(clip, column) if column in _OWN or column == "sample_rate" else clip.extra.get(column)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     written = "" if value is None else str(value).strip()
-    return None if is_unknown(written) else written
+    return written or None
 
 
-def is_unknown(written: str) -> bool:
-    """Return whether a value stands for not recorded, or not said.
+def attribute(clip: Clip, column: str) -> str | None:
+    """Return the group that a clip belongs to by a column, or None where it is empty or a word for unknown.
 
     Examples
     --------
-    >>> [is_unknown(value) for value in ("", "N/A", "prefer not to say", "NA", "other")]
-    [True, True, True, False, False]
+    >>> clip = Clip("a", "a.wav", 0.0, 1.0, 16000, gender="female", extra={"age": 31.0, "accent": "Unknown"})
+    >>> attribute(clip, "gender"), attribute(clip, "age"), attribute(clip, "accent"), attribute(clip, "language")
+    ('F', '30–39', None, None)
     """
-    folded = re.sub(r"[\s-]+", "_", written.strip().casefold())
-    return not folded or folded in _UNKNOWN
+    written = recorded(clip, column)
+    return None if written is None else read_value(column, written)
 
 
 def note_columns(clip: Clip, found: set[str]) -> None:

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from audio_ssl.data.attributes import attribute, check_column
+from audio_ssl.data.attributes import attribute, check_column, recorded
 from audio_ssl.data.manifest import Clip
+from audio_ssl.data.spellings import read_value, spellings_note
 from audio_ssl.data.spread import effective_number
 from audio_ssl.errors import UserError, unknown_name
 
@@ -70,6 +71,9 @@ class _Pool(NamedTuple):
     has_speakers: bool
     excluded: dict[str, dict[str, float]]
     """Reason to the number of clips and hours."""
+
+    merged: dict[str, str | None]
+    """Recorded value to the group it was read as, of those that differ."""
 
 
 def parse_balance(text: str) -> Balance:
@@ -132,6 +136,7 @@ def balance(
         If `hours` is not positive, a group or the column is not in the pool, an id appears twice, or a group has too
         little audio; the error says how many hours there are and the most that this balance allows.
     """
+    shares = _as_read(shares)
     _check_positive("hours", hours)
     if speaker_hours is not None:
         _check_positive("speaker_hours", speaker_hours)
@@ -172,6 +177,17 @@ def balance(
     return Balanced(chosen, record)
 
 
+def _as_read(shares: Balance) -> Balance:
+    """Return the shares under the names that their groups are read as: ``female`` is F."""
+    named: dict[str, float] = {}
+    for group, share in shares.shares.items():
+        name = read_value(shares.column, group) or group
+        if name in named:
+            raise UserError(f"`balance` names the group `{name}` twice", where=f"balance {shares}")
+        named[name] = share
+    return Balance(shares.column, named)
+
+
 def _check_positive(name: str, hours: float) -> None:
     if not (math.isfinite(hours) and hours > 0):
         raise UserError(f"`{name}` must be above 0, but is {hours:g}")
@@ -187,11 +203,15 @@ def _sort_out(clips: Sequence[Clip], shares: Balance) -> _Pool:
     groups: dict[str, list[Clip]] = {group: [] for group in shares.shares}
     apart: dict[str, list[Clip]] = {}
     found: set[str] = set()
+    merged: dict[str, str | None] = {}
     for clip in clips:
         if clip.id in seen:
             raise UserError(f"the id `{clip.id}` appears twice in the pool")
         seen.add(clip.id)
-        value = attribute(clip, column)
+        written = recorded(clip, column)
+        value = None if written is None else read_value(column, written)
+        if written is not None and written != value:
+            merged[written] = value
         if value is None:
             apart.setdefault(f"{column} unknown", []).append(clip)
             continue
@@ -211,7 +231,7 @@ def _sort_out(clips: Sequence[Clip], shares: Balance) -> _Pool:
                 apart.setdefault("no speaker", []).extend(nameless)
                 groups[group] = [clip for clip in members if clip.speaker]
     excluded = {reason: {"clips": len(some), "hours": _hours(some)} for reason, some in sorted(apart.items())}
-    return _Pool(groups, has_speakers, excluded)
+    return _Pool(groups, has_speakers, excluded, merged)
 
 
 def _in_order(clips: Sequence[Clip], most_seconds: float, seed: int) -> list[Clip]:
@@ -295,6 +315,8 @@ def _amounts(clips: Sequence[Clip], has_speakers: bool) -> dict[str, Any]:
 
 def _notes(pool: _Pool, column: str) -> list[str]:
     notes: list[str] = []
+    if said := spellings_note(column, pool.merged):
+        notes.append(f"Read as the same, {said}.")
     if not pool.has_speakers:
         notes.append("No clip has a speaker, so the hours of a group are spread over clips and not over speakers.")
     groups_of: dict[str, set[str]] = {}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.data.attributes import attribute, note_columns
+from audio_ssl.data.attributes import note_columns, recorded
 from audio_ssl.data.manifest import Clip
+from audio_ssl.data.spellings import read_value
 from audio_ssl.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ Indices = npt.NDArray[np.int64]
 LEVEL_COLUMN = "level_dbfs"
 """The level of a clip, see `audio_ssl.data.levels`; a covariate of the mixed model of fairness."""
 
+_NUMBER = re.compile(r"(\d{1,15})(?:–\d{1,15})?")
+
 
 @dataclass(frozen=True)
 class Codes:
@@ -32,6 +36,9 @@ class Codes:
     names: list[str]
     index: Indices
     """``[clip]``, into `names`; −1 where unknown."""
+
+    merged: Mapping[str, str | None] = field(default_factory=dict)
+    """Recorded value -> the name it was read as, None for unknown; of those that differ."""
 
 
 @dataclass(frozen=True)
@@ -54,34 +61,53 @@ class Columns:
 
 
 class _Coder:
-    """Gives the names of a column their numbers, from 0 in the order they come."""
+    """Gives the values of a column their numbers, from 0 in the order they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, attribute: str) -> None:
+        self._attribute = attribute
         self._number: dict[str, int] = {}
         self._index = array("q")
 
-    def add(self, name: str | None) -> None:
-        self._index.append(-1 if name is None else self._number.setdefault(name, len(self._number)))
+    def add(self, written: str | None) -> None:
+        self._index.append(-1 if written is None else self._number.setdefault(written, len(self._number)))
 
     def codes(self) -> Codes:
-        """Return the column with its names sorted, so that the order of the rows does not matter."""
-        names = sorted(self._number, key=_by_number)
-        place = np.empty(len(names) + 1, np.int64)
-        place[[self._number[name] for name in names]] = np.arange(len(names))
-        place[-1] = -1
-        return Codes(names, place[np.array(self._index, dtype=np.int64)])
+        """Return the column as groups, see `read_value`, sorted: the order of the rows does not matter."""
+        return code_groups(self._attribute, list(self._number), np.array(self._index, dtype=np.int64))
+
+
+def code_groups(attribute: str, written: Sequence[str], index: Indices) -> Codes:
+    """Return a column of recorded values as one of groups: spellings of one thing get one code.
+
+    Parameters
+    ----------
+    attribute
+        Name of the column.
+    written
+        Its different values as recorded.
+    index
+        ``[clip]``, into `written`; −1 where empty.
+    """
+    groups = [read_value(attribute, value) for value in written]
+    names = sorted({group for group in groups if group is not None}, key=_by_number)
+    number = {name: place for place, name in enumerate(names)}
+    place = np.full(len(written) + 1, -1, np.int64)
+    place[:-1] = [-1 if group is None else number[group] for group in groups]
+    merged = {value: group for value, group in zip(written, groups, strict=True) if group != value}
+    return Codes(names, place[index], merged)
 
 
 def _by_number(name: str) -> tuple[float, str]:
-    """Sort ages and years as numbers, before words."""
-    return (int(name) if name.isdecimal() and len(name) < 16 else math.inf, name)
+    """Sort years, ages and decades as numbers, before words."""
+    found = _NUMBER.fullmatch(name)
+    return (int(found[1]) if found else math.inf, name)
 
 
 @dataclass
 class _Gathered:
     seconds: array[float] = field(default_factory=lambda: array("d"))
     level: array[float] = field(default_factory=lambda: array("d"))
-    speakers: _Coder = field(default_factory=_Coder)
+    speakers: _Coder = field(default_factory=lambda: _Coder("speaker"))
     values: dict[str, _Coder] = field(default_factory=dict)
 
 
@@ -102,7 +128,7 @@ def read_columns(clips: Iterable[Clip], by: Sequence[str], levels: Sequence[Leve
     UserError
         If there is no clip, an id appears twice, or `levels` are of other clips.
     """
-    gathered = _Gathered(values={name: _Coder() for name in by})
+    gathered = _Gathered(values={name: _Coder(name) for name in by})
     ids: set[str] = set()
     found: set[str] = set()
     for clip in clips:
@@ -111,12 +137,12 @@ def read_columns(clips: Iterable[Clip], by: Sequence[str], levels: Sequence[Leve
         ids.add(clip.id)
         note_columns(clip, found)
         gathered.seconds.append(clip.seconds)
-        gathered.speakers.add(attribute(clip, "speaker"))
+        gathered.speakers.add(recorded(clip, "speaker"))
         for name, coder in gathered.values.items():
-            coder.add(attribute(clip, name))
-        recorded = clip.extra.get(LEVEL_COLUMN)
-        is_level = isinstance(recorded, int | float) and not isinstance(recorded, bool)
-        gathered.level.append(float(recorded) if is_level and recorded is not None else math.nan)
+            coder.add(recorded(clip, name))
+        level_dbfs = clip.extra.get(LEVEL_COLUMN)
+        is_level = isinstance(level_dbfs, int | float) and not isinstance(level_dbfs, bool)
+        gathered.level.append(float(level_dbfs) if is_level and level_dbfs is not None else math.nan)
     if not ids:
         raise UserError("the manifest has no clips")
     level, clipped = np.array(gathered.level), np.full(len(ids), np.nan)

@@ -2,34 +2,79 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from audio_ssl.data.audio import SUFFIXES
+from audio_ssl.data.reading import LeftOut
 from audio_ssl.errors import UserError
 
-GENDERS = {"male": "M", "female": "F", "male_masculine": "M", "female_feminine": "F"}
-"""The words for the two genders, until and since release 17; other words are kept as they are."""
-
-_NOT_SAID = frozenset({"", "do_not_wish_to_say"})
+_NOT_ESCAPED_TAB = re.compile(r"(?<!\\)\t")
+_ESCAPED = re.compile(r'\\([\t"\\])')
 
 
-def common_voice_rows(path: Path, needed: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table.
+def common_voice_rows(path: Path, needed: Sequence[str], left_out: LeftOut) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table; one of another width than the header is left out by the number of its line.
+
+    Parameters
+    ----------
+    path
+        The table.
+    needed
+        Columns without which it is none.
+    left_out
+        Gets the rows that cannot be read.
 
     Raises
     ------
     UserError
-        If a needed column is missing.
+        If a needed column is missing, or the table is not UTF-8.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        # As the authors write and read them: a quote is a quote, and never holds lines together.
-        table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, escapechar="\\", restval="")
-        names = table.fieldnames or []
-        if missing := [name for name in needed if name not in names]:
-            raise UserError(f"the columns {', '.join(missing)} are missing; there are {list(names)}", where=str(path))
-        yield from table
+    try:
+        # Only a line feed ends a row: sentences hold other separators of Unicode.
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            names = [name.strip() for name in file.readline().rstrip("\r\n").split("\t")]
+            if missing := [name for name in needed if name not in names]:
+                raise UserError(f"the columns {', '.join(missing)} are missing; there are {names}", where=str(path))
+            for number, line in enumerate(file, 2):
+                text = line.rstrip("\r\n")
+                if not text.strip():
+                    continue
+                cells = split_cells(text, len(names))
+                if len(cells) == len(names):
+                    yield dict(zip(names, cells, strict=True))
+                else:
+                    left_out.add(f"{path}:{number}", f"the row has {len(cells)} cells and the header {len(names)}")
+    except UnicodeDecodeError as error:
+        raise UserError("the table is not UTF-8", where=str(path), remedy="convert it with iconv") from error
+
+
+def split_cells(line: str, width: int) -> list[str]:
+    r"""Return the cells of a row, without the backslashes that some releases write before quotes.
+
+    A quote is a quote and never holds cells together. A tab with a backslash before it is text only where the row has
+    too many cells otherwise: a sentence may end in a backslash.
+
+    Parameters
+    ----------
+    line
+        The row, without its end.
+    width
+        Cells of the header.
+
+    Examples
+    --------
+    >>> split_cells('a\\\tHe said \\"no\t3', 3)
+    ['a\\', 'He said "no', '3']
+    >>> split_cells('a\\\tb\t3', 2)
+    ['a\tb', '3']
+    """
+    cells = line.split("\t")
+    if len(cells) > width:
+        joined = _NOT_ESCAPED_TAB.split(line)
+        cells = joined if len(joined) == width else cells
+    return [_ESCAPED.sub(r"\1", cell) for cell in cells]
 
 
 def common_voice_audio(path: Path) -> Path:
@@ -43,12 +88,13 @@ def common_voice_audio(path: Path) -> Path:
 
 
 def common_voice_gender(row: Mapping[str, str]) -> str | None:
-    """Return F, M, another word as it was given, or None where nothing was said.
+    """Return what a speaker said, in the table's word, or None where nothing was said.
+
+    Every reader's words are read as F and M where corpora are read, see `LoadedCorpus.read`.
 
     Examples
     --------
     >>> [common_voice_gender({"gender": said}) for said in ("female_feminine", "non-binary", "")]
-    ['F', 'non-binary', None]
+    ['female_feminine', 'non-binary', None]
     """
-    said = row.get("gender") or ""
-    return None if said in _NOT_SAID else GENDERS.get(said, said)
+    return row.get("gender", "").strip() or None

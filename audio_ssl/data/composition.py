@@ -16,6 +16,7 @@ import numpy as np
 
 from audio_ssl.data.columns import Columns, Indices, Numbers, read_columns
 from audio_ssl.data.manifest import Clip
+from audio_ssl.data.spellings import spellings_note
 from audio_ssl.data.spread import effective_number, entropy_number, gini
 from audio_ssl.errors import unknown_name
 
@@ -53,7 +54,7 @@ def composition(
     Returns
     -------
     Plain JSON: ``total`` (a row), ``by`` (for each column its rows and the speakers under more than one value),
-    ``languages`` (rows), ``splits`` (each with the same total and by), ``shared_speakers`` of splits. A row has hours,
+    ``spellings`` (which recorded values were read as which), ``languages`` (rows), ``splits`` (each with the same total and by), ``shared_speakers`` of splits. A row has hours,
     share of hours, clips, speakers, their hours and evenness, and quantiles of clip lengths in seconds and levels in
     dBFS.
 
@@ -88,6 +89,7 @@ def describe(columns: Columns, by: Sequence[str]) -> dict[str, Any]:
     languages = _rows(columns, "language", everything)
     return {
         **described,
+        "spellings": [note for name in by if (note := spellings_note(name, columns.values[name].merged))],
         "languages": [] if all(not row["known"] for row in languages) else languages,
         "splits": [{"split": name, **_part(columns, by, index)} for name, _, index in splits]
         if len(splits) > 1
@@ -263,6 +265,7 @@ def composition_lines(name: str, described: Mapping[str, Any]) -> list[str]:
             lines.append(f"  {part['attribute']} {row['value']}: {share} of the hours, {_amount(row)}")
         if part["speakers_of_several"]["count"]:
             lines.append(f"  speakers of more than one {part['attribute']}: {_who(part['speakers_of_several'])}")
+    lines += [f"  spellings read as the same: {note}" for note in described.get("spellings", ())]
     lines += [f"  speakers in both {one['a']} and {one['b']}: {_who(one)}" for one in described["shared_speakers"]]
     return lines
 

@@ -1,9 +1,10 @@
 """What a ``corpora/*.py`` file provides, and what it may lean on.
 
 A corpus is one file with the same parts in the same order: a docstring (what, size, provenance, layout), the card
-``CORPUS``, ``read(root, split)`` which yields clips, and, where packages allow it, ``fetch(root)``. The idea is
-mirdata's (Bittner et al. 2019, "mirdata: Software for Reproducible Usage of Datasets"). The file is loaded by its path,
-ours and a user's alike, and imports only this module and ``audio_ssl.data.manifest``.
+``CORPUS``, ``read(root, split, *, left_out)`` which yields clips and names what it leaves out, and, where packages
+allow it, ``fetch(root)``. The idea is mirdata's (Bittner et al. 2019, "mirdata: Software for Reproducible Usage of
+Datasets"). The file is loaded by its path, ours and a user's alike, and imports only this module and
+``audio_ssl.data.manifest``.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ import json
 import logging
 import re
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +33,7 @@ from audio_ssl.data.fetch import apt_available, fetch_apt
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.musicxml import musicxml_notes, musicxml_text
+from audio_ssl.data.reading import LeftOut, read_genders
 from audio_ssl.data.rows import SPLIT_NAMES, Rows, match_columns, table_rows
 from audio_ssl.errors import AudioError, UserError, unknown_name
 from audio_ssl.progress import track
@@ -80,6 +81,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _MADE = "labels.json"
+_LEFT_OUT = "left_out"
 
 
 @dataclass(frozen=True)
@@ -125,18 +127,44 @@ class LoadedCorpus:
     """A corpus file, loaded and checked."""
 
     card: Corpus
-    read: Callable[..., Iterable[Clip]]
-    """Of root and split; options by keyword: see `options`."""
+    reader: Callable[..., Iterable[Clip]]
+    """The file's own `read`, of root and split; options by keyword: see `options`."""
     fetch: Callable[..., None] | None
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names of what `read` takes by keyword only.
+        """Names of what the user may give the reader, by keyword.
 
         ``columns`` is manifest name -> the corpus's column, ``written`` a folder beside the manifest for audio that
         lies in no file; others are texts.
         """
-        parameters = inspect.signature(self.read).parameters.values()
+        return tuple(name for name in self._keywords() if name != _LEFT_OUT)
+
+    def read(
+        self, root: Path, split: str | None = None, *, ledger: ErrorLedger | None = None, **options: Any
+    ) -> Iterator[Clip]:
+        """Yield the clips below a root; genders are read as F, M, or the corpus's own word.
+
+        Parameters
+        ----------
+        root
+            The corpus's folder.
+        split
+            Only this one.
+        ledger
+            Gets what is left out, by name and with the reason; the log says how many.
+        options
+            See `options`.
+        """
+        left_out = LeftOut(self.card.name, ledger)
+        # Files of people's own need not name what they leave out.
+        given = {**options, _LEFT_OUT: left_out} if _LEFT_OUT in self._keywords() else options
+        # Absolute, so that no reader can take a path below the root for one below the table that names it.
+        yield from read_genders(self.card.name, self.reader(Path(root).absolute(), split, **given))
+        left_out.log()
+
+    def _keywords(self) -> tuple[str, ...]:
+        parameters = inspect.signature(self.reader).parameters.values()
         return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
@@ -318,33 +346,6 @@ def optional_package(package: str, card: Corpus, pip: str | None = None) -> Any:
         raise UserError(
             f"the corpus `{card.name}` needs the package {package}", remedy=pip or catalog.install_hint(package)
         ) from error
-
-
-class LeftOut:
-    """Counts what a reader leaves out, and why, so that nothing vanishes silently.
-
-    Examples
-    --------
-    >>> left_out = LeftOut("fillets")
-    >>> left_out.add("a.ogg", "no text")
-    >>> left_out.counts["no text"]
-    1
-    """
-
-    def __init__(self, corpus: str) -> None:
-        self.corpus = corpus
-        self.counts: Counter[str] = Counter()
-
-    def add(self, name: str | Path, reason: str) -> None:
-        """Count one thing; its name goes to the debug log."""
-        self.counts[reason] += 1
-        logger.debug("%s: left out %s: %s", self.corpus, name, reason)
-
-    def log(self) -> None:
-        """Say how many were left out for each reason, if any."""
-        if self.counts:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common())
-            logger.info("%s: left out %d: %s", self.corpus, sum(self.counts.values()), reasons)
 
 
 def _digest(text: str) -> bytes:

@@ -1,14 +1,12 @@
-"""Values of attributes as tables spell them: which mean the same, and which mean that nothing is recorded.
-
-Nothing is inferred. What is no known spelling of women, men or unknown stays a group of its own.
-"""
+"""Values of tables of predictions as text to show and as groups; `data/spellings.py` says what means what."""
 
 from __future__ import annotations
 
 import math
 import re
 
-from audio_ssl.data.attributes import is_unknown
+from audio_ssl.data.spellings import is_gender as is_gender
+from audio_ssl.data.spellings import read_value, spellings_note
 
 PEOPLE = {"F": "women", "M": "men"}
 """Group -> the people in it, for sentences."""
@@ -18,22 +16,8 @@ CROSSED = " × "
 ALL, UNKNOWN, REST = "all", "unknown", "all others"
 """Rows that are no recorded group: all clips, speakers without a value, and whoever is not in the group beside."""
 
-_WOMEN = (
-    "f female female_feminine feminine woman women w weiblich frau femme féminin feminin féminine femenino femenina "
-    "mujer feminino feminina mulher femmina femminile donna vrouw vrouwelijk žena"
-)
-_MEN = (
-    "m male male_masculine masculine man men männlich maennlich mann homme masculin masculino hombre homem "
-    "maschio maschile uomo mannelijk muž"
-)
-_GENDERS = {**dict.fromkeys(_WOMEN.split(), "F"), **dict.fromkeys(_MEN.split(), "M")}
-
 _MISSING = frozenset({"", "nan", "none", "null", "<na>", "n/a", "unknown", "<unk>"})
 
-_TENS = ("teens", "twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
-_DECADES = {name: 10 * (place + 1) for place, name in enumerate(_TENS)} | {"fourties": 40}
-_DECADE = re.compile(r"(\d?)0\s*[-–]\s*(?:\1)9")
-_OLDEST = 130
 _LONGEST = 100
 # Steers a terminal, turns the direction of what follows, or may not be in HTML.
 _UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffe\\uffff]")
@@ -102,17 +86,6 @@ def is_missing(text: str | None) -> bool:
     return text is None or text.lower() in _MISSING
 
 
-def is_gender(attribute: str) -> bool:
-    """Return whether the values of an attribute are read as genders.
-
-    Examples
-    --------
-    >>> is_gender("sex"), is_gender("speaker_gender"), is_gender("age")
-    (True, True, False)
-    """
-    return attribute in ("gender", "sex") or attribute.endswith(("_gender", "_sex"))
-
-
 class Spellings:
     """Reads the values of one attribute, and remembers which spellings it took for the same.
 
@@ -133,7 +106,7 @@ class Spellings:
     def __init__(self, attribute: str) -> None:
         self.attribute = attribute
         self._known: dict[object, str | None] = {}
-        self._merged: set[tuple[str, str]] = set()
+        self._merged: dict[str, str | None] = {}
 
     def read(self, value: object) -> str | None:
         """Return the group, None where unknown; TypeError where `value` is a list or an object."""
@@ -144,7 +117,7 @@ class Spellings:
         said = plain(value)
         group = self._group(said)
         if said is not None and said != group:
-            self._merged.add((said[:_LONGEST], group or "unknown"))
+            self._merged[said[:_LONGEST]] = group
         # Ages in days, or any other number, must not fill memory.
         if len(self._known) < 100_000:
             self._known[key] = group
@@ -152,44 +125,14 @@ class Spellings:
 
     def note(self) -> str:
         """Return what was merged, empty where nothing was."""
-        if self.attribute == "age" and len(self._merged) > 10:
-            return "age: numbers → decades"
-        pairs = sorted(self._merged)
-        more = f" and {len(pairs) - 20} more" if len(pairs) > 20 else ""
-        text = ", ".join(f"{said} → {group}" for said, group in pairs[:20])
-        return f"{self.attribute}: {text}{more}" if pairs else ""
+        return spellings_note(self.attribute, self._merged)
 
     def _group(self, said: str | None) -> str | None:
-        if said is None:
-            return None
-        folded = re.sub(r"[\s-]+", "_", said.casefold())
-        if is_unknown(said):
-            return None
-        if is_gender(self.attribute):
-            return _GENDERS.get(folded) or _own_group(said)
-        if self.attribute == "age":
-            return _decade(said, folded)
-        return _own_group(said)
+        group = None if said is None else read_value(self.attribute, said)
+        return None if group is None else _own_group(group)
 
 
 def _own_group(said: str) -> str:
     """Return the name of a group as recorded, unless the report calls something else by it."""
     name = said[:_LONGEST].replace(CROSSED, "×")
     return f"‘{name}’" if name in (ALL, REST) else name
-
-
-def _decade(said: str, folded: str) -> str | None:
-    """Return ``20–29`` of a number, or of the names that Common Voice uses; other text as it is."""
-    written = _DECADE.fullmatch(said)
-    if folded in _DECADES or written:
-        low = _DECADES[folded] if written is None else int(f"{written[1]}0")
-        return f"{low}–{low + 9}"
-    try:
-        years = float(said)
-    except ValueError:
-        return _own_group(said)
-    # Zero and -1 stand for unknown wherever a number had to be given.
-    if not 0 < years < _OLDEST:
-        return None
-    low = 10 * int(years // 10)
-    return f"{low}–{low + 9}"

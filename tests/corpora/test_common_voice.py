@@ -1,6 +1,6 @@
 import pytest
 
-from audio_ssl.data.corpus import UserError, load_corpus
+from audio_ssl.data.corpus import ErrorLedger, UserError, load_corpus
 
 OLD = "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccent\n"
 NEW = (
@@ -75,3 +75,46 @@ def test_missing_tables_and_columns_are_named(tmp_path, write_audio, write_text)
     with pytest.raises(UserError, match="no such file") as error:
         read(tmp_path, "dev")
     assert error.value.where == str(tmp_path / "fr/dev.tsv")
+
+
+def test_all_that_was_recorded_is_there_if_asked_for(tmp_path, write_audio, write_text):
+    make(tmp_path / "fr", write_audio, write_text)
+    for number, name in enumerate(("validated", "invalidated", "other"), 1):
+        write_text(tmp_path / f"fr/{name}.tsv", NEW + new("aa", f"common_voice_fr_{number}.mp3", "Bonjour."))
+        (clip,) = read(tmp_path, name).values()
+        assert (clip.id, clip.split) == (f"common_voice_fr_{number}", name)
+    assert {clip.split for clip in read(tmp_path).values()} == {"train", "dev", "test"}
+
+
+def test_rows_never_shift_into_another_column(tmp_path, write_audio, write_text):
+    make(tmp_path / "fr", write_audio, write_text)
+    rows = (
+        new("aa", "common_voice_fr_1.mp3", "Finit par \\", "twenties", "female_feminine")
+        + new("bb", "common_voice_fr_2.mp3", '"Ouvert', "", "male_masculine")
+        + new("cc", "common_voice_fr_3.mp3", 'Il dit \\"non\\"', "", "male_masculine")
+        + "dd\tcommon_voice_fr_4.mp3\ttrop court\n"
+        + new("ee", "common_voice_fr_5.mp3", "tab\tde trop", "", "male_masculine")
+        + new("ff", "common_voice_fr_6.mp3", "tab\\\tvoulu", "", "male_masculine")
+    )
+    write_text(tmp_path / "fr/train.tsv", "\ufeff" + NEW + rows)
+    ledger = ErrorLedger(tmp_path / "errors.jsonl")
+    clips = {c.id[-1]: c for c in load_corpus("common_voice").read(tmp_path, "train", ledger=ledger)}
+    said = {name: (clip.speaker, clip.text, clip.gender) for name, clip in clips.items()}
+    assert said == {
+        "1": ("aa", "Finit par \\", "F"),
+        "2": ("bb", '"Ouvert', "M"),
+        "3": ("cc", 'Il dit "non"', "M"),
+        "6": ("ff", "tab\tvoulu", "M"),
+    }
+    table = tmp_path / "fr/train.tsv"
+    assert [(row["path"], row["reason"]) for row in ledger.rows()] == [
+        (f"{table}:5", "the row has 3 cells and the header 13"),
+        (f"{table}:6", "the row has 14 cells and the header 13"),
+    ]
+
+
+def test_words_for_gender_are_said_in_the_log(tmp_path, write_audio, write_text, caplog):
+    caplog.set_level("INFO")
+    make(tmp_path / "fr", write_audio, write_text)
+    read(tmp_path)
+    assert "female_feminine → F, male_masculine → M" in caplog.text

@@ -60,7 +60,7 @@ def test_embedded_audio_is_written_beside_the_manifest(tmp_path, caplog):
     (tmp_path / "set/data").mkdir(parents=True)
     pq.write_table(table(), tmp_path / "set/data/validation-00000-of-00001.parquet")
     out = tmp_path / "made/m.jsonl"
-    assert make_manifest("hf_dataset", out, root=tmp_path / "set", columns=["text=sentence"]) == (2, 0)
+    assert make_manifest("hf_dataset", out, root=tmp_path / "set", columns=["text=sentence"]) == (2, 3)
     clips = read_manifest(out)
     check(clips, "valid")
     assert [c.id for c in clips] == [f"data/validation-00000-of-00001/00000{n}" for n in (0, 1)]

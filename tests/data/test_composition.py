@@ -146,9 +146,13 @@ def test_many_values_keep_the_largest_and_say_how_many_are_together() -> None:
     assert sum(row["clips"] for row in rows) == 100
 
 
-def test_ages_are_in_the_order_of_numbers() -> None:
-    clips = [clip(str(i), 1.0, "s", age=age) for i, age in enumerate((100, 20, "young", 9.0, None))]
-    assert list(rows_of(composition(clips, by=["age"]))) == ["9", "20", "100", "young", "unknown"]
+def test_ages_are_decades_in_the_order_of_numbers() -> None:
+    ages = (100, 20, "young", 9.0, None, "twenties", "29")
+    described = composition([clip(str(i), 1.0, "s", age=age) for i, age in enumerate(ages)], by=["age"])
+    counts = {value: row["clips"] for value, row in rows_of(described).items()}
+    assert list(counts.items()) == [("0–9", 1), ("20–29", 3), ("100–109", 1), ("young", 1), ("unknown", 1)]
+    years = [clip(str(i), 1.0, "s", year=year) for i, year in enumerate(("1999", "200", "old"))]
+    assert list(rows_of(composition(years, by=["year"]))) == ["200", "1999", "old"]
 
 
 def test_bad_input() -> None:

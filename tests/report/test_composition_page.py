@@ -42,7 +42,7 @@ def test_the_page_is_well_formed_and_says_what_the_json_says(tmp_path: Path) -> 
     assert "The hollow bar is what is not recorded." in text
     assert "No two splits share a speaker." in text
     assert "by gender, as good as fewer than 20 speakers with equal hours: F (4.0), M (4.0)." in text
-    assert "By age, the hours are 10.0 % 20, 10.0 % 30," in text
+    assert "By age, the hours are 10.0 % 20–29, 10.0 % 30–39," in text
     assert "Levels by" not in text
     data = json.loads((tmp_path / "m.json").read_text())
     assert (data["kind"], data["schema_version"]) == ("composition", 1)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from audio_ssl.data.attributes import is_unknown
+from audio_ssl.data.attributes import attribute
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import AdditiveMetric, get_metric
@@ -105,17 +105,17 @@ class Attribute:
 
     def why_not(self, clip: Clip) -> str | None:
         """Return why a clip cannot be used, or None."""
-        value = clip.row().get(self.column)
-        if value is None or is_unknown(str(value)):
+        if self.column == "tags":
+            return "`tags` holds several names" if clip.tags else "no `tags`"
+        if attribute(clip, self.column) is None:
             return f"no `{self.column}`"
-        if isinstance(value, list):
-            return f"`{self.column}` holds several names"
         return None if clip.speaker else "no speaker"
 
     def reference(self, clip: Clip) -> str:
-        """Return the recorded value."""
-        value = clip.row()[self.column]
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+        """Return the recorded value, as `data/spellings.py` reads it."""
+        value = attribute(clip, self.column)
+        assert value is not None
+        return value
 
     def hypothesis(self, prediction: Float[Tensor, " class"]) -> str:
         """Return the likeliest value."""

@@ -64,6 +64,8 @@ def _overview(manifest: _Row, prefix: str) -> Block:
     lead = amount_sentences(manifest)
     if total["speakers"]:
         lead.append(f"{evenness(total)}.")
+    # Pages of before have no such list.
+    lead += [f"Read as the same, {note}." for note in manifest.get("spellings", ())]
     drawn = manifest["balance"]
     if drawn:
         asked = drawn["asked"]

@@ -1,0 +1,131 @@
+"""Values of attributes as corpora and tables spell them: which mean the same, and which mean that nothing is recorded.
+
+The one place for this. Readers of corpora, manifests, audits, balances, studies and fairness all ask here, so the same
+manifest has the same groups everywhere. Nothing is inferred: what is no known spelling of women, men or unknown stays a
+group of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+_NOT_RECORDED = ("unknown", "unk", "<unk>", "none", "null", "nan", "n/a", "<na>", "?", "not_specified", "unspecified")
+_NOT_SAID = ("undefined", "do_not_wish_to_say", "prefer_not_to_say")
+_UNKNOWN = frozenset((*_NOT_RECORDED, *_NOT_SAID))
+
+_WOMEN = (
+    "f female female_feminine feminine woman women w weiblich frau femme féminin feminin féminine femenino femenina "
+    "mujer feminino feminina mulher femmina femminile donna vrouw vrouwelijk žena"
+)
+_MEN = (
+    "m male male_masculine masculine man men männlich maennlich mann homme masculin masculino hombre homem "
+    "maschio maschile uomo mannelijk muž"
+)
+_GENDERS = {**dict.fromkeys(_WOMEN.split(), "F"), **dict.fromkeys(_MEN.split(), "M")}
+
+_TENS = ("teens", "twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
+_DECADES = {name: 10 * (place + 1) for place, name in enumerate(_TENS)} | {"fourties": 40}
+_DECADE = re.compile(r"(\d?)0\s*[-–]\s*(?:\1)9")
+_OLDEST = 130
+_MANY = 10
+_NAMED = 20
+_LONGEST = 100
+_NOT_KNOWN = "unknown"
+
+
+def is_unknown(written: str) -> bool:
+    """Return whether a value stands for not recorded, or not said.
+
+    Examples
+    --------
+    >>> [is_unknown(value) for value in ("", "N/A", "prefer not to say", "NA", "other")]
+    [True, True, True, False, False]
+    """
+    folded = _folded(written)
+    return not folded or folded in _UNKNOWN
+
+
+def is_gender(attribute: str) -> bool:
+    """Return whether the values of an attribute are read as genders.
+
+    Examples
+    --------
+    >>> is_gender("sex"), is_gender("speaker_gender"), is_gender("age")
+    (True, True, False)
+    """
+    return attribute in ("gender", "sex") or attribute.endswith(("_gender", "_sex"))
+
+
+@lru_cache(maxsize=1 << 14)
+def read_value(attribute: str, written: str) -> str | None:
+    """Return the group that a recorded value stands for, None where it is a word for unknown.
+
+    Genders become ``F`` and ``M``, ages their decade; any other value stays as it is written, without spaces around it.
+
+    Parameters
+    ----------
+    attribute
+        Name of the column: ``gender`` (``sex``, and names that end so) and ``age`` have rules of their own.
+    written
+        The value.
+
+    Examples
+    --------
+    >>> [read_value("gender", said) for said in ("female_feminine", "Mann", "divers", "n/a")]
+    ['F', 'M', 'divers', None]
+    >>> [read_value("age", said) for said in ("31", "twenties", "adult", "-1")]
+    ['30–39', '20–29', 'adult', None]
+    """
+    said = written.strip()
+    if is_unknown(said):
+        return None
+    if is_gender(attribute):
+        return _GENDERS.get(_folded(said), said)
+    return _decade(said) if attribute == "age" else said
+
+
+def spellings_note(attribute: str, merged: Mapping[str, str | None]) -> str:
+    """Say which recorded values were read as which group, empty where none was.
+
+    Parameters
+    ----------
+    attribute
+        Name of the column.
+    merged
+        Recorded value -> its group, None for unknown, of those that differ.
+
+    Examples
+    --------
+    >>> spellings_note("gender", {"female_feminine": "F", "n/a": None})
+    'gender: female_feminine → F, n/a → unknown'
+    """
+    pairs = sorted((said[:_LONGEST], group or _NOT_KNOWN) for said, group in merged.items() if (group or _NOT_KNOWN) != said)
+    if attribute == "age" and len(pairs) > _MANY:
+        return "age: numbers → decades"
+    more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
+    text = ", ".join(f"{said} → {group}" for said, group in pairs[:_NAMED])
+    return f"{attribute}: {text}{more}" if pairs else ""
+
+
+def _folded(said: str) -> str:
+    return re.sub(r"[\s-]+", "_", said.strip().casefold())
+
+
+def _decade(said: str) -> str | None:
+    """Return ``20–29`` of a number, or of the names that Common Voice uses; other text as it is."""
+    folded = _folded(said)
+    written = _DECADE.fullmatch(said)
+    if folded in _DECADES or written:
+        low = _DECADES[folded] if written is None else int(f"{written[1]}0")
+        return f"{low}–{low + 9}"
+    try:
+        years = float(said)
+    except ValueError:
+        return said
+    # Zero and -1 stand for unknown wherever a number had to be given.
+    if not 0 < years < _OLDEST:
+        return None
+    low = 10 * int(years // 10)
+    return f"{low}–{low + 9}"
