@@ -94,8 +94,10 @@ def windows_lines(data: bytes, rng: random.Random) -> bytes:
 
 
 ODD = (
-    b'"', b"'", b"\t", b",", b";", b"\\", b"\n", b"\r", b"\x00", b"\\ud800", b"\\u0000", b"NaN", b"-Infinity", b"9" * 400, b"1e999", b"-1", b"0", b"null", b"true", b"[" * 3000, b"{" * 3000, b"x" * 200_000,
-    "é".encode(), "e\u0301".encode(),     b"&a [*a]", b"!!python/object:os.system", b"2020-01-01", b"!!binary aGk=", b"? x",
+    b'"', b"'", b"\t", b",", b";", b"\\", b"\n", b"\r", b"\x00", b"\\ud800", b"\\u0000",
+    "é".encode(), "e\u0301".encode(), b"NaN", b"-Infinity", b"9" * 400, b"1e999", b"-1", b"0", b"null", b"true",
+    b"[" * 3000, b"{" * 3000, b"x" * 200_000,
+    b"&a [*a]", b"!!python/object:os.system", b"2020-01-01", b"!!binary aGk=", b"? x",
 )  # fmt: skip
 
 
