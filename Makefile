@@ -1,19 +1,23 @@
 # make demo   the whole path on real audio          make lint    ruff, mypy, import-linter
 # make test   everything a change must pass         make docs    the documentation, as HTML
 # make bench  side-by-side measurements             make look    the demo's report in headless Chromium
-#                                                   make clean   remove what make made
+# make fuzz   damaged inputs of every kind          make clean   remove what make made
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint docs bench look install clean
+.PHONY: demo test fuzz lint docs bench look install clean
 
 demo: install
 	$(BIN)/audio-ssl demo --out runs/demo --data data
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Damaged inputs of every kind through the command line for five minutes; another SEED, other damage.
+fuzz: install
+	$(BIN)/python -W ignore -m tests.fuzz --seconds 300 --seed $(or $(SEED),0)
 
 lint: install
 	$(BIN)/ruff check .
