@@ -12,14 +12,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 EXIT_USER_ERROR = 2
 EXIT_STOPPED = 75
-_MENDABLE = frozenset(
-    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
-)
-"""What is wrong with a place on the disk and not with this program."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -39,6 +36,7 @@ def run(argv: Sequence[str]) -> int:
 
     try:
         app(list(argv), exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except UserError as error:
         return _fail(None if error.said else f"error: {error}", EXIT_USER_ERROR)
     except CycloptsError as error:
@@ -51,13 +49,28 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         # The reader of our output went away (`audio-ssl list | head`); that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.errno not in _MENDABLE:
+    except Exception as error:
+        said = _of_the_disk(error)
+        if said is None:
             raise
-        # Of two names the second is the one that was asked for: a file is written beside its place and moved there.
-        names = [str(name) for name in (error.filename2, error.filename) if name is not None]
-        return _fail(f"error: {': '.join([*names[:1], str(error.strerror)])}", EXIT_USER_ERROR)
+        return _fail(f"error: {said}", EXIT_USER_ERROR)
     return 0
+
+
+def _of_the_disk(error: Exception) -> str | None:
+    """Return in one line what the disk refused outside of the places that know which file they write."""
+    from audio_ssl.disk import REFUSALS, disk_error, number_of
+
+    number = number_of(error)
+    # What is gone, or cannot be read for no named reason, is a mistake of this program until somebody says otherwise.
+    if number is None or number not in REFUSALS - {errno.ENOENT, errno.EIO}:
+        return None
+    # Of two names the second is the one that was asked for: a file is written beside its place and moved there.
+    names = [getattr(error, name, None) for name in ("filename2", "filename")]
+    known = [Path(os.fsdecode(name)) for name in names if isinstance(name, str | bytes)]
+    if number in (errno.ENOSPC, errno.EDQUOT) and known:
+        return str(disk_error(known[0], number))
+    return ": ".join([*map(str, known[:1]), os.strerror(number)])
 
 
 def _fail(message: str | None, status: int) -> int:

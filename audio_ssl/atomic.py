@@ -1,22 +1,42 @@
 """Files that appear under their final name only when they are whole.
 
-The text is written beside the target, flushed to the disk, and renamed: a killed or interrupted command leaves
-either the old file or the new one, never half of it.
+What is written lies beside the target, is flushed to the disk, and renamed: a killed or interrupted command leaves
+either the old file or the new one, never half of it. So does a disk that is full, which ends in a `DiskError`.
+
+A process holds a lock on its unfinished file, which ends with the process. What nobody holds was left by one that was
+killed, and `clear_partials` removes it.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from audio_ssl.disk import disk_error, refusal, writing
+
+PARTIAL = ".partial-"
+"""How the names of unfinished files begin."""
+
+_OURS = re.compile(r"\.partial-[0-9a-f]{8}-")
+"""Files that their writer holds a lock on; before there were locks, a name had no mark of its target."""
+
+_JUST_MADE_SECONDS = 10.0
+_SURELY_OLD_SECONDS = 24 * 3600.0
+"""A file nobody can hold a lock on (of an earlier version, or on a disk without locks) is old after this."""
+
 
 @contextmanager
-def atomic_write(path: Path, work: Path | None = None) -> Iterator[Path]:
+def atomic_write(path: Path, work: Path | None = None, needed_bytes: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure.
 
     The temporary name keeps the suffix of `path`, so writers that look at suffixes still work.
@@ -27,33 +47,170 @@ def atomic_write(path: Path, work: Path | None = None) -> Iterator[Path]:
         The final name.
     work
         A folder for the temporary file, on the same disk, which its owner clears of what killed processes left.
+    needed_bytes
+        Size of the file, where that is known: it is told where the disk is full.
+
+    Raises
+    ------
+    DiskError
+        If the disk is full or refuses otherwise; `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.parent if work is None else work
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=folder)
-    os.close(handle)
+    with writing(path, needed_bytes):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f"{PARTIAL}{_tag(path)}-", suffix=path.suffix, dir=folder)
     partial = Path(name)
     try:
+        _hold(handle)
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(partial)
         # mkstemp makes private files; give the usual permissions back.
         partial.chmod(0o666 & ~_umask())
         partial.replace(path)
+    # Of several libraries, whose errors have no common class.
+    except Exception as error:
+        number = refusal(error, folder, partial)
+        if number is None:
+            raise
+        # The room it took is free again before the error says how much there is.
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
+        raise disk_error(path, number, needed_bytes) from error
     finally:
+        os.close(handle)
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, needed_bytes: int | None = None) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; it takes the place of `path` on success and is removed on any failure."""
+    partial = path.parent / f"{PARTIAL}{path.name}"
+    with writing(path, needed_bytes):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        handle = os.open(partial, os.O_RDONLY)
+    try:
+        _hold(handle)
+        yield partial
+        for file in (*partial.iterdir(), partial):
+            flush(file)
+        shutil.rmtree(path, ignore_errors=True)
+        partial.rename(path)
+        flush(path.parent)
+    except Exception as error:
+        number = refusal(error, partial.parent)
+        if number is None:
+            raise
+        shutil.rmtree(partial, ignore_errors=True)
+        raise disk_error(path, number, needed_bytes) from error
+    finally:
+        os.close(handle)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add bytes to the end of a file; what a full disk takes only in part is taken back.
+
+    Raises
+    ------
+    DiskError
+        If the disk is full or refuses otherwise; the file is as it was.
+    """
+    with writing(path, len(data)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            before = os.fstat(handle).st_size
+            rest = memoryview(data)
+            try:
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
+            except OSError:
+                os.ftruncate(handle, before)
+                raise
+        finally:
+            os.close(handle)
+
+
+def flush(path: Path) -> None:
+    """Put a file or folder on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    data = text.encode("utf-8")
+    with atomic_write(path, needed_bytes=len(data)) as partial:
+        partial.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; NaN is refused, as JSON has no such number."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def clear_partials(folder: Path, target: Path | None = None) -> None:
+    """Remove what killed processes left unfinished in a folder, never what a living one is writing.
+
+    Parameters
+    ----------
+    folder
+        Looked at without what lies below it.
+    target
+        Only what was to become this file.
+    """
+    prefix = PARTIAL if target is None else f"{PARTIAL}{_tag(target)}-"
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(prefix) and _abandoned(folder / name):
+                with suppress(OSError):
+                    _remove(folder / name)
+
+
+def _abandoned(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        status = os.fstat(handle)
+        age = time.time() - status.st_mtime
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return age > _SURELY_OLD_SECONDS
+        # Another version of this program may be writing it, which holds no lock.
+        if path.is_file() and not _OURS.match(path.name):
+            return age > _SURELY_OLD_SECONDS
+        # Between a file's birth and its lock lies a moment.
+        return status.st_size > 0 or age > _JUST_MADE_SECONDS
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _hold(handle: int) -> None:
+    # Where a disk has no locks, age decides (see `_abandoned`).
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _tag(path: Path) -> str:
+    return hashlib.blake2b(os.fsencode(path.name), digest_size=4).hexdigest()
 
 
 def _umask() -> int:

@@ -177,8 +177,10 @@ class SSLModel(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, each whole or not at all."""
         folder = Path(folder)
-        with atomic_write(folder / WEIGHTS_FILE) as partial:
-            save_file({k: v.contiguous() for k, v in self.state_dict().items()}, partial)
+        state = {name: value.contiguous() for name, value in self.state_dict().items()}
+        size = sum(value.nbytes for value in state.values())
+        with atomic_write(folder / WEIGHTS_FILE, needed_bytes=size) as partial:
+            save_file(state, partial)
         write_json(folder / CONFIG_FILE, {"format_version": FORMAT_VERSION, **unstructure(self.config)})
 
     @classmethod

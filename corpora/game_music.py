@@ -36,6 +36,7 @@ from audio_ssl.data.corpus import (
     even_split,
     fetch_apt,
     whole_file,
+    writing,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -129,9 +130,9 @@ def fetch(root: Path, packages: Sequence[str] = tuple(PACKAGES)) -> None:
         if archive.is_file() and not done.exists():
             partial = done.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
-            with zipfile.ZipFile(archive) as file:
+            with writing(done), zipfile.ZipFile(archive) as file:
                 file.extractall(partial)
-            partial.rename(done)
+                partial.rename(done)
 
 
 def _music_folder(root: Path, package: str) -> Path:

@@ -35,6 +35,7 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.data.musicxml import musicxml_notes, musicxml_text
 from audio_ssl.data.reading import LeftOut, read_genders
 from audio_ssl.data.rows import SPLIT_NAMES, Rows, match_columns, table_rows
+from audio_ssl.disk import writing
 from audio_ssl.errors import AudioError, UserError, unknown_name
 from audio_ssl.progress import track
 
@@ -76,6 +77,7 @@ __all__ = [
     "unknown_name",
     "whole_file",
     "write_made",
+    "writing",
 ]
 
 logger = logging.getLogger(__name__)

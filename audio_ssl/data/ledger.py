@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from audio_ssl.atomic import append
+
 
 class ErrorLedger:
     """Appends one JSON line per unusable item, on the disk at once, so a killed run loses none.
@@ -50,11 +52,9 @@ class ErrorLedger:
         if (name, reason) in self._seen:
             return
         self._seen.add((name, reason))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         # ASCII-only JSON: a file name that is not UTF-8 survives as escaped surrogates.
         line = json.dumps({"path": name, "reason": reason, **extra}, ensure_ascii=True)
-        with self.path.open("a", encoding="ascii") as file:
-            file.write(line + "\n")
+        append(self.path, line.encode("ascii") + b"\n")
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the records on the disk."""

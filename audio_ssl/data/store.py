@@ -94,7 +94,8 @@ class StoreWriter:
 def write_shard(path: Path, arrays: Mapping[str, Mapping[str, Tensor]], work: Path | None = None) -> None:
     """Write one shard: the arrays of each clip by its id; `work` is that of `atomic_write`."""
     tensors = {f"{row}/{name}": v.contiguous() for row, own in enumerate(arrays.values()) for name, v in own.items()}
-    with atomic_write(path, work) as partial:
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    with atomic_write(path, work, size) as partial:
         save_file(tensors, partial, metadata=shard_metadata(list(arrays)))
 
 

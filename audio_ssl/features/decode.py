@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from audio_ssl.data.audio import read_blocks, read_clip
 from audio_ssl.data.manifest import Clip
+from audio_ssl.disk import writing
 from audio_ssl.errors import AudioError
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import FeatureSource
@@ -157,7 +159,8 @@ def _spool(item: Item, clip: Clip, source: FeatureSource) -> Decoded:
     def blocks() -> Iterator[Tensor]:
         nonlocal samples
         for block in read_blocks(clip, source.sample_rate):
-            file.write(block.tobytes())
+            with writing(Path(tempfile.gettempdir()) / f"decoded {Path(clip.path).name}"):
+                file.write(block.tobytes())
             samples += len(block)
             yield torch.from_numpy(block)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.atomic import atomic_write
+from audio_ssl.atomic import append, atomic_write
 
 INDEX_FILE, JOURNALS = "index.jsonl", ".index"
 Row = dict[str, Any]
@@ -34,8 +34,7 @@ class Journal:
 
     def add(self, rows: Iterable[Row]) -> None:
         """Add rows whose features are on the disk."""
-        with self._path.open("a", encoding="ascii") as file:
-            file.write("".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows))
+        append(self._path, "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows).encode("ascii"))
 
 
 class Done:

@@ -12,7 +12,6 @@ pickled index. ``average.safetensors`` is there where a recipe averages weights.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from audio_ssl.atomic import atomic_folder
 from audio_ssl.errors import UserError
 from audio_ssl.pretrain.optim import load_optimizer_tensors, optimizer_tensors, shard_like, whole_tensor
 from audio_ssl.pretrain.parallel import ALONE, Team
@@ -72,25 +72,18 @@ def save_checkpoint(
         files["average.safetensors"] = _on_cpu(average.tensors, team)
     final = folder / f"step_{state.step}"
     if team.leads:
-        _write(folder, final, state, files)
+        _write(final, state, files)
         _prune(folder, keep_last)
     return final
 
 
-def _write(folder: Path, final: Path, state: State, files: dict[str, dict[str, Tensor]]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".partial-{final.name}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    for name, tensors in files.items():
-        save_file(tensors, partial / name)
-    (partial / "state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
-    for file in (*partial.iterdir(), partial):
-        _flush(file)
+def _write(final: Path, state: State, files: dict[str, dict[str, Tensor]]) -> None:
+    size = sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values())
     # A checkpoint of the same step holds the same bytes, or lacks a validation; the new one takes its place.
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    _flush(folder)
+    with atomic_folder(final, size) as partial:
+        for name, tensors in files.items():
+            save_file(tensors, partial / name)
+        (partial / "state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -154,11 +147,3 @@ def _prune(folder: Path, keep_last: int) -> None:
     for old in checkpoints(folder)[:-keep_last]:
         if old != best:
             shutil.rmtree(old)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

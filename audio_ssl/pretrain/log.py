@@ -6,18 +6,15 @@ import hashlib
 import importlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from torch.utils.tensorboard import SummaryWriter
-
-from audio_ssl.atomic import atomic_write
+from audio_ssl.atomic import append, atomic_write, flush
+from audio_ssl.disk import DiskError
 from audio_ssl.errors import UserError
-
-_open_board: Any = SummaryWriter  # it has no types
+from audio_ssl.pretrain.board import Board
 
 
 class MetricsLog:
@@ -53,10 +50,9 @@ class MetricsLog:
         self._wandb = _open_wandb(folder) if wandb else None
         self._offset, self._extra = offset, dict(extra or {})
         self._path = folder / "metrics.jsonl"
-        folder.mkdir(parents=True, exist_ok=True)
         truncate(self._path, first_step + offset)
-        self._file = self._path.open("a", encoding="ascii")
-        self._board: Any = _open_board(str(folder / "tensorboard"), purge_step=first_step + offset + 1)
+        append(self._path, b"")
+        self._board = Board(folder / "tensorboard", first_step + offset + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -64,10 +60,13 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._board.close()
-        if self._wandb is not None:
-            self._wandb.finish(exit_code=0 if kind is None else 1)
+        try:
+            # A disk that was full before is not asked again: the first error is the one to tell.
+            if not isinstance(error, DiskError):
+                self._board.flush()
+        finally:
+            if self._wandb is not None:
+                self._wandb.finish(exit_code=0 if kind is None else 1)
 
     def write(self, step: int, values: Mapping[str, float | int]) -> None:
         """Write the row of a step; numbers that are not finite become null."""
@@ -76,14 +75,14 @@ class MetricsLog:
             row[name] = value if math.isfinite(value) else None
             if math.isfinite(value):
                 self._board.add_scalar(name, value, step + self._offset)
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._file.flush()
+        append(self._path, (json.dumps(row, allow_nan=False) + "\n").encode("ascii"))
         if self._wandb is not None:
             self._wandb.log({name: value for name, value in row.items() if value is not None}, step=row["step"])
 
     def sync(self) -> None:
         """Put the rows on the disk; a checkpoint never is ahead of its metrics."""
-        os.fsync(self._file.fileno())
+        flush(self._path)
+        self._board.flush()
 
 
 class NoLog:

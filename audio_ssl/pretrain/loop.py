@@ -269,7 +269,8 @@ class _Run:
         self.state = advance(self.state, then, done)
         row = {**row_of(self.state, done, time.perf_counter() - self._clock), **self._validate()}
         error = self._watch.too_many_skipped(self.state.skipped_in_a_row) or self._watch.look(self.state.step, row)
-        self._log.write(self.state.step, row)
+        with self._team.together():
+            self._log.write(self.state.step, row)
         self._bar.advance(1, loss=row["loss"])
         self._save(stopping or error is not None)
         if error is not None:
@@ -299,15 +300,20 @@ class _Run:
             self._best = valid_loss
         due = self.state.step % config.every == 0 or self.state.step == self._job.steps
         if due or is_best or stopping:
-            self._log.sync()
-            save_checkpoint(
-                self._job.state_folder,
-                self.state,
-                self._updater.learner,
-                self._updater.optimizer,
-                config.keep_last,
-                self._updater.average,
-                self._team,
-            )
+            with self._team.together():
+                self._log.sync()
+            error: UserError | None = None
+            try:
+                save_checkpoint(
+                    self._job.state_folder,
+                    self.state,
+                    self._updater.learner,
+                    self._updater.optimizer,
+                    config.keep_last,
+                    self._updater.average,
+                    self._team,
+                )
+            except UserError as refused:
+                error = refused
             # None leaves while the leader writes: launchers end all processes when one has left.
-            self._team.most([0])
+            self._team.agree(error)

@@ -114,11 +114,10 @@ class Team:
 
     def agree(self, error: _Ending | None) -> None:
         """End all processes alike where one has an error; the leader's exception is the one that is shown."""
-        texts = self.gather_text(_to_text(error))
-        failed = [rank for rank, text in enumerate(texts) if text]
-        if not failed:
+        if not self.most([int(error is not None)])[0]:
             return
-        first = failed[0]
+        texts = self.gather_text(_to_text(error))
+        first = next(rank for rank, text in enumerate(texts) if text)
         if first == self.rank and self.leads:
             assert error is not None
             raise error

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity
 
+from audio_ssl.atomic import atomic_write
 from audio_ssl.pretrain.recipe import ProfileConfig
 
 
@@ -23,8 +24,8 @@ def profiled(config: ProfileConfig | None, folder: Path) -> Iterator[Callable[[]
     wait, warmup = max(0, config.first_update - 2), min(1, config.first_update - 1)
 
     def write(profiler: torch.profiler.profile) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        profiler.export_chrome_trace(str(folder / "trace.json"))
+        with atomic_write(folder / "trace.json") as partial:
+            profiler.export_chrome_trace(str(partial))
 
     with torch.profiler.profile(
         activities=activities,

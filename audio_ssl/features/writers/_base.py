@@ -85,7 +85,7 @@ def write_long(
     """Write a header and an array ``[frame, dim]`` or ``[layer, frame, dim]`` whose frames come in pieces."""
     frames, dim = shape[-2:]
     width = dim * dtype.itemsize
-    with atomic_write(path, work) as partial:
+    with atomic_write(path, work, len(header) + dtype.itemsize * torch.Size(shape).numel()) as partial:
         with partial.open("r+b") as file:
             file.write(header)
             first = 0

@@ -30,7 +30,7 @@ class NpyWriter:
 
     def add(self, row: Row, name: str, array: Tensor) -> None:
         """Write the clip's file."""
-        with atomic_write(self._out / f"{name}.npy", self._work) as partial:
+        with atomic_write(self._out / f"{name}.npy", self._work, array.nbytes) as partial:
             np.save(partial, array.numpy(), allow_pickle=False)
         self._sealed([{**row, "file": f"{name}.npy"}])
 

@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
 from audio_ssl.data.loader import Batch, EndOfUpdate, Loader, Position, nothing_usable
+from audio_ssl.disk import writing
 from audio_ssl.pretrain.checkpoint import State
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.loop import Job, agreed
@@ -239,7 +240,8 @@ class PlainFiles(TensorFileLoader, TensorFileDumper):  # type: ignore[misc]
 
     def dump(self, data: Mapping[str, object], file: Path, options: object = None) -> None:
         """Write a file of tensors and plain values; `weights_only` reads no later protocol than 2."""
-        torch.save(data, file, pickle_protocol=2)
+        with writing(file):
+            torch.save(data, file, pickle_protocol=2)
 
 
 class OneThread(ThreadPool):  # type: ignore[misc]
