@@ -8,7 +8,7 @@ imported by path, called or evaluated.
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import cattrs
-import yaml
 from cattrs.errors import (
     AttributeValidationNote,
     ClassValidationError,
@@ -29,10 +28,15 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn
 
+from audio_ssl import documents
 from audio_ssl.catalog import load_part, parts
-from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.documents.limits import MAX_DEPTH
+from audio_ssl.errors import UserError, shown, unknown_name
 
 T = TypeVar("T")
+
+_MAX_INT = 2**63
+"""What torch and numpy take for an integer is smaller."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def structure(cls: type[T], data: Mapping[str, Any], where: str = "$") -> T:
         known names.
     """
     if not isinstance(data, Mapping):
-        raise UserError(f"must be a mapping of keys to values, but is {data!r}", where=where)
+        raise UserError(f"must be a mapping of keys to values, but is {shown(data)}", where=where)
     try:
         return _CONVERTER.structure(data, cls)
     except Exception as error:
@@ -66,16 +70,9 @@ def unstructure(config: Any) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping; plain data only, no tags that build objects."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read YAML: {error}", where=str(path)) from error
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise UserError(f"must hold a mapping of keys to values, but holds {type(data).__name__}", where=str(path))
-    return data
+    """Read a YAML mapping; an empty file is an empty one. UserError for anything else."""
+    data = documents.read_yaml(path)
+    return {} if data is None else documents.as_object(data, str(path))
 
 
 def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -86,12 +83,15 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
     >>> apply_overrides({"teachers": [{"kind": "cqt"}]}, ["steps=2", "teachers.0.n_bins=84"])
     {'teachers': [{'kind': 'cqt', 'n_bins': 84}], 'steps': 2}
     """
-    result: dict[str, Any] = json.loads(json.dumps(data))
+    result: dict[str, Any] = _plain(data)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise UserError(f"`{override}` is not of the form key=value", remedy="for example steps=100")
-        _set(result, key.split("."), _scalar(text, key), key)
+            raise UserError(f"`{shown(override)[1:-1]}` is not of the form key=value", remedy="for example steps=100")
+        keys = key.split(".")
+        if len(keys) > MAX_DEPTH:
+            raise UserError(f"`{shown(key)[1:-1]}` has {len(keys)} parts; a key has at most {MAX_DEPTH}")
+        _set(result, keys, _scalar(text, key), key)
     return result
 
 
@@ -102,7 +102,7 @@ def load(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 
 def dump_yaml(config: Any) -> str:
     """Return a config as YAML text that `load` reads back to an equal config."""
-    return yaml.safe_dump(unstructure(config), sort_keys=False, allow_unicode=True, width=110)
+    return documents.dump_yaml(unstructure(config))
 
 
 def kind_of(config: Any) -> str:
@@ -117,9 +117,9 @@ def build(config: Any, *args: Any, **deps: Any) -> Any:
 
 def _scalar(text: str, key: str) -> Any:
     try:
-        return _exponent_float(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise UserError(f"value `{text}` is not valid YAML", where=f"$.{key}") from error
+        return _exponent_float(documents.parse_yaml(text, ""))
+    except UserError as error:
+        raise UserError(f"the value {shown(text)} cannot be read: {error.what}", where=f"$.{key}") from error
 
 
 def _exponent_float(value: Any) -> Any:
@@ -171,7 +171,7 @@ def _structure_part(value: Any, annotation: Any) -> Any:
     known = parts(folder)
     thing = folder.rsplit("/", 1)[-1].removesuffix("s")
     if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
-        raise UserError(f"must be a mapping with a `kind`, one of: {', '.join(known)}; got {value!r}")
+        raise UserError(f"must be a mapping with a `kind`, one of: {', '.join(known)}; got {shown(value)}")
     kind = value["kind"]
     if kind not in known:
         raise unknown_name(thing, kind, known)
@@ -185,7 +185,10 @@ def _strict_scalar(value: Any, cls: type) -> Any:
     if cls is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not cls:
-        raise UserError(f"must be {_article(cls)}, but is {value!r}")
+        raise UserError(f"must be {_article(cls)}, but is {shown(value)}")
+    too_large = isinstance(value, int) and abs(value) >= _MAX_INT
+    if too_large or (isinstance(value, float) and not math.isfinite(value)):
+        raise UserError(f"must be {_article(cls)} of usual size, but is {shown(value)}")
     return value
 
 
@@ -216,7 +219,7 @@ def _dataclass_hook(cls: type, converter: cattrs.Converter) -> Callable[[Any, An
 
     def hook(value: Any, annotation: Any) -> Any:
         if not isinstance(value, Mapping):
-            raise UserError(f"must be a mapping of keys to values, but is {value!r}")
+            raise UserError(f"must be a mapping of keys to values, but is {shown(value)}")
         return from_mapping(value, annotation)
 
     return hook
@@ -249,7 +252,7 @@ def _is_sequence(annotation: Any) -> bool:
 
 def _structure_sequence(value: Any, annotation: Any) -> Any:
     if not isinstance(value, list | tuple):
-        raise UserError(f"must be a list, but is {value!r}")
+        raise UserError(f"must be a list, but is {shown(value)}")
     members = typing.get_args(annotation)
     variadic = len(members) == 2 and members[1] is Ellipsis
     if not variadic and len(value) != len(members):

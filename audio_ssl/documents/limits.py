@@ -26,6 +26,9 @@ MAX_YAML_BYTES = 1 << 20
 MAX_LINE_BYTES = 16 << 20
 """Of a line of JSON Lines."""
 
+MAX_REPEATED = 10_000
+"""Values that references in a YAML document may stand for, all together."""
+
 MAX_DEPTH = 64
 """Of lists and mappings in one another."""
 

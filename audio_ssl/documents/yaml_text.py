@@ -1,15 +1,15 @@
 """One YAML document as plain data: no objects, no references, no dates.
 
 libyaml says what stands in the text, and the values are built here, so that nothing is built which has not been
-checked: an alias or a merge key is refused (a few hundred bytes of them can mean gigabytes), a tag other than those
-of plain values too, and keys are text as it is written (``no: bokmaal`` has the key "no"). Numbers, true and false are
-those of YAML 1.1, as PyYAML has them; a date stays text.
+checked. References (``*name``) and merge keys (``<<``) give copies, and few of them: some hundred bytes of references
+to references can mean gigabytes. Tags are those of plain values. Keys are text as it is written (``no: 1`` has the key
+"no"); numbers, true and false are those of YAML 1.1, as PyYAML has them; a date stays text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +18,12 @@ import yaml
 from audio_ssl.documents.limits import (
     MAX_DEPTH,
     MAX_DIGITS,
+    MAX_REPEATED,
     MAX_YAML_BYTES,
     Json,
     JsonObject,
     Refused,
+    check_depth,
     check_number,
     check_text,
     key_path,
@@ -63,15 +65,23 @@ def parse_yaml(text: str | bytes, where: str, typed: bool = True) -> Json:
     --------
     >>> parse_yaml("{steps: 1, made: 2024-01-01}", "a.yaml")
     {'steps': 1, 'made': '2024-01-01'}
-    >>> parse_yaml("a: &x [1]\nb: *x", "a.yaml")
+    >>> parse_yaml("a: 1\nb: .inf", "a.yaml")
     Traceback (most recent call last):
         ...
-    audio_ssl.errors.UserError: a.yaml:2:4: `$.b`: is a reference (*x); write the value itself
+    audio_ssl.errors.UserError: a.yaml:2:4: `$.b`: the number is not finite; leave it out or write null
     """
     if isinstance(text, bytes):
         text = decode_text(text, where)
+    builder = _Builder(typed)
     try:
-        return _build(yaml.parse(text, Loader=_LOADER), where, typed)
+        for event in yaml.parse(text, Loader=_LOADER):
+            try:
+                builder.take(event)
+            except Refused as error:
+                raise _placed(error, event, builder.stack, where) from None
+        return builder.value()
+    except Refused as error:
+        raise UserError(str(error), where=where) from None
     except yaml.YAMLError as error:
         raise _not_yaml(error, where) from None
     except UnicodeEncodeError:
@@ -94,8 +104,12 @@ class _Open:
     """A list or a mapping whose end has not come yet."""
 
     value: list[Json] | dict[str, Json]
+    anchor: str | None = None
     key: str | None = None
     """Of the value that comes next, in a mapping."""
+    merges: bool = False
+    """Whether that value is a mapping whose keys are wanted here."""
+    merged: dict[str, Json] = field(default_factory=dict)
 
     @property
     def waits_for_key(self) -> bool:
@@ -104,47 +118,95 @@ class _Open:
     def add(self, value: Json) -> None:
         if isinstance(self.value, list):
             self.value.append(value)
+            return
+        if self.merges:
+            self._merge(value)
         else:
             self.value[cast(str, self.key)] = value
-            self.key = None
+        self.key, self.merges = None, False
+
+    def whole(self) -> Json:
+        return {**self.merged, **self.value} if isinstance(self.value, dict) else self.value
+
+    def _merge(self, value: Json) -> None:
+        for one in value if isinstance(value, list) else [value]:
+            if not isinstance(one, dict):
+                raise Refused(f"a merge key takes a mapping or a list of them, but not {shown(one, 40)}")
+            self.merged = {**one, **self.merged}
 
 
-def _build(events: Iterator[Any], where: str, typed: bool) -> Json:
-    # A list of one value, which is the document.
-    document = _Open([])
-    stack = [document]
-    for event in events:
-        try:
-            _take(event, stack, typed)
-        except Refused as error:
-            raise _placed(error, event, stack, where) from None
-    values = cast(list[Json], document.value)
-    return values[0] if values else None
+class _Builder:
+    """Makes the value of a document as its parts come."""
 
+    def __init__(self, typed: bool) -> None:
+        self._typed = typed
+        # The first is a list of one value, which is the document.
+        self.stack = [_Open([])]
+        self._anchors: dict[str, Json] = {}
+        self._repeated = 0
 
-def _take(event: Any, stack: list[_Open], typed: bool) -> None:
-    last = stack[-1]
-    if isinstance(event, yaml.ScalarEvent):
-        if last.waits_for_key:
-            last.key = _key(event, cast(JsonObject, last.value))
-        else:
-            last.add(_scalar(event, typed))
-    elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+    def value(self) -> Json:
+        """Return the document's value, None for an empty one."""
+        document = cast(list[Json], self.stack[0].value)
+        if not document:
+            return None
+        if self._repeated:
+            check_depth(document[0])
+        return document[0]
+
+    def take(self, event: Any) -> None:
+        """Add what libyaml says next."""
+        last = self.stack[-1]
+        if isinstance(event, yaml.ScalarEvent):
+            if last.waits_for_key:
+                last.key = _key(event, cast(JsonObject, last.value))
+                last.merges = last.key == "<<" and event.implicit[0]
+            else:
+                self._add(_scalar(event, self._typed), event.anchor)
+        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            self._open(event)
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            self.stack.pop()
+            self._add(last.whole(), last.anchor)
+        elif isinstance(event, yaml.AliasEvent):
+            self._add(self._again(str(event.anchor)), None)
+        elif isinstance(event, yaml.DocumentStartEvent) and last.value:
+            raise Refused("a second document begins; a file holds one")
+
+    def _open(self, event: Any) -> None:
         mapping = isinstance(event, yaml.MappingStartEvent)
-        if last.waits_for_key:
+        if self.stack[-1].waits_for_key:
             raise Refused("a key must be text, but is a list or a mapping")
         if event.tag not in (None, "!", f"{_CORE}{'map' if mapping else 'seq'}"):
             raise Refused(f"has the tag {shown(event.tag, 60)}; only plain values are read")
-        if len(stack) > MAX_DEPTH:
+        if len(self.stack) > MAX_DEPTH:
             raise Refused(f"lies more than {MAX_DEPTH} deep in lists and mappings")
-        stack.append(_Open({} if mapping else []))
-    elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
-        stack.pop()
-        stack[-1].add(last.value)
-    elif isinstance(event, yaml.AliasEvent):
-        raise Refused(f"is a reference (*{event.anchor}); write the value itself")
-    elif isinstance(event, yaml.DocumentStartEvent) and last.value:
-        raise Refused("a second document begins; a file holds one")
+        self.stack.append(_Open({} if mapping else [], event.anchor))
+
+    def _add(self, value: Json, anchor: str | None) -> None:
+        self.stack[-1].add(value)
+        if anchor is not None:
+            self._anchors[anchor] = value
+
+    def _again(self, anchor: str) -> Json:
+        if self.stack[-1].waits_for_key:
+            raise Refused("a key must be text, but is a reference")
+        if anchor not in self._anchors:
+            raise Refused(f"refers to {shown(anchor, 40)}, which is not there or has not ended")
+        value = self._anchors[anchor]
+        self._repeated += _amount(value)
+        if self._repeated > MAX_REPEATED:
+            raise Refused(f"the references (*{anchor}) stand for too much; write the values themselves")
+        return copy.deepcopy(value)
+
+
+def _amount(value: Json) -> int:
+    """Return the number of values in a value; long texts count as several."""
+    if isinstance(value, str):
+        return 1 + len(value) // 64
+    if isinstance(value, dict):
+        return 1 + sum(1 + len(name) // 64 + _amount(item) for name, item in value.items())
+    return 1 + sum(map(_amount, value)) if isinstance(value, list) else 1
 
 
 def _key(event: Any, there: JsonObject) -> str:
@@ -152,8 +214,6 @@ def _key(event: Any, there: JsonObject) -> str:
     check_text(name)
     if event.tag not in (None, "!", f"{_CORE}str"):
         raise Refused(f"the key {shown(name, 40)} has the tag {shown(event.tag, 60)}; a key is plain text")
-    if name == "<<" and event.implicit[0]:
-        raise Refused("has a merge key (<<); write the keys themselves")
     if name in there:
         raise Refused(f"the key {shown(name, 40)} is there twice")
     return name

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
 from audio_ssl.atomic import atomic_write, write_text
+from audio_ssl.documents import dump_yaml
 from audio_ssl.errors import UserError
 from audio_ssl.interop._fairseq2_config import (
     EXTRACTOR,
@@ -201,7 +201,7 @@ def write_fairseq2(model: SSLModel, folder: str | Path, heads: Mapping[str, Tens
     (folder / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / MODEL_FOLDER / "model.safetensors") as partial:
         save_file({name: value.contiguous() for name, value in weights.items()}, partial)
-    write_text(folder / CARD_FILE, yaml.safe_dump(card_of(model.config, sizes), sort_keys=False))
+    write_text(folder / CARD_FILE, dump_yaml(card_of(model.config, sizes)))
 
 
 def _names(model: SSLModel) -> dict[str, str]:

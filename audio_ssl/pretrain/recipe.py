@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import yaml
-
 from audio_ssl import catalog
 from audio_ssl.config import apply_overrides, kind_of, read_yaml, structure, unstructure
+from audio_ssl.documents import dump_yaml
 from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.pretrain.guards import Guards, check_guards
 
@@ -194,7 +193,7 @@ def plain(recipe: Recipe) -> dict[str, Any]:
 
 def recipe_yaml(recipe: Recipe) -> str:
     """Return a resolved recipe as YAML text: itself a recipe."""
-    return yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True, width=110)
+    return dump_yaml(plain(recipe))
 
 
 def check_values(recipe: Recipe) -> None:

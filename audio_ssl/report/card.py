@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from audio_ssl.documents import dump_yaml
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.inputs import Result, Run, read_input
@@ -58,7 +57,7 @@ def model_card(run: Path, results: Sequence[Path] = (), *, name: str | None = No
         scored.append(describe_result(result, run.resolve().parent))
     title = name or run.resolve().name
     about = describe_run(found, run.resolve().parent)
-    head = yaml.safe_dump(_front_matter(title, licence, scored), sort_keys=False, allow_unicode=True)
+    head = dump_yaml(_front_matter(title, licence, scored))
     parts = [f"---\n{head}---", f"# {_plain(title)}", _summary(about), _use(title)]
     parts += [_scores(scored)] if scored else []
     return "\n\n".join([*parts, _training(about), _origin(found.provenance)]) + "\n"
@@ -149,7 +148,7 @@ def _training(about: Mapping[str, Any]) -> str:
 
 
 def _origin(provenance: Mapping[str, Any]) -> str:
-    body = yaml.safe_dump(dict(provenance), sort_keys=False, allow_unicode=True) if provenance else "none recorded\n"
+    body = dump_yaml(dict(provenance)) if provenance else "none recorded\n"
     return f"## Provenance\n\n```yaml\n{body}```"
 
 

@@ -95,10 +95,13 @@ def test_an_empty_text_is_none():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BOMB, r"a\.yaml:2:8: `\$\.b\[0\]`: is a reference \(\*a\); write the value itself"),
-        ("a: &x {b: 1}\nc:\n  <<: *x", r"a\.yaml:3:3: `\$\.c`: has a merge key"),
-        ("a: *nothing", "is a reference"),
-        ("a: &a [*a]", "is a reference"),
+        (BOMB, r"a\.yaml:5:\d+: `\$\.e\[\d\]`: the references \(\*d\) stand for too much; write the values themselves"),
+        ("a: &x 1\nc:\n  <<: *x", r"a\.yaml:3:7: `\$\.c.*`: a merge key takes a mapping"),
+        ("a: *nothing", "refers to 'nothing', which is not there"),
+        ("a: &a [*a]", "refers to 'a', which is not there or has not ended"),
+        ("a: &a 1\n*a : 2", "a key must be text, but is a reference"),
+        ("a: &a " + "x" * 100_000 + "\nb: [" + "*a, " * 10_000 + "]", "stand for too much"),
+        ("- &a0 [x]\n" + "".join(f"- &a{n} [*a{n - 1}]\n" for n in range(1, 100)), "more than 64 deep"),
         ("a: !!set {x}", "has the tag 'tag:yaml.org,2002:set'"),
         ("a: !!binary aGk=", "has the tag .*binary"),
         ("a: !!timestamp 2024-01-01", "has the tag .*timestamp"),
@@ -124,7 +127,7 @@ def test_an_empty_text_is_none():
         ("a: caf\xe9".encode("latin-1"), "not in UTF-8"),
         ("a: 1".encode("utf-16"), "in UTF-16"),
     ],
-    ids=range(28),
+    ids=lambda value: repr(value)[:20],
 )
 def test_damage_is_named_with_its_place_at_once(text, message):
     started = time.monotonic()
@@ -138,3 +141,21 @@ def test_a_file_that_is_too_large_to_be_a_recipe(tmp_path):
     path.write_text("a: 1\n" * 300_000)
     with pytest.raises(UserError, match="larger than 1 MiB"):
         read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x [1, 2]\nb: *x",
+        "base: &b {lr: 1, steps: 2}\nmine: {<<: *b, steps: 3}",
+        "base: &b {lr: 1}\nother: &c {lr: 2, seed: 3}\nmine: {steps: 3, <<: [*b, *c]}",
+    ],
+)
+def test_a_few_references_mean_what_they_mean_to_pyyaml(text):
+    assert parse_yaml(text, "a.yaml") == yaml.safe_load(text)
+
+
+def test_what_a_reference_gives_is_a_copy():
+    value = parse_yaml("a: &x [1]\nb: *x", "a.yaml")
+    value["a"].append(2)
+    assert value["b"] == [1]
