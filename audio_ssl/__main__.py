@@ -38,14 +38,14 @@ def run(argv: Sequence[str]) -> int:
         app(list(argv), exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except UserError as error:
-        return _fail(None if error.said else f"error: {error}", EXIT_USER_ERROR)
+        return _fail(f"error: {error}", EXIT_USER_ERROR, said=error.said)
     except CycloptsError as error:
         return _fail(f"error: {error}\nSee `audio-ssl --help`.", EXIT_USER_ERROR)
     except StoppedBySignal as error:
-        return _fail(None if error.said else f"stopped: {error}", EXIT_STOPPED)
+        return _fail(f"stopped: {error}", EXIT_STOPPED, said=error.said)
     except KeyboardInterrupt:
         text = "stopped: what was finished is on the disk; run the same command again to go on"
-        return _fail(text if is_leader(os.environ) else None, EXIT_STOPPED)
+        return _fail(text, EXIT_STOPPED, said=not is_leader(os.environ))
     except BrokenPipeError:
         # The reader of our output went away (`audio-ssl list | head`); that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,10 +73,15 @@ def _of_the_disk(error: Exception) -> str | None:
     return ": ".join([*map(str, known[:1]), os.strerror(number)])
 
 
-def _fail(message: str | None, status: int) -> int:
+def _fail(message: str, status: int, said: bool = False) -> int:
+    """Say why the program ends, unless another process of the job says it, and return its status."""
+    from audio_ssl.place import tell_launcher
+
     # A file name that is not UTF-8 must not break the very message that reports it.
-    if message is not None:
-        print(message.encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr)
+    text = message.encode("utf-8", "backslashreplace").decode("utf-8")
+    tell_launcher(os.environ, text)
+    if not said:
+        print(text, file=sys.stderr)
     return status
 
 

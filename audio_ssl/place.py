@@ -5,9 +5,13 @@ These variables are the one thing that the environment decides: the launchers ha
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from audio_ssl.errors import UserError
 
@@ -60,6 +64,20 @@ def is_leader(environment: Mapping[str, str]) -> bool:
     """Tell whether this process is the only one or the first of its job, which alone speaks to the user."""
     place = read_place(environment)
     return place is None or place.rank == 0
+
+
+def tell_launcher(environment: Mapping[str, str], text: str) -> None:
+    """Let torchrun repeat why this process ends, in the summary that it prints last; other launchers need no word.
+
+    torchrun raises an error of its own when a process ends with another status than 0. Without a file from the process
+    the summary below that traceback says only how to get one.
+    """
+    path = environment.get("TORCHELASTIC_ERROR_FILE")
+    if path is not None:
+        reason = {"message": {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        # torchrun makes the folder; if it is gone, there is nobody to tell.
+        with contextlib.suppress(OSError):
+            Path(path).write_text(json.dumps(reason), encoding="ascii")
 
 
 def first_host(nodes: str) -> str:

@@ -36,7 +36,7 @@ class MetricsLog:
     Raises
     ------
     UserError
-        If wandb is asked for and not installed.
+        If wandb is asked for, and not installed or not ready.
     """
 
     def __init__(
@@ -119,11 +119,36 @@ def require_wandb() -> Any:
         ) from error
 
 
+def check_wandb() -> None:
+    """Make sure that Weights & Biases can be logged to, before anything is made; nothing is sent.
+
+    Raises
+    ------
+    UserError
+        If the package is not installed, or nobody is logged in and it is not set to stay offline.
+    """
+    wandb = require_wandb()
+    if wandb.setup().settings.mode == "online" and not wandb.login(prompt=False, verify=False):
+        raise UserError(
+            "`wandb` is true, but nobody is logged in to Weights & Biases",
+            where="$.wandb",
+            remedy="`wandb login` logs in; `wandb offline` keeps the log on this disk; wandb=false does without",
+        )
+
+
 def _open_wandb(folder: Path) -> Any:
+    wandb = require_wandb()
     name = folder.resolve().name
     # The folder's path names the run, so that a resumed one goes on where it was.
     identity = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
-    return require_wandb().init(project="audio-ssl", name=name, id=identity, resume="allow", dir=str(folder))
+    try:
+        return wandb.init(project="audio-ssl", name=name, id=identity, resume="allow", dir=str(folder))
+    except wandb.errors.Error as error:
+        raise UserError(
+            f"Weights & Biases cannot be used: {str(error).partition(chr(10))[0]}",
+            where="$.wandb",
+            remedy="`wandb offline` keeps the log on this disk; wandb=false does without",
+        ) from error
 
 
 def truncate(path: Path, last_step: int) -> None:

@@ -8,6 +8,7 @@ import logging
 import math
 import signal
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,11 +34,14 @@ from audio_ssl.pretrain.parallel import ALONE, Team
 from audio_ssl.pretrain.profile import profiled
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.replicas import blocks, make_whole
-from audio_ssl.pretrain.stop import StopRequest
+from audio_ssl.pretrain.stop import TIME_IS_UP, StopRequest
 from audio_ssl.pretrain.update import Applied, Updater
 from audio_ssl.progress import Progress
 
 logger = logging.getLogger(__name__)
+
+_SPEED_UPDATES = 20
+"""Updates that the speed is shown of."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,18 @@ class Job:
     """Steps of earlier iterations in the same log."""
     row_extra: Mapping[str, Any] = field(default_factory=dict)
     """Put into every row of metrics."""
+    deadline: float | None = None
+    """By `time.monotonic`, when training ends after the update in work; None: never."""
 
 
-def train(job: Job, team: Team = ALONE) -> None:
+def train(job: Job, team: Team = ALONE) -> int:
     """Train until `job.steps`, from the newest checkpoint if there is one; every process of the team calls it.
 
     At the end the learner holds plain weights, the average where the recipe asks for it, ready to be saved.
+
+    Returns
+    -------
+    The updates that are done: `job.steps`, or fewer where the time was over first.
 
     Raises
     ------
@@ -86,49 +96,64 @@ def train(job: Job, team: Team = ALONE) -> None:
     if newest:
         state = load_checkpoint(job.state_folder / newest, learner, updater.optimizer, updater.average)
         logger.info("%s: going on after step %d", job.name, state.step)
-    if state.step < job.steps:
-        _train_from(job, updater, state, team)
+    done = state.step
+    if done < job.steps:
+        done = _train_from(job, updater, state, team)
     if updater.average is not None:
         updater.average.put_into_module()
     make_whole(learner)
+    return done
 
 
-def _train_from(job: Job, updater: Updater, state: State, team: Team) -> None:
+def _train_from(job: Job, updater: Updater, state: State, team: Team) -> int:
     start = Position(state.epoch, state.position)
     with (
-        StopRequest() as stop,
+        StopRequest(job.deadline) as stop,
         open_log(job, state, team) as log,
         Progress(job.name, job.steps, initial=state.step, silent=not team.leads) as bar,
         Loader(job.train, start, None, team.rank, team.world_size) as loader,
         profiled(job.recipe.profile if team.leads else None, job.log_folder / "profile") as profiled_update,
     ):
         run = _Run(job, updater, state, log, bar, team)
-        for item, signal_name in agreed(loader, team, stop):
+        for item, asked in agreed(loader, team, stop):
             if isinstance(item, Batch):
                 updater.add(item, run.state.step)
                 continue
-            run.finish_update(item.then, stopping=signal_name is not None)
+            run.finish_update(item.then, stopping=asked != 0)
             profiled_update()
-            if run.state.step >= job.steps:
+            if run.state.step >= job.steps or asked == TIME_IS_UP:
                 break
-            if signal_name is not None:
-                where = f"step {run.state.step} of {job.steps} is saved in {job.state_folder}"
-                raise team.own(
-                    StoppedBySignal(f"{signal_name} received; {where}. Run the command again with --resume to go on")
-                )
+            if asked:
+                raise team.own(stopped_by(asked, run.state.step, job))
+        return run.state.step
+
+
+def stopped_by(number: int, step: int, job: Job) -> StoppedBySignal:
+    """Return what ends a job that a signal has stopped after a step."""
+    where = f"step {step} of {job.steps} is saved in {job.state_folder}"
+    name = signal.Signals(number).name
+    return StoppedBySignal(f"{name} received; {where}. Run the command again with --resume to go on")
 
 
 def open_log(job: Job, state: State, team: Team) -> MetricsLog | NoLog:
-    """Return the log of a job that goes on from `state`; the leader's alone writes."""
-    if not team.leads:
-        return NoLog()
-    return MetricsLog(job.log_folder, state.step, job.step_offset, job.row_extra, job.recipe.wandb)
+    """Return the log of a job that goes on from `state`; the leader's alone writes.
+
+    Raises
+    ------
+    UserError
+        In all processes, if the leader cannot open it.
+    """
+    log: MetricsLog | NoLog = NoLog()
+    with team.together():
+        if team.leads:
+            log = MetricsLog(job.log_folder, state.step, job.step_offset, job.row_extra, job.recipe.wandb)
+    return log
 
 
 def agreed(
     items: Iterable[Batch | EndOfUpdate], team: Team, stop: StopRequest | None = None
-) -> Iterator[tuple[Batch | EndOfUpdate, str | None]]:
-    """Yield each item with the name of a signal that any process was sent, when all processes have come to it.
+) -> Iterator[tuple[Batch | EndOfUpdate, int]]:
+    """Yield each item with what asks any process for a stop (`StopRequest.asked`), when all have come to it.
 
     An error of one loader ends all processes here, before they meet in the item's collectives.
 
@@ -149,8 +174,8 @@ def agreed(
             error = raised
         if team.world_size > 1:
             kind = {Batch: 1, EndOfUpdate: 2}.get(type(item), 0)
-            signal_number = signal.Signals[stop.signal_name].value if stop and stop.signal_name else 0
-            failed, most, least, received = team.most([int(error is not None), kind, -kind, signal_number])
+            mine = stop.asked() if stop else 0
+            failed, most, least, asked = team.most([int(error is not None), kind, -kind, mine])
             if failed:
                 team.agree(error)
             if most != -least:
@@ -159,12 +184,11 @@ def agreed(
                         "the processes do not find the same clips", remedy="see that all of them read the same files"
                     )
                 )
-            name = signal.Signals(received).name if received else None
         else:
-            name = stop.signal_name if stop else None
+            asked = stop.asked() if stop else 0
         if item is None:
             return
-        yield item, name
+        yield item, asked
 
 
 def advance(state: State, then: Position, done: Applied) -> State:
@@ -192,6 +216,19 @@ def row_of(state: State, done: Applied, seconds: float) -> dict[str, float]:
         "epoch": state.epoch,
         "skipped_steps": state.skipped_steps,
     }
+
+
+class Speed:
+    """Audio seconds a second over the last updates, for the progress shown; the first ones of a run are slow."""
+
+    def __init__(self) -> None:
+        self._updates: deque[tuple[float, float]] = deque(maxlen=_SPEED_UPDATES)
+
+    def over(self, audio_seconds: float, seconds: float) -> str:
+        """Return the speed after one more update, in words."""
+        self._updates.append((audio_seconds, seconds))
+        audio, spent = (sum(values) for values in zip(*self._updates, strict=True))
+        return f"{audio / max(1e-9, spent):.3g} s of audio a second"
 
 
 def validation_due(job: Job, step: int) -> bool:
@@ -249,6 +286,7 @@ class _Run:
         mine = read_state(best).valid_loss if best is not None else None
         # Whether a state is the best decides whether all processes meet to save it, so all go by the leader's.
         self._best: float | None = json.loads(team.gather_text(json.dumps(mine))[0])
+        self._speed = Speed()
         self._clock = time.perf_counter()
 
     def finish_update(self, then: Position, stopping: bool) -> None:
@@ -267,11 +305,12 @@ class _Run:
                 self._save(True)
             return
         self.state = advance(self.state, then, done)
-        row = {**row_of(self.state, done, time.perf_counter() - self._clock), **self._validate()}
+        spent = time.perf_counter() - self._clock
+        row = {**row_of(self.state, done, spent), **self._validate()}
         error = self._watch.too_many_skipped(self.state.skipped_in_a_row) or self._watch.look(self.state.step, row)
         with self._team.together():
             self._log.write(self.state.step, row)
-        self._bar.advance(1, loss=row["loss"])
+        self._bar.advance(1, loss=row["loss"], speed=self._speed.over(done.seconds, spent))
         self._save(stopping or error is not None)
         if error is not None:
             raise self._team.own(error)

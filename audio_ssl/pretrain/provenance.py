@@ -46,12 +46,12 @@ def write_provenance(folder: Path, values: Mapping[str, Any]) -> None:
     write_json(folder / FILE, dict(values))
 
 
-def finish_provenance(folder: Path, **more: Any) -> dict[str, Any]:
-    """Mark a run as finished; the last file that a run writes."""
+def finish_provenance(folder: Path, finished: bool = True, **more: Any) -> dict[str, Any]:
+    """Mark a run as finished, or as ended before its last update; the last file that a run writes."""
     values = {
         **read_provenance(folder),
         **more,
-        "finished": True,
+        "finished": finished,
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_provenance(folder, values)
@@ -59,8 +59,12 @@ def finish_provenance(folder: Path, **more: Any) -> dict[str, Any]:
 
 
 def hash_recipe(recipe: Mapping[str, Any]) -> str:
-    """Return the first 16 hex digits of the SHA-256 of a recipe's plain data."""
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+    """Return the first 16 hex digits of the SHA-256 of a recipe's plain data.
+
+    How long a command may take changes nothing that is computed, so a recipe has one hash with and without it.
+    """
+    kept = {key: value for key, value in recipe.items() if key != "max_minutes"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

@@ -163,6 +163,10 @@ class Recipe:
     wandb: bool = False
     """Log to Weights & Biases, too."""
 
+    max_minutes: float | None = None
+    """Minutes from the start of the command after which it ends in good order, with a checkpoint, the model and its
+    card; the same command with `--resume` goes on, for as long again. null: when `steps` are done."""
+
 
 def structure_recipe(data: Mapping[str, Any]) -> Recipe:
     """Build the config of a recipe's plain data; its top-level `kind` names a file of ``pretrain/kinds``.
@@ -215,6 +219,8 @@ def check_values(recipe: Recipe) -> None:
         "optim.lr": optim.lr,
         "optim.eps": optim.eps,
     }
+    if recipe.max_minutes is not None:
+        positive["max_minutes"] = recipe.max_minutes
     if recipe.profile is not None:
         positive["profile.first_update"] = recipe.profile.first_update
         positive["profile.updates"] = recipe.profile.updates

@@ -12,6 +12,7 @@ import importlib
 import json
 import logging
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -22,12 +23,12 @@ from audio_ssl.catalog import load_part
 from audio_ssl.config import read_yaml
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import ClipReader
-from audio_ssl.errors import UserError
+from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.pretrain.card import write_card
 from audio_ssl.pretrain.clips import Selection, select_clips
 from audio_ssl.pretrain.deterministic import deterministic
 from audio_ssl.pretrain.learner import Training
-from audio_ssl.pretrain.log import require_wandb
+from audio_ssl.pretrain.log import check_wandb
 from audio_ssl.pretrain.loop import Job, choose_device
 from audio_ssl.pretrain.optim import effective_warmup
 from audio_ssl.pretrain.parallel import ALONE, Team, open_team
@@ -45,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 _FREE_ON_RESUME = (
     *("data.workers", "checkpoint.every", "checkpoint.keep_last", "device", "parallel", "compile", "deterministic"),
-    *("guards", "profile", "wandb"),
+    *("guards", "profile", "wandb", "max_minutes"),
 )
 """Settings that do not change what is computed but for rounding, so a resumed run may change them."""
 
@@ -73,7 +74,8 @@ def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = Fa
     UserError
         For anything wrong with recipe, manifest or folder.
     StoppedBySignal
-        After a signal, with the state saved.
+        After a signal, with the state saved; also where `max_minutes` were over while a codec for the teachers was
+        trained, so that there is no model yet.
     """
     with open_team() as team:
         with team.together():
@@ -82,36 +84,58 @@ def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = Fa
 
 
 def run_recipe(recipe: Recipe, out: Path, resume: bool, team: Team = ALONE) -> Path:
-    """Train by a recipe that is read already; every process of the team calls it, and the leader writes."""
+    """Train by a recipe that is read already; every process of the team calls it, and the leader writes.
+
+    A run whose `max_minutes` are over has a model and its card like a finished one, but is not marked as finished.
+    """
+    limit = recipe.max_minutes
+    _run_until(None if limit is None else time.monotonic() + 60 * limit, recipe, out, resume, team)
+    return out
+
+
+def _run_until(deadline: float | None, recipe: Recipe, out: Path, resume: bool, team: Team = ALONE) -> bool:
+    """Run a recipe until a time by `time.monotonic`; return whether it is finished."""
     kind = importlib.import_module(type(recipe).__module__)
     with team.together():
         device = team.device(choose_device(recipe.device).type)
         selection = select_clips(recipe.data)
         kind.check(recipe, selection)
         load_part(ENGINES, recipe.engine, where="$.engine").check(recipe)
-        if recipe.wandb:
-            require_wandb()
+        if recipe.wandb and team.leads:
+            check_wandb()
     with team.together():
         if team.leads:
             _open_run(recipe, selection, out, resume)
     if read_provenance(out).get("finished"):
         logger.info("the run in %s is finished", out)
-        return out
+        return True
     team = team.with_devices(recipe.parallel, device)
     ledger = ErrorLedger(out / ("errors.jsonl" if team.leads else f"errors.rank_{team.rank}.jsonl"))
-    context = StageContext(out, selection, ClipReader(recipe.data.sample_rate), ledger, device, None, run_or_go_on)
+
+    def run_other(other: Recipe, folder: Path) -> Path:
+        if not _run_until(deadline, other, folder, resume=True):
+            over = f"`max_minutes` {recipe.max_minutes:g} are over" if recipe.max_minutes else "the time is over"
+            raise StoppedBySignal(f"{over} while {folder} was trained. Run the command again with --resume to go on")
+        return folder
+
+    context = StageContext(out, selection, ClipReader(recipe.data.sample_rate), ledger, device, None, run_other)
     try:
-        _run_stages(kind, recipe, context, out, team)
+        done = _run_stages(kind, recipe, context, out, team, deadline)
     finally:
         if team.leads:
             _merge_ledgers(ledger, out)
     with team.together():
         if team.leads:
-            _finish(recipe, selection, ledger, out)
-    return out
+            _finish(recipe, selection, ledger, out, done)
+    if done < recipe.steps:
+        logger.info("the time is over: %s has the model after step %d of %d; --resume goes on", out, done, recipe.steps)
+    return done >= recipe.steps
 
 
-def _run_stages(kind: ModuleType, recipe: Recipe, base: StageContext, out: Path, team: Team) -> None:
+def _run_stages(
+    kind: ModuleType, recipe: Recipe, base: StageContext, out: Path, team: Team, deadline: float | None
+) -> int:
+    """Run the stages that are not finished; return how many updates of the run are done."""
     stages: list[Stage] = kind.stages(recipe)
     previous: Path | None = None
     offset = 0
@@ -119,12 +143,18 @@ def _run_stages(kind: ModuleType, recipe: Recipe, base: StageContext, out: Path,
         folder = out if len(stages) == 1 else out / f"iteration_{number}"
         context = dataclasses.replace(base, folder=folder, previous=previous)
         if folder == out or not read_provenance(folder).get("finished"):
-            _run_stage(kind, stage, context, out, number if len(stages) > 1 else None, offset, team)
-        previous, offset = folder, offset + stage.steps
+            iteration = number if len(stages) > 1 else None
+            done = _run_stage(kind, stage, context, out, iteration, offset, team, deadline)
+        else:
+            done = stage.steps
+        previous, offset = folder, offset + done
+        if done < stage.steps:
+            break
     if previous is not None and previous != out and team.leads:
         for name in kind.MODEL_FILES:
             with atomic_write(out / name) as partial:
                 shutil.copyfile(previous / name, partial)
+    return offset
 
 
 def _merge_ledgers(ledger: ErrorLedger, out: Path) -> None:
@@ -145,8 +175,16 @@ def run_or_go_on(recipe: Recipe, out: Path) -> Path:
 
 
 def _run_stage(
-    kind: ModuleType, stage: Stage, context: StageContext, out: Path, iteration: int | None, offset: int, team: Team
-) -> None:
+    kind: ModuleType,
+    stage: Stage,
+    context: StageContext,
+    out: Path,
+    iteration: int | None,
+    offset: int,
+    team: Team,
+    deadline: float | None,
+) -> int:
+    """Train one stage and save its model; return how many of its updates are done."""
     # What must be fitted or trained first is made by the leader, alone; the others find it on the disk.
     training = team.leader_first(lambda: kind.build(stage.recipe, context))
     with team.together():
@@ -170,18 +208,20 @@ def _run_stage(
         log_folder=out,
         step_offset=offset,
         row_extra={} if iteration is None else {"iteration": iteration},
+        deadline=deadline,
     )
     with deterministic(stage.recipe.deterministic):
-        load_part(ENGINES, stage.recipe.engine).train(job, team)
+        done: int = load_part(ENGINES, stage.recipe.engine).train(job, team)
     with team.together():
         if team.leads:
-            _save(training, context.folder, out, iteration)
+            _save(training, context.folder, out, iteration, done >= stage.steps)
+    return done
 
 
-def _save(training: Training, folder: Path, out: Path, iteration: int | None) -> None:
+def _save(training: Training, folder: Path, out: Path, iteration: int | None, finished: bool) -> None:
     training.save(folder)
     if iteration is not None:
-        finish_provenance(folder, teachers=list(training.target_fingerprints))
+        finish_provenance(folder, finished, teachers=list(training.target_fingerprints))
     else:
         write_provenance(out, {**read_provenance(out), "teachers": list(training.target_fingerprints)})
 
@@ -252,10 +292,11 @@ def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield from flatten(inner, f"{key}.{name}" if key else str(name))
 
 
-def _finish(recipe: Recipe, selection: Selection, ledger: ErrorLedger, out: Path) -> None:
+def _finish(recipe: Recipe, selection: Selection, ledger: ErrorLedger, out: Path, done: int) -> None:
     kind = importlib.import_module(type(recipe).__module__)
+    finished = done >= recipe.steps
     facts = {
-        "steps": recipe.steps,
+        "steps": f"{done}" if finished else f"{done} of {recipe.steps}, when its time was over",
         "train_clips": len(selection.train),
         "valid_clips": len(selection.valid),
         "held_out": selection.held_out,
@@ -265,4 +306,5 @@ def _finish(recipe: Recipe, selection: Selection, ledger: ErrorLedger, out: Path
         "manifest_hash": selection.manifest_hash,
     }
     write_text(out / "README.md", write_card(out, out.name, kind.describe(recipe), facts))
-    finish_provenance(out, clips={"train": len(selection.train), "valid": len(selection.valid)})
+    clips = {"train": len(selection.train), "valid": len(selection.valid)}
+    finish_provenance(out, finished, clips=clips, steps_done=done)

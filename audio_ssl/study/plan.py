@@ -145,9 +145,16 @@ def _recipe(study: Study) -> Recipe:
         if setting.partition("=")[0] in _OURS_OF_RECIPE:
             raise UserError(f"`{setting}`: the study says that itself", where="$.pretrain.settings", remedy="remove it")
     try:
-        return load_recipe(study.pretrain.recipe, study.pretrain.settings)
+        recipe = load_recipe(study.pretrain.recipe, study.pretrain.settings)
     except UserError as error:
         raise _at(error, "$.pretrain") from error
+    if recipe.max_minutes is not None:
+        raise UserError(
+            "`max_minutes` would compare models of unequal training",
+            where="$.pretrain",
+            remedy="give max_minutes=null; a stopped study goes on when it is run again",
+        )
+    return recipe
 
 
 def _question(study: Study, name: str) -> Question:

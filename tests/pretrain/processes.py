@@ -138,6 +138,17 @@ def stopped_and_moved(team: Team, manifest: Path, folder: Path) -> None:
             (folder / f"{mode}.{team.rank}").write_text(f"{stop.said} {stop}")
 
 
+def timed_out(team: Team, manifest: Path, folder: Path) -> None:
+    """Let the time of the last process alone be over."""
+    out = folder / "timed"
+    for last in (True, False):
+        job = block_job(manifest, out)
+        if last and team.rank == team.world_size - 1:
+            job = dataclasses.replace(job, deadline=0.0)
+        done = train(job, team.with_devices("ddp", torch.device("cpu")))
+        (folder / f"timed.{last}.{team.rank}").write_text(str(done))
+
+
 def by_fairseq2(team: Team, manifest: Path, folder: Path) -> None:
     """Train by fairseq2's trainer, stopped by a signal to the last process and taken on again."""
     from audio_ssl.pretrain.engines import fairseq2
@@ -192,7 +203,7 @@ def unusable(team: Team, manifest: Path, folder: Path) -> None:
 
 def several(team: Team, manifest: Path, folder: Path) -> None:
     """Do all that is tried with two processes."""
-    for work in (plain, stopped_and_moved, failing, unusable):
+    for work in (plain, stopped_and_moved, timed_out, failing, unusable):
         work(team, manifest, folder)
 
 

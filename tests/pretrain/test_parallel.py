@@ -63,6 +63,11 @@ def test_two_processes_train_stop_move_and_fail_as_one(make_manifest: MakeManife
     run_job(block_job(manifest, tmp_path / "moved"), ALONE, tmp_path / "moved")
     assert_same(whole, tmp_path / "moved")
 
+    # The time of one process was over, both ended after the same update, and went on to the same end.
+    assert [(tmp_path / f"timed.True.{rank}").read_text() for rank in (0, 1)] == ["1", "1"]
+    assert [(tmp_path / f"timed.False.{rank}").read_text() for rank in (0, 1)] == ["12", "12"]
+    assert rows(tmp_path / "timed") == rows(tmp_path / "ddp_whole")
+
     assert (tmp_path / "failed.0").read_text() == "False store: the store is gone [process 1 of 2] (find it)"
     assert (tmp_path / "failed.1").read_text().startswith("True store: the store is gone")
     assert "False" in (tmp_path / "unusable.0").read_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import signal
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 
@@ -22,7 +21,7 @@ from audio_ssl.pretrain.checkpoint import State
 from audio_ssl.pretrain.engines._fairseq2_parts import Carried, Facade, Reader, Runs
 from audio_ssl.pretrain.guards import Watch
 from audio_ssl.pretrain.log import MetricsLog, NoLog
-from audio_ssl.pretrain.loop import Job, advance, row_of, validate, validation_due
+from audio_ssl.pretrain.loop import Job, Speed, advance, row_of, validate, validation_due
 from audio_ssl.pretrain.parallel import Team
 from audio_ssl.pretrain.stop import StopRequest
 from audio_ssl.pretrain.update import Sums, Updater
@@ -46,13 +45,14 @@ class Course:
         self.parts = parts
         self.error: UserError | None = None
         """Why a guard stopped the run."""
-        self.signal_name: str | None = None
-        """The signal that stopped it."""
-        self.after_update: Callable[[float], None] = lambda loss: None
+        self.asked = 0
+        """What asked for a stop: a signal, or the time (`StopRequest.asked`)."""
+        self.after_update: Callable[[float, str], None] = lambda loss, speed: None
         self._job, self._team, self._log, self._stop = job, team, log, stop
         self._watch = Watch(job.recipe.guards, job.steps)
         self._sums = Sums()
         self._row: dict[str, float] = {}
+        self._speed = Speed()
         self._clock = time.perf_counter()
 
     @property
@@ -63,7 +63,7 @@ class Course:
     @property
     def ends(self) -> bool:
         """Whether the run ends with the update just made."""
-        return self.state.step >= self._job.steps or self.error is not None or self.signal_name is not None
+        return self.state.step >= self._job.steps or self.error is not None or self.asked != 0
 
     def add(self, batch: Carried) -> Tensor:
         """Run a micro-batch forwards and return its loss, a sum."""
@@ -80,13 +80,14 @@ class Course:
         done = self.parts.updater.apply(self.state.step, self._sums, lr, self.parts.facade.norm)
         state = advance(self.state, self.parts.reader.then, done)
         self.parts.reader.state = state
-        self._row = row_of(state, done, time.perf_counter() - self._clock)
+        spent = time.perf_counter() - self._clock
+        self._row = row_of(state, done, spent)
         self.error = self._watch.too_many_skipped(state.skipped_in_a_row) or self._watch.look(state.step, self._row)
         if not done.changed:
             # There are no gradients any more, so this changes nothing; the schedule warns if it never saw a step.
             optimizer.step()
-        self.signal_name = self._received()
-        self.after_update(self._row["loss"])
+        self.asked = self._team.most([self._stop.asked()])[0]
+        self.after_update(self._row["loss"], self._speed.over(done.seconds, spent))
 
     def publish(self) -> None:
         """Write the row of the update, unless a validation is to be added to it."""
@@ -108,12 +109,6 @@ class Course:
         if self.ends or self.state.step % self._job.recipe.checkpoint.every == 0:
             self._log.sync()
         self._clock = time.perf_counter()
-
-    def _received(self) -> str | None:
-        """Return a signal that any process was sent."""
-        name = self._stop.signal_name
-        number = self._team.most([signal.Signals[name].value if name else 0])[0]
-        return signal.Signals(number).name if number else None
 
 
 class Unit(TrainUnit):  # type: ignore[misc]

@@ -84,7 +84,7 @@ class Reader(DataReader):  # type: ignore[misc]
         self.then = Position(0, 0)
         """Where the data go on after the update that was read last."""
         self._job, self._team = job, team
-        self._items: Iterator[tuple[Batch | EndOfUpdate, str | None]] | None = None
+        self._items: Iterator[tuple[Batch | EndOfUpdate, int]] | None = None
         self._open = ExitStack()
 
     def __iter__(self) -> Self:

@@ -28,20 +28,20 @@ from fairseq2.utils.progress import NOOP_PROGRESS_REPORTER
 from fairseq2.utils.stopwatch import Stopwatch
 from fairseq2.validator import NOOP_VALIDATOR
 
-from audio_ssl.errors import StoppedBySignal, UserError
+from audio_ssl.errors import UserError
 from audio_ssl.pretrain.engines._fairseq2_course import Course, Parts, Records, Steps, Unit, Validates
 from audio_ssl.pretrain.engines._fairseq2_parts import Facade, OneThread, PlainFiles, Reader, Runs, Schedule, gangs_of
-from audio_ssl.pretrain.loop import Job, choose_device, compile_blocks, open_log
+from audio_ssl.pretrain.loop import Job, choose_device, compile_blocks, open_log, stopped_by
 from audio_ssl.pretrain.parallel import Team
 from audio_ssl.pretrain.profile import profiled
-from audio_ssl.pretrain.stop import StopRequest
+from audio_ssl.pretrain.stop import TIME_IS_UP, StopRequest
 from audio_ssl.pretrain.update import Updater
 from audio_ssl.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 
-def train(job: Job, team: Team) -> None:
+def train(job: Job, team: Team) -> int:
     """Train until `job.steps`; see `audio_ssl.pretrain.engines.fairseq2.train`."""
     device = team.device(choose_device(job.recipe.device).type)
     learner = job.training.learner.to(device)
@@ -61,9 +61,9 @@ def train(job: Job, team: Team) -> None:
         try:
             if done >= job.steps:
                 manager.load_model_state(done, facade)
-                return
+                return done
             updater = Updater(learner, job.recipe, job.steps, device, team, runs)
-            _train(job, team, gangs, Parts(updater, runs, facade, reader, manager), done)
+            return _train(job, team, gangs, Parts(updater, runs, facade, reader, manager), done)
         except (CheckpointError, CheckpointNotFoundError) as error:
             raise UserError(
                 f"the checkpoint cannot be used: {error}",
@@ -98,10 +98,10 @@ def _newest(job: Job, team: Team) -> int:
     return max(steps)
 
 
-def _train(job: Job, team: Team, gangs: Gangs, parts: Parts, done: int) -> None:
+def _train(job: Job, team: Team, gangs: Gangs, parts: Parts, done: int) -> int:
     state = dataclasses.replace(parts.reader.state, step=done)
     with (
-        StopRequest() as stop,
+        StopRequest(job.deadline) as stop,
         open_log(job, state, team) as log,
         Progress(job.name, job.steps, initial=done, silent=not team.leads) as bar,
         profiled(job.recipe.profile if team.leads else None, job.log_folder / "profile") as profiled_update,
@@ -109,8 +109,8 @@ def _train(job: Job, team: Team, gangs: Gangs, parts: Parts, done: int) -> None:
         course = Course(job, team, parts, log, stop)
         trainer = _make_trainer(job, gangs, parts, course)
 
-        def after_update(loss: float) -> None:
-            bar.advance(1, loss=loss)
+        def after_update(loss: float, speed: str) -> None:
+            bar.advance(1, loss=loss, speed=speed)
             profiled_update()
             if course.ends:
                 trainer.request_stop()
@@ -124,11 +124,9 @@ def _train(job: Job, team: Team, gangs: Gangs, parts: Parts, done: int) -> None:
             trainer.close()
     if course.error is not None:
         raise team.own(course.error)
-    if course.signal_name is not None and course.state.step < job.steps:
-        where = f"step {course.state.step} of {job.steps} is saved in {job.state_folder}"
-        raise team.own(
-            StoppedBySignal(f"{course.signal_name} received; {where}. Run the command again with --resume to go on")
-        )
+    if course.asked > TIME_IS_UP and course.state.step < job.steps:
+        raise team.own(stopped_by(course.asked, course.state.step, job))
+    return course.state.step
 
 
 def _make_trainer(job: Job, gangs: Gangs, parts: Parts, course: Course) -> Trainer:

@@ -32,8 +32,12 @@ def check(recipe: Recipe) -> None:
     _load()
 
 
-def train(job: Job, team: Team = ALONE) -> None:
+def train(job: Job, team: Team = ALONE) -> int:
     """Train until `job.steps` by fairseq2's trainer, from its newest checkpoint; every process of the team calls it.
+
+    Returns
+    -------
+    The updates that are done: `job.steps`, or fewer where the time was over first.
 
     Raises
     ------
@@ -42,7 +46,8 @@ def train(job: Job, team: Team = ALONE) -> None:
     UserError
         If nothing can be read, a guard stops the run, or the checkpoint is of another number of processes or engine.
     """
-    _load().train(job, team)
+    done: int = _load().train(job, team)
+    return done
 
 
 def _load() -> ModuleType:
