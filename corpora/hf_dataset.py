@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +26,6 @@ import pyarrow.parquet as pq
 
 from audio_ssl.data.corpus import (
     SPLIT_NAMES,
-    SUFFIXES,
     AudioError,
     Corpus,
     LeftOut,
@@ -36,6 +35,7 @@ from audio_ssl.data.corpus import (
     check_split,
     match_columns,
     require_folder,
+    suffix_of,
     table_rows,
 )
 from audio_ssl.data.manifest import Clip
@@ -62,7 +62,6 @@ CORPUS = Corpus(
 )
 
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}")
-_MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3", b"FORM": ".aiff"}
 _ROW_ID = "\0id"
 
 
@@ -219,10 +218,9 @@ def _audio_file(value: Any, table: Path, root: Path, written: Path) -> str:
             raise AudioError("no audio in the row")
         # An audio folder's paths start at its metadata, others' where the dataset was made.
         return str(next((f / path for f in (table.parent, root) if (f / path).is_file()), table.parent / path))
-    suffix = PurePosixPath(path or "").suffix.lower()
-    if suffix not in SUFFIXES:
-        suffix = next((s for magic, s in _MAGIC.items() if content.startswith(magic)), "")
-    if not suffix:
+    # By the content: a name may lie, and most rows have none.
+    suffix = suffix_of(content, path or "")
+    if suffix is None:
         raise AudioError("the embedded audio is of no known format")
     # The name comes from the content, never from the table: it cannot leave the folder, and twice the same is one file.
     file = written / f"{hashlib.sha256(content).hexdigest()[:24]}{suffix}"

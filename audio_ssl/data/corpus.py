@@ -30,6 +30,7 @@ from audio_ssl.data.bars import beats_of_bars
 from audio_ssl.data.common_voice import common_voice_audio, common_voice_gender, common_voice_rows
 from audio_ssl.data.espeak import Espeak
 from audio_ssl.data.fetch import apt_available, fetch_apt
+from audio_ssl.data.formats import suffix_of
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.musicxml import musicxml_notes, musicxml_text
@@ -72,6 +73,7 @@ __all__ = [
     "read_made",
     "require_file",
     "require_folder",
+    "suffix_of",
     "table_rows",
     "track",
     "unknown_name",

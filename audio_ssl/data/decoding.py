@@ -126,15 +126,32 @@ def _layout(path: Path, found: Format | None, size: int) -> Layout:
         raise AudioError(f"cannot be read: {error.strerror or error}") from error
 
 
+class Straight(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read straight on.
+
+    soundfile goes to where it stands after each piece that it has read, whereupon MPEG decoders forget the bits that
+    following frames share with the ones before. It does so with files that can be sought in, so this one says no.
+    """
+
+    def seekable(self) -> bool:
+        """Return False."""
+        return False
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether it can be sought in all the same."""
+        return bool(super().seekable())
+
+
 @contextmanager
-def opened(path: Path, link: Link | None) -> Iterator[soundfile.SoundFile]:
+def opened(path: Path, link: Link | None) -> Iterator[Straight]:
     """Open a file, or a link of it, with libsndfile."""
     if link is None:
         # As bytes: a name need not be UTF-8.
-        with soundfile.SoundFile(os.fsencode(path)) as file:
+        with Straight(os.fsencode(path)) as file:
             yield file
         return
-    with open_view(path, link) as view, soundfile.SoundFile(view) as file:
+    with open_view(path, link) as view, Straight(view) as file:
         yield file
 
 
@@ -170,7 +187,9 @@ def count(path: Path, way: Way) -> tuple[int, int, int]:
 def _whole(path: Path, way: Way) -> Pieces:
     for link in way.layout.links or (None,):
         with _damage(path), opened(path, link) as file:
-            while len(block := file.read(1 << 20, dtype="float32", always_2d=True)):
+            left = file.frames
+            while left > 0 and len(block := file.read(min(left, 1 << 20), dtype="float32", always_2d=True)):
+                left -= len(block)
                 yield block, file.samplerate
 
 
@@ -207,13 +226,13 @@ def _truncated(there: float, wanted: float) -> str:
     return f"truncated: {there:.3f} s could be decoded of the {expected} s expected"
 
 
-def _go_to(file: soundfile.SoundFile, place: int, preroll: int) -> None:
+def _go_to(file: Straight, place: int, preroll: int) -> None:
     """Go to a sample; of formats that need what is before it, by way of that."""
     place = min(place, file.frames)
     if place == 0:
         return
-    before = min(place, preroll) if file.seekable() else place
-    if file.seekable():
+    before = min(place, preroll) if file.can_seek else place
+    if file.can_seek:
         file.seek(place - before)
     while before > 0:
         dropped = len(file.read(min(before, _SKIP_SAMPLES), dtype="float32"))

@@ -140,7 +140,7 @@ def _samples(data: Data, stream: _Stream) -> tuple[int | None, bool]:
 def _last_frames(data: Data, stream: _Stream) -> list[_Frame]:
     """Return the frames near the end of a stream, in order."""
     start = max(stream.frames_begin, stream.end - max(_TAIL_BYTES, 3 * stream.largest_frame))
-    tail, frames = data[start : stream.end], []
+    tail, frames = data[start : stream.end], list[_Frame]()
     place = tail.rfind(b"\xff")
     while place >= 0 and len(frames) < 4:
         frame = _frame(tail[place : place + 16], start + place, stream)

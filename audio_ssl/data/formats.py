@@ -129,9 +129,9 @@ def sniff(head: bytes) -> Format | None:
         # The tag stands before several kinds of files; whose it is the bytes after it say, where they can be seen.
         inner = head[10 + id3_size(head) :]
         return (sniff(inner) if inner and not inner.startswith(b"ID3") else None) or MPEG
-    for mark, found in _MARKS:
+    for mark, kind in _MARKS:
         if head.startswith(mark):
-            return found
+            return kind
     return next((found for look in _LOOKS if (found := look(head)) is not None), None)
 
 
@@ -156,3 +156,12 @@ def may_be_audio(path: Path) -> bool:
     if suffix in SUFFIXES:
         return True
     return suffix not in OTHER_SUFFIXES and path.is_file() and sniff_file(path) is not None
+
+
+def suffix_of(content: bytes, name: str = "") -> str | None:
+    """Return what a file of these bytes should be called: by its first bytes, else by the name it comes with."""
+    found = sniff(content)
+    if found is not None:
+        return found.suffix
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix in SUFFIXES else None

@@ -189,7 +189,9 @@ def mpeg_layout(data: Data) -> Layout:
     data
         The whole file.
     """
-    runs, notes, seconds, before = [], [], 0.0, 0.0
+    runs: list[_Run] = []
+    notes: list[str] = []
+    seconds = 0.0
     for run, junk in _runs(data):
         if runs and run.kind.sample_rate != runs[0].kind.sample_rate:
             rates = f"{runs[0].kind.sample_rate} to {run.kind.sample_rate} Hz"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from audio_ssl.data.mpeg import Data
 from audio_ssl.data.views import Layout, Link
 
-_TO_THE_END = (0xFFFFFFFF).to_bytes(4, "little")
+_IN_DS64 = b"\xff\xff\xff\xff"
 _NOT_KNOWN = 0x7FFF0000
 """Programs that write to a pipe give sizes from here on."""
 _STRAY_BYTES = 4096
@@ -59,11 +59,17 @@ def _single(data: Data) -> Layout:
     if left <= 1 or _is_chunk(data, begin + size + size % 2):
         return Layout()
     if size == 0 or left >= (1 << 32) - _STRAY_BYTES:
-        link: Link = ((0, place + 4), _TO_THE_END, (begin, len(data)))
+        link: Link = (_rf64(there), (12, place + 4), _IN_DS64, (begin, len(data)))
         notes = (_note(size, there, bytes_per_second),) if size and bytes_per_second else ()
         return Layout((link,), notes, exact=False)
     notes = (f"{left} bytes after the audio data are in no chunk and are not used",) if left > _STRAY_BYTES else ()
     return Layout(notes=notes)
+
+
+def _rf64(size: int) -> bytes:
+    """Return the beginning of a file whose sizes have 64 bits (EBU Tech 3306), up to the chunk `fmt`."""
+    sizes = [number.to_bytes(8, "little") for number in (size + 80, size, 0)]
+    return b"RF64" + _IN_DS64 + b"WAVEds64" + (28).to_bytes(4, "little") + b"".join(sizes) + bytes(4)
 
 
 def _is_chunk(data: Data, place: int) -> bool:

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from audio_ssl.data.audio import read_clip
 from audio_ssl.data.corpus import UserError, load_corpus
 from audio_ssl.data.manifest import read_manifest
 from audio_ssl.manifests import make_manifest
@@ -106,3 +107,24 @@ def test_wrong_columns_and_files_are_told(tmp_path):
     (tmp_path / "train-00000-of-00001.parquet").write_bytes(b"nothing")
     with pytest.raises(UserError, match="the table cannot be read"):
         list(load_corpus("hf_dataset").read(tmp_path, None))
+
+
+def test_embedded_audio_without_a_name_is_known_by_its_content(tmp_path):
+    contents = []
+    for rate, format, subtype in (
+        (16000, "MP3", None), (8000, "MP3", None), (24000, "MP3", None), (44100, "MP3", None), (16000, "RF64", "PCM_16"),
+        (16000, "W64", "PCM_16"), (16000, "AU", "PCM_16"), (16000, "CAF", "PCM_16"), (16000, "NIST", "PCM_16"),
+        (16000, "AIFF", "PCM_16"), (16000, "OGG", "OPUS"),
+    ):  # fmt: skip
+        buffer = io.BytesIO()
+        soundfile.write(buffer, np.full(rate, 0.1, np.float32), rate, format=format, subtype=subtype)
+        contents.append(buffer.getvalue())
+    rows = [{"bytes": content, "path": None} for content in contents]
+    # A name that lies is no better than none.
+    rows += [{"bytes": contents[0], "path": "x.wav"}]
+    pq.write_table(pa.table({"audio": rows}), tmp_path / "train-00000-of-00001.parquet")
+    make_manifest("hf_dataset", tmp_path / "m.jsonl", root=tmp_path)
+    clips = read_manifest(tmp_path / "m.jsonl")
+    assert len(clips) == len(rows)
+    for clip in clips:
+        assert len(read_clip(clip, clip.sample_rate)) == clip.sample_rate
