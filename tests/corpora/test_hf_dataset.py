@@ -112,7 +112,8 @@ def test_wrong_columns_and_files_are_told(tmp_path):
 def test_embedded_audio_without_a_name_is_known_by_its_content(tmp_path):
     contents = []
     for rate, format, subtype in (
-        (16000, "MP3", None), (8000, "MP3", None), (24000, "MP3", None), (44100, "MP3", None), (16000, "RF64", "PCM_16"),
+        (16000, "MP3", None), (8000, "MP3", None), (24000, "MP3", None), (44100, "MP3", None),
+        (16000, "RF64", "PCM_16"),
         (16000, "W64", "PCM_16"), (16000, "AU", "PCM_16"), (16000, "CAF", "PCM_16"), (16000, "NIST", "PCM_16"),
         (16000, "AIFF", "PCM_16"), (16000, "OGG", "OPUS"),
     ):  # fmt: skip
