@@ -15,6 +15,7 @@ from pathlib import Path
 from audio_ssl.data.corpus import apt_available, load_corpus
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
 from audio_ssl.errors import UserError
+from audio_ssl.lock import locked_folder
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,11 @@ def run_demo(out: Path, data: Path, pip_only: bool = False) -> Path:
     pip_only
         Do without Debian's packages.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    with locked_folder(out, deep=False):
+        return _demo(out, data, pip_only)
+
+
+def _demo(out: Path, data: Path, pip_only: bool) -> Path:
     started = time.monotonic()
     logger.info("[1/7] corpora · downloads and a minute of rendering")
     plan = _fetch(_choose(pip_only), data)

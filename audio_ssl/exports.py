@@ -10,6 +10,7 @@ from audio_ssl.interop.fairseq2 import write_fairseq2
 from audio_ssl.interop.hub import push_to_hub
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.write import export
+from audio_ssl.lock import locked_folder
 
 _PROVENANCE = "provenance.json"
 
@@ -45,11 +46,12 @@ def export_model(
     if push is not None and to != "transformers":
         raise UserError("`--push` sends the layout of transformers", remedy="leave out `--to` or `--push`")
     found = read_model(model, normalize=normalize, sample_rate=sample_rate, heads=heads)
-    if to == "fairseq2":
-        write_fairseq2(found, out)
-        return None
     facts = facts_of(model)
-    export(found, out, name=push, facts=facts)
+    with locked_folder(out):
+        if to == "fairseq2":
+            write_fairseq2(found, out)
+            return None
+        export(found, out, name=push, facts=facts)
     return None if push is None else push_to_hub(found, push, facts=facts)
 
 

@@ -15,6 +15,7 @@ from audio_ssl.data.corpus import LoadedCorpus, load_corpus
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest, scan_folder, write_manifest
 from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.lock import locked_file
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,25 @@ def make_manifest(
     if out.is_dir():
         raise UserError("`--out` is a folder", where=str(out), remedy="give the name of a file, M.jsonl")
     shares = _check_draw(source, out, balance, hours, speaker_hours)
+    with locked_file(out, BALANCE_SUFFIX):
+        clips, errors = _read_source(source, out, root, split, fetch, max_seconds, columns, options)
+        if shares is None or hours is None:
+            out.with_suffix(BALANCE_SUFFIX).unlink(missing_ok=True)
+            return write_manifest(out, clips), errors
+        return _write_drawn(out, clips, shares, hours, speaker_hours, seed), errors
+
+
+def _read_source(
+    source: str,
+    out: Path,
+    root: Path | None,
+    split: str | None,
+    fetch: bool,
+    max_seconds: float | None,
+    columns: Sequence[str],
+    options: Sequence[str],
+) -> tuple[list[Clip], int]:
+    """Return the clips of a source, and how many of its files cannot be used; the ledger beside `out` names them."""
     # The ledger is this manifest's own: an older one beside it speaks of other files.
     ledger_path = out.with_suffix(".errors.jsonl")
     ledger_path.unlink(missing_ok=True)
@@ -101,10 +121,7 @@ def make_manifest(
     if not clips:
         reason = f"{ledger.count} unusable files are listed in {ledger_path}" if ledger.count else "no audio files"
         raise UserError(f"no usable clip: {reason}", where=source)
-    if shares is None or hours is None:
-        out.with_suffix(BALANCE_SUFFIX).unlink(missing_ok=True)
-        return write_manifest(out, clips), ledger.count
-    return _write_drawn(out, clips, shares, hours, speaker_hours, seed), ledger.count
+    return clips, ledger.count
 
 
 def _check_draw(

@@ -87,16 +87,18 @@ def fairness(
         Fewest speakers of a cell of several attributes; smaller ones are not scored.
     """
     from audio_ssl.fairness.audit import audit
+    from audio_ssl.lock import locked_file
     from audio_ssl.report.build import build_fairness_report, fairness_lines, keep_inputs
 
     need(results, "results")
     page = html(out)
     keep_inputs([*results, *([manifest] if manifest else [])], page)
-    found = audit(
-        results, by, seed, replicates,
-        metrics=metric, manifest=manifest, normaliser=normaliser, min_speakers=min_speakers,
-    )  # fmt: skip
-    build_fairness_report(found, page)
+    with locked_file(page, ".json", ".md"):
+        found = audit(
+            results, by, seed, replicates,
+            metrics=metric, manifest=manifest, normaliser=normaliser, min_speakers=min_speakers,
+        )  # fmt: skip
+        build_fairness_report(found, page)
     print("\n".join((*fairness_lines(page), str(page))))
 
 

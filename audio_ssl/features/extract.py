@@ -6,10 +6,11 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.atomic import write_json
+from audio_ssl.atomic import clear_partials, write_json
 from audio_ssl.catalog import load_part, parts
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.errors import UserError
@@ -18,6 +19,7 @@ from audio_ssl.features.job import ERRORS_FILE, Job
 from audio_ssl.features.settings import read_settings
 from audio_ssl.features.source import FeatureSource, ModelSource, open_source
 from audio_ssl.inference import check_precision
+from audio_ssl.lock import locked_folder
 from audio_ssl.place import read_place
 
 logger = logging.getLogger(__name__)
@@ -81,11 +83,18 @@ def extract(
     # With `auto`, workers of a cluster may have GPUs that this machine has not.
     if isinstance(source, ModelSource) and (engine == "local" or job.settings.device != "auto"):
         check_precision(job.settings.precision, job.settings.torch_device())
-    if place is None or place.rank == 0:
-        _claim(out, job.meta(source))
-    load_part("features/engines", engine).run(job)
-    if place is None or place.rank == 0:
-        _finish(out, audio)
+    leads = place is None or place.rank == 0
+    with ExitStack() as held:
+
+        def begin() -> None:
+            if leads:
+                held.enter_context(locked_folder(out, deep=False))
+                clear_partials(out / JOURNALS)
+                _claim(out, job.meta(source))
+
+        load_part("features/engines", engine).run(job, begin)
+        if leads:
+            _finish(out, audio)
     return out
 
 

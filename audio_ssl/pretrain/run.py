@@ -14,9 +14,12 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import torch
 
 from audio_ssl.atomic import atomic_write, write_text
 from audio_ssl.catalog import load_part
@@ -24,6 +27,7 @@ from audio_ssl.config import read_yaml
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import ClipReader
 from audio_ssl.errors import StoppedBySignal, UserError
+from audio_ssl.lock import is_used, locked_folder
 from audio_ssl.pretrain.card import write_card
 from audio_ssl.pretrain.clips import Selection, select_clips
 from audio_ssl.pretrain.deterministic import deterministic
@@ -103,9 +107,24 @@ def _run_until(deadline: float | None, recipe: Recipe, out: Path, resume: bool, 
         load_part(ENGINES, recipe.engine, where="$.engine").check(recipe)
         if recipe.wandb and team.leads:
             check_wandb()
-    with team.together():
-        if team.leads:
-            _open_run(recipe, selection, out, resume)
+    with ExitStack() as held:
+        with team.together():
+            if team.leads:
+                held.enter_context(locked_folder(out))
+                _open_run(recipe, selection, out, resume)
+        return _go_on(deadline, kind, recipe, selection, device, out, team)
+
+
+def _go_on(
+    deadline: float | None,
+    kind: ModuleType,
+    recipe: Recipe,
+    selection: Selection,
+    device: torch.device,
+    out: Path,
+    team: Team,
+) -> bool:
+    """Train what the folder's run has not trained yet; return whether it is finished."""
     if read_provenance(out).get("finished"):
         logger.info("the run in %s is finished", out)
         return True
@@ -228,9 +247,7 @@ def _save(training: Training, folder: Path, out: Path, iteration: int | None, fi
 
 def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> None:
     """Begin a run's folder, or make sure that it is the one to go on with."""
-    if out.exists() and not out.is_dir():
-        raise UserError("is a file; a run needs a folder", where=str(out))
-    used = out.is_dir() and any(out.iterdir())
+    used = is_used(out)
     if used and not resume:
         raise UserError(
             "the folder is not empty",

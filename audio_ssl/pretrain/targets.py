@@ -21,7 +21,8 @@ from audio_ssl.data.loader import ClipReader, background_pool, in_order
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.store import StoreWriter
 from audio_ssl.errors import AudioError, UserError
-from audio_ssl.pretrain.clips import select_clips
+from audio_ssl.lock import locked_folder
+from audio_ssl.pretrain.clips import Selection, select_clips
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.label_health import LABELS_FILE, STORE_FRAMES, judge, measure
 from audio_ssl.pretrain.loop import choose_device
@@ -68,6 +69,11 @@ def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
     assert isinstance(first, masked_prediction.Config)
     if not masked_prediction.stored(first.teachers):
         raise UserError("no teacher of this recipe has targets to store", where="$.teachers")
+    with locked_folder(out):
+        return _make(config, first, selection, out)
+
+
+def _make(config: masked_prediction.Config, first: masked_prediction.Config, selection: Selection, out: Path) -> Path:
     ledger, reader = ErrorLedger(out / "errors.jsonl"), ClipReader(config.data.sample_rate)
     context = StageContext(out, selection, reader, ledger, choose_device(config.device), None, run_or_go_on)
     chosen = masked_prediction.stored(first.teachers)

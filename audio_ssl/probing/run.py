@@ -26,6 +26,7 @@ from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
 from audio_ssl.errors import UserError
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import BASELINES, UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
+from audio_ssl.lock import locked_folder
 from audio_ssl.probing.answer import Said, write_answer
 from audio_ssl.probing.compare import compare_frames
 from audio_ssl.probing.decode._base import Decoder
@@ -80,18 +81,20 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
     parts, excluded = choose_clips(clips, question.data, task)
     parts, untaught = _learn(task, parts)
     decoder = _check(question, task, source)
-    _claim(out, question, source)
     systems = [(out, source)] + [
         (out / "baselines" / baseline, open_source(_baseline(baseline, model)))
         for baseline in question.baselines
         if model not in BASELINES and not model.startswith(UNTRAINED_PREFIX)
     ]
     said = Said(name, task, [*excluded, *untaught], decoder)
-    asked = _Asked(question, said, parts, ErrorLedger(out / "errors.jsonl"), BankCache() if cache is None else cache)
     device = Settings().torch_device()
-    for folder, one in systems:
-        if not (folder / "scores.json").exists():
-            _answer(folder, asked, one.at(device, "float32"))
+    with locked_folder(out):
+        _claim(out, question, source)
+        ledger = ErrorLedger(out / "errors.jsonl")
+        asked = _Asked(question, said, parts, ledger, BankCache() if cache is None else cache)
+        for folder, one in systems:
+            if not (folder / "scores.json").exists():
+                _answer(folder, asked, one.at(device, "float32"))
     return out
 
 

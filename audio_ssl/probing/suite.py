@@ -17,7 +17,9 @@ import torch
 from audio_ssl import catalog
 from audio_ssl.atomic import write_json
 from audio_ssl.config import read_yaml, structure
+from audio_ssl.disk import DiskError
 from audio_ssl.errors import AudioError, UserError
+from audio_ssl.lock import locked_folder
 from audio_ssl.probing.features import BankCache
 from audio_ssl.probing.run import run_probe
 
@@ -100,24 +102,28 @@ def run_suite(name: str, model: str, out: Path, overrides: Sequence[str] = ()) -
     for probe, stem in missing.items():
         logger.warning("left out: %s, as there is no %s", probe, folder / f"{stem}.jsonl")
     cache, results, failed = BankCache(), [], {}
-    for probe in (probe for probe in suite.probes if probe not in missing):
-        manifest = f"data.manifest={folder / stems[probe]}.jsonl"
-        settings = [manifest, *suite.probes[probe].settings, *common, *own.get(probe, ())]
-        try:
-            results.append(run_probe(probe, model, out / probe, settings, cache))
-        except (UserError, AudioError, torch.OutOfMemoryError) as error:
-            logger.error("%s: %s", probe, error)
-            failed[probe] = str(error)
-        write_json(
-            out / "suite.json",
-            {
-                "suite": Path(name).stem,
-                "model": model,
-                "results": [result.name for result in results],
-                "missing": missing,
-                "failed": failed,
-            },
-        )
+    with locked_folder(out, deep=False):
+        for probe in (probe for probe in suite.probes if probe not in missing):
+            manifest = f"data.manifest={folder / stems[probe]}.jsonl"
+            settings = [manifest, *suite.probes[probe].settings, *common, *own.get(probe, ())]
+            try:
+                results.append(run_probe(probe, model, out / probe, settings, cache))
+            except DiskError:
+                # The next probe would meet the same disk.
+                raise
+            except (UserError, AudioError, torch.OutOfMemoryError) as error:
+                logger.error("%s: %s", probe, error)
+                failed[probe] = str(error)
+            write_json(
+                out / "suite.json",
+                {
+                    "suite": Path(name).stem,
+                    "model": model,
+                    "results": [result.name for result in results],
+                    "missing": missing,
+                    "failed": failed,
+                },
+            )
     return SuiteResult(results, missing, failed)
 
 

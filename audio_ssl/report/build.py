@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio_ssl.atomic import write_json, write_text
 from audio_ssl.errors import UserError
+from audio_ssl.lock import locked_file
 from audio_ssl.report.compare import describe_comparison
 from audio_ssl.report.excerpts import excerpts
 from audio_ssl.report.html import Page, Section, render
@@ -61,23 +62,24 @@ def build_report(inputs: Sequence[Path], out: Path, title: str = "Report", audio
         An input is none of the known things or damaged, or `out` does not end in ``.html`` or would replace an input.
     """
     keep_inputs(inputs, out)
-    json_path = _json_beside(out)
-    found = read_inputs([Path(one) for one in inputs])
-    home = out.resolve().parent
-    comparison = describe_comparison(found.results, home)
-    data = strict_json(
-        {
-            "title": title,
-            "runs": [describe_run(run, home) for run in found.runs],
-            "results": _results(found.results, comparison, home),
-            "comparison": comparison,
-            "fairness": [{"path": relative(one.path, home), **one.data} for one in found.fairness],
-        }
-    )
-    data["answer"] = answer(data)
-    write_json(json_path, data)
-    write_text(out, render(_page(data, title, json_path.name, found, audio)))
-    return out
+    with locked_file(out, ".json"):
+        json_path = _json_beside(out)
+        found = read_inputs([Path(one) for one in inputs])
+        home = out.resolve().parent
+        comparison = describe_comparison(found.results, home)
+        data = strict_json(
+            {
+                "title": title,
+                "runs": [describe_run(run, home) for run in found.runs],
+                "results": _results(found.results, comparison, home),
+                "comparison": comparison,
+                "fairness": [{"path": relative(one.path, home), **one.data} for one in found.fairness],
+            }
+        )
+        data["answer"] = answer(data)
+        write_json(json_path, data)
+        write_text(out, render(_page(data, title, json_path.name, found, audio)))
+        return out
 
 
 def build_fairness_report(result: FairnessResult, out: Path) -> Path:

@@ -21,6 +21,7 @@ from audio_ssl.data.composition import check_columns, columns_needed, compositio
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import hash_manifest, iterate_manifest, read_manifest
 from audio_ssl.errors import UserError
+from audio_ssl.lock import locked_file
 from audio_ssl.report.composition_words import composition_answer
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.numbers import count, strict_json
@@ -61,9 +62,13 @@ def build_composition_report(
     if out.suffix != ".html":
         raise UserError(f"`out` must end in .html, but is {out}", remedy=f"give {out}.html")
     _check_different(manifests)
+    with locked_file(out, ".json"):
+        return _build(manifests, tuple(dict.fromkeys(by)), out, levels)
+
+
+def _build(manifests: Sequence[Path], by: Sequence[str], out: Path, levels: bool) -> Path:
     ledger_path = out.with_suffix(".levels.errors.jsonl")
     ledger_path.unlink(missing_ok=True)
-    by = tuple(dict.fromkeys(by))
     ledger = ErrorLedger(ledger_path)
     levelled = _levelled(out, manifests) if levels else [None] * len(manifests)
     read = [_read(path, by, target, ledger) for path, target in zip(manifests, levelled, strict=True)]

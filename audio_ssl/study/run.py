@@ -23,6 +23,7 @@ from audio_ssl.config import dump_yaml
 from audio_ssl.data.manifest import hash_manifest, write_manifest
 from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.features.source import UNTRAINED_PREFIX
+from audio_ssl.lock import LOCK_FILE, is_used, locked_folder
 from audio_ssl.pretrain.provenance import hash_recipe, read_provenance
 from audio_ssl.pretrain.recipe import plain
 from audio_ssl.pretrain.run import pretrain
@@ -62,6 +63,11 @@ def run_study(name: str, out: Path, overrides: Sequence[str] = ()) -> Path:
     # Manifests name each other by absolute paths, so that a study goes on whatever folder it is called from.
     out = out.absolute()
     plan = make_plan(name, overrides)
+    with locked_folder(out):
+        return _do(plan, out)
+
+
+def _do(plan: Plan, out: Path) -> Path:
     layout = Layout(out, plan.study)
     _claim(out, plan)
     for warning in plan.warnings:
@@ -104,9 +110,8 @@ def _claim(out: Path, plan: Plan) -> None:
                 remedy="choose another --out",
             )
         return
-    # A process killed right at its start leaves the provenance alone, or a part of a file.
-    started = ("provenance.json", ".partial-")
-    if out.exists() and (not out.is_dir() or any(not one.name.startswith(started) for one in out.iterdir())):
+    # A process killed right at its start leaves the provenance alone.
+    if is_used(out) and any(one.name not in (LOCK_FILE, "provenance.json") for one in out.iterdir()):
         raise UserError("the folder is not empty and holds no study", where=str(out), remedy="choose another --out")
     origin = {
         "command": ["audio-ssl", *sys.argv[1:]],

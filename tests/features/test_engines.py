@@ -97,7 +97,7 @@ def test_ray_shares_the_work(many, run_folder, tmp_path, monkeypatch):
         same(out, alone)
         with pytest.raises(UserError, match=r"no model|is no model"):
             broken = Job(str(many), "nothing", str(tmp_path / "g"), "all", "none", None, "npy", "float32", Settings())
-            ray_engine.run(broken)
+            ray_engine.run(broken, lambda: None)
     finally:
         ray.shutdown()
 

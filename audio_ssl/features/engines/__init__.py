@@ -1,1 +1,1 @@
-"""Where the parts of an extraction run. A file is an engine; each has a ``run(job)``."""
+"""Where the parts of an extraction run. A file is an engine; each has a ``run(job, begin)``."""

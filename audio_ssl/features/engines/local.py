@@ -3,28 +3,62 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 
+import torch
 import torch.distributed as dist
 
+from audio_ssl.errors import UserError
 from audio_ssl.features.job import Job, Part, run_part
 from audio_ssl.place import read_place
 
 
-def run(job: Job) -> None:
-    """Do this process's part, and wait for the others."""
+def run(job: Job, begin: Callable[[], None]) -> None:
+    """Do this process's part, and wait for the others.
+
+    Parameters
+    ----------
+    job
+        What is extracted.
+    begin
+        Claims the folder; no process begins before it has returned in all of them.
+
+    Raises
+    ------
+    UserError
+        In every process where one has an error; the process that has it says why.
+    """
     place = read_place(os.environ)
     if place is None:
+        begin()
         run_part(job, Part(), job.settings.torch_device())
         return
-    # Nobody begins before the folder is claimed, nobody counts before all have written; how long that takes is the
-    # audio's affair.
+    # Nobody counts before all have written; how long that takes is the audio's affair.
     dist.init_process_group(
         "gloo", init_method=place.meeting, rank=place.rank, world_size=place.world_size, timeout=timedelta(days=30)
     )
     try:
-        dist.barrier()
-        run_part(job, Part(place.rank, place.world_size), job.settings.torch_device(place.local_rank))
-        dist.barrier()
+        _together(begin)
+        _together(
+            lambda: run_part(job, Part(place.rank, place.world_size), job.settings.torch_device(place.local_rank))
+        )
     finally:
         dist.destroy_process_group()
+
+
+def _together(work: Callable[[], None]) -> None:
+    """Work and wait for the others; an error of one, which would leave them waiting, ends all."""
+    error: UserError | None = None
+    try:
+        work()
+    except UserError as raised:
+        error = raised
+    failed = torch.tensor([int(error is not None)])
+    dist.all_reduce(failed, dist.ReduceOp.MAX)
+    if error is not None:
+        raise error
+    if int(failed):
+        quiet = UserError("another process of the job has failed")
+        quiet.said = True
+        raise quiet

@@ -5,6 +5,8 @@ Ray finds the cluster as its own programs do (``RAY_ADDRESS``, or one on this ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import ray
 import torch
 
@@ -15,8 +17,8 @@ _CORES = 2
 """Of a worker without a GPU."""
 
 
-def run(job: Job) -> None:
-    """Share a job out over workers and wait for all of them.
+def run(job: Job, begin: Callable[[], None]) -> None:
+    """Claim the folder, share a job out over workers and wait for all of them.
 
     A worker that dies is started again by Ray and goes on from what is on the disk.
 
@@ -25,6 +27,7 @@ def run(job: Job) -> None:
     UserError
         If a worker says that something is to be mended.
     """
+    begin()
     started = not ray.is_initialized()
     if started:
         ray.init(include_dashboard=False, log_to_driver=False)
