@@ -78,11 +78,10 @@ def locked_file(path: Path, *beside: str) -> Iterator[None]:
                 path.parent.rmdir()
 
 
-def is_used(folder: Path) -> bool:
-    """Tell whether a folder holds anything but a lock and what a killed process left unfinished."""
-    return folder.is_dir() and any(
-        one.name != LOCK_FILE and not one.name.startswith(PARTIAL) for one in folder.iterdir()
-    )
+def is_used(folder: Path, *but: str) -> bool:
+    """Tell whether a folder holds anything but a lock, what a killed process left unfinished, and some names."""
+    names = [one.name for one in folder.iterdir()] if folder.is_dir() else []
+    return any(name not in (LOCK_FILE, *but) and not name.startswith(PARTIAL) for name in names)
 
 
 @contextmanager

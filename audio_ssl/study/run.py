@@ -23,7 +23,7 @@ from audio_ssl.config import dump_yaml
 from audio_ssl.data.manifest import hash_manifest, write_manifest
 from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.features.source import UNTRAINED_PREFIX
-from audio_ssl.lock import LOCK_FILE, is_used, locked_folder
+from audio_ssl.lock import is_used, locked_folder
 from audio_ssl.pretrain.provenance import hash_recipe, read_provenance
 from audio_ssl.pretrain.recipe import plain
 from audio_ssl.pretrain.run import pretrain
@@ -111,7 +111,7 @@ def _claim(out: Path, plan: Plan) -> None:
             )
         return
     # A process killed right at its start leaves the provenance alone.
-    if is_used(out) and any(one.name not in (LOCK_FILE, "provenance.json") for one in out.iterdir()):
+    if is_used(out, "provenance.json"):
         raise UserError("the folder is not empty and holds no study", where=str(out), remedy="choose another --out")
     origin = {
         "command": ["audio-ssl", *sys.argv[1:]],
