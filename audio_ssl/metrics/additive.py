@@ -56,7 +56,7 @@ class AdditiveMetric:
         return float(self.score(self.statistics(pairs).sum(0)))
 
 
-def get_metric(name: str, classes: Sequence[str] = ()) -> AdditiveMetric:
+def get_metric(name: str, classes: Sequence[str] = (), tokenizer: str | None = None) -> AdditiveMetric:
     """Return a metric by name.
 
     Parameters
@@ -68,6 +68,8 @@ def get_metric(name: str, classes: Sequence[str] = ()) -> AdditiveMetric:
     classes
         What macro_f1 and uar are means over, and how r2's numbers are called; others need none. Without them macro_f1
         and uar are described, but refuse clips.
+    tokenizer
+        How bleu cuts texts into words, see `audio_ssl.metrics.tokenizers`; None: 13a. Other metrics have no use for it.
 
     Raises
     ------
@@ -82,11 +84,13 @@ def get_metric(name: str, classes: Sequence[str] = ()) -> AdditiveMetric:
         from audio_ssl.metrics.music import KEY_SCORE
         from audio_ssl.metrics.regression import r2
         from audio_ssl.metrics.slots import SLOT_CER, SLOT_F1
-        from audio_ssl.metrics.text import ACCURACY, BLEU, CER, CHRF, PER, WER
+        from audio_ssl.metrics.text import ACCURACY, BLEU, CER, CHRF, PER, WER, bleu
 
     of_classes: dict[str, Callable[[Sequence[str]], AdditiveMetric]] = {"macro_f1": macro_f1, "uar": uar, "r2": r2}
     fixed = (WER, CER, PER, BLEU, CHRF, ACCURACY, SLOT_F1, SLOT_CER, KEY_SCORE, CHORD_ACCURACY, *BEATS)
     known = {metric.name: metric for metric in fixed}
+    if name == "bleu" and tokenizer is not None:
+        return bleu(tokenizer)
     if name in of_classes:
         return of_classes[name](classes)
     if name not in known:

@@ -6,6 +6,8 @@ here is only that they are kept per clip.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import jiwer
 import numpy as np
 import sacrebleu
@@ -13,9 +15,9 @@ from sacrebleu.metrics import bleu as sacrebleu_bleu
 from sacrebleu.metrics import chrf as sacrebleu_chrf
 
 from audio_ssl.metrics.additive import AdditiveMetric, Answer, Array, as_text, ratio
+from audio_ssl.metrics.tokenizers import USUAL, check_tokenizer
 
 _ERRORS = ("substitutions", "deletions", "insertions")
-_BLEU = sacrebleu_bleu.BLEU(effective_order=False)
 _CHRF = sacrebleu_chrf.CHRF()
 _MAX_ORDER = 4
 
@@ -38,8 +40,25 @@ def error_rate(sums: Array) -> Array:
     return 100.0 * ratio(sums[..., :3].sum(-1), sums[..., 3])
 
 
-def _bleu_statistics(reference: Answer, hypothesis: Answer) -> Array:
-    return np.array(_BLEU._extract_corpus_statistics([as_text(hypothesis)], [[as_text(reference)]])[0], np.float64)
+@lru_cache
+def bleu(tokenizer: str = USUAL) -> AdditiveMetric:
+    """Return corpus BLEU with one of sacrebleu's tokenisers.
+
+    Raises
+    ------
+    UserError
+        If there is none of the name, or its package is not installed.
+    """
+    counter = sacrebleu_bleu.BLEU(effective_order=False, tokenize=check_tokenizer(tokenizer))
+    # The signature knows the number of references once something was scored.
+    counter.corpus_score(["a"], [["a"]])
+
+    def statistics(reference: Answer, hypothesis: Answer) -> Array:
+        found = counter._extract_corpus_statistics([as_text(hypothesis)], [[as_text(reference)]])[0]
+        return np.array(found, np.float64)
+
+    columns = ("sys_len", "ref_len", *(f"{kind}_{n}" for kind in ("correct", "total") for n in range(1, 5)))
+    return AdditiveMetric("bleu", columns, True, "points", statistics, _bleu_score, str(counter.get_signature()))
 
 
 def _bleu_score(sums: Array) -> Array:
@@ -90,16 +109,8 @@ CER = AdditiveMetric("cer", (*_ERRORS, "characters"), False, "%", lambda r, h: e
 PER = AdditiveMetric("per", (*_ERRORS, "phones"), False, "%", edits, error_rate, "units:between spaces")
 """Phone error rate, over phones with spaces between them (``HH AH0 L OW1``); stress marks count as written."""
 
-BLEU = AdditiveMetric(
-    "bleu",
-    ("sys_len", "ref_len", *(f"{kind}_{n}" for kind in ("correct", "total") for n in range(1, 5))),
-    True,
-    "points",
-    _bleu_statistics,
-    _bleu_score,
-    f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}",
-)
-"""Corpus BLEU."""
+BLEU = bleu()
+"""Corpus BLEU of languages with spaces between words."""
 
 CHRF = AdditiveMetric(
     "chrf",

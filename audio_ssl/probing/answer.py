@@ -89,6 +89,7 @@ def head_line(said: Said, source: FeatureSource) -> dict[str, Any]:
         "model_fingerprint": source.fingerprint,
         "main_metric": said.task.metrics[0],
         "signature": said.task.signature,
+        "tokenizer": getattr(said.task, "tokenizer", None),
     }
 
 
@@ -167,7 +168,8 @@ def _mean_curve(curves: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _warnings(outcomes: Sequence[Outcome], task: Task) -> list[str]:
-    found = [warning for outcome in outcomes for warning in overlap_warnings(outcome.parts, task)]
+    found = list(getattr(task, "warnings", ()))
+    found += [warning for outcome in outcomes for warning in overlap_warnings(outcome.parts, task)]
     unseen = getattr(task, "unseen", None)
     lacking = unseen([clip for outcome in outcomes for clip in outcome.clips]) if unseen is not None else {}
     if lacking:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import AdditiveMetric, get_metric
+from audio_ssl.metrics.additive import AdditiveMetric
 from audio_ssl.probing.features import Layers
-from audio_ssl.probing.score import NOT_ADDITIVE, higher_is_better, main_value, pairs_of
+from audio_ssl.probing.score import NOT_ADDITIVE, higher_is_better, main_value, metric_of, pairs_of
 from audio_ssl.probing.tasks._base import Task
 from audio_ssl.probing.team import Team
 
@@ -55,7 +55,7 @@ class Scorer:
         self._targets = torch.stack(list(targets)) if task.output in ONCE_A_CLIP else torch.zeros(0)
         self._points = _points(task) if task.output == "class" else None
         name = task.metrics[0]
-        self._additive = get_metric(name, task.classes) if name not in NOT_ADDITIVE else None
+        self._additive = metric_of(task, name) if name not in NOT_ADDITIVE else None
         if name in ("roc_auc", "average_precision") and len(_usable(self._targets > 0)) == 0:
             raise UserError("the valid clips choose nothing: none of the tags is on some of them and not on others")
         if name == "r2" and bool((self._targets == self._targets[0]).all(0).any()):
@@ -167,7 +167,7 @@ def _points(task: Task) -> tuple[Float[Tensor, "class class column"], AdditiveMe
     name, classes = task.metrics[0], task.classes
     if name in (*NOT_ADDITIVE, "accuracy") or len(classes) > _MOST_POINTS:
         return None
-    metric = get_metric(name, classes)
+    metric = metric_of(task, name)
     rows = [metric.statistics([(reference, answer) for answer in classes]) for reference in classes]
     return torch.stack([torch.from_numpy(row) for row in rows]).float(), metric
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audio_ssl.catalog import optional_packages
 from audio_ssl.data.manifest import Clip
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.metrics.additive import AdditiveMetric, get_metric
 from audio_ssl.metrics.bootstrap import Interval, cluster_bootstrap, cluster_sums
 from audio_ssl.probing.tasks._base import Answer, Task
 from audio_ssl.probing.trials import score_trials, trial_interval, trial_value
@@ -38,6 +38,11 @@ def higher_is_better(metric: str) -> bool:
     return get_metric(metric).higher_is_better
 
 
+def metric_of(task: Task, name: str) -> AdditiveMetric:
+    """Return one of a task's metrics, with the task's classes and its way to cut texts into words."""
+    return get_metric(name, task.classes, getattr(task, "tokenizer", None))
+
+
 def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> float:
     """Return the task's main metric; NaN counts as the worst."""
     metric = task.metrics[0]
@@ -46,7 +51,7 @@ def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor])
     elif metric in _VERIFICATION:
         value = trial_value(metric, score_trials(task, clips, predictions))
     else:
-        value = get_metric(metric, task.classes).corpus(pairs_of(task, clips, predictions))
+        value = metric_of(task, metric).corpus(pairs_of(task, clips, predictions))
     if value != value:
         return -np.inf if higher_is_better(metric) else np.inf
     return value
@@ -72,7 +77,7 @@ def all_scores(
             interval, unit = trial_interval(name, trials, clips)
             measured = "%" if name == "eer" else "cost"
         else:
-            metric = get_metric(name, task.classes)
+            metric = metric_of(task, name)
             sums, _ = cluster_sums(metric.statistics(pairs), clusters)
             interval, measured = cluster_bootstrap(sums, metric.score, REPLICATES), metric.unit
         scores[name] = {**interval._asdict(), "higher_is_better": higher_is_better(name), "unit": measured}

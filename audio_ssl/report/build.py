@@ -131,7 +131,10 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def result_lines(folder: Path) -> list[str]:
     """Return the scores of one result folder, model and baselines, as lines for a terminal."""
-    return score_lines(describe_comparison(read_inputs([folder]).results, folder))
+    results = read_inputs([folder]).results
+    # Without its signature a BLEU means little.
+    signatures = [one.model.scores["signature"] for one in results if one.model.scores.get("tokenizer")]
+    return [*score_lines(describe_comparison(results, folder)), *signatures]
 
 
 def keep_inputs(inputs: Sequence[Path], out: Path) -> None:

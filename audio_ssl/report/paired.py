@@ -52,12 +52,14 @@ class Answers:
     classes: Sequence[str] = ()
     trials: Rows = ()
     """``clip_a, clip_b, same, score``."""
+    tokenizer: str | None = None
+    """How BLEU cuts texts into words; None: 13a."""
 
 
-def additive(name: str, classes: Sequence[str] = ()) -> AdditiveMetric | None:
+def additive(name: str, classes: Sequence[str] = (), tokenizer: str | None = None) -> AdditiveMetric | None:
     """Return the metric `name` where it is a function of summed per-clip statistics, else None."""
     try:
-        return get_metric(name, classes)
+        return get_metric(name, classes, tokenizer)
     except UserError:
         return None
 
@@ -91,7 +93,7 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
         return None
     if metric_name in _RANKING:
         return _compare_rankings(pairs, model.classes, baseline.classes, metric_name)
-    metric = additive(metric_name, model.classes)
+    metric = additive(metric_name, model.classes, model.tokenizer)
     if metric is None or any("hypothesis" not in row for pair in pairs for row in pair):
         return None
     try:

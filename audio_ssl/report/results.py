@@ -76,7 +76,7 @@ def label_of(name: str) -> str:
 
 def answers_of(system: System) -> Answers:
     """Return what a system said, to be compared."""
-    return Answers(system.predictions, system.classes, system.trials)
+    return Answers(system.predictions, system.classes, system.trials, system.scores.get("tokenizer"))
 
 
 def link_to(path: Path | None, home: Path) -> str | None:

@@ -7,6 +7,7 @@ import torch
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import get_metric
+from audio_ssl.probing.score import metric_of
 from audio_ssl.probing.tasks import asr, phones, slots, st
 
 TEXTS = ["the red fish swims", "the blue fish eats the red fish", "a whale sings to the fish", "red and blue"] * 5
@@ -174,3 +175,35 @@ def test_slots_that_cannot_be_used_are_named(text, reason):
 
 def test_a_transcript_without_slots_can_be_used():
     assert slots.build(slots.Config()).why_not(clip(slots="play it")) is None
+
+
+def test_the_target_language_chooses_how_bleu_counts():
+    chinese = [clip(translation="今天天气很好。", translation_language="zh-CN", text="x")]
+    task = taught(st.build(st.Config(units="characters", min_count=1)), *chinese)
+    assert task.tokenizer == "zh"
+    assert "|tok:zh|" in task.signature
+    assert task.warnings == ["tokenizer zh, as the target language is Chinese"]
+    pairs = [("今天天气很好", "今天天气真好")]
+    assert metric_of(task, "bleu").corpus(pairs) > 0
+    assert get_metric("bleu").corpus(pairs) == 0
+    # Where nobody says, the script does.
+    assert taught(st.build(st.Config()), clip(translation="今天天气很好。")).tokenizer == "zh"
+    assert taught(st.build(st.Config(source="text")), clip(text="今天天气很好。", translation="fine")).tokenizer == "zh"
+    english = taught(st.build(st.Config()), clip(translation="Fine.", translation_language="en"))
+    assert (english.tokenizer, english.warnings) == ("13a", [])
+    assert "|tok:13a|" in english.signature
+    asked = taught(
+        st.build(st.Config(tokenizer="char")), *chinese, clip(translation="Fine.", translation_language="en")
+    )
+    assert asked.tokenizer == "char"
+    with pytest.raises(UserError, match=r"need different tokenizers: en \(13a\), zh-CN \(zh\)"):
+        taught(st.build(st.Config()), *chinese, clip(translation="Fine.", translation_language="en"))
+    with pytest.raises(UserError, match="unknown tokenizer `spaces`"):
+        st.build(st.Config(tokenizer="spaces"))
+
+
+def test_without_spaces_between_words_characters_are_the_main_score():
+    task = taught(asr.build(asr.Config()), clip(text="今天天气很好"), clip(text="我们去公园散步"))
+    assert task.metrics == ("cer", "wer")
+    assert "Chinese, written without spaces" in task.warnings[0]
+    assert taught(asr.build(asr.Config()), clip(text="ahoj")).metrics == ("wer", "cer")

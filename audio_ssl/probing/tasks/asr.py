@@ -1,7 +1,7 @@
 """Speech recognition: the transcript in characters (SUPERB's ASR, Yang et al. 2021, arXiv 2105.01051) or pieces.
 
-Units come from the training transcripts; a character of a test transcript that training never saw cannot be recognised
-and counts as an error.
+Of languages without spaces between words CER is the main score. Units come from the training transcripts; a character
+of a test transcript that training never saw cannot be recognised and counts as an error.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.normalise import get_normaliser
+from audio_ssl.metrics.tokenizers import language_without_spaces, words_warning
 from audio_ssl.probing.tasks._base import Output
 from audio_ssl.probing.tasks._units import make_units
 
@@ -40,9 +41,10 @@ class ASR:
 
     kind = "asr"
     output: Output = "tokens"
-    metrics: tuple[str, ...] = ("wer", "cer")
 
     def __init__(self, config: Config) -> None:
+        self.metrics: tuple[str, ...] = ("wer", "cer")
+        self.warnings: list[str] = []
         self._units = make_units(config.units, config.vocab_size, known=("characters", "sentencepiece"))
         self._normalise = get_normaliser(config.normaliser)
         self._characters: set[str] = set()
@@ -70,6 +72,9 @@ class ASR:
             raise UserError("no training clip has a transcript")
         self._characters = set("".join(texts))
         self._units.learn(texts)
+        language = language_without_spaces(clip.text or "" for clip in clips)
+        if language is not None:
+            self.metrics, self.warnings = ("cer", "wer"), [words_warning(language)]
 
     def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
         """Count the characters of some transcripts that training lacks, the most frequent first."""

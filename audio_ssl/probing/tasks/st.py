@@ -1,7 +1,8 @@
 """Speech translation: the translation in words, characters or pieces, scored by BLEU and chrF.
 
 Words fit a corpus of minutes, where pieces could not be learned; rare ones become ``<unk>``, which BLEU counts as
-wrong. Published scores are of translations as they are written: ``normaliser: none`` with ``units: sentencepiece``.
+wrong. BLEU's tokeniser is that of the target language (column ``translation_language``). Published scores are of
+translations as they are written: ``normaliser: none`` with ``units: sentencepiece``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from audio_ssl.data.attributes import attribute
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
+from audio_ssl.metrics.additive import get_metric
 from audio_ssl.metrics.normalise import get_normaliser
+from audio_ssl.metrics.tokenizers import USUAL, check_tokenizer, language_of_script, one_tokenizer
 from audio_ssl.probing.tasks._base import Output
 from audio_ssl.probing.tasks._units import UNKNOWN as UNKNOWN
 from audio_ssl.probing.tasks._units import make_units
@@ -38,6 +42,9 @@ class Config:
     normaliser: str = "basic"
     """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.normalise`."""
 
+    tokenizer: str = "auto"
+    """How BLEU cuts texts into words: 13a, zh, ja-mecab, ko-mecab, char; ``auto``: as the target language needs it."""
+
     source: str = "translation"
     """``translation``, or ``text``: the transcript, to see what the same head makes of no translation at all."""
 
@@ -56,11 +63,15 @@ class ST:
         )
         self._normalise = get_normaliser(config.normaliser)
         self._characters: set[str] = set()
+        self._asked = config.tokenizer
+        self.tokenizer: str = USUAL if self._asked == "auto" else check_tokenizer(self._asked)
+        self.warnings: list[str] = []
 
     @property
     def signature(self) -> str:
-        """Return how texts were normalised."""
-        return self._normalise.signature
+        """Return how texts were normalised, and sacrebleu's signatures."""
+        scores = (f"{name} {get_metric(name, (), self.tokenizer).signature}" for name in self.metrics)
+        return "; ".join((self._normalise.signature, *scores))
 
     @property
     def classes(self) -> list[str]:
@@ -80,6 +91,8 @@ class ST:
             raise UserError(f"no training clip has a {self._thing}")
         self._characters = set("".join(texts))
         self._units.learn(texts)
+        if self._asked == "auto":
+            self._choose_tokenizer(clips)
 
     def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
         """Count the characters of some texts that training lacks, the most frequent first."""
@@ -101,6 +114,19 @@ class ST:
     def files(self) -> dict[str, bytes]:
         """Return the sentencepiece model, if there is one."""
         return self._units.files()
+
+    def _choose_tokenizer(self, clips: Sequence[Clip]) -> None:
+        """Take the tokeniser of the target language: as recorded, else as the script of the texts tells."""
+        column = "translation_language" if self._thing == "translation" else "language"
+        recorded = [attribute(clip, column) for clip in clips]
+        known = {language for language in recorded if language is not None}
+        if not known and (told := language_of_script(self._text(clip) or "" for clip in clips)):
+            known = {told}
+        chosen = one_tokenizer(
+            known or {None}, "take clips of one language (data.where), or name a tokenizer: task.tokenizer=char", column
+        )
+        self.tokenizer = chosen.name
+        self.warnings = [chosen.reason] if chosen.reason else []
 
     def _text(self, clip: Clip) -> str | None:
         return clip.translation if self._thing == "translation" else clip.text
