@@ -187,17 +187,24 @@ def test_the_target_language_chooses_how_bleu_counts():
     assert metric_of(task, "bleu").corpus(pairs) > 0
     assert get_metric("bleu").corpus(pairs) == 0
     # Where nobody says, the script does.
-    assert taught(st.build(st.Config()), clip(translation="今天天气很好。")).tokenizer == "zh"
-    assert taught(st.build(st.Config(source="text")), clip(text="今天天气很好。", translation="fine")).tokenizer == "zh"
-    english = taught(st.build(st.Config()), clip(translation="Fine.", translation_language="en"))
+    assert taught(st.build(st.Config(min_count=1)), clip(translation="今天天气很好。")).tokenizer == "zh"
+    assert (
+        taught(
+            st.build(st.Config(source="text", min_count=1)), clip(text="今天天气很好。", translation="fine")
+        ).tokenizer
+        == "zh"
+    )
+    english = taught(st.build(st.Config(min_count=1)), clip(translation="Fine.", translation_language="en"))
     assert (english.tokenizer, english.warnings) == ("13a", [])
     assert "|tok:13a|" in english.signature
     asked = taught(
-        st.build(st.Config(tokenizer="char")), *chinese, clip(translation="Fine.", translation_language="en")
+        st.build(st.Config(tokenizer="char", min_count=1)),
+        *chinese,
+        clip(translation="Fine.", translation_language="en"),
     )
     assert asked.tokenizer == "char"
     with pytest.raises(UserError, match=r"need different tokenizers: en \(13a\), zh-CN \(zh\)"):
-        taught(st.build(st.Config()), *chinese, clip(translation="Fine.", translation_language="en"))
+        taught(st.build(st.Config(min_count=1)), *chinese, clip(translation="Fine.", translation_language="en"))
     with pytest.raises(UserError, match="unknown tokenizer `spaces`"):
         st.build(st.Config(tokenizer="spaces"))
 
