@@ -3,7 +3,7 @@
 - **Spikes**: the loss stays far above its running median for many updates in a row.
 - **Collapse**: targets are all alike, by the perplexity of their codes or their spread, so that there is nothing left
   to learn; data2vec's published code ends for the same reason (Baevski et al. 2022, arXiv 2202.03555, section 5.4).
-  Predictions that are all alike are common early on, and only mentioned.
+  Predictions that are all alike are common early on, and only mentioned: from the first validation on.
 - Updates without a finite loss or gradient are left out by the loop and counted; too many in a row end the run.
 
 The loss and the metrics are those of all processes, so all of them stop at the same update. What the guards remember is
@@ -26,6 +26,11 @@ logger = logging.getLogger(__name__)
 _PREDICTIONS = ("predicted", "prediction", "probability")
 """Beginnings of the names of metrics about what the model says, not about what it is told."""
 
+TARGETS, PREDICTIONS = "targets", "predictions"
+"""What can be all alike."""
+
+_VALID = "valid_"
+_MOST_NAMED = 3
 _LEAST_HISTORY = 50
 _SMOOTHING = 100
 """Updates that perplexities and spreads are averaged over."""
@@ -125,10 +130,28 @@ class Watch:
         self._means: dict[str, float] = {}
         self._seen: dict[str, int] = {}
         self._mentioned: set[str] = set()
+        self._validates = False
 
     def look(self, step: int, row: Mapping[str, float]) -> UserError | None:
         """Look at the row of update `step` (counted from 1); return why the run must stop, if it must."""
+        self.validated(step, row)
         return self._spike(row["loss"]) or self._collapse(step, row)
+
+    def validated(self, step: int, row: Mapping[str, float]) -> None:
+        """Say of a row with a validation where everything is alike, and where it is no longer so."""
+        guard = self._guards.collapse
+        values = {name: value for name, value in row.items() if name.startswith(_VALID)}
+        if guard is None or not values:
+            return
+        self._validates = True
+        alike = all_alike(values, guard)
+        for what, found in alike.items():
+            if what not in self._mentioned:
+                self._mentioned.add(what)
+                logger.warning("step %d: %s; training goes on", step, alike_words(what, found))
+        for what in sorted(self._mentioned - alike.keys()):
+            self._mentioned.remove(what)
+            logger.info("step %d: the %s are no longer all alike", step, what)
 
     def too_many_skipped(self, in_a_row: int) -> UserError | None:
         """Return why the run must stop after so many updates without a finite loss, if it must."""
@@ -175,42 +198,77 @@ class Watch:
         if guard is None:
             return None
         for name, value in row.items():
-            if ("perplexity" in name or name.endswith("_variance")) and math.isfinite(value):
+            if _says_spread(name) and not name.startswith(_VALID) and math.isfinite(value):
                 number = self._seen[name] = self._seen.get(name, 0) + 1
                 mean = self._means.get(name, value)
                 self._means[name] = mean + (value - mean) / min(number, _SMOOTHING)
-        if step <= self._grace:
-            return None
         ready = {name: mean for name, mean in self._means.items() if self._seen[name] >= _SMOOTHING}
-        targets = {name: mean for name, mean in ready.items() if not _is_prediction(name)}
-        predictions = {name: mean for name, mean in ready.items() if _is_prediction(name)}
-        self._mention(_alike(predictions, guard.perplexity, guard.prediction_variance))
-        alike = _alike(targets, guard.perplexity, guard.target_variance)
-        if not alike:
+        found = all_alike(ready, guard)
+        # Where there is a validation, it says so.
+        if not self._validates:
+            for what in sorted(found.keys() - self._mentioned):
+                self._mentioned.add(what)
+                words = alike_words(what, found[what])
+                logger.warning("step %d: %s over the last %d updates; training goes on", step, words, _SMOOTHING)
+        if step <= self._grace or TARGETS not in found:
             return None
         return UserError(
-            f"the targets have become all alike: {', '.join(f'{name} is {mean:.3g}' for name, mean in alike.items())} "
-            f"on average over the last {_SMOOTHING} updates",
+            f"{alike_words(TARGETS, found[TARGETS])} on average over the last {_SMOOTHING} updates",
             where="$.guards.collapse",
             remedy="lower optim.lr, give the teacher a slower average or other targets, or look at what the audio "
             "holds; if it is meant to be, resume with guards.collapse=null",
         )
 
-    def _mention(self, alike: Mapping[str, float]) -> None:
-        for name, mean in alike.items():
-            if name not in self._mentioned:
-                self._mentioned.add(name)
-                logger.warning("the predictions are all alike so far: %s is %.3g; training goes on", name, mean)
+
+def all_alike(values: Mapping[str, float], guard: CollapseGuard) -> dict[str, dict[str, float]]:
+    """Return the metrics by which `TARGETS` and by which `PREDICTIONS` are all alike; what is not is left out.
+
+    Parameters
+    ----------
+    values
+        Metrics of one row, or their means over several; those that say nothing about this are passed over.
+    guard
+        What counts as alike.
+
+    Examples
+    --------
+    >>> all_alike({"predicted_perplexity": 1.0, "code_perplexity": 80.0, "loss": 4.2}, CollapseGuard())
+    {'predictions': {'predicted_perplexity': 1.0}}
+    """
+    said = {name: value for name, value in values.items() if _says_spread(name) and math.isfinite(value)}
+    found = {
+        TARGETS: _alike({n: v for n, v in said.items() if not _is_prediction(n)}, guard, guard.target_variance),
+        PREDICTIONS: _alike({n: v for n, v in said.items() if _is_prediction(n)}, guard, guard.prediction_variance),
+    }
+    return {what: metrics for what, metrics in found.items() if metrics}
+
+
+def alike_words(what: str, metrics: Mapping[str, float]) -> str:
+    """Say what is all alike, and by which metrics.
+
+    Examples
+    --------
+    >>> alike_words(PREDICTIONS, {"valid_predicted_perplexity": 1.0})
+    'the predictions are all alike: valid_predicted_perplexity is 1 (1: one code for every frame)'
+    """
+    shown = [f"{name} is {value:.3g}" for name, value in metrics.items()]
+    more = f" and {len(shown) - _MOST_NAMED} more" if len(shown) > _MOST_NAMED else ""
+    least = " (1: one code for every frame)" if any("perplexity" in name for name in metrics) else ""
+    return f"the {what} are all alike: {', '.join(shown[:_MOST_NAMED])}{more}{least}"
+
+
+def _says_spread(name: str) -> bool:
+    return "perplexity" in name or name.endswith("_variance")
 
 
 def _is_prediction(name: str) -> bool:
     return any(word in name for word in _PREDICTIONS)
 
 
-def _alike(means: Mapping[str, float], perplexity: float, variance: float | None) -> dict[str, float]:
+def _alike(means: Mapping[str, float], guard: CollapseGuard, variance: float | None) -> dict[str, float]:
     """Return the metrics by which values are all alike; of several codebooks, all must be."""
     codes = {name: mean for name, mean in means.items() if "perplexity" in name}
-    if any(mean >= perplexity for mean in codes.values()):
+    if any(mean >= guard.perplexity for mean in codes.values()):
         codes = {}
     spreads = {name: mean for name, mean in means.items() if name.endswith("_variance")}
     return codes | {name: mean for name, mean in spreads.items() if variance is not None and mean < variance}

@@ -8,6 +8,7 @@ from typing import Any
 from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.gaps import gap_headline, gap_sentences
 from audio_ssl.report.numbers import finite, score
+from audio_ssl.report.sections.training import alike_sentences
 from audio_ssl.report.side_by_side import compare_sentences, score_lines
 
 
@@ -33,11 +34,12 @@ def answer(report: Mapping[str, Any]) -> dict[str, list[str]]:
     if not report["results"] and report["runs"]:
         names = _list([f"{run['name']} ({run['steps']:,} steps)" for run in report["runs"]])
         gain = [f"Training curves of {names}.", "No probe is given, so what the training is good for is not shown."]
+    collapsed = [f"{run['name']}: {one}" for run in report["runs"] for one in alike_sentences(run)]
     fairness = [gap_headline(report["fairness"])] if report["fairness"] else []
     for one in report["fairness"]:
         fairness += gap_sentences(one)
     models = compare_sentences(comparison) if several else []
-    return {**({"models": models} if models else {}), "pretraining": gain, "fairness": fairness}
+    return {**({"models": models} if models else {}), "pretraining": [*collapsed, *gain], "fairness": fairness}
 
 
 def _gains(results: Sequence[Mapping[str, Any]], several: bool) -> list[str]:
@@ -112,5 +114,6 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     said = answer(report)
     lines = score_lines(report.get("comparison") or {})
     # With one model its scores are in the table; with several each has a sentence of its own.
-    gain = said["pretraining"] if "models" in said else said["pretraining"][:1]
+    collapsed = sum(len(alike_sentences(run)) for run in report["runs"])
+    gain = said["pretraining"] if "models" in said else said["pretraining"][: collapsed + 1]
     return lines + said.get("models", [])[:1] + gain + said["fairness"]

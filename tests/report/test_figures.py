@@ -2,12 +2,14 @@ import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from audio_ssl.report.figures.grids import bar_chart, confusion_matrix, heat_map
 from audio_ssl.report.figures.intervals import Dot, interval_chart
-from audio_ssl.report.figures.lines import Mark, Series, line_chart, spread
+from audio_ssl.report.figures.lines import WIDTH, Mark, Series, line_chart, spread
 from audio_ssl.report.figures.points import scatter, trial_histogram
-from audio_ssl.report.figures.svg import element, scale, shape, text
+from audio_ssl.report.figures.svg import CHARACTER_WIDTH, element, scale, shape, text
 
 
 def numbers_of(svg, tag, *names):
@@ -158,3 +160,48 @@ def test_shares_are_of_the_row():
     svg, _ = confusion_matrix("f", "t", ["C", "D"], [[3, 1], [0, 2]], shares=True)
     cells = [one.text for one in ET.fromstring(svg).iter("text") if (one.get("class") or "").startswith("cell-count")]
     assert cells == ["75", "25", "100"]
+
+
+@given(
+    st.floats(-1e9, 1e9, allow_nan=False),
+    st.floats(0, 1e9, allow_nan=False) | st.floats(1e-9, 1e-3),
+    st.booleans(),
+)
+def test_no_two_ticks_have_one_label_and_each_label_is_its_tick(low, width, tight):
+    axis = scale(low, low + width, 0, 100, tight=tight)
+    labels = axis.labels()
+    assert len(axis.ticks) >= 2
+    assert len(set(labels)) == len(labels), labels
+    step = min(b - a for a, b in pairwise(axis.ticks))
+    for tick, label in zip(axis.ticks, labels, strict=True):
+        assert float(label.replace("−", "-").replace(",", "")) == pytest.approx(tick, abs=step / 100)
+
+
+@pytest.mark.parametrize(("values", "labels"), [
+    ((0.0, 5e-4), ["0", "1e−4", "2e−4", "3e−4", "4e−4", "5e−4"]),
+    ((0.50001, 0.50004), ["0.50001", "0.50002", "0.50003", "0.50004"]),
+    ((0.1, 0.2), ["0.10", "0.12", "0.14", "0.16", "0.18", "0.20"]),
+    ((1.0, 1.0), ["0.90", "0.95", "1.00", "1.05", "1.10"]),
+    ((0.0, 3e7), ["0", "1e7", "2e7", "3e7"]),
+])  # fmt: skip
+def test_labels_of_small_and_large_ranges(values, labels):
+    assert scale(*values, 0, 100).labels() == labels
+
+
+@pytest.mark.parametrize(("steps", "labels"), [
+    ([1, 2, 3], ["1", "2", "3"]), ([7], ["7"]), ([1, 400], ["100", "200", "300", "400"]), ([0, 1], ["0", "1"]),
+])  # fmt: skip
+def test_steps_have_whole_ticks(steps, labels):
+    chart = line_chart("f", "Loss", "", [Series("", steps, [1.0] * len(steps))], x_label="step")
+    found = [
+        one.text
+        for one in ET.fromstring(chart).iter()
+        if one.get("class") == "tick" and one.get("text-anchor") == "middle"
+    ]
+    assert found == labels
+
+
+def test_the_last_label_of_an_axis_is_not_cut_off():
+    chart = line_chart("f", "Loss", "", [Series("", [0, 400_000], [1.0, 2.0])], x_label="step")
+    last = next(one for one in ET.fromstring(chart).iterfind(".//text[@class='tick']") if one.text == "400,000")
+    assert float(last.get("x")) + len(last.text) * CHARACTER_WIDTH / 2 <= WIDTH

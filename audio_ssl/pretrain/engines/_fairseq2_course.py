@@ -100,6 +100,7 @@ class Course:
             return None
         values = validate(self._job, self.parts.updater, self._team)
         self._row.update(values)
+        self._watch.validated(self.state.step, values)
         loss = values.get("valid_loss", math.nan)
         self._write()
         return -loss if math.isfinite(loss) else None

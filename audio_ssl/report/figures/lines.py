@@ -77,7 +77,7 @@ def line_chart(
     marks
         Points that get a ring and a label.
     whole_x
-        The horizontal axis holds whole numbers (layers): only these get ticks.
+        The horizontal axis holds few whole numbers (layers): each gets a tick, where there is room.
     legend
         Name the lines below the axis, one a row, instead of at their ends: for many lines, or long names.
     """
@@ -87,7 +87,12 @@ def line_chart(
     right = 10.0 + (min(max(len(name) for name in names), 15) * CHARACTER_WIDTH + 8 if names else 0)
     y_axis = scale(min(ys), max(ys), HEIGHT - _BOTTOM, _TOP)
     left = max(_LEFT, 12 + CHARACTER_WIDTH * max(map(len, y_axis.labels())))
-    x_axis = _x_scale(min(xs), max(xs), left, WIDTH - right, whole_x)
+    x_axis = _x_scale(xs, left, WIDTH - right, whole_x)
+    # The last label stands in the middle below its tick, and must not be cut off.
+    beyond = x_axis(x_axis.ticks[-1]) + CHARACTER_WIDTH * len(x_axis.labels()[-1]) / 2 - WIDTH
+    if beyond > 0:
+        right += beyond
+        x_axis = _x_scale(xs, left, WIDTH - right, whole_x)
     parts = [*_axes(x_axis, y_axis, x_label, left, WIDTH - right)]
     parts += [_band(one, x_axis, y_axis) for one in series if one.low]
     for one in series:
@@ -115,9 +120,10 @@ def _legend(series: Sequence[Series], left: float) -> list[Markup]:
     return parts
 
 
-def _x_scale(low: float, high: float, start: float, stop: float, whole: bool) -> Scale:
-    if not whole:
-        return scale(low, high, start, stop, tight=True)
+def _x_scale(values: Sequence[float], start: float, stop: float, every: bool) -> Scale:
+    low, high = min(values), max(values)
+    if not every:
+        return scale(low, high, start, stop, tight=True, whole=all(float(value).is_integer() for value in values))
     if low == high:
         low, high = low - 0.5, high + 0.5
     step = max(1, -(-int(high - low) // 12))

@@ -7,6 +7,7 @@ font and dash live in ``templates/style.css.jinja``; a figure only names classes
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,16 +103,39 @@ class Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
 
     def labels(self) -> list[str]:
-        """Write every tick with the decimals that the step between them needs."""
-        step = self.ticks[1] - self.ticks[0] if len(self.ticks) > 1 else 1.0
-        if step < 1e-4 or max(map(abs, self.ticks)) >= 1e6:
+        """Write every tick with the digits that tell it from its neighbours; very small ones as powers of ten.
+
+        Examples
+        --------
+        >>> Scale(0, 1, 0, 1, (0.0, 2e-5, 1e-4)).labels(), Scale(0, 1, 0, 1, (0.50001, 0.50002)).labels()
+        (['0', '2e−5', '1e−4'], ['0.50001', '0.50002'])
+        """
+        largest = max(map(abs, self.ticks))
+        step = min((b - a for a, b in itertools.pairwise(self.ticks)), default=largest)
+        if largest == 0 or step <= 0:
             return [number(tick) for tick in self.ticks]
-        decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-        return [f"{tick:,.{decimals}f}".replace("-", "−") for tick in self.ticks]
+        power = math.floor(math.log10(step) + 1e-9)
+        if not 1e-3 <= largest < 1e7:
+            return [_power_of_ten(tick, power) for tick in self.ticks]
+        return [f"{tick:,.{max(0, -power)}f}".replace("-", "−") for tick in self.ticks]
 
 
-def scale(low: float, high: float, start: float, stop: float, ticks: int = 4, tight: bool = False) -> Scale:
+def _power_of_ten(tick: float, power: int) -> str:
+    """Write a number as a mantissa and an exponent, down to the digit of 10 to the `power`."""
+    if tick == 0:
+        return "0"
+    digits = max(0, math.floor(math.log10(abs(tick)) + 1e-9) - power)
+    mantissa, exponent = f"{tick:.{digits}e}".split("e")
+    short = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{short}e{int(exponent)}".replace("-", "−")
+
+
+def scale(
+    low: float, high: float, start: float, stop: float, ticks: int = 4, tight: bool = False, whole: bool = False
+) -> Scale:
     """Choose round ticks (1, 2, 5 · 10ⁿ) and widen the range to the outermost ones, unless `tight`.
+
+    With `whole` only whole numbers get ticks, such as steps.
 
     Examples
     --------
@@ -126,10 +150,13 @@ def scale(low: float, high: float, start: float, stop: float, ticks: int = 4, ti
     raw = (high - low) / ticks
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.75)
+    if whole:
+        step = max(1.0, step)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    marks = tuple(round(index * step, 12) for index in range(first, last + 1))
+    # Twelve digits take away what binary fractions leave behind, and are more than any two ticks differ in.
+    marks = tuple(float(f"{index * step:.12g}") for index in range(first, last + 1))
     if tight:
-        marks = tuple(mark for mark in marks if low - 1e-12 <= mark <= high + 1e-12)
+        marks = tuple(mark for mark in marks if low - 1e-9 * step <= mark <= high + 1e-9 * step)
         return Scale(low, high, start, stop, marks or (low, high))
     return Scale(marks[0], marks[-1], start, stop, marks)
 

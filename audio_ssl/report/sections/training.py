@@ -1,10 +1,14 @@
-"""A run's training curves: raw values as a faint band, smoothed on top, validation beside, codebooks one by one."""
+"""Training curves: several runs over one another, then each alone.
+
+A run alone has its raw values as a faint band, smoothed on top, validation beside, and its codebooks one by one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from audio_ssl.pretrain.guards import PREDICTIONS, TARGETS, alike_words
 from audio_ssl.report.curves import Family, families
 from audio_ssl.report.figures.lines import Series, line_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
@@ -23,18 +27,73 @@ _TITLES = {
     "feature_penalty": "Feature penalty",
 }
 _FIRST = ("loss", "accuracy", "cqt_mse", "code_perplexity", "predicted_perplexity", "perplexity")
+_MOST_LINES = 8
+"""Lines that colour and dash tell apart."""
+
+_FEW_POINTS = 30
 _LAST = ("audio_seconds_per_second", "lr", "grad_norm")
 
 
 def training_section(runs: Sequence[Mapping[str, Any]]) -> Section:
-    """Show the curves of every run, each followed by the teachers trained for it."""
-    blocks = []
+    """Show several runs over one another, then the curves of every run, followed by the teachers trained for it."""
+    blocks = [_together(runs)] if len(runs) > 1 else []
     for index, run in enumerate(runs):
         blocks.append(_block(run, f"run-{index}", f"Pretraining: {run['name']}"))
         for place, teacher in enumerate(run["teachers"]):
             heading = f"Teacher of {run['name']}: {teacher['name']}"
             blocks.append(_block(teacher, f"run-{index}-teacher-{place}", heading))
     return Section("training", "Training curves", tuple(blocks))
+
+
+def _together(runs: Sequence[Mapping[str, Any]]) -> Block:
+    """Draw each quantity that at least two runs have, one line a run."""
+    shown, names = runs[:_MOST_LINES], distinct_names(runs)
+    curves = [_single_curves(run["curves"]) for run in shown]
+    keys = [key for key in dict.fromkeys(key for one in curves for key in one) if sum(key in one for one in curves) > 1]
+    figures = []
+    for family in sorted((Family(key, (key,), ("",)) for key in keys), key=_together_order):
+        series = [
+            Series(name, curve["steps"], curve["mean"], style=style, markers=len(curve["steps"]) < _FEW_POINTS)
+            for style, (name, one) in enumerate(zip(names, curves, strict=False))
+            if (curve := one.get(family.name)) is not None
+        ]
+        figures.append(_over_one_another(family.name, series))
+    lead = "Each line is a run; below, each run is shown alone."
+    if len(runs) > len(shown):
+        lead = f"Each line is one of the first {len(shown)} of {len(runs)} runs; below, each run is shown alone."
+    if not figures:
+        lead = "The runs have no measured quantity in common."
+    return Block(id="runs-together", heading="The runs over one another", lead=(lead,), figures=tuple(figures))
+
+
+def distinct_names(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the runs' names, or their paths where two have one name."""
+    names = [str(run["name"]) for run in runs]
+    return [str(run["path"]) if names.count(name) > 1 else name for run, name in zip(runs, names, strict=True)]
+
+
+def _single_curves(curves: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Mapping[str, list[float]]]:
+    """Return one curve a quantity: of codebooks their mean."""
+    found: dict[str, Mapping[str, list[float]]] = {}
+    for family in families(curves):
+        members = [curves[key] for key in family.members if curves[key]["steps"] == curves[family.members[0]]["steps"]]
+        means = [sum(values) / len(values) for values in zip(*(one["mean"] for one in members), strict=True)]
+        found[family.name] = {"steps": members[0]["steps"], "mean": means}
+    return found
+
+
+def _together_order(family: Family) -> tuple[int, int, bool]:
+    """Put a validation's curve behind that of training."""
+    return (*_order(Family(family.name.removeprefix("valid_"), (), ())), family.name.startswith("valid_"))
+
+
+def _over_one_another(name: str, series: Sequence[Series]) -> Figure:
+    title, figure_id = title_of(name), f"runs-together-{slug(name)}"
+    ends = "; ".join(f"{one.label} from {number(one.y[0])} to {number(one.y[-1])}" for one in series)
+    svg = line_chart(figure_id, title, f"{ends}.", series, x_label="step", legend=True)
+    rows = [(one.label, number(one.x[-1]), number(one.y[0]), number(one.y[-1]), number(min(one.y))) for one in series]
+    table = make_table(f"{title}, smoothed", ("Run", "Last step", "First", "Last", "Lowest"), rows)
+    return Figure(f"{figure_id}-box", svg, f"{title}.", table)
 
 
 def _block(run: Mapping[str, Any], prefix: str, heading: str) -> Block:
@@ -78,6 +137,7 @@ def _warnings(run: Mapping[str, Any]) -> tuple[str, ...]:
     out = []
     if run["provenance"].get("finished") is False:
         out.append("This run has not finished; what follows is how far it has come.")
+    out += alike_sentences(run)
     if run["skipped_steps"]:
         steps = count(int(run["skipped_steps"]), "step")
         out.append(f"{steps} skipped, because the loss or the gradient was not finite.")
@@ -85,6 +145,20 @@ def _warnings(run: Mapping[str, Any]) -> tuple[str, ...]:
         reasons = ", ".join(f"{one['reason']} ({one['count']:,})" for one in run["errors"]["reasons"][:5])
         out.append(f"{count(run['errors']['count'], 'file')} could not be used: {reasons}.")
     return tuple(out)
+
+
+def alike_sentences(run: Mapping[str, Any]) -> list[str]:
+    """Say where a run's predictions or targets are all alike, and what that means."""
+    found = run.get("alike") or {}
+    meanings = {
+        PREDICTIONS: "the model has collapsed, or has not begun to learn",
+        TARGETS: "there is nothing to learn from them",
+    }
+    return [
+        f"At step {number(found.get('step'))} {alike_words(what, found[what])}; {meaning}."
+        for what, meaning in meanings.items()
+        if what in found
+    ]
 
 
 def title_of(name: str) -> str:
@@ -117,7 +191,7 @@ def _figure(family: Family, curves: Mapping[str, Mapping[str, list[float]]], fig
         series.append(Series(label or "training", curve["steps"], curve["mean"], low, high, style=style))
     checked = curves.get(f"valid_{family.name}")
     if checked and not several:
-        short = len(checked["steps"]) < 30
+        short = len(checked["steps"]) < _FEW_POINTS
         series.append(Series("validation", checked["steps"], checked["mean"], style=1, markers=short))
     ends = "; ".join(
         f"{one.label if len(series) > 1 else title} from {number(one.y[0])} to {number(one.y[-1])}" for one in series

@@ -1,0 +1,101 @@
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from audio_ssl.report.build import build_report, read_report
+from audio_ssl.report.runs import find_alike
+from audio_ssl.report.sections.training import training_section
+from audio_ssl.report.summary import summary_lines
+from tests.report.conftest import make_run, write_rows
+
+
+def page_of(tmp_path, *runs):
+    page = build_report(runs, tmp_path / "report.html")
+    return page.read_text(), read_report(page)
+
+
+def test_two_runs_are_drawn_over_one_another_with_a_legend_that_tells_them_apart(tmp_path):
+    runs = [make_run(tmp_path / "small", steps=200), make_run(tmp_path / "large", steps=400, codec=False)]
+    _, report = page_of(tmp_path, *runs)
+    together, *alone = training_section(report["runs"]).blocks
+    assert together.heading == "The runs over one another"
+    titles = [figure.caption for figure in together.figures]
+    assert titles[:3] == ["Loss.", "Validation: loss.", "Accuracy on masked frames."]
+    chart = ET.fromstring(together.figures[0].svg)
+    lines = [one.get("class") for one in chart.iter("path") if one.get("class", "").startswith("line ")]
+    assert lines == ["line line-0", "line line-1"]
+    named = {one.get("class"): one.text for one in chart.iter("text") if "end-label" in one.get("class", "")}
+    assert named == {"end-label text-0": "small", "end-label text-1": "large"}
+    ends = [max(float(point.split()[0][1:]) for point in one.get("d").split("L")[1:]) for one in chart.iter("path")]
+    assert ends[0] < ends[1]
+    assert [row[0] for row in together.figures[0].table.rows] == ["small", "large"]
+    assert [block.heading for block in alone if block.heading.startswith("Pretraining")] == [
+        "Pretraining: small", "Pretraining: large",
+    ]  # fmt: skip
+
+
+def test_one_run_is_shown_alone_and_runs_of_one_name_by_their_paths(tmp_path):
+    _, report = page_of(tmp_path, make_run(tmp_path / "a" / "run"))
+    assert all("one another" not in block.heading for block in training_section(report["runs"]).blocks)
+    _, report = page_of(tmp_path, tmp_path / "a" / "run", make_run(tmp_path / "b" / "run"))
+    figure = training_section(report["runs"]).blocks[0].figures[0]
+    assert [row[0] for row in figure.table.rows] == ["a/run", "b/run"]
+
+
+def test_more_runs_than_lines_can_tell_apart_are_counted(tmp_path):
+    runs = [{"name": f"run{n}", "path": f"run{n}", "curves": {"loss": {"steps": [1, 2], "mean": [2.0, 1.0]}}}
+            for n in range(10)]  # fmt: skip
+    for run in runs:
+        run |= {"teachers": [], "steps_planned": 2, "steps": 2, "first": {}, "last": {}, "provenance": {}}
+        run |= {"audio_seconds_per_second": None, "skipped_steps": 0, "errors": {"count": 0, "reasons": []}}
+        curve = run["curves"]["loss"]
+        curve |= {"low": curve["mean"], "high": curve["mean"]}
+    together = training_section(runs).blocks[0]
+    assert together.lead == ("Each line is one of the first 8 of 10 runs; below, each run is shown alone.",)
+    assert len(together.figures[0].table.rows) == 8
+
+
+def collapsed(folder, **last):
+    make_run(folder, steps=60, codec=False)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    write_rows(folder / "metrics.jsonl", [*rows, {"step": 60, "valid_loss": 4.0, **last}])
+    return folder
+
+
+def test_a_collapsed_run_is_said_at_the_top_in_its_section_and_on_the_terminal(tmp_path):
+    run = collapsed(tmp_path / "run", valid_predicted_perplexity_0=1.0, valid_code_perplexity_0=60.0)
+    text, report = page_of(tmp_path, run)
+    words = (
+        "At step 60 the predictions are all alike: valid_predicted_perplexity_0 is 1 (1: one code for every frame); "
+        "the model has collapsed, or has not begun to learn."
+    )
+    assert report["answer"]["pretraining"][0] == f"run: {words}"
+    assert text.count(words) >= 2
+    assert summary_lines(report)[0] == f"run: {words}"
+    text, report = page_of(tmp_path, collapsed(tmp_path / "well", valid_predicted_perplexity_0=40.0))
+    assert "all alike" not in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ([{"step": 3, "predicted_perplexity": 1.0}], {"step": 3.0, "predictions": {"predicted_perplexity": 1.0}}),
+        ([{"step": n, "predicted_perplexity": 1.0 + 9 * (n > 0)} for n in range(200)], None),
+        # An earlier collapse that is over is none.
+        ([{"step": 1, "valid_target_variance": 0.0}, {"step": 2, "valid_target_variance": 1.0}], None),
+        ([{"step": 2, "valid_target_variance": 0.05}],
+         {"step": 2.0, "targets": {"valid_target_variance": 0.05}}),
+        ([{"step": 2, "valid_predicted_perplexity_0": 1.0, "valid_predicted_perplexity_1": 9.0}], None),
+        ([], None),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_run_says_whether_it_has_collapsed(rows, found):
+    assert find_alike(rows, {}) == found
+
+
+def test_the_limits_are_those_of_the_recipe():
+    rows = [{"step": 2, "valid_target_variance": 0.05}]
+    assert find_alike(rows, {"guards": {"collapse": {"target_variance": 0.01}}}) is None
+    assert find_alike(rows, {"guards": {"collapse": {"target_variance": None}}}) is None
+    assert find_alike(rows, {"guards": {"collapse": None}}) is not None
