@@ -204,7 +204,7 @@ def _write_drawn(
 def _options(corpus: LoadedCorpus, columns: Sequence[str], options: Sequence[str], out: Path) -> dict[str, Any]:
     """Return what the reader gets by keyword."""
     where = f"corpus {corpus.card.name}"
-    given: dict[str, Any] = dict(_pairs("--option", options))
+    given: dict[str, Any] = dict(pairs("--option", options))
     texts = [name for name in corpus.options if name not in ("columns", "written")]
     for name in given:
         if name not in texts:
@@ -212,21 +212,22 @@ def _options(corpus: LoadedCorpus, columns: Sequence[str], options: Sequence[str
     if columns:
         if "columns" not in corpus.options:
             raise UserError("`--column` is for corpora that are tables, and this one knows its own", where=where)
-        given["columns"] = _pairs("--column", columns)
+        given["columns"] = pairs("--column", columns)
     if "written" in corpus.options:
         given["written"] = out.with_suffix("") / "audio"
     return given
 
 
-def _pairs(flag: str, given: Sequence[str]) -> Mapping[str, str]:
-    pairs: dict[str, str] = {}
+def pairs(flag: str, given: Sequence[str]) -> Mapping[str, str]:
+    """Return ``NAME=VALUE`` as pairs; UserError for what is none, or a name that comes twice."""
+    found: dict[str, str] = {}
     for text in given:
         name, mark, value = text.partition("=")
         if not (mark and name and value):
             raise UserError(
                 f"`{flag}` must be NAME=VALUE, but is `{text}`", remedy="for example --column text=sentence"
             )
-        if name in pairs:
+        if name in found:
             raise UserError(f"`{flag}` names `{name}` twice")
-        pairs[name] = value
-    return pairs
+        found[name] = value
+    return found

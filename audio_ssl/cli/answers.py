@@ -57,6 +57,7 @@ def fairness(
     out: Out,
     metric: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     manifest: Path | None = None,
+    column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     normaliser: str = "none",
     seed: int = 0,
     replicates: int = 10_000,
@@ -67,8 +68,9 @@ def fairness(
     Parameters
     ----------
     results
-        Result folders, or tables (.csv, .tsv, .jsonl, .parquet) with id, reference, hypothesis, speaker and attributes,
-        NeMo's .jsonl, or folders of Kaldi. Several that answered the same clips are compared with the first.
+        Result folders, or tables (.csv, .tsv, .jsonl, .parquet) with reference, hypothesis, speaker and attributes,
+        NeMo's or lhotse's .jsonl, sclite's .trn, or folders of Kaldi. Several that answered the same clips are compared
+        with the first.
     by
         The attribute to compare by. Give it once for each; several are also compared together (gender × age).
     out
@@ -77,6 +79,8 @@ def fairness(
         wer, cer, bleu, chrf, accuracy ...; what fits the task if not given. Give it once for each.
     manifest
         A manifest (.jsonl) that has, by id, what the tables lack: speakers, attributes, references.
+    column
+        Which column of the tables is what: reference=sentence. Give it once for each.
     normaliser
         What is done to references and hypotheses before they are compared: none, lower, basic, librispeech ...
     seed
@@ -88,6 +92,7 @@ def fairness(
     """
     from audio_ssl.fairness.audit import audit
     from audio_ssl.lock import locked_file
+    from audio_ssl.manifests import pairs
     from audio_ssl.report.build import build_fairness_report, fairness_lines, keep_inputs
 
     need(results, "results")
@@ -97,6 +102,7 @@ def fairness(
         found = audit(
             results, by, seed, replicates,
             metrics=metric, manifest=manifest, normaliser=normaliser, min_speakers=min_speakers,
+            columns=pairs("--column", column),
         )  # fmt: skip
         build_fairness_report(found, page)
     print("\n".join((*fairness_lines(page), str(page))))

@@ -17,21 +17,27 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from audio_ssl.errors import UserError
-from audio_ssl.fairness._exclusions import Exclusions
+from audio_ssl.fairness._exclusions import NAMED, Exclusions
+from audio_ssl.fairness._missing import NOT_TEXT, PERHAPS_NOT_TEXT, MissingCounter
+from audio_ssl.fairness._numbers import Numbers, notes_of
 from audio_ssl.fairness._worst import WorstClips
 from audio_ssl.fairness.measures import OF_TERMS
 from audio_ssl.fairness.readers.source import Row
 from audio_ssl.fairness.values import Spellings, is_missing, plain, printable
+from audio_ssl.letters import composed, is_composed
 from audio_ssl.metrics.additive import AdditiveMetric, Array
 
-NORMALISED = ("wer", "cer")
-"""Metrics whose texts are normalised; BLEU and chrF have conventions of their own, labels and phones are no prose."""
+NORMALISED = ("wer", "cer", "bleu", "chrf")
+"""Metrics whose texts are normalised; labels and phones are no prose."""
 
 _ALIGNED = ("wer", "cer", "per")
 _LONGEST_ALIGNMENT = 4e11
 """Characters of reference times characters of hypothesis: about a quarter of a minute for one clip."""
 
 _MOST_GROUPS = 1000
+
+NUMBERS = ("seconds", "level_dbfs")
+"""Columns of numbers that are read where they are there."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,12 @@ class Clip(NamedTuple):
     reference: str
     hypothesis: str
     plain_reference: str
-    """Normalised."""
+    """Normalised, as the next."""
+    plain_hypothesis: str
     terms: str
     groups: tuple[str | None, ...]
-    seconds: float
-    level_dbfs: float
+    numbers: tuple[Any, ...]
+    """As in the row, in the order of `NUMBERS`."""
 
 
 class Coder:
@@ -127,8 +134,11 @@ class Table:
         self._labels = all(name in ("accuracy",) for name in measures)
         self._lines: dict[int, int] = {}
         self._line_of, self._content = array("q"), array("q")
-        self._numbers = {name: array("d") for name in ("seconds", "words", "level_dbfs")}
-        self._keys, self._empty = array("Q"), bytearray()
+        self._numbers = {name: Numbers(name, positive=name == "seconds") for name in NUMBERS}
+        self._words = array("d")
+        self._keys, self._empty, self._silent = array("Q"), bytearray(), bytearray()
+        self._composed = self._perhaps_missing = 0
+        self.missing = MissingCounter(attributes)
         self._ids: list[pa.Array] = []
         self._statistics: dict[str, list[Array]] = {name: [] for name in measures}
 
@@ -162,9 +172,31 @@ class Table:
         whole = np.concatenate(self._statistics.pop(name))
         return whole if kept.all() else whole[kept]
 
-    def numbers(self, name: str, kept: npt.NDArray[np.bool_]) -> Array:
-        """Return ``seconds``, ``words`` or ``level_dbfs``, ``[clip]``; NaN where not recorded."""
-        return np.array(self._numbers[name], np.float64)[kept]
+    def absent(self, row: Row) -> None:
+        """Count a clip that should have a row here."""
+        groups = self._groups(row)
+        self.missing.add([None] * len(self.spellings) if isinstance(groups, str) else groups)
+        self.left_out.add("in the manifest, but no hypothesis", [_short(str(row.get("id")))])
+
+    def numbers(self, name: str, kept: npt.NDArray[np.bool_], commas_between: bool) -> Array:
+        """Return a column of `NUMBERS`, ``[clip]``; NaN where not recorded."""
+        return self._numbers[name].values(commas_between)[kept]
+
+    def words(self, kept: npt.NDArray[np.bool_]) -> Array:
+        """Return the words of the normalised references, ``[clip]``."""
+        return np.array(self._words, np.float64)[kept]
+
+    def notes(self, commas_between: bool) -> list[str]:
+        """Return what the report should say of the values that were read."""
+        found = notes_of([*self._numbers.values()], commas_between)
+        if self._composed:
+            found.append(f"letters of {self._composed:,} rows composed (Unicode NFC)")
+        if self._perhaps_missing:
+            found.append(
+                f"{self._perhaps_missing:,} hypotheses are `None`, `null` or `nan` and count as these words; should "
+                "they stand for no answer, leave the cells empty"
+            )
+        return found
 
     def keys(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
         """Return the hashes of id and reference, ``[clip]``."""
@@ -174,21 +206,31 @@ class Table:
         """Return where nothing was said, ``[clip]``."""
         return np.frombuffer(bytes(self._empty), np.bool_)[kept]
 
+    def first_ids(self, kept: npt.NDArray[np.bool_], members: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+        """Return ids of the first of some of the clips that are kept, ``[kept clip]``."""
+        ids = self.ids()
+        return tuple(_short(ids[place].as_py()) for place in np.flatnonzero(kept)[members][:NAMED].tolist())
+
+    def silent(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return where something was said and the hypothesis is empty, ``[clip]``."""
+        return np.frombuffer(bytes(self._silent), np.bool_)[kept]
+
     def _append(self, clip: Clip) -> None:
         words = len(clip.plain_reference.split())
         self.speakers.add(clip.speaker)
         for coder, group in zip(self.groups.values(), clip.groups, strict=True):
             coder.add(group)
-        self._numbers["seconds"].append(clip.seconds)
-        self._numbers["words"].append(words)
-        self._numbers["level_dbfs"].append(clip.level_dbfs)
+        for column, value in zip(self._numbers.values(), clip.numbers, strict=True):
+            column.add(value)
+        self._words.append(words)
         self._empty.append(words == 0)
+        self._silent.append(words > 0 and not clip.plain_hypothesis)
         both = f"{clip.id}\0{clip.plain_reference}".encode("utf-8", "surrogatepass")
         self._keys.append(int.from_bytes(hashlib.blake2b(both, digest_size=8).digest(), "little"))
 
     def _pair(self, name: str, clip: Clip) -> tuple[str, str]:
         if name in NORMALISED:
-            return clip.plain_reference, self._normalise(clip.hypothesis)
+            return clip.plain_reference, clip.plain_hypothesis
         return (clip.terms if name in OF_TERMS else clip.reference), clip.hypothesis
 
     def _clip(self, number: int, row: Row, columns: Collection[str]) -> Clip | None:
@@ -210,43 +252,61 @@ class Table:
 
     def _check(self, name: str, row: Row) -> Clip | str:
         """Return a clip, or why there is none."""
-        texts = []
-        for column in ("reference", "hypothesis"):
-            value = row.get(column)
-            if self._labels and not isinstance(value, str):
-                value = _or_none(value)
-            if value is None or value != value:
-                return f"no {column}"
-            if not isinstance(value, str):
-                return f"the {column} is no text"
-            texts.append(value)
-        reference, hypothesis = texts
+        reference, hypothesis = self._text(row.get("reference")), self._text(row.get("hypothesis"))
+        if reference is None:
+            return "no reference"
+        groups = self._groups(row)
+        if isinstance(groups, str):
+            return f"`{groups}` is no plain value"
+        if hypothesis is None:
+            self.missing.add(groups)
+            return "no hypothesis"
+        if not isinstance(reference, str) or not isinstance(hypothesis, str):
+            return f"the {'hypothesis' if isinstance(reference, str) else 'reference'} is no text"
         try:
             speaker = plain(row.get("speaker"))
         except TypeError:
             speaker = None
         if speaker is None or is_missing(speaker):
             return "no speaker"
-        groups = []
-        for spelling in self.spellings:
-            try:
-                groups.append(spelling.read(row.get(spelling.attribute)))
-            except TypeError:
-                return f"`{spelling.attribute}` is no plain value"
         reason = self._why_not(reference, hypothesis, row)
         if reason is not None:
             return reason
+        self._composed += not all(is_composed(value) for value in self._texts_of(row))
+        self._perhaps_missing += hypothesis in PERHAPS_NOT_TEXT and hypothesis != reference
         return Clip(
             name,
             speaker,
             reference,
             hypothesis,
             self._normalise(reference),
+            self._normalise(hypothesis),
             str(row.get("terms")),
             tuple(groups),
-            _number(row.get("seconds"), positive=True),
-            _number(row.get("level_dbfs")),
+            tuple(row.get(column) for column in NUMBERS),
         )
+
+    def _text(self, value: object) -> object:
+        """Return a text of a row in composed letters, None where there is none; what is no text stays as it is."""
+        if self._labels and not isinstance(value, str):
+            value = _or_none(value)
+        if value is None or value != value or (isinstance(value, str) and value in NOT_TEXT):
+            return None
+        return composed(value) if isinstance(value, str) else value
+
+    def _texts_of(self, row: Row) -> list[str]:
+        names = ("reference", "hypothesis", "speaker", *(spelling.attribute for spelling in self.spellings))
+        return [value for name in names if isinstance(value := row.get(name), str)]
+
+    def _groups(self, row: Row) -> list[str | None] | str:
+        """Return the groups of a row, or the attribute whose value is a list or an object."""
+        groups = []
+        for spelling in self.spellings:
+            try:
+                groups.append(spelling.read(row.get(spelling.attribute)))
+            except TypeError:
+                return spelling.attribute
+        return groups
 
     def _why_not(self, reference: str, hypothesis: str, row: Row) -> str | None:
         """Return why one of the metrics cannot count a clip."""
@@ -288,16 +348,6 @@ def _or_none(value: object) -> Any:
         return plain(value)
     except TypeError:
         return value
-
-
-def _number(value: object, positive: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return float("nan")
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return float("nan")
-    return number if np.isfinite(number) and not (positive and number <= 0) else float("nan")
 
 
 def _short(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -96,6 +96,7 @@ class _Options:
     manifest: Path | None
     normaliser: str
     min_speakers: int
+    columns: Mapping[str, str]
 
 
 def audit(
@@ -108,6 +109,7 @@ def audit(
     manifest: Path | None = None,
     normaliser: str = "none",
     min_speakers: int = MIN_CELL_SPEAKERS,
+    columns: Mapping[str, str] | None = None,
 ) -> FairnessResult:
     """Compare groups of speakers.
 
@@ -129,6 +131,8 @@ def audit(
         What is done to references and hypotheses before they are compared.
     min_speakers
         Fewest speakers of a cell of several attributes.
+    columns
+        Our name -> the tables' column, where they differ: ``{"reference": "sentence"}``.
 
     Raises
     ------
@@ -136,7 +140,13 @@ def audit(
         If a result cannot be read or has no such attribute.
     """
     options = _Options(
-        tuple(by), Chance(seed, replicates, replicates), tuple(metrics), manifest, normaliser, min_speakers
+        tuple(by),
+        Chance(seed, replicates, replicates),
+        tuple(metrics),
+        manifest,
+        normaliser,
+        min_speakers,
+        dict(columns or {}),
     )
     _check(options)
     found = FairnessResult([], [], [], [], _provenance(options))
@@ -194,7 +204,14 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
 
 def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) -> tuple[Predictions, list[Grouping]]:
     predictions = replace(
-        read_predictions(path, options.by, _asked(options, KNOWN, path), options.manifest, options.normaliser),
+        read_predictions(
+            path,
+            options.by,
+            _asked(options, KNOWN, path),
+            options.manifest,
+            options.normaliser,
+            options.columns,
+        ),
         name=name,
     )
     seconds = predictions.seconds
@@ -331,6 +348,7 @@ def _provenance(options: _Options) -> dict[str, Any]:
         "min_speakers": MIN_SPEAKERS,
         "min_cell_speakers": options.min_speakers,
         "normaliser": options.normaliser,
+        "columns": dict(options.columns),
         "manifest": None if options.manifest is None else str(options.manifest),
         "command": ["audio-ssl", *sys.argv[1:]],
         "versions": {"audio_ssl": version("audio-ssl"), "numpy": np.__version__},

@@ -1,16 +1,17 @@
 """Predictions of one system, to audit: a probe's result folder, or anybody's table.
 
-A table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``) has the columns ``id, reference, hypothesis, speaker`` and any
-attributes; NeMo's JSON Lines and Kaldi's folders are taken as they are. Rows pass in batches and leave only counts, so
-that a million fit in memory. A row that cannot be counted is left out by name, with the reason; the run goes on.
+A table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``) has the columns ``reference, hypothesis, speaker``, perhaps
+``id``, and any attributes; NeMo's JSON Lines, lhotse's cuts, sclite's transcripts and Kaldi's folders are taken as they
+are. Rows pass in batches and leave only counts, so that a million fit in memory. A row that cannot be counted is left
+out by name, with the reason; the run goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ import numpy.typing as npt
 from audio_ssl.errors import UserError
 from audio_ssl.fairness._exclusions import Exclusion, Exclusions
 from audio_ssl.fairness._join import Manifest, first_rows
-from audio_ssl.fairness._table import NORMALISED, Codes, Table
+from audio_ssl.fairness._missing import Missing
+from audio_ssl.fairness._table import NORMALISED, NUMBERS, Codes, Table
 from audio_ssl.fairness.measures import OF_TERMS, OF_TRANSLATION, choose_metrics, get_measure
 from audio_ssl.fairness.readers.any import open_source
-from audio_ssl.fairness.readers.source import Source, batches
+from audio_ssl.fairness.readers.source import Source, batches, nowhere
 from audio_ssl.fairness.values import is_gender
 from audio_ssl.metrics.additive import Array
 from audio_ssl.metrics.normalise import get_normaliser
@@ -32,7 +34,6 @@ from audio_ssl.progress import Progress
 __all__ = ["Codes", "Exclusion", "Predictions", "read_predictions"]
 
 REQUIRED = ("id", "reference", "hypothesis", "speaker")
-NUMBERS = ("seconds", "level_dbfs")
 _NAMED_SPEAKERS = 20
 
 
@@ -76,6 +77,15 @@ class Predictions:
     empty_references: npt.NDArray[np.bool_]
     """Where nothing was said."""
 
+    empty_hypotheses: npt.NDArray[np.bool_]
+    """Where something was said, and the hypothesis has no word."""
+
+    empty_names: tuple[str, ...]
+    """Ids of the first of these clips."""
+
+    missing: Missing
+    """Clips without a hypothesis, which are not among these."""
+
     exclusions: list[Exclusion]
     """What was left out."""
 
@@ -85,6 +95,24 @@ class Predictions:
     signature: str
     """How it was read: normaliser, join, and what spellings of values were taken for the same."""
 
+    def without_empty(self) -> Predictions:
+        """Return the predictions without the clips whose hypothesis is empty; these are named with what is left out."""
+        kept = ~self.empty_hypotheses
+        if kept.all():
+            return self
+        left_out = Exclusion("empty hypothesis", int(self.empty_hypotheses.sum()), self.empty_names)
+        return replace(
+            self,
+            statistics={name: values[kept] for name, values in self.statistics.items()},
+            speakers=Codes(self.speakers.names, self.speakers.index[kept]),
+            attributes={name: Codes(codes.names, codes.index[kept]) for name, codes in self.attributes.items()},
+            **{name: getattr(self, name)[kept] for name in _OF_CLIPS},
+            exclusions=[*self.exclusions, left_out],
+        )
+
+
+_OF_CLIPS = ("seconds", "words", "level_dbfs", "keys", "empty_references", "empty_hypotheses")
+
 
 def read_predictions(
     path: Path,
@@ -92,6 +120,7 @@ def read_predictions(
     metrics: Sequence[str] = (),
     manifest: Path | None = None,
     normaliser: str = "none",
+    columns: Mapping[str, str] | None = None,
 ) -> Predictions:
     """Read and count a result.
 
@@ -107,7 +136,9 @@ def read_predictions(
         Has the columns that the predictions lack; what they have themselves stays. The reference is its ``text``, or
         its ``translation`` where translation is scored.
     normaliser
-        What is done to texts before word and character errors are counted; see `get_normaliser`.
+        What is done to texts before they are compared; see `get_normaliser`.
+    columns
+        Our name -> the table's column, where they differ: ``{"reference": "sentence"}``.
 
     Raises
     ------
@@ -115,8 +146,8 @@ def read_predictions(
         If there is nothing to read, a column or an attribute is missing, the file is broken, no row can be used, or an
         id appears twice with different content.
     """
-    source = open_source(path)
-    task = _task(path)
+    source = open_source(path, columns)
+    task = _task(path) or source.task
     normalise = get_normaliser(normaliser)
     left_out = Exclusions()
     found = dict.fromkeys(source.columns)
@@ -141,10 +172,10 @@ def read_predictions(
     wanted = list(
         dict.fromkeys([*required, *attributes, *NUMBERS, *([source.path_column] if source.path_column else [])])
     )
-    rows = source.rows(wanted)
-    if joined is not None:
-        rows = joined.fill(rows, reference, left_out)
     table = Table(measures, attributes, normalise, left_out, str(path))
+    rows = source.rows(wanted, lambda number, reason: left_out.add(reason, [f"line {number}"]))
+    if joined is not None:
+        rows = joined.fill(rows, reference, left_out, table.absent)
     with Progress(f"count {path.name}", source.total) as progress:
         for batch in batches(rows):
             if not source.complete:
@@ -152,7 +183,7 @@ def read_predictions(
             table.add(batch, wanted)
             progress.advance(len(batch))
     _require_attributes([name for name in attributes if name not in found], found, path, manifest)
-    return _finish(table, path, task, source, joined, f"{', '.join(NORMALISED)}: {normalise.signature}")
+    return _finish(table, path, task, source, joined, normalise.signature)
 
 
 def _finish(
@@ -167,10 +198,14 @@ def _finish(
     speakers = table.speakers.codes(kept)
     attributes = {name: coder.codes(kept) for name, coder in table.groups.items()}
     names = set(speakers.names)
+    of_texts = [name for name in table.measures if name in NORMALISED]
+    empty = table.silent(kept)
     notes = [
-        normalised if any(name in NORMALISED for name in table.measures) else "",
+        f"{', '.join(of_texts)}: {normalised}" if of_texts else "",
         source.note,
-        f"columns of {joined.path.name} by {joined.way}" if joined is not None else "",
+        source.noticed(),
+        *([] if joined is None else joined.notes()),
+        *table.notes(source.commas_between),
         *(spelling.note() for spelling in table.spellings),
     ]
     return Predictions(
@@ -181,11 +216,14 @@ def _finish(
         statistics={name: table.statistics(name, kept) for name in table.measures},
         speakers=speakers,
         attributes=attributes,
-        seconds=table.numbers("seconds", kept),
-        words=table.numbers("words", kept),
-        level_dbfs=table.numbers("level_dbfs", kept),
+        seconds=table.numbers("seconds", kept, source.commas_between),
+        words=table.words(kept),
+        level_dbfs=table.numbers("level_dbfs", kept, source.commas_between),
         keys=table.keys(kept),
         empty_references=table.empty(kept),
+        empty_hypotheses=empty,
+        empty_names=table.first_ids(kept, empty),
+        missing=table.missing.found(),
         exclusions=left_out.all(),
         examples=table.worst.rows({name: coder.names for name, coder in table.groups.items()}, names.__contains__),
         signature="; ".join(note for note in notes if note),
@@ -229,9 +267,15 @@ def _task(path: Path) -> str | None:
 
 
 def _join(source: Source, manifest: Path) -> Manifest:
+    if source.numbered:
+        raise UserError(
+            f"there is no column `id` to find rows in {manifest.name} by",
+            where=str(source.files[0]),
+            remedy="name it: --column id=NAME",
+        )
     columns = ["id", *([source.path_column] if source.path_column else [])]
     folder = source.files[0].parent
-    return Manifest(manifest, first_rows(source.rows(columns)), folder, source.path_column)
+    return Manifest(manifest, first_rows(source.rows(columns, nowhere)), folder, source.path_column)
 
 
 def _require(missing: Sequence[str], found: Iterable[str], path: Path, manifest: Path | None) -> None:
@@ -249,7 +293,8 @@ def _require_attributes(missing: Sequence[str], found: Iterable[str], path: Path
 
 
 def _hint(manifest: Path | None) -> str | None:
-    return "`--manifest M.jsonl` joins columns by id" if manifest is None else None
+    named = "`--column OURS=THEIRS` names a column"
+    return f"{named}; `--manifest M.jsonl` joins columns by id" if manifest is None else named
 
 
 def _digest(files: Iterable[Path]) -> str:

@@ -7,6 +7,7 @@ import re
 
 from audio_ssl.data.spellings import is_gender as is_gender
 from audio_ssl.data.spellings import read_value, spellings_note
+from audio_ssl.letters import composed
 
 PEOPLE = {"F": "women", "M": "men"}
 """Group -> the people in it, for sentences."""
@@ -25,7 +26,7 @@ _SPACES = "\t\n\v\f\r\x85\u2028\u2029"
 
 
 def plain(value: object) -> str | None:
-    """Return a value of a table as text, None where there is none.
+    """Return a value of a table as text in composed letters, None where there is none.
 
     Raises
     ------
@@ -40,7 +41,7 @@ def plain(value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return printable(value).strip() or None
+        return printable(composed(value)).strip() or None
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

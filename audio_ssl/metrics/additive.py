@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from audio_ssl.catalog import optional_packages
 from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.letters import composed
 
 Array = npt.NDArray[np.float64]
 
@@ -99,7 +100,7 @@ def get_metric(name: str, classes: Sequence[str] = (), tokenizer: str | None = N
 
 
 def as_text(answer: Answer) -> str:
-    """Return an answer that has to be text.
+    """Return an answer that has to be text, in composed letters: what looks alike is no error.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def as_text(answer: Answer) -> str:
     """
     if not isinstance(answer, str):
         raise UserError(f"this metric takes text, but got a list of {len(answer)}")
-    return answer
+    return composed(answer)
 
 
 def ratio(numerator: Array, denominator: Array) -> Array:

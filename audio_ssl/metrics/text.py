@@ -14,6 +14,7 @@ import sacrebleu
 from sacrebleu.metrics import bleu as sacrebleu_bleu
 from sacrebleu.metrics import chrf as sacrebleu_chrf
 
+from audio_ssl.letters import composed
 from audio_ssl.metrics.additive import AdditiveMetric, Answer, Array, as_text, ratio
 from audio_ssl.metrics.tokenizers import USUAL, check_tokenizer
 
@@ -97,6 +98,8 @@ def _chrf_score(sums: Array) -> Array:
 
 
 def _exact_match(reference: Answer, hypothesis: Answer) -> Array:
+    if isinstance(reference, str) and isinstance(hypothesis, str):
+        reference, hypothesis = composed(reference), composed(hypothesis)
     return np.array([float(reference == hypothesis), 1.0])
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audio_ssl.fairness._missing import Missing
 from audio_ssl.fairness.predictions import Codes, Predictions
 
 
@@ -31,6 +32,9 @@ def predictions(speakers, attributes, errors=None, words=10, name="r", **more):
         "level_dbfs": np.full(clips, np.nan),
         "keys": np.arange(clips, dtype=np.uint64),
         "empty_references": np.zeros(clips, bool),
+        "empty_hypotheses": np.zeros(clips, bool),
+        "empty_names": (),
+        "missing": Missing(tuple(attributes)),
         "exclusions": [],
         "examples": [],
         "signature": "",

@@ -272,9 +272,14 @@ def test_wrong_tables_are_explained(tmp_path, change, options, message):
 def test_what_is_no_table_is_explained(tmp_path):
     with pytest.raises(UserError, match="no predictions here"):
         read_predictions(tmp_path)
-    (tmp_path / "p.txt").write_text("x")
-    with pytest.raises(UserError, match=r"must end in \.csv"):
-        read_predictions(tmp_path / "p.txt")
+    for name, remedy in (
+        ("p.pdf", "must end in .csv"),
+        ("p.xlsx", "save the sheet as CSV UTF-8"),
+        ("p.ctm", "CTM has"),
+    ):
+        (tmp_path / name).write_text("x")
+        with pytest.raises(UserError, match=remedy):
+            read_predictions(tmp_path / name)
     write(tmp_path / "predictions.parquet", make_rows(1))
     (tmp_path / "scores.json").write_text(json.dumps({"task": "speaker_verification"}))
     with pytest.raises(UserError, match=r"has no score per clip .*verification\.py"):

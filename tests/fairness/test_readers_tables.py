@@ -7,6 +7,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.fairness.predictions import read_predictions
 from audio_ssl.fairness.readers.any import open_source
 from audio_ssl.fairness.readers.lines import Lookup
+from audio_ssl.fairness.readers.source import nowhere
 
 HEADER = "id,reference,hypothesis,speaker,gender"
 
@@ -18,13 +19,13 @@ def write(path, content):
 
 def rows_of(path):
     source = open_source(path)
-    return list(source.rows(source.columns))
+    return list(source.rows(source.columns, nowhere))
 
 
 def test_quoted_line_ends_commas_and_marks(tmp_path):
     text = '\ufeffid,reference,hypothesis,speaker,gender\r\na,"one, two\nthree","say ""no""",s,\r\n\r\nb,,,t,F\r\n'
     assert rows_of(write(tmp_path / "p.csv", text)) == [
-        (3, {"id": "a", "reference": "one, two\nthree", "hypothesis": 'say "no"', "speaker": "s", "gender": None}),
+        (2, {"id": "a", "reference": "one, two\nthree", "hypothesis": 'say "no"', "speaker": "s", "gender": ""}),
         (5, {"id": "b", "reference": "", "hypothesis": "", "speaker": "t", "gender": "F"}),
     ]
 
@@ -34,10 +35,15 @@ def test_quotes_mean_nothing_between_tabs(tmp_path):
     assert rows_of(path) == [(2, {"id": "a", "reference": '"one', "hypothesis": '"', "speaker": "s", "gender": "F"})]
 
 
-def test_a_row_that_ends_early_has_no_hypothesis(tmp_path):
-    path = write(tmp_path / "p.csv", f"{HEADER}\na,yes\nb,yes,yes,s,F\n")
-    (left_out,) = read_predictions(path).exclusions
-    assert (left_out.reason, left_out.names) == ("no hypothesis", ("a",))
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_rows_of_another_width_are_left_out_by_line(tmp_path, suffix):
+    text = f"{HEADER}\na,yes,s,F\nb,yes,yes,s,F\nc,yes,yes, no,s,F\nd,yes,no,s,F,\n"
+    found = read_predictions(write(tmp_path / f"p{suffix}", text.replace(",", "\t" if suffix == ".tsv" else ",")))
+    assert {e.reason: (e.count, e.names) for e in found.exclusions} == {
+        "4 cells in the row, but 5 in the header": (1, ("line 2",)),
+        "6 cells in the row, but 5 in the header": (1, ("line 4",)),
+    }
+    assert found.statistics["wer"].tolist() == [[0, 0, 0, 1], [1, 0, 0, 1]]
 
 
 def test_long_cells_are_read_and_the_limit_is_put_back(tmp_path):
@@ -73,15 +79,11 @@ def test_what_takes_hours_to_align_is_left_out(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.csv", f"{HEADER}\na,b,c,d,e,f\n", r"p\.csv:2: the row has 6 cells, but the header 5 .*quotes"),
+        ("p.csv", f"{HEADER}\na,b,c,d,e,f\n", r"p\.csv: no row can be used: 1 6 cells in the row, but 5 in the header"),
+        ("p.csv", f'{HEADER}\na,b,"c,d,e\nf,b,c,d,e\n', r"p\.csv:2: a quote is opened here and not closed in its row"),
         ("p.csv", "id,id\n", "a column's name appears twice"),
-        ("p.csv", f"{HEADER}\na,b\rc,d,e,f\n", r"p\.csv:2: cannot be read: new-line"),
-        (
-            "p.csv",
-            b"id,reference,hypothesis,speaker,gender\na,caf\xe9\n",
-            r"p\.csv:2: the line is not UTF-8: byte 0xe9 at 5 .*iconv",
-        ),
-        ("p.csv", HEADER.encode("utf-16"), "p.csv:1: the line is not UTF-8"),
+        ("p.csv", f"{HEADER}\na,{'привет,' * 4}".encode("cp1251"), r"p\.csv:2: the line is neither UTF-8 nor .*iconv"),
+        ("p.csv", HEADER.encode("utf-16"), "p.csv: the table has no rows"),
         ("p.csv", "", "the table has no rows"),
         ("p.csv", f"{HEADER}\n", "the table has no rows"),
         ("p.jsonl", '{"id": "a"}\n{"id": \n', r"p\.jsonl:2: not a JSON row"),

@@ -1,21 +1,16 @@
-"""Tables with a header: commas and quotes in ``.csv``, tabs in ``.tsv``, where a quote means nothing (as Common Voice).
+"""Tables with a header, as programs and spreadsheets write them; how they are read is `audio_ssl.data.delimited`'s.
 
-An empty cell of an attribute is unknown; an empty reference or hypothesis is empty text. A row that ends early lacks
-its last cells; one with too many is an error, since commas without quotes would shift every text.
+An empty cell is empty text: whether that means that nothing was heard or that nothing was recorded is for whoever knows
+which column it is.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 
-from audio_ssl.errors import UserError
-from audio_ssl.fairness.readers.lines import LONGEST_BYTES, read_lines
-from audio_ssl.fairness.readers.source import Numbered, Source
-
-_TEXTS = ("reference", "hypothesis")
+from audio_ssl.data.delimited import Delimited, Read, open_delimited
+from audio_ssl.fairness.readers.source import Numbered, Refuse, Source
 
 
 def open_csv(path: Path) -> Source:
@@ -26,60 +21,26 @@ def open_csv(path: Path) -> Source:
     UserError
         If it cannot be read, or the header has a name twice.
     """
-    with _long_cells():
-        header = _header(next(_cells(path), (1, []))[1], path)
-    return Source((path,), tuple(name for name in header if name), lambda wanted: _rows(path))
-
-
-def _rows(path: Path) -> Numbered:
-    header: list[str] | None = None
-    with _long_cells():
-        for number, cells in _cells(path):
-            if header is None:
-                header = _header(cells, path)
-            elif len(cells) > len(header):
-                raise UserError(
-                    f"the row has {len(cells)} cells, but the header {len(header)}",
-                    where=f"{path}:{number}",
-                    remedy="put texts with commas between quotes",
-                )
-            elif cells:
-                row = {
-                    name: None if cell == "" and name not in _TEXTS else cell
-                    for name, cell in zip(header, cells, strict=False)
-                    if name
-                }
-                yield number, row
-
-
-def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of the line where each row ends, and its cells."""
-    tabs = path.suffix.lower() == ".tsv"
-    reader = csv.reader(
-        (line for _, _, line in read_lines(path)),
-        delimiter="\t" if tabs else ",",
-        quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
+    table, read = open_delimited(path), Read()
+    return Source(
+        (path,),
+        tuple(name for name in table.header if name),
+        lambda wanted, refuse: _rows(table, wanted, refuse, read),
+        note=", ".join(table.notes),
+        noticed=lambda: _noticed(read),
+        commas_between=table.delimiter == ",",
     )
-    try:
-        for cells in reader:
-            yield reader.line_num, cells
-    except csv.Error as error:
-        raise UserError(f"cannot be read: {error}", where=f"{path}:{reader.line_num}") from error
 
 
-def _header(cells: Collection[str], path: Path) -> list[str]:
-    header = [name.strip() for name in cells]
-    named = [name for name in header if name]
-    if len(set(named)) < len(named):
-        raise UserError(f"a column's name appears twice: {', '.join(header)}", where=f"{path}:1")
-    return header
+def _rows(table: Delimited, wanted: Collection[str], refuse: Refuse, read: Read) -> Numbered:
+    read.several_lines = 0
+    names = [(place, name) for place, name in enumerate(table.header) if name in wanted]
+    for number, cells in table.rows(refuse, read):
+        yield number, {name: cells[place] for place, name in names}
 
 
-@contextmanager
-def _long_cells() -> Iterator[None]:
-    """Allow cells as long as lines may be; Python's limit is 128 KiB."""
-    before = csv.field_size_limit(LONGEST_BYTES)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
+def _noticed(read: Read) -> str:
+    if not read.several_lines:
+        return ""
+    rows = "1 row has" if read.several_lines == 1 else f"{read.several_lines:,} rows have"
+    return f"{rows} cells with line ends"

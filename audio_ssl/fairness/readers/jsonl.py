@@ -1,4 +1,4 @@
-"""JSON Lines: one object a line, as we and NeMo write it."""
+"""JSON Lines: one object a line, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 
 from audio_ssl.errors import UserError
 from audio_ssl.fairness.readers.lines import read_lines
-from audio_ssl.fairness.readers.nemo import as_ours, is_nemo
 from audio_ssl.fairness.readers.source import Numbered, Source
 
 _PEEK_ROWS = 1000
 
 
 def open_jsonl(path: Path) -> Source:
-    """Describe a file; its first rows tell whether NeMo wrote it.
+    """Describe a file by its first rows.
 
     Raises
     ------
@@ -24,16 +23,7 @@ def open_jsonl(path: Path) -> Source:
         If a row is not an object; the line is named.
     """
     columns = tuple(dict.fromkeys(name for _, row in islice(json_rows(path), _PEEK_ROWS) for name in row))
-    if not is_nemo(columns):
-        return Source((path,), columns, lambda wanted: json_rows(path), complete=False)
-    return Source(
-        (path,),
-        tuple(as_ours(dict.fromkeys(columns))),
-        lambda wanted: ((number, as_ours(row)) for number, row in json_rows(path)),
-        complete=False,
-        path_column=None if "id" in columns else "audio_filepath",
-        note="NeMo's columns",
-    )
+    return Source((path,), columns, lambda wanted, refuse: json_rows(path), complete=False)
 
 
 def json_rows(path: Path) -> Numbered:

@@ -42,21 +42,26 @@ def open_kaldi(folder: Path) -> Source:
     text = next((path for path in (folder / "text", _filtered(hypotheses)) if path and path.is_file()), None)
     tables = {path.name: path for path in sorted(folder.iterdir()) if path.is_file() and _TABLE.fullmatch(path.name)}
     used = [text, hypotheses, *tables.values(), folder / "segments"]
-    columns = ["id", "hypothesis", *(["reference"] if text else [])]
-    columns += ["speaker"] if {"utt2spk", "spk2utt"} & tables.keys() else []
-    columns += ["seconds"] if "utt2dur" in tables or (folder / "segments").is_file() else []
-    columns += [name[4:] for name in tables if name[4:] not in _NO_ATTRIBUTE]
+    columns = ["id", "hypothesis", *(["reference"] if text else []), *attribute_columns(folder)]
     return Source(
         tuple(path for path in used if path is not None and path.is_file()),
         tuple(dict.fromkeys(columns)),
-        lambda wanted: _rows(folder, text, hypotheses, wanted),
+        lambda wanted, refuse: _rows(folder, text, hypotheses, wanted),
         note=f"hypotheses of {hypotheses.relative_to(folder).as_posix()}",
     )
 
 
+def attribute_columns(folder: Path) -> tuple[str, ...]:
+    """Return what the tables of a folder tell of utterances and speakers."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and _TABLE.fullmatch(path.name))
+    columns = ["speaker"] if {"utt2spk", "spk2utt"} & set(names) else []
+    columns += ["seconds"] if "utt2dur" in names or (folder / "segments").is_file() else []
+    return tuple(dict.fromkeys([*columns, *(name[4:] for name in names if name[4:] not in _NO_ATTRIBUTE)]))
+
+
 def _rows(folder: Path, text: Path | None, hypotheses: Path, wanted: Collection[str]) -> Numbered:
     """Yield the utterances of the references, then those that only have a hypothesis."""
-    attributes = _Attributes(folder, wanted)
+    attributes = Attributes(folder, wanted)
     said = Lookup(hypotheses, _first_word)
     if text is not None:
         for number, utterance, words in _utterances(text):
@@ -69,7 +74,7 @@ def _rows(folder: Path, text: Path | None, hypotheses: Path, wanted: Collection[
     said.close()
 
 
-class _Attributes:
+class Attributes:
     """Speaker, length and other attributes of utterances."""
 
     def __init__(self, folder: Path, wanted: Collection[str]) -> None:
@@ -85,8 +90,9 @@ class _Attributes:
         if "seconds" in wanted:
             self._seconds = _seconds(folder)
 
-    def of(self, utterance: str) -> Row:
-        speaker = self._speaker.get(utterance)
+    def of(self, utterance: str, speaker: str | None = None) -> Row:
+        """Return what is known of an utterance; `speaker` where the folder does not say who it is."""
+        speaker = self._speaker.get(utterance, speaker)
         row: Row = {"speaker": speaker, "seconds": self._seconds.get(utterance)}
         row |= {name: table.get(utterance) for name, table in self._of_utterance.items()}
         return row | {name: table.get(speaker or "") for name, table in self._of_speaker.items()}

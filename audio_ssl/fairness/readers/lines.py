@@ -1,12 +1,19 @@
-"""Lines of text files: strict UTF-8 with or without a mark in front, numbered, none too long, found again by key."""
+"""Lines of text files: strict UTF-8 with or without a mark in front, numbered, none too long, found again by key.
+
+Files whose name ends in ``.gz`` are unpacked as they are read.
+"""
 
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
+import tempfile
+import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from audio_ssl.errors import UserError
 
@@ -25,13 +32,17 @@ def read_lines(path: Path) -> Iterator[tuple[int, int, str]]:
         If the file cannot be opened, or a line is not UTF-8 or too long; the number is named.
     """
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             offset = 0
             for number, line in enumerate(iter(lambda: file.readline(LONGEST_BYTES + 1), b""), 1):
                 yield number, offset, decode_line(line, path, number)
                 offset += len(line)
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where=str(path)) from error
+
+
+def _open(path: Path) -> gzip.GzipFile | BinaryIO:
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def decode_line(line: bytes, path: Path, number: int) -> str:
@@ -48,6 +59,16 @@ def decode_line(line: bytes, path: Path, number: int) -> str:
             where=f"{path}:{number}",
             remedy="convert it with iconv",
         ) from error
+
+
+def _seekable(path: Path) -> IO[bytes]:
+    """Open a file to jump in: what is packed is unpacked once, as jumping in it unpacks all before."""
+    if path.suffix.lower() != ".gz":
+        return path.open("rb")
+    plain = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed by whoever asked for it
+    with gzip.open(path) as file:
+        shutil.copyfileobj(file, plain)
+    return plain
 
 
 class Lookup:
@@ -81,7 +102,7 @@ class Lookup:
             self._offsets.append(offset)
             self._numbers.append(number)
         self._used = bytearray(len(self._offsets))
-        self._file: BinaryIO | None = None
+        self._file: IO[bytes] | None = None
 
     def __contains__(self, key: str) -> bool:
         return key in self._place
@@ -96,7 +117,7 @@ class Lookup:
             return None
         self._used[place] = 1
         if self._file is None:
-            self._file = self.path.open("rb")
+            self._file = _seekable(self.path)
         self._file.seek(self._offsets[place], os.SEEK_SET)
         number = self._numbers[place]
         return number, decode_line(self._file.readline(), self.path, number)

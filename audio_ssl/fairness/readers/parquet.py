@@ -25,7 +25,7 @@ def open_parquet(path: Path) -> Source:
             columns, total = tuple(file.schema_arrow.names), file.metadata.num_rows
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"cannot be read: {error}", where=str(path)) from error
-    return Source((path,), columns, lambda wanted: _rows(path, wanted), total=total)
+    return Source((path,), columns, lambda wanted, refuse: _rows(path, wanted), total=total)
 
 
 def _rows(path: Path, wanted: Collection[str]) -> Numbered:

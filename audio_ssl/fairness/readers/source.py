@@ -15,6 +15,9 @@ Row = dict[str, Any]
 Numbered = Iterator[tuple[int, Row]]
 """Rows with the numbers of their lines, from 1; a parquet's are row numbers."""
 
+Refuse = Callable[[int, str], None]
+"""Is given the line of a row that cannot be read, and why."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -26,7 +29,7 @@ class Source:
     columns: tuple[str, ...]
     """What was found, by our names."""
 
-    rows: Callable[[Collection[str]], Numbered]
+    rows: Callable[[Collection[str], Refuse], Numbered]
     """Yields rows with the wanted columns, and perhaps others."""
 
     complete: bool = True
@@ -40,6 +43,27 @@ class Source:
 
     note: str = ""
     """What the report should say of how it was read."""
+
+    noticed: Callable[[], str] = str
+    """What the report should say once all rows were read."""
+
+    commas_between: bool = False
+    """Whether commas lie between cells, so that one within a number of three more digits is for thousands."""
+
+    numbered: bool = False
+    """Whether ids are row numbers."""
+
+    task: str | None = None
+    """What the rows themselves say they are predictions of: ``st`` where they are translations."""
+
+
+def nowhere(number: int, reason: str) -> None:
+    """Refuse a row without a word: for a first look, when all rows are read later."""
+
+
+def join_notes(*notes: str) -> str:
+    """Return what is to be said, one thing after the other."""
+    return ", ".join(note for note in notes if note)
 
 
 def batches(rows: Numbered) -> Iterator[list[tuple[int, Row]]]:

@@ -1,0 +1,27 @@
+import unicodedata
+
+import pytest
+
+from audio_ssl.letters import composed, is_composed
+from audio_ssl.metrics.additive import get_metric
+from audio_ssl.metrics.slots import SLOT_F1
+
+COMPOSED = "José où «été» 도시"
+APART = unicodedata.normalize("NFD", COMPOSED)
+
+
+def test_what_looks_alike_is_alike():
+    assert APART != COMPOSED
+    assert composed(APART) == COMPOSED
+    assert (is_composed(APART), is_composed(COMPOSED), is_composed("a")) == (False, True, True)
+
+
+@pytest.mark.parametrize("name", ["wer", "cer", "per", "bleu", "chrf", "accuracy"])
+def test_no_metric_counts_composition_as_an_error(name):
+    metric = get_metric(name)
+    assert metric.statistics([(COMPOSED, APART)]).tolist() == metric.statistics([(COMPOSED, COMPOSED)]).tolist()
+    assert metric.statistics([(APART, COMPOSED)]).tolist() == metric.statistics([(COMPOSED, COMPOSED)]).tolist()
+
+
+def test_slots_too():
+    assert SLOT_F1.corpus([("B-name José E-name", unicodedata.normalize("NFD", "B-name José E-name"))]) == 100
