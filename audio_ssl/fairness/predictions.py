@@ -165,7 +165,8 @@ def read_predictions(
         found["reference"] = None
     attributes = list(dict.fromkeys([*by, *(["category"] if scores_terms and "category" in found else [])]))
     required = [*REQUIRED, *(["terms"] if scores_terms else [])]
-    _require([name for name in required if name not in found], found, path, manifest)
+    told = [name for name in found if name != "id" or not source.numbered]
+    _require([name for name in required if name not in found], told, path, manifest)
     if source.complete:
         _require_attributes([name for name in attributes if name not in found], found, path, manifest)
 

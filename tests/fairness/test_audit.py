@@ -176,9 +176,9 @@ def test_wrong_tables_are_explained(tmp_path, change, by, message):
 def test_what_is_no_table_is_explained(tmp_path):
     with pytest.raises(UserError, match="no predictions here"):
         audit([tmp_path])
-    (tmp_path / "p.txt").write_text("x")
+    (tmp_path / "p.pdf").write_text("x")
     with pytest.raises(UserError, match=r"must end in \.csv"):
-        audit([tmp_path / "p.txt"])
+        audit([tmp_path / "p.pdf"])
     (tmp_path / "p.parquet").write_text("x")
     with pytest.raises(UserError, match="cannot be read"):
         audit([tmp_path / "p.parquet"])
