@@ -103,7 +103,8 @@ def _read_source(
     # The ledger is this manifest's own: an older one beside it speaks of other files.
     ledger_path = out.with_suffix(".errors.jsonl")
     ledger_path.unlink(missing_ok=True)
-    ledger = ErrorLedger(ledger_path)
+    ledger = ErrorLedger(ledger_path, read=False)
+    ledger.notes_path.unlink(missing_ok=True)
     only_corpora = {"--root": root, "--fetch": fetch, "--column": columns, "--option": options}
     if source in catalog.names("corpora") or source.endswith(".py"):
         if max_seconds is not None:

@@ -111,7 +111,12 @@ def manifest(
         speaker_hours=speaker_hours,
         seed=seed,
     )
-    print(f"{out}: {count} clips" + (f"; {errors} unusable, see {out.with_suffix('.errors.jsonl')}" if errors else ""))
+    notes = out.with_suffix(".notes.jsonl")
+    print(
+        f"{out}: {count} clips"
+        + (f"; {errors} unusable, see {out.with_suffix('.errors.jsonl')}" if errors else "")
+        + (f"; notes on files are in {notes}" if notes.exists() else "")
+    )
     say_next("pretrain", "demo", f"data.manifest={out}", "--out", "runs/first")
 
 

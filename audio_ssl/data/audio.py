@@ -35,7 +35,7 @@ _AUDIBLE = 1e-6
 _CANCELLED = 1e-4
 """Share of the channels' mean square that is left of the mean of channels in opposite phase (-40 dB)."""
 _LOOKED_AT_SECONDS = 3.0
-_SAID_MOST = 100_000
+_SAID_MOST = 50
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,9 @@ _said: set[tuple[str, str]] = set()
 
 def _say(path: str | Path, text: str) -> None:
     """Say a note in the log, once."""
-    if (str(path), text) not in _said and len(_said) < _SAID_MOST:
-        _said.add((str(path), text))
-        logger.warning("%s: %s", path, text)
+    if len(_said) > _SAID_MOST or (str(path), text) in _said:
+        return
+    _said.add((str(path), text))
+    logger.warning("%s: %s", path, text)
+    if len(_said) > _SAID_MOST:
+        logger.warning("further notes on files are not said; `audio-ssl manifest FOLDER --out M.jsonl` writes all of them")

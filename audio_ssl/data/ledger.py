@@ -1,15 +1,25 @@
-"""errors.jsonl: what could not be used, and why. Nothing is dropped in silence."""
+"""errors.jsonl: what could not be used, and why. notes.jsonl: what is worth knowing of what is used all the same.
+
+Nothing is dropped in silence, and nothing that is kept counts as dropped.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from audio_ssl.atomic import append
+
+logger = logging.getLogger(__name__)
+
+_SAID_MOST = 10
+"""Notes that the log says, too; the file has all."""
 
 
 class ErrorLedger:
@@ -28,10 +38,15 @@ class ErrorLedger:
 
     def __init__(self, path: Path, read: bool = True) -> None:
         self.path = path
+        self.notes_path = path.with_name(_notes_name(path.name))
+        """Lies beside it: ``notes.jsonl``, ``M.notes.jsonl``."""
         self._seen: set[tuple[str, str]] = set()
-        if read and path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                self._remember(line)
+        self._noted: set[tuple[str, str]] = set()
+        self._said = 0
+        self._lock = threading.Lock()
+        if read:
+            self._remember(path, "reason", self._seen)
+            self._remember(self.notes_path, "note", self._noted)
 
     def __enter__(self) -> Self:
         return self
@@ -56,20 +71,60 @@ class ErrorLedger:
         line = json.dumps({"path": name, "reason": reason, **extra}, ensure_ascii=True)
         append(self.path, line.encode("ascii") + b"\n")
 
+    @property
+    def note_count(self) -> int:
+        """Number of distinct notes, those of earlier runs included."""
+        return len(self._noted)
+
+    def note(self, path: str | Path, text: str, *, say: bool = True) -> None:
+        """Write what is worth knowing of a file that is used, and say it; from any thread."""
+        name = os.fspath(path)
+        with self._lock:
+            if (name, text) in self._noted:
+                return
+            self._noted.add((name, text))
+            line = json.dumps({"path": name, "note": text}, ensure_ascii=True)
+            append(self.notes_path, line.encode("ascii") + b"\n")
+            self._said += say
+            said = self._said if say else _SAID_MOST + 2
+        if said <= _SAID_MOST:
+            logger.warning("%s: %s", name, text)
+        elif said == _SAID_MOST + 1:
+            logger.warning("further notes on files go to %s only", self.notes_path)
+
+    def passed_over(self, root: Path, suffixes: Mapping[str, int]) -> None:
+        """Say how many files of a folder are no audio, by suffix."""
+        if suffixes:
+            most = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
+            kinds = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in most[:_SAID_MOST])
+            others = f" and {len(most) - _SAID_MOST} other suffixes" if len(most) > _SAID_MOST else ""
+            number = sum(suffixes.values())
+            logger.info("%s: passed over %d files that are no audio: %s%s", root, number, kinds, others)
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the records on the disk."""
-        lines = self.path.read_text(encoding="ascii").splitlines() if self.path.exists() else []
-        for line in lines:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                # As below.
-                continue
+        return _rows(self.path)
 
-    def _remember(self, line: str) -> None:
+    def notes(self) -> Iterator[dict[str, Any]]:
+        """Yield the notes on the disk."""
+        return _rows(self.notes_path)
+
+    @staticmethod
+    def _remember(path: Path, kind: str, seen: set[tuple[str, str]]) -> None:
+        for row in _rows(path):
+            if isinstance(row, dict) and isinstance(row.get("path"), str) and isinstance(row.get(kind), str):
+                seen.add((row["path"], row[kind]))
+
+
+def _notes_name(name: str) -> str:
+    return name.replace("errors", "notes") if "errors" in name else f"{name}.notes"
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    for line in lines:
         try:
-            row = json.loads(line)
-            self._seen.add((row["path"], row["reason"]))
-        except (json.JSONDecodeError, KeyError, TypeError):
+            yield json.loads(line)
+        except ValueError:
             # The last line of a killed run may be cut; the item will simply be recorded again.
-            return
+            continue

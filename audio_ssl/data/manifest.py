@@ -11,15 +11,22 @@ import hashlib
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from audio_ssl.atomic import atomic_write
-from audio_ssl.data.audio import SUFFIXES, audio_info
+from audio_ssl.data.audio import AudioInfo, audio_info
+from audio_ssl.data.formats import SUFFIXES, may_be_audio
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.errors import AudioError, UserError
+from audio_ssl.progress import Progress
+
+_SCAN_THREADS, _SCAN_WINDOW = 4, 256
 
 Scalar = str | int | float | bool | None
 
@@ -187,7 +194,7 @@ def scan_folder(root: Path, ledger: ErrorLedger, max_seconds: float | None = Non
     root
         The folder (or one file). Links to files are followed; links to folders are not, so loops end.
     ledger
-        Receives each file that cannot be used, with its reason.
+        Receives each file that cannot be used, with its reason, and what is worth knowing of the others.
     max_seconds
         Cut longer files into rows of equal length up to this; their ids end in ``#000``, ``#001`` ...
 
@@ -199,19 +206,45 @@ def scan_folder(root: Path, ledger: ErrorLedger, max_seconds: float | None = Non
     if not root.exists():
         raise UserError("no such file or folder", where=str(root))
     clips: list[Clip] = []
-    for path in audio_files(root, ledger):
-        try:
-            info = audio_info(path)
-        except AudioError as error:
-            ledger.record(path, error.reason)
-            continue
-        name = path.name if path == root else path.relative_to(root).as_posix()
-        clips.extend(_cut(name, path, info.seconds, info.sample_rate, max_seconds))
+    pool = ThreadPoolExecutor(_SCAN_THREADS)
+    try:
+        paths = audio_files(root, ledger)
+        with Progress("scan") as progress:
+            # In windows: the pool would take all of a folder at once.
+            while window := list(islice(paths, _SCAN_WINDOW)):
+                for path, info, notes in pool.map(_look_at, window):
+                    progress.advance()
+                    if isinstance(info, AudioError):
+                        ledger.record(path, info.reason)
+                        continue
+                    for text in notes:
+                        ledger.note(path, text)
+                    name = path.name if path == root else path.relative_to(root).as_posix()
+                    clips.extend(_cut(name, path, info.seconds, info.sample_rate, max_seconds))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return clips
 
 
+def _look_at(path: Path) -> tuple[Path, AudioInfo | AudioError, list[str]]:
+    """Keep errors and notes as answers: one thread writes them, in the order of the files."""
+    notes: list[str] = []
+    try:
+        return path, audio_info(path, lambda _, text: notes.append(text), look_at_channels=True), notes
+    except AudioError as error:
+        return path, error, []
+
+
 def audio_files(root: Path, ledger: ErrorLedger) -> Iterator[Path]:
-    """Yield the files below `root` whose names look like audio, sorted; unreadable folders go to `ledger`."""
+    """Yield the files below `root` that are audio by their names, or else by their first bytes, sorted.
+
+    Parameters
+    ----------
+    root
+        The folder, or one file.
+    ledger
+        Receives folders that cannot be read, and at the end how many files are no audio, by suffix.
+    """
     if root.is_file():
         yield root
         return
@@ -219,12 +252,19 @@ def audio_files(root: Path, ledger: ErrorLedger) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         ledger.record(error.filename or str(root), f"folder cannot be read: {error.strerror}")
 
+    others: Counter[str] = Counter()
     for folder, subfolders, files in os.walk(root, onerror=refuse):
         subfolders.sort()
         for name in sorted(files + [s for s in subfolders if Path(s).suffix.lower() in SUFFIXES]):
-            # ".partial-" files are ours, half-written; "._" files are archive litter.
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith((".partial-", "._")):
-                yield Path(folder, name)
+            # ".partial-" files are ours, half-written; "._" files are archive litter, as are others with a dot.
+            if name.startswith((".partial-", "._")) or (name.startswith(".") and Path(name).suffix == ""):
+                continue
+            path = Path(folder, name)
+            if may_be_audio(path):
+                yield path
+            else:
+                others[path.suffix.lower()] += 1
+    ledger.passed_over(root, others)
 
 
 def hash_manifest(path: Path) -> str:

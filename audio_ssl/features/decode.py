@@ -146,7 +146,7 @@ def _read(item: Item, clip: Clip, source: FeatureSource, settings: Settings) -> 
     try:
         if clip.seconds > settings.chunk_seconds:
             return _spool(item, clip, source)
-        waveform = torch.from_numpy(read_clip(clip, source.sample_rate))
+        waveform = torch.from_numpy(read_clip(clip, source.sample_rate, item.note))
     except AudioError as error:
         return Refused(clip, error.reason)
     return _checked(Whole(item, clip, waveform), len(waveform), source)
@@ -158,7 +158,7 @@ def _spool(item: Item, clip: Clip, source: FeatureSource) -> Decoded:
 
     def blocks() -> Iterator[Tensor]:
         nonlocal samples
-        for block in read_blocks(clip, source.sample_rate):
+        for block in read_blocks(clip, source.sample_rate, note=item.note):
             with writing(Path(tempfile.gettempdir()) / f"decoded {Path(clip.path).name}"):
                 file.write(block.tobytes())
             samples += len(block)

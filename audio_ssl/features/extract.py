@@ -15,7 +15,8 @@ from audio_ssl.catalog import load_part, parts
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.errors import UserError
 from audio_ssl.features.index import JOURNALS, publish
-from audio_ssl.features.job import ERRORS_FILE, Job
+from audio_ssl.features.job import CLAIM_FILE, ERRORS_FILE, Job
+from audio_ssl.features.names import SCHEME
 from audio_ssl.features.settings import read_settings
 from audio_ssl.features.source import FeatureSource, ModelSource, open_source
 from audio_ssl.inference import check_precision
@@ -23,8 +24,6 @@ from audio_ssl.lock import locked_folder
 from audio_ssl.place import read_place
 
 logger = logging.getLogger(__name__)
-
-CLAIM_FILE = "extraction.json"
 
 
 def extract(
@@ -126,17 +125,21 @@ def _claim(out: Path, meta: dict[str, Any]) -> None:
                 f"the folder holds another extraction: {what}", where=str(out), remedy="choose another --out"
             )
     else:
-        write_json(path, meta)
+        write_json(path, {**meta, "names": SCHEME})
 
 
 def _finish(out: Path, audio: Path) -> None:
     """Gather what the processes have recorded, and make the index."""
     with ErrorLedger(out / ERRORS_FILE) as ledger:
         for path in sorted((out / JOURNALS).glob("*errors")):
-            for row in ErrorLedger(path).rows():
+            part = ErrorLedger(path)
+            for row in part.rows():
                 ledger.record(**row)
+            for row in part.notes():
+                ledger.note(row["path"], row["note"], say=False)
         clips = publish(out)
         if not clips:
             raise UserError(f"no usable audio; the reasons are in {ledger.path}", where=str(audio))
         unusable = f"; {ledger.count} could not be used, see {ledger.path}" if ledger.count else ""
-        logger.info("%d clips%s", clips, unusable)
+        notes = f"; {ledger.note_count} notes on files, see {ledger.notes_path}" if ledger.note_count else ""
+        logger.info("%d clips%s%s", clips, unusable, notes)

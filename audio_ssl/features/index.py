@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.atomic import append, atomic_write
+from audio_ssl.features.names import key
 
 INDEX_FILE, JOURNALS = "index.jsonl", ".index"
 Row = dict[str, Any]
@@ -51,22 +52,33 @@ class Done:
                 return present[file]
             return (out / file).exists()
 
-        digests = bytearray()
+        digests, files = bytearray(), bytearray()
         for path in _sources(out):
             for _, row in _rows(path):
                 if here(row["file"]):
                     digests += _digest(row["id"])
-        self._digests = np.unique(np.frombuffer(digests, "S16") if digests else np.zeros(0, "S16"))
+                    files += _digest(key(row["file"])) if row["file"].endswith(".npy") else b""
+        self._digests, self._files = _sorted(digests), _sorted(files)
 
     def __len__(self) -> int:
         return len(self._digests)
 
     def __contains__(self, clip_id: str) -> bool:
-        if not len(self._digests):
-            return False
-        wanted = np.frombuffer(_digest(clip_id), dtype="S16")
-        place = int(np.searchsorted(self._digests, wanted)[0])
-        return bool(place < len(self._digests) and self._digests[place] == wanted[0])
+        return _holds(self._digests, clip_id)
+
+    def has_file(self, name: str) -> bool:
+        """Tell whether a file of one clip has this name, or one that some disks take for the same."""
+        return _holds(self._files, key(name))
+
+
+def _sorted(digests: bytearray) -> npt.NDArray[np.bytes_]:
+    return np.unique(np.frombuffer(digests, "S16") if digests else np.zeros(0, "S16"))
+
+
+def _holds(digests: npt.NDArray[np.bytes_], text: str) -> bool:
+    wanted = np.frombuffer(_digest(text), dtype="S16")
+    place = int(np.searchsorted(digests, wanted)[0])
+    return bool(place < len(digests) and digests[place] == wanted[0])
 
 
 def publish(out: Path) -> int:

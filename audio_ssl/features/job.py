@@ -7,8 +7,9 @@ again.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ from audio_ssl.features.background import BackgroundWriter
 from audio_ssl.features.batches import Piece, pieces
 from audio_ssl.features.decode import WINDOW_CLIPS
 from audio_ssl.features.index import JOURNALS, Done, Journal, Row
+from audio_ssl.features.names import SCHEME, own_name
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import FeatureSource, open_source
 from audio_ssl.features.walk import Item, walk
 from audio_ssl.features.writers._base import Writer
 from audio_ssl.progress import Progress
 
+CLAIM_FILE = "extraction.json"
+"""Says what the folder holds."""
 ERRORS_FILE = "errors.jsonl"
 
 
@@ -109,9 +113,11 @@ def run_part(job: Job, part: Part, device: torch.device) -> None:
 
         def todo() -> Iterator[Item]:
             # Folders that cannot be read are every process's to see and one's to tell.
-            for item in walk(Path(job.audio), ledger if part.rank == 0 else _Deaf(ledger.path, read=False)):
+            for item in walk(Path(job.audio), ledger if part.rank == 0 else _Deaf(ledger), read_scheme(out)):
                 if part.takes(item.number) and item.id not in done:
-                    yield item
+                    # An earlier run, when there were fewer files, may have given the name to another one.
+                    in_use = job.format == "npy" and done.has_file(f"{item.name}.npy")
+                    yield item._replace(name=own_name(item.id)) if in_use else item
 
         started = time.monotonic()
         with BackgroundWriter(writer) as background:
@@ -129,10 +135,30 @@ def run_part(job: Job, part: Part, device: torch.device) -> None:
 
 
 class _Deaf(ErrorLedger):
-    """Records nothing."""
+    """Records nothing but notes on files, which only the process that reads a file can write."""
+
+    def __init__(self, ledger: ErrorLedger) -> None:
+        super().__init__(ledger.path, read=False)
+        self._ledger = ledger
 
     def record(self, path: str | Path, reason: str, **extra: Any) -> None:
         """Record nothing."""
+
+    def passed_over(self, root: Path, suffixes: Mapping[str, int]) -> None:
+        """Say nothing."""
+
+    def note(self, path: str | Path, text: str, *, say: bool = True) -> None:
+        """Write a note."""
+        self._ledger.note(path, text, say=say)
+
+
+def read_scheme(out: Path) -> int:
+    """Return how files of features are named in a folder: as the version did that began it."""
+    try:
+        claim = json.loads((out / CLAIM_FILE).read_text(encoding="utf-8"))
+    except OSError:
+        return SCHEME
+    return int(claim.get("names", 1))
 
 
 def _take(piece: Piece, found: Iterator[Piece], made: Arrangement, meta: dict[str, Any], out: BackgroundWriter) -> None:

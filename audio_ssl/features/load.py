@@ -221,6 +221,9 @@ class _LogLedger(ErrorLedger):
     def record(self, path: str | Path, reason: str, **extra: object) -> None:
         logger.warning("%s: %s", path, reason)
 
+    def note(self, path: str | Path, text: str, *, say: bool = True) -> None:
+        logger.warning("%s: %s", path, text)
+
 
 def _log(clip: Clip, reason: str) -> None:
     logger.warning("%s: %s", clip.path, reason)

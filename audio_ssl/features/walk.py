@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from audio_ssl.data.audio import audio_info
+from audio_ssl.data.audio import Note, audio_info
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, audio_files, iterate_manifest
 from audio_ssl.errors import UserError
+from audio_ssl.features.names import SCHEME, folder_name, key, short_name, unused
 
 
 class Item(NamedTuple):
@@ -37,18 +39,30 @@ class Item(NamedTuple):
     """Relative path without suffix, for files named after the clip."""
 
     clip: Clip | None
-    """The manifest's row; None where the header has not been read."""
+    """The manifest's row; None where the file has not been looked at."""
+
+    note: Note | None = None
+    """Told what is worth knowing of the file; None: the log."""
 
     def open(self) -> Clip:
-        """Return the clip, its length read from the file's header if need be; AudioError if that cannot be."""
+        """Return the clip, its length read from the file if need be; AudioError if that cannot be."""
         if self.clip is not None:
             return self.clip
-        info = audio_info(self.path)
+        info = audio_info(self.path, self.note)
         return Clip(self.id, self.path, 0.0, info.seconds, info.sample_rate)
 
 
-def walk(audio: Path, ledger: ErrorLedger) -> Iterator[Item]:
+def walk(audio: Path, ledger: ErrorLedger, scheme: int = SCHEME) -> Iterator[Item]:
     """Yield the clips of a manifest (``.jsonl``), a folder, or one file.
+
+    Parameters
+    ----------
+    audio
+        What to walk.
+    ledger
+        Receives folders that cannot be read, and what is worth knowing of files.
+    scheme
+        How names are made.
 
     Raises
     ------
@@ -57,78 +71,77 @@ def walk(audio: Path, ledger: ErrorLedger) -> Iterator[Item]:
     """
     if not audio.exists():
         raise UserError("no such file or folder", where=str(audio))
-    return _rows(audio) if audio.suffix == ".jsonl" else _files(audio, ledger)
+    return _rows(audio, ledger, scheme) if audio.suffix == ".jsonl" else _files(audio, ledger, scheme)
 
 
 def items_of(clips: Iterable[Clip]) -> Iterator[Item]:
     """Yield clips that are known already."""
     for number, clip in enumerate(clips):
-        yield Item(number, clip.id, clip.path, short_name(clip.id), clip)
+        yield Item(number, clip.id, clip.path, short_name(clip.id, clip.path), clip)
 
 
-def short_name(clip_id: str) -> str:
-    """Return the name of a clip's file: its id without suffix, and without what would lead out of the folder.
-
-    Examples
-    --------
-    >>> [short_name(name) for name in ("x/a.wav", "b.wav#001", "v1.2.wav", "../up.wav", "/")]
-    ['x/a', 'b#001', 'v1.2', 'up', 'clip']
-    """
-    whole, mark, piece = _inner(clip_id)
-    return f"{Path(whole).with_suffix('').as_posix() if whole else 'clip'}{mark}{piece}"
-
-
-def _long_name(clip_id: str) -> str:
-    return "".join(_inner(clip_id))
-
-
-def _inner(clip_id: str) -> tuple[str, str, str]:
-    # Rows cut from one file end in #000: the number is no suffix.
-    stem, mark, piece = clip_id.partition("#")
-    parts = [part for part in Path(stem).parts if part not in ("/", "..")]
-    return "/".join(parts), mark, piece
-
-
-def _unused(clip_id: str, taken: Collection[str]) -> str:
-    """Return a name not taken: the short one, the one with the suffix, or that with a number."""
-    name = short_name(clip_id)
-    if name in taken:
-        name = whole = _long_name(clip_id)
-        number = 1
-        while name in taken:
-            number += 1
-            name = f"{whole}~{number}"
-    return name
-
-
-def _files(root: Path, ledger: ErrorLedger) -> Iterator[Item]:
+def _files(root: Path, ledger: ErrorLedger, scheme: int) -> Iterator[Item]:
     number = 0
-    for _, paths in groupby(audio_files(root, ledger), key=lambda path: path.parent):
-        taken: set[str] = set()
+    for folder, paths in groupby(audio_files(root, ledger), key=lambda path: path.parent):
+        within = "" if folder == root.parent or scheme == 1 else folder.relative_to(root).as_posix()
+        place = folder_name(root, within) if within not in ("", ".") else within
+        names = _Names(scheme)
         for path in paths:
             clip_id = path.name if path == root else path.relative_to(root).as_posix()
-            name = _unused(clip_id, taken)
-            taken.add(name)
-            yield Item(number, clip_id, str(path), name, None)
+            # Whole ids were named by the first scheme; now the folder has a name of its own.
+            name = names.next(clip_id if scheme == 1 else path.name, str(path))
+            name = f"{place}/{name}" if place not in ("", ".") else name
+            yield Item(number, clip_id, str(path), name, None, ledger.note)
             number += 1
 
 
-def _rows(path: Path) -> Iterator[Item]:
+class _Names:
+    """Names of the files of one folder, each given once."""
+
+    def __init__(self, scheme: int) -> None:
+        self._scheme, self._taken = scheme, set[str]()
+
+    def next(self, clip_id: str, path: str) -> str:
+        """Return the best name of a clip that is not taken, and take it."""
+        name = unused(clip_id, path, self._scheme, lambda name: self._key(name) in self._taken)
+        self._taken.add(self._key(name))
+        return name
+
+    def _key(self, name: str) -> str:
+        return name if self._scheme == 1 else key(name)
+
+
+def _rows(path: Path, ledger: ErrorLedger, scheme: int) -> Iterator[Item]:
     ids, names = array("Q"), array("Q")
     for clip in iterate_manifest(path):
         ids.append(_hash(clip.id))
-        names.append(_hash(short_name(clip.id)))
+        names.append(_name_hash(short_name(clip.id, clip.path, scheme), scheme))
     if not ids:
         raise UserError("the manifest has no clips", where=str(path))
     _refuse_repeated(path, _repeated(ids))
-    shared = _repeated(names)
-    taken: set[str] = set()
+    shared, all_names = _repeated(names), np.unique(np.frombuffer(names, dtype=np.uint64))
+    taken: set[int] = set()
+
+    def is_taken(name: str) -> bool:
+        # A longer name that a clip falls back on may be the short one of another clip.
+        value = _name_hash(name, scheme)
+        return value in taken or (value not in shared and scheme > 1 and _holds(all_names, value))
+
     for number, clip in enumerate(iterate_manifest(path)):
-        name = short_name(clip.id)
-        if _hash(name) in shared:
-            name = _unused(clip.id, taken)
-            taken.add(name)
-        yield Item(number, clip.id, clip.path, name, clip)
+        name = short_name(clip.id, clip.path, scheme)
+        if _name_hash(name, scheme) in shared:
+            name = unused(clip.id, clip.path, scheme, is_taken)
+            taken.add(_name_hash(name, scheme))
+        yield Item(number, clip.id, clip.path, name, clip, ledger.note)
+
+
+def _holds(values: npt.NDArray[np.uint64], value: int) -> bool:
+    place = int(np.searchsorted(values, np.uint64(value)))
+    return place < len(values) and int(values[place]) == value
+
+
+def _name_hash(name: str, scheme: int) -> int:
+    return _hash(name if scheme == 1 else key(name))
 
 
 def _repeated(hashes: array[int]) -> set[int]:

@@ -211,3 +211,29 @@ def test_a_long_file_has_the_frames_of_the_whole(tmp_path):
     chunks = ["chunk_seconds=2", "context_seconds=0.5"]
     cut = extract(tmp_path / "long.wav", "logmel", tmp_path / "cut", format="npy", overrides=chunks)
     np.testing.assert_allclose(np.load(cut / "long.npy"), np.load(whole / "long.npy"), atol=1e-4)
+
+
+def test_a_name_that_an_earlier_run_gave_stays_with_its_clip(audio, run_folder, tmp_path):
+    out = extract(audio, run_folder, tmp_path / "f", format="npy")
+    before = np.load(out / "a.npy")
+    # Comes before a.wav, and would have been a.npy.
+    soundfile.write(audio / "a.flac", np.full(16000, 0.1, np.float32), 16000)
+    extract(audio, run_folder, tmp_path / "f", format="npy")
+    files = {row["id"]: row["file"] for row in rows(out / "index.jsonl")}
+    assert files["a.wav"] == "a.npy"
+    np.testing.assert_array_equal(np.load(out / "a.npy"), before)
+    assert files["a.flac"].startswith("a.flac~")
+    assert len(np.load(out / files["a.flac"])[0]) == 49
+    assert len(set(files.values())) == 5
+
+
+def test_a_folder_of_an_earlier_version_goes_on_with_its_names(audio, run_folder, tmp_path):
+    (audio / "b.flac").rename(audio / "v1.2 take #3.flac")
+    extract(audio, run_folder, tmp_path / "f", format="npy")
+    claim = json.loads((tmp_path / "f" / "extraction.json").read_text())
+    assert claim.pop("names") == 2
+    assert (tmp_path / "f" / "v1.2 take #3.npy").exists()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "extraction.json").write_text(json.dumps(claim))
+    out = extract(audio, run_folder, tmp_path / "old", format="npy")
+    assert {row["file"] for row in rows(out / "index.jsonl")} == {"a.npy", "v1#3.flac.npy", "sub/a.npy", "sub/c.npy"}
