@@ -2,12 +2,14 @@
 # make test   everything a change must pass         make docs    the documentation, as HTML
 # make bench  side-by-side measurements             make look    the demo's report in headless Chromium
 # make fuzz   damaged inputs of every kind          make clean   remove what make made
+# make test-latest  the tests with the newest torch and transformers
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+LATEST := .venv-latest
 
-.PHONY: demo test fuzz lint docs bench look install clean
+.PHONY: demo test test-latest fuzz lint docs bench look install clean
 
 demo: install
 	$(BIN)/audio-ssl demo --out runs/demo --data data
@@ -18,6 +20,16 @@ test: lint
 # Damaged inputs of every kind through the command line for five minutes; another SEED, other damage.
 fuzz: install
 	$(BIN)/python -W ignore -m tests.fuzz --seconds 300 --seed $(or $(SEED),0)
+
+# The newest torch and transformers that pip gives, in an environment of its own: without constraints.txt, and without
+# fairseq2, which pins torch. The first line of the tests says which versions they saw. TESTS=tests/interop runs a part.
+test-latest:
+	test -x $(LATEST)/bin/python || $(PYTHON) -m venv $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet --upgrade pip
+	$(LATEST)/bin/python -m pip install --quiet --upgrade torch transformers \
+	  --editable '.[teachers,probing,corpora,decode,transformers,torchaudio,hub,ray]' --group test
+	$(LATEST)/bin/python -m pip install --quiet --no-deps tinysoundfont
+	OMP_NUM_THREADS=1 $(LATEST)/bin/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 lint: install
 	$(BIN)/ruff check .
@@ -53,4 +65,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs docs/_build build dist
+	rm -rf $(VENV) $(LATEST) runs docs/_build build dist

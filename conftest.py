@@ -1,13 +1,27 @@
-"""Leaves the examples of modules out whose optional packages are not installed."""
+"""Says which versions the tests see; leaves the examples of modules out whose optional packages are not installed."""
 
 from __future__ import annotations
 
 import importlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from audio_ssl.catalog import EXTRA_OF_PACKAGE
 
 _ROOT = Path(__file__).parent
+_PACKAGES = ("torch", "transformers", "torchaudio", "fairseq2", "speechbrain", "numpy")
+
+
+def pytest_report_header() -> str:
+    """Name the versions of the packages that the tests compare with, and those that are missing."""
+    found = []
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"no {package}")
+    return f"versions: Python {platform.python_version()}, {', '.join(found)}"
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -174,8 +174,8 @@ def test_torchscript_and_other_files_are_refused(tmp_path):
             return 2 * x
 
     with warnings.catch_warnings():
-        # Newer versions of torch deprecate it.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # Newer versions of torch deprecate it, some by a DeprecationWarning, some by a FutureWarning.
+        warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(Doubles(), torch.ones(1)), tmp_path / "a.pt")
     with pytest.raises(UserError, match="TorchScript"):
         read_pickle(tmp_path / "a.pt")
