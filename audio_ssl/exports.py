@@ -8,6 +8,7 @@ from pathlib import Path
 from audio_ssl.errors import UserError
 from audio_ssl.interop.fairseq2 import write_fairseq2
 from audio_ssl.interop.hub import push_to_hub
+from audio_ssl.interop.naming import parse_name
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.write import export
 from audio_ssl.lock import locked_folder
@@ -57,8 +58,9 @@ def export_model(
 
 def facts_of(model: str) -> dict[str, object]:
     """Return what a model card can say about where a model comes from."""
-    facts: dict[str, object] = {"exported from": Path(model).name if Path(model).exists() else model}
-    path = Path(model) / _PROVENANCE
+    plain, _ = parse_name(model)
+    facts: dict[str, object] = {"exported from": Path(plain).name if Path(plain).exists() else model}
+    path = Path(plain) / _PROVENANCE
     if not path.is_file():
         return facts
     data = json.loads(path.read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
@@ -227,6 +227,11 @@ def load_weights(module: nn.Module, path: Path) -> None:
         state: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"weights cannot be read: {error}", where=str(path)) from error
+    load_state(module, state, path)
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load a table of weights into a module; a missing, unexpected or misshapen weight is an error that names it."""
     expected = module.state_dict()
     for thing, names in (("missing", expected.keys() - state.keys()), ("unexpected", state.keys() - expected.keys())):
         if names:

@@ -21,7 +21,8 @@ def probe(probe: ProbeName, model: str = "", *overrides: str, out: OutOrShow = N
     probe
         Name or path of a probe, or of a suite (suite_speech, suite_music, suite_demo).
     model
-        A run folder, a saved model folder, or a baseline (logmel, cqt).
+        A run folder, a saved model folder, a model of another library (`docs/exchange.md`), or a baseline (logmel,
+        cqt). MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
     overrides
         Settings, for example data.manifest=M.jsonl seeds=[2]; of a suite manifests=FOLDER, and PROBE.key=value for one.
     out
@@ -30,7 +31,7 @@ def probe(probe: ProbeName, model: str = "", *overrides: str, out: OutOrShow = N
         Ask nothing: print every key of the probe with its value and a line about it, as a probe (YAML).
     """
     if show:
-        _show(probe, [word for word in (model, *overrides) if "=" in word])
+        _show(probe, [word for word in (model, *overrides) if "=" in word and "?" not in word.partition("=")[0]])
         return
     if not model:
         raise UserError("`model` must be given", remedy="name a run folder, another library's model, or logmel")

@@ -73,8 +73,8 @@ def extract(
     audio
         Folder, audio file, or manifest (.jsonl).
     model
-        A run folder, a saved model folder, a model of another library (`docs/exchange.md`), untrained:FOLDER, logmel or
-        cqt.
+        A run folder, a saved model folder, a model of another library (`docs/exchange.md`), untrained:MODEL, logmel or
+        cqt. MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
     overrides
         Settings: precision=bfloat16 (float32, float16, int8), chunk_seconds=30, context_seconds=2, batch_seconds=60,
         device=cpu, ray_workers=2.
@@ -125,17 +125,18 @@ def export(
     ----------
     model
         A run folder, a saved model, a folder of transformers, a name on the Hugging Face hub, torchaudio:BUNDLE, or a
-        file of weights of fairseq, fairseq2 or torchaudio.
+        file of weights of fairseq, fairseq2 or torchaudio. MODEL?normalize=false&sample_rate=16000 says what its
+        weights do not tell, as for every command that takes a model.
     out
         Folder to write.
     to
         The layout: transformers (ours where transformers has no such model), or a folder of fairseq2's checkpoints.
     normalize
-        Whether waveforms are standardised, where nothing that comes with the weights says so: it is never guessed.
+        The same as ?normalize=true or false in the name: whether waveforms are standardised. It is never guessed.
     sample_rate
-        Of the waveforms in Hz, likewise.
+        The same as ?sample_rate=16000 in the name: of the waveforms, in Hz.
     heads
-        Attention heads, likewise.
+        The same as ?heads=12 in the name: attention heads.
     push
         Send the folder to the Hugging Face hub as well, under this name (org/name), as a private repository.
     """

@@ -19,6 +19,7 @@ from audio_ssl.catalog import load_part
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
 from audio_ssl.inference.prepared import Precision, prepare
+from audio_ssl.interop._detect import ACCEPTED
 from audio_ssl.interop.read import read_model
 from audio_ssl.model import (
     ClipStatistics,
@@ -91,8 +92,9 @@ def open_source(name: str) -> FeatureSource:
     Parameters
     ----------
     name
-        What `read_model` takes: a run folder, a saved model, a model of another library; ``untrained:MODEL``, the same
-        configuration with fresh weights from a fixed seed; ``logmel``; ``cqt``.
+        What `read_model` takes: a run folder, a saved model, a model of another library, each with its settings if they
+        must be given (``MODEL?normalize=false``); ``untrained:MODEL``, the same configuration with fresh weights from a
+        fixed seed; ``logmel``; ``cqt``.
 
     Raises
     ------
@@ -107,9 +109,9 @@ def open_source(name: str) -> FeatureSource:
     try:
         model = read_model(plain)
     except UserError as error:
-        if Path(plain).exists():
+        if error.remedy != ACCEPTED or Path(plain).exists():
             raise
-        known = f"{error.remedy}; or untrained:MODEL, {', '.join(BASELINES)}"
+        known = f"{ACCEPTED}; or untrained:MODEL, {', '.join(BASELINES)}"
         raise UserError(error.what, where=error.where, remedy=known) from error
     if plain != name:
         model = build_model(model.config, torch.Generator().manual_seed(_UNTRAINED_SEED)).eval()

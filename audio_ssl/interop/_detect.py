@@ -9,8 +9,10 @@ from audio_ssl.errors import UserError
 from audio_ssl.interop._fairseq2_files import CARD_FILE, read_card
 from audio_ssl.interop._files import PICKLED, read_json
 from audio_ssl.interop.hub import is_hub_name
+from audio_ssl.interop.runs import run_of
 from audio_ssl.interop.torchaudio import PREFIX
-from audio_ssl.model import CONFIG_FILE
+from audio_ssl.interop.transformers import trainer_checkpoint
+from audio_ssl.model import CONFIG_FILE, WEIGHTS_FILE
 
 ACCEPTED = (
     "give a run folder or saved model, a folder of transformers, a file of weights of fairseq, fairseq2 or torchaudio "
@@ -22,7 +24,9 @@ class Source(Enum):
     """What can be read."""
 
     OURS = "a saved model"
+    RUN = "a run that has not written its model, or a checkpoint of a run"
     TRANSFORMERS = "a folder of transformers"
+    TRAINER = "checkpoints of transformers' Trainer"
     FAIRSEQ2 = "a folder of fairseq2"
     FILE = "a file of weights"
     BUNDLE = "a bundle of torchaudio"
@@ -52,6 +56,10 @@ def detect(name_or_path: str | Path) -> Source:
 
 
 def _folder(path: Path) -> Source:
+    if run_of(path) is not None and not ((path / CONFIG_FILE).is_file() and (path / WEIGHTS_FILE).is_file()):
+        return Source.RUN
+    if trainer_checkpoint(path) is not None:
+        return Source.TRAINER
     if (path / CONFIG_FILE).is_file():
         data = read_json(path / CONFIG_FILE)
         if "format_version" in data:
@@ -63,4 +71,6 @@ def _folder(path: Path) -> Source:
     # The innermost folder has weights only; its card lies above.
     if signs or any(path.glob("pp_*")) or (any(path.glob("*.safetensors")) and read_card(path)):
         return Source.FAIRSEQ2
+    if any(path.glob("checkpoint-*")):
+        raise UserError(f"none of the checkpoints in `{path}` has {CONFIG_FILE} and weights", remedy=ACCEPTED)
     raise UserError(f"the folder `{path}` holds no model: there is no {CONFIG_FILE}", remedy=ACCEPTED)

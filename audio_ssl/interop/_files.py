@@ -48,6 +48,11 @@ def read_folder(folder: Path) -> dict[str, Tensor]:
     raise UserError("the folder holds no weights", where=str(folder), remedy=f"{_SAFE[0]} or {_BIN[0]} must be in it")
 
 
+def has_weights(folder: Path) -> bool:
+    """Return whether `read_folder` finds weights in a folder."""
+    return any((folder / name).is_file() for name in (*_SAFE, *_BIN))
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the weights of one file that holds nothing else."""
     if path.suffix == ".safetensors":

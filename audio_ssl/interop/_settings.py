@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,27 @@ class Given(NamedTuple):
     normalize: bool | None = None
     sample_rate: int | None = None
     heads: int | None = None
+
+
+class UnsaidError(UserError):
+    """Something about a model that neither its files nor the caller say.
+
+    Parameters
+    ----------
+    what, where
+        As of `UserError`.
+    missing
+        The settings.
+    """
+
+    def __init__(self, what: str, where: Path | str, missing: Sequence[str]) -> None:
+        self.missing = tuple(missing)
+        values = {
+            "normalize": "normalize=True or False (are waveforms standardised?)",
+            "sample_rate": "sample_rate=16000",
+        }
+        wanted = " and ".join(values.get(name, f"{name}=12") for name in missing)
+        super().__init__(what, where=str(where), remedy=f"give {wanted}, as the model's authors document it")
 
 
 @contextmanager
@@ -59,14 +80,12 @@ def settings(given: Given, found: Mapping[str, Any], source: str, where: Path | 
         If neither says them.
     """
     missing = [
-        f"`{name}`" for name in ("normalize", "sample_rate") if getattr(given, name) is None and found.get(name) is None
+        name for name in ("normalize", "sample_rate") if getattr(given, name) is None and found.get(name) is None
     ]
     if missing:
-        raise UserError(
-            f"{' and '.join(missing)} of the model cannot be told from its weights, and {source} does not say",
-            where=str(where),
-            remedy="give normalize=True or False (are waveforms standardised?) and sample_rate=16000, say, as the "
-            "model's authors document them",
+        names = " and ".join(f"`{name}`" for name in missing)
+        raise UnsaidError(
+            f"{names} of the model cannot be told from its weights, and {source} does not say", where, missing
         )
     for name in ("normalize", "sample_rate"):
         said, stands = getattr(given, name), found.get(name)
@@ -93,10 +112,10 @@ def heads_of(given: Given, found: object, dim: int, where: Path | str) -> int:
     """
     heads = given.heads if given.heads is not None else found if found is not None else HEADS.get(dim)
     if heads is None:
-        raise UserError(
-            f"the number of attention heads of a model of width {dim} cannot be told from its weights",
-            where=str(where),
-            remedy="give heads=12, say",
+        raise UnsaidError(
+            f"`heads` of a model of width {dim} cannot be told from its weights",
+            where,
+            ["heads"],
         )
     if given.heads is not None and found is not None and given.heads != found:
         logger.info("%s: heads=%s as given, though the file says %s", where, heads, found)

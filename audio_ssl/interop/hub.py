@@ -15,7 +15,7 @@ from audio_ssl.interop.write import export
 from audio_ssl.model import SSLModel
 
 _NAME = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w./-]*))?")
-_SETTINGS = ("config.json", "preprocessor_config.json")
+_SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")
 _SAFE = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
 

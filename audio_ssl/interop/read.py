@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 from audio_ssl.errors import UserError
 from audio_ssl.interop._detect import ACCEPTED, Source, detect
 from audio_ssl.interop._fairseq2_files import renamed, weights_in
 from audio_ssl.interop._files import read_pickle, read_safetensors
-from audio_ssl.interop._settings import Given, settings
+from audio_ssl.interop._settings import Given, UnsaidError, settings
 from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
 from audio_ssl.interop.fairseq2 import model_of, read_fairseq2
 from audio_ssl.interop.hub import fetch
+from audio_ssl.interop.naming import parse_name, with_settings
+from audio_ssl.interop.runs import read_run
 from audio_ssl.interop.torchaudio import is_torchaudio, read_bundle, read_torchaudio_weights
-from audio_ssl.interop.transformers import read_transformers
+from audio_ssl.interop.transformers import read_transformers, trainer_checkpoint
 from audio_ssl.model import CONFIG_FILE, WEIGHTS_FILE, SSLModel, load_weights, read_model_config
+
+logger = logging.getLogger(__name__)
 
 
 def read_model(
@@ -30,9 +35,10 @@ def read_model(
     Parameters
     ----------
     name_or_path
-        A run folder or saved model; a folder of transformers (HuBERT, wav2vec 2.0, WavLM, data2vec audio, MERT), or
-        its name on the Hugging Face hub, ``org/name`` or ``org/name@revision``; ``torchaudio:HUBERT_BASE`` and other
-        bundles; a file of weights of fairseq, fairseq2 or torchaudio; a folder of fairseq2. A path that exists wins.
+        A run folder, finished or not, or saved model; a folder of transformers (HuBERT, wav2vec 2.0, WavLM, data2vec
+        audio, MERT), of its Trainer, or its name on the Hugging Face hub, ``org/name`` or ``org/name@revision``;
+        ``torchaudio:HUBERT_BASE`` and other bundles; a file of weights of fairseq, fairseq2 or torchaudio; a folder of
+        fairseq2. A path that exists wins. Settings may stand in the name: ``MODEL?normalize=false&sample_rate=16000``.
     normalize
         Whether clips are standardised (zero mean, unit variance), instead of what comes with the weights. Nothing is
         guessed: where nothing comes with them, it must be given.
@@ -51,25 +57,46 @@ def read_model(
     UserError
         If there is no such model, it cannot be read whole and exactly, or something about it is not known.
     """
-    given = Given(normalize, sample_rate, heads)
-    source = detect(name_or_path)
-    path = Path(name_or_path).expanduser()
+    name, given = parse_name(name_or_path, Given(normalize, sample_rate, heads))
+    try:
+        return _read(name, given)
+    except UnsaidError as error:
+        # In one word, so that it is the same for every command and function that takes a model.
+        named = with_settings(str(name_or_path), error.missing)
+        raise UserError(
+            error.what,
+            where=error.where,
+            remedy=f"name the model as {named}, with the values that its authors document"
+            + (": normalize=true where waveforms are standardised" if "normalize" in error.missing else ""),
+        ) from error
+
+
+def _read(name: str | Path, given: Given) -> SSLModel:
+    source = detect(name)
+    path = Path(name).expanduser()
     if source is Source.HUB:
-        path = fetch(str(name_or_path))
+        path = fetch(str(name))
         source = detect(path)
+    if source is Source.TRAINER:
+        newest = trainer_checkpoint(path)
+        assert newest is not None, "found by `detect`"
+        logger.warning("%s: the newest whole checkpoint is taken, %s", path, newest.name)
+        path, source = newest, Source.TRANSFORMERS
     if source is Source.FAIRSEQ2:
-        return read_fairseq2(path, heads, normalize=normalize, sample_rate=sample_rate)
+        return read_fairseq2(path, given.heads, normalize=given.normalize, sample_rate=given.sample_rate)
     if source is Source.FILE:
         return _file(path, given)
     if source is Source.OURS:
         model = _ours(path, given)
+    elif source is Source.RUN:
+        model = read_run(path, given)
     elif source is Source.TRANSFORMERS:
-        model = read_transformers(path, normalize=normalize, sample_rate=sample_rate)
+        model = read_transformers(path, normalize=given.normalize, sample_rate=given.sample_rate)
     else:
-        model = read_bundle(str(name_or_path), normalize=normalize, sample_rate=sample_rate)
+        model = read_bundle(str(name), normalize=given.normalize, sample_rate=given.sample_rate)
     there = getattr(model.config.encoder, "heads", None)
-    if heads not in (None, there):
-        raise UserError(f"`heads` is part of the model and is {there}, but {heads} was given", where=str(name_or_path))
+    if given.heads not in (None, there):
+        raise UserError(f"`heads` is part of the model and is {there}, but {given.heads} was given", where=str(name))
     return model
 
 

@@ -7,6 +7,7 @@ norm (``weight_g`` before torch 2.1's parametrisations, ``parametrizations.weigh
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
-from audio_ssl.interop._files import read_folder, read_json
+from audio_ssl.interop._files import has_weights, read_folder, read_json
 from audio_ssl.interop._match import MASK, fill, match, no_mask
 from audio_ssl.interop._names import common_name
 from audio_ssl.interop._settings import Given, sensible, settings
@@ -24,7 +25,9 @@ from audio_ssl.model import CONFIG_FILE, SSLModel
 
 logger = logging.getLogger(__name__)
 
-PREPROCESSOR_FILE = "preprocessor_config.json"
+PREPROCESSOR_FILE, PROCESSOR_FILE = "preprocessor_config.json", "processor_config.json"
+_CHECKPOINT = re.compile(r"checkpoint-(\d{1,12})")
+"""What the Trainer of transformers calls the folders of its checkpoints."""
 _HEADS = (
     *("lm_head.", "quantizer.", "project_q.", "project_hid.", "classifier.", "projector."),
     *("layer_weights", "tdnn.", "feature_extractor.weight", "feature_extractor.bias", "objective."),
@@ -38,9 +41,10 @@ def read_transformers(folder: str | Path, *, normalize: bool | None = None, samp
     Parameters
     ----------
     folder
-        With config.json, weights, and preprocessor_config.json, which says how waveforms are prepared.
+        With config.json, weights, and preprocessor_config.json or processor_config.json, which say how waveforms are
+        prepared.
     normalize, sample_rate
-        Instead of what preprocessor_config.json says.
+        Instead of what these say.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def read_transformers(folder: str | Path, *, normalize: bool | None = None, samp
     """
     folder = Path(folder)
     data, state = read_json(folder / CONFIG_FILE), read_folder(folder)
-    chosen = settings(Given(normalize, sample_rate), preparation(folder), PREPROCESSOR_FILE, folder)
+    chosen = settings(Given(normalize, sample_rate), *preparation(folder), folder)
     with sensible(folder / CONFIG_FILE):
         config, masked = config_of(data, *chosen, folder / CONFIG_FILE), has_mask(data)
         assert isinstance(config.encoder, transformer.Config)
@@ -72,12 +76,34 @@ def read_transformers(folder: str | Path, *, normalize: bool | None = None, samp
     return fill(config, state, name, heads=_HEADS, defaults=defaults, where=folder)
 
 
-def preparation(folder: Path) -> dict[str, Any]:
-    """Return ``normalize`` and ``sample_rate`` as preprocessor_config.json has them; {} if there is none."""
-    path = folder / PREPROCESSOR_FILE
-    data = read_json(path) if path.is_file() else {}
+def preparation(folder: Path) -> tuple[dict[str, Any], str]:
+    """Return ``normalize`` and ``sample_rate`` as far as transformers' files say them, and the name of the file.
+
+    They stand in preprocessor_config.json, or under ``feature_extractor`` in processor_config.json (transformers 5, and
+    processors of 4). A checkpoint of the Trainer may leave them in the folder above it.
+    """
+    places = [folder, folder.parent] if _CHECKPOINT.fullmatch(folder.absolute().name) else [folder]
     names = {"normalize": "do_normalize", "sample_rate": "sampling_rate"}
-    return {ours: data[theirs] for ours, theirs in names.items() if theirs in data}
+    for path in (place / name for place in places for name in (PREPROCESSOR_FILE, PROCESSOR_FILE)):
+        data = read_json(path) if path.is_file() else {}
+        nested = data.get("feature_extractor")
+        data = dict(nested) if isinstance(nested, Mapping) else data
+        found = {ours: data[theirs] for ours, theirs in names.items() if theirs in data}
+        if found:
+            return found, path.name
+    return {}, PREPROCESSOR_FILE
+
+
+def trainer_checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint in an output folder of the Trainer; None where the folder is something else.
+
+    A folder with a model of its own, which the Trainer was asked to save at the end, is that model.
+    """
+    steps = {int(found[1]): path for path in folder.glob("checkpoint-*") if (found := _CHECKPOINT.fullmatch(path.name))}
+    if not steps or has_weights(folder):
+        return None
+    whole = (step for step in sorted(steps, reverse=True) if has_weights(steps[step]))
+    return next((steps[step] for step in whole if (steps[step] / CONFIG_FILE).is_file()), None)
 
 
 def load_transformers_weights(model: SSLModel, state: Mapping[str, Tensor]) -> None:

@@ -25,6 +25,7 @@ from audio_ssl.catalog import load_part
 from audio_ssl.config import kind_of
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import AudioError, UserError
+from audio_ssl.interop.read import read_model
 from audio_ssl.model import SSLModel
 from audio_ssl.pretrain.kinds.codec import Config as CodecRecipe
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
@@ -106,8 +107,8 @@ def _build_once(config: Any, sample_rate: int, device: torch.device) -> Teacher:
 
 
 def model_loader(device: torch.device) -> Callable[[str], SSLModel]:
-    """Return the function that opens a saved model for teachers, which themselves know nothing of models."""
-    return lambda path: SSLModel.from_pretrained(path).to(device)
+    """Return the function that opens a model of any library for teachers, which themselves know nothing of models."""
+    return lambda name: read_model(name).to(device)
 
 
 def _complete(recipe: Recipe, index: int, config: Any, codec: CodecRun | None, context: StageContext) -> Any:

@@ -75,7 +75,7 @@ class Config:
     """Pitch classes of chroma (MERT v0: 264, 22 per semitone)."""
 
     model: str | None = None
-    """Folder of a model whose hidden layer is clustered."""
+    """A model of any library whose hidden layer is clustered, named as for ``audio-ssl extract``."""
 
     layer: int = 6
     """Which hidden state of the model (HuBERT iteration 2: 6)."""

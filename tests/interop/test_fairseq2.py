@@ -219,7 +219,7 @@ def test_normalisation_is_never_guessed(tmp_path):
         read_fairseq2(tmp_path / "model.safetensors", 4)
     with pytest.raises(UserError, match="`sample_rate` of the model cannot be told"):
         read_fairseq2(tmp_path / "model.safetensors", 4, normalize=True)
-    with pytest.raises(UserError, match="heads of a model of width 48 cannot be told"):
+    with pytest.raises(UserError, match="`heads` of a model of width 48 cannot be told"):
         read_fairseq2(tmp_path / "model.safetensors", **PREPARATION)
 
 

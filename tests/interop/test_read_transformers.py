@@ -162,7 +162,7 @@ def test_preparation_is_never_guessed(hubert, tmp_path, caplog):
     assert (config.normalize, config.sample_rate) == (True, 24000)
     assert "normalize=True as given, though preprocessor_config.json says False" in caplog.text
     (tmp_path / "preprocessor_config.json").unlink()
-    with pytest.raises(UserError, match=r"`normalize` and `sample_rate` .*preprocessor_config.json does not say.*give"):
+    with pytest.raises(UserError, match=r"`normalize` and `sample_rate` .*preprocessor_config.json does not say.*name"):
         read_model(tmp_path)
     with pytest.raises(UserError, match="`sample_rate` of the model"):
         read_model(tmp_path, normalize=False)

@@ -153,7 +153,7 @@ def test_what_is_not_known_is_asked_for(tmp_path, monkeypatch, perturb):
     for given, message in (
         ({}, "`normalize` and `sample_rate` of the model cannot be told from its weights"),
         ({"normalize": True}, "`sample_rate` of the model"),
-        ({"normalize": True, "sample_rate": 16000}, "heads of a model of width 48 cannot be told"),
+        ({"normalize": True, "sample_rate": 16000}, "`heads` of a model of width 48 cannot be told"),
         ({"normalize": True, "sample_rate": 16000, "heads": 5}, "`heads` must divide the width 48, but is 5"),
     ):
         with pytest.raises(UserError, match=message):
