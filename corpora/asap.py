@@ -21,7 +21,6 @@ Layout below the root, which may be the repository with the audio put in by its 
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,6 +31,8 @@ from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
     UserError,
+    annotation_rows,
+    annotation_text,
     check_split,
     hash_split,
     require_folder,
@@ -88,7 +89,7 @@ def read(
     Raises
     ------
     UserError
-        If the table or an annotation is missing or of another form, or `seconds` is no number.
+        If the table is missing or lacks a column, or `seconds` is no number.
     """
     check_split(CORPUS, split)
     longest = _seconds(seconds)
@@ -101,17 +102,17 @@ def read(
             remedy=f"layout: {CORPUS.layout}",
         )
     recordings = [Path(maestro)] if maestro else sorted(p for p in root.glob("maestro*") if p.is_dir())
-    for row in _rows(folder / "metadata.csv"):
+    for _, row in annotation_rows(folder / "metadata.csv", _NEEDED, left_out):
         own = hash_split(CORPUS.name, f"{row['composer']}/{row['title']}")
         if split not in (None, own):
             continue
         name = row["performance_annotations"].removesuffix("_annotations.txt")
         try:
             clip = _performance(row, name, folder, recordings)
+            beats = read_beats(folder / row["performance_annotations"])
         except AudioError as error:
             left_out.add(name, error.reason)
             continue
-        beats = read_beats(folder / row["performance_annotations"])
         extra = {"composer": row["composer"], "title": row["title"], "track": name}
         yield from (replace(c, split=own, extra={**extra, **c.extra}) for c in _cut(clip, beats, longest))
 
@@ -121,14 +122,12 @@ def read_beats(path: Path) -> list[Beat]:
 
     Raises
     ------
-    UserError
+    AudioError
         If the file is missing, or a line has no time.
     """
-    if not path.is_file():
-        raise UserError("metadata.csv names this annotation, but there is no such file", where=str(path))
     beats: list[Beat] = []
     number: int | None = None
-    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for line_number, line in enumerate(annotation_text(path).splitlines(), 1):
         cells = line.split("\t")
         kind = cells[2].split(",")[0].strip() if len(cells) > 2 else ""
         if kind not in _KINDS:
@@ -136,7 +135,7 @@ def read_beats(path: Path) -> list[Beat]:
         try:
             time = float(cells[0])
         except ValueError as error:
-            raise UserError(f"the time `{cells[0]}` is no number", where=f"{path}:{line_number}") from error
+            raise AudioError(f"line {line_number} of {path.name}: the time `{cells[0][:40]}` is no number") from error
         if kind == "db":
             number = 1
         elif kind == "bR" or number is None:
@@ -191,13 +190,3 @@ def _seconds(text: str) -> float:
     if not (math.isfinite(seconds) and (seconds == 0 or seconds >= 1)):
         raise UserError(f"`seconds` must be 0 or at least 1, but is `{text}`", where=f"corpus {CORPUS.name}")
     return seconds
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = set(_NEEDED) - set(reader.fieldnames or ())
-        if missing:
-            raise UserError(f"the columns {', '.join(sorted(missing))} are missing", where=str(path))
-        for row in reader:
-            yield {name: (value or "").strip() for name, value in row.items() if name}

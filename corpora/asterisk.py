@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -151,7 +152,10 @@ def _transcripts(root: Path, language: str) -> dict[str, str]:
     if not path.is_file():
         return {}
     # The Italian file begins with a byte-order mark.
-    lines = gzip.decompress(path.read_bytes()).decode("utf-8-sig", "replace").splitlines()
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode("utf-8-sig", "replace").splitlines()
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"the transcripts cannot be unpacked: {error}", where=str(path)) from error
     pairs = (line.partition(":") for line in lines if not line.startswith(";"))
     texts = {prompt.strip(): _clean(text) for prompt, found, text in pairs if found}
     return {prompt: text for prompt, text in texts.items() if text}

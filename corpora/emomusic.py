@@ -14,7 +14,6 @@ Layout below the root; tables and clips may also lie in folders of the archives,
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +23,7 @@ from audio_ssl.data.corpus import (
     AudioError,
     Corpus,
     LeftOut,
-    UserError,
+    annotation_rows,
     check_split,
     require_file,
     require_folder,
@@ -64,22 +63,23 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     Raises
     ------
     UserError
-        If a table or the clips are missing, a table has other columns, or a value is no number.
+        If a table or the clips are missing, or a table has other columns.
     """
     check_split(CORPUS, split)
     require_folder(root, CORPUS, can_fetch=False)
     tables = root / "annotations" if (root / "annotations").is_dir() else root
-    songs = {row["song_id"]: row for row in _rows(tables / "songs_info.csv", "Artist", "Genre", _SET)}
+    info = tables / "songs_info.csv"
+    songs = {row["song_id"]: row for _, row in _rows(info, left_out, "Artist", "Genre", _SET)}
     folders = [root / name for name in ("clips_45seconds", "clips_45sec/clips_45seconds", "clips_45sec")]
     clips = require_folder(next((f for f in folders if f.is_dir()), folders[0]), CORPUS, can_fetch=False)
-    for row in _rows(tables / "static_annotations.csv", *_MEANS):
+    for where, row in _rows(tables / "static_annotations.csv", left_out, *_MEANS):
         song = songs.get(row["song_id"])
         if song is None:
-            left_out.add(row["song_id"], "not in songs_info.csv")
+            left_out.add(where, "not in songs_info.csv")
             continue
         own = "test" if song[_SET] == "evaluation" else artist_split(song["Artist"])
         if split in (None, own):
-            yield from _clip(clips, row, song, own, left_out, str(tables / "static_annotations.csv"))
+            yield from _clip(clips, row, song, own, left_out, where)
 
 
 def artist_split(artist: str) -> str:
@@ -103,8 +103,9 @@ def _clip(
     path = next((p for p in found if p.is_file()), found[0])
     try:
         valence, arousal, valence_std, arousal_std = (float(row[name]) for name in _MEANS)
-    except ValueError as error:
-        raise UserError(f"a rating of song {number} is not a number", where=where) from error
+    except ValueError:
+        left_out.add(where, f"a rating of song {number} is not a number")
+        return
     try:
         clip = whole_file(path, number)
     except AudioError as error:
@@ -125,13 +126,5 @@ def _clip(
     )
 
 
-def _rows(path: Path, *needed: str) -> Iterator[dict[str, str]]:
-    require_file(path, CORPUS)
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = {"song_id", *needed} - set(reader.fieldnames or ())
-        if missing:
-            raise UserError(f"the columns {', '.join(sorted(missing))} are missing", where=str(path))
-        for row in reader:
-            # The cells end in tabs.
-            yield {name: (value or "").strip() for name, value in row.items() if name}
+def _rows(path: Path, left_out: LeftOut, *needed: str) -> Iterator[tuple[str, dict[str, str]]]:
+    return annotation_rows(require_file(path, CORPUS), ("song_id", *needed), left_out, delimiter=",")

@@ -25,6 +25,7 @@ from audio_ssl.data.corpus import (
     AudioError,
     Corpus,
     LeftOut,
+    annotation_text,
     announce,
     check_split,
     fetch_apt,
@@ -86,7 +87,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     """
     check_split(CORPUS, split)
     scripts = require_folder(root / PACKAGES[0] / _GAME / "script", CORPUS)
-    translations = {language: _read_script(scripts, language) for language in TRANSLATIONS}
+    translations = {language: _read_script(scripts, language, left_out) for language in TRANSLATIONS}
     for language in CORPUS.languages:
         sounds = require_folder(root / f"fillets-ng-data-{language}" / _GAME / "sound", CORPUS)
         for path in sorted(sounds.glob(f"**/{language}/*.ogg")):
@@ -133,10 +134,15 @@ def _character(font: str, level: str) -> str:
     return f"{level}_{name}" if name in _COLOURS else name
 
 
-def _read_script(scripts: Path, language: str) -> Script:
+def _read_script(scripts: Path, language: str, left_out: LeftOut) -> Script:
     lines: Script = {}
     for path in sorted(scripts.glob(f"*/*dialogs_{language}.lua")):
-        for line, font, english, text in _LINE.findall(path.read_text(encoding="utf-8")):
+        try:
+            script = annotation_text(path)
+        except AudioError as error:
+            left_out.add(path, error.reason)
+            continue
+        for line, font, english, text in _LINE.findall(script):
             lines[path.parent.name, line] = (font, _unescape(english), _unescape(text))
     return lines
 

@@ -12,7 +12,6 @@ Layout below the root, which may be the folder `fluent_speech_commands_dataset` 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
     UserError,
+    annotation_rows,
     check_split,
     require_folder,
     whole_file,
@@ -81,9 +81,11 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     root = inner if inner.is_dir() else root
     require_folder(root, CORPUS, can_fetch=False)
     people_file = root / "data/speaker_demographics.csv"
-    people = {row["speakerId"]: row for row in _rows(people_file, ("speakerId",))} if people_file.is_file() else {}
+    people = (
+        {row["speakerId"]: row for row in _rows(people_file, ("speakerId",), left_out)} if people_file.is_file() else {}
+    )
     for part in CORPUS.splits if split is None else [split]:
-        for row in _rows(root / f"data/{part}_data.csv", ("path", "speakerId", "transcription", *SLOTS)):
+        for row in _rows(root / f"data/{part}_data.csv", ("path", "speakerId", "transcription", *SLOTS), left_out):
             path = root / row["path"]
             try:
                 clip = whole_file(path, path.stem)
@@ -112,7 +114,7 @@ def _labelled(clip: Clip, row: dict[str, str], person: dict[str, str], part: str
     )
 
 
-def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
+def _rows(path: Path, needed: tuple[str, ...], left_out: LeftOut) -> Iterator[dict[str, str]]:
     """Yield the rows of a table, without the spaces around names and values."""
     if not path.is_file():
         raise UserError(
@@ -120,11 +122,4 @@ def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
             where=str(path),
             remedy=f"layout: {CORPUS.layout}",
         )
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.reader(file)
-        names = [name.strip() for name in next(table, [])]
-        if missing := [name for name in needed if name not in names]:
-            raise UserError(f"the columns {', '.join(missing)} are missing; there are {names}", where=str(path))
-        for values in table:
-            if len(values) >= len(names):
-                yield dict(zip(names, (value.strip() for value in values), strict=False))
+    return (row for _, row in annotation_rows(path, needed, left_out, delimiter=","))

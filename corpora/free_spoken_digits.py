@@ -73,7 +73,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     """
     check_split(CORPUS, split)
     folder = require_folder(root / "recordings", CORPUS, can_fetch=False)
-    named = named_files(sorted(folder.glob("*.wav")), _NAME, CORPUS, folder, "7_jackson_32.wav")
+    named = named_files(sorted(folder.glob("*.wav")), _NAME, CORPUS, folder, "7_jackson_32.wav", left_out)
     for path, match in named:
         index = int(match["index"])
         part = "test" if index < 5 else "valid" if index < 10 else "train"

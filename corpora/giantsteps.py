@@ -31,6 +31,8 @@ from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
     UserError,
+    annotation_rows,
+    annotation_text,
     check_split,
     require_file,
     require_folder,
@@ -75,7 +77,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     Raises
     ------
     UserError
-        If there is neither repository, the one of `split` is missing, or an annotation cannot be understood.
+        If there is neither repository, the one of `split` is missing, or a table lacks a column.
     """
     check_split(CORPUS, split)
     test, train = _find(root, TEST), _find(root, TRAIN)
@@ -118,20 +120,27 @@ def _find(root: Path, name: str) -> Path | None:
 def _testing(folder: Path, left_out: LeftOut) -> Iterator[Clip]:
     keys = require_folder(folder / "annotations" / "key", CORPUS, can_fetch=False)
     for path in sorted(keys.glob("*.key")):
-        text = path.read_text(encoding="utf-8").strip()
+        try:
+            text = annotation_text(path).strip()
+        except AudioError as error:
+            left_out.add(path, error.reason)
+            continue
         key = normal_key(text)
         if key is None:
-            raise UserError(f"a key must be like `D# minor`, but is `{text[:40]}`", where=str(path))
+            said = f"but is `{' '.join(text.split())[:40]}`" if text else "but the file is empty"
+            left_out.add(path, f"a key must be like `D# minor`, {said}")
+            continue
         yield from _clip(folder, path.stem.split(".")[0], key, "test", {}, left_out)
 
 
 def _training(folder: Path, split: str | None, left_out: LeftOut) -> Iterator[Clip]:
     annotations = folder / "annotations"
     artists = {
-        row["ID"]: _artists(row["ARTIST"]) for row in _rows(annotations / "beatport_metadata.txt", "ID", "ARTIST")
+        row["ID"]: _artists(row["ARTIST"])
+        for row in _rows(annotations / "beatport_metadata.txt", left_out, "ID", "ARTIST")
     }
     splits = split_artists(list(artists.values()))
-    for row in _rows(annotations / "annotations.txt", "ID", "MANUAL KEY", "C"):
+    for row in _rows(annotations / "annotations.txt", left_out, "ID", "MANUAL KEY", "C"):
         key = normal_key(row["MANUAL KEY"])
         if row["C"] != "2" or key is None:
             left_out.add(row["ID"], "not of confidence 2" if row["C"] != "2" else "not one major or minor key")
@@ -179,14 +188,6 @@ def _artists(text: str) -> list[str]:
     return [name.strip() for name in text.strip().split(",")] if text.strip() else []
 
 
-def _rows(path: Path, *needed: str) -> Iterator[dict[str, str]]:
-    lines = require_file(path, CORPUS).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    header = [name.strip() for name in lines[0].split("\t")] if lines else []
-    if not set(needed) <= set(header):
-        raise UserError(
-            f"the columns {', '.join(needed)} were expected, but there are {', '.join(header)}", where=str(path)
-        )
-    for line in lines[1:]:
-        if line.strip():
-            cells = [cell.strip() for cell in line.split("\t")]
-            yield dict(zip(header, cells + [""] * len(header), strict=False))
+def _rows(path: Path, left_out: LeftOut, *needed: str) -> Iterator[dict[str, str]]:
+    rows = annotation_rows(require_file(path, CORPUS), needed, left_out, delimiter="\t", quotes=False)
+    return (row for _, row in rows)

@@ -24,6 +24,7 @@ from audio_ssl.data.corpus import (
     LeftOut,
     UserError,
     check_split,
+    list_lines,
     require_file,
     require_folder,
     whole_file,
@@ -67,7 +68,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     Raises
     ------
     UserError
-        If the genres or the lists are missing below `root`, or a list has a line of another form.
+        If the genres or the lists are missing below `root`.
     """
     check_split(CORPUS, split)
     genres = root / "genres" if (root / "genres").is_dir() else root
@@ -81,17 +82,16 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     for part in CORPUS.splits if split is None else [split]:
         name = f"{part}_filtered.txt"
         listed = next((f / name for f in (root, genres) if (f / name).is_file()), root / name)
-        lines = require_file(listed, CORPUS, LISTS).read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield from _clip(genres, line.strip(), part, f"{listed}:{number}", left_out)
+        for where, line in list_lines(require_file(listed, CORPUS, LISTS)):
+            yield from _clip(genres, line.strip(), part, where, left_out)
 
 
 def _clip(genres: Path, line: str, part: str, where: str, left_out: LeftOut) -> Iterator[Clip]:
     name = PurePosixPath(line).stem
     genre = name.split(".")[0]
     if genre not in GENRES:
-        raise UserError(f"a line must be like blues/blues.00029.wav, but is `{line}`", where=where)
+        left_out.add(where, f"a line must be like blues/blues.00029.wav, but is `{line[:80]}`")
+        return
     # The archive has .au, copies have .wav; a list may name the other.
     found = [genres / genre / f"{name}{suffix}" for suffix in (".wav", ".au")]
     path = next((p for p in found if p.is_file()), found[0])

@@ -141,7 +141,7 @@ def _split_of(table: Path, root: Path) -> str | None:
 def _read(table: Path, columns: Mapping[str, str], left_out: LeftOut) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the rows of a table, each with the name of its column with audio."""
     if table.suffix in (".csv", ".jsonl"):
-        for _, row in table_rows(table):
+        for _, row in table_rows(table, left_out):
             yield row, columns.get("path", "file_name")
         return
     try:

@@ -114,18 +114,19 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
                 turn = match["turn"]
                 path = root / session / "sentences/wav" / dialog.stem / f"{turn}.wav"
                 try:
-                    clip = whole_file(path, turn)
+                    yield _labelled(whole_file(path, turn), session, match, texts.get(turn))
                 except AudioError as error:
                     left_out.add(path, error.reason)
-                    continue
-                yield _labelled(clip, session, match, texts.get(turn))
 
 
 def _labelled(clip: Clip, session: str, match: re.Match[str], text: str | None) -> Clip:
     turn = match["turn"]
     gender = turn.split("_")[-1][0]
     emotion = EMOTIONS.get(match["emotion"].lower(), match["emotion"])
-    valence, arousal, dominance = (float(value) for value in match["values"].split(","))
+    try:
+        valence, arousal, dominance = (float(value) for value in match["values"].split(","))
+    except ValueError as error:
+        raise AudioError(f"its ratings must be three numbers, but are `{match['values'][:40]}`") from error
     return replace(
         clip,
         label=CLASSES.get(emotion),

@@ -22,7 +22,9 @@ from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
     UserError,
+    annotation_text,
     check_split,
+    list_lines,
     require_folder,
     whole_file,
 )
@@ -63,24 +65,39 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     Raises
     ------
     UserError
-        If there is no subset below `root`.
+        If there is no subset below `root`, or not the one asked for; the others need not be there.
     """
     check_split(CORPUS, split)
+    require_folder(root, CORPUS, can_fetch=False)
     root = root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
-    subsets = [subset for subset in CORPUS.splits if (root / subset).is_dir()]
+    if (
+        root.name in CORPUS.splits
+        and split in (None, root.name)
+        and not any((root / subset).is_dir() for subset in CORPUS.splits)
+    ):
+        # One subset as the root: of the ones beside it nobody spoke.
+        split, root = root.name, root.parent
+    subsets = [subset for subset in CORPUS.splits if split in (None, subset) and (root / subset).is_dir()]
+    if not subsets and split is not None:
+        require_folder(root / split, CORPUS, can_fetch=False)
     if not subsets:
-        require_folder(root, CORPUS, can_fetch=False)
         raise UserError(
             f"none of {CORPUS.title}'s subsets was found here: {', '.join(CORPUS.splits)}",
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
-    genders = _genders(root / "SPEAKERS.TXT")
-    for subset in subsets if split is None else [split]:
-        for chapter in sorted(require_folder(root / subset, CORPUS, can_fetch=False).glob("*/*")):
-            texts = _texts(chapter)
+    genders = _genders(root / "SPEAKERS.TXT", left_out)
+    for subset in subsets:
+        clips, lacking = 0, 0
+        for chapter in sorted((root / subset).glob("*/*")):
+            texts = _texts(chapter, left_out)
             for path in sorted(chapter.glob("*.flac")):
-                yield from _clip(path, subset, texts.get(path.stem), genders, left_out)
+                for clip in _clip(path, subset, texts.get(path.stem), genders, left_out):
+                    clips, lacking = clips + 1, lacking + (clip.text is None)
+                    yield clip
+        if lacking:
+            some = f"none of the {clips} clips has" if lacking == clips else f"{lacking} of the {clips} clips lack"
+            left_out.say(f"{subset}: {some} a transcript (READER-CHAPTER.trans.txt, beside the audio)")
 
 
 def _clip(path: Path, subset: str, text: str | None, genders: dict[str, str], left_out: LeftOut) -> Iterator[Clip]:
@@ -101,18 +118,28 @@ def _clip(path: Path, subset: str, text: str | None, genders: dict[str, str], le
     )
 
 
-def _texts(chapter: Path) -> dict[str, str]:
+def _texts(chapter: Path, left_out: LeftOut) -> dict[str, str]:
     texts: dict[str, str] = {}
     for path in sorted(chapter.glob("*.trans.txt")):
-        pairs = (line.partition(" ") for line in path.read_text(encoding="utf-8").splitlines())
+        try:
+            lines = annotation_text(path).splitlines()
+        except AudioError as error:
+            left_out.add(path, error.reason)
+            continue
+        pairs = (line.partition(" ") for line in lines)
         texts.update({name: text.strip() for name, found, text in pairs if found})
     return texts
 
 
-def _genders(path: Path) -> dict[str, str]:
+def _genders(path: Path, left_out: LeftOut) -> dict[str, str]:
     """Return reader -> F or M, for the readers the file lists; names may hold bars, so only the first fields count."""
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [[field.strip() for field in line.split("|", 4)] for line in lines if not line.startswith(";")]
-    return {row[0]: row[1] for row in rows if len(row) == 5 and row[1] in ("F", "M")}
+    genders: dict[str, str] = {}
+    for where, line in list_lines(path):
+        row = [field.strip() for field in line.split("|", 4)]
+        if not line.startswith(";") and len(row) == 5:
+            genders[row[0]] = row[1]
+        elif not line.startswith(";"):
+            left_out.add(where, "a line must be `ID | SEX | SUBSET | MINUTES | NAME`")
+    return genders

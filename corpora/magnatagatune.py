@@ -16,7 +16,6 @@ Layout below the root::
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
     UserError,
+    annotation_rows,
     check_split,
     require_file,
     require_folder,
@@ -80,14 +80,17 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut, tags: str =
     require_folder(root, CORPUS, can_fetch=False)
     table = require_file(root / "annotations_final.csv", CORPUS)
     infos = {
-        row["clip_id"]: row for row in _rows(require_file(root / "clip_info_final.csv", CORPUS), "artist", "title")
+        row["clip_id"]: row
+        for _, row in _rows(require_file(root / "clip_info_final.csv", CORPUS), left_out, "artist", "title")
     }
-    rows = list(_rows(table, "mp3_path"))
-    used = frequent_tags(rows, int(tags))
+    rows = list(_rows(table, left_out, "mp3_path"))
+    used = frequent_tags([row for _, row in rows], int(tags))
     folder = root / "mp3" if (root / "mp3").is_dir() else root
-    for row in track(rows, "read clips"):
-        own = _split(row["mp3_path"], table)
-        if split in (None, own):
+    for where, row in track(rows, "read clips"):
+        own = _split(row["mp3_path"])
+        if own is None:
+            left_out.add(where, f"`mp3_path` must begin with a folder 0 to f, but is `{row['mp3_path'][:80]}`")
+        elif split in (None, own):
             yield from _clip(folder, row, own, used, infos.get(row["clip_id"], {}), left_out)
 
 
@@ -98,11 +101,9 @@ def frequent_tags(rows: list[dict[str, str]], count: int) -> list[str]:
     return sorted(names, key=lambda name: -counts[name])[:count]
 
 
-def _split(mp3_path: str, table: Path) -> str:
+def _split(mp3_path: str) -> str | None:
     place = "0123456789abcdef".find(mp3_path[:1].lower()) if mp3_path[1:2] == "/" else -1
-    if place < 0:
-        raise UserError(f"`mp3_path` must begin with a folder 0 to f, but is `{mp3_path}`", where=str(table))
-    return "train" if place < 12 else "valid" if place == 12 else "test"
+    return None if place < 0 else "train" if place < 12 else "valid" if place == 12 else "test"
 
 
 def _clip(
@@ -120,10 +121,5 @@ def _clip(
     yield replace(clip, tags=tuple(name for name in used if row[name] == "1"), split=own, extra=extra)
 
 
-def _rows(path: Path, *needed: str) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        missing = {"clip_id", *needed} - set(reader.fieldnames or ())
-        if missing:
-            raise UserError(f"the columns {', '.join(sorted(missing))} are missing", where=str(path))
-        yield from reader
+def _rows(path: Path, left_out: LeftOut, *needed: str) -> Iterator[tuple[str, dict[str, str]]]:
+    return annotation_rows(path, ("clip_id", *needed), left_out, delimiter="\t")

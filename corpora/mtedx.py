@@ -28,6 +28,7 @@ from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
     UserError,
+    annotation_text,
     check_split,
     require_folder,
     whole_file,
@@ -101,15 +102,18 @@ def _part(pair: str, folder: Path, left_out: LeftOut) -> Iterator[Clip]:
         raise UserError(f"the lines must be as many as the segments, but there are {counts}", where=str(folder / "txt"))
     talks: dict[str, Clip | str] = {}
     for number, (segment, text) in enumerate(zip(segments, texts, strict=True)):
+        if isinstance(segment, str):
+            left_out.add(f"{pair}/{part}, segment {number + 1}", segment)
+            continue
         if segment.talk not in talks:
             talks[segment.talk] = _talk(folder / "wav", segment.talk)
         talk = talks[segment.talk]
         if isinstance(talk, str):
-            left_out.add(segment.name, talk)
-        elif segment.seconds <= 0 or segment.start + segment.seconds > talk.seconds + 0.05:
-            left_out.add(segment.name, "not within its talk")
+            left_out.add(f"{pair}/{segment.name}", talk)
+        elif not segment.seconds > 0 or not segment.start >= 0 or segment.start + segment.seconds > talk.seconds + 0.05:
+            left_out.add(f"{pair}/{segment.name}", "not within its talk")
         elif not text:
-            left_out.add(segment.name, "without a transcript")
+            left_out.add(f"{pair}/{segment.name}", "without a transcript")
         else:
             yield replace(
                 talk,
@@ -147,16 +151,20 @@ def _text(path: Path) -> str:
             where=str(path),
             remedy=f"layout: {CORPUS.layout}",
         )
-    return path.read_text(encoding="utf-8")
+    try:
+        return annotation_text(path)
+    except AudioError as error:
+        raise UserError(error.reason, where=str(path)) from error
 
 
-def _segments(txt: Path, part: str) -> list[_Segment]:
+def _segments(txt: Path, part: str) -> list[_Segment | str]:
+    """Return the segments in the order of the texts; of one that cannot be understood, why."""
     path = txt / f"{part}.yaml"
     by_yaml = path.is_file() or not (txt / "segments").is_file()
     path = path if by_yaml else txt / "segments"
     try:
         return _from_yaml(_text(path)) if by_yaml else [_from_line(line) for line in _lines(path)]
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"not a list of segments: {type(error).__name__}: {error}",
             where=str(path),
@@ -165,18 +173,26 @@ def _segments(txt: Path, part: str) -> list[_Segment]:
         ) from error
 
 
-def _from_yaml(text: str) -> list[_Segment]:
+def _from_yaml(text: str) -> list[_Segment | str]:
     # All values stay text: an id may look like a number. The loader in C is some ten times as fast.
     rows = yaml.load(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
-    segments: list[_Segment] = []
+    if not isinstance(rows, list):
+        raise ValueError("the file holds no list")
+    segments: list[_Segment | str] = []
     numbers: dict[str, int] = {}
     for row in rows:
-        talk = row["wav"].removesuffix(".wav").removesuffix(".flac")
-        number = numbers[talk] = numbers.get(talk, -1) + 1
-        segments.append(_Segment(f"{talk}_{number:04d}", talk, float(row["offset"]), float(row["duration"])))
+        try:
+            talk = row["wav"].removesuffix(".wav").removesuffix(".flac")
+            number = numbers[talk] = numbers.get(talk, -1) + 1
+            segments.append(_Segment(f"{talk}_{number:04d}", talk, float(row["offset"]), float(row["duration"])))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            segments.append("its line must be like `{duration: 4.2, offset: 12.6, speaker_id: TALK, wav: TALK.wav}`")
     return segments
 
 
-def _from_line(line: str) -> _Segment:
-    name, talk, start, end = line.split()
-    return _Segment(name, talk, float(start), float(end) - float(start))
+def _from_line(line: str) -> _Segment | str:
+    try:
+        name, talk, start, end = line.split()
+        return _Segment(name, talk, float(start), float(end) - float(start))
+    except ValueError:
+        return "its line must be like `SENTENCE TALK START END`"

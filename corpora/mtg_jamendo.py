@@ -26,6 +26,7 @@ from audio_ssl.data.corpus import (
     LeftOut,
     UserError,
     check_split,
+    list_lines,
     require_file,
     require_folder,
     unknown_name,
@@ -95,16 +96,15 @@ def read(
     for own in CORPUS.splits if split is None else [split]:
         name = f"autotagging{SUBSETS[subset]}-{_FILES[own]}.tsv"
         table = require_file(data / "splits" / f"split-{splits}" / name, CORPUS)
-        lines = table.read_text(encoding="utf-8").splitlines()
-        if not lines or lines[0].split("\t") != _HEADER:
+        lines = list_lines(table)
+        if next(lines, ("", ""))[1].split("\t") != _HEADER:
             raise UserError(f"the first line must name {', '.join(_HEADER)}, with tabs", where=f"{table}:1")
-        for number, line in enumerate(lines[1:], 2):
+        for where, line in lines:
             cells = line.split("\t")
             if len(cells) < len(_HEADER):
-                raise UserError(
-                    f"the line has {len(cells)} cells, fewer than {len(_HEADER)}", where=f"{table}:{number}"
-                )
-            yield from _clip((root, data), cells, own, left_out)
+                left_out.add(where, f"the line has {len(cells)} cells, fewer than {len(_HEADER)}")
+            else:
+                yield from _clip((root, data), cells, own, left_out)
 
 
 def _clip(roots: tuple[Path, Path], cells: list[str], own: str, left_out: LeftOut) -> Iterator[Clip]:

@@ -24,6 +24,7 @@ from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
     UserError,
+    annotation_rows,
     check_split,
     require_folder,
     whole_file,
@@ -88,7 +89,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         )
     for table in tables:
         folder = table.parent if (table.parent / "wav").is_dir() else table.parent.parent
-        for row in _rows(table):
+        for row in _rows(table, left_out):
             path = folder / "wav" / f"{row['ID']}.wav"
             try:
                 clip = whole_file(path, f"{row['LANG'].lower()}/{row['ID']}")
@@ -119,20 +120,13 @@ def _labelled(clip: Clip, row: dict[str, str]) -> Clip:
     )
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    names = [name.strip() for name in lines[0].split("\t")]
-    if missing := [name for name in _NEEDED if name not in names]:
-        raise UserError(f"the columns {', '.join(missing)} are missing; there are {names}", where=str(path))
-    for number, line in enumerate(lines[1:], 2):
-        if not line.strip():
-            continue
-        values = [_unquote(value.strip()) for value in line.split("\t")]
-        row = dict(zip(names, values, strict=False))
-        if any(not row.get(name) for name in _NEEDED):
-            empty = ", ".join(name for name in _NEEDED if not row.get(name))
-            raise UserError(f"a segment needs {empty}", where=f"{path}:{number}")
-        yield row
+def _rows(path: Path, left_out: LeftOut) -> Iterator[dict[str, str]]:
+    for where, cells in annotation_rows(path, _NEEDED, left_out, delimiter="\t", quotes=False):
+        row = {name: _unquote(cell) for name, cell in cells.items()}
+        if empty := [name for name in _NEEDED if not row[name]]:
+            left_out.add(where, f"a segment needs {', '.join(empty)}")
+        else:
+            yield row
 
 
 def _unquote(value: str) -> str:

@@ -86,19 +86,23 @@ def _notes(path: Path) -> dict[str, dict[str, Any]]:
         raise UserError(f"not JSON: {error}", where=str(path)) from error
     if not isinstance(notes, dict):
         raise UserError("the file must have one object, note -> row", where=str(path))
-    for name, row in notes.items():
-        missing = [key for key in _NEEDED if not isinstance(row, dict) or key not in row]
-        if missing:
-            raise UserError(f"the note {name} has no {', '.join(missing)}", where=str(path))
     return notes
 
 
 def _clip(folder: Path, name: str, row: dict[str, Any], part: str, left_out: LeftOut) -> Iterator[Clip]:
     path = folder / "audio" / f"{name}.wav"
+    missing = [key for key in _NEEDED if not isinstance(row, dict) or key not in row]
+    if missing:
+        left_out.add(path, f"examples.json has no {', '.join(missing)} of it")
+        return
     try:
         clip = whole_file(path, name)
+        pitch, velocity = int(row["pitch"]), int(row["velocity"])
     except AudioError as error:
         left_out.add(path, error.reason)
+        return
+    except (TypeError, ValueError):
+        left_out.add(path, "its pitch or velocity is no number")
         return
     yield replace(
         clip,
@@ -106,8 +110,8 @@ def _clip(folder: Path, name: str, row: dict[str, Any], part: str, left_out: Lef
         tags=tuple(row.get("qualities_str", ())),
         split=part,
         extra={
-            "pitch": int(row["pitch"]),
-            "velocity": int(row["velocity"]),
+            "pitch": pitch,
+            "velocity": velocity,
             "source": row["instrument_source_str"],
             "instrument": row["instrument_str"],
             "track": row["instrument_str"],

@@ -122,6 +122,8 @@ def _words(words: Path, listed: dict[str, str], left_out: LeftOut) -> Iterator[C
                 yield from _silence(clip)
             elif match := _NAME.match(path.stem):
                 yield _labelled(clip, folder.name, match["speaker"], listed.get(name, "train"))
+            else:
+                left_out.add(path, "the name has no speaker")
 
 
 def _silence(noise: Clip) -> Iterator[Clip]:

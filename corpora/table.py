@@ -90,7 +90,7 @@ def read(
     for table in tables:
         rows: Rows | None = None
         names: Mapping[str, str] = {}
-        for number, row in table_rows(table):
+        for number, row in table_rows(table, left_out):
             where = f"{table}:{number}"
             # JSON rows need not have the same keys, so later ones may add columns.
             if rows is None or not row.keys() <= names.keys():

@@ -30,6 +30,7 @@ from audio_ssl.data.corpus import (
     UserError,
     check_split,
     hash_split,
+    list_lines,
     require_folder,
     whole_file,
 )
@@ -71,7 +72,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     Raises
     ------
     UserError
-        If there are no recordings below `root`, or the list of the splits asked for is missing or of another form.
+        If there are no recordings below `root`, or the list of the splits asked for is missing.
     """
     check_split(CORPUS, split)
     require_folder(root, CORPUS, can_fetch=False)
@@ -83,9 +84,11 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
             remedy=f"layout: {CORPUS.layout}",
         )
     verify = split == "verification"
-    identification = {name: _IDENTIFICATION[part] for part, name in _rows(root / "iden_split.txt", 2, not verify)}
-    tested = {name.split("/")[0] for row in _rows(root / "veri_test.txt", 3, verify) for name in row[1:]}
-    people = _people(root / "vox1_meta.csv")
+    identification = {
+        name: _IDENTIFICATION[part] for part, name in _rows(root / "iden_split.txt", 2, not verify, left_out)
+    }
+    tested = {name.split("/")[0] for row in _rows(root / "veri_test.txt", 3, verify, left_out) for name in row[1:]}
+    people = _people(root / "vox1_meta.csv", left_out)
     for path in (path for folder in folders for path in sorted(folder.glob("id*/*/*.wav"))):
         speaker, video = path.parts[-3:-1]
         name = "/".join(path.parts[-3:])
@@ -107,7 +110,7 @@ def _verification(speaker: str, tested: set[str]) -> str:
     return "test" if speaker in tested else hash_split(CORPUS.name, speaker, valid=0.05, test=0.0)
 
 
-def _rows(path: Path, width: int, needed: bool) -> list[list[str]]:
+def _rows(path: Path, width: int, needed: bool, left_out: LeftOut) -> list[list[str]]:
     """Return the words of each line of a list; none if it is missing and not needed."""
     if not path.is_file():
         if not needed:
@@ -119,18 +122,25 @@ def _rows(path: Path, width: int, needed: bool) -> list[list[str]]:
         )
     rows: list[list[str]] = []
     first = _IDENTIFICATION if width == 2 else ("0", "1")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for where, line in list_lines(path):
         row = line.split()
-        if row and (len(row) != width or row[0] not in first):
+        if len(row) == width and row[0] in first:
+            rows.append(row)
+        else:
             form = " ".join([f"{'|'.join(first)}", *["SPEAKER/VIDEO/NNNNN.wav"] * (width - 1)])
-            raise UserError(f"a line must be `{form}`, but is `{line}`", where=f"{path}:{number}")
-        rows += [row] if row else []
+            left_out.add(where, f"a line must be `{form}`, but is `{line[:80]}`")
     return rows
 
 
-def _people(path: Path) -> dict[str, tuple[str | None, str | None]]:
+def _people(path: Path, left_out: LeftOut) -> dict[str, tuple[str | None, str | None]]:
     """Return speaker -> gender and nationality, for those that the file lists."""
     if not path.is_file():
         return {}
-    rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:])
-    return {row[0].strip(): (row[2].strip() or None, row[3].strip() or None) for row in rows if len(row) >= 4}
+    people: dict[str, tuple[str | None, str | None]] = {}
+    for where, line in list(list_lines(path))[1:]:
+        row = [cell.strip() for cell in line.split("\t")]
+        if len(row) >= 4:
+            people[row[0]] = (row[2] or None, row[3] or None)
+        else:
+            left_out.add(where, f"the row has {len(row)} cells, fewer than 4")
+    return people

@@ -25,6 +25,7 @@ from typing import Any
 
 from audio_ssl import catalog
 from audio_ssl.atomic import atomic_write, write_json
+from audio_ssl.data.annotations import annotation_rows, annotation_text, list_lines
 from audio_ssl.data.audio import SUFFIXES, audio_info
 from audio_ssl.data.bars import beats_of_bars
 from audio_ssl.data.common_voice import common_voice_audio, common_voice_gender, common_voice_rows
@@ -52,6 +53,8 @@ __all__ = [
     "Rows",
     "UserError",
     "announce",
+    "annotation_rows",
+    "annotation_text",
     "apt_available",
     "atomic_write",
     "audio_info",
@@ -64,6 +67,7 @@ __all__ = [
     "fetch_apt",
     "hash_split",
     "is_made",
+    "list_lines",
     "load_corpus",
     "match_columns",
     "musicxml_notes",
@@ -232,10 +236,20 @@ def require_file(path: Path, card: Corpus, what: str | None = None) -> Path:
 
 
 def named_files(
-    paths: Iterable[Path], name: re.Pattern[str], card: Corpus, folder: Path, example: str
+    paths: Iterable[Path],
+    name: re.Pattern[str],
+    card: Corpus,
+    folder: Path,
+    example: str,
+    left_out: LeftOut | None = None,
 ) -> list[tuple[Path, re.Match[str]]]:
     """Return the files whose names say what they are, with what they say; UserError if there is none."""
-    named = [(path, match) for path in paths if (match := name.match(path.stem))]
+    named: list[tuple[Path, re.Match[str]]] = []
+    for path in paths:
+        if match := name.match(path.stem):
+            named.append((path, match))
+        elif left_out is not None:
+            left_out.add(path, f"the name is not like {example}")
     if not named:
         raise UserError(
             f"{card.title} was expected here, but no file is named like {example}",

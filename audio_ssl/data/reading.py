@@ -45,6 +45,10 @@ class LeftOut:
         if self._ledger is not None:
             self._ledger.record(name, reason)
 
+    def say(self, sentence: str) -> None:
+        """Warn of something that is true of many clips, such as transcripts that are not there."""
+        logger.warning("%s: %s", self.corpus, sentence)
+
     def log(self) -> None:
         """Say how many were left out for each reason, if any."""
         if self.counts:

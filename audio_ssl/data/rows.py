@@ -6,7 +6,6 @@ The same rules serve a CSV file and a Hugging Face dataset: a column of a name t
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -15,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from audio_ssl.data.audio import audio_info
+from audio_ssl.data.delimited import open_delimited
 from audio_ssl.data.manifest import Clip, Scalar
+from audio_ssl.data.reading import LeftOut
+from audio_ssl.documents import iterate_json_lines
 from audio_ssl.errors import AudioError, UserError, unknown_name
 
 PATHS = ("path", "audio", "audio_path", "audio_file", "file", "filename", "file_name", "audio_filepath", "wav")
@@ -39,58 +41,35 @@ SPLIT_NAMES = {
 _FLOATS, _INTS = ("valence", "arousal"), ("pitch",)
 
 
-def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield line number and row of a CSV, TSV or JSONL file with a header or keys.
+def table_rows(path: Path, left_out: LeftOut) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line number and row of a CSV, TSV or JSON Lines file with a header or keys.
 
-    Quotes mean something in CSV and nothing in TSV, as in Common Voice.
+    Encoding and delimiter are found, see `audio_ssl.data.delimited`; rows of another width than the header are left
+    out by the number of their line.
+
+    Parameters
+    ----------
+    path
+        The table.
+    left_out
+        Gets the rows that cannot be read.
 
     Raises
     ------
     UserError
-        For a file of another kind or in another encoding, a line that is not a row, or a header with a name twice.
+        For a file of another kind, a line that is not a row, or a header with a name twice.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
-                yield from _json_rows(file, path)
-            elif path.suffix.lower() in (".csv", ".tsv"):
-                yield from _delimited_rows(file, path)
-            else:
-                raise UserError("a table must be a .csv, .tsv or .jsonl file", where=str(path))
-    except UnicodeDecodeError as error:
-        raise UserError("the table is not UTF-8", where=str(path), remedy="convert it with iconv") from error
-    except csv.Error as error:
-        raise UserError(f"the table cannot be read: {error}", where=str(path)) from error
-
-
-def _json_rows(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"not a JSON row: {error}", where=f"{path}:{number}") from error
-        if not isinstance(row, dict):
-            raise UserError("a row must be a JSON object", where=f"{path}:{number}")
-        yield number, row
-
-
-def _delimited_rows(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    tabs = path.suffix.lower() == ".tsv"
-    reader = csv.reader(file, delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL)
-    header = [name.strip() for name in next(reader, [])]
-    named = [name for name in header if name]
-    if len(set(named)) < len(named):
-        raise UserError(f"a column's name appears twice: {', '.join(header)}", where=f"{path}:1")
-    for cells in reader:
-        if len(cells) > len(header):
-            raise UserError(
-                f"the row has {len(cells)} cells, but the header {len(header)}", where=f"{path}:{reader.line_num}"
-            )
-        if cells:
-            padded = cells + [""] * (len(header) - len(cells))
-            yield reader.line_num, {name: cell for name, cell in zip(header, padded, strict=True) if name}
+    suffix = path.suffix.lower()
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        yield from iterate_json_lines(path)
+    elif suffix in (".csv", ".tsv"):
+        table = open_delimited(path)
+        for note in table.notes:
+            left_out.say(f"{path.name}: {note}")
+        for number, cells in table.rows(lambda line, reason: left_out.add(f"{path}:{line}", reason)):
+            yield number, {name: cell for name, cell in zip(table.header, cells, strict=True) if name}
+    else:
+        raise UserError("a table must be a .csv, .tsv or .jsonl file", where=str(path))
 
 
 def match_columns(names: Iterable[str], columns: Mapping[str, str], where: str) -> dict[str, str]:

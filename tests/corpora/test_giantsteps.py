@@ -1,8 +1,9 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 
-from audio_ssl.data.corpus import UserError, load_corpus
+from audio_ssl.data.corpus import ErrorLedger, UserError, load_corpus
 from audio_ssl.metrics.music import KEYS
 
 METADATA = "ID\tARTIST\tSONG TITLE\tMIX\n1\tAva, Ben\tx\ty\n2\tBen\tx\ty\n3\tCem\tx\ty\n4\tCem\tx\ty\n5\tCem\tx\ty\n"
@@ -76,6 +77,17 @@ def test_missing_artists_and_other_keys_are_told(tmp_path, write_audio, write_te
     (tmp_path / "giantsteps-mtg-key-dataset-master/annotations/beatport_metadata.txt").unlink()
     with pytest.raises(UserError, match=r"`beatport_metadata\.txt` is missing"):
         list(load_corpus("giantsteps").read(tmp_path, "valid"))
-    write_text(tmp_path / "giantsteps-key-dataset/annotations/key/1.LOFI.key", "atonal")
-    with pytest.raises(UserError, match="must be like `D# minor`, but is `atonal`"):
-        list(load_corpus("giantsteps").read(tmp_path, "test"))
+    keys = tmp_path / "giantsteps-key-dataset/annotations/key"
+    write_text(keys / "1.LOFI.key", "atonal")
+    write_text(keys / "2.LOFI.key", " \n")
+    write_text(keys / "3.LOFI.key", "C minor\nD minor\n")
+    ledger = ErrorLedger(tmp_path / "errors.jsonl")
+    assert [c.id for c in load_corpus("giantsteps").read(tmp_path, "test", ledger=ledger)] == ["1004923"]
+    found = {
+        Path(row["path"]).name: row["reason"].removeprefix("a key must be like `D# minor`, ") for row in ledger.rows()
+    }
+    assert found == {
+        "1.LOFI.key": "but is `atonal`",
+        "2.LOFI.key": "but the file is empty",
+        "3.LOFI.key": "but is `C minor D minor`",
+    }

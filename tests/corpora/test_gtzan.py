@@ -40,14 +40,6 @@ def test_a_missing_list_says_where_it_is_published(tmp_path, write_audio, write_
     assert "https://" in error.value.remedy
 
 
-def test_a_line_of_another_form_is_refused(tmp_path, write_audio, write_text):
-    make(tmp_path, write_audio, write_text)
-    write_text(tmp_path / "test_filtered.txt", "polka/polka.00000.wav\n")
-    with pytest.raises(UserError, match=r"must be like blues/blues.00029.wav") as error:
-        list(load_corpus("gtzan").read(tmp_path, "test"))
-    assert error.value.where.endswith("test_filtered.txt:1")
-
-
 def test_the_damaged_excerpt_is_left_out(tmp_path, write_audio, write_text, caplog):
     caplog.set_level("INFO")
     make(tmp_path, write_audio, write_text)

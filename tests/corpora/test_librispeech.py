@@ -50,3 +50,26 @@ def test_a_subset_that_is_not_there(tmp_path, write_audio, write_text):
     with pytest.raises(UserError, match="no such folder") as error:
         list(load_corpus("librispeech").read(tmp_path, "dev-clean"))
     assert error.value.where == str(tmp_path / "dev-clean")
+
+
+def test_transcripts_that_are_not_there_are_said(tmp_path, write_audio, write_text, caplog):
+    make(tmp_path, write_audio, write_text)
+    list(load_corpus("librispeech").read(tmp_path, None))
+    assert "train-clean-100: none of the 2 clips has a transcript" in caplog.text
+    assert "test-other" not in caplog.text
+    caplog.clear()
+    write_text(tmp_path / "test-other/19/198/19-198.trans.txt", "19-198-0000 ONE TWO THREE\n")
+    assert [c.text for c in load_corpus("librispeech").read(tmp_path, "test-other")] == ["ONE TWO THREE", None]
+    assert "test-other: 1 of the 2 clips lack a transcript" in caplog.text
+
+
+def test_a_subset_may_be_the_root_and_the_others_need_not_exist(tmp_path, write_audio, write_text):
+    make(tmp_path, write_audio, write_text)
+    for split in (None, "test-other"):
+        clips = list(load_corpus("librispeech").read(tmp_path / "test-other", split))
+        assert [(c.id, c.split, c.gender) for c in clips] == [
+            ("19-198-0000", "test-other", "F"),
+            ("19-198-0001", "test-other", "F"),
+        ]
+    with pytest.raises(UserError, match="no such folder"):
+        list(load_corpus("librispeech").read(tmp_path / "test-other", "dev-clean"))

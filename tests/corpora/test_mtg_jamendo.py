@@ -51,7 +51,7 @@ def test_tracks_that_are_not_there_are_counted(tmp_path, write_text, caplog):
     assert "left out 3" in caplog.text
 
 
-@pytest.mark.parametrize(("text", "error"), [("track\tartist\n", "first line"), (HEADER + "a\tb\n", "2 cells")])
+@pytest.mark.parametrize(("text", "error"), [("track\tartist\n", "first line"), ("", "first line")])
 def test_other_tables_are_refused(text, error, tmp_path, write_text):
     make(tmp_path, write_text)
     write_text(tmp_path / "splits/split-0/autotagging_top50tags-test.tsv", text)

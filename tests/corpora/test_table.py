@@ -87,10 +87,10 @@ def test_an_unusable_row_is_left_out_and_counted(row, reason, tmp_path, write_au
     ("name", "content", "error"),
     [
         ("m.csv", "path,path\na.wav,b\n", "appears twice"),
-        ("m.csv", "path,text\na.wav,b,c\n", "3 cells, but the header 2"),
+        ("m.csv", 'path,text\na.wav,"b\na.wav,b\n', "quote"),
         ("m.csv", "path,id\na.wav,x\na.wav,x\n", "the id `x` appears twice"),
-        ("m.jsonl", '{"path": \n', "not a JSON row"),
-        ("m.jsonl", "[1]\n", "must be a JSON object"),
+        ("m.jsonl", '{"path": \n', "not JSON"),
+        ("m.jsonl", "[1]\n", "must be"),
         ("m.txt", "path\na.wav\n", "must be a .csv"),
     ],
 )

@@ -60,14 +60,6 @@ def test_only_the_list_that_is_needed_must_be_there(tmp_path, write_audio, write
     assert error.value.where == str(tmp_path / "veri_test.txt")
 
 
-def test_a_line_of_another_form_is_named(tmp_path, write_audio, write_text):
-    make(tmp_path, write_audio, write_text)
-    write_text(tmp_path / "iden_split.txt", f"1 {DEV}\n4 {TEST}\n")
-    with pytest.raises(UserError, match=r"must be `1\|2\|3 SPEAKER/VIDEO/NNNNN\.wav`, but is `4") as error:
-        read(tmp_path)
-    assert error.value.where == f"{tmp_path / 'iden_split.txt'}:2"
-
-
 def test_a_damaged_file_is_left_out_and_counted(tmp_path, write_audio, write_text, caplog):
     caplog.set_level("INFO")
     make(tmp_path, write_audio, write_text)
