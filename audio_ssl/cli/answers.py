@@ -60,6 +60,7 @@ def fairness(
     manifest: Path | None = None,
     column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     normaliser: str = "none",
+    empty_hypothesis: str = "count",
     seed: int = 0,
     replicates: int = 10_000,
     min_speakers: int = 5,
@@ -84,6 +85,8 @@ def fairness(
         Which column of the tables is what: reference=sentence. Give it once for each.
     normaliser
         What is done to references and hypotheses before they are compared: none, lower, basic, librispeech ...
+    empty_hypothesis
+        What a hypothesis without a word is: count (every word of the reference is an error) or leave-out.
     seed
         Of resampling and permutations.
     replicates
@@ -103,7 +106,7 @@ def fairness(
         found = audit(
             results, by, seed, replicates,
             metrics=metric, manifest=manifest, normaliser=normaliser, min_speakers=min_speakers,
-            columns=pairs("--column", column),
+            columns=pairs("--column", column), empty_hypothesis=empty_hypothesis,
         )  # fmt: skip
         build_fairness_report(found, page)
     print("\n".join((*fairness_lines(page), str(page))))

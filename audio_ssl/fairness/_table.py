@@ -18,11 +18,11 @@ import pyarrow as pa
 
 from audio_ssl.errors import UserError
 from audio_ssl.fairness._exclusions import NAMED, Exclusions
-from audio_ssl.fairness._missing import NOT_TEXT, PERHAPS_NOT_TEXT, MissingCounter
 from audio_ssl.fairness._numbers import Numbers, notes_of
 from audio_ssl.fairness._worst import WorstClips
 from audio_ssl.fairness.measures import OF_TERMS
 from audio_ssl.fairness.readers.source import Row
+from audio_ssl.fairness.unanswered import NOT_TEXT, PERHAPS_NOT_TEXT, GroupCounter
 from audio_ssl.fairness.values import Spellings, is_missing, plain, printable
 from audio_ssl.letters import composed, is_composed
 from audio_ssl.metrics.additive import AdditiveMetric, Array
@@ -138,7 +138,7 @@ class Table:
         self._words = array("d")
         self._keys, self._empty, self._silent = array("Q"), bytearray(), bytearray()
         self._composed = self._perhaps_missing = 0
-        self.missing = MissingCounter(attributes)
+        self.missing = GroupCounter(attributes)
         self._ids: list[pa.Array] = []
         self._statistics: dict[str, list[Array]] = {name: [] for name in measures}
 
@@ -192,10 +192,8 @@ class Table:
         if self._composed:
             found.append(f"letters of {self._composed:,} rows composed (Unicode NFC)")
         if self._perhaps_missing:
-            found.append(
-                f"{self._perhaps_missing:,} hypotheses are `None`, `null` or `nan` and count as these words; should "
-                "they stand for no answer, leave the cells empty"
-            )
+            many = "1 hypothesis is" if self._perhaps_missing == 1 else f"{self._perhaps_missing:,} hypotheses are"
+            found.append(f"{many} `None`, `null` or `nan`, and counted as the word")
         return found
 
     def keys(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:

@@ -28,6 +28,7 @@ from audio_ssl.fairness.must_she import CATEGORY_PAIRS
 from audio_ssl.fairness.predictions import Exclusion, Predictions, read_predictions
 from audio_ssl.fairness.representation import is_representation, read_representation
 from audio_ssl.fairness.systems import common_notes, gap_difference_rows
+from audio_ssl.fairness.unanswered import EMPTY_WAYS, empty_rows
 from audio_ssl.fairness.values import printable
 from audio_ssl.fairness.verification import UNITS, audit_verification, is_verification
 
@@ -68,6 +69,8 @@ class FairnessResult:
     representation: list[dict[str, Any]] = field(default_factory=list)
     examples: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    empty_hypotheses: list[dict[str, Any]] = field(default_factory=list)
+    """Gaps with empty hypotheses counted and left out."""
     limits: Sequence[str] = LIMITS
 
     def to_json(self) -> dict[str, Any]:
@@ -97,6 +100,7 @@ class _Options:
     normaliser: str
     min_speakers: int
     columns: Mapping[str, str]
+    empty_hypothesis: str
 
 
 def audit(
@@ -110,6 +114,7 @@ def audit(
     normaliser: str = "none",
     min_speakers: int = MIN_CELL_SPEAKERS,
     columns: Mapping[str, str] | None = None,
+    empty_hypothesis: str = "count",
 ) -> FairnessResult:
     """Compare groups of speakers.
 
@@ -133,6 +138,9 @@ def audit(
         Fewest speakers of a cell of several attributes.
     columns
         Our name -> the tables' column, where they differ: ``{"reference": "sentence"}``.
+    empty_hypothesis
+        ``count``: each word that was said is an error; ``leave-out``: the clip is left out by name. Both gaps are in
+        the report either way.
 
     Raises
     ------
@@ -147,6 +155,7 @@ def audit(
         normaliser,
         min_speakers,
         dict(columns or {}),
+        empty_hypothesis,
     )
     _check(options)
     found = FairnessResult([], [], [], [], _provenance(options))
@@ -163,6 +172,7 @@ def audit(
     found.notes.extend(common_notes([predictions for predictions, _ in answered]))
     _adjust(found.comparisons)
     _adjust(found.gap_differences)
+    _add_empty(found, [predictions for predictions, _ in answered], options)
     found.notes.extend(_too_many(found.comparisons))
     return found
 
@@ -181,6 +191,8 @@ def _check(options: _Options) -> None:
         raise UserError(f"`seed` must be 0 or more, but is {options.chance.seed}")
     if options.chance.replicates < 100:
         raise UserError(f"`replicates` must be at least 100, but is {options.chance.replicates}")
+    if options.empty_hypothesis not in EMPTY_WAYS:
+        raise unknown_name("value of `empty_hypothesis`", options.empty_hypothesis, EMPTY_WAYS)
     if options.min_speakers < 1:
         raise UserError(f"`min_speakers` must be at least 1, but is {options.min_speakers}")
 
@@ -214,6 +226,8 @@ def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) 
         ),
         name=name,
     )
+    if options.empty_hypothesis != "count":
+        predictions = predictions.without_empty()
     seconds = predictions.seconds
     found.results.append(
         {
@@ -234,17 +248,21 @@ def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) 
     found.excluded.extend(_excluded(name, one) for one in predictions.exclusions)
     worst_by = next(iter(predictions.statistics))
     found.examples.extend({"result": name, "metric": worst_by, **example} for example in predictions.examples)
-    attributes = [*options.by, *(one for one in predictions.attributes if one not in options.by)]
-    # Any table may have a column of this name.
-    of_terms = any(metric in OF_TERMS for metric in predictions.statistics)
-    pairs_of = {CATEGORY: CATEGORY_PAIRS} if of_terms else {}
-    groupings = group_by(predictions, attributes, pairs_of, options.min_speakers)
+    groupings = _groupings(predictions, options)
     for grouping in groupings:
         row = suppressed_row(predictions, grouping, options.min_speakers)
         if row is not None:
             found.suppressed.append({"result": name, **row})
         _add_grouping(found, predictions, grouping, options)
     return predictions, groupings
+
+
+def _groupings(predictions: Predictions, options: _Options) -> list[Grouping]:
+    attributes = [*options.by, *(one for one in predictions.attributes if one not in options.by)]
+    # Any table may have a column of this name.
+    of_terms = any(metric in OF_TERMS for metric in predictions.statistics)
+    pairs_of = {CATEGORY: CATEGORY_PAIRS} if of_terms else {}
+    return group_by(predictions, attributes, pairs_of, options.min_speakers)
 
 
 def _add_grouping(found: FairnessResult, predictions: Predictions, grouping: Grouping, options: _Options) -> None:
@@ -283,6 +301,30 @@ def _add_verification(found: FairnessResult, path: Path, name: str, options: _Op
     found.notes.extend(f"{name}: {note}" for note in rows["notes"])
     if options.manifest is not None:
         found.notes.append(f"{name}: the manifest is not joined, as trials have their own columns.")
+
+
+def _add_empty(found: FairnessResult, answered: Sequence[Predictions], options: _Options) -> None:
+    """Compare once more, the other way with empty hypotheses, and say what they change."""
+    other: list[dict[str, Any]] = []
+    for predictions in answered:
+        again = predictions.other_way()
+        if again is None:
+            continue
+        for grouping in _groupings(again, options):
+            for metric in again.statistics:
+                other.extend(comparison_rows(Question(again, get_measure(metric), options.chance), grouping))
+    _adjust(other)
+    results = {row["result"] for row in other}
+    same = [row for row in found.comparisons if row["result"] in results]
+    counted, left_out = (same, other) if options.empty_hypothesis == "count" else (other, same)
+    found.empty_hypotheses.extend(empty_rows(counted, left_out, found.groups))
+    warnings = {_place(row): row["warning"] for row in found.empty_hypotheses if row["warning"]}
+    for row in same:
+        row["warning"] = "; ".join(filter(None, [row["warning"], warnings.get(_place(row))])) or None
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("result", "by", "metric", "a", "b"))
 
 
 def _asked(options: _Options, known: Collection[str], path: Path) -> tuple[str, ...]:
@@ -349,6 +391,7 @@ def _provenance(options: _Options) -> dict[str, Any]:
         "min_cell_speakers": options.min_speakers,
         "normaliser": options.normaliser,
         "columns": dict(options.columns),
+        "empty_hypothesis": options.empty_hypothesis,
         "manifest": None if options.manifest is None else str(options.manifest),
         "command": ["audio-ssl", *sys.argv[1:]],
         "versions": {"audio_ssl": version("audio-ssl"), "numpy": np.__version__},

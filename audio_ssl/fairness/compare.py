@@ -17,7 +17,7 @@ from audio_ssl.fairness._rows import tested, untested_row
 from audio_ssl.fairness.contrast import Contrast, contrast, contrast_crossed
 from audio_ssl.fairness.gaps import direction
 from audio_ssl.fairness.groups import Grouping, Mask, Pair
-from audio_ssl.fairness.people import ALL, UNKNOWN
+from audio_ssl.fairness.people import ALL, CROSSED, UNKNOWN
 from audio_ssl.fairness.permutation import permutation_test
 from audio_ssl.fairness.power import minimum_detectable
 from audio_ssl.fairness.predictions import Predictions
@@ -90,7 +90,11 @@ def group_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
     if unknown.any():
         shown.append((UNKNOWN, unknown))
     shown.append((ALL, np.ones(len(grouping.index), bool)))
-    return [question.about(grouping.by) | _describe(question, name, members) for name, members in shown]
+    about, found = question.about(grouping.by), question.predictions
+    return [
+        about | _describe(question, name, members) | found.unanswered(grouping.by.split(CROSSED), name, members)
+        for name, members in shown
+    ]
 
 
 def _describe(question: Question, name: str, members: Mask) -> dict[str, Any]:

@@ -21,11 +21,12 @@ import numpy.typing as npt
 from audio_ssl.errors import UserError
 from audio_ssl.fairness._exclusions import Exclusion, Exclusions
 from audio_ssl.fairness._join import Manifest, first_rows
-from audio_ssl.fairness._missing import Missing
 from audio_ssl.fairness._table import NORMALISED, NUMBERS, Codes, Table
 from audio_ssl.fairness.measures import OF_TERMS, OF_TRANSLATION, choose_metrics, get_measure
+from audio_ssl.fairness.people import ALL, CROSSED, UNKNOWN
 from audio_ssl.fairness.readers.any import open_source
 from audio_ssl.fairness.readers.source import Source, batches, nowhere
+from audio_ssl.fairness.unanswered import GroupCounter, GroupCounts
 from audio_ssl.fairness.values import is_gender
 from audio_ssl.metrics.additive import Array
 from audio_ssl.metrics.normalise import get_normaliser
@@ -83,8 +84,11 @@ class Predictions:
     empty_names: tuple[str, ...]
     """Ids of the first of these clips."""
 
-    missing: Missing
+    missing: GroupCounts
     """Clips without a hypothesis, which are not among these."""
+
+    empty_left_out: GroupCounts
+    """Clips whose hypothesis is empty, where they are not among these."""
 
     exclusions: list[Exclusion]
     """What was left out."""
@@ -95,20 +99,63 @@ class Predictions:
     signature: str
     """How it was read: normaliser, join, and what spellings of values were taken for the same."""
 
+    with_empty: Predictions | None = None
+    """The predictions as they were, where empty hypotheses are left out."""
+
+    def unanswered(self, by: Sequence[str], group: str, members: npt.NDArray[np.bool_]) -> dict[str, int]:
+        """Return how many hypotheses of a group are empty, counted or not, and how many are missing.
+
+        Parameters
+        ----------
+        by
+            Attributes of which the group is a value, or a cell.
+        group
+            Its name.
+        members
+            Its clips, ``[clip]``.
+        """
+
+        def more(counts: GroupCounts) -> int:
+            if group == ALL:
+                return counts.total
+            return counts.unknown(by) if group == UNKNOWN else counts.of(by, group.split(CROSSED))
+
+        return {
+            "empty_hypotheses": int(self.empty_hypotheses[members].sum()) + more(self.empty_left_out),
+            "missing_hypotheses": more(self.missing),
+        }
+
     def without_empty(self) -> Predictions:
         """Return the predictions without the clips whose hypothesis is empty; these are named with what is left out."""
         kept = ~self.empty_hypotheses
         if kept.all():
             return self
+        if not kept.any():
+            raise UserError("no row can be used: all hypotheses are empty", where=str(self.path))
         left_out = Exclusion("empty hypothesis", int(self.empty_hypotheses.sum()), self.empty_names)
+        empty = GroupCounter(self.missing.attributes)
+        codes = [self.attributes[name] for name in self.missing.attributes]
+        for clip in np.flatnonzero(~kept).tolist():
+            empty.add([one.names[place] if (place := one.index[clip]) >= 0 else None for one in codes])
         return replace(
             self,
             statistics={name: values[kept] for name, values in self.statistics.items()},
             speakers=Codes(self.speakers.names, self.speakers.index[kept]),
             attributes={name: Codes(codes.names, codes.index[kept]) for name, codes in self.attributes.items()},
             **{name: getattr(self, name)[kept] for name in _OF_CLIPS},
+            empty_left_out=empty.found(),
             exclusions=[*self.exclusions, left_out],
+            with_empty=self,
         )
+
+    def other_way(self) -> Predictions | None:
+        """Return the predictions with empty hypotheses left out if they count here, counted if they do not.
+
+        None where that makes no difference, or leaves nothing.
+        """
+        if self.with_empty is not None:
+            return self.with_empty
+        return self.without_empty() if 0 < self.empty_hypotheses.sum() < len(self.empty_hypotheses) else None
 
 
 _OF_CLIPS = ("seconds", "words", "level_dbfs", "keys", "empty_references", "empty_hypotheses")
@@ -225,6 +272,7 @@ def _finish(
         empty_hypotheses=empty,
         empty_names=table.first_ids(kept, empty),
         missing=table.missing.found(),
+        empty_left_out=GroupCounts(tuple(attributes)),
         exclusions=left_out.all(),
         examples=table.worst.rows({name: coder.names for name, coder in table.groups.items()}, names.__contains__),
         signature="; ".join(note for note in notes if note),

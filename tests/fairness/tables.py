@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_ssl.fairness._missing import Missing
 from audio_ssl.fairness.predictions import Codes, Predictions
+from audio_ssl.fairness.unanswered import GroupCounts
 
 
 def codes(values):
@@ -34,7 +34,8 @@ def predictions(speakers, attributes, errors=None, words=10, name="r", **more):
         "empty_references": np.zeros(clips, bool),
         "empty_hypotheses": np.zeros(clips, bool),
         "empty_names": (),
-        "missing": Missing(tuple(attributes)),
+        "missing": GroupCounts(tuple(attributes)),
+        "empty_left_out": GroupCounts(tuple(attributes)),
         "exclusions": [],
         "examples": [],
         "signature": "",

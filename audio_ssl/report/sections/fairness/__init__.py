@@ -12,6 +12,7 @@ from typing import Any
 from audio_ssl.report.html import Block, Section
 from audio_ssl.report.sections.fairness.answer import fairness_answer
 from audio_ssl.report.sections.fairness.attribute import attribute_section, metric_block
+from audio_ssl.report.sections.fairness.empty import empty_section
 from audio_ssl.report.sections.fairness.evidence import examples_section, excluded_section
 from audio_ssl.report.sections.fairness.methods import methods_section, sign_off_section, sources_section
 from audio_ssl.report.sections.fairness.models import models_section
@@ -44,6 +45,7 @@ def fairness_sections(report: Mapping[str, Any], sha256: str = "") -> tuple[Sect
         *(attribute_section(report, by) for by in attributes(report)),
         models_section(report),
         systems_section(report),
+        empty_section(report),
         _representation_section(report),
         examples_section(report),
         excluded_section(report),

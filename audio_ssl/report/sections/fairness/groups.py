@@ -23,6 +23,9 @@ from audio_ssl.report.sections.fairness.rows import (
 )
 from audio_ssl.report.sections.gains import SHAPES
 
+_UNANSWERED = {"empty_hypotheses": "Empty", "missing_hypotheses": "Missing"}
+_GONE = "Empty: the hypothesis has no word. Missing: there is no hypothesis; these clips are not among those counted."
+
 
 def ordered(groups: Sequence[Row]) -> list[Row]:
     """Put the known groups first, then the speakers without a record, then all clips."""
@@ -76,17 +79,20 @@ def group_table(groups: Sequence[Row]) -> Table:
     first = shown[0]
     metric, by = metric_label(first["metric"]), str(first["by"])
     amounts = [name for name in ("speakers", "clips", "words", "hours") if _any(shown, name)]
+    # Columns of noughts would hide the one that is none.
+    gone = [name for name in _UNANSWERED if any(finite(row.get(name)) for row in shown)]
     rows = [
         (
             group_name(row),
             score(row.get("value"), unit_of(row)),
             interval(row.get("low"), row.get("high"), unit_of(row)),
             *(number(row.get(name), 2 if name == "hours" else 3) for name in amounts),
+            *(number(row.get(name)) for name in gone),
         )
         for row in shown
     ]
-    head = (capital(by), metric, "95 % interval", *map(capital, amounts))
-    notes = (*notes, *_empty_note(shown))
+    head = (capital(by), metric, "95 % interval", *map(capital, amounts), *(_UNANSWERED[name] for name in gone))
+    notes = (*notes, *_empty_note(shown), *([_GONE] if gone else []))
     caption = f"{metric} and amount of test data per {by}"
     return make_table(caption, head, rows, notes=notes, sticky=True, folded=len(rows) > MOST_OPEN)
 
