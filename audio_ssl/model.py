@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.config import PartOf, build, structure, unstructure
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.waveforms import check_shapes
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._moments import Collector, Moments
 
@@ -126,7 +127,13 @@ class SSLModel(nn.Module):
             Blocks to run, from the first: there are ``layers + 1`` hidden states. None: all.
         statistics
             Of the clip that every row is a part of; parts begin at multiples of the hop. None: rows are whole clips.
+
+        Raises
+        ------
+        UserError
+            If a shape or a type is not that. `audio_ssl.load` gives a model that looks at the values, too.
         """
+        check_shapes(waveform, lengths)
         if layers is not None and not 0 <= layers <= self.num_layers:
             raise UserError(f"`layers` must be 0 to {self.num_layers}, but is {layers}")
         if lengths is None:

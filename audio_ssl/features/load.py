@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
+from audio_ssl.data.waveforms import checked_batch
 from audio_ssl.errors import AudioError
 from audio_ssl.features.arrange import ClipArranger, arrangement
 from audio_ssl.features.batches import pieces
@@ -122,8 +123,8 @@ class Model(nn.Module):
 
     def forward(
         self,
-        waveform: Float[Tensor, "batch sample"],
-        lengths: Int[Tensor, " batch"] | None = None,
+        waveform: Float[Tensor, "*batch sample"],
+        lengths: Int[Tensor, " batch"] | Sequence[int] | None = None,
         mask: Bool[Tensor, "batch frame"] | None = None,
         layers: int | None = None,
     ) -> ModelOutput:
@@ -132,14 +133,27 @@ class Model(nn.Module):
         Parameters
         ----------
         waveform
-            At the model's rate; the model standardises it itself if it wants to.
+            ``[batch, sample]``, mono, floating, at the model's rate; the model standardises it itself if it wants to.
+            ``[sample]`` is a batch of one.
         lengths
-            Samples of each clip; None: all are whole.
+            Samples of each clip, whole numbers; None: all are whole.
         mask
             Frames to replace by the mask embedding.
         layers
             Blocks to run, from the first; None: all.
+
+        Raises
+        ------
+        UserError
+            If a shape, a type or a length is not that, a clip is too short for a frame or holds NaN or infinity.
         """
+        waveform, lengths = checked_batch(
+            waveform,
+            lengths,
+            shortest_samples=max(1, self.grid.num_samples(1)),
+            like=next(self.model.parameters()),
+            normalized=self.config.normalize,
+        )
         output: ModelOutput = self.model(waveform, lengths, mask, layers)
         return output
 
