@@ -1,21 +1,49 @@
-"""A speech and music representation suite: waveform models, teachers, pretraining, probes, fairness."""
+"""A speech and music representation suite: waveform models, teachers, pretraining, probes, fairness.
+
+In Python, `load` opens any model, and a `Model` gives the hidden states of waveforms and of files::
+
+    model = audio_ssl.load("facebook/hubert-base-ls960")  # or a run, a folder, torchaudio:WAVLM_BASE, a .pt file
+    output = model(waveform, lengths)  # waveform [batch, sample], lengths [batch] in samples
+    output.hidden[9]  # [batch, frame, dim], zero past output.lengths
+    for clip, features in model.stream("my_music", layers="9", pool="mean"):
+        ...
+
+Everything else is a command: ``audio-ssl --help`` names them, ``audio-ssl COMMAND --help`` explains one.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from audio_ssl.errors import UserError
     from audio_ssl.features.load import Model, load
+    from audio_ssl.features.settings import Settings
+    from audio_ssl.model import ModelOutput
 
 __version__ = version("audio-ssl")
-__all__ = ["Model", "__version__", "load"]
+__all__ = ["Model", "ModelOutput", "Settings", "UserError", "__version__", "load"]
+
+_HOMES = {
+    "Model": "audio_ssl.features.load",
+    "ModelOutput": "audio_ssl.model",
+    "Settings": "audio_ssl.features.settings",
+    "UserError": "audio_ssl.errors",
+    "load": "audio_ssl.features.load",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch when it is asked for, so that ``audio-ssl --help`` answers at once."""
-    if name in ("Model", "load"):
-        from audio_ssl.features import load as module
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
 
-        return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """Name what there is before it is imported, for ``help(audio_ssl)`` and completion."""
+    return sorted({*globals(), *_HOMES} - {"TYPE_CHECKING", "Any", "annotations", "import_module", "version"})

@@ -41,7 +41,7 @@ def field_notes(cls: type) -> Mapping[str, str]:
     --------
     >>> from audio_ssl.teachers.cqt import Config
     >>> field_notes(Config)["n_bins"]
-    'Bins of the transform.'
+    'Number of bins (MERT: 7 octaves of 48).'
     """
     notes: dict[str, str] = {}
     for base in reversed(cls.__mro__):

@@ -90,6 +90,8 @@ class Model(nn.Module):
         super().__init__()
         self.name = name
         self.model = model
+        # As the model is: `load` gives one for evaluation, and `train` and `eval` change both.
+        self.training = model.training
 
     @property
     def config(self) -> ModelConfig:

@@ -25,6 +25,27 @@ def test_a_stream_gives_what_the_model_gives(audio, run_folder):
         torch.testing.assert_close(features, torch.stack([hidden[0][0], hidden[2][0]]), atol=1e-5, rtol=1e-4)
 
 
+def test_training_says_what_is_true(audio, run_folder):
+    model = audio_ssl.load(run_folder)
+    assert not model.training
+    waveform = torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        still = model(waveform).hidden[-1]
+        assert torch.equal(model(waveform).hidden[-1], still)
+        features = {clip.id: found for clip, found in model.stream(audio, layers="1")}
+        assert model.train() is model
+        assert model.training
+        assert all(module.training for module in model.modules())
+        assert not torch.equal(model(waveform).hidden[-1], still)
+        # Features of files are never those of a model with dropout.
+        for clip, found in model.stream(audio, layers="1"):
+            torch.testing.assert_close(found, features[clip.id])
+        assert model.training
+        assert not any(module.training for module in model.eval().modules())
+        assert torch.equal(model(waveform).hidden[-1], still)
+    assert audio_ssl.Model(SSLModel(model.config)).training
+
+
 def test_a_stream_of_paths_and_clips_pooled(audio, run_folder):
     model = audio_ssl.load(run_folder)
     whole = {clip.path: features for clip, features in model.stream(audio, layers="1", pool="mean")}
