@@ -154,7 +154,9 @@ def _refuse_options(source: str, options: Mapping[str, Any]) -> None:
     if given and given[0] == "--max-seconds":
         raise UserError("`--max-seconds` is for folders; a manifest has its clips", where=source)
     if given:
-        raise UserError(f"`{given[0]}` is for corpora, and `{source}` is not one", remedy="see audio-ssl list corpora")
+        raise UserError(
+            f"`{given[0]}` is for corpora, and `{source}` is not one", remedy="`audio-ssl list corpora` names them"
+        )
 
 
 def _read_corpus(

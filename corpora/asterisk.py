@@ -88,7 +88,8 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         raise UserError(
             f"the English transcripts of {CORPUS.title} were expected here",
             where=str(_transcript_path(root, "en")),
-            remedy=f"audio-ssl manifest {CORPUS.name} --fetch; layout: {CORPUS.layout}",
+            remedy=f"`audio-ssl manifest {CORPUS.name} --fetch --out {CORPUS.name}.jsonl` fetches it; "
+            f"layout: {CORPUS.layout}",
         )
     for language in CORPUS.languages:
         for voice in sorted((root / f"asterisk-core-sounds-{language}-g722/usr/share/asterisk/sounds").glob("*")):

@@ -100,7 +100,8 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         raise UserError(
             f"none of {CORPUS.title}'s packages was found here",
             where=str(root),
-            remedy=f"audio-ssl manifest {CORPUS.name} --fetch; layout: {CORPUS.layout}",
+            remedy=f"`audio-ssl manifest {CORPUS.name} --fetch --out {CORPUS.name}.jsonl` fetches it; "
+            f"layout: {CORPUS.layout}",
         )
     for package, folder in folders.items():
         game = package.split("-")[0]

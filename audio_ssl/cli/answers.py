@@ -155,7 +155,7 @@ def _show(probe: str, settings: Sequence[str]) -> None:
     from audio_ssl.probing.suite import is_suite
 
     if is_suite(probe):
-        raise UserError("`--show` takes one probe, not a suite", remedy="audio-ssl list probes names them")
+        raise UserError("`--show` takes one probe, not a suite", remedy="`audio-ssl list probes` names them")
     print(explained_yaml(load_probe(probe, settings)[1]), end="")
 
 

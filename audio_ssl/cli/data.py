@@ -95,6 +95,7 @@ def manifest(
     seed
         Which clips of a speaker --balance draws.
     """
+    from audio_ssl.cli._next import after_manifest
     from audio_ssl.manifests import make_manifest
 
     count, errors = make_manifest(
@@ -117,7 +118,7 @@ def manifest(
         + (f"; {errors} unusable, see {out.with_suffix('.errors.jsonl')}" if errors else "")
         + (f"; notes on files are in {notes}" if notes.exists() else "")
     )
-    say_next("pretrain", "demo", f"data.manifest={out}", "--out", "runs/first")
+    say_next(*after_manifest(out))
 
 
 @app.command
@@ -133,11 +134,14 @@ def targets(recipe: RecipeName, *overrides: str, out: Out) -> None:
     out
         Folder of the target store.
     """
+    from audio_ssl.cli._next import free_name
     from audio_ssl.pretrain.targets import make_targets
 
     store = make_targets(recipe, overrides, out)
     print(store)
-    say_next("pretrain", recipe, *overrides, f"data.targets={store}", "--out", "RUN")
+    say_next(
+        "pretrain", recipe, *overrides, f"data.targets={store}", "--out", free_name(Path("runs") / Path(recipe).stem)
+    )
 
 
 @app.command

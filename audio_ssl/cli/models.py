@@ -41,13 +41,14 @@ def pretrain(
         print(explained_yaml(load_recipe(recipe, overrides), kind=True), end="")
         return
 
+    from audio_ssl.cli._next import free_name
     from audio_ssl.place import is_leader
     from audio_ssl.pretrain.run import pretrain as stage
 
     run = stage(recipe, overrides, need_out(out), resume)
     if is_leader(os.environ):
         print(run)
-        say_next("extract", "AUDIO_FOLDER", run, "--out", "features")
+        say_next("extract", "AUDIO_FOLDER", run, "--out", free_name(Path("features") / run.name))
 
 
 @app.command
@@ -140,8 +141,9 @@ def export(
     push
         Send the folder to the Hugging Face hub as well, under this name (org/name), as a private repository.
     """
+    from audio_ssl.cli._next import free_name
     from audio_ssl.exports import export_model
 
     address = export_model(model, out, to=to, normalize=normalize, sample_rate=sample_rate, heads=heads, push=push)
     print(out if address is None else f"{out}\n{address}")
-    say_next("extract", "AUDIO_FOLDER", out, "--out", "features")
+    say_next("extract", "AUDIO_FOLDER", out, "--out", free_name(Path("features") / out.name))

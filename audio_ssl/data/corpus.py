@@ -216,7 +216,7 @@ def require_folder(path: Path, card: Corpus, can_fetch: bool = True) -> Path:
     """Return `path`, or raise a UserError that says what was expected there."""
     if path.is_dir():
         return path
-    fetch = f"fetch it: audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl; " if can_fetch else ""
+    fetch = f"`audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl` fetches it; " if can_fetch else ""
     raise UserError(
         f"{card.title} was expected here, but there is no such folder",
         where=str(path),
@@ -344,7 +344,7 @@ def read_made(root: Path, card: Corpus) -> list[dict[str, Any]]:
         raise UserError(
             f"{card.title} was not finished here: `{_MADE}` is missing",
             where=str(root),
-            remedy=f"go on: audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl",
+            remedy=f"`audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl` goes on",
         )
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["clips"]
     return rows

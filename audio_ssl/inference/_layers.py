@@ -79,7 +79,7 @@ def _swap(model: SSLModel, precision: str) -> None:
         if type(child) is nn.Linear and name not in _KEPT
     ]
     if len(found) < 2 and precision == "int8":
-        raise UserError("this model has no linear layers to compute in int8", remedy="use --precision float32")
+        raise UserError("this model has no linear layers to compute in int8", remedy="give precision=float32")
     for parent, name, child in found:
         wide = name not in ("query", "key", "value")
         setattr(parent, name, _linear(child.weight.detach(), child.bias, precision, wide))

@@ -141,11 +141,13 @@ def check_precision(precision: str, device: torch.device) -> None:
     if precision not in get_args(Precision):
         raise unknown_name("precision", precision, get_args(Precision))
     if precision == "float16" and device.type == "cpu":
-        raise UserError("`precision` float16 needs a GPU", remedy="use bfloat16 or int8 on a CPU")
+        raise UserError("`precision` float16 needs a GPU", remedy="on a CPU give precision=bfloat16 or precision=int8")
     if precision == "int8" and device.type != "cpu":
-        raise UserError("`precision` int8 is for CPUs", remedy="use bfloat16 or float16 on a GPU")
+        raise UserError("`precision` int8 is for CPUs", remedy="on a GPU give precision=bfloat16 or precision=float16")
     if precision == "int8" and engine() is None:
-        raise UserError("this build of torch has no quantised products", remedy="use float32 or bfloat16")
+        raise UserError(
+            "this build of torch has no quantised products", remedy="give precision=float32 or precision=bfloat16"
+        )
 
 
 def _padded(rows: dict[int, Tensor], count: int, total: int) -> Tensor:

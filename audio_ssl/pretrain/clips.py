@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +68,9 @@ def _training_clips(clips: Sequence[Clip], data: DataConfig) -> tuple[Clip, ...]
         if not chosen:
             known = ", ".join(splits) or "none"
             raise UserError(
-                f"no clip is of split `{data.split}`; splits of the manifest: {known}", where="$.data.split"
+                f"no clip is of split `{data.split}`; splits of the manifest: {known}",
+                where="$.data.split",
+                remedy=f"give data.split={shlex.quote(splits[0])}" if splits else "give data.split=null",
             )
         return chosen
     chosen = tuple(clip for clip in clips if not _is_held_out(clip, data))
@@ -128,6 +132,7 @@ def long_enough(clips: Sequence[Clip], min_seconds: float, ledger: ErrorLedger) 
             f"none of the {len(clips)} clips lasts `data.min_seconds` = {min_seconds:g} s; the longest has "
             f"{longest:g} s",
             where="$.data.min_seconds",
+            remedy=f"give data.min_seconds={math.floor(longest * 50) / 100:g}" if longest >= 0.1 else None,
         )
     return tuple(kept)
 

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import json
 import logging
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -272,11 +273,13 @@ def _check_same(recipe: Recipe, selection: Selection, out: Path) -> None:
     keys = sorted(key for key in theirs.keys() | mine.keys() if theirs.get(key) != mine.get(key))
     keys = [key for key in keys if not key.startswith(_FREE_ON_RESUME)]
     if keys:
+        name = shlex.quote(str(out / "recipe.yaml"))
         changes = ", ".join(f"{key} ({theirs.get(key)} then, {mine.get(key)} now)" for key in keys)
         raise UserError(
             f"the run was begun with another recipe; these keys differ: {changes}",
             where=str(out),
-            remedy=f"resume with {out / 'recipe.yaml'}, or give another --out",
+            remedy=f"`audio-ssl pretrain {name} --out {shlex.quote(str(out))} --resume` goes on as it was begun; "
+            "or give another --out",
         )
     if not read_provenance(out):
         write_provenance(out, start_provenance(plain(recipe), selection.manifest_hash))

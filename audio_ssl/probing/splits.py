@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,11 @@ from audio_ssl.probing.probe import Data
 from audio_ssl.probing.tasks._base import Task
 
 SPLITS = ("train", "valid", "test")
+
+_FEWEST_FOLDS = 3
+
+FOLDS = 4
+"""Folds that are offered where a manifest has no splits."""
 
 OVERLAP_SECONDS = 0.05
 """What neighbouring clips of two splits may have in common: times in manifests are rounded."""
@@ -43,13 +49,13 @@ def choose_clips(clips: Sequence[Clip], data: Data, task: Task) -> tuple[list[Pa
     if own_folds:
         _refuse_splits(data, task)
     elif data.folds and task.output == "nothing":
-        raise UserError(f"the task {task.kind} trains nothing", where="$.data.folds", remedy="name splits instead")
+        raise UserError(f"the task {task.kind} trains nothing", where="$.data.folds", remedy="give data.folds=0")
     wanted = [c for c in clips if all(str(c.row().get(key)) == value for key, value in data.where.items())]
     excluded: list[Excluded] = []
     usable: list[Clip] = []
     names = dict(zip((data.train_split, data.valid_split, data.test_split), SPLITS, strict=True))
     if len(names) < len(SPLITS) and not data.folds:
-        raise UserError("train, valid and test must be three splits", where="$.data", remedy="or set data.folds")
+        raise UserError("train, valid and test must be three splits", where="$.data", remedy="or give data.folds=4")
     for clip in wanted:
         split = "fold" if data.folds or own_folds else names.get(str(clip.split))
         if split is None:
@@ -69,7 +75,7 @@ def choose_clips(clips: Sequence[Clip], data: Data, task: Task) -> tuple[list[Pa
             why = f": {reasons[0][1]} left out: {reasons[0][0]}" if reasons else ""
             raise UserError(f"no usable clip for the task {task.kind}{why}", where="$.data")
         return [{"train": [], "valid": [], "test": usable}], excluded
-    parts = _folds(usable, data) if data.folds else [_splits(usable, names, clips, data, task, excluded)]
+    parts = _folds(usable, wanted, data, task) if data.folds else [_splits(usable, names, clips, data, task, excluded)]
     return parts, excluded
 
 
@@ -80,7 +86,7 @@ def _refuse_splits(data: Data, task: Task) -> None:
             raise UserError(
                 f"the task {task.kind} takes the clips of all splits, in folds of its own",
                 where=f"$.data.{key}",
-                remedy="remove it; task.folds=5 says how many, and data.where={split: test} takes one split",
+                remedy="remove it; task.folds=5 says how many, and data.where.split=test takes one split",
             )
 
 
@@ -102,10 +108,32 @@ def _splits(
             raise UserError(
                 f"no usable clip in the split `{name}` for the task {task.kind}{why}; splits of the manifest: {found}",
                 where=f"$.data.{split}_split",
-                remedy="check data.where and the columns of the manifest",
+                remedy=_other_clips(split, names, clips, data, task),
             )
     _refuse_overlap(parts)
     return {**parts, "train": thin(parts["train"], data.max_train_clips)}
+
+
+def _other_clips(split: str, names: dict[str, str], clips: Sequence[Clip], data: Data, task: Task) -> str:
+    """Say which settings would find clips where a split has none: another name for it, or folds of all clips."""
+    usable = [clip for clip in clips if _could_be_used(clip, data, task)]
+    others = sorted({str(clip.split) for clip in usable if clip.split is not None} - names.keys())
+    lacking = [role for name, role in names.items() if all(str(clip.split) != name for clip in usable)]
+    if lacking == [split] and len(others) == 1:
+        return f"give data.{split}_split={shlex.quote(others[0])}"
+    for column in dict.fromkeys((data.fold_column, "id")):
+        values = {str(value) for clip in usable if (value := clip.row().get(column)) is not None}
+        if len(values) >= FOLDS and task.output != "nothing":
+            which = f" data.fold_column={column}" if column != data.fold_column else ""
+            return f"data.folds={FOLDS}{which} tests every clip once, by heads trained on the others"
+    return "check data.where and the columns of the manifest"
+
+
+def _could_be_used(clip: Clip, data: Data, task: Task) -> bool:
+    """Tell whether a clip could be asked about, whatever its split."""
+    row = clip.row()
+    wanted = all(str(row.get(key)) == value for key, value in data.where.items())
+    return wanted and task.why_not(clip) is None and clip.seconds <= data.max_seconds
 
 
 def thin(clips: list[Clip], limit: int | None) -> list[Clip]:
@@ -116,13 +144,22 @@ def thin(clips: list[Clip], limit: int | None) -> list[Clip]:
     return [clips[int(i * step)] for i in range(limit)]
 
 
-def _folds(usable: Sequence[Clip], data: Data) -> list[Parts]:
+def _other_folds(groups: int, clips: int, data: Data) -> str:
+    """Say which folds can be made where there are fewer groups than were asked for."""
+    fewer = f"data.folds={groups}" if groups >= _FEWEST_FOLDS else ""
+    apart = "data.fold_column=id" if clips >= data.folds and data.fold_column != "id" else ""
+    return " or ".join(filter(None, (fewer, apart))) or "give more clips"
+
+
+def _folds(usable: Sequence[Clip], clips: Sequence[Clip], data: Data, task: Task) -> list[Parts]:
     """Return folds: groups of the column, the largest first, each into the fold that has the fewest clips."""
     sizes = Counter(str(clip.row()[data.fold_column]) for clip in usable)
+    able = sum(_could_be_used(clip, data, task) for clip in clips) if len(sizes) < data.folds else 0
     if len(sizes) < data.folds:
         raise UserError(
             f"{data.folds} folds need as many values of `{data.fold_column}`, but there are {len(sizes)}",
             where="$.data.folds",
+            remedy=_other_folds(len(sizes), able, data),
         )
     held: list[list[str]] = [[] for _ in range(data.folds)]
     for value, _ in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):

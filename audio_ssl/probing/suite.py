@@ -8,6 +8,7 @@ extracted once.
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def run_suite(name: str, model: str, out: Path, overrides: Sequence[str] = ()) -
         raise UserError(
             f"none of the suite's manifests is here: {wanted}",
             where=str(folder),
-            remedy=f"audio-ssl manifest CORPUS ROOT --out {folder}/NAME.jsonl",
+            remedy=f"`audio-ssl manifest CORPUS --root ROOT --out {shlex.quote(str(folder))}/NAME.jsonl` makes one",
         )
     for probe, stem in missing.items():
         logger.warning("left out: %s, as there is no %s", probe, folder / f"{stem}.jsonl")

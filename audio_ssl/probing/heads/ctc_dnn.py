@@ -65,5 +65,8 @@ class CTCDnnHead(CTCBase):
 def build(config: Config, input_dim: int, classes: int, output: Output) -> CTCDnnHead:
     """Make the head; UserError for no layers."""
     if config.layers < 1:
-        raise UserError(f"`layers` must be at least 1, but is {config.layers}", remedy="{kind: ctc, lstm_layers: 0}")
+        raise UserError(
+            f"`layers` must be at least 1, but is {config.layers}",
+            remedy="give 'head={kind: ctc, lstm_layers: 0}' for a linear one",
+        )
     return CTCDnnHead(config, input_dim, classes)

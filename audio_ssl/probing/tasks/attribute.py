@@ -280,6 +280,6 @@ def build(config: Config) -> Attribute:
         raise UserError(
             "unseen speakers have no speaker to be told",
             where="$.task.column",
-            remedy="task: {kind: classification, column: speaker}",
+            remedy="the probe speaker_id_superb asks for known ones",
         )
     return Attribute(config)

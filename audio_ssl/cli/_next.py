@@ -1,0 +1,103 @@
+"""What is usually wanted after a manifest: a probe where its clips are labelled, pretraining where they are not.
+
+The command has to work as it is printed, so it names the splits that the manifest has, makes folds where it has none,
+and lets clips in that are longer or shorter than usual. It goes by some of the rows, spread over the file: a manifest
+may have millions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from audio_ssl import catalog
+
+_MOST_ROWS = 2000
+
+_PROBES = {"label": "label", "tags": "demo_tagging", "text": "demo_asr", "translation": "demo_st"}
+"""What a column is good for, the most telling first."""
+
+_FOLDS = 4
+_OTHER_NAMES = ("dev", "validation", "val", "eval")
+_USUAL_MOST_SECONDS = {"demo_asr": 8.0, "demo_st": 8.0}
+_USUAL_LEAST_SECONDS = 1.0
+
+
+def after_manifest(path: Path) -> list[str]:
+    """Return the words of the command after `audio-ssl`."""
+    rows = some_rows(path)
+    name = path.stem
+    if probe := _probe_for(rows):
+        clips = _settings_of_clips(rows, probe)
+        if clips is not None:
+            out = free_name(Path("results") / name)
+            return ["probe", probe, "logmel", f"data.manifest={path}", *clips, "--out", str(out)]
+    shorter = sorted(float(row["seconds"]) for row in rows)
+    settings = []
+    if shorter and shorter[len(shorter) // 2] < _USUAL_LEAST_SECONDS:
+        settings = [f"data.min_seconds={_floor(shorter[len(shorter) // 2])}"]
+    return ["pretrain", "demo", f"data.manifest={path}", *settings, "--out", str(free_name(Path("runs") / name))]
+
+
+def free_name(path: Path) -> Path:
+    """Return the path, or with a number after it where something is there already.
+
+    Examples
+    --------
+    >>> free_name(Path("no_such_folder/run"))
+    PosixPath('no_such_folder/run')
+    """
+    found, number = path, 1
+    while found.exists() and (not found.is_dir() or any(found.iterdir())):
+        number += 1
+        found = path.with_name(f"{path.name}_{number}")
+    return found
+
+
+def some_rows(path: Path) -> list[dict[str, Any]]:
+    """Return rows of a manifest that was just written: all of a short one, else some from everywhere in it."""
+    size = os.path.getsize(path)
+    with path.open("rb") as file:
+        lines = [line for _, line in zip(range(_MOST_ROWS), file, strict=False)]
+        if file.readline():
+            lines = []
+            for number in range(_MOST_ROWS):
+                file.seek(size * number // _MOST_ROWS)
+                # The rest of a row, and at the very end nothing.
+                file.readline()
+                lines.append(file.readline())
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def _probe_for(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    for column, probe in _PROBES.items():
+        filled = sum(bool(row.get(column)) for row in rows)
+        if probe in catalog.names("probes") and 2 * filled > len(rows):
+            return probe
+    return None
+
+
+def _settings_of_clips(rows: Sequence[Mapping[str, Any]], probe: str) -> list[str] | None:
+    """Return what says which clips train, choose and test; None where there are too few."""
+    seconds = [float(row["seconds"]) for row in rows]
+    most = _USUAL_MOST_SECONDS.get(probe, 30.0)
+    long = [f"data.max_seconds={int(max(seconds)) + 1}"] if sum(one > most for one in seconds) * 2 > len(rows) else []
+    splits = {row.get("split") for row in rows} - {None}
+    if {"train", "valid", "test"} <= splits:
+        return long
+    other = [name for name in _OTHER_NAMES if name in splits]
+    if {"train", "test"} <= splits and other:
+        return [*long, f"data.valid_split={other[0]}"]
+    for column in ("speaker", "id"):
+        values = [row.get(column) for row in rows if row.get(column) is not None]
+        if 2 * len(values) > len(rows) and len(set(values)) >= _FOLDS:
+            return [*long, f"data.folds={_FOLDS}", *([f"data.fold_column={column}"] if column != "speaker" else [])]
+    return None
+
+
+def _floor(seconds: float) -> str:
+    """Write a length in hundredths, not above it."""
+    return f"{max(0.01, int(seconds * 100) / 100):g}"
