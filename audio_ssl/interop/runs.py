@@ -84,7 +84,7 @@ def read_run(path: Path, given: Given) -> SSLModel:
     raise UserError(
         "the run has no model yet: it ended before its first checkpoint",
         where=str(run),
-        remedy=f"go on with it: audio-ssl pretrain {shlex.quote(str(run / RECIPE_FILE))} --out {here} --resume",
+        remedy=f"`audio-ssl pretrain {shlex.quote(str(run / RECIPE_FILE))} --out {here} --resume` goes on with it",
     )
 
 

@@ -29,6 +29,7 @@ from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import ClipReader
 from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.lock import is_used, locked_folder
+from audio_ssl.model import WEIGHTS_FILE
 from audio_ssl.pretrain.card import write_card
 from audio_ssl.pretrain.clips import Selection, select_clips
 from audio_ssl.pretrain.deterministic import deterministic
@@ -259,6 +260,9 @@ def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> 
         raise UserError("the folder holds no run to resume: it has no recipe.yaml", where=str(out))
     if used:
         _check_same(recipe, selection, out)
+        if not read_provenance(out).get("finished"):
+            # The model of an earlier end would soon be older than the checkpoints, which stand for it until the next.
+            (out / WEIGHTS_FILE).unlink(missing_ok=True)
         return
     if resume:
         logger.info("nothing to resume in %s; beginning", out)

@@ -122,7 +122,7 @@ def test_a_run_without_a_checkpoint_says_how_to_go_on(run):
     command = f"audio-ssl pretrain {run / 'recipe.yaml'} --out {run} --resume"
     with pytest.raises(UserError, match="no model yet: it ended before its first checkpoint") as raised:
         load(run)
-    assert raised.value.remedy == f"go on with it: {command}"
+    assert raised.value.remedy == f"`{command}` goes on with it"
     assert __main__.run(command.split()[1:]) == 0
     assert load(run).num_layers == 1
 

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from audio_ssl.errors import StoppedBySignal, UserError
+from audio_ssl.features.load import load
 from audio_ssl.model import SSLModel
+from audio_ssl.pretrain import update
 from audio_ssl.pretrain.checkpoint import checkpoints, read_state
 from audio_ssl.pretrain.loop import train
 from audio_ssl.pretrain.run import pretrain
@@ -83,6 +85,27 @@ def test_a_run_whose_time_is_over_is_a_model_and_not_finished(
     assert losses(out) == losses(whole)
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert provenance(out)["recipe_hash"] == provenance(whole)["recipe_hash"]
+
+
+def test_a_run_that_goes_on_and_is_killed_is_its_newest_checkpoint(
+    make_manifest: MakeManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, out = tmp_path / "small.yaml", tmp_path / "run"
+    recipe.write_text(SMALL)
+    settings = [f"data.manifest={make_manifest()}"]
+    pretrain(str(recipe), [*settings, OVER], out)
+    first = load(out).fingerprint
+    finish = update.Updater.finish
+
+    def dying(self: update.Updater, step: int) -> Any:
+        if step == 4:
+            raise RuntimeError("killed")
+        return finish(self, step)
+
+    monkeypatch.setattr(update.Updater, "finish", dying)
+    with pytest.raises(RuntimeError, match="killed"):
+        pretrain(str(recipe), settings, out, resume=True)
+    assert load(out).fingerprint == load(out / "state" / "step_4").fingerprint != first
 
 
 def test_iterations_end_in_the_one_in_work(make_manifest: MakeManifest, tmp_path: Path) -> None:
