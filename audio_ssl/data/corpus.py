@@ -33,6 +33,7 @@ from audio_ssl.data.espeak import Espeak
 from audio_ssl.data.fetch import apt_available, fetch_apt
 from audio_ssl.data.formats import suffix_of
 from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.lhotse import cut_row, is_lhotse
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.musicxml import musicxml_notes, musicxml_text
 from audio_ssl.data.reading import LeftOut, read_genders
@@ -63,9 +64,11 @@ __all__ = [
     "common_voice_audio",
     "common_voice_gender",
     "common_voice_rows",
+    "cut_row",
     "even_split",
     "fetch_apt",
     "hash_split",
+    "is_lhotse",
     "is_made",
     "list_lines",
     "load_corpus",

@@ -18,6 +18,7 @@ from audio_ssl.data.delimited import open_delimited
 from audio_ssl.data.manifest import Clip, Scalar
 from audio_ssl.data.reading import LeftOut
 from audio_ssl.documents import iterate_json_lines
+from audio_ssl.data.segments import segment_id
 from audio_ssl.errors import AudioError, UserError, unknown_name
 
 PATHS = ("path", "audio", "audio_path", "audio_file", "file", "filename", "file_name", "audio_filepath", "wav")
@@ -59,7 +60,8 @@ def table_rows(path: Path, left_out: LeftOut) -> Iterator[tuple[int, dict[str, A
     UserError
         For a file of another kind, a line that is not a row, or a header with a name twice.
     """
-    suffix = path.suffix.lower()
+    suffix = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
+    suffix = suffix.lower()
     if suffix in (".jsonl", ".ndjson", ".json"):
         yield from iterate_json_lines(path)
     elif suffix in (".csv", ".tsv"):
@@ -93,6 +95,8 @@ def match_columns(names: Iterable[str], columns: Mapping[str, str], where: str) 
     --------
     >>> match_columns(["file", "sentence", "age"], {"text": "sentence"}, "a.csv")
     {'file': 'path', 'sentence': 'text', 'age': 'age'}
+    >>> match_columns(["audio_filepath", "offset", "duration"], {}, "nemo.json")
+    {'audio_filepath': 'path', 'offset': 'start', 'duration': 'seconds'}
     """
     names = list(names)
     chosen = dict(columns)
@@ -108,6 +112,11 @@ def match_columns(names: Iterable[str], columns: Mapping[str, str], where: str) 
                 remedy="say which: --column path=NAME",
             )
         chosen["path"] = found[0]
+    # NeMo's names of the part of a file that a row is about; a duration alone is often that of the whole file.
+    for field, column in (("start", "offset"), ("seconds", "duration")):
+        free = field not in chosen and field not in names and column not in chosen.values()
+        if free and column in names and "offset" in names:
+            chosen[field] = column
     ours = {column: ours for ours, column in chosen.items()}
     # What is not ours by choice must not pass for a field or for another choice.
     return {name: ours.get(name) or (f"table_{name}" if name in chosen else name) for name in names}
@@ -156,7 +165,7 @@ class Rows:
         own = texts.pop("split", None) or split
         extra = {name: _scalar(name, value) for name, value in values.items() if name not in (*FIELDS, "sample_rate")}
         return Clip(
-            id=self._id(values, where),
+            id=self._id(values, start, where),
             path=str(path),
             start=start,
             seconds=seconds,
@@ -173,9 +182,9 @@ class Rows:
             self._infos[path] = (info.seconds, info.sample_rate)
         return self._infos[path]
 
-    def _id(self, values: Mapping[str, Any], where: str) -> str:
+    def _id(self, values: Mapping[str, Any], start: float, where: str) -> str:
         given = "id" in values
-        name = str(values["id"] if given else values["path"]).strip()
+        name = str(values["id"]).strip() if given else segment_id(str(values["path"]).strip(), start)
         self._ids[name] = self._ids.get(name, 0) + 1
         if self._ids[name] == 1:
             return name

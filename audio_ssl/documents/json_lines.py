@@ -6,7 +6,9 @@ only where there are enough of them for a fault. A key twice shows as a line wit
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ def iterate_json_lines(path: Path, torn_end: bool = False) -> Iterator[tuple[int
     Parameters
     ----------
     path
-        UTF-8, with or without a byte order mark, with any line ends.
+        UTF-8, with or without a byte order mark, with any line ends; packed where its name ends in ``.gz``.
     torn_end
         Leave out a last line that has no line break and cannot be read: a log that a killed process was writing.
 
@@ -101,7 +103,7 @@ def _blocks(path: Path, torn_end: bool) -> Iterator[tuple[str, bool]]:
     """Yield whole lines without the last line break, and whether they are one line that has none."""
     rest, first = b"", 1
     try:
-        with path.open("rb", buffering=0) as file:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb", buffering=0) as file:
             while block := file.read(_BLOCK_BYTES):
                 cut = max(block.rfind(b"\n"), block.rfind(b"\r", 0, -1)) + 1
                 if cut:
@@ -113,6 +115,8 @@ def _blocks(path: Path, torn_end: bool) -> Iterator[tuple[str, bool]]:
                     rest += block
                 if len(rest) > MAX_LINE_BYTES:
                     raise UserError(f"the line is longer than {MAX_LINE_BYTES >> 20} MiB", where=f"{path}:{first}")
+    except (EOFError, zlib.error) as error:
+        raise UserError(f"cannot be unpacked: {error}", where=str(path)) from error
     except OSError as error:
         raise cannot_read(path, error) from error
     try:

@@ -51,7 +51,7 @@ def test_the_corpora_are_there():
         "nsynth",
         "vocalset",
     }
-    assert {*own, *speech, *music, "hf_dataset", "table"} == set(NAMES)
+    assert {*own, *speech, *music, "hf_dataset", "lhotse", "nemo", "table"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

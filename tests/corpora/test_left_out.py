@@ -16,7 +16,12 @@ from audio_ssl.manifests import make_manifest
 
 TESTS = Path(__file__).parent
 NAMES = catalog.names("corpora")
-TABLES = {"table": "t.csv:", "hf_dataset": "metadata.csv, row"}
+TABLES = {
+    "table": "t.csv:",
+    "nemo": "test_manifest.json:",
+    "lhotse": "cuts_dev.jsonl.gz:",
+    "hf_dataset": "metadata.csv, row",
+}
 """Corpora whose rows are named, and not their files."""
 
 
