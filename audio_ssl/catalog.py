@@ -8,6 +8,7 @@ root. A path the user gives wins over both.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,6 +132,29 @@ def optional_packages(thing: str, where: str | None = None) -> Iterator[None]:
         if not package or package == "audio_ssl":
             raise
         raise UserError(f"{thing} needs the package {package}", where=where, remedy=install_hint(package)) from error
+
+
+@contextmanager
+def torchaudio_or_nothing() -> Iterator[None]:
+    """Let packages be imported (speechbrain, encodec) that import torchaudio, but never call it in what is used here.
+
+    Where torchaudio is missing, or was built for another torch and does not load, an empty module takes its place for
+    as long as the block lasts.
+    """
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    try:
+        importlib.import_module("torchaudio")
+    # Libraries that were built for another torch fail in many ways: OSError, AttributeError, RuntimeError.
+    except Exception:
+        before = {name: modules.pop(name) for name in list(modules) if name.partition(".")[0] == "torchaudio"}
+        modules["torchaudio"] = ModuleType("torchaudio")
+        try:
+            yield
+        finally:
+            del modules["torchaudio"]
+            modules.update(before)
+        return
+    yield
 
 
 def install_hint(package: str) -> str:

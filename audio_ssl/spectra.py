@@ -7,6 +7,7 @@ on purpose: Slaney's scale, decibels, and Kaldi's windows, dither and energy.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 
@@ -50,11 +51,7 @@ class MelSpectrogram(nn.Module):
         self._hop_samples, self._center = hop_samples, center
         filters = mel_filters(sample_rate, window_samples, bands)
         if empty := empty_bands(filters):
-            logger.warning(
-                "%d of %d mel bands are empty with a window of %g s at %d Hz: they say the same of every sound; "
-                "give fewer bands or a longer window",
-                *(empty, bands, window_samples / sample_rate, sample_rate),
-            )
+            _warn_of_empty_bands(empty, bands, window_samples / sample_rate, sample_rate)
         self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
         self.register_buffer("filters", filters, persistent=False)
 
@@ -72,6 +69,16 @@ class MelSpectrogram(nn.Module):
     def log(self, waveform: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch frame band"]:
         """Return the natural logarithms of the powers, ``LOG_FLOOR`` added."""
         return torch.log(self(waveform) + LOG_FLOOR)
+
+
+@functools.cache
+def _warn_of_empty_bands(empty: int, bands: int, window_seconds: float, sample_rate: int) -> None:
+    # Once: a run builds its spectrogram many times.
+    logger.warning(
+        "%d of %d mel bands are empty with a window of %g s at %d Hz: they say the same of every sound; "
+        "give fewer bands or a longer window",
+        *(empty, bands, window_seconds, sample_rate),
+    )
 
 
 def power_spectrum(

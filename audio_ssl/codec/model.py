@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.atomic import atomic_write, write_json
-from audio_ssl.catalog import optional_packages
+from audio_ssl.catalog import optional_packages, torchaudio_or_nothing
 from audio_ssl.codec.quantizer import ResidualQuantizer
 from audio_ssl.codec.statistics import LatentNorm, Sample, lots
 from audio_ssl.config import structure, unstructure
@@ -104,7 +104,7 @@ class Codec(nn.Module):
             "causal": True,
         }
         # Imported here: only who builds a codec needs the package.
-        with optional_packages("a codec"):
+        with optional_packages("a codec"), torchaudio_or_nothing():
             from encodec.modules import SEANetDecoder, SEANetEncoder
         with warnings.catch_warnings():
             # The package uses torch's older weight norm.

@@ -102,7 +102,9 @@ def weights_in(content: Any, file: Path) -> dict[str, Tensor]:
     inner = content["model"] if isinstance(content, dict) and "model" in content else content
     if inner is not content and any(content.get(key) is not None for key in ("args", "cfg")):
         raise UserError(
-            "this is a checkpoint of fairseq, not of fairseq2", where=str(file), remedy="read it by read_fairseq"
+            "this is a checkpoint of fairseq, not of fairseq2",
+            where=str(file),
+            remedy="name the file itself",
         )
     return {name.removeprefix("module."): value for name, value in table_of(inner, file).items()}
 

@@ -128,6 +128,6 @@ def _file(path: Path, given: Given) -> SSLModel:
         raise UserError(
             "these are weights of transformers, whose settings stand in other files",
             where=str(path),
-            remedy="give the folder, with config.json and preprocessor_config.json",
+            remedy="give the folder, with config.json",
         )
     raise UserError("the weights have the names of no library that is known", where=str(path), remedy=ACCEPTED)

@@ -33,7 +33,9 @@ _MODEL = "model."
 def run_of(path: Path) -> Path | None:
     """Return the run that a folder is, or is a checkpoint of; None: it is neither."""
     if (path / RECIPE_FILE).is_file():
-        return path
+        # A store of targets holds its recipe as well.
+        signs = (PROVENANCE_FILE, STATE_FOLDER, "iteration_1")
+        return path if any((path / name).exists() for name in signs) else None
     above = path.absolute().parents
     if not _step(path) or above[0].name != STATE_FOLDER:
         return None

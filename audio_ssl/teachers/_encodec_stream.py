@@ -17,15 +17,18 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from encodec import EncodecModel
-from encodec.modules.conv import SConv1d, pad1d
-from encodec.modules.lstm import SLSTM
-from encodec.modules.seanet import SEANetResnetBlock
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audio_ssl.catalog import torchaudio_or_nothing
 from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
+
+with torchaudio_or_nothing():
+    from encodec import EncodecModel
+    from encodec.modules.conv import SConv1d, pad1d
+    from encodec.modules.lstm import SLSTM
+    from encodec.modules.seanet import SEANetResnetBlock
 
 _TILE_SAMPLES = 9600
 """Samples that the layers at a high rate take at a time."""

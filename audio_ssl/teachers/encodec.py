@@ -14,16 +14,19 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-from encodec import EncodecModel
 from jaxtyping import Float, Int
 from safetensors.torch import load_file
 from torch import Tensor
 
+from audio_ssl.catalog import torchaudio_or_nothing
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
 from audio_ssl.teachers._base import fingerprint_of
 from audio_ssl.teachers._encodec_stream import CodeStream
+
+with torchaudio_or_nothing():
+    from encodec import EncodecModel
 
 SAMPLE_RATE = 24_000
 

@@ -149,6 +149,15 @@ def test_a_run_that_trains_no_model_is_refused(run):
         read_model(run)
 
 
+def test_a_store_of_targets_is_no_run(run, tmp_path):
+    store = tmp_path / "targets"
+    store.mkdir()
+    shutil.copy(run / "recipe.yaml", store)
+    (store / "meta.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds no model: there is no config.json"):
+        read_model(store)
+
+
 def test_commands_take_a_run_that_was_stopped(run, trained, tmp_path, capsys):
     stopped(run)
     clip = trained.parent / "a.wav"
