@@ -61,6 +61,7 @@ def fairness(
     column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     normaliser: str = "none",
     empty_hypothesis: str = "count",
+    tokenizer: str | None = None,
     seed: int = 0,
     replicates: int = 10_000,
     min_speakers: int = 5,
@@ -87,6 +88,8 @@ def fairness(
         What is done to references and hypotheses before they are compared: none, lower, basic, librispeech ...
     empty_hypothesis
         What a hypothesis without a word is: count (every word of the reference is an error) or leave-out.
+    tokenizer
+        How BLEU cuts texts into words: 13a, zh, ja-mecab, ko-mecab, char; as the target language needs it if not given.
     seed
         Of resampling and permutations.
     replicates
@@ -106,7 +109,7 @@ def fairness(
         found = audit(
             results, by, seed, replicates,
             metrics=metric, manifest=manifest, normaliser=normaliser, min_speakers=min_speakers,
-            columns=pairs("--column", column), empty_hypothesis=empty_hypothesis,
+            columns=pairs("--column", column), empty_hypothesis=empty_hypothesis, tokenizer=tokenizer,
         )  # fmt: skip
         build_fairness_report(found, page)
     print("\n".join((*fairness_lines(page), str(page))))

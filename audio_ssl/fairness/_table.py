@@ -142,6 +142,13 @@ class Table:
         self._ids: list[pa.Array] = []
         self._statistics: dict[str, list[Array]] = {name: [] for name in measures}
 
+    def count_with(self, measures: Mapping[str, AdditiveMetric]) -> None:
+        """Count these metrics; before the first rows."""
+        assert not self._keys, "some rows have been counted"
+        self.measures = measures
+        self.worst = WorstClips(next(iter(measures.values())))
+        self._statistics = {name: [] for name in measures}
+
     def add(self, batch: Sequence[tuple[int, Row]], columns: Collection[str]) -> None:
         """Count a batch of numbered rows; `columns` are compared where an id appears twice."""
         self.rows += len(batch)

@@ -17,7 +17,7 @@ from audio_ssl.fairness.groups import Grouping, Pair
 from audio_ssl.fairness.mixed_model import MixedModel, fit_mixed_model
 
 RATES = ("wer", "per", "cer")
-"""Metrics that count errors in units; the first that a result has is modelled."""
+"""Metrics that count errors in units; the main one that a result has is modelled."""
 
 _UNITS = 3
 

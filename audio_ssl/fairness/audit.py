@@ -101,6 +101,7 @@ class _Options:
     min_speakers: int
     columns: Mapping[str, str]
     empty_hypothesis: str
+    tokenizer: str | None
 
 
 def audit(
@@ -115,6 +116,7 @@ def audit(
     min_speakers: int = MIN_CELL_SPEAKERS,
     columns: Mapping[str, str] | None = None,
     empty_hypothesis: str = "count",
+    tokenizer: str | None = None,
 ) -> FairnessResult:
     """Compare groups of speakers.
 
@@ -141,6 +143,8 @@ def audit(
     empty_hypothesis
         ``count``: each word that was said is an error; ``leave-out``: the clip is left out by name. Both gaps are in
         the report either way.
+    tokenizer
+        How BLEU cuts texts into words, see `audio_ssl.metrics.tokenizers`; None: as the target language needs it.
 
     Raises
     ------
@@ -156,6 +160,7 @@ def audit(
         min_speakers,
         dict(columns or {}),
         empty_hypothesis,
+        tokenizer,
     )
     _check(options)
     found = FairnessResult([], [], [], [], _provenance(options))
@@ -223,6 +228,7 @@ def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) 
             options.manifest,
             options.normaliser,
             options.columns,
+            options.tokenizer,
         ),
         name=name,
     )
@@ -240,11 +246,10 @@ def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) 
             "speakers": len(speakers_of(predictions, np.ones(len(seconds), bool))),
             "hours": float(seconds.sum()) / 3600,
             "metrics": list(predictions.statistics),
-            "signature": "; ".join(
-                filter(None, [predictions.signature, *(get_measure(m).signature for m in predictions.statistics)])
-            ),
+            "signature": "; ".join(filter(None, [predictions.signature, *_signatures(predictions)])),
         }
     )
+    found.notes.extend(f"{name}: {warning}." for warning in predictions.warnings)
     found.excluded.extend(_excluded(name, one) for one in predictions.exclusions)
     worst_by = next(iter(predictions.statistics))
     found.examples.extend({"result": name, "metric": worst_by, **example} for example in predictions.examples)
@@ -265,8 +270,12 @@ def _groupings(predictions: Predictions, options: _Options) -> list[Grouping]:
     return group_by(predictions, attributes, pairs_of, options.min_speakers)
 
 
+def _signatures(predictions: Predictions) -> list[str]:
+    return [get_measure(metric, predictions.tokenizer).signature for metric in predictions.statistics]
+
+
 def _add_grouping(found: FairnessResult, predictions: Predictions, grouping: Grouping, options: _Options) -> None:
-    modelled = next((metric for metric in RATES if metric in predictions.statistics), None)
+    modelled = next((metric for metric in predictions.statistics if metric in RATES), None)
     for metric in predictions.statistics:
         question = Question(predictions, get_measure(metric), options.chance)
         rows = group_rows(question, grouping)
@@ -390,6 +399,7 @@ def _provenance(options: _Options) -> dict[str, Any]:
         "min_speakers": MIN_SPEAKERS,
         "min_cell_speakers": options.min_speakers,
         "normaliser": options.normaliser,
+        "tokenizer": options.tokenizer,
         "columns": dict(options.columns),
         "empty_hypothesis": options.empty_hypothesis,
         "manifest": None if options.manifest is None else str(options.manifest),

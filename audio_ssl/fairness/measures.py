@@ -23,8 +23,10 @@ OF_TRANSLATION = ("bleu", "chrf")
 KNOWN = tuple(dict.fromkeys([m for metrics in METRICS_OF_TASK.values() for m in metrics])) + OF_TERMS
 
 
-def get_measure(name: str) -> AdditiveMetric:
+def get_measure(name: str, tokenizer: str | None = None) -> AdditiveMetric:
     """Return a metric by name: those of texts, labels and slots, and MuST-SHE's ``term_coverage, gender_accuracy``.
+
+    `tokenizer` is how BLEU cuts texts into words; how its sums are scored does not depend on it.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def get_measure(name: str) -> AdditiveMetric:
         from audio_ssl.fairness.must_she import GENDER_ACCURACY, TERM_COVERAGE
 
         return TERM_COVERAGE if name == "term_coverage" else GENDER_ACCURACY
-    return get_metric(name)
+    return get_metric(name, (), tokenizer)
 
 
 def choose_metrics(task: str | None, asked: Sequence[str], has_terms: bool, where: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from audio_ssl.errors import UserError
 from audio_ssl.fairness._exclusions import Exclusion, Exclusions
 from audio_ssl.fairness._join import Manifest, first_rows
+from audio_ssl.fairness._language import columns_to_read, look_at
 from audio_ssl.fairness._table import NORMALISED, NUMBERS, Codes, Table
 from audio_ssl.fairness.measures import OF_TERMS, OF_TRANSLATION, choose_metrics, get_measure
 from audio_ssl.fairness.people import ALL, CROSSED, UNKNOWN
@@ -30,6 +31,7 @@ from audio_ssl.fairness.unanswered import GroupCounter, GroupCounts
 from audio_ssl.fairness.values import is_gender
 from audio_ssl.metrics.additive import Array
 from audio_ssl.metrics.normalise import get_normaliser
+from audio_ssl.metrics.tokenizers import USUAL
 from audio_ssl.progress import Progress
 
 __all__ = ["Codes", "Exclusion", "Predictions", "read_predictions"]
@@ -102,6 +104,12 @@ class Predictions:
     with_empty: Predictions | None = None
     """The predictions as they were, where empty hypotheses are left out."""
 
+    tokenizer: str = USUAL
+    """How BLEU cut texts into words."""
+
+    warnings: tuple[str, ...] = ()
+    """What to know of the scores, in sentences."""
+
     def unanswered(self, by: Sequence[str], group: str, members: npt.NDArray[np.bool_]) -> dict[str, int]:
         """Return how many hypotheses of a group are empty, counted or not, and how many are missing.
 
@@ -168,6 +176,7 @@ def read_predictions(
     manifest: Path | None = None,
     normaliser: str = "none",
     columns: Mapping[str, str] | None = None,
+    tokenizer: str | None = None,
 ) -> Predictions:
     """Read and count a result.
 
@@ -186,6 +195,8 @@ def read_predictions(
         What is done to texts before they are compared; see `get_normaliser`.
     columns
         Our name -> the table's column, where they differ: ``{"reference": "sentence"}``.
+    tokenizer
+        How BLEU cuts texts into words, see `audio_ssl.metrics.tokenizers`; None: as the target language needs it.
 
     Raises
     ------
@@ -218,12 +229,22 @@ def read_predictions(
         _require_attributes([name for name in attributes if name not in found], found, path, manifest)
 
     wanted = list(
-        dict.fromkeys([*required, *attributes, *NUMBERS, *([source.path_column] if source.path_column else [])])
+        dict.fromkeys(
+            [
+                *required,
+                *attributes,
+                *NUMBERS,
+                *([source.path_column] if source.path_column else []),
+                *columns_to_read(source.columns, measures),
+            ]
+        )
     )
     table = Table(measures, attributes, normalise, left_out, str(path))
     rows = source.rows(wanted, lambda number, reason: left_out.add(reason, [f"line {number}"]))
     if joined is not None:
         rows = joined.fill(rows, reference, left_out, table.absent)
+    writing, rows = look_at(rows, measures, bool(metrics), tokenizer, str(path))
+    table.count_with(writing.measures)
     with Progress(f"count {path.name}", source.total) as progress:
         for batch in batches(rows):
             if not source.complete:
@@ -231,7 +252,11 @@ def read_predictions(
             table.add(batch, wanted)
             progress.advance(len(batch))
     _require_attributes([name for name in attributes if name not in found], found, path, manifest)
-    return _finish(table, path, task, source, joined, normalise.signature)
+    return replace(
+        _finish(table, path, task, source, joined, normalise.signature),
+        tokenizer=writing.tokenizer,
+        warnings=writing.notes,
+    )
 
 
 def _finish(
