@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from audio_ssl.documents import find, read_object
 from audio_ssl.errors import UserError
 from audio_ssl.interop.fairseq2 import write_fairseq2
 from audio_ssl.interop.hub import push_to_hub
@@ -63,8 +63,8 @@ def facts_of(model: str) -> dict[str, object]:
     path = Path(plain) / _PROVENANCE
     if not path.is_file():
         return facts
-    data = json.loads(path.read_text(encoding="utf-8"))
-    versions = data.get("versions", {})
+    data = read_object(path)
+    versions = find(data, "versions", dict, str(path)) if "versions" in data else {}
     known = {
         "recipe (hash)": data.get("recipe_hash"),
         "manifest (hash)": data.get("manifest_hash"),

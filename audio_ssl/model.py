@@ -23,7 +23,8 @@ from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.config import PartOf, build, structure, unstructure
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.waveforms import check_shapes
-from audio_ssl.errors import UserError
+from audio_ssl.documents import read_object
+from audio_ssl.errors import UserError, shown
 from audio_ssl.frontends._moments import Collector, Moments
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -218,13 +219,12 @@ def build_model(config: ModelConfig, generator: torch.Generator | None = None) -
 def read_model_config(folder: Path) -> ModelConfig:
     """Read a saved model's ``config.json``."""
     path = folder / CONFIG_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"not a saved model: {CONFIG_FILE} cannot be read", where=str(folder)) from error
+    if not path.is_file():
+        raise UserError(f"not a saved model: {CONFIG_FILE} is missing", where=str(folder))
+    data = read_object(path)
     version = data.pop("format_version", None)
     if version != FORMAT_VERSION:
-        raise UserError(f"`format_version` must be {FORMAT_VERSION}, but is {version!r}", where=str(path))
+        raise UserError(f"`format_version` must be {FORMAT_VERSION}, but is {shown(version)}", where=str(path))
     return structure(ModelConfig, data)
 
 

@@ -10,7 +10,6 @@ Layout below the root::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,8 +48,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     with TemporaryDirectory() as temporary:
         unusable = Path(temporary) / "errors.jsonl"
         clips = scan_folder(root, ErrorLedger(unusable))
-        for line in unusable.read_text(encoding="ascii").splitlines() if unusable.exists() else ():
-            row = json.loads(line)
+        for row in ErrorLedger(unusable).rows():
             left_out.add(row["path"], row["reason"])
     for clip in clips:
         top = clip.id.split("/")[0] if "/" in clip.id else None

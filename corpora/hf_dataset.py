@@ -15,7 +15,6 @@ Layout below the root, as downloaded or saved; any of::
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,6 +33,7 @@ from audio_ssl.data.corpus import (
     atomic_write,
     check_split,
     match_columns,
+    parse_object,
     require_folder,
     suffix_of,
     table_rows,
@@ -203,9 +203,9 @@ def _is_plain(kind: pa.DataType) -> bool:
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
     """Return the names of the classes of each column of the feature ClassLabel."""
     try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = parse_object((schema.metadata or {}).get(b"huggingface", b"{}"), "huggingface")["info"]["features"]
         labels = {k: v["names"] for k, v in features.items() if isinstance(v, dict) and v.get("_type") == "ClassLabel"}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (UserError, KeyError, TypeError, AttributeError):
         return {}
     return {name: [str(n) for n in names] for name, names in labels.items() if isinstance(names, list)}
 

@@ -20,8 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from audio_ssl.data.corpus import (
     AudioError,
@@ -30,6 +29,7 @@ from audio_ssl.data.corpus import (
     UserError,
     annotation_text,
     check_split,
+    read_yaml,
     require_folder,
     whole_file,
 )
@@ -144,15 +144,19 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in _text(path).removesuffix("\n").split("\n")]
 
 
-def _text(path: Path) -> str:
+def _there(path: Path) -> Path:
     if not path.is_file():
         raise UserError(
             f"a text of {CORPUS.title} was expected here, but there is no such file",
             where=str(path),
             remedy=f"layout: {CORPUS.layout}",
         )
+    return path
+
+
+def _text(path: Path) -> str:
     try:
-        return annotation_text(path)
+        return annotation_text(_there(path))
     except AudioError as error:
         raise UserError(error.reason, where=str(path)) from error
 
@@ -163,8 +167,8 @@ def _segments(txt: Path, part: str) -> list[_Segment | str]:
     by_yaml = path.is_file() or not (txt / "segments").is_file()
     path = path if by_yaml else txt / "segments"
     try:
-        return _from_yaml(_text(path)) if by_yaml else [_from_line(line) for line in _lines(path)]
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        return _from_yaml(_there(path)) if by_yaml else [_from_line(line) for line in _lines(path)]
+    except (ValueError, TypeError) as error:
         raise UserError(
             f"not a list of segments: {type(error).__name__}: {error}",
             where=str(path),
@@ -173,9 +177,9 @@ def _segments(txt: Path, part: str) -> list[_Segment | str]:
         ) from error
 
 
-def _from_yaml(text: str) -> list[_Segment | str]:
-    # All values stay text: an id may look like a number. The loader in C is some ten times as fast.
-    rows = yaml.load(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
+def _from_yaml(path: Path) -> list[_Segment | str]:
+    # All values stay text: an id may look like a number.
+    rows: Any = read_yaml(path, most_bytes=1 << 30, typed=False)
     if not isinstance(rows, list):
         raise ValueError("the file holds no list")
     segments: list[_Segment | str] = []

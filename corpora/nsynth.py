@@ -11,7 +11,6 @@ Layout below the root: the unpacked archives, those that are there; each::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from audio_ssl.data.corpus import (
     LeftOut,
     UserError,
     check_split,
+    read_object,
     require_file,
     require_folder,
     track,
@@ -80,13 +80,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
 
 
 def _notes(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"not JSON: {error}", where=str(path)) from error
-    if not isinstance(notes, dict):
-        raise UserError("the file must have one object, note -> row", where=str(path))
-    return notes
+    return read_object(path, most_bytes=1 << 30)
 
 
 def _clip(folder: Path, name: str, row: dict[str, Any], part: str, left_out: LeftOut) -> Iterator[Clip]:

@@ -30,6 +30,7 @@ from audio_ssl.data.corpus import (
     LeftOut,
     UserError,
     check_split,
+    read_text,
     require_folder,
     whole_file,
 )
@@ -106,7 +107,7 @@ def _list(path: Path) -> list[str]:
             where=str(path),
             remedy=f"layout: {CORPUS.layout}",
         )
-    return path.read_text(encoding="utf-8").split()
+    return read_text(path).split()
 
 
 def _words(words: Path, listed: dict[str, str], left_out: LeftOut) -> Iterator[Clip]:

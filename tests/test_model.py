@@ -160,7 +160,7 @@ def test_a_clip_too_short_for_one_frame_gives_none():
 
 
 def test_broken_folders_are_explained(tmp_path):
-    with pytest.raises(UserError, match=r"not a saved model: config\.json"):
+    with pytest.raises(UserError, match=r"not a saved model: config\.json is missing"):
         SSLModel.from_pretrained(tmp_path)
     make(CONFIGS[0]).save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"cut")

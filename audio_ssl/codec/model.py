@@ -6,7 +6,6 @@ codes, not for listening. Causal convolutions, one code vector per hop.
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from audio_ssl.codec.quantizer import ResidualQuantizer
 from audio_ssl.codec.statistics import LatentNorm, Sample, lots
 from audio_ssl.config import structure, unstructure
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 
 FORMAT = "audio_ssl codec 2"
@@ -231,10 +231,9 @@ class Codec(nn.Module):
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Read a saved codec; UserError where the folder is none or its weights do not fit."""
         folder = Path(folder)
-        try:
-            data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError("not a codec: config.json cannot be read", where=str(folder)) from error
+        if not (folder / "config.json").is_file():
+            raise UserError("not a codec: config.json is missing", where=str(folder))
+        data = read_object(folder / "config.json")
         if data.pop("format", None) != FORMAT:
             raise UserError(
                 "not a codec: the folder holds something else",

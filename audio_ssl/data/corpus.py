@@ -13,7 +13,6 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import json
 import logging
 import re
 import sys
@@ -24,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from audio_ssl import catalog
+from audio_ssl.documents import advised, as_object, find, parse_object, read_object, read_text, read_yaml
 from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.data.annotations import annotation_rows, annotation_text, list_lines
 from audio_ssl.data.audio import SUFFIXES, audio_info
@@ -77,7 +77,11 @@ __all__ = [
     "musicxml_text",
     "named_files",
     "optional_package",
+    "parse_object",
     "read_made",
+    "read_object",
+    "read_text",
+    "read_yaml",
     "require_file",
     "require_folder",
     "suffix_of",
@@ -92,6 +96,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _MADE = "labels.json"
+_MAX_MADE_BYTES = 1 << 30
 _LEFT_OUT = "left_out"
 
 
@@ -316,7 +321,11 @@ def whole_file(path: Path, clip_id: str) -> Clip:
 def is_made(root: Path, wanted: int) -> bool:
     """Return whether a corpus that is made rather than downloaded is finished below `root`, with `wanted` clips."""
     path = root / _MADE
-    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["wanted"] == wanted)
+    try:
+        return path.is_file() and find(read_object(path, _MAX_MADE_BYTES), "wanted", int, str(path)) == wanted
+    except UserError as error:
+        logger.warning("%s; the corpus is made again", error)
+        return False
 
 
 def write_made(root: Path, wanted: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -349,8 +358,10 @@ def read_made(root: Path, card: Corpus) -> list[dict[str, Any]]:
             where=str(root),
             remedy=f"`audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl` goes on",
         )
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["clips"]
-    return rows
+    again = f"delete it and make the corpus again: audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl"
+    with advised(again):
+        rows = find(read_object(path, _MAX_MADE_BYTES), "clips", list, str(path))
+        return [as_object(row, str(path)) for row in rows]
 
 
 def optional_package(package: str, card: Corpus, pip: str | None = None) -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from audio_ssl.documents import readable_rows
 from audio_ssl.atomic import append
 
 logger = logging.getLogger(__name__)
@@ -103,28 +104,23 @@ class ErrorLedger:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the records on the disk."""
-        return _rows(self.path)
+        return _rows(self.path, "reason")
 
     def notes(self) -> Iterator[dict[str, Any]]:
         """Yield the notes on the disk."""
-        return _rows(self.notes_path)
+        return _rows(self.notes_path, "note")
 
     @staticmethod
     def _remember(path: Path, kind: str, seen: set[tuple[str, str]]) -> None:
-        for row in _rows(path):
-            if isinstance(row, dict) and isinstance(row.get("path"), str) and isinstance(row.get(kind), str):
-                seen.add((row["path"], row[kind]))
+        seen.update((row["path"], row[kind]) for row in _rows(path, kind))
 
 
 def _notes_name(name: str) -> str:
     return name.replace("errors", "notes") if "errors" in name else f"{name}.notes"
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            # The last line of a killed run may be cut; the item will simply be recorded again.
-            continue
+def _rows(path: Path, kind: str) -> Iterator[dict[str, Any]]:
+    # What a killed run left of its last line will be recorded again.
+    for row in readable_rows(path):
+        if isinstance(row.get("path"), str) and isinstance(row.get(kind), str):
+            yield row

@@ -17,10 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from audio_ssl.documents import as_written, parse_json, read_object
 from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.errors import UserError
 
 META_FILE = "meta.json"
+_AGAIN = "delete it and run again"
 _SHARD = "shard-{:05d}.safetensors"
 
 
@@ -121,10 +123,9 @@ class ArrayStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            self.meta: dict[str, Any] = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"not an array store: {META_FILE} cannot be read", where=str(folder)) from error
+        if not (folder / META_FILE).is_file():
+            raise UserError(f"not an array store: {META_FILE} is missing", where=str(folder))
+        self.meta = read_object(folder / META_FILE, remedy="make the store again")
         self._place: dict[str, tuple[Path, int]] = {}
         self._names: dict[Path, dict[int, list[str]]] = {}
         self._open: dict[Path, Any] = {}
@@ -184,10 +185,12 @@ def _shards(folder: Path) -> list[Path]:
 def _read_ids(shard: Path) -> list[str]:
     try:
         with safe_open(shard, framework="pt") as handle:
-            ids: list[str] = json.loads(handle.metadata()["ids"])
-            return ids
+            ids = parse_json(handle.metadata()["ids"], str(shard))
+            if isinstance(ids, list) and all(isinstance(clip_id, str) for clip_id in ids):
+                return cast(list[str], ids)
+            raise UserError("damaged shard: `ids` must be a list of names", where=str(shard), remedy=_AGAIN)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"damaged shard: {error}", where=str(shard), remedy="delete it and run again") from error
+        raise UserError(f"damaged shard: {error}", where=str(shard), remedy=_AGAIN) from error
 
 
 def _check_resumable(meta_path: Path, meta: Mapping[str, Any], resume: bool) -> None:
@@ -195,9 +198,9 @@ def _check_resumable(meta_path: Path, meta: Mapping[str, Any], resume: bool) -> 
         raise UserError(
             "the folder holds a store already", where=str(meta_path.parent), remedy="choose another `--out`"
         )
-    old = json.loads(meta_path.read_text(encoding="utf-8"))
+    old = read_object(meta_path, remedy="choose another `--out`, or delete the folder to make the store again")
     # Through JSON and back: tuples become lists, as in the file.
-    new = json.loads(json.dumps(dict(meta)))
+    new = as_written(dict(meta))
     if old != new:
         keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
         changes = "; ".join(f"`{k}` is {old.get(k)!r} there, {new.get(k)!r} here" for k in keys)

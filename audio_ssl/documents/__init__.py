@@ -10,8 +10,8 @@ text as keys, and nothing else. Every complaint is a `UserError` with the file, 
 
 from __future__ import annotations
 
-from audio_ssl.documents.json_lines import iterate_json_lines
-from audio_ssl.documents.json_text import parse_json, parse_object, read_json, read_object
+from audio_ssl.documents.json_lines import iterate_json_lines, readable_rows
+from audio_ssl.documents.json_text import advised, as_written, parse_json, parse_object, read_json, read_object
 from audio_ssl.documents.limits import Json, JsonObject, as_object, find
 from audio_ssl.documents.text import decode_text, read_text
 from audio_ssl.documents.yaml_text import dump_yaml, parse_yaml, read_yaml
@@ -19,7 +19,9 @@ from audio_ssl.documents.yaml_text import dump_yaml, parse_yaml, read_yaml
 __all__ = [
     "Json",
     "JsonObject",
+    "advised",
     "as_object",
+    "as_written",
     "decode_text",
     "dump_yaml",
     "find",
@@ -31,4 +33,5 @@ __all__ = [
     "read_object",
     "read_text",
     "read_yaml",
+    "readable_rows",
 ]

@@ -7,30 +7,26 @@ only where there are enough of them for a fault. A key twice shows as a line wit
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from audio_ssl.documents.json_text import (
-    STRICT,
-    bounded_integer,
-    finite_float,
-    has_odd_escape,
-    parse_json,
-    refuse_constant,
-)
+from audio_ssl.documents.json_text import decoder, has_odd_escape, parse_json, parse_object
 from audio_ssl.documents.limits import MAX_DEPTH, MAX_LINE_BYTES, JsonObject
 from audio_ssl.documents.text import cannot_read, decode_text
 from audio_ssl.errors import UserError, shown
 
 _BLOCK_BYTES = 1 << 17
-_FAST: Any = json.JSONDecoder(parse_float=finite_float, parse_int=bounded_integer, parse_constant=refuse_constant)
-_STRICT = STRICT.scan_once
+_SCANNERS = [
+    (decoder(True, nan_is_null).scan_once, decoder(False, nan_is_null).scan_once) for nan_is_null in (False, True)
+]
+"""With and without a look at every key."""
 
 
-def iterate_json_lines(path: Path, torn_end: bool = False) -> Iterator[tuple[int, JsonObject]]:
+def iterate_json_lines(
+    path: Path, torn_end: bool = False, nan_is_null: bool = False
+) -> Iterator[tuple[int, JsonObject]]:
     """Yield the number and the object of each line; empty lines are passed over.
 
     Parameters
@@ -39,6 +35,8 @@ def iterate_json_lines(path: Path, torn_end: bool = False) -> Iterator[tuple[int
         UTF-8, with or without a byte order mark, with any line ends; packed where its name ends in ``.gz``.
     torn_end
         Leave out a last line that has no line break and cannot be read: a log that a killed process was writing.
+    nan_is_null
+        Take NaN and infinite numbers, which other programs write, for missing ones; they are refused otherwise.
 
     Raises
     ------
@@ -46,7 +44,7 @@ def iterate_json_lines(path: Path, torn_end: bool = False) -> Iterator[tuple[int
         If the file cannot be read, is not UTF-8, has a line that is no JSON object, a line longer than 16 MiB, or
         holds what no document may hold; with the number of the line.
     """
-    number, scan = 0, _FAST.scan_once
+    number, strict, scan = 0, *_SCANNERS[nan_is_null]
     for text, torn in _blocks(path, torn_end):
         lines = text.split("\n")
         # Rows of one kind have their brackets and escapes alike, so most files need no look at the single line.
@@ -63,15 +61,15 @@ def iterate_json_lines(path: Path, torn_end: bool = False) -> Iterator[tuple[int
                 and row.__class__ is dict
                 and not ((deep and line.count("{") + line.count("[") > MAX_DEPTH) or (odd and "\\u" in line))
             ):
-                if scan is _STRICT or line.count(":") == len(row):
+                if scan is strict or line.count(":") == len(row):
                     yield number, row
                     continue
                 # Objects in the row, colons in its texts or a key twice: from here on every key is looked at.
-                scan = _STRICT
+                scan = strict
             elif not line or line.isspace():
                 continue
             try:
-                row = parse_line(line, path, number)
+                row = parse_line(line, path, number, nan_is_null)
             except UserError:
                 if torn and torn_end:
                     return
@@ -79,7 +77,23 @@ def iterate_json_lines(path: Path, torn_end: bool = False) -> Iterator[tuple[int
             yield number, row
 
 
-def parse_line(line: str, path: Path | str, number: int) -> JsonObject:
+def readable_rows(path: Path) -> Iterator[JsonObject]:
+    """Yield what can be read of a log of ours, and nothing where there is no such file.
+
+    A line that a killed process or a full disk left in part is passed over, as what it says will be said again.
+    """
+    try:
+        with path.open("rb") as file:
+            for line in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
+                with suppress(UserError):
+                    yield parse_object(line, str(path))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise cannot_read(path, error) from error
+
+
+def parse_line(line: str, path: Path | str, number: int, nan_is_null: bool = False) -> JsonObject:
     """Return the object of one line; a complaint names the line.
 
     Raises
@@ -89,7 +103,7 @@ def parse_line(line: str, path: Path | str, number: int) -> JsonObject:
     """
     where = f"{path}:{number}"
     try:
-        row = parse_json(line, "row")
+        row = parse_json(line, "row", nan_is_null)
     except UserError as error:
         # To the parser a line is a document: of its place only the column says something.
         column = (error.where or "").removeprefix("row").rpartition(":")[-1]

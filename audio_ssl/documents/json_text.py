@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -29,8 +30,17 @@ from audio_ssl.documents.text import decode_text, read_text
 from audio_ssl.errors import UserError, shown
 
 
-def read_json(path: Path, most_bytes: int = MAX_BYTES) -> Json:
+def read_json(path: Path, most_bytes: int = MAX_BYTES, remedy: str | None = None) -> Json:
     """Return the value of a JSON file.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    most_bytes
+        A larger file is refused.
+    remedy
+        What to do where the file cannot be used, if there is something better than mending the file.
 
     Raises
     ------
@@ -38,16 +48,38 @@ def read_json(path: Path, most_bytes: int = MAX_BYTES) -> Json:
         If the file cannot be read, is not UTF-8 or not JSON, or holds what no document may hold; with line and column,
         or with the key's path.
     """
-    return parse_json(read_text(path, most_bytes), str(path))
+    with advised(remedy):
+        return parse_json(read_text(path, most_bytes), str(path))
 
 
-def read_object(path: Path, most_bytes: int = MAX_BYTES) -> JsonObject:
+def read_object(path: Path, most_bytes: int = MAX_BYTES, remedy: str | None = None) -> JsonObject:
     """Return the object of a JSON file; otherwise as `read_json`."""
-    return as_object(read_json(path, most_bytes), str(path))
+    with advised(remedy):
+        return as_object(read_json(path, most_bytes), str(path))
 
 
-def parse_json(text: str | bytes, where: str) -> Json:
-    """Return the value of a JSON text; `where` is the file, for errors.
+@contextmanager
+def advised(remedy: str | None) -> Iterator[None]:
+    """Give what goes wrong with an artifact the remedy that is the right one for it."""
+    try:
+        yield
+    except UserError as error:
+        if remedy is None:
+            raise
+        raise UserError(error.what, where=error.where, remedy=remedy) from error
+
+
+def parse_json(text: str | bytes, where: str, nan_is_null: bool = False) -> Json:
+    """Return the value of a JSON text.
+
+    Parameters
+    ----------
+    text
+        All of it; bytes must be UTF-8.
+    where
+        The file, for errors.
+    nan_is_null
+        Take NaN and infinite numbers for missing ones, where they are not refused.
 
     Raises
     ------
@@ -66,7 +98,7 @@ def parse_json(text: str | bytes, where: str) -> Json:
     if isinstance(text, bytes):
         text = decode_text(text, where)
     try:
-        value = cast(Json, STRICT.decode(text))
+        value = cast(Json, (_NAN_IS_NULL if nan_is_null else _STRICT).decode(text))
         if may_be_deep(text):
             check_depth(value)
         if has_odd_escape(text) or not _encodes(text):
@@ -83,6 +115,11 @@ def parse_json(text: str | bytes, where: str) -> Json:
 def parse_object(text: str | bytes, where: str) -> JsonObject:
     """Return the object of a JSON text; otherwise as `parse_json`."""
     return as_object(parse_json(text, where), where)
+
+
+def as_written(value: Any) -> Any:
+    """Return plain data as a JSON file gives it back: tuples as lists, keys as text."""
+    return parse_json(json.dumps(value), "value")
 
 
 def may_be_deep(text: str) -> bool:
@@ -110,6 +147,16 @@ def bounded_integer(text: str) -> int:
     return int(text)
 
 
+def float_or_null(text: str) -> float | None:
+    """Read a number with a point or an exponent; too large ones are missing."""
+    value = float(text)
+    return None if value - value else value
+
+
+def constant_as_null(text: str) -> None:
+    """Take NaN and Infinity for a number that is missing."""
+
+
 def refuse_constant(text: str) -> NoReturn:
     """Refuse NaN and Infinity, which Python's parser takes for numbers."""
     raise Refused("the number is not finite; leave it out or write null")
@@ -125,9 +172,26 @@ def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-STRICT: Any = json.JSONDecoder(
-    parse_float=finite_float, parse_int=bounded_integer, parse_constant=refuse_constant, object_pairs_hook=distinct
-)
+def decoder(distinct_keys: bool = True, nan_is_null: bool = False) -> Any:
+    """Return a parser of JSON that stops where a document may not go on.
+
+    Parameters
+    ----------
+    distinct_keys
+        Refuse a key that is there twice.
+    nan_is_null
+        Take a number that is not finite for one that is missing.
+    """
+    return json.JSONDecoder(
+        parse_float=float_or_null if nan_is_null else finite_float,
+        parse_int=bounded_integer,
+        parse_constant=constant_as_null if nan_is_null else refuse_constant,
+        object_pairs_hook=distinct if distinct_keys else None,
+    )
+
+
+_STRICT = decoder()
+_NAN_IS_NULL = decoder(nan_is_null=True)
 
 
 def _encodes(text: str) -> bool:

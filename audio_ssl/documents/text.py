@@ -18,14 +18,15 @@ _BOMS = (
 
 
 def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:
-    """Return the text of a file.
+    r"""Return the text of a file, with ``\n`` at the ends of its lines.
 
     Raises
     ------
     UserError
         If it cannot be opened, is larger than `most_bytes`, or is not UTF-8.
     """
-    return decode_text(_read(path, most_bytes), path)
+    text = decode_text(_read(path, most_bytes), path)
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def decode_text(data: bytes, path: Path | str, first_line: int = 1) -> str:

@@ -8,7 +8,6 @@ speakers a group.
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.fairness.adjusted import RATES, model_rows
 from audio_ssl.fairness.compare import MIN_SPEAKERS, Chance, Question, comparison_rows, group_rows, spread_row
@@ -350,10 +350,10 @@ def _asked(options: _Options, known: Collection[str], path: Path) -> tuple[str, 
 def _fingerprint(path: Path) -> str | None:
     """Return which model a result folder is of; None of a table from elsewhere."""
     try:
-        found = json.loads((path / "provenance.json").read_text(encoding="utf-8"))["model_fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_object(path / "provenance.json").get("model_fingerprint")
+    except UserError:
         return None
-    return str(found)
+    return None if found is None else str(found)
 
 
 def _excluded(result: str, one: Exclusion) -> dict[str, Any]:

@@ -9,7 +9,6 @@ out by name, with the reason; the run goes on.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.fairness._exclusions import Exclusion, Exclusions
 from audio_ssl.fairness._join import Manifest, first_rows
@@ -333,10 +333,7 @@ def _task(path: Path) -> str | None:
     scores = path / "scores.json"
     if not scores.is_file():
         return None
-    try:
-        task = json.loads(scores.read_text(encoding="utf-8")).get("task")
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"cannot be read: {error}", where=str(scores)) from error
+    task = read_object(scores).get("task")
     return None if task is None else str(task)
 
 

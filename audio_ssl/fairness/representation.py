@@ -5,12 +5,12 @@ It stands beside the gaps of recognition; nothing is computed here.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.errors import UserError
+from audio_ssl.documents import read_object
+from audio_ssl.errors import UserError, shown
 
 TASK = "attribute"
 SCORES_FILE = "scores.json"
@@ -27,10 +27,9 @@ _MAYBE = ("majority_uar", "speakers", "clips", "warning")
 def is_representation(folder: Path) -> bool:
     """Tell whether a path is a result folder of this task; False for whatever cannot be read."""
     try:
-        scores = json.loads((folder / SCORES_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return bool(read_object(folder / SCORES_FILE).get("task") == TASK)
+    except UserError:
         return False
-    return isinstance(scores, dict) and scores.get("task") == TASK
 
 
 def read_representation(folder: Path) -> list[dict[str, Any]]:
@@ -65,13 +64,8 @@ def read_representation(folder: Path) -> list[dict[str, Any]]:
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     path = folder / SCORES_FILE
-    try:
-        scores = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"no finished result of a probe: {error}", where=str(folder), remedy="give the folder of `--out`"
-        ) from error
-    task = scores.get("task") if isinstance(scores, dict) else None
+    scores = read_object(path, remedy="give the folder of a finished probe")
+    task = scores.get("task")
     if task != TASK:
         raise UserError(f"a result of the task `{TASK}` is needed, but the task is `{task}`", where=str(path))
     found = scores.get("representation")
@@ -79,7 +73,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError("`representation` must be an object", where=str(path), remedy="run the probe again")
     for key in ("attribute", "metric"):
         if not isinstance(found.get(key), str):
-            raise UserError(f"`{key}` must be text, but is {found.get(key)!r}", where=f"{path}: $.representation")
+            raise UserError(f"`{key}` must be text, but is {shown(found.get(key))}", where=f"{path}: $.representation")
     return scores, found
 
 
@@ -93,7 +87,7 @@ def _layers(found: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
         for key in NUMBERS:
             value = one.get(key)
             if value is not None and not (isinstance(value, int | float) and not isinstance(value, bool)):
-                raise UserError(f"`{key}` must be a number or null, but is {value!r}", where=where)
+                raise UserError(f"`{key}` must be a number or null, but is {shown(value)}", where=where)
             row[key] = value if value is not None and math.isfinite(value) else None
         rows.append(row)
     if not rows:
@@ -104,5 +98,5 @@ def _layers(found: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 def _list(found: dict[str, Any], key: str, folder: Path) -> list[Any]:
     value = found.get(key)
     if not isinstance(value, list):
-        raise UserError(f"`{key}` must be a list, but is {value!r}", where=str(folder / SCORES_FILE))
+        raise UserError(f"`{key}` must be a list, but is {shown(value)}", where=str(folder / SCORES_FILE))
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -13,7 +12,8 @@ from typing import Any
 from audio_ssl.atomic import clear_partials, write_json
 from audio_ssl.catalog import load_part, parts
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.errors import UserError
+from audio_ssl.documents import read_object
+from audio_ssl.errors import UserError, shown
 from audio_ssl.features.index import JOURNALS, publish
 from audio_ssl.features.job import CLAIM_FILE, ERRORS_FILE, Job
 from audio_ssl.features.names import SCHEME
@@ -117,10 +117,10 @@ def _claim(out: Path, meta: dict[str, Any]) -> None:
     """Write what this extraction is, or check that the folder holds a part of the same one."""
     path = out / CLAIM_FILE
     if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = read_object(path, remedy="choose another --out, or delete the folder to extract again")
         changed = [key for key in meta if old.get(key) != meta[key]]
         if changed:
-            what = "; ".join(f"`{key}` is {old.get(key)!r} there, {meta[key]!r} here" for key in changed)
+            what = "; ".join(f"`{key}` is {shown(old.get(key))} there, {shown(meta[key])} here" for key in changed)
             raise UserError(
                 f"the folder holds another extraction: {what}", where=str(out), remedy="choose another --out"
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from array import array
 from collections.abc import Iterable, Iterator
@@ -19,10 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.atomic import append, atomic_write
+from audio_ssl.documents import parse_object
+from audio_ssl.errors import UserError
 from audio_ssl.features.names import key
 
 INDEX_FILE, JOURNALS = "index.jsonl", ".index"
 Row = dict[str, Any]
+logger = logging.getLogger(__name__)
 
 
 class Journal:
@@ -54,7 +58,7 @@ class Done:
 
         digests, files = bytearray(), bytearray()
         for path in _sources(out):
-            for _, row in _rows(path):
+            for _, row in _rows(path, say=True):
                 if here(row["file"]):
                     digests += _digest(row["id"])
                     files += _digest(key(row["file"])) if row["file"].endswith(".npy") else b""
@@ -109,7 +113,7 @@ def _copy_rows(sources: list[Path], places: npt.NDArray[np.int64], path: Path) -
         with path.open("w", encoding="ascii") as out:
             for _, number, offset in places.tolist():
                 files[number].seek(offset)
-                row = json.loads(files[number].readline())
+                row = parse_object(files[number].readline(), str(sources[number]))
                 row.pop("number", None)
                 out.write(json.dumps(row, ensure_ascii=True) + "\n")
     finally:
@@ -122,14 +126,32 @@ def _sources(out: Path) -> list[Path]:
     return [*([index] if index.exists() else []), *sorted((out / JOURNALS).glob("*.jsonl"))]
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Yield whole rows with where they begin; another process may be writing the last one."""
-    offset = 0
+def _rows(path: Path, say: bool = False) -> Iterator[tuple[int, Row]]:
+    """Yield whole rows with where they begin; another process may be writing the last one.
+
+    Clips whose rows are damaged are extracted again; `say` tells of them.
+    """
+    offset = damaged = 0
     with path.open("rb") as file:
         for line in file:
-            if line.endswith(b"\n"):
-                yield offset, json.loads(line)
+            row = _row(line, path) if line.endswith(b"\n") else None
+            if row is not None:
+                yield offset, row
+            elif line.endswith(b"\n") and line.strip():
+                damaged += 1
             offset += len(line)
+    if damaged and say:
+        logger.warning("%s: %d lines are damaged; the clips they were about are extracted again", path, damaged)
+
+
+def _row(line: bytes, path: Path) -> Row | None:
+    try:
+        row = parse_object(line, str(path))
+    except UserError:
+        return None
+    whole = isinstance(row.get("id"), str) and isinstance(row.get("file"), str)
+    number = row.get("number", 0)
+    return row if whole and isinstance(number, int) and abs(number) < 1 << 62 else None
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -6,7 +6,6 @@ by the probe's training clips, then weighted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.features.pool import Attention
 
@@ -91,10 +91,9 @@ def read_learned(folder: Path, model: str, num_layers: int) -> Learned:
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        scores = json.loads((folder / SCORES_FILE).read_text(encoding="utf-8"))
-        return scores, load_file(folder / HEAD_FILE)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"not a probe's result: {error}", where=str(folder)) from error
+        return read_object(folder / SCORES_FILE), load_file(folder / HEAD_FILE)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"not a probe's result: {error}", where=str(folder / HEAD_FILE)) from error
 
 
 def _attention(state: dict[str, Tensor]) -> Attention | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 
+from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.interop._fairseq2_files import CARD_FILE, read_card
-from audio_ssl.interop._files import PICKLED, read_json
+from audio_ssl.interop._files import PICKLED
 from audio_ssl.interop.hub import is_hub_name
 from audio_ssl.interop.runs import run_of
 from audio_ssl.interop.torchaudio import PREFIX
@@ -61,7 +62,7 @@ def _folder(path: Path) -> Source:
     if trainer_checkpoint(path) is not None:
         return Source.TRAINER
     if (path / CONFIG_FILE).is_file():
-        data = read_json(path / CONFIG_FILE)
+        data = read_object(path / CONFIG_FILE)
         if "format_version" in data:
             return Source.OURS
         if "model_type" in data:

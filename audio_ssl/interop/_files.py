@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 import warnings
 from collections.abc import Mapping
@@ -14,23 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.interop import _safe_pickle
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 _SAFE = ("model.safetensors", "model.safetensors.index.json")
 _BIN = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON file's object."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read as JSON: {error}", where=str(path)) from error
-    if not isinstance(data, dict):
-        raise UserError("must hold an object", where=str(path))
-    return data
 
 
 def read_folder(folder: Path) -> dict[str, Tensor]:
@@ -112,7 +101,7 @@ def _check_kind(file: BinaryIO) -> None:
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
-    names = read_json(index).get("weight_map")
+    names = read_object(index).get("weight_map")
     if not isinstance(names, Mapping):
         raise UserError("`weight_map` is missing", where=str(index))
     state: dict[str, Tensor] = {}

@@ -14,9 +14,10 @@ from typing import Any
 
 from torch import Tensor
 
+from audio_ssl.documents import read_object
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
-from audio_ssl.interop._files import has_weights, read_folder, read_json
+from audio_ssl.interop._files import has_weights, read_folder
 from audio_ssl.interop._match import MASK, fill, match, no_mask
 from audio_ssl.interop._names import common_name
 from audio_ssl.interop._settings import Given, sensible, settings
@@ -58,7 +59,7 @@ def read_transformers(folder: str | Path, *, normalize: bool | None = None, samp
         or rate stand nowhere.
     """
     folder = Path(folder)
-    data, state = read_json(folder / CONFIG_FILE), read_folder(folder)
+    data, state = read_object(folder / CONFIG_FILE), read_folder(folder)
     chosen = settings(Given(normalize, sample_rate), *preparation(folder), folder)
     with sensible(folder / CONFIG_FILE):
         config, masked = config_of(data, *chosen, folder / CONFIG_FILE), has_mask(data)
@@ -85,7 +86,7 @@ def preparation(folder: Path) -> tuple[dict[str, Any], str]:
     places = [folder, folder.parent] if _CHECKPOINT.fullmatch(folder.absolute().name) else [folder]
     names = {"normalize": "do_normalize", "sample_rate": "sampling_rate"}
     for path in (place / name for place in places for name in (PREPROCESSOR_FILE, PROCESSOR_FILE)):
-        data = read_json(path) if path.is_file() else {}
+        data = read_object(path) if path.is_file() else {}
         nested = data.get("feature_extractor")
         data = dict(nested) if isinstance(nested, Mapping) else data
         found = {ours: data[theirs] for ours, theirs in names.items() if theirs in data}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 
 from audio_ssl.atomic import atomic_write, write_json, write_text
 from audio_ssl.config import unstructure
+from audio_ssl.documents import as_written, read_object
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.interop._card import card
@@ -63,7 +63,7 @@ def export(
     else:
         data, named = data_of(config, kind), to_transformers_weights(model)
     weights = {key: value.detach().cpu().contiguous() for key, value in named.items()}
-    data = json.loads(json.dumps(data))
+    data = as_written(data)
     _check_free(folder, data, weights)
     with atomic_write(folder / WEIGHTS_FILE) as partial:
         # transformers reads no file that does not say so.
@@ -105,9 +105,7 @@ def _same(folder: Path, data: Mapping[str, Any], weights: Mapping[str, torch.Ten
     if any((folder / name).exists() for name in _OTHERS):
         return False
     try:
-        config = (
-            json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")) if (folder / CONFIG_FILE).exists() else data
-        )
+        config = read_object(folder / CONFIG_FILE) if (folder / CONFIG_FILE).exists() else data
         there = read_safetensors(folder / WEIGHTS_FILE)
     except (OSError, ValueError, UserError):
         return False

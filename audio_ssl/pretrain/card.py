@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from audio_ssl.documents import readable_rows
 
 _NOT_NUMBERS = ("step", "epoch", "iteration", "audio_seconds", "skipped_steps", "lr", "grad_norm")
 
@@ -72,9 +73,7 @@ def write_card(folder: Path, title: str, what: str, facts: Mapping[str, Any]) ->
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
+    return list(readable_rows(path))
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -7,7 +7,6 @@ its folder before the first update, from some of the clips or from the store it 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +21,7 @@ from audio_ssl.atomic import write_json
 from audio_ssl.data.loader import background_pool, in_order
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.targets import TargetSpec
+from audio_ssl.documents import as_object, find, read_object
 from audio_ssl.errors import AudioError, UserError
 from audio_ssl.pretrain.clips import limit_seconds
 from audio_ssl.teachers._base import Teacher
@@ -249,7 +249,11 @@ def _usable(whole: Callable[[Clip], tuple[Tensor, ...]], clip: Clip) -> tuple[Te
 def read_labels(path: Path, fingerprints: Sequence[str]) -> list[dict[str, Any]] | None:
     """Return the numbers in a ``labels.json``, or None if there is none or it is of other teachers."""
     try:
-        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["teachers"]
-    except (OSError, ValueError, KeyError):
+        rows: list[dict[str, Any]] = [
+            as_object(row, str(path)) for row in find(read_object(path), "teachers", list, str(path))
+        ]
+    except UserError as error:
+        if path.exists():
+            logger.warning("%s; the labels are looked at again", error)
         return None
     return rows if [row.get("fingerprint") for row in rows] == list(fingerprints) else None

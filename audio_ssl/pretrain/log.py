@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from audio_ssl.atomic import append, atomic_write, flush
 from audio_ssl.disk import DiskError
+from audio_ssl.documents import readable_rows
 from audio_ssl.errors import UserError
 from audio_ssl.pretrain.board import Board
 
@@ -156,12 +157,9 @@ def truncate(path: Path, last_step: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="ascii").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if row["step"] <= last_step:
-            kept.append(line + "\n")
+    for row in readable_rows(path):
+        step = row.get("step")
+        if isinstance(step, int) and step <= last_step:
+            kept.append(json.dumps(row) + "\n")
     with atomic_write(path) as partial:
         partial.write_text("".join(kept), encoding="ascii")

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from audio_ssl.atomic import write_json
+from audio_ssl.documents import read_object
 
 _PACKAGES = ("audio-ssl", "torch", "torchaudio", "numpy", "safetensors", "encodec", "nnAudio", "scikit-learn", "soxr")
 FILE = "provenance.json"
+_REMEDY = "delete this file and run the same command again with --resume"
 
 
 def start_provenance(recipe: Mapping[str, Any], manifest_hash: str) -> dict[str, Any]:
@@ -32,13 +34,12 @@ def start_provenance(recipe: Mapping[str, Any], manifest_hash: str) -> dict[str,
     }
 
 
-def read_provenance(folder: Path) -> dict[str, Any]:
-    """Return the provenance of a run, or nothing where there is none."""
+def read_provenance(folder: Path, remedy: str | None = _REMEDY) -> dict[str, Any]:
+    """Return the provenance of a run, or nothing where there is none; UserError with `remedy` where it is damaged."""
     path = folder / FILE
     if not path.is_file():
         return {}
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return data
+    return read_object(path, remedy=remedy)
 
 
 def write_provenance(folder: Path, values: Mapping[str, Any]) -> None:

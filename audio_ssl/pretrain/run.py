@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import json
 import logging
 import shlex
 import shutil
@@ -181,12 +180,8 @@ def _run_stages(
 def _merge_ledgers(ledger: ErrorLedger, out: Path) -> None:
     """Move what the other processes could not use into the leader's ledger."""
     for path in sorted(out.glob("errors.rank_*.jsonl")):
-        for line in path.read_text(encoding="ascii").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            ledger.record(row.pop("path"), row.pop("reason"), **row)
+        for row in ErrorLedger(path).rows():
+            ledger.record(**row)
         path.unlink()
 
 

@@ -6,7 +6,6 @@ A result folder has ``probe.yaml`` (the exact question), ``predictions.parquet``
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import sys
@@ -23,6 +22,7 @@ from audio_ssl.atomic import write_json, write_text
 from audio_ssl.config import build, dump_yaml, kind_of
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
+from audio_ssl.documents import read_object, read_text
 from audio_ssl.errors import UserError
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import BASELINES, UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
@@ -155,9 +155,9 @@ def _claim(out: Path, question: Probe, source: FeatureSource) -> None:
         "versions": {"audio_ssl": version("audio-ssl"), "torch": torch.__version__},
     }
     if path.exists():
-        old = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
-        same_model = old["model_fingerprint"] == source.fingerprint and old["manifest"] == origin["manifest"]
-        if path.read_text(encoding="utf-8") != text or not same_model:
+        old = read_object(out / "provenance.json", remedy="choose another --out, or delete the folder")
+        same_model = old.get("model_fingerprint") == source.fingerprint and old.get("manifest") == origin["manifest"]
+        if read_text(path) != text or not same_model:
             raise UserError(
                 "the folder holds the result of another question, model or manifest",
                 where=str(out),

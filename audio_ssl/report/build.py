@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_ssl.atomic import write_json, write_text
+from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.lock import locked_file
 from audio_ssl.report.compare import describe_comparison
@@ -125,8 +126,7 @@ def fairness_lines(page: Path) -> list[str]:
 
 def read_report(path: Path) -> dict[str, Any]:
     """Read the JSON of a report, given its page or the JSON itself; for `summary_lines`."""
-    data: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return data
+    return read_object(path.with_suffix(".json"))
 
 
 def result_lines(folder: Path) -> list[str]:

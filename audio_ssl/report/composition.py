@@ -5,7 +5,6 @@ The page is drawn from the JSON alone; the same manifests give the same bytes.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from audio_ssl.data.columns import Columns, read_columns
 from audio_ssl.data.composition import check_columns, columns_needed, composition_lines, describe, shared_speakers
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import hash_manifest, iterate_manifest, read_manifest
+from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.lock import locked_file
 from audio_ssl.report.composition_words import composition_answer
@@ -112,7 +112,7 @@ def _build(manifests: Sequence[Path], by: Sequence[str], out: Path, levels: bool
 
 def composition_report_lines(out: Path) -> list[str]:
     """Return what a report found, given its page or its JSON, as lines for a terminal."""
-    data = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    data = read_object(out.with_suffix(".json"))
     lines = [line for manifest in data["manifests"] for line in composition_lines(manifest["name"], manifest)]
     lines += [
         f"{one['a']} and {one['b']} share {count(one['count'], 'speaker')}: {', '.join(one['names'])}"
@@ -177,10 +177,10 @@ def _record_of_draw(path: Path) -> dict[str, Any] | None:
     """Return how a manifest was drawn, where a record beside it says so and speaks of these very bytes."""
     beside = path.with_suffix(".balance.json")
     try:
-        record = json.loads(beside.read_text(encoding="utf-8"))
+        record = read_object(beside)
         known = record["manifest_hash"] == hash_manifest(path) and "pool_hash" in record
         return record if known and {"balance", "hours", "speaker_hours", "seed"} <= record["asked"].keys() else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (UserError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
+from audio_ssl.documents import as_object, iterate_json_lines, parse_json, read_json, read_object, read_yaml
 from audio_ssl.errors import UserError
 
 EXPECTED = (
@@ -106,7 +105,7 @@ def read_input(path: Path) -> Run | Result | Fairness:
         if (path / "metrics.jsonl").is_file():
             return read_run(path)
         raise UserError(f"expected {EXPECTED}, but found {_contents(path)}", where=str(path), remedy=_nearby(path))
-    data = _read_json(path) if path.suffix == ".json" else None
+    data = read_json(path) if path.suffix == ".json" else None
     if isinstance(data, dict) and {"groups", "comparisons"} <= data.keys():
         return Fairness(path, data)
     found = f"a JSON file with {_keys(data)}" if path.suffix == ".json" else f"the file {path.name}"
@@ -141,8 +140,8 @@ def _read_result(path: Path) -> Result:
 
 
 def _read_system(folder: Path, name: str) -> System:
-    scores = _read_json(folder / "scores.json")
-    if not isinstance(scores, dict) or not isinstance(scores.get("metrics"), dict):
+    scores = read_object(folder / "scores.json")
+    if not isinstance(scores.get("metrics"), dict):
         raise UserError(f"`metrics` is missing; found {_keys(scores)}", where=str(folder / "scores.json"))
     rows, classes = _read_table(folder / "predictions.parquet")
     trials, _ = _read_table(folder / "trials.parquet")
@@ -159,51 +158,25 @@ def _read_table(path: Path) -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]
         # Vectors are for other programs; as Python lists they would fill the memory.
         names = [name for name in pq.read_schema(path).names if name != "embedding"]
         table = pq.read_table(path, columns=names)
-        classes = json.loads((table.schema.metadata or {}).get(b"classes", b"[]"))
+        classes = parse_json((table.schema.metadata or {}).get(b"classes", b"[]"), str(path))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"not a table that can be read: {error}", where=str(path)) from error
     return tuple(table.to_pylist()), tuple(map(str, classes)) if isinstance(classes, list) else ()
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"not a JSON file: {error}", where=str(path)) from error
-
-
 def _read_optional(path: Path) -> dict[str, Any]:
-    data = _read_json(path) if path.is_file() else {}
-    return data if isinstance(data, dict) else {}
+    return read_object(path) if path.is_file() else {}
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except yaml.YAMLError as error:
-        raise UserError(f"not a YAML file: {error}", where=str(path)) from error
-    return data if isinstance(data, dict) else {}
+    return as_object(read_yaml(path) or {}, str(path)) if path.is_file() else {}
 
 
 def _read_rows(path: Path) -> tuple[dict[str, Any], ...]:
     """Read JSON Lines; a last line without its newline is still being written and is left out when torn."""
     if not path.is_file():
         return ()
-    text = path.read_text(encoding="utf-8", errors="replace")
-    lines = text.split("\n")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise UserError(f"line {number} is not JSON: {error.msg}", where=str(path)) from error
-        if isinstance(row, Mapping):
-            rows.append(dict(row))
-    return tuple(rows)
+    return tuple(row for _, row in iterate_json_lines(path, torn_end=True, nan_is_null=True))
 
 
 def _contents(folder: Path) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from importlib.resources import files
 from typing import Any
+
+from audio_ssl.documents import parse_object
 
 
 def fairness_schema() -> dict[str, Any]:
     """Return the schema of what ``audio-ssl fairness`` writes beside its page."""
-    text = files("audio_ssl.report").joinpath("schemas", "fairness.json").read_text(encoding="utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
+    file = files("audio_ssl.report").joinpath("schemas", "fairness.json")
+    return parse_object(file.read_bytes(), file.name)

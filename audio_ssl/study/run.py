@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from audio_ssl.atomic import write_json, write_text
 from audio_ssl.config import dump_yaml
 from audio_ssl.data.manifest import hash_manifest, write_manifest
+from audio_ssl.documents import as_object, parse_yaml, read_text, read_yaml
 from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.features.source import UNTRAINED_PREFIX
 from audio_ssl.lock import is_used, locked_folder
@@ -98,11 +98,10 @@ def _claim(out: Path, plan: Plan) -> None:
     text, basis = dump_yaml(plan.study), _basis(plan)
     path = out / "study.yaml"
     if path.exists():
-        old = read_provenance(out)
+        old = read_provenance(out, remedy="choose another --out")
         differ = sorted(key for key, value in basis.items() if old.get(key) != value)
-        if path.read_text(encoding="utf-8") != text or differ:
-            then = yaml.safe_load(path.read_text(encoding="utf-8"))
-            now = yaml.safe_load(text)
+        if read_text(path) != text or differ:
+            then, now = read_yaml(path), as_object(parse_yaml(text, "study"), "study")
             differ += sorted(key for key in now if not isinstance(then, dict) or then.get(key) != now[key])
             raise UserError(
                 f"the folder holds another study; what differs: {', '.join(differ)}",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from audio_ssl.documents import find, read_object
 from audio_ssl.fairness.holm import holm
 from audio_ssl.fairness.predictions import read_predictions
 from audio_ssl.pretrain.provenance import read_provenance
@@ -100,7 +100,7 @@ def _holm(rows: Sequence[dict[str, Any]]) -> None:
 
 def _about(question: Question, out: Path) -> dict[str, Any]:
     folders = sorted(out.glob(f"**/probes/{question.name}/scores.json"))
-    warnings = {said for path in folders for said in json.loads(path.read_text(encoding="utf-8"))["warnings"]}
+    warnings = {said for path in folders for said in find(read_object(path), "warnings", list, str(path))}
     return {
         "name": question.name,
         "title": question.title,
@@ -114,5 +114,5 @@ def _about(question: Question, out: Path) -> dict[str, Any]:
 
 
 def _composition(name: str, places: Sequence[Place], study: Study) -> dict[str, Any]:
-    draws = [json.loads((place.folder / "balance.json").read_text(encoding="utf-8")) for place in places]
+    draws = [read_object(place.folder / "balance.json") for place in places]
     return {"name": name, "shares": dict(study.sets[name]), "draws": draws}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_ssl.documents import iterate_json_lines
+from audio_ssl.documents import iterate_json_lines, readable_rows
 from audio_ssl.errors import UserError
 
 ROWS = st.lists(
@@ -111,3 +111,14 @@ def test_a_file_without_line_breaks_ends_at_once(tmp_path):
     with pytest.raises(UserError, match="longer than 16 MiB"):
         rows_of(path)
     assert time.monotonic() - started < 5
+
+
+def test_nan_is_a_missing_number_where_that_is_asked_for(tmp_path):
+    path = written(tmp_path, b'{"a": NaN, "b": 1}\n{"a": [1e999, {"c": -Infinity}], "b": 2.5}\n')
+    assert rows_of(path, nan_is_null=True) == [{"a": None, "b": 1}, {"a": [None, {"c": None}], "b": 2.5}]
+
+
+def test_a_log_is_read_as_far_as_it_can_be(tmp_path):
+    path = written(tmp_path, b'{"a": 1}\n{"a": \n\0\0\0\ncaf\xe9\n[1]\n{"a": 2}\n{"a"')
+    assert list(readable_rows(path)) == [{"a": 1}, {"a": 2}]
+    assert list(readable_rows(tmp_path / "none.jsonl")) == []

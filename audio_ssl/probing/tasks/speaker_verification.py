@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
+from audio_ssl.documents import read_text
 from audio_ssl.errors import UserError
 from audio_ssl.probing.tasks._base import Output, Vocabulary
 
@@ -129,12 +130,8 @@ def read_trials(path: Path) -> list[tuple[bool, str, str]]:
     UserError
         If there is no such file, it is empty, or a line has another form.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the trials cannot be read: {error}", where="$.task.trials") from error
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         words = line.split()
         if not words:
             continue
