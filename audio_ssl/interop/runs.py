@@ -16,9 +16,10 @@ from typing import Any
 from torch import Tensor
 
 from audio_ssl.config import read_yaml, structure
+from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.interop._fairseq2_files import read_weights
-from audio_ssl.interop._files import read_json, read_safetensors
+from audio_ssl.interop._files import read_safetensors
 from audio_ssl.interop._settings import Given, sensible, settings
 from audio_ssl.model import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, SSLModel, load_state
 
@@ -125,7 +126,7 @@ def _has_weights(checkpoint: Path) -> bool:
 
 def _finished(run: Path) -> bool:
     path = run / PROVENANCE_FILE
-    return path.is_file() and read_json(path).get("finished") is True
+    return path.is_file() and read_object(path).get("finished") is True
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:
