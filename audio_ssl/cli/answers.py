@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from audio_ssl.cli._app import Out, OutOrShow, ProbeName, Show, StudyName, app, html, need, need_out, say_next
 from audio_ssl.errors import UserError
@@ -51,7 +51,12 @@ def probe(probe: ProbeName, model: str = "", *overrides: str, out: OutOrShow = N
     say_next("report", result, "--out", "report.html")
 
 
-@app.command
+# `--version` is that of the audited system here.
+_fairness = App(name="fairness", version_flags=())
+app.command(_fairness)
+
+
+@_fairness.default
 def fairness(
     *results: Path,
     by: Annotated[tuple[str, ...], Parameter(negative="")] = ("gender",),
@@ -65,8 +70,15 @@ def fairness(
     seed: int = 0,
     replicates: int = 10_000,
     min_speakers: int = 5,
+    tolerance: float | None = None,
+    system: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    version: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    test_set: str | None = None,
+    examples: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Compare groups of speakers in probe results or in any table of predictions.
+
+    `audio-ssl fairness plan PILOT` says how many speakers and clips a test needs.
 
     Parameters
     ----------
@@ -95,8 +107,19 @@ def fairness(
     replicates
         How often speakers are drawn.
     min_speakers
-        Fewest speakers of a cell of several attributes; smaller ones are not scored.
+        Fewest speakers of a group that is scored; smaller ones are counted only.
+    tolerance
+        Differences smaller than this do not matter, in points of the metric (percentage points of an error rate).
+    system
+        What the audited system is called. Of several results give it once for each, in their order.
+    version
+        Version of the system, likewise.
+    test_set
+        Name and version of the test set.
+    examples
+        Add a few of the worst clips of each group, with texts and speaker ids.
     """
+    from audio_ssl.fairness.about import About
     from audio_ssl.fairness.audit import audit
     from audio_ssl.lock import locked_file
     from audio_ssl.manifests import pairs
@@ -110,6 +133,7 @@ def fairness(
             results, by, seed, replicates,
             metrics=metric, manifest=manifest, normaliser=normaliser, min_speakers=min_speakers,
             columns=pairs("--column", column), empty_hypothesis=empty_hypothesis, tokenizer=tokenizer,
+            tolerance=tolerance, about=About(system, version, test_set), examples=examples,
         )  # fmt: skip
         build_fairness_report(found, page)
     print("\n".join((*fairness_lines(page), str(page))))

@@ -8,18 +8,27 @@ from typing import Any
 from audio_ssl.fairness.contrast import Contrast
 from audio_ssl.fairness.gaps import relative_symmetric, relative_to
 from audio_ssl.fairness.permutation import Permutation
+from audio_ssl.fairness.power import Sensitivity
 
 
-def untested_row(first: str, second: str, a: float, b: float, direction: str, refused: str | None) -> dict[str, Any]:
+def untested_row(
+    first: str, second: str, a: float, b: float, direction: str, refused: str | None, speakers: tuple[int, int] | None
+) -> dict[str, Any]:
     """Return a gap with nothing concluded from it: `a` and `b` are the scores of the first and the second group."""
     return {
         "a": first,
         "b": second,
         "value_a": a,
         "value_b": b,
+        "speakers_a": None if speakers is None else speakers[0],
+        "speakers_b": None if speakers is None else speakers[1],
         "difference": a - b,
         "low": math.nan,
         "high": math.nan,
+        "low_90": math.nan,
+        "high_90": math.nan,
+        "standard_error": math.nan,
+        "degrees_of_freedom": math.nan,
         "relative_symmetric": relative_symmetric(a, b),
         "relative_symmetric_low": math.nan,
         "relative_symmetric_high": math.nan,
@@ -34,18 +43,29 @@ def untested_row(first: str, second: str, a: float, b: float, direction: str, re
         "compared": 0,
         "minimum_detectable": math.nan,
         "minimum_detectable_relative": math.nan,
+        "tolerance": None,
+        "verdict": None,
         "direction": direction,
         "refused": refused,
         "warning": None,
     }
 
 
-def tested(found: Contrast, test: Permutation | None, least: float, a: float, b: float) -> dict[str, Any]:
+def unscored_row(first: str, second: str, refused: str) -> dict[str, Any]:
+    """Return a gap of which nothing is told, because a group is too small to be scored."""
+    return untested_row(first, second, math.nan, math.nan, "not compared", refused, None)
+
+
+def tested(found: Contrast, test: Permutation | None, power: Sensitivity, a: float, b: float) -> dict[str, Any]:
     """Return what replaces the empty places of a row: intervals, the p-value if there is one, the detectable gap."""
-    mean = 0.5 * (a + b)
+    mean, least = 0.5 * (a + b), power.detectable()
     row: dict[str, Any] = {
         "low": found.difference.low,
         "high": found.difference.high,
+        "low_90": found.within.low,
+        "high_90": found.within.high,
+        "standard_error": power.standard_error,
+        "degrees_of_freedom": power.freedom,
         "relative_symmetric_low": found.relative_symmetric.low,
         "relative_symmetric_high": found.relative_symmetric.high,
         "ratio_low": found.ratio.low,

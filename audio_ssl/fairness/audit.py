@@ -7,9 +7,9 @@ speakers a group.
 
 from __future__ import annotations
 
-import hashlib
+import math
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,24 +19,26 @@ import numpy as np
 
 from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.fairness.about import About, statement
 from audio_ssl.fairness.adjusted import RATES, model_rows
 from audio_ssl.fairness.compare import MIN_SPEAKERS, Chance, Question, comparison_rows, group_rows, spread_row
-from audio_ssl.fairness.groups import MIN_CELL_SPEAKERS, Grouping, group_by, speakers_of, suppressed_row
+from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, Grouping, group_by, speakers_of, suppressed_rows
 from audio_ssl.fairness.holm import holm
 from audio_ssl.fairness.measures import KNOWN, OF_TERMS, get_measure
 from audio_ssl.fairness.must_she import CATEGORY_PAIRS
-from audio_ssl.fairness.predictions import Exclusion, Predictions, read_predictions
-from audio_ssl.fairness.representation import is_representation, read_representation
+from audio_ssl.fairness.people import UNKNOWN
+from audio_ssl.fairness.power import ALPHA, detectable
+from audio_ssl.fairness.predictions import Exclusion, Predictions, digest, read_predictions
+from audio_ssl.fairness.representation import SCORES_FILE, is_representation, read_representation
 from audio_ssl.fairness.systems import common_notes, gap_difference_rows
 from audio_ssl.fairness.unanswered import EMPTY_WAYS, empty_rows
 from audio_ssl.fairness.values import printable
-from audio_ssl.fairness.verification import UNITS, audit_verification, is_verification
+from audio_ssl.fairness.verdict import verdict
+from audio_ssl.fairness.verification import TRIALS, UNITS, audit_verification, is_verification
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 REPLICATES = 10_000
 CATEGORY = "category"
-SIGNIFICANT = 0.05
-"""Adjusted p-values below this are told from chance, on the page as well."""
 
 LIMITS = (
     "A gap on these clips is a statement about these clips and these speakers.",
@@ -44,11 +46,11 @@ LIMITS = (
     "Groups can differ in what they said, how fast, and how they were recorded. The mixed model holds alike what was "
     "recorded of that, and cannot hold alike what was not. It takes the speakers of all groups to vary alike, and "
     "compares typical speakers, not the groups' rates: where one group varies more than the other, the two differ.",
-    "Intervals and p-values are about drawing other speakers of the same kind. They know nothing of errors in the "
-    "references, of a test set that leaves some people out, or of harm that an error does.",
-    "That no gap was found does not show that there is none: the smallest gap that a study of this size would usually "
-    "find is given beside each.",
-    "A p-value is about one question; those adjusted by Holm's method count how many questions of a metric were asked.",
+    "Confidence intervals and p-values are about drawing other speakers of the same kind. They know nothing of errors "
+    "in the references, of a test set that leaves some people out, or of the harm that an error does.",
+    "No statistically significant difference does not mean that there is none. The minimum detectable difference says "
+    "how large a difference this test set would usually show.",
+    "A p-value is about one comparison. Holm-adjusted p-values count how many comparisons of a metric were made.",
 )
 
 
@@ -71,11 +73,12 @@ class FairnessResult:
     notes: list[str] = field(default_factory=list)
     empty_hypotheses: list[dict[str, Any]] = field(default_factory=list)
     """Gaps with empty hypotheses counted and left out."""
+    statement: dict[str, Any] = field(default_factory=dict)
     limits: Sequence[str] = LIMITS
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; what is not defined is null, and no text steers the screen that shows it."""
-        rows = {name: value for name, value in vars(self).items() if name not in ("provenance", "limits", "notes")}
+        rows = {name: value for name, value in vars(self).items() if isinstance(value, list) and name != "notes"}
         # Apart, so that a reader of `groups` meets no group that is none.
         rows["totals"] = [row for row in self.groups if row["total"]]
         rows["groups"] = [row for row in self.groups if not row["total"]]
@@ -85,6 +88,7 @@ class FairnessResult:
             **{name: [_finite(row) for row in value] for name, value in rows.items()},
             "limits": list(self.limits),
             "notes": _plain(self.notes),
+            "statement": _finite(self.statement),
             "provenance": _finite(self.provenance),
         }
 
@@ -102,6 +106,9 @@ class _Options:
     columns: Mapping[str, str]
     empty_hypothesis: str
     tokenizer: str | None
+    tolerance: float | None
+    about: About
+    examples: bool
 
 
 def audit(
@@ -113,10 +120,13 @@ def audit(
     metrics: Sequence[str] = (),
     manifest: Path | None = None,
     normaliser: str = "none",
-    min_speakers: int = MIN_CELL_SPEAKERS,
+    min_speakers: int = MIN_GROUP_SPEAKERS,
     columns: Mapping[str, str] | None = None,
     empty_hypothesis: str = "count",
     tokenizer: str | None = None,
+    tolerance: float | None = None,
+    about: About | None = None,
+    examples: bool = False,
 ) -> FairnessResult:
     """Compare groups of speakers.
 
@@ -137,7 +147,7 @@ def audit(
     normaliser
         What is done to references and hypotheses before they are compared.
     min_speakers
-        Fewest speakers of a cell of several attributes.
+        Fewest speakers of a group that is scored.
     columns
         Our name -> the tables' column, where they differ: ``{"reference": "sentence"}``.
     empty_hypothesis
@@ -145,6 +155,13 @@ def audit(
         the report either way.
     tokenizer
         How BLEU cuts texts into words, see `audio_ssl.metrics.tokenizers`; None: as the target language needs it.
+    tolerance
+        Differences smaller than this do not matter, in points of the metric; None says of no difference that it is
+        small. Detection costs have no points and are not asked.
+    about
+        What was tested, for whoever signs the report.
+    examples
+        Add a few of the worst clips of each group, with their texts and speakers.
 
     Raises
     ------
@@ -152,31 +169,30 @@ def audit(
         If a result cannot be read or has no such attribute.
     """
     options = _Options(
-        tuple(by),
-        Chance(seed, replicates, replicates),
-        tuple(metrics),
-        manifest,
-        normaliser,
-        min_speakers,
-        dict(columns or {}),
-        empty_hypothesis,
-        tokenizer,
-    )
+        tuple(by), Chance(seed, replicates, replicates), tuple(metrics), manifest, normaliser, min_speakers,
+        dict(columns or {}), empty_hypothesis, tokenizer, tolerance, about or About(), examples,
+    )  # fmt: skip
     _check(options)
-    found = FairnessResult([], [], [], [], _provenance(options))
-    names = _names([Path(path) for path in results])
+    paths = [Path(path) for path in results]
+    options.about.check(len(paths))
+    found = FairnessResult([], [], [], [], _provenance(options), statement=statement(options.about, tolerance))
+    names = options.about.names(paths) or _names(paths)
     answered: list[tuple[Predictions, list[Grouping]]] = []
     for path, name in names.items():
         if is_representation(path):
             found.representation.extend({**row, "result": name} for row in read_representation(path))
+            _add_inputs(found, name, "scores", [path / SCORES_FILE])
         elif is_verification(path):
             _add_verification(found, path, name, options)
         else:
             answered.append(_add_table(found, path, name, options))
-    found.gap_differences.extend(gap_difference_rows(answered, options.chance))
+    if manifest is not None:
+        _add_inputs(found, None, "manifest", [manifest])
+    found.gap_differences.extend(gap_difference_rows(answered, options.chance, min_speakers))
     found.notes.extend(common_notes([predictions for predictions, _ in answered]))
     _adjust(found.comparisons)
     _adjust(found.gap_differences)
+    _conclude(found.comparisons, tolerance)
     _add_empty(found, [predictions for predictions, _ in answered], options)
     found.notes.extend(_too_many(found.comparisons))
     return found
@@ -200,6 +216,8 @@ def _check(options: _Options) -> None:
         raise unknown_name("value of `empty_hypothesis`", options.empty_hypothesis, EMPTY_WAYS)
     if options.min_speakers < 1:
         raise UserError(f"`min_speakers` must be at least 1, but is {options.min_speakers}")
+    if options.tolerance is not None and not 0 < options.tolerance < math.inf:
+        raise UserError(f"`tolerance` must be above 0, in points of the metric, but is {options.tolerance:g}")
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
@@ -247,18 +265,18 @@ def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) 
             "hours": float(seconds.sum()) / 3600,
             "metrics": list(predictions.statistics),
             "signature": "; ".join(filter(None, [predictions.signature, *_signatures(predictions)])),
+            **options.about.of(len(found.results)),
         }
     )
+    _add_inputs(found, name, "predictions", predictions.files)
     found.notes.extend(f"{name}: {warning}." for warning in predictions.warnings)
     found.excluded.extend(_excluded(name, one) for one in predictions.exclusions)
-    worst_by = next(iter(predictions.statistics))
-    found.examples.extend({"result": name, "metric": worst_by, **example} for example in predictions.examples)
     groupings = _groupings(predictions, options)
     for grouping in groupings:
-        row = suppressed_row(predictions, grouping, options.min_speakers)
-        if row is not None:
-            found.suppressed.append({"result": name, **row})
+        found.suppressed.extend({"result": name, **row} for row in suppressed_rows(grouping))
         _add_grouping(found, predictions, grouping, options)
+        if options.examples:
+            found.examples.extend(_examples(predictions, grouping))
     return predictions, groupings
 
 
@@ -290,21 +308,31 @@ def _add_grouping(found: FairnessResult, predictions: Predictions, grouping: Gro
 
 def _add_verification(found: FairnessResult, path: Path, name: str, options: _Options) -> None:
     metrics = _asked(options, UNITS, path) or tuple(UNITS)
-    rows = audit_verification(path, options.by, options.chance.seed, options.chance.replicates)
-    everybody = next(row for row in rows["groups"] if row["total"])
+    chance = options.chance
+    rows = audit_verification(
+        path,
+        options.by,
+        chance.seed,
+        chance.replicates,
+        min_speakers=options.min_speakers,
+        name_people=options.examples,
+    )
     found.results.append(
         {
             "name": name,
             "path": str(path),
-            "sha256": hashlib.sha256((path / "trials.parquet").read_bytes()).hexdigest()[:16],
+            "sha256": digest([path / TRIALS]),
             "task": "speaker_verification",
             "model_fingerprint": _fingerprint(path),
-            **{key: everybody[key] for key in ("clips", "speakers", "hours")},
+            **rows["everybody"][0],
             "metrics": list(metrics),
             "signature": "",
+            **options.about.of(len(found.results)),
         }
     )
+    _add_inputs(found, name, "trials", [path / TRIALS, path / "predictions.parquet"])
     found.excluded.extend({**row, "result": name} for row in rows["excluded"])
+    found.suppressed.extend({**row, "result": name} for row in rows["suppressed"])
     for part in ("groups", "comparisons"):
         getattr(found, part).extend({**row, "result": name} for row in rows[part] if row["metric"] in metrics)
     found.notes.extend(f"{name}: {note}" for note in rows["notes"])
@@ -326,7 +354,7 @@ def _add_empty(found: FairnessResult, answered: Sequence[Predictions], options: 
     results = {row["result"] for row in other}
     same = [row for row in found.comparisons if row["result"] in results]
     counted, left_out = (same, other) if options.empty_hypothesis == "count" else (other, same)
-    found.empty_hypotheses.extend(empty_rows(counted, left_out, found.groups))
+    found.empty_hypotheses.extend(empty_rows(counted, left_out, found.groups, options.tolerance))
     warnings = {_place(row): row["warning"] for row in found.empty_hypotheses if row["warning"]}
     for row in same:
         row["warning"] = "; ".join(filter(None, [row["warning"], warnings.get(_place(row))])) or None
@@ -360,6 +388,36 @@ def _excluded(result: str, one: Exclusion) -> dict[str, Any]:
     return {"result": result, "reason": one.reason, "count": one.count, "names": list(one.names)}
 
 
+def _examples(predictions: Predictions, grouping: Grouping) -> Iterator[dict[str, Any]]:
+    """Yield the worst clips of the groups that are scored."""
+    shown = {*grouping.names, *([UNKNOWN] if (grouping.index == -1).any() else [])}
+    about = {"result": predictions.name, "metric": next(iter(predictions.statistics))}
+    for example in predictions.examples:
+        if example["by"] == grouping.by and example["group"] in shown:
+            yield about | example
+
+
+def _add_inputs(found: FairnessResult, name: str | None, role: str, files: Iterable[Path]) -> None:
+    """Note the whole hash of what was read."""
+    found.provenance["inputs"] += [
+        {"result": name, "role": role, "path": str(path), "sha256": digest([path])} for path in files
+    ]
+
+
+def _conclude(rows: Sequence[dict[str, Any]], tolerance: float | None) -> None:
+    """Give each row its verdict, and the difference that the test as adjusted would usually find."""
+    for row in rows:
+        if row["unit"] != "cost":
+            row["tolerance"] = tolerance
+        if row["compared"] and np.isfinite(row["standard_error"]):
+            # Holm's first and strictest step: the level is shared among all comparisons of the family.
+            least = detectable(row["standard_error"], row["degrees_of_freedom"], alpha=ALPHA / row["compared"])
+            mean = 0.5 * (row["value_a"] + row["value_b"])
+            row["minimum_detectable"] = least
+            row["minimum_detectable_relative"] = 100 * least / mean if mean else math.nan
+        row["verdict"] = verdict(row)
+
+
 def _adjust(rows: list[dict[str, Any]]) -> None:
     """Adjust p-values by Holm's method: a family is all tests of one metric on one result."""
     families: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -380,12 +438,13 @@ def _too_many(rows: Sequence[dict[str, Any]]) -> list[str]:
     for result, metric in dict.fromkeys((row["result"], row["metric"]) for row in tested):
         family = [row for row in tested if (row["result"], row["metric"]) == (result, metric)]
         tries, compared = max(row["assignments"] for row in family), family[0]["compared"]
-        if compared / (tries + 1) >= SIGNIFICANT:
+        if compared / (tries + 1) >= ALPHA:
             families.setdefault((result, tries, compared), []).append(metric)
     return [
-        f"{result}, {', '.join(metrics)}: with {tries:,} permutations no p-value can be below {1 / (tries + 1):.2g}, "
-        f"which is too much for one of {compared:,} comparisons: none of these gaps could be told from chance, however "
-        "large. Fewer attributes help, and, if not all have been made, more permutations (`--replicates`)."
+        f"{result}, {', '.join(metrics)}: with {tries:,} permutations no p-value can be below {1 / (tries + 1):.2g}. "
+        f"Adjusted for {compared:,} comparisons that is above 0.05, so no difference could be statistically "
+        "significant, however large. Compare by fewer attributes or, if not all permutations were made, make more "
+        "(`--replicates`)."
         for (result, tries, compared), metrics in families.items()
     ]
 
@@ -397,7 +456,8 @@ def _provenance(options: _Options) -> dict[str, Any]:
         "replicates": options.chance.replicates,
         "permutations": options.chance.permutations,
         "min_speakers": MIN_SPEAKERS,
-        "min_cell_speakers": options.min_speakers,
+        "min_group_speakers": options.min_speakers,
+        "inputs": [],
         "normaliser": options.normaliser,
         "tokenizer": options.tokenizer,
         "columns": dict(options.columns),

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.fairness._rows import tested, untested_row
+from audio_ssl.fairness._rows import tested, unscored_row, untested_row
 from audio_ssl.fairness.contrast import Contrast, contrast, contrast_crossed
 from audio_ssl.fairness.gaps import direction
 from audio_ssl.fairness.groups import Grouping, Mask, Pair
 from audio_ssl.fairness.people import ALL, CROSSED, UNKNOWN
 from audio_ssl.fairness.permutation import permutation_test
-from audio_ssl.fairness.power import minimum_detectable
+from audio_ssl.fairness.power import sensitivity
 from audio_ssl.fairness.predictions import Predictions
 from audio_ssl.metrics.additive import AdditiveMetric
 from audio_ssl.metrics.bootstrap import expanded_bootstrap
@@ -27,7 +27,7 @@ from audio_ssl.metrics.bootstrap import expanded_bootstrap
 Array = npt.NDArray[np.float64]
 
 MIN_SPEAKERS = 5
-"""Fewer speakers in a group: the scores are shown, inference is refused."""
+"""Fewer speakers in a group: inference is refused, whatever the least number of a score is set to."""
 
 WARN_BELOW_SPEAKERS = 20
 """Fewer speakers in a group: inference is made with a warning."""
@@ -84,12 +84,14 @@ def speaker_sums(statistics: Array, speakers: npt.NDArray[np.int32]) -> tuple[Ar
 
 
 def group_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
-    """Return one row a group, the speakers without a recorded value, and all clips together."""
+    """Return one row a scored group, the speakers without a recorded value, and all of these together."""
     unknown = grouping.index == -1
     shown: list[tuple[str, Mask]] = [(name, grouping.members(name)) for name in grouping.names]
     if unknown.any():
         shown.append((UNKNOWN, unknown))
-    shown.append((ALL, np.ones(len(grouping.index), bool)))
+    # Were those without a score in it, theirs would be what is left when the others are taken away.
+    if shown:
+        shown.append((ALL, grouping.index != -2))
     about, found = question.about(grouping.by), question.predictions
     return [
         about | _describe(question, name, members) | found.unanswered(grouping.by.split(CROSSED), name, members)
@@ -143,8 +145,13 @@ def spread_row(question: Question, by: str, groups: Sequence[dict[str, Any]]) ->
 
 
 def comparison_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
-    """Return the gap of every pair of groups; p-values are adjusted by the caller, who knows all tests."""
-    return [question.about(grouping.by) | _compare(question, grouping, pair) for pair in grouping.pairs]
+    """Return the gap of every pair of groups; of pairs with a group that has no score, the reason alone.
+
+    p-values are adjusted by the caller, who knows all tests.
+    """
+    about = question.about(grouping.by)
+    rows = [about | _compare(question, grouping, pair) for pair in grouping.pairs]
+    return rows + [about | unscored_row(pair.first, pair.second, reason) for pair, reason in grouping.refused]
 
 
 @dataclass(frozen=True)
@@ -193,7 +200,8 @@ def _compare(question: Question, grouping: Grouping, pair: Pair) -> dict[str, An
     a, b = float(metric.score(sides.first.sum(0))), float(metric.score(sides.second.sum(0)))
     refused = sides.refusal(pair) if math.isfinite(a - b) else "the score of one group is not defined"
     words = direction(metric.name, metric.higher_is_better, pair.first, pair.second, a, b, by=grouping.by)
-    row = untested_row(pair.first, pair.second, a, b, words, refused)
+    speakers = len(sides.first_codes), len(sides.second_codes)
+    row = untested_row(pair.first, pair.second, a, b, words, refused, speakers)
     return row if refused else row | _infer(question, sides, a, b)
 
 
@@ -204,9 +212,9 @@ def _infer(question: Question, sides: Sides, a: float, b: float) -> dict[str, An
     else:
         found = contrast(sides.first, sides.second, score, chance.replicates, chance.rng())
         test = permutation_test(sides.first, sides.second, score, chance.rng(), chance.permutations)
-    least = minimum_detectable(sides.first, sides.second, score, found.standard_error)
-    warnings = filter(None, [sides.warning(), _ALIKE if math.isnan(least) else None])
-    return tested(found, test, least, a, b) | {"warning": "; ".join(warnings) or None}
+    power = sensitivity(sides.first, sides.second, score, found.standard_error)
+    warnings = filter(None, [sides.warning(), _ALIKE if math.isnan(power.standard_error) else None])
+    return tested(found, test, power, a, b) | {"warning": "; ".join(warnings) or None}
 
 
 def _crossed(sides: Sides, score: Callable[[Array], Array], chance: Chance) -> Contrast:

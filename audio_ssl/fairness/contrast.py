@@ -9,11 +9,15 @@ group's speakers also vary more, misses rise to 10 %.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from audio_ssl.metrics.bootstrap import Array, Interval, Score, quantile_interval, replicate_sums, spread_levels
+
+EQUIVALENCE = 0.9
+"""Confidence of the interval that must lie within a tolerance: two one-sided tests at 5 % (Schuirmann 1987)."""
 
 
 class Contrast(NamedTuple):
@@ -27,6 +31,9 @@ class Contrast(NamedTuple):
 
     relative_symmetric: Interval
     """``100 * (a - b) / ((a + b) / 2)``; NaN where both are 0."""
+
+    within: Interval
+    """The difference with a 90 % interval, for asking whether it is smaller than a tolerance."""
 
     standard_error: float
     """Of the difference, over resampled speakers, and without the shortfall that few of them have."""
@@ -57,7 +64,7 @@ def contrast(
     """
     rng = rng or np.random.default_rng(0)
     a, b = score(replicate_sums(first, replicates, rng)), score(replicate_sums(second, replicates, rng))
-    levels = spread_levels(a, b, len(first), len(second), confidence)
+    levels = [spread_levels(a, b, len(first), len(second), one) for one in (confidence, EQUIVALENCE)]
     defined = np.isfinite(a) & np.isfinite(b)
     variances = [_unbiased(draws[defined], n) for draws, n in ((a, len(first)), (b, len(second)))]
     return _contrast(score(first.sum(0)), score(second.sum(0)), a, b, levels, math.sqrt(sum(variances)))
@@ -82,7 +89,7 @@ def contrast_crossed(
     gaps = a - b
     # What counts is the smaller group, whoever is in both: one sample of that many differences.
     speakers = min(int(group.any(1).sum()) for group in (first, second))
-    levels = spread_levels(gaps, np.zeros(replicates), speakers, speakers, confidence)
+    levels = [spread_levels(gaps, np.zeros(replicates), speakers, speakers, one) for one in (confidence, EQUIVALENCE)]
     variance = _unbiased(gaps[np.isfinite(gaps)], speakers)
     return _contrast(score(first.sum(0)), score(second.sum(0)), a, b, levels, math.sqrt(variance))
 
@@ -92,8 +99,11 @@ def _unbiased(draws: Array, speakers: int) -> float:
     return float(draws.var()) * speakers / (speakers - 1) if speakers > 1 and len(draws) > 1 else math.nan
 
 
-def _contrast(value_a: Array, value_b: Array, a: Array, b: Array, levels: Array, error: float) -> Contrast:
+def _contrast(
+    value_a: Array, value_b: Array, a: Array, b: Array, both_levels: Sequence[Array], error: float
+) -> Contrast:
     """Return a contrast; its ratios are defined for scores that are not negative."""
+    levels, narrower = both_levels
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(value_a / value_b) if value_b > 0 <= value_a else np.nan
         relative = float(200.0 * (value_a - value_b) / (value_a + value_b)) if min(value_a, value_b) >= 0 else np.nan
@@ -101,5 +111,6 @@ def _contrast(value_a: Array, value_b: Array, a: Array, b: Array, levels: Array,
             quantile_interval(float(value_a - value_b), a - b, levels),
             quantile_interval(ratio, a / b, levels),
             quantile_interval(relative, 200.0 * (a - b) / (a + b), levels),
+            quantile_interval(float(value_a - value_b), a - b, narrower),
             error,
         )

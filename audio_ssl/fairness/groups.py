@@ -1,24 +1,29 @@
 """Which clips make which group: by one attribute, and by several together.
 
-Groups are as the corpus recorded them. Clips without a recorded value make no group but are kept, as ``unknown``. Cells
-of several attributes with few speakers are suppressed: their scores would say little, and might tell who speaks.
+Groups are as the corpus recorded them. Clips without a recorded value make no group but are kept, as ``unknown``. A
+group of few speakers is counted and not scored: its score would say little of a group, and much of a person.
+
+Nor may its score be found by subtracting those that are published (`disclosure`). What helps is done in this order. The
+row of all clips counts the scored groups alone. A cell of several attributes that gives a smaller one away is withheld,
+the one with the fewest speakers. Where single attributes give a group away, its speakers are left out of every score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.fairness.people import CROSSED, REST
-from audio_ssl.fairness.predictions import Codes, Predictions
+from audio_ssl.fairness._cells import Cells, Draft, drafts_of, protect
+from audio_ssl.fairness.people import CROSSED, REST, UNKNOWN
+from audio_ssl.fairness.predictions import Predictions
 
-MIN_CELL_SPEAKERS = 5
-"""Cells of several attributes with fewer speakers are not scored."""
+MIN_GROUP_SPEAKERS = 5
+"""Groups with fewer speakers are not scored."""
 
 PAIRS_UP_TO_GROUPS = 6
 """Of more groups than this, each is compared with all the others together, not with each of them."""
@@ -35,6 +40,17 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """Clips that are counted and not scored."""
+
+    name: str | None
+    """Of the group; None for people who are left out here because of their group in another attribute."""
+    speakers: int
+    clips: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Grouping:
     """The clips of one table, split by one or several attributes."""
 
@@ -42,16 +58,19 @@ class Grouping:
     """``gender``, or ``gender × age``."""
 
     names: tuple[str, ...]
-    """Groups in the order of the report: F before M, else sorted."""
+    """Scored groups in the order of the report: F before M, else sorted."""
 
     index: npt.NDArray[np.int32]
-    """``[clip]``, group of each; -1 where unknown, -2 where the cell is suppressed."""
+    """``[clip]``, group of each; -1 where unknown, -2 where the clip is not scored."""
 
     pairs: tuple[Pair, ...]
     """What is compared."""
 
-    suppressed: tuple[str, ...] = ()
-    """Cells with too few speakers."""
+    hidden: tuple[Hidden, ...] = ()
+    """What is counted and not scored."""
+
+    refused: tuple[tuple[Pair, str], ...] = ()
+    """What would be compared but for a group without a score, and why that is so."""
 
     def members(self, name: str) -> Mask:
         """Return which clips are of a group, ``[clip]``; `UNKNOWN`, `ALL` and `REST` of nothing are no groups."""
@@ -68,7 +87,7 @@ def group_by(
     predictions: Predictions,
     by: Sequence[str],
     pairs_of: Mapping[str, Sequence[tuple[str, str]]] | None = None,
-    min_speakers: int = MIN_CELL_SPEAKERS,
+    min_speakers: int = MIN_GROUP_SPEAKERS,
 ) -> list[Grouping]:
     """Return the groups of each attribute, then of each set of attributes together.
 
@@ -81,15 +100,19 @@ def group_by(
     pairs_of
         Pairs to compare of an attribute, where not all pairs make sense.
     min_speakers
-        Of a cell of several attributes.
+        Of a group that is scored.
     """
-    singles = [_single(predictions.attributes[name], name, (pairs_of or {}).get(name)) for name in by]
-    groupings = list(singles)
+    pairs_of = pairs_of or {}
+    cells = Cells.of(predictions.speakers, [predictions.attributes[name] for name in by])
     # Clip-level attributes, such as the category of a term, are no property of a person to cross with others.
-    people = [one for one in singles if one.by not in (pairs_of or {})]
-    for size in range(2, len(people) + 1):
-        groupings += [_crossed(chosen, predictions.speakers, min_speakers) for chosen in combinations(people, size)]
-    return groupings
+    people = [place for place, name in enumerate(by) if name not in pairs_of]
+    sets: list[tuple[int, ...]] = [(place,) for place in range(len(by))]
+    sets += [chosen for size in range(2, len(people) + 1) for chosen in combinations(people, size)]
+    drafts = protect(cells, drafts_of(cells, sets), min_speakers)
+    return [
+        _grouping(cells, draft, CROSSED.join(by[place] for place in draft.parts), pairs_of, min_speakers)
+        for draft in drafts
+    ]
 
 
 def speakers_of(predictions: Predictions, members: Mask) -> npt.NDArray[np.int64]:
@@ -97,59 +120,92 @@ def speakers_of(predictions: Predictions, members: Mask) -> npt.NDArray[np.int64
     return np.unique(predictions.speakers.index[members]).astype(np.int64)
 
 
-def _single(codes: Codes, by: str, wanted: Sequence[tuple[str, str]] | None) -> Grouping:
-    present = np.unique(codes.index[codes.index >= 0])
-    order = sorted(present.tolist(), key=lambda code: _rank(codes.names[code]))
-    place = np.full(len(codes.names) + 1, -1, np.int32)
-    place[order] = np.arange(len(order))
-    names = tuple(codes.names[code] for code in order)
-    if wanted is not None:
-        pairs = tuple(Pair(a, b) for a, b in wanted if a in names and b in names)
-    elif len(names) <= PAIRS_UP_TO_GROUPS:
-        pairs = tuple(Pair(a, b) for a, b in combinations(names, 2))
-    else:
-        pairs = tuple(Pair(name, REST) for name in names)
-    # The last place is what -1 points at.
-    return Grouping(by, names, place[codes.index], pairs)
-
-
-def _rank(name: str) -> tuple[bool, str]:
-    return (name != "F", name)
-
-
-def _crossed(parts: Sequence[Grouping], speakers: Codes, min_speakers: int) -> Grouping:
-    """Return the cells of several attributes; compared are cells that differ in one of them."""
-    index = np.zeros(len(speakers.index), np.int64)
-    unknown = np.zeros(len(speakers.index), bool)
-    for part in parts:
-        index = index * len(part.names) + np.maximum(part.index, 0)
-        unknown |= part.index < 0
-    values = list(product(*(part.names for part in parts)))
-    cell_of_speaker = np.unique(np.stack([index, speakers.index.astype(np.int64)])[:, ~unknown], axis=1)[0]
-    count = np.bincount(cell_of_speaker, minlength=len(values))
-    kept = np.flatnonzero(count >= min_speakers)
-    place = np.full(len(values), -2, np.int32)
-    place[kept] = np.arange(len(kept))
-    found = np.where(unknown, -1, place[index]) if len(values) else np.full(len(index), -1)
-    names = tuple(CROSSED.join(values[cell]) for cell in kept)
-    pairs = tuple(
-        Pair(names[i], names[j])
-        for i, j in combinations(range(len(kept)), 2)
-        if sum(a != b for a, b in zip(values[kept[i]], values[kept[j]], strict=True)) == 1
+def _grouping(
+    cells: Cells, draft: Draft, by: str, pairs_of: Mapping[str, Sequence[tuple[str, str]]], min_speakers: int
+) -> Grouping:
+    scored = [label for label in draft.labels if label in draft.scored]
+    place = np.full(max(draft.labels, default=0) + 3, -2, np.int32)
+    place[scored] = np.arange(len(scored))
+    # The last two places are what -1 and -2 point at.
+    place[-2:] = (-2, -1 if draft.unknown_scored else -2)
+    of_cell = np.where(draft.left_out, -2, place[draft.of_cell])
+    names = tuple(draft.name(label) for label in scored)
+    return Grouping(
+        by,
+        names,
+        of_cell[cells.of_clip].astype(np.int32),
+        _pairs(draft, scored, names, pairs_of.get(by)),
+        tuple(_hidden(cells, draft, min_speakers)),
+        tuple(_refused(cells, draft, pairs_of.get(by), min_speakers)),
     )
-    few = tuple(CROSSED.join(values[cell]) for cell in np.flatnonzero((count > 0) & (count < min_speakers)))
-    return Grouping(CROSSED.join(part.by for part in parts), names, found.astype(np.int32), pairs, few)
 
 
-def suppressed_row(predictions: Predictions, grouping: Grouping, min_speakers: int) -> dict[str, Any] | None:
-    """Return what the report says of the cells without scores; None where there are none."""
-    if not grouping.suppressed:
-        return None
-    members = grouping.index == -2
-    return {
-        "by": grouping.by,
-        "groups": list(grouping.suppressed),
-        "speakers": len(speakers_of(predictions, members)),
-        "clips": int(members.sum()),
-        "reason": f"fewer than {min_speakers} speakers each",
-    }
+def _pairs(
+    draft: Draft, scored: Sequence[int], names: Sequence[str], wanted: Sequence[tuple[str, str]] | None
+) -> tuple[Pair, ...]:
+    if len(draft.parts) > 1:
+        values = [draft.values(label) for label in scored]
+        return tuple(
+            Pair(names[i], names[j])
+            for i, j in combinations(range(len(scored)), 2)
+            if sum(a != b for a, b in zip(values[i], values[j], strict=True)) == 1
+        )
+    if wanted is not None:
+        return tuple(Pair(a, b) for a, b in wanted if a in names and b in names)
+    if len(names) <= PAIRS_UP_TO_GROUPS:
+        return tuple(Pair(a, b) for a, b in combinations(names, 2))
+    return tuple(Pair(name, REST) for name in names)
+
+
+def _refused(
+    cells: Cells, draft: Draft, wanted: Sequence[tuple[str, str]] | None, min_speakers: int
+) -> Iterator[tuple[Pair, str]]:
+    """Yield the pairs of an attribute that a group without a score keeps from being compared, where they are few."""
+    if len(draft.parts) > 1 or len(draft.labels) > PAIRS_UP_TO_GROUPS:
+        return
+    label_of = {draft.name(label): label for label in draft.labels}
+    for first, second in combinations(label_of, 2) if wanted is None else wanted:
+        few = [name for name in (first, second) if name in label_of and label_of[name] not in draft.scored]
+        if few and first in label_of and second in label_of:
+            speakers = cells.speakers(draft.of_cell == label_of[few[0]])
+            people = "1 speaker" if speakers == 1 else f"{speakers} speakers"
+            yield Pair(first, second), f"group {few[0]} has {people}, and at least {min_speakers} a group are needed"
+
+
+def _hidden(cells: Cells, draft: Draft, min_speakers: int) -> Iterator[Hidden]:
+    """Yield what is counted and not scored, group by group."""
+    rest = draft.left_out.copy()
+    unknown = [] if draft.unknown_scored else [-1]
+    for label in [*(label for label in draft.labels if label not in draft.scored), *unknown]:
+        members = draft.of_cell == label
+        speakers = cells.speakers(members)
+        if not speakers:
+            continue
+        few = speakers < min_speakers
+        reason = (
+            f"fewer than {min_speakers} speakers"
+            if few
+            else f"withheld, so that a group of fewer than {min_speakers} speakers cannot be found by subtraction"
+        )
+        rest &= ~members
+        yield Hidden(UNKNOWN if label == -1 else draft.name(label), speakers, cells.clips(members), reason)
+    if rest.any():
+        reason = (
+            f"in a group of fewer than {min_speakers} speakers by another attribute, and left out here as well, "
+            "so that its score cannot be found by subtraction"
+        )
+        yield Hidden(None, cells.speakers(rest), cells.clips(rest), reason)
+
+
+def suppressed_rows(grouping: Grouping) -> list[dict[str, Any]]:
+    """Return what the report says of groups without scores, a row each."""
+    return [
+        {
+            "by": grouping.by,
+            "groups": [] if one.name is None else [one.name],
+            "speakers": one.speakers,
+            "clips": one.clips,
+            "reason": one.reason,
+        }
+        for one in grouping.hidden
+    ]

@@ -8,20 +8,46 @@ rates, whose spread grows with them, more often where the smaller group's is the
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import t
 
 from audio_ssl.metrics.bootstrap import Array, Score, satterthwaite
 
+ALPHA = 0.05
+"""Level of a test; of several, Holm's method begins at this over their number."""
+POWER = 0.8
+"""Share of studies of the same size that find a difference of the size called detectable."""
+
 _ROUNDING = 1e-9
 """A standard error below this share of the scores is none."""
 
 
-def minimum_detectable(
-    first: Array, second: Array, score: Score, standard_error: float, power: float = 0.8, alpha: float = 0.05
-) -> float:
-    """Return the smallest difference that such a study finds in `power` of all samples of speakers.
+@dataclass(frozen=True)
+class Sensitivity:
+    """How precisely a difference was measured."""
+
+    standard_error: float
+    """Of the difference; NaN where it cannot be told."""
+
+    freedom: float
+    """Degrees of freedom, as of groups of equal spread."""
+
+    def detectable(self, power: float = POWER, alpha: float = ALPHA) -> float:
+        """Return the smallest difference that such a study finds in `power` of all samples of speakers."""
+        if not math.isfinite(self.standard_error):
+            return math.nan
+        return detectable(self.standard_error, self.freedom, power, alpha)
+
+
+def detectable(standard_error: float, freedom: float, power: float = POWER, alpha: float = ALPHA) -> float:
+    """Return the smallest difference that is found in `power` of all samples by a test at the level `alpha`."""
+    return float((t.ppf(1 - alpha / 2, freedom) + t.ppf(power, freedom)) * standard_error)
+
+
+def sensitivity(first: Array, second: Array, score: Score, standard_error: float) -> Sensitivity:
+    """Return how precisely a difference was measured.
 
     NaN for fewer than two speakers a group, and for speakers who score alike, who do not tell how far apart others are.
 
@@ -33,16 +59,22 @@ def minimum_detectable(
         ``[..., column]`` to ``[...]``.
     standard_error
         Of the difference, from `contrast`.
-    power
-        Share of studies that would find it.
-    alpha
-        Level of the test.
     """
+    unknown = Sensitivity(math.nan, math.nan)
     scores = float(score(first.sum(0))), float(score(second.sum(0)))
     if not all(map(math.isfinite, (standard_error, *scores))) or min(len(first), len(second)) < 2:
-        return math.nan
+        return unknown
     if standard_error <= _ROUNDING * max(map(abs, scores)):
-        return math.nan
+        return unknown
     counts = np.array([len(first), len(second)], np.float64)
-    freedom = satterthwaite(1 / counts, counts)
-    return float((t.ppf(1 - alpha / 2, freedom) + t.ppf(power, freedom)) * standard_error)
+    return Sensitivity(standard_error, satterthwaite(1 / counts, counts))
+
+
+def minimum_detectable(
+    first: Array, second: Array, score: Score, standard_error: float, power: float = POWER, alpha: float = ALPHA
+) -> float:
+    """Return the smallest difference that such a study finds in `power` of all samples of speakers.
+
+    Parameters are those of `sensitivity`; NaN where that is not known.
+    """
+    return sensitivity(first, second, score, standard_error).detectable(power, alpha)

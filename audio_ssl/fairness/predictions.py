@@ -37,7 +37,6 @@ from audio_ssl.progress import Progress
 __all__ = ["Codes", "Exclusion", "Predictions", "read_predictions"]
 
 REQUIRED = ("id", "reference", "hypothesis", "speaker")
-_NAMED_SPEAKERS = 20
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Predictions:
     """Of a result folder; None for a table from elsewhere."""
 
     sha256: str
-    """First 16 digits, of the file or of Kaldi's files one after the other."""
+    """Of the file, or of Kaldi's files one after the other."""
 
     statistics: dict[str, Array]
     """Metric -> ``[clip, column]``, the main metric first; `get_measure` gives what scores their sums."""
@@ -100,6 +99,9 @@ class Predictions:
 
     signature: str
     """How it was read: normaliser, join, and what spellings of values were taken for the same."""
+
+    files: tuple[Path, ...] = ()
+    """What was read."""
 
     with_empty: Predictions | None = None
     """The predictions as they were, where empty hypotheses are left out."""
@@ -285,7 +287,7 @@ def _finish(
         name=path.stem or path.resolve().name,
         path=path,
         task=task,
-        sha256=_digest(source.files),
+        sha256=digest(source.files),
         statistics={name: table.statistics(name, kept) for name in table.measures},
         speakers=speakers,
         attributes=attributes,
@@ -301,6 +303,7 @@ def _finish(
         exclusions=left_out.all(),
         examples=table.worst.rows({name: coder.names for name, coder in table.groups.items()}, names.__contains__),
         signature="; ".join(note for note in notes if note),
+        files=tuple(source.files),
     )
 
 
@@ -317,14 +320,11 @@ def _without_ambiguous(table: Table) -> npt.NDArray[np.bool_]:
         people, values = np.unique(pairs[0], return_counts=True)
         ids = table.ids()
         several = people[values > 1]
-        for person in several[:_NAMED_SPEAKERS].tolist():
-            said = sorted(table.groups[name].names[value] for value in pairs[1][pairs[0] == person])
-            reason = f"speaker `{table.speakers.names[person]}` is recorded as {name} {' and '.join(said)}"
-            clips = np.flatnonzero((speaker == person) & kept)
-            table.left_out.add(reason, (ids[clip].as_py() for clip in clips.tolist()))
-        further = np.flatnonzero(np.isin(speaker, several[_NAMED_SPEAKERS:]) & kept)
-        reason = f"further {len(several) - _NAMED_SPEAKERS} speakers are recorded with several values of {name}"
-        table.left_out.add(reason, (ids[clip].as_py() for clip in further.tolist()))
+        clips = np.flatnonzero(np.isin(speaker, several) & kept)
+        # Who they are is not told: reports are passed on.
+        who = "1 speaker is" if len(several) == 1 else f"{len(several):,} speakers are"
+        reason = f"{who} recorded with several values of {name}"
+        table.left_out.add(reason, (ids[clip].as_py() for clip in clips.tolist()))
         kept &= ~np.isin(speaker, several)
     return kept
 
@@ -368,10 +368,11 @@ def _hint(manifest: Path | None) -> str | None:
     return f"{named}; `--manifest M.jsonl` joins columns by id" if manifest is None else named
 
 
-def _digest(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
+def digest(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of files, one after the other."""
+    found = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
             while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()[:16]
+                found.update(chunk)
+    return found.hexdigest()

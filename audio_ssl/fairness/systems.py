@@ -50,7 +50,9 @@ def _first_of_same(other: Predictions, before: Sequence[Predictions]) -> tuple[P
     return None, 0
 
 
-def gap_difference_rows(answered: Sequence[Answered], chance: Chance) -> Iterator[dict[str, Any]]:
+def gap_difference_rows(
+    answered: Sequence[Answered], chance: Chance, min_speakers: int = MIN_SPEAKERS
+) -> Iterator[dict[str, Any]]:
     """Compare the gaps of every system with those of the first of the same clips.
 
     Parameters
@@ -59,15 +61,23 @@ def gap_difference_rows(answered: Sequence[Answered], chance: Chance) -> Iterato
         Tables with their groupings, in the order of the report.
     chance
         Draws.
+    min_speakers
+        With fewer speakers of a group on the clips of both systems, gaps are not told either.
     """
     for place, (other, groupings) in enumerate(answered):
         for first, first_groupings in answered[:place]:
             ours, theirs = _common(other, first)
             if len(ours):
                 for mine, its in _matching(groupings, first_groupings):
-                    yield from _of_grouping(other, first, ours, theirs, mine, its, chance)
+                    for row in _of_grouping(other, first, ours, theirs, mine, its, chance):
+                        yield _without_gaps(row) if row.pop("fewest") < min_speakers else row
                 # The first system of these clips is what all others are compared with.
                 break
+
+
+def _without_gaps(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row that tells nothing of groups that would not be scored."""
+    return row | dict.fromkeys(("gap_a", "gap_b", "difference"), math.nan) | {"direction": "not compared"}
 
 
 def _common(a: Predictions, b: Predictions) -> tuple[Rows, Rows]:
@@ -144,6 +154,7 @@ def _compare(
         "compared": 0,
         "clips": clips,
         "speakers": len(np.union1d(*speakers)),
+        "fewest": min(map(len, speakers)),
         "refused": _refusal(speakers, gap_a - gap_b),
         "warning": None,
         "direction": _direction(a.name, b.name, gap_a, gap_b),

@@ -24,17 +24,18 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.errors import UserError
-from audio_ssl.fairness._rows import tested, untested_row
+from audio_ssl.fairness._rows import tested, unscored_row, untested_row
 from audio_ssl.fairness._trial_scores import UNITS as UNITS
 from audio_ssl.fairness._trial_scores import Score, Scores
-from audio_ssl.fairness._trials import TRIALS, People, Trials, excluded_row, read_trials
+from audio_ssl.fairness._trials import TRIALS as TRIALS
+from audio_ssl.fairness._trials import People, Trials, excluded_row, read_trials
 from audio_ssl.fairness.compare import MIN_SPEAKERS, WARN_BELOW_SPEAKERS
 from audio_ssl.fairness.contrast import contrast
 from audio_ssl.fairness.gaps import direction
-from audio_ssl.fairness.groups import PAIRS_UP_TO_GROUPS
+from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, PAIRS_UP_TO_GROUPS
 from audio_ssl.fairness.people import ALL, UNKNOWN
 from audio_ssl.fairness.permutation import permutation_test
-from audio_ssl.fairness.power import minimum_detectable
+from audio_ssl.fairness.power import sensitivity
 from audio_ssl.metrics.bootstrap import expanded_bootstrap
 from audio_ssl.metrics.verification import Curve, SpeakerTrials
 
@@ -59,6 +60,9 @@ def audit_verification(
     seed: int = 0,
     replicates: int = 10_000,
     permutations: int = PERMUTATIONS,
+    *,
+    min_speakers: int = MIN_GROUP_SPEAKERS,
+    name_people: bool = False,
 ) -> dict[str, list[Any]]:
     """Compare groups of speakers in a result of the task ``speaker_verification``.
 
@@ -74,11 +78,16 @@ def audit_verification(
         Bootstrap resamples; fewer, not below 500, where there are so many trials that 200 million would be weighed.
     permutations
         All assignments up to this many, else so many random ones; as costly as two replicates each.
+    min_speakers
+        Fewest speakers of a group that is scored.
+    name_people
+        Name speakers among what is left out.
 
     Returns
     -------
     dict
-        ``groups``, ``comparisons`` and ``excluded``, rows of the report, and ``notes``, sentences.
+        ``groups``, ``suppressed``, ``comparisons`` and ``excluded``, rows of the report; ``notes``, sentences; and in
+        ``everybody`` the clips, speakers and hours of all usable trials.
 
     Raises
     ------
@@ -86,15 +95,18 @@ def audit_verification(
         If the folder cannot be read, has no such attribute, or has no usable trial of one kind.
     """
     trials = read_trials(folder, by)
-    found: dict[str, list[Any]] = {"groups": [], "comparisons": [], "excluded": [*trials.excluded], "notes": []}
+    found: dict[str, list[Any]] = {"groups": [], "suppressed": [], "comparisons": [], "excluded": [*trials.excluded]}
+    found |= {"notes": [], "everybody": []}
     for name in by:
-        part = _Part.of(trials, name, seed, replicates, permutations, str(folder))
+        part = _Part.of(trials, name, seed, replicates, permutations, str(folder), min_speakers, name_people)
+        found["everybody"] = found["everybody"] or [part.amounts(part.used)]
+        found["suppressed"] += part.suppressed_rows()
         found["groups"] += part.group_rows()
         found["comparisons"] += part.comparison_rows()
         found["excluded"] += part.excluded()
         found["notes"] += part.notes()
     return {
-        key: [{"result": folder.name, **row} if isinstance(row, dict) else row for row in rows]
+        key: [{"result": folder.name, **row} if isinstance(row, dict) and key != "everybody" else row for row in rows]
         for key, rows in found.items()
     }
 
@@ -115,9 +127,20 @@ class _Part:
     seed: int
     replicates: int
     permutations: int
+    min_speakers: int
+    name_people: bool
 
     @staticmethod
-    def of(trials: Trials, by: str, seed: int, replicates: int, permutations: int, where: str) -> _Part:
+    def of(
+        trials: Trials,
+        by: str,
+        seed: int,
+        replicates: int,
+        permutations: int,
+        where: str,
+        min_speakers: int,
+        name_people: bool,
+    ) -> _Part:
         people, sides = trials.people[by], trials.sides
         used = np.asarray(~people.ambiguous[sides].any(1))
         ours, theirs = people.group[sides].T
@@ -131,36 +154,68 @@ class _Part:
         assert curve is not None
         threshold = everything.threshold(_nearest(curve))
         group = np.where(used & (ours == theirs), ours, -2)
-        return _Part(trials, by, people, used, group, threshold, seed, min(replicates, most), permutations)
+        draws = min(replicates, most)
+        return _Part(trials, by, people, used, group, threshold, seed, draws, permutations, min_speakers, name_people)
 
     def group_rows(self) -> list[dict[str, Any]]:
-        """Return one row a metric and group, the speakers without a recorded value, and all."""
-        shown = [(name, self.group == code) for code, name in enumerate(self.people.names)]
-        if (self.group == -1).any():
-            shown.append((UNKNOWN, self.group == -1))
-        shown.append((ALL, self.used))
+        """Return one row a metric and scored group, the speakers without a recorded value, and all of these."""
+        shown = [(name, members) for name, members, scored in self._groups() if scored]
+        if shown:
+            hidden = [code for code, (_, _, scored) in zip(self._codes(), self._groups(), strict=True) if not scored]
+            of_sides = self.people.group[self.trials.sides]
+            shown.append((ALL, self.used & ~np.isin(of_sides, hidden).any(1)))
         rows = []
         for name, members in shown:
-            clips = np.unique(self.trials.clips[members])
-            seconds = self.trials.seconds[clips]
-            common = {
-                "group": name,
-                "known": name != UNKNOWN,
-                "total": name == ALL,
-                "speakers": len(np.unique(self.trials.speaker_of[clips])),
-                "clips": len(clips),
-                "words": 0,
-                "hours": float(seconds.sum()) / 3600,
-                "empty_references": 0,
-            }
+            about = {"group": name, "known": name != UNKNOWN, "total": name == ALL}
+            common = about | self.amounts(members) | {"words": 0, "empty_references": 0}
             scores = self._scores(members)
             rows += [self._about(metric) | common | self._scored(scores.of(metric)) for metric in UNITS]
         return rows
 
+    def amounts(self, members: Flags) -> dict[str, Any]:
+        """Return how much speech some trials are about."""
+        clips = np.unique(self.trials.clips[members])
+        seconds = self.trials.seconds[clips]
+        return {
+            "speakers": len(np.unique(self.trials.speaker_of[clips])),
+            "clips": len(clips),
+            "hours": float(seconds.sum()) / 3600,
+        }
+
+    def suppressed_rows(self) -> list[dict[str, Any]]:
+        """Return one row a group that is counted and not scored."""
+        rows = []
+        for name, members, scored in self._groups():
+            amounts = self.amounts(members)
+            if not scored and amounts["speakers"]:
+                few = {"groups": [name], "reason": f"fewer than {self.min_speakers} speakers"}
+                rows.append({"by": self.by, **few, **{key: amounts[key] for key in ("speakers", "clips")}})
+        return rows
+
+    def _codes(self) -> list[int]:
+        return [*range(len(self.people.names)), -1]
+
+    def _groups(self) -> list[tuple[str, Flags, bool]]:
+        """Return name, trials and whether they are scored of every group, that of the unknown last."""
+        found = []
+        for code, name in zip(self._codes(), (*self.people.names, UNKNOWN), strict=True):
+            members = np.asarray(self.group == code)
+            speakers = len(np.unique(self.trials.sides[members]))
+            found.append((name, members, speakers >= self.min_speakers))
+        return found
+
     def comparison_rows(self) -> list[dict[str, Any]]:
         """Return one row a metric and pair of groups; of many groups, the largest are compared."""
         rows = []
+        groups = self._groups()
         for first, second in combinations(self._compared(), 2):
+            small = [groups[code] for code in (first, second) if not groups[code][2]]
+            if small:
+                speakers = len(np.unique(self.trials.sides[small[0][1]]))
+                reason = _few(small[0][0], speakers, self.min_speakers)
+                row = unscored_row(groups[first][0], groups[second][0], reason)
+                rows += [self._about(metric) | row for metric in UNITS]
+                continue
             scores = self._scores((self.group == first) | (self.group == second))
             rows += [self._about(metric) | self._compare(metric, scores, first, second) for metric in UNITS]
         return rows
@@ -170,7 +225,8 @@ class _Part:
         rows = []
         names = [self.trials.speakers[code] for code in np.flatnonzero(self.people.ambiguous)]
         if names:
-            rows.append(excluded_row(f"speakers recorded under several values of {self.by}, with their trials", names))
+            reason = f"speakers recorded under several values of {self.by}, with their trials"
+            rows.append(excluded_row(reason, names if self.name_people else [], len(names)))
         across = int((self.used & (self.group == -2)).sum())
         if across:
             rows.append(
@@ -215,16 +271,16 @@ class _Part:
         names = self.people.names[first], self.people.names[second]
         words = direction(metric, False, *names, a, b, by=self.by)
         refused = _refusal(names, (len(ours), len(theirs)), (a, b))
-        row = untested_row(*names, a, b, words, refused)
+        row = untested_row(*names, a, b, words, refused, (len(ours), len(theirs)))
         return row if refused else row | self._infer(score, ours, theirs, a, b)
 
     def _infer(self, score: Score, ours: Array, theirs: Array, a: float, b: float) -> dict[str, Any]:
         found = contrast(ours, theirs, score, self.replicates, self._rng())
         test = permutation_test(ours, theirs, score, self._rng(), self.permutations, studentise=False)
-        least = minimum_detectable(ours, theirs, score, found.standard_error)
+        power = sensitivity(ours, theirs, score, found.standard_error)
         fewest = min(len(ours), len(theirs))
         few = f"only {fewest} speakers in the smaller group: small gaps cannot be found"
-        return tested(found, test, least, a, b) | {"warning": few if fewest < WARN_BELOW_SPEAKERS else None}
+        return tested(found, test, power, a, b) | {"warning": few if fewest < WARN_BELOW_SPEAKERS else None}
 
     def _scores(self, members: Flags) -> Scores:
         codes, sides = np.unique(self.trials.sides[members], return_inverse=True)
@@ -248,6 +304,10 @@ def _refusal(names: tuple[str, str], sizes: tuple[int, int], values: tuple[float
         if not math.isfinite(value):
             return f"group {name} lacks trials of the same speaker, or of different ones"
         if size < MIN_SPEAKERS:
-            people = "1 speaker" if size == 1 else f"{size} speakers"
-            return f"group {name} has {people}, and at least {MIN_SPEAKERS} a group are needed"
+            return _few(name, size, MIN_SPEAKERS)
     return None
+
+
+def _few(name: str, size: int, needed: int) -> str:
+    people = "1 speaker" if size == 1 else f"{size} speakers"
+    return f"group {name} has {people}, and at least {needed} a group are needed"

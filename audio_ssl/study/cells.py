@@ -18,6 +18,8 @@ from audio_ssl.fairness.predictions import Predictions
 from audio_ssl.fairness.systems import gap_difference_rows
 from audio_ssl.study.pool import pool_seeds
 
+_MIN_SPEAKERS = 1
+"""A study shows the scores of its own test speakers, however few; below five nothing is concluded from them."""
 _OF_GROUP = ("value", "low", "high", "speakers", "clips", "words", "hours")
 _OF_GAP = (
     "difference", "low", "high", "relative_symmetric", "relative_symmetric_low", "relative_symmetric_high", "ratio",
@@ -46,12 +48,12 @@ def read_cells(
     """
     chance = Chance(0, replicates, replicates)
     pooled = {name: pool_seeds(seeds, name) for name, seeds in answers.items()}
-    groupings = {name: group_by(one, [by], {by: [compare]}) for name, one in pooled.items()}
+    groupings = {name: group_by(one, [by], {by: [compare]}, _MIN_SPEAKERS) for name, one in pooled.items()}
     # The first system is what all others are compared with.
     order = [reference, *(name for name in pooled if name != reference)]
     against = {
         (row["result_a"], row["metric"]): row
-        for row in gap_difference_rows([(pooled[name], groupings[name]) for name in order], chance)
+        for row in gap_difference_rows([(pooled[name], groupings[name]) for name in order], chance, _MIN_SPEAKERS)
     }
     cells = []
     for metric in pooled[reference].statistics:
@@ -66,7 +68,7 @@ def read_cells(
 def _cell(one: Predictions, metric: str, by: str, compare: tuple[str, str], chance: Chance) -> dict[str, Any]:
     measure = get_measure(metric)
     question = Question(one, measure, chance)
-    (grouping,) = group_by(one, [by], {by: [compare]})
+    (grouping,) = group_by(one, [by], {by: [compare]}, _MIN_SPEAKERS)
     groups = {row["group"]: {key: row[key] for key in _OF_GROUP} for row in group_rows(question, grouping)}
     gaps = comparison_rows(question, grouping)
     if gaps:

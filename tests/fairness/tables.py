@@ -23,7 +23,7 @@ def predictions(speakers, attributes, errors=None, words=10, name="r", **more):
         "name": name,
         "path": Path(name),
         "task": "asr",
-        "sha256": "0",
+        "sha256": "0" * 64,
         "statistics": {"wer": counts},
         "speakers": codes(speakers),
         "attributes": {key: codes(values) for key, values in attributes.items()},

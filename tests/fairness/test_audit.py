@@ -51,7 +51,7 @@ def write(path, rows):
 
 def test_group_scores_equal_jiwer_and_counts_are_right(tmp_path):
     rows = table((6, 7), unknown=2)
-    report = audit([write(tmp_path / "p.jsonl", rows)]).to_json()
+    report = audit([write(tmp_path / "p.jsonl", rows)], min_speakers=2).to_json()
     for group in ("F", "M", "unknown"):
         members = [r for r in rows if (r["gender"] or "unknown") == group]
         (found,) = [g for g in report["groups"] if g["group"] == group and g["metric"] == "wer"]
@@ -86,15 +86,17 @@ def test_gap_formulas(tmp_path):
     assert gap["warning"] == "only 6 speakers in the smaller group: small gaps cannot be found"
 
 
-def test_fewer_than_five_speakers_show_the_table_and_refuse_inference(tmp_path):
+def test_a_group_of_fewer_than_five_speakers_is_counted_and_not_scored(tmp_path):
     report = audit([write(tmp_path / "p.jsonl", table((1, 8), rates=(0.8, 0.1)))]).to_json()
     (gap,) = [c for c in report["comparisons"] if c["metric"] == "wer"]
     assert gap["refused"] == "group F has 1 speaker, and at least 5 a group are needed"
     assert gap["p_value"] is None
-    assert gap["low"] is None
-    assert gap["difference"] > 0
-    assert [g["group"] for g in report["groups"] if g["metric"] == "wer"] == ["F", "M"]
-    assert [m["refused"] for m in report["models"]] == [gap["refused"]]
+    assert [gap[key] for key in ("low", "difference", "value_a", "value_b", "ratio", "verdict")] == [None] * 6
+    assert [g["group"] for g in report["groups"] if g["metric"] == "wer"] == ["M"]
+    assert [(row["clips"], row["speakers"]) for row in report["totals"]] == [(64, 8)] * 2
+    (hidden,) = report["suppressed"]
+    assert (hidden["groups"], hidden["speakers"], hidden["clips"]) == (["F"], 1, 8)
+    assert report["models"] == report["spread"] == report["examples"] == []
 
 
 def test_a_true_gap_is_found_and_no_gap_is_not(tmp_path):
@@ -138,7 +140,7 @@ def test_a_speaker_with_two_genders_is_left_out_and_named(tmp_path):
     rows[0]["gender"] = "M"
     report = audit([write(tmp_path / "p.jsonl", rows)]).to_json()
     (excluded,) = report["excluded"]
-    assert excluded["reason"] == "speaker `F0` is recorded as gender F and M"
+    assert excluded["reason"] == "1 speaker is recorded with several values of gender"
     assert (excluded["result"], excluded["count"]) == ("p", 8)
     assert [g["speakers"] for g in report["groups"] if g["metric"] == "wer"] == [5, 6]
 

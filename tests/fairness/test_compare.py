@@ -61,7 +61,7 @@ def test_the_gap_of_groups_without_errors_has_no_ratio():
 
 def test_few_speakers_are_refused_and_their_interval_is_not_given():
     table = two_groups(women=4)
-    (grouping,) = group_by(table, ["gender"])
+    (grouping,) = group_by(table, ["gender"], min_speakers=4)
     (row,) = comparison_rows(question(table), grouping)
     assert row["refused"] == "group F has 4 speakers, and at least 5 a group are needed"
     assert math.isnan(row["p_value"])

@@ -69,7 +69,7 @@ def test_groups_are_scored_by_the_trials_within_them(tmp_path):
     for row in rows:
         if row["speaker"] in ("s0", "s7"):
             row["gender"] = None
-    report = audit_verification(write(tmp_path / "r", rows, trials), replicates=100)
+    report = audit_verification(write(tmp_path / "r", rows, trials), replicates=100, min_speakers=2)
     group = {row["id"]: row["gender"] or "unknown" for row in rows}
     for name, speakers in (("F", 5), ("M", 6), ("unknown", 2), ("all", 13)):
         chosen = [t for t in trials if name == "all" or group[t["clip_a"]] == group[t["clip_b"]] == name]
@@ -189,7 +189,9 @@ def test_what_cannot_be_used_is_named(tmp_path):
 def test_a_speaker_with_two_genders_is_in_no_trial(tmp_path):
     rows, trials = voices(4, women=7, men=7)
     rows[0]["gender"], rows[1]["gender"] = "male", None
-    report = audit_verification(write(tmp_path / "r", rows, trials), replicates=10)
+    folder = write(tmp_path / "r", rows, trials)
+    assert audit_verification(folder, replicates=10)["excluded"][0]["names"] == []
+    report = audit_verification(folder, replicates=10, name_people=True)
     assert one(report["excluded"], reason="speakers recorded under several values of gender, with their trials") == {
         "result": "r",
         "reason": "speakers recorded under several values of gender, with their trials",
@@ -202,12 +204,22 @@ def test_a_speaker_with_two_genders_is_in_no_trial(tmp_path):
     assert report["notes"][-1] == "gender: male → M"
 
 
-def test_few_speakers_are_shown_and_nothing_is_concluded(tmp_path):
-    report = audit_verification(write(tmp_path / "r", *voices(5, women=4, men=6)), replicates=10)
+def test_few_speakers_are_counted_and_not_scored(tmp_path):
+    rows, trials = voices(5, women=4, men=6)
+    folder = write(tmp_path / "r", rows, trials)
+    report = audit_verification(folder, replicates=10)
     gap = one(report["comparisons"], metric="eer")
     assert gap["refused"] == "group F has 4 speakers, and at least 5 a group are needed"
-    assert math.isnan(gap["p_value"])
-    assert math.isnan(gap["low"])
+    assert all(math.isnan(gap[key]) for key in ("p_value", "low", "difference", "value_a", "value_b"))
+    assert {row["group"] for row in report["groups"]} == {"M", "all"}
+    # The row of all holds no trial of the four.
+    assert one(report["groups"], group="all", metric="eer")["speakers"] == 6
+    assert report["suppressed"] == [
+        {"result": "r", "by": "gender", "groups": ["F"], "reason": "fewer than 5 speakers", "speakers": 4, "clips": 16}
+    ]
+    asked = audit_verification(folder, replicates=10, min_speakers=4)
+    gap = one(asked["comparisons"], metric="eer")
+    assert gap["refused"] == "group F has 4 speakers, and at least 5 a group are needed"
     assert gap["difference"] == gap["value_a"] - gap["value_b"]
 
 
@@ -221,7 +233,7 @@ def test_groups_without_trials_of_a_kind_divide_nothing(tmp_path):
     assert refused == "group F lacks trials of the same speaker, or of different ones"
     none = [t for t in some if not (t["clip_a"] in women and t["clip_b"] in women)]
     report = audit_verification(write(tmp_path / "r", rows, none), replicates=10)
-    assert one(report["groups"], group="F", metric="eer")["speakers"] == 0
+    assert one(report["comparisons"], metric="eer")["refused"].startswith("group F has 0 speakers")
 
 
 def test_perfect_scores_have_no_ratio(tmp_path):
@@ -237,7 +249,7 @@ def test_of_many_groups_the_largest_are_compared(tmp_path):
     for row in rows:
         number = int(row["speaker"][1:])
         row["accent"] = f"a{min(number // 2, 7)}"
-    report = audit_verification(write(tmp_path / "r", rows, trials), ["gender", "accent"], replicates=5)
+    report = audit_verification(write(tmp_path / "r", rows, trials), ["gender", "accent"], replicates=5, min_speakers=2)
     compared = {name for c in report["comparisons"] if c["by"] == "accent" for name in (c["a"], c["b"])}
     assert compared == {"a0", "a1", "a2", "a3", "a4", "a7"}
     assert "By accent: the 6 largest groups are compared, 2 others are not." in report["notes"]

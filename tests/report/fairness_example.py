@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from audio_ssl.fairness.verdict import verdict
+
 HOSTILE = 'the <script>alert("x")</script> cat | sat `on` [it](http://x)\n# no heading'
 SYSTEMS = ("whisper-tiny.en", "hubert-ctc")
+_SHA256 = "6f1ed002ab5595859014ebf0951522d96f1ed002ab5595859014ebf0951522d9"
 _METRICS: dict[str, tuple[str, bool]] = {
     "wer": ("%", False),
     "cer": ("%", False),
     "eer": ("%", False),
     "term_coverage": ("%", True),
 }
+_OF_SCORES = (
+    "value_a", "value_b", "difference", "relative_symmetric", "relative_to_b", "ratio", "speakers_a", "speakers_b",
+)  # fmt: skip
 _REFUSAL = "group 70–79 has 3 speakers, and at least 5 a group are needed"
 _WARNING = "only 12 speakers in the smaller group: small gaps cannot be found"
 
@@ -34,16 +40,17 @@ def fairness_report() -> dict[str, Any]:
             spread.append(_spread(common, 2, ("F", women), ("M", men), (women + men) / 2))
     ages = {"20–29": (16.9, 22), "30–39": (14.8, 19), "40–49": (15.9, 12), "70–79": (24.1, 3)}
     common = _common(SYSTEMS[0], "age", "wer")
-    groups += [_group(common, name, value, people, 16 * people) for name, (value, people) in ages.items()]
-    groups.append(_group(common, "all", 16.2, 56, 896, total=True))
-    spread.append(_spread(common, 4, ("70–79", 24.1), ("30–39", 14.8), 16.2))
+    groups += [_group(common, name, value, n, 16 * n) for name, (value, n) in ages.items() if n >= 5]
+    groups.append(_group(common, "all", 16.2, 53, 848, total=True))
+    spread.append(_spread(common, 3, ("20–29", 16.9), ("30–39", 14.8), 16.2))
     names = list(ages)
     for place, first in enumerate(names):
         for second in names[place + 1 :]:
             ends = (first, ages[first][0]), (second, ages[second][0])
             refused = _REFUSAL if "70–79" in (first, second) else None
             warning = _WARNING if "40–49" in (first, second) and not refused else None
-            comparisons.append(_comparison(common, *ends, 0.03, compared=3, refused=refused, warning=warning))
+            row = _comparison(common, *ends, 0.03, compared=3, refused=refused, warning=warning)
+            comparisons.append(row | dict.fromkeys(_OF_SCORES) if refused else row)
     common = _common(SYSTEMS[0], "gender × age", "wer")
     groups += [
         _group(common, f"{gender} × {age}", value + (2 if gender == "F" else 0), 11, 176)
@@ -60,7 +67,7 @@ def fairness_report() -> dict[str, Any]:
     comparisons.append(_comparison(common, ("1F", 58.0), ("1M", 66.0), 0.012, compared=2, warning=_WARNING))
     return {
         "kind": "fairness",
-        "schema_version": 2,
+        "schema_version": 3,
         "results": [
             _result(SYSTEMS[0], "asr"),
             _result(SYSTEMS[1], "asr"),
@@ -70,15 +77,11 @@ def fairness_report() -> dict[str, Any]:
         "groups": [row for row in groups if not row["total"]],
         "totals": [row for row in groups if row["total"]],
         "suppressed": [
-            {
-                "result": SYSTEMS[0],
-                "by": "gender × age",
-                "groups": ["F × 70–79", "M × 70–79"],
-                "speakers": 3,
-                "clips": 48,
-                "reason": "fewer than 5 speakers",
-            }
+            _hidden("age", "70–79", 3, "fewer than 5 speakers"),
+            _hidden("gender × age", "F × 70–79", 2, "fewer than 5 speakers"),
+            _hidden("gender × age", "M × 70–79", 1, "fewer than 5 speakers"),
         ],
+        "statement": {"date": "2026-01-31", "test_set": "LibriSpeech test-other", "tolerance": None},
         "spread": spread,
         "comparisons": comparisons,
         "models": [_model(SYSTEMS[0], 1.15, 1.08), _model(SYSTEMS[1], 1.2, 1.19), _refused_model("st-small")],
@@ -103,6 +106,11 @@ def fairness_report() -> dict[str, Any]:
             "replicates": 10_000,
             "permutations": 10_000,
             "min_speakers": 5,
+            "min_group_speakers": 5,
+            "inputs": [
+                {"result": name, "role": "predictions", "path": f"results/{name}.parquet", "sha256": _SHA256}
+                for name in (*SYSTEMS, "st-small")
+            ],
             "versions": {"audio_ssl": "0.1.0", "numpy": "2.3.5", "scipy": "1.16.3"},
             "command": "audio-ssl fairness a.parquet b.parquet --by gender --by age --out report.html",
         },
@@ -119,7 +127,9 @@ def _result(name: str, task: str) -> dict[str, Any]:
     return {
         "name": name,
         "path": f"results/{name}.parquet",
-        "sha256": "6f1ed002ab5595859014ebf0951522d96f1ed002ab5595859014ebf0951522d9",
+        "sha256": _SHA256,
+        "system": None,
+        "version": None,
         "task": task,
         "clips": 874,
         "speakers": 54,
@@ -147,6 +157,11 @@ def _group(
         "empty_references": 1 if name == "unknown" else 0,
         "total": total,
     }
+
+
+def _hidden(by: str, group: str, speakers: int, reason: str) -> dict[str, Any]:
+    row = {"result": SYSTEMS[0], "by": by, "groups": [group], "speakers": speakers, "clips": 16 * speakers}
+    return row | {"reason": reason}
 
 
 def _spread(
@@ -182,9 +197,16 @@ def _comparison(
         "b": b,
         "value_a": x,
         "value_b": y,
+        "speakers_a": 24,
+        "speakers_b": 26,
         "difference": gap,
         "low": gap - reach * abs(gap),
         "high": gap + reach * abs(gap),
+        "low_90": gap - 0.84 * reach * abs(gap),
+        "high_90": gap + 0.84 * reach * abs(gap),
+        "standard_error": reach * abs(gap) / 2,
+        "degrees_of_freedom": 48.0,
+        "tolerance": None,
         "relative_symmetric": relative,
         "relative_symmetric_low": relative - reach * abs(relative),
         "relative_symmetric_high": relative + reach * abs(relative),
@@ -205,11 +227,12 @@ def _comparison(
     }
     if refused:
         undefined = (
-            "low high relative_symmetric_low relative_symmetric_high ratio_low ratio_high p_value p_exact "
+            "low high low_90 high_90 standard_error degrees_of_freedom "
+            "relative_symmetric_low relative_symmetric_high ratio_low ratio_high p_value p_exact "
             "assignments p_holm minimum_detectable minimum_detectable_relative"
         )
         row |= dict.fromkeys(undefined.split())
-    return row
+    return row | {"verdict": verdict(row)}
 
 
 def _model(result: str, crude: float, ratio: float) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_every_kind_of_row_is_shown(said):
     for words in (
         "not recorded",
         "all clips",
-        "women × 70–79, men × 70–79",
+        "women × 70–79",
         "fewer than 5 speakers",
         "group 70–79 has 3 speakers",
         "Mind: only 12 speakers in the smaller group",

@@ -1,0 +1,70 @@
+"""What whoever signs an audit has to know of its subject: the systems and their versions, the test set, the date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from audio_ssl.errors import UserError
+from audio_ssl.fairness.values import printable
+
+
+@dataclass(frozen=True)
+class About:
+    """What was tested, in words that the report repeats."""
+
+    systems: tuple[str, ...] = ()
+    """Names, one for each result in the order of the results; empty: results are called after their files."""
+
+    versions: tuple[str, ...] = ()
+    """Versions of the systems, likewise; of several results of one system these tell them apart."""
+
+    test_set: str | None = None
+    """Name and version of the test set."""
+
+    def check(self, results: int) -> None:
+        """Raise UserError unless there is a name and a version for each result or for none."""
+        for option, given in (("system", self.systems), ("version", self.versions)):
+            if given and len(given) != results:
+                raise UserError(
+                    f"`{option}` must be given once for each of the {results} results, but was given {len(given)} times"
+                )
+            if any(not text.strip() for text in given):
+                raise UserError(f"`{option}` must not be empty")
+        if self.versions and not self.systems:
+            raise UserError("`version` is of a system that has no name", remedy="give `--system NAME` as well")
+        if len(set(self._called())) < len(self.systems):
+            raise UserError(
+                "two results have the same `system` and `version`",
+                remedy="give `--version` once for each, all different",
+            )
+
+    def names(self, paths: Sequence[Path]) -> dict[Path, str]:
+        """Return what results are called, nothing where no names were given."""
+        if self.systems and len({path.resolve() for path in paths}) < len(paths):
+            raise UserError("a result is named twice", where=", ".join(map(str, paths)))
+        return dict(zip(paths, self._called(), strict=True)) if self.systems else {}
+
+    def of(self, place: int) -> dict[str, Any]:
+        """Return name and version of the result at a place, null where not given."""
+        return {
+            "system": printable(self.systems[place]) if self.systems else None,
+            "version": printable(self.versions[place]) if self.versions else None,
+        }
+
+    def _called(self) -> list[str]:
+        if not self.versions:
+            return [printable(name) for name in self.systems]
+        return [printable(f"{name} {version}") for name, version in zip(self.systems, self.versions, strict=False)]
+
+
+def statement(about: About, tolerance: float | None) -> dict[str, Any]:
+    """Return what the report states of itself: date (UTC), test set and tolerance."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "test_set": None if about.test_set is None else printable(about.test_set),
+        "tolerance": tolerance,
+    }
