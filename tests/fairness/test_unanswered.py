@@ -91,7 +91,7 @@ def test_cells_and_unknown_groups_have_their_own_counts(tmp_path):
     table = [{**row, "accent": "ab"[int(row["speaker"][1:]) // 2 % 2]} for row in rows(empty=1, missing=2)]
     for row in table[:6]:
         row["accent"] = None
-    report, _ = audit(tmp_path, table, by=("gender", "accent"))
+    report, _ = audit(tmp_path, table, by=("gender", "accent"), min_speakers=1)
     found = {g["group"]: (g["empty_hypotheses"], g["missing_hypotheses"]) for g in report["groups"]}
     assert found == {
         "F": (12, 0), "M": (0, 24), "a": (5, 12), "b": (6, 12), "unknown": (1, 0),
