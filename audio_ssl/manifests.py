@@ -9,6 +9,7 @@ from typing import Any
 
 from audio_ssl import catalog
 from audio_ssl.atomic import write_json
+from audio_ssl.data.audio import notes_to
 from audio_ssl.data.balance import Balance, parse_balance
 from audio_ssl.data.balance import balance as draw
 from audio_ssl.data.corpus import LoadedCorpus, load_corpus
@@ -175,7 +176,8 @@ def _read_corpus(
         if corpus.fetch is None:
             raise UserError(f"the corpus `{corpus.card.name}` cannot be fetched", remedy=corpus.card.layout)
         corpus.fetch(where)
-    return list(corpus.read(where, split, ledger=ledger, **_options(corpus, columns, options, out)))
+    with notes_to(ledger.note):
+        return list(corpus.read(where, split, ledger=ledger, **_options(corpus, columns, options, out)))
 
 
 def _read_split(path: Path, split: str | None) -> list[Clip]:

@@ -5,7 +5,7 @@ named train, valid or test, they are the splits; other files have none.
 
 Layout below the root::
 
-    [train|valid|test/]**/*.wav (or flac, ogg, opus, mp3, aiff, au, m4a, g722, ...)
+    [train|valid|test/]**/*.wav (or any other format that libsndfile or PyAV reads)
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from audio_ssl.data.corpus import Corpus, ErrorLedger, LeftOut, check_split, require_folder
 from audio_ssl.data.manifest import Clip, scan_folder
@@ -45,13 +44,23 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     """
     check_split(CORPUS, split)
     require_folder(root, CORPUS, can_fetch=False)
-    with TemporaryDirectory() as temporary:
-        unusable = Path(temporary) / "errors.jsonl"
-        clips = scan_folder(root, ErrorLedger(unusable))
-        for row in ErrorLedger(unusable).rows():
-            left_out.add(row["path"], row["reason"])
+    clips = scan_folder(root, _ToLeftOut(left_out))
     for clip in clips:
         top = clip.id.split("/")[0] if "/" in clip.id else None
         own = top if top in CORPUS.splits else None
         if split in (None, own):
             yield replace(clip, split=own)
+
+
+class _ToLeftOut(ErrorLedger):
+    """Hands on what a scan of a folder records."""
+
+    def __init__(self, left_out: LeftOut) -> None:
+        super().__init__(Path("errors.jsonl"), read=False)
+        self._left_out = left_out
+
+    def record(self, path: str | Path, reason: str, **extra: object) -> None:
+        self._left_out.add(path, reason)
+
+    def note(self, path: str | Path, text: str, *, say: bool = True) -> None:
+        self._left_out.note(path, text)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ from audio_ssl.errors import AudioError
 if TYPE_CHECKING:
     from audio_ssl.data.manifest import Clip
 
-__all__ = ["SUFFIXES", "AudioInfo", "Note", "Waveform", "audio_info", "read_blocks", "read_clip"]
+__all__ = ["SUFFIXES", "AudioInfo", "Note", "Waveform", "audio_info", "notes_to", "read_blocks", "read_clip"]
 
 logger = logging.getLogger(__name__)
 
@@ -202,11 +204,25 @@ def _look_at_channels(path: Path, info: AudioInfo, note: Note) -> None:
     mix.tell(path, note)
 
 
+_listener: ContextVar[Note | None] = ContextVar("listener", default=None)
 _said: set[tuple[str, str]] = set()
 
 
+@contextmanager
+def notes_to(note: Note) -> Iterator[None]:
+    """Send the notes of this thread to someone, where nobody else is named; else the log says them."""
+    token = _listener.set(note)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
 def _say(path: str | Path, text: str) -> None:
-    """Say a note in the log, once."""
+    """Tell who listens, or say a note in the log, once."""
+    if (listener := _listener.get()) is not None:
+        listener(path, text)
+        return
     if len(_said) > _SAID_MOST or (str(path), text) in _said:
         return
     _said.add((str(path), text))

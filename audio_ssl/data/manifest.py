@@ -26,6 +26,8 @@ from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.errors import AudioError, UserError
 from audio_ssl.progress import Progress
 
+_LONGEST_SECONDS = 1e9
+"""Of a file; 31 years."""
 _SCAN_THREADS, _SCAN_WINDOW = 4, 256
 
 Scalar = str | int | float | bool | None
@@ -101,6 +103,12 @@ class Clip:
                 raise UserError(f"`{key}` has the wrong type: {row[key]!r}", where=where)
         if not (math.isfinite(row["start"]) and row["start"] >= 0 and row["seconds"] > 0 and row["sample_rate"] > 0):
             raise UserError("`start` must be >= 0, `seconds` and `sample_rate` > 0", where=where)
+        if not row["seconds"] < _LONGEST_SECONDS:
+            raise UserError(
+                "`seconds` is a thousand million or more, and no recording is that long",
+                where=where,
+                remedy="make the manifest again: earlier versions believed headers that give no length",
+            )
         tags = row.get("tags")
         if tags is not None and not (isinstance(tags, list) and all(isinstance(t, str) for t in tags)):
             raise UserError(f"`tags` must be a list of names, but is {tags!r}", where=where)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from audio_ssl.data.mpeg import Data
 from audio_ssl.data.views import Layout
 
-_CONTINUED, _FIRST = 1, 2
-"""Of a page: it continues a packet; it is the first of its stream."""
+_FIRST, _LAST = 2, 4
+"""Of a page: it is the first, the last of its stream."""
 
 
 def ogg_layout(data: Data) -> Layout:
@@ -20,7 +20,7 @@ def ogg_layout(data: Data) -> Layout:
     data
         The whole file.
     """
-    starts, place, beginning = [], 0, False
+    starts, place, beginning, ended = list[int](), 0, False, True
     while place + 27 <= len(data):
         if data[place : place + 4] != b"OggS":
             place = data.find(b"OggS", place + 1)
@@ -31,11 +31,12 @@ def ogg_layout(data: Data) -> Layout:
         first = bool(data[place + 5] & _FIRST)
         if first and not beginning:
             starts.append(place)
-        beginning = first
+        beginning, ended = first, bool(data[place + 5] & _LAST)
         segments = data[place + 26]
         place += 27 + segments + sum(data[place + 27 : place + 27 + segments])
+    cut = () if ended and place <= len(data) else ("the stream has no end: the file may have been cut",)
     if len(starts) < 2:
-        return Layout()
+        return Layout(notes=cut)
     ends = [*starts[1:], len(data)]
     note = f"the file has {len(starts)} streams one after the other; all are used"
-    return Layout(tuple(((a, b),) for a, b in zip(starts, ends, strict=True)), (note,), exact=False)
+    return Layout(tuple(((a, b),) for a, b in zip(starts, ends, strict=True)), (note, *cut), exact=False)

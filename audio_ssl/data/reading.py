@@ -45,6 +45,11 @@ class LeftOut:
         if self._ledger is not None:
             self._ledger.record(name, reason)
 
+    def note(self, path: str | Path, text: str) -> None:
+        """Write what is worth knowing of a file that is used, ``notes.jsonl``."""
+        if self._ledger is not None:
+            self._ledger.note(path, text)
+
     def say(self, sentence: str) -> None:
         """Warn of something that is true of many clips, such as transcripts that are not there."""
         logger.warning("%s: %s", self.corpus, sentence)

@@ -168,6 +168,10 @@ def test_ogg_of_several_streams(tmp_path, subtype):
     read, notes = check(path, 48000, 1e-3 if subtype == "OPUS" else 1e-6)
     np.testing.assert_allclose(read[16000:], alone, atol=1e-6)
     assert notes == ["the file has 2 streams one after the other; all are used"]
+    path.write_bytes(parts[1][: len(parts[1]) * 2 // 3])
+    info, notes = notes_of(path)
+    assert 0 < info.frames < 32000
+    assert notes == ["the stream has no end: the file may have been cut"]
 
 
 def test_wav_headers_that_lie(tmp_path):

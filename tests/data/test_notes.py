@@ -105,3 +105,11 @@ def test_a_thousand_notes_do_not_fill_the_log(tmp_path, caplog):
     assert len(caplog.records) == 11
     assert len(list(ErrorLedger(tmp_path / "errors.jsonl").notes())) == 1000
     assert (ErrorLedger(tmp_path / "errors.jsonl").count, ErrorLedger(tmp_path / "errors.jsonl").note_count) == (0, 1000)
+
+
+@pytest.mark.parametrize("corpus", ["folder", "table"])
+def test_corpora_write_the_notes_of_their_files(folder, tmp_path, corpus):
+    (folder / "table.csv").write_text("path,text\nlies.mp3,one\nright.mp3,two\n")
+    root = folder / "table.csv" if corpus == "table" else folder
+    make_manifest(corpus, tmp_path / "m.jsonl", root=root)
+    assert ("lies.mp3", LIE) in [(row["path"].rsplit("/", 1)[1], row["note"]) for row in rows(tmp_path / "m.notes.jsonl")]
