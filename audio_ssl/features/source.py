@@ -20,6 +20,8 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
 from audio_ssl.inference.prepared import Precision, prepare
 from audio_ssl.interop._detect import ACCEPTED
+from audio_ssl.interop._settings import UnsaidError
+from audio_ssl.interop.naming import unsaid
 from audio_ssl.interop.read import read_model
 from audio_ssl.model import (
     ClipStatistics,
@@ -108,6 +110,8 @@ def open_source(name: str) -> FeatureSource:
     plain = name.removeprefix(UNTRAINED_PREFIX)
     try:
         model = read_model(plain)
+    except UnsaidError as error:
+        raise unsaid(error, name) from error
     except UserError as error:
         if error.remedy != ACCEPTED or Path(plain).exists():
             raise

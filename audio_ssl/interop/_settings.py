@@ -32,20 +32,21 @@ class UnsaidError(UserError):
 
     Parameters
     ----------
-    what, where
-        As of `UserError`.
+    what, where, remedy
+        As of `UserError`; without a remedy, that for who calls a function of Python.
     missing
         The settings.
     """
 
-    def __init__(self, what: str, where: Path | str, missing: Sequence[str]) -> None:
+    def __init__(self, what: str, where: Path | str, missing: Sequence[str], remedy: str | None = None) -> None:
         self.missing = tuple(missing)
         values = {
             "normalize": "normalize=True or False (are waveforms standardised?)",
             "sample_rate": "sample_rate=16000",
         }
         wanted = " and ".join(values.get(name, f"{name}=12") for name in missing)
-        super().__init__(what, where=str(where), remedy=f"give {wanted}, as the model's authors document it")
+        remedy = remedy or f"give {wanted}, as the model's authors document it"
+        super().__init__(what, where=str(where), remedy=remedy)
 
 
 @contextmanager

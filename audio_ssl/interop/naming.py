@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from audio_ssl.errors import UserError, unknown_name
-from audio_ssl.interop._settings import Given
+from audio_ssl.interop._settings import Given, UnsaidError
 
 _BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 EXAMPLES = {"normalize": "false", "sample_rate": "16000", "heads": "12"}
@@ -50,6 +50,16 @@ def parse_name(name_or_path: str | Path, given: Given = Given()) -> tuple[str | 
             raise UserError(f"`{key}` is given twice, as {found[key]} and as {value}", where=name)
         found[key] = value
     return plain, Given(**found)
+
+
+def unsaid(error: UnsaidError, name: str) -> UnsaidError:
+    """Return the error for a model whose settings are not known, with the name that holds them.
+
+    In one word it is the same for every command and function that takes a model.
+    """
+    which = ": normalize=true where waveforms are standardised" if "normalize" in error.missing else ""
+    remedy = f"name the model as {with_settings(name, error.missing)}, with the values that its authors document{which}"
+    return UnsaidError(error.what, error.where or name, error.missing, remedy)
 
 
 def with_settings(name: str, missing: Iterable[str]) -> str:

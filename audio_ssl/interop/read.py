@@ -14,7 +14,7 @@ from audio_ssl.interop._settings import Given, UnsaidError, settings
 from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
 from audio_ssl.interop.fairseq2 import model_of, read_fairseq2
 from audio_ssl.interop.hub import fetch
-from audio_ssl.interop.naming import parse_name, with_settings
+from audio_ssl.interop.naming import parse_name, unsaid
 from audio_ssl.interop.runs import read_run
 from audio_ssl.interop.torchaudio import is_torchaudio, read_bundle, read_torchaudio_weights
 from audio_ssl.interop.transformers import read_transformers, trainer_checkpoint
@@ -61,14 +61,7 @@ def read_model(
     try:
         return _read(name, given)
     except UnsaidError as error:
-        # In one word, so that it is the same for every command and function that takes a model.
-        named = with_settings(str(name_or_path), error.missing)
-        raise UserError(
-            error.what,
-            where=error.where,
-            remedy=f"name the model as {named}, with the values that its authors document"
-            + (": normalize=true where waveforms are standardised" if "normalize" in error.missing else ""),
-        ) from error
+        raise unsaid(error, str(name_or_path)) from error
 
 
 def _read(name: str | Path, given: Given) -> SSLModel:

@@ -77,6 +77,11 @@ def test_the_remedy_of_missing_settings_works_as_printed(bare):
         load(f"{bare}?normalize=true")
 
 
+def test_the_remedy_names_an_untrained_twin_as_one(bare):
+    with pytest.raises(UserError, match=r"as 'untrained:.*\?normalize=false&sample_rate=16000',"):
+        open_source(f"untrained:{bare}")
+
+
 def test_every_way_to_name_a_model_takes_its_settings(bare):
     name = f"{bare}?normalize=true&sample_rate=16000"
     assert load(name).config.normalize is True
