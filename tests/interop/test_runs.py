@@ -7,7 +7,9 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from audio_ssl import __main__, load
 from audio_ssl.data.manifest import Clip, write_manifest
@@ -92,6 +94,18 @@ def test_a_damaged_checkpoint_makes_way_for_the_one_before(run, caplog):
     shutil.rmtree(run / "state" / "step_2")
     with pytest.raises(UserError, match=r"step_4.*weights cannot be read"):
         read_model(run)
+
+
+def test_checkpoints_as_the_engine_fairseq2_leaves_them(run):
+    finished = fingerprint(read_model(run))
+    stopped(run)
+    folder = run / "state" / "step_4"
+    (folder / "model" / "pp_00" / "tp_00").mkdir(parents=True)
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / "model" / "pp_00" / "tp_00" / "sdp_00.pt")
+    for path in (weights, folder / "optimizer.safetensors", folder / "state.json"):
+        path.unlink()
+    assert fingerprint(read_model(run)) == fingerprint(read_model(folder)) == finished
 
 
 def test_the_average_is_the_model_where_the_run_averages(tmp_path):
