@@ -142,7 +142,10 @@ def _disk(path: Path, number: int, needed_bytes: int | None) -> str:
     if number not in _ROOM or usage is None:
         return f"the disk is mounted at {mount}"
     room = f"the disk mounted at {mount} has {readable_size(usage.free)} free of {readable_size(usage.total)}"
-    return room if needed_bytes is None else f"{room}, and the file needs {readable_size(needed_bytes)}"
+    # A file takes a little more than what is in it.
+    if needed_bytes is None or needed_bytes <= usage.free:
+        return room
+    return f"{room}, and {readable_size(needed_bytes)} are needed"
 
 
 def _concerns(error: BaseException, folder: Path) -> bool:

@@ -48,7 +48,7 @@ def locked_folder(folder: Path, deep: bool = True) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise UserError("is a file; a folder is needed", where=str(folder), remedy="choose another --out")
     made = not folder.exists()
-    with writing(folder / LOCK_FILE):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with _held(folder / LOCK_FILE, folder):
@@ -88,7 +88,7 @@ def is_used(folder: Path, *but: str) -> bool:
 def _held(lock: Path, what: Path) -> Iterator[None]:
     handle = _acquire(lock, what)
     try:
-        with writing(lock):
+        with writing(what):
             os.ftruncate(handle, 0)
             os.write(handle, _owner().encode("ascii"))
         yield
@@ -100,7 +100,7 @@ def _held(lock: Path, what: Path) -> Iterator[None]:
 
 def _acquire(lock: Path, what: Path) -> int:
     while True:
-        with writing(lock):
+        with writing(what):
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

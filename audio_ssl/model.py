@@ -26,6 +26,7 @@ from audio_ssl.data.waveforms import check_shapes
 from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError, shown
 from audio_ssl.frontends._moments import Collector, Moments
+from audio_ssl.integrity import write_seals
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
@@ -189,6 +190,7 @@ class SSLModel(nn.Module):
         size = sum(value.nbytes for value in state.values())
         with atomic_write(folder / WEIGHTS_FILE, needed_bytes=size) as partial:
             save_file(state, partial)
+        write_seals(folder, [WEIGHTS_FILE])
         write_json(folder / CONFIG_FILE, {"format_version": FORMAT_VERSION, **unstructure(self.config)})
 
     @classmethod

@@ -15,7 +15,7 @@ from audio_ssl.errors import StoppedBySignal, UserError
 
 COMMANDS = [
     "list", "demo", "manifest", "audit", "targets", "pretrain", "extract", "export", "probe", "fairness", "report",
-    "study",
+    "study", "check",
 ]  # fmt: skip
 
 

@@ -145,6 +145,28 @@ def targets(recipe: RecipeName, *overrides: str, out: Out) -> None:
 
 
 @app.command
+def check(*paths: Path) -> None:
+    """Read runs, features, stores, results, models or manifests whole, and say what is damaged and what mends it.
+
+    Parameters
+    ----------
+    paths
+        Folders, with all that lies below them, or manifests (.jsonl), whose audio must be there and long enough.
+    """
+    from audio_ssl.check import check as look
+    from audio_ssl.check import lines
+    from audio_ssl.errors import UserError
+
+    need(paths, "paths")
+    total = damaged = 0
+    for finding in look(paths):
+        print("\n".join(lines(finding)))
+        total, damaged = total + 1, damaged + bool(finding.damaged)
+    if damaged:
+        raise UserError(f"{damaged} of {total} artifacts {'is' if damaged == 1 else 'are'} damaged")
+
+
+@app.command
 def audit(
     *manifests: Path,
     by: Annotated[tuple[str, ...], Parameter(negative="")] = ("gender",),

@@ -40,6 +40,7 @@ from audio_ssl.data.reading import LeftOut, read_genders
 from audio_ssl.data.rows import SPLIT_NAMES, Rows, match_columns, table_rows
 from audio_ssl.disk import writing
 from audio_ssl.errors import AudioError, UserError, unknown_name
+from audio_ssl.lock import locked_folder
 from audio_ssl.progress import track
 
 __all__ = [
@@ -204,7 +205,17 @@ def load_corpus(name_or_path: str) -> LoadedCorpus:
         raise UserError("the file must define `read(root, split)`, which yields clips", where=where)
     if fetch is not None and not callable(fetch):
         raise UserError("`fetch` must be a function of the root", where=where)
-    return LoadedCorpus(card, read, fetch)
+    return LoadedCorpus(card, read, None if fetch is None else _one_at_a_time(fetch))
+
+
+def _one_at_a_time(fetch: Callable[..., None]) -> Callable[..., None]:
+    """Return a way to fetch a corpus that no two processes go into one folder with."""
+
+    def locked(root: Path, **options: Any) -> None:
+        with locked_folder(root):
+            fetch(root, **options)
+
+    return locked
 
 
 def announce(card: Corpus, root: Path) -> None:

@@ -8,6 +8,7 @@ into memory and can read a slice of frames without the rest.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +21,13 @@ from torch import Tensor
 from audio_ssl.documents import as_written, parse_json, read_object
 from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.errors import UserError
+from audio_ssl.integrity import fault, put_seals, read_seals, require_whole, write_seals
 
 META_FILE = "meta.json"
-_AGAIN = "delete it and run again"
 _SHARD = "shard-{:05d}.safetensors"
+_AGAIN = "run the command that made it again: it makes what is missing or damaged"
+
+logger = logging.getLogger(__name__)
 
 
 class StoreWriter:
@@ -57,9 +61,11 @@ class StoreWriter:
             _check_resumable(meta_path, meta, resume)
         else:
             write_json(meta_path, dict(meta))
-        shards = _shards(folder)
-        self._number = len(shards)
-        self._done = {clip_id for shard in shards for clip_id in _read_ids(shard)}
+        self._done: set[str] = set()
+        self._number = 0
+        for shard in _whole_shards(folder):
+            self._done.update(read_ids(shard))
+            self._number = int(shard.stem.removeprefix("shard-")) + 1
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +93,9 @@ class StoreWriter:
     def _seal(self) -> None:
         if not self._pending:
             return
-        write_shard(self.folder / _SHARD.format(self._number), self._pending)
+        name = _SHARD.format(self._number)
+        write_shard(self.folder / name, self._pending)
+        write_seals(self.folder, [name])
         self._done.update(self._pending)
         self._number += 1
         self._pending, self._pending_bytes = {}, 0
@@ -118,7 +126,7 @@ class ArrayStore:
     Raises
     ------
     UserError
-        If the folder is no store or a shard is damaged.
+        If the folder is no store, or a shard is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -126,11 +134,12 @@ class ArrayStore:
         if not (folder / META_FILE).is_file():
             raise UserError(f"not an array store: {META_FILE} is missing", where=str(folder))
         self.meta = read_object(folder / META_FILE, remedy="make the store again")
+        require_whole(folder, _AGAIN)
         self._place: dict[str, tuple[Path, int]] = {}
         self._names: dict[Path, dict[int, list[str]]] = {}
         self._open: dict[Path, Any] = {}
         for shard in _shards(folder):
-            for row, clip_id in enumerate(_read_ids(shard)):
+            for row, clip_id in enumerate(read_ids(shard)):
                 self._place[clip_id] = (shard, row)
 
     @property
@@ -182,7 +191,22 @@ def _shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("shard-*.safetensors"))
 
 
-def _read_ids(shard: Path) -> list[str]:
+def _whole_shards(folder: Path) -> Iterator[Path]:
+    """Yield the shards of a store that is written to; a damaged one is removed, so that its clips come again."""
+    seals = read_seals(folder)
+    for shard in _shards(folder):
+        wrong = fault(shard, seals.get(shard.name))
+        if wrong is None:
+            yield shard
+        else:
+            logger.warning("%s %s: its clips are computed again", shard, wrong)
+            shard.unlink()
+    if seals:
+        put_seals(folder, {})
+
+
+def read_ids(shard: Path) -> list[str]:
+    """Return the ids of a shard's clips; UserError if it is damaged."""
     try:
         with safe_open(shard, framework="pt") as handle:
             ids = parse_json(handle.metadata()["ids"], str(shard))

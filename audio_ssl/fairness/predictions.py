@@ -29,6 +29,7 @@ from audio_ssl.fairness.readers.any import open_source
 from audio_ssl.fairness.readers.source import Source, batches, nowhere
 from audio_ssl.fairness.unanswered import GroupCounter, GroupCounts
 from audio_ssl.fairness.values import is_gender
+from audio_ssl.integrity import require_whole
 from audio_ssl.metrics.additive import Array
 from audio_ssl.metrics.normalise import get_normaliser
 from audio_ssl.metrics.tokenizers import USUAL
@@ -333,6 +334,7 @@ def _task(path: Path) -> str | None:
     scores = path / "scores.json"
     if not scores.is_file():
         return None
+    require_whole(path, "run the same probe into this folder again: it answers what is damaged again")
     task = read_object(scores).get("task")
     return None if task is None else str(task)
 

@@ -98,6 +98,16 @@ def decode(items: Iterable[Item], source: FeatureSource, settings: Settings) -> 
             # Whoever stops listening does not wait for what is still in line.
             for executor in (headers, pool):
                 executor.shutdown(wait=False, cancel_futures=True)
+            for future in long:
+                future.add_done_callback(_close)
+
+
+def _close(future: Future[Decoded]) -> None:
+    """Close the file of a long clip that nobody asks for any more."""
+    if not future.cancelled() and future.exception() is None:
+        found = future.result()
+        if isinstance(found, Spool):
+            found.file.close()
 
 
 Opened = tuple[Item, Clip]

@@ -14,7 +14,7 @@ from audio_ssl.catalog import load_part, parts
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError, shown
-from audio_ssl.features.index import JOURNALS, publish
+from audio_ssl.features.index import JOURNALS, publish, remove_damaged
 from audio_ssl.features.job import CLAIM_FILE, ERRORS_FILE, Job
 from audio_ssl.features.names import SCHEME
 from audio_ssl.features.settings import read_settings
@@ -89,7 +89,8 @@ def extract(
             if leads:
                 held.enter_context(locked_folder(out, deep=False))
                 clear_partials(out / JOURNALS)
-                _claim(out, job.meta(source))
+                _claim(out, job.meta(source), job.command())
+                remove_damaged(out)
 
         load_part("features/engines", engine).run(job, begin)
         if leads:
@@ -113,7 +114,7 @@ def _check(job: Job) -> FeatureSource:
     return source
 
 
-def _claim(out: Path, meta: dict[str, Any]) -> None:
+def _claim(out: Path, meta: dict[str, Any], command: str) -> None:
     """Write what this extraction is, or check that the folder holds a part of the same one."""
     path = out / CLAIM_FILE
     if path.exists():
@@ -125,7 +126,7 @@ def _claim(out: Path, meta: dict[str, Any]) -> None:
                 f"the folder holds another extraction: {what}", where=str(out), remedy="choose another --out"
             )
     else:
-        write_json(path, {**meta, "names": SCHEME})
+        write_json(path, {**meta, "names": SCHEME, "command": command})
 
 
 def _finish(out: Path, audio: Path) -> None:

@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ from audio_ssl.atomic import append, atomic_write
 from audio_ssl.documents import parse_object
 from audio_ssl.errors import UserError
 from audio_ssl.features.names import key
+from audio_ssl.integrity import Seal, fault, put_seals
 
-INDEX_FILE, JOURNALS = "index.jsonl", ".index"
+INDEX_FILE, JOURNALS, STORE = "index.jsonl", ".index", "store"
 Row = dict[str, Any]
+_MOST_SAID = 10
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,23 +50,13 @@ class Done:
     """The clips whose features are on the disk."""
 
     def __init__(self, out: Path) -> None:
-        present: dict[str, bool] = {}
-
-        def here(file: str) -> bool:
-            # Shards are many clips' file and are looked for once; a clip's own file is not worth remembering.
-            if not file.endswith(".npy"):
-                if file not in present:
-                    present[file] = (out / file).exists()
-                return present[file]
-            return (out / file).exists()
-
-        digests, files = bytearray(), bytearray()
+        digests, named, files = bytearray(), bytearray(), _Files(out)
         for path in _sources(out):
             for _, row in _rows(path, say=True):
-                if here(row["file"]):
+                if files.fault(row) is None:
                     digests += _digest(row["id"])
-                    files += _digest(key(row["file"])) if row["file"].endswith(".npy") else b""
-        self._digests, self._files = _sorted(digests), _sorted(files)
+                    named += _digest(key(row["file"])) if row["file"].endswith(".npy") else b""
+        self._digests, self._files = _sorted(digests), _sorted(named)
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -85,12 +79,99 @@ def _holds(digests: npt.NDArray[np.bytes_], text: str) -> bool:
     return bool(place < len(digests) and digests[place] == wanted[0])
 
 
+class _Files:
+    """The files of features, each looked at once."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._known: dict[str, str | None] = {}
+
+    def fault(self, row: Row) -> str | None:
+        """Return what is wrong with a row's file; rows of earlier versions do not say how long it was."""
+        file: str = row["file"]
+        if file.endswith(".npy"):
+            # A clip's own file is not worth remembering.
+            return self._look(file, row)
+        if file not in self._known:
+            self._known[file] = self._look(file, row)
+        return self._known[file]
+
+    def _look(self, file: str, row: Row) -> str | None:
+        path, told = self._out / file, row.get("bytes")
+        if not isinstance(told, int):
+            return fault(path)
+        try:
+            size = path.stat().st_size
+        except OSError:
+            return "is missing"
+        return None if size == told else f"has {size:,} bytes where {told:,} were written"
+
+
+def remove_damaged(out: Path) -> None:
+    """Forget clips whose file is gone or has another length than was written, so that they are extracted again.
+
+    To be called before any process writes. An index that lost clips becomes a journal, as the extraction is no longer
+    whole.
+    """
+    files, lost = _Files(out), Counter[str]()
+    ends: dict[bytes, tuple[str, str | None]] = {}
+    for path in _sources(out):
+        kept: list[int] = []
+        before = lost.total()
+        for offset, line in _lines(path):
+            # Of a million rows of a few files, few ends differ.
+            end = line[max(0, line.rfind(b'"file": ')) :]
+            if end not in ends:
+                row = _row(line, path)
+                # A damaged row is left to those who read rows.
+                ends[end] = ("", None) if row is None else (row["file"], files.fault(row))
+            file, wrong = ends[end]
+            if file.endswith(".npy"):
+                del ends[end]
+            if wrong is None:
+                kept.append(offset)
+            else:
+                lost[f"{out / file} {wrong}"] += 1
+                _remove(out, file)
+        if lost.total() == before:
+            continue
+        is_index = path.name == INDEX_FILE
+        with (
+            atomic_write(out / JOURNALS / "earlier.jsonl" if is_index else path) as partial,
+            path.open("rb") as old,
+            partial.open("wb") as rest,
+        ):
+            for offset in kept:
+                old.seek(offset)
+                rest.write(old.readline())
+        if is_index:
+            path.unlink()
+    for said, count in list(lost.items())[:_MOST_SAID]:
+        logger.warning("%s: %d clip%s extracted again", said, count, " is" if count == 1 else "s are")
+    if len(lost) > _MOST_SAID:
+        logger.warning("and %d more files", len(lost) - _MOST_SAID)
+
+
+def _remove(out: Path, file: str) -> None:
+    # A damaged index may name anything.
+    path = out / file
+    if path.is_file() and path.resolve().is_relative_to(out.resolve()):
+        path.unlink()
+
+
 def publish(out: Path) -> int:
     """Make ``index.jsonl`` of the journals and of the index that was there; return how many clips it has."""
-    sources = _sources(out)
+    sources, files = _sources(out), _Files(out)
     digests, places = bytearray(), array("q")
+    shards: dict[str, Seal] = {}
     for number, path in enumerate(sources):
         for offset, row in _rows(path):
+            # Of a clip that is in the folder no more, or cannot be read any more.
+            if files.fault(row) is not None:
+                continue
+            size, sha256 = row.get("bytes"), row.get("sha256")
+            if row["file"].startswith(f"{STORE}/") and isinstance(size, int) and isinstance(sha256, str):
+                shards[row["file"].removeprefix(f"{STORE}/")] = Seal(size, sha256)
             digests += _digest(row["id"])
             # Rows of an earlier index come first, in their order.
             places.extend((row.get("number", offset - (1 << 62)), number, offset))
@@ -103,6 +184,8 @@ def publish(out: Path) -> int:
     kept = kept[np.lexsort((kept[:, 2], kept[:, 1], kept[:, 0]))]
     with atomic_write(out / INDEX_FILE) as partial:
         _copy_rows(sources, kept, partial)
+    if shards:
+        put_seals(out / STORE, shards)
     shutil.rmtree(out / JOURNALS, ignore_errors=True)
     return len(kept)
 
@@ -127,21 +210,29 @@ def _sources(out: Path) -> list[Path]:
 
 
 def _rows(path: Path, say: bool = False) -> Iterator[tuple[int, Row]]:
-    """Yield whole rows with where they begin; another process may be writing the last one.
+    """Yield whole rows with where they begin.
 
     Clips whose rows are damaged are extracted again; `say` tells of them.
     """
-    offset = damaged = 0
-    with path.open("rb") as file:
-        for line in file:
-            row = _row(line, path) if line.endswith(b"\n") else None
-            if row is not None:
-                yield offset, row
-            elif line.endswith(b"\n") and line.strip():
-                damaged += 1
-            offset += len(line)
+    damaged = 0
+    for offset, line in _lines(path):
+        row = _row(line, path)
+        if row is not None:
+            yield offset, row
+        elif line.strip():
+            damaged += 1
     if damaged and say:
         logger.warning("%s: %d lines are damaged; the clips they were about are extracted again", path, damaged)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield whole lines with where they begin; another process may be writing the last one."""
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield offset, line
+            offset += len(line)
 
 
 def _row(line: bytes, path: Path) -> Row | None:

@@ -8,9 +8,10 @@ again.
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,17 @@ class Job:
     def arrangement(self, source: FeatureSource) -> Arrangement:
         """Return what is given of each clip."""
         return arrangement(source, self.layers, self.pool, self.rate_hz, self.dtype)
+
+    def command(self) -> str:
+        """Return the command that does this job, for people."""
+        options = {"layers": self.layers, "pool": self.pool, "format": self.format, "dtype": self.dtype}
+        usual = {"layers": "all", "pool": "none", "format": "safetensors", "dtype": "float32"}
+        words = ["audio-ssl", "extract", self.audio, self.model, "--out", self.out]
+        words += [word for name, value in options.items() if value != usual[name] for word in (f"--{name}", value)]
+        words += [] if self.rate_hz is None else ["--rate", f"{self.rate_hz:g}"]
+        own, plain = asdict(self.settings), asdict(Settings())
+        words += [f"{name}={value}" for name, value in own.items() if value != plain[name]]
+        return shlex.join(words)
 
     def meta(self, source: FeatureSource) -> dict[str, Any]:
         """Return what the features depend on, and what they are; the same in every process."""

@@ -14,6 +14,7 @@ from audio_ssl.config import unstructure
 from audio_ssl.documents import as_written, read_object
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
+from audio_ssl.integrity import write_seals
 from audio_ssl.interop._card import card
 from audio_ssl.interop._files import read_safetensors
 from audio_ssl.interop._transformers_config import data_of, model_type
@@ -68,6 +69,7 @@ def export(
     with atomic_write(folder / WEIGHTS_FILE) as partial:
         # transformers reads no file that does not say so.
         save_file(weights, partial, metadata={"format": "pt"})
+    write_seals(folder, [WEIGHTS_FILE])
     write_json(folder / PREPROCESSOR_FILE, _preparation(model))
     write_text(folder / CARD_FILE, card(model, name or folder.resolve().name, kind, facts))
     # Last, as it is what makes the folder a model.

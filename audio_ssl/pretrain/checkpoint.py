@@ -27,6 +27,8 @@ from audio_ssl.pretrain.optim import load_optimizer_tensors, optimizer_tensors, 
 from audio_ssl.pretrain.parallel import ALONE, Team
 from audio_ssl.pretrain.weights_ema import WeightsEma
 
+STATE_FILE = "state.json"
+
 
 @dataclass(frozen=True)
 class State:
@@ -83,18 +85,18 @@ def _write(final: Path, state: State, files: dict[str, dict[str, Tensor]]) -> No
     with atomic_folder(final, size) as partial:
         for name, tensors in files.items():
             save_file(tensors, partial / name)
-        (partial / "state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+        (partial / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints below `folder`, oldest first."""
-    found = [path for path in folder.glob("step_*") if (path / "state.json").is_file()]
+    found = [path for path in folder.glob("step_*") if (path / STATE_FILE).is_file()]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def read_state(checkpoint: Path) -> State:
     """Read where a checkpoint stands."""
-    return State(**json.loads((checkpoint / "state.json").read_text(encoding="utf-8")))
+    return State(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8")))
 
 
 def best_checkpoint(folder: Path) -> Path | None:

@@ -32,6 +32,7 @@ from audio_ssl.model import WEIGHTS_FILE
 from audio_ssl.pretrain.card import write_card
 from audio_ssl.pretrain.clips import Selection, select_clips
 from audio_ssl.pretrain.deterministic import deterministic
+from audio_ssl.pretrain.finished import is_whole, reopen, seal_model
 from audio_ssl.pretrain.learner import Training
 from audio_ssl.pretrain.log import check_wandb
 from audio_ssl.pretrain.loop import Job, choose_device
@@ -126,6 +127,9 @@ def _go_on(
     team: Team,
 ) -> bool:
     """Train what the folder's run has not trained yet; return whether it is finished."""
+    with team.together():
+        if team.leads:
+            reopen(out)
     if read_provenance(out).get("finished"):
         logger.info("the run in %s is finished", out)
         return True
@@ -146,6 +150,7 @@ def _go_on(
             _merge_ledgers(ledger, out)
     with team.together():
         if team.leads:
+            seal_model(out)
             _finish(recipe, selection, ledger, out, done)
     if done < recipe.steps:
         logger.info("the time is over: %s has the model after step %d of %d; --resume goes on", out, done, recipe.steps)
@@ -162,7 +167,7 @@ def _run_stages(
     for number, stage in enumerate(stages, 1):
         folder = out if len(stages) == 1 else out / f"iteration_{number}"
         context = dataclasses.replace(base, folder=folder, previous=previous)
-        if folder == out or not read_provenance(folder).get("finished"):
+        if folder == out or not is_whole(folder, full=True):
             iteration = number if len(stages) > 1 else None
             done = _run_stage(kind, stage, context, out, iteration, offset, team, deadline)
         else:
@@ -237,6 +242,7 @@ def _run_stage(
 def _save(training: Training, folder: Path, out: Path, iteration: int | None, finished: bool) -> None:
     training.save(folder)
     if iteration is not None:
+        seal_model(folder)
         finish_provenance(folder, finished, teachers=list(training.target_fingerprints))
     else:
         write_provenance(out, {**read_provenance(out), "teachers": list(training.target_fingerprints)})

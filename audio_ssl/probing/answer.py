@@ -20,6 +20,7 @@ from torch import Tensor
 from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.source import FeatureSource
+from audio_ssl.integrity import faults, write_seals
 from audio_ssl.probing.choose import curve
 from audio_ssl.probing.predictions import write_predictions, write_table
 from audio_ssl.probing.probe import plain
@@ -30,6 +31,8 @@ from audio_ssl.probing.tasks._base import Task
 from audio_ssl.probing.trials import score_trials
 
 logger = logging.getLogger(__name__)
+
+SCORES_FILE = "scores.json"
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,26 @@ def write_answer(folder: Path, said: Said, source: FeatureSource, outcomes: Sequ
         "cost": _cost(outcomes),
         "seconds_taken": taken,
     }
-    # Written last: a folder with scores is a finished one.
-    write_json(folder / "scores.json", plain(answer))
+    finish(folder, answer)
     log(said, source, scores)
+
+
+def finish(folder: Path, answer: dict[str, Any]) -> None:
+    """Record what the files of an answer are, and write the scores last: a folder with scores is a finished one."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix in (".safetensors", ".parquet"))
+    # Features are kept until the answer is there, baselines are answers of their own.
+    write_seals(folder, sorted(p.as_posix() for p in found if p.parts[0] not in ("features", "baselines")))
+    write_json(folder / SCORES_FILE, plain(answer))
+
+
+def is_answered(folder: Path, full: bool = False) -> bool:
+    """Tell whether an answer is finished and has its files; a damaged one is said, and is not."""
+    if not (folder / SCORES_FILE).exists():
+        return False
+    found = faults(folder, [SCORES_FILE], full)
+    for name, wrong in found.items():
+        logger.warning("%s %s: it is answered again", folder / name, wrong)
+    return not found
 
 
 def head_line(said: Said, source: FeatureSource) -> dict[str, Any]:

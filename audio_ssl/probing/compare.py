@@ -9,14 +9,13 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from audio_ssl.atomic import write_json
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.features.source import FeatureSource
-from audio_ssl.probing.answer import Said, counts, head_line, listed, log, peak_memory
+from audio_ssl.probing.answer import Said, counts, finish, head_line, listed, log, peak_memory
 from audio_ssl.probing.features import Bank, BankCache, Refuse
 from audio_ssl.probing.predictions import write_table
-from audio_ssl.probing.probe import Probe, plain
+from audio_ssl.probing.probe import Probe
 from audio_ssl.probing.splits import Excluded, Parts
 from audio_ssl.probing.sweep import open_bank
 from audio_ssl.probing.tasks._base import Comparisons, ZeroTask
@@ -102,7 +101,7 @@ def compare_frames(
         },
         "seconds_taken": taken,
     }
-    write_json(folder / "scores.json", plain(answer))
+    finish(folder, answer)
     log(said, source, scores)
 
 

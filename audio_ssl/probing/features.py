@@ -20,6 +20,7 @@ from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.store import ArrayStore, StoreWriter
+from audio_ssl.disk import mount_of, readable_size
 from audio_ssl.errors import UserError
 from audio_ssl.features.batches import stream
 from audio_ssl.features.source import FeatureSource
@@ -297,7 +298,8 @@ def _check_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(existing).free
     if size > 0.9 * free:
         raise UserError(
-            f"the features of all layers would take {size / 1e9:.0f} GB, but {free / 1e9:.0f} GB are free",
+            f"the features of all layers need {readable_size(size)}, but the disk mounted at {mount_of(folder)} has "
+            f"{readable_size(free)} free",
             where=str(folder),
             remedy="add data.features=stream (computed for every batch), or set data.max_train_clips",
         )

@@ -10,15 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from audio_ssl.atomic import write_json
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.features.source import FeatureSource
-from audio_ssl.probing.answer import Said, counts, head_line, listed, log, peak_memory
+from audio_ssl.probing.answer import Said, counts, finish, head_line, listed, log, peak_memory
 from audio_ssl.probing.compare import layers_of
 from audio_ssl.probing.features import BankCache, Refuse
 from audio_ssl.probing.predictions import write_predictions
-from audio_ssl.probing.probe import Probe, plain
+from audio_ssl.probing.probe import Probe
 from audio_ssl.probing.splits import Excluded, Parts
 from audio_ssl.probing.sweep import open_bank
 from audio_ssl.probing.tasks._base import Task
@@ -93,7 +92,7 @@ def ask_layers(
         },
         "seconds_taken": time.monotonic() - started,
     }
-    write_json(folder / "scores.json", plain(answer))
+    finish(folder, answer)
     log(said, source, scores)
 
 

@@ -27,7 +27,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import BASELINES, UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
 from audio_ssl.lock import locked_folder
-from audio_ssl.probing.answer import Said, write_answer
+from audio_ssl.probing.answer import Said, is_answered, write_answer
 from audio_ssl.probing.compare import compare_frames
 from audio_ssl.probing.decode._base import Decoder
 from audio_ssl.probing.features import BankCache
@@ -93,7 +93,7 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
         ledger = ErrorLedger(out / "errors.jsonl")
         asked = _Asked(question, said, parts, ledger, BankCache() if cache is None else cache)
         for folder, one in systems:
-            if not (folder / "scores.json").exists():
+            if not is_answered(folder, full=True):
                 _answer(folder, asked, one.at(device, "float32"))
     return out
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from audio_ssl.documents import as_object, iterate_json_lines, parse_json, read_json, read_object, read_yaml
 from audio_ssl.errors import UserError
+from audio_ssl.integrity import require_whole
 
 EXPECTED = (
     "a run folder (holds metrics.jsonl), a result folder (holds scores.json), "
@@ -143,6 +144,7 @@ def _read_system(folder: Path, name: str) -> System:
     scores = read_object(folder / "scores.json")
     if not isinstance(scores.get("metrics"), dict):
         raise UserError(f"`metrics` is missing; found {_keys(scores)}", where=str(folder / "scores.json"))
+    require_whole(folder, "run the same probe into this folder again: it answers what is damaged again")
     rows, classes = _read_table(folder / "predictions.parquet")
     trials, _ = _read_table(folder / "trials.parquet")
     files = (folder / name for name in ("predictions.parquet", "comparisons.parquet"))

@@ -42,6 +42,7 @@ def pool_seeds(seeds: Sequence[Predictions], name: str) -> Predictions:
         level_dbfs=np.concatenate([s.level_dbfs for s in seeds]),
         keys=np.concatenate([s.keys ^ (_SPREAD * number) for s, number in zip(seeds, numbers, strict=True)]),
         empty_references=np.concatenate([s.empty_references for s in seeds]),
+        empty_hypotheses=np.concatenate([s.empty_hypotheses for s in seeds]),
     )
 
 

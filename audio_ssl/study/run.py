@@ -24,9 +24,11 @@ from audio_ssl.documents import as_object, parse_yaml, read_text, read_yaml
 from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.features.source import UNTRAINED_PREFIX
 from audio_ssl.lock import is_used, locked_folder
+from audio_ssl.pretrain.finished import is_whole
 from audio_ssl.pretrain.provenance import hash_recipe, read_provenance
 from audio_ssl.pretrain.recipe import plain
 from audio_ssl.pretrain.run import pretrain
+from audio_ssl.probing.answer import is_answered
 from audio_ssl.probing.features import BankCache
 from audio_ssl.probing.run import run_probe
 from audio_ssl.study.pages import write_pages
@@ -142,7 +144,7 @@ def _draw(plan: Plan, place: Place) -> None:
 
 def _pretrain(plan: Plan, place: Place) -> None:
     run = place.folder / "run"
-    if not read_provenance(run).get("finished"):
+    if not is_whole(run):
         settings = plan.settings(place, place.folder / "manifest.jsonl")
         try:
             pretrain(plan.study.pretrain.recipe, settings, run, resume=run.exists())
@@ -157,6 +159,6 @@ def _ask(plan: Plan, place: Place, model: str) -> None:
     cache = BankCache()
     for question in plan.questions:
         out = place.folder / "probes" / question.name
-        if not (out / "scores.json").exists():
+        if not is_answered(out):
             probe, settings = plan.ask(question.name, place.seed)
             run_probe(probe, model, out, settings, cache)

@@ -9,8 +9,13 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from audio_ssl.data.manifest import write_manifest
+from audio_ssl.encoders import transformer
+from audio_ssl.frontends import conv
+from audio_ssl.model import ModelConfig, build_model
+from audio_ssl.pretrain.run import pretrain
 from tests.probing.toys import clip
 
 
@@ -69,3 +74,42 @@ def speech(tmp_path_factory):
             clips.append(clip(path.stem, str(path), seconds=1.0, split=split, **person))
     write_manifest(folder / "m.jsonl", clips)
     return folder / "m.jsonl"
+
+
+SMALL = [
+    *("steps=2", "data.valid_share=0", "data.crop_seconds=1.0", "data.min_seconds=0.5", "data.seconds_per_update=4.0"),
+    *("data.seconds_per_batch=4.0", "encoder.layers=1", "encoder.dim=16", "encoder.ffn_dim=16", "encoder.heads=2"),
+    *("encoder.position_kernel_frames=4", "teachers.0.clusters=4", "checkpoint.every=1", "device=cpu"),
+]
+"""Settings of hubert_mel_tiny that train in seconds."""
+
+
+@pytest.fixture(scope="session")
+def trained(speech, tmp_path_factory):
+    """A finished run; to be copied before it is damaged."""
+    return pretrain("hubert_mel_tiny", [f"data.manifest={speech}", *SMALL], tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of a finished run."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """A tiny saved model."""
+    encoder = transformer.Config(layers=1, dim=16, ffn_dim=16, heads=2, position_kernel_frames=4, position_groups=2)
+    model = build_model(ModelConfig(conv.Config(channels=(8,) * 7), encoder, 16000), torch.Generator().manual_seed(0))
+    folder = tmp_path_factory.mktemp("model")
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def audio(speech, tmp_path_factory):
+    """A folder of four short files."""
+    folder = tmp_path_factory.mktemp("audio")
+    for name in ("0train.wav", "1train.wav", "2train.wav", "3train.wav"):
+        shutil.copy(speech.parent / name, folder)
+    return folder

@@ -65,7 +65,7 @@ def test_a_full_disk_is_named_with_its_room(small_disk, library):
     message = str(caught.value)
     assert message.startswith(f"{target}: cannot be written: No space left on device; the disk mounted at {disk} has ")
     # Told when the unfinished file is gone again.
-    assert re.search(r"has (1\d|20)\.\d kB free of 2\.1 MB, and the file needs 400\.0 kB", message), message
+    assert re.search(r"has (1\d|20)\.\d kB free of 2\.1 MB, and 400\.0 kB are needed", message), message
     assert target.read_text() == "old"
     assert sorted(path.name for path in disk.iterdir()) == [".filling", "made.npy"]
 
@@ -107,11 +107,10 @@ def test_ledger_shard_and_board_say_so_too(tmp_path, largest_file):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_where_room_is_missing_the_need_is_told(tmp_path, number):
-    text = str(disk_error(tmp_path / "new" / "file", number, 3_000_000))
+    text = str(disk_error(tmp_path / "new" / "file", number, 3_000_000_000_000_000))
     assert f"the disk mounted at {mount_of(tmp_path)} has " in text
-    assert text.endswith(
-        ", and the file needs 3.0 MB (make room there or choose another place, then run the same command again)"
-    )
+    remedy = "(make room there or choose another place, then run the same command again)"
+    assert text.endswith(f", and 3000.0 TB are needed {remedy}")
 
 
 def test_a_place_that_may_not_be_written_is_named(tmp_path):

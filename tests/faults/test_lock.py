@@ -163,3 +163,44 @@ def test_every_command_refuses_what_another_one_writes(command, speech, tmp_path
         assert len(said) == 1
         assert said[0].startswith(f"error: {out}: another command is writing here: process {os.getpid()} on ")
     assert not out.exists()
+
+
+def test_a_corpus_is_fetched_by_one(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(CORPUS)
+    argv = ["manifest", str(tmp_path / "mine.py"), "--fetch", "--root", str(tmp_path / "root"), "--out", "{}/m.jsonl"]
+    argv[-1] = str(tmp_path / "m.jsonl")
+    with locked_folder(tmp_path / "root"):
+        assert __main__.run(argv) == 2
+    said = capsys.readouterr().err
+    assert f"error: {tmp_path / 'root'}: another command is writing here" in said
+    assert not (tmp_path / "root").exists()
+
+
+CORPUS = """
+from audio_ssl.data.corpus import Corpus
+
+CORPUS = Corpus("mine", "Mine", "Mine.", "CC0-1.0", "Me.", "small", "files", {"all": "everything"})
+
+
+def read(root, split):
+    return iter(())
+
+
+def fetch(root):
+    (root / "fetched").write_text("")
+"""
+
+
+def test_processes_of_one_job_share_a_folder_and_are_refused_together(audio, tmp_path):
+    argv = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "audio_ssl"]
+    argv += ["extract", str(audio), "logmel", "--format", "parquet", "--out", str(tmp_path / "f")]
+    options = {"capture_output": True, "text": True, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "check": False}
+    with locked_folder(tmp_path / "f"):
+        refused = subprocess.run(argv, **options)
+    assert refused.returncode != 0
+    assert refused.stderr.count("another command is writing here") >= 1
+    # Else in the launcher's own traceback.
+    assert "audio_ssl/features" not in refused.stderr
+    done = subprocess.run(argv, **options)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "f" / "index.jsonl").read_text().splitlines()) == 4

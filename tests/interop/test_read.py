@@ -145,7 +145,7 @@ def test_models_are_sent_to_the_hub(model, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "HfApi", HfApi)
     assert push_to_hub(model, "org/tones", message="First") == "https://hub/commit"
     assert calls[0] == ("create", "org/tones", {"private": True, "exist_ok": True})
-    files = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"]
+    files = ["README.md", "config.json", "files.json", "model.safetensors", "preprocessor_config.json"]
     assert calls[1] == ("upload", "org/tones", "hubert", files, None, "First")
     push_to_hub(model, "org/tones", revision="next", private=False)
     assert calls[2] == ("create", "org/tones", {"private": False, "exist_ok": True})

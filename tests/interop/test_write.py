@@ -86,6 +86,7 @@ def test_it_is_read_back_whole(tmp_path, perturb, name):
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "README.md",
         "config.json",
+        "files.json",
         "model.safetensors",
         "preprocessor_config.json",
     ]

@@ -59,7 +59,7 @@ def test_a_run_folder_holds_what_it_promises(make_manifest: MakeManifest, recipe
     assert pretrain(recipe, [f"data.manifest={manifest}"], out) == out
     names = {path.name for path in out.iterdir()}
     expected = "recipe.yaml config.json model.safetensors README.md metrics.jsonl tensorboard state errors.jsonl"
-    assert names == {*expected.split(), "labels.json", "provenance.json"}
+    assert names == {*expected.split(), "labels.json", "provenance.json", "files.json"}
     for row in rows(out):
         keys = "step loss lr grad_norm audio_seconds_per_second loss_cqt loss_random_projection feature_penalty"
         assert {*keys.split(), "accuracy_0", "code_perplexity_0", "cqt_mse", "skipped_steps"} <= row.keys()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from audio_ssl.atomic import atomic_write
 from audio_ssl.features.index import Row
+from audio_ssl.integrity import seal
 
 Sealed = Callable[[list[Row]], None]
 """Called with rows of the index when their features are safely on the disk."""
@@ -72,6 +73,12 @@ def next_number(folder: Path, prefix: str, suffix: str) -> int:
     """Return the number of the next file ``{prefix}{number:05d}{suffix}``, after all that are there."""
     found = [path.name[len(prefix) : -len(suffix)] for path in folder.glob(f"{prefix}[0-9]*{suffix}")]
     return max((int(text) for text in found if text.isdigit()), default=-1) + 1
+
+
+def placed(rows: Sequence[Row], out: Path, file: str) -> list[Row]:
+    """Return rows of the index with the file, just written, that holds their features, its length and its hash."""
+    told = seal(out / file)
+    return [{**row, "file": file, "bytes": told.bytes, "sha256": told.sha256} for row in rows]
 
 
 def bytes_of(array: Tensor) -> bytes:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from audio_ssl.atomic import atomic_write
 from audio_ssl.features.index import JOURNALS, Row
-from audio_ssl.features.writers._base import Pieces, Sealed, write_long
+from audio_ssl.features.writers._base import Pieces, Sealed, placed, write_long
 
 _TYPES = {torch.float32: np.float32, torch.float16: np.float16}
 
@@ -32,7 +32,7 @@ class NpyWriter:
         """Write the clip's file."""
         with atomic_write(self._out / f"{name}.npy", self._work, array.nbytes) as partial:
             np.save(partial, array.numpy(), allow_pickle=False)
-        self._sealed([{**row, "file": f"{name}.npy"}])
+        self._sealed(placed([row], self._out, f"{name}.npy"))
 
     def add_long(self, row: Row, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
         """Write the clip's file piece by piece."""
@@ -41,7 +41,7 @@ class NpyWriter:
             header, {"descr": np.dtype(_TYPES[dtype]).str, "fortran_order": False, "shape": shape}
         )
         write_long(self._out / f"{name}.npy", self._work, header.getvalue(), shape, dtype, pieces)
-        self._sealed([{**row, "file": f"{name}.npy"}])
+        self._sealed(placed([row], self._out, f"{name}.npy"))
 
     def close(self) -> None:
         """Do nothing: every file is whole already."""

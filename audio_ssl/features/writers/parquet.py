@@ -19,7 +19,7 @@ from torch import Tensor
 
 from audio_ssl.atomic import atomic_write
 from audio_ssl.features.index import JOURNALS, Row
-from audio_ssl.features.writers._base import Pieces, Sealed, Waiting, next_number
+from audio_ssl.features.writers._base import Pieces, Sealed, Waiting, next_number, placed
 
 FOLDER = "parquet"
 
@@ -55,7 +55,7 @@ class ParquetWriter:
             finally:
                 if writer is not None:
                     writer.close()
-        self._sealed([{**row, "file": file}])
+        self._sealed(placed([row], self._out, file))
 
     def close(self) -> None:
         """Write the clips that are held as a part."""
@@ -65,7 +65,7 @@ class ParquetWriter:
         with atomic_write(self._out / file, self._work) as partial:
             rows = table([row["id"] for row, _ in self._held], [0] * len(self._held), [a for _, a in self._held])
             pq.write_table(rows, partial)
-        self._sealed([{**row, "file": file} for row, _ in self._held])
+        self._sealed(placed([row for row, _ in self._held], self._out, file))
         self._held = []
         self._waiting.clear()
 

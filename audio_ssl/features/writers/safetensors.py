@@ -12,18 +12,17 @@ from torch import Tensor
 
 from audio_ssl.atomic import write_json
 from audio_ssl.data.store import META_FILE, shard_metadata, write_shard
-from audio_ssl.features.index import JOURNALS, Row
-from audio_ssl.features.writers._base import Pieces, Sealed, Waiting, next_number, write_long
+from audio_ssl.features.index import JOURNALS, STORE, Row
+from audio_ssl.features.writers._base import Pieces, Sealed, Waiting, next_number, placed, write_long
 
 _TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-FOLDER = "store"
 
 
 class SafetensorsWriter:
     """Holds clips until a shard is full."""
 
     def __init__(self, out: Path, part: str, meta: Mapping[str, Any], sealed: Sealed) -> None:
-        self._folder, self._part, self._sealed = out / FOLDER, part, sealed
+        self._out, self._folder, self._part, self._sealed = out, out / STORE, part, sealed
         self._work = out / JOURNALS
         if not (self._folder / META_FILE).exists():
             write_json(self._folder / META_FILE, dict(meta))
@@ -50,7 +49,7 @@ class SafetensorsWriter:
         text += b" " * (-len(text) % 8)
         file = self._next()
         write_long(self._folder / file, self._work, len(text).to_bytes(8, "little") + text, shape, dtype, pieces)
-        self._sealed([{**row, "file": f"{FOLDER}/{file}"}])
+        self._sealed(placed([row], self._out, f"{STORE}/{file}"))
 
     def close(self) -> None:
         """Write the clips that are held as a shard."""
@@ -59,7 +58,7 @@ class SafetensorsWriter:
         file = self._next()
         arrays = {row["id"]: {"features": array} for row, array in self._held}
         write_shard(self._folder / file, arrays, self._work)
-        self._sealed([{**row, "file": f"{FOLDER}/{file}"} for row, _ in self._held])
+        self._sealed(placed([row for row, _ in self._held], self._out, f"{STORE}/{file}"))
         self._held = []
         self._waiting.clear()
 
