@@ -7,10 +7,10 @@ What a file is, its first bytes say (`formats`); how it is decoded to its end, w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from audio_ssl.data.formats import AV_SUFFIXES, Format, sniff_file
 from audio_ssl.data.mpeg import Data, mpeg_layout
 from audio_ssl.data.ogg import ogg_layout
 from audio_ssl.data.riff import riff_layout
+from audio_ssl.data.sizes import SIZED, sized_layout
 from audio_ssl.data.views import Layout, Link, open_view
 from audio_ssl.errors import AudioError
 
@@ -31,7 +32,7 @@ Waveform = npt.NDArray[np.float32]
 Pieces = Iterator[tuple[Waveform, int]]
 """``[sample, channel]`` each, with the rate."""
 
-_LAYOUTS = {"FLAC": flac_layout, "Ogg": ogg_layout, "WAV": riff_layout, "MPEG audio": mpeg_layout}
+_LAYOUTS: dict[str, Callable[[Data], Layout]] = {"FLAC": flac_layout, "Ogg": ogg_layout, "WAV": riff_layout, "MPEG audio": mpeg_layout}
 _READ_WHOLE = frozenset({"Ogg", "MPEG audio"})
 """Formats of which every page is looked at."""
 _MPEG_SUFFIXES = frozenset({".mp3", ".mp2", ".mpga"})
@@ -113,8 +114,11 @@ def _look(name: str, size: int, _changed: int) -> Way:
 
 
 def _layout(path: Path, found: Format | None, size: int) -> Layout:
-    look = _LAYOUTS.get(found.name) if found is not None else None
-    if found is None or look is None:
+    if found is None:
+        return Layout()
+    sized = partial(sized_layout, name=found.name) if found.name in SIZED else None
+    look = _LAYOUTS.get(found.name, sized)
+    if look is None:
         return Layout()
     try:
         with path.open("rb") as file:

@@ -32,6 +32,8 @@ _PREROLL_FRAMES = 32
 """A frame may use 511 bytes of those before it, which the smallest frames of 24 bytes share out over this many."""
 _CHAIN = 3
 """Frames that must follow one another where the next frame is looked for: fewer are found in noise."""
+_FIELDS = {1: 4, 2: 4, 4: 100, 8: 4}
+"""Bytes of each part of a Xing header that its flags announce; LAME's part follows them."""
 _DECODER_DELAY = 529
 """Samples that every decoder gives late, which the LAME header does not count."""
 _SYNC = re.compile(rb"\xff(?=[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef])")
@@ -211,9 +213,11 @@ def mpeg_layout(data: Data) -> Layout:
         return Layout(preroll=preroll)
     if header is not None:
         frame = runs[0].kind.samples / runs[0].kind.sample_rate
-        before, seconds = header.frames * frame, seconds - frame
-        if header.flags & 1 and abs(before - seconds) > 1.5 * frame:
-            notes.insert(0, f"the header says {before:.3f} s, but {seconds:.3f} s are there and are used")
+        said, there = header.frames * frame, seconds - frame
+        if header.flags & 1 and abs(said - there) > 1.5 * frame:
+            delay = header.delay / runs[0].kind.sample_rate
+            lengths = f"{max(0.0, said - delay):.3f} s, but {there - delay:.3f} s"
+            notes.insert(0, f"the header says {lengths} are there and are used")
     links = tuple(_link(data, run, header if number == 0 else None) for number, run in enumerate(runs))
     return Layout(links, tuple(notes), exact=False, preroll=preroll)
 
@@ -237,6 +241,8 @@ class _Header:
     flags: int
     frames: int
     """As it says; 0 where it does not."""
+    delay: int
+    """Samples at the beginning that decoders drop: the encoder's and their own."""
 
     @staticmethod
     def of(data: Data, run: _Run) -> _Header | None:
@@ -247,7 +253,9 @@ class _Header:
             if side and data[place : place + 4] in (b"Xing", b"Info"):
                 flags = int.from_bytes(data[place + 4 : place + 8], "big")
                 frames = int.from_bytes(data[place + 8 : place + 12], "big") if flags & 1 else 0
-                return _Header(place, size, flags, frames)
+                lame = place + 8 + sum(length for bit, length in _FIELDS.items() if flags & bit)
+                delay = data[lame + 21] << 4 | data[lame + 22] >> 4 if lame + 24 <= start + size else 0
+                return _Header(place, size, flags, frames, delay + _DECODER_DELAY)
         return None
 
 
@@ -267,7 +275,7 @@ def _link(data: Data, run: _Run, header: _Header | None) -> Link:
     if header.flags & 2:
         frame[place : place + 4] = sum(stop - first for first, stop in run.ranges).to_bytes(4, "big")
         place += 4
-    place += (100 if header.flags & 4 else 0) + (4 if header.flags & 8 else 0) + 21
+    place += sum(length for bit, length in _FIELDS.items() if bit > 2 and header.flags & bit) + 21
     if place + 3 <= len(frame):
         # The encoder's padding belongs to the end that the header means, which is not where the file ends.
         delay = frame[place] << 4 | frame[place + 1] >> 4

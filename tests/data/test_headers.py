@@ -70,7 +70,7 @@ def test_a_header_that_lies_is_named_with_both_lengths(tmp_path):
     data = mp3(6.0)
     (tmp_path / "a.mp3").write_bytes(with_count(data, 2 * count(data)))
     _, notes = notes_of(tmp_path / "a.mp3")
-    assert notes == ["the header says 12.168 s, but 6.084 s are there and are used"]
+    assert notes == ["the header says 12.099 s, but 6.015 s are there and are used"]
 
 
 def test_a_minute_of_variable_bit_rate_without_a_header_is_a_minute(tmp_path):
@@ -221,3 +221,31 @@ def test_formats_that_cannot_be_sought_in_are_read(tmp_path, format, subtype, ra
     path = tmp_path / f"a.{format.lower()}"
     soundfile.write(path, sound(4.0, rate), rate, format=format, subtype=subtype)
     check(path, audio_info(path).frames)
+
+
+@pytest.mark.parametrize("format", ["AIFF", "AU", "CAF", "RF64", "W64", "NIST"])
+def test_other_headers_with_a_size(tmp_path, format):
+    path = tmp_path / "a.bin"
+    soundfile.write(path, sound(6.0, 16000), 16000, format=format, subtype="PCM_16")
+    _, notes = check(path, 96000)
+    assert notes == []
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    info, notes = notes_of(path)
+    assert 46000 < info.frames < 48000
+    assert len(whole(path, info)) == info.frames
+    assert len(notes) == 1
+    assert notes[0].startswith("the header says 192")
+    assert notes[0].endswith("are there and are used")
+    place, values = {
+        "AU": (8, (b"\0\0\0\0", b"\xff\xff\xff\xff")),
+        "CAF": (data.find(b"data") + 4, (bytes(8), b"\xff" * 8)),
+        "RF64": (28, (bytes(8), b"\xff" * 8)),
+        "W64": (data.find(b"data") + 16, (bytes(8), b"\xff" * 8)),
+        "AIFF": (data.find(b"SSND") + 4, (bytes(4), b"\xff" * 4)),
+        "NIST": (0, ()),
+    }[format]
+    for value in values:
+        path.write_bytes(data[:place] + value + data[place + len(value) :])
+        _, notes = check(path, 96000)
+        assert notes == []
