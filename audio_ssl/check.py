@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,7 @@ from audio_ssl.lock import LOCK_FILE
 from audio_ssl.pretrain.checkpoint import STATE_FILE, checkpoints
 from audio_ssl.pretrain.finished import MODEL_FILES
 from audio_ssl.pretrain.provenance import read_provenance
+from audio_ssl.progress import track
 
 T = TypeVar("T")
 
@@ -168,13 +170,17 @@ def _run(folder: Path) -> Finding:
     elif any(checkpoints(state) for state in states):
         found.mend = f"{again} --resume --out {_word(folder)}"
     else:
-        found.mend = f"{again} --out NEW_FOLDER, as there is no checkpoint to go on from"
+        # There is no checkpoint to go on from.
+        found.mend = f"{again} --out {_word(folder.with_name(f'{folder.name}_again'))}"
     return found
 
 
 def _checkpoint(folder: Path) -> Finding:
     found = _check_folder(folder, "checkpoint", ("model.safetensors", "optimizer.safetensors", STATE_FILE))
-    found.mend = f"rm -r {_word(folder)}: its run goes on from the checkpoint before"
+    run = folder.parent.parent
+    run = run.parent if run.name.startswith("iteration_") else run
+    again = f"audio-ssl pretrain {_word(run / 'recipe.yaml')} --resume --out {_word(run)}"
+    found.mend = f"rm -r {_word(folder)} && {again}"
     return found
 
 
@@ -267,13 +273,22 @@ def _manifest(path: Path) -> Finding:
 
     found = Finding(path, "manifest", 1, path.stat().st_size, mend="make the manifest again from its folder or corpus")
     lengths: dict[str, float] = {}
+
+    def look(file: str) -> tuple[str, float | str]:
+        try:
+            return file, audio_info(file).seconds
+        except (AudioError, OSError) as error:
+            return file, f"cannot be used: {error}"
+
     try:
+        files = list(dict.fromkeys(clip.path for clip in iterate_manifest(path)))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for file, said in track(pool.map(look, files), "audio files", len(files)):
+                if isinstance(said, str):
+                    found.damaged[file] = said
+                else:
+                    lengths[file] = said
         for clip in iterate_manifest(path):
-            if clip.path not in lengths and clip.path not in found.damaged:
-                try:
-                    lengths[clip.path] = audio_info(clip.path).seconds
-                except (AudioError, OSError) as error:
-                    found.damaged[clip.path] = f"cannot be used: {error}"
             if clip.path in lengths and clip.start + clip.seconds > lengths[clip.path] + _TOLERANCE_SECONDS:
                 found.damaged[f"{clip.path} (clip {clip.id})"] = (
                     f"ends after {lengths[clip.path]:.2f} s, and the row wants audio up to "
@@ -286,6 +301,7 @@ def _manifest(path: Path) -> Finding:
 
 
 _TOLERANCE_SECONDS = 0.05
+_THREADS = 8
 
 
 def _parse(path: Path) -> str | None:

@@ -29,10 +29,10 @@ def mend(said):
     """Run what the output says mends it."""
     (line,) = [one for one in said.splitlines() if one.startswith("  to mend it: ")]
     for part in line.removeprefix("  to mend it: ").split(" && "):
-        words = shlex.split(part)
+        words = [word for word in shlex.split(part) if word != "-r"]
         if words[0] == "rm":
             for name in words[1:]:
-                os.unlink(name)
+                shutil.rmtree(name) if os.path.isdir(name) else os.unlink(name)
         else:
             assert words[0] == "audio-ssl"
             assert __main__.run(words[1:]) == 0
@@ -109,14 +109,20 @@ def test_damage_is_named_and_what_is_said_mends_it(request, capsys, artifact, pa
     assert checked(folder) == 0, capsys.readouterr().out
 
 
-def test_a_damaged_checkpoint_and_a_missing_file_are_named(run, capsys):
+def test_a_damaged_checkpoint_is_named_and_goes(run, capsys):
     cut(run / "state" / "step_2" / "optimizer.safetensors")
-    (run / "recipe.yaml").write_text("steps: [1")
     assert checked(run) == 2
     said = capsys.readouterr().out
     assert f"{run / 'state' / 'step_2'}: checkpoint, DAMAGED" in said
     assert "  optimizer.safetensors is cut or damaged" in said
-    assert f"{run}: run, DAMAGED" in said
+    mend(said)
+    assert checked(run) == 0
+
+
+def test_a_recipe_that_cannot_be_read_is_named(run, capsys):
+    (run / "recipe.yaml").write_text("steps: [1")
+    assert checked(run) == 2
+    assert "write it again, or begin a new run" in capsys.readouterr().out
 
 
 def test_manifests_whose_audio_is_gone_or_short(audio, tmp_path, capsys):
