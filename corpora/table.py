@@ -1,11 +1,11 @@
 """Any table of audio files: CSV, TSV or JSON Lines with a header; the columns are named on the command line.
 
-`audio-ssl manifest table --root clips.csv --column text=sentence --column speaker=client_id` takes the column
-`sentence` for the transcript. A column whose name manifests know (id, start, seconds, text, translation, label, tags,
-speaker, gender, language, split) is taken for that without being named, as is one of path, audio, file, filename ...
-for the audio file; `offset` and `duration` are the span of a longer file. Ids, where there are none, are the path, with
-`@START` behind it where a span begins later in the file. All further columns are kept. Tags are a list, or text with
-|, ; or , between them.
+`audio-ssl manifest table --root clips.csv --column text=sentence --column speaker=client_id --out M.jsonl` takes the
+column `sentence` for the transcript. A column whose name manifests know (id, start, seconds, text, translation, label,
+tags, speaker, gender, language, split) is taken for that without being named, as is one of path, audio, file, filename
+... for the audio file; `offset` and `duration` are the span of a longer file. Ids, where there are none, are the path,
+with `@START` behind it where a span begins later in the file. All further columns are kept. Tags are a list, or text
+with |, ; or , between them.
 
 Layout below the root, which may be the table itself, or a folder with one or more of them directly in it::
 

@@ -7,9 +7,13 @@ import shlex
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from audio_ssl import __main__
 from audio_ssl.cli._next import after_manifest, free_name, some_rows
+from audio_ssl.encoders import gru
+from audio_ssl.frontends import mel
+from audio_ssl.model import ModelConfig, build_model
 from tests.pretrain.test_run import SMALL
 
 RATE = 16000
@@ -70,9 +74,9 @@ def test_a_folder_of_audio_leads_to_a_run_and_to_its_features(here, capsys):
     words = run(capsys, "manifest", "my music", "--out", "my music.jsonl")
     assert words == ["pretrain", "demo", "data.manifest=my music.jsonl", "--out", "runs/my music"]
     words = follow(capsys, words)
-    assert words == ["extract", "AUDIO_FOLDER", "runs/my music", "--out", "features/my music"]
+    assert words == ["extract", "AUDIO_FOLDER", "runs/my music", "--out", "features"]
     follow(capsys, words, AUDIO_FOLDER="my music")
-    assert len((here / "features" / "my music" / "index.jsonl").read_text().splitlines()) == 8
+    assert len((here / "features" / "index.jsonl").read_text().splitlines()) == 8
     # Made again, the same manifest leads to a folder that is free.
     assert run(capsys, "manifest", "my music", "--out", "my music.jsonl")[-1] == "runs/my music_2"
 
@@ -229,3 +233,45 @@ def test_a_folder_that_is_used_gets_a_number(here):
     assert free_name(here / "a") == here / "a"
     (here / "a" / "x").touch()
     assert free_name(here / "a") == here / "a_2"
+
+
+@pytest.mark.parametrize(
+    ("command", "refused", "given"),
+    [
+        ("extract takes logmel --format parquet --dtype bfloat16", "no bfloat16", "--dtype float16"),
+        ("extract takes logmel --format parquet --dtype bfloat16", "no bfloat16", "--format safetensors"),
+        ("extract takes model precision=int8", "no linear layers to compute in int8", "precision=float32"),
+        ("extract takes logmel device=cuda", "no GPU can be used", "device=cpu"),
+        ("pretrain small.yaml data.manifest=takes.jsonl steps=1 device=cuda", "no GPU", "device=cpu"),
+        ("pretrain small.yaml data.manifest=takes.jsonl steps=1 wandb=true", "nobody is logged in", "wandb=false"),
+        ("manifest table --root files.csv", "path", "--column path=NAME"),
+        ("manifest table --root twice.csv", "appears twice", "--column id=NAME"),
+    ],
+)
+def test_the_remedy_of_a_refusal_works(command, refused, given, here, capsys, monkeypatch):
+    argv = [*command.split(), "--out", "out.jsonl" if command.startswith("manifest") else "out"]
+    if "wandb=true" in argv:
+        pytest.importorskip("wandb")
+        for name in ("WANDB_API_KEY", "WANDB_MODE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HOME", str(here))
+        monkeypatch.setenv("NETRC", str(here / "netrc"))
+    if "device=cuda" in argv and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    (here / "small.yaml").write_text(SMALL)
+    sounds(here / "takes", count=3)
+    build_model(
+        ModelConfig(mel.Config(), gru.Config(layers=1, dim=8), 16000), torch.Generator().manual_seed(0)
+    ).save_pretrained(here / "model")
+    names = [f"takes/take {number}.wav" for number in range(3)]
+    (here / "files.csv").write_text("sound file,gender\n" + "".join(f"{name},F\n" for name in names))
+    (here / "twice.csv").write_text("path,id,sound file\n" + "".join(f"{name},a,{name}\n" for name in names))
+    run(capsys, "manifest", "takes", "--out", "takes.jsonl")
+    said = run(capsys, *argv, status=2)
+    assert refused in said
+    assert given in said
+    words = shlex.split(given.replace("NAME", "'sound file'"))
+    name = words[0].partition("=")[0]
+    kept = [w for n, w in enumerate(argv) if not w.startswith(f"{name}=") and name not in (w, argv[n - 1])]
+    out = kept.index("--out")
+    run(capsys, *kept[:out], *words, *kept[out:])

@@ -48,7 +48,7 @@ def pretrain(
     run = stage(recipe, overrides, need_out(out), resume)
     if is_leader(os.environ):
         print(run)
-        say_next("extract", "AUDIO_FOLDER", run, "--out", free_name(Path("features") / run.name))
+        say_next("extract", "AUDIO_FOLDER", run, "--out", free_name(Path("features")))
 
 
 @app.command
@@ -146,4 +146,4 @@ def export(
 
     address = export_model(model, out, to=to, normalize=normalize, sample_rate=sample_rate, heads=heads, push=push)
     print(out if address is None else f"{out}\n{address}")
-    say_next("extract", "AUDIO_FOLDER", out, "--out", free_name(Path("features") / out.name))
+    say_next("extract", "AUDIO_FOLDER", out, "--out", free_name(Path("features")))

@@ -71,7 +71,14 @@ def _linear(weight: Tensor, bias: Tensor | None, precision: str, wide: bool = Tr
     return Int8Linear(weight, bias) if precision == "int8" else HalfLinear(weight, bias, wide)
 
 
-def _swap(model: SSLModel, precision: str) -> None:
+def swapped(model: SSLModel, precision: str) -> list[tuple[nn.Module, str, nn.Linear]]:
+    """Return the linear layers that are computed in another precision, each with its parent and its name there.
+
+    Raises
+    ------
+    UserError
+        If int8 is asked for and there are none.
+    """
     found = [
         (parent, name, child)
         for parent in model.modules()
@@ -80,7 +87,11 @@ def _swap(model: SSLModel, precision: str) -> None:
     ]
     if len(found) < 2 and precision == "int8":
         raise UserError("this model has no linear layers to compute in int8", remedy="give precision=float32")
-    for parent, name, child in found:
+    return found
+
+
+def _swap(model: SSLModel, precision: str) -> None:
+    for parent, name, child in swapped(model, precision):
         wide = name not in ("query", "key", "value")
         setattr(parent, name, _linear(child.weight.detach(), child.bias, precision, wide))
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.inference import _rows
 from audio_ssl.inference._int8 import engine
-from audio_ssl.inference._layers import lower
+from audio_ssl.inference._layers import lower, swapped
 from audio_ssl.model import ClipStatistics, ModelOutput, SSLModel
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
@@ -136,8 +136,8 @@ def _exact_convolutions() -> AbstractContextManager[None]:
     return kept
 
 
-def check_precision(precision: str, device: torch.device) -> None:
-    """Raise UserError where a device has no such precision."""
+def check_precision(precision: str, device: torch.device, model: SSLModel | None = None) -> None:
+    """Raise UserError where a device, or a model, has no such precision."""
     if precision not in get_args(Precision):
         raise unknown_name("precision", precision, get_args(Precision))
     if precision == "float16" and device.type == "cpu":
@@ -148,6 +148,8 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise UserError(
             "this build of torch has no quantised products", remedy="give precision=float32 or precision=bfloat16"
         )
+    if precision == "int8" and model is not None:
+        swapped(model, precision)
 
 
 def _padded(rows: dict[int, Tensor], count: int, total: int) -> Tensor:

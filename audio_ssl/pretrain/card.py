@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def write_card(folder: Path, title: str, what: str, facts: Mapping[str, Any]) ->
     return _TEMPLATE.format(
         title=title,
         what=what,
-        folder=folder.name,
+        folder=shlex.quote(folder.name),
         hours=sum(heard.values()) / 3600,
         skipped=sum(skipped.values()),
         numbers=_numbers(rows),

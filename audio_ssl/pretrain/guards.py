@@ -121,7 +121,7 @@ class Watch:
     """
 
     def __init__(self, guards: Guards, steps: int) -> None:
-        self._guards = guards
+        self._guards, self._steps = guards, steps
         collapse = guards.collapse
         self._grace = max(collapse.grace_updates, round(collapse.grace_share * steps)) if collapse else 0
         self._losses: deque[float] = deque(maxlen=guards.loss_spike.window if guards.loss_spike else 1)
@@ -148,7 +148,8 @@ class Watch:
         for what, found in alike.items():
             if what not in self._mentioned:
                 self._mentioned.add(what)
-                logger.warning("step %d: %s; training goes on", step, alike_words(what, found))
+                goes_on = "; training goes on" if step < self._steps else ""
+                logger.warning("step %d: %s%s", step, alike_words(what, found), goes_on)
         for what in sorted(self._mentioned - alike.keys()):
             self._mentioned.remove(what)
             logger.info("step %d: the %s are no longer all alike", step, what)

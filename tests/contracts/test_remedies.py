@@ -165,6 +165,28 @@ def test_a_setting_that_is_printed_is_one_word_for_the_shell(place, text):
         assert " " not in word, f"{place}: quote or use dots: {text}"
 
 
+def commands_of_texts():
+    """Yield every command of the docs, and of the headers of recipes, probes and corpora, with its place."""
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in path.read_text(encoding="utf-8").split("```")[1::2]:
+            yield from ((path.name, line) for line in block.replace("\\\n", " ").splitlines() if "audio-ssl " in line)
+    for folder in ("recipes", "probes", "corpora"):
+        for path in sorted((ROOT / folder).rglob("*.*")):
+            if path.suffix in (".yaml", ".py"):
+                text = path.read_text(encoding="utf-8").replace("\\\n#", " ")
+                yield from ((path.name, line) for line in re.findall(r"# Command +(audio-ssl .+)", text))
+                yield from ((path.name, line) for line in re.findall(r"`(audio-ssl [^`]+)`", text) if "{" not in line)
+
+
+@pytest.mark.parametrize(("place", "line"), sorted(set(commands_of_texts())))
+def test_every_command_of_the_docs_is_taken_as_printed(place, line):
+    if not re.match(r" *(\$ )?audio-ssl ", line) or "…" in line or "..." in line or "COMMAND" in line:
+        return
+    takes(
+        shlex.join(shlex.split(line.strip().removeprefix("$ ").partition(" > ")[0].partition(" | ")[0], comments=True))
+    )
+
+
 def test_every_extra_that_is_printed_is_one():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(catalog.EXTRA_OF_PACKAGE.values()) <= extras.keys()
