@@ -46,6 +46,9 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         text = "stopped: what was finished is on the disk; run the same command again to go on"
         return _fail(text, EXIT_STOPPED, said=not is_leader(os.environ))
+    except SystemExit as ended:
+        # Of the command that installs the completion, where it cannot tell the shell; it has said so.
+        return EXIT_USER_ERROR if ended.code else 0
     except BrokenPipeError:
         # The reader of our output went away (`audio-ssl list | head`); that is no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -104,6 +104,17 @@ def test_bash_completes_commands_options_and_names():
     assert "--resume" in complete("pretrain", "mert_tiny", "--re")
 
 
+def test_a_shell_that_cannot_be_told_is_named_and_status_2(tmp_path):
+    environment = {"PATH": "/nonexistent", "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "audio_ssl", "--install-completion"],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "--shell" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(("shell", "place"), [
     ("bash", ".local/share/bash-completion/completions/audio-ssl"),
     ("zsh", ".zsh/completions/_cyclopts_audio-ssl"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_ssl.documents import readable_rows
+from audio_ssl.pretrain.guards import CollapseGuard, alike_at_end, alike_sentences
 
 _NOT_NUMBERS = ("step", "epoch", "iteration", "audio_seconds", "skipped_steps", "lr", "grad_norm")
 
@@ -33,7 +34,7 @@ tags: [audio, self-supervised]
 ## Last numbers
 
 {numbers}
-
+{collapse}
 ## Use
 
 ```
@@ -69,6 +70,7 @@ def write_card(folder: Path, title: str, what: str, facts: Mapping[str, Any]) ->
         hours=sum(heard.values()) / 3600,
         skipped=sum(skipped.values()),
         numbers=_numbers(rows),
+        collapse="".join(f"\n**{one}**\n" for one in alike_sentences(*alike_at_end(rows, CollapseGuard()))),
         **facts,
     )
 

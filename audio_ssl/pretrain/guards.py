@@ -15,9 +15,9 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 
 from audio_ssl.errors import UserError
 
@@ -242,6 +242,51 @@ def all_alike(values: Mapping[str, float], guard: CollapseGuard) -> dict[str, di
         PREDICTIONS: _alike({n: v for n, v in said.items() if _is_prediction(n)}, guard, guard.prediction_variance),
     }
     return {what: metrics for what, metrics in found.items() if metrics}
+
+
+def alike_at_end(rows: Iterable[Mapping[str, object]], guard: CollapseGuard) -> tuple[int, dict[str, dict[str, float]]]:
+    """Return by which metrics targets or predictions are all alike at the end of a run, and the step that says so.
+
+    The last validation says it, or where there is none the mean over the last updates.
+
+    Parameters
+    ----------
+    rows
+        Of ``metrics.jsonl``; what is no finite number in them is passed over.
+    guard
+        What counts as alike.
+    """
+    numbers = [
+        {key: float(value) for key, value in row.items() if isinstance(value, int | float) and math.isfinite(value)}
+        for row in rows
+    ]
+    validated = [row for row in numbers if any(key.startswith(_VALID) for key in row)]
+    if validated:
+        step = int(validated[-1].get("step", 0))
+        return step, all_alike({key: value for key, value in validated[-1].items() if key.startswith(_VALID)}, guard)
+    recent = numbers[-_SMOOTHING:]
+    names = dict.fromkeys(key for row in recent for key in row)
+    means = {key: fmean([row[key] for row in recent if key in row]) for key in names}
+    return (int(recent[-1].get("step", 0)) if recent else 0), all_alike(means, guard)
+
+
+def alike_sentences(step: int, alike: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Say what is all alike at a step, and what that means.
+
+    Examples
+    --------
+    >>> alike_sentences(400, {"targets": {"target_variance": 0.0}})
+    ['At step 400 the targets are all alike: target_variance is 0; there is nothing to learn from them.']
+    """
+    meanings = {
+        PREDICTIONS: "the model has collapsed, or has not begun to learn",
+        TARGETS: "there is nothing to learn from them",
+    }
+    return [
+        f"At step {step:,} {alike_words(what, alike[what])}; {meaning}."
+        for what, meaning in meanings.items()
+        if what in alike
+    ]
 
 
 def alike_words(what: str, metrics: Mapping[str, float]) -> str:

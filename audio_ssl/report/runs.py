@@ -6,16 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from audio_ssl.pretrain.guards import CollapseGuard, all_alike
+from audio_ssl.pretrain.guards import CollapseGuard, alike_at_end
 from audio_ssl.report.curves import make_curves
 from audio_ssl.report.inputs import Run
 from audio_ssl.report.numbers import finite
-
-_RECENT_ROWS = 100
-"""Updates that say what a run without validation has come to."""
 
 
 def describe_run(run: Run, home: Path) -> dict[str, Any]:
@@ -53,24 +49,12 @@ def describe_run(run: Run, home: Path) -> dict[str, Any]:
 def find_alike(rows: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return by which metrics targets or predictions are all alike at the end of a run; None where they are not.
 
-    The last validation says so, or where there is none the mean over the last updates.
-
     Returns
     -------
     dict or None
         ``step``; ``targets`` and ``predictions``: metrics and their values, where these are all alike.
     """
-    numbers = [{key: found for key, value in row.items() if (found := finite(value)) is not None} for row in rows]
-    validated = [row for row in numbers if any(key.startswith("valid_") for key in row)]
-    if validated:
-        last = {key: value for key, value in validated[-1].items() if key.startswith("valid_")}
-        step = validated[-1].get("step")
-    else:
-        recent = numbers[-_RECENT_ROWS:]
-        keys = {key for row in recent for key in row}
-        last = {key: fmean([row[key] for row in recent if key in row]) for key in sorted(keys)}
-        step = recent[-1].get("step") if recent else None
-    alike = all_alike(last, _guard(recipe))
+    step, alike = alike_at_end(rows, _guard(recipe))
     return {"step": step, **alike} if alike else None
 
 

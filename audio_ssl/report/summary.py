@@ -8,7 +8,7 @@ from typing import Any
 from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.gaps import gap_headline, gap_sentences
 from audio_ssl.report.numbers import finite, score
-from audio_ssl.report.sections.training import alike_sentences
+from audio_ssl.report.sections.training import collapse_sentences
 from audio_ssl.report.side_by_side import compare_sentences, score_lines
 
 
@@ -34,7 +34,7 @@ def answer(report: Mapping[str, Any]) -> dict[str, list[str]]:
     if not report["results"] and report["runs"]:
         names = _list([f"{run['name']} ({run['steps']:,} steps)" for run in report["runs"]])
         gain = [f"Training curves of {names}.", "No probe is given, so what the training is good for is not shown."]
-    collapsed = [f"{run['name']}: {one}" for run in report["runs"] for one in alike_sentences(run)]
+    collapsed = [f"{run['name']}: {one}" for run in report["runs"] for one in collapse_sentences(run)]
     fairness = [gap_headline(report["fairness"])] if report["fairness"] else []
     for one in report["fairness"]:
         fairness += gap_sentences(one)
@@ -114,6 +114,6 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     said = answer(report)
     lines = score_lines(report.get("comparison") or {})
     # With one model its scores are in the table; with several each has a sentence of its own.
-    collapsed = sum(len(alike_sentences(run)) for run in report["runs"])
+    collapsed = sum(len(collapse_sentences(run)) for run in report["runs"])
     gain = said["pretraining"] if "models" in said else said["pretraining"][: collapsed + 1]
     return lines + said.get("models", [])[:1] + gain + said["fairness"]

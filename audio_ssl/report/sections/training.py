@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audio_ssl.pretrain.guards import PREDICTIONS, TARGETS, alike_words
+from audio_ssl.pretrain.guards import PREDICTIONS, TARGETS, alike_sentences
 from audio_ssl.report.curves import Family, families
 from audio_ssl.report.figures.lines import Series, line_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
@@ -137,7 +137,7 @@ def _warnings(run: Mapping[str, Any]) -> tuple[str, ...]:
     out = []
     if run["provenance"].get("finished") is False:
         out.append("This run has not finished; what follows is how far it has come.")
-    out += alike_sentences(run)
+    out += collapse_sentences(run)
     if run["skipped_steps"]:
         steps = count(int(run["skipped_steps"]), "step")
         out.append(f"{steps} skipped, because the loss or the gradient was not finite.")
@@ -147,18 +147,12 @@ def _warnings(run: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(out)
 
 
-def alike_sentences(run: Mapping[str, Any]) -> list[str]:
+def collapse_sentences(run: Mapping[str, Any]) -> list[str]:
     """Say where a run's predictions or targets are all alike, and what that means."""
     found = run.get("alike") or {}
-    meanings = {
-        PREDICTIONS: "the model has collapsed, or has not begun to learn",
-        TARGETS: "there is nothing to learn from them",
-    }
-    return [
-        f"At step {number(found.get('step'))} {alike_words(what, found[what])}; {meaning}."
-        for what, meaning in meanings.items()
-        if what in found
-    ]
+    return alike_sentences(
+        int(found.get("step", 0)), {what: found[what] for what in (TARGETS, PREDICTIONS) if what in found}
+    )
 
 
 def title_of(name: str) -> str:
