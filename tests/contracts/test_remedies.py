@@ -70,9 +70,9 @@ MESSAGES = list(messages())
 
 
 def commands_in(text):
-    """Return the commands of a message: what stands between backticks, or all of it."""
+    """Return the commands of a message: what stands between backticks, or from a colon on, or all of it."""
     quoted = [one for one in re.findall(r"`([^`]+)`", text) if one.startswith("audio-ssl ")]
-    return quoted + ([text] if text.startswith("audio-ssl ") else [])
+    return quoted + re.findall(r"(?:^|: )(audio-ssl .*)", text)
 
 
 def takes(command):
@@ -131,8 +131,8 @@ def test_messages_are_found():
 @pytest.mark.parametrize(("place", "text"), [one for one in MESSAGES if "audio-ssl" in one[1]])
 def test_every_command_that_is_printed_is_taken_as_printed(place, text):
     bare = re.sub(r"`[^`]+`", "", text)
-    outside = re.findall(r"audio-ssl (?!COMMAND)\w+", bare if not text.startswith("audio-ssl ") else "")
-    assert outside == [], f"{place}: a command stands between backticks, or alone: {text}"
+    outside = re.findall(r"audio-ssl (?!COMMAND)\w+", re.sub(r"(^|: )audio-ssl .*", "", bare))
+    assert outside == [], f"{place}: a command stands between backticks, or at the end: {text}"
     for command in commands_in(text):
         takes(command)
 
