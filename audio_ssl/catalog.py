@@ -41,7 +41,7 @@ EXTRA_OF_PACKAGE = {
     "sklearn": "teachers",
     "speechbrain": "probing",
     "sacrebleu": "probing",
-    "jiwer": "probing",
+    "rapidfuzz": "probing",
     "mir_eval": "probing",
     "sentencepiece": "probing",
     "transformers": "transformers",

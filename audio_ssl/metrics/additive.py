@@ -77,7 +77,7 @@ def get_metric(name: str, classes: Sequence[str] = (), tokenizer: str | None = N
     UserError
         For an unknown name; the text lists the known ones. If an optional package is not installed.
     """
-    # Imported here: these modules import jiwer, sacrebleu and mir_eval.
+    # Imported here: these modules import rapidfuzz, sacrebleu and mir_eval.
     with optional_packages(f"metric `{name}`"):
         from audio_ssl.metrics.beats import BEATS
         from audio_ssl.metrics.chords import CHORD_ACCURACY
