@@ -16,10 +16,9 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from audio_ssl.catalog import load_part, parts
 from audio_ssl.config import PartOf, kind_of, part_of, unstructure
+from audio_ssl.documents import dump_line
 
 _PART_PAGES = {
     "pretrain/kinds": "A recipe",
@@ -120,7 +119,7 @@ def _line(key: str, value: Any, note: str, empty: bool = False) -> str:
 
 def _scalar(value: Any) -> str:
     """Write a plain value in one line of YAML."""
-    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9).removesuffix("...\n").strip()
+    return dump_line(value)
 
 
 def _folder(annotation: Any) -> str | None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from audio_ssl.atomic import PARTIAL, clear_partials
 from audio_ssl.disk import writing
+from audio_ssl.documents import parse_object
 from audio_ssl.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -132,8 +133,8 @@ def _owner() -> str:
 
 def _read_owner(told: bytes) -> str:
     try:
-        owner = json.loads(told)
+        owner = parse_object(told, "lock")
         return f"process {owner['pid']} on {owner['host']} since {owner['since']} (`{owner['command']}`)"
     # It has only just begun.
-    except (ValueError, KeyError, TypeError):
+    except (UserError, KeyError):
         return "it has just begun"

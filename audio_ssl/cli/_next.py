@@ -7,13 +7,13 @@ may have millions.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from audio_ssl import catalog
+from audio_ssl.documents import parse_object
 
 _MOST_ROWS = 2000
 
@@ -69,7 +69,7 @@ def some_rows(path: Path) -> list[dict[str, Any]]:
                 # The rest of a row, and at the very end nothing.
                 file.readline()
                 lines.append(file.readline())
-    return [json.loads(line) for line in lines if line.strip()]
+    return [parse_object(line, str(path)) for line in lines if line.strip()]
 
 
 def _probe_for(rows: Sequence[Mapping[str, Any]]) -> str | None:

@@ -19,11 +19,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from audio_ssl.documents import iterate_json_lines
 from audio_ssl.atomic import atomic_write
 from audio_ssl.data.audio import AudioInfo, audio_info
 from audio_ssl.data.formats import SUFFIXES, may_be_audio
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.errors import AudioError, UserError
+from audio_ssl.errors import AudioError, UserError, shown
 from audio_ssl.progress import Progress
 
 _LONGEST_SECONDS = 1e9
@@ -100,7 +101,7 @@ class Clip:
             if key not in row:
                 raise UserError(f"the key `{key}` is missing; a row needs {', '.join(_REQUIRED)}", where=where)
             if not isinstance(row[key], kinds) or isinstance(row[key], bool):
-                raise UserError(f"`{key}` has the wrong type: {row[key]!r}", where=where)
+                raise UserError(f"`{key}` has the wrong type: {shown(row[key])}", where=where)
         if not (math.isfinite(row["start"]) and row["start"] >= 0 and row["seconds"] > 0 and row["sample_rate"] > 0):
             raise UserError("`start` must be >= 0, `seconds` and `sample_rate` > 0", where=where)
         if not row["seconds"] < _LONGEST_SECONDS:
@@ -111,15 +112,15 @@ class Clip:
             )
         tags = row.get("tags")
         if tags is not None and not (isinstance(tags, list) and all(isinstance(t, str) for t in tags)):
-            raise UserError(f"`tags` must be a list of names, but is {tags!r}", where=where)
+            raise UserError(f"`tags` must be a list of names, but is {shown(tags)}", where=where)
         texts = {k: row.get(k) for k in _TEXTS}
         for key, value in texts.items():
             if value is not None and not isinstance(value, str):
-                raise UserError(f"`{key}` must be text, but is {value!r}", where=where)
+                raise UserError(f"`{key}` must be text, but is {shown(value)}", where=where)
         extra = {k: v for k, v in row.items() if k not in _REQUIRED and k not in _TEXTS and k != "tags"}
         for key, value in extra.items():
             if not isinstance(value, str | int | float | bool | None):
-                raise UserError(f"`{key}` must be a plain value, but is {value!r}", where=where)
+                raise UserError(f"`{key}` must be a plain value, but is {shown(value)}", where=where)
         return Clip(
             id=row["id"],
             path=row["path"],
@@ -175,11 +176,9 @@ def _numbered(path: Path) -> Iterator[tuple[int, Clip]]:
         raise UserError(
             "no such manifest", where=str(path), remedy="make one with `audio-ssl manifest SOURCE --out M.jsonl`"
         )
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                clip = _parse(line, f"{path}:{number}")
-                yield number, dataclasses.replace(clip, path=os.path.join(path.parent, clip.path))
+    for number, row in iterate_json_lines(path):
+        clip = Clip.from_row(row, f"{path}:{number}")
+        yield number, dataclasses.replace(clip, path=os.path.join(path.parent, clip.path))
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> int:
@@ -278,16 +277,6 @@ def audio_files(root: Path, ledger: ErrorLedger) -> Iterator[Path]:
 def hash_manifest(path: Path) -> str:
     """Return the first 16 hex digits of the SHA-256 of a manifest's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def _parse(line: str, where: str) -> Clip:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"not a JSON row: {error}", where=where) from error
-    if not isinstance(row, dict):
-        raise UserError("a row must be a JSON object", where=where)
-    return Clip.from_row(row, where)
 
 
 def _cut(name: str, path: Path, seconds: float, sample_rate: int, max_seconds: float | None) -> Iterator[Clip]:

@@ -10,11 +10,11 @@ text as keys, and nothing else. Every complaint is a `UserError` with the file, 
 
 from __future__ import annotations
 
-from audio_ssl.documents.json_lines import iterate_json_lines, readable_rows
+from audio_ssl.documents.json_lines import iterate_json_lines, parse_line, readable_rows
 from audio_ssl.documents.json_text import advised, as_written, parse_json, parse_object, read_json, read_object
 from audio_ssl.documents.limits import Json, JsonObject, as_object, find
 from audio_ssl.documents.text import decode_text, read_text
-from audio_ssl.documents.yaml_text import dump_yaml, parse_yaml, read_yaml
+from audio_ssl.documents.yaml_text import dump_line, dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
     "Json",
@@ -23,10 +23,12 @@ __all__ = [
     "as_object",
     "as_written",
     "decode_text",
+    "dump_line",
     "dump_yaml",
     "find",
     "iterate_json_lines",
     "parse_json",
+    "parse_line",
     "parse_object",
     "parse_yaml",
     "read_json",

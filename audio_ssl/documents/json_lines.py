@@ -93,7 +93,9 @@ def readable_rows(path: Path) -> Iterator[JsonObject]:
         raise cannot_read(path, error) from error
 
 
-def parse_line(line: str, path: Path | str, number: int, nan_is_null: bool = False) -> JsonObject:
+def parse_line(
+    line: str, path: Path | str, number: int, nan_is_null: bool = False, any_text: bool = False
+) -> JsonObject:
     """Return the object of one line; a complaint names the line.
 
     Raises
@@ -103,7 +105,7 @@ def parse_line(line: str, path: Path | str, number: int, nan_is_null: bool = Fal
     """
     where = f"{path}:{number}"
     try:
-        row = parse_json(line, "row", nan_is_null)
+        row = parse_json(line.rstrip(), "row", nan_is_null, any_text)
     except UserError as error:
         # To the parser a line is a document: of its place only the column says something.
         column = (error.where or "").removeprefix("row").rpartition(":")[-1]

@@ -69,7 +69,7 @@ def advised(remedy: str | None) -> Iterator[None]:
         raise UserError(error.what, where=error.where, remedy=remedy) from error
 
 
-def parse_json(text: str | bytes, where: str, nan_is_null: bool = False) -> Json:
+def parse_json(text: str | bytes, where: str, nan_is_null: bool = False, any_text: bool = False) -> Json:
     """Return the value of a JSON text.
 
     Parameters
@@ -80,6 +80,8 @@ def parse_json(text: str | bytes, where: str, nan_is_null: bool = False) -> Json
         The file, for errors.
     nan_is_null
         Take NaN and infinite numbers for missing ones, where they are not refused.
+    any_text
+        Leave NUL and halves of surrogate pairs to the caller.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def parse_json(text: str | bytes, where: str, nan_is_null: bool = False) -> Json
         value = cast(Json, (_NAN_IS_NULL if nan_is_null else _STRICT).decode(text))
         if may_be_deep(text):
             check_depth(value)
-        if has_odd_escape(text) or not _encodes(text):
+        if not any_text and (has_odd_escape(text) or not _encodes(text)):
             check_texts(value)
     except json.JSONDecodeError as error:
         raise _not_json(error, where) from None

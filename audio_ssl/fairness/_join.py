@@ -13,10 +13,10 @@ from pathlib import Path
 
 from audio_ssl.data.lhotse import is_lhotse
 from audio_ssl.data.segments import segment_id
+from audio_ssl.documents import parse_line
 from audio_ssl.errors import UserError
 from audio_ssl.fairness._exclusions import Exclusions
 from audio_ssl.fairness.readers import lhotse, nemo
-from audio_ssl.fairness.readers.jsonl import parse_row
 from audio_ssl.fairness.readers.lines import Lookup
 from audio_ssl.fairness.readers.source import Numbered, Row
 from audio_ssl.fairness.readers.trn import parse_trn, speaker_of
@@ -146,7 +146,7 @@ class Manifest:
             if self.path.suffix.lower() == ".trn":
                 utterance, words = parse_trn(line) or ("", "")
                 return {"id": utterance, "text": words, "speaker": speaker_of(utterance)}
-            row = parse_row(line, where)
+            row = parse_line(line, self.path, number, nan_is_null=True, any_text=True)
             if is_lhotse(row):
                 return lhotse.as_ours(row)
             if nemo.is_nemo(row):

@@ -7,7 +7,6 @@ again.
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from torch import Tensor
 from audio_ssl.catalog import load_part
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
+from audio_ssl.documents import find, read_object
 from audio_ssl.errors import AudioError
 from audio_ssl.features.arrange import Arrangement, ClipArranger, arrangement
 from audio_ssl.features.background import BackgroundWriter
@@ -166,11 +166,11 @@ class _Deaf(ErrorLedger):
 
 def read_scheme(out: Path) -> int:
     """Return how files of features are named in a folder: as the version did that began it."""
-    try:
-        claim = json.loads((out / CLAIM_FILE).read_text(encoding="utf-8"))
-    except OSError:
+    path = out / CLAIM_FILE
+    if not path.exists():
         return SCHEME
-    return int(claim.get("names", 1))
+    claim = read_object(path, remedy="choose another --out, or delete the folder to extract again")
+    return find(claim, "names", int, str(path)) if "names" in claim else 1
 
 
 def _take(piece: Piece, found: Iterator[Piece], made: Arrangement, meta: dict[str, Any], out: BackgroundWriter) -> None:

@@ -12,22 +12,31 @@ pickled index. ``average.safetensors`` is there where a recipe averages weights.
 from __future__ import annotations
 
 import json
+import logging
+import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from audio_ssl.atomic import atomic_folder
+from audio_ssl.config import structure
+from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.pretrain.optim import load_optimizer_tensors, optimizer_tensors, shard_like, whole_tensor
 from audio_ssl.pretrain.parallel import ALONE, Team
 from audio_ssl.pretrain.weights_ema import WeightsEma
 
 STATE_FILE = "state.json"
+logger = logging.getLogger(__name__)
+
+_FILES = ("model.safetensors", "optimizer.safetensors")
 
 
 @dataclass(frozen=True)
@@ -90,18 +99,78 @@ def _write(final: Path, state: State, files: dict[str, dict[str, Tensor]]) -> No
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints below `folder`, oldest first."""
-    found = [path for path in folder.glob("step_*") if (path / STATE_FILE).is_file()]
+    return [path for path in _named(folder) if (path / STATE_FILE).is_file()]
+
+
+def _named(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("step_*") if re.fullmatch(r"step_[0-9]{1,12}", path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def read_state(checkpoint: Path) -> State:
-    """Read where a checkpoint stands."""
-    return State(**json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8")))
+    """Read where a checkpoint stands; UserError where that cannot be told."""
+    path = checkpoint / STATE_FILE
+    return structure(State, read_object(path), where=str(path))
+
+
+def check_whole(checkpoint: Path) -> None:
+    """Raise UserError for a checkpoint that is damaged as far as sizes and headers tell; nothing large is read."""
+    state = read_state(checkpoint)
+    if checkpoint.name != f"step_{state.step}":
+        raise UserError(f"state.json says step {state.step}", where=str(checkpoint))
+    for name in _FILES:
+        path = checkpoint / name
+        try:
+            # Opening compares the size of the file with what its header says.
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"the checkpoint is damaged: {error}", where=str(path)) from error
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """Return the newest checkpoint that is whole, None where there is none at all.
+
+    Newer ones that are damaged are said and set aside, under a name of which nobody takes them for a checkpoint: a run
+    that goes on from an older one will write them again.
+
+    Raises
+    ------
+    UserError
+        If there are checkpoints, but all are damaged.
+    """
+    found = _named(folder)
+    damaged: list[Path] = []
+    for path in reversed(found):
+        try:
+            check_whole(path)
+        except UserError as error:
+            logger.warning("%s", error)
+            damaged.append(path)
+            continue
+        for one in damaged:
+            aside = one.with_name(f"damaged_{one.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            one.rename(aside)
+            logger.warning("%s is damaged and was set aside as %s; going on from %s", one, aside.name, path.name)
+        return path
+    if found:
+        raise UserError(
+            f"none of the {len(found)} checkpoints can be read",
+            where=str(folder),
+            remedy="delete this folder to begin again from step 0, or copy a checkpoint back",
+        )
+    return None
 
 
 def best_checkpoint(folder: Path) -> Path | None:
     """Return the checkpoint of the lowest validation loss, or None where none was validated."""
-    scored = [(loss, path) for path in checkpoints(folder) if (loss := read_state(path).valid_loss) is not None]
+    scored = []
+    for path in checkpoints(folder):
+        # A damaged one is the best of nothing.
+        with suppress(UserError):
+            loss = read_state(path).valid_loss
+            scored += [] if loss is None else [(loss, path)]
     return min(scored, key=lambda one: one[0])[1] if scored else None
 
 
@@ -113,9 +182,9 @@ def load_checkpoint(
     Raises
     ------
     UserError
-        If the learner has other parameters than the checkpoint.
+        If the learner has other parameters than the checkpoint, or that is damaged.
     """
-    tensors = load_file(checkpoint / "model.safetensors")
+    tensors = _load(checkpoint / "model.safetensors")
     expected = learner.state_dict()
     missing = [name for name in expected if name not in tensors]
     unexpected = [name for name in tensors if name not in expected]
@@ -125,12 +194,26 @@ def load_checkpoint(
             where=str(checkpoint),
             remedy="resume with the recipe the run began with",
         )
-    learner.load_state_dict({name: shard_like(value, expected[name]) for name, value in tensors.items()})
-    load_optimizer_tensors(learner, optimizer, load_file(checkpoint / "optimizer.safetensors"))
-    if average is not None:
-        stored = load_file(checkpoint / "average.safetensors")
-        average.tensors = {name: shard_like(stored[name], value) for name, value in average.tensors.items()}
+    try:
+        learner.load_state_dict({name: shard_like(value, expected[name]) for name, value in tensors.items()})
+        load_optimizer_tensors(learner, optimizer, _load(checkpoint / "optimizer.safetensors"))
+        if average is not None:
+            stored = _load(checkpoint / "average.safetensors")
+            average.tensors = {name: shard_like(stored[name], value) for name, value in average.tensors.items()}
+    except (KeyError, RuntimeError) as error:
+        raise UserError(
+            f"the checkpoint does not fit the recipe's model: {error}",
+            where=str(checkpoint),
+            remedy="resume with the recipe the run began with",
+        ) from error
     return read_state(checkpoint)
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"the checkpoint is damaged: {error}", where=str(path)) from error
 
 
 def _on_cpu(tensors: Mapping[str, Tensor], team: Team) -> dict[str, Tensor]:

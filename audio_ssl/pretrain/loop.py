@@ -22,8 +22,8 @@ from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.pretrain.checkpoint import (
     State,
     best_checkpoint,
-    checkpoints,
     load_checkpoint,
+    newest_whole,
     read_state,
     save_checkpoint,
 )
@@ -90,9 +90,12 @@ def train(job: Job, team: Team = ALONE) -> int:
         compile_blocks(learner)
     updater = Updater(learner, job.recipe, job.steps, device, team)
     state = State(job.recipe.seed, epoch=0, position=0, step=0)
-    found = checkpoints(job.state_folder)
+    found: Path | None = None
+    with team.together():
+        if team.leads:
+            found = newest_whole(job.state_folder)
     # All go on from the checkpoint that the leader sees.
-    newest = team.gather_text(found[-1].name if found else "")[0]
+    newest = team.gather_text(found.name if found else "")[0]
     if newest:
         state = load_checkpoint(job.state_folder / newest, learner, updater.optimizer, updater.average)
         logger.info("%s: going on after step %d", job.name, state.step)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from audio_ssl.errors import UserError
@@ -12,6 +16,7 @@ from audio_ssl.pretrain.checkpoint import (
     best_checkpoint,
     checkpoints,
     load_checkpoint,
+    newest_whole,
     read_state,
     save_checkpoint,
 )
@@ -91,3 +96,54 @@ def test_no_validation_means_no_best(tmp_path: Path) -> None:
     assert best_checkpoint(tmp_path / "nothing") is None
     save(tmp_path, 1)
     assert best_checkpoint(tmp_path) is None
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "weights cut": lambda path: os.truncate(path / "model.safetensors", 100),
+    "weights longer": lambda path: os.truncate(path / "model.safetensors", 10_000),
+    "weights empty": lambda path: (path / "model.safetensors").write_bytes(b""),
+    "weights gone": lambda path: (path / "model.safetensors").unlink(),
+    "header": lambda path: (path / "optimizer.safetensors").write_bytes(b"\xff" * 200),
+    "state empty": lambda path: (path / "state.json").write_bytes(b""),
+    "state zeros": lambda path: (path / "state.json").write_bytes(b"\0" * 100),
+    "state gone": lambda path: (path / "state.json").unlink(),
+    "state of a wrong type": lambda path: (path / "state.json").write_text('{"seed": "x"}'),
+    "state a list": lambda path: (path / "state.json").write_text("[1]"),
+    "state of another step": lambda path: shutil.copy(path.parent / "step_1" / "state.json", path),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    damage(tmp_path / "step_2")
+    assert newest_whole(tmp_path) == tmp_path / "step_1"
+    assert "step_2 is damaged and was set aside as damaged_step_2; going on from step_1" in caplog.text
+    # What is set aside neither counts as one of those to keep nor stands in the way of the next.
+    save(tmp_path, 2, keep_last=1)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_2"]
+    assert newest_whole(tmp_path) == tmp_path / "step_2"
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_again_in_silence(tmp_path: Path) -> None:
+    assert newest_whole(tmp_path) is None
+    save(tmp_path, 1)
+    (tmp_path / "step_1" / "state.json").write_text("{")
+    with pytest.raises(UserError, match=r"none of the 1 checkpoints can be read \(delete this folder to begin again"):
+        newest_whole(tmp_path)
+    assert best_checkpoint(tmp_path) is None
+
+
+def test_a_checkpoint_that_lacks_moments_or_is_cut_is_said(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    module, optimizer = trained()
+    path = tmp_path / "step_1" / "optimizer.safetensors"
+    save_file({"exp_avg.nothing": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="does not fit the recipe's model"):
+        load_checkpoint(tmp_path / "step_1", module, optimizer)
+    path.write_bytes(b"half")
+    with pytest.raises(UserError, match="the checkpoint is damaged"):
+        load_checkpoint(tmp_path / "step_1", module, optimizer)

@@ -60,6 +60,23 @@ def test_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(make_manifest: Ma
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
 
 
+def test_a_run_whose_newest_checkpoint_is_damaged_repeats_the_uninterrupted_one(
+    make_manifest: MakeManifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = make_manifest()
+    train(toy_job(manifest, tmp_path / "whole"))
+    with pytest.raises(KilledError):
+        train(toy_job(manifest, tmp_path / "cut", learner=DyingLearner(18)))
+    newest = checkpoints(tmp_path / "cut" / "state")[-1]
+    (newest / "model.safetensors").write_bytes((newest / "model.safetensors").read_bytes()[:-1])
+    train(toy_job(manifest, tmp_path / "cut"))
+    assert f"{newest} is damaged and was set aside" in caplog.text
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
+    whole, cut = (checkpoints(tmp_path / name / "state")[-1] for name in ("whole", "cut"))
+    for name in ("model.safetensors", "optimizer.safetensors", "state.json"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes()
+
+
 def test_rows_hold_the_promised_numbers_and_the_loss_falls(make_manifest: MakeManifest, tmp_path: Path) -> None:
     train(toy_job(make_manifest(), tmp_path, toy_recipe(steps=30)))
     for row in rows(tmp_path):

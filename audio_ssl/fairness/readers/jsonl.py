@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from audio_ssl.errors import UserError
+from audio_ssl.documents import parse_line
 from audio_ssl.fairness.readers.lines import read_lines
 from audio_ssl.fairness.readers.source import Numbered, Source
 
@@ -30,15 +28,5 @@ def json_rows(path: Path) -> Numbered:
     """Yield the objects of a file with the numbers of their lines."""
     for number, _, line in read_lines(path):
         if line.strip():
-            yield number, parse_row(line, f"{path}:{number}")
-
-
-def parse_row(line: str, where: str) -> dict[str, Any]:
-    """Return the object of one line."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"not a JSON row: {error}", where=where, remedy="write one object a line") from error
-    if not isinstance(row, dict):
-        raise UserError("a row must be a JSON object", where=where)
-    return row
+            # A number that is none is missing; texts are cleaned where they are counted.
+            yield number, parse_line(line, path, number, nan_is_null=True, any_text=True)
