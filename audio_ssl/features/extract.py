@@ -132,7 +132,9 @@ def _claim(out: Path, meta: dict[str, Any], command: str) -> None:
 def _finish(out: Path, audio: Path) -> None:
     """Gather what the processes have recorded, and make the index."""
     with ErrorLedger(out / ERRORS_FILE) as ledger:
-        for path in sorted((out / JOURNALS).glob("*errors")):
+        found = (out / JOURNALS).glob("r*-*")
+        names = {path.name.rsplit("-", 1)[0] for path in found if path.name.endswith(("-errors", "-notes"))}
+        for path in (out / JOURNALS / f"{name}-errors" for name in sorted(names)):
             part = ErrorLedger(path)
             for row in part.rows():
                 ledger.record(**row)

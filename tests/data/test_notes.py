@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from audio_ssl.data import audio
 from audio_ssl.data.audio import OPPOSITE_PHASE, audio_info, read_blocks, read_clip
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, read_manifest
-from audio_ssl.features.extract import extract
+from audio_ssl.features.decode import WINDOW_CLIPS
+from audio_ssl.features.extract import _finish, extract
+from audio_ssl.features.job import Job, Part, run_part
 from audio_ssl.manifests import make_manifest
 from tests.mp3s import count, mp3, sound, with_count
 
@@ -56,6 +59,22 @@ def test_manifest_and_extract_write_the_same_notes(folder, tmp_path, caplog):
     (out / "lies.npy").unlink()
     extract(folder, "logmel", out, format="npy")
     assert (out / "notes.jsonl").read_text() == before
+
+
+def test_each_process_of_an_extraction_writes_notes_of_its_files(folder, tmp_path, caplog):
+    caplog.set_level("INFO")
+    data = mp3(1.0)
+    for number in range(WINDOW_CLIPS):
+        # Windows of clips go to the processes in turn; each has a file that lies, and none that cannot be used.
+        (folder / f"z{number:03d}.mp3").write_bytes(with_count(data, 0) if number in (0, 255) else data)
+    job = Job(str(folder), "logmel", str(tmp_path / "f"), "all", "mean", None, "parquet", "float32")
+    for rank in (1, 0):
+        run_part(job, Part(rank, 2), torch.device("cpu"))
+    _finish(tmp_path / "f", folder)
+    names = [row["path"].rsplit("/", 1)[1] for row in rows(tmp_path / "f" / "notes.jsonl")]
+    assert sorted(names) == ["lies.mp3", "opposite.wav", "z000.mp3", "z255.mp3"]
+    assert not (tmp_path / "f" / "errors.jsonl").exists()
+    assert caplog.text.count("passed over") == 1
 
 
 def test_a_manifest_made_anew_has_its_own_notes(folder, tmp_path):
