@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from audio_ssl.data.decoding import Waveform, count, decode, way_of
+from audio_ssl.data.decoding import Waveform, count, decode, said_by_av, way_of
 from audio_ssl.data.formats import SUFFIXES
 from audio_ssl.errors import AudioError
 
@@ -36,6 +36,8 @@ _AUDIBLE = 1e-6
 """Mean square of the samples (-60 dBFS) below which channels are not compared."""
 _CANCELLED = 1e-4
 """Share of the channels' mean square that is left of the mean of channels in opposite phase (-40 dB)."""
+_UNSURE_SECONDS = 0.25
+"""By which the lengths in containers differ from their audio without a cause: of pictures, of an encoder's delay."""
 _LOOKED_AT_SECONDS = 3.0
 _SAID_MOST = 50
 
@@ -84,6 +86,9 @@ def audio_info(path: str | Path, note: Note | None = None, *, look_at_channels: 
         raise AudioError("the file has no samples")
     for text in way.layout.notes:
         note(path, text)
+    claimed = said_by_av(path, way) if way.decoder == "av" else None
+    if claimed is not None and abs(claimed - frames / rate) > max(_UNSURE_SECONDS, 0.02 * claimed):
+        note(path, f"the header says {claimed:.3f} s, but {frames / rate:.3f} s are there and are used")
     info = AudioInfo(frames / rate, rate, channels, frames)
     if look_at_channels and channels == 2:
         _look_at_channels(path, info, note)

@@ -39,6 +39,10 @@ _MPEG_SUFFIXES = frozenset({".mp3", ".mp2", ".mpga"})
 _MOST_SAMPLES_PER_BYTE = 1 << 16
 """More than a block of digital silence takes in any format."""
 _MMAP_BYTES = 256 << 20
+_SAYS_SECONDS = frozenset({"MP4", "3GPP", "WebM", "Matroska", "ASF", "WavPack", "Monkey's Audio", "True Audio"})
+"""Formats whose header has the length; ffmpeg estimates that of others by their bit rate."""
+_OPTIONS = {"protocol_whitelist": "file,pipe,fd"}
+"""A playlist must not lead to other machines."""
 _SKIP_SAMPLES = 1 << 16
 
 
@@ -289,9 +293,8 @@ def blocks_with_av(path: Path, way: Way) -> Pieces:
     kind: tuple[int, int] | None = None
     samples = 0
     try:
-        # Raw g722 has no header to recognise it by. A playlist must not lead to other machines.
-        options = {"protocol_whitelist": "file,pipe,fd"}
-        with path.open("rb") as file, av.open(file, format="g722" if raw else None, options=options) as container:
+        # Raw g722 has no header to recognise it by.
+        with path.open("rb") as file, av.open(file, format="g722" if raw else None, options=_OPTIONS) as container:
             if not container.streams.audio:
                 raise AudioError(f"this {name} file has no sound")
             for frame in container.decode(container.streams.audio[0]):
@@ -305,7 +308,21 @@ def blocks_with_av(path: Path, way: Way) -> Pieces:
                 yield block, kind[0]
     except (av.error.FFmpegError, IndexError, ValueError, OSError) as error:
         done = f" after {samples / kind[0]:.3f} s" if kind is not None else ""
-        raise AudioError(f"not an audio file that can be read{done}: {short(error, path)}") from error
+        reason = getattr(error, "strerror", None) or short(error, path)
+        raise AudioError(f"not an audio file that can be read{done}: {reason}") from error
+
+
+def said_by_av(path: Path, way: Way) -> float | None:
+    """Return the seconds that the header of a file for PyAV gives; None where it gives none, or an estimate."""
+    if way.format is None or way.format.name not in _SAYS_SECONDS:
+        return None
+    import av
+
+    try:
+        with path.open("rb") as file, av.open(file, options=_OPTIONS) as container:
+            return float(container.duration / av.time_base) if container.duration else None
+    except (av.error.FFmpegError, ValueError, OSError):
+        return None
 
 
 def _av_samples(frame: object) -> Waveform:

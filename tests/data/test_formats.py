@@ -75,6 +75,18 @@ def test_what_ffmpeg_reads_is_read_under_any_name(tmp_path, codec, container, su
     assert abs(lengths.pop() - rate) < 0.2 * rate
 
 
+def test_a_container_that_was_cut_is_noted(tmp_path):
+    notes = []
+    content = encoded("libopus", "webm", 3.0, 48000)
+    (tmp_path / "a.webm").write_bytes(content)
+    assert audio_info(tmp_path / "a.webm", lambda _, text: notes.append(text)).seconds == pytest.approx(3.0, abs=0.05)
+    assert notes == []
+    (tmp_path / "a.webm").write_bytes(content[: len(content) // 2])
+    info = audio_info(tmp_path / "a.webm", lambda _, text: notes.append(text))
+    assert 1 < info.seconds < 2
+    assert notes == [f"the header says 3.014 s, but {info.seconds:.3f} s are there and are used"]
+
+
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000])
 def test_mp3_of_every_rate_is_known_without_a_name(tmp_path, rate):
     content = mp3(1.0, rate)
