@@ -10,6 +10,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.interop._fairseq2_files import CARD_FILE, read_card
 from audio_ssl.interop._files import PICKLED
 from audio_ssl.interop.hub import is_hub_name
+from audio_ssl.interop.naming import path_of
 from audio_ssl.interop.runs import run_of
 from audio_ssl.interop.torchaudio import PREFIX
 from audio_ssl.interop.transformers import trainer_checkpoint
@@ -42,7 +43,7 @@ def detect(name_or_path: str | Path) -> Source:
     UserError
         If it is nothing that can be read; the text says what can be.
     """
-    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    name, path = str(name_or_path), path_of(name_or_path)
     if path.is_dir():
         return _folder(path)
     if path.is_file():

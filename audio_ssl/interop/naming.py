@@ -38,7 +38,7 @@ def parse_name(name_or_path: str | Path, given: Given = Given()) -> tuple[str | 
     """
     name = str(name_or_path)
     plain, mark, query = name.rpartition("?")
-    if not mark or isinstance(name_or_path, Path) or Path(name).expanduser().exists():
+    if not mark or isinstance(name_or_path, Path) or path_of(name).exists():
         return name_or_path, given
     found = given._asdict()
     for word in query.split("&"):
@@ -50,6 +50,14 @@ def parse_name(name_or_path: str | Path, given: Given = Given()) -> tuple[str | 
             raise UserError(f"`{key}` is given twice, as {found[key]} and as {value}", where=name)
         found[key] = value
     return plain, Given(**found)
+
+
+def path_of(name: str | Path) -> Path:
+    """Return the path that a name may be, ``~`` resolved where there is such a user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def unsaid(error: UnsaidError, name: str) -> UnsaidError:
@@ -71,7 +79,7 @@ def with_settings(name: str, missing: Iterable[str]) -> str:
     "'weights.pt?normalize=false&heads=12'"
     """
     settings = "&".join(f"{key}={EXAMPLES[key]}" for key in missing)
-    return f"'{name}{'&' if '?' in name and not Path(name).exists() else '?'}{settings}'"
+    return f"'{name}{'&' if '?' in name and not path_of(name).exists() else '?'}{settings}'"
 
 
 def _value(key: str, text: str, where: str) -> bool | int:

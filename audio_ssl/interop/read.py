@@ -14,7 +14,7 @@ from audio_ssl.interop._settings import Given, UnsaidError, settings
 from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
 from audio_ssl.interop.fairseq2 import model_of, read_fairseq2
 from audio_ssl.interop.hub import fetch
-from audio_ssl.interop.naming import parse_name, unsaid
+from audio_ssl.interop.naming import parse_name, path_of, unsaid
 from audio_ssl.interop.runs import read_run
 from audio_ssl.interop.torchaudio import is_torchaudio, read_bundle, read_torchaudio_weights
 from audio_ssl.interop.transformers import read_transformers, trainer_checkpoint
@@ -66,7 +66,7 @@ def read_model(
 
 def _read(name: str | Path, given: Given) -> SSLModel:
     source = detect(name)
-    path = Path(name).expanduser()
+    path = path_of(name)
     if source is Source.HUB:
         path = fetch(str(name))
         source = detect(path)

@@ -106,6 +106,13 @@ def test_every_command_takes_settings_in_the_name(bare, toy_manifest, tmp_path, 
     assert read_model(tmp_path / "export").config == CONFIG
 
 
+@pytest.mark.parametrize("name", ["~no-such-user/model", "~no-such-user/model?heads=2", "\0", "?heads=2"])
+def test_names_of_nothing_are_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"there is no model|holds no model"):
+        read_model(name)
+
+
 def test_a_folder_with_a_question_mark_in_its_name(tmp_path):
     folder = tmp_path / "which?"
     SSLModel(CONFIG).save_pretrained(folder)
