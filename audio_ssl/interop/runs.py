@@ -97,7 +97,7 @@ def describe(run: Path, folder: Path, recipe: Mapping[str, Any]) -> str:
     iteration = f"{where[0].replace('_', ' ')}, " if where and where[0].startswith("iteration_") else ""
     step = _step(folder)
     if not step:
-        return f"{iteration}which is finished"
+        return f"{iteration}as it was saved"
     # Of several iterations `steps` counts all.
     return f"{iteration}step {step}" if iteration else f"step {step} of {recipe.get('steps', '?')}"
 
@@ -107,11 +107,13 @@ def _candidates(run: Path) -> list[Path]:
     iterations = [folder for folder in run.glob("iteration_*") if re.fullmatch(r"iteration_\d+", folder.name)]
     found: list[Path] = []
     for folder in (run, *sorted(iterations, key=lambda one: -int(one.name.removeprefix("iteration_")))):
-        if folder != run and (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file():
-            found.append(folder)
+        whole = (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()
+        saved = [folder] if folder != run and whole else []
         # A checkpoint is written beside its place and moved there, so one that is there is whole.
         steps = [one for one in (folder / STATE_FOLDER).glob("step_*") if _step(one) and _has_weights(one)]
-        found += sorted(steps, key=lambda one: -_step(one))
+        steps.sort(key=lambda one: -_step(one))
+        # The model of an iteration whose time was over is older than the checkpoints that came after it.
+        found += saved + steps if saved and _finished(folder) else steps + saved
     return found
 
 

@@ -125,9 +125,14 @@ def test_of_several_iterations_the_last_that_has_a_model(tmp_path, caplog):
         (run / "iteration_2" / name).unlink()
     assert fingerprint(read_model(run)) == finished
     assert caplog.messages[-1].endswith("the model is that of iteration 2, step 2")
+    # The model of an iteration that was out of time is older than its newest checkpoint.
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(run / "iteration_1" / name, run / "iteration_2")
+    mark(run / "iteration_2", False)
+    assert fingerprint(read_model(run)) == finished
     shutil.rmtree(run / "iteration_2")
     assert fingerprint(read_model(run)) == first
-    assert caplog.messages[-1].endswith("the model is that of iteration 1, which is finished")
+    assert caplog.messages[-1].endswith("the model is that of iteration 1, as it was saved")
 
 
 def test_a_run_without_a_checkpoint_says_how_to_go_on(run):
