@@ -86,7 +86,7 @@ def verdict_text(row: Mapping[str, Any] | None) -> str:
     Examples
     --------
     >>> verdict_text({"p_value": 0.2, "p_holm": 0.6}), verdict_text(None)
-    ('not told from chance', '–')
+    ('no statistically significant difference; inconclusive', '–')
     """
     return MISSING if row is None else VERDICTS[verdict_of(row)]
 
@@ -97,7 +97,7 @@ def gap_text(cell: Cell) -> str:
 
 
 def against_text(cell: Cell, reference: str) -> str:
-    """Say by how much a gap is larger than that of the reference set, and whether that is beyond chance."""
+    """Say by how much a gap is larger than that of the reference set, and whether that is statistically significant."""
     if cell["set"] == UNTRAINED:
         return MISSING
     found = cell.get("against_reference")
@@ -144,24 +144,25 @@ def _in_short(study: Study) -> list[str]:
     compared = [cell["against_reference"] for cell in cells if cell.get("against_reference")]
     tested = [row for row in compared if verdict_of(row) in ("found", "alone", "open")]
     if not tested:
-        first = "No gap could be tested against that of the reference set, so nothing follows for other speakers."
+        first = "No gap was tested against that of the reference set: nothing may be concluded about other speakers."
     else:
         found = sum(verdict_of(row) == "found" for row in tested)
         after = f"the gap after pretraining on the {reference} set"
         first = (
-            f"None of {len(tested)} gaps is told from {after}: the differences may be chance."
+            f"None of {len(tested)} gaps differs statistically significantly from {after}."
             if not found
-            else f"{found} of {len(tested)} gaps differ from {after} beyond chance."
+            else f"{found} of {len(tested)} gaps {'differs' if found == 1 else 'differ'} statistically significantly "
+            f"from {after}."
         )
     gaps = [cell for cell in cells if verdict_of(cell) in ("found", "alone", "open")]
     beyond = sum(verdict_of(cell) == "found" for cell in gaps)
     a, b = (people(study["by"], group) for group in study["compare"])
     many = (
-        f"{beyond} of {len(gaps)} gaps between {a} and {b} are"
+        f"{beyond} of {len(gaps)} gaps between {a} and {b} {'is' if beyond == 1 else 'are'}"
         if beyond
         else f"None of {len(gaps)} gaps between {a} and {b} is"
     )
-    second = f"{many} told from chance." if gaps else ""
+    second = f"{many} statistically significant." if gaps else ""
     return [first, *([second] if second else [])]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audio_ssl.metrics.names import metric_label
-from audio_ssl.report.gaps import gap_headline, gap_sentences
+from audio_ssl.report.fairness_words.headline import headline
 from audio_ssl.report.numbers import finite, score
 from audio_ssl.report.sections.training import collapse_sentences
 from audio_ssl.report.side_by_side import compare_sentences, score_lines
@@ -34,10 +34,8 @@ def answer(report: Mapping[str, Any]) -> dict[str, list[str]]:
     if not report["results"] and report["runs"]:
         names = _list([f"{run['name']} ({run['steps']:,} steps)" for run in report["runs"]])
         gain = [f"Training curves of {names}.", "No probe is given, so what the training is good for is not shown."]
-    collapsed = [f"{run['name']}: {one}" for run in report["runs"] for one in collapse_sentences(run)]
-    fairness = [gap_headline(report["fairness"])] if report["fairness"] else []
-    for one in report["fairness"]:
-        fairness += gap_sentences(one)
+    collapsed = [f"{run['name']}: {one}" for run in report["runs"] for one in alike_sentences(run)]
+    fairness = headline(report["fairness"]) if report["fairness"] else []
     models = compare_sentences(comparison) if several else []
     return {**({"models": models} if models else {}), "pretraining": [*collapsed, *gain], "fairness": fairness}
 

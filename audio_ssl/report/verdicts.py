@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from audio_ssl.fairness import verdict
+from audio_ssl.fairness.power import ALPHA
 from audio_ssl.report.numbers import finite
 
-SIGNIFICANT = 0.05
-Verdict = Literal["found", "alone", "open", "refused", "untested"]
+TESTED: tuple[Verdict, ...] = ("found", "alone", "open", "smaller")
+Verdict = Literal["found", "alone", "open", "smaller", "refused", "untested"]
 VERDICTS: dict[Verdict, str] = {
-    "found": "beyond chance",
-    "alone": "only if taken alone",
-    "open": "not told from chance",
+    "found": verdict.SIGNIFICANT,
+    "alone": verdict.INCONCLUSIVE,
+    "open": verdict.INCONCLUSIVE,
+    "smaller": verdict.SMALLER,
     "refused": "not tested",
     "untested": "not tested",
 }
@@ -24,6 +27,7 @@ SHAPES: dict[Verdict, str] = {
     "found": "square",
     "alone": "circle",
     "open": "circle",
+    "smaller": "triangle",
     "refused": "diamond",
     "untested": "diamond",
 }
@@ -35,9 +39,9 @@ def verdict_of(row: Mapping[str, Any]) -> Verdict:
     Returns
     -------
     str
-        ``found``: rare by chance, also among all comparisons made. ``alone``: rare by chance only if it had been the
-        only comparison. ``open``: chance makes as much more than 1 time in 20. ``refused``, ``untested``: there was no
-        test.
+        ``found``: statistically significant, with all comparisons counted. ``alone``: only if it had been the only
+        comparison. ``open``: not statistically significant. ``smaller``: within the stated tolerance. ``refused``,
+        ``untested``: there was no test.
 
     Examples
     --------
@@ -46,9 +50,12 @@ def verdict_of(row: Mapping[str, Any]) -> Verdict:
     """
     if row.get("refused"):
         return "refused"
-    plain, adjusted = finite(row.get("p_value")), finite(row.get("p_holm"))
-    if plain is None:
+    said = verdict.verdict(row)
+    if said == verdict.SMALLER:
+        return "smaller"
+    plain = finite(row.get("p_value"))
+    if said is None or plain is None:
         return "untested"
-    if (plain if adjusted is None else adjusted) < SIGNIFICANT:
+    if said == verdict.SIGNIFICANT:
         return "found"
-    return "alone" if plain < SIGNIFICANT else "open"
+    return "alone" if plain < ALPHA else "open"

@@ -1,10 +1,14 @@
+import collections
 import copy
+import re
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import pytest
 
-from audio_ssl.report.fairness_words import comparison_words, gap_words, plain_words
+from audio_ssl.fairness.verdict import SIGNIFICANT, VERDICTS, verdict
+from audio_ssl.report.fairness_words.conclusions import conclusion
+from audio_ssl.report.fairness_words.differences import comparison_words, gap_words, plain_words
 from audio_ssl.report.figures.forest import Estimate, Row, forest
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
@@ -54,16 +58,21 @@ def test_transcripts_cannot_leave_their_place(html, said):
 
 
 def test_answer_comes_in_words(said):
-    assert "Women's WER is 20 % higher than men's with hubert-ctc" in said
-    assert "Women's word error rate is 15 % higher than men's (17.3 % against 15.1 %), worse for women; not" in said
-    assert "comes up more than 1 time in 20 (p = 0.184, 0.736 as one of 4 comparisons" in said
-    assert "a gap of 4.1 points (25 % of the mean score) is found 8 times in 10" in said
+    assert (
+        "hubert-ctc on LibriSpeech test-other: the word error rate is 22.9 % for women (24 speakers) and 19.1 % for "
+        "men (26 speakers), a difference of +3.8 points (95 % confidence interval +1.5 to +6.1 points; permutation "
+        "test over speakers, p = 0.002, Holm-adjusted p = 0.008 for 4 comparisons): statistically significant difference."
+    ) in said
+    assert "the word error rate is higher for women than for men, which is worse for women." in said
+    assert "May not be concluded: that the group is the cause" in said
+    assert "no statistically significant difference; inconclusive" in said
+    assert "this data would usually (80 % power) show a difference of 4.1 points or more" in said
 
 
 def test_every_kind_of_row_is_shown(said):
     for words in (
         "not recorded",
-        "all clips",
+        "all scored groups",
         "women × 70–79",
         "fewer than 5 speakers",
         "group 70–79 has 3 speakers",
@@ -86,7 +95,7 @@ def test_an_older_report_is_drawn():
     old = fairness_data(refused=False)
     old["excluded"] = [{"result": "demo", "speaker": "s1", "reason": "recorded as gender F and M"}]
     said = text_of(read(page_of(old)))
-    assert "Women's word error rate is 13 % higher than men's (95 % interval +2.3 to +6.5 points)" in said
+    assert "Women's word error rate is 13 % higher than men's (95 % confidence interval +2.3 to +6.5 points)" in said
     assert "p = 0.012" in said
     assert "speaker s1" in said
 
@@ -94,7 +103,7 @@ def test_an_older_report_is_drawn():
 def test_a_refused_report_concludes_nothing():
     said = fairness_answer(fairness_data())["in short"]
     assert said == [
-        "No gap could be tested, so nothing follows for other speakers: "
+        "No comparison was tested, so nothing may be concluded about other speakers: "
         "group F has 1 speaker, and at least 5 a group are needed."
     ]
 
@@ -118,7 +127,7 @@ def test_warnings_of_one_kind_are_said_once():
     )
 
 
-def test_what_is_beyond_chance_is_drawn_first():
+def test_what_is_significant_is_drawn_first():
     def row(metric, by, p_value, name):
         return {"metric": metric, "by": by, "p_value": p_value, "a": name}
 
@@ -140,44 +149,122 @@ def test_verdicts_follow_the_adjusted_p():
     assert verdict_of({"p_value": 0.01, "refused": "few"}) == "refused"
 
 
-def test_a_p_value_near_the_level_is_not_called_frequent():
+def test_a_p_value_near_the_level_is_called_not_significant():
     row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.1, "p_value": 0.052}
     for text in (plain_words(row), comparison_words(row)):
-        assert "ot told from chance" in text
-        assert "often" not in text
+        assert "not statistically significant" in text
 
 
 def test_no_gap_is_not_called_one():
     row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 0.0, "p_value": 1.0}
     assert plain_words(row) == "Word error rate is the same for women and men."
     assert comparison_words(row).replace("\u00a0", " ") == (
-        "Word error rate is the same for women and men. There is no gap to tell from chance (p = 1.000)."
+        "Word error rate is the same for women and men. The difference is not statistically significant (p = 1.000)."
     )
-    assert plain_words({**row, "refused": "few"}).endswith("; not tested, so nothing follows for other speakers.")
+    refused = plain_words({**row, "refused": "few"})
+    assert refused.endswith("; not tested, so nothing may be concluded about other speakers.")
 
 
-def test_why_gaps_were_not_tested_is_not_guessed():
-    rows = [
-        {"by": by, "metric": "wer", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.1, "p_value": p, "refused": why}
-        for by, p, why in (
-            ("gender", 0.2, None),
-            ("sex", None, "the score of one group is not defined"),
-            ("register", None, None),
-            ("age", None, "group F has 3 speakers, and at least 5 a group are needed"),
-        )
-    ]
-    assert fairness_answer({"comparisons": rows})["in short"][-1] == "3 of 4 gaps could not be tested."
-    said = fairness_answer({"comparisons": [rows[0], rows[3]]})["in short"][-1]
-    assert said == "1 of 2 gaps could not be tested, mostly for want of speakers."
+def comparison(p_value=None, **more):
+    row = {"by": "gender", "metric": "wer", "unit": "%", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.1}
+    return {**row, "value_a": 12.0, "value_b": 10.0, "p_value": p_value, **more}
 
 
-def test_gaps_that_no_permutation_could_find_are_said_to_be_so():
-    row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.1}
-    rows = [{**row, "p_value": 0.01, "p_holm": 1.0, "compared": 6, "assignments": 100}] * 6
+@pytest.mark.parametrize(
+    ("rows", "lines"),
+    [
+        ([], ["There are no two groups to compare, so nothing can be said about a difference."]),
+        (
+            [comparison(0.01), *[comparison(0.3)] * 11, comparison(refused="few"), comparison(refused="few")],
+            [
+                "Of 14 comparisons between groups, 1 shows a statistically significant difference, 11 are "
+                "inconclusive, 2 were not tested.",
+                "It is: word error rate, women 12.0 %, men 10.0 %: +2.0 points.",
+                "Inconclusive is not the same as no difference.",
+            ],
+        ),
+        (
+            [comparison(0.3, minimum_detectable=m) for m in (5.0, 4.0)],
+            [
+                "Of 2 comparisons between groups, none shows a statistically significant difference, 2 are "
+                "inconclusive.",
+                "Inconclusive is not the same as no difference: differences of less than 4.0 points in word error rate "
+                "would usually be missed (80 % power).",
+            ],
+        ),
+    ],
+)
+def test_the_headline_has_at_most_three_lines(rows, lines):
     said = fairness_answer({"comparisons": rows})["in short"]
-    assert said[1] == "With 100 permutations none of 6 gaps could be told from chance, however large: see the notes."
+    assert [line.replace("\u00a0", " ") for line in said] == lines
+    assert len(fairness_answer({"comparisons": rows * 50})["in short"]) <= 3
+
+
+def test_differences_that_no_permutation_could_find_are_said_to_be_so():
+    rows = [comparison(0.01, p_holm=1.0, compared=6, assignments=100)] * 6
+    said = fairness_answer({"comparisons": rows})["in short"]
+    assert said[1].startswith("With 100 permutations and 6 comparisons none could be statistically significant")
     rows = [{**one, "assignments": 1000} for one in rows]
-    assert not any("could be told" in one for one in fairness_answer({"comparisons": rows})["in short"])
+    assert not any("permutations" in one for one in fairness_answer({"comparisons": rows})["in short"])
+
+
+def test_a_report_in_which_nothing_is_scored_says_why():
+    hidden = [{"by": "gender", "groups": [name], "speakers": 1, "clips": 9, "reason": "few"} for name in "FM"]
+    said = fairness_answer({"comparisons": [], "groups": [], "suppressed": hidden})["in short"]
+    assert said == ["Nothing is scored, because no group has at least 5 speakers (women: 1 speaker, men: 1 speaker)."]
+
+
+def verdicts_in(text):
+    """Count the verdicts that a headline names."""
+    found = re.search(
+        r"Of (\d+) comparisons? between groups, (\w+) shows? a statistically significant difference"
+        r"(?:, (\d+) (?:is|are) inconclusive)?(?:, (\d+) (?:is|are) smaller than the stated tolerance)?"
+        r"(?:, (\d+) (?:was|were) not tested)?",
+        text,
+    )
+    return [0 if number in (None, "none") else int(number) for number in found.groups()]
+
+
+@pytest.mark.parametrize("tolerance", [None, 4.0, 30.0])
+def test_counts_of_the_page_are_those_of_its_json(tolerance):
+    report = fairness_report()
+    for row in report["comparisons"]:
+        row["tolerance"] = tolerance
+        row["verdict"] = verdict(row)
+    report["comparisons"].append(dict(report["comparisons"][0]))
+    found = collections.Counter(row["verdict"] for row in report["comparisons"])
+    expected = [len(report["comparisons"]), *(found[one] for one in VERDICTS), found[None]]
+    assert sum(expected[1:]) == expected[0]
+    assert verdicts_in(fairness_answer(report)["in short"][0]) == expected
+    (table,) = next(one for one in fairness_sections(report) if one.id == "overview").blocks[0].tables
+    read_as = collections.Counter(cells[-1] for cells in table.rows)
+    assert [len(table.rows), *(read_as[one] for one in VERDICTS), read_as["not tested"]] == expected
+    scope = dict(next(one for one in fairness_sections(report) if one.id == "subject").blocks[0].tables[0].rows)[
+        "Scope"
+    ]
+    groups = {(row["result"], row["by"], row["group"]) for row in report["groups"]}
+    assert f"{len(groups)} groups scored, {len(report['suppressed'])} counted only." in scope
+
+
+def test_a_tolerance_is_said_with_the_interval_that_shows_it():
+    row = comparison(0.02, tolerance=3.0, low_90=1.1, high_90=2.9, speakers_a=40, speakers_b=41)
+    said = conclusion(row, {"statement": {"test_set": "T 1"}})
+    assert said.finding.endswith("p\u00a0=\u00a00.020): difference smaller than the stated tolerance.")
+    assert "smaller than the stated tolerance of 3.0 points (90 % confidence interval +1.1 to +2.9 points)" in (
+        said.may.replace("\u00a0", " ")
+    )
+    assert "It is statistically significant." in said.may
+    assert verdict({**row, "high_90": 3.0}) == SIGNIFICANT
+    assert verdict({**row, "tolerance": None}) == SIGNIFICANT
+
+
+def test_the_page_is_to_be_signed(said):
+    for words in (
+        "2026-01-31", "LibriSpeech test-other", "not stated (--system, --version); called hubert-ctc here",
+        "none stated (--tolerance)", "permutation tests over speakers (10,000 permutations, or all)",
+        "Missing data per group", "Reader 2", "Signature", "Glossary", "Permutation test",
+    ):  # fmt: skip
+        assert words in said
 
 
 def test_names_in_any_script_have_targets_of_their_own():
@@ -235,6 +322,7 @@ def test_scores_that_print_alike_are_called_almost_the_same():
     row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "value_a": 76.31, "value_b": 76.34, "difference": -0.03}
     row |= {"unit": "%", "ratio": 76.31 / 76.34, "ratio_low": 0.83, "ratio_high": 1.2, "p_value": 1.0}
     assert gap_words(row).replace("\u00a0", " ") == (
-        "Word error rate is almost the same for women and men (76.3 %; 95 % interval 17 % lower to 20 % higher)."
+        "Word error rate is almost the same for women and men "
+        "(76.3 %; 95 % confidence interval 17 % lower to 20 % higher)."
     )
     assert "worse" not in plain_words(row)

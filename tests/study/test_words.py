@@ -59,12 +59,12 @@ def test_cells_have_their_intervals_and_seeds():
     assert value_text(one, "X") == "–"
 
 
-def test_a_gap_against_the_reference_says_whether_it_is_beyond_chance():
+def test_a_gap_against_the_reference_says_whether_it_is_significant():
     found = {"difference": 4.0, "low": 1.0, "high": 7.0, "p_value": 0.01, "p_holm": 0.02, "refused": None}
     said = against_text(cell("female", 50.0, 40.0, found), "balanced")
-    assert said == "+4.0 (+1.0 to +7.0): beyond chance (p = 0.020)"
+    assert said == "+4.0 (+1.0 to +7.0): statistically significant difference (p = 0.020)"
     alone = against_text(cell("female", 50.0, 40.0, {**found, "p_holm": 0.06}), "balanced")
-    assert alone.endswith("only if taken alone (p = 0.060)")
+    assert alone.endswith("no statistically significant difference; inconclusive (p = 0.060)")
     assert against_text(cell("balanced", 1.0, 1.0), "balanced") == "is balanced"
     assert against_text(cell("untrained", 1.0, 1.0), "balanced") == "–"
     refused = {"difference": 4.0, "low": NAN, "high": NAN, "p_value": NAN, "refused": "few"}
@@ -73,8 +73,10 @@ def test_a_gap_against_the_reference_says_whether_it_is_beyond_chance():
 
 def test_the_answer_names_best_and_worst_and_the_gaps(study):
     said = study_answer(study)
-    assert said["in short"][0].startswith("1 of 1 gaps differ from the gap after pretraining on the balanced set")
-    assert said["in short"][1] == "None of 2 gaps between women and men is told from chance."
+    assert said["in short"][0].startswith(
+        "1 of 1 gaps differs statistically significantly from the gap after pretraining on the balanced set"
+    )
+    assert said["in short"][1] == "None of 2 gaps between women and men is statistically significant."
     column = said["ASR, frozen"]
     assert column[0].startswith("WER over all speakers is best after pretraining on balanced, 31.0")
     assert column[1] == "Without pretraining it is 99.0\xa0%."
@@ -118,7 +120,7 @@ def test_nothing_defined_is_drawn_as_nothing(study, tmp_path):
         one |= {"difference": NAN, "relative_symmetric": NAN, "against_reference": None, "refused": "not defined"}
     page = write_pages(tmp_path, empty).read_text()
     assert "Nothing was scored." in page
-    assert "nothing follows for other speakers" in markdown(empty)
+    assert "nothing may be concluded about other speakers" in markdown(empty)
 
 
 def test_what_only_the_reference_was_not_asked_for_was_drawn_by_others(study):

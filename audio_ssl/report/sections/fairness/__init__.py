@@ -9,24 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from audio_ssl.report.fairness_words.methods import HOW_MADE
 from audio_ssl.report.html import Block, Section
-from audio_ssl.report.sections.fairness.answer import fairness_answer
+from audio_ssl.report.sections.fairness.answer import conclusions_section, fairness_answer
 from audio_ssl.report.sections.fairness.attribute import attribute_section, metric_block
 from audio_ssl.report.sections.fairness.empty import empty_section
 from audio_ssl.report.sections.fairness.evidence import examples_section, excluded_section
-from audio_ssl.report.sections.fairness.methods import methods_section, sign_off_section, sources_section
+from audio_ssl.report.sections.fairness.methods import (
+    glossary_section,
+    methods_section,
+    sign_off_section,
+    sources_section,
+)
 from audio_ssl.report.sections.fairness.models import models_section
 from audio_ssl.report.sections.fairness.overview import overview_section
 from audio_ssl.report.sections.fairness.rows import attributes, keys, rows_of
+from audio_ssl.report.sections.fairness.subject import subject_section
 from audio_ssl.report.sections.fairness.systems import systems_section
 from audio_ssl.report.sections.representation import representation_blocks
 
 __all__ = ["fairness_answer", "fairness_section", "fairness_sections"]
 
-_HOW = (
-    "A gap is the first group's score minus the second's; Δrel is 100 · gap over the mean of the two. Intervals and "
-    "tests resample speakers, not clips, because clips of one speaker are alike."
-)
 _MOST_BLOCKS = 40
 
 
@@ -41,6 +44,8 @@ def fairness_sections(report: Mapping[str, Any], sha256: str = "") -> tuple[Sect
         Of the JSON file beside the page, for the reader who signs.
     """
     sections = [
+        conclusions_section(report),
+        subject_section(report),
         overview_section(report),
         *(attribute_section(report, by) for by in attributes(report)),
         models_section(report),
@@ -51,6 +56,7 @@ def fairness_sections(report: Mapping[str, Any], sha256: str = "") -> tuple[Sect
         excluded_section(report),
         methods_section(report),
         sources_section(report),
+        glossary_section(),
         sign_off_section(sha256),
     ]
     return tuple(section for section in sections if section)
@@ -66,7 +72,7 @@ def fairness_section(reports: Sequence[Mapping[str, Any]]) -> Section:
                 block = metric_block(report, (result, by, metric), f"fair-{index}-{place}")
                 blocks.append(Block(**{**vars(block), "heading": f"{block.heading} by {by}"}))
                 place += 1
-    lead = [_HOW]
+    lead = [HOW_MADE]
     if len(blocks) > _MOST_BLOCKS:
         lead.append(
             f"The first {_MOST_BLOCKS} of {len(blocks)} blocks; the whole is in the report of `audio-ssl fairness`."

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from audio_ssl.fairness.people import CROSSED, capital, measure
 from audio_ssl.metrics.names import metric_label
+from audio_ssl.report.fairness_words.methods import CROSSED_LEAD
 from audio_ssl.report.html import Block, Fold, Section
 from audio_ssl.report.numbers import finite, slug
 from audio_ssl.report.sections.fairness.comparisons import gap_figure, gap_sentences, gap_table
@@ -48,7 +49,7 @@ def attribute_section(report: Report, by: str) -> Section:
 
 def _lead(by: str) -> tuple[str, ...]:
     if CROSSED in by:
-        return ("Groups crossed: a gap can sit where two attributes meet and show in neither alone.",)
+        return (CROSSED_LEAD,)
     return ()
 
 

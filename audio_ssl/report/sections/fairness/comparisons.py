@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from audio_ssl.fairness.people import short_people
 from audio_ssl.metrics.names import metric_label
-from audio_ssl.report.fairness_words import comparison_words, spread_words
+from audio_ssl.report.fairness_words.differences import comparison_words, spread_words
+from audio_ssl.report.fairness_words.headline import tally, tally_words
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.gaps import unit_of, worse_group
 from audio_ssl.report.html import Figure, Table, make_table
@@ -76,8 +77,9 @@ def marks_words(rows: Sequence[Row]) -> str:
     """Say what the shapes of the marks mean, as far as they occur."""
     found = {SHAPES[verdict_of(row)] for row in rows}
     words = {
-        "square": "a square: beyond chance",
-        "circle": "a circle: not told from chance",
+        "square": "a square: statistically significant",
+        "circle": "a circle: not statistically significant",
+        "triangle": "a triangle: smaller than the tolerance",
         "diamond": "a diamond: not tested",
     }
     said = [text for shape, text in words.items() if shape in found]
@@ -85,17 +87,13 @@ def marks_words(rows: Sequence[Row]) -> str:
 
 
 def gap_sentences(comparisons: Sequence[Row], spread: Sequence[Row]) -> list[str]:
-    """Say the gaps: each where they are few, else the extremes and those that chance rarely makes."""
+    """Say the gaps: each where they are few, else the extremes and those that are statistically significant."""
     if len(comparisons) <= MOST_UPRIGHT:
         said = [text for row in spread if (finite(row.get("groups")) or 0) > 2 and (text := spread_words(row))]
         return said + [comparison_words(row) for row in comparisons]
     said = [text for row in spread if (text := spread_words(row))]
-    tested = [row for row in comparisons if verdict_of(row) in ("found", "alone", "open")]
-    found = [row for row in tested if verdict_of(row) == "found"]
-    said.append(
-        f"Of {len(comparisons):,} pairs of groups {len(tested):,} could be tested; "
-        f"the gap of {len(found) or 'none'} of these is larger than chance makes."
-    )
+    found = [row for row in comparisons if verdict_of(row) == "found"]
+    said.append(tally_words(tally(comparisons)))
     found.sort(key=lambda row: -abs(float(row.get("difference") or 0.0)))
     said += [comparison_words(row) for row in found[:MOST_UPRIGHT]]
     return said
@@ -106,14 +104,17 @@ def gap_table(comparisons: Sequence[Row]) -> Table:
     shown, notes = cut(comparisons)
     metric = metric_label(shown[0]["metric"])
     facts = [
-        (f"{metric}, difference (95 % interval)", [_difference(row) for row in shown]),
-        ("In percent of the second (95 % interval)", [with_ends(relative(row), *relative_ends(row)) for row in shown]),
+        (f"{metric}, difference (95 % confidence interval)", [_difference(row) for row in shown]),
+        ("In percent of the second (95 % CI)", [with_ends(relative(row), *relative_ends(row)) for row in shown]),
         _symmetric(shown),
         ("p", [p_value(row.get("p_value")) for row in shown]),
-        ("p (Holm)", [p_value(row.get("p_holm")) for row in shown]),
-        ("Gap found 8 times in 10", [signed(row.get("minimum_detectable"), unit_of(row)).lstrip("+") for row in shown]),
+        ("Holm-adjusted p", [p_value(row.get("p_holm")) for row in shown]),
+        (
+            "Minimum detectable (80 % power)",
+            [signed(row.get("minimum_detectable"), unit_of(row)).lstrip("+") for row in shown],
+        ),
         ("Worse for", [_worse(row) for row in shown]),
-        ("Reads as", [VERDICTS[verdict_of(row)] for row in shown]),
+        ("Verdict", [VERDICTS[verdict_of(row)] for row in shown]),
     ]
     facts = [(name, cells) for name, cells in facts if name == "p" or any(cell != MISSING for cell in cells)]
     pairs = [pair_name(row) for row in shown]
@@ -122,7 +123,7 @@ def gap_table(comparisons: Sequence[Row]) -> Table:
     caption = f"Gaps in {metric} by {shown[0]['by']}"
     if len(shown) <= MOST_UPRIGHT:
         return make_table(caption, ("Gap", *pairs), [(name, *cells) for name, cells in facts], notes=notes)
-    words = [place for place, (name, _) in enumerate(facts, start=1) if name in ("Worse for", "Reads as")]
+    words = [place for place, (name, _) in enumerate(facts, start=1) if name in ("Worse for", "Verdict")]
     rows = list(zip(pairs, *(cells for _, cells in facts), strict=True))
     head = ("Gap", *(name for name, _ in facts))
     folded = len(shown) > MOST_OPEN
@@ -144,4 +145,4 @@ def _symmetric(rows: Sequence[Row]) -> tuple[str, list[str]]:
     if len(rows) > MOST_UPRIGHT:
         return ("Δrel", [percent(row.get("relative_symmetric")) for row in rows])
     keys = ("relative_symmetric", "relative_symmetric_low", "relative_symmetric_high")
-    return ("Δrel, in percent of the mean (95 % interval)", [with_ends(*map(row.get, keys)) for row in rows])
+    return ("Δrel, in percent of the mean (95 % CI)", [with_ends(*map(row.get, keys)) for row in rows])

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from audio_ssl.fairness.people import capital
 from audio_ssl.metrics.names import metric_label
-from audio_ssl.report.fairness_words import better_words
+from audio_ssl.report.fairness_words.differences import better_words
+from audio_ssl.report.fairness_words.methods import HIDDEN
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.gaps import higher_is_better, unit_of
 from audio_ssl.report.html import Figure, Table, make_table
@@ -53,7 +54,7 @@ def group_figure(groups: Sequence[Row], prefix: str, span: Sequence[float] = ())
         span=span,
     )
     caption = [f"{metric} per group{f', {way}' if (way := better_words(first)) else ''}"]
-    caption += ["dotted: all clips"] if total else []
+    caption += ["dotted: all scored groups"] if total else []
     caption += ["no interval where speakers are too few"] if any(dot.low is None for dot in dots) else []
     caption += [f"the first {MOST_DRAWN} of {len(drawn)} groups"] if len(drawn) > MOST_DRAWN else []
     return Figure(f"{prefix}-groups-box", svg, "; ".join(caption) + ".")
@@ -91,7 +92,13 @@ def group_table(groups: Sequence[Row]) -> Table:
         )
         for row in shown
     ]
-    head = (capital(by), metric, "95 % interval", *map(capital, amounts), *(_UNANSWERED[name] for name in gone))
+    head = (
+        capital(by),
+        metric,
+        "95 % confidence interval",
+        *map(capital, amounts),
+        *(_UNANSWERED[name] for name in gone),
+    )
     notes = (*notes, *_empty_note(shown), *([_GONE] if gone else []))
     caption = f"{metric} and amount of test data per {by}"
     return make_table(caption, head, rows, notes=notes, sticky=True, folded=len(rows) > MOST_OPEN)
@@ -111,18 +118,22 @@ def _any(rows: Sequence[Row], name: str) -> bool:
 
 
 def suppressed_table(cells: Sequence[Row], by: str) -> Table | None:
-    """Name the groups that are too small to show; they have no scores, so that nobody can be recognised by them."""
+    """Count the groups that are not scored, so that nobody can be recognised by a score."""
     cells = chosen(cells, by=by)
     if not cells:
         return None
     rows = [
         (
-            ", ".join(group_name({"by": by, "group": name}) for name in cell.get("groups") or ()),
+            ", ".join(group_name({"by": by, "group": name}) for name in cell.get("groups") or ()) or "others",
             str(cell.get("reason") or ""),
             number(cell.get("speakers")),
             number(cell.get("clips")),
         )
         for cell in cells
     ]
-    head = ("Groups", "Why", "Speakers", "Clips")
-    return make_table(f"Groups by {by} that are too small to show", head, rows, text_columns=(1,))
+    head = ("Group", "Why", "Speakers", "Clips")
+    shown, notes = cut(rows)
+    return make_table(
+        f"Groups by {by} that are counted and not scored", head, shown,
+        text_columns=(1,), notes=(*notes, HIDDEN), folded=len(shown) > MOST_OPEN,
+    )  # fmt: skip

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from audio_ssl.metrics.names import metric_label
+from audio_ssl.report.fairness_words.methods import GLOSSARY, SIGN_LEAD, method_rows
 from audio_ssl.report.html import Block, Section, Table, make_table
 from audio_ssl.report.numbers import number
 from audio_ssl.report.sections.fairness.rows import Report, Row, rows_of
+from audio_ssl.report.sections.fairness.subject import input_table
 from audio_ssl.report.sections.provenance import command_line, provenance_table
 
-_ASSUMED = {"replicates": 10_000, "min_speakers": 5}
+_SIGNATORIES = 2
 
 
 def methods_section(report: Report) -> Section:
     """Explain every number in plain words, then the limits."""
-    rows = _always(report.get("provenance") or {}) + _where_there(report)
-    how = make_table("What the numbers mean", ("Number", "How it was made"), rows, text_columns=(1,))
+    how = make_table("What the numbers mean", ("Number", "How it was made"), method_rows(report), text_columns=(1,))
     blocks = [Block(id="methods-how", tables=(how,))]
     notes = tuple(map(str, report.get("notes") or ()))
     if notes:
@@ -27,69 +28,10 @@ def methods_section(report: Report) -> Section:
     return Section("methods", "Methods and limits", tuple(blocks))
 
 
-def _always(origin: Row) -> list[tuple[str, str]]:
-    """Explain what every report has.
-
-    Parameters
-    ----------
-    origin
-        Its provenance.
-    """
-    replicates = number(origin.get("replicates") or _ASSUMED["replicates"])
-    fewest = number(origin.get("min_speakers") or _ASSUMED["min_speakers"])
-    permutations = number(origin.get("permutations") or replicates)
-    return [
-        (
-            "Gap",
-            "The first group's score minus the second's. In percent it is relative to the second; Δrel is 100 times "
-            "the gap over the mean of the two, whose size does not depend on the order.",
-        ),
-        (
-            "95 % interval",
-            f"Speakers, not clips, are drawn again {replicates} times, because clips of one speaker are alike. The "
-            "percentiles are moved outwards for small groups (expanded percentiles).",
-        ),
-        (
-            "p",
-            "How often a gap at least this large arises when the group is dealt out at random over the speakers: all "
-            f"ways where they can be counted, else {permutations} random ones.",
-        ),
-        (
-            "p (Holm)",
-            "The same, raised because many gaps were looked at: over all those of one family the chance of even one "
-            "false find stays at 5 %. What reads as beyond chance has p (Holm) below 0.05.",
-        ),
-        (
-            "Gap found 8 times in 10",
-            "The true gap that a study of this size would find 8 times in 10, at the 5 % level. Smaller gaps may be "
-            "there and go unseen.",
-        ),
-        (
-            "Not tested, warned",
-            f"Below {fewest} speakers in a group no gap is tested and none gets an interval; below 20 there is a "
-            "warning. Crossed groups that are too small are named without scores.",
-        ),
-    ]
-
-
-def _where_there(report: Report) -> list[tuple[str, str]]:
-    """Explain what some reports have."""
-    rows = []
-    if rows_of(report, "models"):
-        what = (
-            "A Poisson model of errors per word with a random effect for every speaker, which holds covariates fixed."
-        )
-        rows.append(("Adjusted ratio", what))
-    if rows_of(report, "gap_differences"):
-        what = "The gap of one system minus that of another, the speakers of both drawn together."
-        rows.append(("Difference of gaps", what))
-    if any(row.get("metric") in ("term_coverage", "gender_accuracy") for row in rows_of(report, "groups")):
-        what = (
-            "The share of the reference's annotated gendered words that the translation holds, in the right or the "
-            "wrong form (MuST-SHE); gender accuracy is the share of these in the right form."
-        )
-        rows.append(("Term coverage", what))
-    return rows
+def glossary_section() -> Section:
+    """Explain the terms of the page."""
+    table = make_table("Terms", ("Term", "Meaning"), GLOSSARY, text_columns=(1,))
+    return Section("glossary", "Glossary", (Block(id="glossary-terms", tables=(table,)),))
 
 
 def sources_section(report: Report) -> Section:
@@ -97,10 +39,13 @@ def sources_section(report: Report) -> Section:
     results = rows_of(report, "results")
     blocks = []
     if results:
-        blocks.append(Block(id="sources-results", tables=_result_tables(results)))
+        files = input_table(report)
+        tables = _result_tables(results)
+        blocks.append(Block(id="sources-results", tables=(tables[0], files or tables[1])))
     origin = report.get("provenance") or {}
     if isinstance(origin, Mapping):
-        table_ = provenance_table("How the audit was run", origin)
+        shown = {key: value for key, value in origin.items() if key != "inputs"}
+        table_ = provenance_table("How the audit was run", shown)
         if table_:
             blocks.append(Block(id="sources-audit", tables=(table_,)))
         if origin.get("command"):
@@ -132,9 +77,10 @@ def _result_tables(results: Sequence[Row]) -> tuple[Table, Table]:
 
 def sign_off_section(sha256: str = "") -> Section:
     """Leave room for who has read the report to say so, on paper or in a PDF."""
-    lead = ["To be filled in by whoever has read this report and answers for it."]
+    lead = [SIGN_LEAD]
     if sha256:
         lead.append(f"The numbers read are those of the JSON file with the SHA-256 {sha256}.")
-    rows = [(name, "") for name in ("Name and role", "What was checked", "Conclusion", "Date and signature")]
-    table = make_table("Read and checked", ("What", "Filled in by the reader"), rows, text_columns=(1,))
+    what = ("Name", "Role and organisation", "What was checked", "Conclusion", "Place and date", "Signature")
+    people = [f"Reader {number}" for number in range(1, _SIGNATORIES + 1)]
+    table = make_table("Read and checked", ("What", *people), [(name, *("",) * _SIGNATORIES) for name in what])
     return Section("sign-off", "Sign-off", (Block(id="sign-off-table", tables=(table,)),), lead=tuple(lead))

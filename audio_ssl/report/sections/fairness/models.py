@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from audio_ssl.metrics.names import metric_label
-from audio_ssl.report.fairness_words import covariate_label, model_words, percent_words
+from audio_ssl.report.fairness_words.differences import covariate_label, model_words, percent_words
 from audio_ssl.report.figures.forest import Estimate, forest
 from audio_ssl.report.figures.forest import Row as Line
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
@@ -113,7 +113,7 @@ def _table(rows: Sequence[Row]) -> Table:
         for row in shown
     ]
     head = (
-        "System", "Metric", "Groups", "Crude ratio", "Adjusted ratio (95 % interval)", "p", "Speaker SD",
+        "System", "Metric", "Groups", "Crude ratio", "Adjusted ratio (95 % CI)", "p", "Speaker SD",
         "Dispersion", "Speakers", "Held fixed",
     )  # fmt: skip
     notes = (

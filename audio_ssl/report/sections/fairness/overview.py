@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from audio_ssl.metrics.names import metric_label
-from audio_ssl.report.fairness_words import percent_words
+from audio_ssl.report.fairness_words.differences import percent_words
 from audio_ssl.report.figures.forest import Estimate, forest
 from audio_ssl.report.figures.forest import Row as Line
 from audio_ssl.report.html import Block, Figure, Section, make_table
@@ -31,7 +31,8 @@ _MOST_SYSTEMS, _MOST_DRAWN = 12, 14
 
 def overview_section(report: Report) -> Section | None:
     """Show every gap of every system; None where there is none."""
-    rows = [row for row in rows_of(report, "comparisons") if relative(row) is not None]
+    every = rows_of(report, "comparisons")
+    rows = [row for row in every if relative(row) is not None]
     if not rows:
         return None
     systems: dict[str, list[Row]] = {}
@@ -41,10 +42,11 @@ def overview_section(report: Report) -> Section | None:
     span = [min(reach), max(reach)] if len(systems) > 1 else []
     drawn = list(systems.items())[:_MOST_SYSTEMS]
     figures = [_figure(f"overview-{place}", name, some, span) for place, (name, some) in enumerate(drawn)]
-    shown, notes = cut(rows)
+    shown, notes = cut(every)
+    several = len({row.get("result") for row in every}) > 1
     cells = [
         (
-            str(row.get("result") or "result"),
+            *([str(row.get("result") or "result")] if several else []),
             metric_label(row["metric"]),
             pair_name(row),
             with_ends(relative(row), *relative_ends(row), percent),
@@ -54,12 +56,26 @@ def overview_section(report: Report) -> Section | None:
         )
         for row in shown
     ]
-    head = ("System", "Metric", "Gap", "In percent of the second (95 % interval)", "p", "p (Holm)", "Reads as")
+    head = (
+        *(["System"] if several else []),
+        "Metric",
+        "Groups",
+        "In percent of the second (95 % CI)",
+        "p",
+        "Holm-adjusted p",
+        "Verdict",
+    )
     table = make_table(
-        "Every gap", head, cells, text_columns=(1, 2, 6), notes=notes, sticky=True, folded=len(cells) > MOST_OPEN
+        "Every comparison",
+        head,
+        cells,
+        text_columns=(1, 2, 6) if several else (1, 5),
+        notes=notes,
+        sticky=True,
+        folded=len(cells) > MOST_OPEN,
     )
     block = Block(id="overview-gaps", figures=tuple(figures), tables=(table,))
-    return Section("overview", "All gaps at a glance", (block,))
+    return Section("overview", "All comparisons at a glance", (block,))
 
 
 def _figure(prefix: str, name: str, rows: Sequence[Row], span: Sequence[float]) -> Figure:
@@ -80,7 +96,9 @@ def _figure(prefix: str, name: str, rows: Sequence[Row], span: Sequence[float]) 
         sides=sides(drawn), unit=" %", span=span,
     )  # fmt: skip
     about = f"{name}: " if name else ""
-    caption = f"{about}first group against the second, in percent of the second; dashed: no gap.{marks_words(drawn)}"
+    caption = (
+        f"{about}first group against the second, in percent of the second; dashed: no difference.{marks_words(drawn)}"
+    )
     if len(rows) > len(drawn):
-        caption += f" {len(drawn)} of {len(rows)} gaps; all are in the table."
+        caption += f" {len(drawn)} of {len(rows)} comparisons; all are in the table."
     return Figure(f"{prefix}-box", svg, caption)

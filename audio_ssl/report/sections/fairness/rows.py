@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from audio_ssl.fairness.people import ALL, CROSSED, UNKNOWN, people, short_people
 from audio_ssl.report.gaps import higher_is_better, unit_of
@@ -12,6 +12,7 @@ from audio_ssl.report.numbers import MISSING, finite, percent, signed
 from audio_ssl.report.verdicts import verdict_of
 
 Row = Mapping[str, Any]
+_Any = TypeVar("_Any")
 Report = Mapping[str, Any]
 MOST_ROWS = 200
 """Rows of a table that are written; what is beyond is in the JSON."""
@@ -68,7 +69,7 @@ def is_unknown(row: Row) -> bool:
 def group_name(row: Row) -> str:
     """Name a row of groups in a table or figure."""
     if is_total(row):
-        return "all clips"
+        return "all scored groups"
     return "not recorded" if is_unknown(row) else short_people(str(row["by"]), str(row["group"]))
 
 
@@ -137,7 +138,7 @@ def sides(rows: Sequence[Row]) -> tuple[str, str]:
 
 
 def foremost(rows: Sequence[Row], most: int) -> list[Row]:
-    """Choose what is drawn and said: what is beyond chance, then the main metric, but for crossed groups.
+    """Choose what is drawn and said: what is statistically significant, then the main metric, but for crossed groups.
 
     The main metric is that of the first row. Where that leaves nothing, the first rows are returned.
     """
@@ -164,7 +165,7 @@ def warnings_of(rows: Iterable[Row]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def cut(rows: Sequence[Row], most: int = MOST_ROWS) -> tuple[Sequence[Row], tuple[str, ...]]:
+def cut(rows: Sequence[_Any], most: int = MOST_ROWS) -> tuple[Sequence[_Any], tuple[str, ...]]:
     """Keep the first rows and say how many are left out."""
     if len(rows) <= most:
         return rows, ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from audio_ssl.fairness.people import capital, short_people
 from audio_ssl.metrics.names import metric_label
-from audio_ssl.report.fairness_words import gap_difference_words
+from audio_ssl.report.fairness_words.differences import gap_difference_words
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.gaps import higher_is_better, unit_of
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
@@ -114,8 +114,8 @@ def _table(rows: Sequence[Row]) -> Table:
     reasons = dict.fromkeys(str(row["refused"]).rstrip(".") for row in shown if row.get("refused"))
     notes = (*notes, *(f"Not tested: {reason}." for reason in list(reasons)[:_MOST_SAID]))
     head = (
-        "Systems", "Metric", "Gap", "With the first", "With the second", "Difference (95 % interval)", "p", "p (Holm)",
-        "Speakers", "Reads as",
+        "Systems", "Metric", "Gap", "With the first", "With the second", "Difference (95 % CI)", "p", "Holm-adjusted p",
+        "Speakers", "Verdict",
     )  # fmt: skip
     return make_table(
         "Gaps of two systems on the same clips", head, cells,

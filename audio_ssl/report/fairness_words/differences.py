@@ -1,4 +1,4 @@
-"""Sentences of the fairness report, drawn from the rows of its JSON: each row says one thing in plain words.
+"""Sentences about single rows of a fairness report: each row says one thing in plain words.
 
 Percentages are relative to the second group, because "women's error rate is 12 % higher than men's" is read so.
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audio_ssl.fairness.people import capital, measure, people, that_of, whose
+from audio_ssl.fairness.verdict import is_significant
 from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.gaps import higher_is_better, unit_of, worse_group
 from audio_ssl.report.numbers import finite, number, p_value, score, signed
@@ -35,7 +36,7 @@ def gap_words(row: _Row, interval: bool = True) -> str:
         return f"{capital(thing)} is the same for {people(by, a)} and {people(by, b)}."
     first, second = finite(row.get("value_a")), finite(row.get("value_b"))
     ends = interval_words(row) if interval else ""
-    told = [f"95{_SPACE}% interval {ends}"] if ends else []
+    told = [f"95{_SPACE}% confidence interval {ends}"] if ends else []
     if first is not None and second is not None and score(first, unit) == score(second, unit):
         told = [score(first, unit), *told]
         whom = f"{people(by, a)} and {people(by, b)}"
@@ -52,24 +53,25 @@ def gap_words(row: _Row, interval: bool = True) -> str:
 
 
 def plain_words(row: _Row) -> str:
-    """Say a gap in the shortest way that is not misleading: the size, the two scores, and what chance makes.
+    """Say a gap in the shortest way that is not misleading: the size, the two scores, and what the test found.
 
     Examples
     --------
     >>> row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.125}
     >>> plain_words({**row, "p_value": 0.4}).replace(_SPACE, " ")
-    "Women's word error rate is 12 % higher than men's, worse for women; not told from chance."
+    "Women's word error rate is 12 % higher than men's, worse for women; not statistically significant."
     """
     size = gap_words(row, interval=False).rstrip(".")
     ends_ = {
-        "found": "; chance would rarely make a gap this large",
-        "alone": "; alone it would be rare by chance, among all comparisons made it is not",
-        "open": "; not told from chance",
-        "refused": "; not tested, so nothing follows for other speakers",
+        "found": "; statistically significant",
+        "alone": "; not statistically significant once all comparisons are counted",
+        "open": "; not statistically significant",
+        "smaller": "; smaller than the stated tolerance",
+        "refused": "; not tested, so nothing may be concluded about other speakers",
         "untested": "; not tested",
     }
     gap, verdict = finite(row.get("difference")), verdict_of(row)
-    if gap is None or (gap == 0 and verdict == "open"):
+    if gap is None or (gap == 0 and verdict in ("open", "smaller")):
         return f"{size}."
     return f"{size}{ends_[verdict]}."
 
@@ -77,8 +79,8 @@ def plain_words(row: _Row) -> str:
 def inference_words(row: _Row) -> str:
     """Say the interval and the p-values of a comparison that was tested."""
     ends = interval_words(row)
-    told = f"95{_SPACE}% interval {ends}; " if ends else ""
-    return f"{told}{_p_words(row)}."
+    told = f"95{_SPACE}% confidence interval {ends}; " if ends else ""
+    return f"{told}{p_words(row)}."
 
 
 def relative_size(row: _Row) -> str | None:
@@ -114,47 +116,74 @@ def interval_words(row: _Row) -> str:
     return f"{signed(low, plain)} to {signed(high, unit_of(row))}"
 
 
-def chance_words(row: _Row) -> str:
-    """Say whether chance alone makes such a gap, or why that was not asked."""
+def test_words(row: _Row) -> str:
+    """Say whether a difference is statistically significant, or why that was not tested."""
     verdict = verdict_of(row)
     if verdict == "refused":
-        return f"Not tested, so nothing follows for other speakers: {str(row['refused']).rstrip('.')}."
+        return f"Not tested, so nothing may be concluded about other speakers: {str(row['refused']).rstrip('.')}."
     if verdict == "untested":
         return "No test was made."
-    tested = _p_words(row)
-    if verdict == "found":
-        return f"If the group made no difference, chance would rarely make a gap this large ({tested})."
-    if verdict == "open" and row.get("difference") == 0:
-        return f"There is no gap to tell from chance ({tested})."
-    if verdict == "open":
-        return (
-            f"Not told from chance: where there is none, a gap this large comes up more than 1 time in 20 ({tested})."
-        )
-    return f"Alone it would be rare by chance, among all comparisons made it is not ({tested})."
+    tested = p_words(row)
+    if verdict == "smaller":
+        return f"It is {tolerance_words(row)}; {significance_words(row)} ({tested})."
+    if verdict == "alone":
+        return f"The difference is not statistically significant once all comparisons are counted ({tested})."
+    return f"The difference is {significance_words(row)} ({tested})."
 
 
-def _p_words(row: _Row) -> str:
+def significance_words(row: _Row) -> str:
+    """Say whether a difference is statistically significant, in the words that follow "is"."""
+    significant = is_significant(row)
+    if significant is None:
+        return "not tested for statistical significance"
+    return "statistically significant" if significant else "not statistically significant"
+
+
+def tolerance_words(row: _Row) -> str:
+    """Say that a difference is smaller than the stated tolerance, with the interval that shows it."""
+    unit = unit_of(row)
+    ends = f"{signed(row['low_90'], 'points' if unit else '')} to {signed(row['high_90'], unit)}"
+    return (
+        f"smaller than the stated tolerance of {amount(row['tolerance'], row)} (90{_SPACE}% confidence interval {ends})"
+    )
+
+
+def p_words(row: _Row) -> str:
+    """Say the p-value, and the Holm-adjusted one where there are several comparisons."""
     many, adjusted = finite(row.get("compared")), finite(row.get("p_holm"))
-    text = f"p{_SPACE}={_SPACE}{p_value(row.get('p_value'))}".replace(f"={_SPACE}<", "<")
+    if finite(row.get("p_value")) is None:
+        return "no p-value"
+    text = _equals("p", row.get("p_value"))
     if adjusted is not None and many and many > 1:
-        text += f", {p_value(adjusted)} as one of {many:.0f} comparisons (Holm)"
+        text += f", {_equals('Holm-adjusted p', adjusted)} for {many:.0f} comparisons"
     return text
 
 
+def _equals(name: str, value: Any) -> str:
+    return f"{name}{_SPACE}={_SPACE}{p_value(value)}".replace(f"={_SPACE}<", "<")
+
+
+def amount(value: Any, row: _Row) -> str:
+    """Write the size of a difference without a sign."""
+    return signed(value, unit_of(row)).lstrip("+")
+
+
 def detectable_words(row: _Row) -> str:
-    """Say how large a gap must be to be found with these speakers; nothing where that is not known."""
+    """Say the minimum detectable difference; nothing where that is not known."""
     least = finite(row.get("minimum_detectable"))
     if least is None or row.get("refused"):
         return ""
     relative = finite(row.get("minimum_detectable_relative"))
     share = f" ({_size(relative)}{_SPACE}% of the mean score)" if relative is not None else ""
-    size = signed(least, unit_of(row)).lstrip("+")
-    return f"With these speakers, a gap of {size}{share} is found 8 times in 10; a smaller one is mostly missed."
+    return (
+        f"The minimum detectable difference (80{_SPACE}% power) is {amount(least, row)}{share}; smaller ones would "
+        "usually be missed."
+    )
 
 
 def comparison_words(row: _Row) -> str:
     """Say everything about a comparison: the gap, the test, what it could have found."""
-    return " ".join(filter(None, (gap_words(row), chance_words(row), detectable_words(row))))
+    return " ".join(filter(None, (gap_words(row), test_words(row), detectable_words(row))))
 
 
 def spread_words(row: _Row) -> str:
@@ -169,7 +198,7 @@ def spread_words(row: _Row) -> str:
     of_many = f"Of {among:.0f} groups, the" if among and among > 2 else "The"
     size = signed(abs(gap), unit).lstrip("+")
     whole = finite(row.get("overall"))
-    overall = f"; over all clips it is {score(whole, unit)}" if whole is not None else ""
+    overall = f"; over all scored groups it is {score(whole, unit)}" if whole is not None else ""
     return (
         f"{of_many} {measure(row['metric'])} is worst for {people(by, str(worst))} and best for "
         f"{people(by, str(best))}: {size} apart{times}{overall}."
@@ -189,7 +218,9 @@ def model_words(row: _Row) -> str:
         f"{capital(whose(by, a, measure(row['metric'])))} is {percent_words(100 * (ratio - 1))} than {that_of(by, b)}"
     )
     if low is not None and high is not None:
-        text += f" (95{_SPACE}% interval {interval_words({'metric': '', 'ratio_low': low, 'ratio_high': high})})"
+        text += (
+            f" (95{_SPACE}% confidence interval {interval_words({'metric': '', 'ratio_low': low, 'ratio_high': high})})"
+        )
     if row.get("covariates"):
         text += f" among clips alike in {covariates_words(row)}"
     crude = finite(row.get("crude_ratio"))
@@ -237,13 +268,13 @@ def gap_difference_words(row: _Row) -> str:
     low, high = finite(row.get("low")), finite(row.get("high"))
     plain = "points" if unit else ""
     if low is not None and high is not None:
-        text += f" (95{_SPACE}% interval {signed(low, plain)} to {signed(high, plain)})"
+        text += f" (95{_SPACE}% confidence interval {signed(low, plain)} to {signed(high, plain)})"
     higher = higher_is_better(row)
     if verdict_of(row) == "found" and higher is not None and change:
         fares = "better" if (change > 0) == higher else "worse"
         first, second = people(by, str(row["a"])), people(by, str(row["b"]))
         text += f"; compared with {second}, {first} fare {fares} with {row['result_a']}"
-    return f"{text}. {chance_words(row).replace('a gap this large', 'a difference this large')}"
+    return f"{text}. {test_words(row)}"
 
 
 def better_words(row: _Row) -> str:

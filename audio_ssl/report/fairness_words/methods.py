@@ -1,0 +1,118 @@
+"""How the numbers of the fairness page were made, and what its terms mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from audio_ssl.report.numbers import number
+
+_Row = Mapping[str, Any]
+_ASSUMED = {"replicates": 10_000, "min_speakers": 5}
+
+HOW_MADE = (
+    "A difference is the first group's score minus the second's. Confidence intervals and tests resample speakers and "
+    "not clips, because clips of one speaker are alike."
+)
+HIDDEN = (
+    "These groups are counted and not scored. The row of all scored groups leaves them out, so that no score of few "
+    "people can be found by subtraction."
+)
+CROSSED_LEAD = (
+    "Groups of several attributes together: a difference can sit where two attributes meet and show in neither."
+)
+SIGN_LEAD = "To be filled in by whoever has read this report and answers for it."
+
+
+def method_rows(report: _Row) -> list[tuple[str, str]]:
+    """Return a name and an explanation for every kind of number that the report has."""
+    origin = report.get("provenance") or {}
+    replicates = number(origin.get("replicates") or _ASSUMED["replicates"])
+    permutations = number(origin.get("permutations") or origin.get("replicates") or _ASSUMED["replicates"])
+    fewest = number(origin.get("min_speakers") or _ASSUMED["min_speakers"])
+    shown = number(origin.get("min_group_speakers") or _ASSUMED["min_speakers"])
+    rows = [
+        (
+            "Difference",
+            "The first group's score minus the second's. In percent it is relative to the second; Δrel is 100 times "
+            "the difference over the mean of the two, whose size does not depend on the order.",
+        ),
+        (
+            "95 % confidence interval",
+            f"Speakers are drawn again {replicates} times (bootstrap over speakers). Percentiles are moved outwards "
+            "for few speakers (expanded percentile interval).",
+        ),
+        (
+            "p-value",
+            "Permutation test over speakers, in standard errors: how often a difference at least this large arises "
+            f"when the groups are dealt out at random: all ways where they can be counted, else {permutations} "
+            "random ones.",
+        ),
+        (
+            "Holm-adjusted p-value",
+            "The p-value with all comparisons of one metric of one system counted (Holm's method). Below 0.05 the "
+            "difference is called statistically significant.",
+        ),
+        (
+            "Minimum detectable difference",
+            "The true difference that this data would show as statistically significant with 80 % power, at the 5 % "
+            "level shared among the comparisons.",
+        ),
+        (
+            "Tolerance",
+            "A difference is smaller than the stated tolerance if its 90 % confidence interval lies within it: two "
+            "one-sided tests at 5 % each (TOST), not adjusted for the number of comparisons. This verdict comes first; "
+            "the difference may be statistically significant as well, and the page says so.",
+        ),
+        (
+            "Few speakers",
+            f"A group of fewer than {shown} speakers is counted and not scored; with fewer than {fewest} nothing is "
+            "tested; with fewer than 20 there is a warning. A larger group is withheld where a small one could be "
+            "found by subtracting published scores.",
+        ),
+    ]
+    if report.get("models"):
+        what = "A Poisson model of errors per word with a random effect of every speaker; covariates are held fixed."
+        rows.append(("Adjusted ratio", what))
+    if report.get("gap_differences"):
+        what = "The difference of one system minus that of another, the speakers of both drawn together."
+        rows.append(("Difference between systems", what))
+    if any(row.get("metric") in ("term_coverage", "gender_accuracy") for row in report.get("groups") or ()):
+        what = (
+            "The share of the reference's annotated gendered words that the translation holds, in the right or the "
+            "wrong form (MuST-SHE); gender accuracy is the share of these in the right form."
+        )
+        rows.append(("Term coverage", what))
+    return rows
+
+
+GLOSSARY = (
+    ("Bootstrap", "Drawing speakers again, with replacement, to see how far a score would vary with other speakers."),
+    (
+        "Confidence interval",
+        "A range made so that, over many test sets like this one, 95 % (or 90 %) of such ranges hold the true value.",
+    ),
+    ("Equivalence test", "A test that asks whether a difference is smaller than a tolerance stated beforehand (TOST)."),
+    ("Group", "Speakers with the same recorded value of an attribute; nothing about a person was inferred."),
+    (
+        "Holm-adjusted p-value",
+        "A p-value raised so that, over all comparisons of a metric, the probability of any false finding is 5 %.",
+    ),
+    ("Inconclusive", "The data neither shows a difference nor shows that it is small."),
+    ("Intersection", "A group by several attributes together, such as women aged 20–29."),
+    (
+        "Minimum detectable difference",
+        "The smallest true difference that a test set of this size would find in 80 % of cases (80 % power).",
+    ),
+    ("p-value", "The probability of a difference at least this large if the groups did not differ."),
+    ("Percentage point", "Unit of the difference of two percentages: from 10 % to 12 % are 2 points, or 20 % more."),
+    ("Permutation test", "A test that deals the groups out to the speakers at random and compares the differences."),
+    ("Power", "The probability that a test finds a difference that is there."),
+    ("Statistically significant", "The Holm-adjusted p-value is below 0.05. That does not make a difference large."),
+    ("Tolerance", "A difference that whoever ordered the audit holds to be too small to matter."),
+    (
+        "Word error rate (WER)",
+        "Words substituted, deleted and inserted, in percent of the words that were said; CER: of characters.",
+    ),
+)
+"""Terms of the page, in alphabetical order."""
