@@ -34,7 +34,7 @@ def answer(report: Mapping[str, Any]) -> dict[str, list[str]]:
     if not report["results"] and report["runs"]:
         names = _list([f"{run['name']} ({run['steps']:,} steps)" for run in report["runs"]])
         gain = [f"Training curves of {names}.", "No probe is given, so what the training is good for is not shown."]
-    collapsed = [f"{run['name']}: {one}" for run in report["runs"] for one in alike_sentences(run)]
+    collapsed = [f"{run['name']}: {one}" for run in report["runs"] for one in collapse_sentences(run)]
     fairness = headline(report["fairness"]) if report["fairness"] else []
     models = compare_sentences(comparison) if several else []
     return {**({"models": models} if models else {}), "pretraining": [*collapsed, *gain], "fairness": fairness}

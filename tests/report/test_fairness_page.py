@@ -61,7 +61,8 @@ def test_answer_comes_in_words(said):
     assert (
         "hubert-ctc on LibriSpeech test-other: the word error rate is 22.9 % for women (24 speakers) and 19.1 % for "
         "men (26 speakers), a difference of +3.8 points (95 % confidence interval +1.5 to +6.1 points; permutation "
-        "test over speakers, p = 0.002, Holm-adjusted p = 0.008 for 4 comparisons): statistically significant difference."
+        "test over speakers, p = 0.002, Holm-adjusted p = 0.008 for 4 comparisons): statistically significant "
+        "difference."
     ) in said
     assert "the word error rate is higher for women than for men, which is worse for women." in said
     assert "May not be concluded: that the group is the cause" in said
