@@ -96,7 +96,7 @@ def atomic_folder(path: Path, needed_bytes: int | None = None) -> Iterator[Path]
         yield partial
         for file in (*partial.iterdir(), partial):
             flush(file)
-        shutil.rmtree(path, ignore_errors=True)
+        remove_folder(path)
         partial.rename(path)
         flush(path.parent)
     except Exception as error:
@@ -108,6 +108,15 @@ def atomic_folder(path: Path, needed_bytes: int | None = None) -> Iterator[Path]
     finally:
         os.close(handle)
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder at once: a process killed on the way leaves no half of it under its name."""
+    gone = path.parent / f"{PARTIAL}gone-{path.name}"
+    if path.exists():
+        shutil.rmtree(gone, ignore_errors=True)
+        path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def append(path: Path, data: bytes) -> None:

@@ -33,6 +33,9 @@ T = TypeVar("T")
 _OF_OTHERS = frozenset(("tensorboard", "wandb", "profile"))
 """Folders below a run that other programs write."""
 
+_ASIDE = (".", "damaged_")
+"""How the names of folders begin that are no part of an artifact."""
+
 
 @dataclass
 class Finding:
@@ -104,7 +107,7 @@ def _artifacts(root: Path) -> Iterator[tuple[Path, str]]:
     for name, below, _ in os.walk(root):
         folder = Path(name)
         kind = _kind(folder)
-        below[:] = sorted(one for one in below if one not in _OF_OTHERS and not one.startswith("."))
+        below[:] = sorted(one for one in below if one not in _OF_OTHERS and not one.startswith(_ASIDE))
         if kind in ("features", "store", "checkpoint"):
             below.clear()
         if kind is not None:
@@ -135,7 +138,7 @@ def _own_files(folder: Path) -> Iterator[tuple[str, Path]]:
     for name, below, files in os.walk(folder):
         inside = Path(name)
         below[:] = sorted(
-            one for one in below if one not in _OF_OTHERS and not one.startswith(".") and not _kind(inside / one)
+            one for one in below if one not in _OF_OTHERS and not one.startswith(_ASIDE) and not _kind(inside / one)
         )
         for file in sorted(files):
             if file != LOCK_FILE and not file.startswith(PARTIAL):

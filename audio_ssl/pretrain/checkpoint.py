@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from audio_ssl.atomic import atomic_folder
+from audio_ssl.atomic import atomic_folder, remove_folder
 from audio_ssl.config import structure
 from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
@@ -231,4 +231,4 @@ def _prune(folder: Path, keep_last: int) -> None:
     best = best_checkpoint(folder)
     for old in checkpoints(folder)[:-keep_last]:
         if old != best:
-            shutil.rmtree(old)
+            remove_folder(old)

@@ -7,7 +7,6 @@ A result folder has ``probe.yaml`` (the exact question), ``predictions.parquet``
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import Any, cast
 
 import torch
 
-from audio_ssl.atomic import write_json, write_text
+from audio_ssl.atomic import remove_folder, write_json, write_text
 from audio_ssl.config import build, dump_yaml, kind_of
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
@@ -93,7 +92,10 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
         ledger = ErrorLedger(out / "errors.jsonl")
         asked = _Asked(question, said, parts, ledger, BankCache() if cache is None else cache)
         for folder, one in systems:
-            if not is_answered(folder, full=True):
+            if is_answered(folder, full=True):
+                # Of a process killed when it had just answered.
+                remove_folder(folder / "features")
+            else:
                 _answer(folder, asked, one.at(device, "float32"))
     return out
 
@@ -182,7 +184,7 @@ def _answer(folder: Path, asked: _Asked, source: FeatureSource) -> None:
     if task.output == "nothing":
         ask = ask_layers if getattr(task, "own_folds", False) else compare_frames
         ask(folder, asked.said, question, source, asked.parts[0], store, asked.cache, refuse)
-        shutil.rmtree(store, ignore_errors=True)
+        remove_folder(store)
         return
     if question.finetune is not None and not isinstance(source, ModelSource):
         # A baseline without weights stays as it is; its heads are trained alike.
@@ -194,7 +196,7 @@ def _answer(folder: Path, asked: _Asked, source: FeatureSource) -> None:
         outcomes.append(sweep(question, task, source, parts, store, asked.cache, refuse))
     write_answer(folder, asked.said, source, outcomes, time.monotonic() - started)
     # Kept until here, so that a probe that is stopped need not extract again.
-    shutil.rmtree(store, ignore_errors=True)
+    remove_folder(store)
 
 
 def _frozen(question: Probe) -> Probe:

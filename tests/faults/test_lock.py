@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import time
 import pytest
 
 from audio_ssl import __main__
-from audio_ssl.atomic import atomic_folder, atomic_write, clear_partials
+from audio_ssl.atomic import atomic_folder, atomic_write, clear_partials, remove_folder
 from audio_ssl.errors import UserError
 from audio_ssl.lock import LOCK_FILE, is_used, locked_file, locked_folder
 
@@ -125,6 +126,26 @@ def test_a_folder_that_is_being_written_stays(tmp_path):
     (tmp_path / ".partial-step_2" / "state.json").write_text("{}")
     clear_partials(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_1"]
+
+
+def test_a_folder_half_removed_by_a_killed_process_is_none(tmp_path, monkeypatch):
+    for name in ("model.safetensors", "state.json"):
+        (tmp_path / "step_1").mkdir(exist_ok=True)
+        (tmp_path / "step_1" / name).write_text("x")
+
+    def killed(path, **_):
+        if path.exists():
+            (path / "state.json").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        remove_folder(tmp_path / "step_1")
+    monkeypatch.undo()
+    assert not (tmp_path / "step_1").exists()
+    with locked_folder(tmp_path):
+        assert is_used(tmp_path) is False
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_without_locks_is_said(tmp_path, monkeypatch, caplog):
