@@ -10,7 +10,7 @@ from reprlib import Repr
 MAX_WHAT, MAX_WHERE, MAX_REMEDY = 1200, 400, 600
 """Characters of a message's parts: what a terminal can show, whatever was found in a file."""
 
-_BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+\s*")
+_BREAKS = re.compile(r"\s*[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+\s*")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
 
 

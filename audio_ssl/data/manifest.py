@@ -110,6 +110,8 @@ class Clip:
                 where=where,
                 remedy="make the manifest again: earlier versions believed headers that give no length",
             )
+        if row["sample_rate"] >= _MAX_INT:
+            raise UserError(f"`sample_rate` must be a rate in Hz, but is {shown(row['sample_rate'])}", where=where)
         tags = row.get("tags")
         if tags is not None and not (isinstance(tags, list) and all(isinstance(t, str) for t in tags)):
             raise UserError(f"`tags` must be a list of names, but is {shown(tags)}", where=where)
@@ -119,7 +121,7 @@ class Clip:
                 raise UserError(f"`{key}` must be text, but is {shown(value)}", where=where)
         extra = {k: v for k, v in row.items() if k not in _REQUIRED and k not in _TEXTS and k != "tags"}
         for key, value in extra.items():
-            if not isinstance(value, str | int | float | bool | None):
+            if not isinstance(value, str | int | float | bool | None) or _too_large(value):
                 raise UserError(f"`{key}` must be a plain value, but is {shown(value)}", where=where)
         return Clip(
             id=row["id"],
@@ -140,7 +142,13 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "seconds": (int, float),
     "sample_rate": int,
 }
+_MAX_INT = 1 << 63
 _TEXTS = ("text", "translation", "label", "speaker", "gender", "language", "split")
+
+
+def _too_large(value: Scalar) -> bool:
+    # A table of predictions holds integers of 64 bits.
+    return isinstance(value, int) and abs(value) >= _MAX_INT
 
 
 def read_manifest(path: Path) -> list[Clip]:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from audio_ssl.documents import read_object
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, shown
 from audio_ssl.features.pool import Attention
 
 HEAD_FILE, SCORES_FILE = "head.safetensors", "scores.json"
@@ -78,6 +78,12 @@ def read_learned(folder: Path, model: str, num_layers: int) -> Learned:
     if missing or len(state["mean"]) != num_layers:
         raise UserError(f"the result's {HEAD_FILE} does not fit the model", where=str(folder))
     chosen = scores.get("chosen_layer")
+    if chosen is not None and (not isinstance(chosen, int) or not 0 <= chosen < num_layers):
+        raise UserError(
+            f"`chosen_layer` must be one of the model's {num_layers} layers, but is {shown(chosen)}",
+            where=str(folder / SCORES_FILE),
+            remedy="run the probe again",
+        )
     if chosen is not None or num_layers == 1:
         numbers = [0 if chosen is None else int(chosen)]
         weights = torch.ones(1)

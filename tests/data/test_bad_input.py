@@ -137,3 +137,34 @@ def test_a_loop_of_links_ends(tmp_path):
     ledger = ErrorLedger(tmp_path / "errors.jsonl")
     assert [c.id for c in scan_folder(root, ledger)] == ["a/x.wav"]
     assert ledger.count == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ({"seconds": 10**400}, r":2: .*a number of some 401 digits"),
+        ({"seconds": float("inf")}, r":2: .*the number is not finite"),
+        ({"sample_rate": 10**20}, r":2: `sample_rate` must be a rate in Hz"),
+        ({"age": 10**20}, r":2: `age` must be a plain value"),
+        ({"id": "a\0b"}, r":2: .*holds a NUL"),
+        ({"path": "a\0b.wav"}, r":2: .*holds a NUL"),
+        ({"speaker": "\ud800"}, r":2: .*half of a surrogate pair"),
+    ],
+)
+def test_a_damaged_value_of_a_manifest_is_named(tmp_path, text, message):
+    row = {"id": "a", "path": "a.wav", "start": 0, "seconds": 1.0, "sample_rate": 16000}
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "id": "b", **text}) + "\n")
+    with pytest.raises(UserError, match=message):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(("encoding", "said"), [("latin-1", "not in UTF-8"), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16LE")])
+def test_a_manifest_in_another_encoding_is_named(tmp_path, encoding, said):
+    row = {"id": "a", "path": "café.wav", "start": 0, "seconds": 1.0, "sample_rate": 16000}
+    path = tmp_path / "m.jsonl"
+    path.write_bytes((json.dumps(row, ensure_ascii=False) + "\n").encode(encoding))
+    with pytest.raises(UserError, match=rf"{said}.*iconv"):
+        read_manifest(path)
+    path.write_bytes((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8-sig"))
+    assert read_manifest(path)[0].path.endswith("café.wav")

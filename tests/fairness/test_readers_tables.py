@@ -86,7 +86,7 @@ def test_what_takes_hours_to_align_is_left_out(tmp_path, monkeypatch):
         ("p.csv", HEADER.encode("utf-16"), "p.csv: the table has no rows"),
         ("p.csv", "", "the table has no rows"),
         ("p.csv", f"{HEADER}\n", "the table has no rows"),
-        ("p.jsonl", '{"id": "a"}\n{"id": \n', r"p\.jsonl:2:8: not JSON"),
+        ("p.jsonl", '{"id": "a"}\n{"id": \n', r"p\.jsonl:2:\d+: not JSON"),
         ("p.jsonl", '[{"id": "a"}]', r"p\.jsonl:1: a row must be a JSON object"),
         ("p.jsonl", "[" * 100_000, r"p\.jsonl:1: lists and objects lie more than 64 deep"),
         ("p.jsonl", b'{"id": "\xff"}', r"p\.jsonl:1: the line is not UTF-8"),
