@@ -203,6 +203,14 @@ def test_a_used_folder_and_another_recipe_come_with_the_command_that_goes_on(tra
     assert json.loads((here / "my run" / "provenance.json").read_text())["finished"]
 
 
+def test_a_run_whose_time_is_over_leads_to_the_command_that_goes_on(training, capsys):
+    words = run(capsys, *training, "max_minutes=1e-9")
+    assert words[-1] == "--resume"
+    words = run(capsys, *words)
+    assert words[-1] == "--resume"
+    assert run(capsys, *words)[0] == "extract"
+
+
 def test_a_manifest_that_is_missing_comes_with_the_command_that_makes_one(here, capsys):
     (here / "small.yaml").write_text(SMALL)
     sounds(here / "takes")

@@ -43,12 +43,16 @@ def pretrain(
 
     from audio_ssl.cli._next import free_name
     from audio_ssl.place import is_leader
+    from audio_ssl.pretrain.provenance import read_provenance
     from audio_ssl.pretrain.run import pretrain as stage
 
     run = stage(recipe, overrides, need_out(out), resume)
     if is_leader(os.environ):
         print(run)
-        say_next("extract", "AUDIO_FOLDER", run, "--out", free_name(Path("features")))
+        if read_provenance(run).get("finished"):
+            say_next("extract", "AUDIO_FOLDER", run, "--out", free_name(Path("features")))
+        else:
+            say_next("pretrain", recipe, *overrides, "--out", run, "--resume")
 
 
 @app.command
