@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from audio_ssl import catalog
 from audio_ssl.atomic import write_json
 from audio_ssl.data.audio import notes_to
 from audio_ssl.data.balance import Balance, parse_balance
 from audio_ssl.data.balance import balance as draw
+from audio_ssl.data.clip_table import ClipTable, read_table
 from audio_ssl.data.corpus import LoadedCorpus, load_corpus
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest, scan_folder, write_manifest
+from audio_ssl.data.manifest import Clip, hash_manifest, scan_folder, write_manifest
 from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.lock import locked_file
 
@@ -83,7 +86,9 @@ def make_manifest(
         raise UserError("`--out` is a folder", where=str(out), remedy="give the name of a file, M.jsonl")
     shares = _check_draw(source, out, balance, hours, speaker_hours)
     with locked_file(out, BALANCE_SUFFIX):
-        clips, errors = _read_source(source, out, root, split, fetch, max_seconds, columns, options)
+        clips, errors = _read_source(
+            source, out, root, split, fetch, max_seconds, columns, options, None if shares is None else shares.column
+        )
         if shares is None or hours is None:
             out.with_suffix(BALANCE_SUFFIX).unlink(missing_ok=True)
             return write_manifest(out, clips), errors
@@ -99,7 +104,8 @@ def _read_source(
     max_seconds: float | None,
     columns: Sequence[str],
     options: Sequence[str],
-) -> tuple[list[Clip], int]:
+    balanced: str | None,
+) -> tuple[Sequence[Clip], int]:
     """Return the clips of a source, and how many of its files cannot be used; the ledger beside `out` names them."""
     # The ledger is this manifest's own: an older one beside it speaks of other files.
     ledger_path = out.with_suffix(".errors.jsonl")
@@ -110,10 +116,10 @@ def _read_source(
     if source in catalog.names("corpora") or source.endswith(".py"):
         if max_seconds is not None:
             raise UserError("`--max-seconds` is for folders; a corpus reader cuts its own clips")
-        clips = _read_corpus(source, out, ledger, root, split, fetch, columns, options)
+        clips: Sequence[Clip] = _read_corpus(source, out, ledger, root, split, fetch, columns, options)
     elif _is_manifest(source):
         _refuse_options(source, {**only_corpora, "--max-seconds": max_seconds})
-        clips = _read_split(Path(source), split)
+        clips = _read_split(Path(source), split, balanced)
     else:
         _refuse_options(source, {**only_corpora, "--split": split})
         if not Path(source).exists():
@@ -180,14 +186,16 @@ def _read_corpus(
         return list(corpus.read(where, split, ledger=ledger, **_options(corpus, columns, options, out)))
 
 
-def _read_split(path: Path, split: str | None) -> list[Clip]:
-    clips = read_manifest(path)
+def _read_split(path: Path, split: str | None, balanced: str | None) -> ClipTable:
+    """Return the clips to draw from, or those of one split."""
+    columns = ["speaker", "split", *([] if balanced is None else [balanced])]
+    table = read_table(path, list(dict.fromkeys(columns)))
     if split is None:
-        return clips
-    chosen = [clip for clip in clips if clip.split == split]
-    if not chosen:
-        raise unknown_name("split", split, {clip.split for clip in clips if clip.split}, where=str(path))
-    return chosen
+        return table
+    known = table.columns["split"]
+    if split not in known.values:
+        raise unknown_name("split", split, known.values, where=str(path))
+    return table.take(np.flatnonzero(known.index == known.values.index(split)))
 
 
 def _write_drawn(

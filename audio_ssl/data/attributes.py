@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.spellings import read_value
-from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.errors import UserError
 
 _OWN = ("text", "translation", "label", "speaker", "gender", "language", "split")
 _NO_GROUP = ("id", "path", "start", "seconds", "tags")
@@ -50,13 +48,7 @@ def note_columns(clip: Clip, found: set[str]) -> None:
         found.update(name for name, value in clip.extra.items() if value is not None)
 
 
-def check_column(clips: Iterable[Clip], column: str) -> None:
-    """Raise UserError where `column` cannot name groups, or no clip has it; the error names the columns there are."""
+def check_names_groups(column: str) -> None:
+    """Raise UserError where `column` cannot name groups."""
     if column in _NO_GROUP:
         raise UserError(f"`{column}` names no groups of clips", remedy="give a column such as gender, language, age")
-    found: set[str] = set()
-    for clip in clips:
-        if attribute(clip, column) is not None:
-            return
-        note_columns(clip, found)
-    raise unknown_name("column", column, found, where="no clip has it")

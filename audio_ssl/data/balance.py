@@ -14,8 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from audio_ssl.data.attributes import attribute, check_column, recorded
+import numpy as np
+
+from audio_ssl.data.clip_table import ClipTable, Indices, Numbers
 from audio_ssl.data.manifest import Clip
+from audio_ssl.data.pool import PoolRows, pool_rows
 from audio_ssl.data.spellings import read_value, spellings_note
 from audio_ssl.data.spread import effective_number
 from audio_ssl.errors import UserError, unknown_name
@@ -65,15 +68,13 @@ class Balanced(NamedTuple):
 
 
 class _Pool(NamedTuple):
-    """What of a pool can be drawn, and what cannot."""
+    """What of a pool can be drawn, and what cannot; rows are numbers of clips."""
 
-    groups: dict[str, list[Clip]]
+    rows: PoolRows
+    groups: dict[str, Indices]
     has_speakers: bool
     excluded: dict[str, dict[str, float]]
     """Reason to the number of clips and hours."""
-
-    merged: dict[str, str | None]
-    """Recorded value to the group it was read as, of those that differ."""
 
 
 def parse_balance(text: str) -> Balance:
@@ -115,7 +116,8 @@ def balance(
     Parameters
     ----------
     clips
-        The pool, in any order. Clips whose column is unknown are never drawn, nor are clips without a speaker where
+        The pool, in any order; of a `ClipTable` with the columns ``speaker`` and that of `shares` no clip is made but
+        those drawn. Clips whose column is unknown are never drawn, nor are clips without a speaker where
         others have one; where none has one, the clips of a group are drawn by hash alone.
     shares
         Which column, and what share of the hours each group gets.
@@ -140,15 +142,20 @@ def balance(
     _check_positive("hours", hours)
     if speaker_hours is not None:
         _check_positive("speaker_hours", speaker_hours)
-    everything = list(clips)
-    pool = _sort_out(everything, shares)
+    source = clips if isinstance(clips, ClipTable) else list(clips)
+    pool = _sort_out(pool_rows(source, shares.column), shares)
     if speaker_hours is not None and not pool.has_speakers:
         raise UserError("`speaker_hours` needs a speaker of each clip, and the pool records none")
     most = math.inf if speaker_hours is None else speaker_hours * 3600
-    orders = {group: _in_order(pool.groups[group], most, seed) for group, share in shares.shares.items() if share}
-    _check_enough(orders, shares, hours, speaker_hours)
-    drawn = {group: _cut(order, shares.shares[group] * hours * 3600) for group, order in orders.items()}
-    chosen = sorted((clip for group in drawn.values() for clip in group), key=lambda clip: clip.id)
+    orders = {group: _in_order(pool.rows, pool.groups[group], most, seed) for group, share in shares.shares.items() if share}
+    seconds = pool.rows.seconds
+    _check_enough({group: seconds[order] for group, order in orders.items()}, shares, hours, speaker_hours)
+    drawn = {
+        group: order[: _how_many(seconds[order].tolist(), shares.shares[group] * hours * 3600)]
+        for group, order in orders.items()
+    }
+    chosen = sorted((row for rows in drawn.values() for row in rows.tolist()), key=pool.rows.ids.__getitem__)
+    nothing = np.zeros(0, np.int64)
     record = {
         "kind": "balance",
         "schema_version": 1,
@@ -160,21 +167,22 @@ def balance(
             "speaker_hours": speaker_hours,
             "seed": seed,
         },
-        "hours": _hours(chosen),
+        "hours": _hours(seconds[chosen]),
         "clips": len(chosen),
         "groups": {
             group: {
                 "asked_hours": round(shares.shares[group] * hours, 6),
-                **_amounts(drawn.get(group, []), pool.has_speakers),
-                "pool": _amounts(pool.groups[group], pool.has_speakers),
+                **_amounts(pool, drawn.get(group, nothing)),
+                "pool": _amounts(pool, pool.groups[group]),
             }
             for group in shares.shares
         },
         "excluded": pool.excluded,
         "notes": _notes(pool, shares.column),
-        "pool_hash": _hash_pool(everything, shares.column),
+        "pool_hash": _hash_pool(pool.rows),
     }
-    return Balanced(chosen, record)
+    taken = source.take(np.array(chosen, np.int64)) if isinstance(source, ClipTable) else [source[row] for row in chosen]
+    return Balanced(list(taken), record)
 
 
 def _as_read(shares: Balance) -> Balance:
@@ -193,87 +201,83 @@ def _check_positive(name: str, hours: float) -> None:
         raise UserError(f"`{name}` must be above 0, but is {hours:g}")
 
 
-def _sort_out(clips: Sequence[Clip], shares: Balance) -> _Pool:
+def _sort_out(rows: PoolRows, shares: Balance) -> _Pool:
     """Split the pool into the groups asked for and, by reason, what is never drawn."""
-    column = shares.column
-    if not clips:
-        raise UserError("the pool has no clips")
-    check_column(clips, column)
-    seen: set[str] = set()
-    groups: dict[str, list[Clip]] = {group: [] for group in shares.shares}
-    apart: dict[str, list[Clip]] = {}
-    found: set[str] = set()
-    merged: dict[str, str | None] = {}
-    for clip in clips:
-        if clip.id in seen:
-            raise UserError(f"the id `{clip.id}` appears twice in the pool")
-        seen.add(clip.id)
-        written = recorded(clip, column)
-        value = None if written is None else read_value(column, written)
-        if written is not None and written != value:
-            merged[written] = value
-        if value is None:
-            apart.setdefault(f"{column} unknown", []).append(clip)
-            continue
-        found.add(value)
-        if value in groups:
-            groups[value].append(clip)
-        else:
-            apart.setdefault(f"{column} {value}: not asked for", []).append(clip)
+    column, codes = shares.column, rows.values
+    number = {name: code for code, name in enumerate(codes.names)}
     for group, share in shares.shares.items():
-        if share and group not in found:
-            raise unknown_name("group", group, found, where=f"the pool's column `{column}`")
-    has_speakers = any(clip.speaker for group, share in shares.shares.items() if share for clip in groups[group])
+        if share and group not in number:
+            raise unknown_name("group", group, codes.names, where=f"the pool's column `{column}`")
+    groups = {group: np.flatnonzero(codes.index == number.get(group, -2)) for group in shares.shares}
+    apart = {f"{column} unknown": np.flatnonzero(codes.index < 0)}
+    for name, code in number.items():
+        if name not in groups:
+            apart[f"{column} {name}: not asked for"] = np.flatnonzero(codes.index == code)
+    named = rows.speakers.index >= 0
+    has_speakers = any(named[groups[group]].any() for group, share in shares.shares.items() if share)
     if has_speakers:
-        for group, members in groups.items():
-            nameless = [clip for clip in members if not clip.speaker]
-            if nameless:
-                apart.setdefault("no speaker", []).extend(nameless)
-                groups[group] = [clip for clip in members if clip.speaker]
-    excluded = {reason: {"clips": len(some), "hours": _hours(some)} for reason, some in sorted(apart.items())}
-    return _Pool(groups, has_speakers, excluded, merged)
+        apart["no speaker"] = np.sort(np.concatenate([some[~named[some]] for some in groups.values()]))
+        groups = {group: some[named[some]] for group, some in groups.items()}
+    excluded = {
+        reason: {"clips": len(some), "hours": _hours(rows.seconds[some])}
+        for reason, some in sorted(apart.items())
+        if len(some)
+    }
+    return _Pool(rows, groups, has_speakers, excluded)
 
 
-def _in_order(clips: Sequence[Clip], most_seconds: float, seed: int) -> list[Clip]:
+def _in_order(pool: PoolRows, group: Indices, most_seconds: float, seed: int) -> Indices:
     """Order the clips of a group for drawing; what would take a speaker above `most_seconds` is left out."""
-    salt = f"{seed}\n".encode()
-    # File names need not be UTF-8; ids made of them have lone surrogates.
-    hashes = [
-        (hashlib.blake2b(salt + clip.id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), clip.id, clip)
-        for clip in clips
-    ]
-    hashes.sort(key=lambda one: one[:2])
-    given: dict[str, float] = {}
-    levels: list[tuple[float, int, Clip]] = []
-    for place, (_, _, clip) in enumerate(hashes):
+    by_hash = group[_hash_order([pool.ids[row] for row in group.tolist()], seed)]
+    given: dict[int, float] = {}
+    levels: list[float] = []
+    kept: list[int] = []
+    seconds, speakers = pool.seconds[by_hash].tolist(), pool.speakers.index[by_hash].tolist()
+    for place, (length, speaker) in enumerate(zip(seconds, speakers, strict=True)):
         # Without a speaker each clip stands at level 0, so the hash alone orders them.
-        level = given.get(clip.speaker, 0.0) if clip.speaker else 0.0
-        if level + clip.seconds <= most_seconds + _SLACK_SECONDS:
-            levels.append((level, place, clip))
-            if clip.speaker:
-                given[clip.speaker] = level + clip.seconds
-    levels.sort(key=lambda one: one[:2])
-    return [clip for _, _, clip in levels]
+        level = given.get(speaker, 0.0)
+        if level + length <= most_seconds + _SLACK_SECONDS:
+            levels.append(level)
+            kept.append(place)
+            if speaker >= 0:
+                given[speaker] = level + length
+    return by_hash[np.array(kept, np.int64)[np.argsort(np.array(levels), kind="stable")]]
 
 
-def _cut(order: Sequence[Clip], seconds: float) -> list[Clip]:
-    """Take the clips from the first whose lengths come closest to `seconds` in sum."""
+def _hash_order(ids: Sequence[str], seed: int) -> Indices:
+    """Return the order of ids by a hash of the seed and the id, then by the id."""
+    salt = hashlib.blake2b(f"{seed}\n".encode(), digest_size=8)
+
+    def digest(name: str) -> int:
+        found = salt.copy()
+        # File names need not be UTF-8; ids made of them have lone surrogates.
+        found.update(name.encode("utf-8", "surrogatepass"))
+        return int.from_bytes(found.digest(), "big")
+
+    hashes = np.fromiter(map(digest, ids), np.uint64, len(ids))
+    order = np.argsort(hashes, kind="stable")
+    if (np.diff(hashes[order]) == 0).any():
+        return np.array(sorted(range(len(ids)), key=lambda place: (hashes[place], ids[place])), np.int64)
+    return order
+
+
+def _how_many(lengths: Sequence[float], seconds: float) -> int:
+    """Return how many clips from the first on come closest to `seconds` in sum."""
     total = 0.0
-    for number, clip in enumerate(order):
-        after = total + clip.seconds
+    for number, length in enumerate(lengths):
+        after = total + length
         if after >= seconds:
             # Half a clip at most, but no group is left empty.
-            closer = after - seconds <= seconds - total or number == 0
-            return list(order[: number + closer])
+            return number + (after - seconds <= seconds - total or number == 0)
         total = after
-    return list(order)
+    return len(lengths)
 
 
 def _check_enough(
-    orders: Mapping[str, Sequence[Clip]], shares: Balance, hours: float, speaker_hours: float | None
+    lengths: Mapping[str, Numbers], shares: Balance, hours: float, speaker_hours: float | None
 ) -> None:
-    there = {group: math.fsum(clip.seconds for clip in order) / 3600 for group, order in orders.items()}
-    poor = [group for group in orders if there[group] < shares.shares[group] * hours - _SLACK_SECONDS / 3600]
+    there = {group: math.fsum(each.tolist()) / 3600 for group, each in lengths.items()}
+    poor = [group for group in there if there[group] < shares.shares[group] * hours - _SLACK_SECONDS / 3600]
     if not poor:
         return
     limit = "" if speaker_hours is None else f" with at most {speaker_hours:g} h of one speaker"
@@ -281,7 +285,7 @@ def _check_enough(
         f"`{shares.column}` {group} needs {shares.shares[group] * hours:g} h and has {_floor(there[group])} h{limit}"
         for group in poor
     )
-    most = min(there[group] / shares.shares[group] for group in orders)
+    most = min(there[group] / shares.shares[group] for group in there)
     remedy = f"this balance allows at most {_floor(most)} h in all"
     raise UserError(f"too little audio: {short}", where=f"balance {shares}", remedy=remedy)
 
@@ -294,47 +298,53 @@ def _floor(hours: float) -> str:
     return f"{math.floor(hours * 10**digits) / 10**digits:.{max(digits, 0)}f}"
 
 
-def _hours(clips: Iterable[Clip]) -> float:
-    return round(math.fsum(clip.seconds for clip in clips) / 3600, 6)
+def _hours(seconds: Numbers) -> float:
+    return round(math.fsum(seconds.tolist()) / 3600, 6)
 
 
-def _amounts(clips: Sequence[Clip], has_speakers: bool) -> dict[str, Any]:
-    seconds: dict[str, list[float]] = {}
-    for clip in clips:
-        if clip.speaker:
-            seconds.setdefault(clip.speaker, []).append(clip.seconds)
-    held = [math.fsum(each) for each in seconds.values()]
+def _amounts(pool: _Pool, rows: Indices) -> dict[str, Any]:
+    seconds, speakers = pool.rows.seconds[rows], pool.rows.speakers.index[rows]
+    named = speakers >= 0
+    _, inverse = np.unique(speakers[named], return_inverse=True)
+    held = np.sort(np.bincount(inverse, weights=seconds[named])) if named.any() else np.zeros(0)
     return {
-        "hours": _hours(clips),
-        "clips": len(clips),
-        "speakers": len(held) if has_speakers else None,
-        "effective_speakers": round(effective_number(sorted(held)), 3) if has_speakers else None,
-        "most_hours_of_a_speaker": round(max(held, default=0.0) / 3600, 6) if has_speakers else None,
+        "hours": _hours(seconds),
+        "clips": len(rows),
+        "speakers": len(held) if pool.has_speakers else None,
+        "effective_speakers": round(effective_number(held), 3) if pool.has_speakers else None,
+        "most_hours_of_a_speaker": round(float(held.max(initial=0.0)) / 3600, 6) if pool.has_speakers else None,
     }
 
 
 def _notes(pool: _Pool, column: str) -> list[str]:
     notes: list[str] = []
-    if said := spellings_note(column, pool.merged):
+    if said := spellings_note(column, pool.rows.values.merged):
         notes.append(f"Read as the same, {said}.")
     if not pool.has_speakers:
         notes.append("No clip has a speaker, so the hours of a group are spread over clips and not over speakers.")
-    groups_of: dict[str, set[str]] = {}
-    for group, clips in pool.groups.items():
-        for clip in clips:
-            if clip.speaker:
-                groups_of.setdefault(clip.speaker, set()).add(group)
-    several = sorted(speaker for speaker, groups in groups_of.items() if len(groups) > 1)
+    people = [np.unique(pool.rows.speakers.index[rows]) for rows in pool.groups.values()]
+    who, times = np.unique(np.concatenate(people), return_counts=True)
+    several = sorted(pool.rows.speakers.names[code] for code in who[(times > 1) & (who >= 0)].tolist())
     if several:
         named = ", ".join(several[:10]) + (" …" if len(several) > 10 else "")
         notes.append(f"Speakers of the pool that appear under more than one {column}: {len(several)} ({named}).")
     return notes
 
 
-def _hash_pool(clips: Iterable[Clip], column: str) -> str:
+def _hash_pool(rows: PoolRows) -> str:
     """Return 16 hex digits over what decides a draw, whatever the order of the pool."""
-    rows = sorted(repr((clip.id, clip.seconds, clip.speaker, attribute(clip, column))) for clip in clips)
+    speakers, groups = [*rows.speakers.names, None], [*rows.values.names, None]
+    texts = sorted(
+        repr((name, length, speakers[speaker], groups[group]))
+        for name, length, speaker, group in zip(
+            rows.ids,
+            rows.seconds.tolist(),
+            rows.speakers.index.tolist(),
+            rows.values.index.tolist(),
+            strict=True,
+        )
+    )
     digest = hashlib.sha256()
-    for row in rows:
-        digest.update(row.encode("ascii", "backslashreplace") + b"\n")
+    for text in texts:
+        digest.update(text.encode("ascii", "backslashreplace") + b"\n")
     return digest.hexdigest()[:16]

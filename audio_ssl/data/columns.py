@@ -18,6 +18,7 @@ from audio_ssl.data.spellings import read_value
 from audio_ssl.errors import UserError
 
 if TYPE_CHECKING:
+    from audio_ssl.data.clip_table import ClipTable
     from audio_ssl.data.levels import Level
 
 Numbers = npt.NDArray[np.float64]
@@ -109,6 +110,14 @@ class _Gathered:
     level: array[float] = field(default_factory=lambda: array("d"))
     speakers: _Coder = field(default_factory=lambda: _Coder("speaker"))
     values: dict[str, _Coder] = field(default_factory=dict)
+
+
+def columns_of(table: ClipTable, by: Sequence[str]) -> Columns:
+    """Return what an audit needs of a manifest that was read with `by`, ``speaker`` and the level among its columns."""
+    values = {name: code_groups(name, table.columns[name].values, table.columns[name].index) for name in by}
+    speakers = code_groups("speaker", table.columns["speaker"].values, table.columns["speaker"].index)
+    unknown = np.full(len(table), np.nan)
+    return Columns(table.seconds, speakers, values, table.numbers[LEVEL_COLUMN], unknown, table.found)
 
 
 def read_columns(clips: Iterable[Clip], by: Sequence[str], levels: Sequence[Level | None] | None = None) -> Columns:

@@ -19,22 +19,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.documents import iterate_json_lines
 from audio_ssl.atomic import atomic_write
 from audio_ssl.data.audio import AudioInfo, audio_info
 from audio_ssl.data.formats import SUFFIXES, may_be_audio
 from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.documents import iterate_json_lines, parse_line
 from audio_ssl.errors import AudioError, UserError, shown
 from audio_ssl.progress import Progress
 
-_LONGEST_SECONDS = 1e9
+LONGEST_SECONDS = 1e9
 """Of a file; 31 years."""
 _SCAN_THREADS, _SCAN_WINDOW = 4, 256
 
 Scalar = str | int | float | bool | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """One span of one audio file, and what is known about it.
 
@@ -104,7 +104,7 @@ class Clip:
                 raise UserError(f"`{key}` has the wrong type: {shown(row[key])}", where=where)
         if not (math.isfinite(row["start"]) and row["start"] >= 0 and row["seconds"] > 0 and row["sample_rate"] > 0):
             raise UserError("`start` must be >= 0, `seconds` and `sample_rate` > 0", where=where)
-        if not row["seconds"] < _LONGEST_SECONDS:
+        if not row["seconds"] < LONGEST_SECONDS:
             raise UserError(
                 "`seconds` is a thousand million or more, and no recording is that long",
                 where=where,
@@ -178,15 +178,37 @@ def iterate_manifest(path: Path) -> Iterator[Clip]:
     return (clip for _, clip in _numbered(path))
 
 
-def _numbered(path: Path) -> Iterator[tuple[int, Clip]]:
-    """Yield rows with the numbers of their lines."""
+def check_there(path: Path) -> None:
+    """Raise UserError where there is no such manifest."""
     if not path.is_file():
         raise UserError(
             "no such manifest", where=str(path), remedy="make one with `audio-ssl manifest SOURCE --out M.jsonl`"
         )
+
+
+def parse_row(line: str, path: Path, number: int) -> Clip:
+    """Return the clip of one line of a manifest; its audio path resolves against the manifest's folder.
+
+    Raises
+    ------
+    UserError
+        If it is no row, with the number of the line.
+    """
+    return _clip(parse_line(line, path, number), path, number)
+
+
+def _clip(row: dict[str, Any], path: Path, number: int) -> Clip:
+    audio = row.get("path")
+    if isinstance(audio, str):
+        row["path"] = os.path.join(path.parent, audio)
+    return Clip.from_row(row, f"{path}:{number}")
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, Clip]]:
+    """Yield rows with the numbers of their lines."""
+    check_there(path)
     for number, row in iterate_json_lines(path):
-        clip = Clip.from_row(row, f"{path}:{number}")
-        yield number, dataclasses.replace(clip, path=os.path.join(path.parent, clip.path))
+        yield number, _clip(row, path, number)
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> int:
@@ -284,7 +306,8 @@ def audio_files(root: Path, ledger: ErrorLedger) -> Iterator[Path]:
 
 def hash_manifest(path: Path) -> str:
     """Return the first 16 hex digits of the SHA-256 of a manifest's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _cut(name: str, path: Path, seconds: float, sample_rate: int, max_seconds: float | None) -> Iterator[Clip]:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from audio_ssl.atomic import write_json, write_text
-from audio_ssl.data.columns import Columns, read_columns
+from audio_ssl.data.clip_table import read_table
+from audio_ssl.data.columns import LEVEL_COLUMN, Columns, columns_of, read_columns
 from audio_ssl.data.composition import check_columns, columns_needed, composition_lines, describe, shared_speakers
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.manifest import hash_manifest, iterate_manifest, read_manifest
+from audio_ssl.data.manifest import hash_manifest, read_manifest
 from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.lock import locked_file
@@ -161,7 +162,9 @@ def _read(path: Path, by: Sequence[str], levelled: Path | None, ledger: ErrorLed
     """Return a manifest's columns and how many of its clips could not be decoded."""
     try:
         if levelled is None:
-            return read_columns(iterate_manifest(path), columns_needed(by)), 0
+            needed = columns_needed(by)
+            table = read_table(path, ["speaker", *needed], [LEVEL_COLUMN])
+            return columns_of(table, needed), 0
         # Decoding brings torch's threads along, which a mere count does without.
         from audio_ssl.data.levels import measure_levels, write_levels
 

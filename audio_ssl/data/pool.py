@@ -1,0 +1,73 @@
+"""A pool of clips to draw from, by columns: ids, lengths, speakers, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from audio_ssl.data.attributes import check_names_groups, note_columns, recorded
+from audio_ssl.data.clip_table import ClipTable, Numbers, Written
+from audio_ssl.data.columns import Codes, code_groups
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError, unknown_name
+
+
+@dataclass(frozen=True)
+class PoolRows:
+    """What a draw needs to know of a pool."""
+
+    ids: list[str]
+    seconds: Numbers
+    """``[clip]``."""
+
+    speakers: Codes
+    """As recorded: whoever has a name, whatever it is."""
+
+    values: Codes
+    """Groups of the column that is balanced."""
+
+
+def pool_rows(clips: Sequence[Clip] | ClipTable, column: str) -> PoolRows:
+    """Return the columns of a pool.
+
+    Parameters
+    ----------
+    clips
+        The pool; a table has the columns ``speaker`` and `column`.
+    column
+        What is balanced.
+
+    Raises
+    ------
+    UserError
+        If there is no clip, an id appears twice, or `column` names no groups.
+    """
+    if not len(clips):
+        raise UserError("the pool has no clips")
+    check_names_groups(column)
+    if isinstance(clips, ClipTable):
+        ids, seconds, found = clips.names(), clips.seconds, set(clips.found)
+        speakers, written = clips.columns["speaker"], clips.columns[column]
+    else:
+        ids, seconds = [clip.id for clip in clips], np.array([clip.seconds for clip in clips])
+        speakers = _coded([clip.speaker or None for clip in clips])
+        written = _coded([recorded(clip, column) for clip in clips])
+        found = set()
+        for clip in clips:
+            note_columns(clip, found)
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise UserError(f"the id `{twice}` appears twice in the pool")
+    values = code_groups(column, written.values, written.index)
+    if not values.names:
+        raise unknown_name("column", column, found, where="no clip has it")
+    return PoolRows(ids, seconds, Codes(speakers.values, speakers.index), values)
+
+
+def _coded(values: Sequence[str | None]) -> Written:
+    number: dict[str, int] = {}
+    index = [-1 if value is None else number.setdefault(value, len(number)) for value in values]
+    return Written(list(number), np.array(index, np.int64))
