@@ -48,6 +48,14 @@ class Written:
     index: Indices
     """``[row]``, into `values`; −1 where empty."""
 
+    def take(self, rows: Indices) -> Written:
+        """Return the column of some rows, with the values that they have."""
+        index = self.index[rows]
+        used = np.unique(index[index >= 0])
+        place = np.full(len(self.values) + 1, -1, np.int64)
+        place[used] = np.arange(len(used))
+        return Written([self.values[code] for code in used.tolist()], place[index])
+
 
 @dataclass
 class _Coder:
@@ -154,10 +162,11 @@ class ClipTable(Sequence[Clip]):
         """Return the table of some rows, in the order of `rows`."""
         clips = None if self._clips is None else [self._clips[row] for row in rows.tolist()]
         lines = None if self._lines is None else self._lines[rows]
-        columns = {name: Written(one.values, one.index[rows]) for name, one in self.columns.items()}
+        columns = {name: one.take(rows) for name, one in self.columns.items()}
+        found = self.found - {name for name, one in columns.items() if not one.values}
         numbers = {name: one[rows] for name, one in self.numbers.items()}
         ids = self.ids.take(pa.array(rows))
-        return ClipTable(self.path, self.hash, ids, self.seconds[rows], columns, self.found, numbers, lines, clips)
+        return ClipTable(self.path, self.hash, ids, self.seconds[rows], columns, found, numbers, lines, clips)
 
     def _made(self, rows: Indices) -> Iterator[Clip]:
         if self._clips is not None:
