@@ -2,6 +2,8 @@ import unicodedata
 
 import pytest
 
+from audio_ssl.data.manifest import Clip
+from audio_ssl.data.spellings import read_value
 from audio_ssl.letters import composed, is_composed
 from audio_ssl.metrics.additive import get_metric
 from audio_ssl.metrics.slots import SLOT_F1
@@ -25,3 +27,11 @@ def test_no_metric_counts_composition_as_an_error(name):
 
 def test_slots_too():
     assert SLOT_F1.corpus([("B-name José E-name", unicodedata.normalize("NFD", "B-name José E-name"))]) == 100
+
+
+def test_a_manifest_has_one_jose():
+    row = {"id": "a", "path": "a.wav", "start": 0.0, "seconds": 1.0, "sample_rate": 16000}
+    names = [Clip.from_row({**row, "speaker": name}).speaker for name in ("José", unicodedata.normalize("NFD", "José"))]
+    assert names == ["José", "José"]
+    assert read_value("gender", unicodedata.normalize("NFD", "männlich")) == "M"
+    assert read_value("accent", unicodedata.normalize("NFD", "québécois")) == "québécois"

@@ -25,6 +25,7 @@ from audio_ssl.data.formats import SUFFIXES, may_be_audio
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.documents import iterate_json_lines, parse_line
 from audio_ssl.errors import AudioError, UserError, shown
+from audio_ssl.letters import composed
 from audio_ssl.progress import Progress
 
 LONGEST_SECONDS = 1e9
@@ -119,6 +120,9 @@ class Clip:
         for key, value in texts.items():
             if value is not None and not isinstance(value, str):
                 raise UserError(f"`{key}` must be text, but is {shown(value)}", where=where)
+        if texts["speaker"] is not None:
+            # One person, however the letters of the name are composed.
+            texts["speaker"] = composed(texts["speaker"])
         extra = {k: v for k, v in row.items() if k not in _REQUIRED and k not in _TEXTS and k != "tags"}
         for key, value in extra.items():
             if not isinstance(value, str | int | float | bool | None) or _too_large(value):

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
+from audio_ssl.letters import composed
+
 _NOT_RECORDED = ("unknown", "unk", "<unk>", "none", "null", "nan", "n/a", "<na>", "?", "not_specified", "unspecified")
 _NOT_SAID = ("undefined", "do_not_wish_to_say", "prefer_not_to_say")
 _UNKNOWN = frozenset((*_NOT_RECORDED, *_NOT_SAID))
@@ -78,7 +80,7 @@ def read_value(attribute: str, written: str) -> str | None:
     >>> [read_value("age", said) for said in ("31", "twenties", "adult", "-1")]
     ['30–39', '20–29', 'adult', None]
     """
-    said = written.strip()
+    said = composed(written.strip())
     if is_unknown(said):
         return None
     if is_gender(attribute):
