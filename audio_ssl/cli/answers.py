@@ -139,6 +139,45 @@ def fairness(
     print("\n".join((*fairness_lines(page), str(page))))
 
 
+@_fairness.command
+def plan(
+    pilot: Path,
+    *,
+    gap: float = 0.2,
+    power: float = 0.8,
+    by: str = "gender",
+    metric: str | None = None,
+    manifest: Path | None = None,
+    normaliser: str = "none",
+    column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+) -> None:
+    """Say how many speakers and clips a test needs to find a gap, from a small pilot.
+
+    Parameters
+    ----------
+    pilot
+        A result folder or a table, as `audio-ssl fairness` takes; a few speakers with several clips each.
+    gap
+        The gap to find, relative to the pilot's score: 0.2 is 20 % of it.
+    power
+        How often the test should find it.
+    by
+        The attribute that makes the groups.
+    metric
+        wer, cer, bleu ...; the main one of the pilot if not given.
+    manifest
+        A manifest (.jsonl) that has, by id, what the pilot lacks.
+    normaliser
+        What is done to texts before they are compared: none, lower, basic ...
+    column
+        OURS=THEIRS where a table calls a column otherwise.
+    """
+    from audio_ssl.manifests import pairs
+    from audio_ssl.report.planning import plan_test
+
+    print("\n".join(plan_test(pilot, gap, power, by, metric, manifest, normaliser, pairs("--column", column))))
+
+
 @app.command
 def study(study: StudyName, *overrides: str, out: Out) -> None:
     """Pretrain on sets of speech that differ in whose it is, probe each model, and compare its gaps between groups.
