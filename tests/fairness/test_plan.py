@@ -56,7 +56,7 @@ def test_more_is_needed_for_smaller_gaps_more_power_and_fewer_clips():
     assert few.speakers < sure.speakers < small.speakers
     assert few.speakers_cautious > few.speakers
     assert few.clips == 10 * few.speakers
-    assert [one.speakers for one in needs(spread, 0.2, [1, 10])][0] > few.speakers
+    assert needs(spread, 0.2, [1, 10])[0].speakers > few.speakers
     assert needs(Spread(20.0, 0.0, 0.0, 0.0, 2, 4), 0.2, [1])[0].speakers == 5
     assert needs(spread, 1e-6, [1])[0].speakers is None
 
