@@ -59,7 +59,16 @@ def finding(row: _Row, report: Mapping[str, Any]) -> str:
         f"{begin} {measure(row['metric'])} is {score(row.get('value_a'), unit)} for {first} and "
         f"{score(row.get('value_b'), unit)} for {second}, a difference of {signed(row.get('difference'), unit)} "
         f"({ends}permutation test over speakers, {p_words(row)}): {VERDICTS[verdict_of(row)]}."
+        f"{_without_empty(row, report)}"
     )
+
+
+def _without_empty(row: _Row, report: Mapping[str, Any]) -> str:
+    """Say what empty hypotheses decide: who quotes the finding must not leave it out."""
+    about = ("result", "by", "metric", "a", "b")
+    both = (one for one in report.get("empty_hypotheses") or () if all(one.get(key) == row.get(key) for key in about))
+    found = next(both, None)
+    return f" But {found['warning']}." if found is not None and found.get("warning") else ""
 
 
 def short_finding(row: _Row) -> str:

@@ -92,10 +92,11 @@ def headline(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     tested = [(row, report) for row, report in pairs if verdict_of(row) in TESTED]
     if found.comparisons == 1:
         return [finding(*tested[0]), _caution(rows)]
+    caution = _empty_ones(reports) or _caution(rows)
     significant = [pair for pair in tested if verdict_of(pair[0]) == "found"]
     first = tally_words(found)
     if not significant:
-        return [first, _caution(rows)]
+        return [first, caution]
     # Whole attributes before intersections, then the main metric, then the size.
     main = rows[0]["metric"]
     largest = max(
@@ -104,7 +105,16 @@ def headline(reports: Sequence[Mapping[str, Any]]) -> list[str]:
             CROSSED not in str(row["by"]), row["metric"] == main, abs(finite(row.get("relative_symmetric")) or 0.0),
         ),
     )  # fmt: skip
-    return [first, f"{'The largest' if len(significant) > 1 else 'It is'}: {short_finding(largest)}", _caution(rows)]
+    return [first, f"{'The largest' if len(significant) > 1 else 'It is'}: {short_finding(largest)}", caution]
+
+
+def _empty_ones(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Say how many comparisons depend on hypotheses that are empty; nothing where none does."""
+    many = sum(bool(row.get("warning")) for report in reports for row in report.get("empty_hypotheses") or ())
+    if not many:
+        return ""
+    verb = "depends" if many == 1 else "depend"
+    return f"{count(many, 'comparison')} {verb} on empty hypotheses: find out first why they are empty."
 
 
 def _nothing_to_compare(reports: Sequence[Mapping[str, Any]]) -> str:
