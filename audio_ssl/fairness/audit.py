@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,75 +22,20 @@ from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.fairness.about import About, statement
 from audio_ssl.fairness.adjusted import RATES, model_rows
 from audio_ssl.fairness.compare import MIN_SPEAKERS, Chance, Question, comparison_rows, group_rows, spread_row
+from audio_ssl.fairness.families import adjust, conclude, too_many
 from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, Grouping, group_by, speakers_of, suppressed_rows
-from audio_ssl.fairness.holm import holm
 from audio_ssl.fairness.measures import KNOWN, OF_TERMS, get_measure
 from audio_ssl.fairness.must_she import CATEGORY_PAIRS
 from audio_ssl.fairness.people import UNKNOWN
-from audio_ssl.fairness.power import ALPHA, detectable
 from audio_ssl.fairness.predictions import Exclusion, Predictions, digest, read_predictions
 from audio_ssl.fairness.representation import SCORES_FILE, is_representation, read_representation
+from audio_ssl.fairness.result import FairnessResult as FairnessResult
 from audio_ssl.fairness.systems import common_notes, gap_difference_rows
 from audio_ssl.fairness.unanswered import EMPTY_WAYS, empty_rows
-from audio_ssl.fairness.values import printable
-from audio_ssl.fairness.verdict import verdict
 from audio_ssl.fairness.verification import TRIALS, UNITS, audit_verification, is_verification
 
-SCHEMA_VERSION = 3
 REPLICATES = 10_000
 CATEGORY = "category"
-
-LIMITS = (
-    "A gap on these clips is a statement about these clips and these speakers.",
-    "Groups are as the corpus recorded them; nothing about a person was inferred.",
-    "Groups can differ in what they said, how fast, and how they were recorded. The mixed model holds alike what was "
-    "recorded of that, and cannot hold alike what was not. It takes the speakers of all groups to vary alike, and "
-    "compares typical speakers, not the groups' rates: where one group varies more than the other, the two differ.",
-    "Confidence intervals and p-values are about drawing other speakers of the same kind. They know nothing of errors "
-    "in the references, of a test set that leaves some people out, or of the harm that an error does.",
-    "No statistically significant difference does not mean that there is none. The minimum detectable difference says "
-    "how large a difference this test set would usually show.",
-    "A p-value is about one comparison. Holm-adjusted p-values count how many comparisons of a metric were made.",
-)
-
-
-@dataclass(frozen=True)
-class FairnessResult:
-    """What an audit found; `to_json` is the ``report.json`` other programs read."""
-
-    results: list[dict[str, Any]]
-    groups: list[dict[str, Any]]
-    """Those of ``total`` are the rows of all clips."""
-    comparisons: list[dict[str, Any]]
-    excluded: list[dict[str, Any]]
-    provenance: dict[str, Any]
-    suppressed: list[dict[str, Any]] = field(default_factory=list)
-    spread: list[dict[str, Any]] = field(default_factory=list)
-    models: list[dict[str, Any]] = field(default_factory=list)
-    gap_differences: list[dict[str, Any]] = field(default_factory=list)
-    representation: list[dict[str, Any]] = field(default_factory=list)
-    examples: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    empty_hypotheses: list[dict[str, Any]] = field(default_factory=list)
-    """Gaps with empty hypotheses counted and left out."""
-    statement: dict[str, Any] = field(default_factory=dict)
-    limits: Sequence[str] = LIMITS
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data; what is not defined is null, and no text steers the screen that shows it."""
-        rows = {name: value for name, value in vars(self).items() if isinstance(value, list) and name != "notes"}
-        # Apart, so that a reader of `groups` meets no group that is none.
-        rows["totals"] = [row for row in self.groups if row["total"]]
-        rows["groups"] = [row for row in self.groups if not row["total"]]
-        return {
-            "kind": "fairness",
-            "schema_version": SCHEMA_VERSION,
-            **{name: [_finite(row) for row in value] for name, value in rows.items()},
-            "limits": list(self.limits),
-            "notes": _plain(self.notes),
-            "statement": _finite(self.statement),
-            "provenance": _finite(self.provenance),
-        }
 
 
 @dataclass(frozen=True)
@@ -190,11 +135,11 @@ def audit(
         _add_inputs(found, None, "manifest", [manifest])
     found.gap_differences.extend(gap_difference_rows(answered, options.chance, min_speakers))
     found.notes.extend(common_notes([predictions for predictions, _ in answered]))
-    _adjust(found.comparisons)
-    _adjust(found.gap_differences)
-    _conclude(found.comparisons, tolerance)
+    adjust(found.comparisons)
+    adjust(found.gap_differences)
+    conclude(found.comparisons, tolerance)
     _add_empty(found, [predictions for predictions, _ in answered], options)
-    found.notes.extend(_too_many(found.comparisons))
+    found.notes.extend(too_many(found.comparisons))
     return found
 
 
@@ -350,7 +295,7 @@ def _add_empty(found: FairnessResult, answered: Sequence[Predictions], options: 
         for grouping in _groupings(again, options):
             for metric in again.statistics:
                 other.extend(comparison_rows(Question(again, get_measure(metric), options.chance), grouping))
-    _adjust(other)
+    adjust(other)
     results = {row["result"] for row in other}
     same = [row for row in found.comparisons if row["result"] in results]
     counted, left_out = (same, other) if options.empty_hypothesis == "count" else (other, same)
@@ -404,51 +349,6 @@ def _add_inputs(found: FairnessResult, name: str | None, role: str, files: Itera
     ]
 
 
-def _conclude(rows: Sequence[dict[str, Any]], tolerance: float | None) -> None:
-    """Give each row its verdict, and the difference that the test as adjusted would usually find."""
-    for row in rows:
-        if row["unit"] != "cost":
-            row["tolerance"] = tolerance
-        if row["compared"] and np.isfinite(row["standard_error"]):
-            # Holm's first and strictest step: the level is shared among all comparisons of the family.
-            least = detectable(row["standard_error"], row["degrees_of_freedom"], alpha=ALPHA / row["compared"])
-            mean = 0.5 * (row["value_a"] + row["value_b"])
-            row["minimum_detectable"] = least
-            row["minimum_detectable_relative"] = 100 * least / mean if mean else math.nan
-        row["verdict"] = verdict(row)
-
-
-def _adjust(rows: list[dict[str, Any]]) -> None:
-    """Adjust p-values by Holm's method: a family is all tests of one metric on one result."""
-    families: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        families.setdefault((str(row.get("result", row.get("result_b"))), str(row["metric"])), []).append(row)
-    for family in families.values():
-        tested = [row for row in family if np.isfinite(row["p_value"])]
-        for row, adjusted in zip(tested, holm([row["p_value"] for row in tested]), strict=True):
-            row["p_holm"] = adjusted
-        for row in tested:
-            row["compared"] = len(tested)
-
-
-def _too_many(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Say of which families no gap could be found, however large, for want of permutations."""
-    families: dict[tuple[str, int, int], list[str]] = {}
-    tested = [row for row in rows if row["assignments"] and row["compared"]]
-    for result, metric in dict.fromkeys((row["result"], row["metric"]) for row in tested):
-        family = [row for row in tested if (row["result"], row["metric"]) == (result, metric)]
-        tries, compared = max(row["assignments"] for row in family), family[0]["compared"]
-        if compared / (tries + 1) >= ALPHA:
-            families.setdefault((result, tries, compared), []).append(metric)
-    return [
-        f"{result}, {', '.join(metrics)}: with {tries:,} permutations no p-value can be below {1 / (tries + 1):.2g}. "
-        f"Adjusted for {compared:,} comparisons that is above 0.05, so no difference could be statistically "
-        "significant, however large. Compare by fewer attributes or, if not all permutations were made, make more "
-        "(`--replicates`)."
-        for (result, tries, compared), metrics in families.items()
-    ]
-
-
 def _provenance(options: _Options) -> dict[str, Any]:
     return {
         "by": list(options.by),
@@ -466,18 +366,3 @@ def _provenance(options: _Options) -> dict[str, Any]:
         "command": ["audio-ssl", *sys.argv[1:]],
         "versions": {"audio_ssl": version("audio-ssl"), "numpy": np.__version__},
     }
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with null for what is not a number, inner rows too."""
-    return {key: _plain(value) for key, value in row.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return _finite(value)
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return printable(value) if isinstance(value, str) else value
