@@ -121,7 +121,8 @@ def test_an_empty_text_is_none():
         ("a: \x01", "not YAML"),
         ("a: \udce9", "not YAML"),
         ("--- 1\n--- 2", "a second document begins"),
-        ("[" * 100_000, "more than 64 deep"),
+        # PyYAML 6.0.4 has a limit of its own, which it meets first.
+        ("[" * 100_000, "more than 64 deep|maximum nesting depth"),
         ("{a: " * 100_000, "more than 64 deep"),
         ("- " * 100_000, "more than 64 deep"),
         ("a: caf\xe9".encode("latin-1"), "not in UTF-8"),
@@ -148,11 +149,16 @@ def test_a_file_that_is_too_large_to_be_a_recipe(tmp_path):
     [
         "a: &x [1, 2]\nb: *x",
         "base: &b {lr: 1, steps: 2}\nmine: {<<: *b, steps: 3}",
-        "base: &b {lr: 1}\nother: &c {lr: 2, seed: 3}\nmine: {steps: 3, <<: [*b, *c]}",
     ],
 )
 def test_a_few_references_mean_what_they_mean_to_pyyaml(text):
     assert parse_yaml(text, "a.yaml") == yaml.safe_load(text)
+
+
+def test_of_several_merged_mappings_the_first_wins():
+    # As the specification has it, and PyYAML but for some versions (6.0.4).
+    text = "base: &b {lr: 1}\nother: &c {lr: 2, seed: 3}\nmine: {steps: 3, <<: [*b, *c]}"
+    assert parse_yaml(text, "a.yaml")["mine"] == {"lr": 1, "seed": 3, "steps": 3}
 
 
 def test_what_a_reference_gives_is_a_copy():
