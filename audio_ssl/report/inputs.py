@@ -145,11 +145,23 @@ def _read_system(folder: Path, name: str) -> System:
     if not isinstance(scores.get("metrics"), dict):
         raise UserError(f"`metrics` is missing; found {_keys(scores)}", where=str(folder / "scores.json"))
     require_whole(folder, "run the same probe into this folder again: it answers what is damaged again")
+    _check_shape(scores, folder / "scores.json")
     rows, classes = _read_table(folder / "predictions.parquet")
     trials, _ = _read_table(folder / "trials.parquet")
     files = (folder / name for name in ("predictions.parquet", "comparisons.parquet"))
     file = next((one for one in files if one.is_file()), None)
     return System(name, scores, rows, file, classes, trials)
+
+
+def _check_shape(scores: dict[str, Any], path: Path) -> None:
+    """Raise UserError for scores whose parts are not what the page goes through."""
+    lists = {key: scores[key] for key in ("excluded", "runs", "layers", "warnings") if scores.get(key)}
+    wrong = [key for key, value in lists.items() if not isinstance(value, list)]
+    wrong += [f"metrics.{key}" for key, value in scores["metrics"].items() if not isinstance(value, dict)]
+    if not wrong:
+        wrong = ["layers" for one in lists.get("layers", ()) if not isinstance(one, dict)]
+    if wrong:
+        raise UserError(f"`{wrong[0]}` is not what a result holds there", where=str(path), remedy="run the probe again")
 
 
 def _read_table(path: Path) -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:

@@ -65,6 +65,20 @@ def test_scores_without_metrics(tmp_path):
         read_input(tmp_path)
 
 
+@pytest.mark.parametrize("key", ["excluded", "runs", "layers", "warnings"])
+@pytest.mark.parametrize("value", [7, "text", {"a": 1}])
+def test_a_part_of_scores_of_another_shape_is_named(tmp_path, key, value):
+    (tmp_path / "scores.json").write_text(json.dumps({"metrics": {"wer": {"value": 1.0}}, key: value}))
+    with pytest.raises(UserError, match=rf"scores\.json: `{key}` is not what a result holds there"):
+        read_input(tmp_path)
+
+
+def test_a_metric_of_another_shape_is_named(tmp_path):
+    (tmp_path / "scores.json").write_text(json.dumps({"metrics": {"wer": 1.0}}))
+    with pytest.raises(UserError, match=r"`metrics\.wer` is not what a result holds there"):
+        read_input(tmp_path)
+
+
 def test_damaged_line_is_named_but_a_torn_last_one_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"st', encoding="utf-8")
