@@ -122,10 +122,13 @@ def gap_table(comparisons: Sequence[Row]) -> Table:
     notes = (*notes, *list(refusals)[:MOST_UPRIGHT])
     caption = f"Gaps in {metric} by {shown[0]['by']}"
     if len(shown) <= MOST_UPRIGHT:
-        return make_table(caption, ("Gap", *pairs), [(name, *cells) for name, cells in facts], notes=notes)
+        # Cells of words may break their lines; those of numbers may not.
+        columns = range(1, len(pairs) + 1)
+        cells = [(name, *cells) for name, cells in facts]
+        return make_table(caption, ("Groups", *pairs), cells, text_columns=columns, notes=notes)
     words = [place for place, (name, _) in enumerate(facts, start=1) if name in ("Worse for", "Verdict")]
     rows = list(zip(pairs, *(cells for _, cells in facts), strict=True))
-    head = ("Gap", *(name for name, _ in facts))
+    head = ("Groups", *(name for name, _ in facts))
     folded = len(shown) > MOST_OPEN
     return make_table(caption, head, rows, text_columns=words, notes=notes, sticky=True, folded=folded)
 

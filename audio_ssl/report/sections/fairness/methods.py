@@ -82,5 +82,5 @@ def sign_off_section(sha256: str = "") -> Section:
         lead.append(f"The numbers read are those of the JSON file with the SHA-256 {sha256}.")
     what = ("Name", "Role and organisation", "What was checked", "Conclusion", "Place and date", "Signature")
     people = [f"Reader {number}" for number in range(1, _SIGNATORIES + 1)]
-    table = make_table("Read and checked", ("What", *people), [(name, *("",) * _SIGNATORIES) for name in what])
+    table = make_table("Read and checked", ("What", *people), [(name, *("",) * _SIGNATORIES) for name in what], (1, 2))
     return Section("sign-off", "Sign-off", (Block(id="sign-off-table", tables=(table,)),), lead=tuple(lead))
