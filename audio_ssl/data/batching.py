@@ -21,7 +21,7 @@ _POOL_UPDATES = 8
 """Crops are sorted by length within pools of this many updates: little padding, and updates stay random."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Crop:
     """A span of one clip."""
 

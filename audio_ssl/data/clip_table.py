@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -95,6 +96,28 @@ def written(value: object) -> str:
     return str(value).strip()
 
 
+class OpenFile:
+    """A file held open, so that it stays what it was when another one takes its name.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._number = os.open(path, os.O_RDONLY)
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return some bytes; fewer at the end."""
+        return os.pread(self._number, length, start)
+
+    def __del__(self) -> None:
+        """Close the file."""
+        if hasattr(self, "_number"):
+            os.close(self._number)
+
+
 class ClipTable(Sequence[Clip]):
     """Rows of a manifest; as a sequence, its clips.
 
@@ -118,6 +141,8 @@ class ClipTable(Sequence[Clip]):
         Where each row begins in the file and how many bytes it has, ``[row 2]``; None where `clips` holds them.
     clips
         The clips, where the file had to be read by rows.
+    file
+        The manifest, held open.
     """
 
     def __init__(
@@ -131,10 +156,11 @@ class ClipTable(Sequence[Clip]):
         numbers: dict[str, Numbers],
         lines: Indices | None,
         clips: list[Clip] | None = None,
+        file: OpenFile | None = None,
     ) -> None:
         self.path, self.hash, self.ids, self.seconds = path, hash, ids, seconds
         self.columns, self.found, self.numbers = columns, found, numbers
-        self._lines, self._clips = lines, clips
+        self._lines, self._clips, self._file = lines, clips, file
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -166,23 +192,22 @@ class ClipTable(Sequence[Clip]):
         found = self.found - {name for name, one in columns.items() if not one.values}
         numbers = {name: one[rows] for name, one in self.numbers.items()}
         ids = self.ids.take(pa.array(rows))
-        return ClipTable(self.path, self.hash, ids, self.seconds[rows], columns, found, numbers, lines, clips)
+        return ClipTable(self.path, self.hash, ids, self.seconds[rows], columns, found, numbers, lines, clips, self._file)
 
     def _made(self, rows: Indices) -> Iterator[Clip]:
         if self._clips is not None:
             yield from (self._clips[row] for row in rows.tolist())
             return
         assert self._lines is not None
-        with self.path.open("rb") as file:
-            for row, (start, length) in zip(rows.tolist(), self._lines[rows].tolist(), strict=True):
-                file.seek(start)
-                line = file.read(length)
-                clip = None
-                if line[:1] == b"{" and line.rstrip()[-1:] == b"}":
-                    clip = parse_row(line.decode("utf-8", "surrogateescape").rstrip("\r\n"), self.path, row + 1)
-                if clip is None or clip.id != self.ids[row].as_py():
-                    raise UserError("the manifest has changed while it was read", where=str(self.path))
-                yield clip
+        assert self._file is not None
+        for row, (start, length) in zip(rows.tolist(), self._lines[rows].tolist(), strict=True):
+            line = self._file.read(start, length)
+            clip = None
+            if line[:1] == b"{" and line.rstrip()[-1:] == b"}":
+                clip = parse_row(line.decode("utf-8", "surrogateescape").rstrip("\r\n"), self.path, row + 1)
+            if clip is None or clip.id != self.ids[row].as_py():
+                raise UserError("the manifest has changed while it was read", where=str(self.path))
+            yield clip
 
 
 def read_table(path: Path, columns: Sequence[str] = (), numbers: Sequence[str] = ()) -> ClipTable:
@@ -218,7 +243,8 @@ def _by_blocks(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> Cl
     lines: list[Indices] = []
     found: set[str] = set()
     texts: dict[str, Any] = dict.fromkeys(_TEXTS, pa.string())
-    for start, data in _blocks(path):
+    file = OpenFile(path)
+    for start, data in _blocks(file):
         digest.update(data)
         places = _lines_of(data)
         table = _parse(data, texts)
@@ -248,21 +274,22 @@ def _by_blocks(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> Cl
         frozenset(found - {"id", "path", "tags", *_NUMBERS}),
         {name: np.concatenate(parts) for name, parts in kept.items()},
         np.concatenate(lines),
+        file=file,
     )
 
 
-def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
+def _blocks(file: OpenFile) -> Iterator[tuple[int, bytes]]:
     """Yield whole lines, some megabytes at a time, with the place where they begin."""
-    start, rest = 0, b""
-    with path.open("rb", buffering=0) as file:
-        while more := file.read(_BLOCK_BYTES):
-            cut = more.rfind(b"\n") + 1
-            if not cut:
-                rest += more
-                continue
-            yield start, rest + more[:cut]
-            start += len(rest) + cut
-            rest = more[cut:]
+    start, at, rest = 0, 0, b""
+    while more := file.read(at, _BLOCK_BYTES):
+        at += len(more)
+        cut = more.rfind(b"\n") + 1
+        if not cut:
+            rest += more
+            continue
+        yield start, rest + more[:cut]
+        start += len(rest) + cut
+        rest = more[cut:]
     if rest:
         yield start, rest
 

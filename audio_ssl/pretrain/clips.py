@@ -10,13 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from audio_ssl.data.clip_table import ClipTable, Indices, read_table
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
+from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.pretrain.recipe import DataConfig
 
 logger = logging.getLogger(__name__)
 
+_NO_ROWS: Indices = np.zeros(0, np.int64)
 _HELD_OUT = ("test", "valid", "dev", "eval", "val")
 
 
@@ -24,8 +28,8 @@ _HELD_OUT = ("test", "valid", "dev", "eval", "val")
 class Selection:
     """The clips of a run."""
 
-    train: tuple[Clip, ...]
-    valid: tuple[Clip, ...]
+    train: Sequence[Clip]
+    valid: Sequence[Clip]
     manifest_hash: str
     held_out: str
     """How the validation clips were chosen, in words."""
@@ -33,7 +37,7 @@ class Selection:
     @property
     def all(self) -> tuple[Clip, ...]:
         """Training clips, then validation clips."""
-        return self.train + self.valid
+        return (*self.train, *self.valid)
 
 
 def select_clips(data: DataConfig) -> Selection:
@@ -51,21 +55,27 @@ def select_clips(data: DataConfig) -> Selection:
             remedy="give data.manifest=M.jsonl; `audio-ssl manifest FOLDER --out M.jsonl` makes one",
         )
     path = Path(data.manifest)
-    clips = read_manifest(path)
-    given = tuple(clip for clip in clips if clip.split == data.valid_split)
-    train = _training_clips(clips, data)
-    if given and data.split != data.valid_split:
-        return Selection(train, given, hash_manifest(path), f"split `{data.valid_split}`")
-    train, valid = hold_out(train, data.valid_share)
-    how = f"{data.valid_share:.1%} of the tracks, speakers or clips, by hash" if valid else "none"
-    return Selection(train, valid, hash_manifest(path), how)
+    table = read_table(path, ("split", "speaker", "track"))
+    given = _rows_of(table, data.valid_split)
+    train = table.take(_training_rows(table, data))
+    if len(given) and data.split != data.valid_split:
+        return Selection(train, table.take(given), table.hash, f"split `{data.valid_split}`")
+    learned, valid = hold_out(train, data.valid_share)
+    how = f"{data.valid_share:.1%} of the tracks, speakers or clips, by hash" if len(valid) else "none"
+    return Selection(learned, valid, table.hash, how)
 
 
-def _training_clips(clips: Sequence[Clip], data: DataConfig) -> tuple[Clip, ...]:
-    splits = sorted({clip.split for clip in clips if clip.split is not None})
+def _rows_of(table: ClipTable, split: str | None) -> Indices:
+    splits = table.columns["split"]
+    return np.flatnonzero(splits.index == splits.values.index(split)) if split in splits.values else _NO_ROWS
+
+
+def _training_rows(table: ClipTable, data: DataConfig) -> Indices:
+    recorded = table.columns["split"]
+    splits = sorted(recorded.values)
     if data.split is not None:
-        chosen = tuple(clip for clip in clips if clip.split == data.split)
-        if not chosen:
+        chosen = _rows_of(table, data.split)
+        if not len(chosen):
             known = ", ".join(splits) or "none"
             raise UserError(
                 f"no clip is of split `{data.split}`; splits of the manifest: {known}",
@@ -73,44 +83,69 @@ def _training_clips(clips: Sequence[Clip], data: DataConfig) -> tuple[Clip, ...]
                 remedy=f"give data.split={shlex.quote(splits[0])}" if splits else "give data.split=null",
             )
         return chosen
-    chosen = tuple(clip for clip in clips if not _is_held_out(clip, data))
-    if not chosen:
+    held = [code for code, split in enumerate(recorded.values) if _is_held_out(split, data)]
+    chosen = np.flatnonzero(~np.isin(recorded.index, held))
+    if not len(chosen):
         logger.warning("every clip is of a test or validation split (%s); training on all", ", ".join(splits))
-        return tuple(clips)
+        return np.arange(len(table))
     return chosen
 
 
-def _is_held_out(clip: Clip, data: DataConfig) -> bool:
-    return clip.split is not None and (clip.split == data.valid_split or clip.split.startswith(_HELD_OUT))
+def _is_held_out(split: str, data: DataConfig) -> bool:
+    return split == data.valid_split or split.startswith(_HELD_OUT)
 
 
-def hold_out(clips: Sequence[Clip], share: float) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+def hold_out(clips: Sequence[Clip], share: float) -> tuple[Sequence[Clip], Sequence[Clip]]:
     """Split clips into training and validation, whole tracks or speakers at a time.
 
     Parameters
     ----------
     clips
-        All clips.
+        All clips; a table has the columns ``track`` and ``speaker``.
     share
         Share of the groups to hold out; at least one group is, if there are two and `share` is above 0.
     """
-    groups = sorted({_group(clip) for clip in clips}, key=_hash)
+    group_of = _groups(clips)
+    groups = sorted(set(group_of), key=_hash)
     if share == 0 or len(groups) < 2:
-        return tuple(clips), ()
+        return clips, _some(clips, [])
     held = set(groups[: max(1, round(share * len(groups)))])
-    return tuple(c for c in clips if _group(c) not in held), tuple(c for c in clips if _group(c) in held)
+    inside = [group in held for group in group_of]
+    parts = ([row for row, held_out in enumerate(inside) if held_out is which] for which in (False, True))
+    train, valid = (_some(clips, part) for part in parts)
+    return train, valid
 
 
-def _group(clip: Clip) -> str:
-    track = clip.extra.get("track")
-    return str(track or clip.speaker or clip.id.partition("#")[0])
+def _groups(clips: Sequence[Clip]) -> list[str]:
+    """Return each clip's track, else its speaker, else its file's name."""
+    if not isinstance(clips, ClipTable):
+        return [str(clip.extra.get("track") or clip.speaker or clip.id.partition("#")[0]) for clip in clips]
+    track, speaker = clips.columns["track"], clips.columns["speaker"]
+    tracks, speakers = [*track.values, None], [*speaker.values, None]
+    codes = zip(track.index.tolist(), speaker.index.tolist(), clips.names(), strict=True)
+    return [tracks[one] or speakers[other] or name.partition("#")[0] for one, other, name in codes]
+
+
+def lengths_of(clips: Sequence[Clip]) -> list[float]:
+    """Return the lengths of clips in seconds; those of a table are known without making its clips."""
+    found: list[float] = clips.seconds.tolist() if isinstance(clips, ClipTable) else [clip.seconds for clip in clips]
+    return found
+
+
+def _some(clips: Sequence[Clip], rows: Sequence[int]) -> Sequence[Clip]:
+    return clips.take(np.array(rows, np.int64)) if isinstance(clips, ClipTable) else tuple(clips[row] for row in rows)
 
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def long_enough(clips: Sequence[Clip], min_seconds: float, ledger: ErrorLedger) -> tuple[Clip, ...]:
+def without_short(clips: Sequence[Clip], min_seconds: float) -> Sequence[Clip]:
+    """Return the clips that last `min_seconds`."""
+    return _some(clips, [row for row, seconds in enumerate(lengths_of(clips)) if seconds >= min_seconds])
+
+
+def long_enough(clips: Sequence[Clip], min_seconds: float, ledger: ErrorLedger) -> Sequence[Clip]:
     """Leave out clips shorter than `min_seconds`, each written to `ledger`.
 
     Raises
@@ -118,32 +153,35 @@ def long_enough(clips: Sequence[Clip], min_seconds: float, ledger: ErrorLedger) 
     UserError
         If none is left.
     """
-    kept = []
-    for clip in clips:
-        if clip.seconds >= min_seconds:
-            kept.append(clip)
-        else:
+    lengths = lengths_of(clips)
+    kept = [row for row, seconds in enumerate(lengths) if seconds >= min_seconds]
+    if len(kept) == len(lengths):
+        return clips
+    for row, seconds in enumerate(lengths):
+        if seconds < min_seconds:
+            clip = clips[row]
             ledger.record(clip.path, f"shorter than {min_seconds:g} s", id=clip.id, seconds=clip.seconds)
-    if len(kept) < len(clips):
-        logger.info("%d clips shorter than %g s are left out", len(clips) - len(kept), min_seconds)
+    logger.info("%d clips shorter than %g s are left out", len(clips) - len(kept), min_seconds)
     if not kept:
-        longest = max(clip.seconds for clip in clips)
+        longest = max(lengths)
         raise UserError(
             f"none of the {len(clips)} clips lasts `data.min_seconds` = {min_seconds:g} s; the longest has "
             f"{longest:g} s",
             where="$.data.min_seconds",
             remedy=f"give data.min_seconds={math.floor(longest * 50) / 100:g}" if longest >= 0.1 else None,
         )
-    return tuple(kept)
+    return _some(clips, kept)
 
 
-def limit_seconds(clips: Sequence[Clip], seconds: float, longest: float) -> tuple[Clip, ...]:
+def limit_seconds(clips: Sequence[Clip], seconds: float, longest: float) -> Sequence[Clip]:
     """Choose clips by the hash of their ids until their crops, each at most `longest`, fill `seconds`."""
-    chosen: list[Clip] = []
+    ids = clips.names() if isinstance(clips, ClipTable) else [clip.id for clip in clips]
+    lengths = lengths_of(clips)
+    chosen: list[int] = []
     filled = 0.0
-    for clip in sorted(clips, key=lambda clip: _hash(clip.id)):
+    for row in sorted(range(len(ids)), key=lambda row: _hash(ids[row])):
         if filled >= seconds:
             break
-        chosen.append(clip)
-        filled += min(clip.seconds, longest)
-    return tuple(chosen)
+        chosen.append(row)
+        filled += min(lengths[row], longest)
+    return _some(clips, chosen)

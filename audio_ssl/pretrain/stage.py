@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from audio_ssl.data.batching import Batching
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import ClipReader, LoaderSetup
 from audio_ssl.data.manifest import Clip
-from audio_ssl.pretrain.clips import Selection, limit_seconds, long_enough
+from audio_ssl.pretrain.clips import Selection, lengths_of, limit_seconds, long_enough, without_short
 from audio_ssl.pretrain.learner import Training
 from audio_ssl.pretrain.recipe import Recipe
 
@@ -61,26 +61,26 @@ def loader_setups(recipe: Recipe, training: Training, context: StageContext) -> 
     data, grid = recipe.data, training.grid
     shortest = max(data.min_seconds, grid.num_samples(1) / data.sample_rate)
     train = long_enough(context.clips.train, shortest, context.ledger)
-    valid = tuple(clip for clip in context.clips.valid if clip.seconds >= shortest)
+    valid = without_short(context.clips.valid, shortest)
     valid = limit_seconds(valid, recipe.checkpoint.valid_seconds, data.crop_seconds)
-    total = sum(min(clip.seconds, data.crop_seconds) for clip in train)
+    total = sum(min(seconds, data.crop_seconds) for seconds in lengths_of(train))
     if total < data.seconds_per_update:
         logger.warning(
             "one epoch has %.0f s of audio, less than data.seconds_per_update = %g: each update is a whole epoch",
             total,
             data.seconds_per_update,
         )
-    return _setup(recipe, training, context, train), _setup(recipe, training, context, valid) if valid else None
+    return _setup(recipe, training, context, train), _setup(recipe, training, context, valid) if len(valid) else None
 
 
-def _setup(recipe: Recipe, training: Training, context: StageContext, clips: tuple[Clip, ...]) -> LoaderSetup:
+def _setup(recipe: Recipe, training: Training, context: StageContext, clips: Sequence[Clip]) -> LoaderSetup:
     data = recipe.data
 
     def samples(seconds: float) -> int:
         return int(seconds * data.sample_rate)
 
     batching = Batching(
-        lengths_samples=tuple(samples(clip.seconds) for clip in clips),
+        lengths_samples=tuple(samples(seconds) for seconds in lengths_of(clips)),
         hop_samples=training.grid.hop_samples,
         crop_samples=samples(data.crop_seconds),
         update_samples=samples(data.seconds_per_update),
