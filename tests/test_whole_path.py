@@ -47,10 +47,10 @@ def test_the_whole_path(toy_manifest, tmp_path, capsys):
         audio_ssl("probe", probe, run, f"data.manifest={toy_manifest}", *QUICK_PROBE, "--out", results[-1])
     audio_ssl("fairness", *results[:2], "--by", "gender", "--out", tmp_path / "fairness.html")
     fairness = json.loads((tmp_path / "fairness.json").read_text())
-    assert {(g["group"], g["metric"]) for g in fairness["groups"]} == {
-        (group, metric) for group in "FM" for metric in ("wer", "cer", "bleu", "chrf")
-    }
-    # Three speakers a group: shown, not tested.
+    # Three speakers a group: counted, not scored and not tested.
+    assert fairness["groups"] == []
+    assert {(row["groups"][0], row["speakers"]) for row in fairness["suppressed"]} == {("F", 3), ("M", 3)}
+    assert {c["metric"] for c in fairness["comparisons"]} == {"wer", "cer", "bleu", "chrf"}
     assert all("at least 5 a group are needed" in c["refused"] for c in fairness["comparisons"])
 
     audio_ssl("report", run, *results, tmp_path / "fairness.json", "--out", tmp_path / "report.html")
