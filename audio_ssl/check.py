@@ -36,6 +36,9 @@ _OF_OTHERS = frozenset(("tensorboard", "wandb", "profile"))
 _ASIDE = (".", "damaged_")
 """How the names of folders begin that are no part of an artifact."""
 
+_TOLERANCE_SECONDS = 0.05
+_THREADS = 8
+
 
 @dataclass
 class Finding:
@@ -301,10 +304,6 @@ def _manifest(path: Path) -> Finding:
         found.damaged[path.name] = error.what
     found.notes.append(f"{len(lengths):,} audio files are there and long enough")
     return found
-
-
-_TOLERANCE_SECONDS = 0.05
-_THREADS = 8
 
 
 def _parse(path: Path) -> str | None:

@@ -12,13 +12,11 @@ Layout below the root, which may be the cuts themselves, or a folder with one or
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from audio_ssl.data.corpus import (
-    SPLIT_NAMES,
     AudioError,
     Corpus,
     LeftOut,
@@ -27,6 +25,8 @@ from audio_ssl.data.corpus import (
     check_split,
     cut_row,
     is_lhotse,
+    split_named,
+    table_files,
     table_rows,
 )
 from audio_ssl.data.manifest import Clip
@@ -74,15 +74,8 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut, folder: str
         If there are no cuts, or a line is no cut.
     """
     check_split(CORPUS, split)
-    files = [root] if root.is_file() else sorted(p for p in root.glob("*") if p.suffix.lower() in SUFFIXES)
-    if not files:
-        raise UserError(
-            f"{CORPUS.title} were expected here: a .jsonl or .jsonl.gz file, or a folder that has one",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
-    for cuts in files:
-        own = next((SPLIT_NAMES[word] for word in re.split(r"[\W_]+", cuts.name) if word in SPLIT_NAMES), None)
+    for cuts in table_files(root, SUFFIXES, CORPUS, ".jsonl or .jsonl.gz"):
+        own = split_named(cuts.name)
         if split not in (None, own):
             continue
         rows = Rows({}, Path())

@@ -13,12 +13,11 @@ Layout below the root, which may be the manifest itself, or a folder with one or
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.data.corpus import SPLIT_NAMES, AudioError, Corpus, LeftOut, Rows, UserError, check_split, table_rows
+from audio_ssl.data.corpus import AudioError, Corpus, LeftOut, Rows, check_split, split_named, table_files, table_rows
 from audio_ssl.data.manifest import Clip
 
 CORPUS = Corpus(
@@ -64,15 +63,8 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut, folder: str
         If there is no manifest, or a line is no object.
     """
     check_split(CORPUS, split)
-    manifests = [root] if root.is_file() else sorted(p for p in root.glob("*") if p.suffix.lower() in SUFFIXES)
-    if not manifests:
-        raise UserError(
-            f"{CORPUS.title} was expected here: a .json or .jsonl file, or a folder that has one",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
-    for manifest in manifests:
-        own = next((SPLIT_NAMES[word] for word in re.split(r"[\W_]+", manifest.stem) if word in SPLIT_NAMES), None)
+    for manifest in table_files(root, SUFFIXES, CORPUS, ".json or .jsonl"):
+        own = split_named(manifest.name)
         if split not in (None, own):
             continue
         rows = Rows({}, manifest.parent / folder)

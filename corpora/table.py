@@ -24,9 +24,9 @@ from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
     Rows,
-    UserError,
     check_split,
     match_columns,
+    table_files,
     table_rows,
 )
 from audio_ssl.data.manifest import Clip
@@ -82,14 +82,7 @@ def read(
         If there is no table, it cannot be read, or it lacks a column.
     """
     check_split(CORPUS, split)
-    tables = [root] if root.is_file() else sorted(p for p in root.glob("*") if p.suffix.lower() in SUFFIXES)
-    if not tables:
-        raise UserError(
-            f"{CORPUS.title} was expected here: a .csv, .tsv or .jsonl file, or a folder that has one",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
-    for table in tables:
+    for table in table_files(root, SUFFIXES, CORPUS, ".csv, .tsv or .jsonl"):
         rows: Rows | None = None
         names: Mapping[str, str] = {}
         for number, row in table_rows(table, left_out):

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from audio_ssl.data.manifest import LONGEST_SECONDS, Clip, check_there, parse_row, read_manifest
+from audio_ssl.data.manifest import LONGEST_SECONDS, Clip, check_there, hash_manifest, parse_row, read_manifest
 from audio_ssl.errors import UserError
 
 Numbers = npt.NDArray[np.float64]
@@ -382,7 +382,7 @@ def _by_rows(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> Clip
             values.append(float(value) if is_number and value is not None else np.nan)
     return ClipTable(
         path,
-        hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        hash_manifest(path),
         pa.array([clip.id.encode("utf-8", "surrogatepass") for clip in clips], pa.large_binary()),
         np.array([clip.seconds for clip in clips]),
         {name: Written(list(coder.number), np.array(indices[name], np.int64)) for name, coder in coders.items()},

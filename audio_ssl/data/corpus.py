@@ -9,21 +9,16 @@ Datasets"). The file is loaded by its path, ours and a user's alike, and imports
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import logging
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from audio_ssl import catalog
-from audio_ssl.documents import advised, as_object, find, parse_object, read_object, read_text, read_yaml
 from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.data.annotations import annotation_rows, annotation_text, list_lines
 from audio_ssl.data.audio import SUFFIXES, audio_info
@@ -32,13 +27,16 @@ from audio_ssl.data.common_voice import common_voice_audio, common_voice_gender,
 from audio_ssl.data.espeak import Espeak
 from audio_ssl.data.fetch import apt_available, fetch_apt
 from audio_ssl.data.formats import suffix_of
+from audio_ssl.data.import_file import import_file
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.lhotse import cut_row, is_lhotse
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.musicxml import musicxml_notes, musicxml_text
 from audio_ssl.data.reading import LeftOut, read_genders
-from audio_ssl.data.rows import SPLIT_NAMES, Rows, match_columns, table_rows
+from audio_ssl.data.rows import SPLIT_NAMES, Rows, match_columns, split_named, table_rows
+from audio_ssl.data.splits import even_split, hash_split
 from audio_ssl.disk import writing
+from audio_ssl.documents import advised, as_object, find, parse_object, read_object, read_text, read_yaml
 from audio_ssl.errors import AudioError, UserError, unknown_name
 from audio_ssl.lock import locked_folder
 from audio_ssl.progress import track
@@ -86,6 +84,8 @@ __all__ = [
     "require_file",
     "require_folder",
     "suffix_of",
+    "split_named",
+    "table_files",
     "table_rows",
     "track",
     "unknown_name",
@@ -194,7 +194,7 @@ def load_corpus(name_or_path: str) -> LoadedCorpus:
         If there is no such corpus, its file cannot be run, or a part of the contract is missing.
     """
     path = catalog.find("corpora", name_or_path)
-    module = _import_file(path)
+    module = import_file(path)
     where = str(path)
     card = getattr(module, "CORPUS", None)
     if not isinstance(card, Corpus):
@@ -254,6 +254,18 @@ def require_file(path: Path, card: Corpus, what: str | None = None) -> Path:
     )
 
 
+def table_files(root: Path, suffixes: Sequence[str], card: Corpus, kinds: str) -> list[Path]:
+    """Return the tables at `root`, which is one itself or a folder of some; UserError, which names `kinds`, if none."""
+    files = [root] if root.is_file() else sorted(p for p in root.glob("*") if p.suffix.lower() in suffixes)
+    if not files:
+        raise UserError(
+            f"{card.title}: a {kinds} file is needed here, or a folder that has one",
+            where=str(root),
+            remedy=f"layout: {card.layout}",
+        )
+    return files
+
+
 def named_files(
     paths: Iterable[Path],
     name: re.Pattern[str],
@@ -276,51 +288,6 @@ def named_files(
             remedy=f"layout: {card.layout}",
         )
     return named
-
-
-def hash_split(corpus: str, key: str, valid: float = 0.1, test: float = 0.1) -> str:
-    """Return train, valid or test for a group of clips; depends on nothing but the two names.
-
-    Parameters
-    ----------
-    corpus
-        Name of the corpus, so that two corpora are cut independently.
-    key
-        What must not be torn apart: a level, a prompt, a track.
-    valid, test
-        Shares of the groups.
-
-    Examples
-    --------
-    >>> hash_split("fillets", "city") == hash_split("fillets", "city")
-    True
-    """
-    place = int.from_bytes(_digest(f"{corpus}/{key}")[:8], "big") / 2**64
-    if place < test:
-        return "test"
-    return "valid" if place < test + valid else "train"
-
-
-def even_split(corpus: str, keys: Iterable[str], valid: float = 0.1, test: float = 0.1) -> dict[str, str]:
-    """Return the split of each of a few groups: like `hash_split`, but with at least one group in each split.
-
-    The shares are exact, at the price that a split depends on which other groups there are. Fewer than three groups
-    are all for training.
-
-    Examples
-    --------
-    >>> sorted(even_split("game_music", ["a", "b", "c"]).values())
-    ['test', 'train', 'valid']
-    """
-    ordered = sorted(set(keys), key=lambda key: _digest(f"{corpus}/{key}"))
-    if len(ordered) < 3:
-        return dict.fromkeys(ordered, "train")
-    for_test = max(1, round(test * len(ordered)))
-    for_valid = max(1, round(valid * len(ordered)))
-    return {
-        key: "test" if place < for_test else "valid" if place < for_test + for_valid else "train"
-        for place, key in enumerate(ordered)
-    }
 
 
 def whole_file(path: Path, clip_id: str) -> Clip:
@@ -391,10 +358,6 @@ def optional_package(package: str, card: Corpus, pip: str | None = None) -> Any:
         ) from error
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
-
-
 def _check_card(card: Corpus, path: Path) -> None:
     for field in ("name", "title", "description", "licence", "citation", "size", "layout"):
         value = getattr(card, field)
@@ -407,30 +370,3 @@ def _check_card(card: Corpus, path: Path) -> None:
     for field in ("languages", "labels", "requires"):
         if not isinstance(getattr(card, field), tuple):
             raise UserError(f"`CORPUS.{field}` must be a tuple of names", where=str(path))
-
-
-def _import_file(path: Path) -> ModuleType:
-    # The path is part of the module's name, so that a user's fillets.py and ours do not collide.
-    name = f"_audio_ssl_corpus_{path.stem}_{_digest(str(path.resolve())).hex()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses defined in the file look their module up.
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        raise UserError(
-            f"the corpus file needs the package {package}", where=str(path), remedy=catalog.install_hint(package)
-        ) from error
-    except (SyntaxError, ImportError, AttributeError, NameError, TypeError, ValueError) as error:
-        raise UserError(
-            f"the corpus file cannot be run: {type(error).__name__}: {error}",
-            where=str(path),
-            remedy="`corpora/folder.py` is a short example",
-        ) from error
-    finally:
-        del sys.modules[name]
-    return module

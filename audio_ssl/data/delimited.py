@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from audio_ssl.data.text_encoding import Encoding, find_encoding
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, one_line
 
 LONGEST = 1 << 26
 """Characters of a line, or of a cell of several lines: more are no row of a table."""
@@ -169,7 +169,7 @@ def open_delimited(path: Path, delimiter: str | None = None, quotes: bool | None
     header = [" ".join(name.split()).strip("\ufeff\u200b ") for name in cells]
     named = [name for name in header if name]
     if twice := next((name for name in named if named.count(name) > 1), None):
-        raise UserError(f"a column's name appears twice: {_short(twice)}", where=where)
+        raise UserError(f"a column's name appears twice: {one_line(twice, _SHOWN)}", where=where)
     return Delimited(path, encoding, delimiter, quotes, tuple(header), header_lines)
 
 
@@ -330,7 +330,3 @@ def _doubles_quotes(sample: list[str], delimiter: str) -> bool:
 def _shape(line: str, delimiter: str) -> str:
     """Return how the first cell is built: ``a0`` of ``clip12``."""
     return re.sub(r"\d+", "0", re.sub(r"[^\W\d_]+", "a", line.partition(delimiter)[0].strip('"')))
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"

@@ -48,7 +48,6 @@ class Format:
 _WAV, _AIFF, _OGG = Format("WAV", ".wav"), Format("AIFF", ".aiff"), Format("Ogg", ".ogg")
 MPEG, FLAC = Format("MPEG audio", ".mp3"), Format("FLAC", ".flac")
 _MP4, _MATROSKA = Format("MP4", ".m4a"), Format("Matroska", ".mka")
-RIFF_KINDS = frozenset({"WAV", "RF64", "W64"})
 
 _W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb"
 _MARKS: tuple[tuple[bytes, Format], ...] = (

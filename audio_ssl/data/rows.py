@@ -17,8 +17,8 @@ from audio_ssl.data.audio import audio_info
 from audio_ssl.data.delimited import open_delimited
 from audio_ssl.data.manifest import Clip, Scalar
 from audio_ssl.data.reading import LeftOut
-from audio_ssl.documents import iterate_json_lines
 from audio_ssl.data.segments import segment_id
+from audio_ssl.documents import iterate_json_lines
 from audio_ssl.errors import AudioError, UserError, unknown_name
 
 PATHS = ("path", "audio", "audio_path", "audio_file", "file", "filename", "file_name", "audio_filepath", "wav")
@@ -72,6 +72,17 @@ def table_rows(path: Path, left_out: LeftOut) -> Iterator[tuple[int, dict[str, A
             yield number, {name: cell for name, cell in zip(table.header, cells, strict=True) if name}
     else:
         raise UserError("a table must be a .csv, .tsv or .jsonl file", where=str(path))
+
+
+def split_named(name: str) -> str | None:
+    """Return the split that a word of a file's name says; None where no word does.
+
+    Examples
+    --------
+    >>> split_named("cuts_dev-clean.jsonl.gz"), split_named("cuts.jsonl")
+    ('valid', None)
+    """
+    return next((SPLIT_NAMES[word] for word in re.split(r"[\W_]+", name) if word in SPLIT_NAMES), None)
 
 
 def match_columns(names: Iterable[str], columns: Mapping[str, str], where: str) -> dict[str, str]:

@@ -13,18 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from audio_ssl.documents import wide_mark
 from audio_ssl.errors import UserError
 
 _CHUNK = 1 << 20
 _HEAD = 1 << 12
-_MARKS = (
-    # The first two bytes of UTF-32's mark are UTF-16's.
-    (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
-    (codecs.BOM_UTF32_BE, "utf-32", "UTF-32"),
-    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
-    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
-    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
-)
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _BAD = re.compile("[\udc80-\udcff]")
 _HIGH = re.compile("[\x80-\ud7ff\ue000-\U0010ffff]")
@@ -82,7 +75,10 @@ def find_encoding(path: Path) -> Encoding:
 
 
 def _by_mark(head: bytes) -> Encoding | None:
-    return next((Encoding(codec, name) for mark, codec, name in _MARKS if head.startswith(mark)), None)
+    if head.startswith(codecs.BOM_UTF8):
+        return Encoding("utf-8-sig", "UTF-8")
+    name = wide_mark(head)
+    return Encoding(name.lower(), name) if name else None
 
 
 def _by_zeros(head: bytes) -> Encoding | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from audio_ssl.documents.json_lines import iterate_json_lines, parse_line, readable_rows
 from audio_ssl.documents.json_text import advised, as_written, parse_json, parse_object, read_json, read_object
 from audio_ssl.documents.limits import Json, JsonObject, as_object, find
-from audio_ssl.documents.text import decode_text, read_text
+from audio_ssl.documents.text import decode_text, read_text, wide_mark
 from audio_ssl.documents.yaml_text import dump_line, dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "read_text",
     "read_yaml",
     "readable_rows",
+    "wide_mark",
 ]

@@ -9,7 +9,8 @@ from pathlib import Path
 from audio_ssl.documents.limits import MAX_BYTES
 from audio_ssl.errors import UserError
 
-_BOMS = (
+# The first two bytes of UTF-32's mark are UTF-16's.
+_MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
     (codecs.BOM_UTF16_LE, "UTF-16"),
@@ -65,11 +66,21 @@ def decode_text(data: bytes, path: Path | str, first_line: int = 1) -> str:
     return text
 
 
+def wide_mark(data: bytes) -> str | None:
+    r"""Return UTF-32 or UTF-16 where bytes begin with such a byte-order mark, else None.
+
+    Examples
+    --------
+    >>> wide_mark(b"\xff\xfea\0"), wide_mark(b"a\0")
+    ('UTF-16', None)
+    """
+    return next((name for mark, name in _MARKS if data.startswith(mark)), None)
+
+
 def _wide(data: bytes) -> str | None:
     """Return which encoding of two or four bytes a character the bytes seem to be in."""
-    for mark, name in _BOMS:
-        if data.startswith(mark):
-            return name
+    if name := wide_mark(data):
+        return name
     start = data[:200]
     # Latin letters have a zero in every second byte.
     for place, name in ((1, "UTF-16LE"), (0, "UTF-16BE")):

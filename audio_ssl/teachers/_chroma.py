@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.spectra import power_spectrum
 
 _SILENCE = 1e-8
 """Frames with less energy in their chroma than this are zero instead of noise of unit length."""
@@ -26,7 +27,7 @@ class Chroma:
     """Chroma frames centred on their hops; the clip's edges see zeros."""
 
     def __init__(self, sample_rate: int, hop_samples: int, window_samples: int, bins: int) -> None:
-        self._hop, self._size = hop_samples, window_samples
+        self._hop = hop_samples
         self._window = torch.hann_window(window_samples)
         self._filters = chroma_filters(sample_rate, window_samples, bins)
         self.dim = bins
@@ -34,16 +35,7 @@ class Chroma:
 
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Float[Tensor, "frame dim"]:
         """Return ``[frame, bin]`` from C upwards, each frame of unit length, zero in silence."""
-        spectrum = torch.stft(
-            waveform,
-            self._size,
-            self._hop,
-            window=self._window,
-            center=True,
-            pad_mode="constant",
-            return_complex=True,
-        )
-        power = spectrum.real.square() + spectrum.imag.square()
+        power = power_spectrum(waveform, self._window, self._hop, center=True)
         chroma = power.T @ self._filters
         length = chroma.norm(dim=1, keepdim=True)
         return torch.where(length > _SILENCE, chroma / length.clamp(min=_SILENCE), 0.0)

@@ -60,7 +60,7 @@ def test_what_is_no_span_of_a_file_is_left_out(tmp_path, write_audio):
 
 
 def test_wrong_files_are_explained(tmp_path):
-    with pytest.raises(UserError, match=r"Cuts of lhotse were expected here: a \.jsonl or \.jsonl\.gz file"):
+    with pytest.raises(UserError, match=r"Cuts of lhotse: a \.jsonl or \.jsonl\.gz file is needed here"):
         read(tmp_path)
     with pytest.raises(UserError, match=r"m\.jsonl:1: a cut needs `start`, `duration`"):
         read(lines(tmp_path / "m.jsonl", [{"id": "a", "path": "a.wav"}]))

@@ -72,5 +72,5 @@ def test_spans_outside_the_file_are_left_out(tmp_path, write_audio):
 
 
 def test_a_wrong_root_says_what_was_expected(tmp_path):
-    with pytest.raises(UserError, match=r"A manifest of NeMo was expected here: a \.json or \.jsonl file"):
+    with pytest.raises(UserError, match=r"A manifest of NeMo: a \.json or \.jsonl file is needed here"):
         read(tmp_path)

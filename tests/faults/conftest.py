@@ -6,17 +6,14 @@ import shutil
 import subprocess
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
-from audio_ssl.data.manifest import write_manifest
 from audio_ssl.encoders import transformer
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, build_model
 from audio_ssl.pretrain.run import pretrain
-from tests.probing.toys import clip
+from tests.probing.toys import ten_people
 
 
 @pytest.fixture
@@ -63,17 +60,7 @@ def largest_file():
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory):
     """A manifest of ten speakers with a clip in each split, and its folder of audio."""
-    folder = tmp_path_factory.mktemp("speech")
-    rng = np.random.default_rng(0)
-    clips = []
-    for number in range(10):
-        for split in ("train", "valid", "test"):
-            path = folder / f"{number}{split}.wav"
-            soundfile.write(path, rng.normal(0, 0.1, 16000).astype(np.float32), 16000)
-            person = {"speaker": f"s{number}", "gender": "FM"[number % 2], "text": "ab ba"}
-            clips.append(clip(path.stem, str(path), seconds=1.0, split=split, **person))
-    write_manifest(folder / "m.jsonl", clips)
-    return folder / "m.jsonl"
+    return ten_people(tmp_path_factory.mktemp("speech"), "m.jsonl")
 
 
 SMALL = [

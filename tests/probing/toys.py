@@ -1,7 +1,24 @@
 """Clips for tests that need nothing of them but a place in a split."""
 
-from audio_ssl.data.manifest import Clip
+import numpy as np
+import soundfile
+
+from audio_ssl.data.manifest import Clip, write_manifest
 
 
 def clip(name, path="x.wav", start=0.0, seconds=10.0, split="train", **more):
     return Clip(name, path, start, seconds, 16000, split=split, **{"label": "C major", **more})
+
+
+def ten_people(folder, name):
+    """Write a clip of noise in each split for each of ten speakers; return their manifest."""
+    rng = np.random.default_rng(0)
+    clips = []
+    for number in range(10):
+        for split in ("train", "valid", "test"):
+            path = folder / f"{number}{split}.wav"
+            soundfile.write(path, rng.normal(0, 0.1, 16000).astype(np.float32), 16000)
+            person = {"speaker": f"s{number}", "gender": "FM"[number % 2], "text": "ab ba"}
+            clips.append(clip(path.stem, str(path), seconds=1.0, split=split, **person))
+    write_manifest(folder / name, clips)
+    return folder / name

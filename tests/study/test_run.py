@@ -3,15 +3,13 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
-import soundfile
 
 from audio_ssl.data.manifest import read_manifest, write_manifest
 from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.study import run as run_module
 from audio_ssl.study.run import run_study
-from tests.probing.toys import clip
+from tests.probing.toys import ten_people
 
 SMALL = [
     "hours=0.001",
@@ -29,17 +27,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
     """A clip of training, validation and test of each of ten speakers."""
-    folder = tmp_path_factory.mktemp("pool")
-    rng = np.random.default_rng(0)
-    clips = []
-    for number in range(10):
-        for split in ("train", "valid", "test"):
-            path = folder / f"{number}{split}.wav"
-            soundfile.write(path, rng.normal(0, 0.1, 16000).astype(np.float32), 16000)
-            person = {"speaker": f"s{number}", "gender": "FM"[number % 2], "text": "ab ba"}
-            clips.append(clip(path.stem, str(path), seconds=1.0, split=split, **person))
-    write_manifest(folder / "pool.jsonl", clips)
-    return folder / "pool.jsonl"
+    return ten_people(tmp_path_factory.mktemp("pool"), "pool.jsonl")
 
 
 @pytest.fixture(scope="module")
