@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def audio(case: Case, ended: Ended) -> str | None:
     else:
         index, ledger = case.out / "m.jsonl", case.out / "m.errors.jsonl"
     seconds = {row["id"]: row["seconds"] for row in rows(index)}
-    said = case.file in ended.text + (ledger.read_text() if ledger.exists() else "")
+    notes = ledger.with_name(ledger.name.replace("errors", "notes"))
+    said = case.file in "".join((ended.text, *(path.read_text() for path in (ledger, notes) if path.exists())))
     if "whole.wav" not in seconds:
         return "the whole file beside it is lost"
     if case.file not in seconds:
@@ -52,7 +54,7 @@ def audio(case: Case, ended: Ended) -> str | None:
 def _is_stream(case: Case) -> bool:
     """Tell whether nothing in the file says how long it was, so that a part of it is a whole file."""
     start = case.after[:2000]
-    return case.file.endswith(".ogg") or (case.file.endswith(".mp3") and b"Xing" not in start and b"Info" not in start)
+    return case.file.endswith(".mp3") and b"Xing" not in start and b"Info" not in start
 
 
 def manifest(case: Case, ended: Ended) -> str | None:
@@ -77,7 +79,7 @@ def predictions(case: Case, ended: Ended) -> str | None:
     else:
         encoding = "utf-16" if case.after[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
         text = case.after.decode(encoding, "replace").lstrip("\ufeff")
-        expected = sum(1 for line in text.splitlines() if line.strip()) - (not case.file.endswith(".jsonl"))
+        expected = sum(1 for line in re.split("[\r\n]", text) if line.strip()) - (not case.file.endswith(".jsonl"))
     if counted < expected and "line" not in "".join(found.get("notes", [])) + ended.text:
         return f"{counted} clips counted or left out by name, of {expected} rows"
     return None
