@@ -65,7 +65,12 @@ def test_a_defect_inside_a_part_is_not_hidden(monkeypatch):
             lambda: Codec(CodecConfig(16000)),
             "a codec needs the package encodec",
         ),
-        ("jiwer", "audio_ssl.metrics.text", lambda: get_metric("wer"), "metric `wer` needs the package jiwer"),
+        (
+            "rapidfuzz.distance",
+            "audio_ssl.metrics.text",
+            lambda: get_metric("wer"),
+            "metric `wer` needs the package rapidfuzz",
+        ),
         ("mir_eval", "audio_ssl.metrics.music", lambda: get_metric("bleu"), "metric `bleu` needs the package mir_eval"),
         (
             "sklearn.metrics",

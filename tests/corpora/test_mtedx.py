@@ -75,7 +75,7 @@ def test_what_does_not_fit_its_talk_is_left_out_and_counted(tmp_path, write_audi
         ("train.en", "One line.\n", "3 segments, 3 transcripts, 1 translations"),
         ("train.yaml", "- {offset: 1.0, wav: a.wav}\n", "1 segments, 3 transcripts, 3 translations"),
         ("train.yaml", "duration: 1.0\n", "not a list of segments: ValueError"),
-        ("train.yaml", "- [", "not a list of segments"),
+        ("train.yaml", "- [", "not YAML"),
         ("train.en", None, "no such file"),
     ],
 )

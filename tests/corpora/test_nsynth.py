@@ -63,7 +63,7 @@ def test_a_missing_note_is_left_out(tmp_path, write_audio, write_text, caplog):
 
 @pytest.mark.parametrize(
     ("text", "error"),
-    [("[", "not JSON"), ("[]", "one object")],
+    [("[", "not JSON"), ("[]", "an object of keys and values")],
 )
 def test_other_rows_are_refused(text, error, tmp_path, write_text):
     write_text(tmp_path / "nsynth-test/examples.json", text)

@@ -75,9 +75,9 @@ def test_other_folders_are_none(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no finished result of a probe"),
+        ("{", "not JSON: .*give the folder of a finished probe"),
         ({"task": "asr"}, "a result of the task `attribute` is needed, but the task is `asr`"),
-        ([], "the task is `None`"),
+        ([], "must hold an object of keys and values"),
         ({"task": "attribute"}, "`representation` must be an object"),
         (scores(layer(0, 1.0), attribute=3), "`attribute` must be text, but is 3"),
         (scores(), "`layers` is empty"),
@@ -91,11 +91,11 @@ def test_a_damaged_result_is_refused(tmp_path, content, message):
         read_representation(write(tmp_path / "r", content))
 
 
-def test_what_is_no_number_is_none(tmp_path):
-    (row,) = read_representation(write(tmp_path / "r", json.dumps(scores(layer(0, float("nan"))))))
-    assert row["layers"][0]["value"] is None
+def test_what_is_no_number_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"`\$.representation.layers\[0\].value`: the number is not finite"):
+        read_representation(write(tmp_path / "r", json.dumps(scores(layer(0, float("nan"))))))
 
 
 def test_nothing_there_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no finished result"):
+    with pytest.raises(UserError, match="no such file .*give the folder of a finished probe"):
         read_representation(tmp_path / "missing")

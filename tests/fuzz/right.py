@@ -147,7 +147,7 @@ def _stored(folder: Path) -> Arrays:
     if folder.name == "npy":
         return {name: np.load(path) for name, path in index.items()}
     if folder.name == "safetensors":
-        store = ArrayStore(folder)
+        store = ArrayStore(folder / "store")
         return {name: np.concatenate([value.numpy().ravel() for value in store[name].values()]) for name in index}
     tables = [pq.read_table(path).to_pylist() for path in sorted(set(index.values()))]
     lines = {

@@ -81,7 +81,7 @@ def _check_features(out: Path) -> list[list[str]]:
 
 _OF_RUNS = ("run/*.json", "run/*.jsonl", "run/*.yaml")
 _WEIGHTS = ("run/model.safetensors",)
-_STORED = ("safetensors/*", "npy/*", "npy/audio/*", "parquet/*", "parquet/*/*")
+_STORED = ("safetensors/*", "safetensors/*/*", "npy/*", "npy/audio/*", "parquet/*", "parquet/*/*")
 
 SUBJECTS: tuple[Subject, ...] = (
     *(_audio(suffix) for suffix in (".wav", ".flac", ".mp3", ".ogg", ".m4a")),

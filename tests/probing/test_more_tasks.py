@@ -236,7 +236,7 @@ def test_trials_of_a_file(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("2 a b\n", "trials.txt:1.*must be `1 ID ID`"), ("", "no trials"), (None, "cannot be read")]
+    ("text", "message"), [("2 a b\n", "trials.txt:1.*must be `1 ID ID`"), ("", "no trials"), (None, "no such file")]
 )
 def test_a_file_that_has_no_trials_is_refused(tmp_path, text, message):
     path = tmp_path / "trials.txt"
