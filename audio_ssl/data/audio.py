@@ -233,4 +233,6 @@ def _say(path: str | Path, text: str) -> None:
     _said.add((str(path), text))
     logger.warning("%s: %s", path, text)
     if len(_said) > _SAID_MOST:
-        logger.warning("further notes on files are not said; `audio-ssl manifest FOLDER --out M.jsonl` writes all of them")
+        logger.warning(
+            "further notes on files are not said; `audio-ssl manifest FOLDER --out M.jsonl` writes all of them"
+        )

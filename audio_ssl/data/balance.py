@@ -147,7 +147,9 @@ def balance(
     if speaker_hours is not None and not pool.has_speakers:
         raise UserError("`speaker_hours` needs a speaker of each clip, and the pool records none")
     most = math.inf if speaker_hours is None else speaker_hours * 3600
-    orders = {group: _in_order(pool.rows, pool.groups[group], most, seed) for group, share in shares.shares.items() if share}
+    orders = {
+        group: _in_order(pool.rows, pool.groups[group], most, seed) for group, share in shares.shares.items() if share
+    }
     seconds = pool.rows.seconds
     _check_enough({group: seconds[order] for group, order in orders.items()}, shares, hours, speaker_hours)
     drawn = {
@@ -181,7 +183,9 @@ def balance(
         "notes": _notes(pool, shares.column),
         "pool_hash": _hash_pool(pool.rows),
     }
-    taken = source.take(np.array(chosen, np.int64)) if isinstance(source, ClipTable) else [source[row] for row in chosen]
+    taken = (
+        source.take(np.array(chosen, np.int64)) if isinstance(source, ClipTable) else [source[row] for row in chosen]
+    )
     return Balanced(list(taken), record)
 
 
@@ -273,9 +277,7 @@ def _how_many(lengths: Sequence[float], seconds: float) -> int:
     return len(lengths)
 
 
-def _check_enough(
-    lengths: Mapping[str, Numbers], shares: Balance, hours: float, speaker_hours: float | None
-) -> None:
+def _check_enough(lengths: Mapping[str, Numbers], shares: Balance, hours: float, speaker_hours: float | None) -> None:
     there = {group: math.fsum(each.tolist()) / 3600 for group, each in lengths.items()}
     poor = [group for group in there if there[group] < shares.shares[group] * hours - _SLACK_SECONDS / 3600]
     if not poor:

@@ -192,7 +192,9 @@ class ClipTable(Sequence[Clip]):
         found = self.found - {name for name, one in columns.items() if not one.values}
         numbers = {name: one[rows] for name, one in self.numbers.items()}
         ids = self.ids.take(pa.array(rows))
-        return ClipTable(self.path, self.hash, ids, self.seconds[rows], columns, found, numbers, lines, clips, self._file)
+        return ClipTable(
+            self.path, self.hash, ids, self.seconds[rows], columns, found, numbers, lines, clips, self._file
+        )
 
     def _made(self, rows: Indices) -> Iterator[Clip]:
         if self._clips is not None:

@@ -32,7 +32,12 @@ Waveform = npt.NDArray[np.float32]
 Pieces = Iterator[tuple[Waveform, int]]
 """``[sample, channel]`` each, with the rate."""
 
-_LAYOUTS: dict[str, Callable[[Data], Layout]] = {"FLAC": flac_layout, "Ogg": ogg_layout, "WAV": riff_layout, "MPEG audio": mpeg_layout}
+_LAYOUTS: dict[str, Callable[[Data], Layout]] = {
+    "FLAC": flac_layout,
+    "Ogg": ogg_layout,
+    "WAV": riff_layout,
+    "MPEG audio": mpeg_layout,
+}
 _READ_WHOLE = frozenset({"Ogg", "MPEG audio"})
 """Formats of which every page is looked at."""
 _MPEG_SUFFIXES = frozenset({".mp3", ".mp2", ".mpga"})

@@ -27,7 +27,21 @@ OTHER_SUFFIXES = frozenset(
     {".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".md", ".html", ".pdf", ".log", ".lab", ".lrc"}
     | {".textgrid", ".trn", ".stm", ".ctm", ".phn", ".wrd", ".srt", ".vtt", ".cue", ".m3u", ".m3u8", ".key", ".beats"}
     | {".mid", ".midi", ".musicxml", ".mxl", ".jams", ".eaf", ".ini", ".cfg", ".sh", ".py", ".ipynb", ".zip", ".gz"}
-    | {".tar", ".tgz", ".bz2", ".xz", ".7z", ".parquet", ".arrow", ".npy", ".npz", ".h5", ".hdf5", ".pt", ".safetensors"}
+    | {
+        ".tar",
+        ".tgz",
+        ".bz2",
+        ".xz",
+        ".7z",
+        ".parquet",
+        ".arrow",
+        ".npy",
+        ".npz",
+        ".h5",
+        ".hdf5",
+        ".pt",
+        ".safetensors",
+    }
     | {".jpg", ".jpeg", ".png", ".gif", ".svg", ".webp", ".bmp", ".db", ".sqlite", ".md5", ".sha256", ".pkl"}
 )
 """File names that are not opened to see whether they are audio."""

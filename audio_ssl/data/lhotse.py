@@ -61,7 +61,9 @@ def cut_row(row: Mapping[str, Any]) -> dict[str, Any]:
     for one in (*ordered, row):
         custom = one.get("custom")
         if isinstance(custom, Mapping):
-            found.update((k, v) for k, v in custom.items() if isinstance(v, str | int | float | bool) and k not in found)
+            found.update(
+                (k, v) for k, v in custom.items() if isinstance(v, str | int | float | bool) and k not in found
+            )
     return found
 
 

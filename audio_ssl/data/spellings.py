@@ -103,7 +103,9 @@ def spellings_note(attribute: str, merged: Mapping[str, str | None]) -> str:
     >>> spellings_note("gender", {"female_feminine": "F", "n/a": None})
     'gender: female_feminine → F, n/a → unknown'
     """
-    pairs = sorted((said[:_LONGEST], group or _NOT_KNOWN) for said, group in merged.items() if (group or _NOT_KNOWN) != said)
+    pairs = sorted(
+        (said[:_LONGEST], group or _NOT_KNOWN) for said, group in merged.items() if (group or _NOT_KNOWN) != said
+    )
     if attribute == "age" and len(pairs) > _MANY:
         return "age: numbers → decades"
     more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""

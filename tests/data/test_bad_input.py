@@ -159,7 +159,9 @@ def test_a_damaged_value_of_a_manifest_is_named(tmp_path, text, message):
         read_manifest(path)
 
 
-@pytest.mark.parametrize(("encoding", "said"), [("latin-1", "not in UTF-8"), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16LE")])
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("latin-1", "not in UTF-8"), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16LE")]
+)
 def test_a_manifest_in_another_encoding_is_named(tmp_path, encoding, said):
     row = {"id": "a", "path": "café.wav", "start": 0, "seconds": 1.0, "sample_rate": 16000}
     path = tmp_path / "m.jsonl"

@@ -177,6 +177,22 @@ def test_ogg_of_several_streams(tmp_path, subtype):
     assert notes == ["the stream has no end: the file may have been cut"]
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_pages_of_ogg_that_decoders_leave_out_are_said(tmp_path, subtype):
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, sound(20.0, 16000), 16000, subtype=subtype)
+    data = path.read_bytes()
+    assert notes_of(path)[1] == []
+    page = data.index(b"OggS", len(data) // 2)
+    following = data.index(b"OggS", page + 4)
+    flipped = bytes([data[page + 100] ^ 1])
+    for damaged in (data[: page + 100] + flipped + data[page + 101 :], data[:page] + data[following:]):
+        path.write_bytes(damaged)
+        info, notes = notes_of(path)
+        assert notes == ["damaged or missing pages in one place: what can be decoded is used"]
+        assert len(whole(path, info)) == info.frames
+
+
 def test_wav_headers_that_lie(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, sound(6.0, 16000), 16000)
@@ -219,7 +235,9 @@ def notes_of_header(path):
     return way.frames, list(way.layout.notes)
 
 
-@pytest.mark.parametrize(("format", "subtype", "rate"), [("WAV", "GSM610", 8000), ("AIFF", "GSM610", 8000), ("WAV", "G721_32", 8000)])
+@pytest.mark.parametrize(
+    ("format", "subtype", "rate"), [("WAV", "GSM610", 8000), ("AIFF", "GSM610", 8000), ("WAV", "G721_32", 8000)]
+)
 def test_formats_that_cannot_be_sought_in_are_read(tmp_path, format, subtype, rate):
     path = tmp_path / f"a.{format.lower()}"
     soundfile.write(path, sound(4.0, rate), rate, format=format, subtype=subtype)

@@ -49,7 +49,9 @@ def test_manifest_and_extract_write_the_same_notes(folder, tmp_path, caplog):
     assert [(row["path"].rsplit("/", 1)[1], row["note"]) for row in rows(tmp_path / "m.notes.jsonl")] == expected
     assert f"{folder / 'lies.mp3'}: {LIE}" in caplog.text
     assert "passed over 1 files that are no audio: 1 .txt" in caplog.text
-    assert {clip.id: clip.seconds for clip in read_manifest(tmp_path / "m.jsonl")}["lies.mp3"] == pytest.approx(6.015, abs=1e-3)
+    assert {clip.id: clip.seconds for clip in read_manifest(tmp_path / "m.jsonl")}["lies.mp3"] == pytest.approx(
+        6.015, abs=1e-3
+    )
     out = extract(folder, "logmel", tmp_path / "f", format="npy")
     assert sorted((row["path"].rsplit("/", 1)[1], row["note"]) for row in rows(out / "notes.jsonl")) == expected
     assert not (out / "errors.jsonl").exists()
@@ -123,7 +125,10 @@ def test_a_thousand_notes_do_not_fill_the_log(tmp_path, caplog):
         ledger.note(f"{number}.mp3", "a note")
     assert len(caplog.records) == 11
     assert len(list(ErrorLedger(tmp_path / "errors.jsonl").notes())) == 1000
-    assert (ErrorLedger(tmp_path / "errors.jsonl").count, ErrorLedger(tmp_path / "errors.jsonl").note_count) == (0, 1000)
+    assert (ErrorLedger(tmp_path / "errors.jsonl").count, ErrorLedger(tmp_path / "errors.jsonl").note_count) == (
+        0,
+        1000,
+    )
 
 
 @pytest.mark.parametrize("corpus", ["folder", "table"])
@@ -131,4 +136,6 @@ def test_corpora_write_the_notes_of_their_files(folder, tmp_path, corpus):
     (folder / "table.csv").write_text("path,text\nlies.mp3,one\nright.mp3,two\n")
     root = folder / "table.csv" if corpus == "table" else folder
     make_manifest(corpus, tmp_path / "m.jsonl", root=root)
-    assert ("lies.mp3", LIE) in [(row["path"].rsplit("/", 1)[1], row["note"]) for row in rows(tmp_path / "m.notes.jsonl")]
+    assert ("lies.mp3", LIE) in [
+        (row["path"].rsplit("/", 1)[1], row["note"]) for row in rows(tmp_path / "m.notes.jsonl")
+    ]

@@ -28,7 +28,11 @@ def test_arrays_come_back_as_they_were(tmp_path, dtype):
 
 
 # A manifest refuses NUL.
-@given(ids=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), unique=True, min_size=1, max_size=5))
+@given(
+    ids=st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), unique=True, min_size=1, max_size=5
+    )
+)
 def test_any_text_is_an_id(tmp_path_factory, ids):
     folder = tmp_path_factory.mktemp("store")
     write(folder, {i: {"x": torch.tensor([n])} for n, i in enumerate(ids)})
