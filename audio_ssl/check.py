@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,8 @@ _OF_OTHERS = frozenset(("tensorboard", "wandb", "profile"))
 
 _ASIDE = (".", "damaged_")
 """How the names of folders begin that are no part of an artifact."""
+
+_OF_FEATURES = (".safetensors", ".npy", ".parquet")
 
 _TOLERANCE_SECONDS = 0.05
 _THREADS = 8
@@ -260,8 +262,28 @@ def _read_index(folder: Path, found: Finding) -> None:
             lacking = wanted[file] - set(read_ids(folder / file))
             if lacking:
                 found.damaged[file] = f"lacks {len(lacking):,} clips of the index"
+    _compare_records(folder / "store", told, found)
+    files = {path.relative_to(folder).as_posix() for suffix in _OF_FEATURES for path in folder.rglob(f"[!.]*{suffix}")}
+    if not told and files:
+        found.damaged[INDEX_FILE] = f"names no clip, and there are {len(files):,} files of features"
+    elif rest := files - set(told):
+        found.notes.append(f"{len(rest):,} files of features that the index does not name")
     if any(one is None for one in told.values()):
         found.notes.append("made before contents were recorded, so only lengths and formats could be checked")
+
+
+def _compare_records(store: Path, told: Mapping[str, Seal | None], found: Finding) -> None:
+    """Hold a store's own record to that of the index."""
+    try:
+        seals = read_seals(store)
+    except UserError as error:
+        found.damaged[f"{store.name}/{SEALS_FILE}"] = error.what
+        return
+    for name, one in seals.items():
+        if (other := told.get(f"{store.name}/{name}")) is not None and other != one:
+            found.damaged[f"{store.name}/{SEALS_FILE}"] = f"tells another content of {name} than the index"
+        elif not (store / name).exists():
+            found.damaged[f"{store.name}/{name}"] = f"is missing, and {SEALS_FILE} names it"
 
 
 def _check_file(path: Path) -> Finding:

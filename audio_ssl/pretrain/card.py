@@ -61,18 +61,23 @@ def write_card(folder: Path, title: str, what: str, facts: Mapping[str, Any]) ->
         ``steps, train_clips, valid_clips, held_out, sample_rate, left_out, recipe_hash, manifest_hash``.
     """
     rows = _rows(folder / "metrics.jsonl")
-    skipped = {row.get("iteration", 1): row["skipped_steps"] for row in rows}
-    heard = {row.get("iteration", 1): row["audio_seconds"] for row in rows}
+    skipped, heard = _last_of_iterations(rows, "skipped_steps"), _last_of_iterations(rows, "audio_seconds")
     return _TEMPLATE.format(
         title=title,
         what=what,
         folder=shlex.quote(folder.name),
-        hours=sum(heard.values()) / 3600,
-        skipped=sum(skipped.values()),
+        hours=sum(heard) / 3600,
+        skipped=round(sum(skipped)),
         numbers=_numbers(rows),
         collapse="".join(f"\n**{one}**\n" for one in alike_sentences(*alike_at_end(rows, CollapseGuard()))),
         **facts,
     )
+
+
+def _last_of_iterations(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """Return the last value of a count in each iteration; a row may be damaged."""
+    counted = {str(row.get("iteration", 1)): row[name] for row in rows if isinstance(row.get(name), int | float)}
+    return list(counted.values())
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """State on the disk: safetensors and JSON, whole or not there, and no pickle.
 
-``state/step_N/`` holds ``model.safetensors``, ``optimizer.safetensors`` and ``state.json``. It is written into a
-temporary folder, flushed, and renamed. Randomness needs no tensors: every draw of a run comes from a generator seeded
-by (seed, step), so the step is all there is to restore.
+``state/step_N/`` holds ``model.safetensors``, ``optimizer.safetensors``, ``state.json``, and ``files.json`` with what
+these are. It is written into a temporary folder, flushed, and renamed. Randomness needs no tensors: every draw of a run
+comes from a generator seeded by (seed, step), so the step is all there is to restore.
 
 The files hold whole tensors by the learner's own names, whatever the number of processes and the way they shared the
 weights, so a run goes on in another setting than it was begun in. torch's own distributed checkpoints would need a
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ from audio_ssl.atomic import atomic_folder, remove_folder
 from audio_ssl.config import structure
 from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
+from audio_ssl.integrity import faults, write_seals
 from audio_ssl.pretrain.optim import load_optimizer_tensors, optimizer_tensors, shard_like, whole_tensor
 from audio_ssl.pretrain.parallel import ALONE, Team
 from audio_ssl.pretrain.weights_ema import WeightsEma
@@ -95,6 +96,7 @@ def _write(final: Path, state: State, files: dict[str, dict[str, Tensor]]) -> No
         for name, tensors in files.items():
             save_file(tensors, partial / name)
         (partial / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+        write_seals(partial, [*files, STATE_FILE])
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -114,18 +116,13 @@ def read_state(checkpoint: Path) -> State:
 
 
 def check_whole(checkpoint: Path) -> None:
-    """Raise UserError for a checkpoint that is damaged as far as sizes and headers tell; nothing large is read."""
+    """Raise UserError for a checkpoint that is damaged: all bytes are read, since a run goes on for days from them."""
     state = read_state(checkpoint)
     if checkpoint.name != f"step_{state.step}":
         raise UserError(f"state.json says step {state.step}", where=str(checkpoint))
-    for name in _FILES:
-        path = checkpoint / name
-        try:
-            # Opening compares the size of the file with what its header says.
-            with safe_open(path, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"the checkpoint is damaged: {error}", where=str(path)) from error
+    # Checkpoints of before there were records are checked as far as sizes and headers tell.
+    for name, wrong in faults(checkpoint, _FILES, full=True).items():
+        raise UserError(f"the checkpoint is damaged: {name} {wrong}", where=str(checkpoint))
 
 
 def newest_whole(folder: Path) -> Path | None:

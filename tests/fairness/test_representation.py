@@ -97,5 +97,5 @@ def test_what_is_no_number_is_refused(tmp_path):
 
 
 def test_nothing_there_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no such file .*give the folder of a finished probe"):
+    with pytest.raises(UserError, match=r"no such file .*give the folder of a finished probe"):
         read_representation(tmp_path / "missing")

@@ -114,9 +114,32 @@ def test_a_damaged_checkpoint_is_named_and_goes(run, capsys):
     assert checked(run) == 2
     said = capsys.readouterr().out
     assert f"{run / 'state' / 'step_2'}: checkpoint, DAMAGED" in said
-    assert "  optimizer.safetensors is cut or damaged" in said
+    assert "  optimizer.safetensors has " in said
     mend(said)
     assert checked(run) == 0
+
+
+def test_an_index_that_names_nothing_is_damage(features, capsys):
+    (features / "index.jsonl").write_text("")
+    assert checked(features) == 2
+    said = capsys.readouterr().out
+    assert "index.jsonl names no clip, and there are 1 files of features" in said
+    mend(said)
+    assert checked(features) == 0
+
+
+def test_records_that_disagree_are_damage(audio, tmp_path, capsys):
+    out = extract(audio, "logmel", tmp_path / "features")
+    record = out / "store" / "files.json"
+    text = record.read_text()
+    for old, new, what in (
+        ('"sha256": "', '"sha256": "0', "tells another content of shard-00000.safetensors than the index"),
+        ("shard-00000", "shard-00009", "shard-00009.safetensors is missing"),
+        ("{", "(", "not JSON"),
+    ):
+        record.write_text(text.replace(old, new, 1))
+        assert checked(out) == 2
+        assert what in capsys.readouterr().out
 
 
 def test_a_recipe_that_cannot_be_read_is_named(run, capsys):

@@ -81,7 +81,16 @@ def _check_features(out: Path) -> list[list[str]]:
 
 _OF_RUNS = ("run/*.json", "run/*.jsonl", "run/*.yaml")
 _WEIGHTS = ("run/model.safetensors",)
-_STORED = ("safetensors/*", "safetensors/*/*", "npy/*", "npy/audio/*", "parquet/*", "parquet/*/*")
+_STORED = ("safetensors/*", "safetensors/*/*", "npy/*", "npy/*.npy", "parquet/*", "parquet/*/*")
+
+_RECORDED = (
+    "safetensors/index.jsonl",
+    "safetensors/*/*",
+    "npy/index.jsonl",
+    "npy/*.npy",
+    "parquet/*.jsonl",
+    "parquet/*/*",
+)
 
 SUBJECTS: tuple[Subject, ...] = (
     *(_audio(suffix) for suffix in (".wav", ".flac", ".mp3", ".ogg", ".m4a")),
@@ -95,6 +104,6 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("run.checked", make.finished_run, _WEIGHTS, damage.BYTES, _check_run, right.checked),
     Subject("checkpoint", make.killed_run, ("run/state/*/*", "run/*.jsonl"), damage.BYTES, _resume, right.resumed),
     Subject("features", make.features, _STORED, damage.BYTES, _features, right.features),
-    Subject("features.checked", make.features, _STORED, damage.BYTES, _check_features, right.checked),
+    Subject("features.checked", make.features, _RECORDED, damage.BYTES, _check_features, right.checked),
     Subject("result", make.result, ("result/*",), damage.JSON, _result, right.anything),
 )

@@ -25,6 +25,8 @@ def test_card_tells_means_validation_and_hours_over_iterations(tmp_path: Path) -
         rows.append({**row, "audio_seconds": 180.0 * (step - 10 * (iteration - 1))})
     rows[-1]["valid_loss"] = 7.5
     rows[-2]["loss"] = None  # type: ignore[assignment]
+    # A damaged row.
+    del rows[3]["skipped_steps"], rows[3]["audio_seconds"]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     card = write_card(tmp_path, "run", "A model.", FACTS)
     assert "| loss | 20 | 7.5 |" in card

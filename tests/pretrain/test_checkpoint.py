@@ -22,6 +22,7 @@ from audio_ssl.pretrain.checkpoint import (
 )
 from audio_ssl.pretrain.optim import make_optimizer
 from audio_ssl.pretrain.recipe import OptimConfig
+from tests.faults.damage import flip
 
 
 class Tied(nn.Module):
@@ -53,7 +54,8 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     module, optimizer = trained()
     state = State(seed=5, epoch=2, position=3, step=7, skipped_steps=1, audio_seconds=12.5, valid_loss=0.25)
     path = save_checkpoint(tmp_path, state, module, optimizer, keep_last=2)
-    assert {file.name for file in path.iterdir()} == {"model.safetensors", "optimizer.safetensors", "state.json"}
+    names = {"model.safetensors", "optimizer.safetensors", "state.json", "files.json"}
+    assert {file.name for file in path.iterdir()} == names
     fresh = Tied()
     fresh_optimizer = make_optimizer(fresh, OptimConfig())
     assert load_checkpoint(path, fresh, fresh_optimizer) == state
@@ -104,6 +106,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "weights empty": lambda path: (path / "model.safetensors").write_bytes(b""),
     "weights gone": lambda path: (path / "model.safetensors").unlink(),
     "header": lambda path: (path / "optimizer.safetensors").write_bytes(b"\xff" * 200),
+    "a weight": lambda path: flip(path / "model.safetensors"),
+    "a moment": lambda path: flip(path / "optimizer.safetensors"),
     "state empty": lambda path: (path / "state.json").write_bytes(b""),
     "state zeros": lambda path: (path / "state.json").write_bytes(b"\0" * 100),
     "state gone": lambda path: (path / "state.json").unlink(),
@@ -135,6 +139,12 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_again_in_silence(t
     with pytest.raises(UserError, match=r"none of the 1 checkpoints can be read \(delete this folder to begin again"):
         newest_whole(tmp_path)
     assert best_checkpoint(tmp_path) is None
+
+
+def test_a_checkpoint_of_before_there_were_records_is_taken(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (tmp_path / "step_1" / "files.json").unlink()
+    assert newest_whole(tmp_path) == tmp_path / "step_1"
 
 
 def test_a_checkpoint_that_lacks_moments_or_is_cut_is_said(tmp_path: Path) -> None:
