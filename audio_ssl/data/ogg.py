@@ -54,11 +54,11 @@ def ogg_layout(data: Data) -> Layout:
             broken += 1
             expected.clear()
             place += 4
-    notes = () if ended and place <= len(data) else ("the stream has no end: the file may have been cut",)
+    notes = [] if ended and place <= len(data) else ["the stream has no end: the file may have been cut"]
     if broken:
-        notes += (f"damaged or missing pages in {_places(broken)}: what can be decoded is used",)
+        notes.append(f"damaged or missing pages in {_places(broken)}: what can be decoded is used")
     if len(starts) < 2:
-        return Layout(notes=notes, exact=not broken)
+        return Layout(notes=tuple(notes), exact=not broken)
     ends = [*starts[1:], len(data)]
     note = f"the file has {len(starts)} streams one after the other; all are used"
     return Layout(tuple(((a, b),) for a, b in zip(starts, ends, strict=True)), (note, *notes), exact=False)

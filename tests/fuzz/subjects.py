@@ -81,7 +81,7 @@ def _check_features(out: Path) -> list[list[str]]:
 
 _OF_RUNS = ("run/*.json", "run/*.jsonl", "run/*.yaml")
 _WEIGHTS = ("run/model.safetensors",)
-_STORED = ("safetensors/*", "safetensors/*/*", "npy/*", "npy/*.npy", "parquet/*", "parquet/*/*")
+_STORED = ("safetensors/*", "safetensors/*/*", "npy/*", "parquet/*", "parquet/*/*")
 
 _RECORDED = (
     "safetensors/index.jsonl",
