@@ -188,7 +188,7 @@ def _strict_scalar(value: Any, cls: type) -> Any:
         raise UserError(f"must be {_article(cls)}, but is {shown(value)}")
     too_large = isinstance(value, int) and abs(value) >= _MAX_INT
     if too_large or (isinstance(value, float) and not math.isfinite(value)):
-        raise UserError(f"must be {_article(cls)} of usual size, but is {shown(value)}")
+        raise UserError(f"must be finite and fit into 64 bits, but is {shown(value)}")
     return value
 
 

@@ -96,7 +96,7 @@ def disk_error(path: Path, number: int, needed_bytes: int | None = None) -> Disk
     what = f"cannot be written: {os.strerror(number)}"
     blocking = next((one for one in path.parents if one.is_file()), None)
     if number in (errno.EEXIST, errno.ENOTDIR) and blocking is not None:
-        return DiskError(f"cannot be written: {blocking} is a file, no folder", where=str(path), remedy=_ELSEWHERE)
+        return DiskError(f"cannot be written: {blocking} is a file, not a folder", where=str(path), remedy=_ELSEWHERE)
     if number in _ROOM | _RIGHTS | {errno.EIO, errno.ESTALE, errno.EFBIG}:
         what += f"; {_disk(path, number, needed_bytes)}"
     if number in _ROOM:

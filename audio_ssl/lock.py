@@ -115,7 +115,7 @@ def _acquire(lock: Path, what: Path) -> int:
             ) from None
         except OSError as error:
             logger.warning(
-                "the disk of %s has no locks (%s): see that no other command writes there", what, error.strerror
+                "the disk of %s has no locks (%s): make sure that no other command writes there", what, error.strerror
             )
             return handle
         with suppress(FileNotFoundError):

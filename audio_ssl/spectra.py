@@ -75,7 +75,7 @@ class MelSpectrogram(nn.Module):
 def _warn_of_empty_bands(empty: int, bands: int, window_seconds: float, sample_rate: int) -> None:
     # Once: a run builds its spectrogram many times.
     logger.warning(
-        "%d of %d mel bands are empty with a window of %g s at %d Hz: they say the same of every sound; "
+        "%d of %d mel bands are empty with a window of %g s at %d Hz: they are the same for every sound; "
         "give fewer bands or a longer window",
         *(empty, bands, window_seconds, sample_rate),
     )

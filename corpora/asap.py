@@ -135,7 +135,9 @@ def read_beats(path: Path) -> list[Beat]:
         try:
             time = float(cells[0])
         except ValueError as error:
-            raise AudioError(f"line {line_number} of {path.name}: the time `{cells[0][:40]}` is no number") from error
+            raise AudioError(
+                f"line {line_number} of {path.name}: the time `{cells[0][:40]}` is not a number"
+            ) from error
         if kind == "db":
             number = 1
         elif kind == "bR" or number is None:

@@ -96,7 +96,7 @@ def _clip(folder: Path, name: str, row: dict[str, Any], part: str, left_out: Lef
         left_out.add(path, error.reason)
         return
     except (TypeError, ValueError):
-        left_out.add(path, "its pitch or velocity is no number")
+        left_out.add(path, "its pitch or velocity is not a number")
         return
     yield replace(
         clip,

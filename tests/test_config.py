@@ -34,8 +34,8 @@ class Outer:
         ({"steps": "many"}, r"\$\.steps: must be an integer, but is 'many'"),
         ({"steps": True}, r"\$\.steps: must be an integer, but is True"),
         ({"steps": 1.5}, r"\$\.steps: must be an integer"),
-        ({"steps": 2**63}, r"\$\.steps: must be an integer of usual size"),
-        ({"steps": 1, "inner": {"rate": "1e999"}}, r"\$\.inner\.rate: must be a number of usual size, but is inf"),
+        ({"steps": 2**63}, r"\$\.steps: must be finite and fit into 64 bits"),
+        ({"steps": 1, "inner": {"rate": "1e999"}}, r"\$\.inner\.rate: must be finite and fit into 64 bits, but is inf"),
         ({}, r"\$\.steps: the key `steps` is missing"),
         ({"steps": 1, "inner": {"rat": 1}}, r"\$\.inner: unknown key `rat`"),
         ({"steps": 1, "inner": 3}, r"\$\.inner: must be a mapping"),
@@ -101,7 +101,7 @@ def test_yaml_tags_build_no_objects(tmp_path):
 def test_a_yaml_list_is_no_config(tmp_path):
     path = tmp_path / "list.yaml"
     path.write_text("- 1\n")
-    with pytest.raises(UserError, match=r"must hold an object of keys and values, but holds \[1\]"):
+    with pytest.raises(UserError, match=r"must be an object of keys and values, but is \[1\]"):
         read_yaml(path)
 
 

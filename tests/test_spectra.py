@@ -88,7 +88,7 @@ def test_bands_without_a_spectral_line_are_said_by_one_warning(caplog):
         mel.build(mel.Config(n_mels=128), 16000)
         mel.build(mel.Config(n_mels=128), 16000)
     assert [record.getMessage() for record in caplog.records] == [
-        "4 of 128 mel bands are empty with a window of 0.025 s at 16000 Hz: they say the same of every sound; "
+        "4 of 128 mel bands are empty with a window of 0.025 s at 16000 Hz: they are the same for every sound; "
         "give fewer bands or a longer window"
     ]
     silent = spectra.mel_filters(16000, 400, 128).amax(1) == 0

@@ -208,7 +208,7 @@ class ClipTable(Sequence[Clip]):
             if line[:1] == b"{" and line.rstrip()[-1:] == b"}":
                 clip = parse_row(line.decode("utf-8", "surrogateescape").rstrip("\r\n"), self.path, row + 1)
             if clip is None or clip.id != self.ids[row].as_py():
-                raise UserError("the manifest has changed while it was read", where=str(self.path))
+                raise UserError("the manifest changed while it was being read", where=str(self.path))
             yield clip
 
 

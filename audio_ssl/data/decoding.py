@@ -82,7 +82,7 @@ def way_of(path: Path) -> Way:
     except OSError as error:
         raise AudioError(f"cannot be opened: {error.strerror or error}") from error
     except ValueError as error:
-        raise AudioError(f"no name of a file: {error}") from error
+        raise AudioError(f"not a valid file name: {error}") from error
     if status.st_size == 0:
         raise AudioError("the file is empty (0 bytes)")
     return _look(str(path), status.st_size, status.st_mtime_ns)

@@ -186,7 +186,7 @@ class _Lines:
         self.number += 1
         if len(line) > LONGEST:
             raise UserError(
-                f"the line has more than {LONGEST} characters: this is no table", where=f"{self.path}:{self.number}"
+                f"the line has more than {LONGEST} characters: this is not a table", where=f"{self.path}:{self.number}"
             )
         return line
 

@@ -100,7 +100,7 @@ class ErrorLedger:
             kinds = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in most[:_SAID_MOST])
             others = f" and {len(most) - _SAID_MOST} other suffixes" if len(most) > _SAID_MOST else ""
             number = sum(suffixes.values())
-            logger.info("%s: passed over %d files that are no audio: %s%s", root, number, kinds, others)
+            logger.info("%s: passed over %d files that are not audio: %s%s", root, number, kinds, others)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the records on the disk."""

@@ -32,7 +32,7 @@ def cut_row(row: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the cut is no span of one file.
+        If the cut is not a part of one file.
 
     Examples
     --------
@@ -42,14 +42,14 @@ def cut_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """
     kind = row.get("type", "MonoCut")
     if "tracks" in row or kind not in ("MonoCut", "MultiCut"):
-        raise ValueError(f"a {kind if isinstance(kind, str) else 'cut'} is no span of one file")
+        raise ValueError(f"a {kind if isinstance(kind, str) else 'cut'} is not a part of one file")
     found: dict[str, Any] = {"id": row.get("id"), "start": row.get("start"), "seconds": row.get("duration")}
     path = _path(row.get("recording"))
     if path is not None:
         found["path"] = path
     supervisions = row.get("supervisions", [row])
     if not isinstance(supervisions, list) or not all(isinstance(one, Mapping) for one in supervisions):
-        raise ValueError("`supervisions` is no list of objects")
+        raise ValueError("`supervisions` is not a list of objects")
     ordered = sorted(supervisions, key=lambda one: float(one.get("start") or 0))
     texts = [one["text"] for one in ordered if isinstance(one.get("text"), str)]
     if texts:
@@ -76,5 +76,5 @@ def _path(recording: object) -> str | None:
         raise ValueError("the recording lies in several files")
     kind, name = sources[0].get("type"), sources[0].get("source")
     if kind != "file" or not isinstance(name, str):
-        raise ValueError(f"the recording is no file, but of the type `{str(kind)[:40]}`")
+        raise ValueError(f"the recording is not a file, but of the type `{str(kind)[:40]}`")
     return name

@@ -107,7 +107,7 @@ class Clip:
             raise UserError("`start` must be >= 0, `seconds` and `sample_rate` > 0", where=where)
         if not row["seconds"] < LONGEST_SECONDS:
             raise UserError(
-                "`seconds` is a thousand million or more, and no recording is that long",
+                "`seconds` is 1e9 or more, and no recording is that long",
                 where=where,
                 remedy="make the manifest again: earlier versions believed headers that give no length",
             )

@@ -201,7 +201,7 @@ def mpeg_layout(data: Data) -> Layout:
             notes.append(f"the rate changes from {rates} after {seconds:.3f} s, and what follows is not used")
             break
         if junk:
-            notes.append(f"{junk} bytes between frames are no audio and are passed over")
+            notes.append(f"{junk} bytes between frames are not audio and are passed over")
         runs.append(run)
         seconds += run.frames * run.kind.samples / run.kind.sample_rate
     if not runs:

@@ -18,7 +18,7 @@ def segment_id(path: str, start: object = None) -> str:
     Raises
     ------
     ValueError
-        If `start` is no number of seconds from 0.
+        If `start` is not a number of seconds from 0.
 
     Examples
     --------
@@ -28,9 +28,9 @@ def segment_id(path: str, start: object = None) -> str:
     if start is None or start == "":
         return path
     if isinstance(start, bool) or not isinstance(start, int | float | str):
-        raise ValueError(f"{start!r} is no number of seconds")
+        raise ValueError(f"{start!r} is not a number of seconds")
     seconds = float(start)
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"{start!r} is no number of seconds from 0")
+        raise ValueError(f"{start!r} is not a number of seconds from 0")
     text = f"{seconds:.6f}".rstrip("0").rstrip(".")
     return path if text == "0" else f"{path}@{text}"

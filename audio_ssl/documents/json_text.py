@@ -110,7 +110,7 @@ def parse_json(text: str | bytes, where: str, nan_is_null: bool = False, any_tex
     except Refused as error:
         raise UserError(_placed(text, error), where=where) from None
     except RecursionError:
-        raise UserError(f"lists and objects lie more than {MAX_DEPTH} deep in one another", where=where) from None
+        raise UserError(f"lists and objects are nested more than {MAX_DEPTH} deep", where=where) from None
     return value
 
 
@@ -170,7 +170,7 @@ def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) != len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise Refused(f"the key `{shown(twice, 40)[1:-1]}` is there twice")
+        raise Refused(f"the key `{shown(twice, 40)[1:-1]}` appears twice")
     return row
 
 

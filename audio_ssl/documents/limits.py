@@ -73,7 +73,7 @@ def check_text(value: str) -> None:
     found = _NOT_TEXT.search(value)
     if found:
         thing = "a NUL character" if found[0] == "\0" else f"half of a surrogate pair (U+{ord(found[0]):04X})"
-        raise Refused(f"the text {shown(value, 60)} holds {thing}")
+        raise Refused(f"the text {shown(value, 60)} contains {thing}")
 
 
 def check_depth(value: Json) -> None:
@@ -83,7 +83,7 @@ def check_depth(value: Json) -> None:
         level = [item for one in level for item in _items(one) if isinstance(item, list | dict)]
         if not level:
             return
-    raise Refused(f"lists and mappings lie more than {MAX_DEPTH} deep in one another")
+    raise Refused(f"lists and mappings are nested more than {MAX_DEPTH} deep")
 
 
 def check_texts(value: Json) -> None:
@@ -95,7 +95,7 @@ def check_texts(value: Json) -> None:
 def as_object(value: object, where: str) -> JsonObject:
     """Return a document that must be an object; UserError where it is something else."""
     if not isinstance(value, dict):
-        raise UserError(f"must hold an object of keys and values, but holds {shown(value)}", where=where)
+        raise UserError(f"must be an object of keys and values, but is {shown(value)}", where=where)
     return value
 
 

@@ -60,7 +60,7 @@ def decode_text(data: bytes, path: Path | str, first_line: int = 1) -> str:
             _is_utf(utf, path)
             if utf
             else UserError(
-                "the file is damaged: it holds zero bytes", where=f"{path}:{line}", remedy="make or fetch it again"
+                "the file is damaged: it contains NUL bytes", where=f"{path}:{line}", remedy="make or fetch it again"
             )
         )
     return text
@@ -118,7 +118,7 @@ def _read(path: Path, most_bytes: int) -> bytes:
         raise cannot_read(path, error) from error
     except ValueError as error:
         # A NUL in the name.
-        raise UserError(f"not a name of a file: {error}", where=str(path)) from error
+        raise UserError(f"not a valid file name: {error}", where=str(path)) from error
     if len(data) > most_bytes:
         raise UserError(f"the file is larger than {_amount(most_bytes)}; no file of its kind is", where=str(path))
     return data

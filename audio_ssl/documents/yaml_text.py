@@ -186,7 +186,7 @@ class _Builder:
         if event.tag not in (None, "!", f"{_CORE}{'map' if mapping else 'seq'}"):
             raise Refused(f"has the tag {shown(event.tag, 60)}; only plain values are read")
         if len(self.stack) > MAX_DEPTH:
-            raise Refused(f"lies more than {MAX_DEPTH} deep in lists and mappings")
+            raise Refused(f"is nested more than {MAX_DEPTH} deep")
         self.stack.append(_Open({} if mapping else [], event.anchor))
 
     def _add(self, value: Json, anchor: str | None) -> None:
@@ -198,11 +198,11 @@ class _Builder:
         if self.stack[-1].waits_for_key:
             raise Refused("a key must be text, but is a reference")
         if anchor not in self._anchors:
-            raise Refused(f"refers to {shown(anchor, 40)}, which is not there or has not ended")
+            raise Refused(f"refers to {shown(anchor, 40)}, which is not defined before it")
         value = self._anchors[anchor]
         self._repeated += _amount(value)
         if self._repeated > MAX_REPEATED:
-            raise Refused(f"the references (*{anchor}) stand for too much; write the values themselves")
+            raise Refused(f"the references (*{anchor}) expand to too many values; write the values themselves")
         return copy.deepcopy(value)
 
 
@@ -221,7 +221,7 @@ def _key(event: Any, there: JsonObject) -> str:
     if event.tag not in (None, "!", f"{_CORE}str"):
         raise Refused(f"the key {shown(name, 40)} has the tag {shown(event.tag, 60)}; a key is plain text")
     if name in there:
-        raise Refused(f"the key {shown(name, 40)} is there twice")
+        raise Refused(f"the key {shown(name, 40)} appears twice")
     return name
 
 
@@ -252,7 +252,7 @@ def _value(kind: str, text: str) -> Json:
         node = yaml.ScalarNode(f"{_CORE}{kind}", text)
         value: Json = getattr(_CONSTRUCTOR, f"construct_yaml_{kind}")(node)
     except (ValueError, KeyError, IndexError, OverflowError):
-        raise Refused(f"{shown(text)} is no {kind}") from None
+        raise Refused(f"{shown(text)} is not of type {kind}") from None
     if isinstance(value, int | float):
         check_number(value)
     return value

@@ -37,7 +37,7 @@ class Numbers:
     >>> seconds.values(commas_between=False).tolist()
     [3.25, 2.0, nan, nan]
     >>> seconds.notes(commas_between=False)
-    ['`seconds` has decimal commas', '1 value of `seconds` is no number: x']
+    ['`seconds` has decimal commas', '1 value of `seconds` is not a number: x']
     """
 
     def __init__(self, name: str, positive: bool = False) -> None:
@@ -74,7 +74,7 @@ class Numbers:
             found.append(f"`{self.name}` has commas before thousands")
         if self._unreadable:
             values = "1 value" if self._unreadable == 1 else f"{self._unreadable:,} values"
-            verb = "is no number" if self._unreadable == 1 else "are no numbers, the first"
+            verb = "is not a number" if self._unreadable == 1 else "are not numbers, the first"
             found.append(f"{values} of `{self.name}` {verb}: {self._unreadable_example}")
         return found
 

@@ -16,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from audio_ssl.errors import UserError
+from audio_ssl.data.spellings import is_unknown
+from audio_ssl.errors import UserError, one_line
 from audio_ssl.fairness._exclusions import NAMED, Exclusions
 from audio_ssl.fairness._numbers import Numbers, notes_of
 from audio_ssl.fairness._worst import WorstClips
 from audio_ssl.fairness.measures import OF_TERMS
 from audio_ssl.fairness.readers.source import Row
 from audio_ssl.fairness.unanswered import NOT_TEXT, PERHAPS_NOT_TEXT, GroupCounter
-from audio_ssl.fairness.values import Spellings, is_missing, plain, printable
+from audio_ssl.fairness.values import Spellings, plain, printable
 from audio_ssl.letters import composed, is_composed
 from audio_ssl.metrics.additive import AdditiveMetric, Array
 
@@ -35,6 +36,8 @@ _LONGEST_ALIGNMENT = 4e11
 """Characters of reference times characters of hypothesis: about a quarter of a minute for one clip."""
 
 _MOST_GROUPS = 1000
+_LONGEST_ID = 200
+"""Characters of an id in messages."""
 
 NUMBERS = ("seconds", "level_dbfs")
 """Columns of numbers that are read where they are there."""
@@ -183,7 +186,7 @@ class Table:
         """Count a clip that should have a row here."""
         groups = self._groups(row)
         self.missing.add([None] * len(self.spellings) if isinstance(groups, str) else groups)
-        self.left_out.add("in the manifest, but no hypothesis", [_short(str(row.get("id")))])
+        self.left_out.add("in the manifest, but no hypothesis", [one_line(str(row.get("id")), _LONGEST_ID)])
 
     def numbers(self, name: str, kept: npt.NDArray[np.bool_], commas_between: bool) -> Array:
         """Return a column of `NUMBERS`, ``[clip]``; NaN where not recorded."""
@@ -214,7 +217,9 @@ class Table:
     def first_ids(self, kept: npt.NDArray[np.bool_], members: npt.NDArray[np.bool_]) -> tuple[str, ...]:
         """Return ids of the first of some of the clips that are kept, ``[kept clip]``."""
         ids = self.ids()
-        return tuple(_short(ids[place].as_py()) for place in np.flatnonzero(kept)[members][:NAMED].tolist())
+        return tuple(
+            one_line(ids[place].as_py(), _LONGEST_ID) for place in np.flatnonzero(kept)[members][:NAMED].tolist()
+        )
 
     def silent(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Return where something was said and the hypothesis is empty, ``[clip]``."""
@@ -247,11 +252,11 @@ class Table:
             self.left_out.add("no id", [f"line {number}"])
             return None
         if self._seen(name, number, row, columns):
-            self.left_out.add("appears twice", [_short(name)])
+            self.left_out.add("appears twice", [one_line(name, _LONGEST_ID)])
             return None
         made = self._check(name, row)
         if isinstance(made, str):
-            self.left_out.add(made, [_short(name)])
+            self.left_out.add(made, [one_line(name, _LONGEST_ID)])
             return None
         return made
 
@@ -262,17 +267,17 @@ class Table:
             return "no reference"
         groups = self._groups(row)
         if isinstance(groups, str):
-            return f"`{groups}` is no plain value"
+            return f"`{groups}` is not a plain value"
         if hypothesis is None:
             self.missing.add(groups)
             return "no hypothesis"
         if not isinstance(reference, str) or not isinstance(hypothesis, str):
-            return f"the {'hypothesis' if isinstance(reference, str) else 'reference'} is no text"
+            return f"the {'hypothesis' if isinstance(reference, str) else 'reference'} is not text"
         try:
             speaker = plain(row.get("speaker"))
         except TypeError:
             speaker = None
-        if speaker is None or is_missing(speaker):
+        if speaker is None or is_unknown(speaker):
             return "no speaker"
         reason = self._why_not(reference, hypothesis, row)
         if reason is not None:
@@ -341,7 +346,7 @@ class Table:
         if self._content[place] != content:
             lines = f"lines {self._line_of[place]} and {number}"
             raise UserError(
-                f"the id `{_short(name)}` appears twice with different content: {lines}",
+                f"the id `{one_line(name, _LONGEST_ID)}` appears twice with different content: {lines}",
                 where=self._where,
             )
         return True
@@ -355,13 +360,9 @@ def _or_none(value: object) -> Any:
         return value
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 200 else f"{name[:200]}…"
-
-
 def _shown(clip: Clip) -> dict[str, Any]:
     return {
-        "id": _short(clip.id),
+        "id": one_line(clip.id, _LONGEST_ID),
         "speaker": clip.speaker,
         "reference": printable(clip.reference),
         "hypothesis": printable(clip.hypothesis),

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from audio_ssl.data.spellings import is_gender
 from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.fairness._exclusions import Exclusion, Exclusions
@@ -28,7 +29,6 @@ from audio_ssl.fairness.people import ALL, CROSSED, UNKNOWN
 from audio_ssl.fairness.readers.any import open_source
 from audio_ssl.fairness.readers.source import Source, batches, nowhere
 from audio_ssl.fairness.unanswered import GroupCounter, GroupCounts
-from audio_ssl.fairness.values import is_gender
 from audio_ssl.integrity import require_whole
 from audio_ssl.metrics.additive import Array
 from audio_ssl.metrics.normalise import get_normaliser
@@ -342,7 +342,7 @@ def _task(path: Path) -> str | None:
 def _join(source: Source, manifest: Path) -> Manifest:
     if source.numbered:
         raise UserError(
-            f"there is no column `id` to find rows in {manifest.name} by",
+            f"rows of {manifest.name} cannot be found without a column `id`",
             where=str(source.files[0]),
             remedy="name it: --column id=NAME",
         )

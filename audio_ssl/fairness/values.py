@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 
-from audio_ssl.data.spellings import is_gender as is_gender
 from audio_ssl.data.spellings import read_value, spellings_note
 from audio_ssl.letters import composed
 
@@ -16,8 +15,6 @@ CROSSED = " × "
 """Between the attributes, and the values, of an intersection."""
 ALL, UNKNOWN, REST = "all", "unknown", "all others"
 """Rows that are no recorded group: all clips, speakers without a value, and whoever is not in the group beside."""
-
-_MISSING = frozenset({"", "nan", "none", "null", "<na>", "n/a", "unknown", "<unk>"})
 
 _LONGEST = 100
 # Steers a terminal, turns the direction of what follows, or may not be in HTML.
@@ -74,17 +71,6 @@ def _picture(found: re.Match[str]) -> str:
     if sign in _SPACES:
         return " "
     return chr(0x2400 + ord(sign)) if sign < " " else "␡" if sign == "\x7f" else "\ufffd"
-
-
-def is_missing(text: str | None) -> bool:
-    """Return whether a name of a speaker stands for none.
-
-    Examples
-    --------
-    >>> is_missing("N/A"), is_missing("NA")
-    (True, False)
-    """
-    return text is None or text.lower() in _MISSING
 
 
 class Spellings:

@@ -254,6 +254,6 @@ def read_labels(path: Path, fingerprints: Sequence[str]) -> list[dict[str, Any]]
         ]
     except UserError as error:
         if path.exists():
-            logger.warning("%s; the labels are looked at again", error)
+            logger.warning("%s; the labels are checked again", error)
         return None
     return rows if [row.get("fingerprint") for row in rows] == list(fingerprints) else None

@@ -96,7 +96,7 @@ def is_answered(folder: Path, full: bool = False) -> bool:
         return False
     found = faults(folder, [SCORES_FILE], full)
     for name, wrong in found.items():
-        logger.warning("%s %s: it is answered again", folder / name, wrong)
+        logger.warning("%s %s: it is computed again", folder / name, wrong)
     return not found
 
 

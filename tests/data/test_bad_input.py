@@ -146,8 +146,8 @@ def test_a_loop_of_links_ends(tmp_path):
         ({"seconds": float("inf")}, r":2: .*the number is not finite"),
         ({"sample_rate": 10**20}, r":2: `sample_rate` must be a rate in Hz"),
         ({"age": 10**20}, r":2: `age` must be a plain value"),
-        ({"id": "a\0b"}, r":2: .*holds a NUL"),
-        ({"path": "a\0b.wav"}, r":2: .*holds a NUL"),
+        ({"id": "a\0b"}, r":2: .*contains a NUL"),
+        ({"path": "a\0b.wav"}, r":2: .*contains a NUL"),
         ({"speaker": "\ud800"}, r":2: .*half of a surrogate pair"),
     ],
 )

@@ -86,7 +86,7 @@ def test_clips_are_made_when_asked_for(tmp_path: Path) -> None:
     with pytest.raises(IndexError):
         table[40]
     write(path, ROWS["plain"][1:])
-    with pytest.raises(UserError, match="the manifest has changed while it was read"):
+    with pytest.raises(UserError, match="the manifest changed while it was being read"):
         table[3]
 
 

@@ -46,14 +46,14 @@ def test_any_bytes_give_a_value_or_one_line(data):
         ("[1", r"a\.json:1:3: not JSON"),
         ('{\n"a" 1}', r"a\.json:2:5: not JSON"),
         ("[1] 2", r"a\.json:1:5: not JSON: Extra data"),
-        ('{"a": 1, "b": {"c": 1, "c": 2}}', r"`\$\.b`: the key `c` is there twice"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', r"`\$\.b`: the key `c` appears twice"),
         ('{"a": [1, NaN]}', r"`\$\.a\[1\]`: the number is not finite"),
         ('{"a": -Infinity}', r"`\$\.a`: the number is not finite"),
         ('{"a": 1e999}', r"`\$\.a`: the number is not finite"),
         ('{"a b": ' + "9" * 400 + "}", r"`\$\['a b'\]`: a number of some 400 digits is too large"),
         ("-" + "9" * 100_000, "a number of some 100001 digits"),
-        ('["\\u0000"]', r"`\$\[0\]`: the text .* holds a NUL"),
-        ('{"\\u0000": 1}', "holds a NUL"),
+        ('["\\u0000"]', r"`\$\[0\]`: the text .* contains a NUL"),
+        ('{"\\u0000": 1}', "contains a NUL"),
         ('["a\\ud800"]', r"half of a surrogate pair \(U\+D800\)"),
         ("[" * 100_000, "more than 64 deep"),
         ('{"a":' * 100_000, "more than 64 deep"),
@@ -81,7 +81,7 @@ def test_what_is_allowed_to_the_limit():
         ('{"a": 1}'.encode("utf-16-le"), "the file is in UTF-16LE"),
         ('{"a": 1}'.encode("utf-16-be"), "the file is in UTF-16BE"),
         ('{"a": 1}'.encode("utf-32"), "the file is in UTF-32"),
-        (b'{"a":\n 1' + b"\0" * 50, r":2: the file is damaged: it holds zero bytes"),
+        (b'{"a":\n 1' + b"\0" * 50, r":2: the file is damaged: it contains NUL bytes"),
     ],
 )
 def test_other_encodings_are_named_with_a_remedy(tmp_path, data, message):
@@ -119,7 +119,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_an_object_is_asked_for_and_what_is_in_it():
-    with pytest.raises(UserError, match=r"a\.json: must hold an object of keys and values, but holds \[1, 2\]"):
+    with pytest.raises(UserError, match=r"a\.json: must be an object of keys and values, but is \[1, 2\]"):
         parse_object("[1, 2]", "a.json")
     data = as_object({"a": 1, "b": True, "c": "x"}, "a.json")
     assert find(data, "a", float, "a.json") == 1.0

@@ -59,10 +59,10 @@ def test_any_bytes_give_rows_or_one_line(tmp_path_factory, data):
         (b'{"a": 1', ":{}:8: not JSON"),
         (b"[1]", r":{}: a row must be a JSON object, but is \[1\]"),
         (b'{"a": 1} {"a": 2}', ":{}:10: not JSON: Extra data"),
-        (b'{"a": 1, "a": 2}', ":{}: .*the key `a` is there twice"),
-        (b'{"a" : 1, "a" : 2}', ":{}: .*the key `a` is there twice"),
-        (b'{"b": {"a": 1, "a": 2}}', ":{}: .*the key `a` is there twice"),
-        (b'{"a": ":", "a": 2}', ":{}: .*the key `a` is there twice"),
+        (b'{"a": 1, "a": 2}', ":{}: .*the key `a` appears twice"),
+        (b'{"a" : 1, "a" : 2}', ":{}: .*the key `a` appears twice"),
+        (b'{"b": {"a": 1, "a": 2}}', ":{}: .*the key `a` appears twice"),
+        (b'{"a": ":", "a": 2}', ":{}: .*the key `a` appears twice"),
         (b'{"a": NaN}', ":{}: .*not finite"),
         (b'{"a": 1e999}', ":{}: .*not finite"),
         (b'{"a": [1e999]}', ":{}: .*not finite"),
@@ -71,7 +71,7 @@ def test_any_bytes_give_rows_or_one_line(tmp_path_factory, data):
         (b'{"a": "\\ud800"}', ":{}: .*surrogate"),
         (b'{"a": ' + b"[" * 65 + b"]" * 65 + b"}", ":{}: .*64 deep"),
         (b'{"a": "caf\xe9"}', ":{}: the file is not in UTF-8"),
-        (b'{"a": "\0"}', ":{}: the file is damaged: it holds zero bytes"),
+        (b'{"a": "\0"}', ":{}: the file is damaged: it contains NUL bytes"),
     ],
 )
 def test_a_damaged_line_is_named(tmp_path, before, line, message):

@@ -111,10 +111,10 @@ def test_bad_rows_are_left_out_by_name(tmp_path):
     assert reasons(found) == {
         "no speaker": (2, ("clip0", "clip5")),
         "no hypothesis": (2, ("clip1", "clip3")),
-        "the hypothesis is no text": (1, ("clip2",)),
+        "the hypothesis is not text": (1, ("clip2",)),
         "no reference": (1, ("clip4",)),
         "no id": (1, ("line 7",)),
-        "`gender` is no plain value": (1, ("clip7",)),
+        "`gender` is not a plain value": (1, ("clip7",)),
         "appears twice": (1, ("clip8",)),
     }
     assert len(found.words) == 22

@@ -87,7 +87,7 @@ def test_a_wrong_offset_leaves_out_one_clip(tmp_path):
     rows[3]["offset"] = -1
     found = read_predictions(lines(tmp_path / "p.json", rows))
     (left_out,) = found.exclusions
-    assert (left_out.reason, left_out.names) == ("`offset`: -1 is no number of seconds from 0", ("line 4",))
+    assert (left_out.reason, left_out.names) == ("`offset`: -1 is not a number of seconds from 0", ("line 4",))
     assert len(found.words) == 5
 
 
@@ -137,8 +137,8 @@ def test_cuts_that_are_no_span_are_left_out(tmp_path):
     rows[2]["recording"]["sources"][0]["type"] = "command"
     found = read_predictions(lines(tmp_path / "p.jsonl", rows))
     assert {e.reason: e.names for e in found.exclusions} == {
-        "a MixedCut is no span of one file": ("line 2",),
-        "the recording is no file, but of the type `command`": ("line 3",),
+        "a MixedCut is not a part of one file": ("line 2",),
+        "the recording is not a file, but of the type `command`": ("line 3",),
     }
 
 

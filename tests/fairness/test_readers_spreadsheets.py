@@ -121,7 +121,7 @@ def test_a_join_needs_ids(tmp_path):
     (tmp_path / "p.csv").write_text("hypothesis\nyes\n")
     (tmp_path / "m.jsonl").write_text('{"id": "a"}\n')
     with pytest.raises(
-        UserError, match=r"there is no column `id` to find rows in m\.jsonl by \(name it: --column id=NAME"
+        UserError, match=r"rows of m\.jsonl cannot be found without a column `id` \(name it: --column id=NAME"
     ):
         read_predictions(tmp_path / "p.csv", manifest=tmp_path / "m.jsonl")
 
@@ -152,7 +152,7 @@ def test_named_columns(tmp_path):
         (["1,234", "2.5"], False, [1234, 2.5], "`seconds` has commas before thousands"),
         (["1,234,567.5", "1,234"], False, [1234567.5, 1234], "`seconds` has commas before thousands"),
         ([" 2.5 ", 3, "-1", "inf", True], False, [2.5, 3, np.nan, np.nan, np.nan], None),
-        (["0:03", "4 s"], False, [np.nan, np.nan], "2 values of `seconds` are no numbers, the first: 0:03"),
+        (["0:03", "4 s"], False, [np.nan, np.nan], "2 values of `seconds` are not numbers, the first: 0:03"),
         (["1" * 400, "1" * 400 + ",5"], False, [np.nan, np.nan], "`seconds` has decimal commas"),
     ],
 )

@@ -88,7 +88,7 @@ def test_what_takes_hours_to_align_is_left_out(tmp_path, monkeypatch):
         ("p.csv", f"{HEADER}\n", "the table has no rows"),
         ("p.jsonl", '{"id": "a"}\n{"id": \n', r"p\.jsonl:2:\d+: not JSON"),
         ("p.jsonl", '[{"id": "a"}]', r"p\.jsonl:1: a row must be a JSON object"),
-        ("p.jsonl", "[" * 100_000, r"p\.jsonl:1: lists and objects lie more than 64 deep"),
+        ("p.jsonl", "[" * 100_000, r"p\.jsonl:1: lists and objects are nested more than 64 deep"),
         ("p.jsonl", b'{"id": "\xff"}', r"p\.jsonl:1: the line is not UTF-8"),
         ("p.parquet", "PAR1", "cannot be read"),
     ],
@@ -100,7 +100,7 @@ def test_broken_files_say_where(tmp_path, name, content, message):
 
 def test_a_line_that_is_no_row_stops(tmp_path, monkeypatch):
     monkeypatch.setattr("audio_ssl.fairness.readers.lines.LONGEST_BYTES", 100)
-    with pytest.raises(UserError, match=r"p\.jsonl:1: the line has more than 100 bytes: this is no table"):
+    with pytest.raises(UserError, match=r"p\.jsonl:1: the line has more than 100 bytes: this is not a table"):
         read_predictions(write(tmp_path / "p.jsonl", "x" * 1000))
 
 

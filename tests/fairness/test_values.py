@@ -1,7 +1,8 @@
 import pytest
 
+from audio_ssl.data.spellings import is_unknown
 from audio_ssl.fairness.people import ALL, CROSSED, REST, UNKNOWN
-from audio_ssl.fairness.values import PEOPLE, Spellings, is_missing, plain
+from audio_ssl.fairness.values import PEOPLE, Spellings, plain
 
 
 @pytest.mark.parametrize(
@@ -105,5 +106,5 @@ def test_a_long_note_is_cut():
 
 
 def test_speakers_called_na_are_people():
-    assert is_missing("unknown")
-    assert not is_missing("NA")
+    assert is_unknown("unknown")
+    assert not is_unknown("NA")

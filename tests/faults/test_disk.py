@@ -115,7 +115,7 @@ def test_where_room_is_missing_the_need_is_told(tmp_path, number):
 
 def test_a_place_that_may_not_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DiskError, match=r"x\.json: cannot be written: \S+/file is a file, no folder"):
+    with pytest.raises(DiskError, match=r"x\.json: cannot be written: \S+/file is a file, not a folder"):
         write_json(tmp_path / "file" / "x.json", {})
 
 

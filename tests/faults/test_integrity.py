@@ -175,7 +175,7 @@ def test_a_damaged_answer_is_given_again(answered, tmp_path, caplog, name, damag
     with caplog.at_level(logging.WARNING):
         run_probe("demo_asr", "logmel", out, settings)
     assert f"{out / name} " in caplog.text
-    assert "it is answered again" in caplog.text
+    assert "it is computed again" in caplog.text
     assert faults(out, full=True) == {}
 
 

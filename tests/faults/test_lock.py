@@ -155,7 +155,7 @@ def test_a_disk_without_locks_is_said(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with caplog.at_level(logging.WARNING), locked_folder(tmp_path / "out"):
         (tmp_path / "out" / "x").write_text("")
-    assert "has no locks (No locks available): see that no other command writes there" in caplog.text
+    assert "has no locks (No locks available): make sure that no other command writes there" in caplog.text
 
 
 COMMANDS = {

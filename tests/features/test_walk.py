@@ -104,7 +104,7 @@ def test_files_are_taken_by_what_they_are_and_others_are_counted(tmp_path, caplo
     ids = [item.id for item in walk(tmp_path, ErrorLedger(tmp_path / "e"))]
     assert ids == taken
     said = [record.getMessage() for record in caplog.records]
-    assert said == [f"{tmp_path}: passed over 5 files that are no audio: 3 .txt, 1 without a suffix, 1 .jpg"]
+    assert said == [f"{tmp_path}: passed over 5 files that are not audio: 3 .txt, 1 without a suffix, 1 .jpg"]
 
 
 def test_rows_of_a_manifest_keep_names_of_their_own(tmp_path):

@@ -48,7 +48,7 @@ def _open(path: Path) -> gzip.GzipFile | BinaryIO:
 def decode_line(line: bytes, path: Path, number: int) -> str:
     """Return one line as text; a byte order mark in front of the first one comes off."""
     if len(line) > LONGEST_BYTES:
-        raise UserError(f"the line has more than {LONGEST_BYTES} bytes: this is no table", where=f"{path}:{number}")
+        raise UserError(f"the line has more than {LONGEST_BYTES} bytes: this is not a table", where=f"{path}:{number}")
     if number == 1 and line.startswith(_MARK):
         line = line[len(_MARK) :]
     try:

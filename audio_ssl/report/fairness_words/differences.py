@@ -76,13 +76,6 @@ def plain_words(row: _Row) -> str:
     return f"{size}{ends_[verdict]}."
 
 
-def inference_words(row: _Row) -> str:
-    """Say the interval and the p-values of a comparison that was tested."""
-    ends = interval_words(row)
-    told = f"95{_SPACE}% confidence interval {ends}; " if ends else ""
-    return f"{told}{p_words(row)}."
-
-
 def relative_size(row: _Row) -> str | None:
     """Say "12 % higher" of the first group's score against the second's; None where that has no meaning."""
     ratio = finite(row.get("ratio"))
