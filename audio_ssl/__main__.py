@@ -65,10 +65,10 @@ def _of_the_disk(error: Exception) -> str | None:
     from audio_ssl.disk import REFUSALS, disk_error, number_of
 
     number = number_of(error)
-    # What is gone, or cannot be read for no named reason, is a mistake of this program until somebody says otherwise.
+    # A missing or unreadable file that no message names counts as a bug of this program.
     if number is None or number not in REFUSALS - {errno.ENOENT, errno.EIO}:
         return None
-    # Of two names the second is the one that was asked for: a file is written beside its place and moved there.
+    # Of two names the second is the one asked for: a file is written under a temporary name and renamed.
     names = [getattr(error, name, None) for name in ("filename2", "filename")]
     known = [Path(os.fsdecode(name)) for name in names if isinstance(name, str | bytes)]
     if number in (errno.ENOSPC, errno.EDQUOT) and known:

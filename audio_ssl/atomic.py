@@ -73,7 +73,7 @@ def atomic_write(path: Path, work: Path | None = None, needed_bytes: int | None 
         number = refusal(error, folder, partial)
         if number is None:
             raise
-        # The room it took is free again before the error says how much there is.
+        # Free its room first, so that the error reports the room there is without it.
         with suppress(OSError):
             os.ftruncate(handle, 0)
         raise disk_error(path, number, needed_bytes) from error
@@ -199,7 +199,7 @@ def _abandoned(path: Path) -> bool:
         # Another version of this program may be writing it, which holds no lock.
         if path.is_file() and not _OURS.match(path.name):
             return age > _SURELY_OLD_SECONDS
-        # Between a file's birth and its lock lies a moment.
+        # A file that was only just made may not be locked yet.
         return status.st_size > 0 or age > _JUST_MADE_SECONDS
     finally:
         os.close(handle)

@@ -1,7 +1,7 @@
 """The `check` command: whether runs, features, stores, results, models and manifests are what was written.
 
-Every file is read. What a record (``files.json``, ``index.jsonl``) tells of a file is compared; what has no record is
-checked as far as its format allows. Nothing is changed: the command that mends what is damaged is told.
+Every file is read. A file with a record (``files.json``, ``index.jsonl``) is compared with it; any other is checked as
+far as its format allows. Nothing is changed: the command that repairs the damage is printed.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Finding:
     damaged: dict[str, str] = field(default_factory=dict)
     """Name of a file to what is wrong with it."""
     notes: list[str] = field(default_factory=list)
-    """What is worth knowing and no damage."""
+    """What is worth knowing, but is not damage."""
     mend: str | None = None
-    """The command that makes it whole, or what else to do."""
+    """The command that repairs it, or what else to do."""
 
     def look(self, name: str, path: Path, told: Seal | None = None) -> None:
         """Read a file and keep what is wrong with it."""
@@ -344,7 +344,7 @@ def _parse(path: Path) -> str | None:
 
 
 def _without(folder: Path, found: Finding, suffix: str, again: str) -> str:
-    """Return the command that makes damaged files again, which is found to be missing."""
+    """Return the command that makes the damaged files again: they are removed first, so that they count as missing."""
     gone = [name for name, wrong in found.damaged.items() if name.endswith(suffix) and wrong != "is missing"]
     if not gone:
         return again

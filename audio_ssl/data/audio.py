@@ -1,7 +1,7 @@
-"""Audio as the rest knows it: a span of a file becomes mono float32 at the rate asked for; soxr resamples.
+"""Audio for everything else: a span of a file becomes mono float32 at the rate asked for; soxr resamples.
 
-How samples are decoded is the affair of `decoding`. A length is what a decoder gives: where a header is missing or lies,
-it is counted. What is worth knowing of a file that is used all the same is a note, said once by its name.
+`decoding` decodes the samples. A length is what a decoder gives: where a header is missing or lies,
+it is counted. What is worth knowing about a file that is used nevertheless is a note, logged once per file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["SUFFIXES", "AudioInfo", "Note", "Waveform", "audio_info", "notes_to"
 logger = logging.getLogger(__name__)
 
 Note = Callable[[str | Path, str], None]
-"""Told a file and what is worth knowing of it, though it is used."""
+"""Is called with a file that is used and what is worth knowing about it."""
 
 OPPOSITE_PHASE = "its channels are in opposite phase: their mean is nearly silent"
 _AUDIBLE = 1e-6
@@ -37,7 +37,7 @@ _AUDIBLE = 1e-6
 _CANCELLED = 1e-4
 """Share of the channels' mean square that is left of the mean of channels in opposite phase (-40 dB)."""
 _UNSURE_SECONDS = 0.25
-"""By which the lengths in containers differ from their audio without a cause: of pictures, of an encoder's delay."""
+"""Lengths of containers differ from those of their audio by this much without a fault (pictures, encoder delay)."""
 _LOOKED_AT_SECONDS = 3.0
 _SAID_MOST = 50
 

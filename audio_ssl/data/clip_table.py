@@ -1,8 +1,8 @@
 """A manifest of any length by columns: read once, hashed on the way, its clips made when somebody asks for one.
 
 What whole-manifest stages need of a row (id, length, speaker, a few columns) is kept in arrays; the rest stays in the
-file, and a row's place in it. Rows are parsed by pyarrow in blocks. Whatever is odd (a row that is wrong, other types
-in one column, line ends of other systems) is left to the reader of rows, so that it is read or refused as ever.
+file, and a row's place in it. Rows are parsed by pyarrow in blocks. Whatever is odd (a wrong row, mixed types in
+one column, line ends of other systems) is left to the reader of rows, which reads or refuses it as before.
 """
 
 from __future__ import annotations

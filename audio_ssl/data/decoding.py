@@ -1,7 +1,7 @@
 """Samples of a span of a file, by libsndfile where it can and by PyAV where it cannot.
 
-What a file is, its first bytes say (`formats`); how it is decoded to its end, where its header is missing or lies, a
-`Layout` says. Both are looked up once a file.
+The first bytes tell the format (`formats`); a `Layout` says how a file is decoded to its end where its header is missing
+or wrong. Both are found once per file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _READ_WHOLE = frozenset({"Ogg", "MPEG audio"})
 """Formats of which every page is looked at."""
 _MPEG_SUFFIXES = frozenset({".mp3", ".mp2", ".mpga"})
 _MOST_SAMPLES_PER_BYTE = 1 << 16
-"""More than a block of digital silence takes in any format."""
+"""No format packs digital silence more densely."""
 _MMAP_BYTES = 256 << 20
 _SAYS_SECONDS = frozenset({"MP4", "3GPP", "WebM", "Matroska", "ASF", "WavPack", "Monkey's Audio", "True Audio"})
 """Formats whose header has the length; ffmpeg estimates that of others by their bit rate."""
@@ -212,7 +212,7 @@ def _with_soundfile(path: Path, way: Way, start: float, seconds: float, block_se
     held = way.layout.truncated_seconds
     if held is not None and first + wanted > (held + 0.001) * rate:
         raise AudioError(_truncated(held, seconds))
-    # What a table says is not what memory is taken for.
+    # Memory is allocated for the samples that are there, not for those that a manifest claims.
     wanted_there = min(wanted, max(0, way.frames - first))
     most = wanted_there if block_seconds is None else max(1, int(block_seconds * rate))
     for link in way.layout.links or (None,):
@@ -240,7 +240,7 @@ def _truncated(there: float, wanted: float) -> str:
 
 
 def _go_to(file: Straight, place: int, preroll: int) -> None:
-    """Go to a sample; of formats that need what is before it, by way of that."""
+    """Go to a sample; formats that need the samples before it decode them and drop them."""
     place = min(place, file.frames)
     if place == 0:
         return

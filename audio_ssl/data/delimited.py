@@ -26,7 +26,7 @@ LONGEST = 1 << 26
 """Characters of a line, or of a cell of several lines: more are no row of a table."""
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-"""What is looked for between cells, and how it is called."""
+"""Possible delimiters and their names."""
 
 Refuse = Callable[[int, str], None]
 """Is given the number of the line where a row begins, and why the row cannot be used."""
@@ -104,7 +104,7 @@ class Delimited:
                     cells, fault = _QuotedRow(lines, line, delimiter, width).cells()
                     if lines.number > number:
                         read.several_lines += 1
-                        # More than this row would be refused.
+                        # The quote may have swallowed further rows.
                         if fault or len(cells) != width:
                             raise _stray(self.path, number, lines.number)
                 else:
@@ -234,7 +234,7 @@ class _QuotedRow:
             end = line.find(self._delimiter, start)
             end = end if end >= 0 else len(line.rstrip("\r\n"))
             return line[start:end], end
-        # As wide as the header with this quote and all after it taken for signs like others.
+        # 1 if the row is as wide as the header when this quote and all after it are ordinary characters.
         self._likeness = int(column + 1 + line.count(self._delimiter, start) == self._width)
         opened, pieces, place, size = self._lines.number, [], start + 1, 0
         while True:
@@ -261,7 +261,7 @@ class _QuotedRow:
                 return "".join(pieces), end + 1
 
     def _like_a_row(self) -> bool:
-        """Return whether what was met since the quote was opened looks like rows, its quotes taken for signs."""
+        """Return whether the lines since the quote was opened look like rows, if their quotes are ordinary characters."""
         if self._width < 2 or self._line.count(self._delimiter) + 1 != self._width:
             return False
         ours, first = _shape(self._line, self._delimiter), _shape(self._first, self._delimiter)

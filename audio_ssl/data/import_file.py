@@ -1,4 +1,4 @@
-"""A corpus file as a module, loaded by its path and not by a name on Python's path."""
+"""A corpus file as a module, loaded by its path rather than by a module name."""
 
 from __future__ import annotations
 

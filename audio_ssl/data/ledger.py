@@ -1,4 +1,4 @@
-"""errors.jsonl: what could not be used, and why. notes.jsonl: what is worth knowing of what is used all the same.
+"""errors.jsonl: what could not be used, and why. notes.jsonl: what is worth knowing about what is used nevertheless.
 
 Nothing is dropped in silence, and nothing that is kept counts as dropped.
 """
@@ -78,7 +78,7 @@ class ErrorLedger:
         return len(self._noted)
 
     def note(self, path: str | Path, text: str, *, say: bool = True) -> None:
-        """Write what is worth knowing of a file that is used, and say it; from any thread."""
+        """Write what is worth knowing about a file that is used, and log it; from any thread."""
         name = os.fspath(path)
         with self._lock:
             if (name, text) in self._noted:
@@ -94,7 +94,7 @@ class ErrorLedger:
             logger.warning("further notes on files go to %s only", self.notes_path)
 
     def passed_over(self, root: Path, suffixes: Mapping[str, int]) -> None:
-        """Say how many files of a folder are no audio, by suffix."""
+        """Log how many files of a folder are not audio, by suffix."""
         if suffixes:
             most = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
             kinds = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in most[:_SAID_MOST])

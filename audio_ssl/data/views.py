@@ -27,10 +27,10 @@ class Layout:
     """Streams that follow one another; none: the file as it lies."""
 
     notes: tuple[str, ...] = ()
-    """Where the header and what can be decoded differ, in words."""
+    """How the header differs from what can be decoded, in words."""
 
     exact: bool = True
-    """Whether what the header says of the length is what a decoder gives; else it is counted by decoding to the end."""
+    """Whether the header gives the length that a decoder gives; otherwise the file is decoded to its end and counted."""
 
     preroll: int = 0
     """Samples before a span that are decoded and dropped: a frame needs bits of frames before it."""

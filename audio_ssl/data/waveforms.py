@@ -17,7 +17,7 @@ from audio_ssl.errors import UserError
 _MOST_CHANNELS = 8
 """Of a waveform that may have been given with its channels last."""
 _UNSCALED = 100.0
-"""Samples above this are integers in disguise; loud ones are not far above 1."""
+"""Samples above this are integers that were not scaled; loud samples are not far above 1."""
 
 
 def check_shapes(waveform: Tensor, lengths: Tensor | None) -> None:

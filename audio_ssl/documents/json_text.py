@@ -60,7 +60,7 @@ def read_object(path: Path, most_bytes: int = MAX_BYTES, remedy: str | None = No
 
 @contextmanager
 def advised(remedy: str | None) -> Iterator[None]:
-    """Give what goes wrong with an artifact the remedy that is the right one for it."""
+    """Add a remedy to errors about an artifact."""
     try:
         yield
     except UserError as error:
@@ -175,7 +175,7 @@ def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def decoder(distinct_keys: bool = True, nan_is_null: bool = False) -> Any:
-    """Return a parser of JSON that stops where a document may not go on.
+    """Return a parser of JSON that stops at the first value that is refused.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a document may hold, and how what is too much is found and named."""
+"""What a document may hold: the limits, and the checks that name what exceeds them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ MAX_REPEATED = 10_000
 """Values that references in a YAML document may stand for, all together."""
 
 MAX_DEPTH = 64
-"""Of lists and mappings in one another."""
+"""Nesting of lists and mappings."""
 
 MAX_DIGITS = 300
-"""Of an integer: what still is a finite number when it is divided."""
+"""Of an integer: it still converts to a finite float."""
 
 _NAMES = {str: "text", int: "an integer", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -77,7 +77,7 @@ def check_text(value: str) -> None:
 
 
 def check_depth(value: Json) -> None:
-    """Raise `Refused` where lists and mappings lie too deep in one another."""
+    """Raise `Refused` where lists and mappings are nested too deep."""
     level = [value] if isinstance(value, list | dict) else []
     for _ in range(MAX_DEPTH):
         level = [item for one in level for item in _items(one) if isinstance(item, list | dict)]
@@ -87,7 +87,7 @@ def check_depth(value: Json) -> None:
 
 
 def check_texts(value: Json) -> None:
-    """Raise `Refused` for the first text or key that is none; depth must have been checked."""
+    """Raise `Refused` for the first text or key that is not valid text; depth must have been checked."""
     for text in _texts(value):
         check_text(text)
 

@@ -48,7 +48,7 @@ def test_manifest_and_extract_write_the_same_notes(folder, tmp_path, caplog):
     assert make_manifest(str(folder), tmp_path / "m.jsonl") == (4, 0)
     assert [(row["path"].rsplit("/", 1)[1], row["note"]) for row in rows(tmp_path / "m.notes.jsonl")] == expected
     assert f"{folder / 'lies.mp3'}: {LIE}" in caplog.text
-    assert "passed over 1 files that are no audio: 1 .txt" in caplog.text
+    assert "passed over 1 files that are not audio: 1 .txt" in caplog.text
     assert {clip.id: clip.seconds for clip in read_manifest(tmp_path / "m.jsonl")}["lies.mp3"] == pytest.approx(
         6.015, abs=1e-3
     )

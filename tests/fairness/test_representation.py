@@ -77,7 +77,7 @@ def test_other_folders_are_none(tmp_path):
     [
         ("{", "not JSON: .*give the folder of a finished probe"),
         ({"task": "asr"}, "a result of the task `attribute` is needed, but the task is `asr`"),
-        ([], "must hold an object of keys and values"),
+        ([], "must be an object of keys and values"),
         ({"task": "attribute"}, "`representation` must be an object"),
         (scores(layer(0, 1.0), attribute=3), "`attribute` must be text, but is 3"),
         (scores(), "`layers` is empty"),
