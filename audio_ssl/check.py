@@ -169,24 +169,30 @@ def _check_folder(folder: Path, kind: str, needed: Sequence[str] = ()) -> Findin
 def _run(folder: Path) -> Finding:
     finished = _quietly(lambda: bool(read_provenance(folder).get("finished")), False)
     found = _check_folder(folder, "run", MODEL_FILES if finished else ())
-    again = f"audio-ssl pretrain {_word(folder / 'recipe.yaml')}"
-    states = [*folder.glob("state"), *folder.glob("iteration_*/state")]
+    whole = _whole_run(folder)
+    again = f"audio-ssl pretrain {_word(whole / 'recipe.yaml')}"
+    states = [*whole.glob("state"), *whole.glob("iteration_*/state")]
     if not finished:
-        found.notes = [f"not finished: {again} --resume --out {_word(folder)}"]
+        found.notes = [f"not finished: {again} --resume --out {_word(whole)}"]
     if "recipe.yaml" in found.damaged:
         found.mend = "nothing of the run says what was in recipe.yaml; write it again, or begin a new run"
     elif any(checkpoints(state) for state in states):
-        found.mend = f"{again} --resume --out {_word(folder)}"
+        found.mend = f"{again} --resume --out {_word(whole)}"
     else:
         # There is no checkpoint to go on from.
-        found.mend = f"{again} --out {_word(folder.with_name(f'{folder.name}_again'))}"
+        found.mend = f"{again} --out {_word(whole.with_name(f'{whole.name}_again'))}"
     return found
+
+
+def _whole_run(folder: Path) -> Path:
+    """Return the run that an iteration is a part of, which alone has a recipe; of anything else the folder itself."""
+    part = folder.name.startswith("iteration_") and not (folder / "recipe.yaml").is_file()
+    return folder.parent if part else folder
 
 
 def _checkpoint(folder: Path) -> Finding:
     found = _check_folder(folder, "checkpoint", ("model.safetensors", "optimizer.safetensors", STATE_FILE))
-    run = folder.parent.parent
-    run = run.parent if run.name.startswith("iteration_") else run
+    run = _whole_run(folder.parent.parent)
     again = f"audio-ssl pretrain {_word(run / 'recipe.yaml')} --resume --out {_word(run)}"
     found.mend = f"rm -r {_word(folder)} && {again}"
     return found

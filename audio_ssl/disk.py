@@ -30,10 +30,16 @@ REFUSALS = (
 _NUMBER = re.compile(r"\((?:os error|errno) (\d+)\)|\[[Ee]rrno (\d+)\]")
 _PROBE_BYTES = 64 << 10
 _ELSEWHERE = "choose another place"
+_AGAIN = "run the same command again"
 
 
 class DiskError(UserError):
     """A file that could not be written; what was there before is as it was."""
+
+    def going_on_with(self, option: str) -> DiskError:
+        """Return the same error for a command that goes on only where it is told to by an option."""
+        remedy = self.remedy and self.remedy.replace(_AGAIN, f"{_AGAIN} with {option}")
+        return DiskError(self.what, where=self.where, remedy=remedy)
 
 
 @contextmanager
@@ -100,7 +106,7 @@ def disk_error(path: Path, number: int, needed_bytes: int | None = None) -> Disk
     if number in _ROOM | _RIGHTS | {errno.EIO, errno.ESTALE, errno.EFBIG}:
         what += f"; {_disk(path, number, needed_bytes)}"
     if number in _ROOM:
-        remedy = "make room there or choose another place, then run the same command again"
+        remedy = f"make room there or choose another place, then {_AGAIN}"
     elif number in _RIGHTS:
         remedy = "choose a place that you may write to"
     elif number == errno.EFBIG:

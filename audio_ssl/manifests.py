@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from audio_ssl.data.balance import balance as draw
 from audio_ssl.data.clip_table import ClipTable, read_table
 from audio_ssl.data.corpus import LoadedCorpus, load_corpus
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.manifest import Clip, hash_manifest, scan_folder, write_manifest
+from audio_ssl.data.manifest import Clip, hash_manifest, iterate_manifest, scan_folder, write_manifest
 from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.lock import locked_file
 
@@ -127,9 +128,32 @@ def _read_source(
             raise UserError(f"`{source}` is neither a folder nor a corpus; corpora: {known}")
         clips = scan_folder(Path(source), ledger, max_seconds)
     if not clips:
-        reason = f"{ledger.count} unusable files are listed in {ledger_path}" if ledger.count else "no audio files"
-        raise UserError(f"no usable clip: {reason}", where=source)
+        raise UserError(f"no usable clip: {_why_none(ledger)}", where=source, remedy=_reader_for(source, out))
     return clips, ledger.count
+
+
+def _why_none(ledger: ErrorLedger) -> str:
+    if ledger.count > 1:
+        return f"{ledger.count} unusable files are listed in {ledger.path}"
+    return next((str(row["reason"]) for row in ledger.rows()), "no audio files")
+
+
+def _reader_for(source: str, out: Path) -> str | None:
+    """Return the command that reads what was taken for audio, where its suffix tells what it is."""
+    path = Path(source)
+    if path.is_dir():
+        table = any(next(path.rglob(f"*{suffix}"), None) for suffix in (".parquet", ".arrow"))
+        readers = ["hf_dataset"] if table else []
+    else:
+        suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+        readers = {".csv": ["table"], ".tsv": ["table"], ".json": ["nemo", "lhotse"], ".jsonl": ["nemo", "lhotse"]}.get(
+            suffix.lower(), []
+        )
+    commands = [
+        f"`audio-ssl manifest {reader} --root {shlex.quote(source)} --out {shlex.quote(str(out))}`"
+        for reader in readers
+    ]
+    return f"what is listed there is read by {' or '.join(commands)}" if commands else None
 
 
 def _check_draw(
@@ -141,6 +165,8 @@ def _check_draw(
             given = "--hours" if hours is not None else "--speaker-hours"
             raise UserError(f"`{given}` needs `--balance`", remedy="for example --balance gender=F:0.5,M:0.5")
         if _is_manifest(source) and Path(source).is_file():
+            # One of another toolkit is told by its first row.
+            next(iterate_manifest(Path(source)), None)
             raise UserError(
                 "the source is a manifest already", where=source, remedy="give --balance and --hours to draw from it"
             )

@@ -124,6 +124,16 @@ def test_sigterm_unwinds_and_exits_75(tmp_path):
     assert "run the same command again" in error
 
 
+def test_pretraining_that_is_interrupted_before_its_first_update_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("audio_ssl.pretrain.run.pretrain", interrupted)
+    assert __main__.run(["pretrain", "hubert_mel_tiny", "--out", str(tmp_path / "run")]) == 75
+    said = capsys.readouterr().err
+    assert said == "stopped: what was finished is on the disk; run the same command with --resume to go on\n"
+
+
 def test_a_place_that_cannot_be_written_is_named_without_a_traceback(tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", np.zeros(1600, np.float32), 16000)
     (tmp_path / "file").write_text("")

@@ -1,8 +1,11 @@
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -35,6 +38,43 @@ def test_a_folder_is_cut_into_rows(tmp_path):
     clips = read_manifest(tmp_path / "m.jsonl")
     assert [c.id for c in clips] == ["long.wav#000", "long.wav#001", "long.wav#002"]
     assert sum(c.seconds for c in clips) == pytest.approx(5.0)
+
+
+def _hinted(error):
+    """Run the first command of a message, beside the files that it names."""
+    words = shlex.split(str(error.value).split("`audio-ssl manifest ")[1].split("`")[0])
+    named = dict(zip(words[1::2], words[2::2], strict=True))
+    return make_manifest(words[0], Path(named["--out"]), root=Path(named["--root"]))
+
+
+@pytest.mark.parametrize("name", ["nemo.json", "nemo.jsonl", "take list.tsv", "shards"])
+def test_a_list_taken_for_audio_leads_to_its_reader(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", np.zeros(16000, np.float32), 16000)
+    if name == "shards":
+        table = pa.table({"audio": [{"bytes": Path("a.wav").read_bytes(), "path": None}]})
+        Path(name).mkdir()
+        pq.write_table(table, Path(name) / "train.parquet")
+    elif name.endswith(".tsv"):
+        Path(name).write_text("path\ttext\na.wav\thello\n")
+    else:
+        Path(name).write_text('{"audio_filepath": "a.wav", "duration": 1.0, "text": "hello"}\n')
+    with pytest.raises(UserError) as error:
+        make_manifest(name, Path("M.jsonl"))
+    assert _hinted(error) == (1, 0)
+
+
+def test_cuts_of_lhotse_taken_for_a_manifest_lead_to_their_reader(tmp_path):
+    (tmp_path / "cuts.jsonl").write_text('{"id": "c", "recording": {}, "start": 0}\n')
+    with pytest.raises(UserError, match=r"`audio-ssl manifest lhotse --root \S+cuts\.jsonl --out M\.jsonl`"):
+        read_manifest(tmp_path / "cuts.jsonl")
+
+
+def test_the_lock_of_a_manifest_is_no_file_of_the_folder(tmp_path, caplog):
+    caplog.set_level("INFO")
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000, np.float32), 16000)
+    make_manifest(str(tmp_path), tmp_path / "m.txt")
+    assert "passed over" not in caplog.text
 
 
 def test_a_corpus_file_of_the_users_own(tmp_path):

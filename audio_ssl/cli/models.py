@@ -42,11 +42,20 @@ def pretrain(
         return
 
     from audio_ssl.cli._next import free_name
+    from audio_ssl.disk import DiskError
+    from audio_ssl.errors import StoppedBySignal
     from audio_ssl.place import is_leader
     from audio_ssl.pretrain.provenance import read_provenance
     from audio_ssl.pretrain.run import pretrain as stage
 
-    run = stage(recipe, overrides, need_out(out), resume)
+    try:
+        run = stage(recipe, overrides, need_out(out), resume)
+    except DiskError as error:
+        raise error.going_on_with("--resume") from error
+    except KeyboardInterrupt:
+        stopped = StoppedBySignal("what was finished is on the disk; run the same command with --resume to go on")
+        stopped.said = not is_leader(os.environ)
+        raise stopped from None
     if is_leader(os.environ):
         print(run)
         if read_provenance(run).get("finished"):

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.documents import iterate_json_lines, parse_line
 from audio_ssl.errors import AudioError, UserError, shown
 from audio_ssl.letters import composed
+from audio_ssl.lock import LOCK_FILE
 from audio_ssl.progress import Progress
 
 LONGEST_SECONDS = 1e9
@@ -100,7 +102,8 @@ class Clip:
         """Read a JSON row; UserError names what is missing or of the wrong type."""
         for key, kinds in _REQUIRED.items():
             if key not in row:
-                raise UserError(f"the key `{key}` is missing; a row needs {', '.join(_REQUIRED)}", where=where)
+                what = f"the key `{key}` is missing; a row needs {', '.join(_REQUIRED)}"
+                raise UserError(what, where=where, remedy=_reader_of(row, where))
             if not isinstance(row[key], kinds) or isinstance(row[key], bool):
                 raise UserError(f"`{key}` has the wrong type: {shown(row[key])}", where=where)
         if not (math.isfinite(row["start"]) and row["start"] >= 0 and row["seconds"] > 0 and row["sample_rate"] > 0):
@@ -298,7 +301,9 @@ def audio_files(root: Path, ledger: ErrorLedger) -> Iterator[Path]:
         subfolders.sort()
         for name in sorted(files + [s for s in subfolders if Path(s).suffix.lower() in SUFFIXES]):
             # ".partial-" files are ours, half-written; "._" files are archive litter, as are others with a dot.
-            if name.startswith((".partial-", "._")) or (name.startswith(".") and Path(name).suffix == ""):
+            # So are locks, of which one is there while a manifest is written into the folder itself.
+            ours = name.startswith((".partial-", "._")) or (name.startswith(".") and name.endswith(LOCK_FILE))
+            if ours or (name.startswith(".") and Path(name).suffix == ""):
                 continue
             path = Path(folder, name)
             if may_be_audio(path):
@@ -306,6 +311,13 @@ def audio_files(root: Path, ledger: ErrorLedger) -> Iterator[Path]:
             else:
                 others[path.suffix.lower()] += 1
     ledger.passed_over(root, others)
+
+
+def _reader_of(row: Mapping[str, Any], where: str) -> str | None:
+    """Return the command that reads a row of another toolkit, or None."""
+    reader = "nemo" if "audio_filepath" in row else "lhotse" if "recording" in row else None
+    file = shlex.quote(where.rpartition(":")[0])
+    return None if reader is None else f"`audio-ssl manifest {reader} --root {file} --out M.jsonl` makes a manifest of it"
 
 
 def hash_manifest(path: Path) -> str:

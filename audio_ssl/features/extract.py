@@ -142,7 +142,8 @@ def _finish(out: Path, audio: Path) -> None:
                 ledger.note(row["path"], row["note"], say=False)
         clips = publish(out)
         if not clips:
-            raise UserError(f"no usable audio; the reasons are in {ledger.path}", where=str(audio))
+            why = f"the reasons are in {ledger.path}" if ledger.count else "no file there is audio"
+            raise UserError(f"no usable audio; {why}", where=str(audio))
         unusable = f"; {ledger.count} could not be used, see {ledger.path}" if ledger.count else ""
         notes = f"; {ledger.note_count} notes on files, see {ledger.notes_path}" if ledger.note_count else ""
         logger.info("%d clips%s%s", clips, unusable, notes)

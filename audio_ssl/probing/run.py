@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -86,6 +87,7 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
         if model not in BASELINES and not model.startswith(UNTRAINED_PREFIX)
     ]
     said = Said(name, task, [*excluded, *untaught], decoder)
+    _say_left_out(name, said.excluded)
     device = Settings().torch_device()
     with locked_folder(out):
         _claim(out, question, source)
@@ -98,6 +100,17 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
             else:
                 _answer(folder, asked, one.at(device, "float32"))
     return out
+
+
+def _say_left_out(name: str, excluded: Sequence[Excluded]) -> None:
+    """Say how many clips no head will see, and why; their ids are in the result."""
+    if excluded:
+        reasons = Counter(one.reason for one in excluded).most_common(_REASONS_SAID)
+        said = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+        logger.info("%s: left out %d clips: %s", name, len(excluded), said)
+
+
+_REASONS_SAID = 3
 
 
 def _learn(task: Task, parts: list[Parts]) -> tuple[list[Parts], list[Excluded]]:

@@ -41,7 +41,7 @@ def compare_sentences(comparison: Mapping[str, Any]) -> list[str]:
     head = f"Best score among {len(models)} models: {', '.join(counts)}."
     decided = [row for one in shared for row in one["differences"] if row["system"] in models]
     apart = sum(bool(row["apart"]) for row in decided)
-    head += f" {apart} of {len(decided)} differences to {_firsts(shared)} are larger than chance explains."
+    head += f" {apart} of {len(decided)} differences to {_firsts(shared)} are statistically significant."
     return [head, *(_sentence(one, models) for one in shared)]
 
 
@@ -60,7 +60,8 @@ def _sentence(question: Mapping[str, Any], models: Sequence[str]) -> str:
     ]
     way = "higher is better" if question["higher_is_better"] else "lower is better"
     said = [
-        f"{row['system']} is {'apart from' if row['apart'] else 'not apart from'} {question['first']}"
+        f"{row['system']} has {'a' if row['apart'] else 'no'} statistically significant difference from "
+        f"{question['first']}"
         for row in question["differences"]
         if row["system"] in models and row["apart"] is not None
     ]
@@ -98,7 +99,7 @@ def score_lines(comparison: Mapping[str, Any]) -> list[str]:
         table = [[*row, *(column[place] for column in shown)] for place, row in enumerate(left)]
         lines += [*([""] if lines else []), *(line.rstrip() for line in _joined(table))]
     marks = [mark for mark in ("*", "~") if any(line.rstrip().endswith(mark) or f"{mark} " in line for line in lines)]
-    legend = {"*": "* best of its line", "~": f"~ not apart from {_firsts(questions)}"}
+    legend = {"*": "* best of its line", "~": f"~ no statistically significant difference from {_firsts(questions)}"}
     return lines + (["; ".join(legend[mark] for mark in marks)] if marks else [])
 
 

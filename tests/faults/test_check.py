@@ -169,6 +169,18 @@ def test_what_is_not_finished_is_said_and_no_damage(run, capsys):
     assert f"not finished: audio-ssl pretrain {run / 'recipe.yaml'} --resume --out {run}" in capsys.readouterr().out
 
 
+def test_an_iteration_leads_to_the_command_of_its_run(run, capsys):
+    (run / "iteration_1").mkdir()
+    facts = json.loads((run / "provenance.json").read_text())
+    (run / "iteration_1" / "provenance.json").write_text(json.dumps({**facts, "finished": False}))
+    (run / "iteration_1" / "config.json").write_text("{")
+    assert checked(run / "iteration_1") == 2
+    assert f"  to mend it: audio-ssl pretrain {run / 'recipe.yaml'} --resume --out {run}\n" in capsys.readouterr().out
+    (run / "iteration_1" / "config.json").unlink()
+    assert checked(run / "iteration_1") == 0
+    assert f"not finished: audio-ssl pretrain {run / 'recipe.yaml'} --resume" in capsys.readouterr().out
+
+
 def test_old_artifacts_are_checked_as_far_as_can_be(tmp_path, capsys):
     with StoreWriter(tmp_path / "s", {"kind": "x"}) as writer:
         writer.add("a", {"0": torch.arange(1000.0)})

@@ -130,7 +130,8 @@ def test_a_full_disk_at_a_checkpoint_leaves_the_one_before_and_goes_on_with_room
         return save(folder, state, *rest)
 
     monkeypatch.setattr(loop, "save_checkpoint", fill_and_save)
-    refused(argv, capsys, f"{disk}/run/state/step_2: cannot be written: No space left on device", " are needed")
+    said = f"{disk}/run/state/step_2: cannot be written: No space left on device"
+    refused(argv, capsys, said, " are needed", "then run the same command again with --resume)")
     assert [path.name for path in (disk / "run" / "state").iterdir()] == ["step_1"]
     (disk / ".filling").unlink()
     monkeypatch.undo()

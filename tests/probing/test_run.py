@@ -31,8 +31,10 @@ def quick(manifest, *more):
     return [f"data.manifest={manifest}", "optim.eval_every=30", "optim.batch_clips=16", *more]
 
 
-def test_recognition_of_the_toy_language(toy_manifest, tmp_path):
+def test_recognition_of_the_toy_language(toy_manifest, tmp_path, caplog):
+    caplog.set_level("INFO")
     out = run_probe("demo_asr", "logmel", tmp_path / "r", quick(toy_manifest, "optim.steps=150"))
+    assert "demo_asr: left out 90 clips: 90 no transcript\n" in caplog.text
     found = scores(out)
     assert found["metrics"]["cer"]["value"] < 20
     assert found["counts"]["test"] == {"clips": 20, "seconds": pytest.approx(20, abs=12), "speakers": 6}
@@ -201,3 +203,14 @@ def test_wrong_questions_stop_before_any_work(toy_manifest, tmp_path, overrides,
     with pytest.raises(UserError, match=message):
         run_probe("demo_asr", "logmel", tmp_path / "r", given)
     assert not (tmp_path / "r").exists()
+
+
+def test_clips_that_no_head_sees_are_said(toy_manifest, tmp_path, caplog):
+    caplog.set_level("INFO")
+    clips = read_manifest(Path(toy_manifest))
+    longest = sorted({clip.seconds for clip in clips if clip.text})[-1]
+    long = sum(clip.seconds == longest and clip.text is not None for clip in clips)
+    below = longest - 1e-3
+    run_probe("demo_asr", "logmel", tmp_path / "r", quick(toy_manifest, "optim.steps=1", f"data.max_seconds={below}"))
+    assert "demo_asr: left out " in caplog.text
+    assert f"{long} longer than `max_seconds` {below:g}\n" in caplog.text

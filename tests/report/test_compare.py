@@ -184,6 +184,7 @@ def test_terminal_table_keeps_to_its_columns(comparison):
     assert lines[0].split()[:4] == ["probe", "score", "mert", "wav2vec2"]
     assert sum("asr_mini" in line for line in lines) == 2, "what does not fit follows as another table"
     assert lines[-1].startswith("* best of its line")
+    assert lines[-1].endswith("~ no statistically significant difference from mert")
     starred = [line for line in lines if "*" in line[30:]]
     assert len(starred) == 6
 
