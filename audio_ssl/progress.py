@@ -112,7 +112,7 @@ class Progress:
             self._line(note)
 
     def _left(self) -> str:
-        """Return the time left in words; nothing where it is not known."""
+        """Return the time left in words; an empty text where it is not known."""
         pace = self._pace.seconds_per_unit
         if self.total is None or pace is None or self.done >= self.total:
             return ""

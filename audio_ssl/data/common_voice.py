@@ -36,7 +36,9 @@ def common_voice_rows(path: Path, needed: Sequence[str], left_out: LeftOut) -> I
         with path.open(encoding="utf-8-sig", newline="\n") as file:
             names = [name.strip() for name in file.readline().rstrip("\r\n").split("\t")]
             if missing := [name for name in needed if name not in names]:
-                raise UserError(f"the columns {', '.join(missing)} are missing; there are {names}", where=str(path))
+                raise UserError(
+                    f"the columns {', '.join(missing)} are missing; there are {', '.join(names)}", where=str(path)
+                )
             for number, line in enumerate(file, 2):
                 text = line.rstrip("\r\n")
                 if not text.strip():

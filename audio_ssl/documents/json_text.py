@@ -156,7 +156,7 @@ def float_or_null(text: str) -> float | None:
 
 
 def constant_as_null(text: str) -> None:
-    """Take NaN and Infinity for a number that is missing."""
+    """Read NaN and Infinity as a missing number."""
 
 
 def refuse_constant(text: str) -> NoReturn:

@@ -101,7 +101,7 @@ def dump_line(value: Any) -> str:
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
-        """Write out what is there twice."""
+        """Write a value that appears twice in full, without a reference."""
         return True
 
 
@@ -161,7 +161,7 @@ class _Builder:
         return document[0]
 
     def take(self, event: Any) -> None:
-        """Add what libyaml says next."""
+        """Take the next event of libyaml."""
         last = self.stack[-1]
         if isinstance(event, yaml.ScalarEvent):
             if last.waits_for_key:

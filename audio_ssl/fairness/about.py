@@ -44,8 +44,6 @@ class About:
 
     def names(self, paths: Sequence[Path]) -> dict[Path, str]:
         """Return what results are called, nothing where no names were given."""
-        if self.systems and len({path.resolve() for path in paths}) < len(paths):
-            raise UserError("a result is named twice", where=", ".join(map(str, paths)))
         return dict(zip(paths, self._called(), strict=True)) if self.systems else {}
 
     def of(self, place: int) -> dict[str, Any]:

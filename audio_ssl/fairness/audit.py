@@ -120,6 +120,8 @@ def audit(
     _check(options)
     paths = [Path(path) for path in results]
     options.about.check(len(paths))
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UserError("a result is named twice", where=", ".join(map(str, paths)))
     found = FairnessResult([], [], [], [], _provenance(options), statement=statement(options.about, tolerance))
     names = options.about.names(paths) or _names(paths)
     answered: list[tuple[Predictions, list[Grouping]]] = []
@@ -167,11 +169,8 @@ def _check(options: _Options) -> None:
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
     """Return a name for each result: the last part of its path, with the folders above where that is not unique."""
-    unique = list(dict.fromkeys(path.resolve() for path in paths))
-    if len(unique) < len(paths):
-        raise UserError("a result is named twice", where=", ".join(map(str, paths)))
-    given = dict(zip(unique, paths, strict=True))
-    parts = {path: (*path.parts[:-1], path.stem if path.is_file() else path.name) for path in unique}
+    given = {path.resolve(): path for path in paths}
+    parts = {path: (*path.parts[:-1], path.stem if path.is_file() else path.name) for path in given}
     names: dict[Path, str] = {}
     for path, own in parts.items():
         depth = 1
@@ -286,7 +285,7 @@ def _add_verification(found: FairnessResult, path: Path, name: str, options: _Op
 
 
 def _add_empty(found: FairnessResult, answered: Sequence[Predictions], options: _Options) -> None:
-    """Compare once more, the other way with empty hypotheses, and say what they change."""
+    """Compare once more with empty hypotheses treated the other way, and say what that changes."""
     other: list[dict[str, Any]] = []
     for predictions in answered:
         again = predictions.other_way()

@@ -89,7 +89,7 @@ def group_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
     shown: list[tuple[str, Mask]] = [(name, grouping.members(name)) for name in grouping.names]
     if unknown.any():
         shown.append((UNKNOWN, unknown))
-    # Were those without a score in it, theirs would be what is left when the others are taken away.
+    # If the groups without a score were in it, subtracting the scored groups would give theirs.
     if shown:
         shown.append((ALL, grouping.index != -2))
     about, found = question.about(grouping.by), question.predictions

@@ -70,7 +70,7 @@ class Grouping:
     """What is counted and not scored."""
 
     refused: tuple[tuple[Pair, str], ...] = ()
-    """What would be compared but for a group without a score, and why that is so."""
+    """Comparisons that a group without a score prevents, and why it has none."""
 
     def members(self, name: str) -> Mask:
         """Return which clips are of a group, ``[clip]``; `UNKNOWN`, `ALL` and `REST` of nothing are no groups."""

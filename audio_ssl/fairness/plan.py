@@ -38,7 +38,7 @@ class Spread:
     value: float
     """The score of all clips."""
     between: float
-    """Variance between speakers of a group, of their scores with endless clips."""
+    """Variance between speakers of a group, if each had endlessly many clips."""
     within: float
     """Variance between clips of a speaker."""
     between_cautious: float

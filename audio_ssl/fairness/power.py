@@ -29,7 +29,7 @@ class Sensitivity:
     """How precisely a difference was measured."""
 
     standard_error: float
-    """Of the difference; NaN where it cannot be told."""
+    """Of the difference; NaN where it cannot be estimated."""
 
     freedom: float
     """Degrees of freedom, as of groups of equal spread."""

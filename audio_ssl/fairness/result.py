@@ -51,7 +51,7 @@ class FairnessResult:
     def to_json(self) -> dict[str, Any]:
         """Return plain data; what is not defined is null, and no text steers the screen that shows it."""
         rows = {name: value for name, value in vars(self).items() if isinstance(value, list) and name != "notes"}
-        # Apart, so that a reader of `groups` meets no group that is none.
+        # Apart, so that no program takes a total in `groups` for a group of people.
         rows["totals"] = [row for row in self.groups if row["total"]]
         rows["groups"] = [row for row in self.groups if not row["total"]]
         return {

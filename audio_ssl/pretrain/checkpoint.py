@@ -164,7 +164,7 @@ def best_checkpoint(folder: Path) -> Path | None:
     """Return the checkpoint of the lowest validation loss, or None where none was validated."""
     scored = []
     for path in checkpoints(folder):
-        # A damaged one is the best of nothing.
+        # A damaged checkpoint cannot be the best one.
         with suppress(UserError):
             loss = read_state(path).valid_loss
             scored += [] if loss is None else [(loss, path)]

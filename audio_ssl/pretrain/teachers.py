@@ -107,7 +107,7 @@ def _build_once(config: Any, sample_rate: int, device: torch.device) -> Teacher:
 
 
 def model_loader(device: torch.device) -> Callable[[str], SSLModel]:
-    """Return the function that opens a model of any library for teachers, which themselves know nothing of models."""
+    """Return the function that opens a model of any library; teachers get it from here, as they lie below models."""
     return lambda name: read_model(name).to(device)
 
 

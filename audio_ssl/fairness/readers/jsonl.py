@@ -28,5 +28,5 @@ def json_rows(path: Path) -> Numbered:
     """Yield the objects of a file with the numbers of their lines."""
     for number, _, line in read_lines(path):
         if line.strip():
-            # A number that is none is missing; texts are cleaned where they are counted.
+            # NaN means missing; texts are cleaned where they are counted.
             yield number, parse_line(line, path, number, nan_is_null=True, any_text=True)

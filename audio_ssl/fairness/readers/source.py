@@ -48,7 +48,7 @@ class Source:
     """What the report should say once all rows were read."""
 
     commas_between: bool = False
-    """Whether commas lie between cells, so that one within a number of three more digits is for thousands."""
+    """Whether commas separate cells; then a comma before three digits separates thousands."""
 
     numbered: bool = False
     """Whether ids are row numbers."""
@@ -58,7 +58,7 @@ class Source:
 
 
 def nowhere(number: int, reason: str) -> None:
-    """Refuse a row without a word: for a first look, when all rows are read later."""
+    """Pass over refused rows silently: for a first look, before all rows are read."""
 
 
 def join_notes(*notes: str) -> str:

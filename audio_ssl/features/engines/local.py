@@ -34,7 +34,7 @@ def run(job: Job, begin: Callable[[], None]) -> None:
         begin()
         run_part(job, Part(), job.settings.torch_device())
         return
-    # Nobody counts before all have written; how long that takes is the audio's affair.
+    # Clips are counted when all have written; how long that takes depends on the audio.
     dist.init_process_group(
         "gloo", init_method=place.meeting, rank=place.rank, world_size=place.world_size, timeout=timedelta(days=30)
     )

@@ -80,7 +80,7 @@ def group_table(groups: Sequence[Row]) -> Table:
     first = shown[0]
     metric, by = metric_label(first["metric"]), str(first["by"])
     amounts = [name for name in ("speakers", "clips", "words", "hours") if _any(shown, name)]
-    # Columns of noughts would hide the one that is none.
+    # Columns of zeros would hide the one that is not zero.
     gone = [name for name in _UNANSWERED if any(finite(row.get(name)) for row in shown)]
     rows = [
         (
