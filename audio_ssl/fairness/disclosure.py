@@ -24,7 +24,7 @@ MOST_CELLS = 2000
 """Of more unpublished cells than this the question is not asked: see `can_be_checked`."""
 
 _ROUNDING = 1e-3
-"""Weights and residuals below this count as zero: a sum of zeros and ones that cannot be reached is missed by far more."""
+"""Weights and residuals below this count as zero: sums of zeros and ones that cannot be reached miss by far more."""
 _RIDGE = 1e-8
 
 
