@@ -32,22 +32,20 @@ import numpy.typing as npt
 import soundfile
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
     announce,
     atomic_write,
     beats_of_bars,
-    check_split,
     hash_split,
     is_made,
+    made_clips,
     musicxml_notes,
     musicxml_text,
     optional_package,
     read_made,
     track,
-    whole_file,
     write_made,
 )
 from audio_ssl.data.manifest import Clip
@@ -151,23 +149,14 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     UserError
         If nothing has been rendered below `root`.
     """
-    check_split(CORPUS, split)
-    for row in read_made(root, CORPUS):
-        if split in (None, row["split"]):
-            path = root / "audio" / f"{row['name']}.flac"
-            try:
-                clip = whole_file(path, row["name"])
-            except AudioError as error:
-                left_out.add(path, error.reason)
-                continue
-            tags = (row["instrument"], row["mode"], row["metre"], row["dance"], row["composer"])
-            yield replace(
-                clip,
-                label=row["label"],
-                tags=tuple(t for t in tags if t),
-                split=row["split"],
-                extra={k: v for k, v in row.items() if k not in ("name", "label", "split")},
-            )
+    for clip, row in made_clips(root, CORPUS, split, left_out):
+        tags = (row["instrument"], row["mode"], row["metre"], row["dance"], row["composer"])
+        yield replace(
+            clip,
+            label=row["label"],
+            tags=tuple(t for t in tags if t),
+            extra={k: v for k, v in row.items() if k not in ("name", "label", "split")},
+        )
 
 
 def fetch(root: Path, clips: int = 600) -> None:

@@ -26,20 +26,18 @@ from typing import Any
 import soundfile
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     Espeak,
     LeftOut,
     UserError,
     announce,
     atomic_write,
-    check_split,
     hash_split,
     is_made,
+    made_clips,
     optional_package,
     read_made,
     track,
-    whole_file,
     write_made,
 )
 from audio_ssl.data.manifest import Clip
@@ -244,25 +242,16 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     UserError
         If nothing has been synthesised below `root`.
     """
-    check_split(CORPUS, split)
-    for row in read_made(root, CORPUS):
-        if split in (None, row["split"]):
-            path = root / "audio" / f"{row['name']}.flac"
-            try:
-                clip = whole_file(path, row["name"])
-            except AudioError as error:
-                left_out.add(path, error.reason)
-                continue
-            yield replace(
-                clip,
-                text=row["text"],
-                translation=row["translation"],
-                language=row["language"],
-                speaker=row["speaker"],
-                gender=VOICES[row["speaker"]],
-                split=row["split"],
-                extra={key: row[key] for key in ("template", "phone_times", "word_times") if key in row},
-            )
+    for clip, row in made_clips(root, CORPUS, split, left_out):
+        yield replace(
+            clip,
+            text=row["text"],
+            translation=row["translation"],
+            language=row["language"],
+            speaker=row["speaker"],
+            gender=VOICES[row["speaker"]],
+            extra={key: row[key] for key in ("template", "phone_times", "word_times") if key in row},
+        )
 
 
 def fetch(root: Path, clips: int = 1000) -> None:

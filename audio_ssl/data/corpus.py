@@ -9,6 +9,7 @@ Datasets"). The file is loaded by its path, ours and a user's alike, and imports
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import logging
@@ -71,6 +72,7 @@ __all__ = [
     "is_made",
     "list_lines",
     "load_corpus",
+    "made_clips",
     "match_columns",
     "musicxml_notes",
     "musicxml_text",
@@ -340,6 +342,23 @@ def read_made(root: Path, card: Corpus) -> list[dict[str, Any]]:
     with advised(again):
         rows = find(read_object(path, _MAX_MADE_BYTES), "clips", list, str(path))
         return [as_object(row, str(path)) for row in rows]
+
+
+def made_clips(
+    root: Path, card: Corpus, split: str | None, left_out: LeftOut
+) -> Iterator[tuple[Clip, dict[str, Any]]]:
+    """Yield the clips of `read_made`, which lie in ``audio/NAME.flac``, with their rows; damaged ones are left out."""
+    check_split(card, split)
+    for row in read_made(root, card):
+        if split not in (None, row["split"]):
+            continue
+        path = root / "audio" / f"{row['name']}.flac"
+        try:
+            clip = whole_file(path, row["name"])
+        except AudioError as error:
+            left_out.add(path, error.reason)
+            continue
+        yield dataclasses.replace(clip, split=row["split"]), row
 
 
 def optional_package(package: str, card: Corpus, pip: str | None = None) -> Any:

@@ -21,11 +21,11 @@ import soundfile
 from audio_ssl.catalog import install_hint
 from audio_ssl.data.flac import flac_layout
 from audio_ssl.data.formats import AV_SUFFIXES, Format, sniff_file
-from audio_ssl.data.mpeg import Data, mpeg_layout
+from audio_ssl.data.mpeg import mpeg_layout
 from audio_ssl.data.ogg import ogg_layout
 from audio_ssl.data.riff import riff_layout
 from audio_ssl.data.sizes import SIZED, sized_layout
-from audio_ssl.data.views import Layout, Link, open_view
+from audio_ssl.data.views import Data, Layout, Link, open_view
 from audio_ssl.errors import AudioError
 
 Waveform = npt.NDArray[np.float32]

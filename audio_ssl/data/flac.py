@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from audio_ssl.data.mpeg import Data, id3_size
-from audio_ssl.data.views import Layout, Link
+from audio_ssl.data.mpeg import id3_size
+from audio_ssl.data.views import Data, Layout, Link
 
 _MARKS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 _TAIL_BYTES = 1 << 20

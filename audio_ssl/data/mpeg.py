@@ -12,11 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from mmap import mmap
 
-from audio_ssl.data.views import Layout, Link, Part
-
-Data = bytes | mmap
+from audio_ssl.data.views import Data, Layout, Link, Part
 
 _BIT_RATES = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),

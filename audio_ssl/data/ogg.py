@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-from audio_ssl.data.mpeg import Data
-from audio_ssl.data.views import Layout
+from audio_ssl.data.views import Data, Layout
 
 _FIRST, _LAST = 2, 4
 """Of a page: it is the first, the last of its stream."""

@@ -6,12 +6,9 @@ than there is, and joined files the size of the first.
 
 from __future__ import annotations
 
-from audio_ssl.data.mpeg import Data
-from audio_ssl.data.views import Layout, Link
+from audio_ssl.data.views import NOT_KNOWN_BYTES, Data, Layout, Link
 
 _IN_DS64 = b"\xff\xff\xff\xff"
-_NOT_KNOWN = 0x7FFF0000
-"""Programs that write to a pipe give sizes from here on."""
 _STRAY_BYTES = 4096
 """After the data; fewer are the litter of some program."""
 
@@ -53,7 +50,7 @@ def _single(data: Data) -> Layout:
     size, begin = int.from_bytes(data[place + 4 : place + 8], "little"), place + 8
     there = len(data) - begin
     if size > there:
-        notes = (_note(size, there, bytes_per_second),) if size < _NOT_KNOWN and bytes_per_second else ()
+        notes = (_note(size, there, bytes_per_second),) if size < NOT_KNOWN_BYTES and bytes_per_second else ()
         return Layout(notes=notes)
     left = there - size
     if left <= 1 or _is_chunk(data, begin + size + size % 2):

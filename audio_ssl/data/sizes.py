@@ -11,12 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from audio_ssl.data.mpeg import Data
-from audio_ssl.data.views import Layout
+from audio_ssl.data.views import NOT_KNOWN_BYTES, Data, Layout
 
 Order = Literal["big", "little"]
-_NOT_KNOWN = 0x7FFF0000
-"""Programs that write to a pipe give sizes from here on."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def _aiff(data: Data) -> _Size | None:
     if place is None:
         return None
     said = int.from_bytes(data[place + 4 : place + 8], "big")
-    return _Size(0 if said >= _NOT_KNOWN else said, place + 8, place + 4, 4, "big", False)
+    return _Size(0 if said >= NOT_KNOWN_BYTES else said, place + 8, place + 4, 4, "big", False)
 
 
 def _caf(data: Data) -> _Size | None:

@@ -10,7 +10,14 @@ import io
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
+from mmap import mmap
 from pathlib import Path
+
+Data = bytes | mmap
+"""A whole file."""
+
+NOT_KNOWN_BYTES = 0x7FFF0000
+"""Programs that write to a pipe give sizes from here on."""
 
 Part = bytes | tuple[int, int]
 """Bytes of ours, or first byte and the one after the last of a range of the file."""
