@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from audio_ssl.fairness.verdict import SMALLER, is_significant, verdict
+
 NOT_TEXT = frozenset({"NaN", "<NA>", "\\N", "#N/A", "#NV"})
 """What programs write for nothing, in this spelling; no recogniser says so."""
 
@@ -21,8 +23,6 @@ PERHAPS_NOT_TEXT = frozenset({"nan", "NAN", "None", "null", "NULL"})
 
 EMPTY_WAYS = ("count", "leave-out")
 """What may be done with clips whose hypothesis is empty."""
-
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def empty_rows(counted: Rows, left_out: Rows, groups: Rows, tolerance: float | N
         again = other.get(_key(row))
         sides = [many.get((row["result"], row["by"], row[side], row["metric"])) for side in ("a", "b")]
         empty = [None if side is None else side["empty_hypotheses"] for side in sides]
-        if not any(empty):
+        if not any(empty) or (row["refused"] and (again is None or again["refused"])):
             continue
         about = {name: row[name] for name in ("result", "by", "metric", "unit", "higher_is_better", "a", "b")}
         changes = ["refused"] if again is None else _changes(row, again, tolerance)
@@ -126,15 +126,20 @@ def _way(row: Mapping[str, Any], way: str) -> dict[str, float]:
 
 
 def _changes(row: Mapping[str, Any], again: Mapping[str, Any], tolerance: float | None) -> list[str]:
-    """Return which of refused, significance, direction and size the empty hypotheses change."""
-    found = []
+    """Return what of a finding the empty hypotheses change; an inconclusive difference that stays so is none."""
     if (row["refused"] is None) != (again["refused"] is None):
-        found.append("refused")
-    elif (row["p_holm"] < SIGNIFICANT) != (again["p_holm"] < SIGNIFICANT):
+        return ["refused"]
+    stated = None if row["unit"] == "cost" else tolerance
+    significant = [bool(is_significant(way)) for way in (row, again)]
+    smaller = [verdict({**way, "tolerance": stated}) == SMALLER for way in (row, again)]
+    found = []
+    if significant[0] != significant[1]:
         found.append("significance")
-    if row["difference"] * again["difference"] < 0:
+    if smaller[0] != smaller[1]:
+        found.append("tolerance")
+    if any(significant) and row["difference"] * again["difference"] < 0:
         found.append("direction")
-    if tolerance is not None and abs(row["difference"] - again["difference"]) > tolerance:
+    if any(significant) and stated is not None and abs(row["difference"] - again["difference"]) > stated:
         found.append("size")
     return found
 
@@ -142,6 +147,7 @@ def _changes(row: Mapping[str, Any], again: Mapping[str, Any], tolerance: float 
 _WORDS = {
     "refused": "without them a group is too small to compare",
     "significance": "they decide whether it is statistically significant",
+    "tolerance": "they decide whether it is smaller than the stated tolerance",
     "direction": "they decide which group it is worse for",
     "size": "they change it by more than the tolerance",
 }

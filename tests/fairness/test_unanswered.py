@@ -7,6 +7,7 @@ import pytest
 from audio_ssl.cli.answers import fairness
 from audio_ssl.errors import UserError
 from audio_ssl.fairness.predictions import read_predictions
+from audio_ssl.fairness.unanswered import empty_rows
 from audio_ssl.report.sections.fairness import fairness_answer
 
 
@@ -147,3 +148,33 @@ def test_nothing_but_empty_ones(tmp_path):
         audit(tmp_path, table, empty_hypothesis="leave-out")
     with pytest.raises(UserError, match=r"unknown value of `empty_hypothesis` `skip`; known: count, leave-out"):
         audit(tmp_path, table, empty_hypothesis="skip")
+
+
+def gap(difference, p_holm, low_90, high_90, **more):
+    about = {"result": "r", "by": "gender", "metric": "wer", "unit": "%", "higher_is_better": False, "a": "F", "b": "M"}
+    ends = {"low": low_90 - 1, "high": high_90 + 1, "low_90": low_90, "high_90": high_90, "refused": None}
+    return about | {"difference": difference, "p_value": p_holm, "p_holm": p_holm} | ends | more
+
+
+@pytest.mark.parametrize(
+    ("counted", "left_out", "tolerance", "changes"),
+    [
+        # Nobody can say which group an inconclusive difference is worse for; so nothing decides it.
+        (gap(1.2, 0.8, -5, 7), gap(-1.2, 0.8, -5, 4), None, []),
+        (gap(4.2, 0.8, -3, 11), gap(1.2, 0.8, -5, 6), 1.0, []),
+        (gap(5.0, 0.01, 3, 7), gap(-5.0, 0.01, -7, -3), None, ["direction"]),
+        (gap(9.0, 0.01, 5, 13), gap(5.0, 0.01, 3, 7), 1.0, ["size"]),
+        # The verdict changes though it moves by less than the tolerance.
+        (gap(3.5, 0.2, -0.5, 7.5), gap(1.0, 0.8, -1, 3), 5.0, ["tolerance"]),
+        (gap(3.5, 0.2, -0.5, 7.5), gap(1.0, 0.8, -1, 3), None, []),
+        (gap(9.0, 0.01, 5, 13), gap(2.0, 0.4, -1, 5), None, ["significance"]),
+        (gap(9.0, 0.01, 5, 13), gap(2.0, 0.4, -1, 5, refused="few"), None, ["refused"]),
+    ],
+)
+def test_what_empty_hypotheses_decide_is_the_verdict(counted, left_out, tolerance, changes):
+    groups = [{**counted, "group": name, "empty_hypotheses": many} for name, many in (("F", 0), ("M", 6))]
+    (effect,) = empty_rows([counted], [left_out], groups, tolerance)
+    assert effect["changes"] == changes
+    assert (effect["warning"] is None) == (not changes)
+    few = {"refused": "few"}
+    assert empty_rows([counted | few], [left_out | few], groups, tolerance) == []

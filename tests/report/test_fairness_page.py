@@ -8,11 +8,13 @@ import pytest
 
 from audio_ssl.fairness.verdict import SIGNIFICANT, VERDICTS, verdict
 from audio_ssl.report.fairness_words.conclusions import conclusion
-from audio_ssl.report.fairness_words.differences import comparison_words, gap_words, plain_words
+from audio_ssl.report.fairness_words.differences import comparison_words, gap_difference_words, gap_words, plain_words
 from audio_ssl.report.figures.forest import Estimate, Row, forest
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
+from audio_ssl.report.sections.fairness.answer import conclusions_section
 from audio_ssl.report.sections.fairness.rows import foremost, warnings_of
+from audio_ssl.report.sections.fairness.subject import subject_section
 from audio_ssl.report.verdicts import verdict_of
 from tests.report.conftest import fairness_data
 from tests.report.fairness_example import fairness_report
@@ -243,7 +245,7 @@ def test_counts_of_the_page_are_those_of_its_json(tolerance):
     scope = dict(next(one for one in fairness_sections(report) if one.id == "subject").blocks[0].tables[0].rows)[
         "Scope"
     ]
-    groups = {(row["result"], row["by"], row["group"]) for row in report["groups"]}
+    groups = {(row["by"], row["group"]) for row in report["groups"]}
     assert f"{len(groups)} groups scored, {len(report['suppressed'])} counted only." in scope
 
 
@@ -327,3 +329,50 @@ def test_scores_that_print_alike_are_called_almost_the_same():
         "(76.3 %; 95 % confidence interval 17 % lower to 20 % higher)."
     )
     assert "worse" not in plain_words(row)
+
+
+@pytest.mark.parametrize(
+    ("gap_a", "gap_b", "words"),
+    [
+        (-1.0, -4.7, "with both systems it is worse for men, and larger with old"),
+        (4.7, 1.0, "with both systems it is worse for women, and larger with new"),
+        (2.0, -3.0, "it is worse for women with new and worse for men with old"),
+        (0.0, -3.0, "it is worse for men with old"),
+    ],
+)
+def test_a_gap_that_shrinks_is_not_said_to_turn_round(gap_a, gap_b, words):
+    about = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "result_a": "new", "result_b": "old"}
+    row = {**about, "gap_a": gap_a, "gap_b": gap_b, "difference": gap_a - gap_b, "p_value": 0.01, "p_holm": 0.01}
+    said = gap_difference_words(row)
+    assert f"; {words}. The difference is statistically significant" in said
+    assert "fare" not in said
+
+
+def test_the_statement_counts_a_group_of_two_systems_once_and_everybody_is_in_the_missing_data():
+    one = {"by": "gender", "metric": "wer", "speakers": 20, "clips": 40, "value": 9.0, "known": True}
+    named = [{**one, "result": result, "group": group} for result in ("S1", "S2") for group in ("F", "M")]
+    few = {"by": "gender", "clips": 8, "speakers": 1, "reason": "fewer than 5 speakers"}
+    hidden = [{**few, "result": result, "groups": ["divers"]} for result in ("S1", "S2")]
+    withheld = {**few, "result": "S1", "groups": [], "speakers": 3, "clips": 24, "reason": "long words"}
+    report = fairness_report() | {
+        "groups": named, "suppressed": [*hidden, withheld], "statement": {"date": "2026-03-01"},
+    }  # fmt: skip
+    statement, missing = (block.tables[0] for block in subject_section(report).blocks)
+    assert "2 groups scored, 1 counted only." in dict(statement.rows)["Scope"]
+    assert ("S1: gender: others", "3", "24", "–", "–", "–", "no: in a small group by another attribute") in missing.rows
+    assert "Those with an empty one are counted" in missing.notes[-1]
+    report["provenance"]["empty_hypothesis"] = "leave-out"
+    assert "Those with an empty one are left out as well" in subject_section(report).blocks[1].tables[0].notes[-1]
+
+
+def test_a_heading_keeps_the_name_of_the_system_and_counts_one_comparison_as_one():
+    report = fairness_report()
+    row = {**report["comparisons"][0], "result": "mBart x"}
+    report["comparisons"] = [row] * 7
+    section = conclusions_section(report)
+    assert section.blocks[0].heading.startswith("mBart x, ")
+    assert section.lead == (
+        "The paragraph below each heading can be quoted alone.", "1 further tested comparison is in the tables below.",
+    )  # fmt: skip
+    unnamed = conclusion({**row, "result": ""}, report)
+    assert unnamed.subject.startswith("Word error rate, ")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from audio_ssl.fairness.people import measure, people
+from audio_ssl.fairness.people import capital, measure, people
 from audio_ssl.report.fairness_words.differences import amount, p_words, significance_words, tolerance_words
 from audio_ssl.report.gaps import unit_of, worse_group
 from audio_ssl.report.numbers import count, finite, score, signed
@@ -84,9 +84,10 @@ def short_finding(row: _Row) -> str:
 
 
 def _subject(row: _Row) -> str:
-    where = f"{row['result']}, " if row.get("result") else ""
-    by = str(row["by"])
-    return f"{where}{measure(row['metric'])}, {people(by, str(row['a']))} and {people(by, str(row['b']))}"
+    thing, by = measure(row["metric"]), str(row["by"])
+    # A system's name stays as it is written.
+    where = f"{row['result']}, {thing}" if row.get("result") else capital(thing)
+    return f"{where}, {people(by, str(row['a']))} and {people(by, str(row['b']))}"
 
 
 def _group(row: _Row, side: str) -> str:

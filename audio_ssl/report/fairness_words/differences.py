@@ -262,12 +262,20 @@ def gap_difference_words(row: _Row) -> str:
     plain = "points" if unit else ""
     if low is not None and high is not None:
         text += f" (95{_SPACE}% confidence interval {signed(low, plain)} to {signed(high, plain)})"
-    higher = higher_is_better(row)
-    if verdict_of(row) == "found" and higher is not None and change:
-        fares = "better" if (change > 0) == higher else "worse"
-        first, second = people(by, str(row["a"])), people(by, str(row["b"]))
-        text += f"; compared with {second}, {first} fare {fares} with {row['result_a']}"
+    if verdict_of(row) == "found" and change:
+        text += _whose_gap(row, gap_a, gap_b)
     return f"{text}. {test_words(row)}"
+
+
+def _whose_gap(row: _Row, gap_a: float, gap_b: float) -> str:
+    """Say for whom each gap is worse: a gap may grow or shrink and stay worse for the same group, or turn round."""
+    by, systems = str(row["by"]), (str(row["result_a"]), str(row["result_b"]))
+    worse = [worse_group({**row, "difference": gap}) for gap in (gap_a, gap_b)]
+    if worse[0] is not None and worse[0] == worse[1]:
+        larger = systems[0] if abs(gap_a) > abs(gap_b) else systems[1]
+        return f"; with both systems it is worse for {people(by, worse[0])}, and larger with {larger}"
+    told = [f"worse for {people(by, one)} with {name}" for one, name in zip(worse, systems, strict=True) if one]
+    return f"; it is {' and '.join(told)}" if told else ""
 
 
 def better_words(row: _Row) -> str:

@@ -35,7 +35,8 @@ def method_rows(report: _Row) -> list[tuple[str, str]]:
         (
             "Difference",
             "The first group's score minus the second's. In percent it is relative to the second; Δrel is 100 times "
-            "the difference over the mean of the two, whose size does not depend on the order.",
+            "the difference over the mean of the two, whose size does not depend on the order. It is rounded only when "
+            "written, so it can differ in the last digit from the difference of two rounded scores.",
         ),
         (
             "95 % confidence interval",

@@ -53,7 +53,7 @@ def conclusions_section(report: Report) -> Section | None:
         blocks.append(
             Block(
                 id=f"conclusion-{place}",
-                heading=f"{capital(said.subject)}: {VERDICTS[verdict_of(row)]}",
+                heading=f"{said.subject}: {VERDICTS[verdict_of(row)]}",
                 lead=(said.finding,),
                 points=(said.may, said.may_not),
             )
@@ -62,7 +62,8 @@ def conclusions_section(report: Report) -> Section | None:
     if changes:
         points = tuple(capital(gap_difference_words(row)) for row in changes[:2])
         blocks.append(Block(id="conclusion-systems", heading="Between systems", points=points))
-    lead = ["Each sentence can be quoted alone."]
-    if len(tested) > len(shown):
-        lead.append(f"{count(len(tested) - len(shown), 'further tested comparison')} are in the tables below.")
+    lead = ["The paragraph below each heading can be quoted alone."]
+    more = len(tested) - len(shown)
+    if more:
+        lead.append(f"{count(more, 'further tested comparison')} {'is' if more == 1 else 'are'} in the tables below.")
     return Section("conclusions", "What may be concluded", tuple(blocks), lead=tuple(lead))

@@ -5,12 +5,16 @@ from __future__ import annotations
 from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.gaps import unit_of
 from audio_ssl.report.html import Block, Section, make_table
-from audio_ssl.report.numbers import finite, interval, p_value, signed
+from audio_ssl.report.numbers import finite, p_value, signed
 from audio_ssl.report.sections.fairness.rows import MOST_OPEN, Report, Row, cut, group_name, rows_of
 
+_COUNTED = (
+    "Empty hypotheses are counted in this report: every word of the reference is an error, as in sclite and jiwer."
+)
+_LEFT_OUT = "Clips with an empty hypothesis are left out of this report (--empty-hypothesis leave-out)."
 _LEAD = (
-    "An empty hypothesis counts as an answer: every word of its reference is an error, as in sclite and jiwer. Where "
-    "requests failed it says nothing about the speakers. Each difference is given with these clips and without them."
+    "A hypothesis that is empty because a request failed says nothing about the speakers. Each difference is given "
+    "here with these clips counted as errors and without them."
 )
 
 
@@ -19,6 +23,7 @@ def empty_section(report: Report) -> Section | None:
     effects = rows_of(report, "empty_hypotheses")
     if not effects:
         return None
+    left_out = (report.get("provenance") or {}).get("empty_hypothesis") == "leave-out"
     several = len({row.get("result") for row in effects}) > 1
     shown, notes = cut(effects)
     rows = [
@@ -49,7 +54,7 @@ def empty_section(report: Report) -> Section | None:
         "empty-hypotheses",
         "Empty hypotheses",
         (Block(id="empty-hypotheses-rows", tables=(table,), warnings=tuple(warnings)),),
-        lead=(_LEAD,),
+        lead=(f"{_LEFT_OUT if left_out else _COUNTED} {_LEAD}",),
     )
 
 
@@ -62,6 +67,7 @@ def _way(row: Row, way: str) -> tuple[str, str]:
     unit, gap = unit_of(row), finite(row.get(f"difference_{way}"))
     if gap is None:
         return "–", "–"
+    plain = "points" if unit else ""
     low, high = row.get(f"low_{way}"), row.get(f"high_{way}")
-    around = f" ({interval(low, high, unit)})" if finite(low) is not None else ""
+    around = f" ({signed(low, plain)} to {signed(high, plain)})" if finite(low) is not None else ""
     return signed(gap, unit) + around, p_value(row.get(f"p_holm_{way}"))

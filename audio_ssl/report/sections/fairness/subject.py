@@ -12,6 +12,8 @@ from audio_ssl.report.sections.fairness.groups import ordered
 from audio_ssl.report.sections.fairness.rows import MOST_OPEN, Report, Row, cut, group_name, groups_of, rows_of
 
 _NOT_STATED = "not stated"
+_OTHERS = ""
+"""Speakers of larger groups who are left out because another attribute would give a small group away."""
 
 
 def subject_section(report: Report) -> Section | None:
@@ -76,13 +78,12 @@ def _scope(report: Report, results: Sequence[Row]) -> str:
         amounts.append(f"{row['name']}: {about}" if len(results) > 1 else about)
     by = dict.fromkeys(str(row["by"]) for row in (*groups_of(report), *rows_of(report, "suppressed")))
     metrics = dict.fromkeys(metric_label(metric) for row in results for metric in row.get("metrics") or ())
-    scored = len(
-        {(row.get("result"), row["by"], row["group"]) for row in rows_of(report, "groups") if not row.get("total")}
-    )
-    hidden = sum(1 for row in rows_of(report, "suppressed") if row.get("groups"))
+    # Of several systems a group is one group, scored if it is for one of them.
+    scored = {(str(row["by"]), str(row["group"])) for row in rows_of(report, "groups") if not row.get("total")}
+    hidden = {(str(row["by"]), str(name)) for row in rows_of(report, "suppressed") for name in row.get("groups") or ()}
     return (
         f"{'; '.join(amounts)}. Compared by {', '.join(by) or 'nothing'}; {', '.join(metrics) or 'no score'}. "
-        f"{count(scored, 'group')} scored, {number(hidden)} counted only."
+        f"{count(len(scored), 'group')} scored, {number(len(hidden - scored))} counted only."
     )
 
 
@@ -95,24 +96,38 @@ def _missing(report: Report) -> Table | None:
             amounts = (row.get(name) for name in ("speakers", "clips", "missing_hypotheses", "empty_hypotheses"))
             seen[key] = (*map(number, amounts), number(row.get("empty_references")), "yes")
     for row in rows_of(report, "suppressed"):
-        for group in row.get("groups") or ():
+        if CROSSED in str(row["by"]):
+            continue
+        why = f"no: {row['reason']}" if row.get("groups") else "no: in a small group by another attribute"
+        for group in row.get("groups") or (_OTHERS,):
             key = (str(row["result"]), str(row["by"]), str(group))
-            if CROSSED in key[1]:
-                continue
-            seen[key] = (number(row.get("speakers")), number(row.get("clips")), *[MISSING] * 3, f"no: {row['reason']}")
+            seen[key] = (number(row.get("speakers")), number(row.get("clips")), *[MISSING] * 3, why)
     if not seen:
         return None
     several = len({result for result, _, _ in seen}) > 1
     cells = [
-        (f"{f'{result}: ' if several else ''}{by}: {group_name({'by': by, 'group': group})}", *amounts)
+        (f"{f'{result}: ' if several else ''}{by}: {_named(by, group)}", *amounts)
         for (result, by, group), amounts in seen.items()
     ]
     shown, notes = cut(cells)
+    left_out = (report.get("provenance") or {}).get("empty_hypothesis") == "leave-out"
+    empty = (
+        "Those with an empty one are left out as well (--empty-hypothesis leave-out)."
+        if left_out
+        else "Those with an empty one are counted: each word of the reference is an error."
+    )
     head = ("Group", "Speakers", "Clips", "Hypothesis missing", "Hypothesis empty", "Reference empty", "Scored")
     return make_table(
         "Missing data per group", head, shown, text_columns=(6,), folded=len(shown) > 2 * MOST_OPEN,
-        notes=(*notes, "Clips without a hypothesis are left out of every number and are not among the clips counted."),
+        notes=(
+            *notes,
+            f"Clips without a hypothesis are left out of every number and are not among the clips counted. {empty}",
+        ),
     )  # fmt: skip
+
+
+def _named(by: str, group: str) -> str:
+    return "others" if group == _OTHERS else group_name({"by": by, "group": group})
 
 
 def input_table(report: Report) -> Table | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from audio_ssl.fairness.people import capital, short_people
+from audio_ssl.fairness.people import capital
 from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.fairness_words.differences import gap_difference_words
 from audio_ssl.report.figures.intervals import Dot, interval_chart
-from audio_ssl.report.gaps import higher_is_better, unit_of
+from audio_ssl.report.gaps import unit_of
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
 from audio_ssl.report.numbers import MISSING, finite, number, p_value, signed
 from audio_ssl.report.sections.fairness.comparisons import marks_words
@@ -84,14 +84,11 @@ def _figure(rows: Sequence[Row], prefix: str) -> Figure | None:
 
 
 def _sides(rows: Sequence[Row]) -> tuple[str, str]:
-    """Say what a negative and a positive difference mean for the first group, where the rows agree on it."""
-    ways = {(str(row["by"]), str(row["a"]), str(row["result_a"]), higher_is_better(row)) for row in rows}
-    by, group, system, higher = next(iter(ways))
-    if len(ways) > 1 or higher is None:
-        return ("lower with the first", "higher with the first")
-    name = system if len(system) <= _SHORT else "the first"
-    low, high = (f"{name} {way} for {short_people(by, group)}" for way in ("better", "worse"))
-    return (high, low) if higher else (low, high)
+    """Say what a negative and a positive difference mean: of the gaps, which may be worse for either group."""
+    systems = {str(row["result_a"]) for row in rows}
+    name = next(iter(systems))
+    name = name if len(systems) == 1 and len(name) <= _SHORT else "the first"
+    return f"gap lower with {name}", f"gap higher with {name}"
 
 
 def _table(rows: Sequence[Row]) -> Table:
