@@ -104,7 +104,7 @@ def lines(finding: Finding, most: int = 20) -> list[str]:
     shown = [f"  {name} {wrong}" for name, wrong in list(finding.damaged.items())[:most]]
     more = len(finding.damaged) - len(shown)
     shown += [f"  and {more:,} more"] if more else []
-    mend = [f"  to mend it: {finding.mend}"] if finding.mend else []
+    mend = [f"  to repair it: {finding.mend}"] if finding.mend else []
     return [f"{finding.path}: {finding.kind}, DAMAGED", *shown, *mend]
 
 

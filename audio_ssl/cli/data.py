@@ -146,7 +146,7 @@ def targets(recipe: RecipeName, *overrides: str, out: Out) -> None:
 
 @app.command
 def check(*paths: Path) -> None:
-    """Read runs, features, stores, results, models or manifests whole, and say what is damaged and what mends it.
+    """Read runs, features, stores, results, models or manifests whole, and say what is damaged and what repairs it.
 
     Parameters
     ----------

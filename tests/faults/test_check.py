@@ -1,4 +1,4 @@
-"""`audio-ssl check`: what is whole is called whole; what is damaged is named, with a command that mends it."""
+"""`audio-ssl check`: what is whole is called whole; what is damaged is named, with a command that repairs it."""
 
 import dataclasses
 import json
@@ -26,9 +26,9 @@ def checked(*paths):
 
 
 def mend(said):
-    """Run what the output says mends it."""
-    (line,) = [one for one in said.splitlines() if one.startswith("  to mend it: ")]
-    for part in line.removeprefix("  to mend it: ").split(" && "):
+    """Run what the output says repairs it."""
+    (line,) = [one for one in said.splitlines() if one.startswith("  to repair it: ")]
+    for part in line.removeprefix("  to repair it: ").split(" && "):
         words = [word for word in shlex.split(part) if word != "-r"]
         if words[0] == "rm":
             for name in words[1:]:
@@ -175,7 +175,7 @@ def test_an_iteration_leads_to_the_command_of_its_run(run, capsys):
     (run / "iteration_1" / "provenance.json").write_text(json.dumps({**facts, "finished": False}))
     (run / "iteration_1" / "config.json").write_text("{")
     assert checked(run / "iteration_1") == 2
-    assert f"  to mend it: audio-ssl pretrain {run / 'recipe.yaml'} --resume --out {run}\n" in capsys.readouterr().out
+    assert f"  to repair it: audio-ssl pretrain {run / 'recipe.yaml'} --resume --out {run}\n" in capsys.readouterr().out
     (run / "iteration_1" / "config.json").unlink()
     assert checked(run / "iteration_1") == 0
     assert f"not finished: audio-ssl pretrain {run / 'recipe.yaml'} --resume" in capsys.readouterr().out
