@@ -238,7 +238,9 @@ def _features(folder: Path) -> Finding:
     if not (folder / INDEX_FILE).is_file():
         found.notes.append(f"not finished: {again}")
     else:
-        _read_index(folder, found)
+        found.look(INDEX_FILE, folder / INDEX_FILE, _quietly(lambda: read_seals(folder), {}).get(INDEX_FILE))
+        if INDEX_FILE not in found.damaged:
+            _read_index(folder, found)
     for name in (CLAIM_FILE, f"store/{META_FILE}"):
         if (folder / name).is_file():
             found.look(name, folder / name)

@@ -247,7 +247,8 @@ class _Header:
         size = _sizes(kind)[data[start + 1] << 8 | data[start + 2]]
         side = ((9 if kind.mono else 17) if kind.version == 2 else (17 if kind.mono else 32)) if kind.layer == 3 else 0
         for place in (start + 4 + side, start + 6 + side):
-            if side and data[place : place + 4] in (b"Xing", b"Info"):
+            # Decoders take a frame for audio, whatever it says, unless its side information is empty.
+            if side and data[place : place + 4] in (b"Xing", b"Info") and not any(data[place - side : place]):
                 flags = int.from_bytes(data[place + 4 : place + 8], "big")
                 frames = int.from_bytes(data[place + 8 : place + 12], "big") if flags & 1 else 0
                 lame = place + 8 + sum(length for bit, length in _FIELDS.items() if flags & bit)

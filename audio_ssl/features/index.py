@@ -24,7 +24,7 @@ from audio_ssl.atomic import append, atomic_write
 from audio_ssl.documents import parse_object
 from audio_ssl.errors import UserError
 from audio_ssl.features.names import key
-from audio_ssl.integrity import Seal, fault, put_seals
+from audio_ssl.integrity import SEALS_FILE, Seal, fault, put_seals, write_seals
 
 INDEX_FILE, JOURNALS, STORE = "index.jsonl", ".index", "store"
 Row = dict[str, Any]
@@ -182,8 +182,11 @@ def publish(out: Path) -> int:
     _, newest = np.unique(np.frombuffer(digests, dtype="S16")[::-1], return_index=True)
     kept = order[len(order) - 1 - newest]
     kept = kept[np.lexsort((kept[:, 2], kept[:, 1], kept[:, 0]))]
+    # A record never stands beside an index it does not speak of.
+    (out / SEALS_FILE).unlink(missing_ok=True)
     with atomic_write(out / INDEX_FILE) as partial:
         _copy_rows(sources, kept, partial)
+    write_seals(out, [INDEX_FILE])
     if shards:
         put_seals(out / STORE, shards)
     shutil.rmtree(out / JOURNALS, ignore_errors=True)

@@ -76,6 +76,15 @@ def test_a_header_that_lies_is_named_with_both_lengths(tmp_path):
     assert notes == ["the header says 12.099 s, but 6.015 s are there and are used"]
 
 
+def test_a_header_that_decoders_take_for_audio_is_none(tmp_path):
+    data = mp3(6.0)
+    side = bytearray(data)
+    # Of the side information, which is empty where a frame is a header.
+    side[data.index(b"Xing") - 4] = 0x80
+    (tmp_path / "a.mp3").write_bytes(bytes(side))
+    assert notes_of(tmp_path / "a.mp3")[0].seconds >= 6.0
+
+
 def test_a_minute_of_variable_bit_rate_without_a_header_is_a_minute(tmp_path):
     (tmp_path / "a.mp3").write_bytes(without_header(mp3(60.0, level=0.9)))
     assert 60 <= audio_info(tmp_path / "a.mp3").seconds < 60.2

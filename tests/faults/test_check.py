@@ -119,11 +119,17 @@ def test_a_damaged_checkpoint_is_named_and_goes(run, capsys):
     assert checked(run) == 0
 
 
-def test_an_index_that_names_nothing_is_damage(features, capsys):
-    (features / "index.jsonl").write_text("")
+def test_an_index_that_is_another_is_damage(features, capsys):
+    index, record = features / "index.jsonl", features / "files.json"
+    index.write_text(index.read_text().replace('"seconds": ', '"seconds": 1', 1))
+    assert checked(features) == 2
+    assert "index.jsonl has " in capsys.readouterr().out
+    # As of earlier versions, which have no record of it.
+    record.unlink()
+    index.write_text("")
     assert checked(features) == 2
     said = capsys.readouterr().out
-    assert "index.jsonl names no clip, and there are 1 files of features" in said
+    assert "index.jsonl is empty" in said
     mend(said)
     assert checked(features) == 0
 
