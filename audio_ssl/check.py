@@ -238,7 +238,8 @@ def _features(folder: Path) -> Finding:
     if not (folder / INDEX_FILE).is_file():
         found.notes.append(f"not finished: {again}")
     else:
-        found.look(INDEX_FILE, folder / INDEX_FILE, _quietly(lambda: read_seals(folder), {}).get(INDEX_FILE))
+        told = _quietly(lambda: read_seals(folder).get(INDEX_FILE), None)
+        found.look(INDEX_FILE, folder / INDEX_FILE, told)
         if INDEX_FILE not in found.damaged:
             _read_index(folder, found)
     for name in (CLAIM_FILE, f"store/{META_FILE}"):
