@@ -6,10 +6,15 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 
 from audio_ssl.catalog import EXTRA_OF_PACKAGE
 from audio_ssl.data.manifest import Clip, write_manifest
 from audio_ssl.metrics.music import KEYS
+
+# The same examples in every run, and a busy machine is no failure: what hangs is ended by pytest's own limit.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 RATE = 16000
 LETTERS = "abcd"

@@ -110,7 +110,7 @@ def test_a_file_without_line_breaks_ends_at_once(tmp_path):
     started = time.monotonic()
     with pytest.raises(UserError, match="longer than 16 MiB"):
         rows_of(path)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_nan_is_a_missing_number_where_that_is_asked_for(tmp_path):
