@@ -166,7 +166,7 @@ class Table:
             self._statistics[name].append(measure.statistics(self._pair(name, clip) for clip in clips))
         main = next(iter(self._statistics.values()))[-1]
         codes = {name: coder.index(start) for name, coder in self.groups.items()}
-        self.worst.look(main, codes, lambda place: _shown(clips[place]))
+        self.worst.look(main, codes, np.frombuffer(self._silent[start:], np.bool_), lambda place: _shown(clips[place]))
 
     @property
     def clips(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy.typing as npt
 from audio_ssl.metrics.additive import AdditiveMetric, Array
 
 SHOWN = 3
-_KEPT = 8
-"""More than are shown: speakers that are left out in the end take theirs with them."""
+_KEPT = 32
+"""More than are shown: speakers and empty hypotheses that are left out in the end take theirs with them."""
 
 _LONGEST = 300
 
@@ -29,13 +30,14 @@ class WorstClips:
 
     def __init__(self, metric: AdditiveMetric) -> None:
         self._metric = metric
-        self._heaps: dict[tuple[str, int], list[tuple[float, int, dict[str, Any]]]] = {}
+        self._heaps: dict[tuple[str, int, bool], list[tuple[float, int, dict[str, Any]]]] = {}
         self._count = 0
 
     def look(
         self,
         statistics: Array,
         codes: Mapping[str, npt.NDArray[np.int32]],
+        empty: npt.NDArray[np.bool_],
         row_of: Callable[[int], dict[str, Any]],
     ) -> None:
         """Look at a batch.
@@ -46,6 +48,8 @@ class WorstClips:
             Of the metric, ``[clip, column]``.
         codes
             Attribute -> group of each clip, -1 where unknown.
+        empty
+            Whether the hypothesis of each clip has no word; some runs leave these out.
         row_of
             Returns ``id, speaker, reference, hypothesis`` of a clip of the batch.
         """
@@ -53,10 +57,10 @@ class WorstClips:
             value = self._metric.score(statistics)
         badness = statistics[:, :3].sum(1) if self._metric.columns[0] == "substitutions" else _loss(value)
         for by, index in codes.items():
-            for code in np.unique(index):
-                members = np.flatnonzero((index == code) & (badness > 0))
+            for code, silent in product(np.unique(index), (False, True)):
+                members = np.flatnonzero((index == code) & (empty == silent) & (badness > 0))
                 worst = members[np.argsort(-badness[members], kind="stable")[:_KEPT]]
-                heap = self._heaps.setdefault((by, int(code)), [])
+                heap = self._heaps.setdefault((by, int(code), silent), [])
                 for clip in worst.tolist():
                     bad = float(badness[clip])
                     if len(heap) == _KEPT and bad <= heap[0][0]:
@@ -67,7 +71,9 @@ class WorstClips:
                     (heapq.heappush if len(heap) < _KEPT else heapq.heapreplace)(heap, entry)
 
     def rows(self, names: Mapping[str, Sequence[str]], kept: Callable[[str], bool]) -> list[dict[str, Any]]:
-        """Return the worst clips of each attribute and group, the worst first.
+        """Return more of the worst clips of each attribute and group than are shown, the worst first.
+
+        Each says whether its hypothesis is empty.
 
         Parameters
         ----------
@@ -77,10 +83,15 @@ class WorstClips:
             Whether a speaker still counts.
         """
         found: list[dict[str, Any]] = []
-        for by, code in sorted(self._heaps):
+        for by, code in sorted({(by, code) for by, code, _ in self._heaps}):
             group = names[by][code] if code >= 0 else "unknown"
-            clips = [row for _, _, row in sorted(self._heaps[by, code], reverse=True) if kept(row["speaker"])]
-            found += [{"by": by, "group": group, **row} for row in clips[:SHOWN]]
+            entries = [
+                (bad, place, {**row, "empty": silent})
+                for silent in (False, True)
+                for bad, place, row in self._heaps.get((by, code, silent), [])
+            ]
+            clips = [row for _, _, row in sorted(entries, reverse=True) if kept(row["speaker"])]
+            found += [{"by": by, "group": group, **row} for row in clips]
         return found
 
 

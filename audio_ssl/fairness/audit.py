@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -19,6 +20,7 @@ import numpy as np
 
 from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.fairness._worst import SHOWN
 from audio_ssl.fairness.about import About, statement
 from audio_ssl.fairness.adjusted import RATES, model_rows
 from audio_ssl.fairness.compare import MIN_SPEAKERS, Chance, Question, comparison_rows, group_rows, spread_row
@@ -333,12 +335,18 @@ def _excluded(result: str, one: Exclusion) -> dict[str, Any]:
 
 
 def _examples(predictions: Predictions, grouping: Grouping) -> Iterator[dict[str, Any]]:
-    """Yield the worst clips of the groups that are scored."""
+    """Yield a few of the worst clips of each group that is scored, of people who are scored in it."""
     shown = {*grouping.names, *([UNKNOWN] if (grouping.index == -1).any() else [])}
+    scored = np.unique(predictions.speakers.index[grouping.index >= -1])
+    people = {predictions.speakers.names[place] for place in scored.tolist()}
     about = {"result": predictions.name, "metric": next(iter(predictions.statistics))}
+    many: Counter[str] = Counter()
     for example in predictions.examples:
-        if example["by"] == grouping.by and example["group"] in shown:
-            yield about | example
+        group = example["group"]
+        mine = example["by"] == grouping.by and group in shown and example["speaker"] in people
+        if mine and many[group] < SHOWN:
+            many[group] += 1
+            yield about | {key: value for key, value in example.items() if key != "empty"}
 
 
 def _add_inputs(found: FairnessResult, name: str | None, role: str, files: Iterable[Path]) -> None:

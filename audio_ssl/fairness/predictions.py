@@ -96,7 +96,7 @@ class Predictions:
     """What was left out."""
 
     examples: list[dict[str, Any]]
-    """A few of the worst clips of each group: by, group, id, speaker, reference, hypothesis, value."""
+    """The worst clips of each group: by, group, id, speaker, reference, hypothesis, value, and whether it is empty."""
 
     signature: str
     """How it was read: normaliser, join, and what spellings of values were taken for the same."""
@@ -156,6 +156,7 @@ class Predictions:
             **{name: getattr(self, name)[kept] for name in _OF_CLIPS},
             empty_left_out=empty.found(),
             exclusions=[*self.exclusions, left_out],
+            examples=[one for one in self.examples if not one["empty"]],
             with_empty=self,
         )
 

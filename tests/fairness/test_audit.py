@@ -289,3 +289,18 @@ def test_metrics_are_those_of_the_result_they_fit(tmp_path):
     for path, metric, known in ((verification, "wer", "eer, min_dcf"), (table_, "eer", "wer, cer")):
         with pytest.raises(UserError, match=f"none of {metric} is a score of this result; known: {known}"):
             audit([path], metrics=(metric,))
+
+
+def test_examples_are_of_people_who_are_scored(tmp_path):
+    rows = table((9, 8))
+    for row in rows:
+        # Three women in their sixties: all women and men without all in their twenties would be they. Theirs are worst.
+        few = row["speaker"] in ("F0", "F1", "F2")
+        row["age"] = "sixties" if few else "twenties"
+        row["hypothesis"] = "x " * 30 if few else row["hypothesis"]
+    report = audit([write(tmp_path / "p.jsonl", rows)], by=["gender", "age"], replicates=100, examples=True).to_json()
+    assert {"by": "gender", "groups": [], "speakers": 3}.items() <= report["suppressed"][0].items()
+    shown = {(one["by"], one["group"]) for one in report["examples"]}
+    assert shown == {("gender", "F"), ("gender", "M"), ("age", "20–29")}
+    assert not {one["speaker"] for one in report["examples"]} & {"F0", "F1", "F2"}
+    jsonschema.validate(report, fairness_schema())

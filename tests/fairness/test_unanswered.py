@@ -178,3 +178,18 @@ def test_what_empty_hypotheses_decide_is_the_verdict(counted, left_out, toleranc
     assert (effect["warning"] is None) == (not changes)
     few = {"refused": "few"}
     assert empty_rows([counted | few], [left_out | few], groups, tolerance) == []
+
+
+def test_examples_are_of_what_is_counted(tmp_path):
+    ways = {}
+    for way in ("count", "leave-out"):
+        report, _ = audit(tmp_path, rows(empty=3), empty_hypothesis=way, examples=True)
+        ways[way] = [one["hypothesis"] for one in report["examples"] if one["group"] == "F"]
+    assert [text.strip(" .") for text in ways["count"]] == ["", "", ""]
+    assert ways["leave-out"] == ["the sea"] * 3
+
+
+@pytest.mark.parametrize(("way", "words"), [("count", "are counted in this"), ("leave-out", "are left out of this")])
+def test_the_page_says_what_this_report_does_with_them(tmp_path, way, words):
+    _, page = audit(tmp_path, rows(empty=3), empty_hypothesis=way)
+    assert words in page

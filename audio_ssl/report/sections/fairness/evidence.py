@@ -32,7 +32,10 @@ def examples_section(report: Report) -> Section | None:
         )
         for place, ((result, by, group), rows) in enumerate(list(groups.items())[:_MOST_BLOCKS])
     ]
-    lead = "These clips were chosen because they have the worst scores of their group; they are not typical."
+    lead = (
+        "These clips were chosen because they have the most errors of their group, or the lowest scores where errors "
+        "are not counted; they are not typical."
+    )
     return Section("examples", "Worst clips", tuple(blocks), lead=(lead,)) if blocks else None
 
 
