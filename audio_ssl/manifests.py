@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -85,6 +86,10 @@ def make_manifest(
     """
     if out.is_dir():
         raise UserError("`--out` is a folder", where=str(out), remedy="give the name of a file, M.jsonl")
+    if max_seconds is not None and not 0 < max_seconds < math.inf:
+        raise UserError(
+            f"`--max-seconds` must be above 0, but is {max_seconds:g}", remedy="for example --max-seconds 30"
+        )
     shares = _check_draw(source, out, balance, hours, speaker_hours)
     with locked_file(out, BALANCE_SUFFIX):
         clips, errors = _read_source(

@@ -40,6 +40,13 @@ def test_a_folder_is_cut_into_rows(tmp_path):
     assert sum(c.seconds for c in clips) == pytest.approx(5.0)
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_length_of_rows_that_cannot_be_is_refused(tmp_path, seconds):
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600, np.float32), 16000)
+    with pytest.raises(UserError, match="`--max-seconds` must be above 0, but is"):
+        make_manifest(str(tmp_path), tmp_path / "m.jsonl", max_seconds=seconds)
+
+
 def _hinted(error):
     """Run the first command of a message, beside the files that it names."""
     words = shlex.split(str(error.value).split("`audio-ssl manifest ")[1].split("`")[0])

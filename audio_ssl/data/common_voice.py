@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audio_ssl.data.audio import SUFFIXES
 from audio_ssl.data.reading import LeftOut
+from audio_ssl.documents.text import decode_text
 from audio_ssl.errors import UserError
 
 _NOT_ESCAPED_TAB = re.compile(r"(?<!\\)\t")
@@ -48,8 +49,11 @@ def common_voice_rows(path: Path, needed: Sequence[str], left_out: LeftOut) -> I
                     yield dict(zip(names, cells, strict=True))
                 else:
                     left_out.add(f"{path}:{number}", f"the row has {len(cells)} cells and the header {len(names)}")
-    except UnicodeDecodeError as error:
-        raise UserError("the table is not UTF-8", where=str(path), remedy="convert it with iconv") from error
+    except UnicodeDecodeError:
+        # The reader reads ahead: what is wrong lies in some later line.
+        with path.open("rb") as whole:
+            for number, row in enumerate(whole, 1):
+                decode_text(row, path, number)
 
 
 def split_cells(line: str, width: int) -> list[str]:

@@ -7,6 +7,7 @@ speakers a group.
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections import Counter
@@ -35,6 +36,8 @@ from audio_ssl.fairness.result import FairnessResult as FairnessResult
 from audio_ssl.fairness.systems import common_notes, gap_difference_rows
 from audio_ssl.fairness.unanswered import EMPTY_WAYS, empty_rows
 from audio_ssl.fairness.verification import TRIALS, UNITS, audit_verification, is_verification
+
+logger = logging.getLogger(__name__)
 
 REPLICATES = 10_000
 CATEGORY = "category"
@@ -144,7 +147,20 @@ def audit(
     conclude(found.comparisons, tolerance)
     _add_empty(found, [predictions for predictions, _ in answered], options)
     found.notes.extend(too_many(found.comparisons))
+    _say_left_out(found.excluded)
     return found
+
+
+def _say_left_out(excluded: Sequence[Mapping[str, Any]]) -> None:
+    """Say how many rows and clips are in no number, and why; the page names them."""
+    for result in dict.fromkeys(str(one["result"]) for one in excluded):
+        mine = [one for one in excluded if one["result"] == result]
+        said = ", ".join(f"{one['count']:,} ({one['reason']})" for one in mine[:_REASONS_SAID])
+        more = f" and {len(mine) - _REASONS_SAID} other reasons" if len(mine) > _REASONS_SAID else ""
+        logger.warning("%s: left out %d: %s%s", result, sum(one["count"] for one in mine), said, more)
+
+
+_REASONS_SAID = 3
 
 
 def _check(options: _Options) -> None:

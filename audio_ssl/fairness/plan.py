@@ -148,7 +148,7 @@ def needs(
     alpha
         Level of the test.
     """
-    if not gap > 0:
+    if not 0 < gap < math.inf:
         raise UserError(f"`gap` must be above 0 (0.2 is 20 % of the score), but is {gap:g}")
     if not 0 < power < 1:
         raise UserError(f"`power` must lie between 0 and 1, but is {power:g}")

@@ -83,6 +83,9 @@ def arrangement(
         raise UserError("`--rate` is for frames, and `--pool` leaves none", remedy="give one of them")
     if rate_hz is not None and not rate_hz > 0:
         raise UserError(f"`--rate` must be above 0, but is {rate_hz:g}")
+    if rate_hz is not None and rate_hz > source.sample_rate:
+        # Frames that hold less than a sample say nothing, and would fill the memory.
+        raise UserError(f"`--rate` must be at most the {source.sample_rate} samples a second, but is {rate_hz:g}")
     step = None if rate_hz is None or rate_hz == source.grid.frame_rate_hz else source.grid.frame_rate_hz / rate_hz
     return Arrangement(tuple(numbers), learned, pool, step, DTYPES[dtype])
 

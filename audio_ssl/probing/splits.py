@@ -104,7 +104,7 @@ def _splits(
         if needed and not parts[split]:
             found = ", ".join(sorted({str(c.split) for c in clips}))
             reasons = Counter(one.reason for one in excluded if one.split == split).most_common(1)
-            why = f" ({reasons[0][1]} left out: {reasons[0][0]})" if reasons else ""
+            why = f" ({reasons[0][1]} left out: {reasons[0][0]})" if reasons else _why_no_clip(clips, task)
             raise UserError(
                 f"no usable clip in the split `{name}` for the task {task.kind}{why}; splits of the manifest: {found}",
                 where=f"$.data.{split}_split",
@@ -126,7 +126,18 @@ def _other_clips(split: str, names: dict[str, str], clips: Sequence[Clip], data:
         if len(values) >= FOLDS and task.output != "nothing":
             which = f" data.fold_column={column}" if column != data.fold_column else ""
             return f"data.folds={FOLDS}{which} tests every clip once, by heads trained on the others"
+    if _why_no_clip(clips, task):
+        return "give the manifest of a corpus that has what the task needs"
     return "check data.where and the columns of the manifest"
+
+
+def _why_no_clip(clips: Sequence[Clip], task: Task) -> str:
+    """Say why no clip of a manifest can be used, whatever its split; nothing where some can."""
+    reasons = [reason for clip in clips if (reason := task.why_not(clip)) is not None]
+    if not clips or len(reasons) < len(clips):
+        return ""
+    reason, number = Counter(reasons).most_common(1)[0]
+    return f" (none of the manifest's {len(clips):,} clips can be used: {number:,} {reason})"
 
 
 def _could_be_used(clip: Clip, data: Data, task: Task) -> bool:

@@ -54,15 +54,19 @@ def _gain(results: Sequence[Mapping[str, Any]]) -> str:
     worse = [str(one["name"]) for one in results if any(_is(verdict, False) for verdict in one["verdicts"])]
     unclear = [str(one["name"]) for one in results if one["name"] not in (*better, *worse)]
     if len(better) == len(results):
-        return f"Pretraining helped: the model beats every baseline on {_all(len(results))}, beyond chance."
+        where = _all(len(results))
+        return f"Pretraining helped: the model is statistically significantly better than every baseline on {where}."
     if better:
-        text = f"Pretraining helped on {_list(better)}: there the model beats every baseline, beyond chance."
+        text = (
+            f"Pretraining helped on {_list(better)}: there the model is statistically significantly better than every "
+        )
+        text += "baseline."
     else:
-        text = "On no probe does the model beat every baseline beyond chance."
+        text = "On no probe is the model statistically significantly better than every baseline."
     if worse:
         text += f" On {_list(worse)} at least one baseline is better than the model."
     if unclear:
-        text += f" On {_list(unclear)} the test set is too small to tell the model from at least one baseline."
+        text += f" On {_list(unclear)} the difference from at least one baseline is not statistically significant."
     return text
 
 

@@ -77,6 +77,16 @@ def test_missing_tables_and_columns_are_named(tmp_path, write_audio, write_text)
     assert error.value.where == str(tmp_path / "fr/dev.tsv")
 
 
+def test_a_table_in_another_encoding_names_its_line_and_the_command(tmp_path, write_audio, write_text):
+    make(tmp_path / "fr", write_audio, write_text)
+    table = tmp_path / "fr/train.tsv"
+    table.write_bytes((NEW + new("aa", "common_voice_fr_1.mp3", "très")).encode("cp1252"))
+    with pytest.raises(
+        UserError, match=r"train\.tsv:2: the file is not in UTF-8.*\(convert it: iconv -f CP1252 -t UTF-8"
+    ):
+        read(tmp_path, "train")
+
+
 def test_all_that_was_recorded_is_there_if_asked_for(tmp_path, write_audio, write_text):
     make(tmp_path / "fr", write_audio, write_text)
     for number, name in enumerate(("validated", "invalidated", "other"), 1):

@@ -135,13 +135,14 @@ def test_csv_of_anybody(tmp_path):
     assert report["groups"] == same["groups"]
 
 
-def test_a_speaker_with_two_genders_is_left_out_and_named(tmp_path):
+def test_a_speaker_with_two_genders_is_left_out_and_named(tmp_path, caplog):
     rows = table((6, 6))
     rows[0]["gender"] = "M"
     report = audit([write(tmp_path / "p.jsonl", rows)]).to_json()
     (excluded,) = report["excluded"]
     assert excluded["reason"] == "1 speaker is recorded with several values of gender"
     assert (excluded["result"], excluded["count"]) == ("p", 8)
+    assert "p: left out 8: 8 (1 speaker is recorded with several values of gender)" in caplog.text
     assert [g["speakers"] for g in report["groups"] if g["metric"] == "wer"] == [5, 6]
 
 

@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -62,7 +63,12 @@ def test_more_is_needed_for_smaller_gaps_more_power_and_fewer_clips():
 
 
 @pytest.mark.parametrize(
-    ("gap", "power", "message"), [(0, 0.8, "`gap` must be above 0"), (0.2, 1.0, "`power` must lie between 0 and 1")]
+    ("gap", "power", "message"),
+    [
+        (0, 0.8, "`gap` must be above 0"),
+        (math.inf, 0.8, "`gap` must be above 0"),
+        (0.2, 1.0, "`power` must lie between 0 and 1"),
+    ],
 )
 def test_wrong_settings_are_explained(gap, power, message):
     with pytest.raises(UserError, match=message):

@@ -89,7 +89,12 @@ def test_what_takes_hours_to_align_is_left_out(tmp_path, monkeypatch):
         ("p.jsonl", '{"id": "a"}\n{"id": \n', r"p\.jsonl:2:\d+: not JSON"),
         ("p.jsonl", '[{"id": "a"}]', r"p\.jsonl:1: a row must be a JSON object"),
         ("p.jsonl", "[" * 100_000, r"p\.jsonl:1: lists and objects are nested more than 64 deep"),
-        ("p.jsonl", b'{"id": "\xff"}', r"p\.jsonl:1: the line is not UTF-8"),
+        (
+            "p.jsonl",
+            b'{"id": "\xff"}',
+            r"p\.jsonl:1: the file is not in UTF-8: .*iconv -f CP1252 -t UTF-8 \S+p\.jsonl > ",
+        ),
+        ("p.jsonl", '{"id": "a"}'.encode("utf-16"), r"p\.jsonl: the file is in UTF-16.*iconv -f UTF-16 -t UTF-8 "),
         ("p.parquet", "PAR1", "cannot be read"),
     ],
 )

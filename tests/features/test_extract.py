@@ -176,6 +176,7 @@ def test_another_extraction_in_the_same_folder_is_refused(audio, run_folder, tmp
         ({"pool": "attentive"}, "needs a probe that has learned to attend"),
         ({"pool": "mean", "rate": 10.0}, "`--rate` is for frames"),
         ({"rate": 0.0}, "`--rate` must be above 0"),
+        ({"rate": 1e9}, "`--rate` must be at most the 16000 samples a second, but is 1e\\+09"),
         ({"format": "hdf5"}, "`--format` must be one of npy, parquet, safetensors"),
         ({"engine": "spark"}, "`--engine` must be one of local, ray"),
         ({"overrides": ["chunk_second=3"]}, r"\$.*chunk_second.*chunk_seconds"),

@@ -8,7 +8,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.probing.predictions import write_predictions, write_table
 from audio_ssl.probing.probe import Data
 from audio_ssl.probing.splits import choose_clips, leave_out, overlap_warnings, thin
-from audio_ssl.probing.tasks import classification, key
+from audio_ssl.probing.tasks import asr, classification, key
 from tests.probing.toys import clip
 
 
@@ -87,6 +87,13 @@ def test_an_empty_split_says_why_its_clips_were_left_out():
         UserError, match=r"no usable clip in the split `test` .*\(1 left out: longer than `max_seconds` 30\)"
     ):
         choose_clips(clips, Data(), key.build(key.Config()))
+
+
+def test_a_manifest_without_what_the_task_needs_says_so():
+    clips = [clip(name, f"{name}.wav", split="train-clean-100") for name in "abc"]
+    said = r"\(none of the manifest's 3 clips can be used: 3 no transcript\).*\(give the manifest of a corpus that has"
+    with pytest.raises(UserError, match=said):
+        choose_clips(clips, Data(), asr.build(asr.Config()))
 
 
 def test_columns_of_several_types_do_not_lose_the_predictions(tmp_path):

@@ -25,19 +25,21 @@ def row(metric, difference, **extra):
 
 def test_headline_when_all_are_better():
     words = said(result("a", (True, True)), result("b", (True, True)))
-    assert words == "Pretraining helped: the model beats every baseline on both probes, beyond chance."
+    assert words == (
+        "Pretraining helped: the model is statistically significantly better than every baseline on both probes."
+    )
 
 
 def test_headline_names_what_is_worse_and_what_is_open():
     words = said(result("a", (True, True)), result("b", (True, False)), result("c", (False, True)))
     assert "helped on a:" in words
     assert "On b at least one baseline is better" in words
-    assert "On c the test set is too small" in words
+    assert "On c the difference from at least one baseline is not statistically significant" in words
 
 
 def test_headline_never_claims_an_undecided_gain():
     words = said(result("a", (False, True)))
-    assert words.startswith("On no probe does the model beat every baseline")
+    assert words.startswith("On no probe is the model statistically significantly better than every baseline")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from audio_ssl.documents.text import decode_text
 from audio_ssl.errors import UserError
 
 LONGEST_BYTES = 1 << 26
@@ -53,12 +54,8 @@ def decode_line(line: bytes, path: Path, number: int) -> str:
         line = line[len(_MARK) :]
     try:
         return line.decode()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"the line is not UTF-8: byte {error.object[error.start]:#04x} at {error.start}",
-            where=f"{path}:{number}",
-            remedy="convert it with iconv",
-        ) from error
+    except UnicodeDecodeError:
+        return decode_text(line, path, number)
 
 
 def _seekable(path: Path) -> IO[bytes]:
