@@ -9,10 +9,12 @@ import pytest
 from audio_ssl.fairness.verdict import SIGNIFICANT, VERDICTS, verdict
 from audio_ssl.report.fairness_words.conclusions import conclusion
 from audio_ssl.report.fairness_words.differences import comparison_words, gap_difference_words, gap_words, plain_words
+from audio_ssl.report.fairness_words.headline import tally, tally_words
 from audio_ssl.report.figures.forest import Estimate, Row, forest
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
 from audio_ssl.report.sections.fairness.answer import conclusions_section
+from audio_ssl.report.sections.fairness.groups import suppressed_table
 from audio_ssl.report.sections.fairness.rows import foremost, warnings_of
 from audio_ssl.report.sections.fairness.subject import subject_section
 from audio_ssl.report.verdicts import verdict_of
@@ -220,8 +222,8 @@ def test_a_report_in_which_nothing_is_scored_says_why():
 def verdicts_in(text):
     """Count the verdicts that a headline names."""
     found = re.search(
-        r"Of (\d+) comparisons? between groups, (\w+) shows? a statistically significant difference"
-        r"(?:, (\d+) (?:is|are) inconclusive)?(?:, (\d+) (?:is|are) smaller than the stated tolerance)?"
+        r"Of (\d+) comparisons? between groups(?:, (\w+) shows? a statistically significant difference)?"
+        r"(?:, (\d+) (?:is|are) inconclusive)?(?:, (\d+) (?:is|are) smaller than the stated tolerance(?: \([^)]*\))?)?"
         r"(?:, (\d+) (?:was|were) not tested)?",
         text,
     )
@@ -252,7 +254,20 @@ def test_counts_of_the_page_are_those_of_its_json(tolerance):
 def test_a_tolerance_is_said_with_the_interval_that_shows_it():
     row = comparison(0.02, tolerance=3.0, low_90=1.1, high_90=2.9, speakers_a=40, speakers_b=41)
     said = conclusion(row, {"statement": {"test_set": "T 1"}})
-    assert said.finding.endswith("p\u00a0=\u00a00.020): difference smaller than the stated tolerance.")
+    assert said.finding.replace("\u00a0", " ").endswith(
+        "p = 0.020): difference smaller than the stated tolerance of 3.0 points (90 % confidence interval +1.1 to +2.9 "
+        "points), and statistically significant."
+    )
+    small = tally_words(tally([row, {**row, "speakers_a": 9}, {"refused": "few"}]))
+    assert small == (
+        "Of 3 comparisons between groups, 2 are smaller than the stated tolerance (though statistically significant), "
+        "1 was not tested."
+    )
+    one = tally_words(tally([row, {**row, "p_value": 0.3, "p_holm": 0.3}, {**row, "low_90": -5.0}]))
+    assert one == (
+        "Of 3 comparisons between groups, 1 shows a statistically significant difference, 2 are smaller than the "
+        "stated tolerance (1 of them statistically significant)."
+    )
     assert "smaller than the stated tolerance of 3.0 points (90 % confidence interval +1.1 to +2.9 points)" in (
         said.may.replace("\u00a0", " ")
     )
@@ -361,6 +376,8 @@ def test_the_statement_counts_a_group_of_two_systems_once_and_everybody_is_in_th
     assert "2 groups scored, 1 counted only." in dict(statement.rows)["Scope"]
     assert ("S1: gender: others", "3", "24", "–", "–", "–", "no: in a small group by another attribute") in missing.rows
     assert "Those with an empty one are counted" in missing.notes[-1]
+    table = suppressed_table(report["suppressed"], "gender")
+    assert [cells[:2] for cells in table.rows] == [("S1", "divers"), ("S2", "divers"), ("S1", "others")]
     report["provenance"]["empty_hypothesis"] = "leave-out"
     assert "Those with an empty one are left out as well" in subject_section(report).blocks[1].tables[0].notes[-1]
 

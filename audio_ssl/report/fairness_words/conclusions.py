@@ -52,13 +52,17 @@ def finding(row: _Row, report: Mapping[str, Any]) -> str:
     first, second = (_group(row, side) for side in ("a", "b"))
     low, high = finite(row.get("low")), finite(row.get("high"))
     ends = "" if low is None else f"95{_SPACE}% confidence interval {signed(low, points)} to {signed(high, unit)}; "
+    found = VERDICTS[verdict_of(row)]
+    if verdict_of(row) == "smaller":
+        # Whoever quotes it must not leave out how large the tolerance is, nor that the difference may be significant.
+        found = f"difference {tolerance_words(row)}, and {significance_words(row)}"
     test_set = (report.get("statement") or {}).get("test_set")
     where = " on ".join(filter(None, (str(row.get("result") or ""), test_set)))
     begin = f"{where}: the" if where else "The"
     return (
         f"{begin} {measure(row['metric'])} is {score(row.get('value_a'), unit)} for {first} and "
         f"{score(row.get('value_b'), unit)} for {second}, a difference of {signed(row.get('difference'), unit)} "
-        f"({ends}permutation test over speakers, {p_words(row)}): {VERDICTS[verdict_of(row)]}."
+        f"({ends}permutation test over speakers, {p_words(row)}): {found}."
         f"{_without_empty(row, report)}"
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from audio_ssl.fairness.people import CROSSED, measure, people
+from audio_ssl.fairness.verdict import is_significant
 from audio_ssl.report.fairness_words.conclusions import finding, short_finding
 from audio_ssl.report.fairness_words.differences import amount
 from audio_ssl.report.numbers import count, finite, number
@@ -26,6 +27,8 @@ class Tally:
     inconclusive: int
     smaller: int
     untested: int
+    smaller_significant: int = 0
+    """Of those smaller than the tolerance: statistically significant as well."""
 
     @property
     def tested(self) -> int:
@@ -39,7 +42,7 @@ def tally(rows: Sequence[_Row]) -> Tally:
     Examples
     --------
     >>> tally([{"p_value": 0.01}, {"p_value": 0.2}, {"refused": "few"}])
-    Tally(comparisons=3, significant=1, inconclusive=1, smaller=0, untested=1)
+    Tally(comparisons=3, significant=1, inconclusive=1, smaller=0, untested=1, smaller_significant=0)
     """
     found = [verdict_of(row) for row in rows]
     return Tally(
@@ -48,6 +51,7 @@ def tally(rows: Sequence[_Row]) -> Tally:
         found.count("open") + found.count("alone"),
         found.count("smaller"),
         found.count("refused") + found.count("untested"),
+        sum(one == "smaller" and bool(is_significant(row)) for one, row in zip(found, rows, strict=True)),
     )
 
 
@@ -59,11 +63,17 @@ def tally_words(found: Tally) -> str:
     >>> tally_words(Tally(3, 0, 3, 0, 0))
     'Of 3 comparisons between groups, none shows a statistically significant difference, 3 are inconclusive.'
     """
-    said = [_some(found.significant, "shows", "show", "a statistically significant difference")]
+    both, said = found.smaller_significant, []
+    # "None shows a significant difference" would be wrong of one that is significant and small.
+    if found.significant or not both:
+        said.append(_some(found.significant, "shows", "show", "a statistically significant difference"))
     if found.inconclusive:
         said.append(_some(found.inconclusive, "is", "are", "inconclusive"))
     if found.smaller:
-        said.append(_some(found.smaller, "is", "are", "smaller than the stated tolerance"))
+        as_well = (
+            f" ({'though' if both == found.smaller else f'{both} of them'} statistically significant)" if both else ""
+        )
+        said.append(_some(found.smaller, "is", "are", f"smaller than the stated tolerance{as_well}"))
     if found.untested:
         said.append(_some(found.untested, "was", "were", "not tested"))
     return f"Of {count(found.comparisons, 'comparison')} between groups, {', '.join(said)}."

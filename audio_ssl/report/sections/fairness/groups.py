@@ -122,8 +122,10 @@ def suppressed_table(cells: Sequence[Row], by: str) -> Table | None:
     cells = chosen(cells, by=by)
     if not cells:
         return None
+    several = len({cell.get("result") for cell in cells}) > 1
     rows = [
         (
+            *([str(cell.get("result") or "")] if several else []),
             ", ".join(group_name({"by": by, "group": name}) for name in cell.get("groups") or ()) or "others",
             str(cell.get("reason") or ""),
             number(cell.get("speakers")),
@@ -131,9 +133,9 @@ def suppressed_table(cells: Sequence[Row], by: str) -> Table | None:
         )
         for cell in cells
     ]
-    head = ("Group", "Why", "Speakers", "Clips")
+    head = (*(["System"] if several else []), "Group", "Why", "Speakers", "Clips")
     shown, notes = cut(rows)
     return make_table(
         f"Groups by {by} that are counted and not scored", head, shown,
-        text_columns=(1,), notes=(*notes, HIDDEN), folded=len(shown) > MOST_OPEN,
+        text_columns=(1, 2) if several else (1,), notes=(*notes, HIDDEN), folded=len(shown) > MOST_OPEN,
     )  # fmt: skip
