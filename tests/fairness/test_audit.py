@@ -179,6 +179,8 @@ def test_wrong_tables_are_explained(tmp_path, change, by, message):
 def test_what_is_no_table_is_explained(tmp_path):
     with pytest.raises(UserError, match="no predictions here"):
         audit([tmp_path])
+    with pytest.raises(UserError, match="there is no such file or folder"):
+        audit([tmp_path / "p.csv"])
     (tmp_path / "p.pdf").write_text("x")
     with pytest.raises(UserError, match=r"must end in \.csv"):
         audit([tmp_path / "p.pdf"])

@@ -73,7 +73,7 @@ def _open(path: Path) -> Source:
         return open_trn(path)
     if not path.is_file():
         raise UserError(
-            "no predictions here",
+            "no predictions here" if path.exists() else "there is no such file or folder",
             where=str(path),
             remedy="give a result folder, a folder of Kaldi (`text`) or sclite (`ref.trn`, `hyp.trn`), or a .csv, "
             ".tsv, .jsonl, .parquet or .trn",
