@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from audio_ssl.data.decoding import Waveform, count, decode, said_by_av, way_of
+from audio_ssl.data.decoding import SAYS_SAMPLES, Waveform, count, decode, said_by_av, way_of
 from audio_ssl.data.formats import SUFFIXES
 from audio_ssl.errors import AudioError
 
@@ -87,7 +87,9 @@ def audio_info(path: str | Path, note: Note | None = None, *, look_at_channels: 
     for text in way.layout.notes:
         note(path, text)
     claimed = said_by_av(path, way) if way.decoder == "av" else None
-    if claimed is not None and abs(claimed - frames / rate) > max(_UNSURE_SECONDS, 0.02 * claimed):
+    exact = way.format is not None and way.format.name in SAYS_SAMPLES
+    unsure = 0.001 if exact else max(_UNSURE_SECONDS, 0.02 * (claimed or 0.0))
+    if claimed is not None and abs(claimed - frames / rate) > unsure:
         note(path, f"the header says {claimed:.3f} s, but {frames / rate:.3f} s are there and are used")
     info = AudioInfo(frames / rate, rate, channels, frames)
     if look_at_channels and channels == 2:

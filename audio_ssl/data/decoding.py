@@ -45,7 +45,9 @@ _MOST_SAMPLES_PER_BYTE = 1 << 16
 """No format packs digital silence more densely."""
 _MMAP_BYTES = 256 << 20
 _SAYS_SECONDS = frozenset({"MP4", "3GPP", "WebM", "Matroska", "ASF", "WavPack", "Monkey's Audio", "True Audio"})
-"""Formats whose header has the length; ffmpeg estimates that of others by their bit rate."""
+"""Containers whose header has the length; ffmpeg estimates that of others by their bit rate."""
+SAYS_SAMPLES = frozenset({"FLAC"})
+"""Formats whose header has the length to the sample."""
 _OPTIONS = {"protocol_whitelist": "file,pipe,fd"}
 """A playlist must not lead to other machines."""
 _SKIP_SAMPLES = 1 << 16
@@ -319,7 +321,7 @@ def blocks_with_av(path: Path, way: Way) -> Pieces:
 
 def said_by_av(path: Path, way: Way) -> float | None:
     """Return the seconds that the header of a file for PyAV gives; None where it gives none, or an estimate."""
-    if way.format is None or way.format.name not in _SAYS_SECONDS:
+    if way.format is None or way.format.name not in _SAYS_SECONDS | SAYS_SAMPLES:
         return None
     import av
 

@@ -168,6 +168,18 @@ def test_a_manifest_row_of_a_length_that_no_file_has(tmp_path):
             read_clip(Clip("a", str(tmp_path / "a.flac"), 0.0, seconds, 16000), 16000)
 
 
+def test_frames_of_flac_that_are_passed_over_are_said(tmp_path):
+    pytest.importorskip("av")
+    data = bytearray(flac(tmp_path, 3.0))
+    # The length of a comment, for which libsndfile refuses the file, and a frame that ffmpeg passes over.
+    data[46] = 0
+    data[data.find(b"\xff\xf8", len(data) // 2)] = 0
+    (tmp_path / "a.flac").write_bytes(bytes(data))
+    info, notes = notes_of(tmp_path / "a.flac")
+    assert info.seconds < 3.0
+    assert notes == [f"the header says 3.000 s, but {info.seconds:.3f} s are there and are used"]
+
+
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_ogg_of_several_streams(tmp_path, subtype):
     path = tmp_path / "a.ogg"
