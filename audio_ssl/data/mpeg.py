@@ -1,7 +1,7 @@
 """MPEG audio (MP1, MP2, MP3): the frames are counted, because what its headers say of the length is often wrong.
 
-A frame's header gives its own size, so a file is walked from header to header, without decoding, some ten times faster
-than it decodes (ISO 11172-3, 13818-3). Tags between frames are no audio (ID3v1, ID3v2, APE, Lyrics3). Decoders stop where
+A frame's header gives its own size, so a file is walked from header to header, which is much faster than decoding it
+(ISO 11172-3, 13818-3). Tags between frames are no audio (ID3v1, ID3v2, APE, Lyrics3). Decoders stop where
 the Xing, Info or LAME header of the first frame says, and estimate where there is none; where that is not the number of
 frames, they are given a header that says it. Free-format streams are left as they are.
 """
