@@ -24,6 +24,7 @@ from audio_ssl.config import PartOf, build, structure, unstructure
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.waveforms import check_shapes
 from audio_ssl.documents import read_object
+from audio_ssl.earlier import hashed
 from audio_ssl.errors import UserError, shown
 from audio_ssl.frontends._moments import Collector, Moments
 from audio_ssl.integrity import write_seals
@@ -257,7 +258,7 @@ def fingerprint(module: nn.Module) -> str:
     digest = hashlib.sha256()
     if isinstance(module, SSLModel):
         # The same weights give other features where waveforms are normalised or come at another rate.
-        digest.update(json.dumps(unstructure(module.config), sort_keys=True).encode())
+        digest.update(json.dumps(hashed(module.config), sort_keys=True).encode())
     for name, value in sorted(module.state_dict().items()):
         array = value.detach().cpu().contiguous()
         digest.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())

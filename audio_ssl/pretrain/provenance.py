@@ -62,9 +62,10 @@ def finish_provenance(folder: Path, finished: bool = True, **more: Any) -> dict[
 def hash_recipe(recipe: Mapping[str, Any]) -> str:
     """Return the first 16 hex digits of the SHA-256 of a recipe's plain data.
 
-    How long a command may take changes nothing that is computed, so a recipe has one hash with and without it.
+    How long a command may take and which release wrote a recipe change nothing that is computed, so a recipe has one
+    hash with and without them.
     """
-    kept = {key: value for key, value in recipe.items() if key != "max_minutes"}
+    kept = {key: value for key, value in recipe.items() if key not in ("max_minutes", "version")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from audio_ssl import catalog
 from audio_ssl.config import apply_overrides, kind_of, read_yaml, structure, unstructure
 from audio_ssl.documents import dump_yaml
+from audio_ssl.earlier import VERSION, dated, fill_in, hashed
 from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.pretrain.guards import Guards, check_guards
 
@@ -118,6 +119,10 @@ class ProfileConfig:
 class Recipe:
     """What the recipes of all kinds share."""
 
+    version: int = VERSION
+    """Version of the keys. What a recipe leaves out means what it meant in its version, so old runs keep their
+    meaning; a recipe without it is of this version, unless it has all keys that a run wrote before there was one."""
+
     seed: int = 1
     """Seed of everything drawn at random."""
 
@@ -171,6 +176,8 @@ class Recipe:
 def structure_recipe(data: Mapping[str, Any]) -> Recipe:
     """Build the config of a recipe's plain data; its top-level `kind` names a file of ``pretrain/kinds``.
 
+    What a recipe of an earlier version leaves out means what it meant then (`audio_ssl.earlier`).
+
     Raises
     ------
     UserError
@@ -180,19 +187,32 @@ def structure_recipe(data: Mapping[str, Any]) -> Recipe:
     if not isinstance(data.get("kind"), str):
         raise UserError(f"a recipe needs a `kind`, one of: {known}", where="$.kind")
     module = catalog.load_part(KINDS, data["kind"], where="$.kind")
-    recipe: Recipe = structure(module.Config, {k: v for k, v in data.items() if k != "kind"})
+    given = dated(data)
+    keys = fill_in(module.Config, {k: v for k, v in given.items() if k != "kind"}, given["version"])
+    recipe: Recipe = structure(module.Config, {**keys, "version": VERSION})
     check_values(recipe)
     return recipe
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path, with ``key=value`` settings applied."""
-    return structure_recipe(apply_overrides(read_yaml(catalog.find("recipes", name_or_path)), overrides))
+    path = catalog.find("recipes", name_or_path)
+    try:
+        # Dated before any setting is applied, so that only what the file says tells its version.
+        data = dated(read_yaml(path))
+    except UserError as error:
+        raise UserError(error.what, where=f"{path}: {error.where}", remedy=error.remedy) from error
+    return structure_recipe(apply_overrides(data, overrides))
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as plain data; `structure_recipe` reads it back to an equal one."""
     return {"kind": kind_of(recipe), **unstructure(recipe)}
+
+
+def identity(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as the plain data that its hash is of: without keys that are younger and change nothing."""
+    return {"kind": kind_of(recipe), **hashed(recipe)}
 
 
 def recipe_yaml(recipe: Recipe) -> str:

@@ -45,7 +45,7 @@ from audio_ssl.pretrain.provenance import (
     start_provenance,
     write_provenance,
 )
-from audio_ssl.pretrain.recipe import ENGINES, Recipe, load_recipe, plain, recipe_yaml, structure_recipe
+from audio_ssl.pretrain.recipe import ENGINES, Recipe, identity, load_recipe, plain, recipe_yaml, structure_recipe
 from audio_ssl.pretrain.stage import Stage, StageContext, loader_setups
 
 logger = logging.getLogger(__name__)
@@ -268,11 +268,11 @@ def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> 
     if resume:
         logger.info("nothing to resume in %s; beginning", out)
     write_text(out / "recipe.yaml", recipe_yaml(recipe))
-    write_provenance(out, start_provenance(plain(recipe), selection.manifest_hash))
+    write_provenance(out, start_provenance(identity(recipe), selection.manifest_hash))
 
 
 def _check_same(recipe: Recipe, selection: Selection, out: Path) -> None:
-    # Read as a recipe, so that keys which are newer than the run count with their defaults.
+    # Read as a recipe, so that keys which are newer than the run count with what runs did before them.
     then_recipe = structure_recipe(read_yaml(out / "recipe.yaml"))
     theirs, mine = dict(flatten(plain(then_recipe))), dict(flatten(plain(recipe)))
     keys = sorted(key for key in theirs.keys() | mine.keys() if theirs.get(key) != mine.get(key))
@@ -287,7 +287,7 @@ def _check_same(recipe: Recipe, selection: Selection, out: Path) -> None:
             "or give another --out",
         )
     if not read_provenance(out):
-        write_provenance(out, start_provenance(plain(recipe), selection.manifest_hash))
+        write_provenance(out, start_provenance(identity(recipe), selection.manifest_hash))
     then = read_provenance(out)["manifest_hash"]
     if then != selection.manifest_hash:
         raise UserError(
@@ -327,7 +327,7 @@ def _finish(recipe: Recipe, selection: Selection, ledger: ErrorLedger, out: Path
         "held_out": selection.held_out,
         "sample_rate": recipe.data.sample_rate,
         "left_out": ledger.count,
-        "recipe_hash": hash_recipe(plain(recipe)),
+        "recipe_hash": hash_recipe(identity(recipe)),
         "manifest_hash": selection.manifest_hash,
     }
     write_text(out / "README.md", write_card(out, out.name, kind.describe(recipe), facts))

@@ -133,6 +133,10 @@ def _codec(recipe: Recipe, codec: CodecRun | None, folder: Path, context: StageC
         # A target store brings the codec its codes are of, however long that one was trained.
         return folder
     logger.info("a codec for the rvq teacher is trained first, in %s", folder)
+    begun = folder / "recipe.yaml"
+    if begun.is_file():
+        # Gone on with as it was begun, whatever the recipe of that name has become.
+        codec = dataclasses.replace(codec, recipe=str(begun))
     return context.run_recipe(codec_recipe(recipe, codec), folder)
 
 

@@ -26,7 +26,7 @@ from audio_ssl.features.source import UNTRAINED_PREFIX
 from audio_ssl.lock import is_used, locked_folder
 from audio_ssl.pretrain.finished import is_whole
 from audio_ssl.pretrain.provenance import hash_recipe, read_provenance
-from audio_ssl.pretrain.recipe import plain
+from audio_ssl.pretrain.recipe import identity
 from audio_ssl.pretrain.run import pretrain
 from audio_ssl.probing.answer import is_answered
 from audio_ssl.probing.features import BankCache
@@ -130,7 +130,7 @@ def _basis(plan: Plan) -> dict[str, Any]:
     return {
         "study": plan.name,
         "manifests": {path: hash_manifest(Path(path)) for path in sorted(manifests)},
-        "recipe_hash": hash_recipe(plain(plan.recipe)),
+        "recipe_hash": hash_recipe(identity(plan.recipe)),
         "probe_hashes": {q.name: hash_recipe({"probe": dump_yaml(q.probe)}) for q in plan.questions},
     }
 

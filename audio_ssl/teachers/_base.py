@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from audio_ssl.catalog import load_part
-from audio_ssl.config import kind_of, unstructure
+from audio_ssl.config import kind_of
 from audio_ssl.data.targets import TargetSpec, check_targets
+from audio_ssl.earlier import hashed
 from audio_ssl.errors import UserError
 
 __all__ = ["TargetSpec", "Teacher", "check_targets", "fingerprint_of", "needs_fit", "read_state"]
@@ -66,9 +67,10 @@ def read_state(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
 def fingerprint_of(config: Any, state: dict[str, Tensor]) -> str:
     """Return the first 16 hex digits of the SHA-256 over a config and the tensors that go with it.
 
-    Where weights lie does not matter, only what they are: `path` and `model` of a config are left out.
+    Where weights lie does not matter, only what they are: `path` and `model` of a config are left out. So are keys that
+    were added and have their earlier value, so that the targets and checkpoints of earlier releases match.
     """
-    settings = {key: value for key, value in unstructure(config).items() if key not in ("path", "model")}
+    settings = {key: value for key, value in hashed(config).items() if key not in ("path", "model")}
     digest = hashlib.sha256(json.dumps([kind_of(config), settings], sort_keys=True).encode())
     for name, value in sorted(state.items()):
         array = value.detach().cpu().contiguous()
