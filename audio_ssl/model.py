@@ -27,6 +27,7 @@ from audio_ssl.documents import read_object
 from audio_ssl.earlier import hashed
 from audio_ssl.errors import UserError, shown
 from audio_ssl.frontends._moments import Collector, Moments
+from audio_ssl.frontends._noise import Noise
 from audio_ssl.integrity import write_seals
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -176,12 +177,25 @@ class SSLModel(nn.Module):
         waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         statistics: ClipStatistics | None = None,
+        noise: Noise | None = None,
     ) -> tuple[Float[Tensor, "batch frame feature"], Int[Tensor, " batch"]]:
-        """Return the frontend's output and the frames of each clip, for those who call the encoder themselves."""
+        """Return the frontend's output and the frames of each clip, for those who call the encoder themselves.
+
+        Parameters
+        ----------
+        waveform, lengths
+            A padded batch.
+        statistics
+            Of the clip that every row is a part of; None: rows are whole clips.
+        noise
+            What hidden frames hold in the frontend's spectrogram, for frontends with a `noise_width`; None: nothing is
+            hidden.
+        """
         samples, found = (None, None) if statistics is None else statistics
         waveform = clean(waveform, lengths, self.config, samples)
         given = () if found is None else (found,)
-        features, frames = self.frontend(waveform, lengths, *given)
+        hidden = {} if noise is None else {"noise": noise}
+        features, frames = self.frontend(waveform, lengths, *given, **hidden)
         return features, frames
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -19,6 +19,7 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._log_mel import LogMel
 from audio_ssl.frontends._moments import Collector, Moments
+from audio_ssl.frontends._noise import Noise
 from audio_ssl.frontends._statistics import check_statistics, frames_inside
 from audio_ssl.products import is_inference
 
@@ -77,6 +78,8 @@ class MelFrontend(nn.Module):
         )
         hop = self._mel.grid.hop_samples
         self.grid = FrameGrid(sample_rate, hop * shrink, self._mel.grid.window_samples + reach * hop)
+        self.noise_width = shrink * config.n_mels
+        """Numbers of the spectrogram that belong to one output frame."""
         self.dim = bands * (config.conv_channels[-1] if config.conv_channels else config.stack)
 
     def forward(
@@ -84,6 +87,7 @@ class MelFrontend(nn.Module):
         waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         statistics: Moments | None = None,
+        noise: Noise | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
         """Return frames, zero past each clip's, and the frames of each clip.
 
@@ -93,27 +97,32 @@ class MelFrontend(nn.Module):
             A padded batch.
         statistics
             What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
+        noise
+            Replaces the normalised spectrogram of hidden frames; None: nothing is hidden.
         """
         frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
         if is_inference(waveform) and bool((lengths < waveform.shape[1]).any()):
-            return self._clip_by_clip(waveform, lengths, statistics, total), frames
+            return self._clip_by_clip(waveform, lengths, statistics, noise, total), frames
         # Stacked frames are normalised by what is in a stack, so that a clip's rest does not count.
         counted = self._mel.grid.num_frames(lengths) if len(self.convs) else frames * self._stack
         mel = self._mel(waveform, counted, statistics)
         if total == 0:
             return mel.new_zeros(len(mel), 0, self.dim), frames
+        if noise is not None:
+            mel = noise.put(mel)
         features = self._subsample(mel) if len(self.convs) else mel[:, : total * self._stack]
         features = features.reshape(len(mel), total, self.dim)
         return torch.where(frames_inside(frames, total), features, 0.0), frames
 
     def _clip_by_clip(
-        self, waveform: Tensor, lengths: Tensor, statistics: Moments | None, total: int
+        self, waveform: Tensor, lengths: Tensor, statistics: Moments | None, noise: Noise | None, total: int
     ) -> Float[Tensor, "batch frame dim"]:
         """Do the same without padding: a norm of few values makes much of the rounding that another length gives."""
         out = waveform.new_zeros(len(waveform), total, self.dim)
         for row, samples in enumerate(lengths.tolist()):
-            if self.grid.num_frames(samples):
-                found, _ = self(waveform[row : row + 1, :samples], lengths[row : row + 1], statistics)
+            if count := self.grid.num_frames(samples):
+                own = None if noise is None else noise.row(row, count)
+                found, _ = self(waveform[row : row + 1, :samples], lengths[row : row + 1], statistics, own)
                 out[row, : found.shape[1]] = found[0]
         return out
 

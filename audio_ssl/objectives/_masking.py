@@ -94,3 +94,35 @@ def exact_mask(
         chosen = chosen[torch.randperm(len(chosen), generator=generator)[: abs(extra)]]
         mask[row, chosen] = extra < 0
     return mask
+
+
+def block_mask(
+    frames: Int[Tensor, " batch"], total_frames: int, prob: float, length_frames: int, generator: torch.Generator
+) -> Bool[Tensor, "batch frame"]:
+    """Hide whole blocks by chance, on the CPU (MusicFM, Won et al. 2023, arXiv 2311.03318; MuQ).
+
+    Parameters
+    ----------
+    frames
+        Frames of each clip; what is left of it after the last whole block stays visible.
+    total_frames
+        Width of the batch.
+    prob
+        Chance of each block; where none or all of several would be hidden, one of them is turned over.
+    length_frames
+        Length of a block. A clip of fewer than two blocks is cut into two halves.
+    generator
+        Where the chance comes from.
+    """
+    mask = torch.zeros(len(frames), total_frames, dtype=torch.bool)
+    for row, count in enumerate(frames.tolist()):
+        if count < 2:
+            continue
+        length = min(length_frames, count // 2)
+        hidden = torch.rand(count // length, generator=generator) < prob
+        if bool(hidden.all()) or not bool(hidden.any()):
+            # Something must be left to predict, and something to predict it from.
+            one = int(torch.randint(len(hidden), (), generator=generator))
+            hidden[one] = ~hidden[one]
+        mask[row, : len(hidden) * length] = hidden.repeat_interleave(length)
+    return mask

@@ -18,6 +18,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.objectives._base import Needs
 from audio_ssl.pretrain.decoder import Decoder, build_decoder
 from audio_ssl.pretrain.kinds.codec import frame_grid
+from audio_ssl.pretrain.masks import Mask
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.seeds import generator
 from audio_ssl.pretrain.teachers import PREVIOUS, CodecRun, build_teacher, codec_recipe, spec_before_fit
@@ -141,6 +142,36 @@ def check_decoder(
             )
     with located("$.decoder"):
         build_decoder(decoder, encoder.dim)  # type: ignore[arg-type]
+
+
+def check_fill(mask: Mask | None, frontend_config: Any, frontend: nn.Module, decoder: Decoder | None) -> None:
+    """Raise UserError where hidden frames cannot be filled as the mask says.
+
+    Parameters
+    ----------
+    mask
+        Says how; None: nothing is hidden.
+    frontend_config
+        Its config.
+    frontend
+        Built from it.
+    decoder
+        Stands in for the mask embedding.
+    """
+    if mask is None or mask.fill == "embedding":
+        return
+    if decoder is not None:
+        raise UserError(
+            f"with a `decoder` the encoder never sees hidden frames, so `fill: {mask.fill}` would do nothing",
+            where="$.mask.fill",
+            remedy="leave `fill` or the `decoder` out",
+        )
+    if mask.fill == "feature_noise" and not hasattr(frontend, "noise_width"):
+        raise UserError(
+            f"`fill: feature_noise` needs a frontend with a spectrogram, but `{kind_of(frontend_config)}` shows none",
+            where="$.mask.fill",
+            remedy="take the mel frontend, or fill: waveform_noise",
+        )
 
 
 def is_causal(encoder: nn.Module, input_dim: int) -> bool:

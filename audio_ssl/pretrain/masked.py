@@ -26,7 +26,7 @@ from audio_ssl.model import ModelOutput, SSLModel
 from audio_ssl.objectives._base import Metrics, View
 from audio_ssl.pretrain.decoder import ConvDecoder
 from audio_ssl.pretrain.learner import StepOutput
-from audio_ssl.pretrain.masks import Mask, clone_keys, masks
+from audio_ssl.pretrain.masks import Mask, clone_keys, masks, noise_for
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class MaskedLearner(nn.Module):
             model.frontend.requires_grad_(False)
         elif feature_grad_mult != 1:
             model.frontend.register_forward_hook(GradientScale(feature_grad_mult))
-        if mask is None or decoder is not None:
+        if mask is None or decoder is not None or mask.fill != "embedding":
             # It never takes a frame's place, and a parameter without a gradient stops data parallel training.
             for name, parameter in model.encoder.named_parameters():
                 if name.endswith("mask_embedding"):
@@ -101,7 +101,7 @@ class MaskedLearner(nn.Module):
         if self._mask is not None:
             mask = masks(self._repeat(batch.frames), total, self._mask, keys).to(waveform.device)
         output = self._encode(waveform, batch.lengths, mask, keys)
-        clean = waveform is batch.waveform
+        clean = waveform is batch.waveform and (self._mask is None or self._mask.fill == "embedding")
         targets = self._targets(batch, (output.features, output.lengths) if clean else None)
         # Targets may end a frame before the model does; masks and counts do not reach past the shorter.
         width = min([total, *(target.shape[1] for target in batch.targets)])
@@ -129,6 +129,8 @@ class MaskedLearner(nn.Module):
 
     def _encode(self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]) -> ModelOutput:
         """Return features and lengths of each clip, and hidden states of each of its clones; one, where decoded."""
+        if mask is not None and self._mask is not None and self._mask.fill != "embedding":
+            return self._encode_noisy(waveform, lengths, mask, keys, self._mask)
         if mask is None or (self._clones == 1 and self.decoder is None):
             output: ModelOutput = self.model(waveform, lengths, mask)
             return output
@@ -139,6 +141,18 @@ class MaskedLearner(nn.Module):
         visible = visible_frames(mask, many)
         states = self.model.encoder(features, frames, mask, visible)
         return ModelOutput([self.decoder(states[-1], visible, mask, many, keys)], frames, features)
+
+    def _encode_noisy(
+        self, waveform: Tensor, lengths: Tensor, mask: Tensor, keys: Sequence[int], how: Mask
+    ) -> ModelOutput:
+        """Return what the model makes of clips whose hidden frames are noise."""
+        if how.fill == "waveform_noise":
+            noise = noise_for(mask, self.model.grid.hop_samples, how.noise_std, keys)
+            output: ModelOutput = self.model(noise.put(waveform), lengths)
+            return output
+        noise = noise_for(mask, int(self.model.frontend.noise_width), how.noise_std, keys)  # type: ignore[arg-type]
+        features, frames = self.model.features_of(waveform, lengths, noise=noise)
+        return ModelOutput(self.model.encoder(features, frames), frames, features)
 
     def _repeat(self, rows: Tensor) -> Tensor:
         """Return the rows of clips as rows of their clones."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from audio_ssl.errors import UserError
-from audio_ssl.objectives._masking import exact_mask, span_mask
+from audio_ssl.frontends._noise import Noise
+from audio_ssl.objectives._masking import block_mask, exact_mask, span_mask
 from audio_ssl.pretrain.seeds import derive_seed
 
 
@@ -31,8 +33,19 @@ class Mask:
     """Mask exactly the share `prob`: spans are drawn for `prob` + `adjust`, single frames make up the difference
     (data2vec 2.0: 0.05), so that clips of one length need no padding; null: as many frames as the spans cover."""
 
+    blocks: bool = False
+    """Cut the clip into blocks of `length_frames` and hide each with the chance `prob` (MusicFM, MuQ); false: draw the
+    starts of spans that may overlap."""
+
     clones: int = 1
     """Masks of a clip; frontend and teachers run once for all of them (data2vec 2.0: 8)."""
+
+    fill: Literal["embedding", "waveform_noise", "feature_noise"] = "embedding"
+    """What stands in the place of hidden frames: a learnt embedding at the encoder's input (HuBERT, MERT), noise in the
+    waveform (MusicFM, MuQ), or noise in the frontend's spectrogram (BEST-RQ in SpeechBrain)."""
+
+    noise_std: float = 0.1
+    """Standard deviation of the noise, whose mean is 0 (BEST-RQ, MusicFM, MuQ: 0.1)."""
 
     def check(self, where: str) -> None:
         """Raise UserError where a value makes no sense."""
@@ -47,6 +60,20 @@ class Mask:
                 f"{self.prob}",
                 where=f"{where}.adjust",
             )
+        if self.blocks and self.adjust is not None:
+            raise UserError(
+                "`adjust` makes spans up to a share, and `blocks` draws no spans: they exclude each other",
+                where=f"{where}.blocks",
+                remedy="leave one of them out",
+            )
+        if self.fill != "embedding" and self.clones > 1:
+            raise UserError(
+                f"`clones` must be 1 where `fill` is {self.fill}, as clones share what the frontend gives, but is "
+                f"{self.clones}",
+                where=f"{where}.clones",
+            )
+        if not self.noise_std >= 0:
+            raise UserError(f"must not be negative, but is {self.noise_std}", where=f"{where}.noise_std")
 
 
 def masks(frames: Int[Tensor, " row"], total_frames: int, mask: Mask, keys: Sequence[int]) -> Bool[Tensor, "row frame"]:
@@ -68,6 +95,8 @@ def masks(frames: Int[Tensor, " row"], total_frames: int, mask: Mask, keys: Sequ
 
 def _row(frames: Tensor, total_frames: int, mask: Mask, key: int) -> Tensor:
     generator = torch.Generator().manual_seed(key)
+    if mask.blocks:
+        return block_mask(frames, total_frames, mask.prob, mask.length_frames, generator)
     if mask.adjust is not None:
         return exact_mask(frames, total_frames, mask.prob, mask.length_frames, mask.adjust, generator)
     return span_mask(frames, total_frames, mask.prob, mask.length_frames, mask.min_masks, generator)
@@ -82,3 +111,26 @@ def clone_keys(keys: Sequence[int], clones: int) -> tuple[int, ...]:
     True
     """
     return tuple(derive_seed(key, "clone", number) if number else key for key in keys for number in range(clones))
+
+
+def noise_for(mask: Bool[Tensor, "row frame"], width: int, std: float, keys: Sequence[int]) -> Noise:
+    """Draw normal noise for the hidden frames, each row's from its own key; a GPU draws other numbers than a CPU.
+
+    Parameters
+    ----------
+    mask
+        What is hidden.
+    width
+        Numbers of a frame.
+    std
+        Standard deviation.
+    keys
+        Of each row.
+    """
+    rows = []
+    for count, key in zip(mask.sum(1).tolist(), keys, strict=True):
+        generator = torch.Generator(mask.device).manual_seed(derive_seed(key, "noise"))
+        rows.append(torch.randn(count, width, generator=generator, device=mask.device))
+    values = torch.zeros(*mask.shape, width, device=mask.device)
+    values[mask] = torch.cat(rows) * std
+    return Noise(mask, values)

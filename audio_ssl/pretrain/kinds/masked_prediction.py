@@ -27,6 +27,7 @@ from audio_ssl.model import ModelConfig, SSLModel, build_model
 from audio_ssl.pretrain.check import (
     check_conditions,
     check_decoder,
+    check_fill,
     check_objectives,
     check_teachers,
     is_online,
@@ -122,6 +123,7 @@ def check(config: Config, selection: Selection) -> None:
         frontend = parts.build(config.frontend, config.data.sample_rate)
     with located("$.encoder"):
         encoder = parts.build(config.encoder, frontend.dim)
+    check_fill(config.mask, config.frontend, frontend, config.decoder)
     check_decoder(config.decoder, config.mask is not None, config.encoder, encoder, config.objectives)
     needed = any(needs_of(objective) is not None for objective in config.objectives)
     for number, teachers in enumerate(rounds(config)):
