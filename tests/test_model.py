@@ -30,7 +30,10 @@ SMALL_ENCODERS = {
         {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "position_kernel_frames": 9, "position_groups": 4},
         {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "position_kernel_frames": 8, "pre_norm": True},
     ],
-    "conformer": [{"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "kernel_frames": 7}],
+    "conformer": [
+        {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "kernel_frames": 7},
+        {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "form": "speechbrain", "positions": "transformer_xl"},
+    ],
     "gru": [{"layers": 2, "dim": 32}],
 }
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from audio_ssl.encoders._fast_attention import attention
 from audio_ssl.encoders._positions import Rotation, rotate
+from audio_ssl.encoders._transformer_xl import DistanceScores
 from audio_ssl.products import apply
 
 
@@ -39,6 +40,9 @@ class Context(NamedTuple):
     spans: list[slice] | None = None
     """Where clips lie that are packed into one row; None: a row is a clip."""
 
+    sinusoids: Tensor | None = None
+    """``[frame, dim]`` of the distances between frames (Transformer-XL); None: not used."""
+
     def of(self, frames: int) -> Context:
         """Return the positions of a clip of that many frames, alone."""
         bias, turn = self.bias, self.rotation
@@ -46,7 +50,8 @@ class Context(NamedTuple):
             bias = bias[..., :frames, :frames]
         if turn is not None:
             turn = (turn[0][:frames], turn[1][:frames])
-        return Context(None, None, bias, turn)
+        sinusoids = None if self.sinusoids is None else self.sinusoids[:frames]
+        return Context(None, None, bias, turn, None, sinusoids)
 
     def at(self, places: Int[Tensor, "batch kept"]) -> Context:
         """Return the positions of the frames that lie at `places` of the whole clips."""
@@ -73,13 +78,27 @@ class SelfAttention(nn.Module):
         The c of PB-Relax; None: fused attention.
     gated
         Gates the context's relative positions by the frame that asks (WavLM).
+    bias
+        Queries, keys and values have one; SpeechBrain's Conformer has none.
+    distances
+        Attention looks at the context's sinusoids of distances (Transformer-XL).
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float, relax: float | None, gated: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        dropout: float,
+        relax: float | None,
+        gated: bool,
+        bias: bool = True,
+        distances: bool = False,
+    ) -> None:
         super().__init__()
         self._heads, self._attention_dropout, self._relax = heads, dropout, relax
-        self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.query, self.key = nn.Linear(dim, dim, bias=bias), nn.Linear(dim, dim, bias=bias)
+        self.value, self.out = nn.Linear(dim, dim, bias=bias), nn.Linear(dim, dim)
+        self.distances = DistanceScores(dim, heads) if distances else None
         self.gate = nn.Linear(dim // heads, 8) if gated else None
         self.gate_scale = nn.Parameter(torch.ones(1, heads, 1, 1)) if gated else None
 
@@ -102,6 +121,10 @@ class SelfAttention(nn.Module):
         bias = context.bias
         if bias is not None:
             bias = (bias if self.gate is None else self._gated(x, bias)).to(query.dtype)
+        if self.distances is not None:
+            assert context.sinusoids is not None
+            query, apart = self.distances(query, context.sinusoids)
+            bias = apart if bias is None else bias + apart
         dropout = self._attention_dropout if self.training else 0.0
         if self._relax is not None:
             mixed = relaxed_attention(query, key, value, context.keys, bias, self._relax, dropout)

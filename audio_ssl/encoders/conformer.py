@@ -5,11 +5,13 @@ MusicFM (Won et al. 2023, arXiv 2311.03318) and MuQ (Zhu et al. 2025, arXiv 2501
 BEST-RQ (Chiu et al. 2022, arXiv 2202.01855). The convolution's batch norm, whose statistics depend on padding and on
 the batch, is a layer norm here, as in w2v-BERT 2.0. Rotation acts on queries and keys as in RoFormer; the transformers
 model that MusicFM and MuQ use rotates the frames before they are projected. Their last layer norm after all blocks is
-left out: it would follow the last block's own.
+left out: it would follow the last block's own. SpeechBrain trains BEST-RQ (Whetten et al. 2024, arXiv 2405.04296) with
+a Conformer that differs in such details from both: see `form`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -25,7 +27,12 @@ from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._frames import frame_mask, hide, key_mask
 from audio_ssl.encoders._packed import may_pack
 from audio_ssl.encoders._positions import RelativePositions, rotation
+from audio_ssl.encoders._transformer_xl import sinusoids_of
 from audio_ssl.errors import UserError
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
+FORMS = ("w2v_bert", "speechbrain")
+POSITIONS = ("rope", "transformer_xl", "none")
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,17 @@ class Config:
     layer_drop: float = 0.0
     """Chance that a block is skipped in training; the number of hidden states stays."""
 
+    form: str = "w2v_bert"
+    """Norms, biases and start of the weights: ``w2v_bert``, or ``speechbrain`` (of its BEST-RQ: no norm before the
+    projection, a norm after all blocks, biases in the convolutions and not in queries, keys and values, no dropout
+    after attention, Xavier normal weights)."""
+
+    activation: str = "swish"
+    """``swish`` (Gulati et al.) or ``gelu`` (SpeechBrain's BEST-RQ), in feed-forward parts and convolutions."""
+
     positions: str = "rope"
-    """``rope`` (RoFormer, Su et al. 2021, arXiv 2104.09864) or ``none``; the convolutions tell neighbours apart."""
+    """``rope`` (RoFormer, Su et al. 2021, arXiv 2104.09864), ``transformer_xl`` (Dai et al. 2019, arXiv 1901.02860, as
+    in SpeechBrain) or ``none``; the convolutions tell neighbours apart."""
 
     rope_base: float = 10000.0
     """Of the wavelengths of ``rope`` (RoFormer: 10000)."""
@@ -85,16 +101,14 @@ class ConformerEncoder(nn.Module):
         super().__init__()
         self.dim, self.num_layers = config.dim, config.layers
         self._config = config
-        self.feature_norm = nn.LayerNorm(input_dim)
+        plain = config.form == "speechbrain"
+        self.feature_norm = nn.Identity() if plain else nn.LayerNorm(input_dim)
         self.projection = nn.Linear(input_dim, config.dim)
+        self.last_norm = nn.LayerNorm(config.dim, eps=1e-6) if plain else None
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
         self.input_dropout = Dropout(config.input_dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_weights(self, config.form)
         relative = config.relative_positions
         self.relative = (
             None if relative is None else RelativePositions(config.heads, relative.buckets, relative.max_distance)
@@ -119,10 +133,14 @@ class ConformerEncoder(nn.Module):
             turn = rotation(total, config.dim // config.heads, config.rope_base, x.device)
         padded = not bool(inside.all())
         bias = None if self.relative is None else self.relative(total)
-        context = Context(inside if padded else None, key_mask(frames, total) if padded else None, bias, turn)
+        far = sinusoids_of(total, config.dim, x.device) if config.positions == "transformer_xl" else None
+        keys = key_mask(frames, total) if padded else None
+        context = Context(inside if padded else None, keys, bias, turn, sinusoids=far)
         layer_drop = config.layer_drop if self.training else 0.0
         recompute = config.checkpoint_activations and self.training
         states = run_blocks(self.blocks[:layers], x, context, layer_drop, recompute)
+        if self.last_norm is not None and len(states) > self.num_layers:
+            states[-1] = self.last_norm(states[-1])
         return cut(states, context)
 
     def _clip_by_clip(
@@ -149,44 +167,51 @@ class Block(SelfAttention):
     """Half a feed-forward part, self-attention, convolution, half a feed-forward part, layer norm."""
 
     def __init__(self, config: Config) -> None:
-        gated = config.relative_positions is not None
-        super().__init__(config.dim, config.heads, config.attention_dropout, config.attention_relax, gated)
+        gated, plain = config.relative_positions is not None, config.form == "speechbrain"
+        distances = config.positions == "transformer_xl"
+        super().__init__(
+            config.dim, config.heads, config.attention_dropout, config.attention_relax, gated, not plain, distances
+        )
         self.first, self.second = FeedForward(config), FeedForward(config)
         self.attention_norm, self.final_norm = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
-        self.convolution = Convolution(config.dim, config.kernel_frames)
+        self.convolution = Convolution(config)
         self.dropout = Dropout(config.dropout)
+        self.after_attention = nn.Identity() if plain else self.dropout
 
     def forward(self, x: Float[Tensor, "batch frame dim"], context: Context) -> Float[Tensor, "batch frame dim"]:
         """Return the block's output."""
         x = torch.add(x, self.dropout(self.first(x)), alpha=0.5)
-        x = x + self.dropout(self.attend(self.attention_norm(x), context))
+        x = x + self.after_attention(self.attend(self.attention_norm(x), context))
         x = x + self.dropout(self.convolution(x, context.inside))
         x = torch.add(x, self.dropout(self.second(x)), alpha=0.5)
         return cast(Tensor, self.final_norm(x))
 
 
 class FeedForward(nn.Module):
-    """Layer norm, wide layer with swish, narrow layer."""
+    """Layer norm, wide layer, activation, narrow layer."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.dim)
         self.inner, self.outer = nn.Linear(config.dim, config.ffn_dim), nn.Linear(config.ffn_dim, config.dim)
         self.dropout = Dropout(config.activation_dropout)
+        self._activate = ACTIVATIONS[config.activation]
 
     def forward(self, x: Float[Tensor, "batch frame dim"]) -> Float[Tensor, "batch frame dim"]:
         """Return what the residual path gets, before its dropout and half."""
-        return cast(Tensor, self.outer(self.dropout(F.silu(self.inner(self.norm(x))))))
+        return cast(Tensor, self.outer(self.dropout(self._activate(self.inner(self.norm(x))))))
 
 
 class Convolution(nn.Module):
-    """Layer norm, gated linear unit, depthwise convolution over the clip's own frames, layer norm, swish, layer."""
+    """Layer norm, gated linear unit, depthwise convolution over the clip's frames, layer norm, activation, layer."""
 
-    def __init__(self, dim: int, kernel_frames: int) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
+        dim, kernel, bias = config.dim, config.kernel_frames, config.form == "speechbrain"
         self.norm, self.depthwise_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.gated, self.out = nn.Linear(dim, 2 * dim, bias=False), nn.Linear(dim, dim, bias=False)
-        self.depthwise = nn.Conv1d(dim, dim, kernel_frames, padding=kernel_frames // 2, groups=dim, bias=False)
+        self.gated, self.out = nn.Linear(dim, 2 * dim, bias=bias), nn.Linear(dim, dim, bias=bias)
+        self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim, bias=bias)
+        self._activate = ACTIVATIONS[config.activation]
 
     def forward(self, x: Float[Tensor, "batch frame dim"], inside: Tensor | None) -> Float[Tensor, "batch frame dim"]:
         """Return what the residual path gets; `inside` is None where nothing is padded."""
@@ -194,15 +219,35 @@ class Convolution(nn.Module):
         if inside is not None:
             y = torch.where(inside, y, 0.0)
         y = self.depthwise(y.transpose(1, 2)).transpose(1, 2)
-        return cast(Tensor, self.out(F.silu(self.depthwise_norm(y))))
+        return cast(Tensor, self.out(self._activate(self.depthwise_norm(y))))
+
+
+def start_weights(encoder: nn.Module, form: str) -> None:
+    """Draw the weights of linear layers and, where a form says so, of the others, as its authors do."""
+    if form == "speechbrain":
+        for name, parameter in encoder.named_parameters():
+            if parameter.dim() > 1 and not name.endswith("gate_scale"):
+                # Queries, keys and values are one matrix there, three times as high.
+                joined = name.endswith(("query.weight", "key.weight", "value.weight"))
+                nn.init.xavier_normal_(parameter, 0.5**0.5 if joined else 1.0)
+        return
+    for module in encoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def build(config: Config, input_dim: int) -> ConformerEncoder:
     """Make the encoder; UserError where sizes or options do not go together."""
-    if config.positions not in ("rope", "none"):
-        raise UserError(f"`positions` must be rope or none, but is `{config.positions}`")
+    for name, known in (("form", FORMS), ("activation", tuple(ACTIVATIONS)), ("positions", POSITIONS)):
+        value = getattr(config, name)
+        if value not in known:
+            raise UserError(f"`{name}` must be {', '.join(known[:-1])} or {known[-1]}, but is `{value}`")
     rotary = config.positions == "rope"
     check_attention(config.dim, config.heads, config.attention_relax, config.relative_positions, rotary)
+    if config.positions == "transformer_xl" and config.dim % 2:
+        raise UserError(f"`dim` must be even for `positions: transformer_xl`, but is {config.dim}")
     if config.kernel_frames < 1 or config.kernel_frames % 2 == 0:
         raise UserError(f"`kernel_frames` must be odd, but is {config.kernel_frames}", remedy="31 is usual")
     return ConformerEncoder(config, input_dim)

@@ -91,6 +91,8 @@ VARIANTS = [
     {"positions": "none"},
     {"relative_positions": Relative(32, 40), "attention_relax": 32.0},
     {"kernel_frames": 31},
+    {"form": "speechbrain", "activation": "gelu", "positions": "transformer_xl"},
+    {"positions": "transformer_xl", "relative_positions": Relative(32, 40), "attention_relax": 32.0},
 ]
 
 
@@ -133,7 +135,9 @@ def test_checkpointed_gradients_are_equal():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"positions": "conv"}, "`positions` must be rope or none, but is `conv`"),
+        ({"positions": "conv"}, "`positions` must be rope, transformer_xl or none, but is `conv`"),
+        ({"form": "espnet"}, "`form` must be w2v_bert or speechbrain, but is `espnet`"),
+        ({"activation": "relu"}, "`activation` must be swish or gelu, but is `relu`"),
         ({"kernel_frames": 32}, "`kernel_frames` must be odd, but is 32"),
         ({"heads": 5}, "must be a multiple of `heads` 5"),
     ],

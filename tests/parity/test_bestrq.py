@@ -1,0 +1,130 @@
+"""BEST-RQ against SpeechBrain's own modules with the same weights (its recipe LibriSpeech/self-supervised-learning)."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from audio_ssl.encoders import conformer
+from tests.reference import GRADIENTS, STATES, assert_gradients, difference
+
+ENCODER = conformer.Config(
+    layers=2,
+    dim=32,
+    ffn_dim=64,
+    heads=4,
+    kernel_frames=7,
+    form="speechbrain",
+    activation="gelu",
+    positions="transformer_xl",
+    dropout=0.0,
+    attention_dropout=0.0,
+    activation_dropout=0.0,
+    input_dropout=0.0,
+)
+PARTS = {
+    "first.norm": "ffn_module1.0",
+    "first.inner": "ffn_module1.1.ffn.0",
+    "first.outer": "ffn_module1.1.ffn.3",
+    "second.norm": "ffn_module2.0",
+    "second.inner": "ffn_module2.1.ffn.0",
+    "second.outer": "ffn_module2.1.ffn.3",
+    "attention_norm": "norm1.norm",
+    "final_norm": "norm2.norm",
+    "out": "mha_layer.out_proj",
+    "distances.projection": "mha_layer.linear_pos",
+    "convolution.norm": "convolution_module.layer_norm",
+    "convolution.gated": "convolution_module.bottleneck.0",
+    "convolution.depthwise": "convolution_module.conv",
+    "convolution.depthwise_norm": "convolution_module.after_conv.0",
+    "convolution.out": "convolution_module.after_conv.2",
+}
+BIASES = {"content_bias": "pos_bias_u", "position_bias": "pos_bias_v"}
+
+
+def their_encoder(config: conformer.Config, input_dim: int) -> nn.Module:
+    """Return SpeechBrain's encoder as its recipe makes it, all weights moved off what they start with."""
+    from speechbrain.lobes.models.transformer.TransformerASR import TransformerASR
+
+    torch.manual_seed(0)
+    model = TransformerASR(
+        tgt_vocab=8,
+        input_size=input_dim,
+        d_model=config.dim,
+        nhead=config.heads,
+        num_encoder_layers=config.layers,
+        num_decoder_layers=0,
+        d_ffn=config.ffn_dim,
+        dropout=config.dropout,
+        activation=nn.GELU,
+        conformer_activation=nn.GELU,
+        kernel_size=config.kernel_frames,
+        encoder_module="conformer",
+        attention_type="RelPosMHAXL",
+        normalize_before=True,
+        causal=False,
+        output_hidden_states=True,
+    )
+    return moved(model)
+
+
+def moved(module: nn.Module) -> nn.Module:
+    """Add noise to every parameter, so that none is one or zero."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return module
+
+
+def encoder_tensors(theirs: dict[str, torch.Tensor], config: conformer.Config) -> dict[str, torch.Tensor]:
+    """Return tensors by SpeechBrain's names (parameters or gradients) by ours."""
+    named = {
+        "projection.weight": theirs["custom_src_module.layers.0.w.weight"],
+        "projection.bias": theirs["custom_src_module.layers.0.w.bias"],
+        "last_norm.weight": theirs["encoder.norm.norm.weight"],
+        "last_norm.bias": theirs["encoder.norm.norm.bias"],
+    }
+    for layer in range(config.layers):
+        start, ours = f"encoder.layers.{layer}.", f"blocks.{layer}."
+        joined = theirs[start + "mha_layer.in_proj_weight"].view(config.heads, 3, -1, config.dim)
+        for name, part in zip(("query", "key", "value"), joined.unbind(1), strict=True):
+            named[f"{ours}{name}.weight"] = part.reshape(config.dim, config.dim)
+        for name, other in BIASES.items():
+            named[f"{ours}distances.{name}"] = theirs[f"{start}mha_layer.{other}"].view(config.heads, -1)
+        for name, other in PARTS.items():
+            for leaf in ("weight", "bias"):
+                value = theirs.get(f"{start}{other}.{leaf}")
+                if value is not None:
+                    value = value.squeeze(-1) if name == "convolution.gated" and leaf == "weight" else value
+                    named[f"{ours}{name}.{leaf}"] = value
+    return named
+
+
+def gradients(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+
+
+def test_encoder_equals_speechbrains():
+    theirs = their_encoder(ENCODER, 20).train()
+    ours = conformer.build(ENCODER, 20).train()
+    tensors = encoder_tensors(dict(theirs.named_parameters()), ENCODER)
+    ours.load_state_dict({"mask_embedding": ours.mask_embedding.data, **tensors})
+    features = torch.randn(3, 30, 20, generator=torch.Generator().manual_seed(1))
+    output, hidden = theirs.encode(features)
+    states = ours(features, torch.tensor([30, 30, 30]))
+    for state, other in zip(states, [*hidden[:-1], output], strict=True):
+        assert difference(state, other) < STATES
+    probe = torch.randn(32, generator=torch.Generator().manual_seed(2))
+    (output @ probe).square().sum().backward()
+    (states[-1] @ probe).square().sum().backward()
+    assert_gradients(gradients(ours), encoder_tensors(gradients(theirs), ENCODER), GRADIENTS)
+
+
+@pytest.mark.parametrize("other", [{"positions": "none"}, {"positions": "rope"}, {"activation": "swish"}])
+def test_no_other_form_equals_it(other):
+    theirs = their_encoder(ENCODER, 20)
+    ours = conformer.build(dataclasses.replace(ENCODER, **other), 20)
+    ours.load_state_dict(encoder_tensors(dict(theirs.named_parameters()), ENCODER), strict=False)
+    features = torch.randn(1, 30, 20, generator=torch.Generator().manual_seed(1))
+    assert difference(ours(features, torch.tensor([30]))[-1], theirs.encode(features)[0]) > 1e-3
