@@ -4,6 +4,11 @@ MERT (Li et al. 2023, arXiv 2306.00107, section 3.3): with probability 0.5 a cli
 1 s from the other clips of its batch, at gain 1. The released code applies the mixture with one minus the probability
 and at inference too; here `prob` is the share of clips that are mixed, and only training calls this.
 
+WavLM (Chen et al. 2022, arXiv 2110.13900, algorithm 1; UniSpeech's `mixing_collated_audios`): with probability 0.2 a
+clip gets one stretch, as long as chance wants up to half of the clip, at a level that sets the energies of the two
+whole clips -5 to 5 dB apart: ``max_share: 0.5, snr_of: clip, snr_db: [-5, 5]``. The released code lets a clip be mixed
+with itself, and takes stretches from clips that are mixed already; here they come from other clips, which are clean.
+
 The stretches are cut from clips, never from padding, and each from a single clip, so none has a seam in it.
 Left out on purpose: noise from a separate corpus, reverberation.
 """
@@ -11,6 +16,7 @@ Left out on purpose: noise from a separate corpus, reverberation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -30,16 +36,22 @@ class Mixing:
     """A mixed clip gets 1 to this many stretches, drawn evenly (MERT config)."""
 
     min_seconds: float = 0.5
-    """Shortest stretch, in seconds (12,000 samples at 24 kHz in MERT 95M)."""
+    """Shortest stretch, in seconds (12,000 samples at 24 kHz in MERT 95M; WavLM: 0)."""
 
     max_seconds: float = 1.0
     """Longest stretch, in seconds (24,000 samples in MERT 95M; 1.5 s in 330M)."""
+
+    max_share: float | None = None
+    """Longest stretch as a share of the clip that it is added to, in place of `max_seconds` (WavLM: 0.5); null: none."""
 
     gain: float = 1.0
     """Factor on the stretches where `snr_db` is not given (MERT config)."""
 
     snr_db: tuple[float, float] | None = None
-    """Range of the clip's energy over the stretch's, in dB, drawn evenly (as in WavLM); None: fixed `gain`."""
+    """Range of the clip's mean energy over the other's, in dB, drawn evenly (WavLM: -5 to 5); null: fixed `gain`."""
+
+    snr_of: Literal["stretch", "clip"] = "stretch"
+    """What the other's energy in `snr_db` is that of: the stretch alone, or the whole clip it is cut from (WavLM)."""
 
     def check(self, where: str) -> None:
         """Raise UserError where a value makes no sense."""
@@ -47,10 +59,17 @@ class Mixing:
             raise UserError(f"`prob` must be a share between 0 and 1, but is {self.prob}", where=f"{where}.prob")
         if self.max_segments < 1:
             raise UserError(f"must be at least 1, but is {self.max_segments}", where=f"{where}.max_segments")
-        if not 0 < self.min_seconds <= self.max_seconds:
+        if self.max_share is not None and not 0 < self.max_share <= 1:
             raise UserError(
-                f"`min_seconds` must be above 0 and at most `max_seconds`, but they are {self.min_seconds} and "
-                f"{self.max_seconds}",
+                f"`max_share` must be a share above 0 and at most 1, or null, but is {self.max_share}",
+                where=f"{where}.max_share",
+            )
+        if self.min_seconds < 0:
+            raise UserError(f"`min_seconds` must be at least 0, but is {self.min_seconds}", where=f"{where}.min_seconds")
+        if self.max_share is None and not (self.max_seconds > 0 and self.min_seconds <= self.max_seconds):
+            raise UserError(
+                f"`max_seconds` must be above 0 and at least `min_seconds`, but they are {self.max_seconds} and "
+                f"{self.min_seconds}",
                 where=where,
             )
 
@@ -94,7 +113,7 @@ def mix_in_batch(
     inside = offset < length[..., None]
     read = (other[..., None] * total + source[..., None] + offset).clamp(max=batch * total - 1)
     stretch = torch.where(inside, waveform.reshape(-1)[read], waveform.new_zeros(()))
-    gain = _gains(waveform, lengths, stretch, length, draws[4].to(waveform), mixing)
+    gain = _gains(waveform, lengths, other, stretch, length, draws[4].to(waveform), mixing)
     write = (target[..., None] + offset).clamp(max=total - 1)
     added = torch.zeros_like(waveform)
     added.scatter_add_(1, write.reshape(batch, -1), (stretch * gain[..., None]).reshape(batch, -1))
@@ -118,7 +137,11 @@ def _draw(
     number = torch.randint(1, most + 1, (batch,), generator=generator)
     other = torch.randint(0, batch - 1, shape, generator=generator)
     other = other + (other >= torch.arange(batch)[:, None]).long()
-    shortest, longest = round(mixing.min_seconds * sample_rate), round(mixing.max_seconds * sample_rate)
+    if mixing.max_share is None:
+        longest = torch.full((batch, 1), round(mixing.max_seconds * sample_rate))
+    else:
+        longest = (mixing.max_share * lengths).long()[:, None]
+    shortest = longest.clamp(max=round(mixing.min_seconds * sample_rate))
     length = shortest + (uniform(*shape) * (longest - shortest + 1)).long()
     length = torch.minimum(length, torch.minimum(lengths[other], lengths[:, None]))
     source = (uniform(*shape) * (lengths[other] - length + 1)).long()
@@ -128,13 +151,25 @@ def _draw(
     return other, source, target, torch.where(used, length, 0), share
 
 
-def _gains(waveform: Tensor, lengths: Tensor, stretch: Tensor, length: Tensor, share: Tensor, mixing: Mixing) -> Tensor:
+def _gains(
+    waveform: Tensor,
+    lengths: Tensor,
+    other: Tensor,
+    stretch: Tensor,
+    length: Tensor,
+    share: Tensor,
+    mixing: Mixing,
+) -> Tensor:
+    """Return the factor of each stretch; `share` says where in the range of `snr_db` it lies."""
     if mixing.snr_db is None:
         return torch.full_like(share, mixing.gain)
     low, high = mixing.snr_db
     valid = torch.arange(waveform.shape[1], device=waveform.device) < lengths.to(waveform.device)[:, None]
     clip_power = torch.where(valid, waveform.square(), 0.0).sum(1) / valid.sum(1).clamp(min=1)
-    stretch_power = stretch.square().sum(-1) / length.clamp(min=1)
+    if mixing.snr_of == "clip":
+        other_power = clip_power[other]
+    else:
+        other_power = stretch.square().sum(-1) / length.clamp(min=1)
     wanted = clip_power[:, None] / 10 ** ((low + share * (high - low)) / 10)
-    # A silent stretch adds nothing, whatever its gain.
-    return torch.where(stretch_power > 0, (wanted / stretch_power.clamp(min=1e-12)).sqrt(), 0.0)
+    # What is silent adds nothing, whatever its gain.
+    return torch.where(other_power > 0, (wanted / other_power.clamp(min=1e-12)).sqrt(), 0.0)

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audio_ssl.config import read_yaml, structure
+from audio_ssl.config import apply_overrides, read_yaml, structure
 from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.interop._fairseq2_files import read_weights
@@ -63,12 +63,12 @@ def read_run(path: Path, given: Given) -> SSLModel:
     assert run is not None, "refused by `detect`"
     recipe = read_yaml(run / RECIPE_FILE)
     if run != path:
-        return _model(recipe, _weights(path), given, path)
+        return _model(_of_round(recipe, path, run), _weights(path), given, path)
     finished = _finished(run)
     candidates = _candidates(run)
     for number, folder in enumerate(candidates):
         try:
-            model = _model(recipe, _weights(folder), given, folder)
+            model = _model(_of_round(recipe, folder, run), _weights(folder), given, folder)
         except UserError as error:
             if number + 1 == len(candidates):
                 raise
@@ -100,6 +100,15 @@ def describe(run: Path, folder: Path, recipe: Mapping[str, Any]) -> str:
         return f"{iteration}as it was saved"
     # Of several iterations `steps` counts all.
     return f"{iteration}step {step}" if iteration else f"step {step} of {recipe.get('steps', '?')}"
+
+
+def _of_round(recipe: Mapping[str, Any], folder: Path, run: Path) -> Mapping[str, Any]:
+    """Return the recipe with the settings that the round of a checkpoint has of its own."""
+    parts = folder.absolute().relative_to(run.absolute()).parts
+    number = int(parts[0].removeprefix("iteration_")) if parts and parts[0].startswith("iteration_") else 1
+    iterations = recipe.get("iterations") or []
+    mine = iterations[number - 1] if len(iterations) >= number else {}
+    return apply_overrides(recipe, mine.get("settings", ()))
 
 
 def _candidates(run: Path) -> list[Path]:

@@ -25,7 +25,7 @@ class Stage:
     """One stretch of a run."""
 
     recipe: Recipe
-    """The run's recipe, with this stage's own teachers."""
+    """The run's recipe, with this stage's own teachers and settings."""
 
     steps: int
     """Updates of this stage."""

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import ks_2samp
 from torch import Tensor
 
 from audio_ssl.data.augment import Mixing, mix_in_batch
 from audio_ssl.errors import UserError
+from audio_ssl.pretrain.kinds.masked_prediction import Config
+from audio_ssl.pretrain.recipe import load_recipe
+from tests.reference import golden
 
 RATE = 100
 ALWAYS = Mixing(prob=1.0, min_seconds=0.5, max_seconds=1.0)
@@ -104,12 +109,67 @@ def test_snr_sets_the_energy_of_a_stretch_against_the_clip() -> None:
     assert float(snr) == pytest.approx(6.0, abs=0.05)
 
 
+def test_snr_can_be_that_of_the_whole_clips() -> None:
+    """The louder half of a clip stays louder than the clip, as the level is set by the whole (WavLM)."""
+    waveform = torch.randn(2, 4000, generator=random())
+    waveform[1] *= torch.cat([torch.full((2000,), 0.1), torch.full((2000,), 1.0)])
+    mixing = Mixing(prob=1.0, max_segments=1, min_seconds=5.0, max_seconds=5.0, snr_db=(3.0, 3.0), snr_of="clip")
+    scales = []
+    for seed in range(20):
+        added = (mix(waveform, [4000, 4000], mixing, seed=seed) - waveform)[0]
+        here = added.nonzero()[:, 0]
+        assert len(here) == 500
+        found = added[here[0] : here[-1] + 1]
+        # The stretch is a window of the other clip, times one factor.
+        windows = waveform[1].unfold(0, 500, 1)
+        best = int((windows @ found / windows.norm(dim=1)).argmax())
+        scales.append(float(found.norm() / windows[best].norm()))
+    expected = (waveform[0].square().mean() / (waveform[1].square().mean() * 10**0.3)).sqrt()
+    assert scales == pytest.approx([float(expected)] * 20, rel=1e-3)
+
+
+def test_the_longest_stretch_can_be_a_share_of_the_clip_it_lands_on() -> None:
+    mixing = Mixing(prob=1.0, max_segments=1, min_seconds=0.0, max_share=0.25)
+    lengths = [100, 400, 1000]
+    found = torch.stack([(mix(levels(3, 1000), lengths, mixing, seed=s) != levels(3, 1000)).sum(1) for s in range(300)])
+    assert all(0.95 * most <= longest <= most for longest, most in zip(found.amax(0), (25, 100, 250), strict=True))
+
+
+@pytest.mark.parametrize("seconds", [4.0, 8.0, 15.6])
+def test_wavlm_mixes_as_published(seconds: float) -> None:
+    """Shares of 2,000 clips against those of UniSpeech's code: four standard errors, and the shape of each."""
+    recipe = load_recipe("wavlm_base")
+    assert isinstance(recipe, Config)
+    assert recipe.mixing is not None
+    theirs, found = golden("wavlm_mixing").under(f"{seconds:g}s"), []
+    samples, rng = round(seconds * RATE), torch.Generator().manual_seed(7)
+    loudness = torch.logspace(np.log10(0.02), np.log10(0.2), 10)[:, None]
+    for seed in range(200):
+        waveform = torch.randn(10, samples, generator=rng, dtype=torch.float64) * loudness
+        added = mix(waveform, [samples] * 10, recipe.mixing, seed=seed) - waveform
+        for clip in range(10):
+            here = added[clip].nonzero()[:, 0]
+            if len(here):
+                ratio = waveform[clip].square().mean() / added[clip, here].square().mean()
+                found.append((len(here) / samples, float(here[0]) / samples, 10 * float(ratio.log10()), len(here)))
+    length, start, ratio, count = np.array(found).T
+    assert len(found) / 2000 == pytest.approx(0.2, abs=4 * 0.009)
+    assert length.mean() == pytest.approx(0.25, abs=4 * 0.008)
+    assert length.max() <= 0.5
+    # The energy of a short stretch of noise is no measure of its clip's.
+    assert ratio[count > 100].mean() == pytest.approx(0.0, abs=4 * 0.15 * (len(ratio) / (count > 100).sum()) ** 0.5)
+    for name, ours in (("length_share", length), ("start_share", start), ("energy_ratio_db", ratio)):
+        assert ks_2samp(ours, theirs[name].numpy()).pvalue > 1e-3, name
+
+
 @pytest.mark.parametrize(
     ("mixing", "match"),
     [
         (Mixing(prob=1.5), "share between 0 and 1"),
         (Mixing(max_segments=0), "at least 1"),
-        (Mixing(min_seconds=2.0, max_seconds=1.0), "at most `max_seconds`"),
+        (Mixing(min_seconds=2.0, max_seconds=1.0), "at least `min_seconds`"),
+        (Mixing(min_seconds=-1.0), "at least 0"),
+        (Mixing(max_share=1.5), "share above 0 and at most 1"),
     ],
 )
 def test_senseless_values_are_refused(mixing: Mixing, match: str) -> None:

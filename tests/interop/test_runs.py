@@ -135,6 +135,23 @@ def test_of_several_iterations_the_last_that_has_a_model(tmp_path, caplog):
     assert caplog.messages[-1].endswith("the model is that of iteration 1, as it was saved")
 
 
+def test_an_iteration_with_settings_of_its_own_is_read_by_them(tmp_path):
+    rounds = [{"share": 1.0, "teachers": SMALL["teachers"]}] * 2
+    run = train(tmp_path, iterations=[{**rounds[0], "settings": ["encoder.ffn_dim=24"]}, rounds[1]], teachers=[])
+    stopped(run)
+    second = read_model(run / "iteration_2" / "state" / "step_2")
+    assert second.config.encoder.ffn_dim == 16
+    assert fingerprint(second) == fingerprint(read_model(run))
+    shutil.rmtree(run / "iteration_2")
+    first = fingerprint(read_model(run / "iteration_1"))
+    for name in ("config.json", "model.safetensors"):
+        (run / "iteration_1" / name).unlink()
+    found = read_model(run)
+    assert found.config.encoder.ffn_dim == 24
+    assert fingerprint(found) == first
+    assert fingerprint(read_model(run / "iteration_1" / "state" / "step_2")) == first
+
+
 def test_a_run_without_a_checkpoint_says_how_to_go_on(run):
     stopped(run)
     shutil.rmtree(run / "state")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import yaml
 
 from audio_ssl.errors import UserError
 from audio_ssl.model import SSLModel
+from audio_ssl.pretrain.kinds.masked_prediction import Config, describe, model_config, own_recipes
+from audio_ssl.pretrain.recipe import load_recipe, structure_recipe
 from audio_ssl.pretrain.run import flatten, pretrain
 from tests.pretrain.conftest import MakeManifest
 
@@ -221,6 +224,65 @@ def test_iterations_run_by_one_command_and_resume_inside_the_second(
     pretrain(recipe, overrides, cut, resume=True)
     assert losses(cut) == losses(out)
     assert fitted.stat().st_mtime_ns == before
+
+
+def test_an_iteration_may_have_settings_of_its_own(make_manifest: MakeManifest, recipe: str, tmp_path: Path) -> None:
+    data = yaml.safe_load(SMALL)
+    del data["teachers"]
+    data["objectives"] = [{"kind": "masked_codes"}]
+    own = ["mixing=null", "encoder.relative_positions=null", "optim.lr=1.0e-3", "data.seconds_per_update=2.0"]
+    data["encoder"]["relative_positions"] = {"buckets": 8, "max_distance": 16}
+    data["iterations"] = [
+        {"share": 1.0, "teachers": [{"kind": "kmeans", "clusters": 4}], "settings": own},
+        {"share": 1.0, "teachers": [{"kind": "kmeans", "clusters": 4, "model": "previous", "layer": 1}]},
+    ]
+    Path(recipe).write_text(yaml.safe_dump(data))
+    read = load_recipe(recipe)
+    assert isinstance(read, Config)
+    first, second = own_recipes(read)
+    assert (first.mixing, first.encoder.relative_positions) == (None, None)  # type: ignore[attr-defined]
+    assert (first.optim.lr, first.data.seconds_per_update) == (1e-3, 2.0)
+    assert replace(second, teachers=(), iterations=read.iterations) == read
+    assert model_config(read) == model_config(second) != model_config(first)
+    assert "kmeans (with mixing=null, encoder.relative_positions=null, " in describe(read)
+
+    out = pretrain(recipe, [f"data.manifest={make_manifest()}"], tmp_path / "run")
+    # What a command line sets reaches both rounds, and what it says of a round counts for that.
+    assert structure_recipe(yaml.safe_load((out / "recipe.yaml").read_text())) == replace(
+        read, data=replace(read.data, manifest=str(tmp_path / "m.jsonl"))
+    )
+    configs = [json.loads((out / f"iteration_{number}" / "config.json").read_text()) for number in (1, 2)]
+    assert [one["encoder"]["relative_positions"] is None for one in configs] == [True, False]
+    assert json.loads((out / "config.json").read_text()) == configs[1]
+    with pytest.raises(UserError, match=r"iterations\.0\.settings\.0 \(mixing=null then, mask\.prob=0\.5 now\)"):
+        pretrain(
+            recipe, [f"data.manifest={tmp_path / 'm.jsonl'}", "iterations.0.settings.0=mask.prob=0.5"], out, resume=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("setting", "match"),
+    [
+        (
+            "steps=3",
+            r"\$\.iterations\[0\]\.settings: `steps` is the same in all rounds of a run; one round alone may set: ",
+        ),
+        ("data.sample_rate=8000", "`data.sample_rate` is the same in all rounds"),
+        ("encoder.dimm=8", r"\$\.iterations\[0\]\.settings: \$\.encoder: .*dimm.*dim"),
+        ("mixing.prob=2.0", r"\$\.mixing\.prob"),
+        ("data.crop_seconds=0.1", r"settings: \$\.data\.min_seconds: .* must lie between"),
+        ("mixing", "not of the form key=value"),
+    ],
+)
+def test_settings_that_no_iteration_can_have_are_refused(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path, setting: str, match: str
+) -> None:
+    data = yaml.safe_load(SMALL)
+    data["iterations"] = [{"share": 1.0, "teachers": data.pop("teachers"), "settings": [setting]}]
+    Path(recipe).write_text(yaml.safe_dump(data))
+    with pytest.raises(UserError, match=match):
+        pretrain(recipe, [f"data.manifest={make_manifest()}"], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_previous_in_the_first_iteration_is_refused(make_manifest: MakeManifest, recipe: str, tmp_path: Path) -> None:

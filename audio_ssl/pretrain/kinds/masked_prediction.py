@@ -17,7 +17,7 @@ from torch import nn
 
 from audio_ssl import config as parts
 from audio_ssl.catalog import load_part
-from audio_ssl.config import PartOf, kind_of
+from audio_ssl.config import PartOf, apply_overrides, kind_of, structure, unstructure
 from audio_ssl.data.augment import Mixing
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.encoders import transformer
@@ -40,7 +40,7 @@ from audio_ssl.pretrain.label_health import check_labels
 from audio_ssl.pretrain.learner import Training
 from audio_ssl.pretrain.masked import Head, MaskedLearner
 from audio_ssl.pretrain.masks import Mask
-from audio_ssl.pretrain.recipe import Recipe
+from audio_ssl.pretrain.recipe import Recipe, check_values
 from audio_ssl.pretrain.seeds import generator, seeded
 from audio_ssl.pretrain.stage import Stage, StageContext
 from audio_ssl.pretrain.target_sources import ComputedTargets, StoredTargets
@@ -54,13 +54,16 @@ MODEL_FILES = ("config.json", "model.safetensors")
 
 @dataclass(frozen=True)
 class Iteration:
-    """One round of HuBERT's refinement: its own teachers, a model from scratch."""
+    """One round of HuBERT's refinement: its own teachers and settings, a model from scratch."""
 
     share: float
     """Share of the run's steps; the shares are scaled to add up to 1."""
 
     teachers: tuple[Annotated[object, PartOf("teachers")], ...]
     """Teachers of this round; a `kmeans` teacher of hidden features listens to the round before."""
+
+    settings: tuple[str, ...] = ()
+    """``key=value`` settings of this round alone (WavLM's first round is HuBERT's, so it has ``mixing=null``)."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,6 @@ class Config(Recipe):
 
 def check(config: Config, selection: Selection) -> None:
     """Raise UserError for anything that would fail later; builds what can be built, trains nothing."""
-    if config.mask is not None:
-        config.mask.check("$.mask")
-    if config.mixing is not None:
-        config.mixing.check("$.mixing")
     if config.iterations and config.teachers:
         raise UserError("give either `teachers` or `iterations`, not both", where="$.iterations")
     if any(not iteration.share > 0 for iteration in config.iterations):
@@ -119,35 +118,74 @@ def check(config: Config, selection: Selection) -> None:
         raise UserError(
             f"`steps` must be at least the {len(config.iterations)} iterations, but is {config.steps}", where="$.steps"
         )
-    with located("$.frontend"):
-        frontend = parts.build(config.frontend, config.data.sample_rate)
-    with located("$.encoder"):
-        encoder = parts.build(config.encoder, frontend.dim)
-    check_fill(config.mask, config.frontend, frontend, config.decoder)
-    check_decoder(config.decoder, config.mask is not None, config.encoder, encoder, config.objectives)
-    needed = any(needs_of(objective) is not None for objective in config.objectives)
-    for number, teachers in enumerate(rounds(config)):
+    rounds = own_recipes(config)
+    for number, alone in enumerate(rounds):
+        # Building what is published takes a second; rounds mostly have the same.
+        if number == 0 or (alone.frontend, alone.encoder) != (rounds[number - 1].frontend, rounds[number - 1].encoder):
+            with located("$.frontend"):
+                frontend = parts.build(alone.frontend, alone.data.sample_rate)
+            with located("$.encoder"):
+                encoder = parts.build(alone.encoder, frontend.dim)
         where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
-        if needed and not teachers:
-            raise UserError("a recipe needs at least one teacher", where=where)
-        specs = check_teachers(
-            config,
-            teachers,
-            config.codec,
-            frontend.grid,
-            where,
-            first=number == 0,
-            model=lambda: SSLModel(model_config(config)),
-        )
-        check_objectives(config.objectives, specs, encoder, frontend.dim)
-    check_conditions(config.objectives, config.mask is not None, encoder, frontend.dim)
-    if config.data.targets is not None and not stored(rounds(config)[0]):
+        _check_round(alone, number == 0, where, frontend, encoder)
+    if config.data.targets is not None and not stored(rounds[0].teachers):
         raise UserError("no teacher of this recipe has targets to store", where="$.data.targets")
 
 
-def rounds(config: Config) -> list[tuple[Any, ...]]:
-    """Return the teachers of each round."""
-    return [iteration.teachers for iteration in config.iterations] or [config.teachers]
+def _check_round(alone: Config, first: bool, where: str, frontend: Any, encoder: Any) -> None:
+    """Raise UserError for what would fail in one round; `where` is the key path of its teachers."""
+    if alone.mask is not None:
+        alone.mask.check("$.mask")
+    if alone.mixing is not None:
+        alone.mixing.check("$.mixing")
+    masked = alone.mask is not None
+    check_fill(alone.mask, alone.frontend, frontend, alone.decoder)
+    check_decoder(alone.decoder, masked, alone.encoder, encoder, alone.objectives)
+    if not alone.teachers and any(needs_of(objective) is not None for objective in alone.objectives):
+        raise UserError("a recipe needs at least one teacher", where=where)
+    specs = check_teachers(
+        alone, alone.teachers, alone.codec, frontend.grid, where, first, lambda: SSLModel(model_config(alone))
+    )
+    check_objectives(alone.objectives, specs, encoder, frontend.dim)
+    check_conditions(alone.objectives, masked, encoder, frontend.dim)
+
+
+_OF_A_ROUND = (
+    *("encoder", "objectives", "mask", "decoder", "mixing", "feature_penalty", "feature_grad_mult", "optim"),
+    *("data.crop_seconds", "data.seconds_per_update", "data.seconds_per_batch"),
+)
+"""Settings that a round may have of its own: clips, sample rate and frames are those of the run."""
+
+
+def own_recipes(config: Config) -> list[Config]:
+    """Return the recipe of each round: the run's, with the round's own teachers and settings.
+
+    Raises
+    ------
+    UserError
+        For settings that cannot be read, or that a round cannot have of its own.
+    """
+    return [_own_recipe(config, number) for number in range(len(config.iterations))] or [config]
+
+
+def _own_recipe(config: Config, number: int) -> Config:
+    iteration, where = config.iterations[number], f"$.iterations[{number}].settings"
+    alone = dataclasses.replace(config, teachers=iteration.teachers, iterations=())
+    if not iteration.settings:
+        return alone
+    for setting in iteration.settings:
+        key = setting.partition("=")[0]
+        if not any(key == own or key.startswith(f"{own}.") for own in _OF_A_ROUND):
+            raise UserError(
+                f"`{key}` is the same in all rounds of a run; one round alone may set: {', '.join(_OF_A_ROUND)}",
+                where=where,
+            )
+    try:
+        changed = structure(Config, apply_overrides(unstructure(alone), iteration.settings))
+        check_values(changed)
+    except UserError as error:
+        raise UserError(f"{error.where or '$'}: {error.what}", where=where, remedy=error.remedy) from error
+    return changed
 
 
 def stages(config: Config) -> list[Stage]:
@@ -159,14 +197,12 @@ def stages(config: Config) -> list[Stage]:
     for iteration in config.iterations:
         ends.append(max(ends[-1] + 1, ends[-1] + round(config.steps * iteration.share / total)))
     ends[-1] = config.steps
-    return [
-        Stage(dataclasses.replace(config, teachers=iteration.teachers, iterations=()), end - start)
-        for iteration, start, end in zip(config.iterations, ends, ends[1:], strict=False)
-    ]
+    return [Stage(alone, end - start) for alone, start, end in zip(own_recipes(config), ends, ends[1:], strict=False)]
 
 
 def model_config(config: Config) -> ModelConfig:
-    """Return what a recipe's model is made of."""
+    """Return what a recipe's model is made of; of several rounds, that of the last."""
+    config = own_recipes(config)[-1]
     return ModelConfig(config.frontend, config.encoder, config.data.sample_rate, config.normalize)
 
 
@@ -227,10 +263,17 @@ def build_heads(config: Config, model: SSLModel, specs: Sequence[TargetSpec]) ->
 
 def describe(config: Config) -> str:
     """Return a sentence on what was trained, for the model card."""
+    teachers = "; then ".join(map(_teachers_of, own_recipes(config), config.iterations or (None,)))
+    config = own_recipes(config)[-1]
     objectives = " and ".join(dict.fromkeys(kind_of(objective) for objective in config.objectives))
     what = f"A {kind_of(config.frontend)} frontend and a {kind_of(config.encoder)} encoder, trained by {objectives}"
     hidden = "" if config.mask is None else " on masked frames"
     if config.decoder is not None:
         hidden += ", which the encoder did not see; the decoder that filled them in is not part of the model"
-    names = "; then ".join(" and ".join(kind_of(teacher) for teacher in teachers) for teachers in rounds(config))
-    return f"{what}{hidden}. " + (f"Teachers: {names}." if names else "There was no teacher.")
+    return f"{what}{hidden}. " + (f"Teachers: {teachers}." if teachers else "There was no teacher.")
+
+
+def _teachers_of(alone: Config, iteration: Iteration | None) -> str:
+    names = " and ".join(kind_of(teacher) for teacher in alone.teachers)
+    own = "" if iteration is None else ", ".join(iteration.settings)
+    return f"{names} (with {own})" if own else names
