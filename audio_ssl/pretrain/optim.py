@@ -1,7 +1,13 @@
-"""AdamW with parameter groups, and the learning rate as a pure function of the step.
+"""AdamW, and the learning rate as a pure function of the step.
 
-Decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101) acts on matrices only. The warmup and the linear
-decay are those of fairseq's ``polynomial_decay`` at power 1, which HuBERT and MERT use.
+Weight decay is decoupled (Loshchilov and Hutter 2019, arXiv 1711.05101), as in fairseq's Adam: a weight loses
+``lr * weight_decay`` of itself before Adam's step. torch's AdamW adds epsilon to the corrected second moment, as the
+newer fused Adam of apex does, which fairseq prefers; fairseq's own Adam adds it before the correction.
+That scales epsilon by up to 7 in the first updates and is gone after a few hundred.
+
+The gradient of an update is that of the summed loss over all its micro-batches and processes, divided by the count of
+its masked frames and clipped after that: fairseq's division by ``sample_size``. There is no loss scale, as weights,
+gradients and sums are float32 and only products are bfloat16.
 """
 
 from __future__ import annotations
@@ -16,17 +22,20 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from audio_ssl.pretrain.recipe import OptimConfig
 
 _TRI_STAGE_FALL = 0.07
+_TRI_STAGE_ENDS = 0.01
+"""Where the first stage of fairseq's tri_stage starts and the last one ends, as a share of the highest rate."""
 
 _UNDECAYED_NAMES = ("mask_embedding", "mask_emb")
 
 
 def make_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Build AdamW over the trainable parameters of `module`; vectors and mask embeddings get no weight decay."""
+    """Build AdamW over the trainable parameters of `module`, with weight decay on those the recipe names."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in trainable(module):
         is_vector = sum(size != 1 for size in parameter.shape) < 2
-        (plain if is_vector or name.endswith(_UNDECAYED_NAMES) else decayed).append(parameter)
+        left_out = config.weight_decay_on == "matrices" and (is_vector or name.endswith(_UNDECAYED_NAMES))
+        (plain if left_out else decayed).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": plain, "weight_decay": 0.0},
@@ -49,27 +58,45 @@ def effective_warmup(config: OptimConfig, steps: int) -> int:
 def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
     """Return the learning rate of update `step` (counted from 0) of `steps`.
 
+    The schedules are those of fairseq (``polynomial_decay`` of power 1, ``cosine``, ``tri_stage``, ``fixed``) and of
+    SpeechBrain (``NoamScheduler``), to the update; see `OptimConfig.warmup_start` for the first ones.
+
     Examples
     --------
     >>> config = OptimConfig(lr=1.0, warmup_steps=2)
     >>> [learning_rate(config, step, 10) for step in (0, 1, 2, 6)]
-    [0.5, 1.0, 1.0, 0.5]
+    [0.5, 0.5, 1.0, 0.5]
     """
     warmup = effective_warmup(config, steps)
     if step < warmup:
-        return config.lr * (step + 1) / warmup
+        return config.lr * _warmup_share(config, step, warmup)
     if config.schedule == "constant":
         return config.lr
     if config.schedule == "noam":
-        return config.lr * math.sqrt(max(warmup, 1) / (step + 1))
+        number = step + 1 if config.warmup_start == "one" else max(1, step)
+        return config.lr * math.sqrt(max(warmup, 1) / number)
     if config.schedule == "tri_stage":
-        # fairseq's: the last stage falls exponentially to a hundredth (data2vec: 3 % up, 90 % flat, 7 % down).
         falling = max(0.0, step - (1 - _TRI_STAGE_FALL) * steps) / (_TRI_STAGE_FALL * steps)
-        return float(config.lr * 0.01**falling)
+        return float(config.lr * _TRI_STAGE_ENDS**falling)
     done = (step - warmup) / max(1, steps - warmup)
     if config.schedule == "cosine":
         return config.lr * 0.5 * (1 + math.cos(math.pi * done))
     return config.lr * (1 - done)
+
+
+def _warmup_share(config: OptimConfig, step: int, warmup: int) -> float:
+    """Return the share of the highest rate that update `step` of a warmup is made with."""
+    if config.warmup_start == "one" or config.schedule == "constant":
+        return (step + 1) / warmup
+    if config.schedule == "tri_stage":
+        return _TRI_STAGE_ENDS + (1 - _TRI_STAGE_ENDS) * step / warmup
+    if config.schedule == "noam" and step == 0:
+        # SpeechBrain asks its scheduler after each update, so the first one is made with the rate of the recipe.
+        return 1.0
+    if config.schedule == "linear":
+        # fairseq makes the scheduler with the rate of its first step, which the first update then has as well.
+        return max(1, step) / warmup
+    return step / warmup
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

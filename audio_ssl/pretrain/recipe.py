@@ -14,7 +14,7 @@ from typing import Any, Literal
 from audio_ssl import catalog
 from audio_ssl.config import apply_overrides, kind_of, read_yaml, structure, unstructure
 from audio_ssl.documents import dump_yaml
-from audio_ssl.earlier import VERSION, dated, fill_in, hashed
+from audio_ssl.earlier import VERSION, added, dated, fill_in, hashed
 from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.pretrain.guards import Guards, check_guards
 
@@ -74,14 +74,24 @@ class OptimConfig:
     """Adam's epsilon (MERT, HuBERT)."""
 
     weight_decay: float = 0.01
-    """Decoupled, on matrices only: none on norms, biases and embeddings of a mask (MERT, HuBERT)."""
+    """Share of a weight that is taken away at each update, times the learning rate (MERT, HuBERT)."""
+
+    weight_decay_on: Literal["all", "matrices"] = added("all", earlier="matrices")
+    """Which weights decay: all (fairseq, and so MERT, HuBERT, wav2vec 2.0, data2vec; SpeechBrain), or matrices alone:
+    no norms, no biases and no embedding of a mask (common elsewhere; runs of earlier releases)."""
 
     warmup_steps: int = 32000
     """Updates of linear warmup (MERT); at most a quarter of `steps`, so that shortened runs learn too."""
 
+    warmup_start: Literal["published", "one"] = added("published", earlier="one")
+    """Rate of update n (from 0) of the warmup. published: as in the code that a schedule is from, n / `warmup_steps`
+    of `lr`; but tri_stage starts at a hundredth of `lr`, linear makes update 0 as update 1, noam makes update 0 with
+    all of `lr`, and constant counts from one. one: (n + 1) / `warmup_steps`, as runs of earlier releases did."""
+
     schedule: Literal["linear", "cosine", "constant", "tri_stage", "noam"] = "linear"
-    """After the warmup: decay to zero, linear (MERT: polynomial of degree 1) or cosine; none; flat until the last 7 %,
-    then down to a hundredth (tri_stage, data2vec); inverse square root of the step (noam, BEST-RQ)."""
+    """After the warmup: decay to zero, linear (fairseq's polynomial_decay: MERT, HuBERT) or cosine (data2vec 2.0);
+    none; flat until the last 7 %, then down to a hundredth (tri_stage: data2vec); inverse square root of the step
+    (noam: BEST-RQ in SpeechBrain)."""
 
     clip_norm: float | None = 10.0
     """Gradients are scaled down to this norm (MERT 95M, HuBERT); null: never."""
