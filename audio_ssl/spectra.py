@@ -1,8 +1,9 @@
 """Mel spectrograms, MFCCs and their differences over time, by ``torch.stft``.
 
 Values are torchaudio's to 1e-5 (``MelSpectrogram``, ``MFCC`` with ``log_mels=True`` and ``compute_deltas``, with their
-defaults: powers, HTK's mel scale, triangles of peak 1, a periodic Hann window), and torchaudio is not needed. Left out
-on purpose: Slaney's scale, decibels, and Kaldi's windows, dither and energy.
+defaults: powers, HTK's mel scale, triangles of peak 1, a periodic Hann window), and torchaudio is not needed. A
+spectrogram may have SpeechBrain's window and triangles instead (``Fbank``). Left out on purpose: Slaney's scale,
+decibels, floors that depend on a clip's loudest band, and Kaldi's windows, dither and energy.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_ssl.errors import UserError
+
 logger = logging.getLogger(__name__)
+
+FORMS = ("plain", "speechbrain")
+"""Of `MelSpectrogram`."""
 
 LOG_FLOOR = 1e-6
 """Added to a power before its logarithm (torchaudio's MFCC; about -60 dB of a full-scale sine's band)."""
@@ -39,20 +45,30 @@ class MelSpectrogram(nn.Module):
     center
         Frames are centred on their hops, and beyond its ends the waveform counts as silent. False: frames lie inside
         the waveform.
+    form
+        ``plain``: torchaudio's; ``speechbrain``: a Hamming window, and triangles as wide above their middle as below.
     """
 
     window: Tensor
     filters: Tensor
 
     def __init__(
-        self, sample_rate: int, window_samples: int, hop_samples: int, bands: int, center: bool = False
+        self,
+        sample_rate: int,
+        window_samples: int,
+        hop_samples: int,
+        bands: int,
+        center: bool = False,
+        form: str = "plain",
     ) -> None:
         super().__init__()
         self._hop_samples, self._center = hop_samples, center
-        filters = mel_filters(sample_rate, window_samples, bands)
+        theirs = form == "speechbrain"
+        filters = mel_filters(sample_rate, window_samples, bands, symmetric=theirs)
         if empty := empty_bands(filters):
             _warn_of_empty_bands(empty, bands, window_samples / sample_rate, sample_rate)
-        self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
+        window = torch.hamming_window(window_samples) if theirs else torch.hann_window(window_samples)
+        self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, waveform: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch frame band"]:
@@ -69,6 +85,12 @@ class MelSpectrogram(nn.Module):
     def log(self, waveform: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch frame band"]:
         """Return the natural logarithms of the powers, ``LOG_FLOOR`` added."""
         return torch.log(self(waveform) + LOG_FLOOR)
+
+
+def check_form(form: str) -> None:
+    """Raise UserError for a form that no spectrogram has."""
+    if form not in FORMS:
+        raise UserError(f"`form` must be {' or '.join(FORMS)}, but is `{form}`")
 
 
 @functools.cache
@@ -106,7 +128,7 @@ def power_spectrum(
 
 
 def mel_filters(
-    sample_rate: int, window_samples: int, bands: int, dtype: torch.dtype = torch.float32
+    sample_rate: int, window_samples: int, bands: int, dtype: torch.dtype = torch.float32, symmetric: bool = False
 ) -> Float[Tensor, "band line"]:
     """Return triangular filters, evenly spaced in mel (HTK), each of peak 1 before it is sampled at the spectral lines.
 
@@ -120,6 +142,8 @@ def mel_filters(
         Number of filters.
     dtype
         In which corners and slopes are computed. float32, as in torchaudio, gives the same bits.
+    symmetric
+        Each filter falls as fast as it rises (SpeechBrain), and does not reach the middle of the next one.
     """
     # torchaudio cuts half a hertz off odd rates.
     top = float(sample_rate // 2)
@@ -128,6 +152,8 @@ def mel_filters(
     lines = torch.linspace(0, top, window_samples // 2 + 1, dtype=dtype)
     widths, away = corners.diff(), corners[:, None] - lines
     rising, falling = -away[:-2] / widths[:-1, None], away[2:] / widths[1:, None]
+    if symmetric:
+        falling = 2.0 - rising
     return torch.minimum(rising, falling).clamp(min=0)
 
 

@@ -21,6 +21,7 @@ SMALL_FRONTENDS = {
         {"n_mels": 20, "stack": 4},
         {"n_mels": 20, "stack": 1, "normalize": False, "mean": -6.0, "std": 4.0},
         {"n_mels": 20, "stack": 1, "conv_channels": (8, 4)},
+        {"n_mels": 20, "stack": 1, "conv_channels": (8, 4), "form": "speechbrain"},
     ],
     "cqt": [{"n_bins": 30, "bins_per_octave": 12, "fmin_hz": 200.0}],
     "patches": [{"n_mels": 20, "window_seconds": 0.025}],

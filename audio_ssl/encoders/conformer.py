@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audio_ssl.earlier import added
 from audio_ssl.encoders._attention import Context, SelfAttention
 from audio_ssl.encoders._blocks import cut, run_blocks
 from audio_ssl.encoders._checks import Relative, check_attention
@@ -69,12 +70,12 @@ class Config:
     layer_drop: float = 0.0
     """Chance that a block is skipped in training; the number of hidden states stays."""
 
-    form: str = "w2v_bert"
+    form: str = added("w2v_bert")
     """Norms, biases and start of the weights: ``w2v_bert``, or ``speechbrain`` (of its BEST-RQ: no norm before the
     projection, a norm after all blocks, biases in the convolutions and not in queries, keys and values, no dropout
     after attention, Xavier normal weights)."""
 
-    activation: str = "swish"
+    activation: str = added("swish")
     """``swish`` (Gulati et al.) or ``gelu`` (SpeechBrain's BEST-RQ), in feed-forward parts and convolutions."""
 
     positions: str = "rope"

@@ -29,6 +29,8 @@ class LogMel(nn.Module):
         Zero mean and unit variance of each band over the clip.
     mean, std
         Of all values of the data; None: not used.
+    form
+        Of the spectrogram, see `MelSpectrogram`.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class LogMel(nn.Module):
         normalize: bool,
         mean: float | None,
         std: float | None,
+        form: str = "plain",
     ) -> None:
         super().__init__()
         hop, window = round(hop_seconds * sample_rate), round(window_seconds * sample_rate)
@@ -48,7 +51,7 @@ class LogMel(nn.Module):
                 raise UserError(f"`{name}` must be at least one sample, 1/{sample_rate} s")
         self.grid = FrameGrid(sample_rate, hop, window)
         self._normalize, self._mean, self._std = normalize, mean, std
-        self._mel = MelSpectrogram(sample_rate, window, hop, n_mels)
+        self._mel = MelSpectrogram(sample_rate, window, hop, n_mels, form=form)
 
     def forward(
         self,

@@ -1,9 +1,9 @@
 """Log-mel frontend: a mel spectrogram, stacked in time or subsampled by convolutions.
 
 Stacking: BEST-RQ (Chiu et al. 2022, arXiv 2202.01855). Convolutions: two of stride 2, as before the Conformer (Gulati
-et al. 2020, arXiv 2005.08100) and in SpeechBrain's BEST-RQ (Whetten et al. 2024, arXiv 2405.04296). Neither the
-spectrogram nor the convolutions are padded in time, so no frame looks beyond its clip: a padded clip's frames are those
-it has alone.
+et al. 2020, arXiv 2005.08100) and in SpeechBrain's BEST-RQ (Whetten et al. 2024, arXiv 2405.04296). The spectrogram is
+not padded in time, and convolutions at most by what they mirror at a clip's start, so no frame looks beyond its clip: a
+padded clip's frames are those it has alone.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._log_mel import LogMel
 from audio_ssl.frontends._moments import Collector, Moments
 from audio_ssl.frontends._noise import Noise
 from audio_ssl.frontends._statistics import check_statistics, frames_inside
 from audio_ssl.products import is_inference
+from audio_ssl.spectra import check_form
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,13 @@ class Config:
     conv_channels: tuple[int, ...] = ()
     """Channels of convolutions that halve frames and bands, in place of `stack` (SpeechBrain's BEST-RQ: 128, 32)."""
 
+    form: str = added("plain")
+    """``plain``, or ``speechbrain`` (of its BEST-RQ: Hamming window and symmetric triangles; convolutions mirror the
+    clip's start and the outer bands, and a layer norm over bands and channels follows each)."""
+
+    dropout: float = added(0.0)
+    """After each convolution (SpeechBrain's BEST-RQ: 0.1)."""
+
 
 class MelFrontend(nn.Module):
     """Stacked or subsampled log-mel frames."""
@@ -66,16 +75,24 @@ class MelFrontend(nn.Module):
             config.normalize,
             config.mean,
             config.std,
+            config.form,
         )
-        self._stack = config.stack
-        shrink, reach, bands = config.stack, config.stack - 1, config.n_mels
-        for _ in config.conv_channels:
+        self._mirrors = config.form == "speechbrain" and bool(config.conv_channels)
+        shrink, reach, bands, sizes = config.stack, config.stack - 1, config.n_mels, []
+        for channels in config.conv_channels:
             reach, shrink, bands = reach + 2 * shrink, 2 * shrink, (bands + 1) // 2
+            sizes.append([bands, channels])
+        # A frame whose convolutions mirror the start looks back; it needs no more frames than a stack does.
+        reach = shrink - 1 if self._mirrors else reach
+        self._together = shrink if self._mirrors else config.stack
         inputs = (1, *config.conv_channels)
         # Bands are padded, frames are not.
+        padding = (0, 0) if self._mirrors else (0, 1)
         self.convs = nn.ModuleList(
-            nn.Conv2d(i, o, 3, stride=2, padding=(0, 1)) for i, o in zip(inputs, config.conv_channels, strict=False)
+            nn.Conv2d(i, o, 3, stride=2, padding=padding) for i, o in zip(inputs, config.conv_channels, strict=False)
         )
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes) if self._mirrors else None
+        self.dropout = nn.Dropout(config.dropout)
         hop = self._mel.grid.hop_samples
         self.grid = FrameGrid(sample_rate, hop * shrink, self._mel.grid.window_samples + reach * hop)
         self.noise_width = shrink * config.n_mels
@@ -104,13 +121,16 @@ class MelFrontend(nn.Module):
         if is_inference(waveform) and bool((lengths < waveform.shape[1]).any()):
             return self._clip_by_clip(waveform, lengths, statistics, noise, total), frames
         # Stacked frames are normalised by what is in a stack, so that a clip's rest does not count.
-        counted = self._mel.grid.num_frames(lengths) if len(self.convs) else frames * self._stack
+        overlap = len(self.convs) and not self._mirrors
+        counted = self._mel.grid.num_frames(lengths) if overlap else frames * self._together
         mel = self._mel(waveform, counted, statistics)
         if total == 0:
             return mel.new_zeros(len(mel), 0, self.dim), frames
         if noise is not None:
             mel = noise.put(mel)
-        features = self._subsample(mel) if len(self.convs) else mel[:, : total * self._stack]
+        if not overlap:
+            mel = mel[:, : total * self._together]
+        features = self._subsample(mel) if len(self.convs) else mel
         features = features.reshape(len(mel), total, self.dim)
         return torch.where(frames_inside(frames, total), features, 0.0), frames
 
@@ -128,14 +148,21 @@ class MelFrontend(nn.Module):
 
     def collector(self) -> Collector | None:
         """Return what gathers the statistics of a waveform in pieces; None where no frame looks at the whole clip."""
-        return self._mel.collector(1 if len(self.convs) else self._stack)
+        return self._mel.collector(self._together)
 
-    def _subsample(self, mel: Float[Tensor, "batch frame bin"]) -> Float[Tensor, "batch frame channel bin"]:
+    def _subsample(self, mel: Float[Tensor, "batch frame bin"]) -> Float[Tensor, "batch frame ..."]:
+        """Return channels of bins, or bins of channels where each convolution has a norm over both."""
         x = mel[:, None]
-        for conv in self.convs:
-            # Leaky, as SpeechBrain's: without normalisation log-mel values are all negative, and relu could die.
-            x = F.leaky_relu(conv(x))
-        return x.transpose(1, 2)
+        if self.norms is None:
+            for conv in self.convs:
+                # Leaky, as SpeechBrain's: without normalisation log-mel values are all negative, and relu could die.
+                x = self.dropout(F.leaky_relu(conv(x)))
+            return x.transpose(1, 2)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            # The number of frames is even, so that nothing past the last one is looked at.
+            x = conv(F.pad(x, (1, 1, 1, 0), mode="reflect"))
+            x = self.dropout(F.leaky_relu(norm(x.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
+        return x.permute(0, 2, 3, 1)
 
 
 def build(config: Config, sample_rate: int) -> MelFrontend:
@@ -146,5 +173,6 @@ def build(config: Config, sample_rate: int) -> MelFrontend:
         raise UserError(
             f"`stack` must be 1 with `conv_channels`, which make frames fewer themselves, but is {config.stack}"
         )
+    check_form(config.form)
     check_statistics(config.normalize, config.mean, config.std)
     return MelFrontend(config, sample_rate)

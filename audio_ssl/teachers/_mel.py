@@ -28,12 +28,21 @@ class LogMel:
         Spectrogram frames side by side in one frame.
     normalize
         Zero mean and unit variance of each band over the clip.
+    form
+        Of the spectrogram, see `MelSpectrogram`.
     """
 
     def __init__(
-        self, sample_rate: int, hop_samples: int, window_samples: int, n_mels: int, stack: int, normalize: bool = True
+        self,
+        sample_rate: int,
+        hop_samples: int,
+        window_samples: int,
+        n_mels: int,
+        stack: int,
+        normalize: bool = True,
+        form: str = "plain",
     ) -> None:
-        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, n_mels)
+        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, n_mels, form=form)
         self._stack, self._normalize = stack, normalize
         self.dim = n_mels * stack
         self.grid = FrameGrid(sample_rate, hop_samples * stack, window_samples + (stack - 1) * hop_samples)

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
+from audio_ssl.spectra import check_form
 from audio_ssl.teachers._base import fingerprint_of
 from audio_ssl.teachers._kmeans_nearest import nearest
 from audio_ssl.teachers._mel import LogMel
@@ -51,13 +53,16 @@ class Config:
     seed: int = 0
     """Of projection and codes."""
 
+    form: str = added("plain")
+    """Of the spectrogram, equal to the mel frontend's: ``plain`` or ``speechbrain``."""
+
 
 class RandomProjectionTeacher:
     """Labels one clip."""
 
     def __init__(self, config: Config, sample_rate: int, device: torch.device) -> None:
         hop, window = round(config.hop_seconds * sample_rate), round(config.window_seconds * sample_rate)
-        self._mel = LogMel(sample_rate, hop, window, config.n_mels, config.stack)
+        self._mel = LogMel(sample_rate, hop, window, config.n_mels, config.stack, form=config.form)
         self.spec = TargetSpec("codes", config.codebooks, config.codebook_size, self._mel.grid)
         generator = torch.Generator().manual_seed(config.seed)
         bound = (6.0 / (self._mel.dim + config.code_dim)) ** 0.5
@@ -85,4 +90,5 @@ def build(config: Config, sample_rate: int, device: torch.device) -> RandomProje
     for name in ("codebooks", "codebook_size", "code_dim", "stack"):
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    check_form(config.form)
     return RandomProjectionTeacher(config, sample_rate, device)

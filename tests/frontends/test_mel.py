@@ -45,7 +45,14 @@ def test_fixed_statistics_replace_those_of_the_clip(extra):
 
 @pytest.mark.parametrize("samples", [100, 399, 400, 1359, 1360, 1361, 8000])
 @pytest.mark.parametrize(
-    "options", [{"stack": 1}, {"stack": 4}, {"stack": 1, "conv_channels": (4,)}, {"stack": 1, "conv_channels": (4, 2)}]
+    "options",
+    [
+        {"stack": 1},
+        {"stack": 4},
+        {"stack": 1, "conv_channels": (4,)},
+        {"stack": 1, "conv_channels": (4, 2)},
+        {"stack": 1, "conv_channels": (4, 2), "form": "speechbrain"},
+    ],
 )
 def test_any_length_has_the_frames_its_grid_says(options, samples):
     frontend = mel.build(mel.Config(n_mels=21, **options), 16000)
@@ -62,6 +69,7 @@ def test_any_length_has_the_frames_its_grid_says(options, samples):
         ({"stack": 4}, 25.0, 320),
         ({"stack": 1, "conv_channels": (128, 32)}, 25.0, 640),
         ({"stack": 1, "conv_channels": (128,)}, 50.0, 128 * 40),
+        ({"stack": 1, "conv_channels": (128, 32), "form": "speechbrain"}, 25.0, 640),
     ],
 )
 def test_frame_rates(options, rate_hz, dim):
@@ -103,6 +111,7 @@ def test_only_convolutions_are_saved():
         ({"mean": 1.0, "std": 1.0}, "`normalize` must be false where `mean` and `std` are given"),
         ({"normalize": False, "mean": 1.0, "std": 0.0}, "`std` must be above 0, but is 0"),
         ({"hop_seconds": 1e-6}, "`hop_seconds` must be at least one sample"),
+        ({"form": "kaldi"}, "`form` must be plain or speechbrain, but is `kaldi`"),
     ],
 )
 def test_bad_options_are_refused(options, message):

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from audio_ssl.encoders import conformer
+from audio_ssl.frontends import mel
+from audio_ssl.teachers import random_projection
 from tests.reference import GRADIENTS, STATES, assert_gradients, difference
 
 ENCODER = conformer.Config(
@@ -101,6 +103,41 @@ def encoder_tensors(theirs: dict[str, torch.Tensor], config: conformer.Config) -
     return named
 
 
+def their_frontend(bands: int) -> tuple[nn.Module, nn.Module]:
+    """Return SpeechBrain's mel frames, those inside the clip alone, and its convolutions."""
+    from speechbrain.lobes.features import Fbank
+    from speechbrain.lobes.models.convolution import ConvolutionFrontEnd
+
+    fbank = Fbank(sample_rate=16000, n_fft=400, n_mels=bands)
+    # Ours do not look past the ends; theirs are centred, two frames more.
+    fbank.compute_STFT.center = False
+    torch.manual_seed(3)
+    convolutions = ConvolutionFrontEnd(
+        input_shape=(8, 10, bands),
+        num_blocks=2,
+        num_layers_per_block=1,
+        out_channels=(6, 4),
+        kernel_sizes=(3, 3),
+        strides=(2, 2),
+        residuals=(False, False),
+        dropout=0.0,
+    )
+    return fbank, moved(convolutions)
+
+
+def frontend_tensors(theirs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors of SpeechBrain's convolutions by our names."""
+    named = {}
+    for layer in range(2):
+        start = f"convblock_{layer}.convs."
+        # Its kernels lie over bands and frames, ours over frames and bands.
+        named[f"convs.{layer}.weight"] = theirs[start + "conv_0.conv.weight"].transpose(2, 3)
+        named[f"convs.{layer}.bias"] = theirs[start + "conv_0.conv.bias"]
+        named[f"norms.{layer}.weight"] = theirs[start + "norm_0.norm.weight"]
+        named[f"norms.{layer}.bias"] = theirs[start + "norm_0.norm.bias"]
+    return named
+
+
 def gradients(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
 
@@ -128,3 +165,32 @@ def test_no_other_form_equals_it(other):
     ours.load_state_dict(encoder_tensors(dict(theirs.named_parameters()), ENCODER), strict=False)
     features = torch.randn(1, 30, 20, generator=torch.Generator().manual_seed(1))
     assert difference(ours(features, torch.tensor([30]))[-1], theirs.encode(features)[0]) > 1e-3
+
+
+FRONTEND = mel.Config(n_mels=20, stack=1, conv_channels=(6, 4), form="speechbrain")
+SAMPLES = 400 + 47 * 160
+
+
+def swelling(clips: int, samples: int) -> torch.Tensor:
+    """Return noise as loud and soft as speech is: with little to tell frames apart, the 1e-5 in our variance shows."""
+    noise = torch.randn(clips, samples, generator=torch.Generator().manual_seed(1))
+    return noise * 10 ** torch.sin(torch.arange(samples) / 700.0)
+
+
+def test_features_equal_speechbrains():
+    from speechbrain.processing.features import InputNormalization
+
+    fbank, convolutions = their_frontend(20)
+    ours = mel.build(FRONTEND, 16000)
+    ours.load_state_dict(frontend_tensors(dict(convolutions.named_parameters())))
+    waveform = swelling(2, SAMPLES)
+    normalised = InputNormalization(norm_type="sentence")(fbank(waveform))
+    features, frames = ours(waveform, torch.full((2,), SAMPLES))
+    assert difference(features, convolutions(normalised).flatten(2)) < STATES
+    assert frames.tolist() == [12, 12]
+    teacher = random_projection.build(
+        random_projection.Config(n_mels=20, codebook_size=50, form="speechbrain"), 16000, torch.device("cpu")
+    )
+    assert difference(teacher._mel(waveform[0]), normalised[0].view(12, 80)) < STATES
+    plain = mel.build(dataclasses.replace(FRONTEND, form="plain", conv_channels=(), stack=4), 16000)
+    assert difference(plain(waveform, frames * 0 + SAMPLES)[0], normalised.view(2, 12, 80)) > 1e-3
