@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from audio_ssl.atomic import atomic_write, write_json
-from audio_ssl.config import PartOf, build, structure, unstructure
+from audio_ssl.config import PartOf, build, kind_of, structure, unstructure
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.waveforms import check_shapes
 from audio_ssl.documents import read_object
 from audio_ssl.earlier import hashed
+from audio_ssl.encoders._points import Point, check_point
 from audio_ssl.errors import UserError, shown
 from audio_ssl.frontends._moments import Collector, Moments
 from audio_ssl.frontends._noise import Noise
@@ -58,7 +59,8 @@ class ModelOutput(NamedTuple):
     """Hidden states of a batch."""
 
     hidden: list[Tensor]
-    """``[0]`` the encoder's input, ``[n]`` the output of block n; each ``[batch, frame, dim]``."""
+    """``[0]`` the encoder's input, ``[n]`` the state of block n, its output unless another point was asked for; each
+    ``[batch, frame, dim]``."""
 
     lengths: Tensor
     """Frames of each clip, ``[batch]``."""
@@ -116,6 +118,7 @@ class SSLModel(nn.Module):
         mask: Bool[Tensor, "batch frame"] | None = None,
         layers: int | None = None,
         statistics: ClipStatistics | None = None,
+        point: Point = "output",
     ) -> ModelOutput:
         """Encode a padded batch.
 
@@ -131,19 +134,27 @@ class SSLModel(nn.Module):
             Blocks to run, from the first: there are ``layers + 1`` hidden states. None: all.
         statistics
             Of the clip that every row is a part of; parts begin at multiples of the hop. None: rows are whole clips.
+        point
+            Where in a layer its hidden state is taken: at its ``output``, or its ``feed_forward`` part's before the
+            last residual sum (`audio_ssl.encoders._points`).
 
         Raises
         ------
         UserError
-            If a shape or a type is not that. `audio_ssl.load` gives a model that looks at the values, too.
+            If a shape or a type is not that, or the encoder has no such point. `audio_ssl.load` gives a model that
+            looks at the values, too.
         """
         check_shapes(waveform, lengths)
         if layers is not None and not 0 <= layers <= self.num_layers:
             raise UserError(f"`layers` must be 0 to {self.num_layers}, but is {layers}")
         if lengths is None:
             lengths = torch.full((len(waveform),), waveform.shape[1], device=waveform.device)
+        asked = {}
+        if point != "output":
+            check_point(point, self.encoder, kind_of(self.config.encoder))
+            asked = {"point": point}
         features, frames = self.features_of(waveform, lengths, statistics)
-        return ModelOutput(self.encoder(features, frames, mask, layers=layers), frames, features)
+        return ModelOutput(self.encoder(features, frames, mask, layers=layers, **asked), frames, features)
 
     def statistics(self, blocks: Iterable[Float[Tensor, " sample"]]) -> ClipStatistics | None:
         """Return what parts of a clip need to be computed as parts of it, without the clip in memory.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from audio_ssl.encoders._attention import Context
+from audio_ssl.encoders._points import Point
 
 
 def run_blocks(
@@ -18,13 +20,14 @@ def run_blocks(
     context: Context,
     layer_drop: float,
     recompute: bool,
+    point: Point = "output",
 ) -> list[Float[Tensor, "batch frame dim"]]:
-    """Return the input and the output of every block.
+    """Return the first block's input and every block's state.
 
     Parameters
     ----------
     blocks
-        Called with the frames and the context.
+        Called with the frames and the context; with True after them they also return what their feed-forward part gave.
     x
         Input of the first.
     context
@@ -33,15 +36,21 @@ def run_blocks(
         Chance that a block is skipped; its output is then its input, so the number of states stays.
     recompute
         Keep only each block's input for the backward pass and compute the rest again, with the same dropout.
+    point
+        Where a block's state is taken. A skipped block has added nothing, so at ``feed_forward`` it gives zeros.
     """
     states = [x]
+    asked = () if point == "output" else (True,)
     for block in blocks:
-        if not (layer_drop > 0 and torch.rand(()) < layer_drop):
-            if recompute and torch.is_grad_enabled():
-                x = checkpoint(block, x, context, use_reentrant=False)
-            else:
-                x = block(x, context)
-        states.append(x)
+        skipped = layer_drop > 0 and bool(torch.rand(()) < layer_drop)
+        if skipped:
+            given: Any = (x, torch.zeros_like(x)) if asked else x
+        elif recompute and torch.is_grad_enabled():
+            given = checkpoint(block, x, context, *asked, use_reentrant=False)
+        else:
+            given = block(x, context, *asked)
+        x, state = given if asked else (given, given)
+        states.append(state)
     return states
 
 

@@ -27,6 +27,7 @@ from audio_ssl.encoders._checks import Relative, check_attention
 from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._frames import frame_mask, hide, key_mask
 from audio_ssl.encoders._packed import may_pack
+from audio_ssl.encoders._points import Point
 from audio_ssl.encoders._positions import RelativePositions, rotation
 from audio_ssl.encoders._transformer_xl import sinusoids_of
 from audio_ssl.errors import UserError
@@ -98,6 +99,8 @@ class Config:
 class ConformerEncoder(nn.Module):
     """Feature norm, projection, mask embedding, blocks."""
 
+    POINTS: tuple[Point, ...] = ("output", "feed_forward")
+
     def __init__(self, config: Config, input_dim: int) -> None:
         super().__init__()
         self.dim, self.num_layers = config.dim, config.layers
@@ -121,12 +124,13 @@ class ConformerEncoder(nn.Module):
         frames: Int[Tensor, " batch"],
         mask: Bool[Tensor, "batch frame"] | None = None,
         layers: int | None = None,
+        point: Point = "output",
     ) -> list[Float[Tensor, "batch frame dim"]]:
-        """Return the input of the first block and the output of `layers` blocks (None: all), zero past each clip."""
+        """Return the first block's input and the states of `layers` blocks (None: all), zero past each clip."""
         config, total = self._config, features.shape[1]
         inside = frame_mask(frames, total)[..., None]
         if may_pack(self, features) and not bool(inside.all()):
-            return self._clip_by_clip(features, frames, mask, layers)
+            return self._clip_by_clip(features, frames, mask, layers, point)
         x = self.input_dropout(self.projection(self.feature_norm(features)))
         x = hide(x, mask, self.mask_embedding, inside)
         turn = None
@@ -139,8 +143,8 @@ class ConformerEncoder(nn.Module):
         context = Context(inside if padded else None, keys, bias, turn, sinusoids=far)
         layer_drop = config.layer_drop if self.training else 0.0
         recompute = config.checkpoint_activations and self.training
-        states = run_blocks(self.blocks[:layers], x, context, layer_drop, recompute)
-        if self.last_norm is not None and len(states) > self.num_layers:
+        states = run_blocks(self.blocks[:layers], x, context, layer_drop, recompute, point)
+        if self.last_norm is not None and point == "output" and len(states) > self.num_layers:
             states[-1] = self.last_norm(states[-1])
         return cut(states, context)
 
@@ -150,6 +154,7 @@ class ConformerEncoder(nn.Module):
         frames: Int[Tensor, " batch"],
         mask: Bool[Tensor, "batch frame"] | None,
         layers: int | None,
+        point: Point,
     ) -> list[Float[Tensor, "batch frame dim"]]:
         """Do the same without padding, which on a CPU then costs nothing and changes no bit."""
         total = features.shape[1]
@@ -158,7 +163,7 @@ class ConformerEncoder(nn.Module):
         for row, count in enumerate(frames.tolist()):
             if count:
                 own = None if mask is None else mask[row : row + 1, :count]
-                found = self(features[row : row + 1, :count], frames[row : row + 1], own, layers)
+                found = self(features[row : row + 1, :count], frames[row : row + 1], own, layers, point)
                 for state, part in zip(states, found, strict=True):
                     state[row, :count] = part[0]
         return states
@@ -179,13 +184,16 @@ class Block(SelfAttention):
         self.dropout = Dropout(config.dropout)
         self.after_attention = nn.Identity() if plain else self.dropout
 
-    def forward(self, x: Float[Tensor, "batch frame dim"], context: Context) -> Float[Tensor, "batch frame dim"]:
-        """Return the block's output."""
+    def forward(
+        self, x: Float[Tensor, "batch frame dim"], context: Context, both: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return the block's output, ``[batch, frame, dim]``; with `both` also that of its last feed-forward part."""
         x = torch.add(x, self.dropout(self.first(x)), alpha=0.5)
         x = x + self.after_attention(self.attend(self.attention_norm(x), context))
         x = x + self.dropout(self.convolution(x, context.inside))
-        x = torch.add(x, self.dropout(self.second(x)), alpha=0.5)
-        return cast(Tensor, self.final_norm(x))
+        fed = self.second(x)
+        x = self.final_norm(torch.add(x, self.dropout(fed), alpha=0.5))
+        return (x, fed) if both else x
 
 
 class FeedForward(nn.Module):

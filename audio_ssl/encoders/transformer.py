@@ -2,7 +2,7 @@
 
 Post-LN (base), pre-LN (large) or DeepNorm; Baevski et al. 2020 (arXiv 2006.11477); Hsu et al. 2021 (arXiv 2106.07447).
 Hidden state 0 is the input of the first block, hidden state n the output of block n; with pre-LN the last one has
-passed the final layer norm, as in transformers.
+passed the final layer norm, as in transformers. A state may be taken before the last residual sum instead (`_points`).
 
 It can leave masked frames out, as in data2vec 2.0 (Baevski et al. 2022, arXiv 2212.07525): convolutional positions come
 from all frames with the masked ones zero, the blocks see the visible ones.
@@ -24,6 +24,7 @@ from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._fast_feed import feed_forward
 from audio_ssl.encoders._frames import frame_mask, hide, key_mask
 from audio_ssl.encoders._packed import may_pack, pack, spans, unpack
+from audio_ssl.encoders._points import Point
 from audio_ssl.encoders._positions import ConvPositions, LinearBias, RelativePositions, StackedConvPositions, rotation
 from audio_ssl.encoders._visible import Visible, take_visible
 from audio_ssl.errors import UserError
@@ -102,6 +103,8 @@ class Config:
 class TransformerEncoder(nn.Module):
     """Feature norm, projection, mask embedding, positions, blocks."""
 
+    POINTS: tuple[Point, ...] = ("output", "feed_forward")
+
     def __init__(self, config: Config, input_dim: int) -> None:
         super().__init__()
         self.dim, self.num_layers = config.dim, config.layers
@@ -134,8 +137,9 @@ class TransformerEncoder(nn.Module):
         mask: Bool[Tensor, "row frame"] | None = None,
         visible: Visible | None = None,
         layers: int | None = None,
+        point: Point = "output",
     ) -> list[Float[Tensor, "row kept dim"]]:
-        """Return the input of the first block and the output of every block, zero past each clip's frames.
+        """Return the input of the first block and the state of every block, zero past each clip's frames.
 
         Parameters
         ----------
@@ -150,9 +154,11 @@ class TransformerEncoder(nn.Module):
             missing in what is returned, and there may be several rows a clip, one after the other.
         layers
             Blocks to run, from the first; None: all.
+        point
+            Where in a block its state is taken.
         """
         if visible is None and may_pack(self, features):
-            return self._packed(features, frames.tolist(), mask, layers)
+            return self._packed(features, frames.tolist(), mask, layers, point)
         config = self._config
         x = self.input_dropout(self.projection(self.feature_norm(features)))
         embedding: Tensor = self.mask_embedding
@@ -173,13 +179,17 @@ class TransformerEncoder(nn.Module):
         x = self.dropout(x if config.pre_norm else self.norm(x))
         layer_drop = config.layer_drop if self.training else 0.0
         recompute = config.checkpoint_activations and self.training
-        states = run_blocks(self.blocks[:layers], x, context, layer_drop, recompute)
-        if config.pre_norm and len(states) > self.num_layers:
-            states[-1] = self.norm(states[-1])
-        return cut(states, context)
+        states = run_blocks(self.blocks[:layers], x, context, layer_drop, recompute, point)
+        return cut(self._finished(states, point), context)
+
+    def _finished(self, states: list[Tensor], point: Point) -> list[Tensor]:
+        """Return the states with the last output of a pre-LN encoder normalised."""
+        if self._config.pre_norm and point == "output" and len(states) > self.num_layers:
+            return [*states[:-1], self.norm(states[-1])]
+        return states
 
     def _packed(
-        self, features: Tensor, counts: list[int], mask: Tensor | None, layers: int | None
+        self, features: Tensor, counts: list[int], mask: Tensor | None, layers: int | None, point: Point
     ) -> list[Float[Tensor, "batch frame dim"]]:
         """Do the same without gradients, on the clips' own frames in one row."""
         x = self.projection(self.feature_norm(pack(features, counts)))
@@ -192,12 +202,10 @@ class TransformerEncoder(nn.Module):
         longest = max(1, *counts)
         context = self._place(longest, x.device)._replace(spans=places)
         x = x if self._config.pre_norm else self.norm(x)
-        states = run_blocks(self.blocks[:layers] if places else (), x, context, 0.0, False)
+        states = run_blocks(self.blocks[:layers] if places else (), x, context, 0.0, False, point)
         wanted = (self.num_layers if layers is None else layers) + 1
         states += states[-1:] * (wanted - len(states))
-        if self._config.pre_norm and wanted > self.num_layers:
-            states[-1] = self.norm(states[-1])
-        return [unpack(state, counts, features.shape[1]) for state in states]
+        return [unpack(state, counts, features.shape[1]) for state in self._finished(states, point)]
 
     def _context(self, frames: Tensor, inside: Tensor, total: int | None = None) -> Context:
         """Return what blocks share; `total` is the number of places, if it is not that of the frames."""
@@ -228,13 +236,19 @@ class Block(SelfAttention):
         self.dropout = Dropout(config.dropout)
         self.activation_dropout = Dropout(config.activation_dropout)
 
-    def forward(self, x: Float[Tensor, "batch frame dim"], context: Context) -> Float[Tensor, "batch frame dim"]:
-        """Return the block's output."""
+    def forward(
+        self, x: Float[Tensor, "batch frame dim"], context: Context, both: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return the block's output, ``[batch, frame, dim]``; with `both` also that of its feed-forward part."""
         if self._pre_norm:
             x = x + self.dropout(self.attend(self.attention_norm(x), context))
-            return cast(Tensor, x + self.dropout(self._feed(self.final_norm(x))))
-        x = self.attention_norm(torch.add(self.dropout(self.attend(x, context)), x, alpha=self._residual))
-        return cast(Tensor, self.final_norm(torch.add(self.dropout(self._feed(x)), x, alpha=self._residual)))
+            fed = self._feed(self.final_norm(x))
+            x = x + self.dropout(fed)
+        else:
+            x = self.attention_norm(torch.add(self.dropout(self.attend(x, context)), x, alpha=self._residual))
+            fed = self._feed(x)
+            x = self.final_norm(torch.add(self.dropout(fed), x, alpha=self._residual))
+        return (x, fed) if both else x
 
     def init_deepnorm(self, gain: float) -> None:
         """Start all but queries and keys `gain` times smaller (DeepNet, figure 2)."""

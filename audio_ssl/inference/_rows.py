@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.encoders._points import Point
 from audio_ssl.encoders.transformer import TransformerEncoder
 from audio_ssl.frontends.conv import ConvFrontend
 from audio_ssl.inference import _rows_encoder, _rows_frontend
@@ -40,6 +41,7 @@ class RowsModel(nn.Module):
         mask: Bool[Tensor, "batch frame"] | None = None,
         layers: int | None = None,
         statistics: ClipStatistics | None = None,
+        point: Point = "output",
     ) -> ModelOutput:
         """Encode a padded batch; hidden states are float32."""
         samples, found = (None, None) if statistics is None else statistics
@@ -48,7 +50,7 @@ class RowsModel(nn.Module):
         total = int(self._frontend.grid.num_frames(waveform.shape[1]))
         flat = flat_places(counts, total).to(waveform.device)
         rows_mask = None if mask is None else mask.flatten()[flat]
-        states = self._encoder(features, counts, rows_mask, layers)
+        states = self._encoder(features, counts, rows_mask, layers, point)
 
         whole = len(features) == len(counts) * total
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.encoders._packed import spans
+from audio_ssl.encoders._points import Point
 from audio_ssl.encoders._positions import ConvPositions
 from audio_ssl.encoders.transformer import Block, TransformerEncoder
 from audio_ssl.inference._positions import FEWEST_FRAMES, FourierPositions
@@ -98,8 +99,9 @@ class RowsEncoder(nn.Module):
         counts: list[int],
         mask: Tensor | None = None,
         layers: int | None = None,
+        point: Point = "output",
     ) -> list[Float[Tensor, "row dim"]]:
-        """Return the input of the first block and the output of every block, float32.
+        """Return the input of the first block and the state of every block, float32.
 
         Parameters
         ----------
@@ -111,6 +113,8 @@ class RowsEncoder(nn.Module):
             ``[row]``: frames to replace by the mask embedding.
         layers
             Blocks to run, from the first; None: all.
+        point
+            Where in a block its state is taken.
         """
         wanted = (self.num_layers if layers is None else layers) + 1
         if not len(features):
@@ -126,9 +130,9 @@ class RowsEncoder(nn.Module):
         x = x if self._pre_norm else _normed(x, self._norm)
         places, states = Places.of(counts, x.device), [x]
         for block in list(self._blocks)[: wanted - 1]:
-            x = block(x, places)
-            states.append(x)
-        if self._pre_norm and wanted > self.num_layers:
+            x, fed = block(x, places)
+            states.append(x if point == "output" else fed.float())
+        if self._pre_norm and point == "output" and wanted > self.num_layers:
             states[-1] = _normed(states[-1], self._norm)
         return states
 
@@ -142,12 +146,15 @@ class _Block(nn.Module):
         self._queries = _Product([block.query, block.key, block.value], dtype)
         self._out, self._inner, self._outer = (_Product([p], dtype) for p in (block.out, block.inner, block.outer))
 
-    def forward(self, x: Tensor, places: Places) -> Tensor:
+    def forward(self, x: Tensor, places: Places) -> tuple[Tensor, Tensor]:
+        """Return the block's output and that of its feed-forward part."""
         if self._pre_norm:
             x = x + self._attend(_normed(x, self._attention_norm), places)
-            return x + self._feed(_normed(x, self._final_norm))
+            fed = self._feed(_normed(x, self._final_norm))
+            return x + fed, fed
         x = _normed(torch.add(self._attend(x, places), x, alpha=self._residual), self._attention_norm)
-        return _normed(torch.add(self._feed(x), x, alpha=self._residual), self._final_norm)
+        fed = self._feed(x)
+        return _normed(torch.add(fed, x, alpha=self._residual), self._final_norm), fed
 
     def _attend(self, x: Tensor, places: Places) -> Tensor:
         wide = self._queries(x.to(self._dtype))

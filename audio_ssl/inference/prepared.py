@@ -21,6 +21,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.config import kind_of
+from audio_ssl.encoders._points import Point, check_point
 from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.inference import _rows
 from audio_ssl.inference._int8 import engine
@@ -53,13 +55,15 @@ class PreparedModel(nn.Module):
         mask: Bool[Tensor, "batch frame"] | None = None,
         layers: int | None = None,
         statistics: ClipStatistics | None = None,
+        point: Point = "output",
     ) -> ModelOutput:
         """Encode a padded batch as `SSLModel.forward` does; hidden states are float32 on the device."""
+        check_point(point, self._model.encoder, kind_of(self.config.encoder))
         waveform = waveform.to(self.device)
         if lengths is None:
             lengths = torch.full((len(waveform),), waveform.shape[1])
         with _exact_convolutions() if self.device.type == "cuda" else nullcontext():
-            return self._forward(waveform, lengths, mask, layers, statistics)
+            return self._forward(waveform, lengths, mask, layers, statistics, point)
 
     def _forward(
         self,
@@ -68,16 +72,17 @@ class PreparedModel(nn.Module):
         mask: Tensor | None,
         layers: int | None,
         statistics: ClipStatistics | None,
+        point: Point,
     ) -> ModelOutput:
         if self._rows is not None:
-            output: ModelOutput = self._rows(waveform, lengths, mask, layers, statistics)
+            output: ModelOutput = self._rows(waveform, lengths, mask, layers, statistics, point)
             return output
         lengths = lengths.to(self.device)
         if self.precision == "int8" and len(waveform) > 1:
-            return self._one_by_one(waveform, lengths, mask, layers, statistics)
+            return self._one_by_one(waveform, lengths, mask, layers, statistics, point)
         lowered = _HALVES.get(self.precision) if self.device.type != "cpu" else None
         with torch.autocast(self.device.type, lowered, enabled=lowered is not None):
-            hidden, frames, features = self._model(waveform, lengths, mask, layers, statistics)
+            hidden, frames, features = self._model(waveform, lengths, mask, layers, statistics, point)
         return ModelOutput([state.float() for state in hidden], frames, features.float())
 
     def _one_by_one(
@@ -87,13 +92,14 @@ class PreparedModel(nn.Module):
         mask: Tensor | None,
         layers: int | None,
         statistics: ClipStatistics | None,
+        point: Point,
     ) -> ModelOutput:
         frames, states = self.grid.num_frames(lengths), {}
         for row, (samples, count) in enumerate(zip(lengths.tolist(), frames.tolist(), strict=True)):
             # A clip without frames has nothing to compute.
             if count or not bool(frames.any()):
                 given = None if mask is None else mask[row : row + 1, :count]
-                output = self._model(waveform[row : row + 1, :samples], None, given, layers, statistics)
+                output = self._model(waveform[row : row + 1, :samples], None, given, layers, statistics, point)
                 states[row] = [*output.hidden, output.features]
         total = int(self.grid.num_frames(waveform.shape[1]))
         layers_of_rows = zip(*states.values(), strict=True)
