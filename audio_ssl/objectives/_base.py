@@ -13,6 +13,7 @@ depend on how an update is split into micro-batches.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +60,9 @@ class View:
 
     keys: tuple[int, ...] = ()
     """One random number per clip, from the plan of the epoch; empty: drawn from `generator`."""
+
+    feature_norm: Callable[[Tensor], Tensor] | None = None
+    """The encoder's norm of the features, for objectives that share it; None: the encoder has none."""
 
     @property
     def inside(self) -> Bool[Tensor, "batch frame"]:

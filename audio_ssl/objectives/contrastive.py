@@ -5,6 +5,9 @@ of the same clip, by cosine similarity; the diversity loss asks the quantiser to
 of a clip are one matrix product, from which those of the negatives are taken: frames x frames numbers where the
 published code holds frames x negatives x dim.
 
+The quantiser sees the features through the encoder's own norm, as in the published code: one module, whose gradient is
+the sum of both.
+
 A negative whose codes are those of the positive is left out. Published code compares float vectors for that, which the
 straight-through estimator's rounding lets differ; here the codes themselves are compared. The diversity loss is that of
 a micro-batch, as it is that of a GPU in the published runs: it alone depends on how an update is split.
@@ -20,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.objectives._base import Metrics, Needs, ObjectiveOutput, View
 from audio_ssl.objectives._gumbel import GumbelQuantizer, Quantized, perplexity
@@ -68,6 +72,9 @@ class Config:
     feature_dropout: float = 0.1
     """Dropout on the features before the quantiser (wav2vec 2.0: 0.1)."""
 
+    shared_norm: bool = added(True, earlier=False)
+    """The quantiser takes the features from the encoder's norm of them (wav2vec 2.0); false: from a norm of its own."""
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -86,7 +93,7 @@ class Contrastive(nn.Module):
     def __init__(self, config: Config, hidden_dim: int, feature_dim: int) -> None:
         super().__init__()
         self._config = config
-        self.feature_norm = nn.LayerNorm(feature_dim)
+        self.feature_norm = None if config.shared_norm else nn.LayerNorm(feature_dim)
         self.dropout = nn.Dropout(config.feature_dropout)
         self.quantizer = GumbelQuantizer(feature_dim, config.codebooks, config.codebook_size, config.code_dim)
         self.project_context = nn.Linear(hidden_dim, config.final_dim)
@@ -122,7 +129,9 @@ class Contrastive(nn.Module):
         counted = view.counted
         count = counted.sum()
         context = self.project_context(view.hidden[-1][counted])
-        features = self.dropout(self.feature_norm(view.features[counted]))
+        norm = self.feature_norm or view.feature_norm
+        assert norm is not None, "refused by check_objectives"
+        features = self.dropout(norm(view.features[counted]))
         quantized = self.quantizer(features, self.gumbel_temperature(view.step), draws.noise)
         targets = self.project_codes(quantized.vectors)
         rows = _rows_of_clips(counted)

@@ -80,6 +80,14 @@ def check_objectives(
             spec = specs[index]
         with located(where):
             parts.build(objective, encoder.dim, feature_dim, spec)
+        if getattr(objective, "shared_norm", False) and not isinstance(
+            getattr(encoder, "feature_norm", None), nn.LayerNorm
+        ):
+            raise UserError(
+                "`shared_norm` takes the encoder's norm of the features, but this encoder has none",
+                where=f"{where}.shared_norm",
+                remedy=f"give the objective a norm of its own: objectives.{number}.shared_norm=false",
+            )
         highest, layers = max(getattr(objective, "layers", ()), default=0), int(encoder.num_layers)  # type: ignore[arg-type]
         if highest > layers:
             raise UserError(

@@ -114,6 +114,7 @@ class MaskedLearner(nn.Module):
             generator=generator,
             step=step,
             keys=keys,
+            feature_norm=getattr(self.model.encoder, "feature_norm", None),
         )
         loss_sum, metrics = self._losses(view, [self._repeat(target[:, :width]) for target in targets])
         counted = view.counted

@@ -6,12 +6,20 @@ from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 from transformers.modeling_outputs import Wav2Vec2BaseModelOutput
 
+from audio_ssl.earlier import fill_in
 from audio_ssl.errors import UserError
 from audio_ssl.objectives import contrastive
 from audio_ssl.objectives._gumbel import GumbelQuantizer, perplexity
 from tests.objectives.views import assert_empty_is_zero, assert_runs_in_bfloat16, assert_sums_over_clips, make_view
 
-SMALL = {"codebook_size": 20, "code_dim": 8, "final_dim": 8, "negatives": 10, "feature_dropout": 0.0}
+SMALL = {
+    "codebook_size": 20,
+    "code_dim": 8,
+    "final_dim": 8,
+    "negatives": 10,
+    "feature_dropout": 0.0,
+    "shared_norm": False,
+}
 
 
 def make(**options):
@@ -144,6 +152,21 @@ def test_features_learn_through_the_quantiser():
     module(view).loss_sum.backward()
     assert float(view.features.grad[view.mask].abs().max()) > 1e-4
     assert not view.features.grad[~view.mask].any()
+
+
+def test_the_encoders_norm_is_shared():
+    view, norm = make_view(), nn.LayerNorm(12)
+    own, shared = make().eval(), make(shared_norm=True).eval()
+    nn.init.normal_(norm.weight)
+    own.feature_norm.load_state_dict(norm.state_dict())
+    shared.load_state_dict(own.state_dict(), strict=False)
+    assert {*own.state_dict()} - {*shared.state_dict()} == {"feature_norm.weight", "feature_norm.bias"}
+    assert torch.equal(shared(replace(view, feature_norm=norm)).loss_sum, own(view).loss_sum)
+
+
+def test_an_objective_of_before_has_a_norm_of_its_own():
+    assert fill_in(contrastive.Config, {}, 1) == {"shared_norm": False}
+    assert contrastive.Config().shared_norm
 
 
 def test_temperature_falls_to_its_floor():

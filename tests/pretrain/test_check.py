@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.objectives import autoregressive, contrastive, cpc
-from audio_ssl.pretrain.check import check_conditions, is_causal
+from audio_ssl.pretrain.check import check_conditions, check_objectives, is_causal
 
 
 class Forwards(nn.Module):
@@ -37,6 +37,19 @@ def test_what_predicts_ahead_needs_an_encoder_that_does_not_look_ahead(config: o
     check_conditions([config], False, Forwards(), 6)
     with pytest.raises(UserError, match=r"\$\.encoder: .* needs an encoder that sees no frame after"):
         check_conditions([config], False, Forwards(late=2), 6)
+
+
+def test_a_shared_norm_needs_one_in_the_encoder() -> None:
+    sizes = {"layers": 1, "dim": 16, "ffn_dim": 16, "heads": 2, "position_kernel_frames": 4, "position_groups": 2}
+    for feature_norm in (True, False):
+        encoder = transformer.build(transformer.Config(**sizes, feature_norm=feature_norm), 6)  # type: ignore[arg-type]
+        check_objectives([contrastive.Config(shared_norm=False)], [], encoder, 6)
+        if feature_norm:
+            check_objectives([contrastive.Config()], [], encoder, 6)
+            continue
+        with pytest.raises(UserError, match=r"\$\.objectives\[0\]\.shared_norm: .* this encoder has none") as raised:
+            check_objectives([contrastive.Config()], [], encoder, 6)
+        assert raised.value.remedy == "give the objective a norm of its own: objectives.0.shared_norm=false"
 
 
 def test_what_fills_in_needs_a_mask() -> None:
