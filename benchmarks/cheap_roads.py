@@ -32,7 +32,7 @@ from audio_ssl.atomic import write_json
 
 WAVEFORM = "hubert_tiny"
 # One iteration, on the labels that the mel recipes have.
-WAVEFORM_SETTINGS = ("iterations=[]", "teachers=[{kind: kmeans, clusters: 100, hop_samples: 320}]")
+WAVEFORM_SETTINGS = ("iterations=[]", "teachers=[{kind: kmeans, standardize: true, clusters: 100, hop_samples: 320}]")
 CHEAP = ("hubert_mel_tiny", "bestrq_tiny", "hubert_visible_tiny")
 SHARE = 0.25
 ASKED = ("characters", "speaker", "language")

@@ -64,13 +64,15 @@ def read_state(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
         ) from error
 
 
-def fingerprint_of(config: Any, state: dict[str, Tensor]) -> str:
+def fingerprint_of(config: Any, state: dict[str, Tensor], ignored: Sequence[str] = ()) -> str:
     """Return the first 16 hex digits of the SHA-256 over a config and the tensors that go with it.
 
     Where weights lie does not matter, only what they are: `path` and `model` of a config are left out. So are keys that
-    were added and have their earlier value, so that the targets and checkpoints of earlier releases match.
+    were added and have their earlier value, so that the targets and checkpoints of earlier releases match, and the keys
+    `ignored`, whose effect is in the tensors.
     """
-    settings = {key: value for key, value in hashed(config).items() if key not in ("path", "model")}
+    left_out = {"path", "model", *ignored}
+    settings = {key: value for key, value in hashed(config).items() if key not in left_out}
     digest = hashlib.sha256(json.dumps([kind_of(config), settings], sort_keys=True).encode())
     for name, value in sorted(state.items()):
         array = value.detach().cpu().contiguous()

@@ -3,8 +3,9 @@
 HuBERT: Hsu et al. 2021 (arXiv 2106.07447, section II-B), 39 MFCCs, then a hidden layer. MERT v0: Li et al. 2023 (arXiv
 2306.00107, section 3.2), 300 clusters of 229 log-mel bands beside 200 of 264 chroma bins: two teachers of one recipe.
 
-Fitted in one pass over the clips and in memory that does not grow with them (`_kmeans_fit`). Frames are standardised by
-the mean and variance of all of them; chroma, which has unit length, is not. The state is a safetensors file.
+Fitted in one pass over the clips and in memory that does not grow with them (`_kmeans_fit`). Features are clustered as
+they are, as in fairseq's ``learn_kmeans.py``: the large coefficients tell phones apart best (`docs/benchmarks.md`). The
+state is a safetensors file.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.teachers._base import fingerprint_of, read_state
 from audio_ssl.teachers._chroma import Chroma
+from audio_ssl.teachers._kaldi_mfcc import KaldiMfcc39
 from audio_ssl.teachers._kmeans_fit import Reservoir, cluster
 from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
 from audio_ssl.teachers._mel import CenteredLogMel, Mfcc39, check_bands
 
 STATE_FILE = "kmeans.safetensors"
 
-FeatureKind = Literal["mfcc", "logmel", "chroma", "hidden"]
+FeatureKind = Literal["mfcc", "kaldi_mfcc", "logmel", "chroma", "hidden"]
 
-_WINDOW_SECONDS = {"mfcc": 0.025, "logmel": 0.128, "chroma": 0.256}
+_WINDOW_SECONDS = {"mfcc": 0.025, "kaldi_mfcc": 0.025, "logmel": 0.128, "chroma": 0.256}
 
 
 class HiddenStates(Protocol):
@@ -48,6 +51,8 @@ class HiddenStates(Protocol):
 
 LoadModel = Callable[[str], HiddenStates]
 
+Acoustic = Mfcc39 | KaldiMfcc39 | CenteredLogMel | Chroma
+
 
 @dataclass(frozen=True)
 class Config:
@@ -57,7 +62,12 @@ class Config:
     """Fitted state: the file, or the folder it lies in. None: the run fits it first."""
 
     features: FeatureKind | None = None
-    """What is clustered: mfcc, logmel, chroma or hidden; None: hidden where there is a `model`, else mfcc."""
+    """What is clustered: kaldi_mfcc (HuBERT: 39 a frame, differences over 50 ms), mfcc (of any hop, differences over
+    five hops), logmel, chroma or hidden; None: hidden where there is a `model`, else mfcc."""
+
+    standardize: bool = added(False, earlier=True)
+    """Whether a fit first gives each feature zero mean and unit variance over the corpus (HuBERT: no); a fitted state
+    brings its own. Chroma, which has unit length, never is."""
 
     clusters: int = 100
     """Number of clusters (HuBERT: 100 on MFCC, 500 on a hidden layer; MERT v0: 300 on log-mel, 200 on chroma)."""
@@ -66,7 +76,7 @@ class Config:
     """From one label to the next, equal to the frontend's; a model has its own."""
 
     window_seconds: float | None = None
-    """Analysis window; None: 0.025 for mfcc (HuBERT), 0.128 for logmel and 0.256 for chroma, which need fine pitch."""
+    """Analysis window; None: 0.025 for MFCCs (HuBERT), 0.128 for logmel and 0.256 for chroma, which need fine pitch."""
 
     n_mels: int = 229
     """Bands of logmel (MERT v0: 229)."""
@@ -87,7 +97,7 @@ class Config:
     """Frames of a mini-batch (HuBERT: 10,000)."""
 
     init_tries: int = 3
-    """Starts of k-means++, of which the best is kept (HuBERT: 20, without candidates at each step)."""
+    """Starts of k-means++, of which the best is kept (HuBERT: 20)."""
 
 
 class Features:
@@ -95,7 +105,7 @@ class Features:
 
     def __init__(self, config: Config, sample_rate: int, device: torch.device, load_model: LoadModel | None) -> None:
         self._device, self._layer = device, config.layer
-        self._acoustic: Mfcc39 | CenteredLogMel | Chroma | None = None
+        self._acoustic: Acoustic | None = None
         self.kind = feature_kind(config)
         if self.kind != "hidden":
             self._acoustic = _acoustic(config, self.kind, sample_rate)
@@ -133,14 +143,14 @@ def feature_kind(config: Config) -> FeatureKind:
     return kind
 
 
-def _acoustic(config: Config, kind: FeatureKind, sample_rate: int) -> Mfcc39 | CenteredLogMel | Chroma:
+def _acoustic(config: Config, kind: FeatureKind, sample_rate: int) -> Acoustic:
     seconds = _WINDOW_SECONDS[kind] if config.window_seconds is None else config.window_seconds
     window = round(seconds * sample_rate)
     for name, value in (("hop_samples", config.hop_samples), ("window_seconds", window)):
         if value < 1:
             raise UserError(f"`{name}` must last at least a sample, but is {getattr(config, name)}")
-    if kind == "mfcc":
-        return Mfcc39(sample_rate, config.hop_samples, window)
+    if kind in ("mfcc", "kaldi_mfcc"):
+        return (Mfcc39 if kind == "mfcc" else KaldiMfcc39)(sample_rate, config.hop_samples, window)
     if kind == "logmel":
         check_bands(config.n_mels, window, sample_rate)
         return CenteredLogMel(sample_rate, config.hop_samples, window, config.n_mels)
@@ -158,14 +168,19 @@ class KMeansTeacher:
         self._centroids = state["centroids"].to(device)
         self._bias = half_squares(self._centroids)
         self.spec = TargetSpec("codes", 1, len(self._centroids), features.grid)
-        # Features named and features left to be understood are the same teacher.
-        self.fingerprint = fingerprint_of(dataclasses.replace(config, features=features.kind), state)
+        # Features named and features left to be understood are the same teacher; how they are scaled is in the state.
+        settings = dataclasses.replace(config, features=features.kind)
+        self.fingerprint = fingerprint_of(settings, state, ignored=("standardize",))
 
     @torch.no_grad()
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Int[Tensor, "frame codebook"]:
         """Return ``[frame, 1]`` of one whole clip."""
-        frames = ((self._features(waveform) - self._mean) * self._scale).to(self._device)
-        return nearest(frames, self._centroids, self._bias)[0][:, None]
+        return self.label(self._features(waveform))
+
+    def label(self, frames: Float[Tensor, "frame dim"]) -> Int[Tensor, "frame codebook"]:
+        """Return the same of a clip's features."""
+        scaled = ((frames - self._mean) * self._scale).to(self._device)
+        return nearest(scaled, self._centroids, self._bias)[0][:, None]
 
 
 def target_spec(
@@ -202,7 +217,8 @@ def fit(
 
     Returns
     -------
-    ``centroids [cluster, dim]``, ``mean [dim]`` and ``scale [dim]``, all float32.
+    ``centroids [cluster, dim]``, ``mean [dim]`` and ``scale [dim]``, all float32; the latter are 0 and 1 where features
+    are clustered as they are.
 
     Raises
     ------
@@ -210,25 +226,33 @@ def fit(
         If there are fewer frames than clusters.
     """
     device = device or torch.device("cpu")
+    features = Features(config, sample_rate, device, load_model)
+    return fit_frames(config, features, map(features, waveforms), generator, device)
+
+
+def fit_frames(
+    config: Config, features: Features, frames: Iterable[Tensor], generator: torch.Generator, device: torch.device
+) -> dict[str, Tensor]:
+    """Fit centroids to what `features` made of a stream of clips, ``[frame, dim]`` each; see `fit`."""
     if config.fit_frames < config.clusters:
         raise UserError(
             f"`fit_frames` must be at least `clusters` {config.clusters}, but is {config.fit_frames}",
         )
-    features = Features(config, sample_rate, device, load_model)
     reservoir = Reservoir(config.fit_frames, generator)
-    for waveform in waveforms:
-        reservoir.add(features(waveform))
+    for rows in frames:
+        reservoir.add(rows)
     if reservoir.count < config.clusters:
         raise UserError(
             f"k-means needs at least as many frames as `clusters` {config.clusters}, but has {reservoir.count}",
             remedy="give more audio or fewer clusters",
         )
-    mean, scale = reservoir.mean, (reservoir.variance + 1e-8).rsqrt()
-    if features.kind == "chroma":
-        # Unit length is what makes frames of any loudness alike.
-        mean, scale = torch.zeros_like(mean), torch.ones_like(scale)
-    frames = reservoir.rows().sub_(mean).mul_(scale).to(device)
-    centroids = cluster(frames, config.clusters, generator, config.batch_frames, config.init_tries)
+    if config.standardize and features.kind != "chroma":
+        mean, scale = reservoir.mean, (reservoir.variance + 1e-8).rsqrt()
+    else:
+        # Chroma: unit length is what makes frames of any loudness alike.
+        mean, scale = torch.zeros(features.dim), torch.ones(features.dim)
+    kept = reservoir.rows().sub_(mean).mul_(scale).to(device)
+    centroids = cluster(kept, config.clusters, generator, config.batch_frames, config.init_tries)
     return {"centroids": centroids.cpu(), "mean": mean, "scale": scale}
 
 
