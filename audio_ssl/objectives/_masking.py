@@ -3,9 +3,14 @@
 ``int(prob * frames / length + U[0, 1))`` spans, at least `min_masks`, start at places drawn without replacement; with
 ``prob`` 0.8 and ``length`` 10 about 55 % of the frames are masked, as spans overlap.
 
+fairseq then trims all masks of a batch to the smallest (``require_same_masks``): frames drawn at random are given back,
+so fewer are masked and runs are shorter than a span. The batch is a GPU's, of clips of one length. Here a clip draws
+the other masks of such a batch from its own generator and is trimmed to the smallest of them, so its mask has the
+published statistics and still depends on no neighbour.
+
 data2vec 2.0 (Baevski et al. 2022, arXiv 2212.07525; fairseq's ``compute_block_mask_1d``) masks a share exactly. Its
 options of inverse masks, of masks that grow at their edges and of dropped ones, which its audio models leave off, are
-left out; so is trimming the masks of a batch to the shortest, which would make a clip's mask depend on its neighbours.
+left out.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ def span_mask(
     length_frames: int,
     min_masks: int,
     generator: torch.Generator,
+    trim_frames: int | None = None,
 ) -> Bool[Tensor, "batch frame"]:
     """Draw masks on the CPU.
 
@@ -39,19 +45,60 @@ def span_mask(
         Fewest spans of a clip.
     generator
         Where the chance comes from.
+    trim_frames
+        Frames of the batch whose smallest mask each is trimmed to; None: not trimmed.
     """
     mask = torch.zeros(len(frames), total_frames, dtype=torch.bool)
     for row, count in enumerate(frames.tolist()):
         if count < 2:
             continue
-        length = length_frames if count > length_frames else count // 2
+        length = _span_length(count, length_frames)
         wanted = max(min_masks, int(prob * count / length_frames + float(torch.rand((), generator=generator))))
         starts = torch.randperm(count - length, generator=generator)[:wanted] if count > length else torch.zeros(1)
         mask[row, (starts[:, None].long() + torch.arange(length)).flatten()] = True
         if bool(mask[row, :count].all()):
             # Something must be left to predict from.
             mask[row, int(torch.randint(count, (), generator=generator))] = False
+        others = 0 if trim_frames is None else trim_frames // count - 1
+        if others > 0:
+            fewest = int(masked_counts(others, count, prob, length_frames, min_masks, generator).min())
+            masked = mask[row].nonzero()[:, 0]
+            given_back = torch.randperm(len(masked), generator=generator)[: max(0, len(masked) - fewest)]
+            mask[row, masked[given_back]] = False
     return mask
+
+
+def masked_counts(
+    rows: int, frames: int, prob: float, length_frames: int, min_masks: int, generator: torch.Generator
+) -> Int[Tensor, " row"]:
+    """Return how many frames each of `rows` masks of `span_mask` hides, without making the masks.
+
+    Parameters
+    ----------
+    rows
+        Masks to draw.
+    frames
+        Frames of the clip, at least 2.
+    prob, length_frames, min_masks, generator
+        As of `span_mask`.
+    """
+    length = _span_length(frames, length_frames)
+    wanted = (prob * frames / length_frames + torch.rand(rows, generator=generator)).long().clamp(min=min_masks)
+    # The places of the highest of random numbers are starts; a frame is hidden where a span has begun but not ended.
+    places = (
+        torch.rand(rows, frames - length, generator=generator).topk(min(int(wanted.max()), frames - length)).indices
+    )
+    change = torch.zeros(rows, frames, dtype=torch.int32)
+    begins = (torch.arange(places.shape[1]) < wanted[:, None]).int()
+    change.scatter_add_(1, places, begins).scatter_add_(1, places + length, -begins)
+    begun = change.cumsum(1)
+    # As there, a mask of everything leaves one frame.
+    return (begun > 0).sum(1).clamp(max=frames - 1)
+
+
+def _span_length(frames: int, length_frames: int) -> int:
+    """Return the length of the spans of a clip; one too short for whole ones gets spans of half its frames."""
+    return length_frames if frames > length_frames else frames // 2
 
 
 def exact_mask(

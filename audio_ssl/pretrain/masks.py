@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._noise import Noise
 from audio_ssl.objectives._masking import block_mask, exact_mask, span_mask
@@ -28,6 +29,11 @@ class Mask:
 
     min_masks: int = 2
     """Fewest spans of a clip (MERT, HuBERT)."""
+
+    trim_frames: int | None = added(None)
+    """Trim a clip's mask to the smallest of as many masks as there are clips of its length in a batch of this many
+    frames, by giving back frames at random (fairseq's `require_same_masks`, which is its default: the frames of a
+    GPU's batch, as of HuBERT 87.5 s); null: not trimmed."""
 
     adjust: float | None = None
     """Mask exactly the share `prob`: spans are drawn for `prob` + `adjust`, single frames make up the difference
@@ -59,6 +65,15 @@ class Mask:
                 f"with `adjust`, `prob` must be below 1 and their sum not below 0, but they are {self.adjust} and "
                 f"{self.prob}",
                 where=f"{where}.adjust",
+            )
+        if self.trim_frames is not None and self.trim_frames < 1:
+            raise UserError(f"must be at least 1, but is {self.trim_frames}", where=f"{where}.trim_frames")
+        if self.trim_frames is not None and (self.blocks or self.adjust is not None):
+            name = "blocks" if self.blocks else "adjust"
+            raise UserError(
+                f"`trim_frames` trims spans, which `{name}` does not draw: they exclude each other",
+                where=f"{where}.trim_frames",
+                remedy="leave one of them out",
             )
         if self.blocks and self.adjust is not None:
             raise UserError(
@@ -99,7 +114,7 @@ def _row(frames: Tensor, total_frames: int, mask: Mask, key: int) -> Tensor:
         return block_mask(frames, total_frames, mask.prob, mask.length_frames, generator)
     if mask.adjust is not None:
         return exact_mask(frames, total_frames, mask.prob, mask.length_frames, mask.adjust, generator)
-    return span_mask(frames, total_frames, mask.prob, mask.length_frames, mask.min_masks, generator)
+    return span_mask(frames, total_frames, mask.prob, mask.length_frames, mask.min_masks, generator, mask.trim_frames)
 
 
 def clone_keys(keys: Sequence[int], clones: int) -> tuple[int, ...]:

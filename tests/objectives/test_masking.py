@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_ssl.objectives._masking import exact_mask, span_mask
+from audio_ssl.objectives._masking import exact_mask, masked_counts, span_mask
 
 
 def generator(seed=0):
@@ -30,6 +30,26 @@ def test_the_generator_decides():
     first, again, other = (span_mask(frames, 50, 0.8, 5, 2, generator(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@given(frames=st.integers(0, 60), others=st.integers(1, 5), min_masks=st.integers(1, 9), seed=st.integers(0, 99))
+def test_a_trimmed_mask_is_a_part_of_the_mask(frames, others, min_masks, seed):
+    count = torch.tensor([frames])
+    mask = span_mask(count, 70, 0.8, 5, min_masks, generator(seed))
+    trimmed = span_mask(count, 70, 0.8, 5, min_masks, generator(seed), (1 + others) * frames)
+    assert not (trimmed & ~mask).any()
+    assert frames < 2 or trimmed.any()
+    # A batch of one clip has no smaller mask.
+    assert torch.equal(mask, span_mask(count, 70, 0.8, 5, min_masks, generator(seed), frames))
+
+
+@pytest.mark.parametrize("frames", [2, 4, 7, 30, 200])
+def test_counts_are_those_of_masks(frames):
+    counts = masked_counts(4000, frames, 0.8, 5, 2, generator()).float()
+    masks = span_mask(torch.full((4000,), frames), frames, 0.8, 5, 2, generator()).sum(1).float()
+    assert counts.mean().item() == pytest.approx(masks.mean().item(), abs=4 * masks.std().item() / 2000**0.5 + 1e-6)
+    assert counts.std().item() == pytest.approx(masks.std().item(), rel=0.05, abs=1e-6)
+    assert counts.max() < frames
 
 
 def test_every_span_is_whole():

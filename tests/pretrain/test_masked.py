@@ -86,11 +86,12 @@ def test_gradient_of_micro_batches_is_that_of_the_whole_batch() -> None:
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4 * scale + 1e-5, msg=name)
 
 
-def test_masks_depend_on_the_crop_alone_and_never_reach_past_its_frames() -> None:
+@pytest.mark.parametrize("mask", [Mask(), Mask(trim_frames=200)])
+def test_masks_depend_on_the_crop_alone_and_never_reach_past_its_frames(mask: Mask) -> None:
     frames = torch.tensor([40, 25, 30])
-    together = masks(frames, 50, Mask(), (7, 8, 9))
+    together = masks(frames, 50, mask, (7, 8, 9))
     for row, key in enumerate((7, 8, 9)):
-        alone = masks(frames[row : row + 1], 60, Mask(), (key,))
+        alone = masks(frames[row : row + 1], 60, mask, (key,))
         assert torch.equal(alone[0, :50], together[row])
     assert not together[1, 25:].any()
     assert together.any(1).all()

@@ -58,6 +58,15 @@ def test_noise_depends_on_the_crop_alone() -> None:
     assert not torch.equal(noise.values[0][mask[0]][0], noise.values[2][mask[2]][0])
 
 
+def test_trimming_is_refused_where_no_spans_are_drawn() -> None:
+    with pytest.raises(UserError, match="`trim_frames` trims spans, which `blocks` does not draw"):
+        replace(BLOCKS, trim_frames=400).check("$.mask")
+    with pytest.raises(UserError, match="`trim_frames` trims spans, which `adjust` does not draw"):
+        Mask(prob=0.5, adjust=0.05, trim_frames=400).check("$.mask")
+    with pytest.raises(UserError, match="must be at least 1, but is 0"):
+        Mask(trim_frames=0).check("$.mask")
+
+
 @pytest.mark.parametrize("samples", [35, 40, 47])
 def test_noise_takes_the_samples_of_hidden_frames_and_no_others(samples: int) -> None:
     mask = torch.tensor([[True, False, False, True]])
