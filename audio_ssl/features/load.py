@@ -14,6 +14,7 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.waveforms import checked_batch
+from audio_ssl.encoders._points import Point
 from audio_ssl.errors import AudioError
 from audio_ssl.features.arrange import ClipArranger, arrangement
 from audio_ssl.features.batches import pieces
@@ -129,6 +130,7 @@ class Model(nn.Module):
         lengths: Int[Tensor, " batch"] | Sequence[int] | None = None,
         mask: Bool[Tensor, "batch frame"] | None = None,
         layers: int | None = None,
+        point: Point = "output",
     ) -> ModelOutput:
         """Return the hidden states of a padded batch; what lies past a clip's length has no influence.
 
@@ -143,6 +145,9 @@ class Model(nn.Module):
             Frames to replace by the mask embedding.
         layers
             Blocks to run, from the first; None: all.
+        point
+            Where in a layer its hidden state is taken: at its ``output``, or its ``feed_forward`` part's before the
+            last residual sum.
 
         Raises
         ------
@@ -156,7 +161,7 @@ class Model(nn.Module):
             like=next(self.model.parameters()),
             normalized=self.config.normalize,
         )
-        output: ModelOutput = self.model(waveform, lengths, mask, layers)
+        output: ModelOutput = self.model(waveform, lengths, mask, layers, point=point)
         return output
 
     def stream(

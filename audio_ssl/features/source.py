@@ -6,6 +6,7 @@ Probes and extraction know only this; a baseline is a source like any other.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from audio_ssl.catalog import load_part
+from audio_ssl.config import kind_of
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.encoders._points import Point, check_point
 from audio_ssl.errors import UserError
 from audio_ssl.inference.prepared import Precision, prepare
 from audio_ssl.interop._detect import ACCEPTED
 from audio_ssl.interop._settings import UnsaidError
-from audio_ssl.interop.naming import unsaid
+from audio_ssl.interop.naming import take_point, unsaid
 from audio_ssl.interop.read import read_model
 from audio_ssl.model import (
     ClipStatistics,
@@ -95,7 +98,8 @@ def open_source(name: str) -> FeatureSource:
     ----------
     name
         What `read_model` takes: a run folder, a saved model, a model of another library, each with its settings if they
-        must be given (``MODEL?normalize=false``); ``untrained:MODEL``, the same configuration with fresh weights from a
+        must be given (``MODEL?normalize=false``), and with ``point=feed_forward`` where hidden states are to be taken
+        before each layer's last residual sum; ``untrained:MODEL``, the same configuration with fresh weights from a
         fixed seed; ``logmel``; ``cqt``.
 
     Raises
@@ -107,7 +111,8 @@ def open_source(name: str) -> FeatureSource:
         return LogMelSource()
     if name == "cqt":
         return CqtSource()
-    plain = name.removeprefix(UNTRAINED_PREFIX)
+    asked = name.removeprefix(UNTRAINED_PREFIX)
+    plain, point = take_point(asked)
     try:
         model = read_model(plain)
     except UnsaidError as error:
@@ -117,19 +122,22 @@ def open_source(name: str) -> FeatureSource:
             raise
         known = f"{ACCEPTED}; or untrained:MODEL, {', '.join(BASELINES)}"
         raise UserError(error.what, where=error.where, remedy=known) from error
-    if plain != name:
+    if asked != name:
         model = build_model(model.config, torch.Generator().manual_seed(_UNTRAINED_SEED)).eval()
-    return ModelSource(name, model)
+    return ModelSource(name, model, point=point)
 
 
 class ModelSource:
     """All hidden states of a model."""
 
-    def __init__(self, name: str, model: SSLModel, device: torch.device | None = None) -> None:
-        self.name, self.model = name, model
+    def __init__(self, name: str, model: SSLModel, device: torch.device | None = None, point: Point = "output") -> None:
+        check_point(point, model.encoder, kind_of(model.config.encoder))
+        self.name, self.model, self._point = name, model, point
         self.sample_rate = model.config.sample_rate
         self.num_layers, self.dim = model.num_layers + 1, model.dim
         self.grid, self.fingerprint = model.grid, fingerprint(model)
+        if point != "output":
+            self.fingerprint = hashlib.sha256(f"{self.fingerprint} {point}".encode()).hexdigest()[:16]
         self.device = torch.device("cpu") if device is None else device
         self._run: Callable[..., ModelOutput] = model
 
@@ -150,7 +158,7 @@ class ModelSource:
     ) -> tuple[list[Tensor], Tensor]:
         """Return the hidden states and the frames of each clip."""
         waveform = waveform.to(self.device, non_blocking=True)
-        output = self._run(waveform, lengths, layers=top, statistics=statistics)
+        output = self._run(waveform, lengths, layers=top, statistics=statistics, point=self._point)
         return output.hidden, output.lengths.cpu()
 
 

@@ -1,13 +1,16 @@
 """A model's name with its settings in one word: ``MODEL?normalize=false&sample_rate=16000&heads=12``.
 
-So every command, recipe and function that takes a model takes what its weights do not tell, in the same way.
+So every command, recipe and function that takes a model takes what its weights do not tell, in the same way. Where
+features are asked for, ``point=feed_forward`` may stand there too (`take_point`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast, get_args
 
+from audio_ssl.encoders._points import Point
 from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.interop._settings import Given, UnsaidError
 
@@ -50,6 +53,31 @@ def parse_name(name_or_path: str | Path, given: Given = Given()) -> tuple[str | 
             raise UserError(f"`{key}` is given twice, as {found[key]} and as {value}", where=name)
         found[key] = value
     return plain, Given(**found)
+
+
+def take_point(name: str) -> tuple[str, Point]:
+    """Return a model's name without ``point=``, and what that says; models are read without it, features with it.
+
+    Examples
+    --------
+    >>> take_point("weights.pt?normalize=false&point=feed_forward")
+    ('weights.pt?normalize=false', 'feed_forward')
+    >>> take_point("weights.pt")
+    ('weights.pt', 'output')
+    """
+    plain, mark, query = name.rpartition("?")
+    words = query.split("&")
+    points = [word.removeprefix("point=") for word in words if word.startswith("point=")]
+    if not mark or not points or path_of(name).exists():
+        return name, "output"
+    if len(points) > 1 or points[0] not in get_args(Point):
+        raise UserError(
+            f"`point` must be {' or '.join(get_args(Point))}, but is `{'&'.join(points)}`",
+            where=name,
+            remedy="give point=output or point=feed_forward, once",
+        )
+    rest = "&".join(word for word in words if not word.startswith("point="))
+    return f"{plain}?{rest}" if rest else plain, cast(Point, points[0])
 
 
 def path_of(name: str | Path) -> Path:

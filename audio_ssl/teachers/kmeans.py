@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +23,7 @@ from torch import Tensor
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
+from audio_ssl.encoders._points import Point
 from audio_ssl.errors import UserError
 from audio_ssl.teachers._base import fingerprint_of, read_state
 from audio_ssl.teachers._chroma import Chroma
@@ -43,8 +44,9 @@ class HiddenStates(Protocol):
 
     grid: FrameGrid
     dim: int
+    num_layers: int
 
-    def __call__(self, waveform: Tensor) -> object:
+    def __call__(self, waveform: Tensor, *, layers: int, point: Point) -> Any:
         """Return an object with ``hidden``, a list of ``[batch, frame, dim]``."""
         ...
 
@@ -88,7 +90,12 @@ class Config:
     """A model of any library whose hidden layer is clustered, named as for ``audio-ssl extract``."""
 
     layer: int = 6
-    """Which hidden state of the model (HuBERT iteration 2: 6)."""
+    """Which hidden state of the model (HuBERT iteration 2: 6); 0 is the first layer's input."""
+
+    point: Point = added("output")
+    """Where in the layer it is taken: ``output`` (fairseq's ``dump_hubert_feature.py``, transformers, torchaudio,
+    s3prl), or ``feed_forward``, before the layer's last residual sum (SpidR). Centroids of the one are wrong on the
+    other."""
 
     fit_frames: int = 200_000
     """Frames that are clustered, drawn uniformly from the whole corpus (HuBERT: 10 % of 960 h)."""
@@ -104,7 +111,7 @@ class Features:
     """Frames that are clustered, always of a whole clip."""
 
     def __init__(self, config: Config, sample_rate: int, device: torch.device, load_model: LoadModel | None) -> None:
-        self._device, self._layer = device, config.layer
+        self._device, self._layer, self._point = device, config.layer, config.point
         self._acoustic: Acoustic | None = None
         self.kind = feature_kind(config)
         if self.kind != "hidden":
@@ -116,6 +123,11 @@ class Features:
         assert config.model is not None, "refused by feature_kind"
         self._model = load_model(config.model)
         self.grid, self.dim = self._model.grid, self._model.dim
+        if not 0 <= self._layer <= self._model.num_layers:
+            raise UserError(
+                f"`layer` must be 0 to {self._model.num_layers}, but is {self._layer}",
+                where=config.model,
+            )
         if self.grid.sample_rate != sample_rate:
             raise UserError(
                 f"the model of the k-means teacher is for {self.grid.sample_rate} Hz, the recipe for {sample_rate} Hz",
@@ -127,10 +139,9 @@ class Features:
         """Return the frames of one clip on the CPU, float32."""
         if self._acoustic is not None:
             return self._acoustic(waveform.cpu().float())
-        hidden: list[Tensor] = self._model(waveform[None].to(self._device)).hidden  # type: ignore[attr-defined]
-        if not 0 <= self._layer < len(hidden):
-            raise UserError(f"`layer` must be 0 to {len(hidden) - 1}, but is {self._layer}")
-        return hidden[self._layer][0].float().cpu()
+        output = self._model(waveform[None].to(self._device), layers=self._layer, point=self._point)
+        state: Tensor = output.hidden[self._layer]
+        return state[0].float().cpu()
 
 
 def feature_kind(config: Config) -> FeatureKind:

@@ -37,6 +37,24 @@ def test_the_untrained_twin_has_the_same_shape_and_other_weights(run_folder):
     assert twin.fingerprint == again.fingerprint != model.fingerprint
 
 
+@torch.inference_mode()
+def test_a_name_may_ask_for_states_before_the_last_residual_sum(run_folder):
+    waveform, lengths = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)), torch.tensor([4000])
+    usual, before = open_source(run_folder), open_source(f"{run_folder}?point=feed_forward")
+    expected = usual.model(waveform, lengths, point="feed_forward").hidden
+    for source in (before, before.at(torch.device("cpu"), "float32")):
+        for ours, state in zip(source(waveform, lengths)[0], expected, strict=True):
+            torch.testing.assert_close(ours, state, rtol=1e-4, atol=1e-5)
+    assert torch.equal(usual(waveform, lengths)[0][-1], usual.model(waveform, lengths).hidden[-1])
+    # Features on the disk and those that probes share are known by it.
+    twin = open_source(f"untrained:{run_folder}?point=feed_forward")
+    assert len({usual.fingerprint, before.fingerprint, twin.fingerprint}) == 3
+    assert open_source(f"{run_folder}?point=output").fingerprint == usual.fingerprint
+    for wrong in ("point=residual", "point=output&point=feed_forward", "point="):
+        with pytest.raises(UserError, match="`point` must be output or feed_forward, but is"):
+            open_source(f"{run_folder}?{wrong}")
+
+
 def test_what_is_no_source_is_refused():
     with pytest.raises(UserError, match=r"there is no model `nothing` \(give a run folder.*logmel, cqt"):
         open_source("nothing")

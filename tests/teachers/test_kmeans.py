@@ -304,6 +304,9 @@ def test_hidden_layer_of_a_model(tmp_path):
     teacher = kmeans.build(with_path, 16000, CPU, load_model=SSLModel.from_pretrained)
     assert teacher.spec.grid == model.grid
     check_targets(teacher(clips()[0]), teacher.spec, 8000)
+    with torch.no_grad():
+        state = model.eval()(clips()[0][None]).hidden[1][0]
+    assert torch.equal(teacher(clips()[0])[:, 0], torch.cdist(state, teacher._centroids).argmin(-1))
     with pytest.raises(UserError, match="the model of the k-means teacher is for 16000 Hz"):
         kmeans.build(with_path, 24000, CPU, load_model=SSLModel.from_pretrained)
     with pytest.raises(UserError, match="`layer` must be 0 to 2, but is 9"):
@@ -314,6 +317,30 @@ def test_hidden_layer_of_a_model(tmp_path):
             torch.Generator(),
             load_model=SSLModel.from_pretrained,
         )
+
+
+@torch.no_grad()
+def test_hidden_layer_before_its_last_residual_sum(tmp_path):
+    encoder = transformer.Config(layers=2, dim=16, ffn_dim=16, heads=2, position_kernel_frames=4, position_groups=2)
+    model = build_model(ModelConfig(conv.Config(channels=(8,) * 7), encoder, 16000), torch.Generator().manual_seed(0))
+    model.eval().save_pretrained(tmp_path / "run")
+    waveform = clips()[0]
+    made = {}
+    for point in ("output", "feed_forward"):
+        config = kmeans.Config(model=str(tmp_path / "run"), layer=1, point=point)
+        features = kmeans.Features(config, 16000, CPU, SSLModel.from_pretrained)
+        made[point] = features(waveform)
+        assert torch.equal(made[point], model(waveform[None], point=point).hidden[1][0])
+    assert (made["output"] - made["feed_forward"]).norm() > 0.5 * made["output"].norm()
+    # The same centroids on another point are another teacher.
+    state = {"centroids": torch.zeros(5, 16), "mean": torch.zeros(16), "scale": torch.ones(16)}
+    prints = [
+        kmeans.KMeansTeacher(replace(config, point=point), features, state, CPU).fingerprint
+        for point in ("output", "feed_forward")
+    ]
+    assert len(set(prints)) == 2
+    with pytest.raises(UserError, match="`point` must be output or feed_forward, but is residual"):
+        kmeans.Features(replace(config, point="residual"), 16000, CPU, SSLModel.from_pretrained)(waveform)
 
 
 def test_what_is_missing_is_explained(tmp_path):
