@@ -1,9 +1,9 @@
 """Mel spectrograms, MFCCs and their differences over time, by ``torch.stft``.
 
 Values are torchaudio's to 1e-5 (``MelSpectrogram``, ``MFCC`` with ``log_mels=True`` and ``compute_deltas``, with their
-defaults: powers, HTK's mel scale, triangles of peak 1, a periodic Hann window), and torchaudio is not needed. A
-spectrogram may have SpeechBrain's window and triangles instead (``Fbank``). Left out on purpose: Slaney's scale,
-decibels, floors that depend on a clip's loudest band, and Kaldi's windows, dither and energy.
+defaults: powers, HTK's mel scale, triangles of peak 1, a periodic Hann window; ``AmplitudeToDB`` for decibels), and
+torchaudio is not needed. A spectrogram may have SpeechBrain's window and triangles instead (``Fbank``). Left out on
+purpose: Slaney's scale, floors that depend on a clip's loudest band, and Kaldi's windows, dither and energy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from audio_ssl.errors import UserError
@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 FORMS = ("plain", "speechbrain")
 """Of `MelSpectrogram`."""
+
+DECIBEL_FLOOR = 1e-10
+"""Least power before it is turned into decibels (torchaudio's ``AmplitudeToDB``: -100 dB)."""
 
 LOG_FLOOR = 1e-6
 """Added to a power before its logarithm (torchaudio's MFCC; about -60 dB of a full-scale sine's band)."""
@@ -91,6 +94,69 @@ def check_form(form: str) -> None:
     """Raise UserError for a form that no spectrogram has."""
     if form not in FORMS:
         raise UserError(f"`form` must be {' or '.join(FORMS)}, but is `{form}`")
+
+
+class DecibelMel(nn.Module):
+    """Mel bands in decibels, by one mean and one deviation of a whole corpus (MusicFM, Won et al. 2023, MuQ).
+
+    Frames are centred on their hops and a clip is mirrored at its ends, so a frame never sees a neighbour's samples or
+    padding. Clips are cut to whole output frames of `stack` hops, and the last centred frame is left out, so a clip has
+    `stack` spectrogram frames for each output frame. Input and targets of a model are the same numbers.
+
+    Parameters
+    ----------
+    sample_rate
+        In Hz.
+    window_samples
+        Hann window and Fourier transform.
+    hop_samples
+        From one frame to the next.
+    bands
+        Number of mel bands.
+    stack
+        Spectrogram frames of one output frame.
+    mean, std
+        Of all values of the corpus, in dB.
+    """
+
+    def __init__(
+        self, sample_rate: int, window_samples: int, hop_samples: int, bands: int, stack: int, mean: float, std: float
+    ) -> None:
+        super().__init__()
+        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, bands)
+        self._half, self._frame_samples = window_samples // 2, hop_samples * stack
+        self._mean, self._std = mean, std
+
+    def forward(
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch frame band"]:
+        """Return standardised decibels, float32 also under autocast; what is past a clip's frames means nothing."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            waveform = waveform.float()
+            whole = waveform.shape[1] // self._frame_samples * self._frame_samples
+            if whole == 0:
+                return waveform.new_zeros(len(waveform), 0, self._mel.filters.shape[0])
+            last = lengths // self._frame_samples * self._frame_samples - 1
+            power = self._mel(mirrored(waveform[:, :whole], last, self._half))[:, :-1]
+            decibels = 10.0 * torch.log10(power.clamp(min=DECIBEL_FLOOR))
+            return (decibels - self._mean) / self._std
+
+
+def mirrored(
+    waveform: Float[Tensor, "batch sample"], last: Int[Tensor, " batch"], reach: int
+) -> Float[Tensor, "batch wide"]:
+    """Return waveforms with `reach` more samples on both sides, mirrored at the first sample and at `last`.
+
+    Examples
+    --------
+    >>> mirrored(torch.tensor([[1.0, 2.0, 3.0, 9.0]]), torch.tensor([2]), 2)[0, :7].tolist()
+    [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]
+    """
+    last = last.clamp(min=0)[:, None]
+    place = torch.arange(-reach, waveform.shape[1] + reach, device=waveform.device).abs()
+    # There and back again: a clip shorter than the reach is mirrored more than once.
+    place = place % (2 * last).clamp(min=1)
+    return waveform.gather(1, torch.where(place > last, 2 * last - place, place))
 
 
 @functools.cache

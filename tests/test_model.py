@@ -23,6 +23,7 @@ SMALL_FRONTENDS = {
         {"n_mels": 20, "stack": 1, "conv_channels": (8, 4)},
         {"n_mels": 20, "stack": 1, "conv_channels": (8, 4), "form": "speechbrain"},
     ],
+    "mel_res2d": [{"n_mels": 20, "window_seconds": 0.025, "channels": 4, "dim": 32}],
     "cqt": [{"n_bins": 30, "bins_per_octave": 12, "fmin_hz": 200.0}],
     "patches": [{"n_mels": 20, "window_seconds": 0.025}],
 }
@@ -34,6 +35,7 @@ SMALL_ENCODERS = {
     "conformer": [
         {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "kernel_frames": 7},
         {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "form": "speechbrain", "positions": "transformer_xl"},
+        {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "kernel_frames": 7, "form": "transformers"},
     ],
     "gru": [{"layers": 2, "dim": 32}],
 }
@@ -49,6 +51,9 @@ def small_configs():
         for front in variants:
             for encoder_kind, encoder_variants in SMALL_ENCODERS.items():
                 for encoder in encoder_variants:
+                    if encoder.get("form") == "transformers" and front.get("dim") != encoder["dim"]:
+                        # It does not project what the frontend gives.
+                        continue
                     yield ModelConfig(
                         frontend=catalog.load_part("frontends", kind).Config(**front),
                         encoder=catalog.load_part("encoders", encoder_kind).Config(**encoder),

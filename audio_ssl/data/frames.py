@@ -2,7 +2,8 @@
 
 Frame *i* of every grid belongs to the samples that start at ``i * hop_samples``; grids differ in how many frames they
 give at the end of a clip (`edge`). A 24 kHz clip of 120,000 samples has 374 frames from a convolutional frontend
-(``valid``), 375 from EnCodec (``ceil``) and 376 from a centred CQT (``center``): targets and model frames are aligned
+(``valid``), 375 from EnCodec (``ceil``), 376 from a centred CQT (``center``) and 375 from a centred spectrogram without
+its last frame (``floor``): targets and model frames are aligned
 by index and cut to the shorter.
 """
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from audio_ssl.errors import UserError
 
-Edge = Literal["valid", "ceil", "center"]
+Edge = Literal["valid", "ceil", "center", "floor"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class FrameGrid:
     """Samples one frame looks at (receptive field)."""
 
     edge: Edge = "valid"
-    """``valid``: only whole windows; ``ceil``: one frame per started hop; ``center``: windows centred on hops."""
+    """``valid``: only whole windows; ``ceil``: one frame per started hop; ``center``: windows centred on hops;
+    ``floor``: centred as well, one for each whole hop."""
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "hop_samples", "window_samples"):
@@ -65,6 +67,8 @@ class FrameGrid:
             return frames.clamp(min=0) if isinstance(frames, Tensor) else max(frames, 0)
         if self.edge == "ceil":
             return (samples + self.hop_samples - 1) // self.hop_samples
+        if self.edge == "floor":
+            return samples // self.hop_samples
         return samples // self.hop_samples + 1
 
     def num_samples(self, frames: int) -> int:
@@ -75,6 +79,8 @@ class FrameGrid:
             return (frames - 1) * self.hop_samples + self.window_samples
         if self.edge == "ceil":
             return (frames - 1) * self.hop_samples + 1
+        if self.edge == "floor":
+            return frames * self.hop_samples
         return (frames - 1) * self.hop_samples
 
     def frame_start_samples(self, frame: int) -> int:
@@ -84,7 +90,7 @@ class FrameGrid:
     def frame_center_seconds(self, frame: int) -> float:
         """Time of the middle of the window of `frame`, in seconds from the clip's start."""
         start = frame * self.hop_samples
-        middle = start if self.edge == "center" else start + self.window_samples / 2
+        middle = start if self.edge in ("center", "floor") else start + self.window_samples / 2
         return middle / self.sample_rate
 
     def require_same_rate(self, other: FrameGrid, mine: str, theirs: str) -> None:

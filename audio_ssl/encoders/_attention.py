@@ -102,9 +102,22 @@ class SelfAttention(nn.Module):
         self.gate = nn.Linear(dim // heads, 8) if gated else None
         self.gate_scale = nn.Parameter(torch.ones(1, heads, 1, 1)) if gated else None
 
-    def attend(self, x: Float[Tensor, "batch frame dim"], context: Context) -> Float[Tensor, "batch frame dim"]:
-        """Return what each frame gathers from the frames of its clip."""
-        query, key, value = (apply(part, x) for part in (self.query, self.key, self.value))
+    def attend(
+        self, x: Float[Tensor, "batch frame dim"], context: Context, placed: Tensor | None = None
+    ) -> Float[Tensor, "batch frame dim"]:
+        """Return what each frame gathers from the frames of its clip.
+
+        Parameters
+        ----------
+        x
+            The frames.
+        context
+            What blocks share.
+        placed
+            Frames that know their places, of which queries and keys are made; None: `x`.
+        """
+        about = x if placed is None else placed
+        query, key, value = apply(self.query, about), apply(self.key, about), apply(self.value, x)
         if context.spans is None:
             return apply(self.out, self._mix(context, x, query, key, value))
         mixed = [

@@ -15,7 +15,7 @@ conformer            ``final_norm(x + dropout(F(x)) / 2)``             ``F(x)`` 
 ===================  ================================================  =============================================
 
 State 0, the first layer's input, is the same at both. Where an encoder has a final norm after all layers (pre-norm,
-SpeechBrain's Conformer), its last state at ``output`` has passed it; no state at ``feed_forward`` has.
+two forms of the Conformer), its last state at ``output`` has passed it; no state at ``feed_forward`` has.
 
 Elsewhere: transformers' ``hidden_states[n]`` is ``output`` (of pre-norm models some versions list the last one before
 the final norm). An entry n - 1 of fairseq's ``layer_results`` is ``(x, attention, layer_result)``: ``x`` is

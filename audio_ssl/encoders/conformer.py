@@ -2,11 +2,9 @@
 
 Gulati et al. 2020 (arXiv 2005.08100): half a feed-forward part, attention, convolution, another half, layer norm.
 MusicFM (Won et al. 2023, arXiv 2311.03318) and MuQ (Zhu et al. 2025, arXiv 2501.01108) train 12 blocks of 1024 by
-BEST-RQ (Chiu et al. 2022, arXiv 2202.01855). The convolution's batch norm, whose statistics depend on padding and on
-the batch, is a layer norm here, as in w2v-BERT 2.0. Rotation acts on queries and keys as in RoFormer; the transformers
-model that MusicFM and MuQ use rotates the frames before they are projected. Their last layer norm after all blocks is
-left out: it would follow the last block's own. SpeechBrain trains BEST-RQ (Whetten et al. 2024, arXiv 2405.04296) with
-a Conformer that differs in such details from both: see `form`.
+BEST-RQ (Chiu et al. 2022, arXiv 2202.01855), with transformers' ``Wav2Vec2ConformerEncoder``; SpeechBrain trains
+BEST-RQ (Whetten et al. 2024, arXiv 2405.04296) with a Conformer of its own. Both differ in norms, biases and positions
+from w2v-BERT 2.0's, whose convolution has a layer norm, which knows neither padding nor the batch: see `form`.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audio_ssl.batch_norm import BatchNorm
 from audio_ssl.earlier import added
 from audio_ssl.encoders._attention import Context, SelfAttention
 from audio_ssl.encoders._blocks import cut, run_blocks
@@ -28,18 +27,18 @@ from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._frames import frame_mask, hide, key_mask
 from audio_ssl.encoders._packed import may_pack
 from audio_ssl.encoders._points import Point
-from audio_ssl.encoders._positions import RelativePositions, rotation
+from audio_ssl.encoders._positions import RelativePositions, rotate, rotation
 from audio_ssl.encoders._transformer_xl import sinusoids_of
 from audio_ssl.errors import UserError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
-FORMS = ("w2v_bert", "speechbrain")
+FORMS = ("w2v_bert", "transformers", "speechbrain")
 POSITIONS = ("rope", "transformer_xl", "none")
 
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes, positions and dropouts of the encoder; the defaults are those of MusicFM and MuQ."""
+    """Sizes, positions and dropouts of the encoder; the default sizes are those of MusicFM and MuQ."""
 
     layers: int = 12
     """Blocks (MusicFM, MuQ: 12)."""
@@ -72,9 +71,11 @@ class Config:
     """Chance that a block is skipped in training; the number of hidden states stays."""
 
     form: str = added("w2v_bert")
-    """Norms, biases and start of the weights: ``w2v_bert``, or ``speechbrain`` (of its BEST-RQ: no norm before the
-    projection, a norm after all blocks, biases in the convolutions and not in queries, keys and values, no dropout
-    after attention, Xavier normal weights)."""
+    """Norms, biases and start of the weights: ``w2v_bert``; ``transformers`` (of MusicFM and MuQ: neither norm nor
+    projection of the features, a norm after all blocks, batch norm in the convolutions, ``rope`` turns the frames that
+    queries and keys are made of, torch's own start); or ``speechbrain`` (of its BEST-RQ: no norm before the projection,
+    a norm after all blocks, biases in the convolutions and not in queries, keys and values, no dropout after attention,
+    Xavier normal weights)."""
 
     activation: str = added("swish")
     """``swish`` (Gulati et al.) or ``gelu`` (SpeechBrain's BEST-RQ), in feed-forward parts and convolutions."""
@@ -105,10 +106,11 @@ class ConformerEncoder(nn.Module):
         super().__init__()
         self.dim, self.num_layers = config.dim, config.layers
         self._config = config
-        plain = config.form == "speechbrain"
-        self.feature_norm = nn.Identity() if plain else nn.LayerNorm(input_dim)
-        self.projection = nn.Linear(input_dim, config.dim)
-        self.last_norm = nn.LayerNorm(config.dim, eps=1e-6) if plain else None
+        form = config.form
+        self.feature_norm = nn.LayerNorm(input_dim) if form == "w2v_bert" else nn.Identity()
+        self.projection = nn.Identity() if form == "transformers" else nn.Linear(input_dim, config.dim)
+        eps = 1e-6 if form == "speechbrain" else 1e-5
+        self.last_norm = None if form == "w2v_bert" else nn.LayerNorm(config.dim, eps=eps)
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
         self.input_dropout = Dropout(config.input_dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -181,6 +183,7 @@ class Block(SelfAttention):
         self.first, self.second = FeedForward(config), FeedForward(config)
         self.attention_norm, self.final_norm = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.convolution = Convolution(config)
+        self._turns_frames = config.form == "transformers"
         self.dropout = Dropout(config.dropout)
         self.after_attention = nn.Identity() if plain else self.dropout
 
@@ -189,11 +192,17 @@ class Block(SelfAttention):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Return the block's output, ``[batch, frame, dim]``; with `both` also that of its last feed-forward part."""
         x = torch.add(x, self.dropout(self.first(x)), alpha=0.5)
-        x = x + self.after_attention(self.attend(self.attention_norm(x), context))
+        x = x + self.after_attention(self._attended(self.attention_norm(x), context))
         x = x + self.dropout(self.convolution(x, context.inside))
         fed = self.second(x)
         x = self.final_norm(torch.add(x, self.dropout(fed), alpha=0.5))
         return (x, fed) if both else x
+
+    def _attended(self, x: Tensor, context: Context) -> Tensor:
+        if not self._turns_frames or context.rotation is None:
+            return self.attend(x, context)
+        placed = rotate(self._split(x), context.rotation).transpose(1, 2).flatten(2)
+        return self.attend(x, context._replace(rotation=None), placed)
 
 
 class FeedForward(nn.Module):
@@ -212,12 +221,13 @@ class FeedForward(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Layer norm, gated linear unit, depthwise convolution over the clip's frames, layer norm, activation, layer."""
+    """Layer norm, gated linear unit, depthwise convolution over the clip's frames, norm, activation, layer."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         dim, kernel, bias = config.dim, config.kernel_frames, config.form == "speechbrain"
-        self.norm, self.depthwise_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim)
+        self.depthwise_norm: nn.Module = BatchNorm(dim) if config.form == "transformers" else nn.LayerNorm(dim)
         self.gated, self.out = nn.Linear(dim, 2 * dim, bias=bias), nn.Linear(dim, dim, bias=bias)
         self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim, bias=bias)
         self._activate = ACTIVATIONS[config.activation]
@@ -227,8 +237,12 @@ class Convolution(nn.Module):
         y = F.glu(self.gated(self.norm(x)), dim=-1)
         if inside is not None:
             y = torch.where(inside, y, 0.0)
-        y = self.depthwise(y.transpose(1, 2)).transpose(1, 2)
-        return cast(Tensor, self.out(self._activate(self.depthwise_norm(y))))
+        y = self.depthwise(y.transpose(1, 2))
+        if isinstance(self.depthwise_norm, BatchNorm):
+            y = self.depthwise_norm(y, None if inside is None else inside.transpose(1, 2)).transpose(1, 2)
+        else:
+            y = self.depthwise_norm(y.transpose(1, 2))
+        return cast(Tensor, self.out(self._activate(y)))
 
 
 def start_weights(encoder: nn.Module, form: str) -> None:
@@ -239,6 +253,8 @@ def start_weights(encoder: nn.Module, form: str) -> None:
                 # Queries, keys and values are one matrix there, three times as high.
                 joined = name.endswith(("query.weight", "key.weight", "value.weight"))
                 nn.init.xavier_normal_(parameter, 0.5**0.5 if joined else 1.0)
+        return
+    if form == "transformers":
         return
     for module in encoder.modules():
         if isinstance(module, nn.Linear):
@@ -253,6 +269,11 @@ def build(config: Config, input_dim: int) -> ConformerEncoder:
         value = getattr(config, name)
         if value not in known:
             raise UserError(f"`{name}` must be {', '.join(known[:-1])} or {known[-1]}, but is `{value}`")
+    if config.form == "transformers" and input_dim != config.dim:
+        raise UserError(
+            f"with `form: transformers` the frontend's width must be `dim` {config.dim}, but is {input_dim}",
+            remedy="give both the same `dim`, or take another form",
+        )
     rotary = config.positions == "rope"
     check_attention(config.dim, config.heads, config.attention_relax, config.relative_positions, rotary)
     if config.positions == "transformer_xl" and config.dim % 2:

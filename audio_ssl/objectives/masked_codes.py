@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.objectives._base import Metrics, Needs, ObjectiveOutput, View, require_targets
 
@@ -47,6 +48,9 @@ class Config:
     unmasked_weight: float = 0.0
     """Weight of the loss on visible frames (HuBERT's ``pred_nomask_weight``: 0)."""
 
+    codebook_loss: str = added("sum")
+    """Losses of the codebooks are added up (``sum``: MERT) or averaged (``mean``: MuQ)."""
+
     random_codebooks: int | None = None
     """Train on this many codebooks an update, drawn anew each time (MERT: 1 of 8 costs little quality); null: all."""
 
@@ -55,7 +59,7 @@ class Config:
 
 
 class MaskedCodes(nn.Module):
-    """One untied head per codebook; the loss is the sum over codebooks and the mean over layers.
+    """One untied head per codebook; the loss is the sum or mean over codebooks and the mean over layers.
 
     The code embeddings are shared by all layers, the projections are each layer's own.
     """
@@ -82,7 +86,8 @@ class MaskedCodes(nn.Module):
             loss = loss + self._config.unmasked_weight * seen
             metrics |= {f"unmasked_{name}": value for name, value in more.items() if name.startswith("accuracy")}
         # The subset stands for all codebooks: its loss is scaled up, so that its expectation is the whole loss.
-        return ObjectiveOutput(loss * (self._codebooks / len(chosen)), counted.sum(), metrics)
+        factor = self._codebooks if self._config.codebook_loss == "sum" else 1
+        return ObjectiveOutput(loss * (factor / len(chosen)), counted.sum(), metrics)
 
     def chosen_codebooks(self, step: int) -> list[int]:
         """Return the codebooks trained at an update: in training the same for all its micro-batches, otherwise all."""
@@ -149,6 +154,8 @@ def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec 
         raise UserError(f"`head` must be cosine or linear, but is `{config.head}`")
     if config.code_init not in ("uniform", "normal"):
         raise UserError(f"`code_init` must be uniform or normal, but is `{config.code_init}`")
+    if config.codebook_loss not in ("sum", "mean"):
+        raise UserError(f"`codebook_loss` must be sum or mean, but is `{config.codebook_loss}`")
     if config.random_codebooks is not None and not 1 <= config.random_codebooks <= spec.width:
         raise UserError(
             f"`random_codebooks` must lie between 1 and the teacher's {spec.width} codebooks, or be null, but is "

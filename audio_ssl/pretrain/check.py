@@ -14,7 +14,7 @@ from audio_ssl.catalog import load_part
 from audio_ssl.config import kind_of
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, shown
 from audio_ssl.objectives._base import Needs
 from audio_ssl.pretrain.decoder import Decoder, build_decoder
 from audio_ssl.pretrain.kinds.codec import frame_grid
@@ -182,6 +182,29 @@ def check_fill(mask: Mask | None, frontend_config: Any, frontend: nn.Module, dec
         )
 
 
+def check_spectrum(frontend: Any, teacher: Any, where: str) -> None:
+    """Raise UserError where a teacher of the frontend's own spectrogram has another one: its targets are not in there.
+
+    Parameters
+    ----------
+    frontend, teacher
+        Their configs.
+    where
+        Key path of the teacher.
+    """
+    if (kind_of(frontend), kind_of(teacher)) != ("mel_res2d", "mel_rvq"):
+        return
+    for name in ("n_mels", "hop_seconds", "window_seconds", "mean", "std"):
+        theirs, mine = getattr(frontend, name), getattr(teacher, name)
+        if theirs != mine:
+            raise UserError(
+                f"`{name}` must be that of the frontend, {shown(theirs)}, as the model predicts what it hears, but is "
+                f"{shown(mine)}",
+                where=f"{where}.{name}",
+                remedy="give frontend and teacher the same value",
+            )
+
+
 def is_causal(encoder: nn.Module, input_dim: int) -> bool:
     """Try out whether an encoder's frames depend on no later frame."""
     random = generator("causal")
@@ -233,6 +256,7 @@ def check_teachers(
         place = f"{where}[{index}]"
         with located(place):
             spec = _online_spec(config, model) if is_online(config) else _spec(recipe, config, codec, grid, first)
+            check_spectrum(getattr(recipe, "frontend", None), config, place)
             grid.require_same_rate(spec.grid, "the frontend", f"teacher {index} (`{kind_of(config)}`)")
         specs.append(spec)
     return specs

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.batch_norm import BatchNorm
 from audio_ssl.data.augment import Mixing, mix_in_batch
 from audio_ssl.data.loader import Batch
 from audio_ssl.encoders._visible import visible_frames
@@ -124,7 +125,10 @@ class MaskedLearner(nn.Module):
         return StepOutput(loss_sum + self._feature_penalty * penalty, count, metrics)
 
     def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
-        """Let the teachers that follow the model take in update `step`."""
+        """Let stored statistics and the teachers that follow the model take in update `step`."""
+        for module in self.model.modules():
+            if isinstance(module, BatchNorm):
+                module.follow(sum_over_processes)
         for teacher in self.online.values():
             teacher.update(self.model, step)  # type: ignore[operator]
 

@@ -39,18 +39,18 @@ class Mask:
     """Mask exactly the share `prob`: spans are drawn for `prob` + `adjust`, single frames make up the difference
     (data2vec 2.0: 0.05), so that clips of one length need no padding; null: as many frames as the spans cover."""
 
-    blocks: bool = False
+    blocks: bool = added(False)
     """Cut the clip into blocks of `length_frames` and hide each with the chance `prob` (MusicFM, MuQ); false: draw the
     starts of spans that may overlap."""
 
     clones: int = 1
     """Masks of a clip; frontend and teachers run once for all of them (data2vec 2.0: 8)."""
 
-    fill: Literal["embedding", "waveform_noise", "feature_noise"] = "embedding"
+    fill: Literal["embedding", "waveform_noise", "feature_noise"] = added("embedding")
     """What stands in the place of hidden frames: a learnt embedding at the encoder's input (HuBERT, MERT), noise in the
     waveform (MusicFM, MuQ), or noise in the frontend's spectrogram (BEST-RQ in SpeechBrain)."""
 
-    noise_std: float = 0.1
+    noise_std: float = added(0.1)
     """Standard deviation of the noise, whose mean is 0 (BEST-RQ, MusicFM, MuQ: 0.1)."""
 
     def check(self, where: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_ssl.batch_norm import BatchNorm
 from audio_ssl.data.audio import read_clip
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import AudioError, UserError
@@ -134,6 +135,10 @@ class TunedBank(LiveBank):
         """Say whether gradients are wanted."""
         self._learning = learning
         self.model.train(learning)
+        for module in self.model.modules():
+            # Stored statistics stay those of pretraining: a few clips say less.
+            if isinstance(module, BatchNorm):
+                module.eval()
 
     def state(self) -> dict[str, Tensor]:
         """Return a copy of the model's weights, on the CPU: a sweep keeps many of them."""

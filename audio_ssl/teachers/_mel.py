@@ -8,7 +8,7 @@ from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
-from audio_ssl.spectra import MelSpectrogram, cepstra, deltas, empty_bands, mel_filters
+from audio_ssl.spectra import DecibelMel, MelSpectrogram, cepstra, deltas, empty_bands, mel_filters
 
 
 class LogMel:
@@ -56,6 +56,30 @@ class LogMel:
         if self._normalize:
             mel = (mel - mel.mean(0)) * (mel.var(0, unbiased=False) + 1e-5).rsqrt()
         return mel.reshape(frames, self.dim)
+
+
+class DecibelPatches:
+    """Standardised decibels, `stack` frames side by side as one; what the `mel_res2d` frontend hears of a clip.
+
+    Parameters
+    ----------
+    sample_rate, hop_samples, window_samples, n_mels, stack
+        As of `LogMel`.
+    mean, std
+        Of all values of the corpus, in dB.
+    """
+
+    def __init__(
+        self, sample_rate: int, hop_samples: int, window_samples: int, n_mels: int, stack: int, mean: float, std: float
+    ) -> None:
+        self._mel = DecibelMel(sample_rate, window_samples, hop_samples, n_mels, stack, mean, std)
+        self.dim = n_mels * stack
+        self.grid = FrameGrid(sample_rate, hop_samples * stack, window_samples + (stack - 1) * hop_samples, "floor")
+
+    def __call__(self, waveform: Float[Tensor, " sample"]) -> Float[Tensor, "frame dim"]:
+        """Return ``[frame, n_mels * stack]``."""
+        mel: Tensor = self._mel(waveform[None], torch.tensor([len(waveform)]))
+        return mel.reshape(-1, self.dim)
 
 
 class CenteredLogMel:

@@ -40,6 +40,9 @@ TWO_ITERATIONS = [
 RANDOM_ENCODEC = ["teachers.0.random_weights=true"]
 SMALL_QUANTISER = ["objectives.0.codebook_size=8", "objectives.0.code_dim=8", "objectives.0.negatives=4"]
 
+SMALL_RES2D = ["frontend.channels=4", "frontend.dim=32"]
+SMALL_RVQ = ["teachers.0.codebooks=2", "teachers.0.codebook_size=8", "teachers.0.fit_steps=2"]
+
 TINY: dict[str, list[str]] = {
     "apc": SMALL_GRU,
     "apc_tiny": SMALL_GRU,
@@ -69,8 +72,8 @@ TINY: dict[str, list[str]] = {
     "mert_visible_tiny": [*SMALL_MODEL, "teachers.0.clusters=5", "teachers.1.clusters=5"],
     "mert_mel_tiny": [*SMALL_MODEL, "teachers.0.clusters=5", "teachers.1.clusters=5"],
     "mert_tiny": [*SMALL_MODEL, *SMALL_CONV, "codec.steps=1"],
-    "muq_style": [*SMALL_MODEL, "teachers.0.codebooks=2", "teachers.0.codebook_size=8"],
-    "muq_style_tiny": [*SMALL_MODEL, "teachers.0.codebooks=2", "teachers.0.codebook_size=8"],
+    "muq_style": [*SMALL_MODEL, *SMALL_RES2D, *SMALL_RVQ],
+    "muq_style_tiny": [*SMALL_MODEL, *SMALL_RES2D, *SMALL_RVQ],
     "wav2vec2_base": [*SMALL_MODEL, *SMALL_CONV, *SMALL_QUANTISER],
     "wav2vec2_tiny": [*SMALL_MODEL, *SMALL_CONV, *SMALL_QUANTISER],
     "wavlm_base": [*SMALL_MODEL, *SMALL_CONV, *TWO_ITERATIONS],

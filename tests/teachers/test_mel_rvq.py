@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from audio_ssl.data.targets import check_targets
 from audio_ssl.errors import UserError
@@ -13,7 +13,17 @@ from audio_ssl.teachers import mel_rvq
 from audio_ssl.teachers._base import needs_fit
 
 CPU = torch.device("cpu")
-SMALL = mel_rvq.Config(n_mels=40, window_seconds=0.05, codebooks=4, codebook_size=16, code_dim=6, batch_frames=100)
+SMALL = mel_rvq.Config(
+    n_mels=40,
+    window_seconds=0.05,
+    mean=None,
+    std=None,
+    form="stages",
+    codebooks=4,
+    codebook_size=16,
+    code_dim=6,
+    batch_frames=100,
+)
 
 
 def clips(count=12, first=0):
@@ -62,7 +72,7 @@ def test_each_code_is_the_nearest_to_what_is_left_over(path):
     teacher = make(path)
     clip = clips(1)[0]
     codes = teacher(clip)
-    state = {name: getattr(teacher, f"_{name}") for name in ("projection", "codes")}
+    state = load_file(f"{path}/{mel_rvq.STATE_FILE}")
     for stage in range(4):
         left = teacher.patches(clip) - teacher.decode(codes[:, :stage])
         distances = torch.cdist(left @ state["projection"][stage], state["codes"][stage])

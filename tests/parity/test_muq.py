@@ -1,0 +1,253 @@
+"""The whole learner of `muq_style` and its teacher against MuQ's own code (``tests/golden/muq*``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from audio_ssl.data.loader import Batch
+from audio_ssl.data.targets import TargetSpec
+from audio_ssl.errors import UserError
+from audio_ssl.frontends import mel, mel_res2d
+from audio_ssl.frontends._noise import Noise
+from audio_ssl.model import build_model
+from audio_ssl.pretrain import masked
+from audio_ssl.pretrain.check import check_spectrum
+from audio_ssl.pretrain.kinds import masked_prediction
+from audio_ssl.pretrain.masked import MaskedLearner
+from audio_ssl.pretrain.optim import learning_rate
+from audio_ssl.pretrain.recipe import load_recipe
+from audio_ssl.pretrain.seeds import generator
+from audio_ssl.teachers import mel_rvq
+from audio_ssl.teachers._learnt_rvq import LearntRVQ
+from audio_ssl.teachers._mel import LogMel
+from tests.reference import LOSS, STATES, Golden, assert_gradients, difference, golden
+
+SMALL = [
+    "frontend.channels=8",
+    "frontend.dim=32",
+    "encoder.layers=2",
+    "encoder.dim=32",
+    "encoder.ffn_dim=64",
+    "encoder.heads=4",
+    "encoder.kernel_frames=7",
+    *(f"encoder.{name}=0.0" for name in ("dropout", "attention_dropout", "activation_dropout", "input_dropout")),
+]
+"""The golden file's sizes; all else is the recipe's."""
+
+FRONTEND = {
+    "first": "conv1",
+    "second": "conv2",
+    "beside": "conv3",
+    "first_norm": "bn1",
+    "second_norm": "bn2",
+    "beside_norm": "bn3",
+}
+BLOCK = {
+    "query": "self_attn.linear_q",
+    "key": "self_attn.linear_k",
+    "value": "self_attn.linear_v",
+    "out": "self_attn.linear_out",
+    "first.norm": "ffn1_layer_norm",
+    "first.inner": "ffn1.intermediate_dense",
+    "first.outer": "ffn1.output_dense",
+    "second.norm": "ffn2_layer_norm",
+    "second.inner": "ffn2.intermediate_dense",
+    "second.outer": "ffn2.output_dense",
+    "attention_norm": "self_attn_layer_norm",
+    "final_norm": "final_layer_norm",
+    "convolution.norm": "conv_module.layer_norm",
+    "convolution.depthwise_norm": "conv_module.batch_norm",
+    "convolution.gated": "conv_module.pointwise_conv1",
+    "convolution.out": "conv_module.pointwise_conv2",
+    "convolution.depthwise": "conv_module.depthwise_conv",
+}
+
+
+def their_name(ours: str) -> str:
+    """Return the reference's name of a weight of the learner."""
+    part, rest = ours.removeprefix("model.").split(".", 1)
+    tail = rest.rsplit(".", 1)[-1]
+    if part == "heads":
+        return f"linear.{tail}"
+    if part == "frontend":
+        if rest.startswith("linear."):
+            return f"conv.{rest}"
+        _, number, name, _ = rest.split(".")
+        return f"conv.conv.{number}.{FRONTEND[name]}.{tail}"
+    if rest.startswith("last_norm."):
+        return f"conformer.layer_norm.{tail}"
+    _, number, name = rest.split(".", 2)
+    return f"conformer.layers.{number}.{BLOCK[name.rsplit('.', 1)[0]]}.{tail}"
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Golden:
+    return golden("muq")
+
+
+@pytest.fixture
+def learner(theirs: Golden) -> MaskedLearner:
+    """The recipe's learner in small, with the reference's weights."""
+    recipe = load_recipe("muq_style", SMALL)
+    assert isinstance(recipe, masked_prediction.Config)
+    model = build_model(masked_prediction.model_config(recipe), generator(1))
+    heads = masked_prediction.build_heads(recipe, model, [TargetSpec("codes", 8, 1024, model.grid)])
+    made = MaskedLearner(model, heads, recipe.mask, recipe.mixing, recipe.feature_penalty, recipe.feature_grad_mult)
+    weights = theirs.weights
+    state = made.state_dict()
+    ours = {
+        name: weights.pop(their_name(name)).reshape(value.shape)
+        for name, value in state.items()
+        if not name.endswith("mask_embedding")
+    }
+    # What is left has no part in the reference's loss either.
+    unused = ("cls_token", "num_batches_tracked", "pos_conv_embed")
+    assert all(any(word in name for word in unused) for name in weights), sorted(weights)
+    made.load_state_dict(ours, strict=False)
+    return made
+
+
+def batch_of(theirs: Golden) -> Batch:
+    frames = torch.tensor([30, 30])
+    targets = (theirs["input/codes"].long(),)
+    return Batch(theirs["input/waveform"], torch.tensor([28800, 28800]), targets, frames, (1, 2), 2.4)
+
+
+def given_noise(monkeypatch: pytest.MonkeyPatch, theirs: Golden) -> None:
+    """Let the learner draw the reference's mask and noise."""
+    mask = theirs["input/mask"].bool()
+    noise = Noise(mask, theirs["input/waveform_masked"].view(2, 30, 960) * mask[..., None])
+    monkeypatch.setattr(masked, "masks", lambda *given: mask)
+    monkeypatch.setattr(masked, "noise_for", lambda *given: noise)
+    assert torch.equal(noise.put(theirs["input/waveform"]), theirs["input/waveform_masked"])
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_the_learner_is_muqs(
+    learner: MaskedLearner, theirs: Golden, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_noise(monkeypatch, theirs)
+    learner.train(mode == "train")
+    with torch.no_grad():
+        output = learner.model(theirs["input/waveform_masked"])
+    assert difference(output.features, theirs[f"{mode}/conv_output"]) < STATES
+    for ours, state in zip(output.hidden, theirs[f"{mode}/hidden"], strict=True):
+        assert difference(ours, state) < STATES
+    found = learner(batch_of(theirs), generator(3), 0)
+    assert int(found.count) == 30
+    loss = found.loss_sum / found.count
+    assert float(loss.detach()) == pytest.approx(float(theirs[f"{mode}/loss"]), rel=LOSS)
+    loss.backward()
+    expected = theirs.under(f"{mode}/grad")
+    # Their pointwise convolutions are our linear layers.
+    gradients = {their_name(n): p.grad for n, p in learner.named_parameters() if p.grad is not None}
+    gradients = {n: g[..., None] if "pointwise" in n else g for n, g in gradients.items()}
+    assert_gradients(gradients, expected)
+
+
+@pytest.fixture(scope="module")
+def quantiser() -> Golden:
+    return golden("muq_rvq")
+
+
+def loaded(theirs: Golden) -> LearntRVQ:
+    """Our quantiser with the reference's weights, under weight norm as they are."""
+    model = LearntRVQ(512, 8, 1024, 16)
+    names = {"inward": "in_proj", "outward": "out_proj"}
+    state = model.state_dict()
+    for name, value in state.items():
+        _, number, part = name.split(".", 2)
+        if part == "codes":
+            found = theirs[f"weight/quantizers.{number}.codebook.weight"]
+        elif part == "idle":
+            continue
+        else:
+            ours, tail = part.split(".", 1)
+            tail = {"bias": "bias", "original0": "weight_g", "original1": "weight_v"}[tail.rsplit(".", 1)[-1]]
+            found = theirs[f"weight/quantizers.{number}.{names[ours]}.{tail}"]
+        state[name] = found.reshape(value.shape)
+    model.load_state_dict(state)
+    return model
+
+
+def assert_codes(found: Tensor, theirs: Tensor, margin: Tensor) -> None:
+    """Compare ``[frame, codebook]``; after a code that two are near to, a frame's later codes may be others."""
+    unsure = (margin < 1e-4).cumsum(1) > 0
+    assert bool(((found == theirs) | unsure).all())
+    assert float((found == theirs).double().mean()) > 0.999
+
+
+def test_the_quantiser_is_muqs_and_so_is_its_training_loss(quantiser: Golden) -> None:
+    patches = quantiser["input/patches"].flatten(0, 1)
+    found = loaded(quantiser)(patches)
+    codes = quantiser["codes"].long().permute(0, 2, 1).flatten(0, 1)
+    assert_codes(found.codes, codes, quantiser["cosine_margin_to_second_code"].permute(0, 2, 1).flatten(0, 1))
+    assert difference(found.values, quantiser["quantised"].permute(0, 2, 1).flatten(0, 1)) < STATES
+    for ours, name in ((found.codebook, "codebook_loss"), (found.commitment, "commitment_loss")):
+        assert float(ours.detach()) == pytest.approx(float(quantiser[name]), rel=LOSS)
+    assert float(found.loss(patches).detach()) == pytest.approx(float(quantiser["rvq_training_loss"]), rel=LOSS)
+
+
+def test_the_teacher_gives_muqs_targets(theirs: Golden, quantiser: Golden, tmp_path: Path) -> None:
+    save_file(loaded(quantiser).state(), tmp_path / mel_rvq.STATE_FILE)
+    (config,) = load_recipe("muq_style", [f"teachers.0.path={tmp_path}"]).teachers  # type: ignore[attr-defined]
+    teacher = mel_rvq.build(config, 24000, torch.device("cpu"))
+    margin = quantiser["cosine_margin_to_second_code"].permute(0, 2, 1)
+    for row, waveform in enumerate(theirs["input/waveform"]):
+        assert difference(teacher.patches(waveform), quantiser["input/patches"][row, :30]) < STATES
+        assert_codes(teacher(waveform), theirs["input/codes"][row].long(), margin[row, :30])
+
+
+def share_explained(inputs: Tensor, targets: Tensor) -> float:
+    """Return the share of the targets' variance that the best linear map of the inputs gives."""
+    inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], 1).double()
+    targets = targets.double()
+    left = targets - inputs @ torch.linalg.lstsq(inputs, targets, driver="gelsd").solution
+    return 1 - float(left.square().sum() / (targets - targets.mean(0)).square().sum())
+
+
+def test_all_of_the_targets_is_in_the_input() -> None:
+    """Clips of many levels: what a clip's own mean and deviation take away cannot be predicted from it."""
+    random = generator(5)
+    clips = []
+    for number in range(12):
+        colour = torch.randn(1, 1, 33, generator=random) * torch.hann_window(33)
+        noise = torch.nn.functional.conv1d(torch.randn(1, 1, 24000 + 32, generator=random), colour)[0, 0]
+        clips.append(noise * torch.linspace(1, 3, 24000) * 10 ** (-number / 6))
+    small = ["frontend.n_mels=16", "teachers.0.n_mels=16"]
+    recipe = load_recipe("muq_style", small)
+    assert isinstance(recipe, masked_prediction.Config)
+    frontend = mel_res2d.build(recipe.frontend, 24000)  # type: ignore[arg-type]
+    (teacher,) = recipe.teachers
+    patches = mel_rvq._patches(teacher, 24000)  # type: ignore[arg-type]
+    targets = torch.cat([patches(clip) for clip in clips])
+    heard = torch.cat([frontend._mel(clip[None], torch.tensor([24000])).reshape(-1, 64) for clip in clips])
+    assert torch.equal(heard, targets)
+    assert share_explained(heard, targets) > 1 - 1e-6
+    # As it was: input by the clip's own mean and deviation, targets by the corpus's.
+    earlier = mel.build(mel.Config(n_mels=16, window_seconds=0.0853333), 24000)
+    logs = LogMel(24000, 240, 2048, 16, 4, normalize=False)
+    inputs = torch.cat([earlier(clip[None], torch.tensor([24000]))[0][0] for clip in clips])
+    assert share_explained(inputs, torch.cat([logs(clip) for clip in clips])) < 0.6
+
+
+def test_frontend_and_teacher_hear_the_same_spectrum_or_the_recipe_is_refused() -> None:
+    for name, value in (("mean", "0.0"), ("std", "1.0"), ("n_mels", "64"), ("window_seconds", "0.05")):
+        recipe = load_recipe("muq_style", [f"frontend.{name}={value}"])
+        with pytest.raises(UserError, match=f"`{name}` must be that of the frontend"):
+            check_spectrum(recipe.frontend, recipe.teachers[0], "$.teachers[0]")  # type: ignore[attr-defined]
+
+
+def test_the_rate_is_muqs() -> None:
+    """5e-4 after 32,000 updates, then down in a straight line to 0 at 400,000."""
+    recipe = load_recipe("muq_style")
+    optim = recipe.optim
+    rates = [learning_rate(optim, step, recipe.steps) for step in (16_000, 32_000, 216_000, 400_000)]
+    assert rates == pytest.approx([2.5e-4, 5e-4, 2.5e-4, 0.0], abs=1e-6 * 5e-4)
+    assert (optim.clip_norm, optim.eps, recipe.steps) == (10.0, 1e-6, 400_000)
+    assert recipe.data.seconds_per_update == 192 * recipe.data.crop_seconds == 192 * 30.0
