@@ -1,16 +1,26 @@
 """BEST-RQ against SpeechBrain's own modules with the same weights (its recipe LibriSpeech/self-supervised-learning)."""
 
 import dataclasses
+import random
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
+from audio_ssl.data.loader import Batch
 from audio_ssl.encoders import conformer
 from audio_ssl.frontends import mel
+from audio_ssl.model import build_model
+from audio_ssl.pretrain.kinds import masked_prediction as kind
+from audio_ssl.pretrain.masked import MaskedLearner
+from audio_ssl.pretrain.masks import masks, noise_for
+from audio_ssl.pretrain.recipe import load_recipe
+from audio_ssl.pretrain.seeds import generator
 from audio_ssl.teachers import random_projection
-from tests.reference import GRADIENTS, STATES, assert_gradients, difference
+from tests.reference import GRADIENTS, LOSS, STATES, assert_gradients, difference
 
+DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "input_dropout")
 ENCODER = conformer.Config(
     layers=2,
     dim=32,
@@ -20,10 +30,7 @@ ENCODER = conformer.Config(
     form="speechbrain",
     activation="gelu",
     positions="transformer_xl",
-    dropout=0.0,
-    attention_dropout=0.0,
-    activation_dropout=0.0,
-    input_dropout=0.0,
+    **dict.fromkeys(DROPOUTS, 0.0),
 )
 PARTS = {
     "first.norm": "ffn_module1.0",
@@ -194,3 +201,123 @@ def test_features_equal_speechbrains():
     assert difference(teacher._mel(waveform[0]), normalised[0].view(12, 80)) < STATES
     plain = mel.build(dataclasses.replace(FRONTEND, form="plain", conv_channels=(), stack=4), 16000)
     assert difference(plain(waveform, frames * 0 + SAMPLES)[0], normalised.view(2, 12, 80)) > 1e-3
+
+
+SMALL = [
+    "frontend.n_mels=20",
+    "frontend.conv_channels=[6, 4]",
+    "encoder.layers=2",
+    "encoder.dim=32",
+    "encoder.ffn_dim=64",
+    "encoder.heads=4",
+    "encoder.kernel_frames=7",
+    "teachers.0.n_mels=20",
+    "teachers.0.codebook_size=50",
+    *(f"{key}=0.0" for key in ("frontend.dropout", *(f"encoder.{name}" for name in DROPOUTS))),
+]
+LENGTHS = (SAMPLES, SAMPLES - 16 * 160)
+
+
+def our_batch(teacher: random_projection.RandomProjectionTeacher, waveform: torch.Tensor) -> Batch:
+    """Return clips of two lengths with labels, as the loader makes them; what follows the shorter is silent."""
+    frames = torch.tensor([teacher.spec.grid.num_frames(samples) for samples in LENGTHS])
+    clips = [clip[:samples] for clip, samples in zip(waveform, LENGTHS, strict=True)]
+    labels = pad_sequence([teacher(clip) for clip in clips], batch_first=True)
+    return Batch(pad_sequence(clips, batch_first=True), torch.tensor(LENGTHS), (labels,), frames, (5, 6), 0.0)
+
+
+def their_loss(fbank, convolutions, encoder, quantizer, linear, waveform, mask, noise):
+    """Return the logits, labels and features of one clip, step by step as their recipe's ``compute_forward``."""
+    from speechbrain.processing.features import InputNormalization
+
+    mel_frames = InputNormalization(norm_type="sentence")(fbank(waveform[None]), torch.ones(1))
+    chosen = mask.nonzero()[:, 0]
+    labels = quantizer(mel_frames.view(1, len(mask), -1)[:, chosen])[0]
+    hidden = (chosen[:, None] * 4 + torch.arange(4)).flatten()
+    mel_frames[:, hidden] = noise[chosen].view(1, len(hidden), -1)
+    features = convolutions(mel_frames)
+    states, _ = encoder.encode(features, torch.ones(1))
+    return linear(states)[0, chosen], labels, features.flatten(2), states
+
+
+def test_learner_equals_speechbrains():
+    from speechbrain.nnet.linear import Linear
+    from speechbrain.nnet.quantisers import RandomProjectionQuantizer
+
+    config = load_recipe("bestrq_base", SMALL)
+    assert isinstance(config, kind.Config)
+    teacher = random_projection.build(config.teachers[0], 16000, torch.device("cpu"))
+    model = build_model(kind.model_config(config), generator(1))
+    learner = MaskedLearner(model, kind.build_heads(config, model, [teacher.spec]), config.mask, None, 0.0, 1.0)
+    fbank, convolutions = their_frontend(20)
+    encoder = their_encoder(config.encoder, 20)
+    quantizer, linear = RandomProjectionQuantizer(80, 16, 50), moved(Linear(n_neurons=50, input_size=32))
+    quantizer.P.copy_(teacher.projection[0])
+    quantizer.CB.copy_(teacher.codes[0])
+    parts = (convolutions, encoder, linear)
+
+    def ours_from(tensors: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        front, middle, last = tensors
+        return {
+            **{f"model.frontend.{name}": value for name, value in frontend_tensors(front).items()},
+            **{f"model.encoder.{name}": value for name, value in encoder_tensors(middle, config.encoder).items()},
+            "heads.0.projection.weight": last["w.weight"],
+            "heads.0.projection.bias": last["w.bias"],
+        }
+
+    weights = ours_from([dict(part.named_parameters()) for part in parts])
+    left = learner.load_state_dict(weights, strict=False)
+    assert left.missing_keys == ["model.encoder.mask_embedding"]
+
+    waveform = swelling(2, SAMPLES)
+    batch = our_batch(teacher, waveform)
+    assert config.mask is not None
+    mask = masks(batch.frames, 12, config.mask, batch.keys)
+    noise = noise_for(mask, 80, config.mask.noise_std, batch.keys).values
+    output = learner(batch, generator(2), 0)
+    states = learner._encode(batch.waveform, batch.lengths, mask, batch.keys)
+    output.loss_sum.backward()
+
+    loss = torch.zeros(())
+    for row, (samples, frames) in enumerate(zip(LENGTHS, batch.frames.tolist(), strict=True)):
+        clip, own = waveform[row, :samples], mask[row, :frames]
+        logits, labels, features, last = their_loss(fbank, *parts[:2], quantizer, linear, clip, own, noise[row])
+        assert torch.equal(batch.targets[0][row, :frames, 0][own], labels)
+        assert difference(states.features[row : row + 1, :frames], features) < STATES
+        assert difference(states.hidden[-1][row : row + 1, :frames], last) < STATES
+        loss = loss + nn.functional.cross_entropy(logits, labels, reduction="sum")
+    loss.backward()
+    assert float(output.count) == mask.sum() > 0
+    assert difference(output.loss_sum, loss) < LOSS
+    assert_gradients(gradients(learner), ours_from([gradients(part) for part in parts]), GRADIENTS)
+
+
+def test_masks_hide_what_speechbrains_hide(monkeypatch):
+    from speechbrain.lobes.models import BESTRQ
+
+    draws, frames = 2000, 312
+    monkeypatch.setattr(BESTRQ, "random", random.Random(0))
+    torch.manual_seed(0)
+    theirs = torch.zeros(draws, frames, dtype=torch.bool)
+    for row in theirs:
+        # Their places count mel frames, four of which are one frame here.
+        row[BESTRQ.compute_mask((1, 4 * frames, 80), [4 * frames], 0.15, 4)[::4] // 4] = True
+    config = load_recipe("bestrq_base")
+    assert isinstance(config, kind.Config)
+    assert config.mask is not None
+    ours = masks(torch.full((draws,), frames), frames, config.mask, range(draws))
+    assert abs(float(ours.double().mean() - theirs.double().mean())) < 4 * 0.4 / draws**0.5 / frames
+    assert set(ours.sum(1).tolist()) == set(theirs.sum(1).tolist()) == {187, 188}
+    own, other = run_lengths(ours), run_lengths(theirs)
+    assert float(own.double().mean()) == pytest.approx(2.5, abs=0.03)
+    error = (own.double().var() / len(own) + other.double().var() / len(other)) ** 0.5
+    assert abs(float(own.double().mean() - other.double().mean())) < 4 * float(error)
+    for length in range(1, 9):
+        share, expected = (float((runs == length).double().mean()) for runs in (own, other))
+        assert share == pytest.approx(expected, abs=4 * (2 * expected / len(own)) ** 0.5)
+
+
+def run_lengths(mask: torch.Tensor) -> torch.Tensor:
+    """Return the lengths of all runs of hidden frames, row after row."""
+    edges = nn.functional.pad(mask.int(), (1, 1)).diff(dim=1)
+    return (edges == -1).nonzero()[:, 1] - (edges == 1).nonzero()[:, 1]
