@@ -1,7 +1,8 @@
 """Regression of a teacher's hidden states: data2vec (Baevski et al. 2022, arXiv 2202.03555, section 3.3).
 
 One linear layer from the last hidden state to the teacher's values; per masked frame the squared error summed over the
-width, over the square root of the width, as in the published code of data2vec audio. The teacher is usually `ema`.
+width, over the square root of the width, as in the published code of data2vec audio. data2vec 2.0 (Baevski et al. 2022,
+arXiv 2212.07525) has no such layer, as its decoder ends with one (`projection`). The teacher is usually `ema`.
 Two metrics tell of collapse, where teacher and student agree on a constant: published runs stop below 0.1 (targets)
 and 0.01 (predictions).
 """
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
+from audio_ssl.errors import UserError
 from audio_ssl.objectives._base import Needs, ObjectiveOutput, View, require_targets
 
 NEEDS: Needs = "values"
@@ -33,13 +35,17 @@ class Config:
     weight: float = 1.0
     """Factor of this loss in the total (data2vec: 1)."""
 
+    projection: bool = True
+    """A linear layer before the loss (data2vec: yes); false: the last hidden state is the prediction (data2vec 2.0,
+    whose `decoder` ends with a linear layer)."""
+
 
 class Distillation(nn.Module):
-    """Linear head and squared error."""
+    """Linear head, or none, and squared error."""
 
-    def __init__(self, hidden_dim: int, width: int) -> None:
+    def __init__(self, hidden_dim: int, width: int, projection: bool) -> None:
         super().__init__()
-        self.projection = nn.Linear(hidden_dim, width)
+        self.projection = nn.Linear(hidden_dim, width) if projection else nn.Identity()
         self._scale = 1 / math.sqrt(width)
 
     def forward(self, view: View) -> ObjectiveOutput:
@@ -65,6 +71,12 @@ def spread(rows: Float[Tensor, "row dim"]) -> Float[Tensor, ""]:
 
 
 def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> Distillation:
-    """Make the head for a teacher of values; UserError for another teacher."""
+    """Make the head for a teacher of values; UserError for another teacher, or a width that nothing projects to."""
     spec = require_targets("distillation", "values", config.teacher, target)
-    return Distillation(hidden_dim, spec.width)
+    if not config.projection and spec.width != hidden_dim:
+        raise UserError(
+            f"without a `projection` a hidden state must have the {spec.width} values of teacher {config.teacher}, but "
+            f"has {hidden_dim}",
+            remedy="give `projection: true`",
+        )
+    return Distillation(hidden_dim, spec.width, config.projection)

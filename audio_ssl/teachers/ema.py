@@ -1,27 +1,35 @@
 """The model's own running average as teacher: data2vec (Baevski et al. 2022, arXiv 2202.03555, sections 3.2 and 3.3).
 
-The teacher hears the clean, unmasked waveform. Its targets are the mean of its last layers' outputs, each normalised
-over the clip's frames. It follows the model after every update, so its targets cannot be stored, and it lives in the
+The teacher hears the clean, unmasked waveform. Its targets are the mean of its last layers' states, each normalised
+over the clip's frames; as in the published code a state is what the layer's feed-forward part gives, before the last
+residual sum (`point`). It follows the model after every update, so its targets cannot be stored, and it lives in the
 learner: its weights are in checkpoints and never in the optimiser.
 
-The published code takes the feed-forward part's output before the residual path of each layer; here it is the layer's
-output, which every encoder has. Its transformer is averaged and the frontend shared (`share_frontend`).
+Only a part of the model is averaged, the rest is the model's own (`average`): data2vec averages the layers, data2vec
+2.0 (Baevski et al. 2022, arXiv 2212.07525) the convolutional positions and the scale of ALiBi as well.
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.config import kind_of
 from audio_ssl.data.targets import TargetSpec
+from audio_ssl.earlier import added
+from audio_ssl.encoders._points import Point, check_point
 from audio_ssl.errors import UserError
 
 ONLINE = True
+
+Average = Literal["layers", "transformer", "encoder"]
+_INPUT = ("feature_norm", "projection", "mask_embedding")
+"""Parts of an encoder that come before its positions."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,11 @@ class Config:
     """Layers and decay; the defaults are data2vec audio base's."""
 
     layers: int = 8
-    """The last layers whose outputs are averaged (data2vec: 8)."""
+    """The last layers whose states are averaged (data2vec: 8)."""
+
+    point: Point = added("feed_forward", earlier="output")
+    """Where in a layer its state is taken: its ``feed_forward`` part, before the last residual sum (data2vec), or the
+    layer's ``output`` (fairseq's `end_of_block_targets`)."""
 
     decay_start: float = 0.999
     """Share of the old weights that stays with each update, at the start (data2vec: 0.999)."""
@@ -39,6 +51,11 @@ class Config:
 
     decay_steps: int = 30_000
     """Updates over which the decay rises linearly (data2vec: 30,000)."""
+
+    average: Average = added("layers", earlier="encoder")
+    """What of the encoder is averaged, the rest being the model's own: its ``layers`` with their norms and biases
+    (data2vec: `ema_layers_only`), the ``transformer``, which is positions too (data2vec 2.0), or the whole ``encoder``
+    with the projection."""
 
     share_frontend: bool = True
     """Take the frontend as the model has it, instead of its average (data2vec: yes)."""
@@ -85,11 +102,13 @@ class EmaTeacher(nn.Module):
             What the trained model's frontend gives for this waveform and the frames of each clip, where that is known:
             it is not computed again if the frontend is shared.
         """
+        # An encoder that has outputs alone knows of no other point.
+        asked = {} if self._config.point == "output" else {"point": self._config.point}
         if features is not None and self._config.share_frontend:
             frames = features[1]
-            hidden = self.model.encoder(features[0].detach(), frames)  # type: ignore[operator]
+            hidden = self.model.encoder(features[0].detach(), frames, **asked)  # type: ignore[operator]
         else:
-            hidden, frames, _ = self.model(waveform, lengths)
+            hidden, frames, _ = self.model(waveform, lengths, **asked)
         inside = (torch.arange(hidden[-1].shape[1], device=waveform.device) < frames[:, None])[..., None]
         last = hidden[-self._config.layers :]
         total = torch.zeros_like(last[0], dtype=torch.float32)
@@ -97,20 +116,28 @@ class EmaTeacher(nn.Module):
             total += normalize_over_frames(state, inside)
         return total / len(last)
 
-    def decay(self, step: int) -> float:
-        """Return the share of the old weights that stays at an update."""
+    def decay(self, updates: int) -> float:
+        """Return the share of the old weights that stays after so many updates of the model."""
         config = self._config
-        share = min(1.0, step / max(1, config.decay_steps))
+        share = min(1.0, updates / max(1, config.decay_steps))
         return config.decay_start + (config.decay_end - config.decay_start) * share
+
+    def averages(self, name: str) -> bool:
+        """Return whether a parameter is averaged; the others are the model's own."""
+        section, part = name.split(".")[:2]
+        if section == "frontend":
+            return not self._config.share_frontend
+        if part in _INPUT:
+            return self._config.average == "encoder"
+        return part != "positions" or self._config.average != "layers"
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the model after update `step` (from 0); what is shared becomes the model's own."""
-        decay = self.decay(step)
+        """Move towards the model after update `step` (from 0); what is not averaged becomes the model's own."""
+        decay = self.decay(step + 1)
         theirs = dict(model.named_parameters())
         for name, mine in self.model.named_parameters():
-            shared = self._config.share_frontend and name.startswith("frontend.")
-            keep = 0.0 if shared else decay
+            keep = decay if self.averages(name) else 0.0
             mine.mul_(keep).add_(theirs[name].detach(), alpha=1 - keep)
         buffers = dict(model.named_buffers())
         for name, value in self.model.named_buffers():
@@ -128,13 +155,21 @@ def normalize_over_frames(
 
 
 def build_online(config: Config, model: nn.Module) -> EmaTeacher:
-    """Make the teacher of a model; UserError for more layers than there are, or a decay that is none."""
+    """Make the teacher of a model; UserError for layers or a point that the model lacks, or a setting that is none."""
     layers = int(model.num_layers)  # type: ignore[arg-type]
     if not 1 <= config.layers <= layers:
         raise UserError(f"`layers` must lie between 1 and the encoder's {layers}, but is {config.layers}")
     for name in ("decay_start", "decay_end"):
         if not 0 <= getattr(config, name) <= 1:
             raise UserError(f"`{name}` must be a share between 0 and 1, but is {getattr(config, name)}")
+    if config.average not in get_args(Average):
+        raise UserError(f"`average` must be one of {', '.join(get_args(Average))}, but is {config.average}")
+    if not config.share_frontend and config.average != "encoder":
+        raise UserError(
+            f"with `share_frontend: false` the projection must be averaged too, but `average` is {config.average}",
+            remedy="give `average: encoder`, or leave `share_frontend` out",
+        )
+    check_point(config.point, model.encoder, kind_of(model.config.encoder))  # type: ignore[arg-type,union-attr]
     return EmaTeacher(config, model)
 
 

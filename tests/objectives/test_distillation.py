@@ -29,6 +29,17 @@ def test_loss_and_spread_are_fairseq_s():
     assert int(output.count) == int(view.mask.sum())
 
 
+def test_without_a_projection_the_last_state_is_the_prediction():
+    spec = TargetSpec("values", 16, None, SPEC.grid)
+    module = distillation.build(distillation.Config(projection=False), 16, 12, spec)
+    assert not list(module.parameters())
+    view = make_view(targets=torch.randn(3, 40, 16))
+    expected = F.mse_loss(view.hidden[-1][view.mask], view.targets[view.mask], reduction="none").sum() / 4
+    torch.testing.assert_close(module(view).loss_sum, expected)
+    with pytest.raises(UserError, match="a hidden state must have the 9 values of teacher 0, but has 16"):
+        distillation.build(distillation.Config(projection=False), 16, 12, SPEC)
+
+
 def test_a_collapsed_prediction_shows():
     module, view = setup()
     nn.init.zeros_(module.projection.weight)

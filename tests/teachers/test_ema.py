@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from audio_ssl.encoders import transformer
+from audio_ssl.earlier import fill_in
+from audio_ssl.encoders import gru, transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, build_model
@@ -27,12 +28,13 @@ def audio(*lengths):
     return waveform * (torch.arange(waveform.shape[1]) < lengths[:, None]), lengths
 
 
-def test_targets_are_the_mean_of_instance_normalised_layers_of_the_unmasked_input():
+@pytest.mark.parametrize("point", ["feed_forward", "output"])
+def test_targets_are_the_mean_of_instance_normalised_layers_of_the_unmasked_input(point):
     model = make_model()
-    teacher = make(model)
+    teacher = make(model, point=point)
     waveform, lengths = audio(4000)
     targets = teacher(waveform, lengths)
-    hidden = model.eval()(waveform, lengths).hidden
+    hidden = model.eval()(waveform, lengths, point=point).hidden
     expected = sum(F.instance_norm(state.mT).mT for state in hidden[-2:]) / 2
     torch.testing.assert_close(targets, expected, rtol=1e-5, atol=1e-5)
     assert targets.shape == (1, model.grid.num_frames(4000), 16)
@@ -52,7 +54,7 @@ def test_known_features_give_the_same_targets():
     model = make_model()
     waveform, lengths = audio(4000, 2400)
     features = model.frontend(waveform, lengths)
-    shared, own = make(model), make(model, share_frontend=False)
+    shared, own = make(model), make(model, share_frontend=False, average="encoder")
     torch.testing.assert_close(shared(waveform, lengths, features), shared(waveform, lengths))
     wrong = (features[0] + 1, features[1])
     assert not torch.allclose(shared(waveform, lengths, wrong), shared(waveform, lengths))
@@ -66,18 +68,43 @@ def test_the_decay_rises_linearly():
     assert [published.decay(step) for step in (0, 15_000, 30_000)] == pytest.approx([0.999, 0.99945, 0.9999])
 
 
-@pytest.mark.parametrize("share", [True, False])
-def test_weights_follow_by_the_average_and_a_shared_frontend_at_once(share):
+SHARED = {
+    "layers": {"feature_norm", "projection", "mask_embedding", "positions"},
+    "transformer": {"feature_norm", "projection", "mask_embedding"},
+    "encoder": set(),
+}
+
+
+@pytest.mark.parametrize(("average", "share"), [*((name, True) for name in SHARED), ("encoder", False)])
+def test_weights_follow_by_the_average_and_what_is_shared_at_once(average, share):
     model, other = make_model(0), make_model(1)
-    teacher = make(model, decay_start=0.75, decay_end=0.75, share_frontend=share)
+    teacher = make(model, decay_start=0.75, decay_end=0.75, share_frontend=share, average=average)
     start = {name: value.clone() for name, value in model.named_parameters()}
     teacher.update(other, 0)
     teacher.update(other, 1)
-    theirs = dict(other.named_parameters())
+    theirs, at_once = dict(other.named_parameters()), set()
     for name, mine in teacher.model.named_parameters():
-        keep = 0.0 if share and name.startswith("frontend.") else 0.75**2
+        section, part = name.split(".")[:2]
+        shared = share if section == "frontend" else part in SHARED[average]
+        keep = 0.0 if shared else 0.75**2
         torch.testing.assert_close(mine, keep * start[name] + (1 - keep) * theirs[name].detach(), msg=name)
         torch.testing.assert_close(model.state_dict()[name], start[name], rtol=0, atol=0)
+        at_once |= {part} if shared and section == "encoder" else set()
+    assert at_once == SHARED[average]
+
+
+def test_recipes_of_earlier_runs_keep_their_targets():
+    earlier = fill_in(ema.Config, {"layers": 2}, version=1)
+    assert earlier == {"layers": 2, "point": "output", "average": "encoder"}
+    assert ema.Config() == ema.Config(point="feed_forward", average="layers")
+
+
+def test_the_first_update_is_number_one():
+    model, other = make_model(0), make_model(1)
+    teacher = make(model, decay_start=0.0, decay_end=1.0, decay_steps=1)
+    teacher.update(other, 0)
+    first = teacher.model.encoder.blocks[0].query.weight
+    assert torch.equal(first, model.encoder.blocks[0].query.weight)
 
 
 def test_no_gradient_no_dropout_no_trainable_weight():
@@ -97,5 +124,13 @@ def test_bad_settings_are_refused():
         make(make_model(), layers=4)
     with pytest.raises(UserError, match="`decay_end` must be a share"):
         make(make_model(), decay_end=1.5)
+    with pytest.raises(UserError, match="`average` must be one of layers, transformer, encoder, but is model"):
+        make(make_model(), average="model")
+    with pytest.raises(UserError, match="the projection must be averaged too, but `average` is layers"):
+        make(make_model(), share_frontend=False)
+    recurrent = build_model(ModelConfig(conv.Config(channels=(8,) * 7), gru.Config(layers=2, dim=16), 16000))
+    with pytest.raises(UserError, match="which a gru encoder does not have"):
+        make(recurrent)
+    assert make(recurrent, point="output")(*audio(4000)).shape[2] == 16
     with pytest.raises(UserError, match="cannot be used without one"):
         ema.build(ema.Config(), 16000, torch.device("cpu"))
