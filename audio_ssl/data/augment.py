@@ -7,10 +7,11 @@ and at inference too; here `prob` is the share of clips that are mixed, and only
 WavLM (Chen et al. 2022, arXiv 2110.13900, algorithm 1; UniSpeech's `mixing_collated_audios`): with probability 0.2 a
 clip gets one stretch, as long as chance wants up to half of the clip, at a level that sets the energies of the two
 whole clips -5 to 5 dB apart: ``max_share: 0.5, snr_of: clip, snr_db: [-5, 5]``. The released code lets a clip be mixed
-with itself, and takes stretches from clips that are mixed already; here they come from other clips, which are clean.
+with itself, and takes stretches from clips that are mixed already; here they come from other clips, which are clean. With
+`noise` some clips get a stretch of a recording of noise in the place of another clip's (`audio_ssl.data.noise`).
 
 The stretches are cut from clips, never from padding, and each from a single clip, so none has a seam in it.
-Left out on purpose: noise from a separate corpus, reverberation.
+Left out on purpose: reverberation.
 """
 
 from __future__ import annotations
@@ -22,7 +23,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Recordings of noise, at the levels of WavLM's code (Chen et al. 2022, arXiv 2110.13900)."""
+
+    manifest: str
+    """A manifest (.jsonl) of noise, such as the DNS challenge's; a row of it is read whole."""
+
+    prob: float = 0.5
+    """Share of the mixed clips that get noise in the place of another clip (WavLM's code leaves it to its user)."""
+
+    snr_db: tuple[float, float] = (-5.0, 20.0)
+    """Range of the clip's mean energy over that of the whole recording of noise, in dB, drawn evenly (WavLM)."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +57,7 @@ class Mixing:
     max_seconds: float = 1.0
     """Longest stretch, in seconds (24,000 samples in MERT 95M; 1.5 s in 330M)."""
 
-    max_share: float | None = None
+    max_share: float | None = added(None)
     """Longest stretch as a share of the clip that it is added to, in place of `max_seconds` (WavLM: 0.5); null: none."""
 
     gain: float = 1.0
@@ -50,8 +66,11 @@ class Mixing:
     snr_db: tuple[float, float] | None = None
     """Range of the clip's mean energy over the other's, in dB, drawn evenly (WavLM: -5 to 5); null: fixed `gain`."""
 
-    snr_of: Literal["stretch", "clip"] = "stretch"
+    snr_of: Literal["stretch", "clip"] = added("stretch")
     """What the other's energy in `snr_db` is that of: the stretch alone, or the whole clip it is cut from (WavLM)."""
+
+    noise: Noise | None = added(None)
+    """Recordings of noise that are mixed in as well, one stretch a clip (WavLM); null: none."""
 
     def check(self, where: str) -> None:
         """Raise UserError where a value makes no sense."""
@@ -66,12 +85,24 @@ class Mixing:
             )
         if self.min_seconds < 0:
             raise UserError(f"`min_seconds` must be at least 0, but is {self.min_seconds}", where=f"{where}.min_seconds")
+        if self.noise is not None and not 0 <= self.noise.prob <= 1:
+            raise UserError(
+                f"`prob` must be a share between 0 and 1, but is {self.noise.prob}", where=f"{where}.noise.prob"
+            )
         if self.max_share is None and not (self.max_seconds > 0 and self.min_seconds <= self.max_seconds):
             raise UserError(
                 f"`max_seconds` must be above 0 and at least `min_seconds`, but they are {self.max_seconds} and "
                 f"{self.min_seconds}",
                 where=where,
             )
+
+    def range_samples(self, lengths: Int[Tensor, "..."], sample_rate: int) -> tuple[Tensor, Tensor]:
+        """Return the fewest and the most samples of a stretch on clips of these lengths, in samples."""
+        if self.max_share is None:
+            longest = torch.full_like(lengths, round(self.max_seconds * sample_rate))
+        else:
+            longest = (self.max_share * lengths).long()
+        return longest.clamp(max=round(self.min_seconds * sample_rate)), longest
 
 
 def mix_in_batch(
@@ -80,6 +111,7 @@ def mix_in_batch(
     mixing: Mixing,
     sample_rate: int,
     generator: torch.Generator,
+    noise: Float[Tensor, "batch sample"] | None = None,
 ) -> Float[Tensor, "batch sample"]:
     """Add stretches of other clips of the batch.
 
@@ -95,33 +127,37 @@ def mix_in_batch(
         In Hz, to turn seconds into samples.
     generator
         A generator on the CPU; the same draws on every device.
+    noise
+        Added as it is; clips that it is not zero for get no stretch of another clip. None: there is none.
 
     Returns
     -------
-    A new tensor; a batch of one clip is returned unchanged.
+    A new tensor; without noise a batch of one clip is returned unchanged.
     """
     batch, total = waveform.shape
+    clean = waveform if noise is None else waveform + noise
     if batch < 2 or mixing.prob == 0:
-        return waveform
+        return clean
     own = lengths.cpu()
-    draws = _draw(own, mixing, sample_rate, generator)
+    noisy = torch.zeros(batch, dtype=torch.bool) if noise is None else noise.any(1).cpu()
+    draws = _draw(own, noisy, mixing, sample_rate, generator)
     other, source, target, length = (x.to(waveform.device) for x in draws[:4])
     longest = int(draws[3].max())
     if longest == 0:
-        return waveform
+        return clean
     offset = torch.arange(longest, device=waveform.device)
     inside = offset < length[..., None]
     read = (other[..., None] * total + source[..., None] + offset).clamp(max=batch * total - 1)
     stretch = torch.where(inside, waveform.reshape(-1)[read], waveform.new_zeros(()))
     gain = _gains(waveform, lengths, other, stretch, length, draws[4].to(waveform), mixing)
     write = (target[..., None] + offset).clamp(max=total - 1)
-    added = torch.zeros_like(waveform)
-    added.scatter_add_(1, write.reshape(batch, -1), (stretch * gain[..., None]).reshape(batch, -1))
-    return waveform + added
+    sums = torch.zeros_like(waveform)
+    sums.scatter_add_(1, write.reshape(batch, -1), (stretch * gain[..., None]).reshape(batch, -1))
+    return clean + sums
 
 
 def _draw(
-    lengths: Tensor, mixing: Mixing, sample_rate: int, generator: torch.Generator
+    lengths: Tensor, noisy: Tensor, mixing: Mixing, sample_rate: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Draw, per clip and segment: the other clip, where it is read, where it is added, its length (0: none), a share.
 
@@ -133,15 +169,13 @@ def _draw(
     def uniform(*size: int) -> Tensor:
         return torch.rand(*size, generator=generator, dtype=torch.float64)
 
-    mixed = uniform(batch) < mixing.prob
+    noise = 0.0 if mixing.noise is None else mixing.noise.prob
+    # Noise was drawn before: what is left of `prob` is for the clips that have none.
+    mixed = (uniform(batch) * (1 - mixing.prob * noise) < mixing.prob * (1 - noise)) & ~noisy
     number = torch.randint(1, most + 1, (batch,), generator=generator)
     other = torch.randint(0, batch - 1, shape, generator=generator)
     other = other + (other >= torch.arange(batch)[:, None]).long()
-    if mixing.max_share is None:
-        longest = torch.full((batch, 1), round(mixing.max_seconds * sample_rate))
-    else:
-        longest = (mixing.max_share * lengths).long()[:, None]
-    shortest = longest.clamp(max=round(mixing.min_seconds * sample_rate))
+    shortest, longest = mixing.range_samples(lengths[:, None], sample_rate)
     length = shortest + (uniform(*shape) * (longest - shortest + 1)).long()
     length = torch.minimum(length, torch.minimum(lengths[other], lengths[:, None]))
     source = (uniform(*shape) * (lengths[other] - length + 1)).long()

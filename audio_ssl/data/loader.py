@@ -76,6 +76,9 @@ class Batch(NamedTuple):
     last: bool = True
     """Whether it is this process's last of the update."""
 
+    noise: Float[Tensor, "batch sample"] | None = None
+    """Added to the waveforms in training; zero for the crops that get none. None: no crop gets any."""
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         if device.type == "cpu":
@@ -84,7 +87,8 @@ class Batch(NamedTuple):
             x.to(device, non_blocking=True) for x in (self.waveform, self.lengths, self.frames)
         )
         targets = tuple(target.to(device, non_blocking=True) for target in self.targets)
-        return self._replace(waveform=waveform, lengths=lengths, frames=frames, targets=targets)
+        noise = None if self.noise is None else self.noise.to(device, non_blocking=True)
+        return self._replace(waveform=waveform, lengths=lengths, frames=frames, targets=targets, noise=noise)
 
 
 class EndOfUpdate(NamedTuple):
@@ -101,6 +105,14 @@ class TargetSource(Protocol):
 
     def __call__(self, clip: Clip, start_frame: int, num_frames: int) -> tuple[Tensor, ...]:
         """Return one ``[frame, width]`` per teacher, each at most `num_frames` long."""
+        ...
+
+
+class NoiseSource(Protocol):
+    """Gives what is added to a crop in training."""
+
+    def __call__(self, waveform: Tensor, key: int) -> Tensor | None:
+        """Return noise of the crop's length, drawn from the crop's key; None: it gets none."""
         ...
 
 
@@ -169,6 +181,7 @@ class LoaderSetup:
     ledger: ErrorLedger
     workers: int = 1
     """Threads that decode crops of a micro-batch side by side."""
+    noise: NoiseSource | None = None
 
 
 class Loader:
@@ -332,6 +345,7 @@ class LoadedCrop(NamedTuple):
     targets: tuple[Tensor, ...]
     frames: int
     key: int
+    noise: Tensor | None = None
 
 
 def load_crop(setup: LoaderSetup, crop: Crop) -> LoadedCrop:
@@ -347,7 +361,8 @@ def load_crop(setup: LoaderSetup, crop: Crop) -> LoadedCrop:
         frames = min(frames, *(target.shape[0] for target in targets))
         if frames == 0:
             raise AudioError("too short: a teacher gives no frame")
-    return LoadedCrop(waveform, tuple(target[:frames] for target in targets), frames, crop.key)
+    noise = None if setup.noise is None else setup.noise(waveform, crop.key)
+    return LoadedCrop(waveform, tuple(target[:frames] for target in targets), frames, crop.key, noise)
 
 
 def collate(crops: Sequence[LoadedCrop], sample_rate: int) -> Batch:
@@ -360,4 +375,8 @@ def collate(crops: Sequence[LoadedCrop], sample_rate: int) -> Batch:
         for same in zip(*(crop.targets for crop in crops), strict=True)
     )
     seconds = float(lengths.sum()) / sample_rate
-    return Batch(waveform, lengths, targets, frames, tuple(crop.key for crop in crops), seconds)
+    noise = None
+    if any(crop.noise is not None for crop in crops):
+        rows = [torch.zeros_like(crop.waveform) if crop.noise is None else crop.noise for crop in crops]
+        noise = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return Batch(waveform, lengths, targets, frames, tuple(crop.key for crop in crops), seconds, noise=noise)

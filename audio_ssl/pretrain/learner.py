@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.loader import TargetSource
+from audio_ssl.data.noise import NoiseBank
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ class Training:
 
     save: Callable[[Path], None]
     """Writes the trained model into a folder."""
+
+    noise: NoiseBank | None = None
+    """What is added to the crops of training; None: nothing."""
 
 
 def fold(outputs: Sequence[StepOutput]) -> tuple[float, dict[str, float]]:

@@ -96,7 +96,8 @@ class MaskedLearner(nn.Module):
         """Return the loss over the masked frames, or all where nothing is masked; in training, on mixed waveforms."""
         waveform = batch.waveform
         if self.training and self._mixing is not None:
-            waveform = mix_in_batch(waveform, batch.lengths, self._mixing, self.model.grid.sample_rate, generator)
+            rate = self.model.grid.sample_rate
+            waveform = mix_in_batch(waveform, batch.lengths, self._mixing, rate, generator, batch.noise)
         total = self.model.grid.num_frames(waveform.shape[1])
         keys, mask = clone_keys(batch.keys, self._clones), None
         if self._mask is not None:

@@ -26,6 +26,7 @@ from audio_ssl.catalog import load_part
 from audio_ssl.config import read_yaml
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import ClipReader
+from audio_ssl.data.noise import NoiseBank
 from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.lock import is_used, locked_folder
 from audio_ssl.model import WEIGHTS_FILE
@@ -209,6 +210,8 @@ def _run_stage(
     # What must be fitted or trained first is made by the leader, alone; the others find it on the disk.
     training = team.leader_first(lambda: kind.build(stage.recipe, context))
     with team.together():
+        if team.leads and training.noise is not None:
+            _check_noise(training.noise, out)
         loader, valid = loader_setups(stage.recipe, training, context)
     warmup = effective_warmup(stage.recipe.optim, stage.steps)
     if warmup < stage.recipe.optim.warmup_steps:
@@ -295,6 +298,19 @@ def _check_same(recipe: Recipe, selection: Selection, out: Path) -> None:
             where=str(recipe.data.manifest),
             remedy="give the old manifest, or begin a new run",
         )
+
+
+def _check_noise(noise: NoiseBank, out: Path) -> None:
+    """Record the manifest of noise, or make sure that it is the one that the run was begun with."""
+    known = read_provenance(out)
+    then = known.get("noise_manifest_hash", noise.manifest_hash)
+    if then != noise.manifest_hash:
+        raise UserError(
+            f"the manifest of noise has changed since the run was begun: {then} then, {noise.manifest_hash} now",
+            where="$.mixing.noise.manifest",
+            remedy="give the old manifest, or begin a new run",
+        )
+    write_provenance(out, {**known, "noise_manifest_hash": then})
 
 
 def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ def loader_setups(recipe: Recipe, training: Training, context: StageContext) -> 
             total,
             data.seconds_per_update,
         )
-    return _setup(recipe, training, context, train), _setup(recipe, training, context, valid) if len(valid) else None
+    learning = dataclasses.replace(_setup(recipe, training, context, train), noise=training.noise)
+    return learning, _setup(recipe, training, context, valid) if len(valid) else None
 
 
 def _setup(recipe: Recipe, training: Training, context: StageContext, clips: Sequence[Clip]) -> LoaderSetup:

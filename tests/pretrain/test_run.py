@@ -285,6 +285,32 @@ def test_settings_that_no_iteration_can_have_are_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_noise_is_mixed_into_training_alone_and_its_manifest_is_kept(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path
+) -> None:
+    manifest, noise = make_manifest(), tmp_path / "noise.jsonl"
+    lines = manifest.read_text().splitlines(keepends=True)
+    noise.write_text("".join(lines[:2]))
+    overrides = [f"data.manifest={manifest}", "mixing.prob=1.0", "steps=4"]
+    plain = pretrain(recipe, overrides, tmp_path / "plain")
+    overrides.append(f"mixing.noise={{manifest: {noise}, prob: 1.0}}")
+    out = pretrain(recipe, overrides, tmp_path / "run")
+    again = pretrain(recipe, overrides, tmp_path / "again")
+    assert losses(out) == losses(again) != losses(plain)
+    provenance = json.loads((out / "provenance.json").read_text())
+    assert len(provenance["noise_manifest_hash"]) == len(provenance["manifest_hash"])
+
+    (out / "provenance.json").write_text(json.dumps({**provenance, "finished": False}))
+    noise.write_text("".join(lines))
+    with pytest.raises(UserError, match="the manifest of noise has changed since the run was begun"):
+        pretrain(recipe, overrides, out, resume=True)
+    for text, match in (("", "noise.jsonl: "), (None, "noise.jsonl: ")):
+        noise.unlink() if text is None else noise.write_text(text)
+        with pytest.raises(UserError, match=match):
+            pretrain(recipe, overrides, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_previous_in_the_first_iteration_is_refused(make_manifest: MakeManifest, recipe: str, tmp_path: Path) -> None:
     overrides = [
         f"data.manifest={make_manifest()}",

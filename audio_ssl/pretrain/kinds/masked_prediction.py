@@ -19,7 +19,9 @@ from audio_ssl import config as parts
 from audio_ssl.catalog import load_part
 from audio_ssl.config import PartOf, apply_overrides, kind_of, structure, unstructure
 from audio_ssl.data.augment import Mixing
+from audio_ssl.data.noise import NoiseBank, read_noise
 from audio_ssl.data.targets import TargetSpec
+from audio_ssl.earlier import added
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
@@ -62,7 +64,7 @@ class Iteration:
     teachers: tuple[Annotated[object, PartOf("teachers")], ...]
     """Teachers of this round; a `kmeans` teacher of hidden features listens to the round before."""
 
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = added(())
     """``key=value`` settings of this round alone (WavLM's first round is HuBERT's, so it has ``mixing=null``)."""
 
 
@@ -138,6 +140,9 @@ def _check_round(alone: Config, first: bool, where: str, frontend: Any, encoder:
         alone.mask.check("$.mask")
     if alone.mixing is not None:
         alone.mixing.check("$.mixing")
+        if alone.mixing.noise is not None:
+            with located("$.mixing.noise.manifest"):
+                read_noise(alone.mixing.noise)
     masked = alone.mask is not None
     check_fill(alone.mask, alone.frontend, frontend, alone.decoder)
     check_decoder(alone.decoder, masked, alone.encoder, encoder, alone.objectives)
@@ -243,7 +248,10 @@ def build(config: Config, context: StageContext) -> Training:
         kinds = [kind_of(teacher) for teacher in stored(config.teachers)]
         store = Path(config.data.targets) if isinstance(targets, StoredTargets) and config.data.targets else None
         check_labels(kinds, teachers, targets.whole, context.clips.train, context.folder, store)
-    return Training(learner, model.grid, targets, fingerprints, model.save_pretrained)
+    noise = None
+    if config.mixing is not None and config.mixing.noise is not None:
+        noise = NoiseBank(config.mixing, config.data.sample_rate, context.ledger)
+    return Training(learner, model.grid, targets, fingerprints, model.save_pretrained, noise)
 
 
 def build_heads(config: Config, model: SSLModel, specs: Sequence[TargetSpec]) -> list[Head]:
