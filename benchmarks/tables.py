@@ -369,6 +369,26 @@ def _fairness_readers(found: dict[str, Any]) -> list[str]:
     return [table(head, rows), said, table(what, simulated)]
 
 
+def label_purity(result: dict[str, Any]) -> str:
+    """Return how well labels tell phones apart, by features and by fit."""
+    measured = ("phone_purity", "cluster_purity", "pnmi")
+
+    def cells(row: dict[str, Any]) -> list[str]:
+        return [f"{row[name]:.3f} ± {row[f'{name}_deviation']:.3f}" for name in measured]
+
+    said = (
+        f"{result['clips']} sentences, {result['minutes']:.0f} minutes; {result['clusters']} clusters, mean and "
+        f"standard deviation of {result['seeds']} fits, frames of sentences that no fit has seen.\n"
+    )
+    scaled = {False: "as they are", True: "standardised"}
+    rows = [[f"{row['what']}, {scaled[row['standardize']]}", *cells(row)] for row in result["rows"]]
+    fits = [[row["what"], *cells(row)] for row in result["fits"]]
+    names = ("phone purity", "cluster purity", "PNMI")
+    frames = max(row["frames"] for row in result["fits"])
+    second = table((f"kaldi_mfcc as they are, fitted to (all: {frames:,} frames)", *names), fits)
+    return "\n".join([said, table(("features", *names), rows), second])
+
+
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "pretrain": pretrain,
     "extract": extract,
@@ -379,6 +399,7 @@ WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "long_file": long_file,
     "probing": probing,
     "fairness": fairness,
+    "label_purity": label_purity,
 }
 
 

@@ -4,8 +4,8 @@ HuBERT: Hsu et al. 2021 (arXiv 2106.07447, section II-B), 39 MFCCs, then a hidde
 2306.00107, section 3.2), 300 clusters of 229 log-mel bands beside 200 of 264 chroma bins: two teachers of one recipe.
 
 Fitted in one pass over the clips and in memory that does not grow with them (`_kmeans_fit`). Features are clustered as
-they are, as in fairseq's ``learn_kmeans.py``: the large coefficients tell phones apart best (`docs/benchmarks.md`). The
-state is a safetensors file.
+they are, as in fairseq's ``learn_kmeans.py``: standardised MFCCs tell phones apart less well (`docs/benchmarks.md`).
+The state is a safetensors file.
 """
 
 from __future__ import annotations
