@@ -1,11 +1,19 @@
 """Which crops make which update: a pure function of (seed, epoch, position).
 
 An epoch visits every clip once. Its crops are chosen here and nowhere else, on frame boundaries, so that targets
-stored once and targets computed on the fly are cut at the same frames. An update (global batch) is chosen first and
-only then split into micro-batches that fit into memory; micro-batches are the unit that processes share out, so
-neither the memory of a machine nor the number of machines changes what an update is made of.
+stored once and targets computed on the fly are cut at the same frames.
 
-Left out on purpose: weighting of corpora, and updates that span two epochs.
+Clips of like length come together in groups, which need little padding, and an update (global batch) is made of groups
+drawn at random. So fairseq does it, where a group is the batch of one GPU: the lengths in an update are those of the
+corpus, and its gradient is less noisy than that of an update of neighbours in length (``docs/benchmarks.md``). Where an
+update is no longer than a group, it is one group.
+
+An update is chosen first and only then cut or packed into micro-batches that fit into memory; micro-batches are the unit
+that processes share out, so neither the memory of a machine nor the number of machines changes what an update is made
+of. Where a group fits into a micro-batch none is cut, so that as many processes as an update has groups are all busy.
+
+Left out on purpose: weighting of corpora, updates that span two epochs, and fairseq's cutting of a batch's clips to the
+shortest; they are padded.
 """
 
 from __future__ import annotations
@@ -55,11 +63,14 @@ class Batching:
     crop_samples
         Longest crop; longer clips are cut at random.
     update_samples
-        Audio of one optimiser update.
+        Audio of one optimiser update; of several groups, that of all of them if they were full.
     batch_samples
         Most audio of one micro-batch, padding included.
     seed
         Seed of the order.
+    group_samples
+        Most audio of a group of clips of like length, padding included; an update has as many as come nearest to
+        `update_samples`. None: an update is one group.
 
     Examples
     --------
@@ -74,6 +85,7 @@ class Batching:
     update_samples: int
     batch_samples: int
     seed: int
+    group_samples: int | None = None
 
     def __post_init__(self) -> None:
         if not self.lengths_samples:
@@ -89,13 +101,23 @@ class Batching:
     def epoch(self, epoch: int) -> list[Update]:
         """Return the updates of one epoch, in order; the same for the same (seed, epoch)."""
         rng = np.random.default_rng([self.seed, epoch])
-        crops = self._crops(rng)
-        updates = []
-        for pool in _fill(crops, _POOL_UPDATES * self.update_samples):
-            pool.sort(key=lambda crop: (-crop.num_samples, crop.key))
-            updates.extend(_fill(pool, self.update_samples))
-        order = rng.permutation(len(updates))
-        return [self._split(updates[index]) for index in order]
+        # A group holds one crop at least.
+        group_samples = max(self.group_samples or self.update_samples, self.crop_samples)
+        number = max(1, round(self.update_samples / group_samples))
+        updates: list[list[list[Crop]]] = []
+        groups: list[list[Crop]] = []
+        for pool in _fill(self._crops(rng), _POOL_UPDATES * self.update_samples):
+            pool.sort(key=_by_length)
+            groups += _fill(pool, self.update_samples) if number == 1 else _fit(pool, group_samples)
+        order = rng.permutation(len(groups)).tolist()
+        for first in range(0, len(order), number):
+            some = [groups[index] for index in order[first : first + number]]
+            if updates and len(some) < number / 2:
+                # A short rest joins the last update, so that none is tiny.
+                updates[-1].extend(some)
+            else:
+                updates.append(some)
+        return [self._micro_batches(update) for update in updates]
 
     def _crops(self, rng: np.random.Generator) -> list[Crop]:
         lengths = np.asarray(self.lengths_samples, dtype=np.int64)
@@ -106,16 +128,32 @@ class Batching:
         sizes = np.minimum(lengths, self.crop_samples)
         return [Crop(int(i), int(starts[i]), int(sizes[i]), int(keys[i])) for i in order]
 
-    def _split(self, crops: Sequence[Crop]) -> Update:
-        """Split an update into micro-batches of crops of like length, each within `batch_samples` when padded."""
+    def _micro_batches(self, groups: Sequence[Sequence[Crop]]) -> Update:
+        """Cut groups that are too large for a micro-batch, and pack others together as long as they fit."""
+        parts = [part for group in groups for part in _fit(sorted(group, key=_by_length), self.batch_samples)]
         micro: list[list[Crop]] = []
-        for crop in sorted(crops, key=lambda crop: (-crop.num_samples, crop.key)):
-            # The first crop of a micro-batch is its longest, so it sets the padded length.
-            if micro and micro[-1][0].num_samples * (len(micro[-1]) + 1) <= self.batch_samples:
-                micro[-1].append(crop)
+        for part in sorted(parts, key=lambda part: _by_length(part[0])):
+            if micro and micro[-1][0].num_samples * (len(micro[-1]) + len(part)) <= self.batch_samples:
+                micro[-1].extend(part)
             else:
-                micro.append([crop])
+                micro.append(list(part))
         return tuple(tuple(one) for one in micro)
+
+
+def _by_length(crop: Crop) -> tuple[int, int]:
+    return -crop.num_samples, crop.key
+
+
+def _fit(crops: Sequence[Crop], samples: int) -> list[list[Crop]]:
+    """Cut crops, the longest first, into groups of at most `samples` when padded, or of one crop."""
+    groups: list[list[Crop]] = []
+    for crop in crops:
+        # The first crop of a group is its longest, so it sets the padded length.
+        if groups and groups[-1][0].num_samples * (len(groups[-1]) + 1) <= samples:
+            groups[-1].append(crop)
+        else:
+            groups.append([crop])
+    return groups
 
 
 def _fill(crops: Sequence[Crop], samples: int) -> list[list[Crop]]:

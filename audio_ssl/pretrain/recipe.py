@@ -50,6 +50,11 @@ class DataConfig:
     seconds_per_update: float = 5328.0
     """Audio of one optimiser update, in seconds (MERT 95M: 1.48 h); micro-batches are accumulated up to it."""
 
+    seconds_per_group: float | None = added(75.0, earlier=None)
+    """Clips of like length come in groups of at most this much audio, padding included, in seconds, and an update is
+    made of groups drawn at random (fairseq: the batch of one GPU); `seconds_per_update` is then the audio of full
+    groups. null, or more than two thirds of an update: an update is one group, of neighbours in length."""
+
     seconds_per_batch: float = 75.0
     """Most audio of one micro-batch, padding included, in seconds (MERT 95M: 1.8 M samples a GPU)."""
 
@@ -249,6 +254,8 @@ def check_values(recipe: Recipe) -> None:
         "optim.lr": optim.lr,
         "optim.eps": optim.eps,
     }
+    if data.seconds_per_group is not None:
+        positive["data.seconds_per_group"] = data.seconds_per_group
     if recipe.max_minutes is not None:
         positive["max_minutes"] = recipe.max_minutes
     if recipe.profile is not None:

@@ -88,5 +88,6 @@ def _setup(recipe: Recipe, training: Training, context: StageContext, clips: Seq
         update_samples=samples(data.seconds_per_update),
         batch_samples=samples(data.seconds_per_batch),
         seed=recipe.seed,
+        group_samples=None if data.seconds_per_group is None else samples(data.seconds_per_group),
     )
     return LoaderSetup(clips, batching, training.grid, context.reader, training.targets, context.ledger, data.workers)

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_ssl.data.batching import Batching
+from audio_ssl.data.batching import Batching, Update
 from audio_ssl.errors import UserError
 
 
-def make(lengths: tuple[int, ...], **changes: int) -> Batching:
+def make(lengths: tuple[int, ...], **changes: int | None) -> Batching:
     values = {"hop_samples": 10, "crop_samples": 500, "update_samples": 2000, "batch_samples": 1000, "seed": 1}
     return Batching(lengths, **{**values, **changes})
 
@@ -28,9 +29,10 @@ def test_same_seed_and_epoch_give_the_same_order_and_others_do_not() -> None:
     assert plan.epoch(3) != make(LENGTHS, seed=2).epoch(3)
 
 
-def test_memory_does_not_change_what_an_update_is_made_of() -> None:
+@pytest.mark.parametrize("group_samples", [None, 500])
+def test_memory_does_not_change_what_an_update_is_made_of(group_samples: int | None) -> None:
     def contents(batch_samples: int) -> list[list[tuple[int, int, int]]]:
-        updates = make(LENGTHS, batch_samples=batch_samples).epoch(2)
+        updates = make(LENGTHS, batch_samples=batch_samples, group_samples=group_samples).epoch(2)
         return [sorted((c.clip, c.start_samples, c.key) for micro in update for c in micro) for update in updates]
 
     assert contents(500) == contents(1000) == contents(100_000)
@@ -41,12 +43,14 @@ def test_memory_does_not_change_what_an_update_is_made_of() -> None:
     lengths=st.lists(st.integers(1, 3000), min_size=1, max_size=60),
     hop=st.integers(1, 50),
     crop=st.integers(50, 1000),
+    group=st.none() | st.integers(1, 3000),
     epoch=st.integers(0, 5),
 )
 def test_crops_lie_inside_their_clips_on_frame_starts_and_micro_batches_fit(
-    lengths: list[int], hop: int, crop: int, epoch: int
+    lengths: list[int], hop: int, crop: int, group: int | None, epoch: int
 ) -> None:
-    plan = make(tuple(lengths), hop_samples=hop, crop_samples=crop, batch_samples=2 * crop)
+    plan = make(tuple(lengths), hop_samples=hop, crop_samples=crop, batch_samples=2 * crop, group_samples=group)
+    assert sorted(c.clip for update in plan.epoch(epoch) for micro in update for c in micro) == [*range(len(lengths))]
     for update in plan.epoch(epoch):
         for micro in update:
             assert max(c.num_samples for c in micro) * len(micro) <= 2 * crop
@@ -75,6 +79,50 @@ def test_padding_stays_small() -> None:
     micros = [micro for update in updates for micro in update]
     padded = sum(max(c.num_samples for c in micro) * len(micro) for micro in micros)
     assert padded < 1.1 * sum(range(100, 500))
+
+
+EARLIER = [[[22, 21, 20, 19], [17, 16, 14, 13, 8], [7, 6, 5]], [[116, 75], [91, 71]], [[79, 103], [92, 80]]]
+# Lengths as of read speech: most near the longest, a tail of short ones.
+SPEECH = tuple((np.random.default_rng(0).beta(3, 1, 6000) * 1560).astype(int).tolist())
+GROUPS = {"crop_samples": 1560, "update_samples": 32 * 8750, "batch_samples": 8750}
+
+
+def spreads(updates: list[Update]) -> tuple[float, float]:
+    """The deviation of lengths inside an update, and of an update's mean length."""
+    lengths = [[c.num_samples for micro in update for c in micro] for update in updates]
+    return float(np.mean([np.std(one) for one in lengths])), float(np.std([np.mean(one) for one in lengths]))
+
+
+def test_an_update_of_groups_has_the_lengths_of_the_corpus() -> None:
+    inside, between = spreads(make(SPEECH, **GROUPS, group_samples=8750).epoch(0)[:-1])
+    alike, apart = spreads(make(SPEECH, **GROUPS).epoch(0)[:-1])
+    assert inside > 0.8 * np.std(SPEECH) > 4 * alike
+    assert between < 0.3 * np.std(SPEECH) < 0.5 * apart
+
+
+def test_groups_pad_little_and_keep_as_many_processes_busy_as_an_update_has_of_them() -> None:
+    updates = make(SPEECH, **GROUPS, group_samples=8750).epoch(0)
+    assert [len(update) for update in updates[:-1]] == [32] * (len(updates) - 1)
+    micros = [micro for update in updates for micro in update]
+    padded = sum(max(c.num_samples for c in micro) * len(micro) for micro in micros)
+    assert padded < 1.03 * sum(SPEECH)
+
+
+def test_groups_are_other_ones_in_every_epoch() -> None:
+    plan = make(SPEECH, **GROUPS, group_samples=8750)
+    first, second = ({frozenset(c.clip for c in micro) for u in plan.epoch(e) for micro in u} for e in (0, 1))
+    assert len(first & second) < 0.05 * len(first)
+
+
+@pytest.mark.parametrize("group_samples", [1500, 1900, 2000, 10**6])
+def test_a_group_of_most_of_an_update_is_the_update(group_samples: int) -> None:
+    assert make(LENGTHS, group_samples=group_samples).epoch(1) == make(LENGTHS).epoch(1)
+
+
+def test_runs_of_earlier_releases_keep_their_order() -> None:
+    """The first three updates that an earlier release made of these clips."""
+    updates = make(LENGTHS).epoch(0)[:3]
+    assert [[[c.clip for c in micro] for micro in update] for update in updates] == EARLIER
 
 
 def test_a_corpus_smaller_than_an_update_is_one_update() -> None:
