@@ -14,6 +14,7 @@ import torch.multiprocessing
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from audio_ssl.batch_norm import BatchNorm
 from audio_ssl.data.loader import Batch
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import StoppedBySignal, UserError
@@ -39,7 +40,7 @@ class Model(nn.Module):
 
 
 class BlockLearner(ToyLearner):
-    """A toy with blocks, where FSDP2 looks for them; `drop` skips some, and one parameter is never used."""
+    """A toy with blocks, where FSDP2 looks for them, and batch norm; `drop` skips some, one parameter is never used."""
 
     def __init__(self, drop: float) -> None:
         super().__init__()
@@ -47,6 +48,7 @@ class BlockLearner(ToyLearner):
             torch.manual_seed(1)
             self.model = Model()
             self.idle = nn.Parameter(torch.ones(3))
+            self.norm = BatchNorm(16)
         self.drop = drop
         first = self.layers
         blocks = self.model.encoder.blocks
@@ -56,7 +58,8 @@ class BlockLearner(ToyLearner):
             for block in blocks:
                 if not (self.training and torch.rand(()) < self.drop):
                     x = x + torch.tanh(block(x))
-            return x
+            y: Tensor = self.norm(x.transpose(1, 2))
+            return y.transpose(1, 2)
 
         self._encode = encode
 
@@ -66,6 +69,9 @@ class BlockLearner(ToyLearner):
             return super().forward(batch, generator, step)
         finally:
             self.layers = layers
+
+    def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
+        self.norm.follow(sum_over_processes)
 
 
 class _Function(nn.Module):

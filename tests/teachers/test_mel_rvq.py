@@ -7,10 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from audio_ssl.data.targets import check_targets
+from audio_ssl.earlier import fill_in
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import mel
 from audio_ssl.teachers import mel_rvq
 from audio_ssl.teachers._base import needs_fit
+from audio_ssl.teachers._learnt_rvq import STALE, LearntRVQ, Stage, learn
 
 CPU = torch.device("cpu")
 SMALL = mel_rvq.Config(
@@ -113,6 +115,9 @@ def test_fitting_says_how_much_is_left_after_each_codebook(caplog):
         ({"codebooks": 0}, "`codebooks` must be at least 1, but is 0"),
         ({"code_dim": 500}, "`code_dim` must be at most the 160 dimensions of a patch"),
         ({"hop_seconds": 0.0}, "`hop_seconds` must last at least a sample"),
+        ({"form": "vq"}, "`form` must be muq or stages, but is `vq`"),
+        ({"mean": 1.0}, "`mean` and `std` must be given together"),
+        ({"mean": 1.0, "std": 0.0}, "`std` must be above 0"),
         ({"n_mels": 200, "window_seconds": 0.01}, "of `n_mels` 200 bands are empty"),
     ],
 )
@@ -130,3 +135,99 @@ def test_a_state_that_is_missing_damaged_or_of_other_patches_is_refused(path, tm
         make(path, stack=2)
     with pytest.raises(UserError, match=r"codebooks, codes and dimensions \(4, 16, 6\), the config \(8, 16, 6\)"):
         make(path, codebooks=8)
+
+
+def test_a_state_fitted_before_there_were_forms_gives_the_same_codes_and_fingerprint(tmp_path):
+    random = torch.Generator().manual_seed(7)
+    state = {
+        "mean": torch.randn(160, generator=random) - 6,
+        "scale": torch.rand(160, generator=random) + 0.5,
+        "projection": torch.randn(3, 160, 6, generator=random) / 10,
+        "codes": torch.randn(3, 16, 6, generator=random),
+    }
+    save_file(state, tmp_path / mel_rvq.STATE_FILE)
+    config = fill_in(
+        mel_rvq.Config,
+        {
+            "path": str(tmp_path),
+            "n_mels": 40,
+            "window_seconds": 0.05,
+            "codebooks": 3,
+            "codebook_size": 16,
+            "code_dim": 6,
+        },
+        version=1,
+    )
+    teacher = mel_rvq.build(mel_rvq.Config(**config), 16000, CPU)
+    time = torch.arange(8000) / 16000
+    # Both were recorded with the release before.
+    assert teacher.fingerprint == "cad11af64d49bc4e"
+    codes = [[2, 13, 13]] * 3 + [[2, 3, 13]] * 2 + [[11, 3, 13]] * 3 + [[11, 7, 4]] * 2 + [[11, 7, 9]]
+    assert teacher(torch.sin(2 * torch.pi * 300 * time * (1 + 3 * time))).tolist() == codes
+
+
+LEARNT = replace(SMALL, mean=-20.0, std=20.0, form="muq", fit_steps=250, batch_frames=200)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learnt")
+    save_file(mel_rvq.fit(LEARNT, clips(), 16000, torch.Generator().manual_seed(0)), folder / mel_rvq.STATE_FILE)
+    return str(folder)
+
+
+@pytest.mark.parametrize("first", [0, 100])
+def test_what_is_learnt_reconstructs_known_and_unknown_clips(learnt, first):
+    teacher = mel_rvq.build(replace(LEARNT, path=learnt), 16000, CPU)
+    left = errors(teacher, clips(6, first))
+    assert left[-1] < 0.35 * left[0]
+    codes = torch.cat([teacher(clip) for clip in clips()])
+    assert all(len(codes[:, k].unique()) >= 6 for k in range(4))
+    assert codes.shape[1] == 4
+    for samples in (10, 900, 16000):
+        check_targets(teacher(torch.zeros(samples)), teacher.spec, samples)
+    assert mel_rvq.target_spec(LEARNT, 16000, CPU) == teacher.spec
+
+
+def test_what_is_learnt_is_what_the_teacher_says():
+    """The state that is saved gives the codes and values of the module that was trained."""
+    patches = torch.randn(50, 160, generator=torch.Generator().manual_seed(1))
+    model = learn(patches, (4, 16, 6), 3, 20, torch.Generator().manual_seed(2))
+    quantiser = mel_rvq._Quantiser(model.state(), by_direction=True)
+    found = model(patches)
+    assert torch.equal(quantiser.quantize(patches), found.codes)
+    torch.testing.assert_close(quantiser.decode(found.codes), found.values.detach())
+    again = learn(patches, (4, 16, 6), 3, 20, torch.Generator().manual_seed(2))
+    assert all(torch.equal(value, again.state()[name]) for name, value in model.state().items())
+
+
+def test_gradients_pass_the_choice_of_a_code():
+    patches = torch.randn(50, 160, generator=torch.Generator().manual_seed(1))
+    model = LearntRVQ(160, 2, 16, 6)
+    model(patches).loss(patches).backward()
+    assert all(bool(parameter.grad.any()) for parameter in model.parameters())
+
+
+def test_codes_that_nothing_is_near_to_are_replaced():
+    torch.manual_seed(0)
+    stage = Stage(20, 8, 4)
+    rest = torch.randn(30, 20)
+    with torch.no_grad():
+        stage.codes[3] = 1e3 * stage.codes[3]
+        before = stage.codes.clone()
+    index = torch.tensor([0, 1, 2, 4, 5, 6, 7] * 4 + [0, 1])
+    replaced = [stage.revive(rest, index, torch.Generator().manual_seed(0)) for _ in range(STALE)]
+    assert replaced == [0] * (STALE - 1) + [1]
+    assert torch.equal(stage.codes[:3], before[:3])
+    projected = torch.nn.functional.normalize(stage.inward(rest), dim=1)
+    assert (stage.codes[3] - projected).abs().amax(1).min() < 1e-6
+
+
+def test_the_statistics_of_the_corpus_are_told(caplog):
+    with caplog.at_level(logging.INFO):
+        mel_rvq.fit(replace(LEARNT, fit_steps=1), clips(3), 16000, torch.Generator().manual_seed(0))
+    (line,) = [line for line in caplog.messages if line.startswith("mel values of this corpus")]
+    assert line.endswith("in use: -20.000 and 20.000 (`mean` and `std` of frontend and teacher)")
+    values = torch.cat([mel_rvq._patches(LEARNT, 16000)(clip) for clip in clips(3)])
+    assert f"mean {float(20 * values.mean() - 20):.3f} dB" in line
+    assert f"deviation {float(20 * values.std(unbiased=False)):.3f} dB" in line
