@@ -389,6 +389,35 @@ def label_purity(result: dict[str, Any]) -> str:
     return "\n".join([said, table(("features", *names), rows), second])
 
 
+_PARITY = ("aspect", "ours", "reference", "verdict")
+
+
+def parity(result: dict[str, Any]) -> str:
+    """Return how many aspects of each recipe were compared, and all of them, recipe by recipe."""
+    recipes: dict[str, list[dict[str, Any]]] = {}
+    for row in result["rows"]:
+        recipes.setdefault(row["recipe"], []).append(row)
+    counts = []
+    for name, rows in recipes.items():
+        deliberate = sum(row["verdict"] != "same" for row in rows)
+        link = f"[`{name}`](#parity-{name})"
+        counts.append([link, str(len(rows)), str(len(rows) - deliberate), str(deliberate)])
+    parts = [table(("recipe", "aspects compared", "same", "deliberate"), counts)]
+    for name, rows in recipes.items():
+        parts.append(f"(parity-{name})=\n\n<details><summary>{name}, beside {result['references'][name]}</summary>\n")
+        for section in dict.fromkeys(row["section"] for row in rows):
+            lines = [_parity_line(row) for row in rows if row["section"] == section]
+            parts.append(table((section, *_PARITY[1:]), lines))
+        parts.append("</details>\n")
+    return "\n".join(parts)
+
+
+def _parity_line(row: dict[str, Any]) -> list[str]:
+    same = row["verdict"] == "same"
+    verdict = "same" if same else f"deliberate, because {row['because']}"
+    return [text.replace("|", "\\|") for text in (row["aspect"], row["ours"], row["reference"], verdict)]
+
+
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "pretrain": pretrain,
     "extract": extract,
@@ -400,6 +429,7 @@ WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "probing": probing,
     "fairness": fairness,
     "label_purity": label_purity,
+    "parity": parity,
 }
 
 

@@ -116,9 +116,9 @@ class TransformerEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.input_dropout, self.dropout = Dropout(config.input_dropout), Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        for module in self.modules():
+        for module in self.blocks.modules():
             if isinstance(module, nn.Linear):
-                # BERT's initialisation, as in fairseq.
+                # BERT's initialisation, as in fairseq, whose projection of the features starts as torch's does.
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         relative = config.relative_positions

@@ -69,8 +69,8 @@ class MaskedCodes(nn.Module):
         self._config, self._codebooks = config, codebooks
         self._cosine = config.head == "cosine"
         width = codebooks * (config.final_dim if self._cosine else classes)
-        self.projection = _projection(hidden_dim, width)
-        self.layer_projections = nn.ModuleDict({str(layer): _projection(hidden_dim, width) for layer in config.layers})
+        self.projection = nn.Linear(hidden_dim, width)
+        self.layer_projections = nn.ModuleDict({str(layer): nn.Linear(hidden_dim, width) for layer in config.layers})
         if self._cosine:
             codes = torch.empty(codebooks, classes, config.final_dim)
             self.codes = nn.Parameter(codes.uniform_() if config.code_init == "uniform" else codes.normal_())
@@ -122,13 +122,6 @@ class MaskedCodes(nn.Module):
         with torch.autocast(projected.device.type, enabled=False):
             rows = F.normalize(projected.float(), dim=-1)
             return rows @ F.normalize(self.codes[codebook].float(), dim=-1).T / self._config.temperature
-
-
-def _projection(hidden_dim: int, width: int) -> nn.Linear:
-    projection = nn.Linear(hidden_dim, width)
-    nn.init.normal_(projection.weight, std=0.02)
-    nn.init.zeros_(projection.bias)
-    return projection
 
 
 def _codebook_metrics(logits: Tensor, wanted: Tensor, codebook: int) -> Metrics:

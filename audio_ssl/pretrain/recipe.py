@@ -47,16 +47,16 @@ class DataConfig:
     min_seconds: float = 1.0
     """Shorter clips are left out and counted, in seconds (MERT: 3 s)."""
 
-    seconds_per_update: float = 5328.0
-    """Audio of one optimiser update, in seconds (MERT 95M: 1.48 h); micro-batches are accumulated up to it."""
+    seconds_per_update: float = 5120.0
+    """Audio of one optimiser update, in seconds (MERT 95M: 1.42 h); micro-batches are accumulated up to it."""
 
-    seconds_per_group: float | None = added(75.0, earlier=None)
+    seconds_per_group: float | None = added(80.0, earlier=None)
     """Clips of like length come in groups of at most this much audio, padding included, in seconds, and an update is
     made of groups drawn at random (fairseq: the batch of one GPU); `seconds_per_update` is then the audio of full
     groups. null, or more than two thirds of an update: an update is one group, of neighbours in length."""
 
-    seconds_per_batch: float = 75.0
-    """Most audio of one micro-batch, padding included, in seconds (MERT 95M: 1.8 M samples a GPU)."""
+    seconds_per_batch: float = 80.0
+    """Most audio of one micro-batch, padding included, in seconds (MERT 95M: 16 crops of 5 s)."""
 
     targets: str | None = None
     """Folder of targets stored by `audio-ssl targets`; null: computed while training."""

@@ -1,0 +1,157 @@
+"""What the parity tests share: a recipe's learner in small, with the reference's weights, mask and targets.
+
+`learner` builds it as a run does, by `masked_prediction`, from the published recipe with smaller sizes; `run` gives it
+one batch under a given mask. Each ``test_FAMILY.py`` has ``agreement()``, which returns the largest relative
+differences by name; its tests and ``benchmarks/parity.py`` read the same numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from audio_ssl.catalog import load_part
+from audio_ssl.config import kind_of
+from audio_ssl.data.loader import Batch
+from audio_ssl.data.targets import TargetSpec
+from audio_ssl.interop._names import common_name, fairseq_name
+from audio_ssl.model import build_model
+from audio_ssl.pretrain import masked
+from audio_ssl.pretrain.check import check_teachers, is_online
+from audio_ssl.pretrain.decoder import build_decoder
+from audio_ssl.pretrain.kinds import masked_prediction
+from audio_ssl.pretrain.learner import StepOutput
+from audio_ssl.pretrain.recipe import load_recipe
+
+NO_DROPOUT = [
+    "encoder.dropout=0.0",
+    "encoder.attention_dropout=0.0",
+    "encoder.activation_dropout=0.0",
+    "encoder.input_dropout=0.0",
+    "encoder.layer_drop=0.0",
+]
+"""The references were run without: dropout draws differ from library to library."""
+
+GOLDEN_SIZES = [
+    "encoder.layers=2",
+    "encoder.dim=32",
+    "encoder.ffn_dim=64",
+    "encoder.heads=4",
+    "frontend.channels=[16,16,16,16,16,16,16]",
+    "encoder.position_kernel_frames=16",
+    "encoder.position_groups=4",
+]
+"""The common shape of the models in ``tests/golden``."""
+
+
+def learner(
+    recipe: str, overrides: Sequence[str], specs: Sequence[TargetSpec] | None = None, stage: int = 0
+) -> masked.MaskedLearner:
+    """Build a recipe's learner in training mode.
+
+    Parameters
+    ----------
+    recipe
+        Name of a published recipe.
+    overrides
+        Smaller sizes, no dropout.
+    specs
+        What the teachers give, where the reference's have fewer classes; None: what the recipe's teachers do.
+    stage
+        Number of the iteration.
+    """
+    config: Any = masked_prediction.stages(load_recipe(recipe, overrides))[stage].recipe  # type: ignore[arg-type]
+    model = build_model(masked_prediction.model_config(config), torch.Generator().manual_seed(0))
+    online = {
+        index: load_part("teachers", kind_of(teacher)).build_online(teacher, model)
+        for index, teacher in enumerate(config.teachers)
+        if is_online(teacher)
+    }
+    if specs is None:
+        specs = check_teachers(
+            config, config.teachers, config.codec, model.grid, "", first=stage == 0, model=lambda: model
+        )
+    heads = masked_prediction.build_heads(config, model, specs)
+    decoder = None if config.decoder is None else build_decoder(config.decoder, model.dim)
+    return masked.MaskedLearner(
+        model,
+        heads,
+        config.mask,
+        config.mixing,
+        config.feature_penalty,
+        config.feature_grad_mult,
+        online,
+        decoder,
+    ).train()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a learner made of one batch."""
+
+    output: StepOutput
+    hidden: list[Tensor]
+    features: Tensor
+    gradients: dict[str, Tensor]
+
+
+def run(module: masked.MaskedLearner, waveform: Tensor, mask: Tensor, targets: Sequence[Tensor], step: int = 0) -> Run:
+    """Run forward and backward on clips of one length, under a given mask; gradients are of the loss's sum."""
+    clips, samples = waveform.shape
+    lengths = torch.full((clips,), samples)
+    frames = module.model.grid.num_frames(lengths)
+    batch = Batch(waveform, lengths, tuple(targets), frames, tuple(range(clips)), float(clips))
+    seen: list[Any] = []
+    handle = module.model.register_forward_hook(lambda _, __, output: seen.append(output))
+    with mock.patch.object(masked, "masks", return_value=mask):
+        output = module(batch, torch.Generator().manual_seed(0), step)
+    handle.remove()
+    module.zero_grad()
+    output.loss_sum.backward()
+    gradients = {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
+    return Run(output, seen[0].hidden, seen[0].features, gradients)
+
+
+def fairseq_names(module: masked.MaskedLearner, heads: Mapping[str, str], group_norm: bool = True) -> dict[str, str]:
+    """Return fairseq's name of each of the learner's weights, ours as keys.
+
+    Parameters
+    ----------
+    module
+        The learner.
+    heads
+        Names of the heads' weights, ours (``heads.0.projection.weight``) to theirs; a name left out here is left out of
+        the result too.
+    group_norm
+        Whether the frontend has a group norm, whose weights fairseq keeps at another place than layer norms.
+    """
+    names = dict(heads)
+    for name, _ in module.model.named_parameters():
+        ours = re.sub(r"\.parametrizations\.weight\.original(\d)", lambda found: f".weight_{'gv'[int(found[1])]}", name)
+        theirs = fairseq_name(common_name(ours), group_norm)
+        names[f"model.{name}"] = theirs
+    return names
+
+
+def load(module: masked.MaskedLearner, names: Mapping[str, str], weights: Mapping[str, Tensor]) -> None:
+    """Give the learner the reference's weights; one that no weight of ours takes is an error."""
+    taken = set(names.values())
+    assert set(weights) == taken, (sorted(set(weights) - taken), sorted(taken - set(weights)))
+    parameters = dict(module.named_parameters())
+    with torch.no_grad():
+        for ours, theirs in names.items():
+            parameters[ours].copy_(weights[theirs].reshape(parameters[ours].shape))
+
+
+def by_their_names(
+    gradients: Mapping[str, Tensor], names: Mapping[str, str], like: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return our gradients by their names, in their shapes."""
+    found = {names[name]: value for name, value in gradients.items()}
+    return {name: value.reshape(like[name].shape) for name, value in found.items()}
