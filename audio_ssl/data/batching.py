@@ -98,12 +98,27 @@ class Batching:
                 remedy="raise data.seconds_per_batch or lower data.crop_seconds",
             )
 
+    @property
+    def groups(self) -> int:
+        """How many groups make an update."""
+        return max(1, round(self.update_samples / self._group_samples))
+
+    @property
+    def most_samples(self) -> int:
+        """Audio of an update of full groups, where all clips are as long as a crop may be."""
+        if self.groups == 1:
+            return self.update_samples
+        return self.groups * (self._group_samples // self.crop_samples) * self.crop_samples
+
+    @property
+    def _group_samples(self) -> int:
+        """Length of a group, which holds one crop at least."""
+        return max(self.group_samples or self.update_samples, self.crop_samples)
+
     def epoch(self, epoch: int) -> list[Update]:
         """Return the updates of one epoch, in order; the same for the same (seed, epoch)."""
         rng = np.random.default_rng([self.seed, epoch])
-        # A group holds one crop at least.
-        group_samples = max(self.group_samples or self.update_samples, self.crop_samples)
-        number = max(1, round(self.update_samples / group_samples))
+        group_samples, number = self._group_samples, self.groups
         updates: list[list[list[Crop]]] = []
         groups: list[list[Crop]] = []
         for pool in _fill(self._crops(rng), _POOL_UPDATES * self.update_samples):

@@ -52,8 +52,9 @@ class DataConfig:
 
     seconds_per_group: float | None = added(80.0, earlier=None)
     """Clips of like length come in groups of at most this much audio, padding included, in seconds, and an update is
-    made of groups drawn at random (fairseq: the batch of one GPU); `seconds_per_update` is then the audio of full
-    groups. null, or more than two thirds of an update: an update is one group, of neighbours in length."""
+    made of groups drawn at random (fairseq: the batch of one GPU; MERT 95M: 16 crops of 5 s); `seconds_per_update` is
+    then the audio of full groups. null, or more than two thirds of an update: an update is one group, of neighbours in
+    length."""
 
     seconds_per_batch: float = 80.0
     """Most audio of one micro-batch, padding included, in seconds (MERT 95M: 16 crops of 5 s)."""

@@ -20,6 +20,9 @@ from audio_ssl.pretrain.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
+_FULL = 0.85
+"""Least share of an update's audio that the longest clips must reach; fairseq's groups of HuBERT reach 0.89."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -72,6 +75,16 @@ def loader_setups(recipe: Recipe, training: Training, context: StageContext) -> 
             data.seconds_per_update,
         )
     learning = dataclasses.replace(_setup(recipe, training, context, train), noise=training.noise)
+    most = learning.batching.most_samples / data.sample_rate
+    if most < _FULL * data.seconds_per_update:
+        logger.warning(
+            "an update has at most %g s of audio of clips of %g s, less than data.seconds_per_update = %g, as they do "
+            "not fill a group of data.seconds_per_group = %g; make that a multiple of data.crop_seconds",
+            most,
+            data.crop_seconds,
+            data.seconds_per_update,
+            data.seconds_per_group,
+        )
     return learning, _setup(recipe, training, context, valid) if len(valid) else None
 
 

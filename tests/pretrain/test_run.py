@@ -331,3 +331,14 @@ def test_nothing_usable_is_said(make_manifest: MakeManifest, recipe: str, tmp_pa
 
 def test_flatten_names_every_plain_value() -> None:
     assert dict(flatten({"a": [{"b": 1}, 2], "c": {"d": None}})) == {"a.0.b": 1, "a.1": 2, "c.d": None}
+
+
+def test_groups_that_crops_do_not_fill_are_said(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed = [f"data.manifest={make_manifest()}", "steps=1", "data.seconds_per_update=4.8"]
+    pretrain(recipe, [*changed, "data.seconds_per_group=1.6"], tmp_path / "few")
+    assert "at most 3 s of audio of clips of 1 s, less than data.seconds_per_update = 4.8" in caplog.text
+    caplog.clear()
+    pretrain(recipe, changed, tmp_path / "one")
+    assert "at most" not in caplog.text
