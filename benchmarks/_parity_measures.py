@@ -83,7 +83,6 @@ def ema_decay(recipe: Recipe, update: int, stage: int = 0) -> float:
     """Return the share of the teacher's old weights that stays at an update (from 0)."""
     small, model = _small(_stage(recipe, stage))
     teacher = next(teacher for teacher in small.teachers if kind_of(teacher) == "ema")
-    teacher = dataclasses.replace(teacher, layers=1)  # type: ignore[type-var]
     return float(load_part("teachers", "ema").build_online(teacher, model).decay(update))
 
 
@@ -125,6 +124,11 @@ def _small(config: masked_prediction.Config) -> tuple[masked_prediction.Config, 
     teachers = tuple(
         dataclasses.replace(teacher, random_weights=True) if hasattr(teacher, "random_weights") else teacher  # type: ignore[type-var]
         for teacher in config.teachers
+    )
+    # One that follows the model can average no more layers than there are.
+    teachers = tuple(
+        dataclasses.replace(teacher, layers=1) if kind_of(teacher) == "ema" else teacher  # type: ignore[type-var]
+        for teacher in teachers
     )
     config = dataclasses.replace(config, encoder=encoder, teachers=teachers)
     return config, build_model(masked_prediction.model_config(config), torch.Generator().manual_seed(1))

@@ -5,8 +5,8 @@ over the clip's frames; as in the published code a state is what the layer's fee
 residual sum (`point`). It follows the model after every update, so its targets cannot be stored, and it lives in the
 learner: its weights are in checkpoints and never in the optimiser.
 
-Only a part of the model is averaged, the rest is the model's own (`average`): data2vec averages the layers, data2vec
-2.0 (Baevski et al. 2022, arXiv 2212.07525) the convolutional positions and the scale of ALiBi as well.
+Only a part of the model is averaged, the rest is the model's own (`average`): data2vec averages what comes after the
+convolutional positions, data2vec 2.0 (Baevski et al. 2022, arXiv 2212.07525) the positions as well.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Config:
     """Updates over which the decay rises linearly (data2vec: 30,000)."""
 
     average: Average = added("layers", earlier="encoder")
-    """What of the encoder is averaged, the rest being the model's own: its ``layers`` with their norms and biases
-    (data2vec: `ema_layers_only`), the ``transformer``, which is positions too (data2vec 2.0), or the whole ``encoder``
+    """What of the encoder is averaged, the rest being the model's own: its ``layers`` and all else after the positions
+    (data2vec: `ema_layers_only`), the ``transformer``, with the positions (data2vec 2.0), or the whole ``encoder``,
     with the projection."""
 
     share_frontend: bool = True

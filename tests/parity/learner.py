@@ -107,15 +107,19 @@ def run(module: masked.MaskedLearner, waveform: Tensor, mask: Tensor, targets: S
     lengths = torch.full((clips,), samples)
     frames = module.model.grid.num_frames(lengths)
     batch = Batch(waveform, lengths, tuple(targets), frames, tuple(range(clips)), float(clips))
-    seen: list[Any] = []
-    handle = module.model.register_forward_hook(lambda _, __, output: seen.append(output))
+    seen: dict[str, Any] = {}
+    handles = [
+        part.register_forward_hook(lambda _, __, output, name=name: seen.setdefault(name, output))  # type: ignore[misc]
+        for name, part in (("frontend", module.model.frontend), ("encoder", module.model.encoder))
+    ]
     with mock.patch.object(masked, "masks", return_value=mask):
         output = module(batch, torch.Generator().manual_seed(0), step)
-    handle.remove()
+    for handle in handles:
+        handle.remove()
     module.zero_grad()
     output.loss_sum.backward()
     gradients = {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
-    return Run(output, seen[0].hidden, seen[0].features, gradients)
+    return Run(output, seen["encoder"], seen["frontend"][0], gradients)
 
 
 def fairseq_names(module: masked.MaskedLearner, heads: Mapping[str, str], group_norm: bool = True) -> dict[str, str]:
