@@ -26,7 +26,7 @@ class Quantized:
     """The chosen codes."""
 
     use: Float[Tensor, "codebook code"]
-    """Mean probability of each code over the frames: of the softmax in training, of the choice otherwise."""
+    """Mean probability of each code over the frames, by the softmax of the logits."""
 
 
 class GumbelQuantizer(nn.Module):
@@ -69,14 +69,13 @@ class GumbelQuantizer(nn.Module):
         with torch.autocast(frames.device.type, enabled=False):
             if noise is None:
                 codes = logits.argmax(-1)
-                chosen = probabilities = F.one_hot(codes, logits.shape[-1]).to(logits)
+                chosen = F.one_hot(codes, logits.shape[-1]).to(logits)
             else:
                 soft = ((logits - noise.log()) / temperature).softmax(-1)
                 codes = soft.argmax(-1)
                 chosen = F.one_hot(codes, logits.shape[-1]) - soft.detach() + soft
-                probabilities = logits.softmax(-1)
             vectors = torch.einsum("ngv,gvd->ngd", chosen, self.vectors.float()).flatten(1)
-            return Quantized(vectors, codes, probabilities.sum(0) / max(1, len(frames)))
+            return Quantized(vectors, codes, logits.softmax(-1).sum(0) / max(1, len(frames)))
 
 
 def perplexity(use: Float[Tensor, "codebook code"]) -> Float[Tensor, " codebook"]:

@@ -104,7 +104,7 @@ class Config(Recipe):
     """Factor on the frontend's gradients (MERT 95M, HuBERT base)."""
 
     iterations: tuple[Iteration, ...] = ()
-    """HuBERT's rounds, each with its own teachers; empty: one round with `teachers`."""
+    """HuBERT's rounds, each with its own teachers and settings; empty: one round with `teachers`."""
 
     codec: CodecRun | None = None
     """The codec to train first where an `rvq` teacher has no path; null: none."""
