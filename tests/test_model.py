@@ -16,6 +16,7 @@ SMALL_FRONTENDS = {
     "conv": [
         {"channels": (16,) * 7, "norm": "group"},
         {"channels": (16,) * 7, "norm": "layer", "bias": True},
+        {"channels": (16,) * 7, "norm": "layer", "bias": True, "activation": "relu"},
     ],
     "mel": [
         {"n_mels": 20, "stack": 4},
@@ -37,7 +38,7 @@ SMALL_ENCODERS = {
         {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "form": "speechbrain", "positions": "transformer_xl"},
         {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "kernel_frames": 7, "form": "transformers"},
     ],
-    "gru": [{"layers": 2, "dim": 32}],
+    "gru": [{"layers": 2, "dim": 32}, {"layers": 2, "dim": 80, "form": "frames", "cell": "lstm"}],
 }
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._conv_inference import Layer, PlainLayer, conv_features, plain_first
 from audio_ssl.frontends._conv_stack import First, Source, Stack, conv_stack
@@ -43,6 +44,9 @@ class Config:
     bias: bool = False
     """Bias of the convolutions (base: no, large: yes)."""
 
+    activation: str = added("gelu")
+    """``gelu`` (wav2vec 2.0) or ``relu`` (CPC; without the fast ways of CPUs, which are made for GELU)."""
+
 
 class ConvFrontend(nn.Module):
     """Strided convolutions.
@@ -66,7 +70,7 @@ class ConvFrontend(nn.Module):
             nn.init.kaiming_normal_(conv.weight)
         self.convs = nn.ModuleList(convs)
         self._sizes = tuple(zip(config.kernels, config.strides, strict=True))
-        self._per_clip = config.norm == "group"
+        self._per_clip, self._gelu = config.norm == "group", config.activation == "gelu"
         # A bias, which the norm takes away again, and other norms have no part in the fast way.
         self.prepared: list[Layer] | None = None
         """Layers after the first for inference, made once; None: made from the weights as they are, at every call."""
@@ -92,7 +96,7 @@ class ConvFrontend(nn.Module):
         statistics
             What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
         """
-        if _plain_cpu(waveform):
+        if self._gelu and _plain_cpu(waveform):
             if is_inference(waveform):
                 return self._inferred(waveform, lengths.tolist(), statistics), self._frames(lengths)
             if self._trains_fast and statistics is None:
@@ -125,7 +129,7 @@ class ConvFrontend(nn.Module):
                 x = self.norms[0](x, lengths, given)
             elif not self._per_clip:
                 x = self.norms[index](x.transpose(1, 2)).transpose(1, 2)
-            x = F.gelu(x)
+            x = F.gelu(x) if self._gelu else F.relu(x)
         features = x.transpose(1, 2)
         inside = torch.arange(features.shape[1], device=x.device) < lengths[:, None]
         # where, not multiplication: garbage in the padding may be infinite, and inf * 0 is NaN.
@@ -231,4 +235,6 @@ def build(config: Config, sample_rate: int) -> ConvFrontend:
         )
     if config.norm not in ("group", "layer"):
         raise UserError(f"`norm` must be group or layer, but is `{config.norm}`")
+    if config.activation not in ("gelu", "relu"):
+        raise UserError(f"`activation` must be gelu or relu, but is `{config.activation}`")
     return ConvFrontend(config, sample_rate)

@@ -131,7 +131,9 @@ class RowsFrontend(nn.Module):
 
 def fits(frontend: nn.Module) -> bool:
     """Return whether a frontend can be computed in rows."""
-    return isinstance(frontend, ConvFrontend) and len(frontend.convs) > 1 and frontend._stack.kernels[0] < _ALIGNED
+    if not isinstance(frontend, ConvFrontend) or not frontend._gelu:
+        return False
+    return len(frontend.convs) > 1 and frontend._stack.kernels[0] < _ALIGNED
 
 
 def _kept(value: Tensor) -> nn.Parameter:

@@ -173,6 +173,8 @@ def check_writable(config: ModelConfig) -> tuple[conv.Config, transformer.Config
         for field in dataclasses.fields(encoder)
         if field.name not in _WRITABLE and getattr(encoder, field.name) != getattr(default, field.name)
     ]
+    if frontend.activation != "gelu":
+        names.append("`activation`")
     kernel = encoder.position_kernel_frames
     if encoder.position_layers > 1 and (kernel % 2 == 0 or kernel < 3):
         names.append("`position_kernel_frames`")

@@ -3,10 +3,11 @@
 CPC_audio: Rivière et al. 2020 (arXiv 2002.02848).
 From what it has heard up to a frame, the model tells the frontend's features of each of the next 12 frames from those
 of other frames of the same clip. A score is the mean over dimensions of the product of prediction and features, as in
-CPC_audio. Frames near the end of a clip predict the steps that still lie in it. All scores of a step are one matrix
-product, and one draw of negatives serves all steps. The encoder must not look ahead, and nothing need be masked.
+CPC_audio. All scores of a step are one matrix product, and one draw of negatives serves all steps. The encoder must not
+look ahead, and nothing need be masked.
 
-Left out on purpose: negatives of the same speaker's other clips.
+Left out on purpose: negatives from the batch's other clips, which would make a clip's loss depend on its neighbours
+(CPC_audio fills a batch with clips of one speaker for them), and negatives that are the right frame itself.
 """
 
 from __future__ import annotations
@@ -17,18 +18,22 @@ from typing import Literal, cast
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.objectives._base import Needs, ObjectiveOutput, View
+from audio_ssl.objectives._cpc_predictor import StepPredictor
 
 NEEDS: Needs = None
+PREDICTORS = ("cpc_audio", "transformer", "linear")
 CAUSAL = True
 
 
 @dataclass(frozen=True)
 class Config:
-    """Steps, negatives and predictor; the defaults are CPC_audio's."""
+    """Steps, negatives and predictor; the numbers are CPC_audio's."""
 
     weight: float = 1.0
     """Factor of this loss in the total."""
@@ -39,33 +44,43 @@ class Config:
     negatives: int = 128
     """Frames of the same clip that the right one is told from (CPC_audio: 128)."""
 
-    predictor: Literal["linear", "transformer"] = "transformer"
-    """``linear`` (van den Oord et al.), or one causal ``transformer`` layer before the linear maps (CPC_audio)."""
+    predictor: Literal["cpc_audio", "transformer", "linear"] = "transformer"
+    """``cpc_audio``: a causal transformer layer with relative positions for each step; frames whose steps do not all
+    lie in the clip predict nothing. ``linear`` maps for each step (van den Oord et al.), or one causal ``transformer``
+    layer before these; frames near the end of a clip predict the steps that still lie in it."""
 
     heads: int = 8
-    """Attention heads of the transformer predictor (CPC_audio: 8)."""
+    """Attention heads of a transformer predictor (CPC_audio: 8)."""
 
     dropout: float = 0.1
-    """Dropout of the transformer predictor (CPC_audio: 0.1)."""
+    """Dropout of a transformer predictor (CPC_audio: 0.1)."""
+
+    reach_frames: int = added(116)
+    """Distances that the predictor ``cpc_audio`` tells apart (CPC_audio: 116, its window of 128 less 12)."""
 
 
 class Cpc(nn.Module):
-    """Predictor, one linear map per step, InfoNCE."""
+    """Predictors, InfoNCE."""
 
     def __init__(self, config: Config, hidden_dim: int, feature_dim: int) -> None:
         super().__init__()
-        self._negatives = config.negatives
+        self._negatives, self._whole = config.negatives, config.predictor == "cpc_audio"
         self.attention = (
             nn.TransformerEncoderLayer(hidden_dim, config.heads, 4 * hidden_dim, config.dropout, batch_first=True)
             if config.predictor == "transformer"
             else None
         )
-        self.steps = nn.ModuleList(nn.Linear(hidden_dim, feature_dim, bias=False) for _ in range(config.steps))
+        self.steps = nn.ModuleList(
+            StepPredictor(hidden_dim, config.heads, config.dropout, config.reach_frames)
+            if self._whole
+            else nn.Linear(hidden_dim, feature_dim, bias=False)
+            for _ in range(config.steps)
+        )
 
     def forward(self, view: View) -> ObjectiveOutput:
         """Return the sum over frames of the mean over steps of the cross-entropy, and the accuracy of the first step.
 
-        A frame counts by the share of its steps that lie in the clip.
+        A frame counts by the share of its steps that lie in the clip, or where all of them do.
         """
         context = self.context(view.hidden[-1])
         negatives = self.draw(view).to(context.device)
@@ -78,7 +93,8 @@ class Cpc(nn.Module):
             with torch.autocast(context.device.type, enabled=False):
                 scores = torch.bmm(predicted, features.mT) / features.shape[-1]
                 logits = _logits(scores, negatives, ahead)
-                known = inside[:, ahead:]
+                last = len(self.steps) if self._whole else ahead
+                known = F.pad(inside[:, last:], (0, min(last, inside.shape[1]) - min(ahead, inside.shape[1])))
                 loss = loss + (logits.logsumexp(-1) - logits[..., 0])[known].sum()
             pairs = pairs + known.sum()
             correct = correct + _correct(logits.detach(), known)
@@ -120,11 +136,16 @@ def _correct(logits: Tensor, known: Bool[Tensor, "batch frame"]) -> Tensor:
 
 def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> Cpc:
     """Make the predictor; UserError for sizes that do not fit together."""
-    for name in ("steps", "negatives", "heads"):
+    for name in ("steps", "negatives", "heads", "reach_frames"):
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
-    if config.predictor not in ("linear", "transformer"):
-        raise UserError(f"`predictor` must be linear or transformer, but is `{config.predictor}`")
-    if config.predictor == "transformer" and hidden_dim % config.heads:
+    if config.predictor not in PREDICTORS:
+        raise UserError(f"`predictor` must be one of {', '.join(PREDICTORS)}, but is `{config.predictor}`")
+    if config.predictor != "linear" and hidden_dim % config.heads:
         raise UserError(f"`heads` must divide the encoder's width {hidden_dim}, but is {config.heads}")
+    if config.predictor == "cpc_audio" and hidden_dim != feature_dim:
+        raise UserError(
+            f"`predictor: cpc_audio` needs an encoder as wide as the frontend's {feature_dim}, but it is {hidden_dim}",
+            remedy="give both the same width, or predictor: transformer",
+        )
     return Cpc(config, hidden_dim, feature_dim)

@@ -30,7 +30,9 @@ SMALL_MODEL = ["encoder.layers=1", "encoder.dim=32", "encoder.ffn_dim=32", "enco
 SMALL_DECODER = ["decoder.layers=1", "decoder.dim=16", "decoder.groups=4"]
 SMALL_CONV = ["frontend.channels=[8,8,8,8,8,8,16]"]
 
-SMALL_GRU = ["encoder.layers=1", "encoder.dim=16"]
+# Their first layer reads the frames, so it is as wide as these or wider; CPC's context is as wide as its features.
+SMALL_APC = ["encoder.layers=1", "encoder.dim=80"]
+SMALL_CPC = ["frontend.channels=[8,8,8,8,8]", "encoder.dim=8"]
 TWO_ITERATIONS = [
     "iterations.0.teachers.0.clusters=5",
     "iterations.1.teachers.0.clusters=5",
@@ -44,16 +46,16 @@ SMALL_RES2D = ["frontend.channels=4", "frontend.dim=32"]
 SMALL_RVQ = ["teachers.0.codebooks=2", "teachers.0.codebook_size=8", "teachers.0.fit_steps=2"]
 
 TINY: dict[str, list[str]] = {
-    "apc": SMALL_GRU,
-    "apc_tiny": SMALL_GRU,
+    "apc": SMALL_APC,
+    "apc_tiny": SMALL_APC,
     "bestrq_base": [*SMALL_MODEL, "teachers.0.codebook_size=16"],
     "bestrq_tiny": [*SMALL_MODEL, "teachers.0.codebook_size=16"],
     "codec_16khz": ["codec.filters=2", "codec.dim=8", "codec.codebook_size=16"],
     "codec_24khz": ["codec.filters=2", "codec.dim=8", "codec.codebook_size=16"],
     "codec_24khz_tiny": ["codec.filters=2", "codec.dim=8", "codec.codebook_size=16"],
     "codec_tiny": ["codec.filters=2", "codec.dim=8", "codec.codebook_size=16"],
-    "cpc": [*SMALL_GRU, "frontend.channels=[8,8,8,8,8]"],
-    "cpc_tiny": [*SMALL_GRU, "frontend.channels=[8,8,8,8,8]"],
+    "cpc": SMALL_CPC,
+    "cpc_tiny": SMALL_CPC,
     "data2vec2_base": [*SMALL_MODEL, *SMALL_CONV, *SMALL_DECODER, "teachers.0.layers=1", "mask.clones=2"],
     "data2vec2_tiny": [*SMALL_MODEL, *SMALL_CONV, *SMALL_DECODER, "teachers.0.layers=1"],
     "data2vec_base": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.layers=1"],

@@ -70,3 +70,21 @@ def test_dropout_is_between_layers_only_and_every_weight_learns():
 def test_less_than_one_layer_is_refused():
     with pytest.raises(UserError, match="`layers` must be at least 1, but is 0"):
         make(layers=0)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_first_layer_may_read_the_frames_themselves(cell):
+    encoder = make(form="frames", cell=cell).eval()
+    features, frames = torch.randn(2, 30, 20), torch.tensor([30, 12])
+    states = encoder(features, frames)
+    assert [state.shape for state in states] == [(2, 30, 24)] * 4
+    assert torch.equal(states[0][0, :, :20], features[0])
+    assert not states[0][..., 20:].any()
+    first, second, _ = encoder.layers
+    torch.testing.assert_close(states[1][0], first(features[:1])[0][0])
+    torch.testing.assert_close(states[2][0], (first(features[:1])[0] + second(first(features[:1])[0])[0])[0])
+    assert not torch.equal(make(form="frames").train()(features, frames)[-1], states[-1])
+    with pytest.raises(UserError, match="`dim` must be at least the frontend's width 20 for `form: frames`, but is 16"):
+        make(form="frames", dim=16)
+    with pytest.raises(UserError, match="`cell` must be gru or lstm, but is `rnn`"):
+        make(cell="rnn")

@@ -12,7 +12,8 @@ from tests.objectives.views import assert_runs_in_bfloat16, assert_sums_over_cli
 def setup(lengths=(40, 33, 5), **options):
     torch.manual_seed(0)
     options = {"steps": 6, "negatives": 20, "heads": 2, "dropout": 0.0, **options}
-    return cpc.build(cpc.Config(**options), 16, 12, None), make_view(lengths, masked=False)
+    width = 16 if options.get("predictor") == "cpc_audio" else 12
+    return cpc.build(cpc.Config(**options), 16, width, None), make_view(lengths, masked=False)
 
 
 @pytest.mark.parametrize("predictor", ["linear", "transformer"])
@@ -35,6 +36,24 @@ def test_loss_is_infonce_frame_by_frame_and_step_by_step(predictor):
     torch.testing.assert_close(output.loss_sum, expected / 6, rtol=1e-4, atol=1e-3)
     assert float(output.count) == pytest.approx(pairs / 6)
     assert int(output.metrics["accuracy"][1]) == pairs
+
+
+def test_each_step_has_a_predictor_and_frames_whose_steps_do_not_all_lie_in_the_clip_predict_nothing():
+    module, view = setup(predictor="cpc_audio")
+    view = replace(view, features=view.features.repeat(1, 1, 2)[..., :16])
+    output = module(view)
+    negatives, expected = module.draw(view), 0.0
+    for clip, frames in enumerate(view.frames.tolist()):
+        for frame in range(frames - 6):
+            for ahead, step in enumerate(module.steps, 1):
+                predicted = step(view.hidden[-1][clip : clip + 1, : frame + 1])[0, -1]
+                others = [n for n in negatives[clip, frame].tolist() if n != frame + ahead]
+                logits = (predicted * view.features[clip, [frame + ahead, *others]]).mean(-1)
+                expected = expected + F.cross_entropy(logits[None], torch.tensor([0]))
+    assert float(output.count) == 34 + 27
+    torch.testing.assert_close(output.loss_sum, expected / 6, rtol=1e-4, atol=1e-3)
+    assert_sums_over_clips(module, view)
+    assert_runs_in_bfloat16(module, view)
 
 
 def test_negatives_are_frames_of_the_clip():
@@ -99,5 +118,7 @@ def test_a_predictable_signal_is_learnt():
 def test_bad_settings_are_refused():
     with pytest.raises(UserError, match="`heads` must divide the encoder's width 16, but is 3"):
         setup(heads=3)
+    with pytest.raises(UserError, match="needs an encoder as wide as the frontend's 12, but it is 16"):
+        cpc.build(cpc.Config(predictor="cpc_audio"), 16, 12, None)
     with pytest.raises(UserError, match="`steps` must be at least 1, but is 0"):
         setup(steps=0)
