@@ -20,6 +20,7 @@ from torch import nn
 
 from audio_ssl import config as parts
 from audio_ssl.catalog import load_part
+from audio_ssl.codec.model import Codec, CodecConfig
 from audio_ssl.config import kind_of
 from audio_ssl.errors import UserError
 from audio_ssl.model import SSLModel, build_model
@@ -59,9 +60,13 @@ def agreement(family: str) -> Mapping[str, float]:
 
 
 def parameters(recipe: Recipe, stage: int = 0) -> float:
-    """Return the trained weights of frontend and encoder, in millions."""
+    """Return the trained weights of frontend and encoder, or of a codec, in millions."""
     with torch.device("meta"):
-        model = SSLModel(masked_prediction.model_config(_stage(recipe, stage)))
+        codec = getattr(recipe, "codec", None)
+        if isinstance(codec, CodecConfig):
+            model: nn.Module = Codec(codec)
+        else:
+            model = SSLModel(masked_prediction.model_config(_stage(recipe, stage)))
     return sum(weight.numel() for weight in model.parameters()) / 1e6
 
 

@@ -1,7 +1,8 @@
 """What a codec is trained on: multi-scale mel spectrograms and the waveform; and how well its codes are used.
 
-The spectral loss is EnCodec's (Défossez et al. 2022, arXiv 2210.13438, section 3.4, and its authors' training code): at
-every scale the L1 distance of mel magnitudes plus the squared L2 distance of their logarithms.
+The spectral loss follows EnCodec's (Défossez et al. 2022, arXiv 2210.13438, section 3.4), which at every scale adds the
+L1 distance of mel magnitudes to the squared L2 distance of their logarithms. Here both are of the logarithms, so that
+soft frames count as loud ones do: a codec for targets should tell them apart, where listening forgives them.
 """
 
 from __future__ import annotations
