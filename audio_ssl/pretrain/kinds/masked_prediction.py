@@ -157,7 +157,7 @@ def _check_round(alone: Config, first: bool, where: str, frontend: Any, encoder:
 
 _OF_A_ROUND = (
     *("encoder", "objectives", "mask", "decoder", "mixing", "feature_penalty", "feature_grad_mult", "optim"),
-    *("data.crop_seconds", "data.seconds_per_update", "data.seconds_per_batch"),
+    *("data.crop_seconds", "data.seconds_per_update", "data.seconds_per_group", "data.seconds_per_batch"),
 )
 """Settings that a round may have of its own: clips, sample rate and frames are those of the run."""
 
