@@ -213,9 +213,10 @@ def mel_filters(
     """
     # torchaudio cuts half a hertz off odd rates.
     top = float(sample_rate // 2)
-    mels = torch.linspace(0.0, 2595.0 * math.log10(1.0 + top / 700.0), bands + 2, dtype=dtype)
+    # On the CPU, also where a model is laid out on the meta device: their values are looked at.
+    mels = torch.linspace(0.0, 2595.0 * math.log10(1.0 + top / 700.0), bands + 2, dtype=dtype, device="cpu")
     corners = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
-    lines = torch.linspace(0, top, window_samples // 2 + 1, dtype=dtype)
+    lines = torch.linspace(0, top, window_samples // 2 + 1, dtype=dtype, device="cpu")
     widths, away = corners.diff(), corners[:, None] - lines
     rising, falling = -away[:-2] / widths[:-1, None], away[2:] / widths[1:, None]
     if symmetric:

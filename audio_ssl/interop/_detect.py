@@ -10,6 +10,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.interop._fairseq2_files import CARD_FILE, read_card
 from audio_ssl.interop._files import PICKLED
 from audio_ssl.interop.hub import is_hub_name
+from audio_ssl.interop.muq import is_muq
 from audio_ssl.interop.naming import path_of
 from audio_ssl.interop.runs import run_of
 from audio_ssl.interop.torchaudio import PREFIX
@@ -17,8 +18,9 @@ from audio_ssl.interop.transformers import trainer_checkpoint
 from audio_ssl.model import CONFIG_FILE, WEIGHTS_FILE
 
 ACCEPTED = (
-    "give a run folder or saved model, a folder of transformers, a file of weights of fairseq, fairseq2 or torchaudio "
-    "(.pt, .pth, .bin, .safetensors), a folder of fairseq2, torchaudio:BUNDLE, or org/name on the Hugging Face hub"
+    "give a run folder or saved model, a folder of transformers or MuQ, a file of weights of fairseq, fairseq2 or "
+    "torchaudio (.pt, .pth, .bin, .safetensors), a folder of fairseq2, torchaudio:BUNDLE, or org/name on the Hugging "
+    "Face hub"
 )
 
 
@@ -29,6 +31,7 @@ class Source(Enum):
     RUN = "a run that has not written its model, or a checkpoint of a run"
     TRANSFORMERS = "a folder of transformers"
     TRAINER = "checkpoints of transformers' Trainer"
+    MUQ = "a folder of MuQ"
     FAIRSEQ2 = "a folder of fairseq2"
     FILE = "a file of weights"
     BUNDLE = "a bundle of torchaudio"
@@ -68,6 +71,8 @@ def _folder(path: Path) -> Source:
             return Source.OURS
         if "model_type" in data:
             return Source.TRANSFORMERS
+        if is_muq(data):
+            return Source.MUQ
         raise UserError("config.json has neither `format_version` nor `model_type`", where=str(path), remedy=ACCEPTED)
     signs = (path / CARD_FILE).is_file() or (path / "model").is_dir() or any(path.glob("step_*"))
     # The innermost folder has weights only; its card lies above.

@@ -14,6 +14,7 @@ from audio_ssl.interop._settings import Given, UnsaidError, settings
 from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
 from audio_ssl.interop.fairseq2 import model_of, read_fairseq2
 from audio_ssl.interop.hub import fetch
+from audio_ssl.interop.muq import read_muq
 from audio_ssl.interop.naming import parse_name, path_of, unsaid
 from audio_ssl.interop.runs import read_run
 from audio_ssl.interop.torchaudio import is_torchaudio, read_bundle, read_torchaudio_weights
@@ -30,13 +31,14 @@ def read_model(
     sample_rate: int | None = None,
     heads: int | None = None,
 ) -> SSLModel:
-    """Read a model of ours, transformers, torchaudio, fairseq or fairseq2; no code that comes with it is run.
+    """Read a model of ours, transformers, MuQ, torchaudio, fairseq or fairseq2; no code that comes with it is run.
 
     Parameters
     ----------
     name_or_path
         A run folder, finished or not, or saved model; a folder of transformers (HuBERT, wav2vec 2.0, WavLM, data2vec
-        audio, MERT), of its Trainer, or its name on the Hugging Face hub, ``org/name`` or ``org/name@revision``;
+        audio, MERT), of its Trainer, or of MuQ, or its name on the Hugging Face hub, ``org/name`` or
+        ``org/name@revision``;
         ``torchaudio:HUBERT_BASE`` and other bundles; a file of weights of fairseq, fairseq2 or torchaudio; a folder of
         fairseq2. A path that exists wins. Settings may stand in the name: ``MODEL?normalize=false&sample_rate=16000``.
     normalize
@@ -83,6 +85,8 @@ def _read(name: str | Path, given: Given) -> SSLModel:
         model = _ours(path, given)
     elif source is Source.RUN:
         model = read_run(path, given)
+    elif source is Source.MUQ:
+        model = read_muq(path, normalize=given.normalize, sample_rate=given.sample_rate)
     elif source is Source.TRANSFORMERS:
         model = read_transformers(path, normalize=given.normalize, sample_rate=given.sample_rate)
     else:

@@ -14,6 +14,7 @@ from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import mel, mel_res2d
 from audio_ssl.frontends._noise import Noise
+from audio_ssl.interop.muq import muq_name
 from audio_ssl.model import build_model
 from audio_ssl.pretrain import masked
 from audio_ssl.pretrain.check import check_spectrum
@@ -39,50 +40,11 @@ SMALL = [
 ]
 """The golden file's sizes; all else is the recipe's."""
 
-FRONTEND = {
-    "first": "conv1",
-    "second": "conv2",
-    "beside": "conv3",
-    "first_norm": "bn1",
-    "second_norm": "bn2",
-    "beside_norm": "bn3",
-}
-BLOCK = {
-    "query": "self_attn.linear_q",
-    "key": "self_attn.linear_k",
-    "value": "self_attn.linear_v",
-    "out": "self_attn.linear_out",
-    "first.norm": "ffn1_layer_norm",
-    "first.inner": "ffn1.intermediate_dense",
-    "first.outer": "ffn1.output_dense",
-    "second.norm": "ffn2_layer_norm",
-    "second.inner": "ffn2.intermediate_dense",
-    "second.outer": "ffn2.output_dense",
-    "attention_norm": "self_attn_layer_norm",
-    "final_norm": "final_layer_norm",
-    "convolution.norm": "conv_module.layer_norm",
-    "convolution.depthwise_norm": "conv_module.batch_norm",
-    "convolution.gated": "conv_module.pointwise_conv1",
-    "convolution.out": "conv_module.pointwise_conv2",
-    "convolution.depthwise": "conv_module.depthwise_conv",
-}
-
 
 def their_name(ours: str) -> str:
     """Return the reference's name of a weight of the learner."""
-    part, rest = ours.removeprefix("model.").split(".", 1)
-    tail = rest.rsplit(".", 1)[-1]
-    if part == "heads":
-        return f"linear.{tail}"
-    if part == "frontend":
-        if rest.startswith("linear."):
-            return f"conv.{rest}"
-        _, number, name, _ = rest.split(".")
-        return f"conv.conv.{number}.{FRONTEND[name]}.{tail}"
-    if rest.startswith("last_norm."):
-        return f"conformer.layer_norm.{tail}"
-    _, number, name = rest.split(".", 2)
-    return f"conformer.layers.{number}.{BLOCK[name.rsplit('.', 1)[0]]}.{tail}"
+    head = ours.startswith("heads.")
+    return f"linear.{ours.rsplit('.', 1)[-1]}" if head else muq_name(ours.removeprefix("model."))
 
 
 @pytest.fixture(scope="module")
