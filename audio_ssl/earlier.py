@@ -80,7 +80,7 @@ def dated(data: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"`version` must be a whole number above 0, but is {shown(version)}", where="$.version")
     if version > VERSION:
         raise UserError(
-            f"`version` must be at most {VERSION}, the newest that this release of audio-ssl knows, but is {version}",
+            f"`version` must be at most {VERSION}, the newest that this release knows, but is {version}",
             where="$.version",
             remedy="read the recipe with the release that wrote it, or a later one: pip install --upgrade audio-ssl",
         )
