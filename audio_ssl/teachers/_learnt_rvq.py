@@ -25,8 +25,8 @@ COMMITMENT = 0.25
 STALE = 100
 """Steps without a frame after which a code is replaced (MuQ: 100)."""
 
-LEARNING_RATE = 1e-3
-"""Of Adam; it falls to zero in a straight line."""
+LEARNING_RATE = 3e-3
+"""Of Adam; it falls to zero in a straight line. Ours: MuQ's was not at hand."""
 
 
 class Quantised(NamedTuple):
