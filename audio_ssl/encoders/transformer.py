@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.earlier import added
 from audio_ssl.encoders._attention import Context, SelfAttention
 from audio_ssl.encoders._blocks import cut, run_blocks
 from audio_ssl.encoders._checks import Relative, check_attention
@@ -99,6 +100,10 @@ class Config:
     feature_norm: bool = True
     """Layer norm of the features before the projection (DistilHuBERT: none)."""
 
+    projection_init: str = added("normal")
+    """First weights of the projection of the features: ``normal``, of deviation 0.02 as in the blocks (data2vec 2.0),
+    or ``torch``, as its Linear starts (wav2vec 2.0, HuBERT, MERT, WavLM, data2vec). A trained model has its own."""
+
 
 class TransformerEncoder(nn.Module):
     """Feature norm, projection, mask embedding, positions, blocks."""
@@ -116,9 +121,9 @@ class TransformerEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.input_dropout, self.dropout = Dropout(config.input_dropout), Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        for module in self.blocks.modules():
+        for module in (self if config.projection_init == "normal" else self.blocks).modules():
             if isinstance(module, nn.Linear):
-                # BERT's initialisation, as in fairseq, whose projection of the features starts as torch's does.
+                # BERT's initialisation, as in fairseq.
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         relative = config.relative_positions
@@ -278,6 +283,8 @@ def build(config: Config, input_dim: int) -> TransformerEncoder:
     check_attention(config.dim, config.heads, config.attention_relax, config.relative_positions, rotary)
     if config.positions == "conv" and config.dim % config.position_groups:
         raise UserError(f"`dim` {config.dim} must be a multiple of `position_groups` {config.position_groups}")
+    if config.projection_init not in ("normal", "torch"):
+        raise UserError(f"`projection_init` must be normal or torch, but is `{config.projection_init}`")
     if config.position_layers < 1:
         raise UserError(f"`position_layers` must be at least 1, but is {config.position_layers}")
     if config.alibi and config.relative_positions is not None:

@@ -45,6 +45,10 @@ class Config:
     code_init: str = "uniform"
     """Start of the code embeddings: ``uniform`` in [0, 1), so nearly parallel (HuBERT, MERT), or ``normal``."""
 
+    projection_init: str = added("torch", earlier="normal")
+    """First weights of the projections of the hidden states: ``torch``, as its Linear starts (HuBERT, MERT), or
+    ``normal``, of deviation 0.02 as in the encoder."""
+
     unmasked_weight: float = 0.0
     """Weight of the loss on visible frames (HuBERT's ``pred_nomask_weight``: 0)."""
 
@@ -69,8 +73,11 @@ class MaskedCodes(nn.Module):
         self._config, self._codebooks = config, codebooks
         self._cosine = config.head == "cosine"
         width = codebooks * (config.final_dim if self._cosine else classes)
-        self.projection = nn.Linear(hidden_dim, width)
-        self.layer_projections = nn.ModuleDict({str(layer): nn.Linear(hidden_dim, width) for layer in config.layers})
+        normal = config.projection_init == "normal"
+        self.projection = _projection(hidden_dim, width, normal)
+        self.layer_projections = nn.ModuleDict(
+            {str(layer): _projection(hidden_dim, width, normal) for layer in config.layers}
+        )
         if self._cosine:
             codes = torch.empty(codebooks, classes, config.final_dim)
             self.codes = nn.Parameter(codes.uniform_() if config.code_init == "uniform" else codes.normal_())
@@ -124,6 +131,14 @@ class MaskedCodes(nn.Module):
             return rows @ F.normalize(self.codes[codebook].float(), dim=-1).T / self._config.temperature
 
 
+def _projection(hidden_dim: int, width: int, normal: bool) -> nn.Linear:
+    projection = nn.Linear(hidden_dim, width)
+    if normal:
+        nn.init.normal_(projection.weight, std=0.02)
+        nn.init.zeros_(projection.bias)
+    return projection
+
+
 def _codebook_metrics(logits: Tensor, wanted: Tensor, codebook: int) -> Metrics:
     frames = torch.tensor(len(wanted), device=wanted.device)
     predicted = logits.argmax(-1)
@@ -145,6 +160,8 @@ def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec 
     spec = require_targets("masked_codes", "codes", config.teacher, target)
     if config.head not in ("cosine", "linear"):
         raise UserError(f"`head` must be cosine or linear, but is `{config.head}`")
+    if config.projection_init not in ("normal", "torch"):
+        raise UserError(f"`projection_init` must be normal or torch, but is `{config.projection_init}`")
     if config.code_init not in ("uniform", "normal"):
         raise UserError(f"`code_init` must be uniform or normal, but is `{config.code_init}`")
     if config.codebook_loss not in ("sum", "mean"):
