@@ -1,6 +1,7 @@
 """BEST-RQ against SpeechBrain's own modules with the same weights (its recipe LibriSpeech/self-supervised-learning)."""
 
 import dataclasses
+import functools
 import random
 
 import pytest
@@ -240,7 +241,9 @@ def their_loss(fbank, convolutions, encoder, quantizer, linear, waveform, mask, 
     return linear(states)[0, chosen], labels, features.flatten(2), states
 
 
-def test_learner_equals_speechbrains():
+@functools.cache
+def agreement() -> dict[str, float]:
+    """Return the largest relative differences to SpeechBrain's learner, and the share of its labels that are others."""
     from speechbrain.nnet.linear import Linear
     from speechbrain.nnet.quantisers import RandomProjectionQuantizer
 
@@ -278,18 +281,27 @@ def test_learner_equals_speechbrains():
     states = learner._encode(batch.waveform, batch.lengths, mask, batch.keys)
     output.loss_sum.backward()
 
-    loss = torch.zeros(())
+    loss, found = torch.zeros(()), {"features": 0.0, "hidden": 0.0, "labels": 0.0}
     for row, (samples, frames) in enumerate(zip(LENGTHS, batch.frames.tolist(), strict=True)):
         clip, own = waveform[row, :samples], mask[row, :frames]
         logits, labels, features, last = their_loss(fbank, *parts[:2], quantizer, linear, clip, own, noise[row])
-        assert torch.equal(batch.targets[0][row, :frames, 0][own], labels)
-        assert difference(states.features[row : row + 1, :frames], features) < STATES
-        assert difference(states.hidden[-1][row : row + 1, :frames], last) < STATES
+        others = batch.targets[0][row, :frames, 0][own] != labels
+        found["labels"] = max(found["labels"], float(others.double().mean()))
+        for name, mine, theirs in (("features", states.features, features), ("hidden", states.hidden[-1], last)):
+            found[name] = max(found[name], difference(mine[row : row + 1, :frames], theirs))
         loss = loss + nn.functional.cross_entropy(logits, labels, reduction="sum")
     loss.backward()
     assert float(output.count) == mask.sum() > 0
-    assert difference(output.loss_sum, loss) < LOSS
-    assert_gradients(gradients(learner), ours_from([gradients(part) for part in parts]), GRADIENTS)
+    found["loss"] = difference(output.loss_sum, loss)
+    found["gradients"] = assert_gradients(gradients(learner), ours_from([gradients(part) for part in parts]), GRADIENTS)
+    return found
+
+
+def test_learner_equals_speechbrains():
+    found = agreement()
+    assert found["labels"] == 0.0
+    assert max(found["features"], found["hidden"]) < STATES
+    assert found["loss"] < LOSS
 
 
 def test_masks_hide_what_speechbrains_hide(monkeypatch):

@@ -8,6 +8,7 @@ cross-entropy, mean over the frames all of whose steps lie in the window, sum ov
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -129,7 +130,9 @@ def ours_from(theirs: dict[str, Tensor], gradient: bool) -> dict[str, Tensor]:
     return named
 
 
-def test_learner_equals_the_public_code() -> None:
+@functools.cache
+def agreement() -> dict[str, float]:
+    """Return the largest relative differences to the public code's learner, by what was compared."""
     config = load_recipe("cpc", SMALL)
     assert isinstance(config, kind.Config)
     model = build_model(kind.model_config(config), generator(1))
@@ -138,7 +141,7 @@ def test_learner_equals_the_public_code() -> None:
     theirs = CpcAudio()
     with torch.no_grad():
         for parameter in theirs.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            parameter.add_(0.3 * torch.randn_like(parameter))
     left = learner.load_state_dict(ours_from(dict(theirs.named_parameters()), gradient=False), strict=False)
     assert left.missing_keys == ["model.encoder.mask_embedding"]
 
@@ -149,12 +152,20 @@ def test_learner_equals_the_public_code() -> None:
     found = model(waveform)
     view = View(found.hidden, found.features, batch.frames, None, None, generator(2), 0, batch.keys)
     features, context, losses = theirs(waveform, learner.heads[0].draw(view))  # type: ignore[operator]
-    assert difference(found.features, features) < STATES
-    assert difference(found.hidden[-1], context) < STATES
     pairs = 2 * (FRAMES - STEPS)
     assert float(output.metrics["loss_cpc"][1]) == pairs
-    assert difference(STEPS * output.loss_sum / pairs, losses.sum()) < LOSS
     (losses.sum() * pairs / STEPS).backward()
     own = {name: p.grad for name, p in learner.named_parameters() if p.grad is not None}
     their = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
-    assert_gradients(own, ours_from(their, gradient=True), GRADIENTS)
+    return {
+        "features": difference(found.features, features),
+        "hidden": difference(found.hidden[-1], context),
+        "loss": difference(STEPS * output.loss_sum / pairs, losses.sum()),
+        "gradients": assert_gradients(own, ours_from(their, gradient=True), GRADIENTS),
+    }
+
+
+def test_learner_equals_the_public_code() -> None:
+    found = agreement()
+    assert max(found["features"], found["hidden"]) < STATES
+    assert found["loss"] < LOSS
