@@ -51,6 +51,9 @@ class HiddenStates(Protocol):
         ...
 
 
+_PICKLES = (".bin", ".km", ".pkl", ".joblib")
+"""What files of scikit-learn's k-means are called (fairseq: ``hubert_base_ls960_L9_km500.bin``)."""
+
 LoadModel = Callable[[str], HiddenStates]
 
 Acoustic = Mfcc39 | KaldiMfcc39 | CenteredLogMel | Chroma
@@ -275,6 +278,13 @@ def build(config: Config, sample_rate: int, device: torch.device, load_model: Lo
             remedy="`audio-ssl pretrain` fits it first; or give the kmeans.safetensors of an earlier run",
         )
     path = Path(config.path)
+    if path.suffix in _PICKLES and path.is_file():
+        raise UserError(
+            "a k-means of scikit-learn is a pickle, which is not opened here",
+            where=str(path),
+            remedy="make its centroids a kmeans.safetensors as in docs/exchange.md, Hidden layers by name; units of "
+            "fairseq's HuBERT are of `point: output`, those of SpidR of `point: feed_forward`",
+        )
     state = read_state(path / STATE_FILE if path.is_dir() else path, ("centroids", "mean", "scale"))
     features = Features(config, sample_rate, device, load_model)
     if state["centroids"].shape[1] != features.dim:

@@ -350,5 +350,25 @@ def test_what_is_missing_is_explained(tmp_path):
         kmeans.build(kmeans.Config(), 16000, CPU)
     with pytest.raises(UserError, match="not the fitted state of this teacher"):
         kmeans.build(kmeans.Config(path=str(tmp_path)), 16000, CPU)
+    (tmp_path / "hubert_base_ls960_L9_km500.bin").write_bytes(b"a pickle")
+    with pytest.raises(UserError, match="units of fairseq's HuBERT are of `point: output`"):
+        kmeans.build(kmeans.Config(path=str(tmp_path / "hubert_base_ls960_L9_km500.bin")), 16000, CPU)
+
+
+def test_a_code_book_of_scikit_learn_labels_as_it_does(tmp_path):
+    """As docs/exchange.md shows: its centroids, and features as they are."""
+    waveform = clips()[0]
+    frames = kmeans.KaldiMfcc39(16000, 320, 400)(waveform)
+    theirs = MiniBatchKMeans(5, n_init=2, random_state=0).fit(frames.numpy())
+    centroids = torch.from_numpy(theirs.cluster_centers_).float()
+    as_they_are = {"mean": torch.zeros(centroids.shape[1]), "scale": torch.ones(centroids.shape[1])}
+    save_file({"centroids": centroids.contiguous(), **as_they_are}, tmp_path / "kmeans.safetensors")
+    config = kmeans.Config(path=str(tmp_path / "kmeans.safetensors"), features="kaldi_mfcc", clusters=5)
+    labels = kmeans.build(config, 16000, CPU)(waveform)[:, 0]
+    assert labels.tolist() == theirs.predict(frames.numpy()).tolist()
+    assert len(labels.unique()) > 1
+
+
+def test_fitting_needs_as_many_frames_as_clusters():
     with pytest.raises(UserError, match="at least as many frames as `clusters` 5000"):
         kmeans.fit(kmeans.Config(clusters=5000), clips(2), 16000, torch.Generator())
