@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 HOME = Path(__file__).parents[2]
+sys.path.insert(0, str(HOME / "benchmarks"))
 
 
 def load() -> ModuleType:
