@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,8 @@ from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.seeds import generator
 from audio_ssl.pretrain.teachers import PREVIOUS, CodecRun, build_teacher, codec_recipe, spec_before_fit
 from audio_ssl.teachers._base import needs_fit
+
+logger = logging.getLogger(__name__)
 
 _CPU = torch.device("cpu")
 
@@ -192,7 +195,15 @@ def check_spectrum(frontend: Any, teacher: Any, where: str) -> None:
     where
         Key path of the teacher.
     """
-    if (kind_of(frontend), kind_of(teacher)) != ("mel_res2d", "mel_rvq"):
+    if kind_of(teacher) != "mel_rvq":
+        return
+    if kind_of(frontend) == "mel" and frontend.normalize:
+        logger.warning(
+            "%s predicts levels that the mel frontend takes away clip by clip: much of it cannot be learnt; take the "
+            "mel_res2d frontend, or frontend.normalize=false with frontend.mean and frontend.std",
+            where,
+        )
+    if kind_of(frontend) != "mel_res2d":
         return
     for name in ("n_mels", "hop_seconds", "window_seconds", "mean", "std"):
         theirs, mine = getattr(frontend, name), getattr(teacher, name)

@@ -219,6 +219,15 @@ def test_frontend_and_teacher_hear_the_same_spectrum_or_the_recipe_is_refused() 
             check_spectrum(recipe.frontend, recipe.teachers[0], "$.teachers[0]")  # type: ignore[attr-defined]
 
 
+def test_levels_that_the_frontend_takes_away_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    teacher = mel_rvq.Config()
+    check_spectrum(mel.Config(normalize=False), teacher, "$.teachers[0]")
+    check_spectrum(mel_res2d.Config(), teacher, "$.teachers[0]")
+    assert not caplog.messages
+    check_spectrum(mel.Config(), teacher, "$.teachers[0]")
+    assert "predicts levels that the mel frontend takes away" in caplog.text
+
+
 def test_the_rate_is_muqs() -> None:
     """5e-4 after 32,000 updates, then down in a straight line to 0 at 400,000."""
     recipe = load_recipe("muq_style")
