@@ -166,7 +166,7 @@ def test_a_state_fitted_before_there_were_forms_gives_the_same_codes_and_fingerp
     assert teacher(torch.sin(2 * torch.pi * 300 * time * (1 + 3 * time))).tolist() == codes
 
 
-LEARNT = replace(SMALL, mean=-20.0, std=20.0, form="muq", fit_steps=250, batch_frames=200)
+LEARNT = replace(SMALL, mean=-20.0, std=20.0, form="muq", fit_steps=400, batch_frames=200)
 
 
 @pytest.fixture(scope="module")
