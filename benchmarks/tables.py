@@ -290,6 +290,33 @@ def label_purity(result: dict[str, Any]) -> str:
     return "\n".join([said, table(("features", *names), rows), second])
 
 
+def batching(result: dict[str, Any]) -> str:
+    """Return what updates are made of, how noisy their gradients are."""
+    rows = [
+        [
+            row["way"],
+            f"{row['padding']:.1%}",
+            f"{row['deviation_inside']:.2f} s",
+            f"{row['deviation_of_means']:.2f} s",
+            f"{row['seconds']:.0f} s",
+            f"{row['busy_of_32']:.0%}",
+        ]
+        for row in result["lengths"]
+    ]
+    head = ("an update is", "padding", "deviation inside", "of means", "audio", "32 GPUs busy")
+    parts = [table(head, rows)]
+    if noise := result.get("noise"):
+        done = sorted({row["after_updates"] for row in noise["rows"]})
+        cells = {(row["way"], row["after_updates"]): row for row in noise["rows"]}
+        lines = [
+            [way, *(f"{cells[way, one]['noise']:.3f} ± {cells[way, one]['error']:.3f}" for one in done)]
+            for way in dict.fromkeys(row["way"] for row in noise["rows"])
+        ]
+        what = f"noise over signal, {noise['crops']:,} crops"
+        parts.append(table((what, *(f"after {one} updates" for one in done)), lines))
+    return "\n".join(parts)
+
+
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "pretrain": pretrain,
     "extract": extract,
@@ -302,6 +329,7 @@ WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "fairness": fairness,
     "label_purity": label_purity,
     "parity": parity,
+    "batching": batching,
 }
 
 

@@ -13,8 +13,11 @@ PUBLISHED = {
     "data2vec2_base": (8, 3),
     "data2vec_base": (16, 11),
     "hubert_base": (32, 5),
+    "mert_330m": (8 * 64, 7),
+    "mert_95m": (64, 16),
     "muq_style": (32, 6),
     "wav2vec2_base": (64, 5),
+    "wavlm_base": (4 * 32, 5),
 }
 """Batches of an update (GPUs, and micro-batches of each), and the longest crops of one."""
 
