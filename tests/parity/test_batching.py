@@ -9,7 +9,6 @@ from audio_ssl.data.batching import Batching
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
 
 PUBLISHED = {
-    "cpc": (8, 32),
     "data2vec2_base": (8, 3),
     "data2vec_base": (16, 11),
     "hubert_base": (32, 5),

@@ -18,6 +18,7 @@ RECIPES = {
     "lr/hubert_base": "hubert_base",
     "lr/mert_330m": "mert_330m",
     "lr/mert_95m": "mert_95m",
+    "lr/muq_large": "muq_style",
     "lr/wav2vec2_base": "wav2vec2_base",
 }
 
