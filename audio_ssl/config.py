@@ -203,6 +203,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(
         lambda cls: isinstance(cls, type) and dataclasses.is_dataclass(cls), lambda cls: _dataclass_hook(cls, converter)
     )
+    converter.register_structure_hook_func(_is_choice, _structure_choice)
     converter.register_structure_hook_func(_is_union, lambda v, t: _structure_union(v, t))
     converter.register_structure_hook_func(lambda t: t is Any or t is object, lambda v, _: v)
     converter.register_structure_hook_func(_is_sequence, lambda v, t: _structure_sequence(v, t))
@@ -244,6 +245,19 @@ def _structure_union(value: Any, annotation: Any) -> Any:
         except Exception as error:
             problems.append(_explain(error, "").what)
     raise UserError(f"{' or '.join(dict.fromkeys(problems))}")
+
+
+def _is_choice(annotation: Any) -> bool:
+    origin: Any = typing.get_origin(annotation)
+    return origin is typing.Literal
+
+
+def _structure_choice(value: Any, annotation: Any) -> Any:
+    """Take one of a Literal's values; of the same type, as 1 equals true."""
+    known = typing.get_args(annotation)
+    if not any(type(value) is type(one) and value == one for one in known):
+        raise UserError(f"must be {', '.join(map(str, known[:-1]))} or {known[-1]}, but is {shown(value)}")
+    return value
 
 
 def _is_sequence(annotation: Any) -> bool:

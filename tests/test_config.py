@@ -1,5 +1,5 @@
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 import yaml
@@ -23,6 +23,7 @@ class Outer:
     inner: Inner = field(default_factory=Inner)
     many: tuple[Inner, ...] = ()
     layers: int | tuple[int, ...] | str = "all"
+    shape: Literal["linear", "cosine", "noam"] = "linear"
     part: Annotated[object, PartOf("objectives")] | None = None
     parts: tuple[Annotated[object, PartOf("objectives")], ...] = ()
 
@@ -43,6 +44,8 @@ class Outer:
         ({"steps": 1, "many": {}}, r"\$\.many: must be a list"),
         ({"steps": 1, "inner": {"pair": [1]}}, r"\$\.inner\.pair: must be a list of 2 values, but has 1"),
         ({"steps": 1, "layers": 1.5}, r"\$\.layers: must be an integer.* or must be a list"),
+        ({"steps": 1, "shape": "stairs"}, r"\$\.shape: must be linear, cosine or noam, but is 'stairs'"),
+        ({"steps": 1, "shape": True}, r"\$\.shape: must be linear, cosine or noam, but is True"),
         ({"steps": 1, "part": {"kind": "nothing"}}, r"\$\.part: unknown objective `nothing`; known: .*masked_codes"),
         ({"steps": 1, "part": {}}, r"\$\.part: must be a mapping with a `kind`, one of: .*masked_codes"),
         ({"steps": 1, "parts": [{"kind": "reconstruction", "nope": 1}]}, r"\$\.parts\[0\]: unknown key `nope`"),

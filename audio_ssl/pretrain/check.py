@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -112,6 +113,34 @@ def check_conditions(objectives: Sequence[Any], masked: bool, encoder: nn.Module
                 f"{kind} needs an encoder that sees no frame after the one it describes",
                 where="$.encoder",
                 remedy="take an encoder that runs forwards only",
+            )
+
+
+def check_shares(config: Any) -> None:
+    """Raise UserError where a part of the network drops more than everything, or less than nothing."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name.endswith(("dropout", "layer_drop")) and not 0 <= value < 1:
+            raise UserError(f"`{field.name}` must be at least 0 and below 1, but is {value}")
+
+
+def check_previous(teachers: Sequence[Any], layers: int, where: str) -> None:
+    """Raise UserError where a teacher listens to a hidden state that the model of the round before does not have.
+
+    Parameters
+    ----------
+    teachers
+        Their configs.
+    layers
+        Of the encoder of the round before.
+    where
+        Key path of the teachers.
+    """
+    for index, config in enumerate(teachers):
+        if getattr(config, "model", None) == PREVIOUS and not 0 <= config.layer <= layers:
+            raise UserError(
+                f"`layer` must be 0 to {layers}, the layers of the encoder of the round before, but is {config.layer}",
+                where=f"{where}[{index}].layer",
             )
 
 

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.objectives import autoregressive, contrastive, cpc
-from audio_ssl.pretrain.check import check_conditions, check_objectives, is_causal
+from audio_ssl.pretrain.check import check_conditions, check_objectives, check_previous, check_shares, is_causal
+from audio_ssl.teachers import kmeans
 
 
 class Forwards(nn.Module):
@@ -50,6 +51,20 @@ def test_a_shared_norm_needs_one_in_the_encoder() -> None:
         with pytest.raises(UserError, match=r"\$\.objectives\[0\]\.shared_norm: .* this encoder has none") as raised:
             check_objectives([contrastive.Config()], [], encoder, 6)
         assert raised.value.remedy == "give the objective a norm of its own: objectives.0.shared_norm=false"
+
+
+@pytest.mark.parametrize("wrong", [{"dropout": 1.0}, {"layer_drop": -0.1}, {"attention_dropout": 3.0}])
+def test_nothing_drops_more_than_everything(wrong: dict[str, float]) -> None:
+    check_shares(transformer.Config(dropout=0.0, layer_drop=0.999))
+    (name,) = wrong
+    with pytest.raises(UserError, match=f"`{name}` must be at least 0 and below 1, but is {wrong[name]}"):
+        check_shares(transformer.Config(**wrong))  # type: ignore[arg-type]
+
+
+def test_a_teacher_listens_to_a_layer_that_the_round_before_has() -> None:
+    check_previous([kmeans.Config(model="previous", layer=6), kmeans.Config(layer=9)], 6, "$.teachers")
+    with pytest.raises(UserError, match=r"\$\.teachers\[0\]\.layer: `layer` must be 0 to 5, .* but is 6"):
+        check_previous([kmeans.Config(model="previous", layer=6)], 5, "$.teachers")
 
 
 def test_what_fills_in_needs_a_mask() -> None:

@@ -31,6 +31,8 @@ from audio_ssl.pretrain.check import (
     check_decoder,
     check_fill,
     check_objectives,
+    check_previous,
+    check_shares,
     check_teachers,
     is_online,
     located,
@@ -120,15 +122,20 @@ def check(config: Config, selection: Selection) -> None:
         raise UserError(
             f"`steps` must be at least the {len(config.iterations)} iterations, but is {config.steps}", where="$.steps"
         )
-    rounds = own_recipes(config)
+    rounds, layers = own_recipes(config), 0
     for number, alone in enumerate(rounds):
+        where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
+        if number:
+            check_previous(alone.teachers, layers, where)
         # Building what is published takes a second; rounds mostly have the same.
         if number == 0 or (alone.frontend, alone.encoder) != (rounds[number - 1].frontend, rounds[number - 1].encoder):
             with located("$.frontend"):
+                check_shares(alone.frontend)
                 frontend = parts.build(alone.frontend, alone.data.sample_rate)
             with located("$.encoder"):
+                check_shares(alone.encoder)
                 encoder = parts.build(alone.encoder, frontend.dim)
-        where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
+        layers = int(encoder.num_layers)
         _check_round(alone, number == 0, where, frontend, encoder)
     if config.data.targets is not None and not stored(rounds[0].teachers):
         raise UserError("no teacher of this recipe has targets to store", where="$.data.targets")
