@@ -74,7 +74,7 @@ def take_point(name: str) -> tuple[str, Point]:
         raise UserError(
             f"`point` must be {' or '.join(get_args(Point))}, but is `{'&'.join(points)}`",
             where=name,
-            remedy="give point=output or point=feed_forward, once",
+            remedy="say `point` once, as one of these two",
         )
     rest = "&".join(word for word in words if not word.startswith("point="))
     return f"{plain}?{rest}" if rest else plain, cast(Point, points[0])
