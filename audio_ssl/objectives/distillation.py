@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.objectives._base import Needs, ObjectiveOutput, View, require_targets
 
@@ -35,7 +36,7 @@ class Config:
     weight: float = 1.0
     """Factor of this loss in the total (data2vec: 1)."""
 
-    projection: bool = True
+    projection: bool = added(True)
     """A linear layer before the loss (data2vec: yes); false: the last hidden state is the prediction (data2vec 2.0,
     whose `decoder` ends with a linear layer)."""
 

@@ -10,14 +10,17 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from safetensors.torch import save_file
 
 from audio_ssl import catalog
+from audio_ssl.catalog import load_part
 from audio_ssl.config import structure
+from audio_ssl.explain import _inner_config
 from audio_ssl.model import ModelConfig, build_model, fingerprint
 from audio_ssl.pretrain.recipe import load_recipe, recipe_yaml
 from audio_ssl.pretrain.run import pretrain
@@ -35,6 +38,7 @@ SMALL = (
     *("optim.weight_decay=2.0", "optim.lr=0.002"),
 )
 CODEC = ("optim.weight_decay=40.0", "optim.lr=0.0001")
+FOLDERS = ("pretrain/kinds", "frontends", "encoders", "teachers", "objectives")
 KEPT = ("step", "loss", "grad_norm", "lr", "valid_loss", "audio_seconds")
 
 CONV: dict[str, Any] = {"kind": "conv", "channels": [4, 4, 4, 4, 4, 4, 8]}
@@ -127,6 +131,19 @@ def record_runs(out: Path, manifest: Path, scratch: Path) -> None:
     (out / "runs.json").write_text(f"{{\n{lines}\n}}\n")
 
 
+def record_keys(out: Path) -> None:
+    found: dict[str, list[str]] = {}
+    classes: list[type] = [load_part(folder, kind).Config for folder in FOLDERS for kind in catalog.parts(folder)]
+    classes.append(ModelConfig)
+    while classes:
+        cls = classes.pop()
+        found[f"{cls.__module__}.{cls.__name__}".removeprefix("audio_ssl.")] = sorted(f.name for f in fields(cls))
+        inner = [_inner_config(hint) for hint in get_type_hints(cls, include_extras=True).values()]
+        classes += [one for one in inner if one is not None]
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(keys)}" for name, keys in sorted(found.items()))
+    (out / "keys.json").write_text(f"{{\n{lines}\n}}\n")
+
+
 def record_models(out: Path) -> None:
     clips = [torch.from_numpy(wave(number, seconds)) for number, seconds in ((0, 0.6), (1, 0.45))]
     batch = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
@@ -189,6 +206,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         corpus = make_corpus(folder / "corpus")
+        record_keys(target)
         record_models(target)
         record_stopped(target, corpus, folder)
         record_runs(target, corpus, folder)

@@ -5,11 +5,13 @@ The files here were written by commit b5c842f (see README.md). They are never ma
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
 import shutil
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ sys.path.insert(0, str(HERE))
 from corpus import make_corpus, wave  # noqa: E402
 
 RUNS: dict[str, Any] = json.loads((HERE / "runs.json").read_text())
+KEYS: dict[str, list[str]] = json.loads((HERE / "keys.json").read_text())
 MODELS = sorted(path.name for path in (HERE / "models").iterdir() if path.is_dir())
 ROUNDING = 2e-6
 """Relative. Two and one threads differ by up to 2e-7 in losses and 1e-6 in norms of gradients; other CPUs as much."""
@@ -65,6 +68,17 @@ def assert_rows(found: list[dict[str, Any]], wanted: list[dict[str, Any]], codec
     for mine, theirs in zip(found, wanted, strict=True):
         kept = {key: mine.get(key) for key in theirs}
         assert kept == pytest.approx(theirs, rel=CODECS if codec and theirs["step"] > 1 else ROUNDING)
+
+
+@pytest.mark.parametrize("name", sorted(KEYS))
+def test_a_key_that_came_later_says_what_runs_did_without_it(name: str) -> None:
+    module, _, cls = name.rpartition(".")
+    found = {field.name: field for field in fields(getattr(importlib.import_module(f"audio_ssl.{module}"), cls))}
+    assert not set(KEYS[name]) - set(found), "a key is gone: old recipes are refused"
+    for key in set(found) - set(KEYS[name]) - {"version"}:
+        assert "since" in found[key].metadata, f"write `{key}: ... = added(default, earlier=...)`"
+        if module.startswith(("frontends", "encoders", "model")):
+            assert found[key].metadata["earlier"] == found[key].default, "config.json of a saved model has no version"
 
 
 @pytest.mark.parametrize("path", sorted((HERE / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
