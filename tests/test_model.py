@@ -36,7 +36,7 @@ SMALL_ENCODERS = {
     "conformer": [
         {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "kernel_frames": 7},
         {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "form": "speechbrain", "positions": "transformer_xl"},
-        {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "kernel_frames": 7, "form": "transformers"},
+        {"layers": 2, "dim": 32, "ffn_dim": 48, "heads": 4, "kernel_frames": 7, "form": "muq"},
     ],
     "gru": [{"layers": 2, "dim": 32}, {"layers": 2, "dim": 80, "form": "frames", "cell": "lstm"}],
 }
@@ -52,7 +52,7 @@ def small_configs():
         for front in variants:
             for encoder_kind, encoder_variants in SMALL_ENCODERS.items():
                 for encoder in encoder_variants:
-                    if encoder.get("form") == "transformers" and front.get("dim") != encoder["dim"]:
+                    if encoder.get("form") == "muq" and front.get("dim") != encoder["dim"]:
                         # It does not project what the frontend gives.
                         continue
                     yield ModelConfig(

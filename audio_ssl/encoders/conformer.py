@@ -32,7 +32,7 @@ from audio_ssl.encoders._transformer_xl import sinusoids_of
 from audio_ssl.errors import UserError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
-FORMS = ("w2v_bert", "transformers", "speechbrain")
+FORMS = ("w2v_bert", "muq", "speechbrain")
 POSITIONS = ("rope", "transformer_xl", "none")
 
 
@@ -71,11 +71,11 @@ class Config:
     """Chance that a block is skipped in training; the number of hidden states stays."""
 
     form: str = added("w2v_bert")
-    """Norms, biases and start of the weights: ``w2v_bert``; ``transformers`` (of MusicFM and MuQ: neither norm nor
-    projection of the features, a norm after all blocks, batch norm in the convolutions, ``rope`` turns the frames that
-    queries and keys are made of, torch's own start); or ``speechbrain`` (of its BEST-RQ: no norm before the projection,
-    a norm after all blocks, biases in the convolutions and not in queries, keys and values, no dropout after attention,
-    Xavier normal weights)."""
+    """Whose norms, biases and first weights: ``w2v_bert`` (w2v-BERT 2.0: a norm and a projection of the features, layer
+    norm in the convolutions); ``muq`` (MusicFM and MuQ, by transformers' Wav2Vec2-Conformer: neither, batch norm in the
+    convolutions, a norm after all blocks, ``rope`` before queries and keys are made, torch's first weights); or
+    ``speechbrain`` (its BEST-RQ: a projection without norm, a norm after all blocks, biases in the convolutions and not
+    in queries, keys and values, no dropout after attention, Xavier normal weights)."""
 
     activation: str = added("swish")
     """``swish`` (Gulati et al.) or ``gelu`` (SpeechBrain's BEST-RQ), in feed-forward parts and convolutions."""
@@ -108,7 +108,7 @@ class ConformerEncoder(nn.Module):
         self._config = config
         form = config.form
         self.feature_norm = nn.LayerNorm(input_dim) if form == "w2v_bert" else nn.Identity()
-        self.projection = nn.Identity() if form == "transformers" else nn.Linear(input_dim, config.dim)
+        self.projection = nn.Identity() if form == "muq" else nn.Linear(input_dim, config.dim)
         eps = 1e-6 if form == "speechbrain" else 1e-5
         self.last_norm = None if form == "w2v_bert" else nn.LayerNorm(config.dim, eps=eps)
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
@@ -183,7 +183,7 @@ class Block(SelfAttention):
         self.first, self.second = FeedForward(config), FeedForward(config)
         self.attention_norm, self.final_norm = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.convolution = Convolution(config)
-        self._turns_frames = config.form == "transformers"
+        self._turns_frames = config.form == "muq"
         self.dropout = Dropout(config.dropout)
         self.after_attention = nn.Identity() if plain else self.dropout
 
@@ -227,7 +227,7 @@ class Convolution(nn.Module):
         super().__init__()
         dim, kernel, bias = config.dim, config.kernel_frames, config.form == "speechbrain"
         self.norm = nn.LayerNorm(dim)
-        self.depthwise_norm: nn.Module = BatchNorm(dim) if config.form == "transformers" else nn.LayerNorm(dim)
+        self.depthwise_norm: nn.Module = BatchNorm(dim) if config.form == "muq" else nn.LayerNorm(dim)
         self.gated, self.out = nn.Linear(dim, 2 * dim, bias=bias), nn.Linear(dim, dim, bias=bias)
         self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim, bias=bias)
         self._activate = ACTIVATIONS[config.activation]
@@ -254,7 +254,7 @@ def start_weights(encoder: nn.Module, form: str) -> None:
                 joined = name.endswith(("query.weight", "key.weight", "value.weight"))
                 nn.init.xavier_normal_(parameter, 0.5**0.5 if joined else 1.0)
         return
-    if form == "transformers":
+    if form == "muq":
         return
     for module in encoder.modules():
         if isinstance(module, nn.Linear):
@@ -269,9 +269,9 @@ def build(config: Config, input_dim: int) -> ConformerEncoder:
         value = getattr(config, name)
         if value not in known:
             raise UserError(f"`{name}` must be {', '.join(known[:-1])} or {known[-1]}, but is `{value}`")
-    if config.form == "transformers" and input_dim != config.dim:
+    if config.form == "muq" and input_dim != config.dim:
         raise UserError(
-            f"with `form: transformers` the frontend's width must be `dim` {config.dim}, but is {input_dim}",
+            f"with `form: muq` the frontend's width must be `dim` {config.dim}, but is {input_dim}",
             remedy="give both the same `dim`, or take another form",
         )
     rotary = config.positions == "rope"

@@ -134,7 +134,7 @@ def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where:
         activation_dropout=float(theirs["activation_dropout"]),
         input_dropout=float(theirs["hidden_dropout"]),
         rope_base=float(theirs["rotary_embedding_base"]),
-        form="transformers",
+        form="muq",
     )
     return ModelConfig(frontend, encoder, sample_rate, normalize)
 

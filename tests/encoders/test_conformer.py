@@ -136,7 +136,7 @@ def test_checkpointed_gradients_are_equal():
     ("options", "message"),
     [
         ({"positions": "conv"}, "`positions` must be rope, transformer_xl or none, but is `conv`"),
-        ({"form": "espnet"}, "`form` must be w2v_bert, transformers or speechbrain, but is `espnet`"),
+        ({"form": "espnet"}, "`form` must be w2v_bert, muq or speechbrain, but is `espnet`"),
         ({"activation": "relu"}, "`activation` must be swish or gelu, but is `relu`"),
         ({"kernel_frames": 32}, "`kernel_frames` must be odd, but is 32"),
         ({"heads": 5}, "must be a multiple of `heads` 5"),
