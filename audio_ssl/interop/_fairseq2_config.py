@@ -32,8 +32,10 @@ _DROPOUTS = {
 _WRITABLE = {
     *("layers", "dim", "ffn_dim", "heads", "pre_norm", *_DROPOUTS),
     *("position_kernel_frames", "position_groups", "position_layers", "rope_base", "checkpoint_activations"),
+    "projection_init",
 }
-"""Options of our transformer that fairseq2 has, too, or that change nothing in a model with convolutional positions."""
+"""Options of our transformer that fairseq2 has, too, or that change nothing in a trained model with convolutional
+positions."""
 _CONFIG_KEYS = ("model_config", "model_config_overrides", "model_config_override")
 OUR_KEY = "audio_ssl"
 """Key of the card with what fairseq2 has no field for."""

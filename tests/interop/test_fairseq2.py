@@ -19,6 +19,9 @@ from audio_ssl.interop.fairseq2 import (
     write_fairseq2,
 )
 from audio_ssl.model import ModelConfig, SSLModel, build_model
+from audio_ssl.pretrain.kinds import masked_prediction
+from audio_ssl.pretrain.recipe import load_recipe
+from tests.parity.learner import GOLDEN_SIZES
 
 TOLERANCE = 1e-5
 LAYOUTS = ("base", "large_lv60k")
@@ -285,6 +288,19 @@ def test_what_fairseq2_has_not_is_not_written(tmp_path):
         with pytest.raises(UserError, match=message):
             write_fairseq2(SSLModel(config), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("recipe", ["hubert_base", "mert_95m", "wav2vec2_base"])
+def test_models_of_published_recipes_are_written_and_read_back(tmp_path, recipe):
+    config = masked_prediction.model_config(load_recipe(recipe, GOLDEN_SIZES))
+    model = build_model(config, torch.Generator().manual_seed(0))
+    write_fairseq2(model, tmp_path)
+    back = read_fairseq2(tmp_path)
+    assert back.state_dict().keys() == model.state_dict().keys()
+    waveform = torch.randn(1, 8000, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for found, expected in zip(back(waveform).hidden, model.eval()(waveform).hidden, strict=True):
+            torch.testing.assert_close(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_weights_of_another_size_are_refused():
