@@ -159,6 +159,21 @@ def mirrored(
     return waveform.gather(1, torch.where(place > last, 2 * last - place, place))
 
 
+def hop_and_window(sample_rate: int, hop_seconds: float, window_seconds: float) -> tuple[int, int]:
+    """Return the samples of a hop and of a window; UserError where one does not last a sample.
+
+    Examples
+    --------
+    >>> hop_and_window(16000, 0.01, 0.025)
+    (160, 400)
+    """
+    hop, window = round(hop_seconds * sample_rate), round(window_seconds * sample_rate)
+    for name, samples, seconds in (("hop_seconds", hop, hop_seconds), ("window_seconds", window, window_seconds)):
+        if samples < 1:
+            raise UserError(f"`{name}` must last at least a sample, 1/{sample_rate} s, but is {seconds:g}")
+    return hop, window
+
+
 @functools.cache
 def _warn_of_empty_bands(empty: int, bands: int, window_seconds: float, sample_rate: int) -> None:
     # Once: a run builds its spectrogram many times.

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.data.frames import FrameGrid
-from audio_ssl.errors import UserError
 from audio_ssl.frontends._moments import Collector, Moments
 from audio_ssl.frontends._statistics import standardise, standardise_by
-from audio_ssl.spectra import MelSpectrogram
+from audio_ssl.spectra import MelSpectrogram, hop_and_window
 
 
 class LogMel(nn.Module):
@@ -45,10 +44,7 @@ class LogMel(nn.Module):
         form: str = "plain",
     ) -> None:
         super().__init__()
-        hop, window = round(hop_seconds * sample_rate), round(window_seconds * sample_rate)
-        for name, samples in (("hop_seconds", hop), ("window_seconds", window)):
-            if samples < 1:
-                raise UserError(f"`{name}` must be at least one sample, 1/{sample_rate} s")
+        hop, window = hop_and_window(sample_rate, hop_seconds, window_seconds)
         self.grid = FrameGrid(sample_rate, hop, window)
         self._normalize, self._mean, self._std = normalize, mean, std
         self._mel = MelSpectrogram(sample_rate, window, hop, n_mels, form=form)

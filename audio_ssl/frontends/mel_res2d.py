@@ -21,9 +21,9 @@ from torch.nn import functional as F
 from audio_ssl.batch_norm import BatchNorm
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
-from audio_ssl.frontends._noise import Noise
-from audio_ssl.frontends._statistics import frames_inside
-from audio_ssl.spectra import DecibelMel
+from audio_ssl.frontends._noise import HiddenNoise
+from audio_ssl.frontends._statistics import check_statistics, frames_inside
+from audio_ssl.spectra import DecibelMel, hop_and_window
 
 _STACK = 4
 """Spectrogram frames of one output frame: two modules of stride 2."""
@@ -63,10 +63,7 @@ class MelRes2dFrontend(nn.Module):
 
     def __init__(self, config: Config, sample_rate: int) -> None:
         super().__init__()
-        hop, window = round(config.hop_seconds * sample_rate), round(config.window_seconds * sample_rate)
-        for name, samples in (("hop_seconds", hop), ("window_seconds", window)):
-            if samples < 1:
-                raise UserError(f"`{name}` must be at least one sample, 1/{sample_rate} s")
+        hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
         self._mel = DecibelMel(sample_rate, window, hop, config.n_mels, _STACK, config.mean, config.std)
         self.grid = FrameGrid(sample_rate, _STACK * hop, window + 2 * _REACH * hop, "floor")
         self.noise_width = _STACK * config.n_mels
@@ -76,7 +73,7 @@ class MelRes2dFrontend(nn.Module):
         self.dim = config.dim
 
     def forward(
-        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], noise: Noise | None = None
+        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], noise: HiddenNoise | None = None
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
         """Return frames, zero past each clip's, and the frames of each clip.
 
@@ -136,6 +133,5 @@ def build(config: Config, sample_rate: int) -> MelRes2dFrontend:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
     if config.n_mels % 4:
         raise UserError(f"`n_mels` must be a multiple of 4, as bands are halved twice, but is {config.n_mels}")
-    if not config.std > 0:
-        raise UserError(f"`std` must be above 0, but is {config.std:g}")
+    check_statistics(False, config.mean, config.std)
     return MelRes2dFrontend(config, sample_rate)

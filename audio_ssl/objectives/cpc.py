@@ -13,7 +13,7 @@ Left out on purpose: negatives from the batch's other clips, which would make a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,8 +27,9 @@ from audio_ssl.objectives._base import Needs, ObjectiveOutput, View
 from audio_ssl.objectives._cpc_predictor import StepPredictor
 
 NEEDS: Needs = None
-PREDICTORS = ("cpc_audio", "transformer", "linear")
 CAUSAL = True
+
+Predictor = Literal["cpc_audio", "transformer", "linear"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Config:
     negatives: int = 128
     """Frames of the same clip that the right one is told from (CPC_audio: 128)."""
 
-    predictor: Literal["cpc_audio", "transformer", "linear"] = "transformer"
+    predictor: Predictor = "transformer"
     """``cpc_audio``: a causal transformer layer with relative positions for each step; frames whose steps do not all
     lie in the clip predict nothing. ``linear`` maps for each step (van den Oord et al.), or one causal ``transformer``
     layer before these; frames near the end of a clip predict the steps that still lie in it."""
@@ -139,8 +140,8 @@ def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec 
     for name in ("steps", "negatives", "heads", "reach_frames"):
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
-    if config.predictor not in PREDICTORS:
-        raise UserError(f"`predictor` must be one of {', '.join(PREDICTORS)}, but is `{config.predictor}`")
+    if config.predictor not in get_args(Predictor):
+        raise UserError(f"`predictor` must be one of {', '.join(get_args(Predictor))}, but is `{config.predictor}`")
     if config.predictor != "linear" and hidden_dim % config.heads:
         raise UserError(f"`heads` must divide the encoder's width {hidden_dim}, but is {config.heads}")
     if config.predictor == "cpc_audio" and hidden_dim != feature_dim:

@@ -17,6 +17,8 @@ from audio_ssl.config import kind_of
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError, shown
+from audio_ssl.frontends import mel, mel_res2d
+from audio_ssl.objectives import contrastive
 from audio_ssl.objectives._base import Needs
 from audio_ssl.pretrain.decoder import Decoder, build_decoder
 from audio_ssl.pretrain.kinds.codec import frame_grid
@@ -24,6 +26,7 @@ from audio_ssl.pretrain.masks import Mask
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.seeds import generator
 from audio_ssl.pretrain.teachers import PREVIOUS, CodecRun, build_teacher, codec_recipe, spec_before_fit
+from audio_ssl.teachers import mel_rvq
 from audio_ssl.teachers._base import needs_fit
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,16 @@ def located(where: str) -> Iterator[None]:
         if error.where is not None:
             raise
         raise UserError(error.what, where=where, remedy=error.remedy) from error
+
+
+@contextmanager
+def under(where: str) -> Iterator[None]:
+    """Put a key path before what UserErrors raised inside are about, such as the file that the key names."""
+    try:
+        yield
+    except UserError as error:
+        what = error.what if error.where is None else f"{error.where}: {error.what}"
+        raise UserError(what, where=where, remedy=error.remedy) from error
 
 
 def is_online(teacher: Any) -> bool:
@@ -83,10 +96,10 @@ def check_objectives(
                 )
             spec = specs[index]
         with located(where):
+            check_shares(objective)
             parts.build(objective, encoder.dim, feature_dim, spec)
-        if getattr(objective, "shared_norm", False) and not isinstance(
-            getattr(encoder, "feature_norm", None), nn.LayerNorm
-        ):
+        normed = isinstance(getattr(encoder, "feature_norm", None), nn.LayerNorm)
+        if isinstance(objective, contrastive.Config) and objective.shared_norm and not normed:
             raise UserError(
                 "`shared_norm` takes the encoder's norm of the features, but this encoder has none",
                 where=f"{where}.shared_norm",
@@ -181,6 +194,7 @@ def check_decoder(
                 remedy="leave `layers` or the `decoder` out",
             )
     with located("$.decoder"):
+        check_shares(decoder)
         build_decoder(decoder, encoder.dim)  # type: ignore[arg-type]
 
 
@@ -224,15 +238,15 @@ def check_spectrum(frontend: Any, teacher: Any, where: str) -> None:
     where
         Key path of the teacher.
     """
-    if kind_of(teacher) != "mel_rvq":
+    if not isinstance(teacher, mel_rvq.Config):
         return
-    if kind_of(frontend) == "mel" and frontend.normalize:
+    if isinstance(frontend, mel.Config) and frontend.normalize:
         logger.warning(
             "%s predicts levels that the mel frontend takes away clip by clip: much of it cannot be learnt; take the "
             "mel_res2d frontend, or frontend.normalize=false with frontend.mean and frontend.std",
             where,
         )
-    if kind_of(frontend) != "mel_res2d":
+    if not isinstance(frontend, mel_res2d.Config):
         return
     for name in ("n_mels", "hop_seconds", "window_seconds", "mean", "std"):
         theirs, mine = getattr(frontend, name), getattr(teacher, name)

@@ -271,6 +271,12 @@ def check_values(recipe: Recipe) -> None:
             f"{data.seconds_per_batch}",
             where="$.data.seconds_per_batch",
         )
+    if data.seconds_per_group is not None and data.seconds_per_group < data.crop_seconds:
+        raise UserError(
+            f"`data.seconds_per_group` must be at least `data.crop_seconds` = {data.crop_seconds}, or null, but is "
+            f"{data.seconds_per_group}",
+            where="$.data.seconds_per_group",
+        )
     if not 0 <= data.min_seconds <= data.crop_seconds:
         raise UserError(
             f"`data.min_seconds` must lie between 0 and `data.crop_seconds` = {data.crop_seconds}, but is "

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
+from audio_ssl.spectra import hop_and_window
 from audio_ssl.teachers._base import fingerprint_of
 from audio_ssl.teachers._mel import LogMel
 
@@ -39,7 +40,7 @@ class MelTeacher:
     """Computes the log-mel frames of one clip."""
 
     def __init__(self, config: Config, sample_rate: int, device: torch.device) -> None:
-        hop, window = round(config.hop_seconds * sample_rate), round(config.window_seconds * sample_rate)
+        hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
         self._mel = LogMel(sample_rate, hop, window, config.n_mels, config.stack)
         self._device = device
         self.spec = TargetSpec("values", self._mel.dim, None, self._mel.grid)
@@ -56,7 +57,4 @@ def build(config: Config, sample_rate: int, device: torch.device) -> MelTeacher:
     for name in ("n_mels", "stack"):
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
-    for name in ("window_seconds", "hop_seconds"):
-        if not getattr(config, name) * sample_rate >= 1:
-            raise UserError(f"`{name}` must last at least a sample, but is {getattr(config, name)}")
     return MelTeacher(config, sample_rate, device)

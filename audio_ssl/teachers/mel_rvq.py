@@ -26,6 +26,8 @@ from torch.nn import functional as F
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
+from audio_ssl.frontends._statistics import check_statistics
+from audio_ssl.spectra import hop_and_window
 from audio_ssl.teachers._base import fingerprint_of, read_state
 from audio_ssl.teachers._kmeans_fit import Reservoir, cluster
 from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
@@ -162,24 +164,18 @@ class _Quantiser:
 
 
 def _patches(config: Config, sample_rate: int) -> LogMel | DecibelPatches:
-    hop, window = round(config.hop_seconds * sample_rate), round(config.window_seconds * sample_rate)
-    for name, samples in (("hop_seconds", hop), ("window_seconds", window)):
-        if samples < 1:
-            raise UserError(f"`{name}` must last at least a sample, but is {getattr(config, name)}")
+    hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
     for name in ("n_mels", "stack", "codebooks", "codebook_size", "code_dim", "fit_steps"):
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
     if config.form not in _FORMS:
         raise UserError(f"`form` must be muq or stages, but is `{config.form}`")
     check_bands(config.n_mels, window, sample_rate)
-    if (config.mean is None) != (config.std is None):
-        raise UserError("`mean` and `std` must be given together", remedy="give both, or neither")
+    check_statistics(False, config.mean, config.std)
     mel: LogMel | DecibelPatches
     if config.mean is None or config.std is None:
         mel = LogMel(sample_rate, hop, window, config.n_mels, config.stack, normalize=False)
     else:
-        if not config.std > 0:
-            raise UserError(f"`std` must be above 0, but is {config.std:g}")
         mel = DecibelPatches(sample_rate, hop, window, config.n_mels, config.stack, config.mean, config.std)
     if config.code_dim > mel.dim:
         raise UserError(f"`code_dim` must be at most the {mel.dim} dimensions of a patch, but is {config.code_dim}")

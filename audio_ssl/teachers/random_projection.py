@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
-from audio_ssl.spectra import check_form
+from audio_ssl.spectra import check_form, hop_and_window
 from audio_ssl.teachers._base import fingerprint_of
 from audio_ssl.teachers._kmeans_nearest import nearest
 from audio_ssl.teachers._mel import LogMel
@@ -61,7 +61,7 @@ class RandomProjectionTeacher:
     """Labels one clip."""
 
     def __init__(self, config: Config, sample_rate: int, device: torch.device) -> None:
-        hop, window = round(config.hop_seconds * sample_rate), round(config.window_seconds * sample_rate)
+        hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
         self._mel = LogMel(sample_rate, hop, window, config.n_mels, config.stack, form=config.form)
         self.spec = TargetSpec("codes", config.codebooks, config.codebook_size, self._mel.grid)
         generator = torch.Generator().manual_seed(config.seed)

@@ -110,7 +110,7 @@ def test_only_convolutions_are_saved():
         ({"mean": 1.0}, "`mean` and `std` must be given together"),
         ({"mean": 1.0, "std": 1.0}, "`normalize` must be false where `mean` and `std` are given"),
         ({"normalize": False, "mean": 1.0, "std": 0.0}, "`std` must be above 0, but is 0"),
-        ({"hop_seconds": 1e-6}, "`hop_seconds` must be at least one sample"),
+        ({"hop_seconds": 1e-6}, "`hop_seconds` must last at least a sample"),
         ({"form": "kaldi"}, "`form` must be plain or speechbrain, but is `kaldi`"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_frame_sees_no_further_than_its_grid_says():
         ({"n_mels": 22}, "`n_mels` must be a multiple of 4"),
         ({"channels": 0}, "`channels` must be at least 1"),
         ({"std": 0.0}, "`std` must be above 0"),
-        ({"hop_seconds": 0.0}, "`hop_seconds` must be at least one sample"),
+        ({"hop_seconds": 0.0}, "`hop_seconds` must last at least a sample"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(options, message):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +39,7 @@ from audio_ssl.pretrain.check import (
     is_online,
     located,
     needs_of,
+    under,
 )
 from audio_ssl.pretrain.clips import Selection
 from audio_ssl.pretrain.decoder import Decoder, build_decoder
@@ -127,16 +130,18 @@ def check(config: Config, selection: Selection) -> None:
         where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
         if number:
             check_previous(alone.teachers, layers, where)
-        # Building what is published takes a second; rounds mostly have the same.
-        if number == 0 or (alone.frontend, alone.encoder) != (rounds[number - 1].frontend, rounds[number - 1].encoder):
-            with located("$.frontend"):
-                check_shares(alone.frontend)
-                frontend = parts.build(alone.frontend, alone.data.sample_rate)
-            with located("$.encoder"):
-                check_shares(alone.encoder)
-                encoder = parts.build(alone.encoder, frontend.dim)
-        layers = int(encoder.num_layers)
-        _check_round(alone, number == 0, where, frontend, encoder)
+        before = rounds[number - 1]
+        with _own_settings(config, number):
+            # Building what is published takes a second; rounds mostly have the same.
+            if number == 0 or (alone.frontend, alone.encoder) != (before.frontend, before.encoder):
+                with located("$.frontend"):
+                    check_shares(alone.frontend)
+                    frontend = parts.build(alone.frontend, alone.data.sample_rate)
+                with located("$.encoder"):
+                    check_shares(alone.encoder)
+                    encoder = parts.build(alone.encoder, frontend.dim)
+            layers = int(encoder.num_layers)
+            _check_round(alone, number == 0, where, frontend, encoder)
     if config.data.targets is not None and not stored(rounds[0].teachers):
         raise UserError("no teacher of this recipe has targets to store", where="$.data.targets")
 
@@ -148,7 +153,7 @@ def _check_round(alone: Config, first: bool, where: str, frontend: Any, encoder:
     if alone.mixing is not None:
         alone.mixing.check("$.mixing")
         if alone.mixing.noise is not None:
-            with located("$.mixing.noise.manifest"):
+            with under("$.mixing.noise.manifest"):
                 read_noise(alone.mixing.noise)
     masked = alone.mask is not None
     check_fill(alone.mask, alone.frontend, frontend, alone.decoder)
@@ -192,12 +197,25 @@ def _own_recipe(config: Config, number: int) -> Config:
                 f"`{key}` is the same in all rounds of a run; one round alone may set: {', '.join(_OF_A_ROUND)}",
                 where=where,
             )
-    try:
+    with _own_settings(config, number):
         changed = structure(Config, apply_overrides(unstructure(alone), iteration.settings))
         check_values(changed)
-    except UserError as error:
-        raise UserError(f"{error.where or '$'}: {error.what}", where=where, remedy=error.remedy) from error
     return changed
+
+
+@contextmanager
+def _own_settings(config: Config, number: int) -> Iterator[None]:
+    """Let errors about keys that a round sets itself name its settings, as the key elsewhere has another value."""
+    settings = config.iterations[number].settings if config.iterations else ()
+    own = {re.split(r"[.=]", setting)[0] for setting in settings}
+    try:
+        yield
+    except UserError as error:
+        section = re.split(r"[.\[]", (error.where or "").removeprefix("$."))[0]
+        if not own or (section and section not in own):
+            raise
+        with under(f"$.iterations[{number}].settings"):
+            raise
 
 
 def stages(config: Config) -> list[Stage]:
