@@ -28,7 +28,7 @@ from audio_ssl.earlier import hashed
 from audio_ssl.encoders._points import Point, check_point
 from audio_ssl.errors import UserError, shown
 from audio_ssl.frontends._moments import Collector, Moments
-from audio_ssl.frontends._noise import Noise
+from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.integrity import write_seals
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -188,7 +188,7 @@ class SSLModel(nn.Module):
         waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         statistics: ClipStatistics | None = None,
-        noise: Noise | None = None,
+        noise: HiddenNoise | None = None,
     ) -> tuple[Float[Tensor, "batch frame feature"], Int[Tensor, " batch"]]:
         """Return the frontend's output and the frames of each clip, for those who call the encoder themselves.
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-class Noise(NamedTuple):
+class HiddenNoise(NamedTuple):
     """What stands in the place of hidden frames."""
 
     mask: Bool[Tensor, "batch frame"]
@@ -18,9 +18,9 @@ class Noise(NamedTuple):
     values: Float[Tensor, "batch frame width"]
     """What a hidden frame is replaced by; zero elsewhere."""
 
-    def row(self, row: int, frames: int) -> Noise:
+    def row(self, row: int, frames: int) -> HiddenNoise:
         """Return the noise of one clip of that many frames, alone."""
-        return Noise(self.mask[row : row + 1, :frames], self.values[row : row + 1, :frames])
+        return HiddenNoise(self.mask[row : row + 1, :frames], self.values[row : row + 1, :frames])
 
     def put(self, x: Float[Tensor, "batch place ..."]) -> Float[Tensor, "batch place ..."]:
         """Replace the hidden frames of `x`, each of which holds as many numbers of `x` as one of `values`.

@@ -20,7 +20,7 @@ from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._log_mel import LogMel
 from audio_ssl.frontends._moments import Collector, Moments
-from audio_ssl.frontends._noise import Noise
+from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.frontends._statistics import check_statistics, frames_inside
 from audio_ssl.products import is_inference
 from audio_ssl.spectra import check_form
@@ -104,7 +104,7 @@ class MelFrontend(nn.Module):
         waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         statistics: Moments | None = None,
-        noise: Noise | None = None,
+        noise: HiddenNoise | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
         """Return frames, zero past each clip's, and the frames of each clip.
 
@@ -135,7 +135,7 @@ class MelFrontend(nn.Module):
         return torch.where(frames_inside(frames, total), features, 0.0), frames
 
     def _clip_by_clip(
-        self, waveform: Tensor, lengths: Tensor, statistics: Moments | None, noise: Noise | None, total: int
+        self, waveform: Tensor, lengths: Tensor, statistics: Moments | None, noise: HiddenNoise | None, total: int
     ) -> Float[Tensor, "batch frame dim"]:
         """Do the same without padding: a norm of few values makes much of the rounding that another length gives."""
         out = waveform.new_zeros(len(waveform), total, self.dim)

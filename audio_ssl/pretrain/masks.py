@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
-from audio_ssl.frontends._noise import Noise
+from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.objectives._masking import block_mask, exact_mask, span_mask
 from audio_ssl.pretrain.seeds import derive_seed
 
@@ -128,7 +128,7 @@ def clone_keys(keys: Sequence[int], clones: int) -> tuple[int, ...]:
     return tuple(derive_seed(key, "clone", number) if number else key for key in keys for number in range(clones))
 
 
-def noise_for(mask: Bool[Tensor, "row frame"], width: int, std: float, keys: Sequence[int]) -> Noise:
+def noise_for(mask: Bool[Tensor, "row frame"], width: int, std: float, keys: Sequence[int]) -> HiddenNoise:
     """Draw normal noise for the hidden frames, each row's from its own key; a GPU draws other numbers than a CPU.
 
     Parameters
@@ -148,4 +148,4 @@ def noise_for(mask: Bool[Tensor, "row frame"], width: int, std: float, keys: Seq
         rows.append(torch.randn(count, width, generator=generator, device=mask.device))
     values = torch.zeros(*mask.shape, width, device=mask.device)
     values[mask] = torch.cat(rows) * std
-    return Noise(mask, values)
+    return HiddenNoise(mask, values)

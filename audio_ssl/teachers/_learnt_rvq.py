@@ -49,7 +49,7 @@ class Quantised(NamedTuple):
         return F.l1_loss(self.values, patches) + self.codebook + COMMITMENT * self.commitment
 
 
-class Stage(nn.Module):
+class CodeStage(nn.Module):
     """One codebook and its projections in and out."""
 
     idle: Tensor
@@ -96,7 +96,7 @@ class LearntRVQ(nn.Module):
 
     def __init__(self, dim: int, codebooks: int, size: int, code_dim: int) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(Stage(dim, size, code_dim) for _ in range(codebooks))
+        self.stages = nn.ModuleList(CodeStage(dim, size, code_dim) for _ in range(codebooks))
 
     def forward(self, patches: Float[Tensor, "frame dim"], generator: torch.Generator | None = None) -> Quantised:
         """Quantise patches; with a generator, replace codes that nothing is near to."""
@@ -117,7 +117,7 @@ class LearntRVQ(nn.Module):
         """Return what a teacher needs: ``inward [codebook, dim, code_dim]`` and ``outward``, their biases, codes."""
         parts: dict[str, list[Tensor]] = {}
         for stage in self.stages:
-            assert isinstance(stage, Stage)
+            assert isinstance(stage, CodeStage)
             for name, value in (
                 ("inward", stage.inward.weight.T),
                 ("inward_bias", stage.inward.bias),

@@ -15,7 +15,7 @@ from audio_ssl.data.loader import Batch
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import mel, mel_res2d
-from audio_ssl.frontends._noise import Noise
+from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.interop.muq import muq_name
 from audio_ssl.pretrain import masked
 from audio_ssl.pretrain.check import check_spectrum
@@ -70,7 +70,7 @@ def compared(mode: str) -> dict[str, float]:
     """Return the largest differences from MuQ's code in training (``train``) or with stored statistics (``eval``)."""
     theirs = golden("muq")
     mask, frames = theirs["input/mask"].bool(), torch.tensor([30, 30])
-    noise = Noise(mask, theirs["input/waveform_masked"].view(2, 30, 960) * mask[..., None])
+    noise = HiddenNoise(mask, theirs["input/waveform_masked"].view(2, 30, 960) * mask[..., None])
     assert torch.equal(noise.put(theirs["input/waveform"]), theirs["input/waveform_masked"])
     module = small().train(mode == "train")
     with torch.no_grad():

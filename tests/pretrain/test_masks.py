@@ -10,7 +10,7 @@ import torch
 from audio_ssl.encoders import conformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv, mel
-from audio_ssl.frontends._noise import Noise
+from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.model import ModelConfig, build_model
 from audio_ssl.pretrain.check import check_fill
 from audio_ssl.pretrain.decoder import Decoder
@@ -70,7 +70,7 @@ def test_trimming_is_refused_where_no_spans_are_drawn() -> None:
 @pytest.mark.parametrize("samples", [35, 40, 47])
 def test_noise_takes_the_samples_of_hidden_frames_and_no_others(samples: int) -> None:
     mask = torch.tensor([[True, False, False, True]])
-    noise = Noise(mask, torch.full((1, 4, 10), 5.0) * mask[..., None])
+    noise = HiddenNoise(mask, torch.full((1, 4, 10), 5.0) * mask[..., None])
     filled = noise.put(torch.zeros(1, samples))
     assert filled.shape == (1, samples)
     assert filled[0].nonzero()[:, 0].tolist() == [*range(10), *range(30, min(40, samples))]

@@ -12,7 +12,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.frontends import mel
 from audio_ssl.teachers import mel_rvq
 from audio_ssl.teachers._base import needs_fit
-from audio_ssl.teachers._learnt_rvq import STALE, LearntRVQ, Stage, learn
+from audio_ssl.teachers._learnt_rvq import STALE, CodeStage, LearntRVQ, learn
 
 CPU = torch.device("cpu")
 SMALL = mel_rvq.Config(
@@ -210,7 +210,7 @@ def test_gradients_pass_the_choice_of_a_code():
 
 def test_codes_that_nothing_is_near_to_are_replaced():
     torch.manual_seed(0)
-    stage = Stage(20, 8, 4)
+    stage = CodeStage(20, 8, 4)
     rest = torch.randn(30, 20)
     with torch.no_grad():
         stage.codes[3] = 1e3 * stage.codes[3]
