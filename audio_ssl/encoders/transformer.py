@@ -101,8 +101,8 @@ class Config:
     """Layer norm of the features before the projection (DistilHuBERT: none)."""
 
     projection_init: str = added("normal")
-    """First weights of the projection of the features: ``normal``, of deviation 0.02 as in the blocks, or
-    ``torch``, as its Linear starts (wav2vec 2.0, HuBERT, MERT, WavLM, data2vec 1 and 2). A trained model has its own."""
+    """First weights of the projection of the features: ``normal``, of deviation 0.02 as in the blocks, or ``torch``,
+    as its Linear starts (wav2vec 2.0, HuBERT, MERT, WavLM, data2vec 1 and 2). A trained model has its own."""
 
 
 class TransformerEncoder(nn.Module):
