@@ -122,6 +122,7 @@ def _stage(recipe: Recipe, number: int) -> masked_prediction.Config:
     return config
 
 
+@functools.lru_cache(maxsize=1)
 def _small(config: masked_prediction.Config) -> tuple[masked_prediction.Config, SSLModel]:
     """Return the recipe with one block in its encoder, and its model with fresh weights, always the same."""
     encoder = dataclasses.replace(config.encoder, layers=1)  # type: ignore[type-var]
