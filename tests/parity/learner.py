@@ -49,6 +49,22 @@ GOLDEN_SIZES = [
 ]
 """The common shape of the models in ``tests/golden``."""
 
+THEIR_SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "conv_dim": (16,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+"""The same by transformers' names."""
+
+THEIR_NO_DROPOUT: dict[str, Any] = dict.fromkeys(
+    ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop"), 0.0
+)
+"""`NO_DROPOUT` by transformers' names."""
+
 
 def learner(
     recipe: str, overrides: Sequence[str], specs: Sequence[TargetSpec] | None = None, stage: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -115,28 +115,29 @@ def _step() -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", ["features", "hidden", "targets", "predictions"])
-def test_states_targets_and_predictions_are_fairseq_s(name: str, form: str) -> None:
-    assert agreement()[f"{name}_{form}"] < STATES
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_loss_and_spread_are_fairseq_s(form: str) -> None:
+def assert_fairseq(found: Mapping[str, float], form: str, states: Sequence[str]) -> None:
+    """Hold states, loss, spread and gradients of a form of the targets to fairseq's."""
+    for name in states:
+        assert found[f"{name}_{form}"] < STATES, name
     for name in ("loss", "frames", "target_variance", "prediction_variance"):
-        assert agreement()[f"{name}_{form}"] < LOSS, name
+        assert found[f"{name}_{form}"] < LOSS, name
+    assert found[f"gradients_{form}"] < GRADIENTS
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_gradient_is_fairseq_s(form: str) -> None:
-    assert agreement()[f"gradients_{form}"] < GRADIENTS
-
-
-def test_the_average_takes_in_an_update_as_fairseq_s_does() -> None:
-    found = agreement()
+def assert_follows_as_fairseq(found: Mapping[str, float]) -> None:
+    """Hold a step of the average to fairseq's."""
     assert found["decay"] < 1e-9
     assert found["averages"] < 1e-6
     assert found["shared"] == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_states_targets_loss_and_every_gradient_are_fairseq_s(form: str) -> None:
+    assert_fairseq(agreement(), form, ("features", "hidden", "targets", "predictions"))
+
+
+def test_the_average_takes_in_an_update_as_fairseq_s_does() -> None:
+    assert_follows_as_fairseq(agreement())
 
 
 @pytest.mark.parametrize("recipe", ["data2vec_base", "data2vec2_base"])

@@ -16,7 +16,17 @@ from audio_ssl.data.targets import TargetSpec
 from audio_ssl.interop._names import common_name, torchaudio_name
 from audio_ssl.model import ModelConfig, clean
 from audio_ssl.pretrain.recipe import load_recipe
-from tests.parity.learner import GOLDEN_SIZES, NO_DROPOUT, Run, by_their_names, fairseq_names, learner, load, run
+from tests.parity.learner import (
+    GOLDEN_SIZES,
+    NO_DROPOUT,
+    THEIR_SIZES,
+    Run,
+    by_their_names,
+    fairseq_names,
+    learner,
+    load,
+    run,
+)
 from tests.reference import GRADIENTS, LOSS, STATES, Golden, assert_gradients, difference, golden
 
 SMALL = [*GOLDEN_SIZES, *NO_DROPOUT, "objectives.0.final_dim=16"]
@@ -240,13 +250,7 @@ def _transformers(model: Any, large: bool, waveform: Tensor) -> tuple[list[Tenso
         warnings.simplefilter("ignore")
         from transformers import HubertConfig, HubertModel
     config = HubertConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
+        **THEIR_SIZES,
         feat_extract_norm="layer" if large else "group",
         do_stable_layer_norm=large,
     )

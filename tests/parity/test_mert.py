@@ -15,7 +15,17 @@ from audio_ssl import config as parts
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.interop._names import common_name
 from audio_ssl.pretrain.recipe import load_recipe
-from tests.parity.learner import GOLDEN_SIZES, NO_DROPOUT, by_their_names, fairseq_names, learner, load, run
+from tests.parity.learner import (
+    GOLDEN_SIZES,
+    NO_DROPOUT,
+    THEIR_NO_DROPOUT,
+    THEIR_SIZES,
+    by_their_names,
+    fairseq_names,
+    learner,
+    load,
+    run,
+)
 from tests.reference import GRADIENTS, LOSS, STATES, assert_gradients, difference, golden
 
 SMALL = [*GOLDEN_SIZES, *NO_DROPOUT, "mixing=null", "objectives.0.final_dim=8", "teachers.0.random_weights=true"]
@@ -74,16 +84,9 @@ def transformers_hubert(module: Any) -> Any:
         warnings.simplefilter("ignore")
         from transformers import HubertConfig, HubertModel
 
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    nothing = dict.fromkeys(
-        ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop"), 0.0
-    )
     config = HubertConfig(
-        **sizes,
-        **nothing,
-        conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
+        **THEIR_SIZES,
+        **THEIR_NO_DROPOUT,
         feat_extract_norm="group",
         do_stable_layer_norm=True,
         apply_spec_augment=True,

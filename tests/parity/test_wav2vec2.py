@@ -15,7 +15,18 @@ from torch.nn import functional as F
 
 from audio_ssl.interop._names import common_name
 from audio_ssl.objectives.contrastive import Draws
-from tests.parity.learner import GOLDEN_SIZES, NO_DROPOUT, Run, by_their_names, fairseq_names, learner, load, run
+from tests.parity.learner import (
+    GOLDEN_SIZES,
+    NO_DROPOUT,
+    THEIR_NO_DROPOUT,
+    THEIR_SIZES,
+    Run,
+    by_their_names,
+    fairseq_names,
+    learner,
+    load,
+    run,
+)
 from tests.reference import GRADIENTS, LOSS, STATES, assert_gradients, difference, golden
 
 SMALL = [*GOLDEN_SIZES, *NO_DROPOUT, "objectives.0.feature_dropout=0.0", "objectives.0.final_dim=16"]
@@ -104,21 +115,14 @@ def transformers_model(module: Any, negatives: int) -> Any:
         warnings.simplefilter("ignore")
         from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
-    nothing = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop")
     config = Wav2Vec2Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
+        **THEIR_SIZES,
         feat_quantizer_dropout=0.0,
         codevector_dim=16,
         proj_codevector_dim=16,
         num_negatives=negatives,
         attn_implementation="eager",
-        **dict.fromkeys(nothing, 0.0),
+        **THEIR_NO_DROPOUT,
     )
     theirs = Wav2Vec2ForPreTraining(config).train()
     weights, shapes = {}, theirs.state_dict()
