@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from _scikit_kmeans import fairseq_kmeans  # type: ignore[import-not-found]
 from _teacher_parts import OURS, Goal, Part, Results, Work, identical, music  # type: ignore[import-not-found]
 from torch import Tensor
 
@@ -53,19 +54,7 @@ def _ours_fit(frames: Tensor, clusters: int) -> Work:
 
 
 def _peer(clusters: int, seed: int) -> Any:
-    from sklearn.cluster import MiniBatchKMeans
-
-    return MiniBatchKMeans(
-        clusters,
-        batch_size=BATCH_FRAMES,
-        n_init=TRIES,
-        max_iter=100,
-        tol=0.0,
-        max_no_improvement=100,
-        reassignment_ratio=0.0,
-        compute_labels=False,
-        random_state=seed,
-    )
+    return fairseq_kmeans(clusters, seed, BATCH_FRAMES, TRIES)
 
 
 def _peer_fit(frames: Tensor, clusters: int) -> Work:

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _scikit_kmeans import fairseq_kmeans  # type: ignore[import-not-found]
 from torch import Tensor
 
 from audio_ssl.atomic import write_json
@@ -140,19 +141,7 @@ def _ours(config: kmeans.Config, features: kmeans.Features, train: list[Tensor],
 
 def _fairseq(train: list[Tensor], seed: int) -> Label:
     """Fit as fairseq's ``learn_kmeans.py``."""
-    from sklearn.cluster import MiniBatchKMeans
-
-    model = MiniBatchKMeans(
-        CLUSTERS,
-        batch_size=10_000,
-        n_init=20,
-        max_iter=100,
-        tol=0.0,
-        max_no_improvement=100,
-        reassignment_ratio=0.0,
-        compute_labels=False,
-        random_state=seed,
-    ).fit(torch.cat(train).numpy())
+    model = fairseq_kmeans(CLUSTERS, seed).fit(torch.cat(train).numpy())
     return lambda rows: torch.from_numpy(model.predict(rows.numpy()))
 
 

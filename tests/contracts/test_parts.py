@@ -10,6 +10,8 @@ from audio_ssl import catalog
 from audio_ssl.config import structure, unstructure
 from audio_ssl.listing import PART_FOLDERS, lines
 
+TRAITS = {"encoders": {"VISIBLE"}, "objectives": {"CAUSAL", "MASKED"}, "teachers": {"ONLINE"}}
+CLASS_TRAITS = {"encoders": {"POINTS"}}
 PARTS = [(folder, kind) for folder in PART_FOLDERS for kind in catalog.parts(folder)]
 
 
@@ -25,6 +27,17 @@ def test_part_has_a_frozen_config_and_a_build(folder, kind):
     assert inspect.isfunction(module.build)
     assert module.build.__doc__
     assert len((module.__doc__ or "").splitlines()[0]) > 20
+
+
+@pytest.mark.parametrize(("folder", "kind"), PARTS)
+def test_what_a_part_says_of_itself_is_asked_for(folder, kind):
+    """Traits are looked up by name and may be left out, so a misspelt one would go unseen."""
+    module = catalog.load_part(folder, kind)
+    said = {name for name, value in vars(module).items() if value is True}
+    assert said <= TRAITS.get(folder, set())
+    classes = [one for one in vars(module).values() if inspect.isclass(one) and one.__module__ == module.__name__]
+    listed = {name for one in classes for name, value in vars(one).items() if name.isupper() and type(value) is tuple}
+    assert listed <= CLASS_TRAITS.get(folder, set())
 
 
 @pytest.mark.parametrize(("folder", "kind"), PARTS)
