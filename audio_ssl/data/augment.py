@@ -67,10 +67,10 @@ class Mixing:
     """Range of the clip's mean energy over the other's, in dB, drawn evenly (WavLM: -5 to 5); null: fixed `gain`."""
 
     snr_of: Literal["stretch", "clip"] = added("stretch")
-    """What the other's energy in `snr_db` is that of: the stretch alone, or the whole clip it is cut from (WavLM)."""
+    """Whose energy `snr_db` compares with the clip's: the stretch's, or that of the whole clip it is cut from (WavLM)."""
 
     noise: Noise | None = added(None)
-    """Recordings of noise that are mixed in as well, one stretch a clip (WavLM); null: none."""
+    """Recordings of noise; some mixed clips get a stretch of one in the place of another clip (WavLM); null: none."""
 
     def check(self, where: str) -> None:
         """Raise UserError where a value makes no sense."""

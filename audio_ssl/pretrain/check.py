@@ -138,21 +138,21 @@ def check_shares(config: Any) -> None:
 
 
 def check_previous(teachers: Sequence[Any], layers: int, where: str) -> None:
-    """Raise UserError where a teacher listens to a hidden state that the model of the round before does not have.
+    """Raise UserError where a teacher listens to a hidden state that the model of the iteration before does not have.
 
     Parameters
     ----------
     teachers
         Their configs.
     layers
-        Of the encoder of the round before.
+        Of the encoder of the iteration before.
     where
         Key path of the teachers.
     """
     for index, config in enumerate(teachers):
         if getattr(config, "model", None) == PREVIOUS and not 0 <= config.layer <= layers:
             raise UserError(
-                f"`layer` must be 0 to {layers}, the layers of the encoder of the round before, but is {config.layer}",
+                f"`layer` must be 0 to {layers}, as the model of the iteration before has, but is {config.layer}",
                 where=f"{where}[{index}].layer",
             )
 

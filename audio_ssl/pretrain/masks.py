@@ -22,18 +22,19 @@ class Mask:
     """Which frames are hidden from the encoder."""
 
     prob: float = 0.8
-    """Masked frames if no spans overlapped, as a share (MERT, HuBERT); with overlaps about 58 % are masked."""
+    """Share of frames that spans would mask if none overlapped (MERT, HuBERT: 0.8, which masks 54 to 57 %); the chance
+    of a block with `blocks`, and the share itself with `adjust`."""
 
     length_frames: int = 5
-    """Length of a span, in frames (MERT: 5 at 75 Hz; HuBERT: 10 at 50 Hz)."""
+    """Length of a span or block, in frames (MERT: 5 at 75 Hz; HuBERT: 10 at 50 Hz)."""
 
     min_masks: int = 2
     """Fewest spans of a clip (MERT, HuBERT)."""
 
     trim_frames: int | None = added(None)
-    """Trim a clip's mask to the smallest of as many masks as there are clips of its length in a batch of this many
-    frames, by giving back frames at random (fairseq's `require_same_masks`, which is its default: the frames of a
-    GPU's batch, as of HuBERT 87.5 s); null: not trimmed."""
+    """Frames of a batch (HuBERT: 87.5 s, so 4375). fairseq trims all masks of a GPU's batch to the smallest, by giving
+    back frames at random (`require_same_masks`). Here a clip's mask is trimmed to the smallest of as many masks as
+    clips of its length fill such a batch, all drawn from its own key. null: not trimmed."""
 
     adjust: float | None = None
     """Mask exactly the share `prob`: spans are drawn for `prob` + `adjust`, single frames make up the difference
@@ -62,8 +63,8 @@ class Mask:
                 raise UserError(f"must be at least 1, but is {getattr(self, name)}", where=f"{where}.{name}")
         if self.adjust is not None and not (self.prob < 1 and self.prob + self.adjust >= 0):
             raise UserError(
-                f"with `adjust`, `prob` must be below 1 and their sum not below 0, but they are {self.adjust} and "
-                f"{self.prob}",
+                f"with `adjust`, `prob` must be below 1 and the sum of both at least 0, but `prob` is {self.prob} and "
+                f"`adjust` {self.adjust}",
                 where=f"{where}.adjust",
             )
         if self.trim_frames is not None and self.trim_frames < 1:
@@ -77,7 +78,7 @@ class Mask:
             )
         if self.blocks and self.adjust is not None:
             raise UserError(
-                "`adjust` makes spans up to a share, and `blocks` draws no spans: they exclude each other",
+                "`adjust` adds frames to spans, and `blocks` draws no spans: they exclude each other",
                 where=f"{where}.blocks",
                 remedy="leave one of them out",
             )

@@ -51,10 +51,9 @@ class DataConfig:
     """Audio of one optimiser update, in seconds (MERT 95M: 1.42 h); micro-batches are accumulated up to it."""
 
     seconds_per_group: float | None = added(80.0, earlier=None)
-    """Clips of like length come in groups of at most this much audio, padding included, in seconds, and an update is
-    made of groups drawn at random (fairseq: the batch of one GPU; MERT 95M: 16 crops of 5 s); `seconds_per_update` is
-    then the audio of full groups. null, or more than two thirds of an update: an update is one group, of neighbours in
-    length."""
+    """Most audio of a group of clips of like length, padding included, in seconds (fairseq: the batch of one GPU; MERT
+    95M: 16 crops of 5 s). An update is made of groups drawn at random; groups that crops do not fill leave it below
+    `seconds_per_update`, as in fairseq. null, or more than two thirds of an update: an update is one group."""
 
     seconds_per_batch: float = 80.0
     """Most audio of one micro-batch, padding included, in seconds (MERT 95M: 16 crops of 5 s)."""
@@ -74,7 +73,7 @@ class OptimConfig:
     """Highest learning rate (MERT 95M)."""
 
     betas: tuple[float, float] = (0.9, 0.98)
-    """Adam's averages (MERT, HuBERT)."""
+    """Adam's betas (MERT, HuBERT)."""
 
     eps: float = 1e-6
     """Adam's epsilon (MERT, HuBERT)."""
@@ -83,16 +82,17 @@ class OptimConfig:
     """Share of a weight that is taken away at each update, times the learning rate (MERT, HuBERT)."""
 
     weight_decay_on: Literal["all", "matrices"] = added("all", earlier="matrices")
-    """Which weights decay: all (fairseq, and so MERT, HuBERT, wav2vec 2.0, data2vec; SpeechBrain), or matrices alone:
-    no norms, no biases and no embedding of a mask (common elsewhere; runs of earlier releases)."""
+    """Which weights decay: all (fairseq and SpeechBrain, so all published recipes), or matrices alone: no norms, no
+    biases and no mask embedding (runs of earlier releases)."""
 
     warmup_steps: int = 32000
     """Updates of linear warmup (MERT); at most a quarter of `steps`, so that shortened runs learn too."""
 
     warmup_start: Literal["published", "one"] = added("published", earlier="one")
-    """Rate of update n (from 0) of the warmup. published: as in the code that a schedule is from, n / `warmup_steps`
-    of `lr`; but tri_stage starts at a hundredth of `lr`, linear makes update 0 as update 1, noam makes update 0 with
-    all of `lr`, and constant counts from one. one: (n + 1) / `warmup_steps`, as runs of earlier releases did."""
+    """How the warmup counts updates. one: update n (from 0) has (n + 1) / `warmup_steps` of `lr` (runs of earlier
+    releases). published: as the code that the schedule is from. There it is n / `warmup_steps`, but linear makes
+    update 0 as update 1, noam makes update 0 with all of `lr`, tri_stage rises from a hundredth of `lr`, and constant
+    is as one."""
 
     schedule: Literal["linear", "cosine", "constant", "tri_stage", "noam"] = "linear"
     """After the warmup: decay to zero, linear (fairseq's polynomial_decay: MERT, HuBERT) or cosine (data2vec 2.0);
@@ -136,8 +136,8 @@ class Recipe:
     """What the recipes of all kinds share."""
 
     version: int = VERSION
-    """Version of the keys. What a recipe leaves out means what it meant in its version, so old runs keep their
-    meaning; a recipe without it is of this version, unless it has all keys that a run wrote before there was one."""
+    """Version of the keys, which a run writes. What a recipe leaves out means what it meant in its version. Without a
+    version it is this one, but version 1 for a recipe with all the keys that runs wrote before there were versions."""
 
     seed: int = 1
     """Seed of everything drawn at random."""
@@ -218,7 +218,26 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         data = dated(read_yaml(path))
     except UserError as error:
         raise UserError(error.what, where=f"{path}: {error.where}", remedy=error.remedy) from error
-    return structure_recipe(apply_overrides(data, overrides))
+    return structure_recipe(apply_overrides(_in_all_iterations(data, overrides), overrides))
+
+
+def _in_all_iterations(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a recipe's plain data without what an iteration's own settings say of a key that is set for the run."""
+    iterations = data.get("iterations")
+    if not isinstance(iterations, list):
+        return data
+    keys = [override.partition("=")[0] for override in overrides]
+
+    def kept(setting: Any) -> bool:
+        key = str(setting).partition("=")[0]
+        return not any(key == own or key.startswith(f"{own}.") for own in keys)
+
+    def alone(iteration: Any) -> Any:
+        if not isinstance(iteration, dict) or not isinstance(iteration.get("settings"), list):
+            return iteration
+        return {**iteration, "settings": [one for one in iteration["settings"] if kept(one)]}
+
+    return {**data, "iterations": [alone(one) for one in iterations]}
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:

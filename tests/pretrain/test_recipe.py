@@ -7,6 +7,7 @@ import yaml
 
 from audio_ssl import catalog
 from audio_ssl.errors import UserError
+from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.recipe import (
     KINDS,
     DataConfig,
@@ -80,3 +81,17 @@ def test_defaults_are_the_published_run() -> None:
     assert dataclasses.replace(published.data, min_seconds=1.0, workers=1) == default.data
     # 64 GPUs of at most 2,000,000 samples, which hold 16 crops of 120,000.
     assert published.data.seconds_per_update == 64 * (2_000_000 // 120_000) * 5.0
+
+
+def test_a_setting_of_the_command_line_reaches_every_iteration() -> None:
+    recipe = load_recipe("wavlm_base", ["data.seconds_per_update=100", "optim.warmup_steps=10", "mixing.prob=0.1"])
+    assert isinstance(recipe, masked_prediction.Config)
+    assert recipe.iterations[0].settings == ("mixing=null", "encoder.relative_positions=null")
+    first, second = masked_prediction.own_recipes(recipe)
+    assert (first.data, first.optim, first.mixing) == (second.data, second.optim, None)
+
+
+def test_a_setting_of_one_iteration_stays_its_own() -> None:
+    recipe = load_recipe("wavlm_base", ["optim.warmup_steps=9", "iterations.0.settings=[optim.warmup_steps=7]"])
+    assert isinstance(recipe, masked_prediction.Config)
+    assert [own.optim.warmup_steps for own in masked_prediction.own_recipes(recipe)] == [7, 9]

@@ -247,7 +247,7 @@ def test_an_iteration_may_have_settings_of_its_own(make_manifest: MakeManifest, 
     assert "kmeans (with mixing=null, encoder.relative_positions=null, " in describe(read)
 
     out = pretrain(recipe, [f"data.manifest={make_manifest()}"], tmp_path / "run")
-    # What a command line sets reaches both rounds, and what it says of a round counts for that.
+    # What a command line sets reaches both iterations, and what it says of one counts for that.
     assert structure_recipe(yaml.safe_load((out / "recipe.yaml").read_text())) == replace(
         read, data=replace(read.data, manifest=str(tmp_path / "m.jsonl"))
     )
@@ -265,9 +265,9 @@ def test_an_iteration_may_have_settings_of_its_own(make_manifest: MakeManifest, 
     [
         (
             "steps=3",
-            r"\$\.iterations\[0\]\.settings: `steps` is the same in all rounds of a run; one round alone may set: ",
+            r"\$\.iterations\[0\]\.settings: `steps` is the same in all iterations of a run; one alone may set: ",
         ),
-        ("data.sample_rate=8000", "`data.sample_rate` is the same in all rounds"),
+        ("data.sample_rate=8000", "`data.sample_rate` is the same in all iterations"),
         ("encoder.dimm=8", r"\$\.iterations\[0\]\.settings: \$\.encoder: .*dimm.*dim"),
         ("mixing.prob=2.0", r"\$\.mixing\.prob"),
         ("data.crop_seconds=0.1", r"settings: \$\.data\.min_seconds: .* must lie between"),

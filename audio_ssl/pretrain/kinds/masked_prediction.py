@@ -61,16 +61,17 @@ MODEL_FILES = ("config.json", "model.safetensors")
 
 @dataclass(frozen=True)
 class Iteration:
-    """One round of HuBERT's refinement: its own teachers and settings, a model from scratch."""
+    """One iteration of HuBERT's refinement: its own teachers and settings, a model from scratch."""
 
     share: float
     """Share of the run's steps; the shares are scaled to add up to 1."""
 
     teachers: tuple[Annotated[object, PartOf("teachers")], ...]
-    """Teachers of this round; a `kmeans` teacher of hidden features listens to the round before."""
+    """Teachers of this iteration; `model: previous` is the model of the iteration before."""
 
     settings: tuple[str, ...] = added(())
-    """``key=value`` settings of this round alone (WavLM's first round is HuBERT's, so it has ``mixing=null``)."""
+    """``key=value`` settings of this iteration alone (WavLM's first is HuBERT's, so it has ``mixing=null``); one of the
+    command line takes the place of those of the same key."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Config(Recipe):
     encoder sees the mask embedding in their place."""
 
     mixing: Mixing | None = field(default_factory=Mixing)
-    """In-batch noise mixture (MERT); null: none."""
+    """Stretches of other clips of the batch, or noise, added to the waveforms (MERT, WavLM); null: none."""
 
     feature_penalty: float = 10.0
     """Weight of the mean square of the frontend's features (MERT, HuBERT)."""
@@ -109,7 +110,8 @@ class Config(Recipe):
     """Factor on the frontend's gradients (MERT 95M, HuBERT base)."""
 
     iterations: tuple[Iteration, ...] = ()
-    """HuBERT's rounds, each with its own teachers and settings; empty: one round with `teachers`."""
+    """Models trained one after the other, each from scratch with teachers of its own (HuBERT); empty: one, with
+    `teachers`."""
 
     codec: CodecRun | None = None
     """The codec to train first where an `rvq` teacher has no path; null: none."""
@@ -125,14 +127,14 @@ def check(config: Config, selection: Selection) -> None:
         raise UserError(
             f"`steps` must be at least the {len(config.iterations)} iterations, but is {config.steps}", where="$.steps"
         )
-    rounds, layers = own_recipes(config), 0
-    for number, alone in enumerate(rounds):
+    own, layers = own_recipes(config), 0
+    for number, alone in enumerate(own):
         where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
         if number:
             check_previous(alone.teachers, layers, where)
-        before = rounds[number - 1]
+        before = own[number - 1]
         with _own_settings(config, number):
-            # Building what is published takes a second; rounds mostly have the same.
+            # Building what is published takes a second; iterations mostly have the same.
             if number == 0 or (alone.frontend, alone.encoder) != (before.frontend, before.encoder):
                 with located("$.frontend"):
                     check_shares(alone.frontend)
@@ -142,12 +144,12 @@ def check(config: Config, selection: Selection) -> None:
                     encoder = parts.build(alone.encoder, frontend.dim)
             layers = int(encoder.num_layers)
             _check_round(alone, number == 0, where, frontend, encoder)
-    if config.data.targets is not None and not stored(rounds[0].teachers):
+    if config.data.targets is not None and not stored(own[0].teachers):
         raise UserError("no teacher of this recipe has targets to store", where="$.data.targets")
 
 
 def _check_round(alone: Config, first: bool, where: str, frontend: Any, encoder: Any) -> None:
-    """Raise UserError for what would fail in one round; `where` is the key path of its teachers."""
+    """Raise UserError for what would fail in one iteration; `where` is the key path of its teachers."""
     if alone.mask is not None:
         alone.mask.check("$.mask")
     if alone.mixing is not None:
@@ -167,20 +169,20 @@ def _check_round(alone: Config, first: bool, where: str, frontend: Any, encoder:
     check_conditions(alone.objectives, masked, encoder, frontend.dim)
 
 
-_OF_A_ROUND = (
+_OF_AN_ITERATION = (
     *("encoder", "objectives", "mask", "decoder", "mixing", "feature_penalty", "feature_grad_mult", "optim"),
     *("data.crop_seconds", "data.seconds_per_update", "data.seconds_per_group", "data.seconds_per_batch"),
 )
-"""Settings that a round may have of its own: clips, sample rate and frames are those of the run."""
+"""Settings that an iteration may have of its own: clips, sample rate and frames are those of the run."""
 
 
 def own_recipes(config: Config) -> list[Config]:
-    """Return the recipe of each round: the run's, with the round's own teachers and settings.
+    """Return the recipe of each iteration: the run's, with the iteration's own teachers and settings.
 
     Raises
     ------
     UserError
-        For settings that cannot be read, or that a round cannot have of its own.
+        For settings that cannot be read, or that an iteration cannot have of its own.
     """
     return [_own_recipe(config, number) for number in range(len(config.iterations))] or [config]
 
@@ -192,9 +194,9 @@ def _own_recipe(config: Config, number: int) -> Config:
         return alone
     for setting in iteration.settings:
         key = setting.partition("=")[0]
-        if not any(key == own or key.startswith(f"{own}.") for own in _OF_A_ROUND):
+        if not any(key == own or key.startswith(f"{own}.") for own in _OF_AN_ITERATION):
             raise UserError(
-                f"`{key}` is the same in all rounds of a run; one round alone may set: {', '.join(_OF_A_ROUND)}",
+                f"`{key}` is the same in all iterations of a run; one alone may set: {', '.join(_OF_AN_ITERATION)}",
                 where=where,
             )
     with _own_settings(config, number):
@@ -231,7 +233,7 @@ def stages(config: Config) -> list[Stage]:
 
 
 def model_config(config: Config) -> ModelConfig:
-    """Return what a recipe's model is made of; of several rounds, that of the last."""
+    """Return what a recipe's model is made of; of several iterations, that of the last."""
     config = own_recipes(config)[-1]
     return ModelConfig(config.frontend, config.encoder, config.data.sample_rate, config.normalize)
 
