@@ -207,7 +207,7 @@ def _own_recipe(config: Config, number: int) -> Config:
 
 @contextmanager
 def _own_settings(config: Config, number: int) -> Iterator[None]:
-    """Let errors about keys that a round sets itself name its settings, as the key elsewhere has another value."""
+    """Let errors about keys that an iteration sets itself name its settings, as the key elsewhere has another value."""
     settings = config.iterations[number].settings if config.iterations else ()
     own = {re.split(r"[.=]", setting)[0] for setting in settings}
     try:
