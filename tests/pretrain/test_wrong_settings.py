@@ -12,8 +12,6 @@ from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.recipe import load_recipe
 from tests.pretrain.conftest import MakeManifest
 
-ROUND = "one round alone may set: encoder, objectives, mask, "
-
 WRONG = [
     ("muq_style_tiny", "mask.fill=x", r"$.mask.fill: must be embedding, waveform_noise or feature_noise, but is 'x'"),
     ("muq_style_tiny", "mask.noise_std=-1", r"$.mask.noise_std: must not be negative, but is -1.0"),
@@ -59,22 +57,7 @@ WRONG = [
     ("wavlm_tiny", "mixing.noise={manifest: none.jsonl}", r"$.mixing.noise.manifest: none.jsonl: no such manifest"),
     ("wavlm_tiny", "data.seconds_per_group=0", r"$.data.seconds_per_group: `data.seconds_per_group` must be above 0"),
     ("wavlm_tiny", "data.seconds_per_group=1", r"$.data.seconds_per_group: `data.seconds_per_group` must be at least"),
-    (
-        "hubert_tiny",
-        "iterations.0.settings=[mxing=null]",
-        f"$.iterations[0].settings: `mxing` is the same in all rounds of a run; {ROUND}",
-    ),
-    (
-        "hubert_tiny",
-        "iterations.0.settings=[seed=3]",
-        f"$.iterations[0].settings: `seed` is the same in all rounds of a run; {ROUND}",
-    ),
-    ("hubert_tiny", "iterations.0.settings=[mask]", r"$.iterations[0].settings: `mask` is not of the form key=value"),
-    (
-        "hubert_tiny",
-        "iterations.0.settings=[mask.prb=1]",
-        r"$.iterations[0].settings: $.mask: unknown key `prb`; known: ",
-    ),
+    ("hubert_tiny", "iterations.0.settings=[mxing=null]", r"$.iterations[0].settings: `mxing` is the same in all"),
     ("hubert_tiny", "iterations.1.settings=[mask.prob=3]", r"$.iterations[1].settings: $.mask.prob: `prob` must be"),
     ("hubert_tiny", "iterations.1.settings=[optim.lr=0]", r"$.iterations[1].settings: $.optim.lr: `optim.lr` must be"),
     ("hubert_tiny", "iterations.1.settings=[encoder.heads=3]", r"$.iterations[1].settings: $.encoder: `dim` 256 must"),
