@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from audio_ssl.errors import UserError
 from audio_ssl.frontends import _conv_inference, _conv_stack, conv
 
 LENGTHS = (9000, 5333, 300, 1200)
@@ -204,3 +205,14 @@ def test_pairs_of_frames_equal_frames_one_by_one(options):
     features, _ = made(waveform, lengths)
     expected, _ = made.layer_by_layer(waveform, lengths)
     torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_convolutions_start_as_fairseqs_or_as_torchs():
+    sizes = {"channels": (64, 64), "kernels": (10, 8), "strides": (5, 4), "bias": True, "norm": "layer"}
+    for init, first, second in (("kaiming", (2 / 10) ** 0.5, (2 / 512) ** 0.5), ("torch", 30**-0.5, 1536**-0.5)):
+        torch.manual_seed(0)
+        frontend = conv.build(conv.Config(**sizes, init=init), 16000)
+        assert float(frontend.convs[0].weight.detach().std()) == pytest.approx(first, rel=0.1)
+        assert float(frontend.convs[1].weight.detach().std()) == pytest.approx(second, rel=0.02)
+    with pytest.raises(UserError, match="`init` must be kaiming or torch, but is `normal`"):
+        conv.build(conv.Config(**sizes, init="normal"), 16000)
