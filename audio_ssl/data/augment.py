@@ -91,8 +91,7 @@ class Mixing:
             )
         if self.max_share is None and not (self.max_seconds > 0 and self.min_seconds <= self.max_seconds):
             raise UserError(
-                f"`max_seconds` must be above 0 and at least `min_seconds`, but they are {self.max_seconds} and "
-                f"{self.min_seconds}",
+                f"`max_seconds` must be above 0 and at least `min_seconds`, {self.min_seconds}, but is {self.max_seconds}",
                 where=where,
             )
 

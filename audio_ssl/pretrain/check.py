@@ -224,7 +224,7 @@ def check_fill(mask: Mask | None, frontend_config: Any, frontend: nn.Module, dec
         raise UserError(
             f"`fill: feature_noise` needs a frontend with a spectrogram, but `{kind_of(frontend_config)}` shows none",
             where="$.mask.fill",
-            remedy="take the mel frontend, or fill: waveform_noise",
+            remedy="take the frontend mel or mel_res2d, or fill: waveform_noise",
         )
 
 
