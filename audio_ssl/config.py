@@ -31,7 +31,7 @@ from cattrs.gen import make_dict_structure_fn
 from audio_ssl import documents
 from audio_ssl.catalog import load_part, parts
 from audio_ssl.documents.limits import MAX_DEPTH
-from audio_ssl.errors import UserError, shown, unknown_name
+from audio_ssl.errors import UserError, either, shown, unknown_name
 
 T = TypeVar("T")
 
@@ -256,7 +256,7 @@ def _structure_choice(value: Any, annotation: Any) -> Any:
     """Take one of a Literal's values; of the same type, as 1 equals true."""
     known = typing.get_args(annotation)
     if not any(type(value) is type(one) and value == one for one in known):
-        raise UserError(f"must be {', '.join(map(str, known[:-1]))} or {known[-1]}, but is {shown(value)}")
+        raise UserError(f"must be {either(known)}, but is {shown(value)}")
     return value
 
 

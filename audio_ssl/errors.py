@@ -100,6 +100,33 @@ def shown(value: object, most: int = 80) -> str:
     return one_line(text, most)
 
 
+def either(names: Iterable[object]) -> str:
+    """Return names as a sentence lists them.
+
+    Examples
+    --------
+    >>> either(["sum"]), either(["sum", "mean"]), either(["conv", "rope", "none"])
+    ('sum', 'sum or mean', 'conv, rope or none')
+    """
+    *first, last = map(str, names)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def check_choice(name: str, value: str, known: Iterable[str]) -> None:
+    """Raise UserError unless the value of a setting is one of those known.
+
+    Examples
+    --------
+    >>> check_choice("codebook_loss", "median", ("sum", "mean"))
+    Traceback (most recent call last):
+        ...
+    audio_ssl.errors.UserError: `codebook_loss` must be sum or mean, but is `median`
+    """
+    known = tuple(known)
+    if value not in known:
+        raise UserError(f"`{name}` must be {either(known)}, but is `{one_line(str(value), 80)}`")
+
+
 def unknown_name(thing: str, name: str, known: Iterable[str], where: str | None = None) -> UserError:
     """Build the error for a name that does not exist.
 

@@ -90,12 +90,6 @@ class MelSpectrogram(nn.Module):
         return torch.log(self(waveform) + LOG_FLOOR)
 
 
-def check_form(form: str) -> None:
-    """Raise UserError for a form that no spectrogram has."""
-    if form not in FORMS:
-        raise UserError(f"`form` must be {' or '.join(FORMS)}, but is `{form}`")
-
-
 class DecibelMel(nn.Module):
     """Mel bands in decibels, by one mean and one deviation of a whole corpus (MusicFM, Won et al. 2023, MuQ).
 

@@ -29,7 +29,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, check_choice
 
 Point = Literal["output", "feed_forward"]
 """Where in a layer its hidden state is taken."""
@@ -60,4 +60,4 @@ def check_point(point: Point, encoder: nn.Module, kind: str) -> None:
             f"`point` {point} needs layers that end with a feed-forward part, which a {kind} encoder does not have",
             remedy="give `point: output`, or take a transformer or a conformer",
         )
-    raise UserError(f"`point` must be {' or '.join(given)}, but is {point}")
+    check_choice("point", point, given)

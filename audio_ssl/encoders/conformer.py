@@ -29,7 +29,7 @@ from audio_ssl.encoders._packed import may_pack
 from audio_ssl.encoders._points import Point
 from audio_ssl.encoders._positions import RelativePositions, rotate, rotation
 from audio_ssl.encoders._transformer_xl import sinusoids_of
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, check_choice
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
 FORMS = ("w2v_bert", "muq", "speechbrain")
@@ -266,9 +266,7 @@ def start_weights(encoder: nn.Module, form: str) -> None:
 def build(config: Config, input_dim: int) -> ConformerEncoder:
     """Make the encoder; UserError where sizes or options do not go together."""
     for name, known in (("form", FORMS), ("activation", tuple(ACTIVATIONS)), ("positions", POSITIONS)):
-        value = getattr(config, name)
-        if value not in known:
-            raise UserError(f"`{name}` must be {', '.join(known[:-1])} or {known[-1]}, but is `{value}`")
+        check_choice(name, getattr(config, name), known)
     if config.form == "muq" and input_dim != config.dim:
         raise UserError(
             f"with `form: muq` the frontend's width must be `dim` {config.dim}, but is {input_dim}",

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from audio_ssl.earlier import added
 from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._frames import frame_mask, hide
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, check_choice
 
 FORMS = ("projected", "frames")
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
@@ -93,8 +93,7 @@ def build(config: Config, input_dim: int) -> GRUEncoder:
     if config.layers < 1:
         raise UserError(f"`layers` must be at least 1, but is {config.layers}")
     for name, known in (("form", FORMS), ("cell", tuple(CELLS))):
-        if getattr(config, name) not in known:
-            raise UserError(f"`{name}` must be {' or '.join(known)}, but is `{getattr(config, name)}`")
+        check_choice(name, getattr(config, name), known)
     if config.form == "frames" and input_dim > config.dim:
         raise UserError(
             f"`dim` must be at least the frontend's width {input_dim} for `form: frames`, but is {config.dim}",

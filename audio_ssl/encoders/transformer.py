@@ -28,7 +28,7 @@ from audio_ssl.encoders._packed import may_pack, pack, spans, unpack
 from audio_ssl.encoders._points import Point
 from audio_ssl.encoders._positions import ConvPositions, LinearBias, RelativePositions, StackedConvPositions, rotation
 from audio_ssl.encoders._visible import Visible, take_visible
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, check_choice
 
 VISIBLE = True
 
@@ -277,14 +277,12 @@ def _positions(config: Config) -> ConvPositions | StackedConvPositions | None:
 
 def build(config: Config, input_dim: int) -> TransformerEncoder:
     """Make the encoder; UserError where sizes or options do not go together."""
-    if config.positions not in ("conv", "rope", "none"):
-        raise UserError(f"`positions` must be conv, rope or none, but is `{config.positions}`")
+    check_choice("positions", config.positions, ("conv", "rope", "none"))
     rotary = config.positions == "rope"
     check_attention(config.dim, config.heads, config.attention_relax, config.relative_positions, rotary)
     if config.positions == "conv" and config.dim % config.position_groups:
         raise UserError(f"`dim` {config.dim} must be a multiple of `position_groups` {config.position_groups}")
-    if config.projection_init not in ("normal", "torch"):
-        raise UserError(f"`projection_init` must be normal or torch, but is `{config.projection_init}`")
+    check_choice("projection_init", config.projection_init, ("normal", "torch"))
     if config.position_layers < 1:
         raise UserError(f"`position_layers` must be at least 1, but is {config.position_layers}")
     if config.alibi and config.relative_positions is not None:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.earlier import added
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, check_choice
 from audio_ssl.frontends._conv_inference import Layer, PlainLayer, conv_features, plain_first
 from audio_ssl.frontends._conv_stack import First, Source, Stack, conv_stack
 from audio_ssl.frontends._moments import Collector, Moments
@@ -237,10 +237,7 @@ def build(config: Config, sample_rate: int) -> ConvFrontend:
             f"`channels`, `kernels` and `strides` must have the same length, but have {len(config.channels)}, "
             f"{len(config.kernels)} and {len(config.strides)}"
         )
-    if config.norm not in ("group", "layer"):
-        raise UserError(f"`norm` must be group or layer, but is `{config.norm}`")
-    if config.activation not in ("gelu", "relu"):
-        raise UserError(f"`activation` must be gelu or relu, but is `{config.activation}`")
-    if config.init not in ("kaiming", "torch"):
-        raise UserError(f"`init` must be kaiming or torch, but is `{config.init}`")
+    check_choice("norm", config.norm, ("group", "layer"))
+    check_choice("activation", config.activation, ("gelu", "relu"))
+    check_choice("init", config.init, ("kaiming", "torch"))
     return ConvFrontend(config, sample_rate)

@@ -17,13 +17,13 @@ from torch.nn import functional as F
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.earlier import added
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, check_choice
 from audio_ssl.frontends._log_mel import LogMel
 from audio_ssl.frontends._moments import Collector, Moments
 from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.frontends._statistics import check_statistics, frames_inside
 from audio_ssl.products import is_inference
-from audio_ssl.spectra import check_form
+from audio_ssl.spectra import FORMS
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,6 @@ def build(config: Config, sample_rate: int) -> MelFrontend:
         raise UserError(
             f"`stack` must be 1 with `conv_channels`, which make frames fewer themselves, but is {config.stack}"
         )
-    check_form(config.form)
+    check_choice("form", config.form, FORMS)
     check_statistics(config.normalize, config.mean, config.std)
     return MelFrontend(config, sample_rate)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, check_choice
 from audio_ssl.objectives._base import Needs, ObjectiveOutput, View
 from audio_ssl.objectives._cpc_predictor import StepPredictor
 
@@ -140,8 +140,7 @@ def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec 
     for name in ("steps", "negatives", "heads", "reach_frames"):
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
-    if config.predictor not in get_args(Predictor):
-        raise UserError(f"`predictor` must be one of {', '.join(get_args(Predictor))}, but is `{config.predictor}`")
+    check_choice("predictor", config.predictor, get_args(Predictor))
     if config.predictor != "linear" and hidden_dim % config.heads:
         raise UserError(f"`heads` must divide the encoder's width {hidden_dim}, but is {config.heads}")
     if config.predictor == "cpc_audio" and hidden_dim != feature_dim:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, check_choice
 from audio_ssl.objectives._base import Metrics, Needs, ObjectiveOutput, View, require_targets
 
 NEEDS: Needs = "codes"
@@ -158,14 +158,10 @@ def _perplexity(codes: Tensor, classes: int) -> Tensor:
 def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> MaskedCodes:
     """Make the head for a teacher of codes; UserError for another teacher, or settings that do not fit it."""
     spec = require_targets("masked_codes", "codes", config.teacher, target)
-    if config.head not in ("cosine", "linear"):
-        raise UserError(f"`head` must be cosine or linear, but is `{config.head}`")
-    if config.projection_init not in ("normal", "torch"):
-        raise UserError(f"`projection_init` must be normal or torch, but is `{config.projection_init}`")
-    if config.code_init not in ("uniform", "normal"):
-        raise UserError(f"`code_init` must be uniform or normal, but is `{config.code_init}`")
-    if config.codebook_loss not in ("sum", "mean"):
-        raise UserError(f"`codebook_loss` must be sum or mean, but is `{config.codebook_loss}`")
+    check_choice("head", config.head, ("cosine", "linear"))
+    check_choice("projection_init", config.projection_init, ("normal", "torch"))
+    check_choice("code_init", config.code_init, ("uniform", "normal"))
+    check_choice("codebook_loss", config.codebook_loss, ("sum", "mean"))
     if config.random_codebooks is not None and not 1 <= config.random_codebooks <= spec.width:
         raise UserError(
             f"`random_codebooks` must lie between 1 and the teacher's {spec.width} codebooks, or be null, but is "

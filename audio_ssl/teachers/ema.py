@@ -23,7 +23,7 @@ from audio_ssl.config import kind_of
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
 from audio_ssl.encoders._points import Point, check_point
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, check_choice
 
 ONLINE = True
 
@@ -162,8 +162,7 @@ def build_online(config: Config, model: nn.Module) -> EmaTeacher:
     for name in ("decay_start", "decay_end"):
         if not 0 <= getattr(config, name) <= 1:
             raise UserError(f"`{name}` must be a share between 0 and 1, but is {getattr(config, name)}")
-    if config.average not in get_args(Average):
-        raise UserError(f"`average` must be one of {', '.join(get_args(Average))}, but is {config.average}")
+    check_choice("average", config.average, get_args(Average))
     if not config.share_frontend and config.average != "encoder":
         raise UserError(
             f"with `share_frontend: false` the projection must be averaged too, but `average` is {config.average}",

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, check_choice
 from audio_ssl.frontends._statistics import check_statistics
 from audio_ssl.spectra import hop_and_window
 from audio_ssl.teachers._base import fingerprint_of, read_state
@@ -168,8 +168,7 @@ def _patches(config: Config, sample_rate: int) -> LogMel | DecibelPatches:
     for name in ("n_mels", "stack", "codebooks", "codebook_size", "code_dim", "fit_steps"):
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
-    if config.form not in _FORMS:
-        raise UserError(f"`form` must be muq or stages, but is `{config.form}`")
+    check_choice("form", config.form, _FORMS)
     check_bands(config.n_mels, window, sample_rate)
     check_statistics(False, config.mean, config.std)
     mel: LogMel | DecibelPatches

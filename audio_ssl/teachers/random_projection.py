@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
-from audio_ssl.errors import UserError
-from audio_ssl.spectra import check_form, hop_and_window
+from audio_ssl.errors import UserError, check_choice
+from audio_ssl.spectra import FORMS, hop_and_window
 from audio_ssl.teachers._base import fingerprint_of
 from audio_ssl.teachers._kmeans_nearest import nearest
 from audio_ssl.teachers._mel import LogMel
@@ -90,5 +90,5 @@ def build(config: Config, sample_rate: int, device: torch.device) -> RandomProje
     for name in ("codebooks", "codebook_size", "code_dim", "stack"):
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
-    check_form(config.form)
+    check_choice("form", config.form, FORMS)
     return RandomProjectionTeacher(config, sample_rate, device)

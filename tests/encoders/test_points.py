@@ -171,5 +171,5 @@ def test_an_encoder_without_it_refuses():
     assert points_of(model.encoder) == ("output",)
     with pytest.raises(UserError, match="feed-forward part, which a gru encoder does not have"):
         model(torch.randn(1, 9000), point="feed_forward")
-    with pytest.raises(UserError, match="`point` must be output or feed_forward, but is residual"):
+    with pytest.raises(UserError, match="`point` must be output or feed_forward, but is `residual`"):
         check_point("residual", small_model(SMALL).encoder, "transformer")

@@ -124,7 +124,7 @@ def test_bad_settings_are_refused():
         make(make_model(), layers=4)
     with pytest.raises(UserError, match="`decay_end` must be a share"):
         make(make_model(), decay_end=1.5)
-    with pytest.raises(UserError, match="`average` must be one of layers, transformer, encoder, but is model"):
+    with pytest.raises(UserError, match="`average` must be layers, transformer or encoder, but is `model`"):
         make(make_model(), average="model")
     with pytest.raises(UserError, match="the projection must be averaged too, but `average` is layers"):
         make(make_model(), share_frontend=False)

@@ -339,7 +339,7 @@ def test_hidden_layer_before_its_last_residual_sum(tmp_path):
         for point in ("output", "feed_forward")
     ]
     assert len(set(prints)) == 2
-    with pytest.raises(UserError, match="`point` must be output or feed_forward, but is residual"):
+    with pytest.raises(UserError, match="`point` must be output or feed_forward, but is `residual`"):
         kmeans.Features(replace(config, point="residual"), 16000, CPU, SSLModel.from_pretrained)(waveform)
 
 
