@@ -1,8 +1,9 @@
-"""docs/recipes.md says what every published recipe costs, and which keys recipes of version 1 mean otherwise."""
+"""docs/recipes.md says what every published recipe costs, which keys are new and which version 1 means otherwise."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,11 +36,11 @@ def rows(title: str) -> list[list[str]]:
     return [[cell.strip() for cell in cells] for cells in lines]
 
 
-def configs() -> Iterator[tuple[str, type]]:
+def configs(*groups: str) -> Iterator[tuple[str, type]]:
     """Give what recipes are made of, with the words before a key's name."""
     yield from SECTIONS.items()
     yield from (("", Config), ("iterations: ", Iteration))
-    for group in ("teachers", "objectives"):
+    for group in groups:
         for kind in catalog.parts(group):
             yield f"{kind}: ", catalog.load_part(group, kind).Config
 
@@ -47,7 +48,7 @@ def configs() -> Iterator[tuple[str, type]]:
 def meant_otherwise() -> dict[str, list[str]]:
     """Return the default today and the value of version 1 of each key where they differ."""
     found = {}
-    for where, config in configs():
+    for where, config in configs("teachers", "objectives"):
         defaults = {field.name: field.default for field in dataclasses.fields(config)}
         for name, before in fill_in(config, {}, 1).items():
             if before != defaults[name] and before != []:
@@ -68,6 +69,17 @@ def test_the_page_says_what_a_recipe_costs(name: str) -> None:
     (row,) = (row for row in rows("What it costs, and how faithful it is") if row[0] == f"`{name}`")
     assert row[1] == f"{parameters(recipe):.1f} M"
     assert row[2] == f"{float(f'{hours:.3g}'):,.0f} h"
+
+
+def test_the_page_names_each_key_that_version_1_did_not_have() -> None:
+    added = {
+        f"{where}{field.name}": re.search(rf"\b{field.name}\b", PAGE)
+        for where, config in configs("teachers", "objectives", "frontends", "encoders")
+        for field in dataclasses.fields(config)
+        if "since" in field.metadata
+    }
+    assert len(added) > 30
+    assert not [key for key, found in added.items() if found is None]
 
 
 def test_the_page_names_each_key_that_version_1_means_otherwise() -> None:
