@@ -129,7 +129,7 @@ def model_type(config: ModelConfig) -> str | None:
     frontend, encoder = config.frontend, config.encoder
     if not isinstance(frontend, conv.Config) or not isinstance(encoder, transformer.Config):
         return None
-    if encoder.positions != "conv" or encoder.deepnorm or encoder.alibi:
+    if encoder.positions != "conv" or encoder.deepnorm or encoder.alibi or frontend.activation != "gelu":
         return None
     if encoder.position_layers == 1 and encoder.relative_positions is None:
         return "hubert"

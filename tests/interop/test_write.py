@@ -10,7 +10,7 @@ import transformers
 from audio_ssl.encoders import conformer, gru, transformer
 from audio_ssl.encoders._checks import Relative
 from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv, cqt
+from audio_ssl.frontends import conv, cqt, mel, mel_res2d
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.write import export
 from audio_ssl.model import ModelConfig, SSLModel
@@ -47,6 +47,17 @@ OURS = {
     "relative positions, no feature norm": config(relative_positions=Relative(40, 60), feature_norm=False),
     "conformer": ModelConfig(BASE, conformer.Config(**SMALL)),
     "gru": ModelConfig(BASE, gru.Config()),
+    "relu": config(dataclasses.replace(BASE, activation="relu")),
+    "muq": ModelConfig(
+        mel_res2d.Config(n_mels=20, window_seconds=0.025, channels=4, dim=32),
+        conformer.Config(**SMALL, form="muq"),
+        16000,
+    ),
+    "speechbrain": ModelConfig(
+        mel.Config(n_mels=20, conv_channels=(4, 2), stack=1, form="speechbrain"),
+        conformer.Config(**SMALL, form="speechbrain", activation="gelu", positions="transformer_xl"),
+    ),
+    "cpc": ModelConfig(BASE, gru.Config(layers=1, dim=32, form="frames", cell="lstm")),
 }
 
 
