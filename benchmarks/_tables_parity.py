@@ -37,7 +37,7 @@ def parity(result: dict[str, Any]) -> str:
 
 
 def _deliberate(row: dict[str, Any]) -> str:
-    return f"- {row['aspect']}: ours {row['ours']}, theirs {row['reference']}, because {row['because']}\n"
+    return f"- {row['aspect']}: ours *{row['ours']}*, theirs *{row['reference']}*, because {row['because']}\n"
 
 
 def _line(row: dict[str, Any]) -> list[str]:
