@@ -103,7 +103,7 @@ def describe(run: Path, folder: Path, recipe: Mapping[str, Any]) -> str:
 
 
 def _of_round(recipe: Mapping[str, Any], folder: Path, run: Path) -> Mapping[str, Any]:
-    """Return the recipe with the settings that the round of a checkpoint has of its own."""
+    """Return the recipe with the settings that the iteration of a checkpoint has of its own."""
     parts = folder.absolute().relative_to(run.absolute()).parts
     number = int(parts[0].removeprefix("iteration_")) if parts and parts[0].startswith("iteration_") else 1
     iterations = recipe.get("iterations") or []
