@@ -59,6 +59,9 @@ class BatchNorm(nn.Module):
         """
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self._eps)
+        if inside is None and x.numel() == x.shape[1]:
+            # One value has no variance, and torch refuses it; a clip of one frame must not end a run.
+            inside = torch.ones_like(x[:, :1], dtype=torch.bool)
         if inside is None:
             # With all the weight on the new statistics torch gives the batch's own.
             mean, variance = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
@@ -79,7 +82,13 @@ class BatchNorm(nn.Module):
 
     @torch.no_grad()
     def follow(self, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
-        """Let the stored statistics take in the micro-batches since the last call."""
+        """Let the stored statistics take in the micro-batches since the last call.
+
+        Parameters
+        ----------
+        sum_over_processes
+            Adds a tensor up over the processes that share the update; every one of them calls this.
+        """
         means, variances, batches = (sum_over_processes(x) for x in (self._means, self._variances, self._batches))
         if bool(batches > 0):
             self.running_mean.lerp_(means / batches, self._momentum)

@@ -79,3 +79,14 @@ def test_nothing_is_counted_twice_or_without_training():
     norm.follow(alone)
     assert torch.equal(norm.running_mean, once)
     assert set(norm.state_dict()) == {"weight", "bias", "running_mean", "running_var"}
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 1), (1, 4, 1, 1)])
+def test_a_single_value_gives_the_offset_and_no_error(shape):
+    norm = BatchNorm(4)
+    nn.init.normal_(norm.bias, generator=torch.Generator().manual_seed(1))
+    x = values(*shape)
+    torch.testing.assert_close(norm(x).flatten(), norm.bias)
+    norm.follow(alone)
+    torch.testing.assert_close(norm.running_mean, 0.1 * x.flatten())
+    torch.testing.assert_close(norm.running_var, torch.full((4,), 0.9))

@@ -52,7 +52,15 @@ class NoiseBank:
         self._reader = ClipReader(sample_rate)
 
     def __call__(self, waveform: Float[Tensor, " sample"], key: int) -> Float[Tensor, " sample"] | None:
-        """Return what is to be added to a crop; None: nothing."""
+        """Return what is to be added to a crop, of its length; None: nothing.
+
+        Parameters
+        ----------
+        waveform
+            The crop, to whose mean energy the noise is set.
+        key
+            The crop's own, from which all chance comes.
+        """
         mixing, noise = self._mixing, self._noise
         draws = torch.rand(6, generator=torch.Generator().manual_seed(key ^ _SALT), dtype=torch.float64).tolist()
         if draws[0] >= mixing.prob * noise.prob:
