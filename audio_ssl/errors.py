@@ -113,7 +113,16 @@ def either(names: Iterable[object]) -> str:
 
 
 def check_choice(name: str, value: str, known: Iterable[str]) -> None:
-    """Raise UserError unless the value of a setting is one of those known.
+    """Raise UserError unless the value of a setting is one of several words.
+
+    Parameters
+    ----------
+    name
+        The setting's.
+    value
+        What was got.
+    known
+        The words, in the order in which they are listed.
 
     Examples
     --------

@@ -139,7 +139,16 @@ class DecibelMel(nn.Module):
 def mirrored(
     waveform: Float[Tensor, "batch sample"], last: Int[Tensor, " batch"], reach: int
 ) -> Float[Tensor, "batch wide"]:
-    """Return waveforms with `reach` more samples on both sides, mirrored at the first sample and at `last`.
+    """Return waveforms with more samples on both sides, mirrored at the first sample and at the clip's last.
+
+    Parameters
+    ----------
+    waveform
+        A padded batch; what lies past a clip's last sample is not looked at.
+    last
+        Number of each clip's last sample, from 0.
+    reach
+        Samples to add on each side.
 
     Examples
     --------
@@ -154,7 +163,19 @@ def mirrored(
 
 
 def hop_and_window(sample_rate: int, hop_seconds: float, window_seconds: float) -> tuple[int, int]:
-    """Return the samples of a hop and of a window; UserError where one does not last a sample.
+    """Return the samples of a hop and of a window.
+
+    Parameters
+    ----------
+    sample_rate
+        In Hz.
+    hop_seconds, window_seconds
+        As a config has them.
+
+    Raises
+    ------
+    UserError
+        If one does not last a sample, by its name.
 
     Examples
     --------

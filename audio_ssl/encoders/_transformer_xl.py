@@ -65,7 +65,16 @@ def _by_pairs(scores: Float[Tensor, "batch head frame distance"]) -> Float[Tenso
 
 
 def sinusoids_of(frames: int, dim: int, device: torch.device) -> Float[Tensor, "frame dim"]:
-    """Return sines and cosines of the distances 0 to ``frames - 1``, in turn, with wavelengths from 2 pi to 20000 pi.
+    """Return sines and cosines of distances, in turn, with wavelengths from 2 pi to 20000 pi frames.
+
+    Parameters
+    ----------
+    frames
+        Distances, from 0 on.
+    dim
+        Width, an even number.
+    device
+        Where they are made.
 
     Examples
     --------

@@ -72,7 +72,17 @@ class CodeStage(nn.Module):
 
     @torch.no_grad()
     def revive(self, rest: Float[Tensor, "frame dim"], index: Int[Tensor, " frame"], generator: torch.Generator) -> int:
-        """Replace codes that have been idle for long by projections of these frames; return how many."""
+        """Replace codes that have been idle for `STALE` steps by projections of these frames; return how many.
+
+        Parameters
+        ----------
+        rest
+            What the stages before left over.
+        index
+            The codes that these frames took.
+        generator
+            On the CPU; draws the frames that take a code's place.
+        """
         used = torch.bincount(index, minlength=len(self.codes)) > 0
         self.idle.add_(1).masked_fill_(used, 0)
         (stale,) = torch.nonzero(self.idle >= STALE, as_tuple=True)
