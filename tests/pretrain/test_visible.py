@@ -158,7 +158,7 @@ def test_noise_and_masks_are_the_same_in_validation() -> None:
     [
         (Mask(clones=0), "at least 1, but is 0"),
         (Mask(prob=1.0, adjust=0.1), "`prob` must be below 1"),
-        (Mask(prob=0.5, adjust=-0.6), "their sum not below 0"),
+        (Mask(prob=0.5, adjust=-0.6), "`prob` is 0.5 and `adjust` -0.6"),
     ],
 )
 def test_senseless_masks_are_refused(mask: Mask, match: str) -> None:
