@@ -12,6 +12,7 @@ import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 from unittest import mock
 
@@ -174,12 +175,17 @@ def _transformers(case: str, layer_drop: float) -> float:
     recipe, name, more, settings, stage = MODELS[case]
     module = shaken(learner(recipe, [*DROPS, *more, f"encoder.layer_drop={layer_drop}"], specs(recipe), stage))
     theirs = transformers_model(name, module, layer_drop, **settings)
-    with by_number(SKIPPED) as dropped:
+    # From its version 5 on transformers draws nothing for WavLM's first layer, which it never skips.
+    undrawn = 1 if name == "WavLM" and int(version("transformers").split(".")[0]) > 4 else 0
+    with by_number(SKIPPED[undrawn:]) as dropped:
         output = theirs(WAVEFORM, mask_time_indices=MASK, output_hidden_states=True)
     assert {p for p, _ in dropped} == set(RATES.values())
     with by_number(SKIPPED):
         ours = module.model(WAVEFORM, mask=MASK).hidden
     assert (ours[-1] - ours[-2]).abs().max() == 0 or layer_drop == 0 or case == "hubert_pre_norm"
+    if layer_drop:
+        # Newer versions of transformers list no state of a layer that is skipped; the last one tells which were.
+        return difference(ours[-1], output.last_hidden_state)
     expected = [*output.hidden_states[:-1], output.last_hidden_state]
     return max(difference(*pair) for pair in zip(ours, expected, strict=True))
 
@@ -299,13 +305,12 @@ def _conformer() -> float:
     theirs.load_state_dict({name: value.reshape(shapes[name].shape) for name, value in weights.items()}, strict=False)
     features = torch.randn(2, FRAMES, 32, generator=torch.Generator().manual_seed(4))
     with by_number(SKIPPED) as found:
-        expected = theirs(features, output_hidden_states=True)
+        expected = theirs(features).last_hidden_state
     assert {p for p, _ in found} == set(MUQ_RATES.values())
     with by_number(SKIPPED):
         states = encoder(features, torch.full((2,), FRAMES))
-    # The list of transformers ends with the state after the last norm.
-    others = [*expected.hidden_states[:-1], expected.last_hidden_state]
-    return max(difference(*pair) for pair in zip(states, others, strict=True))
+    # Newer encoders of transformers list no states; the last one tells which layers were skipped.
+    return difference(states[-1], expected)
 
 
 def test_the_predictors_of_cpc_drop_weights_of_attention_and_inside_the_feed_forward_part() -> None:
