@@ -89,12 +89,14 @@ class BatchNorm(nn.Module):
         sum_over_processes
             Adds a tensor up over the processes that share the update; every one of them calls this.
         """
-        means, variances, batches = (sum_over_processes(x) for x in (self._means, self._variances, self._batches))
+        # One sum for all three: each is a word with every other process.
+        gathered = sum_over_processes(torch.cat([self._means, self._variances, self._batches]))
+        means, variances, batches = torch.split(gathered, [len(self._means), len(self._variances), 1])
         if bool(batches > 0):
             self.running_mean.lerp_(means / batches, self._momentum)
             self.running_var.lerp_(variances / batches, self._momentum)
-        for gathered in (self._means, self._variances, self._batches):
-            gathered.zero_()
+        for under_way in (self._means, self._variances, self._batches):
+            under_way.zero_()
 
     @torch.no_grad()
     def _count(self, mean: Tensor, variance: Tensor) -> None:

@@ -29,7 +29,7 @@ LEARNING_RATE = 3e-3
 """Of Adam; it falls to zero in a straight line. Ours: MuQ's was not at hand."""
 
 
-class Quantised(NamedTuple):
+class LearntCodes(NamedTuple):
     """What quantising gives."""
 
     values: Float[Tensor, "frame dim"]
@@ -108,7 +108,7 @@ class LearntRVQ(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(CodeStage(dim, size, code_dim) for _ in range(codebooks))
 
-    def forward(self, patches: Float[Tensor, "frame dim"], generator: torch.Generator | None = None) -> Quantised:
+    def forward(self, patches: Float[Tensor, "frame dim"], generator: torch.Generator | None = None) -> LearntCodes:
         """Quantise patches; with a generator, replace codes that nothing is near to."""
         rest, values = patches, torch.zeros_like(patches)
         codebook = commitment = patches.new_zeros(())
@@ -120,7 +120,7 @@ class LearntRVQ(nn.Module):
             values, rest = values + value, rest - value
             codebook, commitment = codebook + from_codes, commitment + from_frames
             codes.append(index)
-        return Quantised(values, torch.stack(codes, 1), codebook, commitment)
+        return LearntCodes(values, torch.stack(codes, 1), codebook, commitment)
 
     @torch.no_grad()
     def state(self) -> dict[str, Tensor]:
