@@ -25,6 +25,7 @@ def export_model(
     sample_rate: int | None = None,
     heads: int | None = None,
     push: str | None = None,
+    weights: str = "float32",
 ) -> str | None:
     """Write a model as a folder; return its address on the hub if it was sent there.
 
@@ -38,6 +39,8 @@ def export_model(
         ``transformers`` or ``fairseq2``.
     push
         ``org/name`` on the hub; None: it is not sent.
+    weights
+        How they are stored: ``float32``, ``float16`` or ``bfloat16``.
 
     Raises
     ------
@@ -46,13 +49,18 @@ def export_model(
     """
     if push is not None and to != "transformers":
         raise UserError("`--push` sends the layout of transformers", remedy="leave out `--to` or `--push`")
+    if weights != "float32" and (push is not None or to != "transformers"):
+        raise UserError(
+            "`--weights` float16 and bfloat16 are for folders in the layout of transformers or ours",
+            remedy="leave out `--weights`, or `--to` and `--push`",
+        )
     found = read_model(model, normalize=normalize, sample_rate=sample_rate, heads=heads)
     facts = facts_of(model)
     with locked_folder(out):
         if to == "fairseq2":
             write_fairseq2(found, out)
             return None
-        export(found, out, name=push, facts=facts)
+        export(found, out, name=push, facts=facts, weights=weights)
     return None if push is None else push_to_hub(found, push, facts=facts)
 
 

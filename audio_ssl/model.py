@@ -30,6 +30,7 @@ from audio_ssl.errors import UserError, shown
 from audio_ssl.frontends._moments import Collector, Moments
 from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.integrity import write_seals
+from audio_ssl.storage import metadata, stored
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
@@ -209,13 +210,21 @@ class SSLModel(nn.Module):
         features, frames = self.frontend(waveform, lengths, *given, **hidden)
         return features, frames
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``, each whole or not at all."""
+    def save_pretrained(self, folder: str | Path, weights: str = "float32") -> None:
+        """Write ``config.json`` and ``model.safetensors``, each whole or not at all.
+
+        Parameters
+        ----------
+        folder
+            Where to write.
+        weights
+            How they are stored: ``float32``, or ``float16`` or ``bfloat16`` at half the length (`audio_ssl.storage`).
+        """
         folder = Path(folder)
-        state = {name: value.contiguous() for name, value in self.state_dict().items()}
+        state = stored(self.state_dict(), weights)
         size = sum(value.nbytes for value in state.values())
         with atomic_write(folder / WEIGHTS_FILE, needed_bytes=size) as partial:
-            save_file(state, partial)
+            save_file(state, partial, metadata=metadata(weights))
         write_seals(folder, [WEIGHTS_FILE])
         write_json(folder / CONFIG_FILE, {"format_version": FORMAT_VERSION, **unstructure(self.config)})
 
@@ -266,7 +275,10 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load a table of weights into a module; a missing, unexpected or misshapen weight is an error that names it."""
+    """Load a table of weights into a module; a missing, unexpected or misshapen weight is an error that names it.
+
+    Weights stored at half their length become those of the module's format, float32.
+    """
     expected = module.state_dict()
     for thing, names in (("missing", expected.keys() - state.keys()), ("unexpected", state.keys() - expected.keys())):
         if names:

@@ -130,6 +130,7 @@ def export(
     sample_rate: int | None = None,
     heads: int | None = None,
     push: str | None = None,
+    weights: Literal["float32", "float16", "bfloat16"] = "float32",
 ) -> None:
     """Write a model of any library as a folder: config.json, model.safetensors, preprocessor_config.json and a card.
 
@@ -153,10 +154,14 @@ def export(
         The same as ?heads=12 in the name: attention heads.
     push
         Send the folder to the Hugging Face hub as well, under this name (org/name), as a private repository.
+    weights
+        How the weights are stored: float16 and bfloat16 halve the file, and are read back to float32.
     """
     from audio_ssl.cli._next import free_name
     from audio_ssl.exports import export_model
 
-    address = export_model(model, out, to=to, normalize=normalize, sample_rate=sample_rate, heads=heads, push=push)
+    address = export_model(
+        model, out, to=to, normalize=normalize, sample_rate=sample_rate, heads=heads, push=push, weights=weights
+    )
     print(out if address is None else f"{out}\n{address}")
     say_next("extract", "AUDIO_FOLDER", out, "--out", free_name(Path("features")))

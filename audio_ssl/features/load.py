@@ -214,9 +214,17 @@ class Model(nn.Module):
             if piece.last:
                 yield piece.clip, held[0] if len(held) == 1 else torch.cat(held, -2)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write a folder that `load` reads and, where transformers has such a model, ``transformers.AutoModel`` too."""
-        export(self.model, folder)
+    def save_pretrained(self, folder: str | Path, *, weights: str = "float32") -> None:
+        """Write a folder that `load` reads and, where transformers has such a model, ``transformers.AutoModel`` too.
+
+        Parameters
+        ----------
+        folder
+            Where to write; no other model may be in it.
+        weights
+            How they are stored: ``float32``, or ``float16`` or ``bfloat16`` at half the length.
+        """
+        export(self.model, folder, weights=weights)
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, facts: Mapping[str, object] | None = None) -> str:
         """Send what `save_pretrained` writes to the Hugging Face hub; return where it lies."""

@@ -20,6 +20,7 @@ from audio_ssl.interop._files import read_safetensors
 from audio_ssl.interop._transformers_config import data_of, model_type
 from audio_ssl.interop.transformers import PREPROCESSOR_FILE, to_transformers_weights
 from audio_ssl.model import CONFIG_FILE, FORMAT_VERSION, WEIGHTS_FILE, SSLModel
+from audio_ssl.storage import metadata, stored
 
 CARD_FILE = "README.md"
 _OTHERS = ("pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json", "recipe.yaml", "state")
@@ -27,13 +28,18 @@ _OTHERS = ("pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.b
 
 
 def export(
-    model: SSLModel, folder: str | Path, *, name: str | None = None, facts: Mapping[str, object] | None = None
+    model: SSLModel,
+    folder: str | Path,
+    *,
+    name: str | None = None,
+    facts: Mapping[str, object] | None = None,
+    weights: str = "float32",
 ) -> Path:
     """Write ``config.json``, ``model.safetensors``, ``preprocessor_config.json`` and ``README.md``.
 
     Models with the conv frontend and a transformer with convolutional positions open with ``transformers.AutoModel`` as
     HuBERT, WavLM or data2vec audio and give the same numbers there. Others are written as saved models of ours, and
-    the card says so. `read_model` reads either back to an equal config and equal weights.
+    the card says so. `read_model` reads either back to an equal config and, from float32, equal weights.
 
     Parameters
     ----------
@@ -45,6 +51,8 @@ def export(
         For the card, such as ``org/name`` on the hub; None: the folder's.
     facts
         Names and values for the card's section on where the model comes from, such as those of a run.
+    weights
+        How they are stored: ``float32``, or ``float16`` or ``bfloat16`` at half the length (`audio_ssl.storage`).
 
     Returns
     -------
@@ -54,7 +62,7 @@ def export(
     Raises
     ------
     UserError
-        If the folder holds another model.
+        If the folder holds another model, or a weight cannot be stored so.
     """
     folder, config = Path(folder), model.config
     kind = model_type(config)
@@ -62,13 +70,14 @@ def export(
         data: dict[str, Any] = {"format_version": FORMAT_VERSION, **unstructure(config)}
         named = model.state_dict()
     else:
-        data, named = data_of(config, kind), to_transformers_weights(model)
-    weights = {key: value.detach().cpu().contiguous() for key, value in named.items()}
+        # Newer versions of transformers compute in the format of the file unless this says otherwise.
+        computes = {"torch_dtype": "float32"} if weights != "float32" else {}
+        data, named = data_of(config, kind) | computes, to_transformers_weights(model)
+    table = stored(named, weights)
     data = as_written(data)
-    _check_free(folder, data, weights)
+    _check_free(folder, data, table)
     with atomic_write(folder / WEIGHTS_FILE) as partial:
-        # transformers reads no file that does not say so.
-        save_file(weights, partial, metadata={"format": "pt"})
+        save_file(table, partial, metadata=metadata(weights))
     write_seals(folder, [WEIGHTS_FILE])
     write_json(folder / PREPROCESSOR_FILE, _preparation(model))
     write_text(folder / CARD_FILE, card(model, name or folder.resolve().name, kind, facts))
@@ -111,5 +120,9 @@ def _same(folder: Path, data: Mapping[str, Any], weights: Mapping[str, torch.Ten
         there = read_safetensors(folder / WEIGHTS_FILE)
     except (OSError, ValueError, UserError):
         return False
-    equal = there.keys() == weights.keys() and all(torch.equal(there[key], weights[key]) for key in weights)
+    equal = there.keys() == weights.keys() and all(_equal(there[key], weights[key]) for key in weights)
     return bool(equal and config == data)
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)

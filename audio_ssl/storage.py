@@ -1,0 +1,85 @@
+"""Weights on the disk at half their length, for models that travel: float16 or bfloat16, read back to float32.
+
+The rule, by the shape of a tensor alone: floating tensors of two axes and more (matrices, kernels of convolutions) are
+rounded to the nearest number of the format; scalars and vectors (biases, norms, running statistics) and integers are
+stored as they are. Computing is another matter (`audio_ssl.inference`): a model that was read is float32.
+
+float16 has 11 significant bits and ends at 65504; bfloat16 has 8 and the range of float32. Numbers below 6e-8 become
+zero in float16. The file says which it is in its metadata, under ``weights``; a file that does not say is as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from audio_ssl.errors import UserError, check_choice
+
+Storage = Literal["float32", "float16", "bfloat16"]
+STORAGES: tuple[str, ...] = get_args(Storage)
+_FORMATS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+_KEY = "weights"
+
+
+def stored(state: Mapping[str, Tensor], storage: str) -> dict[str, Tensor]:
+    """Return a table of weights as it is stored: contiguous, on the CPU, large tensors in the format asked for.
+
+    Parameters
+    ----------
+    state
+        Weights of a model.
+    storage
+        ``float32`` (nothing changes), ``float16`` or ``bfloat16``.
+
+    Raises
+    ------
+    UserError
+        If there is no such format, or it cannot hold a weight.
+
+    Examples
+    --------
+    >>> table = stored({"weight": torch.ones(2, 2), "bias": torch.ones(2)}, "float16")
+    >>> table["weight"].dtype, table["bias"].dtype
+    (torch.float16, torch.float32)
+    """
+    check_choice("weights", storage, STORAGES)
+    return {name: _lowered(name, value.detach().cpu().contiguous(), storage) for name, value in state.items()}
+
+
+def metadata(storage: str) -> dict[str, str]:
+    """Return what a safetensors file says of itself: that it is torch's, and how its weights are stored."""
+    # transformers reads no file that does not name its format.
+    return {"format": "pt"} | ({_KEY: storage} if storage != "float32" else {})
+
+
+def storage_of(path: Path) -> str:
+    """Return how a safetensors file says that its weights are stored.
+
+    Raises
+    ------
+    UserError
+        If it is no such file.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            return str((file.metadata() or {}).get(_KEY, "float32"))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"weights cannot be read: {error}", where=str(path)) from error
+
+
+def _lowered(name: str, value: Tensor, storage: str) -> Tensor:
+    if storage not in _FORMATS or value.ndim < 2 or not value.is_floating_point():
+        return value
+    lowered = value.to(_FORMATS[storage])
+    if bool(value.isfinite().all()) and not bool(lowered.isfinite().all()):
+        raise UserError(
+            f"`weights` must be a format that holds every weight, but `{name}` has values up to "
+            f"{float(value.abs().max()):.3g} and {storage} ends at {torch.finfo(_FORMATS[storage]).max:.3g}",
+            remedy="give --weights bfloat16" if storage == "float16" else "give --weights float32",
+        )
+    return lowered
