@@ -27,7 +27,7 @@ from audio_ssl.documents import read_object
 from audio_ssl.earlier import hashed
 from audio_ssl.encoders._points import Point, check_point
 from audio_ssl.errors import UserError, shown
-from audio_ssl.frontends._moments import Collector, Moments
+from audio_ssl.frontends._moments import Collector, Collectors, Moments
 from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.integrity import write_seals
 from audio_ssl.storage import metadata, stored
@@ -76,8 +76,8 @@ class ClipStatistics(NamedTuple):
     waveform: Moments | None
     """Of the samples, for models that normalise them; None: they are not normalised."""
 
-    frontend: Moments | None
-    """Of what the frontend normalises; None: its frames do not look at the whole clip."""
+    frontend: Moments | tuple[Moments | None, ...] | None
+    """Of what the frontend, or each of its parts, normalises; None: its frames do not look at the whole clip."""
 
 
 class SSLModel(nn.Module):
@@ -170,7 +170,7 @@ class SSLModel(nn.Module):
         """
         samples = Collector(1, 1) if self.config.normalize else None
         collect = getattr(self.frontend, "collector", None)
-        frontend: Collector | None = None if collect is None else collect()
+        frontend: Collector | Collectors | None = None if collect is None else collect()
         if samples is None and frontend is None:
             return None
         for block in blocks:
@@ -178,10 +178,7 @@ class SSLModel(nn.Module):
                 if collector is not None:
                     collector.add(block)
         waveform = None if samples is None else samples.result()
-        found = None if frontend is None else frontend.result()
-        if found is not None and waveform is not None:
-            linear = frontend is not None and frontend.linear
-            found = found.scaled(waveform, self.config.normalize_epsilon) if linear else None
+        found = None if frontend is None else frontend.result_of(waveform, self.config.normalize_epsilon)
         return ClipStatistics(waveform, found)
 
     def features_of(

@@ -12,6 +12,11 @@ from audio_ssl.config import build
 from audio_ssl.errors import UserError
 from audio_ssl.model import ModelConfig, SSLModel, build_model, fingerprint
 
+
+def part(kind, **options):
+    return catalog.load_part("frontends", kind).Config(**options)
+
+
 SMALL_FRONTENDS = {
     "conv": [
         {"channels": (16,) * 7, "norm": "group"},
@@ -27,6 +32,7 @@ SMALL_FRONTENDS = {
     "mel_res2d": [{"n_mels": 20, "window_seconds": 0.025, "channels": 4, "dim": 32}],
     "cqt": [{"n_bins": 30, "bins_per_octave": 12, "fmin_hz": 200.0}],
     "patches": [{"n_mels": 20, "window_seconds": 0.025}],
+    "concat": [{"parts": (part("mel", n_mels=20, stack=2), part("cqt", n_bins=30, bins_per_octave=12, fmin_hz=200.0))}],
 }
 SMALL_ENCODERS = {
     "transformer": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -74,6 +74,20 @@ class Collector:
         """Return the moments of all whole windows so far; None where there was none."""
         return self._sum
 
+    def result_of(self, waveform: Moments | None, eps: float) -> Moments | None:
+        """Return the same of the waveform after it is normalised by its own moments; None where that is not known.
+
+        Parameters
+        ----------
+        waveform
+            Moments of its samples; None: it is not normalised.
+        eps
+            Added to their variance.
+        """
+        if self._sum is None or waveform is None:
+            return self._sum
+        return self._sum.scaled(waveform, eps) if self.linear else None
+
     def _merge(self, new: Moments, count: int) -> None:
         total = self._count + count
         if self._sum is None:
@@ -85,3 +99,27 @@ class Collector:
             covariance = self._sum.covariance * (1 - share) + new.covariance * share + between
             self._sum = Moments(self._sum.mean + apart * share, covariance)
         self._count = total
+
+
+class Collectors:
+    """Several collectors that take the same waveform.
+
+    Parameters
+    ----------
+    collectors
+        None where nothing is to be gathered.
+    """
+
+    def __init__(self, collectors: Sequence[Collector | None]) -> None:
+        self._collectors = tuple(collectors)
+
+    def add(self, block: Float[Tensor, " sample"]) -> None:
+        """Take the next samples."""
+        for collector in self._collectors:
+            if collector is not None:
+                collector.add(block)
+
+    def result_of(self, waveform: Moments | None, eps: float) -> tuple[Moments | None, ...] | None:
+        """Return what each collector has, see `Collector.result_of`; None where none has anything."""
+        found = tuple(None if one is None else one.result_of(waveform, eps) for one in self._collectors)
+        return found if any(one is not None for one in found) else None

@@ -131,6 +131,8 @@ def check_conditions(objectives: Sequence[Any], masked: bool, encoder: nn.Module
 
 def check_shares(config: Any) -> None:
     """Raise UserError where a part of the network drops more than everything, or less than nothing."""
+    for part in getattr(config, "parts", ()):
+        check_shares(part)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name.endswith(("dropout", "layer_drop")) and not 0 <= value < 1:
@@ -224,7 +226,7 @@ def check_fill(mask: Mask | None, frontend_config: Any, frontend: nn.Module, dec
         raise UserError(
             f"`fill: feature_noise` needs a frontend with a spectrogram, but `{kind_of(frontend_config)}` shows none",
             where="$.mask.fill",
-            remedy="take the frontend mel or mel_res2d, or fill: waveform_noise",
+            remedy="take the frontend mel or mel_res2d, or a concat of these, or fill: waveform_noise",
         )
 
 
@@ -240,6 +242,8 @@ def check_spectrum(frontend: Any, teacher: Any, where: str) -> None:
     """
     if not isinstance(teacher, mel_rvq.Config):
         return
+    for part in getattr(frontend, "parts", ()):
+        check_spectrum(part, teacher, where)
     if isinstance(frontend, mel.Config) and frontend.normalize:
         logger.warning(
             "%s predicts levels that the mel frontend takes away clip by clip: much of it cannot be learnt; take the "

@@ -20,6 +20,11 @@ LOOK_AT_THE_CLIP = [
     ("mel", {"n_mels": 20, "stack": 1, "conv_channels": (8, 4)}),
     ("patches", {"n_mels": 20, "window_seconds": 0.025}),
 ]
+PARTS = {
+    "mel": catalog.load_part("frontends", "mel").Config(n_mels=20, stack=2),
+    "conv": catalog.load_part("frontends", "conv").Config(channels=(16,) * 7),
+    "cqt": catalog.load_part("frontends", "cqt").Config(n_bins=12, bins_per_octave=12, fmin_hz=2000.0, normalize=False),
+}
 
 
 def make(frontend, options, normalize=False, encoder="gru", **more):
@@ -45,7 +50,9 @@ def pieces(waveform, *sizes):
 # Where the waveform is normalised too, those of mel frames are not known.
 @pytest.mark.parametrize(
     ("frontend", "options", "normalize"),
-    [(*given, False) for given in LOOK_AT_THE_CLIP] + [(*given, True) for given in LOOK_AT_THE_CLIP[:2]],
+    [(*given, False) for given in LOOK_AT_THE_CLIP]
+    + [(*given, True) for given in LOOK_AT_THE_CLIP[:2]]
+    + [("concat", {"parts": (PARTS["mel"], PARTS["conv"]), "norm": norm}, False) for norm in (True, False)],
     ids=str,
 )
 @torch.inference_mode()
@@ -85,11 +92,22 @@ def test_no_statistics_where_nothing_looks_at_the_clip():
 
     assert make("conv", {"channels": (8,) * 7, "norm": "layer"}).statistics(none()) is None
     assert make("mel", {"normalize": False}).statistics(none()) is None
+    assert make("concat", {"parts": (PARTS["cqt"], PARTS["cqt"])}).statistics(none()) is None
     assert make("conv", {"channels": (8,) * 7, "norm": "layer"}, True).statistics([clip()]).frontend is None
 
 
 def test_a_clip_shorter_than_a_window_has_no_statistics_of_the_frontend():
     assert make("conv", {"channels": (8,) * 7}).statistics([torch.zeros(4)]).frontend is None
+
+
+def test_a_part_whose_statistics_are_not_known_does_without():
+    model = make("concat", {"parts": (PARTS["cqt"], PARTS["mel"], PARTS["conv"])}, normalize=True)
+    # Mel frames of a waveform that is normalised later are not known; those of a convolution follow.
+    cqt, mel, conv = model.statistics([clip()]).frontend
+    assert cqt is None
+    assert mel is None
+    assert conv.mean.shape == (10,)
+    assert make("concat", {"parts": (PARTS["mel"], PARTS["cqt"])}, normalize=True).statistics([clip()]).frontend is None
 
 
 @pytest.mark.parametrize(
