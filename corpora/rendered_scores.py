@@ -3,9 +3,11 @@
 Key, mode, metre, tempo and instrument are exact, because the score says them: the tunes are those of Ryan's Mammoth
 Collection (1883) and O'Neill's Music of Ireland (1850 melodies, 1903) whose header names a major or a minor key, the
 chorales those whose MusicXML names the mode; both must end on their tonic, since minor signatures are used for church
-modes too. Modal tunes are left out, as Palestrina is. Beats come from the bar lines, for scores whose bars add up. Each
-tune is transposed to a tonic drawn by a hash of its name, so all 24 keys are about equally frequent, and gets an
-instrument and a tempo the same way.
+modes too. Modal tunes are left out, as Palestrina is. Beats come from the bar lines, for scores whose bars add up. The
+column `notes` has every note that is played (`start end midi; ...`, seconds), `chords` those that the voices of a
+chorale make (`start end label; ...`, Harte's syntax, slice by slice, ``X`` where passing notes make none). Each tune is
+transposed to a tonic drawn by a hash of its name, so all 24 keys are about equally frequent; instrument and tempo
+likewise.
 
 The scores come with the package music21, the soundfont TimGM6mb (Tim Brechbill) with pretty_midi, and tinysoundfont
 renders; all three are found where pip put them, nothing else is downloaded. Nothing is random: the same packages give
@@ -38,11 +40,13 @@ from audio_ssl.data.corpus import (
     announce,
     atomic_write,
     beats_of_bars,
+    chords_of_notes,
     hash_split,
     is_made,
     made_clips,
     musicxml_notes,
     musicxml_text,
+    notes_column,
     optional_package,
     read_made,
     track,
@@ -71,16 +75,8 @@ CORPUS = Corpus(
         "test": "about 10 % of the tunes",
     },
     labels=(
-        "label",
-        "tags",
-        "instrument",
-        "mode",
-        "metre",
-        "dance",
-        "composer",
-        "quarters_per_minute",
-        "transposed",
-        "beats",
+        *("label", "tags", "instrument", "mode", "metre", "dance", "composer", "quarters_per_minute", "transposed"),
+        *("beats", "notes", "chords"),
     ),
     requires=("pip:music21", "pip:pretty_midi", "pip:tinysoundfont"),
 )
@@ -121,6 +117,8 @@ _SHARES = {
 }
 _QUARTERS_PER_MINUTE = {"chorale": (70, 95), "6/8": (140, 180), "9/8": (140, 180), "2/4": (85, 115)}
 _OTHER_TEMPO = (105, 150)
+_LATER = {"beats", "notes", "chords"}
+"""Columns that labels of older versions lack."""
 
 Note = tuple[float, float, int]
 """Start and end in quarter notes, MIDI pitch."""
@@ -174,8 +172,8 @@ def fetch(root: Path, clips: int = 600) -> None:
     UserError
         If music21, pretty_midi or tinysoundfont is not installed.
     """
-    # Labels of an older version lack the beats; the audio is the same.
-    if is_made(root, clips) and all("beats" in row for row in read_made(root, CORPUS)):
+    # Labels of older versions lack some columns; the audio is the same.
+    if is_made(root, clips) and all(row.keys() >= _LATER for row in read_made(root, CORPUS)):
         return
     announce(CORPUS, root)
     music21 = optional_package("music21", CORPUS, PIP)
@@ -191,7 +189,7 @@ def fetch(root: Path, clips: int = 600) -> None:
             row = _arrange(tune)
             path = root / "audio" / f"{tune.name}.flac"
             if path.is_file() or _render(tune, row, player, path):
-                rows.append({**row, "beats": _beats(tune, row)})
+                rows.append({**row, "beats": _beats(tune, row), **_sounding(tune, row)})
                 wanted -= 1
             else:
                 left_out.add(tune.name, "too short, not readable, or not ending on its tonic")
@@ -297,6 +295,17 @@ def _beats(tune: Tune, row: dict[str, Any]) -> str | None:
     last = max(end for _, end, _ in _played(notes, row))
     times = [(time * per_quarter, number) for time, number in beats or ()]
     return " ".join(f"{time:.3f}/{number}" for time, number in times if time < last) or None
+
+
+def _sounding(tune: Tune, row: dict[str, Any]) -> dict[str, str | None]:
+    """Return the columns `notes` and `chords` of what is played; a single voice has no chords."""
+    notes, per_quarter = _notes(tune), 60 / row["quarters_per_minute"]
+    played, chords = _played(notes, row), None
+    if tune.source == "bach":
+        # Once a note of some voice did not fit into the clip, what is left is not the harmony.
+        missing = [start * per_quarter for start, end, _ in notes if end * per_quarter > CLIP_SECONDS]
+        chords = chords_of_notes(played, min(missing, default=None))
+    return {"notes": notes_column(played), "chords": chords}
 
 
 def _abc_notes(text: str, lines: list[float] | None = None) -> list[Note]:

@@ -28,11 +28,13 @@ from audio_ssl.data.common_voice import common_voice_audio, common_voice_gender,
 from audio_ssl.data.espeak import Espeak
 from audio_ssl.data.fetch import apt_available, fetch_apt
 from audio_ssl.data.formats import suffix_of
+from audio_ssl.data.harmony import chords_of_notes
 from audio_ssl.data.import_file import import_file
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.lhotse import cut_row, is_lhotse
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.musicxml import musicxml_notes, musicxml_text
+from audio_ssl.data.notes import notes_column
 from audio_ssl.data.reading import LeftOut, read_genders
 from audio_ssl.data.rows import SPLIT_NAMES, Rows, match_columns, split_named, table_rows
 from audio_ssl.data.splits import even_split, hash_split
@@ -61,6 +63,7 @@ __all__ = [
     "audio_info",
     "beats_of_bars",
     "check_split",
+    "chords_of_notes",
     "common_voice_audio",
     "common_voice_gender",
     "common_voice_rows",
@@ -77,6 +80,7 @@ __all__ = [
     "musicxml_notes",
     "musicxml_text",
     "named_files",
+    "notes_column",
     "optional_package",
     "parse_object",
     "read_made",

@@ -8,9 +8,12 @@ import soundfile
 
 pytest.importorskip("music21")
 
+import mir_eval
 import music21
 
 from audio_ssl.data.corpus import load_corpus
+from audio_ssl.data.notes import read_notes
+from audio_ssl.metrics.chords import segments
 from audio_ssl.metrics.music import KEYS
 
 SCORES = Path(music21.__file__).parent / "corpus"
@@ -157,11 +160,64 @@ def test_beats_are_in_the_manifest(rendered):
         assert all(after == before % count + 1 for before, after in pairwise(numbers))
 
 
-def test_labels_of_an_older_version_get_their_beats(rendered, tmp_path):
+@pytest.mark.parametrize("column", ["beats", "notes", "chords"])
+def test_labels_of_an_older_version_get_the_column(rendered, column):
     before = (rendered / "labels.json").read_text()
     old = json.loads(before)
     for row in old["clips"]:
-        del row["beats"]
+        del row[column]
     (rendered / "labels.json").write_text(json.dumps(old))
+    times = {file: file.stat().st_mtime_ns for file in (rendered / "audio").rglob("*.flac")}
     load_corpus("rendered_scores").fetch(rendered, clips=12)
     assert (rendered / "labels.json").read_text() == before
+    assert {file: file.stat().st_mtime_ns for file in (rendered / "audio").rglob("*.flac")} == times
+
+
+def test_notes_are_in_the_manifest_and_sound_when_they_say(rendered):
+    for clip in load_corpus("rendered_scores").read(rendered, None):
+        intervals, pitches = read_notes(clip.extra["notes"])
+        assert len(pitches) >= 8
+        assert intervals.max() <= min(12.0, clip.seconds - 0.99)
+        assert not clip.extra["composer"] or len(set(pitches)) > 8
+        samples, rate = soundfile.read(clip.path)
+        # The longest note, at its own frequency or those of its overtones, against the same bins of another pitch.
+        longest = int(np.argmax(intervals[:, 1] - intervals[:, 0]))
+        start, end = (intervals[longest] * rate).astype(int)
+        sounding = {p for (a, b), p in zip(intervals, pitches, strict=True) if a < end / rate and b > start / rate}
+        silent = next(p for p in range(int(pitches[longest]) + 1, 128) if p - 12 not in sounding and p not in sounding)
+        power = np.abs(np.fft.rfft(samples[start:end] * np.hanning(end - start))) ** 2
+        hertz = np.fft.rfftfreq(end - start, 1 / rate)
+
+        def at(pitch, power=power, hertz=hertz):
+            wanted = 440 * 2 ** ((pitch - 69) / 12)
+            return sum(power[np.abs(hertz / (n * wanted) - 1) < 0.02].sum() for n in (1, 2, 4))
+
+        assert at(pitches[longest]) > at(silent)
+
+
+def test_chords_of_chorales_are_those_of_music21(corpus_module):
+    module = corpus_module("rendered_scores")
+    checked = 0
+    for tune in module._chorales(SCORES):
+        if not tune.name.endswith(("bwv269", "bwv66.6", "bwv253")):
+            continue
+        row = {**module._arrange(tune), "transposed": 0, "quarters_per_minute": 100}
+        slices, labels = segments(module._sounding(tune, row)["chords"])
+        score = music21.converter.parse(tune.text, forceSource=True).stripTies()
+        for one in score.chordify().flatten().getElementsByClass("Chord"):
+            second = (float(one.offset) + float(one.quarterLength) / 2) * 0.6
+            if not (one.isTriad() or one.isSeventh()) or second >= slices[-1, 1]:
+                continue
+            label = labels[int(np.searchsorted(slices[:, 0], second)) - 1]
+            root, semitones, bass = mir_eval.chord.encode(label)
+            assert (root + bass) % 12 == one.bass().pitchClass
+            if not one.isAugmentedTriad() and not one.isDiminishedSeventh():
+                assert root == one.root().pitchClass
+                assert {int(s + root) % 12 for s in np.flatnonzero(semitones)} >= set(one.pitchClasses)
+            checked += 1
+    assert checked > 60
+
+
+def test_tunes_have_no_chords(rendered):
+    for clip in load_corpus("rendered_scores").read(rendered, None):
+        assert (clip.extra["chords"] is None) == (clip.extra["composer"] is None)
