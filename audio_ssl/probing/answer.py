@@ -47,6 +47,8 @@ class Said:
     """Clips that were left out before any features."""
     decoder: str | None = None
     """Signature of the search."""
+    cluster: str | None = None
+    """Column whose clips are drawn together for intervals."""
 
 
 def write_answer(folder: Path, said: Said, source: FeatureSource, outcomes: Sequence[Outcome], taken: float) -> None:
@@ -54,7 +56,7 @@ def write_answer(folder: Path, said: Said, source: FeatureSource, outcomes: Sequ
     task = said.task
     clips = [clip for outcome in outcomes for clip in outcome.clips]
     predictions = [prediction for outcome in outcomes for prediction in outcome.predictions]
-    scores, unit, notes = all_scores(task, clips, predictions)
+    scores, unit, notes = all_scores(task, clips, predictions, said.cluster)
     for name, outcome in _named(folder, outcomes):
         _save(name, {k: v.contiguous() for k, v in outcome.system.state_dict().items()})
     tuned = outcomes[0].tuned
@@ -70,6 +72,7 @@ def write_answer(folder: Path, said: Said, source: FeatureSource, outcomes: Sequ
         **head_line(said, source),
         "metrics": scores,
         "interval_unit": unit,
+        "interval_column": said.cluster,
         **_training(outcomes, task),
         "decoder": said.decoder,
         "counts": counts([outcome.parts for outcome in outcomes]),

@@ -38,6 +38,10 @@ class Data:
     where: dict[str, str] = field(default_factory=dict)
     """Only clips whose columns have these values, for example {language: cs}."""
 
+    cluster: str | None = None
+    """Column whose clips belong together, such as the clips of one sentence: intervals draw them together. Left out:
+    clips of one speaker, else of one track."""
+
     max_seconds: float = 30.0
     """Longer clips are left out, and counted."""
 

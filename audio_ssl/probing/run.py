@@ -19,10 +19,10 @@ from typing import Any, cast
 import torch
 
 from audio_ssl.atomic import remove_folder, write_json, write_text
-from audio_ssl.config import build, dump_yaml, kind_of
+from audio_ssl.config import build, dump_yaml, kind_of, load
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
-from audio_ssl.documents import read_object, read_text
+from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import BASELINES, UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
@@ -34,7 +34,7 @@ from audio_ssl.probing.features import BankCache
 from audio_ssl.probing.layers import ask_layers
 from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.probing.score import higher_is_better
-from audio_ssl.probing.splits import Excluded, Parts, choose_clips, leave_out
+from audio_ssl.probing.splits import Excluded, Parts, check_cluster, choose_clips, leave_out
 from audio_ssl.probing.sweep import make_head, runs_of, sweep
 from audio_ssl.probing.tasks._base import Task
 from audio_ssl.probing.tasks.attribute import Attribute
@@ -80,13 +80,14 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
     clips = read_manifest(Path(str(question.data.manifest)))
     parts, excluded = choose_clips(clips, question.data, task)
     parts, untaught = _learn(task, parts)
+    check_cluster(parts, question.data, task)
     decoder = _check(question, task, source)
     systems = [(out, source)] + [
         (out / "baselines" / baseline, open_source(_baseline(baseline, model)))
         for baseline in question.baselines
         if model not in BASELINES and not model.startswith(UNTRAINED_PREFIX)
     ]
-    said = Said(name, task, [*excluded, *untaught], decoder)
+    said = Said(name, task, [*excluded, *untaught], decoder, question.data.cluster)
     _say_left_out(name, said.excluded)
     device = Settings().torch_device()
     with locked_folder(out):
@@ -172,7 +173,8 @@ def _claim(out: Path, question: Probe, source: FeatureSource) -> None:
     if path.exists():
         old = read_object(out / "provenance.json", remedy="choose another --out, or delete the folder")
         same_model = old.get("model_fingerprint") == source.fingerprint and old.get("manifest") == origin["manifest"]
-        if read_text(path) != text or not same_model:
+        # A question of an earlier release lacks keys that are new.
+        if dump_yaml(load(Probe, path)) != text or not same_model:
             raise UserError(
                 "the folder holds the result of another question, model or manifest",
                 where=str(out),

@@ -1,4 +1,4 @@
-"""Scores of predictions with intervals over speakers or tracks."""
+"""Scores of predictions with intervals over speakers, tracks or what a probe says belongs together."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from audio_ssl.catalog import optional_packages
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.additive import AdditiveMetric, get_metric
 from audio_ssl.metrics.bootstrap import Interval, cluster_bootstrap, cluster_sums
+from audio_ssl.metrics.clusters import choose_clusters
 from audio_ssl.probing.tasks._base import Answer, Task
 from audio_ssl.probing.trials import score_trials, trial_interval, trial_value
 
 if TYPE_CHECKING:
     from audio_ssl.metrics.ranking import RankingScore
 
-MIN_CLUSTERS = 5
 REPLICATES = 2000
 _RANKING_REPLICATES = 200
 _RANKING = ("roc_auc", "average_precision")
@@ -58,10 +58,14 @@ def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor])
 
 
 def all_scores(
-    task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]
+    task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor], cluster: str | None = None
 ) -> tuple[dict[str, dict[str, Any]], str, list[str]]:
-    """Return the scores of every metric, what the intervals are over, and what was left out of a mean."""
-    clusters, unit = choose_clusters(clips)
+    """Return the scores of every metric, what the intervals are over, and what was left out of a mean.
+
+    Clips of one value of the column `cluster` are drawn together; None: those of one speaker, else of one track.
+    """
+    clusters, noun = choose_clusters([clip.row() for clip in clips], cluster)
+    unit = f"{noun}s{_why_clips(clips, cluster) if noun == 'clip' else ''}"
     scores: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
     # Answers of frames are searched for, and trials may be many: both are made once for all metrics.
@@ -84,17 +88,13 @@ def all_scores(
     return scores, unit, notes
 
 
-def choose_clusters(clips: Sequence[Clip]) -> tuple[list[str], str]:
-    """Return what to resample: speakers, else tracks, else clips, whichever there are at least five of."""
-    for unit, values in (
-        ("speakers", [clip.speaker for clip in clips]),
-        ("tracks", [clip.extra.get("track") for clip in clips]),
-    ):
-        if None not in values and len(set(values)) >= MIN_CLUSTERS:
-            return [str(value) for value in values], unit
-    few = {clip.speaker for clip in clips if clip.speaker is not None}
-    why = f" (only {len(few)} speakers)" if few else ""
-    return [clip.id for clip in clips], f"clips{why}"
+def _why_clips(clips: Sequence[Clip], cluster: str | None) -> str:
+    """Say how few there are of what would be drawn instead of clips."""
+    name = cluster or "speaker"
+    few = {str(value) for clip in clips if (value := clip.row().get(name)) is not None}
+    if not few or name == "id":
+        return ""
+    return f" (only {len(few)} {name.replace('_', ' ')}{'s' if len(few) > 1 else ''})"
 
 
 def _ranking(name: str) -> Callable[..., RankingScore]:

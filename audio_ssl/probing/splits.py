@@ -188,6 +188,25 @@ def _folds(usable: Sequence[Clip], clips: Sequence[Clip], data: Data, task: Task
     return found
 
 
+def check_cluster(parts: Sequence[Parts], data: Data, task: Task) -> None:
+    """Raise UserError if `data.cluster` is given where nothing reads it, or if a test clip lacks that column."""
+    if data.cluster is None:
+        return
+    if task.output in ("nothing", "embedding"):
+        raise UserError(
+            f"the intervals of the task {task.kind} are over speakers", where="$.data.cluster", remedy="remove it"
+        )
+    clips = [clip for part in parts for clip in part["test"]]
+    lacking = [clip.id for clip in clips if clip.row().get(data.cluster) is None]
+    if lacking:
+        raise UserError(
+            f"must be a column of every test clip, but {len(lacking):,} of {len(clips):,} have no `{data.cluster}`, "
+            f"such as `{lacking[0]}`",
+            where="$.data.cluster",
+            remedy="give data.cluster=null for speakers, else tracks, else clips",
+        )
+
+
 def _refuse_overlap(parts: Parts) -> None:
     spans = sorted(
         (os.path.normpath(clip.path), clip.start, clip.start + clip.seconds, split, clip.id)

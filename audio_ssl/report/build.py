@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from audio_ssl.report.sections.gains import gains_section
 from audio_ssl.report.sections.probes import contents, probes_section
 from audio_ssl.report.sections.provenance import provenance_section
 from audio_ssl.report.sections.training import training_section
+from audio_ssl.report.shared import share_baselines
 from audio_ssl.report.side_by_side import score_lines
 from audio_ssl.report.summary import answer
 
@@ -66,6 +68,7 @@ def build_report(inputs: Sequence[Path], out: Path, title: str = "Report", audio
     with locked_file(out, ".json"):
         json_path = _json_beside(out)
         found = read_inputs([Path(one) for one in inputs])
+        found = replace(found, results=share_baselines(found.results))
         home = out.resolve().parent
         comparison = describe_comparison(found.results, home)
         data = strict_json(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class Result:
     baselines: tuple[System, ...]
     provenance: dict[str, Any]
     errors: tuple[dict[str, Any], ...]
+    question: dict[str, Any] = field(default_factory=dict)
+    """The probe as it was asked (``probe.yaml``), empty where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def _read_result(path: Path) -> Result:
         baselines=tuple(_read_system(one, one.name) for one in inner if (one / "scores.json").is_file()),
         provenance=_read_optional(path / "provenance.json"),
         errors=_read_rows(path / "errors.jsonl"),
+        question=_read_recipe(path / "probe.yaml"),
     )
 
 

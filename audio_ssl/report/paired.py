@@ -1,8 +1,10 @@
-"""The difference between two systems on the same clips, with a bootstrap interval over speakers, tracks or clips.
+"""The difference between two systems on the same clips, with a bootstrap interval over what belongs together.
 
 Both systems heard the same clips, so what is hard for one is mostly hard for the other: resampling the clips of both
 together (paired bootstrap; Bisani & Ney 2004; by speaker as in Liu & Peng 2020, arXiv:1912.09508) is far sharper than
-looking whether two separate intervals overlap. Clips that only one of the two predicted are left out.
+looking whether two separate intervals overlap. Clips of one speaker, of one track or of what the probe names
+(``data.cluster``: the clips of one sentence, say) are drawn together. Clips that only one of
+the two predicted are left out.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ import numpy.typing as npt
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import AdditiveMetric, Array, get_metric
 from audio_ssl.metrics.bootstrap import cluster_bootstrap, cluster_sums
+from audio_ssl.metrics.clusters import choose_clusters
 from audio_ssl.report.numbers import count
 from audio_ssl.report.resampled import average_precision, equal_error, roc_auc
 
 N_REPLICATES = 2000
 _RANKING_REPLICATES = 400
 """Of scores that are no sums over clips."""
-_MIN_CLUSTERS = 5
 _RANKING = {"roc_auc": roc_auc, "average_precision": average_precision}
 
 Rows = Sequence[Mapping[str, Any]]
@@ -54,6 +56,8 @@ class Answers:
     """``clip_a, clip_b, same, score``."""
     tokenizer: str | None = None
     """How BLEU cuts texts into words; None: 13a."""
+    cluster: str | None = None
+    """Column of `rows` whose clips are drawn together; None: speakers, else tracks, else clips."""
 
 
 def additive(name: str, classes: Sequence[str] = (), tokenizer: str | None = None) -> AdditiveMetric | None:
@@ -83,8 +87,8 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
     -------
     Difference or None
         None where the two have no clip in common, or the metric cannot be computed from what they said or is undefined
-        here (no reference has words). With fewer than five speakers or tracks the clips themselves are resampled, and
-        ``unit`` says so.
+        here (no reference has words). With fewer than five speakers, tracks or whatever belongs together, the clips
+        themselves are resampled, and ``unit`` says so.
     """
     if metric_name == "eer":
         return _compare_trials(model, baseline)
@@ -92,7 +96,7 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
     if not pairs:
         return None
     if metric_name in _RANKING:
-        return _compare_rankings(pairs, model.classes, baseline.classes, metric_name)
+        return _compare_rankings(pairs, model, baseline, metric_name)
     metric = additive(metric_name, model.classes, model.tokenizer)
     if metric is None or any("hypothesis" not in row for pair in pairs for row in pair):
         return None
@@ -103,7 +107,7 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
     except (UserError, TypeError, ValueError, KeyError):
         # Other classes, or answers that are not of the metric's kind: there is no common ground.
         return None
-    clusters, noun = choose_clusters([row for row, _ in pairs])
+    clusters, noun = choose_clusters([row for row, _ in pairs], model.cluster)
     sums, names = cluster_sums(np.concatenate([ours, theirs], axis=1), clusters)
     half = ours.shape[1]
 
@@ -114,15 +118,6 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
     if not all(map(math.isfinite, found)):
         return None
     return Difference(found.value, found.low, found.high, count(len(names), noun), len(pairs))
-
-
-def choose_clusters(rows: Rows) -> tuple[list[str], str]:
-    """Return what to resample and its name: speakers, else tracks, else clips, whichever there are five of."""
-    for noun in ("speaker", "track"):
-        values = [str(row.get(noun) or "") for row in rows]
-        if all(values) and len(set(values)) >= _MIN_CLUSTERS:
-            return values, noun
-    return [str(row["id"]) for row in rows], "clip"
 
 
 def _common(ours: Rows, theirs: Rows) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -139,15 +134,13 @@ def _weights(index: npt.NDArray[np.intp], clusters: int) -> Array:
 
 
 def _compare_rankings(
-    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
-    classes: Sequence[str],
-    other_classes: Sequence[str],
-    metric_name: str,
+    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], model: Answers, baseline: Answers, metric_name: str
 ) -> Difference | None:
+    classes, other_classes = model.classes, baseline.classes
     shared = [name for name in classes if name in set(other_classes)]
     if not shared or any(not isinstance(row.get("scores"), list) for pair in pairs for row in pair):
         return None
-    clusters, noun = choose_clusters([row for row, _ in pairs])
+    clusters, noun = choose_clusters([row for row, _ in pairs], model.cluster)
     names, index = np.unique(clusters, return_inverse=True)
     if len(names) < 2:
         return None

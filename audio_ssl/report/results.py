@@ -76,7 +76,10 @@ def label_of(name: str) -> str:
 
 def answers_of(system: System) -> Answers:
     """Return what a system said, to be compared."""
-    return Answers(system.predictions, system.classes, system.trials, system.scores.get("tokenizer"))
+    scores = system.scores
+    return Answers(
+        system.predictions, system.classes, system.trials, scores.get("tokenizer"), scores.get("interval_column")
+    )
 
 
 def link_to(path: Path | None, home: Path) -> str | None:

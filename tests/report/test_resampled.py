@@ -122,3 +122,32 @@ def test_numbers_are_compared():
         for noise in (0.1, 2.0)
     )
     assert compare(Answers(near), Answers(far), "r2").low > 0
+
+
+def test_what_the_probe_says_belongs_together_is_drawn_together():
+    """Ten sentences in four voices: where a whole sentence is right or wrong, the clips are not forty witnesses."""
+    rng = np.random.default_rng(1)
+    right = rng.random(10) < 0.5
+    ours, theirs = (
+        [
+            {
+                "id": f"{n}",
+                "sentence": n % 10,
+                "speaker": f"v{n % 4}",
+                "reference": "a",
+                "hypothesis": "a" if ok else "b",
+            }
+            for n, ok in enumerate(4 * list(side))
+        ]
+        for side in (right, ~right)
+    )
+    together = compare(Answers(ours, ("a", "b"), cluster="sentence"), Answers(theirs, ("a", "b")), "accuracy")
+    apart = compare(Answers(ours, ("a", "b")), Answers(theirs, ("a", "b")), "accuracy")
+    assert (together.unit, apart.unit) == ("10 sentences", "40 clips")
+    assert together.value == apart.value
+    assert together.high - together.low > 1.5 * (apart.high - apart.low)
+    # Without the column in the rows, or with too few values, clips are drawn, and the unit says so.
+    assert (
+        compare(Answers(ours, ("a", "b"), cluster="speaker"), Answers(theirs, ("a", "b")), "accuracy").unit
+        == "40 clips"
+    )

@@ -8,12 +8,15 @@ from typing import Any
 from markupsafe import Markup
 
 from audio_ssl.metrics.names import metric_label
+from audio_ssl.report.figures.forest import Estimate, Row, forest
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.html import Block, Figure, Fold, Section, linked, make_table
 from audio_ssl.report.numbers import MISSING, finite, interval, score, signed
 
 SHAPES = ("circle", "square", "diamond", "triangle")
 _MOST_OPEN = 12
+_MOST_ROWS = 24
+"""Of the picture of differences; more are read in the table."""
 
 
 def gains_section(results: Sequence[Mapping[str, Any]]) -> Section:
@@ -28,18 +31,51 @@ def gains_section(results: Sequence[Mapping[str, Any]]) -> Section:
         notes=(
             "All systems get the same head, trained the same way on the same clips; only the frozen features differ. "
             "The untrained twin has the model's architecture with fresh random weights.",
-            "The interval of a difference comes from resampling the speakers (else tracks, else clips) that both "
-            "systems heard, and is given where each clip's answer is known. A model is called better or worse "
+            "The interval of a difference comes from drawing the clips that both systems heard again, together: all of "
+            "what the probe says belongs together (data.cluster), else of a speaker, else of a track, else single "
+            "clips. It is given where each clip's answer is known. A model is called better or worse "
             "only where that interval leaves out zero, or, for other scores (minDCF, tasks without training), where "
             "the two intervals do not overlap, which is the more cautious reading.",
         ),
     )
     heading = "What pretraining gave"
+    figures = [*_differences(results), *figures]
     if len(figures) <= _MOST_OPEN:
         return Section("gains", heading, (Block(id="gains-overview", figures=tuple(figures), tables=(table,)),))
     inside = Block(id="gains-figures", figures=tuple(figures))
     fold = Fold(f"Pictures of all {len(figures)} results", inside)
     return Section("gains", heading, (Block(id="gains-overview", tables=(table,), folds=(fold,)),))
+
+
+def _differences(results: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """Draw the model minus each baseline, on the same clips: gaps that separate intervals hide are seen here."""
+    rows = []
+    for result in results:
+        sign = 1 if result["higher_is_better"] else -1
+        for verdict in result["verdicts"]:
+            value, low, high = (finite(verdict.get(key)) for key in ("difference", "low", "high"))
+            if result["unit"] != "%" or value is None or low is None or high is None:
+                continue
+            ends = sorted((sign * low, sign * high))
+            shape = SHAPES[(1 + [one["baseline"] for one in result["verdicts"]].index(verdict["baseline"])) % 4]
+            mark = Estimate(sign * value, ends[0], ends[1], shape, bool(verdict["decided"]))
+            words = f"{signed(sign * value)} ({signed(ends[0])} to {signed(ends[1])})"
+            rows.append(Row(f"{result['title']} − {verdict['label']}", words, (mark,)))
+    if not 1 < len(rows) <= _MOST_ROWS:
+        return []
+    svg = forest(
+        "gain-differences",
+        "The model minus each baseline, on the same clips",
+        "; ".join(f"{row.label} {row.words}" for row in rows),
+        rows,
+        sides=("baseline better", "model better"),
+        unit="",
+    )
+    caption = (
+        "The model minus each baseline in points of each probe's score, on the same clips, with the 95 % interval of "
+        "the difference. Right of zero the model is better, whichever way its score goes; filled: told apart."
+    )
+    return [Figure("gain-paired", svg, caption)]
 
 
 def direction(higher_is_better: bool) -> str:

@@ -1,0 +1,89 @@
+import pytest
+
+from audio_ssl.report.gain_words import gain_sentence
+from audio_ssl.report.summary import answer, summary_lines
+
+LABELS = {"untrained": "untrained twin", "logmel": "log-mel frames", "cqt": "CQT frames"}
+
+
+def verdict(baseline, better, decided=True, over="40 clips", paired=True):
+    ends = {"low": 1.0, "high": 2.0, "over": over} if paired else {"low": None, "high": None, "over": None}
+    return {"baseline": baseline, "label": LABELS[baseline], "better": better, "decided": decided, **ends}
+
+
+def result(name, *verdicts, model="run"):
+    systems = [{"system": "model", "label": "this model", "metrics": {"wer": {"value": 10.0}}}]
+    said = {"name": name, "verdicts": list(verdicts), "model_label": model, "systems": systems}
+    return {**said, "main_metric": "wer", "unit": "%", "higher_is_better": False}
+
+
+def won(name, over="40 clips", model="run"):
+    return result(name, *(verdict(one, True, over=over) for one in LABELS), model=model)
+
+
+def lost(name):
+    return result(name, verdict("untrained", True), verdict("logmel", False), verdict("cqt", True, decided=False))
+
+
+def test_three_of_four():
+    said = gain_sentence([won("key"), won("notes"), won("digits", "24 speakers"), lost("style")])
+    assert said == (
+        "Pretraining beats every baseline (untrained twin, log-mel frames, CQT frames) on 3 of 4 probes, by paired "
+        "95 % intervals over clips or speakers. It does on key, notes and digits. Better than the model: log-mel "
+        "frames on style. Not told apart from the model: CQT frames on style."
+    )
+
+
+@pytest.mark.parametrize(
+    ("wins", "words"),
+    [(0, "on none of 4 probes"), (1, "on 1 of 4 probes"), (2, "on 2 of 4 probes"), (4, "on all 4 probes")],
+)
+def test_how_many_are_counted(wins, words):
+    said = gain_sentence([won(f"w{n}") for n in range(wins)] + [lost(f"l{n}") for n in range(4 - wins)])
+    first = said.split(". ")[0]
+    assert words in first
+    assert ("It does on" in said) == (0 < wins < 4)
+
+
+def test_a_gain_that_one_baseline_denies_is_no_win():
+    for denied in (verdict("cqt", False), verdict("cqt", True, decided=False), verdict("cqt", None, decided=False)):
+        said = gain_sentence([result("a", verdict("untrained", True), verdict("logmel", True), denied), lost("b")])
+        assert "on none of 2 probes" in said
+
+
+@pytest.mark.parametrize(("better", "verb"), [(True, "beats"), (False, "does not beat")])
+def test_one_probe_and_one_baseline(better, verb):
+    said = gain_sentence([result("a", verdict("untrained", better))])
+    assert said.startswith(
+        f"Pretraining {verb} the untrained twin on the one probe, by a paired 95 % interval over clips."
+    )
+
+
+def test_pretraining_is_only_credited_beside_an_untrained_twin():
+    spectra = [result("a", verdict("logmel", True)), result("b", verdict("logmel", True))]
+    assert gain_sentence(spectra).startswith("The model beats the log-mel frames on both probes")
+
+
+def test_a_baseline_that_was_not_asked_everywhere_is_counted():
+    said = gain_sentence([won("a"), result("b", verdict("untrained", True))])
+    assert "(untrained twin, log-mel frames on 1 of them, CQT frames on 1 of them)" in said
+
+
+def test_intervals_that_are_not_paired_are_not_called_so():
+    bare = result("abx", verdict("untrained", True, paired=False))
+    assert "by separate 95 % intervals that do not overlap" in gain_sentence([bare])
+    both = gain_sentence([won("a"), bare])
+    assert "by paired 95 % intervals over clips, and on abx by separate ones that do not overlap." in both
+
+
+def test_a_shipped_model_beside_the_own_one_has_a_sentence_of_its_own_and_both_come_first():
+    results = [won("a"), lost("b"), won("a", model="small"), won("b", model="small")]
+    comparison = {"models": 2, "systems": ["run", "small"], "questions": []}
+    report = {"results": results, "runs": [], "fairness": [], "comparison": comparison}
+    found = answer(report)
+    assert next(iter(found)) == "pretraining"
+    first, second = found["pretraining"]
+    assert first.startswith("run beats every baseline (untrained twin, log-mel frames, CQT frames) on 1 of 2 probes")
+    assert "Better than run: log-mel frames on b." in first
+    assert second.startswith("small beats every baseline (untrained twin, log-mel frames, CQT frames) on both probes")
+    assert summary_lines(report)[0] == first

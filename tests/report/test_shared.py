@@ -1,0 +1,51 @@
+import dataclasses
+
+import pytest
+
+from audio_ssl.report.inputs import read_input
+from audio_ssl.report.shared import share_baselines
+
+QUESTION = {"task": {"kind": "key"}, "data": {"manifest": "a.jsonl", "where": {}}, "baselines": ["untrained", "logmel"]}
+ALONE = {**QUESTION, "data": {"manifest": "b.jsonl", "where": {}}, "baselines": []}
+
+
+@pytest.fixture(scope="module")
+def results(models_folder):
+    """Return a model's answer with baselines, and another's to the same question without any."""
+    folders = models_folder[1]
+    ours, theirs = read_input(folders[0]), read_input(folders[6])
+    manifest = {"manifest": {"path": "a.jsonl", "sha256": "1"}}
+    return (
+        dataclasses.replace(ours, question=QUESTION, provenance=manifest),
+        dataclasses.replace(theirs, question=ALONE, provenance=manifest, baselines=()),
+    )
+
+
+def names(results):
+    return [sorted(one.name for one in result.baselines) for result in results]
+
+
+def test_spectra_are_lent_and_a_twin_is_not(results):
+    assert names(share_baselines(results)) == [["logmel", "untrained"], ["logmel"]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"question": {**ALONE, "data": {"where": {"language": "cs"}}}},
+        {"question": {**ALONE, "optim": {"steps": 1}}},
+        {"question": {}},
+        {"provenance": {"manifest": {"path": "a.jsonl", "sha256": "2"}}},
+        {"provenance": {}},
+    ],
+)
+def test_nothing_is_lent_for_another_question_or_other_clips(results, change):
+    other = dataclasses.replace(results[1], **change)
+    assert names(share_baselines([results[0], other])) == [["logmel", "untrained"], []]
+
+
+def test_a_baseline_that_is_probed_itself_is_not_its_own_baseline(results):
+    ours, theirs = results
+    lent = next(one for one in ours.baselines if one.name == "logmel")
+    itself = dataclasses.replace(theirs, model=dataclasses.replace(lent, name="model"))
+    assert names(share_baselines([ours, itself]))[1] == []
