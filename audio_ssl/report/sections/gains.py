@@ -59,7 +59,7 @@ def _differences(results: Sequence[Mapping[str, Any]]) -> list[Figure]:
             ends = sorted((sign * low, sign * high))
             shape = SHAPES[(1 + [one["baseline"] for one in result["verdicts"]].index(verdict["baseline"])) % 4]
             mark = Estimate(sign * value, ends[0], ends[1], shape, bool(verdict["decided"]))
-            words = f"{signed(sign * value)} ({signed(ends[0])} to {signed(ends[1])})"
+            words = "{} ({} to {})".format(*(signed(one, "points") for one in (sign * value, *ends)))
             rows.append(Row(f"{result['title']} − {verdict['label']}", words, (mark,)))
     if not 1 < len(rows) <= _MOST_ROWS:
         return []

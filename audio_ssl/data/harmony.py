@@ -1,0 +1,89 @@
+"""Chords that notes make, slice by slice, in Harte's syntax (Harte et al. 2005): for corpora that know their scores.
+
+A slice lasts until any note begins or ends. What sounds in it is named by its pitch classes alone: triads, seventh
+chords and a suspended fourth, also without their fifth, with the lowest note after the slash. Passing notes are not
+explained away: a slice that is none of these is ``X`` (unknown), which mir_eval does not score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from audio_ssl.data.notes import Sounding
+
+ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+"""One spelling a pitch class, which mir_eval reads."""
+
+_QUALITIES = {
+    "maj": ((0, 4, 7), (0, 4)),
+    "min": ((0, 3, 7), (0, 3)),
+    "dim": ((0, 3, 6),),
+    "aug": ((0, 4, 8),),
+    "7": ((0, 4, 7, 10), (0, 4, 10)),
+    "maj7": ((0, 4, 7, 11), (0, 4, 11)),
+    "min7": ((0, 3, 7, 10), (0, 3, 10)),
+    "minmaj7": ((0, 3, 7, 11), (0, 3, 11)),
+    "hdim7": ((0, 3, 6, 10),),
+    "dim7": ((0, 3, 6, 9),),
+    "sus4": ((0, 5, 7),),
+    "5": ((0, 7),),
+    "1": ((0,),),
+}
+"""Name of a quality -> the sets of semitones above the root that are called so."""
+
+_NAMES = {frozenset(one): name for name, sets in _QUALITIES.items() for one in sets}
+_DEGREES = ("1", "b2", "2", "b3", "3", "4", "b5", "5", "#5", "6", "b7", "7")
+
+
+def chord_name(pitches: Iterable[int]) -> str:
+    """Return the chord of some MIDI pitches: ``N`` for none, ``X`` for what is no chord.
+
+    Of chords that divide the octave evenly the lowest note is the root.
+
+    Examples
+    --------
+    >>> chord_name([60, 64, 67]), chord_name([55, 59, 65, 62]), chord_name([53, 60, 62, 69]), chord_name([60, 61])
+    ('C:maj', 'G:7', 'D:min7/b3', 'X')
+    """
+    sounding = sorted(pitches)
+    if not sounding:
+        return "N"
+    lowest = sounding[0] % 12
+    classes = {pitch % 12 for pitch in sounding}
+    for root in (lowest, *sorted(classes)):
+        name = _NAMES.get(frozenset((one - root) % 12 for one in classes))
+        if name is not None:
+            above = (lowest - root) % 12
+            return f"{ROOTS[root]}:{name}" + (f"/{_DEGREES[above]}" if above else "")
+    return "X"
+
+
+def chords_of_notes(notes: Sequence[Sounding], until: float | None = None) -> str:
+    """Return the chords of some notes as ``start end label; start end label``, from 0 to the last end or `until`.
+
+    Parameters
+    ----------
+    notes
+        Start and end in seconds, MIDI pitch.
+    until
+        Seconds; None: to the end of the last note.
+
+    Examples
+    --------
+    >>> chords_of_notes([(0.0, 2.0, 60), (0.0, 2.0, 64), (0.0, 1.0, 67), (1.0, 2.0, 69), (3.0, 4.0, 60)])
+    '0.000 1.000 C:maj; 1.000 2.000 A:min/b3; 2.000 3.000 N; 3.000 4.000 C:1'
+    """
+    end = max((end for _, end, _ in notes), default=0.0)
+    end = end if until is None else min(until, end)
+    # Voices that end and begin together may differ by a rounding: whole milliseconds, as in the column.
+    whole = [(round(start, 3), round(end, 3), pitch) for start, end, pitch in notes]
+    last = round(end, 3)
+    edges = sorted({0.0, last, *(time for start, end, _ in whole for time in (start, end) if time < last)})
+    found: list[tuple[float, float, str]] = []
+    for begin, finish in zip(edges, edges[1:], strict=False):
+        name = chord_name(pitch for start, end, pitch in whole if start <= begin < end)
+        if found and found[-1][2] == name:
+            found[-1] = (found[-1][0], finish, name)
+        else:
+            found.append((begin, finish, name))
+    return "; ".join(f"{start:.3f} {end:.3f} {name}" for start, end, name in found)
