@@ -52,6 +52,7 @@ EXTRA_OF_PACKAGE = {
     "ray": "ray",
     "music21": "corpora",
     "espeakng_loader": "corpora",
+    "babel": "corpora",
 }
 """Which extra of this package brings an optional package, for the hint in the error text."""
 

@@ -16,7 +16,8 @@ Span = tuple[float, float, str]
 
 _SYNCHRONOUS = 2
 _PHONEME_EVENTS, _IPA = 1, 2
-_UTF8, _RATE = 1, 1
+_UTF8 = 1
+_RATE, _PITCH, _RANGE = 1, 3, 4
 _WORD, _PHONEME = 1, 7
 _STRESS = str.maketrans("", "", "ˈˌ")
 
@@ -80,13 +81,37 @@ class Espeak:
         self._callback = kind(self._receive)
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def speak(self, text: str, language: str, voice: str, words_per_minute: int) -> Utterance:
-        """Say a text."""
+    def speak(
+        self, text: str, language: str, voice: str, words_per_minute: int, pitch: int = 50, pitch_range: int = 50
+    ) -> Utterance:
+        """Say a text.
+
+        The samples of two times differ a little: the library draws some noise, and goes on from what it said before.
+
+        Parameters
+        ----------
+        text
+            What is said.
+        language
+            Name of a voice file of the library, such as ``en-us``.
+        voice
+            Name of a variant, such as ``f3``.
+        words_per_minute
+            Rate; the library's own is 175.
+        pitch, pitch_range
+            From 0 to 100; 50 is what the voice has. The range is that of intonation; 0 is monotone.
+
+        Raises
+        ------
+        UserError
+            If there is no such voice.
+        """
         for heard in (self._blocks, self._phones, self._words):
             heard.clear()
         if self._library.espeak_SetVoiceByName(f"{language}+{voice}".encode()) != 0:
             raise UserError(f"espeak-ng has no voice `{language}+{voice}`", remedy="reinstall espeakng-loader")
-        self._library.espeak_SetParameter(_RATE, words_per_minute, 0)
+        for parameter, value in ((_RATE, words_per_minute), (_PITCH, pitch), (_RANGE, pitch_range)):
+            self._library.espeak_SetParameter(parameter, value, 0)
         encoded = text.encode() + b"\0"
         self._library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 0, 0, _UTF8, None, None)
         samples = np.frombuffer(b"".join(self._blocks), np.int16)

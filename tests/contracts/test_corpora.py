@@ -26,6 +26,7 @@ def test_the_corpora_are_there():
         "librispeech",
         "rendered_scores",
         "synthetic_speech",
+        "synthetic_voices",
         "tuxpaint",
     }
     speech = {
