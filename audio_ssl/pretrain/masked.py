@@ -28,6 +28,7 @@ from audio_ssl.objectives._base import Metrics, View
 from audio_ssl.pretrain.decoder import ConvDecoder
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.masks import Mask, clone_keys, masks, noise_for
+from audio_ssl.teachers.ema import EmaTeacher
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class MaskedLearner(nn.Module):
         mixing: Mixing | None,
         feature_penalty: float,
         feature_grad_mult: float,
-        online: Mapping[int, nn.Module] | None = None,
+        online: Mapping[int, EmaTeacher] | None = None,
         decoder: ConvDecoder | None = None,
     ) -> None:
         super().__init__()
@@ -104,9 +105,10 @@ class MaskedLearner(nn.Module):
             mask = masks(self._repeat(batch.frames), total, self._mask, keys).to(waveform.device)
         output = self._encode(waveform, batch.lengths, mask, keys)
         clean = waveform is batch.waveform and (self._mask is None or self._mask.fill == "embedding")
-        targets = self._targets(batch, (output.features, output.lengths) if clean else None)
         # Targets may end a frame before the model does; masks and counts do not reach past the shorter.
         width = min([total, *(target.shape[1] for target in batch.targets)])
+        times = self._times_counted(batch, None if mask is None else mask[:, :width], width)
+        targets = self._targets(batch, (output.features, output.lengths) if clean else None, times)
         view = View(
             hidden=[state[:, :width] for state in output.hidden],
             features=self._repeat(output.features[:, :width]),
@@ -119,6 +121,9 @@ class MaskedLearner(nn.Module):
             feature_norm=getattr(self.model.encoder, "feature_norm", None),
         )
         loss_sum, metrics = self._losses(view, [self._repeat(target[:, :width]) for target in targets])
+        if self.training:
+            for teacher in self.online.values():
+                metrics.update(teacher.metrics())  # type: ignore[operator]
         counted = view.counted
         count = counted.sum()
         penalty = penalty_sum(output.features, output.lengths, counted.reshape(len(waveform), -1))
@@ -132,6 +137,7 @@ class MaskedLearner(nn.Module):
                 module.follow(sum_over_processes)
         for teacher in self.online.values():
             teacher.update(self.model, step)  # type: ignore[operator]
+            teacher.follow(sum_over_processes)  # type: ignore[operator]
 
     def _encode(self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]) -> ModelOutput:
         """Return features and lengths of each clip, and hidden states of each of its clones; one, where decoded."""
@@ -176,12 +182,29 @@ class MaskedLearner(nn.Module):
             metrics.update({f"{head.name}_{k}" if k in metrics else k: v for k, v in result.metrics.items()})
         return loss_sum, metrics
 
-    def _targets(self, batch: Batch, features: tuple[Tensor, Tensor] | None) -> list[Tensor]:
-        """Return the targets of all teachers in the recipe's order; `features` are those of the clean waveform."""
+    def _times_counted(self, batch: Batch, mask: Tensor | None, width: int) -> Int[Tensor, "clip frame"]:
+        """Return how often the loss counts each frame of a clip: in how many of its masks it is hidden."""
+        if mask is not None:
+            return mask.reshape(len(batch.frames), self._clones, width).sum(1)
+        inside = torch.arange(width, device=batch.waveform.device) < batch.frames[:, None]
+        return inside.long() * self._clones
+
+    def _targets(self, batch: Batch, features: tuple[Tensor, Tensor] | None, times: Tensor) -> list[Tensor]:
+        """Return the targets of all teachers in the recipe's order.
+
+        Parameters
+        ----------
+        batch
+            With the targets of the others.
+        features
+            Those of the clean waveform, if known.
+        times
+            How often each frame counts.
+        """
         stored = iter(batch.targets)
         number = len(batch.targets) + len(self.online)
         return [
-            self.online[str(index)](batch.waveform, batch.lengths, features)
+            self.online[str(index)](batch.waveform, batch.lengths, features, times)
             if str(index) in self.online
             else next(stored)
             for index in range(number)

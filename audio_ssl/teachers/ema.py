@@ -6,12 +6,15 @@ residual sum (`point`). It follows the model after every update, so its targets 
 learner: its weights are in checkpoints and never in the optimiser.
 
 Only a part of the model is averaged, the rest is the model's own (`average`): data2vec averages what comes after the
-convolutional positions, data2vec 2.0 (Baevski et al. 2022, arXiv 2212.07525) the positions as well.
+convolutional positions, data2vec 2.0 (Baevski et al. 2022, arXiv 2212.07525) the positions as well. How fast it follows
+is `schedule`, and from `freeze_after` on it stands still, as in DinoSR (Liu et al. 2023, arXiv 2305.10005).
 """
 
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
@@ -28,6 +31,7 @@ from audio_ssl.errors import UserError, check_choice
 ONLINE = True
 
 Average = Literal["layers", "transformer", "encoder"]
+Schedule = Literal["linear", "exponential"]
 _INPUT = ("feature_norm", "projection", "mask_embedding")
 """Parts of an encoder that come before its positions."""
 
@@ -50,7 +54,14 @@ class Config:
     """The same from `decay_steps` on (data2vec: 0.9999)."""
 
     decay_steps: int = 30_000
-    """Updates over which the decay rises linearly (data2vec: 30,000)."""
+    """Updates over which the decay rises linearly (data2vec: 30,000); with ``exponential``, over which its distance to
+    `decay_end` becomes an e-th (SpidR: 20,000)."""
+
+    schedule: Schedule = added("linear")
+    """How the decay rises: ``linear`` (data2vec, DinoSR), or ``exponential`` towards `decay_end` (SpidR)."""
+
+    freeze_after: int | None = added(None)
+    """Updates of the model after which the average stands still (DinoSR: 200,000); null: it follows to the end."""
 
     average: Average = added("layers", earlier="encoder")
     """What of the encoder is averaged, the rest being the model's own: its ``layers`` and all else after the positions
@@ -77,11 +88,13 @@ class EmaTeacher(nn.Module):
         self._config = config
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.spec = TargetSpec("values", int(model.dim), None, model.grid)  # type: ignore[arg-type]
-        self.eval()
+        self.model.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay without dropout, whatever the learner does."""
-        return super().train(False)
+        """Keep the average without dropout, whatever the learner does."""
+        super().train(mode)
+        self.model.eval()
+        return self
 
     @torch.no_grad()
     def forward(
@@ -89,8 +102,31 @@ class EmaTeacher(nn.Module):
         waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         features: tuple[Tensor, Tensor] | None = None,
-    ) -> Float[Tensor, "batch frame dim"]:
-        """Return the targets of a batch, float32.
+        counted: Int[Tensor, "batch frame"] | None = None,
+    ) -> Tensor:
+        """Return the targets of a batch, float32: the mean of the states.
+
+        Parameters
+        ----------
+        waveform, lengths, features
+            As of `states`.
+        counted
+            Not looked at; for teachers that learn from the frames that the loss counts.
+        """
+        last = self.states(waveform, lengths, features)
+        total = torch.zeros_like(last[0])
+        for state in last:
+            total += state
+        return total / len(last)
+
+    @torch.no_grad()
+    def states(
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        features: tuple[Tensor, Tensor] | None = None,
+    ) -> list[Float[Tensor, "batch frame dim"]]:
+        """Return the states of the last layers, each normalised over its clip's frames, float32.
 
         Parameters
         ----------
@@ -110,15 +146,18 @@ class EmaTeacher(nn.Module):
         else:
             hidden, frames, _ = self.model(waveform, lengths, **asked)
         inside = (torch.arange(hidden[-1].shape[1], device=waveform.device) < frames[:, None])[..., None]
-        last = hidden[-self._config.layers :]
-        total = torch.zeros_like(last[0], dtype=torch.float32)
-        for state in last:
-            total += normalize_over_frames(state, inside)
-        return total / len(last)
+        return [normalize_over_frames(state, inside) for state in hidden[-self._config.layers :]]
+
+    def metrics(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return what the teacher tells of itself: nothing, as the objective tells of its targets."""
+        return {}
 
     def decay(self, updates: int) -> float:
         """Return the share of the old weights that stays after so many updates of the model."""
         config = self._config
+        if config.schedule == "exponential":
+            left = math.exp(-updates / max(1, config.decay_steps))
+            return config.decay_end - (config.decay_end - config.decay_start) * left
         share = min(1.0, updates / max(1, config.decay_steps))
         return config.decay_start + (config.decay_end - config.decay_start) * share
 
@@ -131,17 +170,32 @@ class EmaTeacher(nn.Module):
             return self._config.average == "encoder"
         return part != "positions" or self._config.average != "layers"
 
+    def _is_input(self, name: str) -> bool:
+        """Return whether a parameter is the model's own, of what the teacher gets as input: it is so to the end."""
+        section, part = name.split(".")[:2]
+        return (section == "frontend" or part in _INPUT) and not self.averages(name)
+
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the model after update `step` (from 0); what is not averaged becomes the model's own."""
+        """Move towards the model after update `step` (from 0); what is not averaged becomes the model's own.
+
+        Frozen, the teacher keeps its positions, too, but still hears what the model's frontend and projection give.
+        """
         decay = self.decay(step + 1)
+        frozen = self._config.freeze_after is not None and step >= self._config.freeze_after
         theirs = dict(model.named_parameters())
         for name, mine in self.model.named_parameters():
+            if frozen and not self._is_input(name):
+                continue
             keep = decay if self.averages(name) else 0.0
             mine.mul_(keep).add_(theirs[name].detach(), alpha=1 - keep)
         buffers = dict(model.named_buffers())
         for name, value in self.model.named_buffers():
-            value.copy_(buffers[name])
+            if not frozen or self._is_input(name):
+                value.copy_(buffers[name])
+
+    def follow(self, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
+        """Take in what was counted in an update; an average of weights counts nothing."""
 
 
 def normalize_over_frames(
@@ -156,6 +210,12 @@ def normalize_over_frames(
 
 def build_online(config: Config, model: nn.Module) -> EmaTeacher:
     """Make the teacher of a model; UserError for layers or a point that the model lacks, or a setting that is none."""
+    check_settings(config, model)
+    return EmaTeacher(config, model)
+
+
+def check_settings(config: Config, model: nn.Module) -> None:
+    """Raise UserError for layers or a point that the model lacks, or a setting of an average that is none."""
     layers = int(model.num_layers)  # type: ignore[arg-type]
     if not 1 <= config.layers <= layers:
         raise UserError(f"`layers` must lie between 1 and the encoder's {layers}, but is {config.layers}")
@@ -163,13 +223,15 @@ def build_online(config: Config, model: nn.Module) -> EmaTeacher:
         if not 0 <= getattr(config, name) <= 1:
             raise UserError(f"`{name}` must be a share between 0 and 1, but is {getattr(config, name)}")
     check_choice("average", config.average, get_args(Average))
+    check_choice("schedule", config.schedule, get_args(Schedule))
+    if config.freeze_after is not None and config.freeze_after < 0:
+        raise UserError(f"`freeze_after` must not be negative, or be null, but is {config.freeze_after}")
     if not config.share_frontend and config.average != "encoder":
         raise UserError(
             f"with `share_frontend: false` the projection must be averaged too, but `average` is {config.average}",
             remedy="give `average: encoder`, or leave `share_frontend` out",
         )
     check_point(config.point, model.encoder, kind_of(model.config.encoder))  # type: ignore[arg-type,union-attr]
-    return EmaTeacher(config, model)
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> EmaTeacher:

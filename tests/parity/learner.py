@@ -16,14 +16,12 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from audio_ssl.catalog import load_part
-from audio_ssl.config import kind_of
 from audio_ssl.data.loader import Batch
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.interop._names import common_name, fairseq_name
 from audio_ssl.model import build_model
 from audio_ssl.pretrain import masked
-from audio_ssl.pretrain.check import check_teachers, is_online
+from audio_ssl.pretrain.check import check_teachers
 from audio_ssl.pretrain.decoder import build_decoder
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.learner import StepOutput
@@ -84,11 +82,7 @@ def learner(
     """
     config: Any = masked_prediction.stages(load_recipe(recipe, overrides))[stage].recipe  # type: ignore[arg-type]
     model = build_model(masked_prediction.model_config(config), torch.Generator().manual_seed(0))
-    online = {
-        index: load_part("teachers", kind_of(teacher)).build_online(teacher, model)
-        for index, teacher in enumerate(config.teachers)
-        if is_online(teacher)
-    }
+    online = masked_prediction.build_online(config, model)
     if specs is None:
         specs = check_teachers(
             config, config.teachers, config.codec, model.grid, "", first=stage == 0, model=lambda: model

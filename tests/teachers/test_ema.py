@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -68,6 +70,13 @@ def test_the_decay_rises_linearly():
     assert [published.decay(step) for step in (0, 15_000, 30_000)] == pytest.approx([0.999, 0.99945, 0.9999])
 
 
+def test_the_decay_of_spidr_comes_nearer_to_one_by_an_e_th():
+    options = {"schedule": "exponential", "decay_start": 0.999, "decay_end": 1.0, "decay_steps": 20_000}
+    teacher = make(make_model(), **options)
+    expected = [0.999, 1 - 0.001 / math.e, 1 - 0.001 / math.e**2]
+    assert [teacher.decay(step) for step in (0, 20_000, 40_000)] == pytest.approx(expected, abs=1e-12)
+
+
 SHARED = {
     "layers": {"feature_norm", "projection", "mask_embedding", "positions"},
     "transformer": {"feature_norm", "projection", "mask_embedding"},
@@ -95,8 +104,24 @@ def test_weights_follow_by_the_average_and_what_is_shared_at_once(average, share
 
 def test_recipes_of_earlier_runs_keep_their_targets():
     earlier = fill_in(ema.Config, {"layers": 2}, version=1)
-    assert earlier == {"layers": 2, "point": "output", "average": "encoder"}
+    average = {"layers": 2, "point": "output", "average": "encoder"}
+    assert earlier == average | {"schedule": "linear", "freeze_after": None}
     assert ema.Config() == ema.Config(point="feed_forward", average="layers")
+
+
+def test_frozen_it_stands_still_and_hears_what_the_model_hears():
+    model, other = make_model(0), make_model(1)
+    teacher = make(model, freeze_after=1)
+    teacher.update(other, 0)
+    before = {name: value.clone() for name, value in teacher.model.named_parameters()}
+    teacher.update(make_model(2), 1)
+    theirs, moved = dict(make_model(2).named_parameters()), set()
+    for name, value in teacher.model.named_parameters():
+        if not torch.equal(value, before[name]):
+            moved.add(".".join(name.split(".")[: 1 + name.startswith("encoder")]))
+            assert torch.equal(value, theirs[name])
+    # Norms start at 1 and 0 in all models.
+    assert moved == {"frontend", "encoder.projection", "encoder.mask_embedding"}
 
 
 def test_the_first_update_is_number_one():
@@ -124,6 +149,10 @@ def test_bad_settings_are_refused():
         make(make_model(), layers=4)
     with pytest.raises(UserError, match="`decay_end` must be a share"):
         make(make_model(), decay_end=1.5)
+    with pytest.raises(UserError, match="`schedule` must be linear or exponential, but is `cosine`"):
+        make(make_model(), schedule="cosine")
+    with pytest.raises(UserError, match="`freeze_after` must not be negative, or be null, but is -1"):
+        make(make_model(), freeze_after=-1)
     with pytest.raises(UserError, match="`average` must be layers, transformer or encoder, but is `model`"):
         make(make_model(), average="model")
     with pytest.raises(UserError, match="the projection must be averaged too, but `average` is layers"):

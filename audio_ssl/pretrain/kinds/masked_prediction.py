@@ -52,6 +52,7 @@ from audio_ssl.pretrain.seeds import generator, seeded
 from audio_ssl.pretrain.stage import Stage, StageContext
 from audio_ssl.pretrain.target_sources import ComputedTargets, StoredTargets
 from audio_ssl.pretrain.teachers import CodecRun, prepare_teachers
+from audio_ssl.teachers.ema import EmaTeacher
 
 logger = logging.getLogger(__name__)
 
@@ -249,11 +250,7 @@ def build(config: Config, context: StageContext) -> Training:
     model = build_model(
         model_config(config), generator(config.seed, "model", context.folder.name if context.previous else "")
     )
-    online = {
-        index: load_part("teachers", kind_of(teacher)).build_online(teacher, model)
-        for index, teacher in enumerate(config.teachers)
-        if is_online(teacher)
-    }
+    online = build_online(config, model)
     ready = iter(teachers)
     specs = [online[index].spec if index in online else next(ready).spec for index in range(len(config.teachers))]
     heads = build_heads(config, model, specs)
@@ -279,6 +276,16 @@ def build(config: Config, context: StageContext) -> Training:
     if config.mixing is not None and config.mixing.noise is not None:
         noise = NoiseBank(config.mixing, config.data.sample_rate, context.ledger)
     return Training(learner, model.grid, targets, fingerprints, model.save_pretrained, noise)
+
+
+def build_online(config: Config, model: SSLModel) -> dict[int, EmaTeacher]:
+    """Build the teachers that follow the model, by their index in the recipe."""
+    found: dict[int, EmaTeacher] = {}
+    for index, teacher in enumerate(config.teachers):
+        if is_online(teacher):
+            with seeded(next(model.parameters()).device, config.seed, "teacher", index):
+                found[index] = load_part("teachers", kind_of(teacher)).build_online(teacher, model)
+    return found
 
 
 def build_heads(config: Config, model: SSLModel, specs: Sequence[TargetSpec]) -> list[Head]:
