@@ -1,4 +1,4 @@
-"""What ``audio-ssl list`` prints: the names of recipes, probes, corpora and parts, each with one line about it."""
+"""What ``audio-ssl list`` prints: names of recipes, probes, corpora, examples and parts, each with a line about it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from audio_ssl import catalog
+from audio_ssl import catalog, examples
 
-What = Literal["all", "recipes", "probes", "corpora", "parts"]
+What = Literal["all", "recipes", "probes", "corpora", "examples", "parts"]
 
 PART_FOLDERS = (
     "frontends",
@@ -36,6 +36,8 @@ def lines(what: What = "all") -> Iterator[str]:
         below = _BELOW.get(folder)
         if below is not None and what in ("all", folder):
             yield from _section(below, [catalog.find(below, name) for name in catalog.names(below)])
+    if what in ("all", "examples"):
+        yield from _section("examples", [examples.card(name) for name in examples.names()])
     if what in ("all", "parts"):
         package = Path(__file__).parent
         for part_folder in PART_FOLDERS:

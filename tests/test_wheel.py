@@ -53,6 +53,8 @@ def test_the_wheel_carries_every_card_and_template(wheel):
                 assert f"audio_ssl/_catalog/{card.relative_to(ROOT)}" in names
     for template in (ROOT / "audio_ssl" / "report" / "templates").glob("*"):
         assert f"audio_ssl/report/templates/{template.name}" in names
+    for name in ("whisper_tiny_en.jsonl", "whisper_tiny_en.yaml", "whisper_tiny_en.md"):
+        assert f"audio_ssl/examples/{name}" in names
     assert "audio_ssl/py.typed" in names
     assert "audio_ssl/report/schemas/fairness.json" in names
 

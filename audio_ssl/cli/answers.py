@@ -64,7 +64,7 @@ def fairness(
     metric: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     manifest: Path | None = None,
     column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    normaliser: str = "none",
+    normaliser: str | None = None,
     empty_hypothesis: str = "count",
     tokenizer: str | None = None,
     seed: int = 0,
@@ -84,8 +84,8 @@ def fairness(
     ----------
     results
         Result folders, or tables (.csv, .tsv, .jsonl, .parquet) with reference, hypothesis, speaker and attributes,
-        NeMo's or lhotse's .jsonl, sclite's .trn, or folders of Kaldi. Several that answered the same clips are compared
-        with the first.
+        NeMo's or lhotse's .jsonl, sclite's .trn, or folders of Kaldi; or the name of an example (`audio-ssl list
+        examples`). Several that answered the same clips are compared with the first.
     by
         The attribute to compare by. Give it once for each; several are also compared together (gender × age).
     out
@@ -97,7 +97,8 @@ def fairness(
     column
         Which column of the tables is what: reference=sentence. Give it once for each.
     normaliser
-        What is done to references and hypotheses before they are compared: none, lower, basic, librispeech ...
+        What is done to references and hypotheses before they are compared: none, lower, basic, librispeech ...; none if
+        not given, of an example what its card says.
     empty_hypothesis
         What a hypothesis without a word is: count (every word of the reference is an error) or leave-out.
     tokenizer
@@ -119,7 +120,7 @@ def fairness(
     examples
         Add a few of the worst clips of each group, with texts and speaker ids.
     """
-    from audio_ssl.fairness.about import About
+    from audio_ssl.fairness.about import About, with_example
     from audio_ssl.fairness.audit import audit
     from audio_ssl.lock import locked_file
     from audio_ssl.manifests import pairs
@@ -127,13 +128,14 @@ def fairness(
 
     need(results, "results")
     page = html(out)
-    keep_inputs([*results, *([manifest] if manifest else [])], page)
+    tables, asked = with_example(results, About(system, version, test_set), normaliser)
+    keep_inputs([*tables, *([manifest] if manifest else [])], page)
     with locked_file(page, ".json", ".md"):
         found = audit(
-            results, by, seed, replicates,
-            metrics=metric, manifest=manifest, normaliser=normaliser, min_speakers=min_speakers,
+            tables, by, seed, replicates,
+            metrics=metric, manifest=manifest, normaliser=asked.normaliser, min_speakers=min_speakers,
             columns=pairs("--column", column), empty_hypothesis=empty_hypothesis, tokenizer=tokenizer,
-            tolerance=tolerance, about=About(system, version, test_set), examples=examples,
+            tolerance=tolerance, about=asked.about, examples=examples,
         )  # fmt: skip
         build_fairness_report(found, page)
     print("\n".join((*fairness_lines(page), str(page))))
@@ -148,7 +150,7 @@ def plan(
     by: str = "gender",
     metric: str | None = None,
     manifest: Path | None = None,
-    normaliser: str = "none",
+    normaliser: str | None = None,
     column: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> None:
     """Say how many speakers and clips a test needs to find a gap, from a small pilot.
@@ -156,7 +158,8 @@ def plan(
     Parameters
     ----------
     pilot
-        A result folder or a table, as `audio-ssl fairness` takes; a few speakers with several clips each.
+        A result folder, a table, or the name of an example, as `audio-ssl fairness` takes; a few speakers with several
+        clips each.
     gap
         The gap to find, relative to the pilot's score: 0.2 is 20 % of it.
     power
@@ -168,14 +171,17 @@ def plan(
     manifest
         A manifest (.jsonl) that has, by id, what the pilot lacks.
     normaliser
-        What is done to texts before they are compared: none, lower, basic ...
+        What is done to texts before they are compared: none, lower, basic ...; none if not given, of an example what
+        its card says.
     column
         OURS=THEIRS where a table calls a column otherwise.
     """
+    from audio_ssl.fairness.about import About, with_example
     from audio_ssl.manifests import pairs
     from audio_ssl.report.planning import plan_test
 
-    print("\n".join(plan_test(pilot, gap, power, by, metric, manifest, normaliser, pairs("--column", column))))
+    (table,), asked = with_example([pilot], About(), normaliser)
+    print("\n".join(plan_test(table, gap, power, by, metric, manifest, asked.normaliser, pairs("--column", column))))
 
 
 @app.command

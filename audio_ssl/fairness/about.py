@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from audio_ssl import examples
 from audio_ssl.errors import UserError
 from audio_ssl.fairness.values import printable
 
@@ -66,3 +67,39 @@ def statement(about: About, tolerance: float | None) -> dict[str, Any]:
         "test_set": None if about.test_set is None else printable(about.test_set),
         "tolerance": tolerance,
     }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an audit states of its subject, and how its texts are compared."""
+
+    about: About
+    """Systems, versions, test set."""
+
+    normaliser: str
+    """What is done to references and hypotheses."""
+
+
+def with_example(paths: Sequence[Path], about: About, normaliser: str | None) -> tuple[list[Path], Subject]:
+    """Put the tables of examples in place of their names, and what their cards say where nothing was said.
+
+    Parameters
+    ----------
+    paths
+        What the user named. A file of that name comes before an example.
+    about, normaliser
+        What the user said. The card of an example fills in the rest where the example is audited alone; beside other
+        results its texts are compared as theirs.
+
+    Returns
+    -------
+    The paths, and what the audit states.
+    """
+    named = examples.find(paths)
+    tables = [examples.table(named[path]) if path in named else path for path in paths]
+    if len(paths) != 1 or not named:
+        return tables, Subject(about, normaliser or "none")
+    card = examples.read_example(named[paths[0]])
+    own = About((card.system,), (card.version,)) if not about.systems and not about.versions else about
+    own = replace(own, test_set=card.test_set if about.test_set is None else about.test_set)
+    return tables, Subject(own, card.normaliser if normaliser is None else normaliser)

@@ -87,6 +87,9 @@ def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = Fa
     with open_team() as team:
         with team.together():
             read = load_recipe(recipe, overrides)
+        if resume and team.leads and not is_used(out):
+            # Whoever asked for it may have meant another folder; codecs and iterations inside a run say nothing.
+            logger.info("%s holds no run yet: this one begins at the first update", out)
         return run_recipe(read, out, resume, team)
 
 
@@ -268,8 +271,6 @@ def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> 
             # The model of an earlier end would soon be older than the checkpoints, which stand for it until the next.
             (out / WEIGHTS_FILE).unlink(missing_ok=True)
         return
-    if resume:
-        logger.info("nothing to resume in %s; beginning", out)
     write_text(out / "recipe.yaml", recipe_yaml(recipe))
     write_provenance(out, start_provenance(identity(recipe), selection.manifest_hash))
 

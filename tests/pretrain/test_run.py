@@ -18,7 +18,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.model import SSLModel
 from audio_ssl.pretrain.kinds.masked_prediction import Config, describe, model_config, own_recipes
 from audio_ssl.pretrain.recipe import load_recipe, structure_recipe
-from audio_ssl.pretrain.run import flatten, pretrain
+from audio_ssl.pretrain.run import flatten, pretrain, run_or_go_on
 from tests.pretrain.conftest import MakeManifest
 
 SMALL = """
@@ -143,6 +143,21 @@ def test_a_finished_run_is_left_alone_and_a_used_folder_is_refused(
         pretrain(recipe, overrides, tmp_path / "notes", resume=True)
     with pytest.raises(UserError, match="is a file"):
         pretrain(recipe, overrides, tmp_path / "notes" / "a.txt")
+
+
+def test_a_first_run_says_nothing_of_resuming(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    overrides = [f"data.manifest={make_manifest()}", "steps=1"]
+    pretrain(recipe, overrides, tmp_path / "run")
+    # A codec and a set of a study are gone on with where there is something, and begun where there is not.
+    run_or_go_on(load_recipe(recipe, overrides), tmp_path / "inner")
+    assert "no run yet" not in caplog.text
+    assert "resum" not in caplog.text
+    # Whoever asked to go on with a run is told that there is none.
+    pretrain(recipe, overrides, tmp_path / "other", resume=True)
+    assert f"{tmp_path / 'other'} holds no run yet" in caplog.text
 
 
 def test_resuming_with_another_recipe_or_manifest_names_what_differs(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 
+from audio_ssl import examples
 from audio_ssl.data.lhotse import is_lhotse
 from audio_ssl.errors import UserError
 from audio_ssl.fairness.readers import lhotse, nemo
@@ -75,8 +76,8 @@ def _open(path: Path) -> Source:
         raise UserError(
             "no predictions here" if path.exists() else "there is no such file or folder",
             where=str(path),
-            remedy="give a result folder, a folder of Kaldi (`text`) or sclite (`ref.trn`, `hyp.trn`), or a .csv, "
-            ".tsv, .jsonl, .parquet or .trn",
+            remedy="give a result folder, a folder of Kaldi (`text`) or sclite (`ref.trn`, `hyp.trn`), a .csv, .tsv, "
+            f".jsonl, .parquet or .trn, or an example ({', '.join(examples.names())})",
         )
     suffix = "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
     if suffix not in _BY_SUFFIX:
