@@ -1,7 +1,7 @@
 """What a probe has learned about layers and frames: the mix of layers and the attention over frames that its head saw.
 
 Read from a result folder's ``head.safetensors`` and ``scores.json`` (`audio_ssl.probing.system`): layers standardised
-by the probe's training clips, then weighted.
+or whitened by the probe's training clips, then weighted.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ class Learned:
     """Layers with a part in it."""
     mean: Float[Tensor, "layer 1 dim"]
     """Of each, taken away."""
-    scale: Float[Tensor, "layer 1 dim"]
-    """Weight over deviation."""
+    scale: Float[Tensor, "layer rows dim"]
+    """Weight over deviation (one row), or weight times the matrix that whitens."""
     attention: Attention | None
     """Of an attentive head."""
 
     def mix(self, layers: Sequence[Float[Tensor, "frame dim"]]) -> Float[Tensor, "frame dim"]:
-        """Return the sum of the standardised layers by their weights."""
+        """Return the sum of the standardised or whitened layers by their weights."""
         mixed = torch.zeros_like(layers[0], dtype=torch.float32)
         for layer, mean, scale in zip(layers, self.mean, self.scale, strict=True):
-            mixed += (layer.float() - mean.to(layer.device)) * scale.to(layer.device)
+            centred = layer.float() - mean.to(layer.device)
+            mixed += centred * scale.to(layer.device) if len(scale) == 1 else centred @ scale.to(layer.device)
         return mixed
 
 

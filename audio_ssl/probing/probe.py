@@ -135,6 +135,10 @@ class Probe:
     """Which layers are tried: ``each`` (all, one by one), ``mix`` (a learned mix of all), ``last``, numbers. Left out:
     ``each`` for heads on a clip's mean frame, ``mix`` for heads on frames, ``last`` where the model is trained, too."""
 
+    whiten: bool = False
+    """Give every direction of a layer the same variance over the training clips, and not only every dimension: a linear
+    head on frames then sees all that is in them. It needs far more frames than dimensions: not for mean frames."""
+
     seeds: tuple[int, ...] = (0,)
     """Of the head's weights and the order of the clips; the layer and the rate are chosen by the mean over seeds."""
 

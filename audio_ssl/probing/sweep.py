@@ -214,7 +214,7 @@ class _Training:
         question = self._question
         streamed = isinstance(self._bank, LiveBank)
         measured = thin(train.clips, STATISTICS_CLIPS if streamed else None)
-        self._statistics = measure(self._bank, measured).to(self._source.device)
+        self._statistics = measure(self._bank, measured, question.whiten).to(self._source.device)
         scorer = Scorer(self._task, valid.clips, valid.targets)
         groups = [runs] if question.finetune is None else [[run] for run in runs]
         fitted: list[Fitted] = []
