@@ -2,6 +2,7 @@
 # make test   everything a change must pass         make docs    the documentation, as HTML
 # make bench  side-by-side measurements             make look    the demo's report in headless Chromium
 # make fuzz   damaged inputs of every kind          make clean   remove what make made
+# make small  the shipped model, from nothing: fetches what it hears, trains for hours, goes on where it was stopped
 # make test-latest  the tests with the newest torch and transformers
 PYTHON ?= python3
 VENV   := .venv
@@ -9,10 +10,16 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 LATEST := .venv-latest
 
-.PHONY: demo test test-latest fuzz lint docs bench look install clean
+.PHONY: demo small test test-latest fuzz lint docs bench look install clean
 
 demo: install
 	$(BIN)/audio-ssl demo --out runs/demo --data data
+
+# LIBRISPEECH=FOLDER adds the subsets of LibriSpeech that lie there.
+small: install
+	$(BIN)/audio-ssl manifest small --fetch --root data --out data/small.jsonl \
+	  $(if $(LIBRISPEECH),--option "librispeech=$(LIBRISPEECH)")
+	$(BIN)/audio-ssl pretrain small data.manifest=data/small.jsonl --out runs/small --resume
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

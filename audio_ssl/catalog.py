@@ -17,11 +17,12 @@ from typing import Literal
 
 from audio_ssl.errors import UserError, unknown_name
 
-Folder = Literal["recipes", "recipes/studies", "probes", "probes/suites", "corpora"]
+Folder = Literal["recipes", "recipes/studies", "recipes/mixes", "probes", "probes/suites", "corpora"]
 
 _SUFFIX: dict[str, str] = {
     "recipes": ".yaml",
     "recipes/studies": ".yaml",
+    "recipes/mixes": ".yaml",
     "probes": ".yaml",
     "probes/suites": ".yaml",
     "corpora": ".py",
@@ -29,6 +30,7 @@ _SUFFIX: dict[str, str] = {
 _SINGULAR = {
     "recipes": "recipe",
     "recipes/studies": "study",
+    "recipes/mixes": "mix",
     "probes": "probe",
     "probes/suites": "suite",
     "corpora": "corpus",

@@ -23,8 +23,11 @@ PART_FOLDERS = (
 )
 """Where the parts of recipes and probes live."""
 
-_BELOW: dict[str, catalog.Folder] = {"recipes": "recipes/studies", "probes": "probes/suites"}
-"""What is made of the cards of a folder, and listed after them."""
+_BELOW: dict[str, tuple[catalog.Folder, ...]] = {
+    "recipes": ("recipes/studies", "recipes/mixes"),
+    "probes": ("probes/suites",),
+}
+"""What is made of the cards of a folder, or goes with them, and is listed after them."""
 
 
 def lines(what: What = "all") -> Iterator[str]:
@@ -33,8 +36,7 @@ def lines(what: What = "all") -> Iterator[str]:
     for folder in folders:
         if what in ("all", folder):
             yield from _section(folder, [catalog.find(folder, name) for name in catalog.names(folder)])
-        below = _BELOW.get(folder)
-        if below is not None and what in ("all", folder):
+        for below in _BELOW.get(folder, ()) if what in ("all", folder) else ():
             yield from _section(below, [catalog.find(below, name) for name in catalog.names(below)])
     if what in ("all", "examples"):
         yield from _section("examples", [examples.card(name) for name in examples.names()])

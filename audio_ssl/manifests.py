@@ -1,4 +1,4 @@
-"""The `manifest` stage: a folder, a corpus or a longer manifest becomes a manifest."""
+"""The `manifest` stage: a folder, a corpus, a mix of corpora or a longer manifest becomes a manifest."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, iterate_manifest, scan_folder, write_manifest
 from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.lock import locked_file
+from audio_ssl.mixes import is_mix, make_mix
 
 logger = logging.getLogger(__name__)
 
@@ -44,16 +45,17 @@ def make_manifest(
     speaker_hours: float | None = None,
     seed: int = 0,
 ) -> tuple[int, int]:
-    """Write the manifest of a folder, an audio file, or a corpus, or draw one from another.
+    """Write the manifest of a folder, an audio file, a corpus or a mix of corpora, or draw one from another.
 
     Parameters
     ----------
     source
-        Folder or file of audio; a corpus by name or by the path of its ``.py`` file; or, with `balance`, a manifest.
+        Folder or file of audio; a corpus by name or by the path of its ``.py`` file; a mix by name or by the path of
+        its ``.yaml`` file (`audio_ssl.mixes`); or, with `balance`, a manifest.
     out
         The manifest to write; unusable files go to `out` with the suffix ``.errors.jsonl``.
     root
-        Where the corpus lies (``data/<name>`` if None); only for corpora.
+        Where the corpus lies (``data/<name>`` if None), or the folder of a mix's corpora (``data``).
     split
         Only this split; not for folders.
     fetch
@@ -63,7 +65,7 @@ def make_manifest(
     columns
         ``text=sentence``: what of the manifest is which column of the corpus; for corpora that are tables.
     options
-        ``name=value``: what a corpus's reader takes besides.
+        ``name=value``: what a corpus's reader takes besides; of a mix, ``corpus=folder``: where one of them lies.
     balance
         ``gender=F:0.5,M:0.5``: draw these shares of `hours`, see `audio_ssl.data.balance`. What was done goes to `out`
         with the suffix ``.balance.json``.
@@ -91,6 +93,12 @@ def make_manifest(
             f"`--max-seconds` must be above 0, but is {max_seconds:g}", remedy="for example --max-seconds 30"
         )
     shares = _check_draw(source, out, balance, hours, speaker_hours)
+    if is_mix(source):
+        not_for_mixes = {"--split": split, "--max-seconds": max_seconds, "--column": columns, "--balance": balance}
+        if given := [flag for flag, value in not_for_mixes.items() if value]:
+            raise UserError(f"`{given[0]}` is not for a mix, whose file says what it has", where=source)
+        roots = {corpus: Path(folder).expanduser() for corpus, folder in pairs("--option", options).items()}
+        return make_mix(source, out, data=root or Path("data"), fetch=fetch, roots=roots)
     with locked_file(out, BALANCE_SUFFIX):
         clips, errors = _read_source(
             source, out, root, split, fetch, max_seconds, columns, options, None if shares is None else shares.column
@@ -129,8 +137,8 @@ def _read_source(
     else:
         _refuse_options(source, {**only_corpora, "--split": split})
         if not Path(source).exists():
-            known = ", ".join(catalog.names("corpora"))
-            raise UserError(f"`{source}` is neither a folder nor a corpus; corpora: {known}")
+            known, mixes = ", ".join(catalog.names("corpora")), ", ".join(catalog.names("recipes/mixes"))
+            raise UserError(f"`{source}` is neither a folder nor a corpus; corpora: {known}; mixes of them: {mixes}")
         clips = scan_folder(Path(source), ledger, max_seconds)
     if not clips:
         raise UserError(f"no usable clip: {_why_none(ledger)}", where=source, remedy=_reader_for(source, out))

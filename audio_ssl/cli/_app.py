@@ -40,7 +40,7 @@ Show = Annotated[bool, Parameter(name="--show", negative="")]
 RecipeName = Annotated[str, Parameter(completer=_names("recipes"))]
 ProbeName = Annotated[str, Parameter(completer=_names("probes", "probes/suites"))]
 StudyName = Annotated[str, Parameter(completer=_names("recipes/studies"))]
-SourceName = Annotated[str, Parameter(completer=_names("corpora"))]
+SourceName = Annotated[str, Parameter(completer=_names("corpora", "recipes/mixes"))]
 
 
 def say_next(*words: str | Path) -> None:

@@ -30,6 +30,9 @@ def after_manifest(path: Path) -> list[str]:
     """Return the words of the command after `audio-ssl`."""
     rows = some_rows(path)
     name = path.stem
+    if name in catalog.names("recipes") and all("corpus" in row for row in rows):
+        # A mix has the name of the recipe that it is for.
+        return ["pretrain", name, f"data.manifest={path}", "--out", str(free_name(Path("runs") / name))]
     if probe := _probe_for(rows):
         clips = _settings_of_clips(rows, probe)
         if clips is not None:

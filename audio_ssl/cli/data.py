@@ -64,17 +64,17 @@ def manifest(
     speaker_hours: float | None = None,
     seed: int = 0,
 ) -> None:
-    """Write a manifest, one clip a line, of a folder, of a corpus, or of a balanced part of either.
+    """Write a manifest, one clip a line, of a folder, of a corpus, of a mix of corpora, or of a balanced part of these.
 
     Parameters
     ----------
     source
-        A folder of audio, the name of a corpus (`audio-ssl list corpora`), a corpus file of your own (.py), or another
-        manifest (.jsonl).
+        A folder of audio, the name of a corpus (`audio-ssl list corpora`), a corpus file of your own (.py), a mix of
+        corpora by name (`audio-ssl list recipes`) or file (.yaml), or another manifest (.jsonl).
     out
         The manifest to write (.jsonl).
     root
-        Where the corpus lies; data/NAME if not given.
+        Where the corpus lies, data/NAME if not given; of a mix the folder of all of them, data if not given.
     split
         Only this split of the corpus.
     fetch
@@ -84,7 +84,8 @@ def manifest(
     column
         Which column of a table is what: text=sentence. Give it once for each.
     option
-        What else a corpus's reader takes, NAME=VALUE: the first lines of its file say what. Give it once for each.
+        What else a corpus's reader takes, NAME=VALUE: the first lines of its file say what. Of a mix, where a corpus
+        lies: CORPUS=FOLDER. Give it once for each.
     balance
         Shares of the hours, gender=F:0.5,M:0.5; each group's hours are spread over its speakers as evenly as can be.
         What was drawn is written beside the manifest (.balance.json).

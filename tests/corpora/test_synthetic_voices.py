@@ -192,3 +192,14 @@ def test_the_same_number_is_the_same_clip(beside, tmp_path):
 def test_number_of_clips_out_of_range(tmp_path):
     with pytest.raises(UserError, match="`clips` must be at least 1, but is 0"):
         load_corpus(NAME).fetch(tmp_path, clips=0)
+
+
+def test_no_clip_is_as_long_as_a_menu(beside, tmp_path):
+    module = beside(
+        asterisk=[{"text": text, "language": "en", "split": "train"} for text in ("Dial one. " * 40, "Yes.")]
+    )
+    sentences = module._sentences(tmp_path)
+    rows = [module._row(number, sentences, {"m3": "M"}) for number in range(300)]
+    spoken = [row["text"] for row in rows if row["source"] == "asterisk"]
+    assert spoken
+    assert all("Yes." in text and "Dial" not in text for text in spoken)
