@@ -21,6 +21,9 @@ Array = npt.NDArray[np.float64]
 Answer = str | list[str] | list[float]
 """A reference or a hypothesis, as people read it: text or a label, labels, or numbers."""
 
+COUNTS = "_counts"
+"""Behind a metric's name: the column of its statistics in a table of predictions, where they are of activations."""
+
 
 @dataclass(frozen=True)
 class AdditiveMetric:
@@ -64,8 +67,8 @@ def get_metric(name: str, classes: Sequence[str] = (), tokenizer: str | None = N
     ----------
     name
         Of text: wer, cer, per, bleu, chrf; of classes: accuracy, macro_f1, uar; of numbers: r2; of slots: slot_f1,
-        slot_cer; of music: key_score, chord_accuracy, and beat_f70, downbeat_f70, beat_f20, downbeat_f20, each also
-        with ``_track``.
+        slot_cer; of music: key_score, chord_accuracy, frame_ap, and frame_f1, note_f1, beat_f70, downbeat_f70,
+        beat_f20, downbeat_f20, each also with ``_track``.
     classes
         What macro_f1 and uar are means over, and how r2's numbers are called; others need none. Without them macro_f1
         and uar are described, but refuse clips.
@@ -83,12 +86,13 @@ def get_metric(name: str, classes: Sequence[str] = (), tokenizer: str | None = N
         from audio_ssl.metrics.chords import CHORD_ACCURACY
         from audio_ssl.metrics.classification import macro_f1, uar
         from audio_ssl.metrics.music import KEY_SCORE
+        from audio_ssl.metrics.notes import NOTES
         from audio_ssl.metrics.regression import r2
         from audio_ssl.metrics.slots import SLOT_CER, SLOT_F1
         from audio_ssl.metrics.text import ACCURACY, BLEU, CER, CHRF, PER, WER, bleu
 
     of_classes: dict[str, Callable[[Sequence[str]], AdditiveMetric]] = {"macro_f1": macro_f1, "uar": uar, "r2": r2}
-    fixed = (WER, CER, PER, BLEU, CHRF, ACCURACY, SLOT_F1, SLOT_CER, KEY_SCORE, CHORD_ACCURACY, *BEATS)
+    fixed = (WER, CER, PER, BLEU, CHRF, ACCURACY, SLOT_F1, SLOT_CER, KEY_SCORE, CHORD_ACCURACY, *BEATS, *NOTES)
     known = {metric.name: metric for metric in fixed}
     if name == "bleu" and tokenizer is not None:
         return bleu(tokenizer)

@@ -13,7 +13,8 @@ import mir_eval
 import numpy as np
 
 from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import AdditiveMetric, Answer, Array, as_text, ratio
+from audio_ssl.metrics.additive import AdditiveMetric, Answer, Array, as_text
+from audio_ssl.metrics.matches import f_metrics
 
 
 def beat_times(text: str) -> tuple[Array, Array]:
@@ -59,41 +60,9 @@ def _matches(window_seconds: float, downbeats: bool) -> Callable[[Answer, Answer
     return count
 
 
-def _f(counts: Array) -> Array:
-    return ratio(2 * counts[..., 0], counts[..., 1] + counts[..., 2])
-
-
-def _per_track(count: Callable[[Answer, Answer], Array]) -> Callable[[Answer, Answer], Array]:
-    def statistics(reference: Answer, hypothesis: Answer) -> Array:
-        f = float(_f(count(reference, hypothesis)))
-        return np.zeros(2) if np.isnan(f) else np.array([f, 1.0])
-
-    return statistics
-
-
 def _metrics(name: str, window_seconds: float, downbeats: bool) -> tuple[AdditiveMetric, AdditiveMetric]:
-    count = _matches(window_seconds, downbeats)
     signature = f"window:{window_seconds}s|trim:0s|mir_eval:{mir_eval.__version__}"
-    return (
-        AdditiveMetric(
-            name,
-            ("matches", "reference_beats", "hypothesis_beats"),
-            True,
-            "%",
-            count,
-            lambda s: 100.0 * _f(s),
-            f"{signature}|counts pooled",
-        ),
-        AdditiveMetric(
-            f"{name}_track",
-            ("f", "tracks"),
-            True,
-            "%",
-            _per_track(count),
-            lambda s: 100.0 * ratio(s[..., 0], s[..., 1]),
-            f"{signature}|mean over tracks that have any",
-        ),
-    )
+    return f_metrics(name, "beats", _matches(window_seconds, downbeats), signature)
 
 
 BEATS = tuple(

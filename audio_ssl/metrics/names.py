@@ -27,6 +27,9 @@ _METRICS = {
     "average_precision": "average precision",
     "average_precision_macro": "average precision",
     "key_score": "weighted key score",
+    "frame_ap": "average precision of frames",
+    "frame_f1": "frame F1",
+    "note_f1": "note F1",
 }
 
 

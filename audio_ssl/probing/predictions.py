@@ -14,6 +14,7 @@ from torch import Tensor
 from audio_ssl.atomic import atomic_write
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.writers.parquet import readable_id
+from audio_ssl.metrics.additive import COUNTS
 from audio_ssl.probing.tasks._base import Task
 
 ANSWERS = ("reference", "hypothesis", "scores", "embedding")
@@ -23,9 +24,11 @@ ANSWERS = ("reference", "hypothesis", "scores", "embedding")
 def write_predictions(path: Path, task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> None:
     """Write the table; class names are in its metadata, scores of classes in the column ``scores``.
 
-    Vectors to compare are in the column ``embedding``, and have no hypothesis of their own.
+    Vectors to compare are in the column ``embedding``, and have no hypothesis of their own. Statistics of metrics of
+    activations are in columns like ``frame_ap_counts``.
     """
     rows: list[dict[str, Any]] = []
+    own = getattr(task, "statistics", None)
     for clip, prediction in zip(clips, predictions, strict=True):
         columns = {
             f"manifest_{k}" if k in ANSWERS else k: readable_id(v) if isinstance(v, str) else v
@@ -38,6 +41,10 @@ def write_predictions(path: Path, task: Task, clips: Sequence[Clip], predictions
             answer["hypothesis"] = task.hypothesis(prediction)
         if task.output in ("class", "tags"):
             answer["scores"] = prediction.tolist()
+        for name in task.metrics:
+            counted = own(name, clip, prediction) if own is not None else None
+            if counted is not None:
+                answer[f"{name}{COUNTS}"] = counted.astype(int).tolist()
         rows.append({**columns, **answer})
     metadata = {"task": task.kind, "classes": json.dumps(task.classes, ensure_ascii=True)}
     write_table(path, rows, metadata)

@@ -20,7 +20,7 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import AdditiveMetric
 from audio_ssl.probing.features import Layers
-from audio_ssl.probing.score import NOT_ADDITIVE, higher_is_better, main_value, metric_of, pairs_of
+from audio_ssl.probing.score import NOT_ADDITIVE, higher_is_better, main_value, metric_of, statistics_of
 from audio_ssl.probing.tasks._base import Task
 from audio_ssl.probing.team import Team
 
@@ -97,8 +97,7 @@ class Scorer:
         if self._additive is None:
             return None
         clips = self.clips[first : first + len(predictions)]
-        statistics = self._additive.statistics(pairs_of(self.task, clips, predictions))
-        return cast(npt.NDArray[np.float64], statistics.sum(0))
+        return cast(npt.NDArray[np.float64], statistics_of(self.task, self._additive, clips, predictions).sum(0))
 
     def of_sums(self, sums: npt.NDArray[np.float64]) -> float:
         """Return the score of summed statistics; what is undefined is the worst."""

@@ -51,7 +51,8 @@ def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor])
     elif metric in _VERIFICATION:
         value = trial_value(metric, score_trials(task, clips, predictions))
     else:
-        value = metric_of(task, metric).corpus(pairs_of(task, clips, predictions))
+        of_sums = metric_of(task, metric)
+        value = float(of_sums.score(statistics_of(task, of_sums, clips, predictions).sum(0)))
     if value != value:
         return -np.inf if higher_is_better(metric) else np.inf
     return value
@@ -82,7 +83,7 @@ def all_scores(
             measured = "%" if name == "eer" else "cost"
         else:
             metric = metric_of(task, name)
-            sums, _ = cluster_sums(metric.statistics(pairs), clusters)
+            sums, _ = cluster_sums(statistics_of(task, metric, clips, predictions, pairs), clusters)
             interval, measured = cluster_bootstrap(sums, metric.score, REPLICATES), metric.unit
         scores[name] = {**interval._asdict(), "higher_is_better": higher_is_better(name), "unit": measured}
     return scores, unit, notes
@@ -108,6 +109,30 @@ def pairs_of(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -
     """Return what is right and what was said of some clips."""
     pairs = zip(clips, predictions, strict=True)
     return [(task.reference(clip), task.hypothesis(prediction)) for clip, prediction in pairs]
+
+
+def statistics_of(
+    task: Task,
+    metric: AdditiveMetric,
+    clips: Sequence[Clip],
+    predictions: Sequence[Tensor],
+    pairs: Sequence[tuple[Answer, Answer]] | None = None,
+) -> npt.NDArray[np.float64]:
+    """Return a metric's statistics ``[clip, column]``: of activations where the task has them, else of the answers.
+
+    Parameters
+    ----------
+    task, metric, clips, predictions
+        Whose statistics.
+    pairs
+        Of `pairs_of`, where they have been made already.
+    """
+    own: Callable[[str, Clip, Tensor], npt.NDArray[np.float64] | None] | None = getattr(task, "statistics", None)
+    found = [own(metric.name, *pair) for pair in zip(clips, predictions, strict=True)] if own is not None else []
+    rows = [row for row in found if row is not None]
+    if rows:
+        return np.stack(rows)
+    return metric.statistics(pairs_of(task, clips, predictions) if pairs is None else pairs)
 
 
 def _matrices(
