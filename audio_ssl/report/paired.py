@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import AdditiveMetric, Array, get_metric
+from audio_ssl.metrics.additive import COUNTS, AdditiveMetric, Array, get_metric
 from audio_ssl.metrics.bootstrap import cluster_bootstrap, cluster_sums
 from audio_ssl.metrics.clusters import choose_clusters
 from audio_ssl.report.numbers import count
@@ -101,9 +101,7 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
     if metric is None or any("hypothesis" not in row for pair in pairs for row in pair):
         return None
     try:
-        ours, theirs = (
-            metric.statistics((pair[side]["reference"], pair[side]["hypothesis"]) for pair in pairs) for side in (0, 1)
-        )
+        ours, theirs = (_statistics(metric, [pair[side] for pair in pairs]) for side in (0, 1))
     except (UserError, TypeError, ValueError, KeyError):
         # Other classes, or answers that are not of the metric's kind: there is no common ground.
         return None
@@ -118,6 +116,14 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
     if not all(map(math.isfinite, found)):
         return None
     return Difference(found.value, found.low, found.high, count(len(names), noun), len(pairs))
+
+
+def _statistics(metric: AdditiveMetric, rows: Rows) -> Array:
+    """Return ``[clip, column]``: what the table has of a metric of activations, else those of the answers."""
+    column = f"{metric.name}{COUNTS}"
+    if all(isinstance(row.get(column), list) for row in rows):
+        return np.array([row[column] for row in rows], np.float64)
+    return metric.statistics((row["reference"], row["hypothesis"]) for row in rows)
 
 
 def _common(ours: Rows, theirs: Rows) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:

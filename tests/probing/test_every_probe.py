@@ -40,6 +40,7 @@ def manifest(tmp_path_factory):
             "slots": f"{words[0]} <place>{words[1]}</place>",
             "beats": "0.25/1 0.75/2 1.25/1",
             "chords": "0.0 0.8 C:maj; 0.8 1.6 A:min",
+            "notes": f"0.0 0.7 {57 + number % 4}; 0.8 1.5 {64 + number % 4}",
             "pitch": 60 + number % 4,
             "valence": float(number % 4) + 0.1 * number,
             "arousal": float(number % 3) - 0.1 * number,

@@ -32,7 +32,7 @@ class Task(Protocol):
     - ``why_not_after(clip)``: why a clip cannot be used, once the classes have been learned (a label training lacks);
     - ``unseen(clips)``: what of the clips' answers training lacks, with counts, for a warning (characters);
     - ``warnings``: what to know of its score, in sentences;
-    - ``statistics(metric, clip, prediction)``: a clip's statistics of a metric of activations (frame_ap), None of others;
+    - ``statistics(metric, clip, prediction)``: a clip's statistics of a metric of activations (frame_ap), else None;
     - ``tokenizer``: how BLEU cuts texts into words, see `audio_ssl.metrics.tokenizers`;
     - ``files()``: what else belongs to the answer, name to content (a sentencepiece model).
     """

@@ -1,9 +1,9 @@
 """Notes: which of the 88 keys of a piano sound in every frame (multi-pitch estimation, transcription).
 
-A sigmoid a key and frame, as in the transcription of MAPS, MAESTRO and MusicNet. The main score is the average precision
-of the activations over all frames and keys, which needs no threshold. Runs of frames above the threshold are notes, and
-so have an F-measure of notes, too; with `onsets` a second sigmoid says where a key is struck, so that a repeated note is
-two (Hawthorne et al. 2018, arXiv 1710.11153).
+A sigmoid a key and frame, as in the transcription of MAPS, MAESTRO and MusicNet. The main score is the average
+precision of the activations over all frames and keys, which needs no threshold. Runs of frames above the threshold are
+notes, and so have an F-measure of notes, too; with `onsets` a second sigmoid says where a key is struck, so that a
+repeated note is two (Hawthorne et al. 2018, arXiv 1710.11153).
 """
 
 from __future__ import annotations
