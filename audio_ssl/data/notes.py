@@ -2,22 +2,17 @@
 
 Times are seconds from the clip's start, pitches are MIDI numbers (69 is A at 440 Hz), and notes are sorted. No two notes
 of one pitch sound at once in it: a unison of two instruments is one note, and a key that is struck again ends what it
-sounded before. A transcription of the mixture can then be right in every note (mir_eval matches each note once).
+sounded before. A transcription of the mixture can then be right in every note (mir_eval matches each note once). The
+reader is `audio_ssl.metrics.notes.read_notes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-import numpy.typing as npt
-
-from audio_ssl.errors import UserError
-
 Sounding = tuple[float, float, int]
 """Start and end in seconds, MIDI pitch."""
 
-HIGHEST_PITCH = 127
 UNISON_SECONDS = 0.05
 """Notes of one pitch that begin within this are one note: mir_eval's tolerance of onsets."""
 
@@ -55,32 +50,3 @@ def notes_column(notes: Iterable[Sounding]) -> str:
         latest[pitch] = len(kept)
         kept.append((start, end, pitch))
     return "; ".join(f"{start:.3f} {end:.3f} {pitch}" for start, end, pitch in kept)
-
-
-def read_notes(text: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Return start and end seconds ``[note, 2]``, by start, and MIDI pitches ``[note]``.
-
-    Raises
-    ------
-    UserError
-        If it is not written as ``start end midi; start end midi``.
-
-    Examples
-    --------
-    >>> read_notes("0.5 1.25 69; 0 0.5 60")
-    (array([[0.  , 0.5 ],
-           [0.5 , 1.25]]), array([60, 69]))
-    """
-    rows = []
-    for item in filter(None, (part.strip() for part in text.split(";"))):
-        try:
-            start, end, pitch = item.split()
-            row = float(start), float(end), int(pitch)
-        except ValueError:
-            row = np.nan, np.nan, 0
-        if not (0 <= row[0] < row[1] < np.inf and 0 <= row[2] <= HIGHEST_PITCH):
-            raise UserError(f"`notes` must be like `0.0 0.5 69; 0.5 1.0 71` (seconds, MIDI pitch), but has `{item}`")
-        rows.append(row)
-    rows.sort()
-    intervals = np.array([row[:2] for row in rows], np.float64).reshape(-1, 2)
-    return intervals, np.array([row[2] for row in rows], np.int64)

@@ -14,10 +14,12 @@ import mir_eval
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.data.notes import HIGHEST_PITCH, read_notes
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import AdditiveMetric, Answer, Array, as_text, ratio
 from audio_ssl.metrics.matches import f_metrics
+
+HIGHEST_PITCH = 127
+"""Of MIDI."""
 
 ONSET_SECONDS = 0.05
 """How far an onset may be off (mir_eval's default, MIREX)."""
@@ -29,6 +31,35 @@ STEPS = 512
 """Steps that activations are counted in, of a 16th each; what is in one step is taken to be in random order."""
 
 _STEPS_PER_UNIT = 16
+
+
+def read_notes(text: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return start and end seconds ``[note, 2]``, by start, and MIDI pitches ``[note]``.
+
+    Raises
+    ------
+    UserError
+        If it is not written as ``start end midi; start end midi``.
+
+    Examples
+    --------
+    >>> read_notes("0.5 1.25 69; 0 0.5 60")
+    (array([[0.  , 0.5 ],
+           [0.5 , 1.25]]), array([60, 69]))
+    """
+    rows = []
+    for item in filter(None, (part.strip() for part in text.split(";"))):
+        try:
+            start, end, pitch = item.split()
+            row = float(start), float(end), int(pitch)
+        except ValueError:
+            row = np.nan, np.nan, 0
+        if not (0 <= row[0] < row[1] < np.inf and 0 <= row[2] <= HIGHEST_PITCH):
+            raise UserError(f"`notes` must be like `0.0 0.5 69; 0.5 1.0 71` (seconds, MIDI pitch), but has `{item}`")
+        rows.append(row)
+    rows.sort()
+    intervals = np.array([row[:2] for row in rows], np.float64).reshape(-1, 2)
+    return intervals, np.array([row[2] for row in rows], np.int64)
 
 
 def activation_counts(logits: npt.NDArray[np.floating], sounding: npt.NDArray[np.bool_]) -> Array:

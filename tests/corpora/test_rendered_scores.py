@@ -12,9 +12,9 @@ import mir_eval
 import music21
 
 from audio_ssl.data.corpus import load_corpus
-from audio_ssl.data.notes import read_notes
 from audio_ssl.metrics.chords import segments
 from audio_ssl.metrics.music import KEYS
+from audio_ssl.metrics.notes import read_notes
 
 SCORES = Path(music21.__file__).parent / "corpus"
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from audio_ssl.data.harmony import chord_name, chords_of_notes
-from audio_ssl.data.notes import notes_column, read_notes
+from audio_ssl.data.notes import notes_column
 from audio_ssl.errors import UserError
+from audio_ssl.metrics.notes import read_notes
 
 
 def test_every_name_means_the_pitches_it_was_made_of():

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from audio_ssl.data.notes import notes_column, read_notes
+from audio_ssl.data.notes import notes_column
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.notes import activation_counts
+from audio_ssl.metrics.notes import activation_counts, read_notes
 
 
 def performance(seed):

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.data.notes import notes_column, read_notes
+from audio_ssl.data.notes import notes_column
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import Array
-from audio_ssl.metrics.notes import activation_counts
+from audio_ssl.metrics.notes import activation_counts, read_notes
 from audio_ssl.probing.tasks._base import Output
 
 LOWEST_KEY, KEYS = 21, 88
