@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from audio_ssl.catalog import EXTRA_OF_PACKAGE
+from audio_ssl.shipped import SHIPPED
 
 _ROOT = Path(__file__).parent
 _PACKAGES = ("torch", "transformers", "torchaudio", "fairseq2", "speechbrain", "numpy")
@@ -21,7 +22,8 @@ def pytest_report_header() -> str:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             found.append(f"no {package}")
-    return f"versions: Python {platform.python_version()}, {', '.join(found)}"
+    shipped = ", ".join(SHIPPED.names()) or "none"
+    return f"versions: Python {platform.python_version()}, {', '.join(found)}; models that ship: {shipped}"
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from audio_ssl.documents import find, read_object
 from audio_ssl.errors import UserError
+from audio_ssl.interop._card import LICENCE
+from audio_ssl.interop._detect import Source, detect
 from audio_ssl.interop.fairseq2 import write_fairseq2
 from audio_ssl.interop.hub import push_to_hub
 from audio_ssl.interop.naming import parse_name
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.write import export
 from audio_ssl.lock import locked_folder
+from audio_ssl.shipped import SHIPPED, Shelf
 
 _PROVENANCE = "provenance.json"
 
@@ -64,9 +67,19 @@ def export_model(
     return None if push is None else push_to_hub(found, push, facts=facts)
 
 
-def facts_of(model: str) -> dict[str, object]:
+def facts_of(model: str, shelf: Shelf = SHIPPED) -> dict[str, object]:
     """Return what a model card can say about where a model comes from."""
     plain, _ = parse_name(model)
+    shipped = shelf.name_in(plain)
+    if shipped is not None and detect(plain, shelf) is Source.SHIPPED:
+        found = shelf.facts(shipped)
+        return {
+            "exported from": f"{shipped}, which ships with audio_ssl",
+            LICENCE: found.licence,
+            "trained on": "; ".join(f"{one.title}, {one.hours:.2f} h ({one.licence})" for one in found.corpora),
+            "recipe (hash)": found.recipe_hash,
+            "manifest (hash)": found.manifest_hash,
+        }
     facts: dict[str, object] = {"exported from": Path(plain).name if Path(plain).exists() else model}
     path = Path(plain) / _PROVENANCE
     if not path.is_file():

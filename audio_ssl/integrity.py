@@ -94,7 +94,9 @@ def fault(path: Path, told: Seal | None = None, full: bool = False) -> str | Non
         return "is empty"
     try:
         if told is not None and full:
-            return None if seal(path) == told else "has other bytes than were written"
+            found = seal(path)
+            hashes = f"SHA-256 {found.sha256[:16]}… where {told.sha256[:16]}… was recorded"
+            return None if found == told else f"has other bytes than were written: {hashes}"
         if path.suffix in _CHECKS:
             return _CHECKS[path.suffix](path, full)
     except OSError as error:

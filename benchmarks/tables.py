@@ -17,6 +17,8 @@ from _tables_fairness import fairness  # type: ignore[import-not-found]
 from _tables_parity import parity  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_text
+from audio_ssl.release.table import models_table
+from audio_ssl.shipped import SHIPPED
 
 table: Callable[[Sequence[str], Sequence[Sequence[str]]], str] = _table
 HOME = Path(__file__).resolve().parents[1]
@@ -339,7 +341,8 @@ def render(name: str) -> str:
 
 
 def main() -> None:
-    """Write every table whose result is there."""
+    """Write every table whose result is there, and that of the models that ship."""
+    write_text(TABLES / "shipped.md", models_table(SHIPPED))
     for name in WRITERS:
         if (RESULTS / f"{name}.json").is_file():
             write_text(TABLES / f"{name}.md", render(name))

@@ -78,6 +78,7 @@ CORPUS = Corpus(
         *("label", "tags", "instrument", "mode", "metre", "dance", "composer", "quarters_per_minute", "transposed"),
         *("beats", "notes", "chords"),
     ),
+    made=True,
     requires=("pip:music21", "pip:pretty_midi", "pip:tinysoundfont"),
 )
 

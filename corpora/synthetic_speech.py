@@ -61,6 +61,7 @@ CORPUS = Corpus(
     },
     languages=("cs", "de", "en", "es", "fr"),
     labels=("text", "translation", "language", "speaker", "gender", "template", "phone_times", "word_times"),
+    made=True,
     requires=("pip:espeakng-loader",),
 )
 

@@ -32,6 +32,13 @@ def _names(*folders: catalog.Folder) -> Callable[[Any], list[str]]:
     return lambda _: [name for folder in folders for name in catalog.names(folder)]
 
 
+def _models(_: Any) -> list[str]:
+    """Return the names of models that ship; imported when the shell asks, as commands start without it."""
+    from audio_ssl.shipped import SHIPPED
+
+    return SHIPPED.names()
+
+
 Out = Annotated[Path, Parameter(name="--out")]
 OutOrShow = Annotated[Path | None, Parameter(name="--out")]
 """Of a command that shows its settings instead, where it is asked to."""
@@ -40,6 +47,7 @@ Show = Annotated[bool, Parameter(name="--show", negative="")]
 RecipeName = Annotated[str, Parameter(completer=_names("recipes"))]
 ProbeName = Annotated[str, Parameter(completer=_names("probes", "probes/suites"))]
 StudyName = Annotated[str, Parameter(completer=_names("recipes/studies"))]
+ModelName = Annotated[str, Parameter(completer=_models)]
 SourceName = Annotated[str, Parameter(completer=_names("corpora", "recipes/mixes"))]
 
 

@@ -8,12 +8,24 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from audio_ssl.cli._app import Out, OutOrShow, ProbeName, Show, StudyName, app, html, need, need_out, say_next
+from audio_ssl.cli._app import (
+    ModelName,
+    Out,
+    OutOrShow,
+    ProbeName,
+    Show,
+    StudyName,
+    app,
+    html,
+    need,
+    need_out,
+    say_next,
+)
 from audio_ssl.errors import UserError
 
 
 @app.command
-def probe(probe: ProbeName, model: str = "", *overrides: str, out: OutOrShow = None, show: Show = False) -> None:
+def probe(probe: ProbeName, model: ModelName = "", *overrides: str, out: OutOrShow = None, show: Show = False) -> None:
     """Ask one question of a model, or those of a suite: train heads on its features, beside the same on baselines.
 
     Parameters
@@ -21,7 +33,8 @@ def probe(probe: ProbeName, model: str = "", *overrides: str, out: OutOrShow = N
     probe
         Name or path of a probe, or of a suite (suite_speech, suite_music, suite_demo).
     model
-        A run folder, a saved model folder, a model of another library (`docs/exchange.md`), or a baseline (logmel,
+        A model that ships (`audio-ssl list models`), a run folder, a saved model folder, a model of another library
+        (`docs/exchange.md`), or a baseline (logmel,
         cqt). MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
     overrides
         Settings, for example data.manifest=M.jsonl seeds=[2]; of a suite manifests=FOLDER, and PROBE.key=value for one.

@@ -11,13 +11,14 @@ from audio_ssl.cli._app import Out, RecipeName, SourceName, app, html, need, say
 
 
 @app.command(name="list")
-def list_(what: Literal["all", "recipes", "probes", "corpora", "examples", "parts"] = "all") -> None:
+def list_(what: Literal["all", "recipes", "probes", "corpora", "examples", "models", "parts"] = "all") -> None:
     """List the names that the other commands take.
 
     Parameters
     ----------
     what
-        Which names: recipes, probes, corpora, examples of predictions, or the parts a recipe is made of.
+        Which names: recipes, probes, corpora, examples of predictions, models that ship with the package, or the parts
+        a recipe is made of.
     """
     from audio_ssl.listing import lines
 

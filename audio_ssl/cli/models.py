@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from audio_ssl.cli._app import Out, OutOrShow, RecipeName, Show, app, need_out, say_next
+from audio_ssl.cli._app import ModelName, Out, OutOrShow, RecipeName, Show, app, need_out, say_next
 
 
 @app.command
@@ -67,7 +67,7 @@ def pretrain(
 @app.command
 def extract(
     audio: Path,
-    model: str,
+    model: ModelName,
     *overrides: str,
     out: Out,
     layers: str = "all",
@@ -87,7 +87,8 @@ def extract(
     audio
         Folder, audio file, or manifest (.jsonl).
     model
-        A run folder, a saved model folder, a model of another library (`docs/exchange.md`), untrained:MODEL, logmel or
+        A model that ships (`audio-ssl list models`), a run folder, a saved model folder, a model of another library
+        (`docs/exchange.md`), untrained:MODEL, logmel or
         cqt. MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
     overrides
         Settings: precision=bfloat16 (float32, float16, int8), chunk_seconds=30, context_seconds=2, batch_seconds=60,
@@ -122,7 +123,7 @@ def extract(
 
 @app.command
 def export(
-    model: str,
+    model: ModelName,
     *,
     out: Out,
     to: Literal["transformers", "fairseq2"] = "transformers",
@@ -139,9 +140,10 @@ def export(
     Parameters
     ----------
     model
-        A run folder, a saved model, a folder of transformers, a name on the Hugging Face hub, torchaudio:BUNDLE, or a
-        file of weights of fairseq, fairseq2 or torchaudio. MODEL?normalize=false&sample_rate=16000 says what its
-        weights do not tell, as for every command that takes a model.
+        A model that ships (`audio-ssl list models`), a run folder, a saved model, a folder of transformers, a name on
+        the Hugging Face hub, torchaudio:BUNDLE, or a file of weights of fairseq, fairseq2 or torchaudio.
+        MODEL?normalize=false&sample_rate=16000 says what its weights do not tell, as for every command that takes a
+        model.
     out
         Folder to write.
     to

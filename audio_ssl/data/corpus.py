@@ -141,6 +141,9 @@ class Corpus:
     labels: tuple[str, ...] = ()
     """Manifest columns that are filled, the corpus's own included."""
 
+    made: bool = False
+    """Its sound is rendered or synthesised by `fetch`."""
+
     requires: tuple[str, ...] = ()
     """What `fetch` or `read` needs besides this package: ``apt``, ``pip:NAME``."""
 

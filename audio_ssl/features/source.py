@@ -97,10 +97,10 @@ def open_source(name: str) -> FeatureSource:
     Parameters
     ----------
     name
-        What `read_model` takes: a run folder, a saved model, a model of another library, each with its settings if they
-        must be given (``MODEL?normalize=false``), and with ``point=feed_forward`` where hidden states are to be taken
-        before each layer's last residual sum; ``untrained:MODEL``, the same configuration with fresh weights from a
-        fixed seed; ``logmel``; ``cqt``.
+        What `read_model` takes: a shipped model's name, a run folder, a saved model, a model of another library, each
+        with its settings if they must be given (``MODEL?normalize=false``), and with ``point=feed_forward`` where
+        hidden states are to be taken before each layer's last residual sum; ``untrained:MODEL``, the same
+        configuration with fresh weights from a fixed seed; ``logmel``; ``cqt``.
 
     Raises
     ------
@@ -118,9 +118,9 @@ def open_source(name: str) -> FeatureSource:
     except UnsaidError as error:
         raise unsaid(error, name) from error
     except UserError as error:
-        if error.remedy != ACCEPTED or Path(plain).exists():
+        if not (error.remedy or "").endswith(ACCEPTED) or Path(plain).exists():
             raise
-        known = f"{ACCEPTED}; or untrained:MODEL, {', '.join(BASELINES)}"
+        known = f"{error.remedy}; or untrained:MODEL, {', '.join(BASELINES)}"
         raise UserError(error.what, where=error.where, remedy=known) from error
     if asked != name:
         model = build_model(model.config, torch.Generator().manual_seed(_UNTRAINED_SEED)).eval()

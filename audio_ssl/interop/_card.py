@@ -37,8 +37,7 @@ model = audio_ssl.load("{name}")
 {transformers}
 ## Licence
 
-Not stated yet. Whoever publishes this model has to name the licence here and as `license:` in the lines at the top, and
-may do so only as far as the audio it was trained on, and any model it came from, allow.
+{licence}
 
 ## Where it comes from
 
@@ -65,6 +64,14 @@ _CAVEAT = (
 )
 _GROUP = "the first convolution's norm runs over time, and transformers counts the padding in"
 _STACKED = "the second of the convolutions for positions sees what the first made of the padding"
+_UNSTATED = (
+    "Not stated yet. Whoever publishes this model has to name the licence here and as `license:` in the lines at the "
+    "top, and\nmay do so only as far as the audio it was trained on, and any model it came from, allow."
+)
+_STATED = "Of the weights: {licence}. The audio it was trained on keeps its own licences, which stand below."
+LICENCE = "licence of the weights"
+"""Among the facts, where it is known."""
+
 _OURS_ONLY = """
 Only audio_ssl opens this folder: transformers has no model with these parts.
 """
@@ -104,6 +111,7 @@ def card(model: SSLModel, name: str, model_type: str | None, facts: Mapping[str,
         fingerprint=fingerprint(model),
         name=name,
         transformers=_OURS_ONLY if model_type is None else code,
+        licence=_STATED.format(licence=facts[LICENCE]) if facts and LICENCE in facts else _UNSTATED,
         provenance=known if facts else "Not stated.",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from enum import Enum
 from pathlib import Path
 
@@ -16,17 +17,22 @@ from audio_ssl.interop.runs import run_of
 from audio_ssl.interop.torchaudio import PREFIX
 from audio_ssl.interop.transformers import trainer_checkpoint
 from audio_ssl.model import CONFIG_FILE, WEIGHTS_FILE
+from audio_ssl.shipped import PREFIX as SHIPPED_PREFIX
+from audio_ssl.shipped import SHIPPED, Shelf
+
+logger = logging.getLogger(__name__)
 
 ACCEPTED = (
-    "give a run folder or saved model, a folder of transformers or MuQ, a file of weights of fairseq, fairseq2 or "
-    "torchaudio (.pt, .pth, .bin, .safetensors), a folder of fairseq2, torchaudio:BUNDLE, or org/name on the Hugging "
-    "Face hub"
+    "give the name of a model that ships (`audio-ssl list models`), a run folder or saved model, a folder of "
+    "transformers or MuQ, a file of weights of fairseq, fairseq2 or torchaudio (.pt, .pth, .bin, .safetensors), a "
+    "folder of fairseq2, torchaudio:BUNDLE, or org/name on the Hugging Face hub"
 )
 
 
 class Source(Enum):
     """What can be read."""
 
+    SHIPPED = "a model that ships with the package"
     OURS = "a saved model"
     RUN = "a run that has not written its model, or a checkpoint of a run"
     TRANSFORMERS = "a folder of transformers"
@@ -38,8 +44,17 @@ class Source(Enum):
     HUB = "a model on the hub"
 
 
-def detect(name_or_path: str | Path) -> Source:
+def detect(name_or_path: str | Path, shelf: Shelf = SHIPPED) -> Source:
     """Return what a name or path stands for; a path that exists wins over a name.
+
+    Of a shipped model's name that is also a folder, the folder wins if it holds a model, and the log says so.
+
+    Parameters
+    ----------
+    name_or_path
+        As given; a `Path` is never a name.
+    shelf
+        The models that ship.
 
     Raises
     ------
@@ -47,6 +62,9 @@ def detect(name_or_path: str | Path) -> Source:
         If it is nothing that can be read; the text says what can be.
     """
     name, path = str(name_or_path), path_of(name_or_path)
+    shipped = shelf.name_in(name_or_path)
+    if shipped is not None:
+        return _shipped_or_folder(shipped, path)
     if path.is_dir():
         return _folder(path)
     if path.is_file():
@@ -57,7 +75,21 @@ def detect(name_or_path: str | Path) -> Source:
         return Source.BUNDLE
     if isinstance(name_or_path, str) and is_hub_name(name):
         return Source.HUB
-    raise UserError(f"there is no model `{name}`", remedy=ACCEPTED)
+    near = shelf.near(name_or_path)
+    meant = f"did you mean `{near}`? Or {ACCEPTED}" if near else ACCEPTED
+    raise UserError(f"there is no model `{name}`", remedy=meant)
+
+
+def _shipped_or_folder(name: str, path: Path) -> Source:
+    if not path.exists():
+        return Source.SHIPPED
+    try:
+        source = _folder(path)
+    except UserError:
+        logger.warning("`%s` here is no model; the model that ships is taken", path)
+        return Source.SHIPPED
+    logger.warning("`%s` is the folder here; the model that ships is %s%s", path, SHIPPED_PREFIX, name)
+    return source
 
 
 def _folder(path: Path) -> Source:

@@ -20,6 +20,7 @@ from audio_ssl.interop.runs import read_run
 from audio_ssl.interop.torchaudio import is_torchaudio, read_bundle, read_torchaudio_weights
 from audio_ssl.interop.transformers import read_transformers, trainer_checkpoint
 from audio_ssl.model import CONFIG_FILE, WEIGHTS_FILE, SSLModel, load_weights, read_model_config
+from audio_ssl.shipped import SHIPPED, Shelf
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +31,15 @@ def read_model(
     normalize: bool | None = None,
     sample_rate: int | None = None,
     heads: int | None = None,
+    shelf: Shelf = SHIPPED,
 ) -> SSLModel:
     """Read a model of ours, transformers, MuQ, torchaudio, fairseq or fairseq2; no code that comes with it is run.
 
     Parameters
     ----------
     name_or_path
-        A run folder, finished or not, or saved model; a folder of transformers (HuBERT, wav2vec 2.0, WavLM, data2vec
+        The name of a model that ships with the package, ``small`` or ``shipped:small``;
+        a run folder, finished or not, or saved model; a folder of transformers (HuBERT, wav2vec 2.0, WavLM, data2vec
         audio, MERT), of its Trainer, or of MuQ, or its name on the Hugging Face hub, ``org/name`` or
         ``org/name@revision``;
         ``torchaudio:HUBERT_BASE`` and other bundles; a file of weights of fairseq, fairseq2 or torchaudio; a folder of
@@ -48,6 +51,8 @@ def read_model(
         Of the waveforms in Hz, likewise.
     heads
         Attention heads, where only a table of weights is there and its width is that of no published model.
+    shelf
+        The models that ship.
 
     Returns
     -------
@@ -61,14 +66,18 @@ def read_model(
     """
     name, given = parse_name(name_or_path, Given(normalize, sample_rate, heads))
     try:
-        return _read(name, given)
+        return _read(name, given, shelf)
     except UnsaidError as error:
         raise unsaid(error, str(name_or_path)) from error
 
 
-def _read(name: str | Path, given: Given) -> SSLModel:
-    source = detect(name)
+def _read(name: str | Path, given: Given, shelf: Shelf) -> SSLModel:
+    source = detect(name, shelf)
     path = path_of(name)
+    if source is Source.SHIPPED:
+        shipped = shelf.name_in(name)
+        assert shipped is not None, "found by `detect`"
+        path, source = shelf.whole(shipped), Source.OURS
     if source is Source.HUB:
         path = fetch(str(name))
         source = detect(path)

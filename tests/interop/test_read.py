@@ -58,7 +58,7 @@ def test_folders_and_files_of_fairseq2(model, tmp_path):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda path, model: None, "there is no model `.*give a run folder"),
+        (lambda path, model: None, "there is no model `.*a run folder"),
         (lambda path, model: path.mkdir(), "holds no model: there is no config.json"),
         (lambda path, model: path.write_text("hello"), "is no file of weights"),
     ],
