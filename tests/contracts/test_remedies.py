@@ -84,15 +84,17 @@ def takes(command):
         app.parse_args([name, *rest], exit_on_error=False, print_error=False)
 
 
-def keys_of(cls, found=None):
-    """Return all dotted keys of a config, with N for an index, parts of every kind included."""
-    found = set() if found is None else found
+def keys_of(cls, above=()):
+    """Return all dotted keys of a config, with N for an index, parts of every kind included, none within itself."""
+    found, above = set(), (*above, cls)
     hints = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         found.add(field.name)
         for inner, several in inner_configs(hints[field.name]):
+            if inner in above:
+                continue
             prefix = f"{field.name}.N" if several else field.name
-            found |= {f"{prefix}.{key}" for key in keys_of(inner)} | {f"{prefix}.kind"}
+            found |= {f"{prefix}.{key}" for key in keys_of(inner, above)} | {f"{prefix}.kind"}
         if typing.get_origin(hints[field.name]) is dict:
             found.add(f"{field.name}.*")
     return found
