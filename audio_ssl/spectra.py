@@ -15,6 +15,7 @@ import math
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from audio_ssl.errors import UserError
 
@@ -33,14 +34,15 @@ LOG_FLOOR = 1e-6
 class MelSpectrogram(nn.Module):
     """Powers in triangular mel bands, and their logarithms. Constants only: nothing of it is saved with a model.
 
-    Bands so narrow that no spectral line falls into them are zero for every waveform; the log says how many there are.
+    Bands so narrow that no spectral line falls into them are zero for every waveform; the log says how many there are,
+    and how long a transform has a line in each.
 
     Parameters
     ----------
     sample_rate
         In Hz; the bands reach from 0 Hz to half of it.
     window_samples
-        Hann window and Fourier transform.
+        Of the Hann window.
     hop_samples
         From one frame to the next.
     bands
@@ -50,6 +52,14 @@ class MelSpectrogram(nn.Module):
         the waveform.
     form
         ``plain``: torchaudio's; ``speechbrain``: a Hamming window, and triangles as wide above their middle as below.
+    fft_samples
+        Of the Fourier transform, in whose middle the window lies among zeros: the same frames, with more spectral
+        lines. None: those of the window.
+
+    Raises
+    ------
+    UserError
+        If the transform is shorter than the window.
     """
 
     window: Tensor
@@ -63,15 +73,20 @@ class MelSpectrogram(nn.Module):
         bands: int,
         center: bool = False,
         form: str = "plain",
+        fft_samples: int | None = None,
     ) -> None:
         super().__init__()
         self._hop_samples, self._center = hop_samples, center
         theirs = form == "speechbrain"
-        filters = mel_filters(sample_rate, window_samples, bands, symmetric=theirs)
+        lines = fft_or_window(fft_samples, window_samples)
+        filters = mel_filters(sample_rate, lines, bands, symmetric=theirs)
         if empty := empty_bands(filters):
-            _warn_of_empty_bands(empty, bands, window_samples / sample_rate, sample_rate)
+            _warn_of_empty_bands(empty, bands, lines, sample_rate, theirs)
         window = torch.hamming_window(window_samples) if theirs else torch.hann_window(window_samples)
-        self.register_buffer("window", window, persistent=False)
+        # Where the transform is centred, so is the window.
+        before = lines // 2 - window_samples // 2
+        self._zeros = (before, lines - window_samples - before)
+        self.register_buffer("window", F.pad(window, self._zeros), persistent=False)
         self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, waveform: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch frame band"]:
@@ -83,6 +98,8 @@ class MelSpectrogram(nn.Module):
             Where frames are not centred, at least a window long.
         """
         window, filters = (constant.to(waveform) for constant in (self.window, self.filters))
+        if not self._center and any(self._zeros):
+            waveform = F.pad(waveform, self._zeros)
         return power_spectrum(waveform, window, self._hop_samples, self._center).transpose(-1, -2) @ filters.T
 
     def log(self, waveform: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch frame band"]:
@@ -102,7 +119,7 @@ class DecibelMel(nn.Module):
     sample_rate
         In Hz.
     window_samples
-        Hann window and Fourier transform.
+        Of the Hann window.
     hop_samples
         From one frame to the next.
     bands
@@ -111,13 +128,23 @@ class DecibelMel(nn.Module):
         Spectrogram frames of one output frame.
     mean, std
         Of all values of the corpus, in dB.
+    fft_samples
+        Of the Fourier transform, see `MelSpectrogram`.
     """
 
     def __init__(
-        self, sample_rate: int, window_samples: int, hop_samples: int, bands: int, stack: int, mean: float, std: float
+        self,
+        sample_rate: int,
+        window_samples: int,
+        hop_samples: int,
+        bands: int,
+        stack: int,
+        mean: float,
+        std: float,
+        fft_samples: int | None = None,
     ) -> None:
         super().__init__()
-        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, bands)
+        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, bands, fft_samples=fft_samples)
         self._half, self._frame_samples = window_samples // 2, hop_samples * stack
         self._mean, self._std = mean, std
 
@@ -190,13 +217,74 @@ def hop_and_window(sample_rate: int, hop_seconds: float, window_seconds: float) 
 
 
 @functools.cache
-def _warn_of_empty_bands(empty: int, bands: int, window_seconds: float, sample_rate: int) -> None:
+def _warn_of_empty_bands(empty: int, bands: int, fft_samples: int, sample_rate: int, symmetric: bool) -> None:
     # Once: a run builds its spectrogram many times.
     logger.warning(
-        "%d of %d mel bands are empty with a window of %g s at %d Hz: they are the same for every sound; "
-        "give fewer bands or a longer window",
-        *(empty, bands, window_seconds, sample_rate),
+        "%d of %d mel bands are empty with a Fourier transform of %d samples at %d Hz: they are the same for every "
+        "sound; a model trained with %s has none",
+        *(empty, bands, fft_samples, sample_rate, _mending(sample_rate, fft_samples, bands, symmetric)),
     )
+
+
+def _mending(sample_rate: int, fft_samples: int, bands: int, symmetric: bool) -> str:
+    longer = fft_for_bands(sample_rate, fft_samples, bands, symmetric)
+    return "fewer bands" if longer is None else f"`fft_samples: {longer}`"
+
+
+def fft_or_window(fft_samples: int | None, window_samples: int) -> int:
+    """Return the samples of a Fourier transform that a config may leave to the window.
+
+    Raises
+    ------
+    UserError
+        If it is shorter than the window.
+    """
+    if fft_samples is None:
+        return window_samples
+    if fft_samples < window_samples:
+        raise UserError(
+            f"`fft_samples` must be at least the {window_samples} samples of the window, but is {fft_samples}",
+            remedy="null takes those of the window",
+        )
+    return fft_samples
+
+
+def fft_for_bands(sample_rate: int, window_samples: int, bands: int, symmetric: bool = False) -> int | None:
+    """Return the smallest power of two that holds a window and leaves no band empty; None where none below 2^18 does.
+
+    Examples
+    --------
+    >>> fft_for_bands(16000, 400, 80), fft_for_bands(16000, 400, 128)
+    (512, 1024)
+    """
+    lengths = (1 << exponent for exponent in range((window_samples - 1).bit_length(), 18))
+    return next((n for n in lengths if not empty_bands(mel_filters(sample_rate, n, bands, symmetric=symmetric))), None)
+
+
+def check_bands(
+    bands: int, window_samples: int, sample_rate: int, fft_samples: int | None = None, symmetric: bool = False
+) -> None:
+    """Raise UserError if a band is so narrow that no spectral line falls into it: it would be constant.
+
+    Parameters
+    ----------
+    bands
+        Number of mel bands.
+    window_samples, sample_rate
+        Of the spectrogram.
+    fft_samples
+        Of the Fourier transform; None: those of the window.
+    symmetric
+        Of `mel_filters`.
+    """
+    lines = fft_or_window(fft_samples, window_samples)
+    if empty := empty_bands(mel_filters(sample_rate, lines, bands, symmetric=symmetric)):
+        raise UserError(
+            f"{empty} of `n_mels` {bands} bands are empty with a window of {window_samples / sample_rate:g} s and a "
+            f"Fourier transform of {lines} samples at {sample_rate} Hz: they would be the same for every sound",
+            remedy=f"give {_mending(sample_rate, lines, bands, symmetric)}, or fewer bands; `fft_samples: {lines}` "
+            "keeps the empty ones where a part may have them",
+        )
 
 
 def power_spectrum(

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from audio_ssl import spectra
+from audio_ssl.errors import UserError
 from audio_ssl.frontends import mel
 from audio_ssl.spectra import MelSpectrogram, cepstra, deltas, mel_filters
-from audio_ssl.teachers._mel import CenteredLogMel, Mfcc39
+from audio_ssl.teachers._mel import CenteredLogMel, LogMel, Mfcc39
 
 
 def noise(*shape, dtype=torch.float32):
@@ -79,6 +80,36 @@ def test_gradients_pass_and_nothing_is_saved():
     assert not ours.state_dict()
 
 
+@pytest.mark.parametrize(("window", "fft"), [(400, 1024), (401, 512), (401, 513), (400, 513), (400, 400)])
+@pytest.mark.parametrize("center", [False, True])
+def test_a_longer_transform_has_the_same_windows_and_more_lines(window, fft, center):
+    ours, waveform = MelSpectrogram(16000, window, 160, 40, center, fft_samples=fft), noise(5001)
+    around = torch.nn.functional.pad(waveform, (window // 2, window // 2)) if center else waveform
+    windows = around.unfold(0, window, 160) * torch.hann_window(window)
+    expected = torch.fft.rfft(windows, fft).abs().square() @ mel_filters(16000, fft, 40).T
+    found = ours(waveform)
+    torch.testing.assert_close(found[: len(expected)], expected, rtol=1e-4, atol=1e-5)
+    assert len(found) == len(MelSpectrogram(16000, window, 160, 40, center)(waveform))
+
+
+def test_a_longer_transform_leaves_no_band_empty(caplog):
+    with caplog.at_level(logging.WARNING):
+        mel.build(mel.Config(n_mels=128, fft_samples=1024), 16000)
+        LogMel(16000, 160, 400, 128, 4, fft_samples=1024)
+    assert not caplog.records
+    plain, _ = mel.build(mel.Config(n_mels=128, stack=1, normalize=False), 16000)(noise(1, 4000), torch.tensor([4000]))
+    frontend = mel.build(mel.Config(n_mels=128, stack=1, normalize=False, fft_samples=1024), 16000)
+    longer, _ = frontend(noise(1, 4000), torch.tensor([4000]))
+    assert longer.shape == plain.shape
+    assert int((plain[0] == plain[0, 0]).all(0).sum()) == 4
+    assert int((longer[0] == longer[0, 0]).all(0).sum()) == 0
+
+
+def test_a_transform_shorter_than_the_window_is_refused():
+    with pytest.raises(UserError, match="`fft_samples` must be at least the 400 samples of the window, but is 256"):
+        mel.build(mel.Config(fft_samples=256), 16000)
+
+
 def test_bands_without_a_spectral_line_are_said_by_one_warning(caplog):
     spectra._warn_of_empty_bands.cache_clear()
     with caplog.at_level(logging.WARNING):
@@ -88,8 +119,8 @@ def test_bands_without_a_spectral_line_are_said_by_one_warning(caplog):
         mel.build(mel.Config(n_mels=128), 16000)
         mel.build(mel.Config(n_mels=128), 16000)
     assert [record.getMessage() for record in caplog.records] == [
-        "4 of 128 mel bands are empty with a window of 0.025 s at 16000 Hz: they are the same for every sound; "
-        "give fewer bands or a longer window"
+        "4 of 128 mel bands are empty with a Fourier transform of 400 samples at 16000 Hz: they are the same for every "
+        "sound; a model trained with `fft_samples: 1024` has none"
     ]
     silent = spectra.mel_filters(16000, 400, 128).amax(1) == 0
     values = MelSpectrogram(16000, 400, 160, 128)(noise(1000))

@@ -30,6 +30,8 @@ class LogMel(nn.Module):
         Of all values of the data; None: not used.
     form
         Of the spectrogram, see `MelSpectrogram`.
+    fft_samples
+        Of the Fourier transform; None: those of the window.
     """
 
     def __init__(
@@ -42,12 +44,13 @@ class LogMel(nn.Module):
         mean: float | None,
         std: float | None,
         form: str = "plain",
+        fft_samples: int | None = None,
     ) -> None:
         super().__init__()
         hop, window = hop_and_window(sample_rate, hop_seconds, window_seconds)
         self.grid = FrameGrid(sample_rate, hop, window)
         self._normalize, self._mean, self._std = normalize, mean, std
-        self._mel = MelSpectrogram(sample_rate, window, hop, n_mels, form=form)
+        self._mel = MelSpectrogram(sample_rate, window, hop, n_mels, form=form, fft_samples=fft_samples)
 
     def forward(
         self,

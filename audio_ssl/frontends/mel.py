@@ -61,6 +61,10 @@ class Config:
     dropout: float = added(0.0)
     """After each convolution (SpeechBrain's BEST-RQ: 0.1)."""
 
+    fft_samples: int | None = added(None)
+    """Length of the Fourier transform: longer than the window where many bands would have no spectral line between
+    them; null: the window's."""
+
 
 class MelFrontend(nn.Module):
     """Stacked or subsampled log-mel frames."""
@@ -76,6 +80,7 @@ class MelFrontend(nn.Module):
             config.mean,
             config.std,
             config.form,
+            config.fft_samples,
         )
         self._mirrors = config.form == "speechbrain" and bool(config.conv_channels)
         shrink, reach, bands, sizes = config.stack, config.stack - 1, config.n_mels, []

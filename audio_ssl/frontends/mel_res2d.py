@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from audio_ssl.batch_norm import BatchNorm
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.frontends._statistics import check_statistics, frames_inside
@@ -57,6 +58,10 @@ class Config:
     dim: int = 1024
     """Width of the frames, by a linear layer (MusicFM, MuQ: 1024)."""
 
+    fft_samples: int | None = added(None)
+    """Length of the Fourier transform: longer than the window where many bands would have no spectral line between
+    them; null: the window's."""
+
 
 class MelRes2dFrontend(nn.Module):
     """Spectrogram, two residual modules, linear layer."""
@@ -64,7 +69,9 @@ class MelRes2dFrontend(nn.Module):
     def __init__(self, config: Config, sample_rate: int) -> None:
         super().__init__()
         hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
-        self._mel = DecibelMel(sample_rate, window, hop, config.n_mels, _STACK, config.mean, config.std)
+        self._mel = DecibelMel(
+            sample_rate, window, hop, config.n_mels, _STACK, config.mean, config.std, config.fft_samples
+        )
         self.grid = FrameGrid(sample_rate, _STACK * hop, window + 2 * _REACH * hop, "floor")
         self.noise_width = _STACK * config.n_mels
         """Numbers of the spectrogram that belong to one output frame."""

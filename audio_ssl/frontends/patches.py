@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._log_mel import LogMel
 from audio_ssl.frontends._moments import Collector, Moments
@@ -28,7 +29,7 @@ class Config:
     """Mel bands (AST, Myna: 128)."""
 
     window_seconds: float = 0.064
-    """Length of the analysis window; shorter ones leave some of 128 bands empty."""
+    """Length of the analysis window; shorter ones leave some of 128 bands empty without a longer `fft_samples`."""
 
     hop_seconds: float = 0.01
     """From one spectrogram frame to the next (AST: 0.01)."""
@@ -48,6 +49,10 @@ class Config:
     std: float | None = None
     """Standard deviation of all log-mel values of the data, with `mean`."""
 
+    fft_samples: int | None = added(None)
+    """Length of the Fourier transform: longer than the window where many bands would have no spectral line between
+    them; null: the window's."""
+
 
 class PatchFrontend(nn.Module):
     """Tall patches of log-mel frames."""
@@ -62,6 +67,7 @@ class PatchFrontend(nn.Module):
             config.normalize,
             config.mean,
             config.std,
+            fft_samples=config.fft_samples,
         )
         self._width, self._stride = config.patch_frames, config.stride_frames
         hop, window = self._mel.grid.hop_samples, self._mel.grid.window_samples

@@ -17,7 +17,7 @@ from audio_ssl.config import kind_of
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError, shown
-from audio_ssl.frontends import mel, mel_res2d
+from audio_ssl.frontends import mel, mel_res2d, patches
 from audio_ssl.objectives import contrastive
 from audio_ssl.objectives._base import Needs
 from audio_ssl.pretrain.decoder import Decoder, build_decoder
@@ -26,12 +26,17 @@ from audio_ssl.pretrain.masks import Mask
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.seeds import generator
 from audio_ssl.pretrain.teachers import PREVIOUS, CodecRun, build_teacher, codec_recipe, spec_before_fit
-from audio_ssl.teachers import mel_rvq
+from audio_ssl.spectra import check_bands, hop_and_window
+from audio_ssl.teachers import mel as mel_teacher
+from audio_ssl.teachers import mel_rvq, random_projection
 from audio_ssl.teachers._base import needs_fit
 
 logger = logging.getLogger(__name__)
 
 _CPU = torch.device("cpu")
+
+_SPECTRA = (mel.Config, mel_res2d.Config, patches.Config, mel_teacher.Config, random_projection.Config)
+"""Parts with mel bands that are built whether or not a band is empty, as earlier releases built them."""
 
 
 @contextmanager
@@ -230,6 +235,24 @@ def check_fill(mask: Mask | None, frontend_config: Any, frontend: nn.Module, dec
         )
 
 
+def check_new(recipe: Recipe) -> None:
+    """Raise UserError for what a run that is begun must not have, though one that was begun earlier may go on with it.
+
+    Mel bands without a spectral line are constant. A recipe that wants them, as one of an earlier release may, says so
+    by naming `fft_samples`.
+    """
+    frontend = getattr(recipe, "frontend", None)
+    spectra = [("$.frontend", frontend)]
+    spectra += [(f"$.frontend.parts[{n}]", part) for n, part in enumerate(getattr(frontend, "parts", ()))]
+    spectra += [(f"$.teachers[{n}]", teacher) for n, teacher in enumerate(getattr(recipe, "teachers", ()))]
+    for where, config in spectra:
+        if isinstance(config, _SPECTRA) and config.fft_samples is None:
+            rate = recipe.data.sample_rate
+            _, window = hop_and_window(rate, config.hop_seconds, config.window_seconds)
+            with located(where):
+                check_bands(config.n_mels, window, rate, None, getattr(config, "form", "plain") == "speechbrain")
+
+
 def check_spectrum(frontend: Any, teacher: Any, where: str) -> None:
     """Raise UserError where a teacher of the frontend's own spectrogram has another one: its targets are not in there.
 
@@ -252,7 +275,7 @@ def check_spectrum(frontend: Any, teacher: Any, where: str) -> None:
         )
     if not isinstance(frontend, mel_res2d.Config):
         return
-    for name in ("n_mels", "hop_seconds", "window_seconds", "mean", "std"):
+    for name in ("n_mels", "hop_seconds", "window_seconds", "fft_samples", "mean", "std"):
         theirs, mine = getattr(frontend, name), getattr(teacher, name)
         if theirs != mine:
             raise UserError(

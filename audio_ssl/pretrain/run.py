@@ -31,6 +31,7 @@ from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.lock import is_used, locked_folder
 from audio_ssl.model import WEIGHTS_FILE
 from audio_ssl.pretrain.card import write_card
+from audio_ssl.pretrain.check import check_new
 from audio_ssl.pretrain.clips import Selection, select_clips
 from audio_ssl.pretrain.deterministic import deterministic
 from audio_ssl.pretrain.finished import is_whole, reopen, seal_model
@@ -271,6 +272,7 @@ def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> 
             # The model of an earlier end would soon be older than the checkpoints, which stand for it until the next.
             (out / WEIGHTS_FILE).unlink(missing_ok=True)
         return
+    check_new(recipe)
     write_text(out / "recipe.yaml", recipe_yaml(recipe))
     write_provenance(out, start_provenance(identity(recipe), selection.manifest_hash))
 

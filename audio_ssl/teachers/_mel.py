@@ -7,8 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
-from audio_ssl.errors import UserError
-from audio_ssl.spectra import DecibelMel, MelSpectrogram, cepstra, deltas, empty_bands, mel_filters
+from audio_ssl.spectra import DecibelMel, MelSpectrogram, cepstra, deltas
 
 
 class LogMel:
@@ -21,14 +20,14 @@ class LogMel:
     hop_samples
         From one spectrogram frame to the next.
     window_samples
-        Of the Fourier transform.
+        Of the window.
     n_mels
         Bands.
     stack
         Spectrogram frames side by side in one frame.
     normalize
         Zero mean and unit variance of each band over the clip.
-    form
+    form, fft_samples
         Of the spectrogram, see `MelSpectrogram`.
     """
 
@@ -41,8 +40,9 @@ class LogMel:
         stack: int,
         normalize: bool = True,
         form: str = "plain",
+        fft_samples: int | None = None,
     ) -> None:
-        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, n_mels, form=form)
+        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, n_mels, form=form, fft_samples=fft_samples)
         self._stack, self._normalize = stack, normalize
         self.dim = n_mels * stack
         self.grid = FrameGrid(sample_rate, hop_samples * stack, window_samples + (stack - 1) * hop_samples)
@@ -63,16 +63,24 @@ class DecibelPatches:
 
     Parameters
     ----------
-    sample_rate, hop_samples, window_samples, n_mels, stack
+    sample_rate, hop_samples, window_samples, n_mels, stack, fft_samples
         As of `LogMel`.
     mean, std
         Of all values of the corpus, in dB.
     """
 
     def __init__(
-        self, sample_rate: int, hop_samples: int, window_samples: int, n_mels: int, stack: int, mean: float, std: float
+        self,
+        sample_rate: int,
+        hop_samples: int,
+        window_samples: int,
+        n_mels: int,
+        stack: int,
+        mean: float,
+        std: float,
+        fft_samples: int | None = None,
     ) -> None:
-        self._mel = DecibelMel(sample_rate, window_samples, hop_samples, n_mels, stack, mean, std)
+        self._mel = DecibelMel(sample_rate, window_samples, hop_samples, n_mels, stack, mean, std, fft_samples)
         self.dim = n_mels * stack
         self.grid = FrameGrid(sample_rate, hop_samples * stack, window_samples + (stack - 1) * hop_samples, "floor")
 
@@ -85,23 +93,16 @@ class DecibelPatches:
 class CenteredLogMel:
     """Log-mel frames centred on their hops, for windows much longer than a hop; the clip's edges see zeros."""
 
-    def __init__(self, sample_rate: int, hop_samples: int, window_samples: int, n_mels: int) -> None:
-        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, n_mels, center=True)
+    def __init__(
+        self, sample_rate: int, hop_samples: int, window_samples: int, n_mels: int, fft_samples: int | None = None
+    ) -> None:
+        self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, n_mels, True, fft_samples=fft_samples)
         self.dim = n_mels
         self.grid = FrameGrid(sample_rate, hop_samples, window_samples, "center")
 
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Float[Tensor, "frame dim"]:
         """Return ``[frame, n_mels]``."""
         return self._mel.log(waveform).contiguous()
-
-
-def check_bands(n_mels: int, window_samples: int, sample_rate: int) -> None:
-    """Raise UserError if a band is so narrow that no spectral line falls into it: it would be constant."""
-    if empty := empty_bands(mel_filters(sample_rate, window_samples, n_mels)):
-        raise UserError(
-            f"{empty} of `n_mels` {n_mels} bands are empty with a window of {window_samples / sample_rate:g} s",
-            remedy="give fewer bands or a longer `window_seconds`",
-        )
 
 
 class Mfcc39:

@@ -1,7 +1,8 @@
 """k-means labels of acoustic features or of a model's hidden layer: HuBERT's teacher, and MERT's first.
 
 HuBERT: Hsu et al. 2021 (arXiv 2106.07447, section II-B), 39 MFCCs, then a hidden layer. MERT v0: Li et al. 2023 (arXiv
-2306.00107, section 3.2), 300 clusters of 229 log-mel bands beside 200 of 264 chroma bins: two teachers of one recipe.
+2306.00107, section 3.2), 300 clusters of 229 log-mel bands beside 200 of 264 chroma bins: two teachers of one recipe;
+here also both as one frame (`_blocks`).
 
 Fitted in one pass over the clips and in memory that does not grow with them (`_kmeans_fit`). Features are clustered as
 they are, as in fairseq's ``learn_kmeans.py``: standardised MFCCs tell phones apart less well (`docs/benchmarks.md`).
@@ -25,16 +26,18 @@ from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
 from audio_ssl.encoders._points import Point
 from audio_ssl.errors import UserError
+from audio_ssl.spectra import check_bands
 from audio_ssl.teachers._base import fingerprint_of, read_state
+from audio_ssl.teachers._blocks import Blocks, FramesOf, LogCQT, scaling
 from audio_ssl.teachers._chroma import Chroma
 from audio_ssl.teachers._kaldi_mfcc import KaldiMfcc39
 from audio_ssl.teachers._kmeans_fit import Reservoir, cluster
 from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
-from audio_ssl.teachers._mel import CenteredLogMel, Mfcc39, check_bands
+from audio_ssl.teachers._mel import CenteredLogMel, Mfcc39
 
 STATE_FILE = "kmeans.safetensors"
 
-FeatureKind = Literal["mfcc", "kaldi_mfcc", "logmel", "chroma", "hidden"]
+FeatureKind = Literal["mfcc", "kaldi_mfcc", "logmel", "chroma", "cqt", "logmel+chroma", "logmel+cqt", "hidden"]
 
 _WINDOW_SECONDS = {"mfcc": 0.025, "kaldi_mfcc": 0.025, "logmel": 0.128, "chroma": 0.256}
 
@@ -56,8 +59,6 @@ _PICKLES = (".bin", ".km", ".pkl", ".joblib")
 
 LoadModel = Callable[[str], HiddenStates]
 
-Acoustic = Mfcc39 | KaldiMfcc39 | CenteredLogMel | Chroma
-
 
 @dataclass(frozen=True)
 class Config:
@@ -68,7 +69,8 @@ class Config:
 
     features: FeatureKind | None = None
     """What is clustered: kaldi_mfcc (HuBERT: 39 a frame, differences over 50 ms), mfcc (of any hop, differences over
-    five hops), logmel, chroma or hidden; None: hidden where there is a `model`, else mfcc."""
+    five hops), logmel, chroma, cqt (logarithms of constant-Q magnitudes), logmel+chroma or logmel+cqt (both as one
+    frame) or hidden; None: hidden where there is a `model`, else mfcc."""
 
     standardize: bool = added(False, earlier=True)
     """Whether a fit first gives each feature zero mean and unit variance over the corpus (HuBERT: no); a fitted state
@@ -86,8 +88,21 @@ class Config:
     n_mels: int = 229
     """Bands of logmel (MERT v0: 229)."""
 
+    fft_samples: int | None = added(None)
+    """Length of the Fourier transform of logmel, where many bands need a longer one than the window; null: the
+    window's."""
+
     chroma_bins: int = 264
     """Pitch classes of chroma (MERT v0: 264, 22 per semitone)."""
+
+    n_bins: int = added(84)
+    """Bins of cqt, from C1 upwards (7 octaves of 12)."""
+
+    bins_per_octave: int = added(12)
+    """Of cqt."""
+
+    second_share: float = added(0.5)
+    """Where two features are one frame: the second's share of their variance, and so of the distances."""
 
     model: str | None = None
     """A model of any library whose hidden layer is clustered, named as for ``audio-ssl extract``."""
@@ -115,17 +130,19 @@ class Features:
 
     def __init__(self, config: Config, sample_rate: int, device: torch.device, load_model: LoadModel | None) -> None:
         self._device, self._layer, self._point = device, config.layer, config.point
-        self._acoustic: Acoustic | None = None
+        self._acoustic: FramesOf | None = None
         self.kind = feature_kind(config)
         if self.kind != "hidden":
-            self._acoustic = _acoustic(config, self.kind, sample_rate)
+            self._acoustic = _frames_of(config, self.kind, sample_rate)
             self.grid, self.dim = self._acoustic.grid, self._acoustic.dim
+            self.dims = self._acoustic.dims if isinstance(self._acoustic, Blocks) else [self.dim]
             return
         if load_model is None:
             raise ValueError("`load_model` must be given where the features are a model's")
         assert config.model is not None, "refused by feature_kind"
         self._model = load_model(config.model)
         self.grid, self.dim = self._model.grid, self._model.dim
+        self.dims = [self.dim]
         if not 0 <= self._layer <= self._model.num_layers:
             raise UserError(
                 f"`layer` must be 0 to {self._model.num_layers}, but is {self._layer}",
@@ -157,7 +174,19 @@ def feature_kind(config: Config) -> FeatureKind:
     return kind
 
 
-def _acoustic(config: Config, kind: FeatureKind, sample_rate: int) -> Acoustic:
+def _frames_of(config: Config, kind: FeatureKind, sample_rate: int) -> FramesOf:
+    first, *second = (_acoustic(config, one, sample_rate) for one in kind.split("+"))
+    if second and not 0 < config.second_share < 1:
+        raise UserError(f"`second_share` must be above 0 and below 1, but is {config.second_share:g}")
+    return Blocks([first, *second]) if second else first
+
+
+def _acoustic(config: Config, kind: str, sample_rate: int) -> FramesOf:
+    if kind == "cqt":
+        for name in ("hop_samples", "n_bins", "bins_per_octave"):
+            if getattr(config, name) < 1:
+                raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+        return LogCQT(sample_rate, config.hop_samples, config.n_bins, config.bins_per_octave)
     seconds = _WINDOW_SECONDS[kind] if config.window_seconds is None else config.window_seconds
     window = round(seconds * sample_rate)
     for name, value in (("hop_samples", config.hop_samples), ("window_seconds", window)):
@@ -166,8 +195,8 @@ def _acoustic(config: Config, kind: FeatureKind, sample_rate: int) -> Acoustic:
     if kind in ("mfcc", "kaldi_mfcc"):
         return (Mfcc39 if kind == "mfcc" else KaldiMfcc39)(sample_rate, config.hop_samples, window)
     if kind == "logmel":
-        check_bands(config.n_mels, window, sample_rate)
-        return CenteredLogMel(sample_rate, config.hop_samples, window, config.n_mels)
+        check_bands(config.n_mels, window, sample_rate, config.fft_samples)
+        return CenteredLogMel(sample_rate, config.hop_samples, window, config.n_mels, config.fft_samples)
     if config.chroma_bins < 12 or config.chroma_bins % 12:
         raise UserError(f"`chroma_bins` must be a multiple of 12, but is {config.chroma_bins}")
     return Chroma(sample_rate, config.hop_samples, window, config.chroma_bins)
@@ -260,11 +289,13 @@ def fit_frames(
             f"k-means needs at least as many frames as `clusters` {config.clusters}, but has {reservoir.count}",
             remedy="give more audio or fewer clusters",
         )
-    if config.standardize and features.kind != "chroma":
-        mean, scale = reservoir.mean, (reservoir.variance + 1e-8).rsqrt()
-    else:
-        # Chroma: unit length is what makes frames of any loudness alike.
-        mean, scale = torch.zeros(features.dim), torch.ones(features.dim)
+    mean, scale = scaling(
+        features.kind.split("+"),
+        features.dims,
+        *(reservoir.mean, reservoir.variance),
+        config.standardize,
+        config.second_share,
+    )
     kept = reservoir.rows().sub_(mean).mul_(scale).to(device)
     centroids = cluster(kept, config.clusters, generator, config.batch_frames, config.init_tries)
     return {"centroids": centroids.cpu(), "mean": mean, "scale": scale}

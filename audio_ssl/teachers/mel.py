@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_ssl.data.targets import TargetSpec
+from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.spectra import hop_and_window
 from audio_ssl.teachers._base import fingerprint_of
@@ -35,13 +36,17 @@ class Config:
     stack: int = 4
     """Spectrogram frames side by side in one target; equal to the mel frontend's (APC: 1)."""
 
+    fft_samples: int | None = added(None)
+    """Length of the Fourier transform: longer than the window where many bands would have no spectral line between
+    them; null: the window's."""
+
 
 class MelTeacher:
     """Computes the log-mel frames of one clip."""
 
     def __init__(self, config: Config, sample_rate: int, device: torch.device) -> None:
         hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
-        self._mel = LogMel(sample_rate, hop, window, config.n_mels, config.stack)
+        self._mel = LogMel(sample_rate, hop, window, config.n_mels, config.stack, fft_samples=config.fft_samples)
         self._device = device
         self.spec = TargetSpec("values", self._mel.dim, None, self._mel.grid)
         self.fingerprint = fingerprint_of(config, {"sample_rate": torch.tensor(sample_rate)})

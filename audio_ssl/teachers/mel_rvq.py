@@ -27,12 +27,12 @@ from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
 from audio_ssl.errors import UserError, check_choice
 from audio_ssl.frontends._statistics import check_statistics
-from audio_ssl.spectra import hop_and_window
+from audio_ssl.spectra import check_bands, hop_and_window
 from audio_ssl.teachers._base import fingerprint_of, read_state
 from audio_ssl.teachers._kmeans_fit import Reservoir, cluster
 from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
 from audio_ssl.teachers._learnt_rvq import learn
-from audio_ssl.teachers._mel import DecibelPatches, LogMel, check_bands
+from audio_ssl.teachers._mel import DecibelPatches, LogMel
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,10 @@ class Config:
 
     batch_frames: int = 10_000
     """Patches of a mini-batch."""
+
+    fft_samples: int | None = added(None)
+    """Length of the Fourier transform: longer than the window where many bands would have no spectral line between
+    them; null: the window's."""
 
 
 class MelRVQTeacher:
@@ -169,13 +173,14 @@ def _patches(config: Config, sample_rate: int) -> LogMel | DecibelPatches:
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
     check_choice("form", config.form, _FORMS)
-    check_bands(config.n_mels, window, sample_rate)
+    check_bands(config.n_mels, window, sample_rate, config.fft_samples)
     check_statistics(False, config.mean, config.std)
     mel: LogMel | DecibelPatches
+    sizes = (sample_rate, hop, window, config.n_mels, config.stack)
     if config.mean is None or config.std is None:
-        mel = LogMel(sample_rate, hop, window, config.n_mels, config.stack, normalize=False)
+        mel = LogMel(*sizes, normalize=False, fft_samples=config.fft_samples)
     else:
-        mel = DecibelPatches(sample_rate, hop, window, config.n_mels, config.stack, config.mean, config.std)
+        mel = DecibelPatches(*sizes, config.mean, config.std, config.fft_samples)
     if config.code_dim > mel.dim:
         raise UserError(f"`code_dim` must be at most the {mel.dim} dimensions of a patch, but is {config.code_dim}")
     return mel

@@ -56,13 +56,18 @@ class Config:
     form: str = added("plain")
     """Of the spectrogram, equal to the mel frontend's: ``plain`` or ``speechbrain``."""
 
+    fft_samples: int | None = added(None)
+    """Length of the Fourier transform: longer than the window where many bands would have no spectral line between
+    them; null: the window's."""
+
 
 class RandomProjectionTeacher:
     """Labels one clip."""
 
     def __init__(self, config: Config, sample_rate: int, device: torch.device) -> None:
         hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
-        self._mel = LogMel(sample_rate, hop, window, config.n_mels, config.stack, form=config.form)
+        sizes = (sample_rate, hop, window, config.n_mels, config.stack)
+        self._mel = LogMel(*sizes, form=config.form, fft_samples=config.fft_samples)
         self.spec = TargetSpec("codes", config.codebooks, config.codebook_size, self._mel.grid)
         generator = torch.Generator().manual_seed(config.seed)
         bound = (6.0 / (self._mel.dim + config.code_dim)) ** 0.5

@@ -357,3 +357,28 @@ def test_groups_that_crops_do_not_fill_are_said(
     caplog.clear()
     pretrain(recipe, changed, tmp_path / "one")
     assert "at most" not in caplog.text
+
+
+def test_a_new_run_has_no_empty_bands_but_one_begun_earlier_goes_on(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, manifest = tmp_path / "run", f"data.manifest={make_manifest()}"
+    bands = [manifest, "teachers.1.n_mels=128", "steps=1"]
+    with pytest.raises(UserError) as caught:
+        pretrain(recipe, bands, out)
+    assert caught.value.where == "$.teachers[1]"
+    assert "4 of `n_mels` 128 bands are empty" in caught.value.what
+    assert "give `fft_samples: 1024`, or fewer bands; `fft_samples: 400` keeps the empty ones" in str(caught.value)
+    assert not (out / "recipe.yaml").exists()
+    parts = "frontend={kind: concat, parts: [{kind: mel, stack: 2}, {kind: mel, stack: 2, n_mels: 128}]}"
+    with pytest.raises(UserError, match=r"\$\.frontend\.parts\[1\]: 4 of `n_mels` 128"):
+        pretrain(recipe, [manifest, parts], out)
+    monkeypatch.setattr("audio_ssl.pretrain.run.check_new", lambda recipe: None)
+    pretrain(recipe, bands, out)
+    monkeypatch.undo()
+    assert pretrain(recipe, bands, out, resume=True) == out
+    kept = [*bands, "teachers.1.fft_samples=400"]
+    pretrain(recipe, kept, tmp_path / "kept")
+    assert losses(tmp_path / "kept") == losses(out)
+    mended = pretrain(recipe, [*bands, "teachers.1.fft_samples=1024"], tmp_path / "mended")
+    assert losses(mended) != losses(out)

@@ -13,7 +13,7 @@ from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, SSLModel, build_model
-from audio_ssl.teachers import _kmeans_fit, kmeans
+from audio_ssl.teachers import _kmeans_fit, cqt, kmeans
 from audio_ssl.teachers._base import needs_fit
 from audio_ssl.teachers._chroma import Chroma, chroma_filters
 from audio_ssl.teachers._kaldi_mfcc import KaldiMfcc39
@@ -244,7 +244,7 @@ def test_logmel_is_that_of_librosa():
 
 
 @pytest.mark.parametrize("rate", [16000, 24000])
-@pytest.mark.parametrize("features", ["mfcc", "logmel", "chroma"])
+@pytest.mark.parametrize("features", ["mfcc", "logmel", "chroma", "cqt", "logmel+chroma", "logmel+cqt"])
 def test_every_feature_counts_frames_as_the_frontend(tmp_path, rate, features):
     config = kmeans.Config(features=features, clusters=4, chroma_bins=24)
     state = kmeans.fit(config, clips(3), rate, torch.Generator().manual_seed(0))
@@ -259,6 +259,37 @@ def test_every_feature_counts_frames_as_the_frontend(tmp_path, rate, features):
     other = kmeans.Config(path=str(tmp_path), features="logmel", n_mels=20)
     with pytest.raises(UserError, match=r"centroids have \d+ dimensions, but logmel frames have 20"):
         kmeans.build(other, rate, CPU)
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_two_features_as_one_frame_have_their_shares_of_the_distances(tmp_path, standardize, share):
+    config = kmeans.Config(
+        features="logmel+chroma", clusters=6, chroma_bins=24, standardize=standardize, second_share=share
+    )
+    state, path = fitted(tmp_path, config)
+    frames = torch.cat([kmeans.Features(config, 16000, CPU, None)(clip) for clip in clips()])
+    logmel = torch.cat([CenteredLogMel(16000, 320, 2048, 229)(clip) for clip in clips()])
+    chroma = torch.cat([Chroma(16000, 320, 4096, 24)(clip) for clip in clips()])
+    assert torch.equal(frames, torch.cat([logmel, chroma], 1))
+    scaled = (frames - state["mean"]) * state["scale"]
+    variance = scaled.var(0, correction=0)
+    torch.testing.assert_close(variance[229:].sum(), torch.tensor(share), rtol=1e-3, atol=0)
+    torch.testing.assert_close(variance.sum(), torch.tensor(1.0), rtol=1e-3, atol=0)
+    # Bands are alike where they are standardised; chroma keeps its zero, whatever is asked for.
+    assert (variance[:229].std() < 1e-5) == standardize
+    assert bool(state["mean"][:229].any()) == standardize
+    assert not state["mean"][229:].any()
+    teacher = kmeans.build(replace(config, path=str(path)), 16000, CPU)
+    labels = teacher(clips()[3])[:, 0]
+    rows = (kmeans.Features(config, 16000, CPU, None)(clips()[3]) - state["mean"]) * state["scale"]
+    assert torch.equal(labels, torch.cdist(rows, state["centroids"]).argmin(-1))
+
+
+def test_constant_q_frames_are_those_of_the_teacher():
+    ours = kmeans.Features(kmeans.Config(features="cqt"), 16000, CPU, None)(clips()[0])
+    theirs = cqt.build(cqt.Config(n_bins=84, bins_per_octave=12, log=True), 16000, CPU)(clips()[0])
+    assert torch.equal(ours, theirs)
 
 
 def test_features_left_to_be_understood_are_the_same_teacher(tmp_path):
@@ -279,6 +310,9 @@ def test_features_left_to_be_understood_are_the_same_teacher(tmp_path):
         ({"features": "chroma", "chroma_bins": 100}, "`chroma_bins` must be a multiple of 12, but is 100"),
         ({"features": "kaldi_mfcc", "hop_samples": 321}, "`hop_samples` must be a multiple of 10 ms for kaldi_mfcc"),
         ({"window_seconds": 0.0}, "`window_seconds` must last at least a sample, but is 0.0"),
+        ({"features": "cqt", "n_bins": 0}, "`n_bins` must be at least 1, but is 0"),
+        ({"features": "cqt", "n_bins": 120}, "the top bin of `n_bins` 120 lies at"),
+        ({"features": "logmel+chroma", "second_share": 1.0}, "`second_share` must be above 0 and below 1, but is 1"),
         ({"fit_frames": 9}, "`fit_frames` must be at least `clusters` 100, but is 9"),
     ],
 )
