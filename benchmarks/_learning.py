@@ -106,7 +106,7 @@ def split_of(task: Task, clips: Sequence[Clip]) -> Split:
         train = [value(clip, task.answer) for clip in clips if clip.split == "train"]
         clips = [clip for clip in clips if train.count(value(clip, task.answer)) >= RAREST_ANSWER]
     if task.seconds is not None:
-        clips = [_excerpt(clip, task.seconds) for clip in clips]
+        clips = [excerpt(clip, task.seconds) for clip in clips]
     group = {clip.id: str(value(clip, task.cluster)) if task.cluster else clip.id for clip in clips}
     chooses = {one for one in set(group.values()) if int(hashlib.sha256(one.encode()).hexdigest(), 16) % 10 == 0}
     train_clips = [clip for clip in clips if clip.split == "train"]
@@ -117,7 +117,7 @@ def split_of(task: Task, clips: Sequence[Clip]) -> Split:
     )
 
 
-def _excerpt(clip: Clip, seconds: float) -> Clip:
+def excerpt(clip: Clip, seconds: float) -> Clip:
     """Return a stretch of a clip, in its first four fifths, at a place chosen by the hash of its name."""
     share = int(hashlib.sha256(clip.id.encode()).hexdigest()[:8], 16) / 2**32
     return replace(clip, start=clip.start + share * max(0.0, 0.8 * clip.seconds - seconds), seconds=seconds)

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from _ctc import LinearCTC, fit  # type: ignore[import-not-found]
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.batches import stream
@@ -39,7 +39,7 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 WEAKEST_DIRECTION = 1e-5
 """Share of the strongest direction's variance below which a direction of the frames is left out."""
 
-CTC_STEPS, CTC_BATCH, CTC_RATE = 1500, 16, 1e-2
+CTC_STEPS = 1500
 
 
 @dataclass(frozen=True)
@@ -119,14 +119,20 @@ def _interval(counts: Array64, clips: list[Clip], task: Task) -> Interval:
 
 def transcribe(split: Split, task: Task, source: FeatureSource) -> tuple[Interval, int]:
     """Return the character error rate on the test clips with its interval, and the layer chosen."""
-    layer, (_, test) = min(enumerate(characters(split, source, whiten)), key=lambda found: found[1][0])
-    return _interval(test, split.test, task), layer
+    layers = list(characters(split, source, whiten))
+    rates = [valid[:, 0].sum() / valid[:, 1].sum() for valid, _ in layers]
+    layer = int(np.argmin(rates))
+    return _interval(layers[layer][1], split.test, task), layer
 
 
 def characters(
-    split: Split, source: FeatureSource, prepare: Callable[[dict[str, Tensor], Sequence[str]], None], seed: int = 0
-) -> Iterator[tuple[float, Array64]]:
-    """Yield for each layer the error rate on the validation clips and `_count` of the test clips."""
+    split: Split,
+    source: FeatureSource,
+    prepare: Callable[[dict[str, Tensor], Sequence[str]], None],
+    seed: int = 0,
+    steps: int = CTC_STEPS,
+) -> Iterator[tuple[Array64, Array64]]:
+    """Yield for each layer `_count` of the validation clips and of the test clips."""
     by_layer: list[dict[str, Tensor]] = [{} for _ in range(source.num_layers)]
     for found in stream([*split.train, *split.valid, *split.test], source, _refuse):
         for kept, states in zip(by_layer, found.layers, strict=True):
@@ -134,9 +140,9 @@ def characters(
     text = {clip.id: _letters(str(clip.text)) for part in (split.train, split.valid, split.test) for clip in part}
     for frames in by_layer:
         prepare(frames, [clip.id for clip in split.train])
-        probe, alphabet = _fit_ctc(split.train, frames, text, seed)
-        errors, letters = _count(probe, split.valid, frames, text, alphabet).sum(0)
-        yield errors / letters, _count(probe, split.test, frames, text, alphabet)
+        probe, alphabet = _fit_ctc(split.train, frames, text, seed, steps)
+        valid, test = (_count(probe, part, frames, text, alphabet) for part in (split.valid, split.test))
+        yield valid, test
         frames.clear()
 
 
@@ -151,27 +157,12 @@ def whiten(frames: dict[str, Tensor], train: Sequence[str]) -> None:
         frames[name] = (states - mean) @ rotation
 
 
-def _fit_ctc(clips: list[Clip], frames: dict[str, Tensor], text: dict[str, str], seed: int) -> tuple[nn.Linear, str]:
-    """Train one linear layer with CTC, batches of clips of like length in random order."""
+def _fit_ctc(
+    clips: list[Clip], frames: dict[str, Tensor], text: dict[str, str], seed: int, steps: int
+) -> tuple[LinearCTC, str]:
     alphabet = "".join(sorted({letter for clip in clips for letter in text[clip.id]}))
-    usable = [clip for clip in clips if len(frames[clip.id]) > 1.2 * len(text[clip.id]) + 2]
-    usable.sort(key=lambda clip: len(frames[clip.id]))
-    batches = [usable[start : start + CTC_BATCH] for start in range(0, len(usable), CTC_BATCH)]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        probe = nn.Linear(frames[usable[0].id].shape[1], len(alphabet) + 1)
-    optimizer = torch.optim.Adam(probe.parameters(), lr=CTC_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, CTC_RATE, CTC_STEPS)
-    rng = np.random.default_rng(seed)
-    for _ in range(CTC_STEPS):
-        batch = batches[int(rng.integers(len(batches)))]
-        letters = [[alphabet.index(letter) + 1 for letter in text[clip.id]] for clip in batch]
-        loss = _ctc_loss(probe, [frames[clip.id] for clip in batch], letters)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-    return probe, alphabet
+    symbols = [[alphabet.index(letter) + 1 for letter in text[clip.id]] for clip in clips]
+    return fit([frames[clip.id] for clip in clips], symbols, len(alphabet) + 1, steps, seed), alphabet
 
 
 def _letters(text: str) -> str:
@@ -179,22 +170,10 @@ def _letters(text: str) -> str:
     return " ".join(kept.split())
 
 
-def _ctc_loss(probe: nn.Linear, frames: list[Tensor], texts: list[list[int]]) -> Tensor:
-    lengths = torch.tensor([len(f) for f in frames])
-    scores = F.log_softmax(probe(nn.utils.rnn.pad_sequence(frames)), -1)
-    letters = torch.tensor([letter for text in texts for letter in text])
-    counts = torch.tensor([len(text) for text in texts])
-    return F.ctc_loss(scores, letters, lengths, counts, zero_infinity=True)
-
-
-@torch.no_grad()
 def _count(
-    probe: nn.Linear, clips: list[Clip], frames: dict[str, Tensor], text: dict[str, str], alphabet: str
+    probe: LinearCTC, clips: list[Clip], frames: dict[str, Tensor], text: dict[str, str], alphabet: str
 ) -> Array64:
     """Return ``[clip, 2]``: wrong characters and characters of each clip."""
-    said = []
-    for clip in clips:
-        best = torch.unique_consecutive(probe(frames[clip.id]).argmax(-1)).tolist()
-        said.append("".join(alphabet[number - 1] for number in best if number))
+    said = ["".join(alphabet[number - 1] for number in probe.read(frames[clip.id])) for clip in clips]
     counts = CER.statistics([(text[clip.id], hypothesis) for clip, hypothesis in zip(clips, said, strict=True)])
     return np.stack([counts[:, :3].sum(1), counts[:, 3]], axis=1)
