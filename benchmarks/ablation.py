@@ -1,100 +1,234 @@
-"""MERT's ablation in small: which teachers help, and whether mixing does.
+"""MERT's ablation in small: which of its orderings of teachers and of mixing hold.
 
-Every variant is the same model on mel frames (`mert_mel_tiny`, masked frames left out of its encoder), with the same
-updates on the same music. Only teachers and mixing differ: RVQ codes, RVQ codes and a constant-Q transform (CQT),
-k-means of log-mel and chroma, the same and CQT, with and without in-batch mixing. Then linear probes on held-out
-clips: key and instrument (to read the game music for its style takes nine systems an hour).
-The paper found CQT and chroma to matter most for key (MFCC k-means 15.1, + chroma 55.1, + CQT 65.0 on GiantSteps).
+Eight systems of the same recipe (`mert_mel_tiny`, masked frames left out of its encoder) get the same updates on the
+same rendered scores. Their teachers are RVQ codes of a codec or k-means of log-mel and of chroma, each with and without
+a constant-Q transform (CQT), each with and without in-batch mixing; three seeds of each, which also train the codec and
+fit the k-means. Then linear probes on held-out clips: notes, chords, key, instrument.
 
-Run ``python benchmarks/ablation.py`` (half an hour on two cores) or with ``--updates 50``; prints a table and writes
-``benchmarks/results/ablation.json``. Finished variants below ``--out`` are kept.
+Three orderings of the paper (Li et al. 2023, arXiv 2306.00107) are asked, each of all 24 models together: CQT helps key
+and pitch (of its k-means teachers, chroma and CQT matter most for key), mixing helps (+1.9 over its tasks), RVQ codes
+are no worse than k-means. ``_seeds.py`` says how intervals count both clips and seeds.
+
+Run ``python benchmarks/ablation.py`` (some two hours of one core) or with ``--updates 5 --seeds 1`` to try it; prints
+the tables and writes ``benchmarks/results/ablation.json``. Finished targets, runs and answers below ``--out`` are kept,
+so it can be stopped and started.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from _learning import RESULTS, line, prepare, probe, train  # type: ignore[import-not-found]
+from _learning import RESULTS, TASKS, answer, corpora, split_of, train  # type: ignore[import-not-found]
+from _seeds import Cell, Counts, contrast, verdict  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
+from audio_ssl.data.manifest import write_manifest
+from audio_ssl.pretrain.targets import make_targets
 
 RECIPE = "mert_mel_tiny"
-# Masked frames left out and four masks a clip: so few updates teach little otherwise.
-CHANGED = (
+HOP = 640
+SHARED = (
     "precision=bfloat16",
+    "data.crop_seconds=6.0",
     "data.seconds_per_update=24",
     "data.seconds_per_batch=24",
+    # All teachers stand in all recipes, so that all systems of a seed read one store; objectives choose among them.
+    "teachers=[{kind: rvq, path: CODEC}, "
+    f"{{kind: kmeans, features: logmel, standardize: true, clusters: 100, hop_samples: {HOP}}}, "
+    f"{{kind: kmeans, features: chroma, clusters: 100, hop_samples: {HOP}}}, "
+    f"{{kind: cqt, n_bins: 84, bins_per_octave: 12, hop_samples: {HOP}, log: true}}]",
+    "encoder={kind: transformer, layers: 4, dim: 192, ffn_dim: 768, heads: 4, pre_norm: true, dropout: 0.05, "
+    "attention_dropout: 0.0, input_dropout: 0.0, layer_drop: 0.0, position_kernel_frames: 32}",
+    # Masked frames left out and four masks a clip: so few updates teach little otherwise.
     "mask={prob: 0.6, length_frames: 8, adjust: 0.05, clones: 4}",
-    "decoder={layers: 3, dim: 128, kernel_frames: 7, groups: 8, dropout: 0.0}",
+    "decoder={layers: 2, dim: 128, kernel_frames: 7, groups: 8, dropout: 0.0}",
+    "optim={lr: 1.5e-3, warmup_steps: 60, schedule: linear, clip_norm: 5.0}",
+    "checkpoint={every: 100, keep_last: 1, valid_every: 1000000}",
+    "data.valid_share=0",
 )
-HOP = 640
-ASKED = ("key", "instrument")
-
-_CODES = "{kind: rvq, path: CODEC}"
-_LOGMEL = f"{{kind: kmeans, features: logmel, clusters: 100, hop_samples: {HOP}, path: LOGMEL}}"
-_CHROMA = f"{{kind: kmeans, features: chroma, clusters: 100, hop_samples: {HOP}, path: CHROMA}}"
-_CQT = f"{{kind: cqt, n_bins: 84, bins_per_octave: 12, hop_samples: {HOP}, log: true}}"
-
-# Teachers, and whether clips are mixed.
-VARIANTS = {
-    "RVQ": ((_CODES,), True),
-    "RVQ + CQT": ((_CODES, _CQT), True),
-    "RVQ + CQT, no mixing": ((_CODES, _CQT), False),
-    "k-means": ((_LOGMEL, _CHROMA), True),
-    "k-means + CQT": ((_LOGMEL, _CHROMA, _CQT), True),
-    "k-means + CQT, no mixing": ((_LOGMEL, _CHROMA, _CQT), False),
-}
+# MERT's mixing: half of the clips, up to three stretches of half a second to a second.
+MIXING = "mixing={prob: 0.5, max_segments: 3, min_seconds: 0.5, max_seconds: 1.0}"
+CODES = {"RVQ": (0,), "k-means": (1, 2)}
+ASKED = ("notes", "chords", "key", "instrument")
 
 
-def settings(teachers: tuple[str, ...], mixing: bool, updates: int, files: dict[str, Path]) -> list[str]:
-    """Return the settings of a variant."""
-    named = "[" + ", ".join(teachers) + "]"
-    for name, path in files.items():
-        named = named.replace(name, str(path))
-    objectives = [
-        f"{{kind: reconstruction, teacher: {index}, weight: 1.0}}"
-        if "kind: cqt" in teacher
-        else f"{{kind: masked_codes, teacher: {index}, head: linear}}"
-        for index, teacher in enumerate(teachers)
-    ]
-    changed = [*CHANGED, f"steps={updates}", f"teachers={named}", f"objectives=[{', '.join(objectives)}]"]
-    return changed if mixing else [*changed, "mixing=null"]
+@dataclass(frozen=True)
+class System:
+    """One of the eight."""
+
+    codes: str
+    """Name of the discrete teachers."""
+
+    cqt: bool
+    mixing: bool
+
+    @property
+    def name(self) -> str:
+        """As in the table."""
+        return f"{self.codes}{' + CQT' if self.cqt else ''}{', mixing' if self.mixing else ''}"
+
+    def settings(self) -> list[str]:
+        """Return what is this system's own in the recipe."""
+        # Losses of codebooks are averaged, so that RVQ's eight weigh no more beside the CQT than k-means' two.
+        share = 1 / len(CODES[self.codes])
+        heads = [
+            f"{{kind: masked_codes, teacher: {index}, head: linear, codebook_loss: mean, weight: {share:g}}}"
+            for index in CODES[self.codes]
+        ]
+        if self.cqt:
+            heads.append("{kind: reconstruction, teacher: 3, weight: 1.0}")
+        return [f"objectives=[{', '.join(heads)}]", MIXING if self.mixing else "mixing=null"]
 
 
-def shared(manifest: Path, out: Path, codec_updates: int, kmeans: Path | None) -> dict[str, Path]:
-    """Train the codec and, where there is no folder of them, fit the k-means that variants share; return where."""
-    # 25 frames a second, as the model has.
-    codec = train("codec_tiny", ["codec.ratios=[4,4,5,8]", f"steps={codec_updates}"], manifest, out / "codec")
-    if kmeans is None:
-        # One update fits the teachers of the run.
-        kmeans = train(RECIPE, ["steps=1", "data.valid_share=0"], manifest, out / "fitted") / "teachers"
-    files = (kmeans / str(index) / "kmeans.safetensors" for index in (0, 1))
-    return {"CODEC": codec, "LOGMEL": next(files), "CHROMA": next(files)}
+SYSTEMS = tuple(System(*one) for one in itertools.product(CODES, (False, True), (False, True)))
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """What the paper found, as a contrast of the systems."""
+
+    name: str
+    factor: str
+    """Field of a system."""
+
+    above: Any
+    """Its value on the side that should be ahead."""
+
+    tasks: tuple[str, ...]
+    """Whose mean is asked."""
+
+    paper: str
+
+
+ORDERINGS = (
+    Ordering("CQT helps key", "cqt", True, ("key",), "k-means of log-mel and chroma 55.1, with CQT 65.0"),
+    Ordering("CQT helps pitch", "cqt", True, ("notes",), "said of the CQT; pitch of notes is asked there"),
+    Ordering("mixing helps", "mixing", True, ASKED, "+1.9 over its tasks"),
+    Ordering("RVQ ≥ k-means", "codes", "RVQ", ASKED, "RVQ ahead over its tasks"),
+)
+
+
+def weights(factor: str, above: Any, among: Sequence[System] = SYSTEMS) -> dict[str, float]:
+    """Return the mean of the systems with this value of a factor, minus the mean of the others."""
+    ahead = [one for one in among if getattr(one, factor) == above]
+    return {one.name: 1 / len(ahead) if one in ahead else -1 / (len(among) - len(ahead)) for one in among}
+
+
+def run_settings(system: System | None, seed: int, updates: int, codec: Path, store: Path | None) -> list[str]:
+    """Return the settings of a run, or without `system` and `store` those of the targets that all share."""
+    own = (system or SYSTEMS[0]).settings()
+    settings = [*(one.replace("CODEC", str(codec)) for one in SHARED), *own, f"steps={updates}", f"seed={seed}"]
+    return settings if store is None else [*settings, f"data.targets={store}"]
+
+
+def ask(run: Path, clips: Mapping[str, Sequence[Any]], kept: Path) -> dict[str, Counts]:
+    """Return what a trained model answers on the held-out clips, task by task."""
+    found = {}
+    for task in TASKS["music"]:
+        if task.name in ASKED:
+            row = answer(task, split_of(task, clips[task.corpus]), str(run), kept)
+            found[task.name] = Counts(row.clips, row.counts)
+    return found
+
+
+def findings(cells: Mapping[str, Cell], asked: Sequence[str]) -> list[dict[str, Any]]:
+    """Return each ordering with its contrast, of all systems, and its verdict."""
+    rows = []
+    for one in ORDERINGS:
+        tasks = [task for task in one.tasks if task in asked]
+        if tasks:
+            found = contrast(cells, weights(one.factor, one.above), tasks)
+            rows.append({"ordering": one.name, "paper": one.paper, "tasks": tasks, **found._asdict()})
+            rows[-1]["verdict"] = verdict(found)
+    return rows
+
+
+def effects(cells: Mapping[str, Cell], asked: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what each factor does to each task, and CQT and mixing among the systems of one kind of codes."""
+    found = []
+    kinds = {kind: [one for one in SYSTEMS if one.codes == kind] for kind in CODES}
+    for name, factor, above, among in (
+        ("CQT", "cqt", True, SYSTEMS),
+        *((f"CQT beside {kind}", "cqt", True, few) for kind, few in kinds.items()),
+        ("mixing", "mixing", True, SYSTEMS),
+        *((f"mixing with {kind}", "mixing", True, few) for kind, few in kinds.items()),
+        ("RVQ instead of k-means", "codes", "RVQ", SYSTEMS),
+    ):
+        for task in asked:
+            effect = contrast(cells, weights(factor, above, among), [task])
+            found.append({"effect": name, "task": task, **effect._asdict()})
+    return found
+
+
+def table(cells: Mapping[str, Cell], asked: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the mean over seeds of each system's score on each task."""
+    rows = []
+    for name, cell in cells.items():
+        for task in asked:
+            found = contrast(cells, {name: 1.0}, [task])
+            scores = [answers[task].score for answers in cell]
+            clips = len(cell[0][task].clips)
+            rows.append({"system": name, "task": task, **found._asdict(), "seeds": scores, "test_clips": clips})
+    return rows
+
+
+def lines(result: Mapping[str, Any]) -> list[str]:
+    """Return the tables as text."""
+    said = [f"{row['system']:<24}{row['task']:<12}{_interval(row)}" for row in result["rows"]]
+    said += ["", *(f"{row['effect']:<24}{row['task']:<12}{_interval(row, '+')}" for row in result["effects"])]
+    said += ["", *(f"{row['ordering']:<24}{_interval(row, '+')}  {row['verdict']}" for row in result["findings"])]
+    return said
+
+
+def _interval(row: Mapping[str, Any], sign: str = "") -> str:
+    return f"{row['value']:{sign}6.1f} [{row['low']:{sign}5.1f}, {row['high']:{sign}5.1f}]"
 
 
 def main() -> None:
-    """Train every variant, probe, print."""
+    """Train what is missing, probe, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpora")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of the runs")
-    parser.add_argument("--updates", type=int, default=300, help="of each variant")
-    parser.add_argument("--codec-updates", type=int, default=300)
-    parser.add_argument("--kmeans", type=Path, help="`teachers` of an earlier run, instead of a fit")
+    parser.add_argument("--updates", type=int, default=400, help="of each of the runs")
+    parser.add_argument("--codec-updates", type=int, default=300, help="of the codec whose codes RVQ predicts")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=RESULTS / "ablation.json", help="where the result is written")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    clips, manifest = prepare("music", args.data, args.out)
-    files = shared(manifest, args.out, args.codec_updates, args.kmeans)
-    systems = {"log-mel": "logmel", "CQT": "cqt"}
-    for name, (teachers, mixing) in VARIANTS.items():
-        run = args.out / name.replace(", ", "_").replace(" + ", "_").replace(" ", "_").lower()
-        train(RECIPE, settings(teachers, mixing, args.updates, files), manifest, run)
-        systems.setdefault("untrained", f"untrained:{run}")
-        systems[name] = str(run)
-    rows = probe("music", systems, clips, args.out / "answers", ASKED)
-    print("\n".join(["", *map(line, rows)]))
-    write_json(RESULTS / "ablation.json", {"recipe": RECIPE, "updates": args.updates, "rows": rows})
+    clips = corpora(args.data, ["rendered_scores"])
+    manifest = args.out / "music.jsonl"
+    write_manifest(manifest, [clip for clip in clips["rendered_scores"] if clip.split == "train"])
+    cells: dict[str, list[dict[str, Counts]]] = {one.name: [] for one in SYSTEMS}
+    # Seed by seed: after the first there is a table of one seed to look at.
+    for seed in range(args.seeds):
+        home = args.out / f"seed_{seed}"
+        # 25 frames a second, as the model has.
+        ratios = ["codec.ratios=[4,4,5,8]", f"steps={args.codec_updates}", f"seed={seed}"]
+        codec = train("codec_tiny", ratios, manifest, home / "codec")
+        shared = [f"data.manifest={manifest}", *run_settings(None, seed, 1, codec, None)]
+        store = make_targets(RECIPE, shared, home / "targets")
+        for system in SYSTEMS:
+            slug = system.name.replace(",", "").replace(" + ", "_").replace(" ", "_").lower()
+            settings = run_settings(system, seed, args.updates, codec, store)
+            run = train(RECIPE, settings, manifest, home / f"{slug}_{args.updates}")
+            cells[system.name].append(ask(run, clips, args.out / "answers"))
+    asked = [task for task in ASKED if task in cells[SYSTEMS[0].name][0]]
+    result = {
+        "recipe": RECIPE,
+        "updates": args.updates,
+        "seeds": args.seeds,
+        "rows": table(cells, asked),
+        "effects": effects(cells, asked),
+        "findings": findings(cells, asked),
+    }
+    print("\n".join(["", *lines(result)]))
+    write_json(args.results, result)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from _markdown import table as _table  # type: ignore[import-not-found]
+from _tables_compute import ablation, figures, scaling, scores  # type: ignore[import-not-found]
 from _tables_fairness import fairness  # type: ignore[import-not-found]
 from _tables_parity import parity  # type: ignore[import-not-found]
 
@@ -170,26 +171,6 @@ def teachers(result: dict[str, Any]) -> str:
     return machine_line(result["machine"]) + "\n" + table(head, rows) + "\n" + goal_table
 
 
-def scores(rows: Sequence[dict[str, Any]]) -> str:
-    """Return systems by tasks, each cell a score with its interval."""
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
-    cells = {(row["system"], row["task"]): row for row in rows}
-    clips = {row["task"]: f"{row['metric']}, {row['test_clips']} clips" for row in rows}
-    lines = [
-        [
-            system,
-            *(
-                f"{found['value']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
-                if (found := cells.get((system, task)))
-                else ""
-                for task in tasks
-            ),
-        ]
-        for system in dict.fromkeys(row["system"] for row in rows)
-    ]
-    return table(("system", *(f"{task} ({clips[task]})" for task in tasks)), lines)
-
-
 def learning(result: dict[str, Any]) -> str:
     """Return one table a domain and the verdicts."""
     parts = []
@@ -198,11 +179,6 @@ def learning(result: dict[str, Any]) -> str:
         said = "".join(f"- {line}\n" for line in found["verdict"])
         parts.append(f"{domain.capitalize()}: {runs}.\n\n{scores(found['rows'])}\n{said}")
     return "\n".join(parts)
-
-
-def ablation(result: dict[str, Any]) -> str:
-    """Return the table of MERT's ablation."""
-    return scores(result["rows"])
 
 
 def cheap_roads(result: dict[str, Any]) -> str:
@@ -326,6 +302,7 @@ WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "learning": learning,
     "ablation": ablation,
     "cheap_roads": cheap_roads,
+    "scaling": scaling,
     "long_file": long_file,
     "probing": probing,
     "fairness": fairness,
@@ -340,6 +317,15 @@ def render(name: str) -> str:
     return WRITERS[name](json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
 
 
+def drawings() -> dict[Path, str]:
+    """Return the pictures of the results that are there, by where they lie."""
+    path = RESULTS / "scaling.json"
+    if not path.is_file():
+        return {}
+    found: dict[str, str] = figures(json.loads(path.read_text(encoding="utf-8")))
+    return {TABLES / name: drawn for name, drawn in found.items()}
+
+
 def main() -> None:
     """Write every table whose result is there, and that of the models that ship."""
     write_text(TABLES / "shipped.md", models_table(SHIPPED))
@@ -347,6 +333,9 @@ def main() -> None:
         if (RESULTS / f"{name}.json").is_file():
             write_text(TABLES / f"{name}.md", render(name))
             print(TABLES / f"{name}.md")
+    for path, drawn in drawings().items():
+        write_text(path, drawn)
+        print(path)
 
 
 if __name__ == "__main__":

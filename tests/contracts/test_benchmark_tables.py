@@ -33,6 +33,11 @@ def test_table_is_that_of_the_result(name: str) -> None:
     assert (HOME / "docs" / "tables" / f"{name}.md").read_text(encoding="utf-8") == TABLES.render(name)
 
 
+def test_pictures_are_those_of_the_results() -> None:
+    for path, drawn in TABLES.drawings().items():
+        assert path.read_text(encoding="utf-8") == drawn
+
+
 def test_a_page_shows_every_table() -> None:
     page = "".join(path.read_text(encoding="utf-8") for path in (HOME / "docs").glob("*.md"))
     assert MEASURED
