@@ -91,6 +91,14 @@ def _refuse(clip: Clip, reason: str) -> None:
 
 def classify(split: Split, task: Task, features: dict[str, Array], layer: int | None = None) -> tuple[Interval, int]:
     """Return accuracy on the test clips with its interval, and the layer: the one given, or else the best."""
+    clips, counts, layer = classify_clips(split, task, features, layer)
+    return _interval(counts, clips, task), layer
+
+
+def classify_clips(
+    split: Split, task: Task, features: dict[str, Array], layer: int | None = None
+) -> tuple[list[Clip], Array64, int]:
+    """Return the test clips, of each what was right and 1, and the layer: the one given, or else the best."""
     parts = [[clip for clip in part if clip.id in features] for part in (split.train, split.valid, split.test)]
     stacked = [np.stack([features[clip.id] for clip in part]) for part in parts]
     answers = [np.array([str(value(clip, task.answer)) for clip in part]) for part in parts]
@@ -107,7 +115,7 @@ def classify(split: Split, task: Task, features: dict[str, Array], layer: int | 
                 best, chosen, layer_of_best = score, model.predict(test) == answers[2], number
     assert chosen is not None
     counts = np.stack([chosen, np.ones(len(chosen))], axis=1).astype(np.float64)
-    return _interval(counts, parts[2], task), layer_of_best
+    return parts[2], counts, layer_of_best
 
 
 def _interval(counts: Array64, clips: list[Clip], task: Task) -> Interval:

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _learning import RESULTS, TASKS, answer, corpora, split_of, train  # type: ignore[import-not-found]
+from _answers import answer  # type: ignore[import-not-found]
+from _learning import RESULTS, TASKS, corpora, split_of, train  # type: ignore[import-not-found]
 from _seeds import Cell, Counts, contrast, verdict  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
@@ -132,8 +133,7 @@ def ask(run: Path, clips: Mapping[str, Sequence[Any]], kept: Path) -> dict[str, 
     found = {}
     for task in TASKS["music"]:
         if task.name in ASKED:
-            row = answer(task, split_of(task, clips[task.corpus]), str(run), kept)
-            found[task.name] = Counts(row.clips, row.counts)
+            found[task.name] = answer(task, split_of(task, clips[task.corpus]), str(run), kept)
     return found
 
 
@@ -195,8 +195,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpora")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of the runs")
-    parser.add_argument("--updates", type=int, default=400, help="of each of the runs")
-    parser.add_argument("--codec-updates", type=int, default=300, help="of the codec whose codes RVQ predicts")
+    parser.add_argument("--updates", type=int, default=600, help="of each of the runs")
+    parser.add_argument("--codec-updates", type=int, default=200, help="of the codec whose codes RVQ predicts")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--results", type=Path, default=RESULTS / "ablation.json", help="where the result is written")
     args = parser.parse_args()

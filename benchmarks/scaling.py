@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _learning import RESULTS, TASKS, answer, measure, prepare, split_of, train  # type: ignore[import-not-found]
+from _answers import answer  # type: ignore[import-not-found]
+from _learning import RESULTS, TASKS, measure, prepare, split_of, train  # type: ignore[import-not-found]
 from _seeds import Counts, clip_variance, contrast, interval  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
@@ -126,7 +127,8 @@ def slope(points: Sequence[Point], answers: Sequence[Counts]) -> Interval:
     freedom = len(points) - len(names) - 1
     scatter = float(np.sum((y_off - value * x_off) ** 2)) / freedom
     clips = clip_variance(list(zip(weights.tolist(), answers, strict=True)))
-    return interval(value, [clips, (scatter / spread, freedom + 1)])
+    found: Interval = interval(value, [clips, (scatter / spread, freedom + 1)])
+    return found
 
 
 def slopes(points: Sequence[Point], answers: Mapping[str, Sequence[Counts]]) -> list[dict[str, Any]]:
@@ -190,13 +192,12 @@ def main() -> None:
             systems.setdefault(f"untrained, {size.name}", f"untrained:{run}")
             points.append(Point(size.name, updates, updates * cost[size] / 1e3, seconds / 60))
             for task in tasks:
-                row = answer(task, splits[task.name], str(run), args.out / "answers")
-                answers[task.name].append(Counts(row.clips, row.counts))
+                answers[task.name].append(answer(task, splits[task.name], str(run), args.out / "answers"))
     baselines = []
     for name, system in systems.items():
         for task in tasks:
-            row = answer(task, splits[task.name], system, args.out / "answers")
-            baselines.append({"system": name, "task": task.name, "value": Counts(row.clips, row.counts).score})
+            found = answer(task, splits[task.name], system, args.out / "answers")
+            baselines.append({"system": name, "task": task.name, "value": found.score})
     result = {
         "recipe": RECIPE,
         "sizes": [asdict(size) for size in SIZES],

@@ -198,7 +198,7 @@ def cheap_roads(result: dict[str, Any]) -> str:
     ]
     head = ("recipe", "updates", "audio hours", "TFLOP", "share of TFLOP", "share of seconds")
     said = "".join(f"- {line}\n" for line in result["verdict"])
-    return table(head, rows) + "\n" + scores(result["rows"]) + "\n" + said
+    return f"{table(head, rows)}\n{scores(result['rows'])}\n{said}"
 
 
 def long_file(result: dict[str, Any]) -> str:

@@ -95,7 +95,7 @@ def scaling_points(slope: float, noise: float) -> Any:
             tflop = 3.0**step
             wrong = level + slope * np.log10(tflop) + rng.normal(0, noise)
             counts = np.stack([np.clip(wrong + hard, 0, 100) / 100 * 30, np.full(200, 30.0)], axis=1)
-            points.append(Point(size, 10, tflop, 1.0))
+            points.append(Point(size, 10 * 3**step, tflop, 1.0))
             answers.append(Counts(tuple(map(str, range(200))), counts))
     return points, answers
 

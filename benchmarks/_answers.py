@@ -1,0 +1,53 @@
+"""What a representation answers to a question, clip by clip, so that systems can be compared on the same clips.
+
+The questions, splits and probes are those of ``learning.py``; here the counts of every held-out clip are kept as well,
+one file a representation and question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from _linear_probes import Split, Task, characters, classify_clips, pooled, value, whiten  # type: ignore[import-not-found]
+from _seeds import Counts  # type: ignore[import-not-found]
+
+from audio_ssl.atomic import write_json
+from audio_ssl.features.source import open_source
+
+_PROBES = ("_linear_probes.py", "_ctc.py")
+"""Whose text an answer depends on."""
+
+
+def answer(task: Task, split: Split, system: str, kept: Path) -> Counts:
+    """Return what a system answers on the held-out clips of a question, from the disk if it was asked before.
+
+    Parameters
+    ----------
+    task, split
+        The question and its clips.
+    system
+        What `open_source` takes.
+    kept
+        Folder of the answers.
+    """
+    source = open_source(system)
+    clips = [[clip.id, clip.start, clip.seconds] for part in vars(split).values() for clip in part]
+    files = (Path(__file__).with_name(name) for name in _PROBES)
+    probes = "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+    asked = hashlib.sha256(f"{task}{clips}{probes}".encode()).hexdigest()[:12]
+    path = kept / f"{task.name} of {source.fingerprint}, asked {asked}.json"
+    if not path.is_file():
+        if task.answer == "text":
+            layers = list(characters(split, source, whiten))
+            layer = int(np.argmin([valid[:, 0].sum() / valid[:, 1].sum() for valid, _ in layers]))
+            tested, counts = split.test, layers[layer][1]
+        else:
+            features = pooled([*split.train, *split.valid, *split.test], source)
+            tested, counts, layer = classify_clips(split, task, features)
+        clusters = [str(value(clip, task.cluster)) if task.cluster else clip.id for clip in tested]
+        write_json(path, {"system": system, "layer": layer, "clusters": clusters, "counts": counts.tolist()})
+    row = json.loads(path.read_text(encoding="utf-8"))
+    return Counts(tuple(row["clusters"]), np.array(row["counts"], np.float64))
