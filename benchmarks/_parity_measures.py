@@ -141,7 +141,7 @@ def _small(config: masked_prediction.Config) -> tuple[masked_prediction.Config, 
 
 
 def _specs(config: masked_prediction.Config, model: SSLModel) -> list[Any]:
-    return check_teachers(config, config.teachers, config.codec, model.grid, "", first=True, model=lambda: model)
+    return check_teachers(config, config.teachers, config.codec, model.grid, "", None, model=lambda: model)
 
 
 MEASURES: Mapping[str, Callable[..., float]] = {

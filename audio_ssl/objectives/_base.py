@@ -5,7 +5,8 @@ hidden_dim, feature_dim, target)``:
 
 - ``NEEDS``, what its teacher must give: ``"codes"``, ``"values"``, or None where it has no teacher;
 - ``CAUSAL = True`` where the encoder must not look ahead;
-- ``MASKED = True`` where the loss means nothing unless frames are hidden.
+- ``MASKED = True`` where the loss means nothing unless frames are hidden;
+- ``CLONES = True`` where a clip needs two masks or more.
 
 Losses are sums with counts, and chance that concerns a clip comes from the clip's own key, so that gradients do not
 depend on how an update is split into micro-batches.
@@ -63,6 +64,13 @@ class View:
 
     feature_norm: Callable[[Tensor], Tensor] | None = None
     """The encoder's norm of the features, for objectives that share it; None: the encoder has none."""
+
+    clones: int = 1
+    """Rows that follow each other and are one clip under several masks."""
+
+    clip_means: Callable[[], Float[Tensor, "batch dim"]] | None = None
+    """Gives the mean of the encoder's last state over the frames that it saw, zero where it saw none; after a decoder
+    `hidden` no longer has these states."""
 
     @property
     def inside(self) -> Bool[Tensor, "batch frame"]:

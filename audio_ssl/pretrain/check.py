@@ -27,8 +27,8 @@ from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.seeds import generator
 from audio_ssl.pretrain.teachers import PREVIOUS, CodecRun, build_teacher, codec_recipe, spec_before_fit
 from audio_ssl.spectra import check_bands, hop_and_window
+from audio_ssl.teachers import hidden, mel_rvq, random_projection
 from audio_ssl.teachers import mel as mel_teacher
-from audio_ssl.teachers import mel_rvq, random_projection
 from audio_ssl.teachers._base import needs_fit
 
 logger = logging.getLogger(__name__)
@@ -117,6 +117,18 @@ def check_objectives(
             )
 
 
+def check_clones(objectives: Sequence[Any], mask: Mask | None) -> None:
+    """Raise UserError where an objective compares several masks of a clip and the recipe draws too few."""
+    clones = 1 if mask is None else mask.clones
+    for number, objective in enumerate(objectives):
+        if getattr(load_part("objectives", kind_of(objective)), "CLONES", False) and clones < 2:
+            raise UserError(
+                f"{kind_of(objective)} compares masks of a clip, so `mask.clones` must be at least 2, but is {clones}",
+                where=f"$.objectives[{number}]",
+                remedy="give mask.clones=2",
+            )
+
+
 def check_conditions(objectives: Sequence[Any], masked: bool, encoder: nn.Module, input_dim: int) -> None:
     """Raise UserError if frames must be hidden and are not, or an encoder has already seen what is to be predicted."""
     for number, objective in enumerate(objectives):
@@ -157,11 +169,16 @@ def check_previous(teachers: Sequence[Any], layers: int, where: str) -> None:
         Key path of the teachers.
     """
     for index, config in enumerate(teachers):
-        if getattr(config, "model", None) == PREVIOUS and not 0 <= config.layer <= layers:
-            raise UserError(
-                f"`layer` must be 0 to {layers}, as the model of the iteration before has, but is {config.layer}",
-                where=f"{where}[{index}].layer",
-            )
+        if getattr(config, "model", None) != PREVIOUS:
+            continue
+        name = "layers" if isinstance(config, hidden.Config) else "layer"
+        named = config.layers if isinstance(config, hidden.Config) else (config.layer,)
+        for layer in named:
+            if not 0 <= layer <= layers:
+                raise UserError(
+                    f"`{name}` must be 0 to {layers}, as the model of the iteration before has, but is {layer}",
+                    where=f"{where}[{index}].{name}",
+                )
 
 
 def check_decoder(
@@ -306,7 +323,7 @@ def check_teachers(
     codec: CodecRun | None,
     grid: FrameGrid,
     where: str,
-    first: bool,
+    previous_dim: int | None,
     model: Callable[[], nn.Module],
 ) -> list[TargetSpec]:
     """Raise UserError unless every teacher can be made and counts frames as the frontend does.
@@ -323,8 +340,8 @@ def check_teachers(
         Of the frontend.
     where
         Key path of the teachers.
-    first
-        Whether there is no earlier iteration whose model a teacher could use.
+    previous_dim
+        Width of the model of the iteration before, which a teacher could use; None: there is none.
     model
         Makes the model that is trained; called if a teacher follows it.
 
@@ -336,7 +353,9 @@ def check_teachers(
     for index, config in enumerate(teachers):
         place = f"{where}[{index}]"
         with located(place):
-            spec = _online_spec(config, model) if is_online(config) else _spec(recipe, config, codec, grid, first)
+            spec = (
+                _online_spec(config, model) if is_online(config) else _spec(recipe, config, codec, grid, previous_dim)
+            )
             check_spectrum(getattr(recipe, "frontend", None), config, place)
             grid.require_same_rate(spec.grid, "the frontend", f"teacher {index} (`{kind_of(config)}`)")
         specs.append(spec)
@@ -348,13 +367,15 @@ def _online_spec(config: Any, model: Callable[[], nn.Module]) -> TargetSpec:
     return spec
 
 
-def _spec(recipe: Recipe, config: Any, codec: CodecRun | None, grid: FrameGrid, first: bool) -> TargetSpec:
+def _spec(recipe: Recipe, config: Any, codec: CodecRun | None, grid: FrameGrid, previous_dim: int | None) -> TargetSpec:
     kind = kind_of(config)
     if kind == "rvq" and config.path is None:
         return _codec_spec(recipe, codec)
     if getattr(config, "model", None) == PREVIOUS:
-        if first:
+        if previous_dim is None:
             raise UserError(f"`model` is {PREVIOUS}, but there is no earlier iteration")
+        if isinstance(config, hidden.Config):
+            return TargetSpec("values", previous_dim, None, hidden.pooled_grid(grid, config.pool_frames))
         return TargetSpec("codes", 1, config.clusters, grid)
     if needs_fit(config):
         return spec_before_fit(config, recipe.data.sample_rate, _CPU)

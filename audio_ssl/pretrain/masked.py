@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from audio_ssl.batch_norm import BatchNorm
 from audio_ssl.data.augment import Mixing, mix_in_batch
 from audio_ssl.data.loader import Batch
+from audio_ssl.encoders._frames import frame_mask
 from audio_ssl.encoders._visible import visible_frames
 from audio_ssl.model import ModelOutput, SSLModel
 from audio_ssl.objectives._base import Metrics, View
@@ -103,7 +105,7 @@ class MaskedLearner(nn.Module):
         keys, mask = clone_keys(batch.keys, self._clones), None
         if self._mask is not None:
             mask = masks(self._repeat(batch.frames), total, self._mask, keys).to(waveform.device)
-        output = self._encode(waveform, batch.lengths, mask, keys)
+        output, clip_means = self._encode(waveform, batch.lengths, mask, keys)
         clean = waveform is batch.waveform and (self._mask is None or self._mask.fill == "embedding")
         # Targets may end a frame before the model does; masks and counts do not reach past the shorter.
         width = min([total, *(target.shape[1] for target in batch.targets)])
@@ -119,6 +121,8 @@ class MaskedLearner(nn.Module):
             step=step,
             keys=keys,
             feature_norm=getattr(self.model.encoder, "feature_norm", None),
+            clones=self._clones,
+            clip_means=clip_means,
         )
         loss_sum, metrics = self._losses(view, [self._repeat(target[:, :width]) for target in targets])
         if self.training:
@@ -139,20 +143,32 @@ class MaskedLearner(nn.Module):
             teacher.update(self.model, step)  # type: ignore[operator]
             teacher.follow(sum_over_processes)  # type: ignore[operator]
 
-    def _encode(self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]) -> ModelOutput:
-        """Return features and lengths of each clip, and hidden states of each of its clones; one, where decoded."""
+    def _encode(
+        self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]
+    ) -> tuple[ModelOutput, Callable[[], Tensor]]:
+        """Return features and lengths of each clip, and hidden states of each of its clones; one, where decoded.
+
+        The second is what gives each clone's mean of the last state over the frames that the encoder saw.
+        """
+        if mask is not None and self.decoder is not None:
+            features, frames = self.model.features_of(waveform, lengths)
+            many = self._repeat(frames)
+            visible = visible_frames(mask, many)
+            states = self.model.encoder(features, frames, mask, visible)
+            decoded = self.decoder(states[-1], visible, mask, many, keys)
+            return ModelOutput([decoded], frames, features), partial(mean_inside, states[-1], visible.frames)
+        output = self._encode_all(waveform, lengths, mask, keys)
+        return output, partial(mean_seen, output.hidden[-1], self._repeat(output.lengths), mask)
+
+    def _encode_all(self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]) -> ModelOutput:
+        """Return the same with all frames in the encoder, hidden ones as the mask says."""
         if mask is not None and self._mask is not None and self._mask.fill != "embedding":
             return self._encode_noisy(waveform, lengths, mask, keys, self._mask)
-        if mask is None or (self._clones == 1 and self.decoder is None):
+        if mask is None or self._clones == 1:
             output: ModelOutput = self.model(waveform, lengths, mask)
             return output
         features, frames = self.model.features_of(waveform, lengths)
-        many = self._repeat(frames)
-        if self.decoder is None:
-            return ModelOutput(self.model.encoder(self._repeat(features), many, mask), frames, features)
-        visible = visible_frames(mask, many)
-        states = self.model.encoder(features, frames, mask, visible)
-        return ModelOutput([self.decoder(states[-1], visible, mask, many, keys)], frames, features)
+        return ModelOutput(self.model.encoder(self._repeat(features), self._repeat(frames), mask), frames, features)
 
     def _encode_noisy(
         self, waveform: Tensor, lengths: Tensor, mask: Tensor, keys: Sequence[int], how: Mask
@@ -224,6 +240,21 @@ class GradientScale:
         """Have the gradient scaled when it comes."""
         if output[0].requires_grad:
             output[0].register_hook(lambda grad: grad * self._factor)  # type: ignore[no-untyped-call]
+
+
+def mean_inside(state: Float[Tensor, "row frame dim"], frames: Int[Tensor, " row"]) -> Float[Tensor, "row dim"]:
+    """Return each row's mean over its first `frames`, float32; zero where it has none."""
+    inside = frame_mask(frames, state.shape[1])[..., None]
+    return torch.where(inside, state.float(), 0.0).sum(1) / frames.clamp(min=1)[:, None]
+
+
+def mean_seen(
+    state: Float[Tensor, "row frame dim"], frames: Int[Tensor, " row"], mask: Bool[Tensor, "row frame"] | None
+) -> Float[Tensor, "row dim"]:
+    """Return each row's mean over its frames that were not hidden, float32; zero where there are none."""
+    seen = frame_mask(frames, state.shape[1])
+    seen = seen if mask is None else seen & ~mask
+    return torch.where(seen[..., None], state.float(), 0.0).sum(1) / seen.sum(1, keepdim=True).clamp(min=1)
 
 
 def penalty_sum(

@@ -1,8 +1,8 @@
 """Teachers made ready: those that must be fitted or trained first are, into the run's folder, and found there again.
 
-A teacher whose file has a `fit` (`kmeans`, `mel_rvq`) and that has no path is fitted to the training clips, and its
-state kept as ``teachers/INDEX/KIND.safetensors``; an `rvq` teacher without a path gets a codec that the run trains
-first, by the recipe's `codec` section.
+A teacher whose file has a `fit` (`kmeans`, `mel_rvq`, `hidden`) and that has no path is fitted to the training clips,
+and its state kept as ``teachers/INDEX/KIND.safetensors``; an `rvq` teacher without a path gets a codec that the run
+trains first, by the recipe's `codec` section.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from audio_ssl.teachers._base import TargetSpec, Teacher, needs_fit
 logger = logging.getLogger(__name__)
 
 PREVIOUS = "previous"
-"""As `model` of a `kmeans` teacher: the model of the iteration before."""
+"""As `model` of a `kmeans` or `hidden` teacher: the model of the iteration before."""
 
 
 @dataclass(frozen=True)

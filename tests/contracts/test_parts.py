@@ -10,7 +10,7 @@ from audio_ssl import catalog
 from audio_ssl.config import structure, unstructure
 from audio_ssl.listing import PART_FOLDERS, lines
 
-TRAITS = {"encoders": {"VISIBLE"}, "objectives": {"CAUSAL", "MASKED"}, "teachers": {"ONLINE"}}
+TRAITS = {"encoders": {"VISIBLE"}, "objectives": {"CAUSAL", "CLONES", "MASKED"}, "teachers": {"ONLINE"}}
 CLASS_TRAITS = {"encoders": {"POINTS"}}
 PARTS = [(folder, kind) for folder in PART_FOLDERS for kind in catalog.parts(folder)]
 

@@ -85,7 +85,13 @@ def learner(
     online = masked_prediction.build_online(config, model)
     if specs is None:
         specs = check_teachers(
-            config, config.teachers, config.codec, model.grid, "", first=stage == 0, model=lambda: model
+            config,
+            config.teachers,
+            config.codec,
+            model.grid,
+            "",
+            None if stage == 0 else model.dim,
+            model=lambda: model,
         )
     heads = masked_prediction.build_heads(config, model, specs)
     decoder = None if config.decoder is None else build_decoder(config.decoder, model.dim)

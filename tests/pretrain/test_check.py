@@ -5,9 +5,17 @@ from torch import Tensor, nn
 
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
-from audio_ssl.objectives import autoregressive, contrastive, cpc
-from audio_ssl.pretrain.check import check_conditions, check_objectives, check_previous, check_shares, is_causal
-from audio_ssl.teachers import kmeans
+from audio_ssl.objectives import autoregressive, clip_contrast, contrastive, cpc
+from audio_ssl.pretrain.check import (
+    check_clones,
+    check_conditions,
+    check_objectives,
+    check_previous,
+    check_shares,
+    is_causal,
+)
+from audio_ssl.pretrain.masks import Mask
+from audio_ssl.teachers import hidden, kmeans
 
 
 class Forwards(nn.Module):
@@ -65,6 +73,18 @@ def test_a_teacher_listens_to_a_layer_that_the_round_before_has() -> None:
     check_previous([kmeans.Config(model="previous", layer=6), kmeans.Config(layer=9)], 6, "$.teachers")
     with pytest.raises(UserError, match=r"\$\.teachers\[0\]\.layer: `layer` must be 0 to 5, .* but is 6"):
         check_previous([kmeans.Config(model="previous", layer=6)], 5, "$.teachers")
+    check_previous([hidden.Config(model="previous", layers=(0, 5)), hidden.Config(model="previous")], 5, "$.teachers")
+    with pytest.raises(UserError, match=r"\$\.teachers\[0\]\.layers: `layers` must be 0 to 5, .* but is 6"):
+        check_previous([hidden.Config(model="previous", layers=(5, 6))], 5, "$.teachers")
+
+
+def test_masks_that_are_compared_must_be_drawn() -> None:
+    check_clones([clip_contrast.Config(), cpc.Config()], Mask(clones=2))
+    for mask in (Mask(), None):
+        with pytest.raises(UserError, match=r"`mask\.clones` must be at least 2, but is 1") as raised:
+            check_clones([cpc.Config(), clip_contrast.Config()], mask)
+        assert raised.value.where == "$.objectives[1]"
+        assert raised.value.remedy == "give mask.clones=2"
 
 
 def test_what_fills_in_needs_a_mask() -> None:

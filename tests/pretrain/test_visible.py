@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.encoders import transformer
+from audio_ssl.encoders._visible import visible_frames
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, SSLModel, build_model
@@ -255,3 +256,61 @@ def test_it_trains_in_bfloat16_with_a_teacher_that_follows(make_manifest: MakeMa
     model = SSLModel.from_pretrained(out)
     assert model.encoder.alibi.scale.shape == (2, 1, 1)  # type: ignore[union-attr]
     assert not torch.equal(model.encoder.alibi.scale, torch.ones(2, 1, 1))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("decoder", [SMALL, None])
+@torch.no_grad()
+def test_clips_are_summed_up_by_the_states_of_the_frames_that_the_encoder_saw(decoder: Decoder | None) -> None:
+    spy, batch = Spy(), make_batch()._replace(targets=())
+    learner = make_learner("contrastive", SPANS, decoder, spy).eval()
+    learner(batch, generator(3), 0)
+    view = spy.view
+    assert view.clones == 3
+    assert view.clip_means is not None
+    assert view.mask is not None
+    means = view.clip_means()
+    features, frames = learner.model.features_of(batch.waveform, batch.lengths)
+    for row in range(len(means)):
+        clip, mask = row // 3, view.mask[row]
+        count = int(frames[clip])
+        one, own = features[clip : clip + 1, :count], mask[None, :count]
+        if decoder is None:
+            state = learner.model.encoder(one, frames[clip : clip + 1], own)[-1][0][~own[0]]
+        else:
+            visible = visible_frames(own, frames[clip : clip + 1])
+            state = learner.model.encoder(one, frames[clip : clip + 1], own, visible)[-1][0]
+            assert len(state) == int((~own).sum())
+        torch.testing.assert_close(means[row], state.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_contrasts_clips_and_then_regresses_layers_of_its_first_model(
+    make_manifest: MakeManifest, tmp_path: Path
+) -> None:
+    recipe = yaml.safe_load(SHARED)
+    for key in ("teachers", "objectives"):
+        recipe.pop(key, None)
+    recipe |= {
+        "steps": 4,
+        "mask": {"length_frames": 3, "clones": 2},
+        "decoder": {"layers": 1, "dim": 16, "groups": 4, "kernel_frames": 3},
+        "objectives": [{"kind": "masked_codes", "final_dim": 8}, {"kind": "clip_contrast", "weight": 0.5}],
+        "iterations": [
+            {"share": 1.0, "teachers": [{"kind": "kmeans", "clusters": 4}]},
+            {
+                "share": 1.0,
+                "teachers": [{"kind": "hidden", "model": "previous", "layers": [1, 2]}],
+                "settings": ["objectives=[{kind: reconstruction, name: first}, {kind: clip_contrast}]"],
+            },
+        ],
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    out = pretrain(str(path), [f"data.manifest={make_manifest()}"], tmp_path / "run")
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if "loss" in row]
+    assert {"loss_clip_contrast", "clip_accuracy", "loss_kmeans"} <= rows[0].keys()
+    assert {"loss_clip_contrast", "first_mse", "loss_hidden"} <= rows[-1].keys()
+    assert rows[0]["loss_clip_contrast"] > 0
+    state = load_file(out / "iteration_2" / "teachers" / "0" / "hidden.safetensors")
+    assert state["mean"].shape[0] == 2
+    assert not any("clip" in name or "heads" in name for name in load_file(out / "model.safetensors"))

@@ -29,6 +29,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, SSLModel, build_model
 from audio_ssl.pretrain.check import (
+    check_clones,
     check_conditions,
     check_decoder,
     check_fill,
@@ -128,7 +129,7 @@ def check(config: Config, selection: Selection) -> None:
         raise UserError(
             f"`steps` must be at least the {len(config.iterations)} iterations, but is {config.steps}", where="$.steps"
         )
-    own, layers = own_recipes(config), 0
+    own, layers, previous_dim = own_recipes(config), 0, None
     for number, alone in enumerate(own):
         where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
         if number:
@@ -143,13 +144,13 @@ def check(config: Config, selection: Selection) -> None:
                 with located("$.encoder"):
                     check_shares(alone.encoder)
                     encoder = parts.build(alone.encoder, frontend.dim)
-            layers = int(encoder.num_layers)
-            _check_round(alone, number == 0, where, frontend, encoder)
+            _check_round(alone, previous_dim, where, frontend, encoder)
+            layers, previous_dim = int(encoder.num_layers), int(encoder.dim)
     if config.data.targets is not None and not stored(own[0].teachers):
         raise UserError("no teacher of this recipe has targets to store", where="$.data.targets")
 
 
-def _check_round(alone: Config, first: bool, where: str, frontend: Any, encoder: Any) -> None:
+def _check_round(alone: Config, previous_dim: int | None, where: str, frontend: Any, encoder: Any) -> None:
     """Raise UserError for what would fail in one iteration; `where` is the key path of its teachers."""
     if alone.mask is not None:
         alone.mask.check("$.mask")
@@ -164,10 +165,11 @@ def _check_round(alone: Config, first: bool, where: str, frontend: Any, encoder:
     if not alone.teachers and any(needs_of(objective) is not None for objective in alone.objectives):
         raise UserError("a recipe needs at least one teacher", where=where)
     specs = check_teachers(
-        alone, alone.teachers, alone.codec, frontend.grid, where, first, lambda: SSLModel(model_config(alone))
+        alone, alone.teachers, alone.codec, frontend.grid, where, previous_dim, lambda: SSLModel(model_config(alone))
     )
     check_objectives(alone.objectives, specs, encoder, frontend.dim)
     check_conditions(alone.objectives, masked, encoder, frontend.dim)
+    check_clones(alone.objectives, alone.mask)
 
 
 _OF_AN_ITERATION = (
