@@ -27,6 +27,7 @@ from audio_ssl.data.bars import beats_of_bars
 from audio_ssl.data.common_voice import common_voice_audio, common_voice_gender, common_voice_rows
 from audio_ssl.data.espeak import Espeak
 from audio_ssl.data.fetch import apt_available, fetch_apt
+from audio_ssl.data.flite import Flite
 from audio_ssl.data.formats import suffix_of
 from audio_ssl.data.harmony import chords_of_notes
 from audio_ssl.data.import_file import import_file
@@ -51,6 +52,7 @@ __all__ = [
     "Corpus",
     "ErrorLedger",
     "Espeak",
+    "Flite",
     "LeftOut",
     "LoadedCorpus",
     "Rows",

@@ -21,6 +21,7 @@ def test_the_corpora_are_there():
     own = {
         "asterisk",
         "fillets",
+        "flite_voices",
         "folder",
         "game_music",
         "librispeech",
