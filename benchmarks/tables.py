@@ -16,6 +16,7 @@ from _markdown import table as _table  # type: ignore[import-not-found]
 from _tables_compute import ablation, figures, scaling, scores  # type: ignore[import-not-found]
 from _tables_fairness import fairness  # type: ignore[import-not-found]
 from _tables_parity import parity  # type: ignore[import-not-found]
+from _tables_small import extract_small  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_text
 from audio_ssl.release.table import models_table
@@ -298,6 +299,7 @@ def batching(result: dict[str, Any]) -> str:
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "pretrain": pretrain,
     "extract": extract,
+    "extract_small": extract_small,
     "teachers": teachers,
     "learning": learning,
     "ablation": ablation,

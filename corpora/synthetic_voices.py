@@ -82,6 +82,7 @@ CORPUS = Corpus(
     },
     languages=tuple(_LANGUAGE_CODES.split()),
     labels=("text", "language", "speaker", "gender", "accent", "source", "words_per_minute", "pitch", "pitch_range"),
+    made=True,
     requires=("pip:espeakng-loader", "pip:babel", "pip:music21"),
 )
 

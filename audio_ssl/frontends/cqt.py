@@ -77,12 +77,11 @@ class CQTFrontend(nn.Module):
         # A block sees half a kernel more on both sides, in whole hops, so that folding decimates exactly.
         self._margin_frames = -(-(longest // 2 + 1) // hop)
         self._rate_bins = next_fast_len(_BLOCK_FRAMES + 2 * self._margin_frames)
-        self._bands = 0
-        for rows, values in _octaves(config, lengths, sample_rate, self._rate_bins):
+        self._first_rows: list[int] = []
+        for first, values in _octaves(config, lengths, sample_rate, self._rate_bins):
             # Constants of the config, not weights: they are made again, never saved.
-            self.register_buffer(f"_rows_{self._bands}", rows, persistent=False)
-            self.register_buffer(f"_values_{self._bands}", torch.view_as_real(values), persistent=False)
-            self._bands += 1
+            self.register_buffer(f"_values_{len(self._first_rows)}", torch.view_as_real(values), persistent=False)
+            self._first_rows.append(first)
 
     def forward(
         self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
@@ -115,36 +114,31 @@ class CQTFrontend(nn.Module):
         hop, rate_bins = self._config.hop_samples, self._rate_bins
         spectrum = torch.fft.rfft(block)
         spectrum = F.pad(spectrum, (0, -spectrum.shape[1] % rate_bins)).view(len(block), -1, rate_bins)
-        # Line l of the spectrum folds to line l mod rate_bins: to its column here.
-        folded = torch.cat([(spectrum[:, rows] * values).sum(2) for rows, values in self._kernels()], 1)
-        magnitude = cast(Tensor, torch.fft.ifft(folded, dim=2).abs() / hop)
+        # Line l of the spectrum folds to line l mod rate_bins: for each of these, a product of kernels with clips.
+        lines = spectrum.permute(2, 1, 0).contiguous()
+        folded = torch.cat([values @ lines[:, first : first + values.shape[2]] for first, values in self._kernels()], 1)
+        magnitude = cast(Tensor, torch.fft.ifft(folded.permute(2, 1, 0), dim=2).abs() / hop)
         return magnitude[..., self._margin_frames : self._margin_frames + _BLOCK_FRAMES].transpose(1, 2)
 
-    def _kernels(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for number in range(self._bands):
-            yield self.get_buffer(f"_rows_{number}"), torch.view_as_complex(self.get_buffer(f"_values_{number}"))
+    def _kernels(self) -> Iterator[tuple[int, Tensor]]:
+        for number, first in enumerate(self._first_rows):
+            yield first, torch.view_as_complex(self.get_buffer(f"_values_{number}"))
 
 
-def _octaves(config: Config, lengths: list[int], sample_rate: int, rate_bins: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give the rows of ``rate_bins`` lines that the spectra of each octave's kernels cover, and what is there."""
+def _octaves(config: Config, lengths: list[int], sample_rate: int, rate_bins: int) -> Iterator[tuple[int, Tensor]]:
+    """Give the first row of ``rate_bins`` lines of each octave, and its kernels from there, ``[line, bin, row]``."""
     size = config.hop_samples * rate_bins
-    last_row = size // 2 // rate_bins
     for first in range(0, config.n_bins, config.bins_per_octave):
         spectra = []
         for number in range(first, min(first + config.bins_per_octave, config.n_bins)):
             spectra.append(_spectrum(_frequency(config, number) / sample_rate, lengths[number], size))
-        starts = np.array([line // rate_bins for line, _ in spectra])
-        width = max(
-            (line + len(lines) - 1) // rate_bins - start + 1
-            for (line, lines), start in zip(spectra, starts, strict=True)
-        )
-        values = np.zeros((len(spectra), width, rate_bins), np.complex64)
-        for by_row, start, (line, lines) in zip(values, starts, spectra, strict=True):
-            offset = line - start * rate_bins
-            by_row.reshape(-1)[offset : offset + len(lines)] = lines
-        # Rows past the last are zeros, so it does not matter what they are multiplied with.
-        rows = np.minimum(starts[:, None] + np.arange(width), last_row)
-        yield torch.from_numpy(rows), torch.from_numpy(values)
+        row = min(line for line, _ in spectra) // rate_bins
+        end = max(line + len(lines) for line, lines in spectra)
+        values = np.zeros((len(spectra), -(-end // rate_bins) - row, rate_bins), np.complex64)
+        for of_bin, (line, lines) in zip(values, spectra, strict=True):
+            offset = line - row * rate_bins
+            of_bin.reshape(-1)[offset : offset + len(lines)] = lines
+        yield row, torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
 
 
 def _spectrum(frequency: float, length: int, size: int) -> tuple[int, npt.NDArray[np.complex128]]:

@@ -56,7 +56,8 @@ def by_corpus(clips: Iterable[Clip]) -> tuple[HeardCorpus, ...]:
     """Return clips by corpus: that of their rows' column ``corpus``, else one that a folder of their path is called."""
     known = set(catalog.names("corpora"))
     groups: dict[str, list[Clip]] = {}
-    for clip in clips:
+    # A mix of corpora has several rows of a clip that comes more than once in an epoch.
+    for clip in {(clip.path, clip.start, clip.seconds): clip for clip in clips}.values():
         groups.setdefault(_corpus_of(clip, known), []).append(clip)
     found = [_heard(load_corpus(name).card if name else _UNNAMED, group) for name, group in groups.items()]
     if not found:

@@ -17,6 +17,7 @@ SMALL = ["encoder.layers=2", "encoder.dim=16", "encoder.ffn_dim=32", "encoder.he
 ROWS = [
     {"id": "a", "path": "one/a.wav", "seconds": 1800.0, "corpus": "librispeech", "gender": "F", "language": "en"},
     {"id": "b", "path": "one/b.wav", "seconds": 900.0, "corpus": "librispeech", "gender": "M", "language": "en"},
+    {"id": "b~2", "path": "one/b.wav", "seconds": 900.0, "corpus": "librispeech", "gender": "M", "language": "en"},
     {"id": "c", "path": "data/rendered_scores/c.flac", "seconds": 3600.0},
     {"id": "d", "path": "elsewhere/d.wav", "seconds": 360.0},
     {"id": "short", "path": "one/short.wav", "seconds": 0.2, "corpus": "librispeech"},
