@@ -11,13 +11,14 @@ import json
 from pathlib import Path
 
 import numpy as np
-from _linear_probes import Split, Task, characters, classify_clips, pooled, value, whiten  # type: ignore[import-not-found]
+from _frame_probes import METRICS, ask_frames  # type: ignore[import-not-found]
+from _linear_probes import Split, Task, classify, pooled, transcribe  # type: ignore[import-not-found]
 from _seeds import Counts  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
 from audio_ssl.features.source import open_source
 
-_PROBES = ("_linear_probes.py", "_ctc.py")
+_PROBES = ("_linear_probes.py", "_frame_probes.py", "_linear_layer.py", "_ctc.py")
 """Whose text an answer depends on."""
 
 
@@ -41,13 +42,15 @@ def answer(task: Task, split: Split, system: str, kept: Path) -> Counts:
     path = kept / f"{task.name} of {source.fingerprint}, asked {asked}.json"
     if not path.is_file():
         if task.answer == "text":
-            layers = list(characters(split, source, whiten))
-            layer = int(np.argmin([valid[:, 0].sum() / valid[:, 1].sum() for valid, _ in layers]))
-            tested, counts = split.test, layers[layer][1]
+            found, layer = transcribe(split, task, source)
+        elif task.answer in METRICS:
+            found, layer, _ = ask_frames(split, task, source)
         else:
-            features = pooled([*split.train, *split.valid, *split.test], source)
-            tested, counts, layer = classify_clips(split, task, features)
-        clusters = [str(value(clip, task.cluster)) if task.cluster else clip.id for clip in tested]
-        write_json(path, {"system": system, "layer": layer, "clusters": clusters, "counts": counts.tolist()})
+            found, layer = classify(split, task, pooled([*split.train, *split.valid, *split.test], source))
+        counts = found.table
+        if task.answer == "notes":
+            # The average precision of each clip, whose mean over clips is a ratio of sums.
+            counts = np.stack([found.score(found.table) / 100, np.ones(len(found.table))], axis=1)
+        write_json(path, {"system": system, "layer": layer, "clusters": found.clusters, "counts": counts.tolist()})
     row = json.loads(path.read_text(encoding="utf-8"))
     return Counts(tuple(row["clusters"]), np.array(row["counts"], np.float64))

@@ -13,32 +13,23 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import torch
+from _linear_layer import LinearLayer, fit_layer  # type: ignore[import-not-found]
 from torch import Tensor
 
 Array = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 
-BATCH, RATE = 16, 1e-2
+BATCH = 16
 
 
-class LinearCTC:
-    """Scores of symbols, number 0 being the blank, of every frame."""
-
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self.weight, self.bias = weight, bias
-
-    def __call__(self, frames: Tensor) -> Tensor:
-        """Return ``[frame, symbol]`` of ``[frame, dim]``."""
-        return torch.addmm(self.bias, frames, self.weight)
-
-    def read(self, frames: Tensor) -> list[int]:
-        """Return the symbols of a clip, the likeliest of each frame, without repeats and blanks."""
-        best = torch.unique_consecutive(self(frames).argmax(-1)).tolist()
-        return [number for number in best if number]
+def read(layer: LinearLayer, frames: Tensor) -> list[int]:
+    """Return the symbols of a clip, the likeliest of each frame, without repeats and blanks (number 0)."""
+    best = torch.unique_consecutive(layer(frames).argmax(-1)).tolist()
+    return [number for number in best if number]
 
 
-def fit(frames: Sequence[Tensor], texts: Sequence[Sequence[int]], symbols: int, steps: int, seed: int) -> LinearCTC:
-    """Train one linear layer by Adam and a one-cycle rate, batches of clips of like length in random order.
+def fit(frames: Sequence[Tensor], texts: Sequence[Sequence[int]], symbols: int, steps: int, seed: int) -> LinearLayer:
+    """Train a layer with batches of clips of like length in random order.
 
     Parameters
     ----------
@@ -56,22 +47,13 @@ def fit(frames: Sequence[Tensor], texts: Sequence[Sequence[int]], symbols: int, 
     usable = [i for i, (one, text) in enumerate(zip(frames, texts, strict=True)) if len(one) > 1.2 * len(text) + 2]
     usable.sort(key=lambda i: len(frames[i]))
     batches = [_Packed([frames[i] for i in part], [texts[i] for i in part]) for part in _cut(usable, BATCH)]
-    dim = frames[usable[0]].shape[1]
-    # As torch.nn.Linear starts.
-    generator, bound = torch.Generator().manual_seed(seed), dim**-0.5
-    weight = torch.empty(dim, symbols).uniform_(-bound, bound, generator=generator)
-    bias = torch.empty(symbols).uniform_(-bound, bound, generator=generator)
-    optimizer = torch.optim.Adam([weight, bias], lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
     rng = np.random.default_rng(seed)
-    probe = LinearCTC(weight, bias)
-    for _ in range(steps):
-        batch = batches[int(rng.integers(len(batches)))]
-        _, gradient = batch.loss(probe(batch.frames))
-        weight.grad, bias.grad = batch.frames.T @ gradient, gradient.sum(0)
-        optimizer.step()
-        schedule.step()
-    return probe
+
+    def batch(layer: LinearLayer) -> tuple[Tensor, Tensor]:
+        chosen = batches[int(rng.integers(len(batches)))]
+        return chosen.frames, chosen.loss(layer(chosen.frames))[1]
+
+    return fit_layer(frames[usable[0]].shape[1], symbols, steps, seed, batch)
 
 
 def _cut(items: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -100,7 +100,8 @@ def probe(manifest: Path, model: str, column: str = "language", train: int = 600
         apart = [np.linalg.norm(features[key][-1] - exact[key][-1]) / np.linalg.norm(exact[key][-1]) for key in exact]
         error = float(np.median(apart))
         for asked in (None, source.num_layers - 1):
-            score, layer = classify(split, task, features, asked)
+            counts, layer = classify(split, task, features, asked)
+            score = counts.interval()
             row = {"precision": precision, "layer": layer, "chosen": asked is None, "error": error}
             rows.append({**row, "value": score.value, "low": score.low, "high": score.high})
             print(rows[-1], flush=True)

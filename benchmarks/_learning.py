@@ -1,7 +1,8 @@
 """What the learning benchmarks share: corpora, questions, runs and their cost.
 
-Used by ``learning.py`` (does pretraining help?), ``ablation.py`` (which of MERT's teachers?) and ``cheap_roads.py`` (at
-what compute?). Runs that are finished are found again, so that each script can be stopped and started.
+Used by ``learning.py`` (does pretraining help?), ``judge.py`` (which of two models?), ``ablation.py`` (which of MERT's
+teachers?) and ``cheap_roads.py`` (at what compute?). Runs that are finished are found again, so that each script can be
+stopped and started.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from _frame_probes import METRICS, ask_frames, usable  # type: ignore[import-not-found]
 from _linear_probes import (  # type: ignore[import-not-found]
     Split,
     Task,
@@ -24,13 +26,15 @@ from _linear_probes import (  # type: ignore[import-not-found]
     transcribe,
     value,
 )
+from _pairs import ClipCounts  # type: ignore[import-not-found]
+from _peers import open_system  # type: ignore[import-not-found]
 from torch.utils.flop_counter import FlopCounterMode
 
 from audio_ssl.atomic import write_json
 from audio_ssl.data.corpus import load_corpus
 from audio_ssl.data.loader import Batch
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
-from audio_ssl.features.source import FeatureSource, open_source
+from audio_ssl.features.source import FeatureSource
 from audio_ssl.pretrain.recipe import load_recipe
 from audio_ssl.pretrain.run import pretrain
 from audio_ssl.pretrain.update import Updater
@@ -46,6 +50,9 @@ CORPORA: dict[str, dict[str, Any]] = {
     "game_music": {},
 }
 """Corpora that package clients reach, and how much of them is made."""
+
+NEWER_COLUMNS = {"rendered_scores": "notes"}
+"""A column that the manifests of earlier versions lack."""
 
 PRETRAINED_ON = {
     "speech": ("fillets", "asterisk", "tuxpaint", "synthetic_speech"),
@@ -67,6 +74,11 @@ TASKS = {
         # Of whole clips every system names nearly all instruments, as one soundfont plays each.
         Task("instrument", "rendered_scores", "instrument", "", seconds=0.5),
         Task("style", "game_music", "label", "track"),
+        Task("notes", "rendered_scores", "notes", ""),
+        # Of the chorales; fiddle tunes have one voice.
+        Task("chords", "rendered_scores", "chords", ""),
+        Task("beats", "rendered_scores", "beats", ""),
+        Task("downbeats", "rendered_scores", "downbeats", ""),
     ),
 }
 
@@ -87,6 +99,10 @@ def corpora(data: Path, names: Iterable[str]) -> dict[str, list[Clip]]:
                 corpus.fetch(data / name, **CORPORA[name])
             write_manifest(path, corpus.read(data / name, None))
         found[name] = read_manifest(path)
+        newer = NEWER_COLUMNS.get(name)
+        if newer and not any(newer in clip.extra for clip in found[name]):
+            # A manifest of before its reader knew them.
+            found[name] = list(load_corpus(name).read(data / name, None))
     return found
 
 
@@ -102,7 +118,9 @@ def split_of(task: Task, clips: Sequence[Clip]) -> Split:
     """Return the clips of a task: nine tenths and one tenth of the training clips, and all held-out ones."""
     if task.where is not None:
         clips = [clip for clip in clips if value(clip, task.where[0]) == task.where[1]]
-    if task.answer != "text":
+    if task.answer in METRICS:
+        clips = usable(task.answer, clips)
+    elif task.answer != "text":
         train = [value(clip, task.answer) for clip in clips if clip.split == "train"]
         clips = [clip for clip in clips if train.count(value(clip, task.answer)) >= RAREST_ANSWER]
     if task.seconds is not None:
@@ -130,7 +148,18 @@ def probe(
     kept: Path,
     names: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Ask every system the questions of a domain; print and return the rows.
+    """Ask every system the questions of a domain, as `ask`; print and return the rows."""
+    return [row for row, _ in ask(domain, systems, clips, kept, names)]
+
+
+def ask(
+    domain: str,
+    systems: dict[str, str],
+    clips: dict[str, list[Clip]],
+    kept: Path,
+    names: Sequence[str] | None = None,
+) -> list[tuple[dict[str, Any], ClipCounts]]:
+    """Ask every system the questions of a domain; print and return rows, and what each is a score of.
 
     Parameters
     ----------
@@ -145,48 +174,62 @@ def probe(
     names
         Of the questions; None: all.
     """
-    rows = []
+    found = []
     for task in TASKS[domain]:
         if names is not None and task.name not in names:
             continue
         split = split_of(task, clips[task.corpus])
         for system, name in systems.items():
-            source = open_source(name)
+            source = open_system(name)
             path = kept / f"{task.name} of {source.fingerprint}, asked {_asked(task)}.json"
             if not path.is_file():
                 write_json(path, _answer(task, split, source))
-            rows.append({"system": system, **json.loads(path.read_text(encoding="utf-8"))})
-            print(line(rows[-1]), flush=True)
-    return rows
+            row = json.loads(path.read_text(encoding="utf-8"))
+            counts = ClipCounts.of_row(row.pop("counts"))
+            found.append(({"system": system, **row}, counts))
+            print(line(found[-1][0]), flush=True)
+    return found
+
+
+PROBES = ("_linear_probes.py", "_frame_probes.py", "_ctc.py", "_linear_layer.py")
+"""Modules whose change changes answers."""
 
 
 def _asked(task: Task) -> str:
     """Return a hash of a question and of the probe that asks it: answers of another probe are not taken up."""
-    probe = Path(__file__).with_name("_linear_probes.py").read_text(encoding="utf-8")
-    return hashlib.sha256(f"{task}{probe}".encode()).hexdigest()[:8]
+    probes = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in PROBES)
+    return hashlib.sha256(f"{task}{probes}".encode()).hexdigest()[:8]
 
 
 def _answer(task: Task, split: Split, source: FeatureSource) -> dict[str, Any]:
     if task.answer == "text":
-        interval, layer = transcribe(split, task, source)
+        counts, layer = transcribe(split, task, source)
+    elif task.answer in METRICS:
+        counts, layer, _ = ask_frames(split, task, source)
     else:
-        interval, layer = classify(split, task, pooled([*split.train, *split.valid, *split.test], source))
+        counts, layer = classify(split, task, pooled([*split.train, *split.valid, *split.test], source))
+    interval = counts.interval()
     return {
         "task": task.name,
-        "metric": "CER" if task.answer == "text" else "accuracy",
+        "metric": SHOWN.get(counts.metric, counts.metric),
         "value": interval.value,
         "low": interval.low,
         "high": interval.high,
         "layer": layer,
         "train_clips": len(split.train),
-        "test_clips": len(split.test),
+        "test_clips": len(counts.clips),
+        "counts": counts.row(),
     }
+
+
+SHOWN = {"frame_ap": "frame AP", "chord_accuracy": "time right", "beat_f70": "F 70 ms", "downbeat_f70": "F 70 ms"}
+"""Scores by the names that tables give them."""
 
 
 def line(row: dict[str, Any]) -> str:
     """Return one row of the table as text."""
     interval = f"{row['value']:6.1f} % [{row['low']:5.1f}, {row['high']:5.1f}]"
-    return f"{row['task']:<17} {row['metric']:<9} {row['system']:<28} {interval}  layer {row['layer']}"
+    return f"{row['task']:<17} {row['metric']:<10} {row['system']:<28} {interval}  layer {row['layer']}"
 
 
 def train(recipe: str, settings: Sequence[str], manifest: Path, out: Path) -> Path:

@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from _ctc import LinearCTC, fit  # type: ignore[import-not-found]
+from _ctc import fit, read  # type: ignore[import-not-found]
+from _linear_layer import LinearLayer  # type: ignore[import-not-found]
+from _pairs import ClipCounts  # type: ignore[import-not-found]
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.batches import stream
 from audio_ssl.features.source import FeatureSource
-from audio_ssl.metrics.bootstrap import Interval, cluster_bootstrap, cluster_sums
 from audio_ssl.metrics.text import CER
 
 Array = npt.NDArray[np.float32]
@@ -81,24 +82,16 @@ def pooled(clips: Sequence[Clip], source: FeatureSource) -> dict[str, Array]:
     """Return ``[layer, dim]`` frame means of every clip, by id."""
     return {
         found.clip.id: torch.stack([layer.mean(0) for layer in found.layers]).numpy()
-        for found in stream(clips, source, _refuse)
+        for found in stream(clips, source, refuse)
     }
 
 
-def _refuse(clip: Clip, reason: str) -> None:
+def refuse(clip: Clip, reason: str) -> None:
     print(f"left out: {clip.id}: {reason}")
 
 
-def classify(split: Split, task: Task, features: dict[str, Array], layer: int | None = None) -> tuple[Interval, int]:
-    """Return accuracy on the test clips with its interval, and the layer: the one given, or else the best."""
-    clips, counts, layer = classify_clips(split, task, features, layer)
-    return _interval(counts, clips, task), layer
-
-
-def classify_clips(
-    split: Split, task: Task, features: dict[str, Array], layer: int | None = None
-) -> tuple[list[Clip], Array64, int]:
-    """Return the test clips, of each what was right and 1, and the layer: the one given, or else the best."""
+def classify(split: Split, task: Task, features: dict[str, Array], layer: int | None = None) -> tuple[ClipCounts, int]:
+    """Return what is right of the test clips, and the layer: the one given, or the best on the validation clips."""
     parts = [[clip for clip in part if clip.id in features] for part in (split.train, split.valid, split.test)]
     stacked = [np.stack([features[clip.id] for clip in part]) for part in parts]
     answers = [np.array([str(value(clip, task.answer)) for clip in part]) for part in parts]
@@ -115,22 +108,21 @@ def classify_clips(
                 best, chosen, layer_of_best = score, model.predict(test) == answers[2], number
     assert chosen is not None
     counts = np.stack([chosen, np.ones(len(chosen))], axis=1).astype(np.float64)
-    return parts[2], counts, layer_of_best
+    return counted("accuracy", counts, parts[2], task), layer_of_best
 
 
-def _interval(counts: Array64, clips: list[Clip], task: Task) -> Interval:
-    """Return the ratio, in percent, of two summed counts per clip, with clips of a cluster resampled together."""
+def counted(metric: str, table: Array64, clips: list[Clip], task: Task) -> ClipCounts:
+    """Return statistics with the names of their clips and clusters."""
     clusters = [str(value(clip, task.cluster)) if task.cluster else clip.id for clip in clips]
-    sums, _ = cluster_sums(counts, clusters)
-    return cluster_bootstrap(sums, lambda s: 100 * s[..., 0] / s[..., 1])
+    return ClipCounts(metric, table, [clip.id for clip in clips], clusters)
 
 
-def transcribe(split: Split, task: Task, source: FeatureSource) -> tuple[Interval, int]:
-    """Return the character error rate on the test clips with its interval, and the layer chosen."""
+def transcribe(split: Split, task: Task, source: FeatureSource) -> tuple[ClipCounts, int]:
+    """Return the wrong characters of the test clips, and the layer chosen on the validation clips."""
     layers = list(characters(split, source, whiten))
     rates = [valid[:, 0].sum() / valid[:, 1].sum() for valid, _ in layers]
     layer = int(np.argmin(rates))
-    return _interval(layers[layer][1], split.test, task), layer
+    return counted("CER", layers[layer][1], split.test, task), layer
 
 
 def characters(
@@ -142,7 +134,7 @@ def characters(
 ) -> Iterator[tuple[Array64, Array64]]:
     """Yield for each layer `_count` of the validation clips and of the test clips."""
     by_layer: list[dict[str, Tensor]] = [{} for _ in range(source.num_layers)]
-    for found in stream([*split.train, *split.valid, *split.test], source, _refuse):
+    for found in stream([*split.train, *split.valid, *split.test], source, refuse):
         for kept, states in zip(by_layer, found.layers, strict=True):
             kept[found.clip.id] = states
     text = {clip.id: _letters(str(clip.text)) for part in (split.train, split.valid, split.test) for clip in part}
@@ -167,7 +159,7 @@ def whiten(frames: dict[str, Tensor], train: Sequence[str]) -> None:
 
 def _fit_ctc(
     clips: list[Clip], frames: dict[str, Tensor], text: dict[str, str], seed: int, steps: int
-) -> tuple[LinearCTC, str]:
+) -> tuple[LinearLayer, str]:
     alphabet = "".join(sorted({letter for clip in clips for letter in text[clip.id]}))
     symbols = [[alphabet.index(letter) + 1 for letter in text[clip.id]] for clip in clips]
     return fit([frames[clip.id] for clip in clips], symbols, len(alphabet) + 1, steps, seed), alphabet
@@ -179,9 +171,9 @@ def _letters(text: str) -> str:
 
 
 def _count(
-    probe: LinearCTC, clips: list[Clip], frames: dict[str, Tensor], text: dict[str, str], alphabet: str
+    probe: LinearLayer, clips: list[Clip], frames: dict[str, Tensor], text: dict[str, str], alphabet: str
 ) -> Array64:
     """Return ``[clip, 2]``: wrong characters and characters of each clip."""
-    said = ["".join(alphabet[number - 1] for number in probe.read(frames[clip.id])) for clip in clips]
+    said = ["".join(alphabet[number - 1] for number in read(probe, frames[clip.id])) for clip in clips]
     counts = CER.statistics([(text[clip.id], hypothesis) for clip, hypothesis in zip(clips, said, strict=True)])
     return np.stack([counts[:, :3].sum(1), counts[:, 3]], axis=1)

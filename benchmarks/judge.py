@@ -1,16 +1,17 @@
 """Judge models while recipes are tried: linear probes by cross-validation on *training* clips, never on held-out ones.
 
 The questions are those of ``learning.py``, asked of fewer clips. Every clip is answered by a probe that was trained on
-clips of other scenes, sentences or tracks. Each layer's score is printed, and the difference of the best one to the
-first system's on the same clips, with a 95 % interval over those clusters (of one comparison). Scores compare systems
+clips of other scenes, sentences or tracks. Each layer's score is printed, and how much better the best one is than the
+first system on the same clips, with a 95 % interval over those clusters (of one comparison). Scores compare systems
 with one another and no more: the layer and the regularisation are chosen on the clips that are scored, and models that
 were pretrained on these corpora have heard them, without labels. ``learning.py`` is the measurement.
 
     python benchmarks/judge.py logmel untrained:RUN RUN
     python benchmarks/judge.py logmel mel=RUN1 stacked=RUN2 --tasks characters language key --clips 400
 
-A system is whatever ``audio-ssl extract`` takes, perhaps with a name of its own, ``NAME=SYSTEM``. Answers are kept
-below ``--kept`` by the system's fingerprint, so a model is asked once. One thread; minutes for each new system.
+A system is whatever ``audio-ssl extract`` takes, or a ``peer:NAME`` (``_peers.py``), perhaps with a name of its own,
+``NAME=SYSTEM``. Answers are kept below ``--kept`` by the system's fingerprint, so a model is asked once. One thread;
+minutes for each new system.
 """
 
 from __future__ import annotations
@@ -20,23 +21,34 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from _learning import RAREST_ANSWER, TASKS, corpora, excerpt  # type: ignore[import-not-found]
-from _linear_probes import STRENGTHS, Split, Task, characters, pooled, value, whiten  # type: ignore[import-not-found]
+from _frame_probes import METRICS, ask_frames, usable  # type: ignore[import-not-found]
+from _learning import RAREST_ANSWER, SHOWN, TASKS, corpora, excerpt  # type: ignore[import-not-found]
+from _linear_probes import (  # type: ignore[import-not-found]
+    STRENGTHS,
+    Split,
+    Task,
+    characters,
+    counted,
+    pooled,
+    value,
+    whiten,
+)
+from _pairs import LOWER_IS_BETTER, ClipCounts, gap  # type: ignore[import-not-found]
+from _peers import open_system  # type: ignore[import-not-found]
 from sklearn.linear_model import LogisticRegression
 
 from audio_ssl.atomic import write_json
 from audio_ssl.data.manifest import Clip
-from audio_ssl.features.source import FeatureSource, open_source
-from audio_ssl.metrics.bootstrap import Interval, cluster_bootstrap, cluster_sums
+from audio_ssl.features.source import FeatureSource
 
-Array = npt.NDArray[np.float64]
+Answer = tuple[list[float], ClipCounts]
+"""Score of each layer on the clips asked (of frames: their average precision, or the share of right chords), and what
+the best one's score is made of."""
 
 FOLDS = 4
 LONGEST_SECONDS = 6.0
@@ -45,32 +57,17 @@ LONGEST_SECONDS = 6.0
 CTC_STEPS = 500
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What one system answered."""
-
-    layers: list[float]
-    """Score of each layer, in percent."""
-
-    counts: Array
-    """``[clip, 2]``: right (or wrong) and asked, of the best layer."""
-
-    clips: list[str]
-    """Their ids."""
-
-    clusters: list[str]
-    """What is resampled, clip by clip."""
-
-
 def asked(task: Task, clips: Sequence[Clip], most: int) -> list[Clip]:
     """Return at most so many training clips, chosen by a hash of their names, rare answers left out."""
     mine = [c for c in clips if c.split == "train" and (task.where is None or value(c, task.where[0]) == task.where[1])]
-    if task.answer != "text":
+    if task.answer in METRICS:
+        mine = usable(task.answer, mine)
+    elif task.answer != "text":
         answers = [value(clip, task.answer) for clip in mine]
         mine = [clip for clip in mine if answers.count(value(clip, task.answer)) >= RAREST_ANSWER]
     if task.seconds is not None:
         mine = [excerpt(clip, task.seconds) for clip in mine]
-    elif task.corpus in ("rendered_scores", "game_music"):
+    elif task.answer not in METRICS and task.corpus in ("rendered_scores", "game_music"):
         mine = [excerpt(clip, LONGEST_SECONDS) if clip.seconds > LONGEST_SECONDS else clip for clip in mine]
     return sorted(mine, key=lambda clip: _number(clip.id))[:most]
 
@@ -79,21 +76,13 @@ def _number(name: str) -> int:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16)
 
 
-def clusters_of(task: Task, clips: Sequence[Clip]) -> list[str]:
-    """Return what each clip belongs to."""
-    return [str(value(clip, task.cluster)) if task.cluster else clip.id for clip in clips]
-
-
 def classified(task: Task, clips: list[Clip], source: FeatureSource) -> Answer:
     """Answer each clip by a logistic regression of the clips in the other folds."""
     found = pooled(clips, source)
     clips = [clip for clip in clips if clip.id in found]
-    stacked, answers = (
-        np.stack([found[clip.id] for clip in clips]),
-        np.array([str(value(c, task.answer)) for c in clips]),
-    )
-    clusters = clusters_of(task, clips)
-    fold = np.array([_number(one) % FOLDS for one in clusters])
+    stacked = np.stack([found[clip.id] for clip in clips])
+    answers = np.array([str(value(clip, task.answer)) for clip in clips])
+    fold = np.array([_number(_cluster(task, clip)) % FOLDS for clip in clips])
     right = np.zeros((stacked.shape[1], len(STRENGTHS), len(clips)))
     for layer, number in np.ndindex(stacked.shape[1], FOLDS):
         inside, outside = fold != number, fold == number
@@ -106,59 +95,64 @@ def classified(task: Task, clips: list[Clip], source: FeatureSource) -> Answer:
     scores = 100 * right.mean(-1)
     layer, strength = np.unravel_index(int(scores.argmax()), scores.shape)
     counts = np.stack([right[layer, strength], np.ones(len(clips))], axis=1)
-    return Answer(scores.max(1).tolist(), counts, [clip.id for clip in clips], clusters)
+    return scores.max(1).tolist(), counted("accuracy", counts, clips, task)
 
 
 def transcribed(task: Task, clips: list[Clip], source: FeatureSource) -> Answer:
     """Read the characters of the clips of one fold with a linear layer trained on the others."""
-    apart = [_number(one) % FOLDS == 0 for one in clusters_of(task, clips)]
-    train = [clip for clip, held in zip(clips, apart, strict=True) if not held]
-    valid = [clip for clip, held in zip(clips, apart, strict=True) if held]
+    train, valid = _apart(task, clips)
     found = [counts for _, counts in characters(Split(train, [], valid), source, whiten, steps=CTC_STEPS)]
     layers = [float(100 * counts[:, 0].sum() / counts[:, 1].sum()) for counts in found]
-    return Answer(layers, found[int(np.argmin(layers))], [clip.id for clip in valid], clusters_of(task, valid))
+    return layers, counted("CER", found[int(np.argmin(layers))], valid, task)
+
+
+def frames_asked(task: Task, clips: list[Clip], source: FeatureSource) -> Answer:
+    """Ask the frames of the clips of one fold with a linear layer trained on the others."""
+    train, valid = _apart(task, clips)
+    counts, _, layers = ask_frames(Split(train, valid, valid), task, source)
+    return layers, counts
+
+
+def _apart(task: Task, clips: list[Clip]) -> tuple[list[Clip], list[Clip]]:
+    held = [_number(_cluster(task, clip)) % FOLDS == 0 for clip in clips]
+    train, valid = ([clip for clip, out in zip(clips, held, strict=True) if out is side] for side in (False, True))
+    return train, valid
+
+
+def _cluster(task: Task, clip: Clip) -> str:
+    return str(value(clip, task.cluster)) if task.cluster else clip.id
 
 
 def answer(task: Task, clips: list[Clip], name: str, kept: Path) -> Answer:
     """Return what a system answers, from the disk if it was asked before."""
-    source = open_source(name)
+    source = open_system(name)
     asked_of = hashlib.sha256(f"{task}{[(c.id, c.start, c.seconds) for c in clips]}{FOLDS} {CTC_STEPS}".encode())
     path = kept / f"{task.name} of {source.fingerprint}, {asked_of.hexdigest()[:8]}.json"
-    if path.is_file():
-        row = json.loads(path.read_text(encoding="utf-8"))
-        return Answer(row["layers"], np.array(row["counts"]), row["clips"], row["clusters"])
-    found = (transcribed if task.answer == "text" else classified)(task, clips, source)
-    write_json(path, {**found.__dict__, "counts": found.counts.tolist(), "system": name, "task": task.name})
-    return found
-
-
-def difference(mine: Answer, other: Answer) -> Interval:
-    """Return mine minus the other, in points, clips of a cluster resampled together."""
-    place = {name: row for row, name in enumerate(other.clips)}
-    shared = [(row, place[name]) for row, name in enumerate(mine.clips) if name in place]
-    rows = np.array(shared, np.int64).reshape(-1, 2)
-    counts = np.concatenate([mine.counts[rows[:, 0]], other.counts[rows[:, 1]]], axis=1)
-    sums, _ = cluster_sums(counts, [mine.clusters[row] for row, _ in shared])
-    return cluster_bootstrap(sums, lambda s: 100 * (s[..., 0] / s[..., 1] - s[..., 2] / s[..., 3]))
+    if not path.is_file():
+        ways = {"text": transcribed} | dict.fromkeys(METRICS, frames_asked)
+        layers, counts = ways.get(task.answer, classified)(task, clips, source)
+        write_json(path, {"system": name, "task": task.name, "layers": layers, "counts": counts.row()})
+    row = json.loads(path.read_text(encoding="utf-8"))
+    return row["layers"], ClipCounts.of_row(row["counts"])
 
 
 def line(task: Task, name: str, found: Answer, first: Answer | None) -> str:
-    """Return a system's row."""
-    lower = task.answer == "text"
-    best = int(np.argmin(found.layers) if lower else np.argmax(found.layers))
-    layers = " ".join(f"{score:5.1f}" for score in found.layers)
-    row = f"{task.name:<17} {'CER' if lower else 'accuracy':<9}{name:<24}{found.layers[best]:6.1f} (layer {best:>2})"
+    """Return a system's row: its score, how much better than the first one it is, and what each layer has."""
+    layers, counts = found
+    best = int(np.argmin(layers) if counts.metric in LOWER_IS_BETTER else np.argmax(layers))
+    score = counts.score(counts.table.sum(0))
+    row = f"{task.name:<17} {SHOWN.get(counts.metric, counts.metric):<11}{name:<24}{score:6.1f} (layer {best:>2})"
     if first is not None:
-        gap = difference(found, first)
-        row += f"  {gap.value:+5.1f} [{gap.low:+5.1f}, {gap.high:+5.1f}]"
-    return f"{row}  layers: {layers}"
+        better = gap(counts, first[1])
+        row += f"  better by {better.value:+5.1f} [{better.low:+5.1f}, {better.high:+5.1f}]"
+    return f"{row}  layers: {' '.join(f'{one:5.1f}' for one in layers)}"
 
 
 def main() -> None:
     """Ask and print."""
     known: dict[str, Any] = {task.name: task for domain in TASKS.values() for task in domain}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("systems", nargs="+", help="[NAME=]RUN, [NAME=]untrained:RUN, logmel, cqt")
+    parser.add_argument("systems", nargs="+", help="[NAME=]RUN, untrained:RUN, logmel, cqt, peer:NAME")
     parser.add_argument("--tasks", nargs="+", default=list(known), choices=list(known), help="all if left out")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpora")
     parser.add_argument("--clips", type=int, default=800, help="at most so many clips a task")
@@ -168,7 +162,9 @@ def main() -> None:
     systems = [one.split("=", 1) if "=" in one.split("?")[0] else [one, one] for one in args.systems]
     for name in args.tasks:
         task = known[name]
-        clips = asked(task, corpora(args.data, [task.corpus])[task.corpus], args.clips)
+        # Clips asked frame by frame are whole ones and have hundreds of answers each.
+        most = args.clips // 2 if task.answer in METRICS else args.clips
+        clips = asked(task, corpora(args.data, [task.corpus])[task.corpus], most)
         first: Answer | None = None
         for label, system in systems:
             began = time.perf_counter()

@@ -173,13 +173,36 @@ def teachers(result: dict[str, Any]) -> str:
 
 
 def learning(result: dict[str, Any]) -> str:
-    """Return one table a domain and the verdicts."""
+    """Return for each domain a table of scores, one of differences on the same clips, and the verdicts."""
     parts = []
     for domain, found in result.items():
         runs = ", ".join(f"`{name}` after {number:,} updates" for name, number in found["updates"].items())
         said = "".join(f"- {line}\n" for line in found["verdict"])
-        parts.append(f"{domain.capitalize()}: {runs}.\n\n{scores(found['rows'])}\n{said}")
+        head = f"{domain.capitalize()}: {runs}." if runs else f"{domain.capitalize()}:"
+        differences = f"{gaps(found['pairs'])}\n" if found.get("pairs") else ""
+        parts.append(f"{head}\n\n{scores(found['rows'])}\n{differences}{said}")
     return "\n".join(parts)
+
+
+def gaps(pairs: list[dict[str, Any]]) -> str:
+    """Return how much better each model is than each baseline and than the best peer, on the same clips."""
+    lines, peers = [], any(row["peer"] for row in pairs)
+    for model, task in dict.fromkeys((row["model"], row["task"]) for row in pairs):
+        mine = [row for row in pairs if (row["model"], row["task"]) == (model, task)]
+        cells = [_gap(next((row for row in mine if row["other"] == name), None)) for name in ("log-mel", "CQT")]
+        cells.append(_gap(next((row for row in mine if row["other"] == f"{model}, untrained"), None)))
+        if peers:
+            best = next((row for row in mine if row["peer"]), None)
+            way = best["covered"] if best else None
+            cells.append(f"{_gap(best)} ({best['other']})" if best else "")
+            cells.append("" if way is None else f"{way:.0f} %")
+        lines.append([f"{task}, {model}", *cells])
+    head = ["better than", "log-mel", "CQT", "untrained twin"]
+    return table([*head, "best peer", "of the way to it"] if peers else head, lines)
+
+
+def _gap(row: dict[str, Any] | None) -> str:
+    return f"{row['value']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}], {row['word']}" if row else ""
 
 
 def cheap_roads(result: dict[str, Any]) -> str:
@@ -302,6 +325,7 @@ WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "extract_small": extract_small,
     "teachers": teachers,
     "learning": learning,
+    "peers": learning,
     "ablation": ablation,
     "cheap_roads": cheap_roads,
     "scaling": scaling,

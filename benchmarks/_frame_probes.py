@@ -1,0 +1,145 @@
+"""Linear probes of single frames of music: notes, chords, beats and downbeats.
+
+One linear layer on every whitened frame, logistic loss of each key (beat, downbeat) or cross entropy of the chords; the
+layer of the representation is chosen by the validation clips. Targets, decoding and scores are those of the tasks in
+`audio_ssl.probing.tasks`: average precision over all frames and keys; time with the right chord; F of beats within
+70 ms, where beats are the likeliest course of tempo and position, as a linear layer seldom is certain of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from _linear_layer import LinearLayer, fit_layer  # type: ignore[import-not-found]
+from _linear_probes import Split, Task, counted, refuse, whiten  # type: ignore[import-not-found]
+from _pairs import ClipCounts  # type: ignore[import-not-found]
+from torch import Tensor
+
+from audio_ssl.data.manifest import Clip
+from audio_ssl.errors import UserError
+from audio_ssl.features.batches import stream
+from audio_ssl.features.source import FeatureSource
+from audio_ssl.metrics.additive import get_metric
+from audio_ssl.metrics.notes import activation_counts
+from audio_ssl.probing.tasks import beats, chords, notes
+from audio_ssl.probing.tasks._frames import IGNORED
+
+Array64 = npt.NDArray[np.float64]
+
+METRICS = {"notes": "frame_ap", "chords": "chord_accuracy", "beats": "beat_f70", "downbeats": "downbeat_f70"}
+"""Kind of question to its score; a `Task` asks one by naming it as its answer."""
+
+STEPS, BATCH, TRAIN_RATE_HZ = 600, 1024, 12.5
+"""Updates, frames an update, and frames kept of a second of the training clips, as neighbours are alike."""
+
+_held: dict[str, dict[str, list[Tensor]]] = {}
+
+
+def question(kind: str) -> Any:
+    """Return the task of a kind, as probes have it."""
+    if kind == "notes":
+        return notes.build(notes.Config())
+    if kind == "chords":
+        return chords.build(chords.Config())
+    return beats.build(beats.Config(decoding="viterbi", metres=(2, 3, 4)))
+
+
+def usable(kind: str, clips: Sequence[Clip]) -> list[Clip]:
+    """Return the clips that have an answer; UserError where none has."""
+    asked = question(kind)
+    found = [clip for clip in clips if asked.why_not(clip) is None]
+    if not found:
+        raise UserError(
+            f"no clip has {kind}: the manifest was written before its reader knew them",
+            remedy="remove the corpus' .jsonl file (not its folder), and run this again",
+        )
+    return found
+
+
+def frames_of(clips: Sequence[Clip], source: FeatureSource) -> dict[str, list[Tensor]]:
+    """Return all layers of some clips, in half precision; those of the latest source are held for the next question."""
+    if source.fingerprint not in _held:
+        _held.clear()
+        _held[source.fingerprint] = {}
+    held = _held[source.fingerprint]
+    for found in stream([clip for clip in clips if clip.id not in held], source, refuse):
+        held[found.clip.id] = [layer.half() for layer in found.layers]
+    return held
+
+
+def frame_layers(split: Split, task: Task, source: FeatureSource) -> list[tuple[float, LinearLayer, dict[str, Tensor]]]:
+    """Return for each layer how good the probe is on the validation clips, the probe, and the whitened test frames.
+
+    Goodness is that of single frames: average precision, or the share of right chords.
+    """
+    asked, kind = question(task.answer), task.answer
+    held = frames_of([*split.train, *split.valid, *split.test], source)
+    asked.start(source.grid)
+    train, valid, test = ([clip for clip in part if clip.id in held] for part in (split.train, split.valid, split.test))
+    step = max(1, round(source.grid.frame_rate_hz / TRAIN_RATE_HZ))
+    target = {clip.id: asked.frame_target(clip, len(held[clip.id][0]), source.grid) for clip in [*train, *valid]}
+    found = []
+    for number in range(source.num_layers):
+        frames = {clip.id: held[clip.id][number][::step].float() for clip in train}
+        frames |= {clip.id: held[clip.id][number].float() for clip in [*valid, *test]}
+        whiten(frames, [clip.id for clip in train])
+        inputs = torch.cat([frames[clip.id] for clip in train])
+        layer = _fit(inputs, torch.cat([target[clip.id][::step] for clip in train]), len(asked.classes))
+        right = [target[clip.id] for clip in valid]
+        goodness = _goodness(kind, [layer(frames[clip.id]) for clip in valid], right)
+        found.append((goodness, layer, {clip.id: frames[clip.id] for clip in test}))
+    return found
+
+
+def ask_frames(split: Split, task: Task, source: FeatureSource) -> tuple[ClipCounts, int, list[float]]:
+    """Return the statistics of the test clips, the layer, and how good each is on the validation clips."""
+    layers = frame_layers(split, task, source)
+    goodness = [found for found, _, _ in layers]
+    number = int(np.argmax(goodness))
+    _, layer, frames = layers[number]
+    asked, metric = question(task.answer), METRICS[task.answer]
+    asked.start(source.grid)
+    test = [clip for clip in split.test if clip.id in frames]
+    if task.answer == "notes":
+        table = np.stack([asked.statistics(metric, clip, layer(frames[clip.id])) for clip in test])
+    else:
+        said = [(asked.reference(clip), asked.hypothesis(layer(frames[clip.id]))) for clip in test]
+        table = get_metric(metric).statistics(said)
+    return counted(metric, table, test, task), number, goodness
+
+
+def _fit(inputs: Tensor, targets: Tensor, outputs: int) -> LinearLayer:
+    """Train a layer: cross entropy of classes ``[frame]``, logistic loss of probabilities ``[frame, output]``."""
+    if targets.ndim == 1:
+        inputs, targets = inputs[targets != IGNORED], targets[targets != IGNORED]
+        targets = torch.nn.functional.one_hot(targets, outputs)
+        squash = torch.softmax
+    else:
+        squash = None
+    rng = np.random.default_rng(0)
+
+    def batch(layer: LinearLayer) -> tuple[Tensor, Tensor]:
+        chosen = torch.from_numpy(rng.integers(len(inputs), size=BATCH))
+        frames = inputs[chosen]
+        scores = layer(frames)
+        said = scores.sigmoid() if squash is None else squash(scores, -1)
+        return frames, (said - targets[chosen]) / BATCH
+
+    return fit_layer(inputs.shape[1], outputs, STEPS, 0, batch)
+
+
+def _goodness(kind: str, said: Sequence[Tensor], right: Sequence[Tensor]) -> float:
+    if kind == "chords":
+        known = torch.cat(list(right))
+        hits = torch.cat(list(said)).argmax(-1) == known
+        return float(100 * hits[known != IGNORED].float().mean())
+    columns = {"beats": slice(0, 1), "downbeats": slice(1, 2), "notes": slice(None)}[kind]
+    counts = [
+        activation_counts(one[:, columns].numpy(), (target[:, columns] == 1).numpy())
+        for one, target in zip(said, right, strict=True)
+    ]
+    return float(get_metric("frame_ap").score(np.sum(counts, axis=0)))
