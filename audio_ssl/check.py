@@ -27,6 +27,8 @@ from audio_ssl.pretrain.checkpoint import STATE_FILE, checkpoints
 from audio_ssl.pretrain.finished import MODEL_FILES
 from audio_ssl.pretrain.provenance import read_provenance
 from audio_ssl.progress import track
+from audio_ssl.shipped import Shelf
+from audio_ssl.shipped.facts import FACTS_FILE
 
 T = TypeVar("T")
 
@@ -219,6 +221,8 @@ def _study(folder: Path) -> Finding:
 def _model(folder: Path) -> Finding:
     found = _check_folder(folder, "model", MODEL_FILES)
     found.mend = "save or export it again from what it was made of"
+    if (folder / FACTS_FILE).is_file():
+        found.mend = Shelf(folder.parent).mend(folder.name)
     return found
 
 

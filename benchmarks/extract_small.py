@@ -1,10 +1,10 @@
 """How fast a small model turns files into features on a CPU, beside librosa's log-mel of the same; and its load time.
 
 Files are decoded and resampled to 16 kHz by each system, with soxr's high quality in both. Ours gives all hidden states
-by `Model.stream`; librosa's gives 80 log-mel bands every 20 ms, a file at a time, and once more with files shared
-by a process a thread. Each round of a system is a process of its own, and rounds take turns. Figures are multiples of
-real time: seconds of audio over seconds of the clock, or, with ``--clock cpu`` for busy machines, over seconds of the
-processor divided by the threads. Loading is measured apart, in a process that has imported torch.
+by `Model.stream`; librosa's gives 80 log-mel bands every 20 ms, with the files shared by a process a thread. A system
+is a process of its own, rounds take turns, and the first one is not counted. Figures are multiples of real time:
+seconds of audio over seconds of the clock, or, with ``--clock cpu`` for busy machines, over seconds of the processor
+divided by the threads. Loading is measured apart, in processes that have imported torch.
 
 Run ``python benchmarks/extract_small.py``; it writes ``benchmarks/results/extract_small.json``, and models that ship
 are measured beside the planned shapes. ``python benchmarks/tables.py`` makes the table. Files are those of the demo's
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from audio_ssl.shipped import SHIPPED
 HOME = Path(__file__).resolve().parents[1]
 RATE = 16_000
 CORPORA = ("game_music", "fillets", "rendered_scores")
-LIBROSA, LIBROSA_SHARED = "librosa log-mel", "librosa log-mel, a process a thread"
+LIBROSA = "librosa log-mel"
 GOAL = 150.0
 LOADS = 3
 
@@ -61,30 +61,36 @@ def log_mel(clip: Clip) -> int:
     return int(np.log(power + 1e-6).shape[1])
 
 
-def run(system: str, model: str, clips: Sequence[Clip], threads: int, precision: str) -> int:
-    """Go through the clips once; return the frames."""
+def runner(system: str, model: str, threads: int, precision: str) -> Callable[[Sequence[Clip]], int]:
+    """Return what goes through clips once and gives the number of frames."""
     if system == LIBROSA:
-        return sum(map(log_mel, clips))
-    if system == LIBROSA_SHARED:
-        with ProcessPoolExecutor(threads) as pool:
-            return sum(pool.map(log_mel, clips, chunksize=4))
+
+        def shared(clips: Sequence[Clip]) -> int:
+            # Imported before the processes are forked.
+            first = log_mel(clips[0])
+            with ProcessPoolExecutor(threads) as pool:
+                return first + sum(pool.map(log_mel, clips[1:], chunksize=2))
+
+        return shared
     import audio_ssl
 
     loaded = audio_ssl.load(model)
     settings = audio_ssl.Settings(device="cpu", workers=threads, precision=precision)
-    return sum(features.shape[1] for _, features in loaded.stream(clips, settings=settings))
+    return lambda clips: sum(features.shape[1] for _, features in loaded.stream(clips, settings=settings))
 
 
 def work(options: argparse.Namespace) -> None:
-    """Be a worker: measure one round and print it."""
+    """Be a worker: measure a round for each line that comes, and print it."""
     torch.set_num_threads(options.threads)
     clips = chosen(options.clips)
-    # Imports, compiled parts of librosa and caches of the disk are not what is measured.
-    run(options.worker, options.model, clips[:: max(1, len(clips) // 6)], options.threads, options.precision)
-    started, cpu = time.perf_counter(), _cpu_seconds()
-    frames = run(options.worker, options.model, clips, options.threads, options.precision)
-    seconds, spent = time.perf_counter() - started, _cpu_seconds() - cpu
-    print(json.dumps({"seconds": seconds, "cpu_seconds": spent, "frames": frames}))
+    run = runner(options.worker, options.model, options.threads, options.precision)
+    # Compiled parts of librosa and caches of the disk are not what is measured.
+    run(clips[:: max(1, len(clips) // 4)])
+    for _ in sys.stdin:
+        started, cpu = time.perf_counter(), _cpu_seconds()
+        frames = run(clips)
+        seconds, spent = time.perf_counter() - started, _cpu_seconds() - cpu
+        print(json.dumps({"seconds": seconds, "cpu_seconds": spent, "frames": frames}), flush=True)
 
 
 def _cpu_seconds() -> float:
@@ -92,54 +98,77 @@ def _cpu_seconds() -> float:
     return found.user + found.system + found.children_user + found.children_system
 
 
-def measure(system: str, model: str, options: argparse.Namespace, precision: str) -> dict[str, Any]:
-    """Run one round of a system in a process of its own."""
-    words = ["--worker", system, "--model", model, "--precision", precision]
-    words += ["--clips", str(options.clips), "--threads", str(options.threads)]
-    return _ask([__file__, *words], options.threads)
+class Worker:
+    """A system in a process of its own."""
+
+    def __init__(self, system: str, model: str, options: argparse.Namespace, precision: str) -> None:
+        words = ["--worker", system, "--model", model, "--precision", precision]
+        words += ["--clips", str(options.clips), "--threads", str(options.threads)]
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=_environment(options.threads),
+        )
+
+    def round(self) -> dict[str, Any]:
+        """Let it go through the clips."""
+        source, sink = self._process.stdin, self._process.stdout
+        assert source is not None
+        assert sink is not None
+        source.write("again\n")
+        source.flush()
+        line = sink.readline()
+        if not line:
+            raise RuntimeError(f"a system ended with status {self._process.wait()}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.communicate()
 
 
-def load_seconds(model: str) -> float:
+def load_seconds(model: str, clock: str) -> float:
     """Return the seconds that a model takes to load once torch is imported, the median of several processes."""
+    counted = "time.process_time" if clock == "cpu" else "time.perf_counter"
     program = (
-        "import json, sys, time, torch; begun = time.perf_counter(); import audio_ssl; audio_ssl.load(sys.argv[1]);"
-        "print(json.dumps({'seconds': time.perf_counter() - begun}))"
+        f"import sys, time, torch; begun = {counted}(); import audio_ssl; audio_ssl.load(sys.argv[1]);"
+        f"print({counted}() - begun)"
     )
-    return statistics.median(float(_ask(["-c", program, model], 1)["seconds"]) for _ in range(LOADS))
+    command = [sys.executable, "-c", program, model]
+    done = [
+        subprocess.run(command, env=_environment(1), capture_output=True, text=True, check=True) for _ in range(LOADS)
+    ]
+    return statistics.median(float(one.stdout) for one in done)
 
 
-def _ask(words: Sequence[str], threads: int) -> dict[str, Any]:
-    environment = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+def _environment(threads: int) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": str(threads)}
 
 
 def compare(systems: dict[str, tuple[str, str]], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return a row a system; `systems` are names to models and precisions, none for librosa."""
+    """Return a row a system; `systems` are names to models and precisions."""
     audio_seconds = sum(clip.seconds for clip in chosen(options.clips))
+    workers = {name: Worker(name, model, options, precision) for name, (model, precision) in systems.items()}
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in systems}
     for number in range(options.rounds):
-        names = list(systems)
-        for name in names if number % 2 == 0 else names[::-1]:
-            model, precision = systems[name]
-            kind = name if name in (LIBROSA, LIBROSA_SHARED) else "ours"
-            rounds[name].append(measure(kind, model, options, precision))
+        for name in list(systems)[:: 1 if number % 2 == 0 else -1]:
+            rounds[name].append(workers[name].round())
             print(f"round {number + 1}: {name:<50} {rounds[name][-1]}", flush=True)
+    for worker in workers.values():
+        worker.stop()
     rows = []
     for name, found in rounds.items():
-        if options.clock == "cpu":
-            # One process of librosa has one thread; what it would give with more is the other row.
-            threads = 1 if name == LIBROSA else options.threads
-            seconds = [one["cpu_seconds"] / threads for one in found]
-        else:
-            seconds = [one["seconds"] for one in found]
+        cpu = [one["cpu_seconds"] / options.threads for one in found]
+        seconds = cpu if options.clock == "cpu" else [one["seconds"] for one in found]
         model, precision = systems[name]
-        row = {"system": name, "precision": precision, "seconds": seconds}
+        row: dict[str, Any] = {"system": name, "precision": precision, "seconds": seconds}
         row |= {"times_real_time": audio_seconds / statistics.median(seconds)}
-        rows.append(row | ({"load_seconds": load_seconds(model)} if model and precision == "float32" else {}))
+        if model and precision == "float32":
+            row["load_seconds"] = load_seconds(model, options.clock)
+        rows.append(row)
     return rows
 
 
@@ -162,7 +191,7 @@ def main() -> None:
         work(options)
         return
     with tempfile.TemporaryDirectory() as folder:
-        systems = {LIBROSA: ("", ""), LIBROSA_SHARED: ("", "")}
+        systems = {LIBROSA: ("", "")}
         systems |= {f"`{name}`": (f"shipped:{name}", "float32") for name in SHIPPED.names()}
         for number, name in enumerate(SHAPES):
             path = str(save(name, Path(folder) / str(number)))

@@ -10,7 +10,7 @@ from audio_ssl.documents import dump_yaml
 from audio_ssl.integrity import Seal
 from audio_ssl.metrics.names import metric_label
 from audio_ssl.release.limits import limits_of
-from audio_ssl.shipped.facts import HeardCorpus, ScoreRow, ShippedFacts
+from audio_ssl.shipped.facts import HeardCorpus, PairedGap, ScoreRow, ShippedFacts
 
 _COPYLEFT = re.compile(r"\bL?GPL\b|\bBY-(?:NC-)?SA\b")
 _TERMS = re.compile(r"\bNC\b|\bND\b|research|not known|none stated")
@@ -31,7 +31,7 @@ def render(facts: ShippedFacts, seals: Mapping[str, Seal]) -> str:
         f"# {facts.name}\n\n{facts.summary}",
         _size(facts),
         _use(facts),
-        _scores(facts.scores),
+        _scores(facts),
         "## Limits\n\n" + "\n".join(f"- {one}" for one in limits_of(facts)),
         _audio(facts),
         _training(facts),
@@ -86,7 +86,8 @@ def _use(facts: ShippedFacts) -> str:
     )
 
 
-def _scores(scores: Sequence[ScoreRow]) -> str:
+def _scores(facts: ShippedFacts) -> str:
+    scores = facts.scores
     if not scores:
         return "## Scores\n\nNone are recorded."
     systems = list(dict.fromkeys(row.system for row in scores))
@@ -97,7 +98,19 @@ def _scores(scores: Sequence[ScoreRow]) -> str:
         label = f"{metric_label(first.metric)} {'↑' if first.higher_is_better else '↓'}"
         rows.append((task, label, *(_score(cells.get(system)) for system in systems)))
     head = "Held-out clips; frozen features, the same linear probe for every column, layer chosen on validation clips; "
-    return f"## Scores\n\n{head}95 % intervals.\n\n" + _table(("task", "score", *systems), rows)
+    table = _table(("task", "score", *systems), rows)
+    return f"## Scores\n\n{head}95 % intervals.\n\n{table}{_gaps(facts.gaps)}"
+
+
+def _gaps(gaps: Sequence[PairedGap]) -> str:
+    if not gaps:
+        return ""
+    rows = []
+    for one in gaps:
+        way = "" if one.covered is None else f"{one.covered:.0f} % of the way from log-mel"
+        rows.append((one.task, one.other, f"{one.value:+.1f} [{one.low:+.1f}, {one.high:+.1f}]", way))
+    said = "Differences on the same clips, in points; above 0 the model is better."
+    return f"\n\n{said}\n\n" + _table(("task", "beside", "difference", "of a published encoder"), rows)
 
 
 def _score(row: ScoreRow | None) -> str:

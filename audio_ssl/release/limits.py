@@ -43,6 +43,9 @@ def _of_the_scores(facts: ShippedFacts) -> Iterator[str]:
     if not facts.scores:
         yield "No scores are recorded: probe it on data of your own before relying on it."
         return
+    if facts.gaps:
+        yield from _of_the_gaps(facts)
+        return
     for own in (row for row in facts.scores if row.system == facts.name):
         others = [row for row in facts.scores if row.task == own.task and row is not own]
         above = [row.system for row in others if _beyond(row, own)]
@@ -51,6 +54,15 @@ def _of_the_scores(facts: ShippedFacts) -> Iterator[str]:
             yield f"{own.task}: {', '.join(above)} is better, intervals apart."
         if level:
             yield f"{own.task}: not told apart from {', '.join(level)}, as intervals overlap."
+
+
+def _of_the_gaps(facts: ShippedFacts) -> Iterator[str]:
+    for task in dict.fromkeys(one.task for one in facts.gaps):
+        gaps = [one for one in facts.gaps if one.task == task]
+        if above := [one.other for one in gaps if one.high < 0]:
+            yield f"{task}: {', '.join(above)} is better on the same clips."
+        if level := [one.other for one in gaps if one.low <= 0 <= one.high]:
+            yield f"{task}: not told apart from {', '.join(level)} on the same clips."
 
 
 def _beyond(one: ScoreRow, other: ScoreRow) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import torch
@@ -20,7 +20,7 @@ from audio_ssl.release.cost import cost_of
 from audio_ssl.release.heard import heard_in
 from audio_ssl.release.scores import scores_of
 from audio_ssl.shipped import CARD_FILE, MOST_BYTES, SEALED, Shelf
-from audio_ssl.shipped.facts import FACTS_FILE, ScoreRow, ShippedFacts
+from audio_ssl.shipped.facts import FACTS_FILE, ShippedFacts
 from audio_ssl.shipped.fixed import fixed_clip, measure
 
 
@@ -100,8 +100,10 @@ def make_shipped(
     with atomic_folder(folder) as partial:
         model.save_pretrained(partial, release.weights)
         read = SSLModel.from_pretrained(partial)
-        found = () if scores is None else scores_of(scores, release.name)
-        facts = _facts(run, release, model, read, manifest, found)
+        facts = _facts(run, release, model, read, manifest)
+        if scores is not None:
+            rows, gaps = scores_of(scores, release.name)
+            facts = replace(facts, scores=rows, gaps=gaps)
         write_json(partial / FACTS_FILE, unstructure(facts))
         write_seals(partial, SEALED)
         write_text(partial / CARD_FILE, render(facts, read_seals(partial)))
@@ -116,9 +118,7 @@ def make_shipped(
     return folder
 
 
-def _facts(
-    run: Path, release: Release, model: SSLModel, read: SSLModel, manifest: Path | None, scores: tuple[ScoreRow, ...]
-) -> ShippedFacts:
+def _facts(run: Path, release: Release, model: SSLModel, read: SSLModel, manifest: Path | None) -> ShippedFacts:
     told, config, grid = read_provenance(run), read.config, read.grid
     versions = told.get("versions")
     return ShippedFacts(
@@ -144,7 +144,6 @@ def _facts(
         cost=cost_of(run, release.cores, release.watts_per_core),
         fixed=measure(read),
         versions=tuple((str(key), str(value)) for key, value in versions.items()) if isinstance(versions, dict) else (),
-        scores=scores,
     )
 
 

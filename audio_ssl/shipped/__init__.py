@@ -74,7 +74,7 @@ class Shelf:
             If a file is missing, is another one, or the folder has another name than the model.
         """
         folder = self.root / name
-        remedy = self._mend(folder)
+        remedy = self.mend(name)
         unsealed = [one for one in SEALED if one not in read_seals(folder)]
         if unsealed:
             what = f"{SEALS_FILE} has no hash of {', '.join(unsealed)}: the shipped model `{name}` cannot be trusted"
@@ -90,12 +90,13 @@ class Shelf:
         """Return what is known of a model."""
         return read_facts(self.root / name)
 
-    def _mend(self, folder: Path) -> str:
+    def mend(self, name: str) -> str:
+        """Return what brings a model back as it was shipped."""
         # Of an installation below somebody's own repository, the package's folder is not in it.
         checkout = self.root.parent.parent
         if not (checkout / ".git").exists():
             return "install the package again: pip install --force-reinstall --no-deps audio-ssl"
-        return f"bring it back: git -C {shlex.quote(str(checkout))} checkout -- {shlex.quote(str(folder))}"
+        return f"bring it back: git -C {shlex.quote(str(checkout))} checkout -- {shlex.quote(str(self.root / name))}"
 
 
 SHIPPED = Shelf(Path(__file__).parent)

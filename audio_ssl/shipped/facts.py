@@ -82,6 +82,26 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
+class PairedGap:
+    """The model against another system on the same clips."""
+
+    task: str
+    other: str
+    value: float
+    """Difference in points of the metric; above 0: the model is better."""
+
+    low: float
+    high: float
+    """Ends of a 95 % interval over clips that are resampled together."""
+
+    peer: bool = False
+    """The other is a published encoder, not a baseline."""
+
+    covered: float | None = None
+    """Of a peer: how much of the way from log-mel to it the model covers, in percent; None: it is not above log-mel."""
+
+
+@dataclass(frozen=True)
 class FixedClip:
     """Features of `audio_ssl.shipped.fixed.fixed_clip`, by which an installation can be told to compute the same."""
 
@@ -141,6 +161,7 @@ class ShippedFacts:
     """Packages of the training, and their versions."""
 
     scores: tuple[ScoreRow, ...] = field(default=())
+    gaps: tuple[PairedGap, ...] = field(default=())
     facts_version: int = FACTS_VERSION
 
 

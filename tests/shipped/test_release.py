@@ -30,13 +30,21 @@ ROWS = [
     ("key", "toy", "accuracy", 75.0, 66.0, 84.0),
     ("beats", "log-mel", "F1", 70.0, 60.0, 80.0),
 ]
+PAIRS = [
+    {"task": "characters", "model": "toy", "other": "log-mel", "value": 13.0, "low": 11.0, "high": 15.0, "peer": False},
+    {"task": "characters", "model": "toy", "other": "peer", "value": -9.0, "low": -10.0, "high": -8.0, "peer": True}
+    | {"covered": 56.5},
+    {"task": "key", "model": "toy", "other": "log-mel", "value": 5.0, "low": -1.0, "high": 11.0, "peer": False},
+    {"task": "key", "model": "another", "other": "log-mel", "value": 5.0, "low": 1.0, "high": 11.0, "peer": False},
+]
 
 
-def results(folder):
+def results(folder, pairs=False):
     keys = ("task", "system", "metric", "value", "low", "high")
     rows = [dict(zip(keys, row, strict=True)) | {"layer": 1} for row in ROWS]
     path = folder / "learning.json"
-    path.write_text(json.dumps({"speech": {"rows": rows[:3]}, "music": {"rows": rows[3:], "verdict": []}, "note": 1}))
+    speech = {"rows": rows[:3]} | ({"pairs": PAIRS} if pairs else {})
+    path.write_text(json.dumps({"speech": speech, "music": {"rows": rows[3:], "verdict": []}, "note": 1}))
     return path
 
 
@@ -130,7 +138,8 @@ def test_limits_follow_from_the_facts(shelf):
 
 
 def test_scores_are_of_the_model_by_its_name(tmp_path):
-    rows = scores_of(results(tmp_path), "toy")
+    rows, gaps = scores_of(results(tmp_path), "toy")
+    assert gaps == ()
     assert {row.task for row in rows} == {"characters", "key"}
     assert {row.task: row.higher_is_better for row in rows} == {"characters": False, "key": True}
     with pytest.raises(UserError, match=r"unknown system `small`; known: log-mel, peer, toy"):
@@ -138,6 +147,18 @@ def test_scores_are_of_the_model_by_its_name(tmp_path):
     (tmp_path / "learning.json").write_text('{"speech": {"rows": [{"system": "toy", "task": "key"}]}}')
     with pytest.raises(UserError, match=r"\$.speech.rows\[0\]: .*metric"):
         scores_of(tmp_path / "learning.json", "toy")
+
+
+def test_comparisons_of_the_same_clips_take_the_place_of_intervals(run, tmp_path):
+    folder = make_shipped(run, Shelf(tmp_path), Release("toy", "For tests."), scores=results(tmp_path, pairs=True))
+    card = (folder / "README.md").read_text()
+    assert "| characters | peer | -9.0 [-10.0, -8.0] | 56 % of the way from log-mel |" in card
+    assert "| characters | log-mel | +13.0 [+11.0, +15.0] |  |" in card
+    limits = limits_of(Shelf(tmp_path).facts("toy"))
+    assert "characters: peer is better on the same clips." in limits
+    assert "key: not told apart from log-mel on the same clips." in limits
+    assert not any("log-mel" in one for one in limits if one.startswith("characters"))
+    assert "another" not in card
 
 
 def test_what_is_refused(run, tmp_path, shelf, monkeypatch):

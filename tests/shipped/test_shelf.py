@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import audio_ssl
+from audio_ssl.check import check
 from audio_ssl.cli import app
 from audio_ssl.errors import UserError
 from audio_ssl.exports import facts_of
@@ -123,6 +124,13 @@ def test_in_a_checkout_git_brings_it_back(shelf, tmp_path):
         with pytest.raises(UserError) as caught:
             read_model("toy", shelf=Shelf(folder))
         assert remedy in str(caught.value.remedy)
+
+
+def test_check_names_the_same_remedy(shelf):
+    flip(shelf.root / "toy" / "model.safetensors")
+    (found,) = check([shelf.root / "toy"])
+    assert list(found.damaged) == ["model.safetensors"]
+    assert found.mend == shelf.mend("toy")
 
 
 def test_the_listing_says_what_ships(shelf, tmp_path):
