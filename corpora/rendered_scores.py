@@ -22,34 +22,36 @@ Layout below the root, made by `fetch`::
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from audio_ssl.data.corpus import (
+    ABC_SOURCES,
+    CHORALES,
     Corpus,
     LeftOut,
-    UserError,
+    Soundfont,
+    Tune,
+    TuneScore,
+    abc_tunes,
     announce,
     atomic_write,
-    beats_of_bars,
+    chorales,
     chords_of_notes,
+    ends_on_tonic,
     hash_split,
     is_made,
     made_clips,
-    musicxml_notes,
-    musicxml_text,
     notes_column,
     optional_package,
     read_made,
+    read_score,
     track,
+    with_peak,
     write_made,
 )
 from audio_ssl.data.manifest import Clip
@@ -85,7 +87,7 @@ CORPUS = Corpus(
 SAMPLE_RATE = 24000
 CLIP_SECONDS = 12.0
 SHORTEST_SECONDS = 6.0
-RELEASE_SECONDS = 1.0
+VELOCITY = 96
 PIP = "pip install 'audio-ssl[corpora]' && pip install --no-deps tinysoundfont"
 
 INSTRUMENTS = {
@@ -118,26 +120,11 @@ _SHARES = {
 }
 _QUARTERS_PER_MINUTE = {"chorale": (70, 95), "6/8": (140, 180), "9/8": (140, 180), "2/4": (85, 115)}
 _OTHER_TEMPO = (105, 150)
-_LATER = {"beats", "notes", "chords"}
-"""Columns that labels of older versions lack."""
-
 Note = tuple[float, float, int]
 """Start and end in quarter notes, MIDI pitch."""
 
-
-@dataclass(frozen=True)
-class Tune:
-    """One score, before it is transposed."""
-
-    name: str
-    source: str
-    title: str
-    tonic: int
-    mode: str
-    metre: str
-    dance: str | None
-    text: str
-    """ABC, or the path of a MusicXML file."""
+_LATER = {"beats", "notes", "chords"}
+"""Columns that labels of older versions lack."""
 
 
 def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator[Clip]:
@@ -178,7 +165,7 @@ def fetch(root: Path, clips: int = 600) -> None:
         return
     announce(CORPUS, root)
     music21 = optional_package("music21", CORPUS, PIP)
-    player = _Player()
+    player = Soundfont(optional_package("tinysoundfont", CORPUS, PIP), SAMPLE_RATE, PIP)
     rows: list[dict[str, Any]] = []
     left_out = LeftOut(CORPUS.name)
     candidates = _candidates(Path(music21.__file__).parent / "corpus")
@@ -190,7 +177,7 @@ def fetch(root: Path, clips: int = 600) -> None:
             row = _arrange(tune)
             path = root / "audio" / f"{tune.name}.flac"
             if path.is_file() or _render(tune, row, player, path):
-                rows.append({**row, "beats": _beats(tune, row), **_sounding(tune, row)})
+                rows.append({**row, **_columns(tune, row)})
                 wanted -= 1
             else:
                 left_out.add(tune.name, "too short, not readable, or not ending on its tonic")
@@ -210,7 +197,7 @@ def _arrange(tune: Tune) -> dict[str, Any]:
         "mode": tune.mode,
         "metre": tune.metre,
         "dance": tune.dance,
-        "composer": "bach" if tune.source == "bach" else None,
+        "composer": "bach" if tune.source == CHORALES else None,
         "quarters_per_minute": low + _draw(tune.name, "tempo", high - low + 1),
         # To the nearest octave: from 6 semitones down to 5 up.
         "transposed": (tonic - tune.tonic + 6) % 12 - 6,
@@ -224,115 +211,15 @@ def _draw(name: str, what: str, choices: int) -> int:
 def _candidates(corpus: Path) -> dict[tuple[str, str], list[Tune]]:
     """Return the tunes of each group in a fixed, shuffled order."""
     groups: dict[tuple[str, str], list[Tune]] = {group: [] for group in _SHARES}
-    for tune in (*_abc_tunes(corpus, "ryansMammoth"), *_abc_tunes(corpus, "oneills1850"), *_chorales(corpus)):
+    for tune in (*(tune for source in ABC_SOURCES for tune in abc_tunes(corpus, source)), *chorales(corpus)):
         groups[tune.source, tune.mode].append(tune)
     for tunes in groups.values():
         tunes.sort(key=lambda t: hashlib.sha256(t.name.encode()).digest())
     return groups
 
 
-def _abc_tunes(corpus: Path, source: str) -> Iterator[Tune]:
-    for path in sorted((corpus / source).glob("*.abc")):
-        for text in re.split(r"(?m)^(?=X:)", path.read_text(encoding="utf-8", errors="replace")):
-            fields = {k: v.strip() for k, v in reversed(re.findall(r"(?m)^([XTRMK]):(.*)$", text))}
-            # Modal tunes and remarks about a doubtful key do not match.
-            key = re.fullmatch(r"([A-G])([#b]?)\s*(|maj|major|m|min|minor)", fields.get("K", ""), re.IGNORECASE)
-            if key is None or not {"X", "T", "M"} <= fields.keys():
-                continue
-            tonic = "C D EF G A B".index(key[1].upper()) + {"": 0, "#": 1, "b": -1}[key[2]]
-            yield Tune(
-                name=f"{source}/{path.stem}-{int(re.sub(r'[^0-9]', '', fields['X']) or 0):04d}",
-                source=source,
-                title=re.sub(r"[^a-z]", "", fields["T"].split("--")[0].lower()),
-                tonic=tonic % 12,
-                mode="minor" if key[3].lower().startswith("m") and not key[3].lower().startswith("maj") else "major",
-                metre={"C": "4/4", "C|": "2/2"}.get(fields["M"], fields["M"]),
-                dance=fields.get("R", "").lower().replace("slipjig", "slip jig") or None,
-                text=text,
-            )
-
-
-def _chorales(corpus: Path) -> Iterator[Tune]:
-    for path in sorted((corpus / "bach").glob("bwv*.mxl")):
-        xml = musicxml_text(path)
-        key = re.search(r"<fifths>(-?\d+)</fifths>\s*<mode>(major|minor)</mode>", xml)
-        metre = re.search(r"<beats>(\d+)</beats>\s*<beat-type>(\d+)</beat-type>", xml)
-        if key is not None and metre is not None:
-            # Seven semitones a fifth; the relative minor lies three below.
-            tonic = int(key[1]) * 7 - (3 if key[2] == "minor" else 0)
-            yield Tune(
-                name=f"bach/{path.stem}",
-                source="bach",
-                title=path.stem.split("-")[0],
-                tonic=tonic % 12,
-                mode=key[2],
-                metre=f"{metre[1]}/{metre[2]}",
-                dance="chorale",
-                text=str(path),
-            )
-
-
-def _notes(tune: Tune) -> list[Note]:
-    """Return the notes of the score, in quarter notes from the beginning."""
-    return musicxml_notes(Path(tune.text)) if tune.source == "bach" else _abc_notes(tune.text)
-
-
-def _ends_on_tonic(notes: Sequence[Note], tonic: int) -> bool:
-    """Return whether the lowest note of the end is the tonic; chorales in church modes are often notated otherwise."""
-    last = max(end for _, end, _ in notes)
-    return min(pitch for _, end, pitch in notes if end == last) % 12 == tonic
-
-
-def _beats(tune: Tune, row: dict[str, Any]) -> str | None:
-    """Return the beats of what is played, with their numbers in the bar; None if bars do not add up to one metre."""
-    text = musicxml_text(Path(tune.text)) if tune.source == "bach" else tune.text
-    if len(set(re.findall(r"<beats>\d+</beats>\s*<beat-type>\d+|M: *[0-9C|/]+", text))) > 1:
-        # The metre changes, and which bars it is of is not known here.
-        return None
-    lines: list[float] = []
-    notes = musicxml_notes(Path(tune.text), lines) if tune.source == "bach" else _abc_notes(tune.text, lines)
-    beats = beats_of_bars(lines, max(end for _, end, _ in notes), tune.metre)
-    per_quarter = 60 / row["quarters_per_minute"]
-    last = max(end for _, end, _ in _played(notes, row))
-    times = [(time * per_quarter, number) for time, number in beats or ()]
-    return " ".join(f"{time:.3f}/{number}" for time, number in times if time < last) or None
-
-
-def _sounding(tune: Tune, row: dict[str, Any]) -> dict[str, str | None]:
-    """Return the columns `notes` and `chords` of what is played; a single voice has no chords."""
-    notes, per_quarter = _notes(tune), 60 / row["quarters_per_minute"]
-    played, chords = _played(notes, row), None
-    if tune.source == "bach":
-        # Once a note of some voice did not fit into the clip, what is left is not the harmony.
-        missing = [start * per_quarter for start, end, _ in notes if end * per_quarter > CLIP_SECONDS]
-        chords = chords_of_notes(played, min(missing, default=None))
-    return {"notes": notes_column(played), "chords": chords}
-
-
-def _abc_notes(text: str, lines: list[float] | None = None) -> list[Note]:
-    """Read ABC through music21's tokens: twenty times faster than through its streams. Repeats are not played.
-
-    Bar lines go to `lines`.
-    """
-    music21 = optional_package("music21", CORPUS, PIP)
-    abc = music21.abcFormat
-    notes: list[Note] = []
-    now = 0.0
-    try:
-        tokens = abc.ABCFile().readstr(text).tokens
-    except (abc.ABCHandlerException, abc.ABCTokenException):
-        return []
-    for token in tokens:
-        if isinstance(token, abc.ABCBar) and lines is not None:
-            lines.append(now)
-        if not isinstance(token, abc.ABCNote | abc.ABCChord) or token.inGrace:
-            continue
-        length = float(token.quarterLength * (token.activeTuplet.tupletMultiplier() if token.activeTuplet else 1))
-        heads = token.subTokens if isinstance(token, abc.ABCChord) else [token]
-        heads = [head for head in heads if isinstance(head, abc.ABCNote)]
-        notes += [(now, now + length, music21.pitch.Pitch(h.pitchName).midi) for h in heads if not h.isRest]
-        now += length
-    return notes
+def _score(tune: Tune) -> TuneScore:
+    return read_score(tune, optional_package("music21", CORPUS, PIP))
 
 
 def _played(notes: Sequence[Note], row: dict[str, Any]) -> list[Note]:
@@ -345,51 +232,29 @@ def _played(notes: Sequence[Note], row: dict[str, Any]) -> list[Note]:
     ]
 
 
-def _render(tune: Tune, row: dict[str, Any], player: _Player, path: Path) -> bool:
+def _columns(tune: Tune, row: dict[str, Any]) -> dict[str, str | None]:
+    """Return the columns `beats`, `notes` and `chords` of what is played; a single voice has no chords."""
+    score, per_quarter = _score(tune), 60 / row["quarters_per_minute"]
+    played, chords = _played(score.notes, row), None
+    if tune.source == CHORALES:
+        # Once a note of some voice did not fit into the clip, what is left is not the harmony.
+        missing = [start * per_quarter for start, end, _ in score.notes if end * per_quarter > CLIP_SECONDS]
+        chords = chords_of_notes(played, min(missing, default=None))
+    last = max(end for _, end, _ in played)
+    times = [(time * per_quarter, number) for time, number in score.beats or ()]
+    text = " ".join(f"{time:.3f}/{number}" for time, number in times if time < last)
+    return {"beats": text or None, "notes": notes_column(played), "chords": chords}
+
+
+def _render(tune: Tune, row: dict[str, Any], player: Soundfont, path: Path) -> bool:
     """Play the beginning of a tune into a file; False if its key is in doubt or there is too little of it."""
-    notes = _notes(tune)
-    if not notes or not _ends_on_tonic(notes, tune.tonic):
+    notes = _score(tune).notes
+    if not notes or not ends_on_tonic(notes, tune.tonic):
         return False
     played = _played(notes, row)
     if not played or max(end for _, end, _ in played) < SHORTEST_SECONDS:
         return False
-    samples = player.play(played, INSTRUMENTS[row["instrument"]])
+    sound = player.play([(*note, VELOCITY) for note in played], INSTRUMENTS[row["instrument"]])
     with atomic_write(path) as partial:
-        soundfile.write(partial, samples, SAMPLE_RATE, format="FLAC")
+        soundfile.write(partial, with_peak(sound, 0.5), SAMPLE_RATE, format="FLAC")
     return True
-
-
-class _Player:
-    """A soundfont and the synthesiser that plays it."""
-
-    def __init__(self) -> None:
-        self._tinysoundfont = optional_package("tinysoundfont", CORPUS, PIP)
-        spec = importlib.util.find_spec("pretty_midi")
-        if spec is None or spec.origin is None:
-            raise UserError(f"the corpus `{CORPUS.name}` needs the package pretty_midi", remedy=PIP)
-        self._soundfont = str(Path(spec.origin).parent / "TimGM6mb.sf2")
-
-    def play(self, notes: Sequence[Note], program: int) -> npt.NDArray[np.float32]:
-        """Return mono samples with a peak of 0.5; times of `notes` are in seconds."""
-        # A fresh synthesiser each time: no voice of the last tune rings on, so the order of tunes changes nothing.
-        synth = self._tinysoundfont.Synth(samplerate=SAMPLE_RATE)
-        synth.program_select(0, synth.sfload(self._soundfont), 0, program)
-        # At the same time a note ends before the next begins (False < True).
-        events = [(round(end * SAMPLE_RATE), False, pitch) for _, end, pitch in notes]
-        events += [(round(start * SAMPLE_RATE), True, pitch) for start, _, pitch in notes]
-        blocks, now = [], 0
-        for at, starts, pitch in sorted(events):
-            if at > now:
-                blocks.append(_generate(synth, at - now))
-                now = at
-            if starts:
-                synth.noteon(0, pitch, 96)
-            else:
-                synth.noteoff(0, pitch)
-        blocks.append(_generate(synth, round(RELEASE_SECONDS * SAMPLE_RATE)))
-        mono = np.concatenate(blocks).mean(axis=1, dtype=np.float32)
-        return np.asarray(mono * (0.5 / max(float(np.abs(mono).max()), 1e-6)), dtype=np.float32)
-
-
-def _generate(synth: Any, samples: int) -> npt.NDArray[np.float32]:
-    return np.frombuffer(bytes(synth.generate(samples)), np.float32).reshape(-1, 2)

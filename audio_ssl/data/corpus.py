@@ -34,11 +34,12 @@ from audio_ssl.data.import_file import import_file
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.lhotse import cut_row, is_lhotse
 from audio_ssl.data.manifest import Clip
-from audio_ssl.data.musicxml import musicxml_notes, musicxml_text
 from audio_ssl.data.notes import notes_column
 from audio_ssl.data.reading import LeftOut, read_genders
 from audio_ssl.data.rows import SPLIT_NAMES, Rows, match_columns, split_named, table_rows
+from audio_ssl.data.soundfont import Soundfont, with_peak
 from audio_ssl.data.splits import even_split, hash_split
+from audio_ssl.data.tunes import ABC_SOURCES, CHORALES, TuneScore, Tune, abc_tunes, chorales, ends_on_tonic, read_score
 from audio_ssl.disk import writing
 from audio_ssl.documents import advised, as_object, find, parse_object, read_object, read_text, read_yaml
 from audio_ssl.errors import AudioError, UserError, unknown_name
@@ -46,6 +47,8 @@ from audio_ssl.lock import locked_folder
 from audio_ssl.progress import track
 
 __all__ = [
+    "ABC_SOURCES",
+    "CHORALES",
     "SPLIT_NAMES",
     "SUFFIXES",
     "AudioError",
@@ -56,7 +59,11 @@ __all__ = [
     "LeftOut",
     "LoadedCorpus",
     "Rows",
+    "TuneScore",
+    "Soundfont",
+    "Tune",
     "UserError",
+    "abc_tunes",
     "announce",
     "annotation_rows",
     "annotation_text",
@@ -65,11 +72,13 @@ __all__ = [
     "audio_info",
     "beats_of_bars",
     "check_split",
+    "chorales",
     "chords_of_notes",
     "common_voice_audio",
     "common_voice_gender",
     "common_voice_rows",
     "cut_row",
+    "ends_on_tonic",
     "even_split",
     "fetch_apt",
     "hash_split",
@@ -79,14 +88,13 @@ __all__ = [
     "load_corpus",
     "made_clips",
     "match_columns",
-    "musicxml_notes",
-    "musicxml_text",
     "named_files",
     "notes_column",
     "optional_package",
     "parse_object",
     "read_made",
     "read_object",
+    "read_score",
     "read_text",
     "read_yaml",
     "require_file",
@@ -98,6 +106,7 @@ __all__ = [
     "track",
     "unknown_name",
     "whole_file",
+    "with_peak",
     "write_made",
     "writing",
 ]

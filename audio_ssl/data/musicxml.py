@@ -18,10 +18,17 @@ def musicxml_text(path: Path) -> str:
 
 
 def musicxml_notes(path: Path, lines: list[float] | None = None) -> list[Note]:
-    """Read a compressed MusicXML file: fifteen times faster than through music21's streams; bar lines go to `lines`."""
+    """Return the notes of all parts of a compressed MusicXML file; bar lines go to `lines`."""
+    return [note for part in musicxml_parts(path, lines) for note in part]
+
+
+def musicxml_parts(path: Path, lines: list[float] | None = None) -> list[list[Note]]:
+    """Return the notes of each part: fifteen times faster than through music21's streams; bar lines go to `lines`."""
     score = ElementTree.fromstring(musicxml_text(path))
-    notes: list[Note] = []
+    parts: list[list[Note]] = []
     for part in score.iter("part"):
+        notes: list[Note] = []
+        parts.append(notes)
         now = chord_start = 0.0
         per_quarter = 1.0
         tied: dict[int, int] = {}
@@ -38,7 +45,7 @@ def musicxml_notes(path: Path, lines: list[float] | None = None) -> list[Note]:
                 if element.find("chord") is None:
                     chord_start, now = now, now + length
                 _add_note(notes, element, chord_start, length, tied)
-    return notes
+    return parts
 
 
 def _add_note(

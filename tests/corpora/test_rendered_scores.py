@@ -7,11 +7,16 @@ import pytest
 import soundfile
 
 pytest.importorskip("music21")
+pytest.importorskip("tinysoundfont")
 
 import mir_eval
 import music21
+import tinysoundfont
 
 from audio_ssl.data.corpus import load_corpus
+from audio_ssl.data.musicxml import musicxml_notes
+from audio_ssl.data.soundfont import Soundfont, with_peak
+from audio_ssl.data.tunes import Tune, abc_notes, abc_tunes, chorales
 from audio_ssl.metrics.chords import segments
 from audio_ssl.metrics.music import KEYS
 from audio_ssl.metrics.notes import read_notes
@@ -59,37 +64,34 @@ def test_finished_rendering_is_left_alone(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["labels.json"]
 
 
-def test_chorale_notes_are_those_of_music21(corpus_module):
-    module = corpus_module("rendered_scores")
+def test_chorale_notes_are_those_of_music21():
     for name in ("bwv269", "bwv66.6", "bwv253"):
         path = SCORES / "bach" / f"{name}.mxl"
         score = music21.converter.parse(path, forceSource=True).stripTies().flatten()
         expected = sorted(
             (float(n.offset), float(n.offset + n.quarterLength), p.midi) for n in score.notes for p in n.pitches
         )
-        np.testing.assert_allclose(sorted(module.musicxml_notes(path)), expected, atol=1e-9)
+        np.testing.assert_allclose(sorted(musicxml_notes(path)), expected, atol=1e-9)
 
 
-def test_tune_notes_are_those_of_music21(corpus_module):
-    module = corpus_module("rendered_scores")
+def test_tune_notes_are_those_of_music21():
     # The last has triplets.
     for name in ("AcaciaReel", "AfterTheHareReel", "BlanchardsHornpipe"):
         path = SCORES / "ryansMammoth" / f"{name}.abc"
         score = music21.converter.parse(path, forceSource=True).flatten()
         expected = [(float(n.offset), p.midi) for n in score.notes if n.quarterLength for p in n.pitches]
-        notes = module._abc_notes(path.read_text(encoding="utf-8"))
+        notes = abc_notes(path.read_text(encoding="utf-8"), music21)
         np.testing.assert_allclose([(start, pitch) for start, _, pitch in notes], expected, atol=1e-6)
 
 
-def test_modal_and_doubtful_keys_are_left_out(corpus_module, tmp_path):
-    module = corpus_module("rendered_scores")
+def test_modal_and_doubtful_keys_are_left_out(tmp_path):
     keys = {"Am": (9, "minor"), "F#min": (6, "minor"), "Bb": (10, "major"), "C Maj": (0, "major"), "Eb": (3, "major")}
     others = ("Ador", "Dmix", "G % one sharp in the book", "Hp")
     folder = tmp_path / "some"
     folder.mkdir()
     for number, key in enumerate([*keys, *others], 1):
         (folder / f"{number}.abc").write_text(f"X: {number}\nT: Tune\nM: C|\nR: slipjig\nL: 1/8\nK: {key}\nABc|\n")
-    tunes = list(module._abc_tunes(tmp_path, "some"))
+    tunes = list(abc_tunes(tmp_path, "some"))
     assert {(t.tonic, t.mode) for t in tunes} == set(keys.values())
     assert len(tunes) == len(keys)
     assert {(t.metre, t.dance) for t in tunes} == {("2/2", "slip jig")}
@@ -97,7 +99,8 @@ def test_modal_and_doubtful_keys_are_left_out(corpus_module, tmp_path):
 
 def test_the_player_plays_the_notes_it_is_given(corpus_module):
     module = corpus_module("rendered_scores")
-    samples = module._Player().play([(0.0, 1.0, 69), (1.0, 2.0, 81)], module.INSTRUMENTS["flute"])
+    player = Soundfont(tinysoundfont, 24000, module.PIP)
+    samples = with_peak(player.play([(0.0, 1.0, 69, 96), (1.0, 2.0, 81, 96)], module.INSTRUMENTS["flute"]), 0.5)
     assert samples.shape == (3 * 24000,)
     assert np.abs(samples).max() == pytest.approx(0.5, abs=1e-4)
     for start, hertz in ((0.3, 440.0), (1.3, 880.0)):
@@ -110,7 +113,7 @@ def test_the_player_plays_the_notes_it_is_given(corpus_module):
 def test_tonic_shift_and_label_agree(corpus_module):
     module = corpus_module("rendered_scores")
     for tonic in range(12):
-        tune = module.Tune(f"x/{tonic}", "x", "t", tonic, "minor", "3/4", None, "")
+        tune = Tune(f"x/{tonic}", "x", "t", tonic, "minor", "3/4", None, "")
         row = module._arrange(tune)
         name = module.TONICS[(tonic + row["transposed"]) % 12]
         assert row["label"] == f"{name} minor"
@@ -137,12 +140,12 @@ def music21_beats(score, end):
 def test_beats_are_those_of_music21(file, corpus_module):
     module = corpus_module("rendered_scores")
     path = SCORES / file
-    tunes = module._chorales(SCORES) if path.suffix == ".mxl" else module._abc_tunes(SCORES, "ryansMammoth")
+    tunes = chorales(SCORES) if path.suffix == ".mxl" else abc_tunes(SCORES, "ryansMammoth")
     tune = next(t for t in tunes if t.name.split("/")[1].startswith(path.stem))
     row = {**module._arrange(tune), "quarters_per_minute": 60}
     score = music21.converter.parse(path, forceSource=True)
-    beats = module._beats(tune, row).split()
-    played = max(end for _, end, _ in module._played(module._notes(tune), row))
+    beats = module._columns(tune, row)["beats"].split()
+    played = max(end for _, end, _ in module._played(module._score(tune).notes, row))
     expected = music21_beats(score, played)
     assert {float(b.split("/")[0]): int(b.split("/")[1]) for b in beats} == expected
 
@@ -198,11 +201,11 @@ def test_notes_are_in_the_manifest_and_sound_when_they_say(rendered):
 def test_chords_of_chorales_are_those_of_music21(corpus_module):
     module = corpus_module("rendered_scores")
     checked = 0
-    for tune in module._chorales(SCORES):
+    for tune in chorales(SCORES):
         if not tune.name.endswith(("bwv269", "bwv66.6", "bwv253")):
             continue
         row = {**module._arrange(tune), "transposed": 0, "quarters_per_minute": 100}
-        slices, labels = segments(module._sounding(tune, row)["chords"])
+        slices, labels = segments(module._columns(tune, row)["chords"])
         score = music21.converter.parse(tune.text, forceSource=True).stripTies()
         for one in score.chordify().flatten().getElementsByClass("Chord"):
             second = (float(one.offset) + float(one.quarterLength) / 2) * 0.6
