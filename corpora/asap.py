@@ -21,7 +21,6 @@ Layout below the root, which may be the repository with the audio put in by its 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from audio_ssl.data.corpus import (
     annotation_text,
     check_split,
     hash_split,
+    pieces,
     require_folder,
     whole_file,
 )
@@ -92,7 +92,7 @@ def read(
         If the table is missing or lacks a column, or `seconds` is no number.
     """
     check_split(CORPUS, split)
-    longest = _seconds(seconds)
+    longest = pieces.piece_seconds(seconds, CORPUS.name)
     require_folder(root, CORPUS, can_fetch=False)
     folder = next((f for f in (root, root / "asap-dataset") if (f / "metadata.csv").is_file()), None)
     if folder is None:
@@ -174,21 +174,7 @@ def _performance(row: dict[str, str], name: str, folder: Path, recordings: list[
 
 
 def _cut(clip: Clip, beats: list[Beat], longest: float) -> Iterator[Clip]:
-    pieces = max(1, math.ceil(clip.seconds / longest - 1e-9)) if longest else 1
-    length = clip.seconds / pieces
-    for piece in range(pieces):
-        begin = piece * length
-        inside = [(time - begin, number) for time, number in beats if begin <= time < begin + length]
+    for piece, begin in pieces.pieces(clip, longest):
+        inside = [(time - begin, number) for time, number in beats if begin <= time < begin + piece.seconds]
         text = " ".join(f"{time:.3f}" + (f"/{number}" if number else "") for time, number in inside)
-        name = clip.id if pieces == 1 else f"{clip.id}#{piece:03d}"
-        yield replace(clip, id=name, start=clip.start + begin, seconds=length, extra={"beats": text})
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and (seconds == 0 or seconds >= 1)):
-        raise UserError(f"`seconds` must be 0 or at least 1, but is `{text}`", where=f"corpus {CORPUS.name}")
-    return seconds
+        yield replace(piece, extra={"beats": text})

@@ -30,28 +30,20 @@ from typing import Any
 import soundfile
 
 from audio_ssl.data.corpus import (
-    ABC_SOURCES,
-    CHORALES,
     Corpus,
     LeftOut,
-    Soundfont,
-    Tune,
-    TuneScore,
-    abc_tunes,
     announce,
     atomic_write,
-    chorales,
-    chords_of_notes,
-    ends_on_tonic,
+    harmony,
     hash_split,
     is_made,
     made_clips,
     notes_column,
     optional_package,
     read_made,
-    read_score,
+    soundfont,
     track,
-    with_peak,
+    tunes,
     write_made,
 )
 from audio_ssl.data.manifest import Clip
@@ -165,10 +157,10 @@ def fetch(root: Path, clips: int = 600) -> None:
         return
     announce(CORPUS, root)
     music21 = optional_package("music21", CORPUS, PIP)
-    player = Soundfont(optional_package("tinysoundfont", CORPUS, PIP), SAMPLE_RATE, PIP)
+    player = soundfont.Soundfont(optional_package("tinysoundfont", CORPUS, PIP), SAMPLE_RATE, PIP)
     rows: list[dict[str, Any]] = []
     left_out = LeftOut(CORPUS.name)
-    candidates = _candidates(Path(music21.__file__).parent / "corpus")
+    candidates = _candidates(music21)
     for group, share in track(_SHARES.items(), "render scores"):
         wanted = round(share * clips)
         for tune in candidates[group]:
@@ -185,7 +177,7 @@ def fetch(root: Path, clips: int = 600) -> None:
     write_made(root, clips, rows)
 
 
-def _arrange(tune: Tune) -> dict[str, Any]:
+def _arrange(tune: tunes.Tune) -> dict[str, Any]:
     """Choose key, instrument and tempo of a tune by a hash of its name; return its row."""
     tonic = _draw(tune.name, "tonic", 12)
     low, high = _QUARTERS_PER_MINUTE.get(tune.dance or "", _QUARTERS_PER_MINUTE.get(tune.metre, _OTHER_TEMPO))
@@ -197,7 +189,7 @@ def _arrange(tune: Tune) -> dict[str, Any]:
         "mode": tune.mode,
         "metre": tune.metre,
         "dance": tune.dance,
-        "composer": "bach" if tune.source == CHORALES else None,
+        "composer": "bach" if tune.source == tunes.CHORALES else None,
         "quarters_per_minute": low + _draw(tune.name, "tempo", high - low + 1),
         # To the nearest octave: from 6 semitones down to 5 up.
         "transposed": (tonic - tune.tonic + 6) % 12 - 6,
@@ -208,18 +200,16 @@ def _draw(name: str, what: str, choices: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{what}/{name}".encode()).digest()[:8], "big") % choices
 
 
-def _candidates(corpus: Path) -> dict[tuple[str, str], list[Tune]]:
+def _candidates(music21: Any) -> dict[tuple[str, str], list[tunes.Tune]]:
     """Return the tunes of each group in a fixed, shuffled order."""
-    groups: dict[tuple[str, str], list[Tune]] = {group: [] for group in _SHARES}
-    for tune in (*(tune for source in ABC_SOURCES for tune in abc_tunes(corpus, source)), *chorales(corpus)):
+    groups: dict[tuple[str, str], list[tunes.Tune]] = {group: [] for group in _SHARES}
+    for tune in tunes.all_tunes(music21):
         groups[tune.source, tune.mode].append(tune)
-    for tunes in groups.values():
-        tunes.sort(key=lambda t: hashlib.sha256(t.name.encode()).digest())
     return groups
 
 
-def _score(tune: Tune) -> TuneScore:
-    return read_score(tune, optional_package("music21", CORPUS, PIP))
+def _score(tune: tunes.Tune) -> tunes.TuneScore:
+    return tunes.read_score(tune, optional_package("music21", CORPUS, PIP))
 
 
 def _played(notes: Sequence[Note], row: dict[str, Any]) -> list[Note]:
@@ -232,29 +222,29 @@ def _played(notes: Sequence[Note], row: dict[str, Any]) -> list[Note]:
     ]
 
 
-def _columns(tune: Tune, row: dict[str, Any]) -> dict[str, str | None]:
+def _columns(tune: tunes.Tune, row: dict[str, Any]) -> dict[str, str | None]:
     """Return the columns `beats`, `notes` and `chords` of what is played; a single voice has no chords."""
     score, per_quarter = _score(tune), 60 / row["quarters_per_minute"]
     played, chords = _played(score.notes, row), None
-    if tune.source == CHORALES:
+    if tune.source == tunes.CHORALES:
         # Once a note of some voice did not fit into the clip, what is left is not the harmony.
         missing = [start * per_quarter for start, end, _ in score.notes if end * per_quarter > CLIP_SECONDS]
-        chords = chords_of_notes(played, min(missing, default=None))
+        chords = harmony.chords_of_notes(played, min(missing, default=None))
     last = max(end for _, end, _ in played)
     times = [(time * per_quarter, number) for time, number in score.beats or ()]
     text = " ".join(f"{time:.3f}/{number}" for time, number in times if time < last)
     return {"beats": text or None, "notes": notes_column(played), "chords": chords}
 
 
-def _render(tune: Tune, row: dict[str, Any], player: Soundfont, path: Path) -> bool:
+def _render(tune: tunes.Tune, row: dict[str, Any], player: soundfont.Soundfont, path: Path) -> bool:
     """Play the beginning of a tune into a file; False if its key is in doubt or there is too little of it."""
     notes = _score(tune).notes
-    if not notes or not ends_on_tonic(notes, tune.tonic):
+    if not notes or not tunes.ends_on_tonic(notes, tune.tonic):
         return False
     played = _played(notes, row)
     if not played or max(end for _, end, _ in played) < SHORTEST_SECONDS:
         return False
     sound = player.play([(*note, VELOCITY) for note in played], INSTRUMENTS[row["instrument"]])
     with atomic_write(path) as partial:
-        soundfile.write(partial, with_peak(sound, 0.5), SAMPLE_RATE, format="FLAC")
+        soundfile.write(partial, soundfont.with_peak(sound, 0.5), SAMPLE_RATE, format="FLAC")
     return True

@@ -3,8 +3,7 @@
 A corpus is one file with the same parts in the same order: a docstring (what, size, provenance, layout), the card
 ``CORPUS``, ``read(root, split, *, left_out)`` which yields clips and names what it leaves out, and, where packages
 allow it, ``fetch(root)``. The idea is mirdata's (Bittner et al. 2019, "mirdata: Software for Reproducible Usage of
-Datasets"). The file is loaded by its path, ours and a user's alike, and imports only this module and
-``audio_ssl.data.manifest``.
+Datasets"). The file is loaded by its path, and imports only this module and ``audio_ssl.data.manifest``.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from audio_ssl import catalog
-from audio_ssl.atomic import atomic_write, write_json
+from audio_ssl.atomic import atomic_folder, atomic_write, write_json
+from audio_ssl.data import arranging, harmony, midi, pieces, soundfont, tunes
 from audio_ssl.data.annotations import annotation_rows, annotation_text, list_lines
 from audio_ssl.data.audio import SUFFIXES, audio_info
 from audio_ssl.data.bars import beats_of_bars
@@ -29,7 +29,6 @@ from audio_ssl.data.espeak import Espeak
 from audio_ssl.data.fetch import apt_available, fetch_apt
 from audio_ssl.data.flite import Flite
 from audio_ssl.data.formats import suffix_of
-from audio_ssl.data.harmony import chords_of_notes
 from audio_ssl.data.import_file import import_file
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.lhotse import cut_row, is_lhotse
@@ -37,9 +36,7 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.data.notes import notes_column
 from audio_ssl.data.reading import LeftOut, read_genders
 from audio_ssl.data.rows import SPLIT_NAMES, Rows, match_columns, split_named, table_rows
-from audio_ssl.data.soundfont import Soundfont, with_peak
 from audio_ssl.data.splits import even_split, hash_split
-from audio_ssl.data.tunes import ABC_SOURCES, CHORALES, TuneScore, Tune, abc_tunes, chorales, ends_on_tonic, read_score
 from audio_ssl.disk import writing
 from audio_ssl.documents import advised, as_object, find, parse_object, read_object, read_text, read_yaml
 from audio_ssl.errors import AudioError, UserError, unknown_name
@@ -47,8 +44,6 @@ from audio_ssl.lock import locked_folder
 from audio_ssl.progress import track
 
 __all__ = [
-    "ABC_SOURCES",
-    "CHORALES",
     "SPLIT_NAMES",
     "SUFFIXES",
     "AudioError",
@@ -59,28 +54,24 @@ __all__ = [
     "LeftOut",
     "LoadedCorpus",
     "Rows",
-    "TuneScore",
-    "Soundfont",
-    "Tune",
     "UserError",
-    "abc_tunes",
     "announce",
     "annotation_rows",
     "annotation_text",
     "apt_available",
+    "arranging",
+    "atomic_folder",
     "atomic_write",
     "audio_info",
     "beats_of_bars",
     "check_split",
-    "chorales",
-    "chords_of_notes",
     "common_voice_audio",
     "common_voice_gender",
     "common_voice_rows",
     "cut_row",
-    "ends_on_tonic",
     "even_split",
     "fetch_apt",
+    "harmony",
     "hash_split",
     "is_lhotse",
     "is_made",
@@ -88,25 +79,27 @@ __all__ = [
     "load_corpus",
     "made_clips",
     "match_columns",
+    "midi",
     "named_files",
     "notes_column",
     "optional_package",
     "parse_object",
+    "pieces",
     "read_made",
     "read_object",
-    "read_score",
     "read_text",
     "read_yaml",
     "require_file",
     "require_folder",
+    "soundfont",
     "suffix_of",
     "split_named",
     "table_files",
     "table_rows",
     "track",
+    "tunes",
     "unknown_name",
     "whole_file",
-    "with_peak",
     "write_made",
     "writing",
 ]

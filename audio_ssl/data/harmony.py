@@ -8,6 +8,7 @@ explained away: a slice that is none of these is ``X`` (unknown), which mir_eval
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from audio_ssl.data.notes import Sounding
 
@@ -79,10 +80,23 @@ def chords_of_notes(notes: Sequence[Sounding], until: float | None = None) -> st
     whole = [(round(start, 3), round(end, 3), pitch) for start, end, pitch in notes]
     last = round(end, 3)
     edges = sorted({0.0, last, *(time for start, end, _ in whole for time in (start, end) if time < last)})
+    return chords_column(
+        (begin, finish, chord_name(pitch for start, end, pitch in whole if start <= begin < end))
+        for begin, finish in pairwise(edges)
+    )
+
+
+def chords_column(spans: Iterable[tuple[float, float, str]]) -> str:
+    """Return start, end in seconds and names as ``start end label; start end label``; what goes on is one.
+
+    Examples
+    --------
+    >>> chords_column([(0.0, 1.0, "C:maj"), (1.0, 2.0, "C:maj"), (2.0, 2.5, "G:7")])
+    '0.000 2.000 C:maj; 2.000 2.500 G:7'
+    """
     found: list[tuple[float, float, str]] = []
-    for begin, finish in zip(edges, edges[1:], strict=False):
-        name = chord_name(pitch for start, end, pitch in whole if start <= begin < end)
-        if found and found[-1][2] == name:
+    for begin, finish, name in spans:
+        if found and found[-1][2] == name and found[-1][1] == begin:
             found[-1] = (found[-1][0], finish, name)
         else:
             found.append((begin, finish, name))

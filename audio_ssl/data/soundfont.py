@@ -91,7 +91,7 @@ class Soundfont:
                 synth.noteoff(0, pitch)
         length = round(seconds * self.sample_rate) if seconds is not None else now + self._release
         blocks.append(_generate(synth, max(length - now, 0)))
-        return np.concatenate(blocks)[:length].mean(axis=1, dtype=np.float32)
+        return np.asarray(np.concatenate(blocks)[:length].mean(axis=1, dtype=np.float32), dtype=np.float32)
 
     @property
     def _release(self) -> int:

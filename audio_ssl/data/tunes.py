@@ -6,9 +6,11 @@ chorales whose MusicXML names the mode. Their notes are read without music21's s
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,13 @@ class TuneScore:
     def notes(self) -> list[Note]:
         """Return the notes of all voices."""
         return [note for part in self.parts for note in part]
+
+
+def all_tunes(music21: Any) -> list[Tune]:
+    """Return the tunes of all sources, in the order of their names' hashes: fixed, and shuffled."""
+    corpus = Path(music21.__file__).parent / "corpus"
+    tunes = [*(tune for source in ABC_SOURCES for tune in abc_tunes(corpus, source)), *chorales(corpus)]
+    return sorted(tunes, key=lambda tune: hashlib.sha256(tune.name.encode()).digest())
 
 
 def abc_tunes(corpus: Path, source: str) -> Iterator[Tune]:
@@ -119,6 +128,13 @@ def read_score(tune: Tune, music21: Any) -> TuneScore:
         # Where the metre changes it is not known here which bars it is of.
         return TuneScore(parts, None)
     return TuneScore(parts, beats_of_bars(lines, max(end for part in parts for _, end, _ in part), tune.metre))
+
+
+def melody_steps(score: TuneScore, count: int) -> set[tuple[int, ...]]:
+    """Return every run of so many steps of the first voice, in semitones, which no transposition changes."""
+    pitches = [pitch for _, _, pitch in (score.parts[0] if score.parts else [])]
+    steps = [after - before for before, after in pairwise(pitches)]
+    return {tuple(steps[place : place + count]) for place in range(len(steps) - count + 1)}
 
 
 def abc_notes(text: str, music21: Any, lines: list[float] | None = None) -> list[Note]:
