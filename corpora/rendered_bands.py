@@ -85,8 +85,7 @@ CORPUS = Corpus(
 )
 
 SAMPLE_RATE = 24000
-CLIP_SECONDS = 20.0
-SHORTEST_SECONDS = 8.0
+CLIP_SECONDS, SHORTEST_SECONDS = 20.0, 8.0
 PIP = "pip install 'audio-ssl[corpora]' && pip install --no-deps tinysoundfont"
 SCORES = "rendered_scores"
 """The corpus whose splits these are."""
@@ -98,19 +97,20 @@ FAMILIES = (
 """General MIDI's, eight programs each."""
 
 MELODY = (
-    *(0, 1, 2, 4, 5, 6, 7, 9, 11, 12, 13, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 40, 41, 42, 46, 48),
-    *(49, 52, 53, 56, 57, 58, 59, 60, 61, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 78, 79, 80, 81, 82, 104),
-    *(105, 106, 107, 109, 110),
+    *(0, 1, 2, 4, 5, 6, 7, 9, 11, 12, 13, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 40, 41, 42, 46, 48, 53),
+    *(56, 57, 58, 59, 60, 61, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 79, 80, 81, 82, 104, 105, 106, 107),
+    *(109, 110),
 )
-CHORDS = (*range(8), 11, *range(16, 22), *range(24, 29), 45, 46, *range(48, 53), 61, 88, 89, 90, 91, 94, 105, 106)
+SLOW = (49, 51, 52, 88, 89, 90, 91, 94)
+"""Programs that are heard only after a while: their chords are held, and none of them has a melody."""
+CHORDS = (*range(8), 11, 16, *range(18, 22), *range(24, 29), 45, 46, *range(48, 53), 61, 88, 89, 90, 91, 94, 105, 106)
 BASS = (*range(32, 40), 42, 43, 57, 58, 70, 87)
 KITS = (0, 8, 16, 24, 25, 32, 40, 48)
 VOICES = ("soprano", "alto", "tenor", "bass")
 
 _TEMPI = {"chorale": (60, 105), "6/8": (120, 190), "9/8": (120, 190), "2/4": (70, 125)}
 _OTHER_TEMPO = (85, 165)
-_SAME_STEPS = 16
-_HELD_OUT_TAKES, _MOST_TAKES = 2, 50
+_SAME_STEPS, _HELD_OUT_TAKES, _MOST_TAKES = 16, 2, 50
 
 
 @dataclass(frozen=True)
@@ -336,10 +336,10 @@ def _accompanied(tune: tunes.Tune, score: tunes.TuneScore, played: _Played) -> t
     middle = float(np.mean([pitch for _, _, pitch in melody])) + played.transposed
     octave = played.one([12 * step for step in (-1, 0, 1) if 55 <= middle + 12 * step <= 86] or [0])
     voices = [Voice("melody", played.one(MELODY), played.notes(sung, played.transposed + octave))]
-    chords = arranging.comping(
-        harmonies, beats, divisions, played.one(arranging.COMPING), played.one((48, 52, 55, 60)) - played.transposed
-    )
-    voices.append(Voice("chords", played.one(CHORDS), played.notes(chords, played.transposed)))
+    how, program, lowest = played.one(arranging.COMPING), played.one(CHORDS), played.one((48, 52, 55, 60))
+    how = "held" if program in SLOW else how
+    chords = arranging.comping(harmonies, beats, divisions, how, lowest - played.transposed)
+    voices.append(Voice("chords", program, played.notes(chords, played.transposed)))
     if played.perhaps(0.85):
         line = arranging.bass_line(
             harmonies, beats, played.one(arranging.BASSES), played.one((28, 31, 33)) - played.transposed

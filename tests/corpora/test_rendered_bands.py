@@ -211,6 +211,20 @@ def test_tuning_and_drums_of_the_soundfont(module):
     assert np.abs(np.fft.rfft(drum)).argmax() < 200
 
 
+def test_every_melody_is_heard_at_its_pitch_and_in_time(module):
+    """Programs that sound an octave lower, or only after a while, would make notes of the column wrong."""
+    player = Soundfont(tinysoundfont, 24000, module.PIP)
+    assert not set(module.MELODY) & set(module.SLOW)
+    for program in {*module.MELODY, *module.CHORDS} - set(module.SLOW):
+        samples = player.play([(0.0, 0.6, 69, 100)], program, seconds=0.7)
+        level = np.sqrt(np.convolve(samples**2, np.ones(240) / 240, "same"))
+        assert level[:3600].max() > 0.35 * level.max(), program
+        spectrum = np.abs(np.fft.rfft(samples[:12000] * np.hanning(12000)))
+        near = [spectrum[round(hertz / 2) - 4 : round(hertz / 2) + 5].max() for hertz in (220, 440, 660, 880, 1320)]
+        # Organs have a stop an octave below, not stronger than the pitch itself and its overtones.
+        assert max(near[1], near[3], near[4]) > 0.7 * max(near[0], near[2]), program
+
+
 def test_labels_say_how_many_were_wanted(module, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_MOST_TAKES", 1)
     module.fetch(tmp_path, clips=1)
