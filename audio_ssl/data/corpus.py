@@ -23,7 +23,6 @@ from audio_ssl.atomic import atomic_folder, atomic_write, write_json
 from audio_ssl.data import arranging, harmony, midi, pieces, soundfont, tunes
 from audio_ssl.data.annotations import annotation_rows, annotation_text, list_lines
 from audio_ssl.data.audio import SUFFIXES, audio_info
-from audio_ssl.data.bars import beats_of_bars
 from audio_ssl.data.common_voice import common_voice_audio, common_voice_gender, common_voice_rows
 from audio_ssl.data.espeak import Espeak
 from audio_ssl.data.fetch import apt_available, fetch_apt
@@ -63,7 +62,6 @@ __all__ = [
     "atomic_folder",
     "atomic_write",
     "audio_info",
-    "beats_of_bars",
     "check_split",
     "common_voice_audio",
     "common_voice_gender",
