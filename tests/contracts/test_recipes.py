@@ -44,6 +44,7 @@ SMALL_QUANTISER = ["objectives.0.codebook_size=8", "objectives.0.code_dim=8", "o
 
 SMALL_RES2D = ["frontend.channels=4", "frontend.dim=32"]
 SMALL_RVQ = ["teachers.0.codebooks=2", "teachers.0.codebook_size=8", "teachers.0.fit_steps=2"]
+SMALL_STAGES = ["teachers.0.codebooks=2", "teachers.0.codebook_size=8", "teachers.0.code_dim=4"]
 
 SMALL_CODEBOOKS = ["teachers.0.layers=1", "teachers.0.codebook_size=8"]
 
@@ -62,7 +63,7 @@ TINY: dict[str, list[str]] = {
     "data2vec2_tiny": [*SMALL_MODEL, *SMALL_CONV, *SMALL_DECODER, "teachers.0.layers=1"],
     "data2vec_base": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.layers=1"],
     "data2vec_tiny": [*SMALL_MODEL, *SMALL_CONV, "teachers.0.layers=1"],
-    "demo": [*SMALL_MODEL, *SMALL_CONV, "codec.steps=1"],
+    "demo": [*SMALL_MODEL, *SMALL_DECODER, *SMALL_STAGES, "teachers.2.clusters=5"],
     "dinosr_tiny": [*SMALL_MODEL, *SMALL_DECODER, *SMALL_CODEBOOKS],
     "hubert_base": [*SMALL_MODEL, *SMALL_CONV, *TWO_ITERATIONS],
     "hubert_mel_tiny": [*SMALL_MODEL, "teachers.0.clusters=5"],

@@ -159,17 +159,17 @@ def test_a_run_trains_its_codec_on_its_own_audio_in_a_share_of_its_steps() -> No
 def test_the_codec_of_a_run_is_trained_once_and_kept(make_manifest: MakeManifest, tmp_path: Path) -> None:
     small = ["encoder.layers=1", "encoder.dim=32", "encoder.ffn_dim=32", "frontend.channels=[8,8,8,8,8,8,16]"]
     overrides = [f"data.manifest={make_manifest()}", "steps=2", "codec.steps=2", "data.seconds_per_update=4", *small]
-    out = pretrain("demo", [*overrides, "data.crop_seconds=1.0", "device=cpu"], tmp_path / "run")
+    out = pretrain("mert_tiny", [*overrides, "data.crop_seconds=1.0", "device=cpu"], tmp_path / "run")
     inner = out / "teachers" / "codec"
     assert [row["step"] for row in rows(inner)] == [1, 2]
     assert Codec.from_pretrained(inner).config.codebooks == 8
     with_path = [*overrides, f"teachers.0.path={inner}", "data.crop_seconds=1.0", "device=cpu"]
-    again = pretrain("demo", with_path, tmp_path / "again")
+    again = pretrain("mert_tiny", with_path, tmp_path / "again")
     assert [row["loss"] for row in rows(again)] == [row["loss"] for row in rows(out)]
     assert not (again / "teachers").exists()
 
 
 def test_a_codec_at_another_rate_than_the_frontend_is_refused(make_manifest: MakeManifest, tmp_path: Path) -> None:
     overrides = [f"data.manifest={make_manifest()}", "frontend.strides=[5,2,2,2,2,2,1]"]
-    with pytest.raises(UserError, match=r"\$\.teachers\[0\]: the frontend gives 100 frames/s .* 50 frames/s"):
-        pretrain("demo", overrides, tmp_path / "run")
+    with pytest.raises(UserError, match=r"\$\.teachers\[0\]: the frontend gives 150 frames/s .* 75 frames/s"):
+        pretrain("mert_tiny", overrides, tmp_path / "run")

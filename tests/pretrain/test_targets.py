@@ -206,9 +206,9 @@ def test_making_targets_goes_on_where_it_stopped_and_lists_what_it_cannot_use(
 def test_a_store_brings_the_codec_its_codes_are_of(make_manifest: MakeManifest, tmp_path: Path) -> None:
     small = ["encoder.layers=1", "encoder.dim=32", "encoder.ffn_dim=32", "frontend.channels=[8,8,8,8,8,8,16]"]
     small += ["data.seconds_per_update=4", "data.crop_seconds=1.0", "device=cpu", f"data.manifest={make_manifest()}"]
-    store = make_targets("demo", [*small, "codec.steps=2"], tmp_path / "store")
+    store = make_targets("mert_tiny", [*small, "codec.steps=2"], tmp_path / "store")
     assert (store / "teachers" / "codec" / "model.safetensors").is_file()
-    out = pretrain("demo", [*small, "steps=2", f"data.targets={store}"], tmp_path / "run")
+    out = pretrain("mert_tiny", [*small, "steps=2", f"data.targets={store}"], tmp_path / "run")
     assert not (out / "teachers").exists()
 
 

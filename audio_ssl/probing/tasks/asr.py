@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
+from audio_ssl.errors import UserError, check_choice
 from audio_ssl.metrics.normalise import get_normaliser
 from audio_ssl.metrics.tokenizers import language_without_spaces, words_warning
 from audio_ssl.probing.tasks._base import Output
@@ -32,6 +32,10 @@ class Config:
     vocab_size: int = 500
     """Pieces of sentencepiece."""
 
+    metric: str = "wer"
+    """The main score: wer, or cer, which tells systems apart that get few words right; the other is given beside it. In
+    languages written without spaces it is cer."""
+
     normaliser: str = "basic"
     """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.normalise`."""
 
@@ -43,7 +47,7 @@ class ASR:
     output: Output = "tokens"
 
     def __init__(self, config: Config) -> None:
-        self.metrics: tuple[str, ...] = ("wer", "cer")
+        self.metrics: tuple[str, ...] = ("cer", "wer") if config.metric == "cer" else ("wer", "cer")
         self.warnings: list[str] = []
         self._units = make_units(config.units, config.vocab_size, known=("characters", "sentencepiece"))
         self._normalise = get_normaliser(config.normaliser)
@@ -99,5 +103,6 @@ class ASR:
 
 
 def build(config: Config) -> ASR:
-    """Make the task; UserError for other units or normalisers."""
+    """Make the task; UserError for other units, normalisers or main scores."""
+    check_choice("metric", config.metric, ("wer", "cer"))
     return ASR(config)

@@ -1,0 +1,169 @@
+"""The whole path on real sound, stage by stage: what ``audio-ssl demo`` and ``make demo`` run.
+
+Every stage is the function its own command calls; this package only says which corpora, recipe and probes to use and in
+which order (`audio_ssl.demo.corpora`), and how long each takes (`audio_ssl.demo.clock`). Each stage leaves its artifact
+under ``out`` and is skipped or resumed when the demo is run again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from audio_ssl.data.manifest import read_manifest, write_manifest
+from audio_ssl.demo.clock import Clock, Stage, machine_pace
+from audio_ssl.demo.corpora import Plan, choose, fetch, manifest_path, prepare
+from audio_ssl.fairness.about import About, with_example
+from audio_ssl.fairness.audit import audit
+from audio_ssl.features.extract import extract
+from audio_ssl.lock import locked_folder
+from audio_ssl.pretrain.checkpoint import checkpoints, read_state
+from audio_ssl.pretrain.finished import is_whole
+from audio_ssl.pretrain.recipe import load_recipe
+from audio_ssl.pretrain.run import pretrain
+from audio_ssl.probing.run import run_probe
+from audio_ssl.report.build import build_fairness_report, build_report, read_report
+from audio_ssl.report.summary import summary_lines
+from audio_ssl.shipped import PREFIX, SHIPPED
+
+logger = logging.getLogger(__name__)
+
+PROBES = {
+    "demo_characters": "speech",
+    "demo_language": "seconds_of_speech",
+    "demo_notes": "music",
+    "demo_instrument": "half_seconds_of_music",
+}
+"""What is asked, and of which manifest."""
+
+EXAMPLE = "whisper_tiny_en"
+"""The table that the fairness page is about: a real recogniser on real readers."""
+
+RECIPE = "demo"
+
+SECONDS = {
+    "corpora": 70.0,
+    "pretrain": 270.0,
+    "extract": 6.0,
+    "demo_characters": 45.0,
+    "demo_language": 20.0,
+    "demo_notes": 45.0,
+    "demo_instrument": 20.0,
+    "fairness": 6.0,
+    "report": 5.0,
+}
+"""What each stage takes on two cores with AVX2, measured (docs/lab-notes.md)."""
+
+OF_SHIPPED = 0.7
+"""What a probe of a shipped model takes of that: it is asked beside its untrained twin alone."""
+
+
+def run_demo(out: Path, data: Path, pip_only: bool = False) -> Path:
+    """Run every stage and return the path of the report.
+
+    Parameters
+    ----------
+    out
+        Folder for the artifacts.
+    data
+        Folder for the corpora, kept between demos.
+    pip_only
+        Do without Debian's packages.
+    """
+    with locked_folder(out, deep=False):
+        return _demo(out, data, pip_only)
+
+
+def _demo(out: Path, data: Path, pip_only: bool) -> Path:
+    Clock(stages(out, data, choose(pip_only)), out / "times.json", machine_pace).run()
+    for line in summary_lines(read_report(out / "report.html")):
+        logger.info(line)
+    return out / "report.html"
+
+
+def stages(out: Path, data: Path, plan: Plan) -> list[Stage]:
+    """Return the stages of a demo in order, each with what it takes and how much of it is left to do."""
+    run, probes = out / "run", out / "probes"
+
+    def corpora() -> None:
+        prepare(fetch(plan, data), data, out)
+
+    made = manifest_path(out, "half_seconds_of_music")
+    found = [
+        _stage("corpora", "made or fetched, then listed", corpora, lambda: _unless(made.exists())),
+        _stage("pretrain", f"MERT in small, recipe `{RECIPE}`", partial(_pretrain, out), lambda: _untrained(run)),
+        _stage("extract", "a vector a layer of each test clip of music", partial(_extract, out)),
+    ]
+    for probe in PROBES:
+        ask, left = partial(_probe, out, probe, str(run), probes), partial(_unanswered, probes / probe)
+        found.append(_stage(probe, "the model, then its baselines", ask, left))
+    for name in SHIPPED.names():
+        folder = out / f"probes_{name}"
+        for probe in PROBES:
+            ask = partial(_probe, out, probe, f"{PREFIX}{name}", folder, ["baselines=[untrained]"])
+            left = partial(_unanswered, folder / probe)
+            found.append(_stage(f"{probe} of {name}", "the model that comes with the package", ask, left))
+    found += [
+        _stage("fairness", "a real recogniser on real readers, then the demo's own", partial(_fairness, out)),
+        _stage("report", "one page about all of it", partial(_report, out)),
+    ]
+    return found
+
+
+def _stage(name: str, about: str, work: Callable[[], object], left: Callable[[], float] = lambda: 1.0) -> Stage:
+    first, _, shipped = name.partition(" of ")
+    return Stage(name, about, SECONDS[first] * (OF_SHIPPED if shipped else 1.0), work, left)
+
+
+def _unless(done: bool) -> float:
+    return 0.0 if done else 1.0
+
+
+def _untrained(run: Path) -> float:
+    """Return the share of updates that an earlier demo has left."""
+    if is_whole(run):
+        return 0.0
+    saved = checkpoints(run / "state")
+    return 1.0 - read_state(saved[-1]).step / load_recipe(RECIPE).steps if saved else 1.0
+
+
+def _unanswered(result: Path) -> float:
+    """Return the share of systems that an earlier demo has not asked."""
+    systems = [result, *((result / "baselines").iterdir() if (result / "baselines").is_dir() else ())]
+    answered = sum((one / "scores.json").is_file() for one in systems)
+    return 1.0 - answered / max(len(systems), 3) if answered < len(systems) or answered < 3 else 0.0
+
+
+def _pretrain(out: Path) -> None:
+    run = out / "run"
+    pretrain(RECIPE, [f"data.manifest={manifest_path(out, 'pretrain')}"], run, resume=run.exists())
+
+
+def _extract(out: Path) -> None:
+    """Extract one pooled vector a layer for the test clips of the music, as a table anyone can open."""
+    path = manifest_path(out, "music_test")
+    write_manifest(path, [clip for clip in read_manifest(manifest_path(out, "music")) if clip.split == "test"])
+    extract(path, str(out / "run"), out / "features", layers="all", pool="mean", format="parquet")
+
+
+def _probe(out: Path, probe: str, model: str, results: Path, overrides: Sequence[str] = ()) -> None:
+    manifest = manifest_path(out, PROBES[probe])
+    run_probe(probe, model, results / probe, [f"data.manifest={manifest}", *overrides])
+
+
+def _fairness(out: Path) -> None:
+    """Audit a real recogniser on real readers, and the demo's own on synthetic voices, on a page each."""
+    (table,), asked = with_example([Path(EXAMPLE)], About(), None)
+    real = audit([table], ["gender"], normaliser=asked.normaliser, about=asked.about)
+    build_fairness_report(real, out / "fairness.html")
+    about = About(("the demo's linear layer",), (), "synthetic voices: differences say nothing about people")
+    own = audit([out / "probes" / "demo_characters"], ["gender"], metrics=["cer"], about=about)
+    build_fairness_report(own, out / "fairness_of_the_demo.html")
+
+
+def _report(out: Path) -> None:
+    results = [folder / probe for folder in sorted(out.glob("probes*")) for probe in PROBES]
+    audits = [out / "fairness.json", out / "fairness_of_the_demo.json"]
+    build_report([out / "run", *results, *audits], out / "report.html", title="audio_ssl demo")
