@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from audio_ssl import catalog, demo
+from audio_ssl.config import read_yaml
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
 from audio_ssl.demo import clock, corpora
 from audio_ssl.demo.clock import Clock, Stage, in_words
@@ -131,6 +132,8 @@ def test_a_shipped_model_is_asked_the_same_questions(small, monkeypatch, tmp_pat
 
 
 def test_every_probe_of_the_demo_is_there_and_compared_with_the_untrained_twin():
+    suite = read_yaml(catalog.find("probes/suites", "suite_demo"))
+    assert {name: entry["manifest"] for name, entry in suite["probes"].items()} == demo.PROBES
     for probe in demo.PROBES:
         assert "untrained" in catalog.find("probes", probe).read_text()
         assert probe in demo.SECONDS
@@ -158,11 +161,17 @@ def test_the_mix_for_pretraining_holds_no_test_clip(toy_corpora, tmp_path):
     assert {clip.split for clip in mix} == {"train", "valid"}
     assert {clip.id[0] for clip in mix} == {"v", "t"}
     for name in demo.PROBES.values():
-        assert {clip.split for clip in read_manifest(corpora.manifest_path(tmp_path, name))} == {"train", "valid", "test"}
+        assert {clip.split for clip in read_manifest(corpora.manifest_path(tmp_path, name))} == {
+            "train",
+            "valid",
+            "test",
+        }
 
 
 def test_excerpts_lie_in_their_clip_and_differ(tmp_path):
-    clips = [Clip(str(n), f"{n}.wav", 1.0, 0.4 + n, RATE, extra={"notes": "0 1 60", "instrument": "x"}) for n in range(4)]
+    clips = [
+        Clip(str(n), f"{n}.wav", 1.0, 0.4 + n, RATE, extra={"notes": "0 1 60", "instrument": "x"}) for n in range(4)
+    ]
     found = list(corpora.excerpts(clips, 0.5, 3))
     assert {one.extra["track"] for one in found} == {"1", "2", "3"}
     assert len({(one.path, one.start) for one in found}) == 9

@@ -113,7 +113,9 @@ class Clock:
         ]
         logger.info("in all: %s", duration(total))
         if self.path is not None:
-            rows = [{key: round(value, 1) if key != "stage" else value for key, value in vars(t).items()} for t in self.told]
+            rows = [
+                {key: round(value, 1) if key != "stage" else value for key, value in vars(t).items()} for t in self.told
+            ]
             write_json(self.path, {"seconds": round(total, 1), "stages": rows})
 
 

@@ -1,7 +1,7 @@
 """The demo's corpora: which, how they come, and the manifests that pretraining and probes see.
 
-Two plans share everything after this: with Debian's packages there are recorded voices of five languages in pretraining, too; with pip
-alone all sound is made on the machine. Probes ask the same of both.
+Two plans share everything after this: with Debian's packages pretraining hears recorded voices of five languages, too;
+with pip alone all sound is made on the machine. Probes ask the same of both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LONGEST_SECONDS = 5.0
 
 SPEECH_SECONDS, SPEECH_EXCERPTS = 1.0, 1
 MUSIC_SECONDS, MUSIC_EXCERPTS = 0.5, 4
-"""Language and instrument are asked of excerpts so short that the answer is not plain to all systems, so many a clip."""
+"""Language and instrument are asked of excerpts, so many a clip, so short that not every system knows the answer."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def shorten(clips: Sequence[Clip]) -> list[Clip]:
 def excerpts(clips: Sequence[Clip], seconds: float, number: int) -> Iterator[Clip]:
     """Yield stretches of each clip at places that its name decides; `track` says which belong together.
 
-    Stretches lie in the first four fifths of a clip, as what comes last fades out. Clips that are too short are left out.
+    They lie in the first four fifths of a clip, as what comes last fades out. Clips that are too short are left out.
     """
     for clip in clips:
         room = 0.8 * clip.seconds - seconds

@@ -23,6 +23,15 @@ def test_a_suite_names_probes_that_exist(name):
 
 
 @pytest.fixture
+def suite(tmp_path):
+    """A suite of one's own: two probes of each of two manifests."""
+    path = tmp_path / "suite_own.yaml"
+    entries = {"demo_asr": "speech", "demo_st": "speech", "demo_key": "music", "demo_tagging": "music"}
+    path.write_text("probes:\n" + "".join(f"  {probe}: {{manifest: {name}}}\n" for probe, name in entries.items()))
+    return str(path)
+
+
+@pytest.fixture
 def manifests(toy_manifest, tmp_path):
     folder = tmp_path / "manifests"
     folder.mkdir()
@@ -31,9 +40,9 @@ def manifests(toy_manifest, tmp_path):
     return folder
 
 
-def test_a_suite_asks_all_and_says_what_it_left_out(manifests, tmp_path, caplog):
+def test_a_suite_asks_all_and_says_what_it_left_out(suite, manifests, tmp_path, caplog):
     (manifests / "speech.jsonl").unlink()
-    done = run_suite("suite_demo", "cqt", tmp_path / "out", [f"manifests={manifests}", *QUICK, "demo_key.seeds=[3]"])
+    done = run_suite(suite, "cqt", tmp_path / "out", [f"manifests={manifests}", *QUICK, "demo_key.seeds=[3]"])
     assert [path.name for path in done.results] == ["demo_key", "demo_tagging"]
     assert done.missing == {"demo_asr": "speech", "demo_st": "speech"}
     assert "left out: demo_asr" in caplog.text
@@ -41,10 +50,10 @@ def test_a_suite_asks_all_and_says_what_it_left_out(manifests, tmp_path, caplog)
     assert "seeds:\n- 0\n" in (tmp_path / "out" / "demo_tagging" / "probe.yaml").read_text()
 
 
-def test_a_probe_that_fails_does_not_stop_the_others(manifests, tmp_path):
+def test_a_probe_that_fails_does_not_stop_the_others(suite, manifests, tmp_path):
     overrides = [f"manifests={manifests}", *QUICK, "demo_asr.data.where={language: xx}"]
     with pytest.raises(UserError, match="1 probes failed: demo_asr"):
-        cli.probe("suite_demo", "logmel", *overrides, out=tmp_path / "out")
+        cli.probe(suite, "logmel", *overrides, out=tmp_path / "out")
     noted = json.loads((tmp_path / "out" / "suite.json").read_text())
     assert list(noted["failed"]) == ["demo_asr"]
     assert noted["results"] == ["demo_st", "demo_key", "demo_tagging"]
@@ -59,8 +68,9 @@ def test_a_probe_that_fails_does_not_stop_the_others(manifests, tmp_path):
         (["manifests=EMPTY"], "none of the suite's manifests is here: music.jsonl, speech.jsonl"),
     ],
 )
-def test_a_suite_without_manifests_stops_at_once(overrides, message, tmp_path):
-    given = [one.replace("EMPTY", str(tmp_path)) for one in overrides]
+def test_a_suite_without_manifests_stops_at_once(overrides, message, suite, tmp_path):
+    (tmp_path / "empty").mkdir()
+    given = [one.replace("EMPTY", str(tmp_path / "empty")) for one in overrides]
     with pytest.raises(UserError, match=message):
-        run_suite("suite_demo", "logmel", tmp_path / "out", given)
+        run_suite(suite, "logmel", tmp_path / "out", given)
     assert not (tmp_path / "out").exists()
