@@ -47,6 +47,7 @@ def manifest(tmp_path_factory):
             "session": f"Session{number % 5}",
             "technique": ("belt", "trill")[number % 2],
             "emotion": ("angry", "sad")[number % 2],
+            "instrument": ("flute", "organ")[number % 2],
         }
         clip = Clip(str(number), str(path), 0.0, SECONDS, RATE, text=" ".join(words), split=split, extra=extra)
         clips.append(
