@@ -12,8 +12,11 @@ QUICK_RUN = [
     "encoder.layers=2",
     "encoder.dim=32",
     "encoder.ffn_dim=32",
-    "frontend.channels=[16, 16, 16, 16, 16, 16, 16]",
-    "codec.steps=2",
+    "decoder.layers=1",
+    "decoder.dim=16",
+    "decoder.groups=4",
+    "teachers.0.codebook_size=16",
+    "teachers.2.clusters=5",
 ]
 QUICK_PROBE = ["optim.steps=4", "optim.eval_every=2"]
 

@@ -32,7 +32,7 @@ def demo(
     data: Path = Path("data"),
     pip_only: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Run the whole path on real audio, from corpora to a fairness report; about ten minutes on two cores.
+    """Run the whole path in small, from corpora to a fairness report; about ten minutes on two cores.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The whole path on real sound, stage by stage: what ``audio-ssl demo`` and ``make demo`` run.
+"""The whole path in small, stage by stage: what ``audio-ssl demo`` and ``make demo`` run.
 
 Every stage is the function its own command calls; this package only says which corpora, recipe and probes to use and in
 which order (`audio_ssl.demo.corpora`), and how long each takes (`audio_ssl.demo.clock`). Each stage leaves its artifact

@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 PRIOR_SECONDS = 60.0
 """How much the first guess of the pace weighs: as much as stages that take so long."""
 
-MOST_PACE = 20.0
-"""Beyond this many times slower, or faster, the guess is no better than none."""
+MOST_PACE = 4.0
+"""A first guess that is further off than this many times comes of what else runs now, not of the machine."""
 
 
 def _whole() -> float:
