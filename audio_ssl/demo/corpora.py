@@ -28,8 +28,8 @@ AMOUNT: dict[str, dict[str, Any]] = {SPEECH: {"clips": 2000}, MUSIC: {"clips": 6
 PROBED = {"speech": SPEECH, "seconds_of_speech": SPEECH, "music": MUSIC, "half_seconds_of_music": MUSIC}
 """Manifest of a question -> its corpus."""
 
-LONGEST_SECONDS = 5.0
-"""Of music only the beginnings are used: teachers see whole clips, and a crop needs four seconds."""
+LONGEST_SECONDS = 4.0
+"""Of long clips only the beginnings are used: teachers see whole clips, and a crop needs four seconds."""
 
 SPEECH_SECONDS, SPEECH_EXCERPTS = 1.0, 1
 MUSIC_SECONDS, MUSIC_EXCERPTS = 0.5, 4
