@@ -11,9 +11,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from audio_ssl.metrics.names import metric_label
+from audio_ssl.report.difference import Difference
 from audio_ssl.report.inputs import Result, System
 from audio_ssl.report.numbers import finite
-from audio_ssl.report.paired import Difference, compare
+from audio_ssl.report.paired import compare
+from audio_ssl.report.paired_zero import comparisons_of, is_zero
 from audio_ssl.report.ranks import describe_ranks, describe_superb
 from audio_ssl.report.results import answers_of, label_of, link_to
 
@@ -230,8 +232,14 @@ def _left_out(system: System, first: System, paired: Difference | None, main: st
     """Return how many clips (or trials) only one of the two predicted."""
     if paired is None:
         return 0
-    sizes = [len(one.trials if main == "eer" else one.predictions) for one in (system, first)]
-    return sum(sizes) - 2 * paired.clips
+    return sum(len(_answered(one, main)) for one in (system, first)) - 2 * paired.clips
+
+
+def _answered(system: System, main: str) -> Sequence[Mapping[str, Any]]:
+    """Return the rows that a paired difference of a metric is made of."""
+    if main == "eer":
+        return system.trials
+    return comparisons_of(system.comparisons, main) if is_zero(main) else system.predictions
 
 
 def _apart(paired: Difference | None, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool | None:

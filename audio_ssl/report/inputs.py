@@ -48,6 +48,8 @@ class System:
     """Names of the classes, tokens or values, in the order of the predictions' scores."""
     trials: tuple[dict[str, Any], ...] = ()
     """Of verification: ``clip_a, clip_b, same, score``."""
+    comparisons: tuple[dict[str, Any], ...] = ()
+    """Of tasks without training: what was compared."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +153,10 @@ def _read_system(folder: Path, name: str) -> System:
     _check_shape(scores, folder / "scores.json")
     rows, classes = _read_table(folder / "predictions.parquet")
     trials, _ = _read_table(folder / "trials.parquet")
+    comparisons, _ = _read_table(folder / "comparisons.parquet")
     files = (folder / name for name in ("predictions.parquet", "comparisons.parquet"))
     file = next((one for one in files if one.is_file()), None)
-    return System(name, scores, rows, file, classes, trials)
+    return System(name, scores, rows, file, classes, trials, comparisons)
 
 
 def _check_shape(scores: dict[str, Any], path: Path) -> None:

@@ -21,7 +21,9 @@ from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import COUNTS, AdditiveMetric, Array, get_metric
 from audio_ssl.metrics.bootstrap import cluster_bootstrap, cluster_sums
 from audio_ssl.metrics.clusters import choose_clusters
+from audio_ssl.report.difference import Difference
 from audio_ssl.report.numbers import count
+from audio_ssl.report.paired_zero import compare_zero, is_zero
 from audio_ssl.report.resampled import average_precision, equal_error, roc_auc
 
 N_REPLICATES = 2000
@@ -30,19 +32,6 @@ _RANKING_REPLICATES = 400
 _RANKING = {"roc_auc": roc_auc, "average_precision": average_precision}
 
 Rows = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Model minus baseline on one metric, in the metric's unit, with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    unit: str
-    """What was resampled, such as "24 speakers"."""
-    clips: int = 0
-    """Clips (or trials) that both systems predicted."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +47,8 @@ class Answers:
     """How BLEU cuts texts into words; None: 13a."""
     cluster: str | None = None
     """Column of `rows` whose clips are drawn together; None: speakers, else tracks, else clips."""
+    comparisons: Rows = ()
+    """Of tasks without training: what was compared."""
 
 
 def additive(name: str, classes: Sequence[str] = (), tokenizer: str | None = None) -> AdditiveMetric | None:
@@ -92,6 +83,8 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
     """
     if metric_name == "eer":
         return _compare_trials(model, baseline)
+    if is_zero(metric_name):
+        return compare_zero(model.comparisons, baseline.comparisons, metric_name)
     pairs = _common(model.rows, baseline.rows)
     if not pairs:
         return None

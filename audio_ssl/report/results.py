@@ -8,10 +8,11 @@ from typing import Any
 
 from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.answers import confused_pairs, confusion, examples
+from audio_ssl.report.difference import Difference
 from audio_ssl.report.grid import chosen_runs, describe_grid
 from audio_ssl.report.inputs import Result, System
 from audio_ssl.report.numbers import finite, score, signed
-from audio_ssl.report.paired import Answers, Difference, compare
+from audio_ssl.report.paired import Answers, compare
 from audio_ssl.report.runs import count_reasons, relative
 from audio_ssl.report.trials import describe_trials
 from audio_ssl.report.values import describe_values
@@ -78,7 +79,12 @@ def answers_of(system: System) -> Answers:
     """Return what a system said, to be compared."""
     scores = system.scores
     return Answers(
-        system.predictions, system.classes, system.trials, scores.get("tokenizer"), scores.get("interval_column")
+        system.predictions,
+        system.classes,
+        system.trials,
+        scores.get("tokenizer"),
+        scores.get("interval_column"),
+        system.comparisons,
     )
 
 

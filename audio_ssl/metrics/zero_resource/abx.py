@@ -74,6 +74,19 @@ class PairError:
 
 
 @dataclass(frozen=True)
+class SpeakerError:
+    """The error of an ordered pair of labels for one speaker of A and B: the mean over contexts and speakers of X."""
+
+    a: str
+    b: str
+    speaker: str
+    error: float
+    """In percent."""
+    cells: int
+    triples: int
+
+
+@dataclass(frozen=True)
 class AbxResult:
     """What was compared, and what came of it."""
 
@@ -82,6 +95,18 @@ class AbxResult:
     pairs: list[PairError]
     cells: list[Cell]
     signature: str
+
+    def by_speaker(self) -> list[SpeakerError]:
+        """Return the errors that `value` is the mean of: over the speakers of each pair, then over pairs."""
+        found: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
+        for cell in self.cells:
+            found[cell.a, cell.b, cell.speaker].append(cell)
+        return [
+            SpeakerError(
+                *key, float(np.mean([cell.error for cell in cells])), len(cells), sum(c.triples for c in cells)
+            )
+            for key, cells in sorted(found.items())
+        ]
 
     def interval(self, replicates: int = 2000, rng: np.random.Generator | None = None) -> Interval:
         """Return the error with 95 % percentile limits over speakers of A and B; NaN limits below two of them.

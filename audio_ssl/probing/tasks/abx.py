@@ -75,7 +75,7 @@ class Abx:
         return why_no_spans(clip, self._config.times) or (None if clip.speaker else "no speaker")
 
     def compare(self, clips: Sequence[Clip], frames: Frames, grid: FrameGrid) -> Comparisons:
-        """Return both errors of some clips, and a row for each ordered pair of phones."""
+        """Return both errors of some clips, and a row for each ordered pair of phones and speaker of A and B."""
         config = self._config
         whole = config.times is None
         pieces = list(
@@ -101,7 +101,7 @@ class Abx:
         for mode in self._modes:
             result = abx(items, mode, config.distance, config.max_group, config.max_x_speakers, config.seed)
             scores[f"abx_{mode}"] = _measured(result, enough_speakers(pieces))
-            rows += [{"mode": mode, **vars(pair)} for pair in result.pairs]
+            rows += [{"mode": mode, **vars(one)} for one in result.by_speaker()]
         return Comparisons(scores, "speakers", rows)
 
 

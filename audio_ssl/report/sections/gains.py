@@ -34,7 +34,7 @@ def gains_section(results: Sequence[Mapping[str, Any]]) -> Section:
             "The interval of a difference comes from drawing the clips that both systems heard again, together: all of "
             "what the probe says belongs together (data.cluster), else of a speaker, else of a track, else single "
             "clips. It is given where each clip's answer is known. A model is called better or worse "
-            "only where that interval leaves out zero, or, for other scores (minDCF, tasks without training), where "
+            "only where that interval leaves out zero, or, for other scores (minDCF, same-different words), where "
             "the two intervals do not overlap, which is the more cautious reading.",
         ),
     )
