@@ -22,6 +22,8 @@ from audio_ssl.metrics.bootstrap import Interval, satterthwaite
 
 Array = npt.NDArray[np.float64]
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -111,6 +113,7 @@ def verdict(found: Interval) -> str:
     >>> verdict(Interval(2.0, 0.5, 3.5)), verdict(Interval(1.0, -1.0, 3.0)), verdict(Interval(-2.0, -3.0, -1.0))
     ('reproduced', 'cannot be told', 'contradicted')
     """
-    if found.low > 0:
+    # Sums of equal scores differ by rounding.
+    if found.low > _ROUNDING:
         return "reproduced"
-    return "contradicted" if found.high < 0 else "cannot be told"
+    return "contradicted" if found.high < -_ROUNDING else "cannot be told"

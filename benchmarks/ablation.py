@@ -57,6 +57,7 @@ SHARED = (
 MIXING = "mixing={prob: 0.5, max_segments: 3, min_seconds: 0.5, max_seconds: 1.0}"
 CODES = {"RVQ": (0,), "k-means": (1, 2)}
 ASKED = ("notes", "chords", "key", "instrument")
+METRICS = {"notes": "frame AP", "chords": "time right", "key": "accuracy", "instrument": "accuracy"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def run_settings(system: System | None, seed: int, updates: int, codec: Path, st
 
 def ask(run: Path, clips: Mapping[str, Sequence[Any]], kept: Path) -> dict[str, Counts]:
     """Return what a trained model answers on the held-out clips, task by task."""
-    found = {}
+    found: dict[str, Counts] = {}
     for task in TASKS["music"]:
         if task.name in ASKED:
             found[task.name] = answer(task, split_of(task, clips[task.corpus]), str(run), kept)
@@ -174,7 +175,8 @@ def table(cells: Mapping[str, Cell], asked: Sequence[str]) -> list[dict[str, Any
             found = contrast(cells, {name: 1.0}, [task])
             scores = [answers[task].score for answers in cell]
             clips = len(cell[0][task].clips)
-            rows.append({"system": name, "task": task, **found._asdict(), "seeds": scores, "test_clips": clips})
+            about = {"metric": METRICS[task], "seeds": scores, "test_clips": clips}
+            rows.append({"system": name, "task": task, **found._asdict(), **about})
     return rows
 
 

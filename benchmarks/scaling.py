@@ -85,15 +85,23 @@ def budgets(largest: float) -> list[float]:
     return [largest / APART**step for step in reversed(range(BUDGETS))]
 
 
-def run_settings(size: Size, updates: int) -> list[str]:
+def labels(manifest: Path, out: Path) -> str:
+    """Fit the labels that all runs share, or find them; return the setting that names them."""
+    # One update fits the teacher of the run.
+    fitted = train(RECIPE, ["steps=1", "data.valid_share=0"], manifest, out / "fitted")
+    path = fitted / "teachers" / "0" / "kmeans.safetensors"
+    return f"teachers=[{{kind: kmeans, standardize: true, clusters: 100, hop_samples: 320, path: {path}}}]"
+
+
+def run_settings(size: Size, updates: int, teachers: str) -> list[str]:
     """Return the settings of a run; its warm-up is a share of its course."""
     course = f"optim={{lr: {size.lr:g}, warmup_steps: {max(1, updates // 15)}, schedule: linear, clip_norm: 5.0}}"
     often = max(50, updates // 4)
     keep = f"checkpoint={{every: {often}, keep_last: 1, valid_every: {often}, valid_seconds: 120}}"
-    return ["precision=bfloat16", *size.settings(), course, f"steps={updates}", keep]
+    return ["precision=bfloat16", teachers, *size.settings(), course, f"steps={updates}", keep]
 
 
-def trained(size: Size, updates: int, manifest: Path, out: Path) -> tuple[Path, float]:
+def trained(size: Size, updates: int, teachers: str, manifest: Path, out: Path) -> tuple[Path, float]:
     """Train, or find it done; return the run and the seconds of a core that it took, over all starts."""
     run = out / f"{size.layers}x{size.dim}_{updates}"
     clock = run.with_suffix(".seconds.json")
@@ -102,7 +110,7 @@ def trained(size: Size, updates: int, manifest: Path, out: Path) -> tuple[Path, 
         return run, before
     began = time.process_time()
     try:
-        train(RECIPE, run_settings(size, updates), manifest, run)
+        train(RECIPE, run_settings(size, updates, teachers), manifest, run)
     finally:
         before += time.process_time() - began
         write_json(clock, {"seconds": before})
@@ -184,11 +192,12 @@ def main() -> None:
     answers: dict[str, list[Counts]] = {task.name: [] for task in tasks}
     systems = {"log-mel": "logmel"}
     # The smallest budgets first, so that there is something to look at early.
-    cost = {size: _gflop(size, manifest, args.out) for size in SIZES}
+    teachers = labels(manifest, args.out)
+    cost = {size: _gflop(size, teachers, manifest, args.out) for size in SIZES}
     for budget in budgets(args.tflop):
         for size in SIZES:
             updates = max(1, round(1e3 * budget / cost[size]))
-            run, seconds = trained(size, updates, manifest, args.out)
+            run, seconds = trained(size, updates, teachers, manifest, args.out)
             systems.setdefault(f"untrained, {size.name}", f"untrained:{run}")
             points.append(Point(size.name, updates, updates * cost[size] / 1e3, seconds / 60))
             for task in tasks:
@@ -210,11 +219,12 @@ def main() -> None:
     write_json(args.results, result)
 
 
-def _gflop(size: Size, manifest: Path, out: Path) -> float:
+def _gflop(size: Size, teachers: str, manifest: Path, out: Path) -> float:
     """Return what an update costs; counted once and kept."""
     kept = out / f"cost_{size.layers}x{size.dim}.json"
     if not kept.is_file():
-        write_json(kept, asdict(measure(RECIPE, [*size.settings(), "precision=bfloat16"], manifest)))
+        settings = ["precision=bfloat16", teachers, *size.settings()]
+        write_json(kept, asdict(measure(RECIPE, settings, manifest)))
     return float(json.loads(kept.read_text(encoding="utf-8"))["gflop_per_update"])
 
 

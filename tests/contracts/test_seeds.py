@@ -72,6 +72,14 @@ def test_one_seed_counts_clips_alone_and_unequal_seeds_are_refused() -> None:
         contrast(one, {"a": 1.0, "b": -1.0}, ["t"])
 
 
+def test_rounding_is_no_finding() -> None:
+    from _seeds import verdict
+
+    from audio_ssl.metrics.bootstrap import Interval
+
+    assert verdict(Interval(2e-15, 1e-15, 3e-15)) == verdict(Interval(-2e-15, -3e-15, -1e-15)) == "cannot be told"
+
+
 def test_orderings_of_the_ablation_take_all_systems() -> None:
     from ablation import ORDERINGS, SYSTEMS, weights  # type: ignore[import-not-found]
 
