@@ -61,6 +61,10 @@ class DataConfig:
     targets: str | None = None
     """Folder of targets stored by `audio-ssl targets`; null: computed while training."""
 
+    fit_hours: float | None = added(None)
+    """Most audio that k-means and other quantisers are fitted to, in hours: whole clips drawn at random (HuBERT: 10 %
+    of 960 h); null: all clips."""
+
     workers: int = 1
     """Threads that decode audio."""
 
@@ -276,6 +280,8 @@ def check_values(recipe: Recipe) -> None:
     }
     if data.seconds_per_group is not None:
         positive["data.seconds_per_group"] = data.seconds_per_group
+    if data.fit_hours is not None:
+        positive["data.fit_hours"] = data.fit_hours
     if recipe.max_minutes is not None:
         positive["max_minutes"] = recipe.max_minutes
     if recipe.profile is not None:
