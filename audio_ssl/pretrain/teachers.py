@@ -8,7 +8,6 @@ trains first, by the recipe's `codec` section.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -184,7 +183,8 @@ def codec_recipe(recipe: Recipe, codec: CodecRun) -> CodecRecipe:
 
 def _fit(recipe: Recipe, index: int, config: Any, path: Path, context: StageContext) -> None:
     name = kind_of(config)
-    clips = _clips_to_fit(recipe, context)
+    long_enough = [clip for clip in context.clips.train if clip.seconds >= recipe.data.min_seconds]
+    clips = clips_to_fit(long_enough, recipe.data.fit_hours, recipe.seed)
     logger.info("fitting teacher %d (%s) to %d clips", index, name, len(clips))
     state: dict[str, Tensor] = load_part("teachers", name).fit(
         config,
@@ -199,16 +199,20 @@ def _fit(recipe: Recipe, index: int, config: Any, path: Path, context: StageCont
         save_file(state, partial)
 
 
-def _clips_to_fit(recipe: Recipe, context: StageContext) -> list[Clip]:
-    """Return the training clips that are long enough, or as many of them, drawn at random, as the recipe says."""
-    clips = [clip for clip in context.clips.train if clip.seconds >= recipe.data.min_seconds]
-    if recipe.data.fit_hours is None:
-        return clips
-    # One draw for all teachers of a run: each sees the same clips.
-    order = torch.randperm(len(clips), generator=generator(recipe.seed, "fit clips")).tolist()
-    ends = itertools.accumulate(clips[place].seconds for place in order)
-    drawn = sum(end - clips[place].seconds < recipe.data.fit_hours * 3600 for place, end in zip(order, ends, strict=True))
-    return [clips[place] for place in sorted(order[:drawn])]
+def clips_to_fit(clips: Sequence[Clip], hours: float | None, seed: int) -> list[Clip]:
+    """Return as many clips, drawn at random and in their order, as last `hours` together; None: all.
+
+    All teachers of a run are fitted to the same clips.
+    """
+    if hours is None:
+        return list(clips)
+    drawn, left = [], hours * 3600
+    for place in torch.randperm(len(clips), generator=generator(seed, "fit clips")).tolist():
+        if left <= 0:
+            break
+        drawn.append(place)
+        left -= clips[place].seconds
+    return [clips[place] for place in sorted(drawn)]
 
 
 def _waveforms(clips: Sequence[Clip], what: str, context: StageContext) -> Iterator[Tensor]:

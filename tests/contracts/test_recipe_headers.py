@@ -14,7 +14,7 @@ from audio_ssl.pretrain.recipe import load_recipe
 
 HOME = Path(__file__).parents[2]
 RECIPES = HOME / "recipes"
-PUBLISHED = [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo"))]
+PUBLISHED = [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo", "small"))]
 LABELS = ["Paper", "Audio", "Update", "Hardware", "Numbers", "Command"]
 IN_SMALL = ["Hardware", "Numbers", "Command"]
 COMMON = frozenset(

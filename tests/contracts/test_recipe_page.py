@@ -25,7 +25,7 @@ sys.path.insert(0, str(HOME / "benchmarks"))
 from _parity_measures import parameters  # noqa: E402
 
 PAGE = (HOME / "docs" / "recipes.md").read_text(encoding="utf-8")
-PUBLISHED = [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo"))]
+PUBLISHED = [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo", "small"))]
 SECTIONS = {"data.": DataConfig, "optim.": OptimConfig, "mask.": Mask, "mixing.": Mixing, "decoder.": Decoder}
 
 

@@ -48,6 +48,13 @@ SMALL_STAGES = ["teachers.0.codebooks=2", "teachers.0.codebook_size=8", "teacher
 
 SMALL_CODEBOOKS = ["teachers.0.layers=1", "teachers.0.codebook_size=8"]
 
+SMALL_LABELS = [
+    "teachers.0.clusters=5",
+    "teachers.1.codebooks=2",
+    "teachers.1.codebook_size=8",
+    "teachers.2.clusters=5",
+]
+
 TINY: dict[str, list[str]] = {
     "apc": SMALL_APC,
     "apc_tiny": SMALL_APC,
@@ -80,6 +87,7 @@ TINY: dict[str, list[str]] = {
     "mert_tiny": [*SMALL_MODEL, *SMALL_CONV, "codec.steps=1"],
     "muq_style": [*SMALL_MODEL, *SMALL_RES2D, *SMALL_RVQ],
     "muq_style_tiny": [*SMALL_MODEL, *SMALL_RES2D, *SMALL_RVQ],
+    "small": [*SMALL_MODEL, *SMALL_DECODER, *SMALL_LABELS],
     "wav2vec2_base": [*SMALL_MODEL, *SMALL_CONV, *SMALL_QUANTISER],
     "wav2vec2_tiny": [*SMALL_MODEL, *SMALL_CONV, *SMALL_QUANTISER],
     "wavlm_base": [*SMALL_MODEL, *SMALL_CONV, *TWO_ITERATIONS],
@@ -110,7 +118,7 @@ def test_every_recipe_is_here() -> None:
     assert sorted(TINY) == catalog.names("recipes")
 
 
-@pytest.mark.parametrize("name", [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo"))])
+@pytest.mark.parametrize("name", [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo", "small"))])
 def test_published_recipe_has_a_tiny_twin(name: str) -> None:
     twins = {"mert_95m": "mert_tiny", "mert_95m_kmeans": "mert_kmeans_tiny", "codec_16khz": "codec_tiny"}
     assert twins.get(name, f"{name.removesuffix('_base')}_tiny") in catalog.names("recipes")

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
+from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.model import SSLModel
 from audio_ssl.pretrain.kinds.masked_prediction import Config, describe, model_config, own_recipes
 from audio_ssl.pretrain.recipe import load_recipe, structure_recipe
 from audio_ssl.pretrain.run import flatten, pretrain, run_or_go_on
+from audio_ssl.pretrain.teachers import clips_to_fit
 from tests.pretrain.conftest import MakeManifest
 
 SMALL = """
@@ -239,6 +241,30 @@ def test_iterations_run_by_one_command_and_resume_inside_the_second(
     pretrain(recipe, overrides, cut, resume=True)
     assert losses(cut) == losses(out)
     assert fitted.stat().st_mtime_ns == before
+
+
+def test_quantisers_are_fitted_to_as_many_hours_as_the_recipe_says(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    teachers = "[{kind: kmeans, clusters: 4}, {kind: kmeans, features: logmel, n_mels: 20, clusters: 4}]"
+    heads = "[{kind: masked_codes, teacher: 0}, {kind: masked_codes, teacher: 1}]"
+    settings = [f"data.manifest={make_manifest((1.0,) * 8)}", f"teachers={teachers}", f"objectives={heads}", "steps=1"]
+    with caplog.at_level("INFO"):
+        pretrain(recipe, [*settings, f"data.fit_hours={2.5 / 3600}", "data.valid_share=0"], tmp_path / "run")
+    assert [r.getMessage() for r in caplog.records if "fitting" in r.getMessage()] == [
+        "fitting teacher 0 (kmeans) to 3 clips",
+        "fitting teacher 1 (kmeans) to 3 clips",
+    ]
+
+
+def test_clips_to_fit_are_drawn_at_random_and_keep_their_order() -> None:
+    clips = [Clip(str(number), "x.wav", 0.0, 36.0, 16000) for number in range(100)]
+    drawn = clips_to_fit(clips, 0.25, seed=1)
+    numbers = [int(clip.id) for clip in drawn]
+    assert len(drawn) == 25
+    assert numbers == sorted(numbers) != list(range(25))
+    assert drawn == clips_to_fit(clips, 0.25, seed=1) != clips_to_fit(clips, 0.25, seed=2)
+    assert clips_to_fit(clips, None, seed=1) == clips_to_fit(clips, 5.0, seed=1) == clips
 
 
 def test_an_iteration_may_have_settings_of_its_own(make_manifest: MakeManifest, recipe: str, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ WRONG = [
     ("wavlm_tiny", "mixing.noise={}", r"$.mixing.noise.manifest: the key `manifest` is missing"),
     ("wavlm_tiny", "mixing.noise={manifest: none.jsonl}", r"$.mixing.noise.manifest: none.jsonl: no such manifest"),
     ("wavlm_tiny", "data.seconds_per_group=0", r"$.data.seconds_per_group: `data.seconds_per_group` must be above 0"),
+    ("hubert_tiny", "data.fit_hours=0", r"$.data.fit_hours: `data.fit_hours` must be above 0"),
     ("wavlm_tiny", "data.seconds_per_group=1", r"$.data.seconds_per_group: `data.seconds_per_group` must be at least"),
     ("hubert_tiny", "iterations.0.settings=[mxing=null]", r"$.iterations[0].settings: `mxing` is the same in all"),
     ("hubert_tiny", "iterations.1.settings=[mask.prob=3]", r"$.iterations[1].settings: $.mask.prob: `prob` must be"),
