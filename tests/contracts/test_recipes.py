@@ -118,7 +118,9 @@ def test_every_recipe_is_here() -> None:
     assert sorted(TINY) == catalog.names("recipes")
 
 
-@pytest.mark.parametrize("name", [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo", "small"))])
+@pytest.mark.parametrize(
+    "name", [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo", "small"))]
+)
 def test_published_recipe_has_a_tiny_twin(name: str) -> None:
     twins = {"mert_95m": "mert_tiny", "mert_95m_kmeans": "mert_kmeans_tiny", "codec_16khz": "codec_tiny"}
     assert twins.get(name, f"{name.removesuffix('_base')}_tiny") in catalog.names("recipes")

@@ -32,6 +32,27 @@ def test_it_adds_up_over_clips_runs_in_bfloat16_and_takes_clips_without_masked_f
     assert_empty_is_zero(module, view)
 
 
+def test_visible_frames_count_with_a_weight_of_their_own_and_padding_never():
+    target = TargetSpec("values", 6, None, GRID)
+    plain = reconstruction.build(reconstruction.Config(), 4, 12, target)
+    module = reconstruction.build(reconstruction.Config(unmasked_weight=0.5), 4, 12, target)
+    module.load_state_dict(plain.state_dict())
+    view = make_view((9, 7), 4, targets=torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(0)))
+    visible = [(b, t) for b, frames in enumerate((9, 7)) for t in range(frames) if not view.mask[b, t]]
+    more = sum((module.projection(view.hidden[-1][b, t]) - view.targets[b, t]).square().mean() for b, t in visible)
+    output = module(view)
+    torch.testing.assert_close(output.loss_sum, plain(view).loss_sum + 0.5 * more)
+    assert output.count == plain(view).count
+    assert output.metrics["cqt_mse"] == plain(view).metrics["cqt_mse"]
+    total, count = output.metrics["unmasked_cqt_mse"]
+    assert float(total / count) == pytest.approx(float(more.detach()) / len(visible), rel=1e-5)
+
+
+def test_a_weight_below_zero_is_refused():
+    with pytest.raises(UserError, match="`unmasked_weight` must not be negative, but is -1"):
+        reconstruction.build(reconstruction.Config(unmasked_weight=-1), 4, 12, TargetSpec("values", 6, None, GRID))
+
+
 def test_a_teacher_of_codes_is_refused():
     with pytest.raises(UserError, match="needs a teacher of values, but teacher 0 gives codes"):
         reconstruction.build(reconstruction.Config(), 4, 12, TargetSpec("codes", 1, 3, GRID))
