@@ -55,6 +55,7 @@ CORPUS = Corpus(
     splits={"train": "texts of the training split of synthetic_voices", "valid": "texts of its validation split"},
     languages=("en",),
     labels=("text", "language", "speaker", "gender", "stretch", "shift"),
+    made=True,
     requires=("apt", "pip:espeakng-loader", "pip:babel", "pip:music21"),
 )
 
