@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -32,6 +32,24 @@ Needs = Literal["codes", "values"] | None
 
 _SALT = 0x5DEECE66D
 """Keeps what objectives draw apart from the masks, which are drawn from the same keys."""
+
+
+class Seen(NamedTuple):
+    """What an encoder made of the frames that were not hidden from it; a row is a clip under one of its masks."""
+
+    state: Float[Tensor, "row kept dim"]
+    """Its last."""
+
+    places: Int[Tensor, "row kept"]
+    """Which frame of the clip each is."""
+
+    counts: Bool[Tensor, "row kept"]
+    """True where it is a frame that the encoder saw."""
+
+    def mean(self, where: Bool[Tensor, "row kept"] | None = None) -> Float[Tensor, "row dim"]:
+        """Return the mean over the frames that count, of these only those in `where`; zero where there are none."""
+        kept = (self.counts if where is None else self.counts & where)[..., None]
+        return torch.where(kept, self.state.float(), 0.0).sum(1) / kept.sum(1).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -68,9 +86,8 @@ class View:
     clones: int = 1
     """Rows that follow each other and are one clip under several masks."""
 
-    clip_means: Callable[[], Float[Tensor, "batch dim"]] | None = None
-    """Gives the mean of the encoder's last state over the frames that it saw, zero where it saw none; after a decoder
-    `hidden` no longer has these states."""
+    seen: Seen | None = None
+    """The encoder's last state of the frames that it saw; after a decoder `hidden` no longer has it."""
 
     @property
     def inside(self) -> Bool[Tensor, "batch frame"]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,7 +25,7 @@ from audio_ssl.data.loader import Batch
 from audio_ssl.encoders._frames import frame_mask
 from audio_ssl.encoders._visible import visible_frames
 from audio_ssl.model import ModelOutput, SSLModel
-from audio_ssl.objectives._base import Metrics, View
+from audio_ssl.objectives._base import Metrics, Seen, View
 from audio_ssl.pretrain.decoder import ConvDecoder
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.masks import Mask, clone_keys, masks, noise_for
@@ -105,7 +104,7 @@ class MaskedLearner(nn.Module):
         keys, mask = clone_keys(batch.keys, self._clones), None
         if self._mask is not None:
             mask = masks(self._repeat(batch.frames), total, self._mask, keys).to(waveform.device)
-        output, clip_means = self._encode(waveform, batch.lengths, mask, keys)
+        output, seen = self._encode(waveform, batch.lengths, mask, keys)
         clean = waveform is batch.waveform and (self._mask is None or self._mask.fill == "embedding")
         # Targets may end a frame before the model does; masks and counts do not reach past the shorter.
         width = min([total, *(target.shape[1] for target in batch.targets)])
@@ -122,7 +121,7 @@ class MaskedLearner(nn.Module):
             keys=keys,
             feature_norm=getattr(self.model.encoder, "feature_norm", None),
             clones=self._clones,
-            clip_means=clip_means,
+            seen=seen,
         )
         loss_sum, metrics = self._losses(view, [self._repeat(target[:, :width]) for target in targets])
         if self.training:
@@ -145,10 +144,10 @@ class MaskedLearner(nn.Module):
 
     def _encode(
         self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]
-    ) -> tuple[ModelOutput, Callable[[], Tensor]]:
+    ) -> tuple[ModelOutput, Seen]:
         """Return features and lengths of each clip, and hidden states of each of its clones; one, where decoded.
 
-        The second is what gives each clone's mean of the last state over the frames that the encoder saw.
+        The second is what the encoder made of the frames that it saw.
         """
         if mask is not None and self.decoder is not None:
             features, frames = self.model.features_of(waveform, lengths)
@@ -156,9 +155,12 @@ class MaskedLearner(nn.Module):
             visible = visible_frames(mask, many)
             states = self.model.encoder(features, frames, mask, visible)
             decoded = self.decoder(states[-1], visible, mask, many, keys)
-            return ModelOutput([decoded], frames, features), partial(mean_inside, states[-1], visible.frames)
+            inside = frame_mask(visible.frames, states[-1].shape[1])
+            return ModelOutput([decoded], frames, features), Seen(states[-1], visible.places, inside)
         output = self._encode_all(waveform, lengths, mask, keys)
-        return output, partial(mean_seen, output.hidden[-1], self._repeat(output.lengths), mask)
+        inside = frame_mask(self._repeat(output.lengths), output.hidden[-1].shape[1])
+        places = torch.arange(inside.shape[1], device=inside.device).expand_as(inside)
+        return output, Seen(output.hidden[-1], places, inside if mask is None else inside & ~mask)
 
     def _encode_all(self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]) -> ModelOutput:
         """Return the same with all frames in the encoder, hidden ones as the mask says."""
@@ -240,21 +242,6 @@ class GradientScale:
         """Have the gradient scaled when it comes."""
         if output[0].requires_grad:
             output[0].register_hook(lambda grad: grad * self._factor)  # type: ignore[no-untyped-call]
-
-
-def mean_inside(state: Float[Tensor, "row frame dim"], frames: Int[Tensor, " row"]) -> Float[Tensor, "row dim"]:
-    """Return each row's mean over its first `frames`, float32; zero where it has none."""
-    inside = frame_mask(frames, state.shape[1])[..., None]
-    return torch.where(inside, state.float(), 0.0).sum(1) / frames.clamp(min=1)[:, None]
-
-
-def mean_seen(
-    state: Float[Tensor, "row frame dim"], frames: Int[Tensor, " row"], mask: Bool[Tensor, "row frame"] | None
-) -> Float[Tensor, "row dim"]:
-    """Return each row's mean over its frames that were not hidden, float32; zero where there are none."""
-    seen = frame_mask(frames, state.shape[1])
-    seen = seen if mask is None else seen & ~mask
-    return torch.where(seen[..., None], state.float(), 0.0).sum(1) / seen.sum(1, keepdim=True).clamp(min=1)
 
 
 def penalty_sum(

@@ -266,9 +266,9 @@ def test_clips_are_summed_up_by_the_states_of_the_frames_that_the_encoder_saw(de
     learner(batch, generator(3), 0)
     view = spy.view
     assert view.clones == 3
-    assert view.clip_means is not None
+    assert view.seen is not None
     assert view.mask is not None
-    means = view.clip_means()
+    means, first = view.seen.mean(), view.seen.mean(view.seen.places < 10)
     features, frames = learner.model.features_of(batch.waveform, batch.lengths)
     for row in range(len(means)):
         clip, mask = row // 3, view.mask[row]
@@ -281,6 +281,9 @@ def test_clips_are_summed_up_by_the_states_of_the_frames_that_the_encoder_saw(de
             state = learner.model.encoder(one, frames[clip : clip + 1], own, visible)[-1][0]
             assert len(state) == int((~own).sum())
         torch.testing.assert_close(means[row], state.mean(0), rtol=1e-4, atol=1e-5)
+        early = state[: int((~own[0, :10]).sum())]
+        expected = early.mean(0) if len(early) else torch.zeros(learner.model.dim)
+        torch.testing.assert_close(first[row], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_run_contrasts_clips_and_then_regresses_layers_of_its_first_model(
