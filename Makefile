@@ -1,4 +1,4 @@
-# make demo   the whole path in ten minutes         make lint    ruff, mypy, import-linter
+# make demo   the whole path in small              make lint    ruff, mypy, import-linter
 # make test   everything a change must pass         make docs    the documentation, as HTML
 # make bench  side-by-side measurements             make look    the demo's report in headless Chromium
 # make fuzz   damaged inputs of every kind          make clean   remove what make made

@@ -54,7 +54,7 @@ SECONDS = {
     "fairness": 6.0,
     "report": 5.0,
 }
-"""What each stage takes on two cores with AVX2, measured (docs/lab-notes.md)."""
+"""What each stage takes on two quiet cores with AVX2, estimated from parts of it (docs/lab-notes.md)."""
 
 OF_SHIPPED = 0.7
 """What a probe of a shipped model takes of that: it is asked beside its untrained twin alone."""

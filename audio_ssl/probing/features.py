@@ -273,7 +273,7 @@ def fill(
     missing = [clip for clip in clips if clip not in bank]
     if size and missing:
         where = f"on the disk, below {folder}" if on_disk else "in memory"
-        logger.info("features of %s: %d clips, %.2f GB %s", source.name, len(clips), size / 1e9, where)
+        logger.info("features of %s: %d clips, %s %s", source.name, len(clips), readable_size(size), where)
     if isinstance(bank, DiskBank):
         _check_room(folder, bytes_of(missing, source))
         with bank.writer() as writer:
