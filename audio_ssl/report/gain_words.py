@@ -15,6 +15,11 @@ Results = Sequence[Mapping[str, Any]]
 
 
 def gain_sentence(results: Results, name: str = "") -> str:
+    """Say all of `gain_sentences` in one string."""
+    return " ".join(gain_sentences(results, name))
+
+
+def gain_sentences(results: Results, name: str = "") -> list[str]:
     """Say on how many probes a model is better than every baseline, then which baselines are not behind it.
 
     Parameters
@@ -27,8 +32,8 @@ def gain_sentence(results: Results, name: str = "") -> str:
     Examples
     --------
     >>> twin = {"baseline": "untrained", "label": "untrained twin", "low": 1.0, "over": "40 clips"}
-    >>> gain_sentence([{"name": "key", "verdicts": [{**twin, "decided": True, "better": True}]}])
-    'Pretraining beats the untrained twin on the one probe, by a paired 95 % interval over clips.'
+    >>> gain_sentences([{"name": "key", "verdicts": [{**twin, "decided": True, "better": True}]}])
+    ['Pretraining beats the untrained twin on the one probe, by a paired 95 % interval over clips.']
     """
     verdicts = [verdict for result in results for verdict in result["verdicts"]]
     labels = list(dict.fromkeys(str(verdict["label"]) for verdict in verdicts))
@@ -37,12 +42,12 @@ def gain_sentence(results: Results, name: str = "") -> str:
     subject = name or ("Pretraining" if twin else "The model")
     better = [str(one["name"]) for one in results if all(_is(verdict, True) for verdict in one["verdicts"])]
     verb = "beats" if better or len(results) > 1 else "does not beat"
-    text = f"{subject} {verb} {_baselines(results, labels)} {_share(len(better), len(results))}, {_means(results)}."
+    found = [f"{subject} {verb} {_baselines(results, labels)} {_share(len(better), len(results))}, {_means(results)}."]
     if better and len(better) < len(results):
-        text += f" It does on {one_of(better, 'and')}."
+        found.append(f"It does on {one_of(better, 'and')}.")
     model = name or "the model"
-    text += _others(results, labels, True, f"Better than {model}")
-    return text + _others(results, labels, False, f"Not told apart from {model}")
+    found += _others(results, labels, True, f"Better than {model}")
+    return found + _others(results, labels, False, f"Not told apart from {model}")
 
 
 def one_of(names: Sequence[str], last: str) -> str:
@@ -99,7 +104,7 @@ def _means(results: Results) -> str:
     return text
 
 
-def _others(results: Results, labels: Sequence[str], decided: bool, heading: str) -> str:
+def _others(results: Results, labels: Sequence[str], decided: bool, heading: str) -> list[str]:
     """Name the baselines that are better (`decided`), or not told apart, each with its probes."""
     found = []
     for label in labels:
@@ -112,4 +117,4 @@ def _others(results: Results, labels: Sequence[str], decided: bool, heading: str
         ]
         if names:
             found.append(f"{label} on {one_of(names, 'and')}")
-    return f" {heading}: {'; '.join(found)}." if found else ""
+    return [f"{heading}: {'; '.join(found)}."] if found else []

@@ -7,7 +7,7 @@ from typing import Any
 
 from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.fairness_words.headline import headline
-from audio_ssl.report.gain_words import gain_sentence, one_of
+from audio_ssl.report.gain_words import gain_sentence, gain_sentences, one_of
 from audio_ssl.report.numbers import finite, score
 from audio_ssl.report.sections.training import collapse_sentences
 from audio_ssl.report.side_by_side import compare_sentences, score_lines
@@ -47,7 +47,7 @@ def _gains(results: Sequence[Mapping[str, Any]], several: bool) -> list[str]:
     """Say what pretraining gave, for each model where there are several."""
     kept = [result for result in results if result["verdicts"]]
     if not several:
-        return [gain_sentence(kept)] if kept else []
+        return gain_sentences(kept) if kept else []
     models = dict.fromkeys(str(result["model_label"]) for result in kept)
     return [gain_sentence([one for one in kept if one["model_label"] == name], name) for name in models]
 
@@ -82,6 +82,6 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     said = answer(report)
     lines = score_lines(report.get("comparison") or {})
     # With one model its scores are in the table; with several each has a sentence of its own.
-    collapsed = sum(len(collapse_sentences(run)) for run in report["runs"])
-    gain = said["pretraining"] if "models" in said else said["pretraining"][: collapsed + 1]
+    scores = 0 if "models" in said else len(report["results"])
+    gain = said["pretraining"][: len(said["pretraining"]) - scores]
     return lines + gain + said.get("models", [])[:1] + said["fairness"]

@@ -87,3 +87,13 @@ def test_a_shipped_model_beside_the_own_one_has_a_sentence_of_its_own_and_both_c
     assert "Better than run: log-mel frames on b." in first
     assert second.startswith("small beats every baseline (untrained twin, log-mel frames, CQT frames) on both probes")
     assert summary_lines(report)[0] == first
+
+
+def test_one_model_has_a_short_headline_and_the_terminal_says_what_follows_without_the_scores():
+    report = {"results": [won("a"), lost("b")], "runs": [], "fairness": [], "comparison": {}}
+    found = answer(report)["pretraining"]
+    assert found[0].endswith("by paired 95 % intervals over clips.")
+    assert found[1] == "It does on a."
+    assert found[2] == "Better than the model: log-mel frames on b."
+    assert summary_lines(report) == found[:4]
+    assert len(found) == 6
