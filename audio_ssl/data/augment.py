@@ -7,8 +7,8 @@ and at inference too; here `prob` is the share of clips that are mixed, and only
 WavLM (Chen et al. 2022, arXiv 2110.13900, algorithm 1; UniSpeech's `mixing_collated_audios`): with probability 0.2 a
 clip gets one stretch, as long as chance wants up to half of the clip, at a level that sets the energies of the two
 whole clips -5 to 5 dB apart: ``max_share: 0.5, snr_of: clip, snr_db: [-5, 5]``. The released code lets a clip be mixed
-with itself, and takes stretches from clips that are mixed already; here they come from other clips, which are clean. With
-`noise` some clips get a stretch of a recording of noise in the place of another clip's (`audio_ssl.data.noise`).
+with itself, and takes stretches from clips that are mixed already; here they come from other clips, which are clean.
+With `noise` some clips get a stretch of a recording of noise in the place of another clip's (`audio_ssl.data.noise`).
 
 The stretches are cut from clips, never from padding, and each from a single clip, so none has a seam in it.
 Left out on purpose: reverberation.
@@ -58,7 +58,7 @@ class Mixing:
     """Longest stretch, in seconds (24,000 samples in MERT 95M; 1.5 s in 330M)."""
 
     max_share: float | None = added(None)
-    """Longest stretch as a share of the clip that it is added to, in place of `max_seconds` (WavLM: 0.5); null: none."""
+    """Longest stretch as a share of the clip it is added to, in place of `max_seconds` (WavLM: 0.5); null: none."""
 
     gain: float = 1.0
     """Factor on the stretches where `snr_db` is not given (MERT config)."""
@@ -67,7 +67,7 @@ class Mixing:
     """Range of the clip's mean energy over the other's, in dB, drawn evenly (WavLM: -5 to 5); null: fixed `gain`."""
 
     snr_of: Literal["stretch", "clip"] = added("stretch")
-    """Whose energy `snr_db` compares with the clip's: the stretch's, or that of the whole clip it is cut from (WavLM)."""
+    """Whose energy `snr_db` compares with the clip's: the stretch's, or that of the clip it is cut from (WavLM)."""
 
     noise: Noise | None = added(None)
     """Recordings of noise; some mixed clips get a stretch of one in the place of another clip (WavLM); null: none."""
@@ -84,18 +84,21 @@ class Mixing:
                 where=f"{where}.max_share",
             )
         if self.min_seconds < 0:
-            raise UserError(f"`min_seconds` must be at least 0, but is {self.min_seconds}", where=f"{where}.min_seconds")
+            raise UserError(
+                f"`min_seconds` must be at least 0, but is {self.min_seconds}", where=f"{where}.min_seconds"
+            )
         if self.noise is not None and not 0 <= self.noise.prob <= 1:
             raise UserError(
                 f"`prob` must be a share between 0 and 1, but is {self.noise.prob}", where=f"{where}.noise.prob"
             )
         if self.max_share is None and not (self.max_seconds > 0 and self.min_seconds <= self.max_seconds):
             raise UserError(
-                f"`max_seconds` must be above 0 and at least `min_seconds`, {self.min_seconds}, but is {self.max_seconds}",
+                f"`max_seconds` must be above 0 and at least `min_seconds`, {self.min_seconds}, but is "
+                f"{self.max_seconds}",
                 where=where,
             )
 
-    def range_samples(self, lengths: Int[Tensor, "..."], sample_rate: int) -> tuple[Tensor, Tensor]:
+    def range_samples(self, lengths: Int[Tensor, ...], sample_rate: int) -> tuple[Tensor, Tensor]:
         """Return the fewest and the most samples of a stretch on clips of these lengths, in samples."""
         if self.max_share is None:
             longest = torch.full_like(lengths, round(self.max_seconds * sample_rate))
@@ -199,10 +202,7 @@ def _gains(
     low, high = mixing.snr_db
     valid = torch.arange(waveform.shape[1], device=waveform.device) < lengths.to(waveform.device)[:, None]
     clip_power = torch.where(valid, waveform.square(), 0.0).sum(1) / valid.sum(1).clamp(min=1)
-    if mixing.snr_of == "clip":
-        other_power = clip_power[other]
-    else:
-        other_power = stretch.square().sum(-1) / length.clamp(min=1)
+    other_power = clip_power[other] if mixing.snr_of == "clip" else stretch.square().sum(-1) / length.clamp(min=1)
     wanted = clip_power[:, None] / 10 ** ((low + share * (high - low)) / 10)
     # What is silent adds nothing, whatever its gain.
     return torch.where(other_power > 0, (wanted / other_power.clamp(min=1e-12)).sqrt(), 0.0)

@@ -8,9 +8,10 @@ drawn at random. So fairseq does it, where a group is the batch of one GPU: the 
 corpus, and its gradient is less noisy than that of an update of neighbours in length (``docs/benchmarks.md``). Where an
 update is no longer than a group, it is one group.
 
-An update is chosen first and only then cut or packed into micro-batches that fit into memory; micro-batches are the unit
-that processes share out, so neither the memory of a machine nor the number of machines changes what an update is made
-of. Where a group fits into a micro-batch none is cut, so that as many processes as an update has groups are all busy.
+An update is chosen first and only then cut or packed into micro-batches that fit into memory; micro-batches are the
+unit that processes share out, so neither the memory of a machine nor the number of machines changes what an update is
+made of. Where a group fits into a micro-batch none is cut, so that as many processes as an update has groups are all
+busy.
 
 Left out on purpose: weighting of corpora, updates that span two epochs, and fairseq's cutting of a batch's clips to the
 shortest; they are padded.

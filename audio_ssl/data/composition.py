@@ -54,9 +54,9 @@ def composition(
     Returns
     -------
     Plain JSON: ``total`` (a row), ``by`` (for each column its rows and the speakers under more than one value),
-    ``spellings`` (which recorded values were read as which), ``languages`` (rows), ``splits`` (each with the same total and by), ``shared_speakers`` of splits. A row has hours,
-    share of hours, clips, speakers, their hours and evenness, and quantiles of clip lengths in seconds and levels in
-    dBFS.
+    ``spellings`` (which recorded values were read as which), ``languages`` (rows), ``splits`` (each with
+    the same total and by), ``shared_speakers`` of splits. A row has hours, share of hours, clips, speakers, their hours
+    and evenness, and quantiles of clip lengths in seconds and levels in dBFS.
 
     Raises
     ------

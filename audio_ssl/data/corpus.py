@@ -54,9 +54,9 @@ __all__ = [
     "LoadedCorpus",
     "Rows",
     "UserError",
-    "announce",
     "annotation_rows",
     "annotation_text",
+    "announce",
     "apt_available",
     "arranging",
     "atomic_folder",
@@ -90,8 +90,8 @@ __all__ = [
     "require_file",
     "require_folder",
     "soundfont",
-    "suffix_of",
     "split_named",
+    "suffix_of",
     "table_files",
     "table_rows",
     "track",
@@ -353,9 +353,7 @@ def read_made(root: Path, card: Corpus) -> list[dict[str, Any]]:
         return [as_object(row, str(path)) for row in rows]
 
 
-def made_clips(
-    root: Path, card: Corpus, split: str | None, left_out: LeftOut
-) -> Iterator[tuple[Clip, dict[str, Any]]]:
+def made_clips(root: Path, card: Corpus, split: str | None, left_out: LeftOut) -> Iterator[tuple[Clip, dict[str, Any]]]:
     """Yield the clips of `read_made`, which lie in ``audio/NAME.flac``, with their rows; damaged ones are left out."""
     check_split(card, split)
     for row in read_made(root, card):

@@ -1,7 +1,7 @@
 """Samples of a span of a file, by libsndfile where it can and by PyAV where it cannot.
 
-The first bytes tell the format (`formats`); a `Layout` says how a file is decoded to its end where its header is missing
-or wrong. Both are found once per file.
+The first bytes tell the format (`formats`); a `Layout` says how a file is decoded to its end where its header is
+missing or wrong. Both are found once per file.
 """
 
 from __future__ import annotations
@@ -194,7 +194,8 @@ def count(path: Path, way: Way) -> tuple[int, int, int]:
     """
     samples, rate, channels = 0, way.rate or 1, way.channels
     blocks = blocks_with_av(path, way) if way.decoder == "av" else _whole(path, way)
-    for block, rate in blocks:
+    for block, block_rate in blocks:
+        rate = block_rate
         samples, channels = samples + len(block), max(channels, block.shape[1])
     return samples, rate, channels
 

@@ -261,7 +261,7 @@ class _QuotedRow:
                 return "".join(pieces), end + 1
 
     def _like_a_row(self) -> bool:
-        """Return whether the lines since the quote was opened look like rows, if their quotes are ordinary characters."""
+        """Return whether the lines since the quote was opened look like rows, if quotes are ordinary characters."""
         if self._width < 2 or self._line.count(self._delimiter) + 1 != self._width:
             return False
         ours, first = _shape(self._line, self._delimiter), _shape(self._first, self._delimiter)

@@ -1,11 +1,13 @@
 """FLAC: the last frame says how many samples there are, where the header does not or says something else.
 
-Frames carry the number of their first sample and two checksums (RFC 9639), so the end of a file tells its length without
-decoding. A recorder that wrote to a stream leaves 0 in the header; files that were joined have the header of the first.
+Frames carry the number of their first sample and two checksums (RFC 9639), so the end of a file tells its length
+without decoding. A recorder that wrote to a stream leaves 0 in the header; files that were joined have the header of
+the first.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -127,7 +129,7 @@ def _samples(data: Data, stream: _Stream) -> tuple[int | None, bool]:
     if len(frames) == 1 and frames[0].last == stream.total:
         return stream.total, True
     # A header that the one before it leads up to is no accident of the audio.
-    chained = [b for a, b in zip(frames, frames[1:], strict=False) if b.first == a.last]
+    chained = [b for a, b in itertools.pairwise(frames) if b.first == a.last]
     last = chained[-1] if chained else next((frame for frame in frames if frame.first == 0), None)
     if last is None:
         return None, False

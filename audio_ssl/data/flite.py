@@ -1,8 +1,8 @@
 """Flite's C interface (flite.h, version 2.2), as much of it as gives the samples of a text.
 
-Another kind of synthesis than espeak-ng's: units and statistics of recordings (Black and Lenzo 2001, "Flite: a small fast
-run-time synthesis engine"; Black 2006, "CLUSTERGEN"). Its libraries find each other by name, so each is opened after
-those that it needs, and the folder they lie in need not be known to the system.
+Another kind of synthesis than espeak-ng's: units and statistics of recordings (Black and Lenzo 2001, "Flite: a small
+fast run-time synthesis engine"; Black 2006, "CLUSTERGEN"). Its libraries find each other by name, so each is opened
+after those that it needs, and the folder they lie in need not be known to the system.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ _LOOKS: tuple[Callable[[bytes], Format | None], ...] = (_is_riff, _is_mp4, _is_m
 
 
 def sniff(head: bytes) -> Format | None:
-    """Return what a file with these first bytes is, or None where nothing is recognised.
+    r"""Return what a file with these first bytes is, or None where nothing is recognised.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from audio_ssl.documents import readable_rows
 from audio_ssl.atomic import append
+from audio_ssl.documents import readable_rows
 
 logger = logging.getLogger(__name__)
 

@@ -317,7 +317,9 @@ def _reader_of(row: Mapping[str, Any], where: str) -> str | None:
     """Return the command that reads a row of another toolkit, or None."""
     reader = "nemo" if "audio_filepath" in row else "lhotse" if "recording" in row else None
     file = shlex.quote(where.rpartition(":")[0])
-    return None if reader is None else f"`audio-ssl manifest {reader} --root {file} --out M.jsonl` makes a manifest of it"
+    return (
+        None if reader is None else f"`audio-ssl manifest {reader} --root {file} --out M.jsonl` makes a manifest of it"
+    )
 
 
 def hash_manifest(path: Path) -> str:

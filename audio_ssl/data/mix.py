@@ -1,9 +1,9 @@
 """A mix of corpora to pretrain on: how many hours an epoch has of each, and which clips these are.
 
-A run's epoch visits every row of its manifest once (`audio_ssl.data.batching`), so shares are made here, in the manifest:
-a corpus that is longer than wanted gives some of its clips, one that is shorter gives its clips several times. Which, a
-hash of their names decides. Rows are pieces of clips: one crop of each is heard in an epoch, so without cutting most of a
-long clip would not be.
+A run's epoch visits every row of its manifest once (`audio_ssl.data.batching`), so shares are made here, in the
+manifest: a corpus that is longer than wanted gives some of its clips, one that is shorter gives its clips several
+times. Which, a hash of their names decides. Rows are pieces of clips: one crop of each is heard in an epoch, so without
+cutting most of a long clip would not be.
 """
 
 from __future__ import annotations

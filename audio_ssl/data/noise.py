@@ -1,9 +1,9 @@
 """Noise from recordings of it, added to the waveforms of training while their targets stay clean.
 
-WavLM (Chen et al. 2022, arXiv 2110.13900, algorithm 1; UniSpeech's `mixing_collated_audios`): a clip that is mixed gets,
-with some probability, one stretch of noise in the place of another clip's: as long as chance wants up to half of the
-clip, at a level that sets the clip's mean energy -5 to 20 dB over that of the whole recording. Whether, which, where
-and how loud comes from the crop's own key, so the noise is the same in whatever batch the crop lands.
+WavLM (Chen et al. 2022, arXiv 2110.13900, algorithm 1; UniSpeech's `mixing_collated_audios`): a clip that is mixed
+gets, with some probability, one stretch of noise in the place of another clip's: as long as chance wants up to half of
+the clip, at a level that sets the clip's mean energy -5 to 20 dB over that of the whole recording. Whether, which,
+where and how loud comes from the crop's own key, so the noise is the same in whatever batch the crop lands.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The column ``notes`` of a manifest: every note that sounds in a clip, ``start end midi; start end midi``.
 
-Times are seconds from the clip's start, pitches are MIDI numbers (69 is A at 440 Hz), and notes are sorted. No two notes
-of one pitch sound at once in it: a unison of two instruments is one note, and a key that is struck again ends what it
-sounded before. A transcription of the mixture can then be right in every note (mir_eval matches each note once). The
-reader is `audio_ssl.metrics.notes.read_notes`.
+Times are seconds from the clip's start, pitches are MIDI numbers (69 is A at 440 Hz), and notes are sorted. No two
+notes of one pitch sound at once in it: a unison of two instruments is one note, and a key that is struck again ends
+what it sounded before. A transcription of the mixture can then be right in every note (mir_eval matches each note
+once). The reader is `audio_ssl.metrics.notes.read_notes`.
 """
 
 from __future__ import annotations

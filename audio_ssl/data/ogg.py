@@ -1,7 +1,8 @@
 """Ogg: streams that follow one another in one file (chained, RFC 3533) are decoded one after the other.
 
 The length of a stream is that of its last page. libsndfile ends with the first stream; joined files have several. A
-page whose checksum is wrong is left out by decoders without a word, so checksums and numbers of pages are looked at here.
+page whose checksum is wrong is left out by decoders without a word, so checksums and numbers of pages are looked at
+here.
 """
 
 from __future__ import annotations

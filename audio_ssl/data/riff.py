@@ -1,7 +1,7 @@
 """WAV: the size of the audio data that the header gives, and what the file holds.
 
-A recorder that was stopped leaves 0, a file of more than 4 GiB the rest of a division by 2^32, a copy that broke off more
-than there is, and joined files the size of the first.
+A recorder that was stopped leaves 0, a file of more than 4 GiB the rest of a division by 2^32, a copy that broke off
+more than there is, and joined files the size of the first.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from audio_ssl.documents import as_written, parse_json, read_object
 from audio_ssl.atomic import atomic_write, write_json
+from audio_ssl.documents import as_written, parse_json, read_object
 from audio_ssl.errors import UserError
 from audio_ssl.integrity import fault, put_seals, read_seals, require_whole, write_seals
 

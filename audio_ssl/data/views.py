@@ -37,7 +37,7 @@ class Layout:
     """How the header differs from what can be decoded, in words."""
 
     exact: bool = True
-    """Whether the header gives the length that a decoder gives; otherwise the file is decoded to its end and counted."""
+    """Whether the header gives the length that a decoder gives; else the file is decoded to its end and counted."""
 
     preroll: int = 0
     """Samples before a span that are decoded and dropped: a frame needs bits of frames before it."""

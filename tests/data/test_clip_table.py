@@ -108,7 +108,8 @@ def test_what_is_written_in_other_ways_is_read_alike(tmp_path: Path, text: str) 
 @pytest.mark.parametrize(
     "bad",
     [
-        {"id": "c1"}, {"id": None}, {"id": 3}, {"seconds": "long"}, {"seconds": 0}, {"seconds": -1}, {"seconds": 1e12}, {"start": -1},
+        {"id": "c1"}, {"id": None}, {"id": 3}, {"seconds": "long"}, {"seconds": 0}, {"seconds": -1}, {"seconds": 1e12},
+        {"start": -1},
         {"sample_rate": 16000.0}, {"sample_rate": 0}, {"path": None}, {"text": 3}, {"tags": "a"}, {"tags": [1]},
         {"tags": [None]}, {"extra": {"a": 1}}, {"extra": [1]}, {"gender": True}, {"sample_rate": None},
         {"text": "a\0b"}, {"text": "\ud800"}, {"start": True},

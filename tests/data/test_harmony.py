@@ -49,7 +49,8 @@ def test_a_rounding_makes_no_slice():
 def test_notes_of_one_pitch_never_overlap_and_keep_every_sounding_moment():
     random = np.random.default_rng(0)
     starts = random.uniform(0, 9, 300)
-    notes = [(s, s + d, int(p)) for s, d, p in zip(starts, random.uniform(0.01, 2, 300), random.integers(60, 66, 300), strict=True)]  # fmt: skip
+    ends, pitches = starts + random.uniform(0.01, 2, 300), random.integers(60, 66, 300).tolist()
+    notes = list(zip(starts, ends, pitches, strict=True))
     intervals, pitches = read_notes(notes_column(notes))
     middles = np.arange(0.0017, 11, 0.01)
     for pitch in range(60, 66):
@@ -68,7 +69,9 @@ def test_a_unison_is_one_note_and_a_key_struck_again_another():
     assert notes_column([(0.0, 0.0002, 60)]) == ""
 
 
-@pytest.mark.parametrize("text", ["0 1", "0 1 A4", "1 0.5 60", "0 1 128", "-1 1 60", "0 nan 60", "0 inf 60", "0 1 60 90"])
+@pytest.mark.parametrize(
+    "text", ["0 1", "0 1 A4", "1 0.5 60", "0 1 128", "-1 1 60", "0 nan 60", "0 inf 60", "0 1 60 90"]
+)
 def test_what_are_no_notes_is_refused(text):
     with pytest.raises(UserError, match=r"`notes` must be like `0.0 0.5 69; 0.5 1.0 71` \(seconds, MIDI pitch\)"):
         read_notes(f"0 1 60; {text}")

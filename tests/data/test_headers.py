@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+
 from audio_ssl.data.audio import audio_info, read_blocks, read_clip
 from audio_ssl.data.decoding import _look
 from audio_ssl.data.manifest import Clip

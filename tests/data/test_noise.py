@@ -76,7 +76,9 @@ def test_clips_with_noise_are_not_mixed_and_the_shares_add_up() -> None:
 def test_a_batch_of_one_gets_its_noise() -> None:
     waveform, noise = torch.ones(1, 50), torch.full((1, 50), 0.5)
     mixing = replace(WAVLM, noise=Noise("unused"))
-    assert torch.equal(mix_in_batch(waveform, torch.tensor([50]), mixing, 100, torch.Generator(), noise), waveform + 0.5)
+    assert torch.equal(
+        mix_in_batch(waveform, torch.tensor([50]), mixing, 100, torch.Generator(), noise), waveform + 0.5
+    )
 
 
 def test_batches_bring_it_for_every_crop_by_its_key(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is worth knowing of a file that is used: said by name, once, in `manifest`, `extract` and wherever audio is read."""
+"""What is worth knowing of a file that is used: said by name, once, wherever audio is read."""
 
 import json
 
