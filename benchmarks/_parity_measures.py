@@ -24,7 +24,7 @@ from audio_ssl.codec.model import Codec, CodecConfig
 from audio_ssl.config import kind_of
 from audio_ssl.errors import UserError
 from audio_ssl.model import SSLModel, build_model
-from audio_ssl.pretrain.check import check_teachers
+from audio_ssl.pretrain.check import check_teachers, is_online
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.masks import masks
 from audio_ssl.pretrain.optim import learning_rate
@@ -87,8 +87,8 @@ def share_masked(recipe: Recipe, frames: int, stage: int = 0) -> float:
 def ema_decay(recipe: Recipe, update: int, stage: int = 0) -> float:
     """Return the share of the teacher's old weights that stays at an update (from 0)."""
     small, model = _small(_stage(recipe, stage))
-    teacher = next(teacher for teacher in small.teachers if kind_of(teacher) == "ema")
-    return float(load_part("teachers", "ema").build_online(teacher, model).decay(update))
+    teacher = next(teacher for teacher in small.teachers if is_online(teacher))
+    return float(load_part("teachers", kind_of(teacher)).build_online(teacher, model).decay(update))
 
 
 def gumbel_temperature(recipe: Recipe, update: int, stage: int = 0) -> float:
@@ -133,7 +133,7 @@ def _small(config: masked_prediction.Config) -> tuple[masked_prediction.Config, 
     )
     # One that follows the model can average no more layers than there are.
     teachers = tuple(
-        dataclasses.replace(teacher, layers=1) if kind_of(teacher) == "ema" else teacher  # type: ignore[type-var]
+        dataclasses.replace(teacher, layers=1) if is_online(teacher) else teacher  # type: ignore[type-var]
         for teacher in teachers
     )
     config = dataclasses.replace(config, encoder=encoder, teachers=teachers)

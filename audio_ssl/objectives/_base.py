@@ -8,6 +8,9 @@ hidden_dim, feature_dim, target)``:
 - ``MASKED = True`` where the loss means nothing unless frames are hidden;
 - ``CLONES = True`` where a clip needs two masks or more.
 
+An objective may say more of itself: its ``point`` is where in a layer it looks at hidden states (``output`` if it does
+not say), its ``depth`` how many of the last states it needs (1), so that a decoder gives as many.
+
 Losses are sums with counts, and chance that concerns a clip comes from the clip's own key, so that gradients do not
 depend on how an update is split into micro-batches.
 """
@@ -57,7 +60,8 @@ class View:
     """What an objective sees of one micro-batch."""
 
     hidden: list[Float[Tensor, "batch frame dim"]]
-    """Encoder states of the masked and mixed input; ``[0]`` the encoder's input, ``[-1]`` the last layer."""
+    """Encoder states of the masked and mixed input; ``[0]`` the encoder's input, ``[-1]`` the last layer. Behind a
+    decoder there are only those that it gives, the last `depth` ones."""
 
     features: Float[Tensor, "batch frame feature"]
     """The frontend's output before projection and masking."""

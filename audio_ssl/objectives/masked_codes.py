@@ -1,6 +1,7 @@
 """Masked prediction of discrete codes (HuBERT, Hsu et al. 2021, section II-C; MERT with 8 EnCodec codebooks).
 
-Also in Fast-HuBERT's cheaper forms (Yang et al. 2023, arXiv 2309.13860): linear logits, loss on intermediate layers.
+Also in Fast-HuBERT's cheaper forms (Yang et al. 2023, arXiv 2309.13860): linear logits, loss on intermediate layers;
+and in SpidR's (Poli et al. 2025, arXiv 2512.20308): each codebook from a layer of its own.
 
 Cosine similarity of the projected frame and each code's embedding, over a temperature, and cross-entropy. Only masked
 frames are projected, and similarities are one matrix product of normalised rows: for 2,400 frames and 504 classes 5 MB
@@ -9,7 +10,9 @@ where the published code's ``cosine_similarity`` over expanded tensors takes 1.2
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -61,20 +64,40 @@ class Config:
     layers: tuple[int, ...] = ()
     """Hidden layers that get the loss besides the last, averaged with it (ILS-SSL, arXiv 2112.08778)."""
 
+    layer_by_layer: bool = added(False)
+    """Predict each of K codebooks from one of the last K layers, in order, by a projection of its own, where the
+    teacher's codes are of those layers (SpidR); false: all codebooks from the last layer (HuBERT, MERT, DinoSR)."""
+
+    point: Literal["output", "feed_forward"] = added("output")
+    """Where in a layer the states are taken that predict: at its ``output`` (HuBERT, MERT, DinoSR), or at its
+    ``feed_forward`` part's, before the last residual sum (SpidR). All objectives of a recipe have the same."""
+
 
 class MaskedCodes(nn.Module):
     """One untied head per codebook; the loss is the sum or mean over codebooks and the mean over layers.
 
     The code embeddings are shared by all layers, the projections are each layer's own.
+
+    Attributes
+    ----------
+    point
+        Where in a layer the states are taken that it looks at.
+    depth
+        How many of the last hidden states it looks at, besides those of `layers`.
     """
 
     def __init__(self, config: Config, hidden_dim: int, codebooks: int, classes: int) -> None:
         super().__init__()
         self._config, self._codebooks = config, codebooks
         self._cosine = config.head == "cosine"
-        width = codebooks * (config.final_dim if self._cosine else classes)
+        self.point, self.depth = config.point, codebooks if config.layer_by_layer else 1
+        own = config.final_dim if self._cosine else classes
+        width = codebooks * own
         normal = config.projection_init == "normal"
-        self.projection = _projection(hidden_dim, width, normal)
+        if config.layer_by_layer:
+            self.projections = nn.ModuleList(_projection(hidden_dim, own, normal) for _ in range(codebooks))
+        else:
+            self.projection = _projection(hidden_dim, width, normal)
         self.layer_projections = nn.ModuleDict(
             {str(layer): _projection(hidden_dim, width, normal) for layer in config.layers}
         )
@@ -108,19 +131,29 @@ class MaskedCodes(nn.Module):
         """Return loss and metrics of the frames where `rows` is True."""
         assert view.targets is not None
         wanted = view.targets[rows]
-        layers = {-1: self.projection, **{int(name): module for name, module in self.layer_projections.items()}}
+        layers = self._projected(view.hidden, rows, chosen)
         loss = wanted.new_zeros((), dtype=torch.float32)
         metrics: Metrics = {}
-        for layer, projection in layers.items():
-            projected = projection(view.hidden[layer][rows]).unflatten(-1, (self._codebooks, -1))
+        for layer, projected in layers.items():
             for codebook in chosen:
-                logits = self._logits(projected[:, codebook], codebook)
+                logits = self._logits(projected[codebook], codebook)
                 loss = loss + F.cross_entropy(logits, wanted[:, codebook], reduction="sum")
                 found = _codebook_metrics(logits.detach(), wanted[:, codebook], codebook)
                 if layer >= 0:
                     found = {f"layer_{layer}_{k}": v for k, v in found.items() if k.startswith("accuracy")}
                 metrics |= found
         return loss / len(layers), metrics
+
+    def _projected(
+        self, hidden: Sequence[Tensor], rows: Tensor, chosen: Sequence[int]
+    ) -> dict[int, Mapping[int, Tensor]]:
+        """Return by layer and codebook what the frames are projected to; -1 stands for the last layers."""
+        if self._config.layer_by_layer:
+            states = {book: hidden[book - self._codebooks][rows] for book in chosen}
+            return {-1: {book: self.projections[book](state) for book, state in states.items()}}
+        layers = {-1: self.projection, **{int(name): module for name, module in self.layer_projections.items()}}
+        wide = {layer: projection(hidden[layer][rows]) for layer, projection in layers.items()}
+        return {layer: dict(enumerate(x.unflatten(-1, (self._codebooks, -1)).unbind(1))) for layer, x in wide.items()}
 
     def _logits(self, projected: Tensor, codebook: int) -> Tensor:
         if not self._cosine:
@@ -171,5 +204,8 @@ def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec 
         raise UserError(f"`unmasked_weight` must not be negative, but is {config.unmasked_weight}")
     if len(set(config.layers)) < len(config.layers) or min(config.layers, default=0) < 0:
         raise UserError(f"`layers` must be numbers of different hidden layers from 0 on, but is {config.layers}")
+    if config.layers and config.layer_by_layer:
+        raise UserError("with `layer_by_layer` every layer has its own codebook", remedy="leave `layers` out")
+    check_choice("point", config.point, ("output", "feed_forward"))
     assert spec.num_classes is not None
     return MaskedCodes(config, hidden_dim, spec.width, spec.num_classes)

@@ -107,6 +107,17 @@ class ConvDecoder(nn.Module):
             x = x + y if x.shape[-1] == y.shape[-1] else y
         return torch.where(inside, cast(Tensor, self.projection(x)), 0.0)
 
+    def decode(
+        self,
+        states: Sequence[Float[Tensor, "row kept dim"]],
+        visible: Visible,
+        mask: Bool[Tensor, "row frame"],
+        frames: Int[Tensor, " row"],
+        keys: Sequence[int],
+    ) -> list[Float[Tensor, "row frame dim"]]:
+        """Return what is predicted from the last of the encoder's states; the others are as of `forward`."""
+        return [self(states[-1], visible, mask, frames, keys)]
+
     def _noise(self, mask: Tensor, dim: int, keys: Sequence[int]) -> Float[Tensor, "masked dim"]:
         """Draw the noise of all masked frames, each row's from its own key."""
         rows = []
@@ -116,8 +127,38 @@ class ConvDecoder(nn.Module):
         return torch.cat(rows) * cast(float, self._noise_std)
 
 
-def build_decoder(config: Decoder, hidden_dim: int) -> ConvDecoder:
-    """Make the decoder; UserError for sizes that cannot be."""
+class LayerDecoders(nn.Module):
+    """A decoder for each of the last layers, where each has something to predict.
+
+    Parameters
+    ----------
+    config
+        Sizes of each.
+    hidden_dim
+        Width of the encoder's states.
+    layers
+        How many.
+    """
+
+    def __init__(self, config: Decoder, hidden_dim: int, layers: int) -> None:
+        super().__init__()
+        self.decoders = nn.ModuleList(ConvDecoder(config, hidden_dim) for _ in range(layers))
+
+    def decode(
+        self,
+        states: Sequence[Float[Tensor, "row kept dim"]],
+        visible: Visible,
+        mask: Bool[Tensor, "row frame"],
+        frames: Int[Tensor, " row"],
+        keys: Sequence[int],
+    ) -> list[Float[Tensor, "row frame dim"]]:
+        """Return what is predicted from each of the encoder's last states; the others are as of `ConvDecoder`."""
+        last = states[-len(self.decoders) :]
+        return [one(state, visible, mask, frames, keys) for one, state in zip(self.decoders, last, strict=True)]
+
+
+def build_decoder(config: Decoder, hidden_dim: int, depth: int = 1) -> ConvDecoder | LayerDecoders:
+    """Make the decoder, one for each of the last `depth` layers; UserError for sizes that cannot be."""
     for name in ("layers", "dim", "kernel_frames", "groups"):
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
@@ -130,4 +171,4 @@ def build_decoder(config: Decoder, hidden_dim: int) -> ConvDecoder:
         raise UserError(f"`dropout` must be a share below 1, but is {config.dropout}")
     if config.noise_std is not None and config.noise_std < 0:
         raise UserError(f"`noise_std` must not be negative, but is {config.noise_std}")
-    return ConvDecoder(config, hidden_dim)
+    return ConvDecoder(config, hidden_dim) if depth == 1 else LayerDecoders(config, hidden_dim, depth)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,10 +27,13 @@ from audio_ssl.encoders._frames import frame_mask
 from audio_ssl.encoders._visible import visible_frames
 from audio_ssl.model import ModelOutput, SSLModel
 from audio_ssl.objectives._base import Metrics, Seen, View
-from audio_ssl.pretrain.decoder import ConvDecoder
+from audio_ssl.pretrain.decoder import ConvDecoder, LayerDecoders
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.masks import Mask, clone_keys, masks, noise_for
 from audio_ssl.teachers.ema import EmaTeacher
+
+_INPUT = ("feature_norm", "projection")
+"""What an encoder makes of the frontend's features before it masks them, frozen with the frontend."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class MaskedLearner(nn.Module):
         Teachers that follow the model, by their index in the recipe; the other teachers' targets come with the batch.
     decoder
         Fills in masked frames, which the encoder then never sees; None: it sees the mask embedding in their place.
+    freeze_frontend_after
+        Updates after which the frontend and the encoder's projection of its features stay as they are; None: never.
     """
 
     def __init__(
@@ -74,7 +80,8 @@ class MaskedLearner(nn.Module):
         feature_penalty: float,
         feature_grad_mult: float,
         online: Mapping[int, EmaTeacher] | None = None,
-        decoder: ConvDecoder | None = None,
+        decoder: ConvDecoder | LayerDecoders | None = None,
+        freeze_frontend_after: int | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -84,10 +91,18 @@ class MaskedLearner(nn.Module):
         self._heads, self._mask, self._mixing = tuple(heads), mask, mixing
         self._clones = 1 if mask is None else mask.clones
         self._feature_penalty = feature_penalty
+        # States are taken at one point for all heads; an encoder that has outputs alone knows of no other.
+        points = {getattr(head.module, "point", "output") for head in heads} - {"output"}
+        self._asked: dict[str, Any] = {"point": points.pop()} if points else {}
+        self._freeze_after, self._stop = freeze_frontend_after, StopGradient()
         if feature_grad_mult == 0:
             model.frontend.requires_grad_(False)
         elif feature_grad_mult != 1:
             model.frontend.register_forward_hook(GradientScale(feature_grad_mult))
+        if freeze_frontend_after is not None:
+            for module in (model.frontend, *(getattr(model.encoder, name, None) for name in _INPUT)):
+                if isinstance(module, nn.Module):
+                    module.register_forward_hook(self._stop)
         if mask is None or decoder is not None or mask.fill != "embedding":
             # It never takes a frame's place, and a parameter without a gradient stops data parallel training.
             for name, parameter in model.encoder.named_parameters():
@@ -97,6 +112,10 @@ class MaskedLearner(nn.Module):
     def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
         """Return the loss over the masked frames, or all where nothing is masked; in training, on mixed waveforms."""
         waveform = batch.waveform
+        self._stop.on = self._freeze_after is not None and step >= self._freeze_after
+        if self._stop.on:
+            # Its stored statistics stay as well, and it drops nothing any more.
+            self.model.frontend.eval()
         if self.training and self._mixing is not None:
             rate = self.model.grid.sample_rate
             waveform = mix_in_batch(waveform, batch.lengths, self._mixing, rate, generator, batch.noise)
@@ -145,7 +164,7 @@ class MaskedLearner(nn.Module):
     def _encode(
         self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]
     ) -> tuple[ModelOutput, Seen]:
-        """Return features and lengths of each clip, and hidden states of each of its clones; one, where decoded.
+        """Return features and lengths of each clip, and hidden states of each clone; `depth` of them, where decoded.
 
         The second is what the encoder made of the frames that it saw.
         """
@@ -153,10 +172,10 @@ class MaskedLearner(nn.Module):
             features, frames = self.model.features_of(waveform, lengths)
             many = self._repeat(frames)
             visible = visible_frames(mask, many)
-            states = self.model.encoder(features, frames, mask, visible)
-            decoded = self.decoder(states[-1], visible, mask, many, keys)
+            states = self.model.encoder(features, frames, mask, visible, **self._asked)
+            decoded = self.decoder.decode(states, visible, mask, many, keys)
             inside = frame_mask(visible.frames, states[-1].shape[1])
-            return ModelOutput([decoded], frames, features), Seen(states[-1], visible.places, inside)
+            return ModelOutput(decoded, frames, features), Seen(states[-1], visible.places, inside)
         output = self._encode_all(waveform, lengths, mask, keys)
         inside = frame_mask(self._repeat(output.lengths), output.hidden[-1].shape[1])
         places = torch.arange(inside.shape[1], device=inside.device).expand_as(inside)
@@ -167,10 +186,11 @@ class MaskedLearner(nn.Module):
         if mask is not None and self._mask is not None and self._mask.fill != "embedding":
             return self._encode_noisy(waveform, lengths, mask, keys, self._mask)
         if mask is None or self._clones == 1:
-            output: ModelOutput = self.model(waveform, lengths, mask)
+            output: ModelOutput = self.model(waveform, lengths, mask, **self._asked)
             return output
         features, frames = self.model.features_of(waveform, lengths)
-        return ModelOutput(self.model.encoder(self._repeat(features), self._repeat(frames), mask), frames, features)
+        states = self.model.encoder(self._repeat(features), self._repeat(frames), mask, **self._asked)
+        return ModelOutput(states, frames, features)
 
     def _encode_noisy(
         self, waveform: Tensor, lengths: Tensor, mask: Tensor, keys: Sequence[int], how: Mask
@@ -178,11 +198,11 @@ class MaskedLearner(nn.Module):
         """Return what the model makes of clips whose hidden frames are noise."""
         if how.fill == "waveform_noise":
             noise = noise_for(mask, self.model.grid.hop_samples, how.noise_std, keys)
-            output: ModelOutput = self.model(noise.put(waveform), lengths)
+            output: ModelOutput = self.model(noise.put(waveform), lengths, **self._asked)
             return output
         noise = noise_for(mask, int(self.model.frontend.noise_width), how.noise_std, keys)  # type: ignore[arg-type]
         features, frames = self.model.features_of(waveform, lengths, noise=noise)
-        return ModelOutput(self.model.encoder(features, frames), frames, features)
+        return ModelOutput(self.model.encoder(features, frames, **self._asked), frames, features)
 
     def _repeat(self, rows: Tensor) -> Tensor:
         """Return the rows of clips as rows of their clones."""
@@ -242,6 +262,21 @@ class GradientScale:
         """Have the gradient scaled when it comes."""
         if output[0].requires_grad:
             output[0].register_hook(lambda grad: grad * self._factor)  # type: ignore[no-untyped-call]
+
+
+class StopGradient:
+    """A forward hook that lets no gradient through while it is `on`, so that a module stays as it is."""
+
+    def __init__(self) -> None:
+        self.on = False
+
+    def __call__(self, module: nn.Module, args: object, output: Any) -> Any:
+        """Return the output, without its history where that is to end."""
+        if not self.on:
+            return output
+        if isinstance(output, Tensor):
+            return output.detach()
+        return tuple(one.detach() if isinstance(one, Tensor) else one for one in output)
 
 
 def penalty_sum(

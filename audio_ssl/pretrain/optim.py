@@ -21,7 +21,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from audio_ssl.pretrain.recipe import OptimConfig
 
-_TRI_STAGE_FALL = 0.07
 _TRI_STAGE_ENDS = 0.01
 """Where the first stage of fairseq's tri_stage starts and the last one ends, as a share of the highest rate."""
 
@@ -76,7 +75,7 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
         number = step + 1 if config.warmup_start == "one" else max(1, step)
         return config.lr * math.sqrt(max(warmup, 1) / number)
     if config.schedule == "tri_stage":
-        falling = max(0.0, step - (1 - _TRI_STAGE_FALL) * steps) / (_TRI_STAGE_FALL * steps)
+        falling = max(0.0, step - (1 - config.fall_share) * steps) / (config.fall_share * steps)
         return float(config.lr * _TRI_STAGE_ENDS**falling)
     done = (step - warmup) / max(1, steps - warmup)
     if config.schedule == "cosine":

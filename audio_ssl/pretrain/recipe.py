@@ -100,8 +100,11 @@ class OptimConfig:
 
     schedule: Literal["linear", "cosine", "constant", "tri_stage", "noam"] = "linear"
     """After the warmup: decay to zero, linear (fairseq's polynomial_decay: MERT, HuBERT) or cosine (data2vec 2.0);
-    none; flat until the last 7 %, then down to a hundredth (tri_stage: data2vec); inverse square root of the step
-    (noam: BEST-RQ in SpeechBrain)."""
+    none; flat until the last `fall_share`, then down to a hundredth (tri_stage: data2vec, DinoSR); inverse square root
+    of the step (noam: BEST-RQ in SpeechBrain)."""
+
+    fall_share: float = added(0.07)
+    """Share of the run in which tri_stage falls (data2vec: 0.07; DinoSR, SpidR: 0.5)."""
 
     clip_norm: float | None = 10.0
     """Gradients are scaled down to this norm (MERT 95M, HuBERT); null: never."""
@@ -311,6 +314,10 @@ def check_values(recipe: Recipe) -> None:
     if not 0 <= data.valid_share < 1:
         raise UserError(
             f"`data.valid_share` must be a share below 1, but is {data.valid_share}", where="$.data.valid_share"
+        )
+    if not 0 < optim.fall_share <= 1:
+        raise UserError(
+            f"`optim.fall_share` must be a share above 0, but is {optim.fall_share}", where="$.optim.fall_share"
         )
     if optim.clip_norm is not None and not optim.clip_norm > 0:
         raise UserError(

@@ -152,6 +152,11 @@ class EmaTeacher(nn.Module):
         """Return what the teacher tells of itself: nothing, as the objective tells of its targets."""
         return {}
 
+    @property
+    def freeze_after(self) -> int | None:
+        """Updates after which the average stands still; None: it follows to the end."""
+        return self._config.freeze_after
+
     def decay(self, updates: int) -> float:
         """Return the share of the old weights that stays after so many updates of the model."""
         config = self._config
@@ -182,7 +187,7 @@ class EmaTeacher(nn.Module):
         Frozen, the teacher keeps its positions, too, but still hears what the model's frontend and projection give.
         """
         decay = self.decay(step + 1)
-        frozen = self._config.freeze_after is not None and step >= self._config.freeze_after
+        frozen = self.freeze_after is not None and step >= self.freeze_after
         theirs = dict(model.named_parameters())
         for name, mine in self.model.named_parameters():
             if frozen and not self._is_input(name):

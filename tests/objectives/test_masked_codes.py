@@ -174,3 +174,33 @@ def test_intermediate_layers_share_the_embeddings_and_are_averaged_with_the_last
 def test_settings_that_do_not_fit_are_refused(options, match):
     with pytest.raises(UserError, match=match):
         setup(**options)
+
+
+def test_each_codebook_is_predicted_from_the_layer_that_it_is_of():
+    module, view = setup("linear", codebook_loss="mean", layer_by_layer=True, point="feed_forward")
+    assert (module.point, module.depth) == ("feed_forward", 3)
+    hidden = [state.requires_grad_() for state in view.hidden]
+    output = module(replace(view, hidden=hidden))
+    mask, expected = view.mask, 0
+    for k, state in enumerate(hidden[-3:]):
+        logits = module.projections[k](state[mask])
+        expected = expected + F.cross_entropy(logits, view.targets[mask][:, k], reduction="sum") / 3
+    torch.testing.assert_close(output.loss_sum, expected)
+    gradients = torch.autograd.grad(output.loss_sum, hidden, allow_unused=True)
+    assert [gradient is not None for gradient in gradients] == [False, True, True, True]
+    assert set(output.metrics) == {
+        f"{name}_{k}" for name in ("accuracy", "code_perplexity", "predicted_perplexity") for k in range(3)
+    }
+
+
+def test_layer_by_layer_the_loss_is_a_sum_over_clips():
+    module, view = setup("cosine", layer_by_layer=True)
+    assert_sums_over_clips(module, view)
+    assert_empty_is_zero(module, view)
+
+
+def test_a_layer_has_one_codebook_or_all():
+    with pytest.raises(UserError, match="with `layer_by_layer` every layer has its own codebook"):
+        setup(layer_by_layer=True, layers=(1,))
+    with pytest.raises(UserError, match="`point` must be output or feed_forward, but is `middle`"):
+        setup(point="middle")

@@ -94,7 +94,8 @@ def learner(
             model=lambda: model,
         )
     heads = masked_prediction.build_heads(config, model, specs)
-    decoder = None if config.decoder is None else build_decoder(config.decoder, model.dim)
+    depth = max(getattr(head.module, "depth", 1) for head in heads)
+    decoder = None if config.decoder is None else build_decoder(config.decoder, model.dim, depth)
     return masked.MaskedLearner(
         model,
         heads,
@@ -104,6 +105,7 @@ def learner(
         config.feature_grad_mult,
         online,
         decoder,
+        config.freeze_frontend_after,
     ).train()
 
 

@@ -39,6 +39,18 @@ teachers: [{kind: ema, layers: 2, decay_start: 0.5, decay_end: 0.9, decay_steps:
 objectives: [{kind: distillation, teacher: 0}]
 mixing: {prob: 1.0, min_seconds: 0.1, max_seconds: 0.2}
 """,
+    # As SpidR, on visible frames, with a second teacher whose targets come with the batch.
+    "layer_by_layer": """
+teachers:
+  - {kind: online_clustering, layers: 2, decay_start: 0.5, decay_end: 0.9, decay_steps: 4, codebook_size: 8}
+  - {kind: cqt, n_bins: 24, bins_per_octave: 6, log: true}
+objectives:
+  - {kind: masked_codes, teacher: 0, head: linear, layer_by_layer: true}
+  - {kind: reconstruction, teacher: 1}
+mask: {prob: 0.5, length_frames: 4, clones: 2}
+decoder: {layers: 1, dim: 16, groups: 4}
+feature_penalty: 0.0
+""",
     "autoregressive": """
 frontend: {kind: mel, n_mels: 20, stack: 1}
 encoder: {kind: gru, layers: 2, dim: 32}

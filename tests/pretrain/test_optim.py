@@ -117,6 +117,12 @@ def test_tri_stage_is_flat_and_then_falls_to_a_hundredth() -> None:
     assert rates[100] == pytest.approx(0.01)
 
 
+def test_tri_stage_falls_for_as_long_as_it_is_told() -> None:
+    config = OptimConfig(lr=1.0, warmup_steps=3, schedule="tri_stage", fall_share=0.5)
+    rates = [learning_rate(config, step, 100) for step in (50, 75, 100)]
+    assert rates == pytest.approx([1.0, 0.1, 0.01])
+
+
 def test_noam_falls_with_the_root_of_the_step() -> None:
     config = OptimConfig(lr=1.0, warmup_steps=25, schedule="noam")
     rates = [learning_rate(config, step, 1000) for step in (0, 1, 25, 100, 400)]

@@ -46,6 +46,28 @@ WRONG = [
         "teachers.0.average=x",
         r"$.teachers[0].average: must be layers, transformer or encoder, but is 'x'",
     ),
+    (
+        "data2vec_tiny",
+        "optim.fall_share=0",
+        r"$.optim.fall_share: `optim.fall_share` must be a share above 0, but is 0",
+    ),
+    ("dinosr_tiny", "teachers.0.codebook_size=0", r"$.teachers[0]: `codebook_size` must be at least 1, but is 0"),
+    ("dinosr_tiny", "teachers.0.schedule=x", r"$.teachers[0].schedule: must be linear or exponential, but is 'x'"),
+    (
+        "dinosr_tiny",
+        "freeze_frontend_after=-1",
+        r"$.freeze_frontend_after: `freeze_frontend_after` must not be negative",
+    ),
+    (
+        "spidr_style_tiny",
+        "objectives=[{kind: masked_codes}, {kind: masked_codes, point: feed_forward}]",
+        r"$.objectives[1]: all objectives look at one `point` of a layer, but objective 0 at output and",
+    ),
+    (
+        "spidr_style_tiny",
+        "encoder={kind: gru, layers: 3, dim: 256}",
+        r"$.teachers[0]: `point` feed_forward needs layers that end with a feed-forward part",
+    ),
     ("data2vec2_tiny", "decoder.dropout=2", r"$.decoder: `dropout` must be at least 0 and below 1, but is 2.0"),
     ("apc_tiny", "encoder.cell=x", r"$.encoder: `cell` must be gru or lstm, but is `x`"),
     ("apc_tiny", "encoder.dim=8", r"$.encoder: `dim` must be at least the frontend's width 80 for `form: frames`"),

@@ -42,6 +42,7 @@ from audio_ssl.pretrain.check import (
     needs_of,
     under,
 )
+from audio_ssl.pretrain.check_states import check_states
 from audio_ssl.pretrain.clips import Selection
 from audio_ssl.pretrain.decoder import Decoder, build_decoder
 from audio_ssl.pretrain.label_health import check_labels
@@ -111,6 +112,10 @@ class Config(Recipe):
     feature_grad_mult: float = 0.1
     """Factor on the frontend's gradients (MERT 95M, HuBERT base)."""
 
+    freeze_frontend_after: int | None = added(None)
+    """Updates after which the frontend and the encoder's norm and projection of its features stay as they are (DinoSR,
+    SpidR: 200,000); null: they are trained to the end."""
+
     iterations: tuple[Iteration, ...] = ()
     """Models trained one after the other, each from scratch with teachers of its own (HuBERT); empty: one, with
     `teachers`."""
@@ -160,6 +165,11 @@ def _check_round(alone: Config, previous_dim: int | None, where: str, frontend: 
             with under("$.mixing.noise.manifest"):
                 read_noise(alone.mixing.noise)
     masked = alone.mask is not None
+    if alone.freeze_frontend_after is not None and alone.freeze_frontend_after < 0:
+        raise UserError(
+            f"`freeze_frontend_after` must not be negative, or be null, but is {alone.freeze_frontend_after}",
+            where="$.freeze_frontend_after",
+        )
     check_fill(alone.mask, alone.frontend, frontend, alone.decoder)
     check_decoder(alone.decoder, masked, alone.encoder, encoder, alone.objectives)
     if not alone.teachers and any(needs_of(objective) is not None for objective in alone.objectives):
@@ -168,12 +178,14 @@ def _check_round(alone: Config, previous_dim: int | None, where: str, frontend: 
         alone, alone.teachers, alone.codec, frontend.grid, where, previous_dim, lambda: SSLModel(model_config(alone))
     )
     check_objectives(alone.objectives, specs, encoder, frontend.dim)
+    check_states(alone.objectives, specs, alone.encoder, encoder)
     check_conditions(alone.objectives, masked, encoder, frontend.dim)
     check_clones(alone.objectives, alone.mask)
 
 
 _OF_AN_ITERATION = (
     *("encoder", "objectives", "mask", "decoder", "mixing", "feature_penalty", "feature_grad_mult", "optim"),
+    "freeze_frontend_after",
     *("data.crop_seconds", "data.seconds_per_update", "data.seconds_per_group", "data.seconds_per_batch"),
 )
 """Settings that an iteration may have of its own: clips, sample rate and frames are those of the run."""
@@ -259,9 +271,17 @@ def build(config: Config, context: StageContext) -> Training:
     decoder = None
     if config.decoder is not None:
         with seeded(next(model.parameters()).device, config.seed, "decoder"):
-            decoder = build_decoder(config.decoder, model.dim)
+            decoder = build_decoder(config.decoder, model.dim, max(getattr(head.module, "depth", 1) for head in heads))
     learner = MaskedLearner(
-        model, heads, config.mask, config.mixing, config.feature_penalty, config.feature_grad_mult, online, decoder
+        model,
+        heads,
+        config.mask,
+        config.mixing,
+        config.feature_penalty,
+        config.feature_grad_mult,
+        online,
+        decoder,
+        config.freeze_frontend_after,
     )
     fingerprints = tuple(teacher.fingerprint for teacher in teachers)
     targets: StoredTargets | ComputedTargets | None = None

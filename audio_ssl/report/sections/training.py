@@ -20,6 +20,7 @@ _TITLES = {
     "code_perplexity": "Perplexity of the codes",
     "perplexity": "Perplexity of the codes",
     "predicted_perplexity": "Perplexity of the predicted codes",
+    "code_usage": "Share of the codes in use",
     "cqt_mse": "CQT error on masked frames",
     "audio_seconds_per_second": "Seconds of audio trained on per second",
     "lr": "Learning rate",
