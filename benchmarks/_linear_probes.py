@@ -2,8 +2,9 @@
 
 Clip-level questions (speaker, language, key, instrument, style): frames averaged over the clip, logistic regression,
 layer and regularisation chosen on the validation clips (as MARBLE chooses layers). Characters: one linear
-layer on every whitened frame, trained with CTC, greedy decoding, layer chosen the same way. A representation is named
-by a run's folder, ``untrained:FOLDER``, ``logmel`` or ``cqt``.
+layer on every whitened frame, trained with CTC (``_ctc.py``), greedy decoding, layer chosen the same way. Questions
+about single frames of music are in ``_frame_probes.py``. A representation is named by a run's folder,
+``untrained:FOLDER``, ``logmel`` or ``cqt``.
 
 Why whitened: a linear layer can undo it, so it changes nothing about what is asked, but the variance of a hidden layer
 lies in some twenty directions, and a linear layer trained for some thousand updates sees little else. Standardised
@@ -52,7 +53,7 @@ class Task:
     """Name of the corpus' manifest."""
 
     answer: str
-    """Column of the manifest that is predicted; ``text`` means characters by CTC."""
+    """Column of the manifest to predict. ``text``: characters by CTC; `_frame_probes.METRICS`: frame by frame."""
 
     cluster: str
     """Column that intervals are resampled by; empty: the clip."""

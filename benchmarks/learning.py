@@ -66,7 +66,7 @@ def verdict(pairs: list[dict[str, Any]], model: str) -> list[str]:
     for task in dict.fromkeys(row["task"] for row in mine):
         rows = [row for row in mine if row["task"] == task]
         against = [row for row in rows if not row["peer"]]
-        shown = [f"{row['word']} {row['other']} ({_signed(row)})" for row in against]
+        shown = [f"{_PHRASES[row['word']]} {row['other']} ({_signed(row)})" for row in against]
         weakest.append(max(row["p"] if row["value"] > 0 else 1.0 for row in against))
         for row in rows:
             if row["peer"]:
@@ -77,12 +77,16 @@ def verdict(pairs: list[dict[str, Any]], model: str) -> list[str]:
     return [*found, f"{model} is above every baseline on {above} of {len(weakest)} tasks (p by Holm over the tasks)"]
 
 
+_PHRASES = {"above": "above", "below": "below", "not significant": "no significant difference from"}
+
+
 def _signed(row: dict[str, Any]) -> str:
     return f"{row['value']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
 
 
 def main() -> None:
     """Pretrain, probe, print."""
+    names = [task.name for tasks in TASKS.values() for task in tasks]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the corpora")
     parser.add_argument("--out", type=Path, default=Path("runs/learning"), help="folder of the runs")
@@ -94,7 +98,7 @@ def main() -> None:
     parser.add_argument("--peer", action="append", default=[], choices=tuple(PEERS), help="a frozen encoder")
     parser.add_argument("--no-training", action="store_true", help="train no recipe")
     parser.add_argument("--share", type=float, default=1.0, help="share of each recipe's updates")
-    parser.add_argument("--task", action="append", help="one question; all if left out")
+    parser.add_argument("--task", action="append", choices=names, help="one question; all if left out")
     parser.add_argument("--result", type=Path, default=RESULTS / "learning.json", help="where the table's numbers go")
     parser.add_argument("settings", nargs="*", help="key=value settings of the recipes")
     args = parser.parse_args()
