@@ -11,13 +11,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from audio_ssl.atomic import atomic_write, write_json
 from audio_ssl.config import PartOf, build, kind_of, structure, unstructure
@@ -235,9 +236,27 @@ class SSLModel(nn.Module):
             If the folder is no saved model, or a weight is missing, unexpected or of the wrong shape.
         """
         folder = Path(folder)
-        model = cls(read_model_config(folder))
+        config = read_model_config(folder)
+        with _UnsetWeights():
+            model = cls(config)
         load_weights(model, folder / WEIGHTS_FILE)
         return model.eval()
+
+
+class _UnsetWeights(TorchFunctionMode):
+    """Leave out the drawing of weights, which costs more than reading those that take their place."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in _DRAWS and given.get("generator") is None:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
+_DRAWS = (Tensor.uniform_, Tensor.normal_, nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_)
+"""What draws weights, or is asked for instead of what it calls."""
 
 
 def build_model(config: ModelConfig, generator: torch.Generator | None = None) -> SSLModel:

@@ -25,13 +25,13 @@ def extract_small(result: dict[str, Any]) -> str:
                 "" if loads is None else f"{loads:.2f}",
             ]
         )
-    clock = {"wall": "of the clock", "cpu": "of the processor over the threads, as the machine was busy"}[
-        found["clock"]
-    ]
+    clock = {"wall": "of the clock", "cpu": "of the processor, as the machine was busy"}[found["clock"]]
+    threads = found["threads"]
+    clock += "" if found["clock"] == "wall" else f", over {threads} thread{'s' * (threads != 1)}"
     sizes = f"{found['clips']} clips, {found['audio_seconds']:.0f} s of audio"
-    said = f"{sizes}; {found['threads']} threads; {found['rounds']} rounds; seconds {clock}.\n"
+    said = f"{sizes}; {threads} thread{'s' * (threads != 1)}; {found['rounds']} rounds; seconds {clock}.\n"
     head = ("system", "x real time", "x librosa", "slowest / fastest round", "loads in s")
     machine = result["machine"]
-    goal = f"goal: {found['goal']:.0f} x real time, loading below 0.5 s"
+    goal = f"goal: {found['goal']:.0f} x real time on two cores, loading below 0.5 s"
     where = f"{machine['processor']}, torch {machine['torch']}; {goal}.\n"
     return "\n".join((where, said, str(table(head, rows))))

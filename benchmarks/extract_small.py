@@ -39,7 +39,6 @@ RATE = 16_000
 CORPORA = ("game_music", "fillets", "rendered_scores")
 LIBROSA = "librosa log-mel"
 GOAL = 150.0
-LOADS = 3
 
 
 def chosen(clips: int) -> list[Clip]:
@@ -130,7 +129,7 @@ class Worker:
         self._process.communicate()
 
 
-def load_seconds(model: str, clock: str) -> float:
+def load_seconds(model: str, clock: str, times: int) -> float:
     """Return the seconds that a model takes to load once torch is imported, the median of several processes."""
     counted = "time.process_time" if clock == "cpu" else "time.perf_counter"
     program = (
@@ -139,7 +138,7 @@ def load_seconds(model: str, clock: str) -> float:
     )
     command = [sys.executable, "-c", program, model]
     done = [
-        subprocess.run(command, env=_environment(1), capture_output=True, text=True, check=True) for _ in range(LOADS)
+        subprocess.run(command, env=_environment(1), capture_output=True, text=True, check=True) for _ in range(times)
     ]
     return statistics.median(float(one.stdout) for one in done)
 
@@ -167,7 +166,7 @@ def compare(systems: dict[str, tuple[str, str]], options: argparse.Namespace) ->
         row: dict[str, Any] = {"system": name, "precision": precision, "seconds": seconds}
         row |= {"times_real_time": audio_seconds / statistics.median(seconds)}
         if model and precision == "float32":
-            row["load_seconds"] = load_seconds(model, options.clock)
+            row["load_seconds"] = load_seconds(model, options.clock, options.loads)
         rows.append(row)
     return rows
 
@@ -176,6 +175,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=40, help="of each corpus")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--loads", type=int, default=3, help="how often each model is loaded")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: for busy machines")
     parser.add_argument("--out", type=Path, default=HOME / "benchmarks" / "results" / "extract_small.json")

@@ -17,6 +17,7 @@ def part(kind, **options):
     return catalog.load_part("frontends", kind).Config(**options)
 
 
+FIRST = "frontend.convs.0.weight"
 SMALL_FRONTENDS = {
     "conv": [
         {"channels": (16,) * 7, "norm": "group"},
@@ -206,3 +207,15 @@ def test_broken_folders_are_explained(tmp_path):
 def test_sizes_that_do_not_fit_are_refused(folder, kind, options, message):
     with pytest.raises(UserError, match=message):
         build(catalog.load_part(folder, kind).Config(**options), 16000)
+
+
+def test_reading_draws_no_weights(tmp_path):
+    """The weights that reading replaces are not drawn first: torch's own state of chance stays as it was."""
+    config = next(iter(small_configs()))
+    build_model(config, torch.Generator().manual_seed(0)).save_pretrained(tmp_path)
+    before = torch.random.get_rng_state()
+    read = SSLModel.from_pretrained(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(bool(torch.isfinite(value).all()) for value in read.state_dict().values())
+    # Elsewhere weights are drawn as before.
+    assert not torch.equal(SSLModel(config).state_dict()[FIRST], SSLModel(config).state_dict()[FIRST])

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
-from scipy.fft import next_fast_len
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -76,7 +75,7 @@ class CQTFrontend(nn.Module):
         self.grid = FrameGrid(sample_rate, hop, longest, "center")
         # A block sees half a kernel more on both sides, in whole hops, so that folding decimates exactly.
         self._margin_frames = -(-(longest // 2 + 1) // hop)
-        self._rate_bins = next_fast_len(_BLOCK_FRAMES + 2 * self._margin_frames)
+        self._rate_bins = fast_length(_BLOCK_FRAMES + 2 * self._margin_frames)
         self._first_rows: list[int] = []
         for first, values in _octaves(config, lengths, sample_rate, self._rate_bins):
             # Constants of the config, not weights: they are made again, never saved.
@@ -125,6 +124,23 @@ class CQTFrontend(nn.Module):
             yield first, torch.view_as_complex(self.get_buffer(f"_values_{number}"))
 
 
+def fast_length(least: int) -> int:
+    """Return the next length that Fourier transforms like: its prime factors are at most 11 (scipy's `next_fast_len`).
+
+    Importing scipy's takes longer than reading a small model.
+
+    Examples
+    --------
+    >>> fast_length(284), fast_length(310)
+    (288, 315)
+    """
+    rest = least
+    for prime in (2, 3, 5, 7, 11):
+        while rest % prime == 0:
+            rest //= prime
+    return least if rest == 1 else fast_length(least + 1)
+
+
 def _octaves(config: Config, lengths: list[int], sample_rate: int, rate_bins: int) -> Iterator[tuple[int, Tensor]]:
     """Give the first row of ``rate_bins`` lines of each octave, and its kernels from there, ``[line, bin, row]``."""
     size = config.hop_samples * rate_bins
@@ -149,19 +165,25 @@ def _spectrum(frequency: float, length: int, size: int) -> tuple[int, npt.NDArra
     """
     centre, reach = frequency * size, _REACH_LINES * size / length
     lines = np.arange(max(int(np.ceil(centre - reach)), 0), min(int(centre + reach), size // 2) + 1)
-    angle = 2 * np.pi * (lines / size - frequency)
-    step = 2 * np.pi / length
-    window = 0.5 * _geometric(angle, length)
-    window -= 0.25 * (_geometric(angle - step, length) + _geometric(angle + step, length))
-    return int(lines[0]), window * np.exp(-1j * angle * ((length + 1) // 2)) * (2 / np.sqrt(length))
+    # A Hann window is a constant less two waves of one period: three sums of exp(1j * angle * n) over `length` samples,
+    # each sin(length * angle / 2) / sin(angle / 2) but for its phase, and all three have the same numerator.
+    half, step = np.pi * (lines / size - frequency), np.pi / length
+    sine, cosine, numerator = np.sin(half), np.cos(half), np.sin(length * half)
+    middle = _quotient(numerator, sine, length)
+    below = _quotient(numerator, sine * np.cos(step) - cosine * np.sin(step), -length)
+    above = _quotient(numerator, sine * np.cos(step) + cosine * np.sin(step), -length)
+    window = 0.5 * middle - 0.25 * np.cos(step) * (below + above) - 0.25j * np.sin(step) * (below - above)
+    # From the window's start to its middle: half a sample or a whole one is left of the phases.
+    phase = cosine - 1j * sine
+    return int(lines[0]), window * (phase if length % 2 == 0 else phase * phase) * (2 / np.sqrt(length))
 
 
-def _geometric(angle: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.complex128]:
-    """Return the sum of ``exp(1j * angle * n)`` for n below `count`."""
-    half = np.sin(angle / 2)
-    flat = np.abs(half) < 1e-12
-    ratio = np.where(flat, count, np.sin(count * angle / 2) / np.where(flat, 1.0, half))
-    return np.asarray(ratio * np.exp(0.5j * angle * (count - 1)))
+def _quotient(
+    numerator: npt.NDArray[np.float64], divisor: npt.NDArray[np.float64], limit: int
+) -> npt.NDArray[np.float64]:
+    """Return the quotient, and its limit where both vanish."""
+    flat = np.abs(divisor) < 1e-7
+    return np.asarray(np.where(flat, limit, numerator / np.where(flat, 1.0, divisor)))
 
 
 def _frequency(config: Config, number: int) -> float:

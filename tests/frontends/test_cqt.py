@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from nnAudio.features.cqt import CQT1992v2
+from scipy.fft import next_fast_len
 
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import cqt
@@ -89,3 +90,7 @@ def test_kernels_are_not_saved():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         cqt.build(cqt.Config(**options), 16000)
+
+
+def test_block_lengths_are_those_that_scipy_gives():
+    assert [cqt.fast_length(least) for least in range(1, 2000)] == [next_fast_len(least) for least in range(1, 2000)]
