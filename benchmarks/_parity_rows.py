@@ -37,8 +37,8 @@ class Row:
 
 
 def published_recipes() -> list[str]:
-    """Return the recipes that stand for a paper: all but the tiny ones and the demo."""
-    return [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo"))]
+    """Return the recipes that stand for a paper: all but the tiny ones, the demo and the one that ships."""
+    return [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo", "small"))]
 
 
 def rows_of(recipe: str, folder: Path = PUBLISHED, agreement: bool = True) -> list[Row]:

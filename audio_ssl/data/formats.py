@@ -132,7 +132,7 @@ def sniff(head: bytes) -> Format | None:
 
     Examples
     --------
-    >>> sniff(b"RIFF\\x24\\x00\\x00\\x00WAVEfmt ").suffix
+    >>> sniff(b"RIFF\x24\x00\x00\x00WAVEfmt ").suffix
     '.wav'
     >>> sniff(b"#EXTM3U") is None
     True

@@ -91,6 +91,27 @@ def _synthetic_speech(root, audio, text):
     _made(root, audio, [{**row, "name": name} for name in "ab"])
 
 
+def _synthetic_voices(root, audio, text):
+    row = {"text": "x", "language": "en", "speaker": "paul", "gender": None, "accent": "en", "source": "cldr"}
+    row |= {"words_per_minute": 150, "pitch": 50, "pitch_range": 50, "split": "train"}
+    _made(root, audio, [{**row, "name": name} for name in "ab"])
+
+
+def _flite_voices(root, audio, text):
+    row = {"text": "x", "speaker": "slt", "split": "train", "stretch": 1.0, "shift": 1.0}
+    _made(root, audio, [{**row, "name": name} for name in "ab"])
+
+
+def _rendered_bands(root, audio, text):
+    row = {"label": "C major", "split": "train", "tags": ["piano"], "instruments": "melody piano", "metre": "4/4"}
+    _made(root, audio, [{**row, "name": name} for name in "ab"])
+
+
+def _maps(root, audio, text):
+    pieces = [("MUS", name, "ENSTDkCl") for name in "ab"]
+    test_module("maps").make(root, audio, text, *pieces)
+
+
 def _inside(folder):
     return lambda name: lambda root, audio, text: test_module(name).make(root / folder, audio, text)
 

@@ -278,7 +278,7 @@ def agreement() -> dict[str, float]:
     mask = masks(batch.frames, 12, config.mask, batch.keys)
     noise = noise_for(mask, 80, config.mask.noise_std, batch.keys).values
     output = learner(batch, generator(2), 0)
-    states = learner._encode(batch.waveform, batch.lengths, mask, batch.keys)
+    states, _ = learner._encode(batch.waveform, batch.lengths, mask, batch.keys)
     output.loss_sum.backward()
 
     loss, found = torch.zeros(()), {"features": 0.0, "hidden": 0.0, "labels": 0.0}

@@ -95,11 +95,11 @@ def test_hidden_audio_has_no_influence_and_visible_audio_has(fill: str, frontend
     assert learner._mask is not None
     mask = masks(frames, int(frames.max()), learner._mask, (5, 6))
     with torch.no_grad():
-        found = learner._encode(waveform, lengths, mask, (5, 6))
-        single = learner._encode(waveform[1:, :12000], lengths[1:], mask[1:, : int(frames[1])], (6,))
+        found = learner._encode(waveform, lengths, mask, (5, 6))[0]
+        single = learner._encode(waveform[1:, :12000], lengths[1:], mask[1:, : int(frames[1])], (6,))[0]
         plain = learner.model(waveform, lengths)
         learner._mask = replace(learner._mask, noise_std=0.2)
-        louder = learner._encode(waveform, lengths, mask, (5, 6))
+        louder = learner._encode(waveform, lengths, mask, (5, 6))[0]
     torch.testing.assert_close(found.hidden[-1][1, : int(frames[1])], single.hidden[-1][0], atol=1e-5, rtol=1e-4)
     changed = (found.features - plain.features).abs().amax(-1) > 1e-4
     assert changed[mask].all()
@@ -129,7 +129,7 @@ def test_a_teacher_that_follows_the_model_hears_the_clean_clip() -> None:
     learner = make_learner()
     assert learner._mask is not None
     seen: list[object] = []
-    learner._targets = lambda batch, features: seen.append(features) or list(batch.targets)  # type: ignore[method-assign,func-returns-value,assignment]
+    learner._targets = lambda batch, features, times: seen.append(features) or list(batch.targets)  # type: ignore[method-assign,func-returns-value,assignment]
     learner(make_batch(), generator(3), 0)
     learner._mask = replace(learner._mask, fill="waveform_noise")
     learner(make_batch(), generator(3), 0)

@@ -66,7 +66,7 @@ WRONG = [
     (
         "spidr_style_tiny",
         "encoder={kind: gru, layers: 3, dim: 256}",
-        r"$.teachers[0]: `point` feed_forward needs layers that end with a feed-forward part",
+        r"$.encoder: a gru encoder needs every frame beside its neighbours, so masked frames cannot be left out of it",
     ),
     ("data2vec2_tiny", "decoder.dropout=2", r"$.decoder: `dropout` must be at least 0 and below 1, but is 2.0"),
     ("apc_tiny", "encoder.cell=x", r"$.encoder: `cell` must be gru or lstm, but is `x`"),
