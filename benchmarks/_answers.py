@@ -11,15 +11,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-from _frame_probes import METRICS, ask_frames  # type: ignore[import-not-found]
-from _linear_probes import Split, Task, classify, pooled, transcribe  # type: ignore[import-not-found]
+from _learning import PROBES, ask_one  # type: ignore[import-not-found]
+from _linear_probes import Split, Task  # type: ignore[import-not-found]
 from _seeds import Counts  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
 from audio_ssl.features.source import open_source
-
-_PROBES = ("_linear_probes.py", "_frame_probes.py", "_linear_layer.py", "_ctc.py")
-"""Whose text an answer depends on."""
 
 
 def answer(task: Task, split: Split, system: str, kept: Path) -> Counts:
@@ -36,17 +33,12 @@ def answer(task: Task, split: Split, system: str, kept: Path) -> Counts:
     """
     source = open_source(system)
     clips = [[clip.id, clip.start, clip.seconds] for part in vars(split).values() for clip in part]
-    files = (Path(__file__).with_name(name) for name in _PROBES)
+    files = (Path(__file__).with_name(name) for name in PROBES)
     probes = "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
     asked = hashlib.sha256(f"{task}{clips}{probes}".encode()).hexdigest()[:12]
     path = kept / f"{task.name} of {source.fingerprint}, asked {asked}.json"
     if not path.is_file():
-        if task.answer == "text":
-            found, layer = transcribe(split, task, source)
-        elif task.answer in METRICS:
-            found, layer, _ = ask_frames(split, task, source)
-        else:
-            found, layer = classify(split, task, pooled([*split.train, *split.valid, *split.test], source))
+        found, layer = ask_one(task, split, source)
         counts = found.table
         if task.answer == "notes":
             # The average precision of each clip, whose mean over clips is a ratio of sums.

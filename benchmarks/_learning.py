@@ -201,13 +201,18 @@ def _asked(task: Task) -> str:
     return hashlib.sha256(f"{task}{probes}".encode()).hexdigest()[:8]
 
 
-def _answer(task: Task, split: Split, source: FeatureSource) -> dict[str, Any]:
+def ask_one(task: Task, split: Split, source: FeatureSource) -> tuple[ClipCounts, int]:
+    """Return what a representation answers on the test clips, and the layer that was chosen."""
     if task.answer == "text":
-        counts, layer = transcribe(split, task, source)
-    elif task.answer in METRICS:
+        return transcribe(split, task, source)  # type: ignore[no-any-return]
+    if task.answer in METRICS:
         counts, layer, _ = ask_frames(split, task, source)
-    else:
-        counts, layer = classify(split, task, pooled([*split.train, *split.valid, *split.test], source))
+        return counts, layer
+    return classify(split, task, pooled([*split.train, *split.valid, *split.test], source))  # type: ignore[no-any-return]
+
+
+def _answer(task: Task, split: Split, source: FeatureSource) -> dict[str, Any]:
+    counts, layer = ask_one(task, split, source)
     interval = counts.interval()
     return {
         "task": task.name,

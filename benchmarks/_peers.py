@@ -14,7 +14,8 @@ give (Kim et al. 2018, a pitch tracker), 25 frames a second. All compute clip by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -57,7 +58,7 @@ def _folder(module: str, package: str) -> Path:
     return Path(spec.origin).parent
 
 
-class _Peer:
+class _Peer(ABC):
     """What the peers share: they compute clip by clip, on the CPU, in float32."""
 
     sample_rate, device = _RATE, torch.device("cpu")
@@ -69,15 +70,16 @@ class _Peer:
         self.name, self.fingerprint = name, f"{name.removeprefix(PREFIX)}-{version(package)}"
 
     def statistics(self, blocks: Iterable[Tensor]) -> None:
-        """Return nothing."""
+        """Return nothing: no peer looks at a whole file first."""
+        del blocks
 
     def at(self, device: torch.device, precision: str) -> Self:
         """Return itself."""
         return self
 
+    @abstractmethod
     def layers(self, samples: Tensor) -> Sequence[Tensor]:
         """Return ``[frame, dim]`` of each layer of one clip."""
-        raise NotImplementedError
 
     @torch.inference_mode()
     def __call__(
@@ -188,7 +190,7 @@ class TorchCrepe(_Peer):
         return found[4].flatten(1), found[5].flatten(1)
 
 
-PEERS = {
+PEERS: dict[str, Callable[[str], _Peer]] = {
     "whisper_tiny_en": WhisperTiny,
     "whisper_tiny_en_30s": WhisperTiny,
     "resemblyzer": Resemblyzer,

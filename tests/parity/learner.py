@@ -22,7 +22,6 @@ from audio_ssl.interop._names import common_name, fairseq_name
 from audio_ssl.model import build_model
 from audio_ssl.pretrain import masked
 from audio_ssl.pretrain.check import check_teachers
-from audio_ssl.pretrain.decoder import build_decoder
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.recipe import load_recipe
@@ -94,19 +93,7 @@ def learner(
             model=lambda: model,
         )
     heads = masked_prediction.build_heads(config, model, specs)
-    depth = max(getattr(head.module, "depth", 1) for head in heads)
-    decoder = None if config.decoder is None else build_decoder(config.decoder, model.dim, depth)
-    return masked.MaskedLearner(
-        model,
-        heads,
-        config.mask,
-        config.mixing,
-        config.feature_penalty,
-        config.feature_grad_mult,
-        online,
-        decoder,
-        config.freeze_frontend_after,
-    ).train()
+    return masked_prediction.build_learner(config, model, heads, online).train()
 
 
 @dataclass(frozen=True)

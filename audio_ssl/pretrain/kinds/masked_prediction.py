@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -258,21 +258,15 @@ def stored(teachers: Sequence[object]) -> tuple[object, ...]:
     return tuple(teacher for teacher in teachers if not is_online(teacher))
 
 
-def build(config: Config, context: StageContext) -> Training:
-    """Prepare the teachers of a stage and build its model, its heads and its targets."""
-    teachers = prepare_teachers(config, stored(config.teachers), config.codec, context)
-    model = build_model(
-        model_config(config), generator(config.seed, "model", context.folder.name if context.previous else "")
-    )
-    online = build_online(config, model)
-    ready = iter(teachers)
-    specs = [online[index].spec if index in online else next(ready).spec for index in range(len(config.teachers))]
-    heads = build_heads(config, model, specs)
+def build_learner(
+    config: Config, model: SSLModel, heads: Sequence[Head], online: Mapping[int, EmaTeacher]
+) -> MaskedLearner:
+    """Return the learner of a model, its heads and the teachers that follow it, with the recipe's decoder."""
     decoder = None
     if config.decoder is not None:
         with seeded(next(model.parameters()).device, config.seed, "decoder"):
             decoder = build_decoder(config.decoder, model.dim, max(getattr(head.module, "depth", 1) for head in heads))
-    learner = MaskedLearner(
+    return MaskedLearner(
         model,
         heads,
         config.mask,
@@ -283,6 +277,19 @@ def build(config: Config, context: StageContext) -> Training:
         decoder,
         config.freeze_frontend_after,
     )
+
+
+def build(config: Config, context: StageContext) -> Training:
+    """Prepare the teachers of a stage and build its model, its heads and its targets."""
+    teachers = prepare_teachers(config, stored(config.teachers), config.codec, context)
+    model = build_model(
+        model_config(config), generator(config.seed, "model", context.folder.name if context.previous else "")
+    )
+    online = build_online(config, model)
+    ready = iter(teachers)
+    specs = [online[index].spec if index in online else next(ready).spec for index in range(len(config.teachers))]
+    heads = build_heads(config, model, specs)
+    learner = build_learner(config, model, heads, online)
     fingerprints = tuple(teacher.fingerprint for teacher in teachers)
     targets: StoredTargets | ComputedTargets | None = None
     # A store holds the targets of the first stage's teachers; later stages have others.
