@@ -53,7 +53,7 @@ def _of_the_scores(facts: ShippedFacts) -> Iterator[str]:
         if above:
             yield f"{own.task}: {', '.join(above)} is better, intervals apart."
         if level:
-            yield f"{own.task}: not told apart from {', '.join(level)}, as intervals overlap."
+            yield f"{own.task}: no statistically significant difference from {', '.join(level)}, as intervals overlap."
 
 
 def _of_the_gaps(facts: ShippedFacts) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _of_the_gaps(facts: ShippedFacts) -> Iterator[str]:
         if above := [one.other for one in gaps if one.high < 0]:
             yield f"{task}: {', '.join(above)} is better on the same clips."
         if level := [one.other for one in gaps if one.low <= 0 <= one.high]:
-            yield f"{task}: not told apart from {', '.join(level)} on the same clips."
+            yield f"{task}: no statistically significant difference from {', '.join(level)} on the same clips."
 
 
 def _beyond(one: ScoreRow, other: ScoreRow) -> bool:

@@ -47,7 +47,7 @@ def gain_sentences(results: Results, name: str = "") -> list[str]:
         found.append(f"It does on {one_of(better, 'and')}.")
     model = name or "the model"
     found += _others(results, labels, True, f"Better than {model}")
-    return found + _others(results, labels, False, f"Not told apart from {model}")
+    return found + _others(results, labels, False, f"No statistically significant difference from {model}")
 
 
 def one_of(names: Sequence[str], last: str) -> str:

@@ -1,4 +1,4 @@
-"""A comparison in words and as plain text: which model is best on what, and who is told apart from the first."""
+"""A comparison in words and as plain text: which model is best on what, and which differences are significant."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def _sentence(question: Mapping[str, Any], models: Sequence[str]) -> str:
 def score_lines(comparison: Mapping[str, Any]) -> list[str]:
     """Write the main scores as a table: a line a probe, a column a system.
 
-    A star marks the best score of a line, a tilde one that is not told apart from the line's first model. Where the
-    columns need more than 100 characters, the rest follows as another table.
+    A star marks the best score of a line, a tilde one without a statistically significant difference from the line's
+    first model. Where the columns need more than 100 characters, the rest follows as another table.
     """
     questions, systems = comparison.get("questions") or (), comparison.get("systems") or ()
     if not questions:

@@ -30,7 +30,7 @@ def test_three_of_four():
     assert said == (
         "Pretraining beats every baseline (untrained twin, log-mel frames, CQT frames) on 3 of 4 probes, by paired "
         "95 % intervals over clips or speakers. It does on key, notes and digits. Better than the model: log-mel "
-        "frames on style. Not told apart from the model: CQT frames on style."
+        "frames on style. No statistically significant difference from the model: CQT frames on style."
     )
 
 

@@ -113,7 +113,7 @@ def test_the_card_is_made_of_the_facts(run, tmp_path):
         "it heard 0.50 h of women and 0.25 h of men",
         "0.10 h of its audio are of no named corpus; their licence is not known",
         "characters: peer is better, intervals apart",
-        "key: not told apart from log-mel",
+        "key: no statistically significant difference from log-mel",
         "| characters | CER ↓ | 53.0 [52.0, 54.0] | 40.0 [39.0, 41.0] | 30.0 [29.0, 31.0] |",
         "Corpora with such terms: Rendered scores.",
         "Panayotov",
@@ -156,7 +156,7 @@ def test_comparisons_of_the_same_clips_take_the_place_of_intervals(run, tmp_path
     assert "| characters | log-mel | +13.0 [+11.0, +15.0] |  |" in card
     limits = limits_of(Shelf(tmp_path).facts("toy"))
     assert "characters: peer is better on the same clips." in limits
-    assert "key: not told apart from log-mel on the same clips." in limits
+    assert "key: no statistically significant difference from log-mel on the same clips." in limits
     assert not any("log-mel" in one for one in limits if one.startswith("characters"))
     assert "another" not in card
 
