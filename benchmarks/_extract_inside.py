@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from _extract_systems import our_model  # type: ignore[import-not-found]
-from _linear_probes import Split, Task, classify, pooled  # type: ignore[import-not-found]
+from _heard import pooled  # type: ignore[import-not-found]
+from _linear_probes import Split, Task, classify  # type: ignore[import-not-found]
 from torch.profiler import ProfilerActivity, profile
 
 from audio_ssl import products

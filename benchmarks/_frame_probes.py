@@ -9,19 +9,19 @@ layer of the representation is chosen by the validation clips. Targets, decoding
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from _heard import hear  # type: ignore[import-not-found]
 from _linear_layer import LinearLayer, fit_layer  # type: ignore[import-not-found]
-from _linear_probes import Split, Task, counted, refuse, whiten  # type: ignore[import-not-found]
+from _linear_probes import Split, Task, counted, whiten  # type: ignore[import-not-found]
 from _pairs import ClipCounts  # type: ignore[import-not-found]
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
-from audio_ssl.features.batches import stream
 from audio_ssl.features.source import FeatureSource
 from audio_ssl.metrics.additive import get_metric
 from audio_ssl.metrics.notes import activation_counts
@@ -36,7 +36,22 @@ METRICS = {"notes": "frame_ap", "chords": "chord_accuracy", "beats": "beat_f70",
 STEPS, BATCH, TRAIN_RATE_HZ = 600, 1024, 12.5
 """Updates, frames an update, and frames kept of a second of the training clips, as neighbours are alike."""
 
-_held: dict[str, dict[str, list[Tensor]]] = {}
+
+class Frames(NamedTuple):
+    """All layers of a clip."""
+
+    total: int
+    """Frames of the clip, also where fewer are held."""
+
+    layers: list[Tensor]
+    """``[frame, dim]`` each, in half precision."""
+
+
+class HeldFrames:
+    """Of the latest source, by clip and by how many of its frames one is held of."""
+
+    source: FeatureSource | None = None
+    frames: ClassVar[dict[tuple[str, int], Frames]] = {}
 
 
 def question(kind: str) -> Any:
@@ -60,15 +75,15 @@ def usable(kind: str, clips: Sequence[Clip]) -> list[Clip]:
     return found
 
 
-def frames_of(clips: Sequence[Clip], source: FeatureSource) -> dict[str, list[Tensor]]:
-    """Return all layers of some clips, in half precision; those of the latest source are held for the next question."""
-    if source.fingerprint not in _held:
-        _held.clear()
-        _held[source.fingerprint] = {}
-    held = _held[source.fingerprint]
-    for found in stream([clip for clip in clips if clip.id not in held], source, refuse):
-        held[found.clip.id] = [layer.half() for layer in found.layers]
-    return held
+def frames_of(clips: Sequence[Clip], source: FeatureSource, step: int = 1) -> dict[str, Frames]:
+    """Return all layers of clips, one frame of every `step`; they are held until another source is heard."""
+    if HeldFrames.source is not source:
+        HeldFrames.source, HeldFrames.frames = source, {}
+    held = HeldFrames.frames
+    for found in hear([clip for clip in clips if (clip.id, step) not in held], source):
+        layers = [layer[::step].half() for layer in found.layers]
+        held[found.clip.id, step] = Frames(len(found.layers[0]), layers)
+    return {clip.id: held[clip.id, step] for clip in clips if (clip.id, step) in held}
 
 
 def frame_layers(split: Split, task: Task, source: FeatureSource) -> list[tuple[float, LinearLayer, dict[str, Tensor]]]:
@@ -77,18 +92,23 @@ def frame_layers(split: Split, task: Task, source: FeatureSource) -> list[tuple[
     Goodness is that of single frames: average precision, or the share of right chords.
     """
     asked, kind = question(task.answer), task.answer
-    held = frames_of([*split.train, *split.valid, *split.test], source)
     asked.start(source.grid)
-    train, valid, test = ([clip for clip in part if clip.id in held] for part in (split.train, split.valid, split.test))
     step = max(1, round(source.grid.frame_rate_hz / TRAIN_RATE_HZ))
-    target = {clip.id: asked.frame_target(clip, len(held[clip.id][0]), source.grid) for clip in [*train, *valid]}
+    few, whole = frames_of(split.train, source, step), frames_of([*split.valid, *split.test], source)
+    train = [clip for clip in split.train if clip.id in few]
+    valid, test = ([clip for clip in part if clip.id in whole] for part in (split.valid, split.test))
+    target = {clip.id: asked.frame_target(clip, few[clip.id].total, source.grid)[::step] for clip in train}
+    target |= {clip.id: asked.frame_target(clip, whole[clip.id].total, source.grid) for clip in valid}
     found = []
     for number in range(source.num_layers):
-        frames = {clip.id: held[clip.id][number][::step].float() for clip in train}
-        frames |= {clip.id: held[clip.id][number].float() for clip in [*valid, *test]}
+        frames = {
+            clip.id: held[clip.id].layers[number].float()
+            for held, part in ((few, train), (whole, [*valid, *test]))
+            for clip in part
+        }
         whiten(frames, [clip.id for clip in train])
         inputs = torch.cat([frames[clip.id] for clip in train])
-        layer = _fit(inputs, torch.cat([target[clip.id][::step] for clip in train]), len(asked.classes))
+        layer = _fit(inputs, torch.cat([target[clip.id] for clip in train]), len(asked.classes))
         right = [target[clip.id] for clip in valid]
         goodness = _goodness(kind, [layer(frames[clip.id]) for clip in valid], right)
         found.append((goodness, layer, {clip.id: frames[clip.id] for clip in test}))

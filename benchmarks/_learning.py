@@ -10,24 +10,28 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from _excerpts import OF, excerpts  # type: ignore[import-not-found]
 from _frame_probes import METRICS, ask_frames, usable  # type: ignore[import-not-found]
+from _heard import pooled  # type: ignore[import-not-found]
 from _linear_probes import (  # type: ignore[import-not-found]
+    RAREST_ANSWER,
+    SEVERAL,
     Split,
     Task,
     classify,
-    pooled,
     transcribe,
     value,
 )
 from _pairs import ClipCounts  # type: ignore[import-not-found]
-from _peers import open_system  # type: ignore[import-not-found]
+from _peers import made_for, open_system  # type: ignore[import-not-found]
 from torch.utils.flop_counter import FlopCounterMode
 
 from audio_ssl.atomic import write_json
@@ -47,6 +51,7 @@ CORPORA: dict[str, dict[str, Any]] = {
     "tuxpaint": {},
     "synthetic_speech": {"clips": 3000},
     "rendered_scores": {"clips": 1500},
+    "rendered_bands": {"clips": 3000},
     "game_music": {},
 }
 """Corpora that package clients reach, and how much of them is made."""
@@ -59,31 +64,35 @@ PRETRAINED_ON = {
     "music": ("rendered_scores", "game_music"),
 }
 
+ASKED_ABOUT = {"speech": (), "music": ("rendered_bands",)}
+"""Further corpora that questions are about. Their held-out tunes are those of `rendered_scores`."""
+
 TASKS = {
     "speech": (
         # Five languages, read by voices that speak all of them; a sentence and its translations are resampled together.
         Task("characters", "synthetic_speech", "text", "translation"),
         # Lines of one scene of the game share words and moods.
         Task("characters, acted", "fillets", "text", "level", ("language", "cs")),
-        Task("speaker", "fillets", "speaker", "level", seconds=0.5),
+        Task("speaker", "fillets", "speaker", "level", seconds=0.5, stretches=3),
         # Every voice speaks every language, so the voice does not tell.
         Task("language", "synthetic_speech", "language", "translation"),
     ),
     "music": (
-        Task("key", "rendered_scores", "label", ""),
+        # Eight seconds of one instrument or one tune, which are heard once for all of these.
+        Task("key", "rendered_scores", "label", "", seconds=8.0),
+        Task("notes", "rendered_scores", "notes", "", seconds=8.0),
+        Task("beats", "rendered_scores", "beats", "", seconds=8.0),
+        Task("downbeats", "rendered_scores", "downbeats", "", seconds=8.0),
         # Of whole clips every system names nearly all instruments, as one soundfont plays each.
-        Task("instrument", "rendered_scores", "instrument", "", seconds=0.5),
-        Task("style", "game_music", "label", "track"),
-        Task("notes", "rendered_scores", "notes", ""),
-        # Of the chorales; fiddle tunes have one voice.
-        Task("chords", "rendered_scores", "chords", ""),
-        Task("beats", "rendered_scores", "beats", ""),
-        Task("downbeats", "rendered_scores", "downbeats", ""),
+        Task("instrument", "rendered_scores", "instrument", OF, seconds=0.5, stretches=4),
+        Task("style", "game_music", "label", "track", seconds=5.0),
+        # Several instruments at once, one rendering of each tune.
+        Task("key, bands", "rendered_bands", "label", "track", ("take", 0), seconds=5.0),
+        Task("instruments, bands", "rendered_bands", "tags", "track", ("take", 0), seconds=5.0),
+        Task("notes, bands", "rendered_bands", "notes", "track", ("take", 0), seconds=5.0),
+        Task("chords", "rendered_bands", "chords", "track", ("take", 0), seconds=5.0),
     ),
 }
-
-RAREST_ANSWER = 10
-"""Answers with fewer training clips are not asked for (speakers of two lines)."""
 
 _MEASURED_CLIPS, _MEASURED_UPDATES, _COUNTED_UPDATES = 200, 8, 2
 
@@ -108,23 +117,27 @@ def corpora(data: Path, names: Iterable[str]) -> dict[str, list[Clip]]:
 
 def prepare(domain: str, data: Path, out: Path) -> tuple[dict[str, list[Clip]], Path]:
     """Return a domain's clips by corpus, and the manifest of its training clips, which it writes."""
-    clips = corpora(data, PRETRAINED_ON[domain])
+    clips = corpora(data, (*PRETRAINED_ON[domain], *ASKED_ABOUT[domain]))
     manifest = out / f"{domain}.jsonl"
     write_manifest(manifest, [c for name in PRETRAINED_ON[domain] for c in clips[name] if c.split == "train"])
     return clips, manifest
 
 
-def split_of(task: Task, clips: Sequence[Clip]) -> Split:
-    """Return the clips of a task: nine tenths and one tenth of the training clips, and all held-out ones."""
+def asked_of(task: Task, clips: Sequence[Clip]) -> list[Clip]:
+    """Return the clips, or the stretches of clips, that a question can be asked of."""
     if task.where is not None:
         clips = [clip for clip in clips if value(clip, task.where[0]) == task.where[1]]
-    if task.answer in METRICS:
-        clips = usable(task.answer, clips)
-    elif task.answer != "text":
-        train = [value(clip, task.answer) for clip in clips if clip.split == "train"]
-        clips = [clip for clip in clips if train.count(value(clip, task.answer)) >= RAREST_ANSWER]
+    if task.answer not in ("text", *SEVERAL, *METRICS):
+        counts = Counter(value(clip, task.answer) for clip in clips if clip.split == "train")
+        clips = [clip for clip in clips if counts[value(clip, task.answer)] >= RAREST_ANSWER]
     if task.seconds is not None:
-        clips = [excerpt(clip, task.seconds) for clip in clips]
+        clips = [one for clip in clips for one in excerpts(clip, task.seconds, task.stretches)]
+    return usable(task.answer, clips) if task.answer in METRICS else list(clips)
+
+
+def split_of(task: Task, clips: Sequence[Clip]) -> Split:
+    """Return the clips of a task: nine tenths and one tenth of the training clips, and all held-out ones."""
+    clips = asked_of(task, clips)
     group = {clip.id: str(value(clip, task.cluster)) if task.cluster else clip.id for clip in clips}
     chooses = {one for one in set(group.values()) if int(hashlib.sha256(one.encode()).hexdigest(), 16) % 10 == 0}
     train_clips = [clip for clip in clips if clip.split == "train"]
@@ -133,12 +146,6 @@ def split_of(task: Task, clips: Sequence[Clip]) -> Split:
         [clip for clip in train_clips if group[clip.id] in chooses],
         [clip for clip in clips if clip.split != "train"],
     )
-
-
-def excerpt(clip: Clip, seconds: float) -> Clip:
-    """Return a stretch of a clip, in its first four fifths, at a place chosen by the hash of its name."""
-    share = int(hashlib.sha256(clip.id.encode()).hexdigest()[:8], 16) / 2**32
-    return replace(clip, start=clip.start + share * max(0.0, 0.8 * clip.seconds - seconds), seconds=seconds)
 
 
 def probe(
@@ -174,31 +181,43 @@ def ask(
     names
         Of the questions; None: all.
     """
-    found = []
-    for task in TASKS[domain]:
-        if names is not None and task.name not in names:
-            continue
-        split = split_of(task, clips[task.corpus])
-        for system, name in systems.items():
-            source = open_system(name)
-            path = kept / f"{task.name} of {source.fingerprint}, asked {_asked(task)}.json"
+    tasks = [task for task in TASKS[domain] if names is None or task.name in names]
+    splits = {task.name: split_of(task, clips[task.corpus]) for task in tasks}
+    found: dict[tuple[str, str], tuple[dict[str, Any], ClipCounts]] = {}
+    # System by system, so that questions about the same clips hear them once.
+    for system, name in systems.items():
+        source = open_system(name)
+        for task in tasks:
+            if not made_for(name, task.name):
+                continue
+            split = splits[task.name]
+            path = kept / f"{task.name} of {source.fingerprint}, asked {asked(task, split)}.json"
             if not path.is_file():
                 write_json(path, _answer(task, split, source))
             row = json.loads(path.read_text(encoding="utf-8"))
             counts = ClipCounts.of_row(row.pop("counts"))
-            found.append(({"system": system, **row}, counts))
-            print(line(found[-1][0]), flush=True)
-    return found
+            found[task.name, system] = {"system": system, **row}, counts
+            print(line(found[task.name, system][0]), flush=True)
+    return [found[task.name, system] for task in tasks for system in systems if (task.name, system) in found]
 
 
-PROBES = ("_linear_probes.py", "_frame_probes.py", "_ctc.py", "_linear_layer.py")
+PROBES = (
+    "_linear_probes.py",
+    "_frame_probes.py",
+    "_clip_probes.py",
+    "_whitening.py",
+    "_excerpts.py",
+    "_ctc.py",
+    "_linear_layer.py",
+)
 """Modules whose change changes answers."""
 
 
-def _asked(task: Task) -> str:
-    """Return a hash of a question and of the probe that asks it: answers of another probe are not taken up."""
+def asked(task: Task, split: Split) -> str:
+    """Return a hash of a question, its clips and the probe: answers of another probe are not taken up."""
+    clips = [[clip.id, clip.start, clip.seconds] for part in vars(split).values() for clip in part]
     probes = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in PROBES)
-    return hashlib.sha256(f"{task}{probes}".encode()).hexdigest()[:8]
+    return hashlib.sha256(f"{task}{clips}{probes}".encode()).hexdigest()[:12]
 
 
 def ask_one(task: Task, split: Split, source: FeatureSource) -> tuple[ClipCounts, int]:
@@ -227,7 +246,7 @@ def _answer(task: Task, split: Split, source: FeatureSource) -> dict[str, Any]:
     }
 
 
-SHOWN = {"frame_ap": "frame AP", "chord_accuracy": "time right", "beat_f70": "F 70 ms", "downbeat_f70": "F 70 ms"}
+SHOWN = {"frame_ap": "AP", "chord_accuracy": "time right", "beat_f70": "F 70 ms", "downbeat_f70": "F 70 ms"}
 """Scores by the names that tables give them."""
 
 

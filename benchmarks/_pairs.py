@@ -46,6 +46,10 @@ class ClipCounts:
             return np.asarray(100 * sums[..., 0] / sums[..., 1])
         return np.asarray(get_metric(self.metric).score(sums))
 
+    def of_all(self) -> float:
+        """Return the score of all clips together."""
+        return float(self.score(self.table.sum(0)))
+
     def interval(self) -> Interval:
         """Return the score with its interval."""
         sums, _ = cluster_sums(self.table, self.clusters)

@@ -9,7 +9,7 @@ None of them is a dependency. They are installed apart, and found on the module 
 layer after the norm, by CTranslate2. It was trained on 30 s; clips are followed by one second of silence here, and
 ``whisper_tiny_en_30s`` fills up 30 s, at many times the cost. ``resemblyzer``: the three LSTM layers and the frame-wise
 embedding of a speaker encoder (Wan et al. 2018, GE2E). ``torchcrepe``: what CREPE tiny's fifth and sixth convolution
-give (Kim et al. 2018, a pitch tracker), 25 frames a second. All compute clip by clip: none sees another clip's padding.
+give (Kim et al. 2018, a pitch tracker), 25 frames a second. None sees another clip's padding.
 """
 
 from __future__ import annotations
@@ -35,6 +35,20 @@ from audio_ssl.features.source import FeatureSource, open_source
 
 PREFIX = "peer:"
 _RATE, _HOP = 16_000, 320
+
+_SPEECH = ("characters", "characters, acted", "speaker", "language")
+MADE_FOR = {
+    "whisper_tiny_en": _SPEECH,
+    "whisper_tiny_en_30s": _SPEECH,
+    "torchcrepe": ("key", "key, bands", "notes", "notes, bands", "chords"),
+}
+"""Questions that a peer is asked by ``learning.py``, where not all: those of what it was trained to hear."""
+
+
+def made_for(system: str, question: str) -> bool:
+    """Return whether a system is asked a question: a peer those of `MADE_FOR`, any other system all."""
+    name = system.removeprefix(PREFIX)
+    return not system.startswith(PREFIX) or name not in MADE_FOR or question in MADE_FOR[name]
 
 
 def open_system(name: str) -> FeatureSource:
@@ -144,14 +158,34 @@ class Resemblyzer(_Peer):
 
     def layers(self, samples: Tensor) -> Sequence[Tensor]:
         """Return the states of each LSTM and the embedding of what was heard so far."""
+        (found,) = self._together([samples])
+        return found
+
+    @torch.inference_mode()
+    def __call__(
+        self, waveform: Tensor, lengths: Tensor, *, top: int | None = None, statistics: object | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the layers of a padded batch, computed together: an LSTM's frame knows nothing of what comes after."""
+        clips = self._together([row[: int(samples)] for row, samples in zip(waveform, lengths, strict=True)])
+        frames = [int(self.grid.num_frames(int(samples))) for samples in lengths]
+        cut = [[layer[:total] for layer in clip] for clip, total in zip(clips, frames, strict=True)]
+        padded = [nn.utils.rnn.pad_sequence(list(layer), batch_first=True) for layer in zip(*cut, strict=True)]
+        return padded, torch.tensor(frames)
+
+    def _together(self, clips: Sequence[Tensor]) -> list[list[Tensor]]:
+        mels = [self._mel(samples) for samples in clips]
+        states, found = nn.utils.rnn.pad_sequence(mels, batch_first=True), []
+        for layer in self._lstm:
+            states, _ = layer(states)
+            found.append(states[:, ::2])
+        found.append(F.normalize(self._embed(found[-1]).relu(), dim=-1))
+        return [[layer[row, : -(-len(mel) // 2)] for layer in found] for row, mel in enumerate(mels)]
+
+    def _mel(self, samples: Tensor) -> Tensor:
         loudness = 10 * torch.log10(samples.square().mean().clamp(min=1e-12))
         louder = samples * 10 ** (max(0.0, self._LOUDNESS_DBFS - float(loudness)) / 20)
         mel = melspectrogram(y=louder.numpy(), sr=_RATE, n_fft=400, hop_length=160, n_mels=40)
-        states, found = torch.from_numpy(mel.T)[None].float(), []
-        for layer in self._lstm:
-            states, _ = layer(states)
-            found.append(states[0, ::2])
-        return [*found, F.normalize(self._embed(found[-1]).relu(), dim=-1)]
+        return torch.from_numpy(mel.T).float()
 
 
 class TorchCrepe(_Peer):

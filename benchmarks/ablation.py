@@ -30,6 +30,7 @@ from _seeds import Cell, Counts, contrast, verdict  # type: ignore[import-not-fo
 
 from audio_ssl.atomic import write_json
 from audio_ssl.data.manifest import write_manifest
+from audio_ssl.features.source import open_source
 from audio_ssl.pretrain.targets import make_targets
 
 RECIPE = "mert_mel_tiny"
@@ -57,7 +58,7 @@ SHARED = (
 MIXING = "mixing={prob: 0.5, max_segments: 3, min_seconds: 0.5, max_seconds: 1.0}"
 CODES = {"RVQ": (0,), "k-means": (1, 2)}
 ASKED = ("notes", "chords", "key", "instrument")
-METRICS = {"notes": "frame AP", "chords": "time right", "key": "accuracy", "instrument": "accuracy"}
+METRICS = {"notes": "AP", "chords": "time right", "key": "accuracy", "instrument": "accuracy"}
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,9 @@ def run_settings(system: System | None, seed: int, updates: int, codec: Path, st
 
 def ask(run: Path, clips: Mapping[str, Sequence[Any]], kept: Path) -> dict[str, Counts]:
     """Return what a trained model answers on the held-out clips, task by task."""
-    found: dict[str, Counts] = {}
-    for task in TASKS["music"]:
-        if task.name in ASKED:
-            found[task.name] = answer(task, split_of(task, clips[task.corpus]), str(run), kept)
-    return found
+    source = open_source(str(run))
+    tasks = [task for task in TASKS["music"] if task.name in ASKED]
+    return {task.name: answer(task, split_of(task, clips[task.corpus]), source, kept) for task in tasks}
 
 
 def findings(cells: Mapping[str, Cell], asked: Sequence[str]) -> list[dict[str, Any]]:
@@ -203,7 +202,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / "ablation.json", help="where the result is written")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    clips = corpora(args.data, ["rendered_scores"])
+    clips = corpora(args.data, ["rendered_scores", "rendered_bands"])
     manifest = args.out / "music.jsonl"
     write_manifest(manifest, [clip for clip in clips["rendered_scores"] if clip.split == "train"])
     cells: dict[str, list[dict[str, Counts]]] = {one.name: [] for one in SYSTEMS}

@@ -26,21 +26,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from _frame_probes import METRICS, ask_frames, usable  # type: ignore[import-not-found]
-from _learning import RAREST_ANSWER, SHOWN, TASKS, corpora, excerpt  # type: ignore[import-not-found]
+from _clip_probes import Array64, metric, paths, statistics  # type: ignore[import-not-found]
+from _frame_probes import METRICS, ask_frames  # type: ignore[import-not-found]
+from _heard import pooled  # type: ignore[import-not-found]
+from _learning import SHOWN, TASKS, asked_of, corpora  # type: ignore[import-not-found]
 from _linear_probes import (  # type: ignore[import-not-found]
-    STRENGTHS,
     Split,
     Task,
+    answers_of,
     characters,
     counted,
-    pooled,
+    labels_of,
     value,
     whiten,
 )
 from _pairs import LOWER_IS_BETTER, ClipCounts, gap  # type: ignore[import-not-found]
 from _peers import open_system  # type: ignore[import-not-found]
-from sklearn.linear_model import LogisticRegression
 
 from audio_ssl.atomic import write_json
 from audio_ssl.data.manifest import Clip
@@ -51,24 +52,12 @@ Answer = tuple[list[float], ClipCounts]
 the best one's score is made of."""
 
 FOLDS = 4
-LONGEST_SECONDS = 6.0
-"""Of the music that is heard: keys and styles are told from less."""
-
 CTC_STEPS = 500
 
 
 def asked(task: Task, clips: Sequence[Clip], most: int) -> list[Clip]:
-    """Return at most so many training clips, chosen by a hash of their names, rare answers left out."""
-    mine = [c for c in clips if c.split == "train" and (task.where is None or value(c, task.where[0]) == task.where[1])]
-    if task.answer in METRICS:
-        mine = usable(task.answer, mine)
-    elif task.answer != "text":
-        answers = [value(clip, task.answer) for clip in mine]
-        mine = [clip for clip in mine if answers.count(value(clip, task.answer)) >= RAREST_ANSWER]
-    if task.seconds is not None:
-        mine = [excerpt(clip, task.seconds) for clip in mine]
-    elif task.answer not in METRICS and task.corpus in ("rendered_scores", "game_music"):
-        mine = [excerpt(clip, LONGEST_SECONDS) if clip.seconds > LONGEST_SECONDS else clip for clip in mine]
+    """Return at most so many training clips, or stretches of them, chosen by a hash of their names."""
+    mine = asked_of(task, [clip for clip in clips if clip.split == "train"])
     return sorted(mine, key=lambda clip: _number(clip.id))[:most]
 
 
@@ -81,21 +70,20 @@ def classified(task: Task, clips: list[Clip], source: FeatureSource) -> Answer:
     found = pooled(clips, source)
     clips = [clip for clip in clips if clip.id in found]
     stacked = np.stack([found[clip.id] for clip in clips])
-    answers = np.array([str(value(clip, task.answer)) for clip in clips])
+    labels = labels_of(task, clips)
+    answers = answers_of(task, clips, labels)
     fold = np.array([_number(_cluster(task, clip)) % FOLDS for clip in clips])
-    right = np.zeros((stacked.shape[1], len(STRENGTHS), len(clips)))
+    said: dict[tuple[int, int, int], Array64] = {}
     for layer, number in np.ndindex(stacked.shape[1], FOLDS):
         inside, outside = fold != number, fold == number
-        mean, scale = stacked[inside, layer].mean(0), stacked[inside, layer].std(0) + 1e-6
-        features = (stacked[:, layer] - mean) / scale
-        model = LogisticRegression(max_iter=200, tol=1e-3, warm_start=True)
-        for at, strength in enumerate(STRENGTHS):
-            model.set_params(C=strength).fit(features[inside], answers[inside])
-            right[layer, at, outside] = model.predict(features[outside]) == answers[outside]
-    scores = 100 * right.mean(-1)
-    layer, strength = np.unravel_index(int(scores.argmax()), scores.shape)
-    counts = np.stack([right[layer, strength], np.ones(len(clips))], axis=1)
-    return scores.max(1).tolist(), counted("accuracy", counts, clips, task)
+        for way, course in enumerate(paths(stacked[inside, layer], answers[inside], [stacked[outside, layer]])):
+            for strength, (found_outside,) in enumerate(course):
+                tried = said.setdefault((layer, way, strength), np.zeros(answers.shape, found_outside.dtype))
+                tried[outside] = found_outside
+    counts = {tried: counted(metric(answers), statistics(one, answers), clips, task) for tried, one in said.items()}
+    scores = {tried: one.of_all() for tried, one in counts.items()}
+    layers = [max(score for tried, score in scores.items() if tried[0] == layer) for layer in range(stacked.shape[1])]
+    return layers, counts[max(scores, key=lambda tried: scores[tried])]
 
 
 def transcribed(task: Task, clips: list[Clip], source: FeatureSource) -> Answer:

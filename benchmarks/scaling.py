@@ -32,6 +32,7 @@ from _learning import RESULTS, TASKS, measure, prepare, split_of, train  # type:
 from _seeds import Counts, clip_variance, contrast, interval  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
+from audio_ssl.features.source import open_source
 from audio_ssl.metrics.bootstrap import Interval
 
 RECIPE = "hubert_visible_tiny"
@@ -200,12 +201,14 @@ def main() -> None:
             run, seconds = trained(size, updates, teachers, manifest, args.out)
             systems.setdefault(f"untrained, {size.name}", f"untrained:{run}")
             points.append(Point(size.name, updates, updates * cost[size] / 1e3, seconds / 60))
+            source = open_source(str(run))
             for task in tasks:
-                answers[task.name].append(answer(task, splits[task.name], str(run), args.out / "answers"))
+                answers[task.name].append(answer(task, splits[task.name], source, args.out / "answers"))
     baselines = []
     for name, system in systems.items():
+        source = open_source(system)
         for task in tasks:
-            found = answer(task, splits[task.name], system, args.out / "answers")
+            found = answer(task, splits[task.name], source, args.out / "answers")
             baselines.append({"system": name, "task": task.name, "value": found.score})
     result = {
         "recipe": RECIPE,
