@@ -23,6 +23,7 @@ from audio_ssl.pretrain.checkpoint import checkpoints, read_state
 from audio_ssl.pretrain.finished import is_whole
 from audio_ssl.pretrain.recipe import load_recipe
 from audio_ssl.pretrain.run import pretrain
+from audio_ssl.probing.features import BankCache
 from audio_ssl.probing.run import run_probe
 from audio_ssl.report.build import build_fairness_report, build_report, read_report
 from audio_ssl.report.summary import summary_lines
@@ -31,9 +32,9 @@ from audio_ssl.shipped import PREFIX, SHIPPED
 logger = logging.getLogger(__name__)
 
 PROBES = {
-    "demo_characters": "speech",
-    "demo_language": "seconds_of_speech",
-    "demo_notes": "music",
+    "demo_characters": "sentences",
+    "demo_words": "words",
+    "demo_meaning": "sentences",
     "demo_instrument": "half_seconds_of_music",
 }
 """What is asked, and of which manifest."""
@@ -47,14 +48,17 @@ SECONDS = {
     "corpora": 70.0,
     "pretrain": 270.0,
     "extract": 6.0,
-    "demo_characters": 45.0,
-    "demo_language": 20.0,
-    "demo_notes": 45.0,
+    "demo_characters": 70.0,
+    "demo_words": 30.0,
+    "demo_meaning": 15.0,
     "demo_instrument": 20.0,
     "fairness": 6.0,
     "report": 5.0,
 }
 """What each stage takes on two quiet cores with AVX2, estimated from parts of it (docs/lab-notes.md)."""
+
+MEMORY_GB = 3.0
+"""For features that probes share: sentences are asked for their characters and for what they mean, and heard once."""
 
 OF_SHIPPED = 0.7
 """What a probe of a shipped model takes of that: it is asked beside its untrained twin alone."""
@@ -85,7 +89,7 @@ def _demo(out: Path, data: Path, pip_only: bool) -> Path:
 
 def stages(out: Path, data: Path, plan: Plan) -> list[Stage]:
     """Return the stages of a demo in order, each with what it takes and how much of it is left to do."""
-    run, probes = out / "run", out / "probes"
+    run, probes, heard = out / "run", out / "probes", BankCache()
 
     def corpora() -> None:
         prepare(fetch(plan, data), data, out)
@@ -97,12 +101,12 @@ def stages(out: Path, data: Path, plan: Plan) -> list[Stage]:
         _stage("extract", "a vector a layer of each test clip of music", partial(_extract, out)),
     ]
     for probe in PROBES:
-        ask, left = partial(_probe, out, probe, str(run), probes), partial(_unanswered, probes / probe)
+        ask, left = partial(_probe, out, probe, str(run), probes, heard), partial(_unanswered, probes / probe)
         found.append(_stage(probe, "the model, then its baselines", ask, left))
     for name in SHIPPED.names():
         folder = out / f"probes_{name}"
         for probe in PROBES:
-            ask = partial(_probe, out, probe, f"{PREFIX}{name}", folder, ["baselines=[untrained]"])
+            ask = partial(_probe, out, probe, f"{PREFIX}{name}", folder, heard, ["baselines=[untrained]"])
             left = partial(_unanswered, folder / probe)
             found.append(_stage(f"{probe} of {name}", "the model that comes with the package", ask, left))
     found += [
@@ -148,9 +152,9 @@ def _extract(out: Path) -> None:
     extract(path, str(out / "run"), out / "features", layers="all", pool="mean", format="parquet")
 
 
-def _probe(out: Path, probe: str, model: str, results: Path, overrides: Sequence[str] = ()) -> None:
-    manifest = manifest_path(out, PROBES[probe])
-    run_probe(probe, model, results / probe, [f"data.manifest={manifest}", *overrides])
+def _probe(out: Path, probe: str, model: str, results: Path, heard: BankCache, overrides: Sequence[str] = ()) -> None:
+    settings = [f"data.manifest={manifest_path(out, PROBES[probe])}", f"data.memory_gb={MEMORY_GB}", *overrides]
+    run_probe(probe, model, results / probe, settings, heard)
 
 
 def _fairness(out: Path) -> None:

@@ -281,8 +281,12 @@ def fill(
                 arrays = {"layers": narrow(layers), "frames": torch.tensor([len(layers[0])])}
                 writer.add(store_id(clip), arrays)
     else:
+        # Of frames the means are kept as well: a later question about whole clips need not hear them again.
+        means = bank if pooled else cache.memory(source, True, (), data.memory_gb * 1e9)
         for clip, layers in _extract(missing, source, refuse):
-            bank.add(clip, [layer.mean(0, keepdim=True) for layer in layers] if pooled else layers)
+            means.add(clip, [layer.mean(0, keepdim=True) for layer in layers])
+            if not pooled:
+                bank.add(clip, layers)
     bank.seconds_taken = time.monotonic() - started
     return bank
 

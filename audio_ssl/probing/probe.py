@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from audio_ssl import catalog
 from audio_ssl.config import PartOf, kind_of, load
@@ -135,9 +135,10 @@ class Probe:
     """Which layers are tried: ``each`` (all, one by one), ``mix`` (a learned mix of all), ``last``, numbers. Left out:
     ``each`` for heads on a clip's mean frame, ``mix`` for heads on frames, ``last`` where the model is trained, too."""
 
-    whiten: bool = False
+    whiten: bool | Literal["both"] = False
     """Give every direction of a layer the same variance over the training clips, and not only every dimension: a linear
-    head on frames then sees all that is in them. It needs far more frames than dimensions: not for mean frames."""
+    head on frames then sees all that is in them. It needs far more frames than dimensions; for mean frames there is
+    `both`: heads are trained either way, and the validation clips choose, of each system by itself."""
 
     seeds: tuple[int, ...] = (0,)
     """Of the head's weights and the order of the clips; the layer and the rate are chosen by the mean over seeds."""

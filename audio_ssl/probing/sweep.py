@@ -14,7 +14,7 @@ from audio_ssl.config import build
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.features.source import FeatureSource
-from audio_ssl.probing.choose import choose
+from audio_ssl.probing.choose import alike, choose
 from audio_ssl.probing.decode._base import Decoder
 from audio_ssl.probing.features import Bank, BankCache, Refuse, fill
 from audio_ssl.probing.fit import MODEL, Examples, Fitted, fit, name_diverged
@@ -61,7 +61,7 @@ def make_head(question: Probe, source: FeatureSource, task: Task) -> Head:
 
 
 def runs_of(question: Probe, source: FeatureSource, head: Head) -> list[Run]:
-    """Return what is trained: layers × learning rates × seeds.
+    """Return what is trained: layers × learning rates × seeds, standardised, whitened or both.
 
     Raises
     ------
@@ -82,7 +82,13 @@ def runs_of(question: Probe, source: FeatureSource, head: Head) -> list[Run]:
         if layer is not None and not 0 <= layer < source.num_layers:
             raise UserError(f"`{source.name}` has layers 0 to {source.num_layers - 1}, not {layer}", where="$.layers")
     once = list(dict.fromkeys(layers))
-    return [Run(layer, lr, seed) for seed in question.seeds for lr in question.optim.lrs for layer in once]
+    return [
+        Run(layer, lr, seed, whiten)
+        for whiten in ((False, True) if question.whiten == "both" else (question.whiten,))
+        for seed in question.seeds
+        for lr in question.optim.lrs
+        for layer in once
+    ]
 
 
 def _asked(question: Probe, head: Head) -> tuple[int | str, ...]:
@@ -207,16 +213,18 @@ class _Training:
 
     def __init__(self, question: Probe, task: Task, source: FeatureSource, bank: Bank) -> None:
         self._question, self._task, self._source, self._bank = question, task, source, bank
-        self._statistics: Statistics | None = None
+        self._statistics: dict[bool, Statistics] = {}
 
     def fit(self, runs: Sequence[Run], train: Examples, valid: Examples) -> list[Fitted]:
         """Train: together on features, one after another where each trains the model, too."""
         question = self._question
         streamed = isinstance(self._bank, LiveBank)
         measured = thin(train.clips, STATISTICS_CLIPS if streamed else None)
-        self._statistics = measure(self._bank, measured, question.whiten).to(self._source.device)
+        ways = sorted({run.whiten for run in runs})
+        self._statistics = {way: measure(self._bank, measured, way).to(self._source.device) for way in ways}
         scorer = Scorer(self._task, valid.clips, valid.targets)
-        groups = [runs] if question.finetune is None else [[run] for run in runs]
+        together = [[run for run in runs if run.whiten is way] for way in ways]
+        groups = together if question.finetune is None else [[run] for run in runs]
         fitted: list[Fitted] = []
         name = f"{len(runs)} heads on {self._source.name}" if len(runs) > 1 else f"head on {self._source.name}"
         with Progress(name, total=question.optim.steps * len(groups)) as progress:
@@ -224,7 +232,8 @@ class _Training:
                 own = self._tuned()
                 if own is not None:
                     train, valid = (Examples(part.clips, part.targets, own) for part in (train, valid))
-                fitted += fit(self._make, group, self._statistics, train, valid, scorer, question.optim, progress, own)
+                statistics = self._statistics[group[0].whiten]
+                fitted += fit(self._make, group, statistics, train, valid, scorer, question.optim, progress, own)
                 if own is not None:
                     _drop_beaten(fitted, higher_is_better(self._task.metrics[0]))
         if question.finetune is not None:
@@ -242,7 +251,7 @@ class _Training:
 
     def _make(self, run: Run) -> System:
         head = make_head(self._question, self._source, self._task)
-        return System(head, cast(Statistics, self._statistics), run.layer).to(self._source.device)
+        return System(head, self._statistics[run.whiten], run.layer).to(self._source.device)
 
     def _tuned(self) -> TunedBank | None:
         settings = self._question.finetune
@@ -255,10 +264,7 @@ class _Training:
 
 def _drop_beaten(fitted: Sequence[Fitted], higher: bool) -> None:
     """Forget the weights of runs that another seed of their layer and rate has beaten: each holds a whole model."""
-    groups: dict[tuple[int | None, float], list[Fitted]] = {}
-    for one in fitted:
-        groups.setdefault((one.run.layer, one.run.lr), []).append(one)
-    for group in groups.values():
+    for group in alike(fitted):
         if any(one.state for one in group):
             best = choose(group, higher)
             for one in group:

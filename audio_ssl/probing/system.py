@@ -38,6 +38,8 @@ class Run:
     """Learning rate."""
     seed: int
     """Of weights, dropout and order."""
+    whiten: bool = False
+    """Whether its head sees whitened layers."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ def measure(bank: Bank, clips: Sequence[Clip], whiten: bool = False) -> Statisti
     """Return the statistics of each layer over all frames of some clips: of each dimension, or of all directions."""
     total, sums, squares = 0, torch.zeros(()), torch.zeros(())
     shift: Tensor | None = None
-    for clip in clips:
-        layers = bank.one(clip).double()
+    for part in _blocks(bank, clips):
+        layers = part.double()
         # Sums of squares lose nothing where they are taken about a value near the mean.
         shift = layers.mean(1, keepdim=True) if shift is None else shift
         centred = layers - shift
@@ -132,6 +134,18 @@ def measure(bank: Bank, clips: Sequence[Clip], whiten: bool = False) -> Statisti
     usual = variance.mean(2, keepdim=True)
     scale = torch.where(variance > SMALLEST_VARIANCE * usual, (variance + 1e-6 * usual).rsqrt(), 0.0)
     return Statistics(offset.float(), scale.float())
+
+
+def _blocks(bank: Bank, clips: Sequence[Clip]) -> Iterator[Float[Tensor, "layer frame dim"]]:
+    """Yield the frames of one clip after another; of mean frames, those of many clips at once."""
+    if not bank.pooled:
+        yield from map(bank.one, clips)
+        return
+    for start in range(0, len(clips), _BLOCK_CLIPS):
+        yield bank.batch(clips[start : start + _BLOCK_CLIPS]).values[:, :, 0]
+
+
+_BLOCK_CLIPS = 512
 
 
 def _whitening(covariance: Float[Tensor, "layer dim dim"]) -> Float[Tensor, "layer dim dim"]:

@@ -28,8 +28,13 @@ def describe_grid(scores: Mapping[str, Any]) -> dict[str, Any] | None:
     lrs = sorted({float(run["lr"]) for run in runs})
     if len(layers) * len(lrs) < 2:
         return None
+    ways = [one.get("whiten", False) for one in chosen_runs(scores)]
     cells: dict[tuple[float, Any], list[Mapping[str, Any]]] = {}
     for run in runs:
+        fold = run.get("fold") or 0
+        # Where layers are asked both standardised and whitened, the grid is of the way that was chosen.
+        if fold < len(ways) and run.get("whiten", False) is not ways[fold]:
+            continue
         cells.setdefault((float(run["lr"]), _layer(run)), []).append(run)
     return {
         "layers": layers,

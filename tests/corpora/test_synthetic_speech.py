@@ -10,6 +10,7 @@ pytest.importorskip("espeakng_loader")
 import espeakng_loader
 
 from audio_ssl.data.corpus import UserError, load_corpus
+from audio_ssl.demo.questions import MEANINGS
 
 
 def test_four_clips(tmp_path):
@@ -117,3 +118,13 @@ def test_every_phrase_is_in_all_languages(corpus_module):
 def test_number_of_clips_out_of_range(tmp_path, clips):
     with pytest.raises(UserError, match=f"`clips` must be from 1 to 20000, but is {clips}"):
         load_corpus("synthetic_speech").fetch(tmp_path, clips=clips)
+
+
+def test_every_sentence_means_one_of_what_the_demo_asks_for(corpus_module):
+    module = corpus_module("synthetic_speech")
+    said = {row["translation"] for row in module._rows(2000)}
+    for sentence in said:
+        found = [word for word in MEANINGS if f" {word} " in f" {sentence.strip('.')} "]
+        # "The house number is …" means its number.
+        assert len(found) == 1 or found == ["house", "house number"], sentence
+    assert {word for word in MEANINGS if any(word in sentence for sentence in said)} == set(MEANINGS)

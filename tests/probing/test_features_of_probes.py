@@ -107,3 +107,17 @@ def test_streamed_features_that_are_no_numbers_stop_the_probe(sounds, tmp_path, 
     monkeypatch.setattr(live.LiveBank, "_hidden", broken)
     with pytest.raises(UserError, match="the features of `3` are not finite"):
         bank.batch(sounds)
+
+
+def test_clips_whose_frames_were_heard_are_not_heard_again_for_their_means(sounds, tmp_path, monkeypatch):
+    source, cache = LogMelSource(), BankCache()
+    alone = fill(sounds, source, True, Data(), tmp_path / "f", BankCache(), lambda *_: None)
+    frames = fill(sounds[:3], source, False, Data(), tmp_path / "f", cache, lambda *_: None)
+    heard = []
+    stream = features.stream
+    monkeypatch.setattr(features, "stream", lambda clips, *rest: heard.extend(clips) or stream(clips, *rest))
+    means = fill(sounds, source, True, Data(), tmp_path / "f", cache, lambda *_: None)
+    assert heard == sounds[3:]
+    for one in sounds:
+        torch.testing.assert_close(means.one(one), alone.one(one))
+    assert frames.frames(sounds[0]) > means.frames(sounds[0]) == 1

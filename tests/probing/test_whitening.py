@@ -1,18 +1,26 @@
 """Whitened frames: every direction of a layer counts alike; mixes are what heads saw; old results are found again."""
 
+import json
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.errors import UserError
 from audio_ssl.features.learned import Learned
+from audio_ssl.probing import system as system_module
+from audio_ssl.probing.choose import alike, choose, curve
 from audio_ssl.probing.features import MemoryBank
 from audio_ssl.probing.fit import Examples, fit
 from audio_ssl.probing.heads import frames as frames_head
-from audio_ssl.probing.probe import Optim
+from audio_ssl.probing.heads import mlp
+from audio_ssl.probing.probe import Optim, Probe
 from audio_ssl.probing.quick import Scorer
 from audio_ssl.probing.run import run_probe
+from audio_ssl.probing.sweep import _Training, runs_of
 from audio_ssl.probing.system import Run, System, measure
-from audio_ssl.probing.tasks import chords
+from audio_ssl.probing.tasks import chords, classification
 from tests.probing.test_run import quick
 from tests.probing.toys import clip
 
@@ -94,3 +102,68 @@ def test_a_result_from_before_the_key_is_found_again(toy_manifest, tmp_path, cap
     before = (out / "predictions.parquet").stat().st_mtime_ns
     run_probe("demo_asr", "logmel", out, overrides)
     assert (out / "predictions.parquet").stat().st_mtime_ns == before
+
+
+def clips_told_by_a_weak_direction(count, seed):
+    """Mean frames whose class lies in the direction that varies least, hidden in all dimensions."""
+    random, bank = torch.Generator().manual_seed(seed), MemoryBank(True)
+    rotation, _ = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(7)))
+    sources = torch.randn(count, DIM, generator=random)
+    clips = [clip(f"{seed} {number}", f"{seed} {number}.wav", label="ab"[number % 2]) for number in range(count)]
+    sources[:, 0] = 0.02 * (torch.arange(count) % 2 - 0.5) + 0.003 * sources[:, 0]
+    for one, frame in zip(clips, sources @ rotation, strict=True):
+        bank.add(one, [frame[None]])
+    return bank, clips
+
+
+def test_where_both_are_tried_the_validation_clips_choose(tmp_path):
+    task = classification.build(classification.Config())
+    bank, clips = clips_told_by_a_weak_direction(120, 0)
+    held, others = clips_told_by_a_weak_direction(60, 1)
+    task.learn(clips)
+    for one in others:
+        bank.add(one, list(held.one(one)))
+    question = Probe(
+        task=task, head=mlp.Config(0), optim=Optim(lrs=(0.03,), steps=40, eval_every=40), layers=(0,), whiten="both"
+    )
+    source = SimpleNamespace(name="x", dim=DIM, num_layers=1, device=torch.device("cpu"))
+    train, valid = (Examples(part, [task.target(one) for one in part], bank) for part in (clips, others))
+    training = _Training(question, task, source, bank)
+    runs = runs_of(question, source, mlp.build(mlp.Config(0), DIM, 2, "class"))
+    assert [run.whiten for run in runs] == [False, True]
+    plain, whitened = training.fit(runs, train, valid)
+    assert whitened.valid > 95 > 75 > plain.valid
+    chosen = choose([plain, whitened], True)
+    assert chosen is whitened
+    # Neither is taken for another seed of the other, and the curve over layers is of the better one.
+    assert alike([plain, whitened]) == [[plain], [whitened]]
+    (point,) = curve([plain, whitened], "accuracy", True)
+    assert (point["valid"], point["low"], point["high"]) == (whitened.valid,) * 3
+    # The head comes back with what it was trained behind.
+    system, _ = training.restore(chosen)
+    answers = torch.stack(system.predict(bank, others)).argmax(1)
+    right = (answers == torch.stack([task.target(one) for one in others])).float().mean()
+    assert 100 * float(right) == pytest.approx(whitened.valid)
+
+
+def test_each_system_chooses_for_itself_and_the_result_says_so(toy_manifest, tmp_path):
+    overrides = [*quick(toy_manifest, "optim.steps=4", "optim.eval_every=2"), "whiten=both", "baselines=[cqt]"]
+    out = run_probe("demo_key", "logmel", tmp_path / "r", overrides)
+    for folder in (out, out / "baselines" / "cqt"):
+        if folder.exists():
+            found = json.loads((folder / "scores.json").read_text())
+            assert {run["whiten"] for run in found["runs"]} == {False, True}
+            assert found["chosen"]["whiten"] in (False, True)
+    with pytest.raises(UserError, match="whiten"):
+        run_probe("demo_key", "logmel", tmp_path / "s", [*overrides, "whiten=sometimes"])
+
+
+def test_means_of_many_clips_are_measured_as_those_of_one_after_another(monkeypatch):
+    bank, clips = clips_told_by_a_weak_direction(50, 0)
+    whole = measure(bank, clips, whiten=True)
+    monkeypatch.setattr(system_module, "_BLOCK_CLIPS", 7)
+    parts = measure(bank, clips, whiten=True)
+    torch.testing.assert_close(parts.mean, whole.mean)
+    torch.testing.assert_close(parts.scale, whole.scale, rtol=1e-4, atol=1e-4)
+    values = torch.stack([bank.one(one)[0, 0] for one in clips]).double()
+    torch.testing.assert_close(whole.mean[0, 0].double(), values.mean(0), rtol=1e-4, atol=1e-5)

@@ -142,7 +142,8 @@ def _chosen(result: Mapping[str, Any]) -> str:
     for one in chosen:
         layer = finite(one.get("layer"))
         where = "mix of layers" if layer is None else f"layer {number(layer)}"
-        runs.append(f"{where}, learning rate {one.get('lr')}, seed {one.get('seed')}")
+        whitened = ", whitened" if one.get("whiten") is True else ""
+        runs.append(f"{where}{whitened}, learning rate {one.get('lr')}, seed {one.get('seed')}")
     return (
         f"Chosen on the validation clips{' of the folds' if len(chosen) > 1 else ''}: {'; '.join(dict.fromkeys(runs))}."
     )

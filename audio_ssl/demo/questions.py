@@ -1,0 +1,117 @@
+"""What the demo asks about, as manifests: sentences with what they mean, words cut out of them, excerpts of music.
+
+Sentences are split anew: whatever the language and the voice, a sentence and its translations lie in one split, and no
+test sentence is heard in pretraining. More are held out than the corpus does by itself, as a question about forty
+sentences would leave differences of several points open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from audio_ssl.data.manifest import Clip
+
+VALID_SHARE, TEST_SHARE = 0.1, 0.3
+"""Of the sentences; the others train."""
+
+MEANINGS = (
+    *("garden", "house", "kitchen", "forest", "city", "school", "car", "theatre"),
+    *("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    *("apples", "books", "flowers", "chairs", "bottles", "eggs", "pictures", "letters"),
+    *("room number", "phone number", "house number"),
+)
+"""English words of which each sentence has exactly one, in whatever language it is spoken."""
+
+WORDS = 100
+"""How many words are told apart: the most frequent ones of the training sentences."""
+
+SHORTEST_WORD_SECONDS = 0.15
+"""Shorter ones are articles and prepositions, of a sound or two."""
+
+WORDS_OF_SPLIT = {"train": 12, "valid": 3, "test": 8}
+"""How often a word is taken at most."""
+
+
+def held_out(clips: Sequence[Clip]) -> list[Clip]:
+    """Return the clips with splits by what is said, in `translation`: a sentence in five languages is one sentence."""
+    return [replace(clip, split=_split(str(clip.translation))) for clip in clips]
+
+
+def _split(sentence: str) -> str:
+    share = _share(sentence)
+    if share < TEST_SHARE:
+        return "test"
+    return "valid" if share < TEST_SHARE + VALID_SHARE else "train"
+
+
+def sentences(clips: Sequence[Clip]) -> Iterator[Clip]:
+    """Yield the clips with the columns `sentence`, what belongs together, and `meaning`, one of `MEANINGS`."""
+    for clip in clips:
+        # Of "house number" and "house" the longer one is meant.
+        found = [word for word in MEANINGS if re.search(rf"\b{word}\b", str(clip.translation))]
+        meaning = {"meaning": max(found, key=len)} if found else {}
+        yield replace(clip, extra={**clip.extra, "sentence": clip.translation, **meaning})
+
+
+def isolated_words(clips: Sequence[Clip]) -> Iterator[Clip]:
+    """Yield words cut out of sentences at their `word_times`, with the columns `word` and `sentence`.
+
+    Which of a word's places are taken is decided by their names, so that voices and sentences are mixed.
+    """
+    spans = [(clip, place, *span) for clip in clips for place, span in enumerate(_spans(clip))]
+    spans.sort(key=lambda one: _share(f"{one[0].id} {one[1]}"))
+    often = Counter(word for clip, *_, word in spans if clip.split == "train").most_common(WORDS)
+    left = {split: dict.fromkeys((word for word, _ in often), most) for split, most in WORDS_OF_SPLIT.items()}
+    for clip, place, start, stop, word in spans:
+        of_split = left.get(str(clip.split), {})
+        if not of_split.get(word):
+            continue
+        of_split[word] -= 1
+        yield replace(
+            clip,
+            id=f"{clip.id} {place}",
+            start=clip.start + start,
+            seconds=stop - start,
+            text=None,
+            translation=None,
+            extra={"word": word, "sentence": clip.translation},
+        )
+
+
+def _spans(clip: Clip) -> Iterator[tuple[float, float, str]]:
+    for span in str(clip.extra.get("word_times") or "").split("; "):
+        start, _, rest = span.partition(" ")
+        stop, _, word = rest.partition(" ")
+        if word and float(stop) - float(start) >= SHORTEST_WORD_SECONDS:
+            yield float(start), min(float(stop), clip.seconds), word.lower()
+
+
+def excerpts(clips: Sequence[Clip], seconds: float, number: int) -> Iterator[Clip]:
+    """Yield stretches of each clip at places that its name decides; `track` says which belong together.
+
+    They lie in the first four fifths of a clip, as what comes last fades out. Clips that are too short are left out.
+    """
+    for clip in clips:
+        room = 0.8 * clip.seconds - seconds
+        if room < 0:
+            continue
+        for part in range(number):
+            # One in each of as many equal parts of the clip, so that they differ.
+            share = (part + _share(f"{clip.id} {part}")) / number
+            track = {"track": clip.id} if number > 1 else {}
+            extra = {key: value for key, value in clip.extra.items() if key not in _OF_WHOLE_CLIPS}
+            yield replace(
+                clip, id=f"{clip.id} {part}", start=clip.start + share * room, seconds=seconds, extra={**extra, **track}
+            )
+
+
+_OF_WHOLE_CLIPS = ("notes", "chords", "beats")
+
+
+def _share(name: str) -> float:
+    """Return a number from 0 to 1, the same for the same name."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
