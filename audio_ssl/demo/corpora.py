@@ -14,7 +14,7 @@ from typing import Any
 
 from audio_ssl.data.corpus import apt_available, load_corpus
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
-from audio_ssl.demo.questions import excerpts, held_out, isolated_words, sentences
+from audio_ssl.demo.questions import apart, excerpts, isolated_words, sentences
 from audio_ssl.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 SPEECH, MUSIC = "synthetic_speech", "rendered_scores"
 """What is probed: five languages that every voice speaks, and scores whose notes are known."""
 
-AMOUNT: dict[str, dict[str, Any]] = {SPEECH: {"clips": 2000}, MUSIC: {"clips": 600}}
+AMOUNT: dict[str, dict[str, Any]] = {SPEECH: {"clips": 3000}, MUSIC: {"clips": 600}}
 """How much of the corpora is made that are made."""
 
-LONGEST_SECONDS = 4.0
-"""Of long clips only the beginnings are used: teachers see whole clips, and a crop needs four seconds."""
+LONGEST_SECONDS = 6.0
+"""Of a piece of music only the beginning is used: teachers see whole clips, and a crop needs four seconds."""
 
 MUSIC_SHARE = 0.2
 """Of the seconds that pretraining hears. Speech gains from every second of it, and music loses nothing measurable."""
@@ -89,21 +89,28 @@ def prepare(plan: Plan, data: Path, out: Path) -> None:
         if not path.exists():
             write_manifest(path, load_corpus(name).read(data / name, None))
         clips[name] = read_manifest(path)
-    speech, music = held_out(clips[SPEECH]), shorten(clips[MUSIC])
-    voices = [clip for name in plan.names if name != MUSIC for clip in (speech if name == SPEECH else clips[name])]
-    write_manifest(manifest_path(out, "pretrain"), mixed(_heard(shorten(voices)), _heard(music)))
-    write_manifest(manifest_path(out, "sentences"), sentences(speech))
-    write_manifest(manifest_path(out, "words"), isolated_words(speech))
+    (heard, asked), music = apart(clips[SPEECH]), shorten(clips[MUSIC])
+    recorded = [clip for name in plan.recorded for clip in clips[name]]
+    write_manifest(manifest_path(out, "pretrain"), mixed(_heard(heard), _heard(recorded), _heard(music)))
+    write_manifest(manifest_path(out, "sentences"), sentences(asked))
+    write_manifest(manifest_path(out, "words"), isolated_words(asked))
     write_manifest(manifest_path(out, "music"), music)
     write_manifest(manifest_path(out, "half_seconds_of_music"), excerpts(music, MUSIC_SECONDS, MUSIC_EXCERPTS))
 
 
-def mixed(voices: Sequence[Clip], music: Sequence[Clip]) -> list[Clip]:
-    """Return all of the speech, and of the music, evenly spread, what is `MUSIC_SHARE` beside it."""
-    wanted = MUSIC_SHARE / (1 - MUSIC_SHARE) * sum(clip.seconds for clip in voices)
-    seconds = sum(clip.seconds for clip in music)
-    kept = min(1.0, wanted / seconds) if seconds else 0.0
-    return [*voices, *(clip for place, clip in enumerate(music) if int((place + 1) * kept) > int(place * kept))]
+def mixed(made: Sequence[Clip], recorded: Sequence[Clip], music: Sequence[Clip]) -> list[Clip]:
+    """Return speech that is made, as much that is recorded, and music, `MUSIC_SHARE` of all, each evenly spread."""
+    voices = [*made, *_thinned(recorded, _seconds(made))]
+    return [*voices, *_thinned(music, MUSIC_SHARE / (1 - MUSIC_SHARE) * _seconds(voices))]
+
+
+def _thinned(clips: Sequence[Clip], seconds: float) -> list[Clip]:
+    kept = min(1.0, seconds / _seconds(clips)) if clips else 0.0
+    return [clip for place, clip in enumerate(clips) if int((place + 1) * kept) > int(place * kept)]
+
+
+def _seconds(clips: Sequence[Clip]) -> float:
+    return sum(clip.seconds for clip in clips)
 
 
 def _heard(clips: Sequence[Clip]) -> list[Clip]:
