@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.features.batches import ClipFeatures
+from audio_ssl.errors import AudioError
 
 HOME = Path(__file__).parents[2]
 
@@ -162,27 +162,57 @@ def test_stretches_of_a_clip_are_on_one_side_and_resampled_together() -> None:
     assert len(sides[2]) == 20
 
 
-def test_clips_are_heard_once_by_each_system(monkeypatch: pytest.MonkeyPatch) -> None:
+class Counting:
+    """A system whose frames count samples by four; it says what it was given."""
+
+    sample_rate, num_layers, dim, name, fingerprint = 16_000, 1, 1, "", "one"
+    device, grid = torch.device("cpu"), FrameGrid(16_000, 4, 4)
+
+    def __init__(self) -> None:
+        self.given: list[list[int]] = []
+
+    def __call__(self, waveform: Tensor, lengths: Tensor, **others: object) -> tuple[list[Tensor], Tensor]:
+        self.given.append(lengths.tolist())
+        return [waveform[:, ::4, None]], lengths // 4
+
+
+def test_clips_are_decoded_once_and_heard_once_by_each_system(monkeypatch: pytest.MonkeyPatch) -> None:
     import _heard  # type: ignore[import-not-found]
     from _frame_probes import frames_of  # type: ignore[import-not-found]
 
-    heard: list[tuple[int, str]] = []
+    read: list[str] = []
 
-    def stream(clips: list[Clip], source: int, refuse: object) -> Iterator[ClipFeatures]:
-        for clip in clips:
-            heard.append((source, clip.id))
-            yield ClipFeatures(clip, [torch.arange(8.0).reshape(4, 2) + source])
+    def read_clip(clip: Clip, sample_rate: int) -> np.ndarray:
+        read.append(clip.id)
+        if clip.id == "broken":
+            raise AudioError("not audio")
+        return np.arange(16 if clip.id == "a" else 8, dtype=np.float32)
 
-    monkeypatch.setattr(_heard, "stream", stream)
-    clips = [clip_of("a", "test"), replace(clip_of("b", "test"), start=1.0)]
-    frames = frames_of(clips[:1], 1, step=2)
-    assert (frames["a"].total, frames["a"].layers[0].tolist()) == (4, [[1.0, 2.0], [5.0, 6.0]])
+    monkeypatch.setattr(_heard, "read_clip", read_clip)
+    monkeypatch.setattr(_heard.Heard, "waves", {})
+    # Two systems of one fingerprint, as a model in two precisions.
+    first, second = Counting(), Counting()
+    clips = [replace(clip_of(name, "test"), start=float(at)) for at, name in enumerate(("a", "b", "broken"))]
+    frames = frames_of(clips[:1], first, step=2)
+    assert (frames["a"].total, frames["a"].layers[0].flatten().tolist()) == (4, [0.0, 8.0])
     # The mean is that of all frames, also where every second one is held.
-    assert _heard.pooled(clips, 1)["a"].tolist() == [[4.0, 5.0]]
-    assert heard == [(1, "a"), (1, "b")]
-    # Another precision of a model has the same fingerprint and is another source.
-    assert _heard.pooled(clips, 2)["a"].tolist() == [[5.0, 6.0]]
-    assert heard[2:] == [(2, "a"), (2, "b")]
+    means = {name: mean.tolist() for name, mean in _heard.pooled(clips, first).items()}
+    assert means == {"a": [[6.0]], "b": [[2.0]]}
+    assert (read, first.given) == (["a", "b", "broken"], [[16], [8]])
+    assert set(_heard.pooled(clips, second)) == {"a", "b"}
+    # What could not be read is tried again.
+    assert (read[3:], second.given) == (["broken"], [[16, 8]])
+
+
+def test_a_batch_has_clips_of_like_length_and_no_more_than_a_minute_with_its_padding() -> None:
+    from _heard import BATCH_SECONDS, batches
+
+    clips = [replace(clip_of(str(i), "test"), seconds=float(1 + i * 7 % 20)) for i in range(60)]
+    found = batches(clips)
+    assert sorted(clip.id for batch in found for clip in batch) == sorted(clip.id for clip in clips)
+    assert all(len(batch) * batch[0].seconds <= BATCH_SECONDS for batch in found)
+    assert max(batch[0].seconds - batch[-1].seconds for batch in found) <= 6
+    assert batches([replace(clips[0], seconds=90.0)])[0][0].seconds == 90.0
 
 
 def test_a_pitch_tracker_is_not_asked_who_speaks() -> None:
