@@ -18,6 +18,14 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> str:
     return _grid("system", rows, tasks, [f"{task} ({clips[task]})" for task in tasks])
 
 
+def by_task(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return tasks by systems, each cell a score with its interval."""
+    tasks = {row["task"]: f"{row['task']} ({row['metric']}, {row['test_clips']} clips)" for row in rows}
+    named = [{**row, "task": row["system"], "named": tasks[row["task"]]} for row in rows]
+    systems = list(dict.fromkeys(row["system"] for row in rows))
+    return _grid("named", named, systems, systems).replace("| named ", "| task ", 1)
+
+
 def _grid(
     first: str, rows: Sequence[Mapping[str, Any]], tasks: Sequence[str], heads: Sequence[str], form: str = ".1f"
 ) -> str:

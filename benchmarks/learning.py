@@ -1,10 +1,11 @@
 """Does pretraining learn? Tiny recipes on freely packaged corpora, then linear probes on held-out clips.
 
 Every system is asked the same questions: the pretrained model, its untrained twin, log-mel and CQT frames. Speech:
-characters (CER), speaker (from half a second), language; music: key, instrument (from half a second), style, and of
-single frames notes, chords, beats and downbeats. Models are pretrained on the training clips alone, without labels;
-layers and regularisation are chosen on a tenth of the training clips; the corpora's `valid` and `test` splits are the
-held-out clips of the table. Models are compared with each baseline clip by clip (``_pairs.py``).
+characters (CER), speaker (from half a second), language; music: key, instrument (from half a second), style, which
+instruments of a band play, and of single frames notes, chords, beats and downbeats. Models are pretrained on the
+training clips alone, without labels; layers, one of two ways to scale means of clips, and regularisation are chosen on
+a tenth of the training clips; the corpora's `valid` and `test` splits are the held-out clips of the table. Models are
+compared with each baseline clip by clip (``_pairs.py``).
 
 Run ``python benchmarks/learning.py`` (an hour and a half on two cores), or ``--only speech`` / ``--only music``,
 ``--share 0.1`` for a tenth of the updates; prints a table and writes ``benchmarks/results/learning.json``. Finished
@@ -73,8 +74,10 @@ def verdict(pairs: list[dict[str, Any]], model: str) -> list[str]:
                 way = "is no better than log-mel" if row["covered"] is None else f"{row['covered']:.0f} % of the way"
                 shown.append(f"best peer {row['other']} ({_signed(row)}): {way}")
         found.append(f"{task}: {'; '.join(shown)}")
-    above = sum(p < LEVEL for p in holm(weakest))
-    return [*found, f"{model} is above every baseline on {above} of {len(weakest)} tasks (p by Holm over the tasks)"]
+    held = [p < LEVEL for p in holm(weakest)]
+    others = [task for task, above in zip(dict.fromkeys(row["task"] for row in mine), held, strict=True) if not above]
+    count = f"{model} is above every baseline on {sum(held)} of {len(held)} tasks (p by Holm over the tasks)"
+    return [*found, f"{count}; not on {', '.join(others)}" if others else count]
 
 
 _PHRASES = {"above": "above", "below": "below", "not significant": "no significant difference from"}
@@ -118,12 +121,14 @@ def main() -> None:
         answers = ask(domain, systems, clips, args.out / "answers", args.task)
         models = [*updates, *(Path(model).name for model in args.model)]
         pairs = compared(answers, models)
-        said = [sentence for model in models for sentence in verdict(pairs, model)]
+        verdicts = [verdict(pairs, model) for model in models]
+        said = [sentence for one in verdicts for sentence in one]
         rows = [row for row, _ in answers]
         print("\n".join(["", *map(line, rows), "", *said]), flush=True)
         # A domain alone leaves the other's answers, those of a process beside this one too.
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        write_json(path, {**result, domain: {"updates": updates, "rows": rows, "pairs": pairs, "verdict": said}})
+        found = {"updates": updates, "rows": rows, "pairs": pairs, "verdict": said}
+        write_json(path, {**result, domain: {**found, "summary": [one[-1] for one in verdicts]}})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from _markdown import table as _table  # type: ignore[import-not-found]
-from _tables_compute import ablation, figures, scaling, scores  # type: ignore[import-not-found]
+from _tables_compute import ablation, by_task, figures, scaling, scores  # type: ignore[import-not-found]
 from _tables_fairness import fairness  # type: ignore[import-not-found]
 from _tables_parity import parity  # type: ignore[import-not-found]
 from _tables_small import extract_small  # type: ignore[import-not-found]
@@ -177,10 +177,13 @@ def learning(result: dict[str, Any]) -> str:
     parts = []
     for domain, found in result.items():
         runs = ", ".join(f"`{name}` after {number:,} updates" for name, number in found["updates"].items())
-        said = "".join(f"- {line}\n" for line in found["verdict"])
+        said = "".join(f"- {line}\n" for line in found.get("summary", found["verdict"]))
         head = f"{domain.capitalize()}: {runs}." if runs else f"{domain.capitalize()}:"
-        differences = f"{gaps(found['pairs'])}\n" if found.get("pairs") else ""
-        parts.append(f"{head}\n\n{scores(found['rows'])}\n{differences}{said}")
+        if not found.get("pairs"):
+            parts.append(f"{head}\n\n{scores(found['rows'])}\n{said}")
+            continue
+        # Tasks are more than systems.
+        parts.append(f"{head}\n\n{by_task(found['rows'])}\n{gaps(found['pairs'])}\n{said}")
     return "\n".join(parts)
 
 

@@ -76,7 +76,7 @@ def test_a_verdict_counts_tasks_that_beat_every_baseline() -> None:
     pairs += [row("style", "log-mel", 3, 0.001), row("style", "CQT", 0.4, 0.4)]
     said = verdict(pairs, "m")
     assert said[0] == "key: above log-mel (+3.0 [+2.0, +4.0]); above CQT (+2.0 [+1.0, +3.0])"
-    assert said[-1].startswith("m is above every baseline on 1 of 2 tasks")
+    assert said[-1] == "m is above every baseline on 1 of 2 tasks (p by Holm over the tasks); not on style"
 
 
 def test_a_linear_layer_of_frames_finds_notes_and_chords() -> None:
@@ -93,3 +93,19 @@ def test_a_linear_layer_of_frames_finds_notes_and_chords() -> None:
     chord[::2] = -100
     layer = _fit(frames, chord, 4)
     assert _goodness("chords", [layer(frames)], [chord]) > 95
+
+
+def test_the_table_of_tasks_has_a_row_a_task_and_the_sentences_that_count() -> None:
+    from tables import learning  # type: ignore[import-not-found]
+
+    about = {"metric": "AP", "value": 70.0, "low": 69.0, "high": 71.0, "test_clips": 20}
+    rows = [{"system": system, "task": task, **about} for task in ("key", "notes") for system in ("log-mel", "m")]
+    pair = {"task": "key", "model": "m", "other": "log-mel", "peer": False, "word": "above", "p": 0.01}
+    pairs = [{**pair, "value": 3.0, "low": 2.0, "high": 4.0}]
+    found = {"updates": {}, "rows": rows, "pairs": pairs, "verdict": ["key: …", "m: 1 of 1"], "summary": ["m: 1 of 1"]}
+    lines = learning({"music": found}).splitlines()
+    assert lines[2] == "| task | log-mel | m |"
+    assert lines[5] == "| notes (AP, 20 clips) | 70.0 [69.0, 71.0] | 70.0 [69.0, 71.0] |"
+    assert any(line.startswith("| key, m | +3.0 [+2.0, +4.0], above |") for line in lines)
+    assert lines[-1] == "- m: 1 of 1"
+    assert "key: …" not in "\n".join(lines)
