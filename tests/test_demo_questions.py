@@ -17,7 +17,7 @@ def said(number, language="en", words="0.0 0.1 a; 0.1 0.4 Dog; 0.4 0.9 sleeps", 
 
 def test_what_is_asked_about_is_not_heard_and_a_sentence_stays_together():
     clips = [said(number, language, split="valid") for number in range(600) for language in ("en", "cs")]
-    heard, asked = questions.apart(clips)
+    heard, asked = questions.apart(clips, "translation")
     known, unknown = ({clip.translation for clip in some} for some in (heard, asked))
     assert not known & unknown
     assert len(known) / 600 == pytest.approx(1 / 3, abs=0.06)

@@ -35,7 +35,7 @@ PROBES = {
     "demo_characters": "sentences",
     "demo_words": "words",
     "demo_meaning": "sentences",
-    "demo_instrument": "half_seconds_of_music",
+    "demo_instrument": "moments_of_music",
 }
 """What is asked, and of which manifest."""
 
@@ -94,7 +94,7 @@ def stages(out: Path, data: Path, plan: Plan) -> list[Stage]:
     def corpora() -> None:
         prepare(fetch(plan, data), data, out)
 
-    made = manifest_path(out, "half_seconds_of_music")
+    made = manifest_path(out, "moments_of_music")
     found = [
         _stage("corpora", "made or fetched, then listed", corpora, lambda: _unless(made.exists())),
         _stage("pretrain", f"MERT in small, recipe `{RECIPE}`", partial(_pretrain, out), lambda: _untrained(run)),

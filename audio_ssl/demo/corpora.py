@@ -31,7 +31,7 @@ LONGEST_SECONDS = 6.0
 MUSIC_SHARE = 0.2
 """Of the seconds that pretraining hears. Speech gains from every second of it, and music loses nothing measurable."""
 
-MUSIC_SECONDS, MUSIC_EXCERPTS = 0.5, 4
+MUSIC_SECONDS, MUSIC_EXCERPTS = 0.25, 6
 """Instrument is asked of excerpts, so many a clip, so short that not every system knows the answer."""
 
 
@@ -89,13 +89,14 @@ def prepare(plan: Plan, data: Path, out: Path) -> None:
         if not path.exists():
             write_manifest(path, load_corpus(name).read(data / name, None))
         clips[name] = read_manifest(path)
-    (heard, asked), music = apart(clips[SPEECH]), shorten(clips[MUSIC])
+    heard, asked = apart(clips[SPEECH], "translation")
+    heard_music, asked_music = apart(shorten(clips[MUSIC]), "id")
     recorded = [clip for name in plan.recorded for clip in clips[name]]
-    write_manifest(manifest_path(out, "pretrain"), mixed(_heard(heard), _heard(recorded), _heard(music)))
+    write_manifest(manifest_path(out, "pretrain"), mixed(_heard(heard), _heard(recorded), _heard(heard_music)))
     write_manifest(manifest_path(out, "sentences"), sentences(asked))
     write_manifest(manifest_path(out, "words"), isolated_words(asked))
-    write_manifest(manifest_path(out, "music"), music)
-    write_manifest(manifest_path(out, "half_seconds_of_music"), excerpts(music, MUSIC_SECONDS, MUSIC_EXCERPTS))
+    write_manifest(manifest_path(out, "music"), asked_music)
+    write_manifest(manifest_path(out, "moments_of_music"), excerpts(asked_music, MUSIC_SECONDS, MUSIC_EXCERPTS))
 
 
 def mixed(made: Sequence[Clip], recorded: Sequence[Clip], music: Sequence[Clip]) -> list[Clip]:

@@ -1,8 +1,8 @@
 """What the demo asks about, as manifests: sentences with what they mean, words cut out of them, excerpts of music.
 
-A third of the sentences is heard in pretraining, the others are asked about, so that each of them may be tested: the
-tenth that the corpus itself holds out would leave differences of several points open. Whatever the language and the
-voice, a sentence and its translations stay together.
+A third of the sentences and of the tunes is heard in pretraining, the others are asked about, so that each of them may
+be tested: the tenth that a corpus itself holds out would leave differences of several points open. Whatever the
+language and the voice, a sentence and its translations stay together.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import replace
 from audio_ssl.data.manifest import Clip
 
 HEARD_SHARE = 1 / 3
-"""Of the sentences."""
+"""Of the sentences, and of the tunes."""
 
 VALID_SHARE, TEST_SHARE = 0.1, 0.3
-"""Of the sentences that are asked about; the others train."""
+"""Of those that are asked about; the others train."""
 
 MEANINGS = (
     *("garden", "house", "kitchen", "forest", "city", "school", "car", "theatre"),
@@ -39,19 +39,22 @@ WORDS_OF_SPLIT = {"train": 12, "valid": 3, "test": 8}
 """How often a word is taken at most."""
 
 
-def apart(clips: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:
-    """Return what pretraining may hear, and what is asked about with splits of its own, by the column `translation`."""
-    heard = [_share(f"heard {clip.translation}") < HEARD_SHARE for clip in clips]
-    asked = [
-        replace(clip, split=_split(str(clip.translation)))
-        for clip, known in zip(clips, heard, strict=True)
-        if not known
-    ]
-    return [clip for clip, known in zip(clips, heard, strict=True) if known], asked
+def apart(clips: Sequence[Clip], column: str) -> tuple[list[Clip], list[Clip]]:
+    """Return what pretraining may hear, and what is asked about, split anew; values of `column` are not torn apart."""
+    heard: list[Clip] = []
+    asked: list[Clip] = []
+    for clip in clips:
+        value = str(clip.row()[column])
+        if _share(f"heard {value}") < HEARD_SHARE:
+            heard.append(clip)
+        else:
+            asked.append(replace(clip, split=_split(value)))
+    return heard, asked
 
 
-def _split(sentence: str) -> str:
-    share = _share(sentence)
+def _split(value: str) -> str:
+    # With a word before it: corpora draw their clips by hashes of plain names.
+    share = _share(f"split {value}")
     if share < TEST_SHARE:
         return "test"
     return "valid" if share < TEST_SHARE + VALID_SHARE else "train"
