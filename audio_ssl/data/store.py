@@ -1,8 +1,9 @@
 """ArrayStore: arrays by clip id in sharded safetensors, for targets and features alike.
 
-A shard is written under a temporary name, flushed and renamed; its ids are in the shard's own header. A killed writer
-loses at most the shard it was filling, and a resumed one goes on after the last sealed shard. Readers map the files
-into memory and can read a slice of frames without the rest.
+A shard is written under a temporary name, flushed and renamed; its ids are in the shard's own header. What is to become
+the next shard lies in parts below ``.unfinished``, so that a killed writer loses two minutes of work at most. A resumed
+one fills the same shard up: a store has the same files, byte by byte, however often its making was stopped. Readers map
+the files into memory and can read a slice of frames without the rest.
 """
 
 from __future__ import annotations
@@ -10,20 +11,23 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from audio_ssl.atomic import atomic_write, write_json
+from audio_ssl.atomic import atomic_write, remove_folder, write_json
+from audio_ssl.data.waiting import SEAL_BYTES, Waiting
 from audio_ssl.documents import as_written, parse_json, read_object
 from audio_ssl.errors import UserError
-from audio_ssl.integrity import fault, put_seals, read_seals, require_whole, write_seals
+from audio_ssl.integrity import fault, put_seals, read_seals, require_whole, seal, write_seals
 
 META_FILE = "meta.json"
+_PARTS = ".unfinished"
 _SHARD = "shard-{:05d}.safetensors"
 _AGAIN = "run the command that made it again: it makes what is missing or damaged"
 
@@ -31,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class StoreWriter:
-    """Writes a store; leaving the ``with`` block normally or by an exception seals what was added.
+    """Writes a store; leaving the ``with`` block seals what was added, and an exception keeps it in parts.
 
     Parameters
     ----------
@@ -51,11 +55,9 @@ class StoreWriter:
     """
 
     def __init__(
-        self, folder: Path, meta: Mapping[str, Any], shard_bytes: int = 256 << 20, resume: bool = False
+        self, folder: Path, meta: Mapping[str, Any], shard_bytes: int = SEAL_BYTES, resume: bool = False
     ) -> None:
         self.folder, self._shard_bytes = folder, shard_bytes
-        self._pending: dict[str, dict[str, Tensor]] = {}
-        self._pending_bytes = 0
         meta_path = folder / META_FILE
         if meta_path.exists():
             _check_resumable(meta_path, meta, resume)
@@ -65,7 +67,15 @@ class StoreWriter:
         self._number = 0
         for shard in _whole_shards(folder):
             self._done.update(read_ids(shard))
-            self._number = int(shard.stem.removeprefix("shard-")) + 1
+            self._number = _number(shard) + 1
+        self._pending: dict[str, dict[str, Tensor]] = {}
+        self._parts, self._waiting = 0, Waiting()
+        for part in _whole_shards(folder / _PARTS, full=True):
+            self._pending |= {name: own for name, own in _read_shard(part).items() if name not in self._done}
+            self._parts = _number(part) + 1
+        self._pending_bytes = sum(_bytes(arrays) for arrays in self._pending.values())
+        # The first of what is pending, which lie in parts already.
+        self._kept = len(self._pending)
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +84,10 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Whole arrays are worth keeping also when the work was interrupted.
-        self._seal()
+        if kind is None:
+            self._seal()
+        else:
+            self._keep()
 
     @property
     def done(self) -> set[str]:
@@ -86,19 +99,36 @@ class StoreWriter:
         if clip_id in self._done or clip_id in self._pending:
             raise ValueError(f"the clip `{clip_id}` is in the store already")
         self._pending[clip_id] = {name: value.detach().cpu().contiguous() for name, value in arrays.items()}
-        self._pending_bytes += sum(value.nbytes for value in arrays.values())
+        size = _bytes(arrays)
+        self._pending_bytes += size
         if self._pending_bytes >= self._shard_bytes:
             self._seal()
+        elif self._waiting.add(size):
+            self._keep()
+
+    def _keep(self) -> None:
+        """Write what lies in memory alone as a part of the next shard."""
+        arrays = dict(islice(self._pending.items(), self._kept, None))
+        if arrays:
+            name = _SHARD.format(self._parts)
+            write_shard(self.folder / _PARTS / name, arrays)
+            write_seals(self.folder / _PARTS, [name])
+            self._parts += 1
+            self._kept = len(self._pending)
+        self._waiting.clear()
 
     def _seal(self) -> None:
-        if not self._pending:
-            return
-        name = _SHARD.format(self._number)
-        write_shard(self.folder / name, self._pending)
-        write_seals(self.folder, [name])
-        self._done.update(self._pending)
-        self._number += 1
-        self._pending, self._pending_bytes = {}, 0
+        """Write the next shard; its parts are needed no more."""
+        if self._pending:
+            name = _SHARD.format(self._number)
+            write_shard(self.folder / name, self._pending)
+            write_seals(self.folder, [name])
+            self._done.update(self._pending)
+            self._number += 1
+            self._pending, self._pending_bytes, self._kept = {}, 0, 0
+        remove_folder(self.folder / _PARTS)
+        self._parts = 0
+        self._waiting.clear()
 
 
 def write_shard(path: Path, arrays: Mapping[str, Mapping[str, Tensor]], work: Path | None = None) -> None:
@@ -134,13 +164,14 @@ class ArrayStore:
         if not (folder / META_FILE).is_file():
             raise UserError(f"not an array store: {META_FILE} is missing", where=str(folder))
         self.meta = read_object(folder / META_FILE, remedy="make the store again")
-        require_whole(folder, _AGAIN)
+        for part in (folder, folder / _PARTS):
+            require_whole(part, _AGAIN)
         self._place: dict[str, tuple[Path, int]] = {}
         self._names: dict[Path, dict[int, list[str]]] = {}
         self._open: dict[Path, Any] = {}
-        for shard in _shards(folder):
+        for shard in (*_shards(folder), *_shards(folder / _PARTS)):
             for row, clip_id in enumerate(read_ids(shard)):
-                self._place[clip_id] = (shard, row)
+                self._place.setdefault(clip_id, (shard, row))
 
     @property
     def ids(self) -> list[str]:
@@ -191,18 +222,41 @@ def _shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("shard-*.safetensors"))
 
 
-def _whole_shards(folder: Path) -> Iterator[Path]:
-    """Yield the shards of a store that is written to; a damaged one is removed, so that its clips come again."""
-    seals = read_seals(folder)
+def _number(shard: Path) -> int:
+    return int(shard.stem.removeprefix("shard-"))
+
+
+def _bytes(arrays: Mapping[str, Tensor]) -> int:
+    return sum(value.nbytes for value in arrays.values())
+
+
+def _whole_shards(folder: Path, full: bool = False) -> Iterator[Path]:
+    """Yield the shards of a store that is written to; a damaged one is removed, so that its clips come again.
+
+    With `full` their contents are compared, not their lengths alone: what a part holds is written and sealed anew.
+    """
+    seals, unknown = read_seals(folder), []
     for shard in _shards(folder):
-        wrong = fault(shard, seals.get(shard.name))
+        wrong = fault(shard, seals.get(shard.name), full)
         if wrong is None:
             yield shard
+            # Its writer was killed before it was recorded.
+            unknown += [shard.name] if shard.name not in seals else []
         else:
             logger.warning("%s %s: its clips are computed again", shard, wrong)
             shard.unlink()
-    if seals:
-        put_seals(folder, {})
+    if seals or unknown:
+        put_seals(folder, {name: seal(folder / name) for name in unknown})
+
+
+def _read_shard(path: Path) -> dict[str, dict[str, Tensor]]:
+    """Return the arrays of each clip of a shard by its id."""
+    arrays: dict[str, dict[str, Tensor]] = {name: {} for name in read_ids(path)}
+    ids = list(arrays)
+    for key, value in load_file(path).items():
+        row, _, name = key.partition("/")
+        arrays[ids[int(row)]][name] = value
+    return arrays
 
 
 def read_ids(shard: Path) -> list[str]:

@@ -90,7 +90,8 @@ def _make(config: masked_prediction.Config, first: masked_prediction.Config, sel
             return clip, None
 
     with StoreWriter(out, meta, resume=True) as writer, background_pool(config.data.workers) as pool:
-        waiting = [clip for clip in selection.all if clip.id not in writer.done]
+        done = writer.done
+        waiting = [clip for clip in selection.all if clip.id not in done]
         for clip, targets in track(in_order(pool, compute, waiting), "targets", len(waiting)):
             if targets is not None:
                 writer.add(clip.id, {str(index): target for index, target in enumerate(targets)})

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audio_ssl.data import waiting
 from audio_ssl.data.store import ArrayStore, StoreWriter
 from audio_ssl.errors import UserError
 
@@ -66,6 +67,72 @@ def test_a_killed_writer_leaves_only_whole_shards(tmp_path):
     (tmp_path / ".partial-x.safetensors").write_bytes(b"half")
     assert ArrayStore(tmp_path).ids == ["a"]
     assert StoreWriter(tmp_path, {"content": "test"}, resume=True).done == {"a"}
+
+
+def fill(folder, ids, stop=None, meta=None, **options):
+    """Add what is missing of some clips; `stop` is where the writer is killed: nothing is called on the way out."""
+    writer = StoreWriter(folder, meta or {"content": "test"}, shard_bytes=200, resume=True, **options)
+    added = []
+    for clip_id in ids:
+        if clip_id == stop:
+            return added
+        if clip_id not in writer.done:
+            writer.add(clip_id, {"x": torch.arange(8) + ord(clip_id)})
+            added.append(clip_id)
+    writer.__exit__(None, None, None)
+    return added
+
+
+@pytest.fixture
+def part_by_part(monkeypatch):
+    monkeypatch.setattr(waiting, "SEAL_SECONDS", -1.0)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_store_is_the_same_however_often_its_writer_was_killed(tmp_path, part_by_part):
+    ids = "abcdefgh"
+    fill(tmp_path / "whole", ids)
+    added = []
+    for stop in ("c", "d", "g", "h", None):
+        added += fill(tmp_path / "cut", ids, stop)
+        read = ArrayStore(tmp_path / "cut")
+        assert read.ids == added
+        assert all(read[name]["x"][0] == ord(name) for name in added)
+    assert "".join(added) == ids
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    assert len(list((tmp_path / "cut").glob("shard-*"))) == 2
+
+
+def test_a_writer_killed_before_it_recorded_its_shard_records_it_when_resumed(tmp_path, part_by_part, monkeypatch):
+    fill(tmp_path / "whole", "abcdef")
+
+    def killed(folder, names):
+        if not folder.name.startswith("."):
+            raise SystemExit
+
+    monkeypatch.setattr("audio_ssl.data.store.write_seals", killed)
+    with pytest.raises(SystemExit):
+        fill(tmp_path / "cut", "abcdef")
+    monkeypatch.undo()
+    assert fill(tmp_path / "cut", "abcdef") == ["e", "f"]
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_a_part_with_other_bytes_is_found_and_its_clips_come_again(tmp_path, part_by_part, caplog):
+    fill(tmp_path, "abc", "c")
+    part = tmp_path / ".unfinished" / "shard-00001.safetensors"
+    part.write_bytes(part.read_bytes()[:-1] + b"!")
+    assert fill(tmp_path, "abc") == ["b", "c"]
+    assert "shard-00001.safetensors has other bytes than were written" in caplog.text
+    assert [int(ArrayStore(tmp_path)[name]["x"][0]) for name in "abc"] == [97, 98, 99]
+
+
+def test_parts_are_written_after_a_while_only(tmp_path):
+    fill(tmp_path, "abc", "c")
+    assert not (tmp_path / ".unfinished").exists()
 
 
 def test_what_does_not_fit_is_refused(tmp_path):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,6 +204,55 @@ def test_making_targets_goes_on_where_it_stopped_and_lists_what_it_cannot_use(
     left, right = ArrayStore(whole), ArrayStore(tmp_path / "cut")
     assert set(left.ids) == set(right.ids)
     assert all(torch.equal(left[i][name], right[i][name]) for i in left.ids for name in ("0", "1", "2"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from audio_ssl.data import store, waiting
+from audio_ssl.pretrain.targets import make_targets
+
+recipe, manifest, out = sys.argv[1:]
+waiting.SEAL_SECONDS = -1.0
+add, added = store.StoreWriter.add, []
+
+def until_killed(self, clip_id, arrays):
+    if len(added) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    added.append(clip_id)
+    add(self, clip_id, arrays)
+
+store.StoreWriter.add = until_killed
+make_targets(recipe, [f"data.manifest={manifest}"], Path(out))
+"""
+
+
+def test_a_killed_making_of_targets_computes_the_rest_alone_and_ends_in_the_same_files(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, cut = make_manifest(), tmp_path / "cut"
+    (tmp_path / "audio" / "1.wav").write_text("no audio")
+    whole = make_targets(recipe, [f"data.manifest={manifest}"], tmp_path / "whole")
+    ended = subprocess.run([sys.executable, "-c", KILLED, recipe, str(manifest), str(cut)], capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    order = ArrayStore(whole).ids
+    assert ArrayStore(cut).ids == order[:3]
+
+    computed, compute = list[str](), ComputedTargets.whole
+
+    def said(self: ComputedTargets, clip: Clip) -> tuple[torch.Tensor, ...]:
+        computed.append(clip.id)
+        return compute(self, clip)
+
+    monkeypatch.setattr(ComputedTargets, "whole", said)
+    make_targets(recipe, [f"data.manifest={manifest}"], cut)
+    # What cannot be used may have been mended.
+    assert sorted(computed) == sorted([*order[3:], "clip1"])
+    files = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (whole, cut)
+    ]
+    assert files[0] == files[1]
 
 
 def test_a_store_brings_the_codec_its_codes_are_of(make_manifest: MakeManifest, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -19,10 +18,6 @@ Sealed = Callable[[list[Row]], None]
 
 Pieces = Iterable[Tensor]
 """Consecutive frames of a clip, ``[frame, dim]`` or ``[layer, frame, dim]``."""
-
-SEAL_BYTES = 256 << 20
-SEAL_SECONDS = 120.0
-"""A file of many clips is written when it is this large or its first clip has waited this long."""
 
 
 class Writer(Protocol):
@@ -49,24 +44,6 @@ class Writer(Protocol):
     def close(self) -> None:
         """Write what is still held."""
         ...
-
-
-class Waiting:
-    """Counts what waits for being written."""
-
-    def __init__(self) -> None:
-        self._bytes, self._since = 0, time.monotonic()
-
-    def add(self, size: int) -> bool:
-        """Count some bytes; tell whether it is time to write."""
-        if not self._bytes:
-            self._since = time.monotonic()
-        self._bytes += size
-        return self._bytes >= SEAL_BYTES or time.monotonic() - self._since > SEAL_SECONDS
-
-    def clear(self) -> None:
-        """Count from nothing again."""
-        self._bytes = 0
 
 
 def next_number(folder: Path, prefix: str, suffix: str) -> int:

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from audio_ssl.atomic import atomic_write
+from audio_ssl.data.waiting import Waiting
 from audio_ssl.features.index import JOURNALS, Row
-from audio_ssl.features.writers._base import Pieces, Sealed, Waiting, next_number, placed
+from audio_ssl.features.writers._base import Pieces, Sealed, next_number, placed
 
 FOLDER = "parquet"
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from audio_ssl.atomic import write_json
 from audio_ssl.data.store import META_FILE, shard_metadata, write_shard
+from audio_ssl.data.waiting import Waiting
 from audio_ssl.features.index import JOURNALS, STORE, Row
-from audio_ssl.features.writers._base import Pieces, Sealed, Waiting, next_number, placed, write_long
+from audio_ssl.features.writers._base import Pieces, Sealed, next_number, placed, write_long
 
 _TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
