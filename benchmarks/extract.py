@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import _machine  # type: ignore[import-not-found]
 import numpy as np
@@ -29,10 +27,10 @@ import soundfile
 import torch
 from _extract_clips import RATE, make  # type: ignore[import-not-found]
 from _extract_systems import BASE, BUILDERS, OURS, PIECE_SECONDS  # type: ignore[import-not-found]
+from _worker import HOME, Worker, answering  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
 
-HOME = Path(__file__).resolve().parents[1]
 CHECKED = 3
 """Clips whose hidden states are compared."""
 
@@ -49,43 +47,18 @@ def gflops(samples: int) -> float:
     return (total + 2 * samples * (512 * 768 + 768 * 48 * 128 + 12 * block)) / 1e9
 
 
-class Worker:
-    """A system in a process of its own, which does a thing for every line it is sent."""
-
-    def __init__(self, name: str, files: list[Path], options: argparse.Namespace) -> None:
-        self.name, self.seconds = name, list[float]()
-        python = options.s3prl if name == "s3prl" else sys.executable
-        command = [python, __file__, "--worker", name, "--threads", str(options.threads)]
-        command += ["--clock", options.clock]
-        environment = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": str(options.threads)}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self.ask("\t".join(map(str, files)))
-
-    def ask(self, what: str) -> dict[str, Any]:
-        """Send a line and wait for the answer."""
-        source, sink = self._process.stdin, self._process.stdout
-        assert source is not None
-        assert sink is not None
-        source.write(what + "\n")
-        source.flush()
-        line = sink.readline()
-        if not line:
-            raise RuntimeError(f"{self.name} ended with status {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def stop(self) -> None:
-        """End the process."""
-        self._process.communicate()
+def started(name: str, files: list[Path], options: argparse.Namespace) -> Worker:
+    """Start a system and name it the files."""
+    python = options.s3prl if name == "s3prl" else sys.executable
+    command = [python, __file__, "--worker", name, "--threads", str(options.threads), "--clock", options.clock]
+    worker: Worker = Worker(name, command, options.threads)
+    worker.ask("\t".join(map(str, files)))
+    return worker
 
 
 def work(options: argparse.Namespace) -> None:
     """Be a worker: the first line names the files, ``run`` goes through them, another is where states are written."""
-    # What libraries print must not get between the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    answer = answering()
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.clock == "cpu" else time.perf_counter
     with torch.inference_mode():
@@ -94,26 +67,21 @@ def work(options: argparse.Namespace) -> None:
         shortest = sorted(files, key=lambda path: path.stat().st_size)
         for _ in run(shortest[:CHECKED]):
             pass
-        _reply(answers, ready=1.0)
+        answer(ready=1.0)
         for line in sys.stdin:
-            started = clock()
+            begun = clock()
             if line.strip() == "run":
                 frames = sum(len(states[-1]) for _, states in run(files))
-                seconds = clock() - started
+                seconds = clock() - begun
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-                _reply(answers, seconds=seconds, frames=frames, peak_bytes=peak)
+                answer(seconds=seconds, frames=frames, peak_bytes=peak)
             else:
                 # Among the shortest half, so that padded batches do pad them.
                 half = shortest[: len(files) // 2 + 1]
                 chosen = dict(run(half))
                 kept = {path.name: torch.stack(chosen[path.name][-12:]) for path in half[1::2][:CHECKED]}
                 np.savez(line.strip(), **{name: states.numpy() for name, states in kept.items()})  # type: ignore[arg-type]
-                _reply(answers, ready=1.0)
-
-
-def _reply(answers: IO[str], **values: float) -> None:
-    answers.write(json.dumps(values) + "\n")
-    answers.flush()
+                answer(ready=1.0)
 
 
 def compare(files: list[Path], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
@@ -122,14 +90,14 @@ def compare(files: list[Path], options: argparse.Namespace) -> dict[str, list[di
     workers = []
     for name in options.systems:
         try:
-            workers.append(Worker(name, files, options))
+            workers.append(started(name, files, options))
         except (RuntimeError, OSError) as error:
             print(f"left out: {name}: {error}", file=sys.stderr)
     for number in range(options.rounds):
         for worker in workers if number % 2 == 0 else workers[::-1]:
-            answer = worker.ask("run")
-            found.setdefault(worker.name, []).append(answer)
-            print(f"round {number + 1}: {worker.name:<30} {answer['seconds']:>7.1f} s", flush=True)
+            told = worker.ask("run")
+            found.setdefault(worker.name, []).append(told)
+            print(f"round {number + 1}: {worker.name:<30} {told['seconds']:>7.1f} s", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for number, worker in enumerate(workers):
             path = f"{folder}/{number}.npz"

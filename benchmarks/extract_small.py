@@ -14,7 +14,6 @@ corpora (``data/*.jsonl``): Ogg at 44.1 and 22 kHz, FLAC at 24 kHz.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -29,12 +28,12 @@ from typing import Any
 import _machine  # type: ignore[import-not-found]
 import torch
 from _small_shapes import SHAPES, save  # type: ignore[import-not-found]
+from _worker import HOME, Worker, answering, environment  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
 from audio_ssl.data.manifest import Clip, read_manifest
 from audio_ssl.shipped import SHIPPED
 
-HOME = Path(__file__).resolve().parents[1]
 RATE = 16_000
 CORPORA = ("game_music", "fillets", "rendered_scores")
 LIBROSA = "librosa log-mel"
@@ -79,17 +78,17 @@ def runner(system: str, model: str, threads: int, precision: str) -> Callable[[S
 
 
 def work(options: argparse.Namespace) -> None:
-    """Be a worker: measure a round for each line that comes, and print it."""
+    """Be a worker: measure a round for each line that comes, and answer with it."""
+    answer = answering()
     torch.set_num_threads(options.threads)
     clips = chosen(options.clips)
     run = runner(options.worker, options.model, options.threads, options.precision)
     # Compiled parts of librosa and caches of the disk are not what is measured.
     run(clips[:: max(1, len(clips) // 4)])
     for _ in sys.stdin:
-        started, cpu = time.perf_counter(), _cpu_seconds()
+        begun, cpu = time.perf_counter(), _cpu_seconds()
         frames = run(clips)
-        seconds, spent = time.perf_counter() - started, _cpu_seconds() - cpu
-        print(json.dumps({"seconds": seconds, "cpu_seconds": spent, "frames": frames}), flush=True)
+        answer(seconds=time.perf_counter() - begun, cpu_seconds=_cpu_seconds() - cpu, frames=frames)
 
 
 def _cpu_seconds() -> float:
@@ -97,36 +96,12 @@ def _cpu_seconds() -> float:
     return found.user + found.system + found.children_user + found.children_system
 
 
-class Worker:
-    """A system in a process of its own."""
-
-    def __init__(self, system: str, model: str, options: argparse.Namespace, precision: str) -> None:
-        words = ["--worker", system, "--model", model, "--precision", precision]
-        words += ["--clips", str(options.clips), "--threads", str(options.threads)]
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=_environment(options.threads),
-        )
-
-    def round(self) -> dict[str, Any]:
-        """Let it go through the clips."""
-        source, sink = self._process.stdin, self._process.stdout
-        assert source is not None
-        assert sink is not None
-        source.write("again\n")
-        source.flush()
-        line = sink.readline()
-        if not line:
-            raise RuntimeError(f"a system ended with status {self._process.wait()}")
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-    def stop(self) -> None:
-        """End the process."""
-        self._process.communicate()
+def started(system: str, model: str, options: argparse.Namespace, precision: str) -> Worker:
+    """Start a system."""
+    words = ["--worker", system, "--model", model, "--precision", precision]
+    words += ["--clips", str(options.clips), "--threads", str(options.threads)]
+    worker: Worker = Worker(system, [sys.executable, __file__, *words], options.threads)
+    return worker
 
 
 def load_seconds(model: str, clock: str, times: int) -> float:
@@ -138,23 +113,19 @@ def load_seconds(model: str, clock: str, times: int) -> float:
     )
     command = [sys.executable, "-c", program, model]
     done = [
-        subprocess.run(command, env=_environment(1), capture_output=True, text=True, check=True) for _ in range(times)
+        subprocess.run(command, env=environment(1), capture_output=True, text=True, check=True) for _ in range(times)
     ]
     return statistics.median(float(one.stdout) for one in done)
-
-
-def _environment(threads: int) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": str(threads)}
 
 
 def compare(systems: dict[str, tuple[str, str]], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row a system; `systems` are names to models and precisions."""
     audio_seconds = sum(clip.seconds for clip in chosen(options.clips))
-    workers = {name: Worker(name, model, options, precision) for name, (model, precision) in systems.items()}
+    workers = {name: started(name, model, options, precision) for name, (model, precision) in systems.items()}
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in systems}
     for number in range(options.rounds):
         for name in list(systems)[:: 1 if number % 2 == 0 else -1]:
-            rounds[name].append(workers[name].round())
+            rounds[name].append(workers[name].ask("again"))
             print(f"round {number + 1}: {name:<50} {rounds[name][-1]}", flush=True)
     for worker in workers.values():
         worker.stop()

@@ -11,20 +11,18 @@ Run ``python benchmarks/pretrain.py``; prints a table and writes ``benchmarks/re
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import _machine  # type: ignore[import-not-found]
 import torch
 from _pretrain_systems import BUILDERS, OURS, build, step  # type: ignore[import-not-found]
+from _worker import Worker, answering  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
 
@@ -48,53 +46,35 @@ def step_gflops(clips: int, samples: int, layers: int = 12, dim: int = 768, ffn:
 
 
 @dataclass
-class Worker:
-    """A system in a process of its own, which takes one step for every line it is sent."""
+class Steps:
+    """A system that takes a step for every line it is sent."""
 
     name: str
+    worker: Worker
     precision: str
     options: argparse.Namespace
     seconds: list[float] = field(default_factory=list)
 
-    def start(self) -> None:
-        """Start the process and take a first step, which is not counted."""
-        command = [sys.executable, __file__, "--worker", self.name, "--precision", self.precision]
-        command += ["--device", self.options.device, "--threads", str(self.options.threads)]
-        command += ["--clips", str(self.options.clips), "--seconds", str(self.options.seconds)]
-        command += ["--compile"] if self.options.compile else []
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.ask("warm")
-
-    def ask(self, what: str) -> dict[str, Any]:
-        """Send a line and wait for the answer."""
-        source, sink = self._process.stdin, self._process.stdout
-        assert source is not None
-        assert sink is not None
-        source.write(what + "\n")
-        source.flush()
-        line = sink.readline()
-        if not line:
-            raise RuntimeError(f"{self.name} ({self.precision}) ended with status {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
     def take_step(self) -> float:
         """Take a step; return its seconds."""
-        self.seconds.append(self.ask("step")["seconds"])
+        self.seconds.append(self.worker.ask("step")["seconds"])
         return self.seconds[-1]
 
-    def stop(self) -> dict[str, Any]:
-        """End the process; return its peak memory in bytes."""
-        answer = self.ask("end")
-        self._process.communicate()
-        return answer
+
+def started(name: str, precision: str, options: argparse.Namespace) -> Steps:
+    """Start a system and take a first step, which is not counted."""
+    command = [sys.executable, __file__, "--worker", name, "--precision", precision]
+    command += ["--device", options.device, "--threads", str(options.threads)]
+    command += ["--clips", str(options.clips), "--seconds", str(options.seconds)]
+    command += ["--compile"] if options.compile else []
+    worker = Worker(f"{name} ({precision})", command, options.threads)
+    worker.ask("warm")
+    return Steps(name, worker, precision, options)
 
 
 def work(options: argparse.Namespace) -> None:
     """Be a worker: answer lines on standard input by lines of JSON."""
-    # What libraries print must not get between the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    answer = answering()
     torch.set_num_threads(options.threads)
     device = options.device
     system = build(options.worker, RATE, device)
@@ -108,19 +88,14 @@ def work(options: argparse.Namespace) -> None:
     optimizer = torch.optim.AdamW(system.module.parameters(), lr=1e-5, fused=True)
     for line in sys.stdin:
         if line.strip() == "end":
-            reply(answers, peak_bytes=peak_bytes(device), before_bytes=before)
+            answer(peak_bytes=peak_bytes(device), before_bytes=before)
             return
         for _ in range(3 if line.strip() == "warm" and device == "cuda" else 1):
             _machine.synchronize(device)
-            started = time.perf_counter()
+            begun = time.perf_counter()
             loss = step(system, optimizer, waveform, options.precision)
             _machine.synchronize(device)
-        reply(answers, seconds=time.perf_counter() - started, loss=loss)
-
-
-def reply(answers: IO[str], **values: float) -> None:
-    answers.write(json.dumps(values) + "\n")
-    answers.flush()
+        answer(seconds=time.perf_counter() - begun, loss=loss)
 
 
 def peak_bytes(device: str) -> int:
@@ -132,13 +107,11 @@ def peak_bytes(device: str) -> int:
 
 def compare(precision: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Run ours beside every peer; return one row per system."""
-    ours = Worker(OURS, precision, options)
-    ours.start()
+    ours = started(OURS, precision, options)
     rows: list[dict[str, Any]] = []
     for name in options.peers:
-        peer = Worker(name, precision, options)
         try:
-            peer.start()
+            peer = started(name, precision, options)
         except RuntimeError as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
@@ -152,20 +125,21 @@ def compare(precision: str, options: argparse.Namespace) -> list[dict[str, Any]]
     return rows
 
 
-def row(worker: Worker, ratio: float) -> dict[str, Any]:
-    """End a worker; return what it measured."""
-    memory = worker.stop()
-    seconds = statistics.median(worker.seconds)
+def row(system: Steps, ratio: float) -> dict[str, Any]:
+    """End a system; return what it measured."""
+    memory = system.worker.ask("end")
+    system.worker.stop()
+    seconds = statistics.median(system.seconds)
     return {
-        "system": worker.name,
-        "precision": worker.precision,
+        "system": system.name,
+        "precision": system.precision,
         "step_seconds": seconds,
-        "audio_seconds_per_second": worker.options.clips * worker.options.seconds / seconds,
+        "audio_seconds_per_second": system.options.clips * system.options.seconds / seconds,
         "peak_bytes": memory["peak_bytes"],
         "before_bytes": memory["before_bytes"],
-        "steps": len(worker.seconds),
+        "steps": len(system.seconds),
         "ours_is_faster": ratio,
-        "same_network": worker.name not in OTHER_WORK,
+        "same_network": system.name not in OTHER_WORK,
     }
 
 
