@@ -7,7 +7,6 @@ slower and forgives weak beats. Scores pool the counts of all clips, and nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +18,8 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError, unknown_name
 from audio_ssl.metrics.beats import beat_times
-from audio_ssl.probing.tasks._base import Output
 from audio_ssl.probing.tasks._beat_tracking import Frames, bars, numbered, peaks, viterbi
+from audio_ssl.probing.tasks._frames import TimesTask
 
 DECODINGS = ("peaks", "viterbi")
 _RADIUS_SECONDS = 0.07
@@ -52,15 +51,14 @@ class Config:
     """Beats a bar may have, for ``viterbi`` (madmom: 3 and 4)."""
 
 
-class Beats:
+class Beats(TimesTask):
     """Beats of the column ``beats``."""
 
     kind = "beats"
-    output: Output = "frames"
 
     def __init__(self, config: Config) -> None:
+        super().__init__()
         self._config = config
-        self._grid: FrameGrid | None = None
         names = ("beat", "downbeat") if config.downbeats else ("beat",)
         self.metrics: tuple[str, ...] = tuple(f"{name}_f{window}" for name in names for window in (70, 20))
         self.signature = f"decoding:{config.decoding}|counts pooled over clips, none trimmed"
@@ -70,29 +68,12 @@ class Beats:
         """Return what each frame has an activation of."""
         return ["beat", "downbeat"] if self._config.downbeats else ["beat"]
 
-    def why_not(self, clip: Clip) -> str | None:
-        """Return why a clip cannot be used, or None."""
-        text = clip.extra.get("beats")
-        if text is None or text == "":
-            return "no beats"
-        try:
-            _, numbers = beat_times(str(text))
-        except UserError as error:
-            return error.what
+    def why_not_text(self, text: str) -> str | None:
+        """Return why beats cannot be used, or None."""
+        _, numbers = beat_times(text)
         if self._config.downbeats and np.isnan(numbers).all():
             return "beats without numbers in the bar (`downbeats: false` asks for the beats alone)"
         return None
-
-    def learn(self, clips: Sequence[Clip]) -> None:
-        """Do nothing: the classes are known."""
-
-    def start(self, grid: FrameGrid) -> None:
-        """Take the grid of the frames."""
-        self._grid = grid
-
-    def target(self, clip: Clip) -> Tensor:
-        """Refuse: the target depends on the frames."""
-        raise AssertionError("the target of frames is `frame_target`")
 
     def frame_target(self, clip: Clip, frames: int, grid: FrameGrid) -> Float[Tensor, "frame class"]:
         """Return 1 at the frame nearest to each beat, and what `widen` says beside it."""
@@ -113,23 +94,18 @@ class Beats:
                         target[near, columns] = target[near, columns].clamp(min=value)
         return target
 
-    def reference(self, clip: Clip) -> str:
-        """Return the beats as the manifest has them."""
-        return str(clip.extra.get("beats", ""))
-
     def hypothesis(self, prediction: Float[Tensor, "frame class"]) -> str:
         """Return the beats of a clip's logits, with their numbers in the bar where downbeats are asked for."""
-        assert self._grid is not None, "`start` comes first"
         activation = prediction.sigmoid().double().cpu().numpy()
         if len(activation) == 0:
             return ""
-        rate = self._grid.frame_rate_hz
+        rate = self.grid.frame_rate_hz
         radius = max(1, round(_RADIUS_SECONDS * rate))
         if self._config.decoding == "viterbi":
             beats = viterbi(activation[:, 0], rate, self._config.min_bpm, self._config.max_bpm)
         else:
             beats = peaks(activation[:, 0], radius, self._config.threshold)
-        seconds = [self._grid.frame_center_seconds(int(frame)) for frame in beats]
+        seconds = [self.grid.frame_center_seconds(int(frame)) for frame in beats]
         numbers = self._numbers(activation, beats, radius)
         pairs = zip(seconds, numbers, strict=True)
         return " ".join(f"{time:.3f}" if number is None else f"{time:.3f}/{number}" for time, number in pairs)

@@ -6,7 +6,6 @@ minor, or which the annotation leaves open, trains nothing and is not scored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,8 +19,7 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.chords import segments
-from audio_ssl.probing.tasks._base import Output
-from audio_ssl.probing.tasks._frames import IGNORED
+from audio_ssl.probing.tasks._frames import IGNORED, TimesTask
 
 _TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 CHORDS = ("N", *(f"{tonic}:{mode}" for mode in ("maj", "min") for tonic in _TONICS))
@@ -38,16 +36,15 @@ class Config:
     """Nats that a change of chord costs on the likeliest path (Viterbi); 0: each frame for itself."""
 
 
-class Chords:
+class Chords(TimesTask):
     """Chords of the column ``chords``."""
 
     kind = "chords"
-    output: Output = "frames"
     metrics: tuple[str, ...] = ("chord_accuracy",)
 
     def __init__(self, config: Config) -> None:
+        super().__init__()
         self._change_cost = config.change_cost
-        self._grid: FrameGrid | None = None
         self.signature = f"majmin|change cost {config.change_cost:g}"
 
     @property
@@ -55,28 +52,11 @@ class Chords:
         """Return the chords."""
         return list(CHORDS)
 
-    def why_not(self, clip: Clip) -> str | None:
-        """Return why a clip cannot be used, or None."""
-        text = clip.extra.get("chords")
-        if text is None or not str(text).strip(" ;"):
-            return "no chords"
-        try:
-            _, labels = segments(str(text))
-            classes = [chord_class(label) for label in labels]
-        except UserError as error:
-            return error.what
+    def why_not_text(self, text: str) -> str | None:
+        """Return why chords cannot be used, or None."""
+        _, labels = segments(text)
+        classes = [chord_class(label) for label in labels]
         return None if any(one >= 0 for one in classes) else "no major or minor chord, and no N"
-
-    def learn(self, clips: Sequence[Clip]) -> None:
-        """Do nothing: the classes are known."""
-
-    def start(self, grid: FrameGrid) -> None:
-        """Take the grid of the frames."""
-        self._grid = grid
-
-    def target(self, clip: Clip) -> Tensor:
-        """Refuse: the target depends on the frames."""
-        raise AssertionError("the target of frames is `frame_target`")
 
     def frame_target(self, clip: Clip, frames: int, grid: FrameGrid) -> Int[Tensor, " frame"]:
         """Return the chord at the middle of each frame; `IGNORED` where there is none to learn."""
@@ -87,22 +67,17 @@ class Chords:
             target[(middles >= start) & (middles < end)] = chord_class(label)
         return torch.from_numpy(target)
 
-    def reference(self, clip: Clip) -> str:
-        """Return the chords as the manifest has them."""
-        return str(clip.extra.get("chords", ""))
-
     def hypothesis(self, prediction: Float[Tensor, "frame class"]) -> str:
         """Return the chords of a clip's logits as ``start end label; start end label``, in seconds."""
-        assert self._grid is not None, "`start` comes first"
         frames = len(prediction)
         if frames == 0:
             return ""
         path = _path(prediction.double().log_softmax(-1).cpu(), self._change_cost)
         starts = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist()]
-        hop = self._grid.hop_samples / self._grid.sample_rate
-        edges = [0.0, *(self._grid.frame_center_seconds(frame) - hop / 2 for frame in starts[1:])]
+        hop = self.grid.hop_samples / self.grid.sample_rate
+        edges = [0.0, *(self.grid.frame_center_seconds(frame) - hop / 2 for frame in starts[1:])]
         # The last chord goes on to the clip's end, which is at the latest where one more frame would begin to fit.
-        edges.append(max(self._grid.num_samples(frames + 1) / self._grid.sample_rate, edges[-1] + hop))
+        edges.append(max(self.grid.num_samples(frames + 1) / self.grid.sample_rate, edges[-1] + hop))
         return "; ".join(
             f"{edges[i]:.4f} {edges[i + 1]:.4f} {CHORDS[int(path[frame])]}" for i, frame in enumerate(starts)
         )

@@ -8,7 +8,6 @@ repeated note is two (Hawthorne et al. 2018, arXiv 1710.11153).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,7 @@ from audio_ssl.data.notes import notes_column
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import Array
 from audio_ssl.metrics.notes import activation_counts, read_notes
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.tasks._frames import TimesTask
 
 LOWEST_KEY, KEYS = 21, 88
 """MIDI pitch of a piano's lowest key, and how many there are."""
@@ -47,16 +46,15 @@ class Config:
     """Notes that are shorter are left out; 0: none."""
 
 
-class Notes:
+class Notes(TimesTask):
     """Notes of the column ``notes``."""
 
     kind = "notes"
-    output: Output = "frames"
     metrics: tuple[str, ...] = ("frame_ap", "frame_f1", "note_f1")
 
     def __init__(self, config: Config) -> None:
+        super().__init__()
         self._config = config
-        self._grid: FrameGrid | None = None
         shown = f"threshold {config.threshold:g}|shortest {config.shortest_seconds:g} s"
         self.signature = f"{KEYS} keys{' and onsets' if config.onsets else ''}|{shown}"
 
@@ -66,28 +64,11 @@ class Notes:
         keys = [f"{_NAMES[pitch % 12]}{pitch // 12 - 1}" for pitch in range(LOWEST_KEY, LOWEST_KEY + KEYS)]
         return keys + [f"{key} struck" for key in keys] if self._config.onsets else keys
 
-    def why_not(self, clip: Clip) -> str | None:
-        """Return why a clip cannot be used, or None."""
-        text = clip.extra.get("notes")
-        if text is None or not str(text).strip(" ;"):
-            return "no notes"
-        try:
-            _, pitches = read_notes(str(text))
-        except UserError as error:
-            return error.what
+    def why_not_text(self, text: str) -> str | None:
+        """Return why notes cannot be used, or None."""
+        _, pitches = read_notes(text)
         inside = (pitches >= LOWEST_KEY) & (pitches < LOWEST_KEY + KEYS)
         return None if inside.any() else "no note that a piano has a key for"
-
-    def learn(self, clips: Sequence[Clip]) -> None:
-        """Do nothing: the classes are known."""
-
-    def start(self, grid: FrameGrid) -> None:
-        """Take the grid of the frames."""
-        self._grid = grid
-
-    def target(self, clip: Clip) -> Tensor:
-        """Refuse: the target depends on the frames."""
-        raise AssertionError("the target of frames is `frame_target`")
 
     def frame_target(self, clip: Clip, frames: int, grid: FrameGrid) -> Float[Tensor, "frame class"]:
         """Return 1 where a key sounds at the middle of a frame, and, asked for, in the frame in which it is struck.
@@ -112,17 +93,12 @@ class Notes:
                 target[max(begin, 0), KEYS + key] = 1
         return torch.from_numpy(target)
 
-    def reference(self, clip: Clip) -> str:
-        """Return the notes as the manifest has them."""
-        return str(clip.extra.get("notes", ""))
-
     def hypothesis(self, prediction: Float[Tensor, "frame class"]) -> str:
         """Return the notes of a clip's logits as ``start end midi; start end midi``, in seconds."""
-        assert self._grid is not None, "`start` comes first"
         activation = prediction.double().sigmoid().cpu().numpy()
-        hop = 1 / self._grid.frame_rate_hz
+        hop = 1 / self.grid.frame_rate_hz
         # A frame whose middle is the first in a note began to hear it half a hop before, on average.
-        zero = self._grid.frame_center_seconds(0) - hop / 2
+        zero = self.grid.frame_center_seconds(0) - hop / 2
         found = []
         for key, begin, end in _runs(activation, self._config.threshold):
             start = max(zero + begin * hop, 0.0)
@@ -134,8 +110,7 @@ class Notes:
         """Return a clip's statistics of a metric of activations, or None where the metric takes answers."""
         if name != "frame_ap":
             return None
-        assert self._grid is not None, "`start` comes first"
-        sounding = self.frame_target(clip, len(prediction), self._grid)[:, :KEYS] > 0
+        sounding = self.frame_target(clip, len(prediction), self.grid)[:, :KEYS] > 0
         return activation_counts(prediction[:, :KEYS].float().cpu().numpy(), sounding.numpy())
 
 
