@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from _learning import ask_one, asked  # type: ignore[import-not-found]
 from _linear_probes import Split, Task  # type: ignore[import-not-found]
-from _seeds import Counts  # type: ignore[import-not-found]
+from _pairs import ClipCounts  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
 from audio_ssl.features.source import FeatureSource
 
 
-def answer(task: Task, split: Split, source: FeatureSource, kept: Path) -> Counts:
+def answer(task: Task, split: Split, source: FeatureSource, kept: Path) -> ClipCounts:
     """Return what a system answers on the held-out clips of a question, from the disk if it was asked before.
 
     Parameters
@@ -39,4 +39,5 @@ def answer(task: Task, split: Split, source: FeatureSource, kept: Path) -> Count
             counts = np.stack([found.score(found.table) / 100, np.ones(len(found.table))], axis=1)
         write_json(path, {"system": source.name, "layer": layer, "clusters": found.clusters, "counts": counts.tolist()})
     row = json.loads(path.read_text(encoding="utf-8"))
-    return Counts(tuple(row["clusters"]), np.array(row["counts"], np.float64))
+    found: ClipCounts = ClipCounts.ratio(np.array(row["counts"], np.float64), row["clusters"])
+    return found

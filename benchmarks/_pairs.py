@@ -7,7 +7,7 @@ and Ney 2004): that tells much smaller gaps apart than two intervals of their ow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,11 @@ class ClipCounts:
 
     clusters: list[str]
     """What is resampled, clip by clip."""
+
+    @staticmethod
+    def ratio(table: Array64, clusters: Sequence[str]) -> ClipCounts:
+        """Return counts of what was right, or wrong, and of what was asked, by what is resampled."""
+        return ClipCounts("accuracy", table, list(clusters), list(clusters))
 
     def score(self, sums: Array64) -> Array64:
         """Return scores in percent of summed statistics ``[..., column]``."""

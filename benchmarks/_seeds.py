@@ -12,38 +12,18 @@ third. What clips and seeds do together is counted in both shares, so intervals 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+from _pairs import ClipCounts  # type: ignore[import-not-found]
 from scipy.stats import t as student
 
 from audio_ssl.metrics.bootstrap import Interval, satterthwaite
 
-Array = npt.NDArray[np.float64]
-
 _ROUNDING = 1e-9
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What one trained model answered to one task."""
-
-    clips: tuple[str, ...]
-    """What belongs together, clip by clip: clips of one name are drawn together."""
-
-    counts: Array
-    """``[clip, 2]``: what was right (or wrong), and what was asked."""
-
-    @property
-    def score(self) -> float:
-        """The ratio of the sums, in percent."""
-        right, asked = self.counts.sum(0)
-        return float(100.0 * right / asked)
-
-
-Cell = Sequence[Mapping[str, Counts]]
-"""A system: for each seed, its answers by task."""
+Cell = Sequence[Mapping[str, ClipCounts]]
+"""A system: for each seed, its answers by task, each a ratio of two columns."""
 
 
 def contrast(cells: Mapping[str, Cell], weights: Mapping[str, float], tasks: Sequence[str]) -> Interval:
@@ -64,7 +44,7 @@ def contrast(cells: Mapping[str, Cell], weights: Mapping[str, float], tasks: Seq
     seeds = numbers.pop()
     values = np.array(
         [
-            sum(weight * cells[name][seed][task].score for name, weight in weights.items() for task in tasks)
+            sum(weight * cells[name][seed][task].of_all() for name, weight in weights.items() for task in tasks)
             for seed in range(seeds)
         ]
     ) / len(tasks)
@@ -80,16 +60,16 @@ def contrast(cells: Mapping[str, Cell], weights: Mapping[str, float], tasks: Seq
     return interval(float(values.mean()), parts)
 
 
-def clip_variance(shares: Sequence[tuple[float, Counts]]) -> tuple[float, int]:
+def clip_variance(shares: Sequence[tuple[float, ClipCounts]]) -> tuple[float, int]:
     """Return the variance of a weighted sum of scores by the choice of clips, and how many clips or clusters there are.
 
     What one clip says to several scores is added up before it is squared, so what they share cancels.
     """
     influence: dict[str, float] = {}
     for share, found in shares:
-        right, asked = found.counts.T
-        moved = share * (100.0 * right - found.score * asked) / asked.sum()
-        for clip, one in zip(found.clips, moved, strict=True):
+        right, asked = found.table.T
+        moved = share * (100.0 * right - found.of_all() * asked) / asked.sum()
+        for clip, one in zip(found.clusters, moved, strict=True):
             influence[clip] = influence.get(clip, 0.0) + float(one)
     moves = np.array(list(influence.values()))
     return float(len(moves) / (len(moves) - 1) * np.sum((moves - moves.mean()) ** 2)), len(moves)

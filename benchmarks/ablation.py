@@ -27,7 +27,8 @@ from typing import Any
 from _answers import answer  # type: ignore[import-not-found]
 from _learning import RESULTS, TASKS, corpora, split_of, train  # type: ignore[import-not-found]
 from _linear_probes import Task  # type: ignore[import-not-found]
-from _seeds import Cell, Counts, contrast, verdict  # type: ignore[import-not-found]
+from _pairs import ClipCounts  # type: ignore[import-not-found]
+from _seeds import Cell, contrast, verdict  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
 from audio_ssl.data.manifest import write_manifest
@@ -136,7 +137,7 @@ def run_settings(system: System | None, seed: int, updates: int, codec: Path, st
     return settings if store is None else [*settings, f"data.targets={store}"]
 
 
-def ask(run: Path, clips: Mapping[str, Sequence[Any]], kept: Path) -> dict[str, Counts]:
+def ask(run: Path, clips: Mapping[str, Sequence[Any]], kept: Path) -> dict[str, ClipCounts]:
     """Return what a trained model answers on the held-out clips, task by task."""
     source = open_source(str(run))
     return {task.name: answer(task, split_of(task, clips[task.corpus]), source, kept) for task in QUESTIONS}
@@ -177,7 +178,7 @@ def table(cells: Mapping[str, Cell], asked: Sequence[str]) -> list[dict[str, Any
     for name, cell in cells.items():
         for task in asked:
             found = contrast(cells, {name: 1.0}, [task])
-            scores = [answers[task].score for answers in cell]
+            scores = [answers[task].of_all() for answers in cell]
             clips = len(cell[0][task].clips)
             about = {"metric": METRICS[task], "seeds": scores, "test_clips": clips}
             rows.append({"system": name, "task": task, **found._asdict(), **about})
@@ -210,7 +211,7 @@ def main() -> None:
     clips = corpora(args.data, ["rendered_scores"])
     manifest = args.out / "music.jsonl"
     write_manifest(manifest, [clip for clip in clips["rendered_scores"] if clip.split == "train"])
-    cells: dict[str, list[dict[str, Counts]]] = {one.name: [] for one in SYSTEMS}
+    cells: dict[str, list[dict[str, ClipCounts]]] = {one.name: [] for one in SYSTEMS}
     # Seed by seed: after the first there is a table of one seed to look at.
     for seed in range(args.seeds):
         home = args.out / f"seed_{seed}"

@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 from _answers import answer  # type: ignore[import-not-found]
 from _learning import RESULTS, TASKS, measure, prepare, split_of, train  # type: ignore[import-not-found]
-from _seeds import Counts, clip_variance, contrast, interval  # type: ignore[import-not-found]
+from _pairs import ClipCounts  # type: ignore[import-not-found]
+from _seeds import clip_variance, contrast, interval  # type: ignore[import-not-found]
 
 from audio_ssl.atomic import write_json
 from audio_ssl.features.source import open_source
@@ -118,13 +119,13 @@ def trained(size: Size, updates: int, teachers: str, manifest: Path, out: Path) 
     return run, before
 
 
-def slope(points: Sequence[Point], answers: Sequence[Counts]) -> Interval:
+def slope(points: Sequence[Point], answers: Sequence[ClipCounts]) -> Interval:
     """Return points of score gained for ten times the compute, with the interval over clips and scatter.
 
     Sizes have levels of their own and one slope: within each, scores are fitted by a line over log10 of compute.
     """
     x = np.log10([point.tflop for point in points])
-    y = np.array([found.score for found in answers])
+    y = np.array([found.of_all() for found in answers])
     names = list(dict.fromkeys(point.size for point in points))
     inside = np.array([[point.size == name for point in points] for name in names])
     means = inside.sum(1)
@@ -140,7 +141,7 @@ def slope(points: Sequence[Point], answers: Sequence[Counts]) -> Interval:
     return found
 
 
-def slopes(points: Sequence[Point], answers: Mapping[str, Sequence[Counts]]) -> list[dict[str, Any]]:
+def slopes(points: Sequence[Point], answers: Mapping[str, Sequence[ClipCounts]]) -> list[dict[str, Any]]:
     """Return the slope of each task, of all sizes together and of each."""
     rows = []
     for task, found in answers.items():
@@ -152,13 +153,13 @@ def slopes(points: Sequence[Point], answers: Mapping[str, Sequence[Counts]]) -> 
     return rows
 
 
-def scores(points: Sequence[Point], answers: Mapping[str, Sequence[Counts]]) -> list[dict[str, Any]]:
+def scores(points: Sequence[Point], answers: Mapping[str, Sequence[ClipCounts]]) -> list[dict[str, Any]]:
     """Return the score of every model with its interval over clips."""
     rows = []
     for task, found in answers.items():
         for point, one in zip(points, found, strict=True):
             value = contrast({"": [{task: one}]}, {"": 1.0}, [task])
-            rows.append({"task": task, **asdict(point), **value._asdict(), "test_clips": len(one.counts)})
+            rows.append({"task": task, **asdict(point), **value._asdict(), "test_clips": len(one.table)})
     return rows
 
 
@@ -190,7 +191,7 @@ def main() -> None:
     tasks = [task for task in TASKS["speech"] if task.name in ASKED]
     splits = {task.name: split_of(task, clips[task.corpus]) for task in tasks}
     points: list[Point] = []
-    answers: dict[str, list[Counts]] = {task.name: [] for task in tasks}
+    answers: dict[str, list[ClipCounts]] = {task.name: [] for task in tasks}
     systems = {"log-mel": "logmel"}
     # The smallest budgets first, so that there is something to look at early.
     teachers = labels(manifest, args.out)
@@ -209,7 +210,7 @@ def main() -> None:
         source = open_source(system)
         for task in tasks:
             found = answer(task, splits[task.name], source, args.out / "answers")
-            baselines.append({"system": name, "task": task.name, "value": found.score})
+            baselines.append({"system": name, "task": task.name, "value": found.of_all()})
     result = {
         "recipe": RECIPE,
         "sizes": [asdict(size) for size in SIZES],

@@ -14,7 +14,8 @@ import argparse
 import numpy as np
 import numpy.typing as npt
 from _markdown import table  # type: ignore[import-not-found]
-from _seeds import Cell, Counts, contrast  # type: ignore[import-not-found]
+from _pairs import ClipCounts  # type: ignore[import-not-found]
+from _seeds import Cell, contrast  # type: ignore[import-not-found]
 
 Array = npt.NDArray[np.float64]
 
@@ -29,15 +30,16 @@ def systems(rng: np.random.Generator, deviation: float) -> dict[str, Cell]:
     return {name: [{"t": _answers(rng, hard, deviation, names)} for _ in range(SEEDS)] for name in "ab"}
 
 
-def _answers(rng: np.random.Generator, hard: Array, deviation: float, names: tuple[str, ...]) -> Counts:
+def _answers(rng: np.random.Generator, hard: Array, deviation: float, names: tuple[str, ...]) -> ClipCounts:
     chance = np.clip(hard + rng.normal(0, deviation), 0.02, 0.98)
     right = rng.binomial(ANSWERS, chance).astype(float)
-    return Counts(names, np.stack([right, np.full(CLIPS, float(ANSWERS))], axis=1))
+    found: ClipCounts = ClipCounts.ratio(np.stack([right, np.full(CLIPS, float(ANSWERS))], axis=1), names)
+    return found
 
 
 def bootstrap(cells: dict[str, Cell], rng: np.random.Generator) -> Array:
     """Return the ends of a percentile interval over clips and seeds drawn anew."""
-    ours, theirs = (np.array([one["t"].counts[:, 0] for one in cells[name]], np.float64) for name in "ab")
+    ours, theirs = (np.array([one["t"].table[:, 0] for one in cells[name]], np.float64) for name in "ab")
     gaps = 100.0 * (ours - theirs) / ANSWERS
     seeds, clips = (rng.multinomial(n, np.full(n, 1 / n), REPLICATES) / n for n in gaps.shape)
     return np.asarray(np.quantile(((seeds @ gaps) * clips).sum(1), [0.025, 0.975]))

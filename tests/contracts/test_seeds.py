@@ -18,7 +18,7 @@ def benchmarks_importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cells(rng: np.random.Generator, gain: float, seeds: int = 3, clips: int = 150, spread: float = 0.03) -> Any:
     """Return two systems; `gain` is the true difference, `spread` that of seeds, and clips are hard for both alike."""
-    from _seeds import Counts  # type: ignore[import-not-found]
+    from _pairs import ClipCounts  # type: ignore[import-not-found]
 
     hard = rng.normal(0.6, 0.25, clips)
     found: dict[str, Any] = {"a": [], "b": []}
@@ -27,7 +27,7 @@ def cells(rng: np.random.Generator, gain: float, seeds: int = 3, clips: int = 15
             chance = np.clip(hard + shift + rng.normal(0, spread), 0.02, 0.98)
             asked = np.full(clips, 20.0)
             right = rng.binomial(20, chance).astype(float)
-            found[name].append({"t": Counts(tuple(map(str, range(clips))), np.stack([right, asked], axis=1))})
+            found[name].append({"t": ClipCounts.ratio(np.stack([right, asked], axis=1), tuple(map(str, range(clips))))})
     return found
 
 
@@ -92,7 +92,7 @@ def test_orderings_of_the_ablation_take_all_systems() -> None:
 
 
 def scaling_points(slope: float, noise: float) -> Any:
-    from _seeds import Counts
+    from _pairs import ClipCounts
     from scaling import Point  # type: ignore[import-not-found]
 
     rng = np.random.default_rng(3)
@@ -104,7 +104,7 @@ def scaling_points(slope: float, noise: float) -> Any:
             wrong = level + slope * np.log10(tflop) + rng.normal(0, noise)
             counts = np.stack([np.clip(wrong + hard, 0, 100) / 100 * 30, np.full(200, 30.0)], axis=1)
             points.append(Point(size, 10 * 3**step, tflop, 1.0))
-            answers.append(Counts(tuple(map(str, range(200))), counts))
+            answers.append(ClipCounts.ratio(counts, tuple(map(str, range(200)))))
     return points, answers
 
 
@@ -142,7 +142,7 @@ def test_plot_of_scaling_is_a_picture_of_its_own() -> None:
 
 
 def test_tables_of_the_ablation_say_what_was_found_and_the_old_result_is_still_read() -> None:
-    from _seeds import Counts
+    from _pairs import ClipCounts
     from _tables_compute import ablation as written  # type: ignore[import-not-found]
     from ablation import SYSTEMS, effects, findings, table
 
@@ -152,7 +152,7 @@ def test_tables_of_the_ablation_say_what_was_found_and_the_old_result_is_still_r
     def answer(one: Any) -> Any:
         chance = np.clip(hard + 0.1 * one.cqt - 0.1 * one.mixing, 0, 1)
         counts = np.stack([rng.binomial(50, chance).astype(float), np.full(100, 50.0)], axis=1)
-        return Counts(tuple(map(str, range(100))), counts)
+        return ClipCounts.ratio(counts, tuple(map(str, range(100))))
 
     cells = {one.name: [{"key": answer(one)} for _ in range(3)] for one in SYSTEMS}
     result = {"updates": 400, "seeds": 3, "rows": table(cells, ["key"]), "effects": effects(cells, ["key"])}
