@@ -39,5 +39,4 @@ def answer(task: Task, split: Split, source: FeatureSource, kept: Path) -> ClipC
             counts = np.stack([found.score(found.table) / 100, np.ones(len(found.table))], axis=1)
         write_json(path, {"system": source.name, "layer": layer, "clusters": found.clusters, "counts": counts.tolist()})
     row = json.loads(path.read_text(encoding="utf-8"))
-    found: ClipCounts = ClipCounts.ratio(np.array(row["counts"], np.float64), row["clusters"])
-    return found
+    return ClipCounts.ratio(np.array(row["counts"], np.float64), row["clusters"])

@@ -56,7 +56,7 @@ def rendering(name: str) -> None:
 def size(root: Path) -> None:
     """Print hours and bytes of what was rendered, after each thousand clips."""
     rows = json.loads((root / "labels.json").read_text(encoding="utf-8"))["clips"]
-    seconds, size, splits = Counter[str](), 0, Counter[str]()
+    seconds, size, splits = dict.fromkeys(("train", "valid", "test"), 0.0), 0, Counter[str]()
     for number, row in enumerate(rows, 1):
         path = root / "audio" / f"{row['name']}.flac"
         splits[row["split"]] += 1
@@ -64,7 +64,7 @@ def size(root: Path) -> None:
         size += path.stat().st_size
         if number % 1000 == 0 or number == len(rows):
             hours = {split: round(one / 3600, 2) for split, one in seconds.items()}
-            print(f"{number} clips: {dict(splits)}, {seconds.total() / 3600:.2f} h {hours}, {size / 1e9:.3f} GB")
+            print(f"{number} clips: {dict(splits)}, {sum(seconds.values()) / 3600:.2f} h {hours}, {size / 1e9:.3f} GB")
 
 
 def main() -> None:

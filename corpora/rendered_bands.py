@@ -69,7 +69,7 @@ CORPUS = Corpus(
         "Cuthbert and Ariza 2010, music21: a toolkit for computer-aided musicology and symbolic music data, ISMIR. "
         "Ryan's Mammoth Collection transcribed by John Chambers and others, O'Neill's by the project of the same name."
     ),
-    size="about 30 MB of packages to download; 2000 clips, 10.5 h, 1.0 GB, rendered in about eight minutes of a core",
+    size="about 30 MB of packages to download; 2000 clips, 10.9 h, 1.2 GB, rendered in five minutes of a core",
     layout="labels.json and audio/SOURCE/TUNE-TAKE.flac, as `fetch` makes them",
     splits={
         "train": "about 80 % of the tunes, by a hash of the title, as rendered_scores has it",
