@@ -7,7 +7,7 @@ from pathlib import Path
 from audio_ssl.documents import find, read_object
 from audio_ssl.errors import UserError
 from audio_ssl.interop._card import LICENCE
-from audio_ssl.interop._detect import Source, detect
+from audio_ssl.interop._detect import ModelKind, detect
 from audio_ssl.interop.fairseq2 import write_fairseq2
 from audio_ssl.interop.hub import push_to_hub
 from audio_ssl.interop.naming import parse_name
@@ -71,7 +71,7 @@ def facts_of(model: str, shelf: Shelf = SHIPPED) -> dict[str, object]:
     """Return what a model card can say about where a model comes from."""
     plain, _ = parse_name(model)
     shipped = shelf.name_in(plain)
-    if shipped is not None and detect(plain, shelf) is Source.SHIPPED:
+    if shipped is not None and detect(plain, shelf) is ModelKind.SHIPPED:
         found = shelf.facts(shipped)
         return {
             "exported from": f"{shipped}, which ships with audio_ssl",

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audio_ssl.teachers import mel_rvq, random_projection
-from audio_ssl.teachers._mel import LogMel
+from audio_ssl.teachers._mel import StackedLogMel
 
 RATE = 16_000
 SPEECHBRAIN, DAC = "speechbrain RandomProjectionQuantizer", "transformers DacResidualVectorQuantize"
@@ -99,7 +99,7 @@ def parts(quick: bool) -> list[Part]:
     seconds = 10 if quick else 60
     config = random_projection.Config()
     hop, window = round(config.hop_seconds * RATE), round(config.window_seconds * RATE)
-    frames = LogMel(RATE, hop, window, config.n_mels, config.stack)(music(seconds, RATE))
+    frames = StackedLogMel(RATE, hop, window, config.n_mels, config.stack)(music(seconds, RATE))
     systems = {OURS: partial(_ours_projection, frames), SPEECHBRAIN: partial(_speechbrain, frames)}
     what = f"{len(frames)} frames, {config.codebook_size} codes of {config.code_dim}"
     goals = (Goal("ours_is_faster", 1.0, against=SPEECHBRAIN), Goal("identical", 0.9999))

@@ -11,7 +11,7 @@ from audio_ssl import spectra
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import mel
 from audio_ssl.spectra import MelSpectrogram, cepstra, deltas, mel_filters
-from audio_ssl.teachers._mel import CenteredLogMel, LogMel, Mfcc39
+from audio_ssl.teachers._mel import CenteredLogMel, Mfcc39, StackedLogMel
 
 
 def noise(*shape, dtype=torch.float32):
@@ -95,7 +95,7 @@ def test_a_longer_transform_has_the_same_windows_and_more_lines(window, fft, cen
 def test_a_longer_transform_leaves_no_band_empty(caplog):
     with caplog.at_level(logging.WARNING):
         mel.build(mel.Config(n_mels=128, fft_samples=1024), 16000)
-        LogMel(16000, 160, 400, 128, 4, fft_samples=1024)
+        StackedLogMel(16000, 160, 400, 128, 4, fft_samples=1024)
     assert not caplog.records
     plain, _ = mel.build(mel.Config(n_mels=128, stack=1, normalize=False), 16000)(noise(1, 4000), torch.tensor([4000]))
     frontend = mel.build(mel.Config(n_mels=128, stack=1, normalize=False, fft_samples=1024), 16000)

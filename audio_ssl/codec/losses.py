@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.metrics.audio import MelSpectrogram
+from audio_ssl.metrics.audio import MelMagnitudes
 
 
 class SpectralLoss(nn.Module):
@@ -27,7 +27,7 @@ class SpectralLoss(nn.Module):
 
     def __init__(self, sample_rate: int, windows_samples: tuple[int, ...] = (128, 256, 512, 1024, 2048)) -> None:
         super().__init__()
-        self._mels = nn.ModuleList(MelSpectrogram(sample_rate, w, min(64, w // 16)) for w in windows_samples)
+        self._mels = nn.ModuleList(MelMagnitudes(sample_rate, w, min(64, w // 16)) for w in windows_samples)
 
     def forward(
         self,

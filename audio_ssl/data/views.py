@@ -46,7 +46,7 @@ class Layout:
     """How much can be decoded of a stream that was cut; None: it is whole, or nothing tells."""
 
 
-class View(io.RawIOBase):
+class LinkView(io.RawIOBase):
     """Bytes of a link, read where they lie.
 
     Parameters
@@ -111,4 +111,4 @@ class View(io.RawIOBase):
 
 def open_view(path: Path, link: Link) -> io.BufferedReader:
     """Open a link for a decoder."""
-    return io.BufferedReader(View(path, link), 1 << 16)
+    return io.BufferedReader(LinkView(path, link), 1 << 16)

@@ -113,7 +113,7 @@ class ConformerEncoder(nn.Module):
         self.last_norm = None if form == "w2v_bert" else nn.LayerNorm(config.dim, eps=eps)
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
         self.input_dropout = Dropout(config.input_dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.layers))
         start_weights(self, config.form)
         relative = config.relative_positions
         self.relative = (
@@ -171,7 +171,7 @@ class ConformerEncoder(nn.Module):
         return states
 
 
-class Block(SelfAttention):
+class ConformerBlock(SelfAttention):
     """Half a feed-forward part, self-attention, convolution, half a feed-forward part, layer norm."""
 
     def __init__(self, config: Config) -> None:

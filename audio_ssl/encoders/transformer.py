@@ -120,7 +120,7 @@ class TransformerEncoder(nn.Module):
         self.positions = _positions(config)
         self.norm = nn.LayerNorm(config.dim)
         self.input_dropout, self.dropout = Dropout(config.input_dropout), Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.layers))
         for module in (self if config.projection_init == "normal" else self.blocks).modules():
             if isinstance(module, nn.Linear):
                 # BERT's initialisation, as in fairseq.
@@ -133,7 +133,7 @@ class TransformerEncoder(nn.Module):
         self.alibi = LinearBias(config.heads) if config.alibi else None
         if config.deepnorm:
             for block in self.blocks:
-                cast(Block, block).init_deepnorm((8 * config.layers) ** -0.25)
+                cast(TransformerBlock, block).init_deepnorm((8 * config.layers) ** -0.25)
 
     def forward(
         self,
@@ -228,7 +228,7 @@ class TransformerEncoder(nn.Module):
         return Context(None, None, bias, turn)
 
 
-class Block(SelfAttention):
+class TransformerBlock(SelfAttention):
     """Self-attention and feed-forward part, each with a residual path."""
 
     def __init__(self, config: Config) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from audio_ssl.fairness.disclosure import can_be_checked, disclosures
 from audio_ssl.fairness.people import CROSSED
-from audio_ssl.fairness.predictions import Codes
+from audio_ssl.fairness.predictions import ClipCodes
 
 Index = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -24,7 +24,7 @@ _Group = tuple[tuple[int, ...], int]
 class Cells:
     """Clips by the values that they have of every attribute."""
 
-    attributes: tuple[Codes, ...]
+    attributes: tuple[ClipCodes, ...]
     of_clip: Index
     """``[clip]``."""
     codes: Index
@@ -35,7 +35,7 @@ class Cells:
     """Cell and speaker, each pair that occurs once."""
 
     @staticmethod
-    def of(speakers: Codes, attributes: Sequence[Codes]) -> Cells:
+    def of(speakers: ClipCodes, attributes: Sequence[ClipCodes]) -> Cells:
         """Find them."""
         key = np.zeros(len(speakers.index), np.int64)
         for codes in attributes:
@@ -81,7 +81,7 @@ class Draft:
     """Group of each cell, a label or -1 where unknown, ``[cell]``."""
     labels: tuple[int, ...]
     """In the order of the report."""
-    attributes: tuple[Codes, ...] = field(repr=False)
+    attributes: tuple[ClipCodes, ...] = field(repr=False)
     """Those of the parts."""
     left_out: Flags = field(repr=False)
     """Cells that no score counts, ``[cell]``."""

@@ -19,7 +19,7 @@ _COLLINEAR = 1e-9
 
 
 @dataclass(frozen=True)
-class Rows:
+class DesignRows:
     """Rows sorted by speaker; the first column is the intercept, the others are centred and scaled."""
 
     errors: Array
@@ -55,7 +55,7 @@ class Rows:
 
 def prepare(
     errors: npt.ArrayLike, words: npt.ArrayLike, speakers: npt.ArrayLike, design: Mapping[str, npt.ArrayLike]
-) -> Rows:
+) -> DesignRows:
     """Check and sort; arguments and errors are those of `fit_mixed_model`."""
     clip_speakers = np.asarray(speakers)
     if clip_speakers.ndim != 1 or not len(clip_speakers) or clip_speakers.dtype.kind not in "iu":
@@ -97,7 +97,7 @@ def prepare(
         log_constant = float(clip_errors @ log_words - gammaln(clip_errors + 1).sum())
         log_constant -= float(sums @ log_sums - gammaln(sums + 1).sum())
     clips = (clip_errors, log_words, codes)
-    return Rows(*rows, tuple(design), scales, constant, *clips, log_constant, separated)
+    return DesignRows(*rows, tuple(design), scales, constant, *clips, log_constant, separated)
 
 
 def _numbers(name: str, values: npt.ArrayLike, length: int) -> Array:

@@ -44,7 +44,7 @@ NUMBERS = ("seconds", "level_dbfs")
 
 
 @dataclass(frozen=True)
-class Codes:
+class ClipCodes:
     """One value of a few for each clip."""
 
     names: list[str]
@@ -52,7 +52,7 @@ class Codes:
     """``[clip]``, place in `names`; -1 where unknown."""
 
 
-class Clip(NamedTuple):
+class CountedClip(NamedTuple):
     """A row that can be counted."""
 
     id: str
@@ -92,7 +92,7 @@ class Coder:
         """Return the codes from `start` on."""
         return np.array(self._index[start:], np.int32)
 
-    def codes(self, kept: npt.NDArray[np.bool_]) -> Codes:
+    def codes(self, kept: npt.NDArray[np.bool_]) -> ClipCodes:
         """Return the codes of the clips that are kept, of sorted names, without those that none of them has."""
         index = self.index()[kept]
         # By name, so that what is drawn by code does not depend on the order of the rows.
@@ -100,10 +100,10 @@ class Coder:
         place = np.full(len(self.names) + 1, -1, np.int32)
         place[used] = np.arange(len(used), dtype=np.int32)
         # The last place is what -1 points at.
-        return Codes([self.names[code] for code in used.tolist()], place[index])
+        return ClipCodes([self.names[code] for code in used.tolist()], place[index])
 
 
-class Table:
+class PredictionTable:
     """Takes rows in batches.
 
     Parameters
@@ -225,7 +225,7 @@ class Table:
         """Return where something was said and the hypothesis is empty, ``[clip]``."""
         return np.frombuffer(bytes(self._silent), np.bool_)[kept]
 
-    def _append(self, clip: Clip) -> None:
+    def _append(self, clip: CountedClip) -> None:
         words = len(clip.plain_reference.split())
         self.speakers.add(clip.speaker)
         for coder, group in zip(self.groups.values(), clip.groups, strict=True):
@@ -238,12 +238,12 @@ class Table:
         both = f"{clip.id}\0{clip.plain_reference}".encode("utf-8", "surrogatepass")
         self._keys.append(int.from_bytes(hashlib.blake2b(both, digest_size=8).digest(), "little"))
 
-    def _pair(self, name: str, clip: Clip) -> tuple[str, str]:
+    def _pair(self, name: str, clip: CountedClip) -> tuple[str, str]:
         if name in NORMALISED:
             return clip.plain_reference, clip.plain_hypothesis
         return (clip.terms if name in OF_TERMS else clip.reference), clip.hypothesis
 
-    def _clip(self, number: int, row: Row, columns: Collection[str]) -> Clip | None:
+    def _clip(self, number: int, row: Row, columns: Collection[str]) -> CountedClip | None:
         """Return what is counted of a row, or None where it is left out."""
         name: str | None = None
         with contextlib.suppress(TypeError):
@@ -260,7 +260,7 @@ class Table:
             return None
         return made
 
-    def _check(self, name: str, row: Row) -> Clip | str:
+    def _check(self, name: str, row: Row) -> CountedClip | str:
         """Return a clip, or why there is none."""
         reference, hypothesis = self._text(row.get("reference")), self._text(row.get("hypothesis"))
         if reference is None:
@@ -284,7 +284,7 @@ class Table:
             return reason
         self._composed += not all(is_composed(value) for value in self._texts_of(row))
         self._perhaps_missing += hypothesis in PERHAPS_NOT_TEXT and hypothesis != reference
-        return Clip(
+        return CountedClip(
             name,
             speaker,
             reference,
@@ -360,7 +360,7 @@ def _or_none(value: object) -> Any:
         return value
 
 
-def _shown(clip: Clip) -> dict[str, Any]:
+def _shown(clip: CountedClip) -> dict[str, Any]:
     return {
         "id": one_line(clip.id, _LONGEST_ID),
         "speaker": clip.speaker,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.fairness._design import Rows
+from audio_ssl.fairness._design import DesignRows
 
 Array = npt.NDArray[np.float64]
 
@@ -28,7 +28,7 @@ class Within(NamedTuple):
     """Variance by the residuals of clips (sandwich) over that of Poisson; 1 or more."""
 
 
-def within_speakers(rows: Rows, expected: Array, information: Array) -> Within:
+def within_speakers(rows: DesignRows, expected: Array, information: Array) -> Within:
     """Split the precision of coefficients.
 
     Parameters

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import chi2, t
 
-from audio_ssl.fairness._design import Rows, prepare
+from audio_ssl.fairness._design import DesignRows, prepare
 from audio_ssl.fairness._poisson import Array, Problem, Solution
 from audio_ssl.fairness._within import within_speakers
 from audio_ssl.metrics.bootstrap import Interval
@@ -153,7 +153,7 @@ def _search(problem: Problem) -> tuple[Solution, float, float]:
     return best, end(bounds[0], 0.0) if best.sd else 0.0, end(bounds[1], math.inf)
 
 
-def _dispersion(rows: Rows, expected: Array) -> float:
+def _dispersion(rows: DesignRows, expected: Array) -> float:
     """Return Pearson's dispersion of the clips, given the speakers."""
     free = rows.clips - int(rows.speakers[-1]) - rows.columns.shape[1]
     if free <= 0:
@@ -162,7 +162,7 @@ def _dispersion(rows: Rows, expected: Array) -> float:
     return float(((rows.clip_errors - expected) ** 2 / np.maximum(expected, 1e-12)).sum() / free)
 
 
-def _ratios(rows: Rows, best: Solution, expected: Array) -> tuple[dict[str, Interval], dict[str, float]]:
+def _ratios(rows: DesignRows, best: Solution, expected: Array) -> tuple[dict[str, Interval], dict[str, float]]:
     ratios, p_values = {}, {}
     variances = np.diag(np.linalg.inv(best.information))
     shares, bursts = within_speakers(rows, expected, best.information)
@@ -182,7 +182,7 @@ def _ratios(rows: Rows, best: Solution, expected: Array) -> tuple[dict[str, Inte
     return ratios, p_values
 
 
-def _no_estimate(rows: Rows) -> MixedModel:
+def _no_estimate(rows: DesignRows) -> MixedModel:
     nan = math.nan
     return MixedModel(
         {name: Interval(nan, nan, nan) for name in rows.names},

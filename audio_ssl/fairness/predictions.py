@@ -23,7 +23,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.fairness._exclusions import Exclusion, Exclusions
 from audio_ssl.fairness._join import Manifest, first_rows
 from audio_ssl.fairness._language import columns_to_read, look_at
-from audio_ssl.fairness._table import NORMALISED, NUMBERS, Codes, Table
+from audio_ssl.fairness._table import NORMALISED, NUMBERS, ClipCodes, PredictionTable
 from audio_ssl.fairness.measures import OF_TERMS, OF_TRANSLATION, choose_metrics, get_measure
 from audio_ssl.fairness.people import ALL, CROSSED, UNKNOWN
 from audio_ssl.fairness.readers.any import open_source
@@ -35,7 +35,7 @@ from audio_ssl.metrics.normalise import get_normaliser
 from audio_ssl.metrics.tokenizers import USUAL
 from audio_ssl.progress import Progress
 
-__all__ = ["Codes", "Exclusion", "Predictions", "read_predictions"]
+__all__ = ["ClipCodes", "Exclusion", "Predictions", "read_predictions"]
 
 REQUIRED = ("id", "reference", "hypothesis", "speaker")
 
@@ -59,10 +59,10 @@ class Predictions:
     statistics: dict[str, Array]
     """Metric -> ``[clip, column]``, the main metric first; `get_measure` gives what scores their sums."""
 
-    speakers: Codes
+    speakers: ClipCodes
     """Never -1."""
 
-    attributes: dict[str, Codes]
+    attributes: dict[str, ClipCodes]
     """For every name of `by`, and ``category`` with MuST-SHE's terms."""
 
     seconds: Array
@@ -151,8 +151,8 @@ class Predictions:
         return replace(
             self,
             statistics={name: values[kept] for name, values in self.statistics.items()},
-            speakers=Codes(self.speakers.names, self.speakers.index[kept]),
-            attributes={name: Codes(codes.names, codes.index[kept]) for name, codes in self.attributes.items()},
+            speakers=ClipCodes(self.speakers.names, self.speakers.index[kept]),
+            attributes={name: ClipCodes(codes.names, codes.index[kept]) for name, codes in self.attributes.items()},
             **{name: getattr(self, name)[kept] for name in _OF_CLIPS},
             empty_left_out=empty.found(),
             exclusions=[*self.exclusions, left_out],
@@ -243,7 +243,7 @@ def read_predictions(
             ]
         )
     )
-    table = Table(measures, attributes, normalise, left_out, str(path))
+    table = PredictionTable(measures, attributes, normalise, left_out, str(path))
     rows = source.rows(wanted, lambda number, reason: left_out.add(reason, [f"line {number}"]))
     if joined is not None:
         rows = joined.fill(rows, reference, left_out, table.absent)
@@ -264,7 +264,7 @@ def read_predictions(
 
 
 def _finish(
-    table: Table, path: Path, task: str | None, source: Source, joined: Manifest | None, normalised: str
+    table: PredictionTable, path: Path, task: str | None, source: Source, joined: Manifest | None, normalised: str
 ) -> Predictions:
     left_out = table.left_out
     if table.rows == 0 and not left_out.all():
@@ -309,7 +309,7 @@ def _finish(
     )
 
 
-def _without_ambiguous(table: Table) -> npt.NDArray[np.bool_]:
+def _without_ambiguous(table: PredictionTable) -> npt.NDArray[np.bool_]:
     """Return which clips stay: those of a speaker recorded with two genders belong to neither group.
 
     Other attributes may change from clip to clip.

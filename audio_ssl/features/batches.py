@@ -18,7 +18,7 @@ from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.features.decode import Refuse, Refused, Spool, Whole, decode
+from audio_ssl.features.decode import Refuse, RefusedClip, Spool, WholeClip, decode
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import FeatureSource
 from audio_ssl.features.walk import Item, items_of
@@ -100,9 +100,9 @@ def pieces(
     keep = list(range(source.num_layers)) if layers is None else list(layers)
     settings = settings.on(source.device)
     for batch in decode(items, source, settings):
-        wholes = [found for found in batch if isinstance(found, Whole)]
+        wholes = [found for found in batch if isinstance(found, WholeClip)]
         for found in batch:
-            if isinstance(found, Refused):
+            if isinstance(found, RefusedClip):
                 refuse(found.clip, found.reason)
             elif isinstance(found, Spool):
                 yield from _chunks(found, source, keep, settings)
@@ -110,7 +110,7 @@ def pieces(
             yield from _batch(wholes, source, keep)
 
 
-def _batch(wholes: Sequence[Whole], source: FeatureSource, keep: Sequence[int]) -> Iterator[Piece]:
+def _batch(wholes: Sequence[WholeClip], source: FeatureSource, keep: Sequence[int]) -> Iterator[Piece]:
     padded = torch.nn.utils.rnn.pad_sequence([found.waveform for found in wholes], batch_first=True)
     hidden, frames = source(padded, torch.tensor([len(found.waveform) for found in wholes]), top=max(keep))
     for row, (found, total) in enumerate(zip(wholes, frames.tolist(), strict=True)):

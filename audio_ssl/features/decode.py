@@ -37,7 +37,7 @@ _AHEAD_LONG = 2
 Refuse = Callable[[Clip, str], None]
 
 
-class Whole(NamedTuple):
+class WholeClip(NamedTuple):
     """A clip short enough for one piece."""
 
     item: Item
@@ -62,14 +62,14 @@ class Spool(NamedTuple):
         return torch.from_numpy(np.frombuffer(self.file.read(4 * (stop - start)), np.float32).copy())
 
 
-class Refused(NamedTuple):
+class RefusedClip(NamedTuple):
     """A clip that cannot be used."""
 
     clip: Clip
     reason: str
 
 
-Decoded = Whole | Spool | Refused
+Decoded = WholeClip | Spool | RefusedClip
 
 
 def decode(items: Iterable[Item], source: FeatureSource, settings: Settings) -> Iterator[list[Decoded]]:
@@ -115,8 +115,8 @@ Opened = tuple[Item, Clip]
 
 def _batches(
     items: Iterator[Item], headers: ThreadPoolExecutor, settings: Settings
-) -> Iterator[tuple[list[Opened], list[Refused]]]:
-    def look() -> Future[list[Opened | Refused]] | None:
+) -> Iterator[tuple[list[Opened], list[RefusedClip]]]:
+    def look() -> Future[list[Opened | RefusedClip]] | None:
         window = list(islice(items, WINDOW_CLIPS))
         return headers.submit(lambda: [_open(item) for item in window]) if window else None
 
@@ -124,8 +124,8 @@ def _batches(
     while pending is not None:
         found = pending.result()
         pending = look()
-        refused = [one for one in found if isinstance(one, Refused)]
-        for batch in group([one for one in found if not isinstance(one, Refused)], settings):
+        refused = [one for one in found if isinstance(one, RefusedClip)]
+        for batch in group([one for one in found if not isinstance(one, RefusedClip)], settings):
             yield batch, refused
             refused = []
         if refused:
@@ -145,11 +145,11 @@ def group(clips: Sequence[Opened], settings: Settings) -> list[list[Opened]]:
     return batches
 
 
-def _open(item: Item) -> Opened | Refused:
+def _open(item: Item) -> Opened | RefusedClip:
     try:
         return item, item.open()
     except AudioError as error:
-        return Refused(Clip(item.id, item.path, 0.0, 0.0, 0), error.reason)
+        return RefusedClip(Clip(item.id, item.path, 0.0, 0.0, 0), error.reason)
 
 
 def _read(item: Item, clip: Clip, source: FeatureSource, settings: Settings) -> Decoded:
@@ -158,8 +158,8 @@ def _read(item: Item, clip: Clip, source: FeatureSource, settings: Settings) -> 
             return _spool(item, clip, source)
         waveform = torch.from_numpy(read_clip(clip, source.sample_rate, item.note))
     except AudioError as error:
-        return Refused(clip, error.reason)
-    return _checked(Whole(item, clip, waveform), len(waveform), source)
+        return RefusedClip(clip, error.reason)
+    return _checked(WholeClip(item, clip, waveform), len(waveform), source)
 
 
 def _spool(item: Item, clip: Clip, source: FeatureSource) -> Decoded:
@@ -185,8 +185,8 @@ def _spool(item: Item, clip: Clip, source: FeatureSource) -> Decoded:
     return _checked(Spool(item, clip, file, samples, statistics), samples, source)
 
 
-def _checked(found: Whole | Spool, samples: int, source: FeatureSource) -> Decoded:
+def _checked(found: WholeClip | Spool, samples: int, source: FeatureSource) -> Decoded:
     if source.grid.num_frames(samples) == 0:
         needed = source.grid.num_samples(1)
-        return Refused(found.clip, f"too short: {samples} samples give no frame (it needs {needed})")
+        return RefusedClip(found.clip, f"too short: {samples} samples give no frame (it needs {needed})")
     return found

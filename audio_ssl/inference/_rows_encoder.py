@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from audio_ssl.encoders._packed import spans
 from audio_ssl.encoders._points import Point
 from audio_ssl.encoders._positions import ConvPositions
-from audio_ssl.encoders.transformer import Block, TransformerEncoder
+from audio_ssl.encoders.transformer import TransformerBlock, TransformerEncoder
 from audio_ssl.inference._positions import FEWEST_FRAMES, FourierPositions
 from audio_ssl.products import gelu_
 
@@ -91,7 +91,7 @@ class RowsEncoder(nn.Module):
         if isinstance(positions, ConvPositions) and cast(nn.Conv1d, positions.conv).kernel_size[0] >= FEWEST_FRAMES:
             positions = FourierPositions(positions)
         self._positions = positions
-        self._blocks = nn.ModuleList(_Block(cast(Block, block), dtype) for block in encoder.blocks)
+        self._blocks = nn.ModuleList(_Block(cast(TransformerBlock, block), dtype) for block in encoder.blocks)
 
     def forward(
         self,
@@ -138,7 +138,7 @@ class RowsEncoder(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, block: Block, dtype: torch.dtype) -> None:
+    def __init__(self, block: TransformerBlock, dtype: torch.dtype) -> None:
         super().__init__()
         self._heads, self._dtype = block._heads, dtype
         self._pre_norm, self._residual = block._pre_norm, block._residual

@@ -24,7 +24,7 @@ _ALIGNED = 16
 """Columns of the first product: the kernel, a column of ones for the shift, zeros up to what tensor cores take."""
 
 
-class Rows(NamedTuple):
+class FrameRows(NamedTuple):
     """Frames of several clips, one clip after the other."""
 
     frames: Float[Tensor, "row dim"]
@@ -59,7 +59,7 @@ class RowsFrontend(nn.Module):
 
     def forward(
         self, waveform: Float[Tensor, "batch sample"], lengths: list[int], statistics: Moments | None = None
-    ) -> Rows:
+    ) -> FrameRows:
         """Return the features of a padded batch, in the dtype.
 
         Parameters
@@ -92,7 +92,7 @@ class RowsFrontend(nn.Module):
             start += slots
         counts_last = [count[-1] for count in counts]
         if not chosen:
-            return Rows(x.new_zeros(0, self.dim), counts_last)
+            return FrameRows(x.new_zeros(0, self.dim), counts_last)
         if not self._per_clip:
             x = self._normed(x, 0)
         x = gelu_(x)
@@ -101,7 +101,7 @@ class RowsFrontend(nn.Module):
             image = F.conv2d(x[None, None].permute(0, 3, 1, 2), kernel, bias, stride=(1, stride))
             x = image.permute(0, 2, 3, 1)[0, 0].contiguous()
             x = gelu_(x if self._per_clip else self._normed(x, layer))
-        return Rows(x[torch.cat(chosen).to(x.device)], counts_last)
+        return FrameRows(x[torch.cat(chosen).to(x.device)], counts_last)
 
     def _normed(self, x: Tensor, layer: int) -> Tensor:
         norm = cast(nn.LayerNorm, self._norms[layer])

@@ -29,7 +29,7 @@ ACCEPTED = (
 )
 
 
-class Source(Enum):
+class ModelKind(Enum):
     """What can be read."""
 
     SHIPPED = "a model that ships with the package"
@@ -44,7 +44,7 @@ class Source(Enum):
     HUB = "a model on the hub"
 
 
-def detect(name_or_path: str | Path, shelf: Shelf = SHIPPED) -> Source:
+def detect(name_or_path: str | Path, shelf: Shelf = SHIPPED) -> ModelKind:
     """Return what a name or path stands for; a path that exists wins over a name.
 
     Of a shipped model's name that is also a folder, the folder wins if it holds a model, and the log says so.
@@ -70,46 +70,46 @@ def detect(name_or_path: str | Path, shelf: Shelf = SHIPPED) -> Source:
     if path.is_file():
         if path.suffix not in (".safetensors", *PICKLED):
             raise UserError(f"`{name}` is no file of weights", remedy=ACCEPTED)
-        return Source.FILE
+        return ModelKind.FILE
     if isinstance(name_or_path, str) and name.startswith(PREFIX):
-        return Source.BUNDLE
+        return ModelKind.BUNDLE
     if isinstance(name_or_path, str) and is_hub_name(name):
-        return Source.HUB
+        return ModelKind.HUB
     near = shelf.near(name_or_path)
     meant = f"did you mean `{near}`? Or {ACCEPTED}" if near else ACCEPTED
     raise UserError(f"there is no model `{name}`", remedy=meant)
 
 
-def _shipped_or_folder(name: str, path: Path) -> Source:
+def _shipped_or_folder(name: str, path: Path) -> ModelKind:
     if not path.exists():
-        return Source.SHIPPED
+        return ModelKind.SHIPPED
     try:
         source = _folder(path)
     except UserError:
         logger.warning("`%s` here is no model; the model that ships is taken", path)
-        return Source.SHIPPED
+        return ModelKind.SHIPPED
     logger.warning("`%s` is the folder here; the model that ships is %s%s", path, SHIPPED_PREFIX, name)
     return source
 
 
-def _folder(path: Path) -> Source:
+def _folder(path: Path) -> ModelKind:
     if run_of(path) is not None and not ((path / CONFIG_FILE).is_file() and (path / WEIGHTS_FILE).is_file()):
-        return Source.RUN
+        return ModelKind.RUN
     if trainer_checkpoint(path) is not None:
-        return Source.TRAINER
+        return ModelKind.TRAINER
     if (path / CONFIG_FILE).is_file():
         data = read_object(path / CONFIG_FILE)
         if "format_version" in data:
-            return Source.OURS
+            return ModelKind.OURS
         if "model_type" in data:
-            return Source.TRANSFORMERS
+            return ModelKind.TRANSFORMERS
         if is_muq(data):
-            return Source.MUQ
+            return ModelKind.MUQ
         raise UserError("config.json has neither `format_version` nor `model_type`", where=str(path), remedy=ACCEPTED)
     signs = (path / CARD_FILE).is_file() or (path / "model").is_dir() or any(path.glob("step_*"))
     # The innermost folder has weights only; its card lies above.
     if signs or any(path.glob("pp_*")) or (any(path.glob("*.safetensors")) and read_card(path)):
-        return Source.FAIRSEQ2
+        return ModelKind.FAIRSEQ2
     if any(path.glob("checkpoint-*")):
         raise UserError(f"none of the checkpoints in `{path}` has {CONFIG_FILE} and weights", remedy=ACCEPTED)
     raise UserError(f"the folder `{path}` holds no model: there is no {CONFIG_FILE}", remedy=ACCEPTED)

@@ -40,7 +40,7 @@ _LISTS, _TEXT = 100, 2000
 """Layers and characters that a description of a frontend may come to."""
 
 
-class Settings:
+class FairseqSettings:
     """Settings of a checkpoint, looked up in the sections that may have them.
 
     Parameters
@@ -73,7 +73,7 @@ class Settings:
 
 
 def config_of(
-    found: Settings,
+    found: FairseqSettings,
     state: Mapping[str, Tensor],
     name: Name,
     group_norm: bool,

@@ -68,7 +68,7 @@ class Record:
         self.items.extend(items)
 
 
-class Table(dict[Any, Any]):
+class PickledTable(dict[Any, Any]):
     """An ordered dictionary; what a pickle wants to set on it besides its entries is dropped."""
 
     def __setstate__(self, state: object) -> None:
@@ -113,7 +113,7 @@ _CALLABLES: dict[tuple[str, str], Callable[..., object]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch", "Size"): lambda sizes=(): tuple(sizes),
-    ("collections", "OrderedDict"): lambda *entries: Table(*entries),
+    ("collections", "OrderedDict"): lambda *entries: PickledTable(*entries),
 }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
-from audio_ssl.interop._fairseq_config import Settings, config_of
+from audio_ssl.interop._fairseq_config import FairseqSettings, config_of
 from audio_ssl.interop._files import read_pickle, table_of
 from audio_ssl.interop._match import fill, identity
 from audio_ssl.interop._names import common_name, fairseq_name
@@ -76,7 +76,7 @@ def read_fairseq_content(content: Any, path: Path, given: Given) -> SSLModel:
         raise UserError(f"`{key}` cannot be read: {error}", where=str(path)) from error
     if not isinstance(data, dict):
         raise UserError(f"`{key}` holds no settings", where=str(path))
-    found = Settings(data)
+    found = FairseqSettings(data)
     state = _weights(content["model"], path)
     prefix = next(p for p in _PREFIXES if not p or any(name.startswith(f"{p}feature_extractor.") for name in state))
     group_norm = f"{prefix}feature_extractor.conv_layers.1.2.1.weight" not in state

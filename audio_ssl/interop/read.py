@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from audio_ssl.errors import UserError
-from audio_ssl.interop._detect import ACCEPTED, Source, detect
+from audio_ssl.interop._detect import ACCEPTED, ModelKind, detect
 from audio_ssl.interop._fairseq2_files import renamed, weights_in
 from audio_ssl.interop._files import read_pickle, read_safetensors
 from audio_ssl.interop._settings import Given, UnsaidError, settings
@@ -74,29 +74,29 @@ def read_model(
 def _read(name: str | Path, given: Given, shelf: Shelf) -> SSLModel:
     source = detect(name, shelf)
     path = path_of(name)
-    if source is Source.SHIPPED:
+    if source is ModelKind.SHIPPED:
         shipped = shelf.name_in(name)
         assert shipped is not None, "found by `detect`"
-        path, source = shelf.whole(shipped), Source.OURS
-    if source is Source.HUB:
+        path, source = shelf.whole(shipped), ModelKind.OURS
+    if source is ModelKind.HUB:
         path = fetch(str(name))
         source = detect(path)
-    if source is Source.TRAINER:
+    if source is ModelKind.TRAINER:
         newest = trainer_checkpoint(path)
         assert newest is not None, "found by `detect`"
         logger.warning("%s: the newest whole checkpoint is taken, %s", path, newest.name)
-        path, source = newest, Source.TRANSFORMERS
-    if source is Source.FAIRSEQ2:
+        path, source = newest, ModelKind.TRANSFORMERS
+    if source is ModelKind.FAIRSEQ2:
         return read_fairseq2(path, given.heads, normalize=given.normalize, sample_rate=given.sample_rate)
-    if source is Source.FILE:
+    if source is ModelKind.FILE:
         return _file(path, given)
-    if source is Source.OURS:
+    if source is ModelKind.OURS:
         model = _ours(path, given)
-    elif source is Source.RUN:
+    elif source is ModelKind.RUN:
         model = read_run(path, given)
-    elif source is Source.MUQ:
+    elif source is ModelKind.MUQ:
         model = read_muq(path, normalize=given.normalize, sample_rate=given.sample_rate)
-    elif source is Source.TRANSFORMERS:
+    elif source is ModelKind.TRANSFORMERS:
         model = read_transformers(path, normalize=given.normalize, sample_rate=given.sample_rate)
     else:
         model = read_bundle(str(name), normalize=given.normalize, sample_rate=given.sample_rate)

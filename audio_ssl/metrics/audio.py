@@ -52,7 +52,7 @@ def si_sdr(
     return torch.where(energy[:, 0] > 1e-12, ratio, -80.0).clamp(-80.0, 80.0)
 
 
-class MelSpectrogram(nn.Module):
+class MelMagnitudes(nn.Module):
     """Magnitudes in triangular mel bands (HTK's scale), frames centred on hops of a quarter window.
 
     Parameters
@@ -106,7 +106,7 @@ class MelDistance(nn.Module):
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
         window = 1 << round(torch.log2(torch.tensor(0.064 * sample_rate)).item())
-        self.mel = MelSpectrogram(sample_rate, window, 80)
+        self.mel = MelMagnitudes(sample_rate, window, 80)
 
     def forward(
         self,

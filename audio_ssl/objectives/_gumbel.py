@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
-class Quantized:
+class GumbelQuantized:
     """What becomes of frames."""
 
     vectors: Float[Tensor, "row dim"]
@@ -51,7 +51,7 @@ class GumbelQuantizer(nn.Module):
 
     def forward(
         self, frames: Float[Tensor, "row dim"], temperature: float, noise: Float[Tensor, "row codebook code"] | None
-    ) -> Quantized:
+    ) -> GumbelQuantized:
         """Quantise frames.
 
         Parameters
@@ -75,7 +75,7 @@ class GumbelQuantizer(nn.Module):
                 codes = soft.argmax(-1)
                 chosen = F.one_hot(codes, logits.shape[-1]) - soft.detach() + soft
             vectors = torch.einsum("ngv,gvd->ngd", chosen, self.vectors.float()).flatten(1)
-            return Quantized(vectors, codes, logits.softmax(-1).sum(0) / max(1, len(frames)))
+            return GumbelQuantized(vectors, codes, logits.softmax(-1).sum(0) / max(1, len(frames)))
 
 
 def perplexity(use: Float[Tensor, "codebook code"]) -> Float[Tensor, " codebook"]:

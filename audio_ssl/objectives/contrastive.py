@@ -26,7 +26,7 @@ from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.objectives._base import Metrics, Needs, ObjectiveOutput, View
-from audio_ssl.objectives._gumbel import GumbelQuantizer, Quantized, perplexity
+from audio_ssl.objectives._gumbel import GumbelQuantized, GumbelQuantizer, perplexity
 
 NEEDS: Needs = None
 MASKED = True
@@ -189,7 +189,7 @@ def _correct(logits: Tensor, here: Tensor) -> Tensor:
     return ((logits[..., 1:] < logits[..., :1]).all(-1) & here).sum()
 
 
-def _code_metrics(quantized: Quantized, count: Tensor) -> Metrics:
+def _code_metrics(quantized: GumbelQuantized, count: Tensor) -> Metrics:
     metrics: Metrics = {}
     size = quantized.use.shape[-1]
     chosen = F.one_hot(quantized.codes, size).float().sum(0) / count.clamp(min=1)

@@ -20,7 +20,7 @@ from audio_ssl.errors import UserError, shown
 from audio_ssl.frontends import mel, mel_res2d, patches
 from audio_ssl.objectives import contrastive
 from audio_ssl.objectives._base import Needs
-from audio_ssl.pretrain.decoder import Decoder, build_decoder
+from audio_ssl.pretrain.decoder import DecoderSizes, build_decoder
 from audio_ssl.pretrain.kinds.codec import frame_grid
 from audio_ssl.pretrain.masks import Mask
 from audio_ssl.pretrain.recipe import Recipe
@@ -182,7 +182,7 @@ def check_previous(teachers: Sequence[Any], layers: int, where: str) -> None:
 
 
 def check_decoder(
-    decoder: Decoder | None, masked: bool, encoder_config: Any, encoder: nn.Module, objectives: Sequence[Any]
+    decoder: DecoderSizes | None, masked: bool, encoder_config: Any, encoder: nn.Module, objectives: Sequence[Any]
 ) -> None:
     """Raise UserError where masked frames are to be left out of the encoder and cannot be.
 
@@ -222,7 +222,7 @@ def check_decoder(
         build_decoder(decoder, encoder.dim)  # type: ignore[arg-type]
 
 
-def check_fill(mask: Mask | None, frontend_config: Any, frontend: nn.Module, decoder: Decoder | None) -> None:
+def check_fill(mask: Mask | None, frontend_config: Any, frontend: nn.Module, decoder: DecoderSizes | None) -> None:
     """Raise UserError where hidden frames cannot be filled as the mask says.
 
     Parameters

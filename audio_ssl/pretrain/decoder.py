@@ -26,7 +26,7 @@ from audio_ssl.pretrain.seeds import derive_seed
 
 
 @dataclass(frozen=True)
-class Decoder:
+class DecoderSizes:
     """Sizes of the decoder; the defaults are data2vec 2.0 audio base's."""
 
     layers: int = 4
@@ -59,7 +59,7 @@ class ConvDecoder(nn.Module):
         Width of the encoder's states.
     """
 
-    def __init__(self, config: Decoder, hidden_dim: int) -> None:
+    def __init__(self, config: DecoderSizes, hidden_dim: int) -> None:
         super().__init__()
         self._noise_std = config.noise_std
         self.mask_embedding = nn.Parameter(torch.empty(hidden_dim).uniform_()) if config.noise_std is None else None
@@ -140,7 +140,7 @@ class LayerDecoders(nn.Module):
         How many.
     """
 
-    def __init__(self, config: Decoder, hidden_dim: int, layers: int) -> None:
+    def __init__(self, config: DecoderSizes, hidden_dim: int, layers: int) -> None:
         super().__init__()
         self.decoders = nn.ModuleList(ConvDecoder(config, hidden_dim) for _ in range(layers))
 
@@ -157,7 +157,7 @@ class LayerDecoders(nn.Module):
         return [one(state, visible, mask, frames, keys) for one, state in zip(self.decoders, last, strict=True)]
 
 
-def build_decoder(config: Decoder, hidden_dim: int, depth: int = 1) -> ConvDecoder | LayerDecoders:
+def build_decoder(config: DecoderSizes, hidden_dim: int, depth: int = 1) -> ConvDecoder | LayerDecoders:
     """Make the decoder, one for each of the last `depth` layers; UserError for sizes that cannot be."""
     for name in ("layers", "dim", "kernel_frames", "groups"):
         if getattr(config, name) < 1:

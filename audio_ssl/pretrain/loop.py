@@ -45,7 +45,7 @@ _SPEED_UPDATES = 20
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One uninterrupted stretch of training: a whole run, or one of its iterations."""
 
     name: str
@@ -68,7 +68,7 @@ class Job:
     """By `time.monotonic`, when training ends after the update in work; None: never."""
 
 
-def train(job: Job, team: Team = ALONE) -> int:
+def train(job: TrainingJob, team: Team = ALONE) -> int:
     """Train until `job.steps`, from the newest checkpoint if there is one; every process of the team calls it.
 
     At the end the learner holds plain weights, the average where the recipe asks for it, ready to be saved.
@@ -108,7 +108,7 @@ def train(job: Job, team: Team = ALONE) -> int:
     return done
 
 
-def _train_from(job: Job, updater: Updater, state: State, team: Team) -> int:
+def _train_from(job: TrainingJob, updater: Updater, state: State, team: Team) -> int:
     start = Position(state.epoch, state.position)
     with (
         StopRequest(job.deadline) as stop,
@@ -131,14 +131,14 @@ def _train_from(job: Job, updater: Updater, state: State, team: Team) -> int:
         return run.state.step
 
 
-def stopped_by(number: int, step: int, job: Job) -> StoppedBySignal:
+def stopped_by(number: int, step: int, job: TrainingJob) -> StoppedBySignal:
     """Return what ends a job that a signal has stopped after a step."""
     where = f"step {step} of {job.steps} is saved in {job.state_folder}"
     name = signal.Signals(number).name
     return StoppedBySignal(f"{name} received; {where}. Run the command again with --resume to go on")
 
 
-def open_log(job: Job, state: State, team: Team) -> MetricsLog | NoLog:
+def open_log(job: TrainingJob, state: State, team: Team) -> MetricsLog | NoLog:
     """Return the log of a job that goes on from `state`; the leader's alone writes.
 
     Raises
@@ -234,12 +234,12 @@ class Speed:
         return f"{audio / max(1e-9, spent):.3g} s of audio a second"
 
 
-def validation_due(job: Job, step: int) -> bool:
+def validation_due(job: TrainingJob, step: int) -> bool:
     """Return whether a job validates after a step."""
     return job.valid is not None and (step % job.recipe.checkpoint.valid_every == 0 or step == job.steps)
 
 
-def validate(job: Job, updater: Updater, team: Team) -> dict[str, float]:
+def validate(job: TrainingJob, updater: Updater, team: Team) -> dict[str, float]:
     """Return the metrics of the validation clips."""
     assert job.valid is not None, "asked by `validation_due`"
     with Loader(job.valid, Position(0, 0), 1, team.rank, team.world_size) as loader:
@@ -279,7 +279,7 @@ class _Run:
     """The part of the loop's state that changes at the end of each update."""
 
     def __init__(
-        self, job: Job, updater: Updater, state: State, log: MetricsLog | NoLog, bar: Progress, team: Team
+        self, job: TrainingJob, updater: Updater, state: State, log: MetricsLog | NoLog, bar: Progress, team: Team
     ) -> None:
         self.state = state
         self._job, self._updater, self._log, self._bar, self._team = job, updater, log, bar, team

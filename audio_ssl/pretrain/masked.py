@@ -37,7 +37,7 @@ _INPUT = ("feature_norm", "projection")
 
 
 @dataclass(frozen=True)
-class Head:
+class ObjectiveHead:
     """One objective: its module, the teacher it listens to (None: to none), its weight and its name in the log."""
 
     module: nn.Module
@@ -74,7 +74,7 @@ class MaskedLearner(nn.Module):
     def __init__(
         self,
         model: SSLModel,
-        heads: Sequence[Head],
+        heads: Sequence[ObjectiveHead],
         mask: Mask | None,
         mixing: Mixing | None,
         feature_penalty: float,

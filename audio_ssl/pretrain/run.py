@@ -37,7 +37,7 @@ from audio_ssl.pretrain.deterministic import deterministic
 from audio_ssl.pretrain.finished import is_whole, reopen, seal_model
 from audio_ssl.pretrain.learner import Training
 from audio_ssl.pretrain.log import check_wandb
-from audio_ssl.pretrain.loop import Job, choose_device
+from audio_ssl.pretrain.loop import TrainingJob, choose_device
 from audio_ssl.pretrain.optim import effective_warmup
 from audio_ssl.pretrain.parallel import ALONE, Team, open_team
 from audio_ssl.pretrain.provenance import (
@@ -48,7 +48,7 @@ from audio_ssl.pretrain.provenance import (
     write_provenance,
 )
 from audio_ssl.pretrain.recipe import ENGINES, Recipe, identity, load_recipe, plain, recipe_yaml, structure_recipe
-from audio_ssl.pretrain.stage import Stage, StageContext, loader_setups
+from audio_ssl.pretrain.stage import RunStage, StageContext, loader_setups
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ def _run_stages(
     kind: ModuleType, recipe: Recipe, base: StageContext, out: Path, team: Team, deadline: float | None
 ) -> int:
     """Run the stages that are not finished; return how many updates of the run are done."""
-    stages: list[Stage] = kind.stages(recipe)
+    stages: list[RunStage] = kind.stages(recipe)
     previous: Path | None = None
     offset = 0
     for number, stage in enumerate(stages, 1):
@@ -202,7 +202,7 @@ def run_or_go_on(recipe: Recipe, out: Path) -> Path:
 
 def _run_stage(
     kind: ModuleType,
-    stage: Stage,
+    stage: RunStage,
     context: StageContext,
     out: Path,
     iteration: int | None,
@@ -225,7 +225,7 @@ def _run_stage(
             stage.recipe.optim.warmup_steps,
             stage.steps,
         )
-    job = Job(
+    job = TrainingJob(
         name=kind.TITLE if iteration is None else f"{kind.TITLE}, iteration {iteration}",
         recipe=stage.recipe,
         steps=stage.steps,

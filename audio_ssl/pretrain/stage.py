@@ -25,7 +25,7 @@ _FULL = 0.85
 
 
 @dataclass(frozen=True)
-class Stage:
+class RunStage:
     """One stretch of a run."""
 
     recipe: Recipe

@@ -23,7 +23,7 @@ from audio_ssl.probing.live import TunedBank
 from audio_ssl.probing.probe import Optim
 from audio_ssl.probing.quick import Scorer
 from audio_ssl.probing.system import Run, Statistics, System
-from audio_ssl.probing.team import Solo, State, Team, form
+from audio_ssl.probing.team import HeadTeam, Solo, State, form
 from audio_ssl.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class _Course:
 
     def __init__(
         self,
-        teams: list[Team],
+        teams: list[HeadTeam],
         statistics: Statistics,
         train: Examples,
         valid: Examples,
@@ -223,7 +223,7 @@ class _Course:
         self._teams = [team for team in self._teams if team.runs]
         self._since = 0
 
-    def _end(self, team: Team) -> None:
+    def _end(self, team: HeadTeam) -> None:
         """Let a whole team go, with the optimiser's memory of it."""
         team.runs.clear()
         gone = {id(parameter) for parameter in team.parameters()}
@@ -245,7 +245,7 @@ class _Course:
                 self._tuned.load({k.removeprefix(MODEL): v for k, v in fitted.state.items() if k.startswith(MODEL)})
             ((fitted.valid,),) = self._scores([Solo(run, system)])
 
-    def _scores(self, teams: Sequence[Team]) -> list[list[float]]:
+    def _scores(self, teams: Sequence[HeadTeam]) -> list[list[float]]:
         """Return the validation score of every run of every team; each batch is read once."""
         found = [self._scorer.start() for _ in teams]
         if self._tuned is not None:
@@ -256,7 +256,7 @@ class _Course:
                 tally.add(team, layers)
         return [tally.scores() for tally in found]
 
-    def _note(self, team: Team, row: int, value: float, step: int) -> bool:
+    def _note(self, team: HeadTeam, row: int, value: float, step: int) -> bool:
         """Note a run's score; return whether the run goes on."""
         run = team.runs[row]
         fitted, loss = self.fitted[run], float(self._losses[run]) / max(self._since, 1)
@@ -279,7 +279,7 @@ class _Course:
             self._stale[run] += 1
         return self._stale[run] < self._optim.patience
 
-    def _state(self, team: Team, row: int) -> State:
+    def _state(self, team: HeadTeam, row: int) -> State:
         model = {} if self._tuned is None else self._tuned.state()
         return {**team.state(row), **{f"{MODEL}{name}": value for name, value in model.items()}}
 

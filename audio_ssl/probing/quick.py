@@ -22,7 +22,7 @@ from audio_ssl.metrics.additive import AdditiveMetric
 from audio_ssl.probing.features import Layers
 from audio_ssl.probing.score import NOT_ADDITIVE, higher_is_better, main_value, metric_of, statistics_of
 from audio_ssl.probing.tasks._base import Task
-from audio_ssl.probing.team import Team
+from audio_ssl.probing.team import HeadTeam
 
 ONCE_A_CLIP = ("class", "tags", "values")
 """Tasks whose heads give a row of numbers for a clip."""
@@ -121,7 +121,7 @@ class Tally:
         self._seen = 0
         self._broken: set[int] = set()
 
-    def add(self, team: Team, layers: Layers) -> None:
+    def add(self, team: HeadTeam, layers: Layers) -> None:
         """Ask a team about some clips."""
         arrays = self._scorer.task.output in ONCE_A_CLIP
         outputs = team.outputs(layers) if arrays else None

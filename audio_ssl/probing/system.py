@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.probing.features import Bank, Layers, portions
-from audio_ssl.probing.heads._base import Batch, Head
+from audio_ssl.probing.heads._base import Head, HeadBatch
 
 SMALLEST_VARIANCE = 1e-9
 """Of a dimension that is used, as a share of the layer's mean variance."""
@@ -87,19 +87,19 @@ class System(nn.Module):
         self.layer = 0 if layer is None and count == 1 else layer
         self.mix = nn.Parameter(torch.zeros(count)) if self.layer is None else None
 
-    def batch(self, standardised: Layers) -> Batch:
+    def batch(self, standardised: Layers) -> HeadBatch:
         """Return what the head sees of standardised layers."""
         if self.mix is None:
             features = standardised.values[cast(int, self.layer)]
         else:
             features = torch.einsum("l,lbfd->bfd", self.mix.softmax(0), standardised.values)
-        return Batch(features, standardised.frames)
+        return HeadBatch(features, standardised.frames)
 
     def predict(self, bank: Bank, clips: Sequence[Clip], batch_clips: int = 32) -> list[Tensor]:
         """Return the head's predictions, clips in the order given."""
         return [answer for batch in self.batches(bank, clips, batch_clips) for answer in self.head.predict(batch)]
 
-    def batches(self, bank: Bank, clips: Sequence[Clip], batch_clips: int = 32) -> Iterator[Batch]:
+    def batches(self, bank: Bank, clips: Sequence[Clip], batch_clips: int = 32) -> Iterator[HeadBatch]:
         """Yield what the head sees of some clips, in evaluation."""
         self.eval()
         statistics = Statistics(self.mean, self.scale)

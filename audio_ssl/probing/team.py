@@ -24,7 +24,7 @@ from audio_ssl.probing.system import Run, System
 State = dict[str, Tensor]
 
 
-class Team(Protocol):
+class HeadTeam(Protocol):
     """Some runs of one seed and one learning rate."""
 
     runs: list[Run]
@@ -182,7 +182,7 @@ class Stacked:
         return cast(Tensor, vmap(one, randomness="same")(self._heads, x))
 
 
-def form(runs: Sequence[Run], make: Callable[[Run], System]) -> list[Team]:
+def form(runs: Sequence[Run], make: Callable[[Run], System]) -> list[HeadTeam]:
     """Return the teams of some runs.
 
     Parameters

@@ -23,7 +23,7 @@ _REPLICATES = 500
 
 
 @dataclass(frozen=True)
-class Trials:
+class ScoredTrials:
     """Scored pairs of clips."""
 
     first: list[int]
@@ -36,7 +36,7 @@ class Trials:
     """Whether they are the same."""
 
 
-def score_trials(task: Task, clips: Sequence[Clip], vectors: Sequence[Tensor]) -> Trials:
+def score_trials(task: Task, clips: Sequence[Clip], vectors: Sequence[Tensor]) -> ScoredTrials:
     """Return the trials of some clips.
 
     Raises
@@ -51,15 +51,15 @@ def score_trials(task: Task, clips: Sequence[Clip], vectors: Sequence[Tensor]) -
     first, second = [i for i, _, _ in pairs], [j for _, j, _ in pairs]
     unit = torch.nn.functional.normalize(torch.stack(list(vectors)).double(), dim=1)
     cosines = (unit[first] * unit[second]).sum(1)
-    return Trials(first, second, cosines.numpy(), same)
+    return ScoredTrials(first, second, cosines.numpy(), same)
 
 
-def trial_value(metric: str, trials: Trials) -> float:
+def trial_value(metric: str, trials: ScoredTrials) -> float:
     """Return ``eer`` in percent or ``min_dcf``."""
     return _value(metric, trials.scores, trials.same)
 
 
-def trial_interval(metric: str, trials: Trials, clips: Sequence[Clip]) -> tuple[Interval, str]:
+def trial_interval(metric: str, trials: ScoredTrials, clips: Sequence[Clip]) -> tuple[Interval, str]:
     """Return a metric with its interval, by drawing speakers; a pair counts as often as both its speakers together.
 
     A pair of the same speaker counts as often as that speaker. Clips without speakers are drawn themselves.

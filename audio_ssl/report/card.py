@@ -14,7 +14,7 @@ from typing import Any
 from audio_ssl.documents import dump_yaml
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.names import metric_label
-from audio_ssl.report.inputs import Result, Run, read_input
+from audio_ssl.report.inputs import Result, RunFolder, read_input
 from audio_ssl.report.numbers import MISSING, duration, interval, number, score
 from audio_ssl.report.results import describe_result
 from audio_ssl.report.runs import describe_run
@@ -47,7 +47,7 @@ def model_card(run: Path, results: Sequence[Path] = (), *, name: str | None = No
         `run` is no run folder or one of `results` no result folder.
     """
     found = read_input(run)
-    if not isinstance(found, Run):
+    if not isinstance(found, RunFolder):
         raise UserError("`run` must be a run folder (holds metrics.jsonl)", where=str(run))
     scored = []
     for path in results:

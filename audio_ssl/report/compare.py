@@ -12,7 +12,7 @@ from typing import Any
 
 from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.difference import Difference
-from audio_ssl.report.inputs import Result, System
+from audio_ssl.report.inputs import Result, ScoredSystem
 from audio_ssl.report.numbers import finite
 from audio_ssl.report.paired import compare
 from audio_ssl.report.paired_zero import comparisons_of, is_zero
@@ -95,7 +95,7 @@ def main_of(result: Result) -> str:
     return str(scores.get("main_metric") or next(iter(scores["metrics"]), ""))
 
 
-def _systems(result: Result) -> tuple[System, ...]:
+def _systems(result: Result) -> tuple[ScoredSystem, ...]:
     return (result.model, *result.baselines)
 
 
@@ -171,7 +171,7 @@ def _question(
     results: Sequence[Result], keys: Sequence[Sequence[_Key]], names: Mapping[_Key, str], home: Path
 ) -> dict[str, Any]:
     main = main_of(results[0])
-    found: dict[str, System] = {}
+    found: dict[str, ScoredSystem] = {}
     for result, row in zip(results, keys, strict=True):
         for key, system in zip(row, _systems(result), strict=True):
             found.setdefault(names[key], system)
@@ -199,18 +199,18 @@ def _question(
     }
 
 
-def _metric(system: System, main: str) -> Mapping[str, Any]:
+def _metric(system: ScoredSystem, main: str) -> Mapping[str, Any]:
     found = system.scores["metrics"].get(main)
     return found if isinstance(found, Mapping) else {}
 
 
-def _cell(system: System, main: str, home: Path) -> dict[str, Any]:
+def _cell(system: ScoredSystem, main: str, home: Path) -> dict[str, Any]:
     metric = _metric(system, main)
     ends = {key: finite(metric.get(key)) for key in ("value", "low", "high")}
     return {**ends, "best": False, "predictions": link_to(system.file, home)}
 
 
-def _difference(system: System, first: System, main: str, higher: bool) -> dict[str, Any]:
+def _difference(system: ScoredSystem, first: ScoredSystem, main: str, higher: bool) -> dict[str, Any]:
     """Compare a system with the first model: on the same clips where that can be, else by their intervals."""
     ours, theirs = _metric(system, main), _metric(first, main)
     value, other = finite(ours.get("value")), finite(theirs.get("value"))
@@ -228,14 +228,14 @@ def _difference(system: System, first: System, main: str, higher: bool) -> dict[
     }
 
 
-def _left_out(system: System, first: System, paired: Difference | None, main: str) -> int:
+def _left_out(system: ScoredSystem, first: ScoredSystem, paired: Difference | None, main: str) -> int:
     """Return how many clips (or trials) only one of the two predicted."""
     if paired is None:
         return 0
     return sum(len(_answered(one, main)) for one in (system, first)) - 2 * paired.clips
 
 
-def _answered(system: System, main: str) -> Sequence[Mapping[str, Any]]:
+def _answered(system: ScoredSystem, main: str) -> Sequence[Mapping[str, Any]]:
     """Return the rows that a paired difference of a metric is made of."""
     if main == "eer":
         return system.trials

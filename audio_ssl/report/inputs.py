@@ -21,7 +21,7 @@ EXPECTED = (
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """A pretraining (or codec) run as `audio-ssl pretrain` leaves it."""
 
     path: Path
@@ -29,14 +29,14 @@ class Run:
     recipe: dict[str, Any]
     provenance: dict[str, Any]
     errors: tuple[dict[str, Any], ...]
-    teachers: tuple[Run, ...]
+    teachers: tuple[RunFolder, ...]
     """Teachers that were trained on the way and kept their curves, such as the codec of an `rvq` teacher."""
     reconstructions: dict[str, Any]
     """What a codec made of a few clips: ``reconstructions/clips.json``, empty where there is none."""
 
 
 @dataclass(frozen=True)
-class System:
+class ScoredSystem:
     """One scored system: the probed model, or one of its baselines."""
 
     name: str
@@ -57,8 +57,8 @@ class Result:
     """A probe's result as `audio-ssl probe` leaves it."""
 
     path: Path
-    model: System
-    baselines: tuple[System, ...]
+    model: ScoredSystem
+    baselines: tuple[ScoredSystem, ...]
     provenance: dict[str, Any]
     errors: tuple[dict[str, Any], ...]
     question: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Fairness:
 class Inputs:
     """Everything one report shows, in the order it was given."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[RunFolder, ...]
     results: tuple[Result, ...]
     fairness: tuple[Fairness, ...]
 
@@ -94,13 +94,13 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
         raise UserError("a report needs at least one input", remedy=f"give {EXPECTED}")
     read = [read_input(Path(path)) for path in paths]
     return Inputs(
-        runs=tuple(one for one in read if isinstance(one, Run)),
+        runs=tuple(one for one in read if isinstance(one, RunFolder)),
         results=tuple(one for one in read if isinstance(one, Result)),
         fairness=tuple(one for one in read if isinstance(one, Fairness)),
     )
 
 
-def read_input(path: Path) -> Run | Result | Fairness:
+def read_input(path: Path) -> RunFolder | Result | Fairness:
     """Read one input, whichever of the three it is."""
     if not path.exists():
         raise UserError("there is no such file or folder", where=str(path), remedy=f"give {EXPECTED}")
@@ -117,11 +117,11 @@ def read_input(path: Path) -> Run | Result | Fairness:
     raise UserError(f"expected {EXPECTED}, but found {found}", where=str(path))
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> RunFolder:
     """Read a run folder; only ``metrics.jsonl`` must be there, so that a run still going can be looked at."""
     teachers = path / "teachers"
     inner = sorted(teachers.iterdir()) if teachers.is_dir() else []
-    return Run(
+    return RunFolder(
         path=path,
         metrics=_read_rows(path / "metrics.jsonl"),
         recipe=_read_recipe(path / "recipe.yaml"),
@@ -145,7 +145,7 @@ def _read_result(path: Path) -> Result:
     )
 
 
-def _read_system(folder: Path, name: str) -> System:
+def _read_system(folder: Path, name: str) -> ScoredSystem:
     scores = read_object(folder / "scores.json")
     if not isinstance(scores.get("metrics"), dict):
         raise UserError(f"`metrics` is missing; found {_keys(scores)}", where=str(folder / "scores.json"))
@@ -156,7 +156,7 @@ def _read_system(folder: Path, name: str) -> System:
     comparisons, _ = _read_table(folder / "comparisons.parquet")
     files = (folder / name for name in ("predictions.parquet", "comparisons.parquet"))
     file = next((one for one in files if one.is_file()), None)
-    return System(name, scores, rows, file, classes, trials, comparisons)
+    return ScoredSystem(name, scores, rows, file, classes, trials, comparisons)
 
 
 def _check_shape(scores: dict[str, Any], path: Path) -> None:

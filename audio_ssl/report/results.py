@@ -10,7 +10,7 @@ from audio_ssl.metrics.names import metric_label
 from audio_ssl.report.answers import confused_pairs, confusion, examples
 from audio_ssl.report.difference import Difference
 from audio_ssl.report.grid import chosen_runs, describe_grid
-from audio_ssl.report.inputs import Result, System
+from audio_ssl.report.inputs import Result, ScoredSystem
 from audio_ssl.report.numbers import finite, score, signed
 from audio_ssl.report.paired import Answers, compare
 from audio_ssl.report.runs import count_reasons, relative
@@ -75,7 +75,7 @@ def label_of(name: str) -> str:
     return _LABELS.get(name, name)
 
 
-def answers_of(system: System) -> Answers:
+def answers_of(system: ScoredSystem) -> Answers:
     """Return what a system said, to be compared."""
     scores = system.scores
     return Answers(
@@ -98,7 +98,7 @@ def link_to(path: Path | None, home: Path) -> str | None:
         return None
 
 
-def _describe_system(system: System, home: Path) -> dict[str, Any]:
+def _describe_system(system: ScoredSystem, home: Path) -> dict[str, Any]:
     scores = system.scores
     cost = scores.get("cost")
     return {
@@ -117,7 +117,7 @@ def _describe_system(system: System, home: Path) -> dict[str, Any]:
     }
 
 
-def _verdict(model: System, baseline: System, main: str) -> dict[str, Any]:
+def _verdict(model: ScoredSystem, baseline: ScoredSystem, main: str) -> dict[str, Any]:
     """Compare one baseline with the model on the main metric and say in words what that shows.
 
     The difference is tested on the same clips (paired); where the metric is no sum over clips, or the clips are not

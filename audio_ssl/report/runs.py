@@ -10,11 +10,11 @@ from typing import Any
 
 from audio_ssl.pretrain.guards import CollapseGuard, alike_at_end
 from audio_ssl.report.curves import make_curves
-from audio_ssl.report.inputs import Run
+from audio_ssl.report.inputs import RunFolder
 from audio_ssl.report.numbers import finite
 
 
-def describe_run(run: Run, home: Path) -> dict[str, Any]:
+def describe_run(run: RunFolder, home: Path) -> dict[str, Any]:
     """Turn a run into the JSON of a report.
 
     Parameters

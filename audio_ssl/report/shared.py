@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from audio_ssl.report.inputs import Result, System
+from audio_ssl.report.inputs import Result, ScoredSystem
 
 _OWN = "untrained"
 _WITHOUT_EFFECT = ("manifest", "features", "memory_gb")
@@ -23,7 +23,7 @@ def share_baselines(results: Sequence[Result]) -> tuple[Result, ...]:
 
     A result without its question or the hash of its manifest lends and borrows nothing.
     """
-    lent: list[tuple[tuple[Any, ...], System]] = [
+    lent: list[tuple[tuple[Any, ...], ScoredSystem]] = [
         (asked, baseline)
         for result in results
         if (asked := _asked(result)) is not None
@@ -33,7 +33,7 @@ def share_baselines(results: Sequence[Result]) -> tuple[Result, ...]:
     return tuple(_with(result, lent) for result in results)
 
 
-def _with(result: Result, lent: Sequence[tuple[tuple[Any, ...], System]]) -> Result:
+def _with(result: Result, lent: Sequence[tuple[tuple[Any, ...], ScoredSystem]]) -> Result:
     asked = _asked(result)
     known = {baseline.name: baseline for baseline in result.baselines}
     for other, baseline in lent:

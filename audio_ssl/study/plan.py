@@ -19,7 +19,7 @@ from audio_ssl.pretrain.provenance import read_provenance
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
 from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.probing.splits import choose_clips
-from audio_ssl.study.study import Column, Layout, Place, Study, check_study
+from audio_ssl.study.study import Column, DrawnSet, Study, StudyFolders, check_study
 
 _OURS_OF_RECIPE = ("data.manifest", "data.split", "data.valid_split", "seed")
 _NAMED = 5
@@ -27,7 +27,7 @@ _FEW_SPEAKERS = 20
 
 
 @dataclass(frozen=True)
-class Question:
+class ProbedColumn:
     """One column with its probe, read."""
 
     name: str
@@ -62,7 +62,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """A study that can be run."""
 
     name: str
@@ -70,13 +70,13 @@ class Plan:
     compare: tuple[str, str]
     """The groups as predictions call them: F and M, however the pool spells them."""
     recipe: Recipe
-    questions: tuple[Question, ...]
+    questions: tuple[ProbedColumn, ...]
     drawn: dict[tuple[str, int], Balanced]
     """By set and seed."""
     known: Known
     warnings: tuple[str, ...]
 
-    def settings(self, place: Place, manifest: Path) -> list[str]:
+    def settings(self, place: DrawnSet, manifest: Path) -> list[str]:
         """Return the settings of the pretraining of one set."""
         return [*self.study.pretrain.settings, f"data.manifest={manifest}", f"seed={place.seed}"]
 
@@ -86,7 +86,7 @@ class Plan:
         return column.probe, _settings(self.study, column, seed)
 
 
-def make_plan(name: str, overrides: Sequence[str] = ()) -> Plan:
+def make_plan(name: str, overrides: Sequence[str] = ()) -> StudyPlan:
     """Read a study by name or path, and all it names.
 
     Parameters
@@ -112,7 +112,7 @@ def make_plan(name: str, overrides: Sequence[str] = ()) -> Plan:
         raise UserError(f"the pool has no clip of {' or '.join(study.splits)}", where="$.splits")
     known, clips = _known(study, clips, questions)
     drawn = {}
-    for place in Layout(Path(), study).places():
+    for place in StudyFolders(Path(), study).places():
         shares = Balance(study.by, study.sets[place.set])
         try:
             drawn[place.set, place.seed] = balance(
@@ -122,7 +122,7 @@ def make_plan(name: str, overrides: Sequence[str] = ()) -> Plan:
             raise _at(error, f"$.sets.{place.set}") from error
     warnings = [*_warnings(study, questions), *([said] if (said := known.sentence()) else [])]
     compare = _groups(study)
-    return Plan(_name_of(path), study, compare, recipe, questions, drawn, known, tuple(warnings))
+    return StudyPlan(_name_of(path), study, compare, recipe, questions, drawn, known, tuple(warnings))
 
 
 def _name_of(path: Path) -> str:
@@ -131,7 +131,7 @@ def _name_of(path: Path) -> str:
     return recorded if isinstance(recorded, str) else path.stem
 
 
-def _told_apart(questions: Sequence[Question]) -> tuple[Question, ...]:
+def _told_apart(questions: Sequence[ProbedColumn]) -> tuple[ProbedColumn, ...]:
     """Add the column's name to titles of which there are several with the same use."""
     times = Counter((one.title, one.integration) for one in questions)
     return tuple(
@@ -157,7 +157,7 @@ def _recipe(study: Study) -> Recipe:
     return recipe
 
 
-def _question(study: Study, name: str) -> Question:
+def _question(study: Study, name: str) -> ProbedColumn:
     column = study.probes[name]
     where = f"$.probes.{name}"
     for setting in column.settings:
@@ -190,7 +190,7 @@ def _question(study: Study, name: str) -> Question:
             remedy="check the manifest and the splits",
         )
     integration = "frozen" if probe.finetune is None else "fine-tuned"
-    return Question(name, column.title or title, integration, probe, task, METRICS_OF_TASK[task], tested)
+    return ProbedColumn(name, column.title or title, integration, probe, task, METRICS_OF_TASK[task], tested)
 
 
 def _groups(study: Study) -> tuple[str, str]:
@@ -205,7 +205,7 @@ def _settings(study: Study, column: Column, seed: int) -> list[str]:
     return [f"data.manifest={manifest}", f"seeds=[{seed}]", "baselines=[]", *column.settings]
 
 
-def _known(study: Study, clips: list[Clip], questions: Sequence[Question]) -> tuple[Known, list[Clip]]:
+def _known(study: Study, clips: list[Clip], questions: Sequence[ProbedColumn]) -> tuple[Known, list[Clip]]:
     """Find speakers and files of test clips in the pool; refuse them, leave them out, or let them be."""
     tested = [clip for question in questions for clip in question.tested]
     speakers = {c.speaker for c in tested if c.speaker} & {c.speaker for c in clips if c.speaker}
@@ -226,7 +226,7 @@ def _known(study: Study, clips: list[Clip], questions: Sequence[Question]) -> tu
     return replace(known, left_out=len(clips) - len(kept)), kept
 
 
-def _warnings(study: Study, questions: Sequence[Question]) -> list[str]:
+def _warnings(study: Study, questions: Sequence[ProbedColumn]) -> list[str]:
     found = []
     if len(study.seeds) == 1:
         found.append(

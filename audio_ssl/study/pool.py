@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from audio_ssl.fairness.predictions import Codes, Predictions
+from audio_ssl.fairness.predictions import ClipCodes, Predictions
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """Tells the same clip of two seeds apart; the same seed of two systems keeps its clips' keys alike."""
@@ -46,10 +46,10 @@ def pool_seeds(seeds: Sequence[Predictions], name: str) -> Predictions:
     )
 
 
-def _join(codes: Sequence[Codes]) -> Codes:
+def _join(codes: Sequence[ClipCodes]) -> ClipCodes:
     """Return codes one after the other, numbered alike."""
     names = sorted({name for one in codes for name in one.names})
     place = {name: number for number, name in enumerate(names)}
     # The last place is what -1, unknown, points at.
     moved = [np.array([*(place[name] for name in one.names), -1], np.int32)[one.index] for one in codes]
-    return Codes(names, np.concatenate(moved))
+    return ClipCodes(names, np.concatenate(moved))

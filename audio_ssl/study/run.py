@@ -32,8 +32,8 @@ from audio_ssl.probing.answer import is_answered
 from audio_ssl.probing.features import BankCache
 from audio_ssl.probing.run import run_probe
 from audio_ssl.study.pages import write_pages
-from audio_ssl.study.plan import Plan, make_plan
-from audio_ssl.study.study import Layout, Place
+from audio_ssl.study.plan import StudyPlan, make_plan
+from audio_ssl.study.study import DrawnSet, StudyFolders
 from audio_ssl.study.table import read_study
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ def run_study(name: str, out: Path, overrides: Sequence[str] = ()) -> Path:
         return _do(plan, out)
 
 
-def _do(plan: Plan, out: Path) -> Path:
-    layout = Layout(out, plan.study)
+def _do(plan: StudyPlan, out: Path) -> Path:
+    layout = StudyFolders(out, plan.study)
     _claim(out, plan)
     for warning in plan.warnings:
         logger.warning("%s", warning)
@@ -87,15 +87,15 @@ def _do(plan: Plan, out: Path) -> Path:
     return write_pages(out, read_study(plan, layout))
 
 
-def _twins(layout: Layout) -> list[Place]:
+def _twins(layout: StudyFolders) -> list[DrawnSet]:
     return layout.untrained() if layout.study.untrained else []
 
 
-def _title(plan: Plan, place: Place) -> str:
+def _title(plan: StudyPlan, place: DrawnSet) -> str:
     return place.set if len(plan.study.seeds) == 1 else f"{place.set}, seed {place.seed}"
 
 
-def _claim(out: Path, plan: Plan) -> None:
+def _claim(out: Path, plan: StudyPlan) -> None:
     """Write what the study is; refuse a folder that holds something else."""
     text, basis = dump_yaml(plan.study), _basis(plan)
     path = out / "study.yaml"
@@ -124,7 +124,7 @@ def _claim(out: Path, plan: Plan) -> None:
     write_text(path, text)
 
 
-def _basis(plan: Plan) -> dict[str, Any]:
+def _basis(plan: StudyPlan) -> dict[str, Any]:
     """Return hashes of what the study names: manifests, and recipe and probes with everything resolved."""
     manifests = {str(plan.study.manifest)} | {str(question.probe.data.manifest) for question in plan.questions}
     return {
@@ -135,14 +135,14 @@ def _basis(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _draw(plan: Plan, place: Place) -> None:
+def _draw(plan: StudyPlan, place: DrawnSet) -> None:
     drawn = plan.drawn[place.set, place.seed]
     if not (place.folder / "balance.json").exists():
         write_manifest(place.folder / "manifest.jsonl", drawn.clips)
         write_json(place.folder / "balance.json", drawn.record)
 
 
-def _pretrain(plan: Plan, place: Place) -> None:
+def _pretrain(plan: StudyPlan, place: DrawnSet) -> None:
     run = place.folder / "run"
     if not is_whole(run):
         settings = plan.settings(place, place.folder / "manifest.jsonl")
@@ -155,7 +155,7 @@ def _pretrain(plan: Plan, place: Place) -> None:
             raise said from stop
 
 
-def _ask(plan: Plan, place: Place, model: str) -> None:
+def _ask(plan: StudyPlan, place: DrawnSet, model: str) -> None:
     cache = BankCache()
     for question in plan.questions:
         out = place.folder / "probes" / question.name

@@ -93,7 +93,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Place:
+class DrawnSet:
     """One set drawn by one seed, and its folder."""
 
     set: str
@@ -102,21 +102,21 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Layout:
+class StudyFolders:
     """Where the parts of a study lie."""
 
     out: Path
     study: Study = field(repr=False)
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[DrawnSet]:
         """Return every set of every seed, all sets of a seed together."""
         return [
-            Place(name, seed, self._of("sets", name, seed)) for seed in self.study.seeds for name in self.study.sets
+            DrawnSet(name, seed, self._of("sets", name, seed)) for seed in self.study.seeds for name in self.study.sets
         ]
 
-    def untrained(self) -> list[Place]:
+    def untrained(self) -> list[DrawnSet]:
         """Return where the answers of models with fresh weights lie, one a seed."""
-        return [Place("untrained", seed, self._of("", "untrained", seed)) for seed in self.study.seeds]
+        return [DrawnSet("untrained", seed, self._of("", "untrained", seed)) for seed in self.study.seeds]
 
     def _of(self, above: str, name: str, seed: int) -> Path:
         folder = self.out / above / name

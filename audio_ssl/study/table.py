@@ -11,8 +11,8 @@ from audio_ssl.fairness.holm import holm
 from audio_ssl.fairness.predictions import read_predictions
 from audio_ssl.pretrain.provenance import read_provenance
 from audio_ssl.study.cells import read_cells
-from audio_ssl.study.plan import Plan, Question
-from audio_ssl.study.study import Layout, Place, Study
+from audio_ssl.study.plan import ProbedColumn, StudyPlan
+from audio_ssl.study.study import DrawnSet, Study, StudyFolders
 
 UNTRAINED = "untrained"
 
@@ -26,10 +26,10 @@ LIMITS = (
 )
 
 
-def read_study(plan: Plan, layout: Layout) -> dict[str, Any]:
+def read_study(plan: StudyPlan, layout: StudyFolders) -> dict[str, Any]:
     """Return the numbers of a study whose work is done, as plain data; NaN where a number is not defined."""
     study = plan.study
-    rows: dict[str, list[Place]] = {name: [p for p in layout.places() if p.set == name] for name in study.sets}
+    rows: dict[str, list[DrawnSet]] = {name: [p for p in layout.places() if p.set == name] for name in study.sets}
     if study.untrained:
         rows[UNTRAINED] = layout.untrained()
     cells: list[dict[str, Any]] = []
@@ -78,7 +78,7 @@ def read_study(plan: Plan, layout: Layout) -> dict[str, Any]:
     }
 
 
-def _adjust(cells: Sequence[dict[str, Any]], questions: Sequence[Question]) -> None:
+def _adjust(cells: Sequence[dict[str, Any]], questions: Sequence[ProbedColumn]) -> None:
     """Add p-values adjusted for how many there are (Holm): gaps and their differences apart, main metrics apart."""
     main = {question.name: question.metrics[0] for question in questions}
     for is_main in (True, False):
@@ -98,7 +98,7 @@ def _holm(rows: Sequence[dict[str, Any]]) -> None:
         row["p_holm"], row["compared"] = p_value, compared
 
 
-def _about(question: Question, out: Path) -> dict[str, Any]:
+def _about(question: ProbedColumn, out: Path) -> dict[str, Any]:
     folders = sorted(out.glob(f"**/probes/{question.name}/scores.json"))
     warnings = {said for path in folders for said in find(read_object(path), "warnings", list, str(path))}
     return {
@@ -113,6 +113,6 @@ def _about(question: Question, out: Path) -> dict[str, Any]:
     }
 
 
-def _composition(name: str, places: Sequence[Place], study: Study) -> dict[str, Any]:
+def _composition(name: str, places: Sequence[DrawnSet], study: Study) -> dict[str, Any]:
     draws = [read_object(place.folder / "balance.json") for place in places]
     return {"name": name, "shares": dict(study.sets[name]), "draws": draws}

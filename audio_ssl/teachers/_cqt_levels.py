@@ -91,7 +91,7 @@ class _Band:
     weights: Tensor  # [column, row, bin]
 
 
-class Level:
+class LevelBins:
     """Computes some bins from audio at one rate.
 
     Parameters
@@ -198,7 +198,7 @@ def _response(taps: Array, size: int) -> Array:
 class Decimator:
     """Takes every n-th sample of the low-passed blocks of a level, from their spectra."""
 
-    def __init__(self, decimation: int, level: Level, device: torch.device) -> None:
+    def __init__(self, decimation: int, level: LevelBins, device: torch.device) -> None:
         self._factor, self._level = decimation, level
         response = _response(low_pass(decimation), level.block_samples).astype(np.float32)
         self._response = torch.from_numpy(response).to(device)

@@ -10,7 +10,7 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.spectra import DecibelMel, MelSpectrogram, cepstra, deltas
 
 
-class LogMel:
+class StackedLogMel:
     """Log-mel frames, `stack` of them side by side as one; equal to the `mel` frontend's with the same `normalize`.
 
     Parameters
@@ -64,7 +64,7 @@ class DecibelPatches:
     Parameters
     ----------
     sample_rate, hop_samples, window_samples, n_mels, stack, fft_samples
-        As of `LogMel`.
+        As of `StackedLogMel`.
     mean, std
         Of all values of the corpus, in dB.
     """

@@ -23,7 +23,7 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.errors import UserError
 from audio_ssl.teachers._base import fingerprint_of
-from audio_ssl.teachers._cqt_levels import GROUP_BLOCKS, Decimator, Kernels, Level, low_pass
+from audio_ssl.teachers._cqt_levels import GROUP_BLOCKS, Decimator, Kernels, LevelBins, low_pass
 
 _COLUMNS = 128
 """Frames of a block at the full rate: its spectrum stays in a core's cache."""
@@ -88,12 +88,12 @@ class CQTTeacher:
         low = int(np.searchsorted(frequencies, limit)) if self._factor > 1 else 0
         low = low if low < config.n_bins else 0
         # Without low bins there is one level, whose blocks must hold the longest kernel.
-        self._level = Level(kernels, slice(low, config.n_bins), config.hop_samples, 1, _COLUMNS, device)
-        self._low: Level | None = None
+        self._level = LevelBins(kernels, slice(low, config.n_bins), config.hop_samples, 1, _COLUMNS, device)
+        self._low: LevelBins | None = None
         # Frames that the low-pass rings on, before and after a clip.
         self._ringing = 0
         if low:
-            self._low = Level(kernels, slice(0, low), config.hop_samples, self._factor, _LOW_COLUMNS, device)
+            self._low = LevelBins(kernels, slice(0, low), config.hop_samples, self._factor, _LOW_COLUMNS, device)
             self._decimate = Decimator(self._factor, self._level, device)
             self._ringing = -(-(len(low_pass(self._factor)) // 2) // self._hop)
 

@@ -17,7 +17,7 @@ from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
 from audio_ssl.spectra import hop_and_window
 from audio_ssl.teachers._base import fingerprint_of
-from audio_ssl.teachers._mel import LogMel
+from audio_ssl.teachers._mel import StackedLogMel
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class MelTeacher:
 
     def __init__(self, config: Config, sample_rate: int, device: torch.device) -> None:
         hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
-        self._mel = LogMel(sample_rate, hop, window, config.n_mels, config.stack, fft_samples=config.fft_samples)
+        self._mel = StackedLogMel(sample_rate, hop, window, config.n_mels, config.stack, fft_samples=config.fft_samples)
         self._device = device
         self.spec = TargetSpec("values", self._mel.dim, None, self._mel.grid)
         self.fingerprint = fingerprint_of(config, {"sample_rate": torch.tensor(sample_rate)})

@@ -32,7 +32,7 @@ from audio_ssl.teachers._base import fingerprint_of, read_state
 from audio_ssl.teachers._kmeans_fit import Reservoir, cluster
 from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
 from audio_ssl.teachers._learnt_rvq import learn
-from audio_ssl.teachers._mel import DecibelPatches, LogMel
+from audio_ssl.teachers._mel import DecibelPatches, StackedLogMel
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class _Quantiser:
         return value if self._offsets is None else value + self._offsets[1][number]
 
 
-def _patches(config: Config, sample_rate: int) -> LogMel | DecibelPatches:
+def _patches(config: Config, sample_rate: int) -> StackedLogMel | DecibelPatches:
     hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
     for name in ("n_mels", "stack", "codebooks", "codebook_size", "code_dim", "fit_steps"):
         if getattr(config, name) < 1:
@@ -175,10 +175,10 @@ def _patches(config: Config, sample_rate: int) -> LogMel | DecibelPatches:
     check_choice("form", config.form, _FORMS)
     check_bands(config.n_mels, window, sample_rate, config.fft_samples)
     check_statistics(False, config.mean, config.std)
-    mel: LogMel | DecibelPatches
+    mel: StackedLogMel | DecibelPatches
     sizes = (sample_rate, hop, window, config.n_mels, config.stack)
     if config.mean is None or config.std is None:
-        mel = LogMel(*sizes, normalize=False, fft_samples=config.fft_samples)
+        mel = StackedLogMel(*sizes, normalize=False, fft_samples=config.fft_samples)
     else:
         mel = DecibelPatches(*sizes, config.mean, config.std, config.fft_samples)
     if config.code_dim > mel.dim:

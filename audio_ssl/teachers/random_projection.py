@@ -22,7 +22,7 @@ from audio_ssl.errors import UserError, check_choice
 from audio_ssl.spectra import FORMS, hop_and_window
 from audio_ssl.teachers._base import fingerprint_of
 from audio_ssl.teachers._kmeans_nearest import nearest
-from audio_ssl.teachers._mel import LogMel
+from audio_ssl.teachers._mel import StackedLogMel
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class RandomProjectionTeacher:
     def __init__(self, config: Config, sample_rate: int, device: torch.device) -> None:
         hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
         sizes = (sample_rate, hop, window, config.n_mels, config.stack)
-        self._mel = LogMel(*sizes, form=config.form, fft_samples=config.fft_samples)
+        self._mel = StackedLogMel(*sizes, form=config.form, fft_samples=config.fft_samples)
         self.spec = TargetSpec("codes", config.codebooks, config.codebook_size, self._mel.grid)
         generator = torch.Generator().manual_seed(config.seed)
         bound = (6.0 / (self._mel.dim + config.code_dim)) ** 0.5

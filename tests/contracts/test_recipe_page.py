@@ -14,7 +14,7 @@ from audio_ssl import catalog
 from audio_ssl.config import kind_of
 from audio_ssl.data.augment import Mixing
 from audio_ssl.earlier import fill_in
-from audio_ssl.pretrain.decoder import Decoder
+from audio_ssl.pretrain.decoder import DecoderSizes
 from audio_ssl.pretrain.kinds.masked_prediction import Config, Iteration
 from audio_ssl.pretrain.masks import Mask
 from audio_ssl.pretrain.recipe import KINDS, DataConfig, OptimConfig, load_recipe
@@ -26,7 +26,7 @@ from _parity_measures import parameters  # noqa: E402
 
 PAGE = (HOME / "docs" / "recipes.md").read_text(encoding="utf-8")
 PUBLISHED = [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo", "small"))]
-SECTIONS = {"data.": DataConfig, "optim.": OptimConfig, "mask.": Mask, "mixing.": Mixing, "decoder.": Decoder}
+SECTIONS = {"data.": DataConfig, "optim.": OptimConfig, "mask.": Mask, "mixing.": Mixing, "decoder.": DecoderSizes}
 
 
 def rows(title: str) -> list[list[str]]:

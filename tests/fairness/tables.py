@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_ssl.fairness.predictions import Codes, Predictions
+from audio_ssl.fairness.predictions import ClipCodes, Predictions
 from audio_ssl.fairness.unanswered import GroupCounts
 
 
 def codes(values):
     names = sorted({value for value in values if value is not None})
-    return Codes(names, np.array([names.index(v) if v is not None else -1 for v in values], np.int32))
+    return ClipCodes(names, np.array([names.index(v) if v is not None else -1 for v in values], np.int32))
 
 
 def predictions(speakers, attributes, errors=None, words=10, name="r", **more):

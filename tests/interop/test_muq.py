@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from audio_ssl.errors import UserError
 from audio_ssl.features.load import load
-from audio_ssl.interop._detect import Source, detect
+from audio_ssl.interop._detect import ModelKind, detect
 from audio_ssl.interop.read import read_model
 from audio_ssl.model import SSLModel
 from tests.reference import STATES, difference, golden
@@ -36,7 +36,7 @@ def write(path, config, weights):
 
 
 def test_hidden_states_are_those_of_its_code(folder, theirs, caplog):
-    assert detect(folder) is Source.MUQ
+    assert detect(folder) is ModelKind.MUQ
     with caplog.at_level("INFO"):
         model = read_model(folder)
     assert "left out, as they are no part of the encoder" in caplog.text

@@ -26,7 +26,7 @@ from audio_ssl.pretrain.recipe import load_recipe
 from audio_ssl.pretrain.seeds import generator
 from audio_ssl.teachers import mel_rvq
 from audio_ssl.teachers._learnt_rvq import LearntRVQ
-from audio_ssl.teachers._mel import LogMel
+from audio_ssl.teachers._mel import StackedLogMel
 from tests.parity.learner import NO_DROPOUT, learner
 from tests.reference import GRADIENTS, LOSS, STATES, Golden, assert_gradients, difference, golden
 
@@ -207,7 +207,7 @@ def test_all_of_the_targets_is_in_the_input() -> None:
     assert share_explained(heard, targets) > 1 - 1e-6
     # As it was: input by the clip's own mean and deviation, targets by the corpus's.
     earlier = mel.build(mel.Config(n_mels=16, window_seconds=0.0853333), 24000)
-    logs = LogMel(24000, 240, 2048, 16, 4, normalize=False)
+    logs = StackedLogMel(24000, 240, 2048, 16, 4, normalize=False)
     inputs = torch.cat([earlier(clip[None], torch.tensor([24000]))[0][0] for clip in clips])
     assert share_explained(inputs, torch.cat([logs(clip) for clip in clips])) < 0.6
 

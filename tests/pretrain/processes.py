@@ -19,7 +19,7 @@ from audio_ssl.data.loader import Batch
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.pretrain.learner import StepOutput
-from audio_ssl.pretrain.loop import Job, train
+from audio_ssl.pretrain.loop import TrainingJob, train
 from audio_ssl.pretrain.parallel import Team, open_team
 from audio_ssl.pretrain.recipe import Recipe
 from tests.pretrain.toy import ToyLearner, toy_job, toy_recipe, toy_setup
@@ -94,13 +94,15 @@ class DropRecipe(Recipe):
     encoder: Layers = dataclasses.field(default_factory=Layers)
 
 
-def block_job(manifest: Path, out: Path, drop: float = 0.0, steps: int = 12, weights_ema: float | None = 0.9) -> Job:
+def block_job(
+    manifest: Path, out: Path, drop: float = 0.0, steps: int = 12, weights_ema: float | None = 0.9
+) -> TrainingJob:
     base = toy_recipe(steps=steps, weights_ema=weights_ema)
     recipe = DropRecipe(**{f.name: getattr(base, f.name) for f in dataclasses.fields(base)}) if drop else base
     return toy_job(manifest, out, recipe, BlockLearner(drop))
 
 
-def run_job(job: Job, team: Team, out: Path, mode: str = "auto") -> None:
+def run_job(job: TrainingJob, team: Team, out: Path, mode: str = "auto") -> None:
     """Train and keep the final parameters."""
     torch.set_num_threads(1)
     train(job, team.with_devices(mode, torch.device("cpu")))  # type: ignore[arg-type]

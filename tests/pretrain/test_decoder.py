@@ -8,9 +8,9 @@ from torch import Tensor
 
 from audio_ssl.encoders._visible import Visible, visible_frames
 from audio_ssl.errors import UserError
-from audio_ssl.pretrain.decoder import ConvDecoder, Decoder, build_decoder
+from audio_ssl.pretrain.decoder import ConvDecoder, DecoderSizes, build_decoder
 
-SMALL = Decoder(layers=3, dim=24, kernel_frames=5, groups=4, dropout=0.0, noise_std=0.5)
+SMALL = DecoderSizes(layers=3, dim=24, kernel_frames=5, groups=4, dropout=0.0, noise_std=0.5)
 
 
 def make(hidden: int = 16, **options: object) -> ConvDecoder:

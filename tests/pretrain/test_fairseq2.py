@@ -20,7 +20,7 @@ from audio_ssl.model import SSLModel
 from audio_ssl.pretrain.engines import fairseq2
 from audio_ssl.pretrain.engines import torch as own
 from audio_ssl.pretrain.guards import Guards
-from audio_ssl.pretrain.loop import Job
+from audio_ssl.pretrain.loop import TrainingJob
 from audio_ssl.pretrain.parallel import Team
 from audio_ssl.pretrain.recipe import CheckpointConfig, OptimConfig
 from audio_ssl.pretrain.run import pretrain
@@ -36,11 +36,11 @@ def _needs_fairseq2() -> None:
     pytest.importorskip("fairseq2n", exc_type=ImportError)
 
 
-def weights(job: Job) -> dict[str, torch.Tensor]:
+def weights(job: TrainingJob) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in job.training.learner.state_dict().items()}
 
 
-def assert_equal(one: Job, other: Job) -> None:
+def assert_equal(one: TrainingJob, other: TrainingJob) -> None:
     assert results(one.log_folder) == results(other.log_folder)
     assert all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
 

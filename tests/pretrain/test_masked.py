@@ -16,7 +16,7 @@ from audio_ssl.model import ModelConfig, build_model
 from audio_ssl.objectives import autoregressive, contrastive, cpc, distillation, masked_codes, reconstruction
 from audio_ssl.objectives._base import ObjectiveOutput, View
 from audio_ssl.pretrain.learner import StepOutput
-from audio_ssl.pretrain.masked import Head, MaskedLearner, penalty_sum
+from audio_ssl.pretrain.masked import MaskedLearner, ObjectiveHead, penalty_sum
 from audio_ssl.pretrain.masks import Mask, masks
 from audio_ssl.pretrain.seeds import generator, seeded
 from audio_ssl.teachers import ema
@@ -34,7 +34,7 @@ def make_learner(mixing: Mixing | None = None, penalty: float = 10.0, grad_mult:
     with seeded(CPU, 1):
         codes = masked_codes.build(masked_codes.Config(), 32, 16, TargetSpec("codes", 2, 5, GRID))
         values = reconstruction.build(reconstruction.Config(teacher=1), 32, 16, TargetSpec("values", 4, None, GRID))
-    heads = [Head(codes, 0, 1.0, "rvq"), Head(values, 1, 2.0, "cqt")]
+    heads = [ObjectiveHead(codes, 0, 1.0, "rvq"), ObjectiveHead(values, 1, 2.0, "cqt")]
     return MaskedLearner(model, heads, Mask(length_frames=3), mixing, penalty, grad_mult)
 
 
@@ -165,7 +165,7 @@ class Spy(nn.Module):
 def spied(mask: Mask | None, mixing: Mixing | None, online: bool = False) -> tuple[MaskedLearner, Spy]:
     model, spy = make_learner().model, Spy()
     teachers = {0: ema.build_online(ema.Config(layers=1), model)} if online else None
-    head = Head(spy, 0 if online else None, 1.0, "spy")
+    head = ObjectiveHead(spy, 0 if online else None, 1.0, "spy")
     return MaskedLearner(model, [head], mask, mixing, 0.0, 1.0, teachers), spy
 
 
@@ -222,7 +222,7 @@ def one_objective(name: str) -> MaskedLearner:
         module = build(config, 32, 16, spec)
     index = None if name in ("contrastive", "cpc") else 0 if online else 1
     mask = Mask(length_frames=3) if name in ("contrastive", "distillation") else None
-    return MaskedLearner(model, [Head(module, index, 1.0, name)], mask, None, 10.0, 0.1, online)
+    return MaskedLearner(model, [ObjectiveHead(module, index, 1.0, name)], mask, None, 10.0, 0.1, online)
 
 
 @pytest.mark.parametrize("name", ["contrastive", "cpc", "autoregressive", "distillation"])

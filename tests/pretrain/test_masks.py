@@ -13,7 +13,7 @@ from audio_ssl.frontends import conv, mel
 from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.model import ModelConfig, build_model
 from audio_ssl.pretrain.check import check_fill
-from audio_ssl.pretrain.decoder import Decoder
+from audio_ssl.pretrain.decoder import DecoderSizes
 from audio_ssl.pretrain.masked import MaskedLearner
 from audio_ssl.pretrain.masks import Mask, masks, noise_for
 from audio_ssl.pretrain.seeds import generator
@@ -121,7 +121,7 @@ def test_what_cannot_be_filled_is_refused() -> None:
     with pytest.raises(UserError, match=r"needs a frontend with a spectrogram, but `conv`"):
         check_fill(Mask(fill="feature_noise"), conv.Config(), frontend, None)
     with pytest.raises(UserError, match="`fill: waveform_noise` would do nothing"):
-        check_fill(Mask(fill="waveform_noise"), conv.Config(), frontend, Decoder())
+        check_fill(Mask(fill="waveform_noise"), conv.Config(), frontend, DecoderSizes())
     check_fill(Mask(fill="waveform_noise"), conv.Config(), frontend, None)
 
 

@@ -14,8 +14,8 @@ from audio_ssl.encoders import transformer
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, build_model
 from audio_ssl.objectives import masked_codes
-from audio_ssl.pretrain.decoder import Decoder, build_decoder
-from audio_ssl.pretrain.masked import Head, MaskedLearner
+from audio_ssl.pretrain.decoder import DecoderSizes, build_decoder
+from audio_ssl.pretrain.masked import MaskedLearner, ObjectiveHead
 from audio_ssl.pretrain.masks import Mask, clone_keys, masks
 from audio_ssl.pretrain.seeds import generator, seeded
 from audio_ssl.pretrain.update import Updater
@@ -24,12 +24,12 @@ from tests.pretrain.test_masked import CPU, gradients, make_batch, rows
 from tests.pretrain.toy import toy_recipe
 
 MASK = Mask(prob=0.5, length_frames=3, clones=3)
-DECODER = Decoder(layers=1, dim=16, kernel_frames=3, groups=4, dropout=0.0)
+DECODER = DecoderSizes(layers=1, dim=16, kernel_frames=3, groups=4, dropout=0.0)
 
 
 def make_learner(
     mask: Mask | None = MASK,
-    decoder: Decoder | None = DECODER,
+    decoder: DecoderSizes | None = DECODER,
     freeze: int | None = None,
     layer_by_layer: bool = True,
     point: Any = "feed_forward",
@@ -43,7 +43,7 @@ def make_learner(
         config = masked_codes.Config(head="linear", layer_by_layer=layer_by_layer, point=point)
         head = masked_codes.build(config, 32, 16, teacher.spec)
         part = None if decoder is None else build_decoder(decoder, 32, head.depth)
-    heads = [Head(head, 0, 1.0, "online_clustering")]
+    heads = [ObjectiveHead(head, 0, 1.0, "online_clustering")]
     return MaskedLearner(model, heads, mask, None, 0.0, 1.0, {0: teacher}, part, freeze)
 
 
@@ -77,7 +77,7 @@ def test_each_masked_frame_of_each_clone_counts_for_the_codebooks(mask: Mask | N
 @pytest.mark.parametrize("decoder", [DECODER, None])
 @pytest.mark.parametrize(("layer_by_layer", "point"), [(True, "feed_forward"), (True, "output"), (False, "output")])
 def test_gradients_and_codebooks_do_not_depend_on_the_split(
-    decoder: Decoder | None, layer_by_layer: bool, point: str
+    decoder: DecoderSizes | None, layer_by_layer: bool, point: str
 ) -> None:
     batch = clips()
     whole, split = (make_learner(MASK, decoder, None, layer_by_layer, point) for _ in range(2))

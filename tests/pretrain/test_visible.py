@@ -19,8 +19,8 @@ from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.model import ModelConfig, SSLModel, build_model
 from audio_ssl.objectives import contrastive, distillation, masked_codes, reconstruction
-from audio_ssl.pretrain.decoder import Decoder, build_decoder
-from audio_ssl.pretrain.masked import Head, MaskedLearner
+from audio_ssl.pretrain.decoder import DecoderSizes, build_decoder
+from audio_ssl.pretrain.masked import MaskedLearner, ObjectiveHead
 from audio_ssl.pretrain.masks import Mask, clone_keys, masks
 from audio_ssl.pretrain.parallel import Team
 from audio_ssl.pretrain.recipe import load_recipe
@@ -32,11 +32,11 @@ from tests.pretrain.processes import start
 from tests.pretrain.test_masked import GRID, Spy, gradients, make_batch, rows
 from tests.pretrain.test_objectives import SHARED
 
-SMALL = Decoder(layers=2, dim=32, kernel_frames=3, groups=4, dropout=0.0)
+SMALL = DecoderSizes(layers=2, dim=32, kernel_frames=3, groups=4, dropout=0.0)
 
 
 def make_learner(
-    kind: str, mask: Mask, decoder: Decoder | None = SMALL, head: nn.Module | None = None
+    kind: str, mask: Mask, decoder: DecoderSizes | None = SMALL, head: nn.Module | None = None
 ) -> MaskedLearner:
     encoder = transformer.Config(
         layers=2, dim=32, ffn_dim=64, heads=2, dropout=0, attention_dropout=0, input_dropout=0, layer_drop=0, alibi=True
@@ -66,7 +66,7 @@ def make_learner(
         module = head or heads[kind]()
         index = {"values": 1, "contrastive": None}.get(kind, 0)
         part = None if decoder is None else build_decoder(decoder, 32)
-    return MaskedLearner(model, [Head(module, index, 1.0, kind)], mask, None, 10.0, 0.1, online, part)
+    return MaskedLearner(model, [ObjectiveHead(module, index, 1.0, kind)], mask, None, 10.0, 0.1, online, part)
 
 
 SPANS, EXACT = Mask(length_frames=3, clones=3), Mask(prob=0.6, length_frames=3, adjust=0.1, clones=2)
@@ -76,13 +76,13 @@ SPANS, EXACT = Mask(length_frames=3, clones=3), Mask(prob=0.6, length_frames=3, 
     ("kind", "mask", "decoder"),
     [
         ("codes", SPANS, SMALL),
-        ("values", EXACT, Decoder(layers=1, dim=16, groups=4, dropout=0.0, noise_std=None)),
+        ("values", EXACT, DecoderSizes(layers=1, dim=16, groups=4, dropout=0.0, noise_std=None)),
         ("distillation", SPANS, SMALL),
         ("contrastive", SPANS, SMALL),
         ("codes", SPANS, None),
     ],
 )
-def test_gradients_do_not_depend_on_the_split(kind: str, mask: Mask, decoder: Decoder | None) -> None:
+def test_gradients_do_not_depend_on_the_split(kind: str, mask: Mask, decoder: DecoderSizes | None) -> None:
     learner, batch = make_learner(kind, mask, decoder), make_batch()
     if kind == "distillation":
         batch = batch._replace(targets=())
@@ -260,7 +260,7 @@ def test_it_trains_in_bfloat16_with_a_teacher_that_follows(make_manifest: MakeMa
 
 @pytest.mark.parametrize("decoder", [SMALL, None])
 @torch.no_grad()
-def test_clips_are_summed_up_by_the_states_of_the_frames_that_the_encoder_saw(decoder: Decoder | None) -> None:
+def test_clips_are_summed_up_by_the_states_of_the_frames_that_the_encoder_saw(decoder: DecoderSizes | None) -> None:
     spy, batch = Spy(), make_batch()._replace(targets=())
     learner = make_learner("contrastive", SPANS, decoder, spy).eval()
     learner(batch, generator(3), 0)

@@ -15,7 +15,7 @@ from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import Batch, ClipReader, LoaderSetup
 from audio_ssl.data.manifest import Clip, read_manifest
 from audio_ssl.pretrain.learner import StepOutput, Training
-from audio_ssl.pretrain.loop import Job
+from audio_ssl.pretrain.loop import TrainingJob
 from audio_ssl.pretrain.recipe import CheckpointConfig, DataConfig, OptimConfig, Recipe
 
 RATE = 16000
@@ -78,9 +78,9 @@ def toy_setup(
     return LoaderSetup(clips, batching, GRID, ClipReader(RATE), None, ErrorLedger(ledger))
 
 
-def toy_job(manifest: Path, out: Path, recipe: Recipe | None = None, learner: ToyLearner | None = None) -> Job:
+def toy_job(manifest: Path, out: Path, recipe: Recipe | None = None, learner: ToyLearner | None = None) -> TrainingJob:
     recipe = recipe or toy_recipe()
     clips = read_manifest(manifest)
     setup = toy_setup(clips, recipe, out / "errors.jsonl")
     training = Training(learner or ToyLearner(), GRID, None, (), lambda folder: None)
-    return Job("toy", recipe, recipe.steps, training, setup, setup, out / "state", out)
+    return TrainingJob("toy", recipe, recipe.steps, training, setup, setup, out / "state", out)

@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from audio_ssl.errors import UserError
 from audio_ssl.probing.heads import ctc, ctc_dnn
-from audio_ssl.probing.heads._base import Batch
+from audio_ssl.probing.heads._base import HeadBatch
 from audio_ssl.probing.heads._ctc import masked
 
 
@@ -25,10 +25,10 @@ def test_batch_norm_sees_no_padding(seeded):
     wild = torch.where((torch.arange(9) < frames[:, None])[..., None], features, 1e6)
     targets = [torch.tensor([0, 1]), torch.tensor([2])]
     state = {name: value.clone() for name, value in head.state_dict().items()}
-    first = head.train().loss(Batch(features, frames), targets)
+    first = head.train().loss(HeadBatch(features, frames), targets)
     means = [norm.running_mean.clone() for norm in head.norms]
     head.load_state_dict(state)
-    second = head.loss(Batch(wild, frames), targets)
+    second = head.loss(HeadBatch(wild, frames), targets)
     assert torch.equal(first, second)
     assert all(torch.equal(mean, norm.running_mean) for mean, norm in zip(means, head.norms, strict=True))
     plain = torch.nn.functional.linear(features[torch.arange(9) < frames[:, None]], head.linears[0].weight)
@@ -46,7 +46,7 @@ def test_the_gender_studys_layers():
 
 def test_loss_is_torchs_per_token(seeded):
     head = ctc.build(ctc.Config(lstm_layers=0), 6, 4, "tokens")
-    batch = Batch(random(2, 9, 6), torch.tensor([9, 5]))
+    batch = HeadBatch(random(2, 9, 6), torch.tensor([9, 5]))
     targets = [torch.tensor([0, 1, 1]), torch.tensor([3])]
     each = [
         F.ctc_loss(

@@ -14,7 +14,7 @@ from audio_ssl.probing.decode._kenlm import KenLM
 from audio_ssl.probing.decode._ngram import END, START, UNKNOWN, read_arpa, train
 from audio_ssl.probing.decode._words import WordScorer
 from audio_ssl.probing.heads import mlp, seq2seq
-from audio_ssl.probing.heads._base import Batch
+from audio_ssl.probing.heads._base import HeadBatch
 from audio_ssl.probing.heads._ctc import CTCBase
 
 ARPA = """
@@ -221,7 +221,9 @@ def clips(*texts):
 def batch_of(*rows):
     """Return a batch of probabilities, ``[frame, blank and tokens]``."""
     log = [torch.tensor(row).clamp(min=1e-6).log() for row in rows]
-    return Batch(nn.utils.rnn.pad_sequence(log, batch_first=True, padding_value=3.0), torch.tensor([*map(len, log)]))
+    return HeadBatch(
+        nn.utils.rnn.pad_sequence(log, batch_first=True, padding_value=3.0), torch.tensor([*map(len, log)])
+    )
 
 
 def search(task, batch, *texts, **settings):

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from audio_ssl.catalog import load_part
 from audio_ssl.errors import UserError
-from audio_ssl.probing.heads._base import Batch
+from audio_ssl.probing.heads._base import HeadBatch
 from audio_ssl.probing.heads._frames import frame_losses
 from audio_ssl.probing.heads._margin import margin_losses, statistics
 from audio_ssl.probing.tasks._frames import IGNORED
@@ -45,7 +45,7 @@ def random_clips(*frames):
 
 def padded(clips, value=0.0):
     frames = torch.tensor([len(clip) for clip in clips])
-    return Batch(torch.nn.utils.rnn.pad_sequence(clips, batch_first=True, padding_value=value), frames)
+    return HeadBatch(torch.nn.utils.rnn.pad_sequence(clips, batch_first=True, padding_value=value), frames)
 
 
 @pytest.mark.parametrize(("kind", "output"), OUTPUTS)

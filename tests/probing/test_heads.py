@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from audio_ssl.catalog import load_part, parts
 from audio_ssl.errors import UserError
-from audio_ssl.probing.heads._base import Batch
+from audio_ssl.probing.heads._base import HeadBatch
 
 SMALL = {
     "ctc": {"projection_dim": 8, "lstm_layers": 1, "lstm_dim": 8},
@@ -41,9 +41,9 @@ def test_a_padded_batch_gives_what_single_clips_give(kind, frames):
     clips = [torch.randn(n, 6, generator=generator) for n in frames]
     padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
     padded = torch.where((torch.arange(padded.shape[1]) < torch.tensor(frames)[:, None])[..., None], padded, 7.0)
-    together = head.predict(Batch(padded, torch.tensor(frames)))
+    together = head.predict(HeadBatch(padded, torch.tensor(frames)))
     for clip, prediction in zip(clips, together, strict=True):
-        (alone,) = head.predict(Batch(clip[None], torch.tensor([len(clip)])))
+        (alone,) = head.predict(HeadBatch(clip[None], torch.tensor([len(clip)])))
         assert torch.equal(alone, prediction)
 
 
@@ -52,7 +52,7 @@ def test_a_sequence_is_learned(kind):
     head = make(kind)
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(3, 24, 6, generator=generator)
-    batch = Batch(features, torch.tensor([24, 24, 24]))
+    batch = HeadBatch(features, torch.tensor([24, 24, 24]))
     targets = [torch.tensor([0, 1, 2]), torch.tensor([3, 3]), torch.tensor([4])]
     optimizer = torch.optim.Adam(head.parameters(), 0.02)
     for _ in range(150):
@@ -71,7 +71,7 @@ def test_ctc_needs_enough_frames():
 
 def test_mlp_tells_classes_from_tags():
     head = make("mlp")
-    batch = Batch(torch.randn(4, 1, 6, generator=torch.Generator().manual_seed(0)), torch.ones(4, dtype=torch.long))
+    batch = HeadBatch(torch.randn(4, 1, 6, generator=torch.Generator().manual_seed(0)), torch.ones(4, dtype=torch.long))
     assert head.loss(batch, list(torch.tensor([0, 1, 2, 4]))).ndim == 0
     assert head.loss(batch, list(torch.eye(5)[:4])).ndim == 0
     assert len(head.predict(batch)) == 4

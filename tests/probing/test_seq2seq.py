@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from audio_ssl.errors import UserError
 from audio_ssl.probing.heads import seq2seq
-from audio_ssl.probing.heads._base import Batch
+from audio_ssl.probing.heads._base import HeadBatch
 from audio_ssl.probing.heads._beam import search
 
 SIZES = {"dim": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "max_tokens": 6, "dropout": 0.0}
@@ -27,7 +27,7 @@ def make(**more):
 def some_clips(clips=4):
     frames = torch.tensor([30, 25, 18, 9][:clips])
     features = torch.randn(clips, int(frames.max()), 6)
-    return Batch(torch.where((torch.arange(features.shape[1]) < frames[:, None])[..., None], features, 9.0), frames)
+    return HeadBatch(torch.where((torch.arange(features.shape[1]) < frames[:, None])[..., None], features, 9.0), frames)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def searched(head, batch, beam, **more):
 def total(head, batch, row, tokens):
     """Return the log-probability of some tokens and the end of the `row`th clip."""
     frames = batch.frames[row : row + 1]
-    memory, padding = head._encode(Batch(batch.features[row : row + 1, : int(frames)], frames))
+    memory, padding = head._encode(HeadBatch(batch.features[row : row + 1, : int(frames)], frames))
     given = torch.tensor([[1, *(token + 3 for token in tokens)]])
     steps = [head._following(given[:, : n + 1], memory, padding)[0] for n in range(given.shape[1])]
     wanted = [*(token + 3 for token in tokens), 2]
@@ -136,7 +136,7 @@ def test_a_beam_gives_a_padded_batch_what_clips_have_alone(taught):
     head = with_beam(head, beam=3)
     together = head.predict(batch)
     for row, count in enumerate(batch.frames.tolist()):
-        (alone,) = head.predict(Batch(batch.features[row : row + 1, :count], batch.frames[row : row + 1]))
+        (alone,) = head.predict(HeadBatch(batch.features[row : row + 1, :count], batch.frames[row : row + 1]))
         assert torch.equal(alone, together[row])
 
 
@@ -156,7 +156,7 @@ def test_loss_is_the_mean_over_tokens_and_ends(taught):
 def test_nothing_is_made_on_the_cpu():
     with torch.device("meta"):
         head = seq2seq.build(seq2seq.Config(**SIZES, projection_dim=7), 6, 5, "tokens")
-    batch = Batch(torch.empty(2, 20, 6, device="meta"), torch.empty(2, dtype=torch.long, device="meta"))
+    batch = HeadBatch(torch.empty(2, 20, 6, device="meta"), torch.empty(2, dtype=torch.long, device="meta"))
     # Tensors of the CPU do not mix with those of another device.
     assert head.loss(batch, [torch.tensor([1, 2]), torch.tensor([3])]).device.type == "meta"
     memory, padding = head._encode(batch)

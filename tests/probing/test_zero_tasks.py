@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip, write_manifest
 from audio_ssl.errors import UserError
-from audio_ssl.metrics.zero_resource.abx import Item
+from audio_ssl.metrics.zero_resource.abx import AbxItem
 from audio_ssl.metrics.zero_resource.abx import abx as abx_of_items
 from audio_ssl.metrics.zero_resource.same_different import same_different
 from audio_ssl.probing.run import run_probe
@@ -99,7 +99,7 @@ def test_abx_is_that_of_the_items_cut_by_hand(unit):
     clips, frames = phone_clips(1.5)
     found = abx.build(abx.Config(unit=unit)).compare(clips, frames, GRID)
     cut = slice(None) if unit == "triphone" else slice(2, 5)
-    items = [Item(one.extra["phone_times"].split()[5], "T+K", one.speaker, frames(one)[cut]) for one in clips]
+    items = [AbxItem(one.extra["phone_times"].split()[5], "T+K", one.speaker, frames(one)[cut]) for one in clips]
     for mode in ("within", "across"):
         expected = abx_of_items(items, mode)
         assert found.scores[f"abx_{mode}"].value == pytest.approx(expected.value)

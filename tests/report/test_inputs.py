@@ -3,11 +3,11 @@ import json
 import pytest
 
 from audio_ssl.errors import UserError
-from audio_ssl.report.inputs import Fairness, Result, Run, read_input, read_inputs
+from audio_ssl.report.inputs import Fairness, Result, RunFolder, read_input, read_inputs
 
 
 def test_each_kind_is_told_by_its_files(run_folder, result_folder, fairness_file):
-    assert isinstance(read_input(run_folder), Run)
+    assert isinstance(read_input(run_folder), RunFolder)
     assert isinstance(read_input(result_folder), Result)
     assert isinstance(read_input(fairness_file), Fairness)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from audio_ssl.metrics.zero_resource.abx import Item, abx
+from audio_ssl.metrics.zero_resource.abx import AbxItem, abx
 from audio_ssl.report.paired import Answers, compare
 
 
@@ -12,7 +12,7 @@ def items(spread, seed=0, speakers="uvwxyz"):
     """Return tokens of three labels by six speakers; frames of two seeds differ in their noise alone."""
     rng, centres = np.random.default_rng(seed), 2 * np.eye(3)
     return [
-        Item(label, "", speaker, torch.tensor(centres[n] + spread * rng.normal(size=(3, 3)), dtype=torch.float32))
+        AbxItem(label, "", speaker, torch.tensor(centres[n] + spread * rng.normal(size=(3, 3)), dtype=torch.float32))
         for n, label in enumerate("abc")
         for speaker in speakers
         for _ in range(4)

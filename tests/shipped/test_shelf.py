@@ -13,7 +13,7 @@ from audio_ssl.cli import app
 from audio_ssl.errors import UserError
 from audio_ssl.exports import facts_of
 from audio_ssl.integrity import write_seals
-from audio_ssl.interop._detect import ACCEPTED, Source, detect
+from audio_ssl.interop._detect import ACCEPTED, ModelKind, detect
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.write import export
 from audio_ssl.listing import lines
@@ -61,7 +61,7 @@ def test_a_folder_that_holds_a_model_wins_and_the_log_says_so(shelf, tmp_path, m
 def test_what_holds_no_model_does_not_stand_in_the_way(shelf, tmp_path, monkeypatch, caplog, make):
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "toy")
-    assert detect("toy", shelf) is Source.SHIPPED
+    assert detect("toy", shelf) is ModelKind.SHIPPED
     assert caplog.messages == ["`toy` here is no model; the model that ships is taken"]
 
 

@@ -10,7 +10,7 @@ from audio_ssl.data.manifest import read_manifest, write_manifest
 from audio_ssl.errors import UserError
 from audio_ssl.listing import lines
 from audio_ssl.study.plan import make_plan
-from audio_ssl.study.study import Layout, Study
+from audio_ssl.study.study import Study, StudyFolders
 from tests.probing.toys import clip
 
 
@@ -67,7 +67,7 @@ def test_seeds_draw_other_sets_and_have_their_own_folders(pool, tmp_path):
     made = plan(pool, "seeds=[3, 4]")
     ids = [[c.id for c in made.drawn["balanced", seed].clips] for seed in (3, 4)]
     assert ids[0] != ids[1]
-    folders = [place.folder for place in Layout(tmp_path, made.study).places()]
+    folders = [place.folder for place in StudyFolders(tmp_path, made.study).places()]
     assert folders[0] == tmp_path / "sets" / "female" / "seed_3"
     assert len(set(folders)) == 10
     assert made.ask("asr_frozen", 4)[1][1] == "seeds=[4]"

@@ -29,7 +29,7 @@ _PAIRS_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
-class Item:
+class AbxItem:
     """One token: a phone, a triphone, a word."""
 
     label: str
@@ -127,7 +127,7 @@ class AbxResult:
 
 
 def abx(
-    items: Sequence[Item],
+    items: Sequence[AbxItem],
     mode: str = "within",
     kind: str = "angular",
     max_group: int | None = 10,
@@ -176,7 +176,7 @@ Triples = tuple[Group, Group, Group, list[int], list[int], list[int]]
 """Groups of A, B and X, and the positions of their items."""
 
 
-def _groups(items: Sequence[Item], limit: int | None, rng: np.random.Generator) -> dict[str, dict[Group, list[int]]]:
+def _groups(items: Sequence[AbxItem], limit: int | None, rng: np.random.Generator) -> dict[str, dict[Group, list[int]]]:
     """Return positions by group, by context, of at most so many items."""
     found: dict[Group, list[int]] = defaultdict(list)
     for position, item in enumerate(items):
@@ -229,7 +229,7 @@ def _chunks(drawn: Iterator[Triples]) -> Iterator[list[Triples]]:
         yield chunk
 
 
-def _scored(items: Sequence[Item], chunk: list[Triples], kind: str) -> list[Cell]:
+def _scored(items: Sequence[AbxItem], chunk: list[Triples], kind: str) -> list[Cell]:
     # A pair is a code, smaller position first: dense tables of distances would not fit.
     def codes(xs: list[int], others: list[int]) -> npt.NDArray[np.int64]:
         x, other = np.array(xs)[:, None], np.array(others)[None]

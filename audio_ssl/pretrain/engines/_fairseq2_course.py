@@ -21,7 +21,7 @@ from audio_ssl.pretrain.checkpoint import State
 from audio_ssl.pretrain.engines._fairseq2_parts import Carried, Facade, Reader, Runs
 from audio_ssl.pretrain.guards import Watch
 from audio_ssl.pretrain.log import MetricsLog, NoLog
-from audio_ssl.pretrain.loop import Job, Speed, advance, row_of, validate, validation_due
+from audio_ssl.pretrain.loop import Speed, TrainingJob, advance, row_of, validate, validation_due
 from audio_ssl.pretrain.parallel import Team
 from audio_ssl.pretrain.stop import StopRequest
 from audio_ssl.pretrain.update import Sums, Updater
@@ -41,7 +41,7 @@ class Parts:
 class Course:
     """How far the run is, and what comes of each update; the same in all processes."""
 
-    def __init__(self, job: Job, team: Team, parts: Parts, log: MetricsLog | NoLog, stop: StopRequest) -> None:
+    def __init__(self, job: TrainingJob, team: Team, parts: Parts, log: MetricsLog | NoLog, stop: StopRequest) -> None:
         self.parts = parts
         self.error: UserError | None = None
         """Why a guard stopped the run."""

@@ -30,7 +30,7 @@ from audio_ssl.data.loader import Batch, EndOfUpdate, Loader, Position, nothing_
 from audio_ssl.disk import writing
 from audio_ssl.pretrain.checkpoint import State
 from audio_ssl.pretrain.learner import StepOutput
-from audio_ssl.pretrain.loop import Job, agreed
+from audio_ssl.pretrain.loop import TrainingJob, agreed
 from audio_ssl.pretrain.optim import learning_rate
 from audio_ssl.pretrain.parallel import Team
 from audio_ssl.pretrain.recipe import OptimConfig
@@ -78,7 +78,7 @@ class Reader(DataReader):  # type: ignore[misc]
         While iterating, if a whole epoch has not one usable clip.
     """
 
-    def __init__(self, job: Job, team: Team) -> None:
+    def __init__(self, job: TrainingJob, team: Team) -> None:
         self.state = State(job.recipe.seed, epoch=0, position=0, step=0)
         """The run's; kept here, as fairseq2 saves the reader's state and that of no other part of ours."""
         self.then = Position(0, 0)

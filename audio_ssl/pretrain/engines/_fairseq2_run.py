@@ -31,7 +31,7 @@ from fairseq2.validator import NOOP_VALIDATOR
 from audio_ssl.errors import UserError
 from audio_ssl.pretrain.engines._fairseq2_course import Course, Parts, Records, Steps, Unit, Validates
 from audio_ssl.pretrain.engines._fairseq2_parts import Facade, OneThread, PlainFiles, Reader, Runs, Schedule, gangs_of
-from audio_ssl.pretrain.loop import Job, choose_device, compile_blocks, open_log, stopped_by
+from audio_ssl.pretrain.loop import TrainingJob, choose_device, compile_blocks, open_log, stopped_by
 from audio_ssl.pretrain.parallel import Team
 from audio_ssl.pretrain.profile import profiled
 from audio_ssl.pretrain.stop import TIME_IS_UP, StopRequest
@@ -41,7 +41,7 @@ from audio_ssl.progress import Progress
 logger = logging.getLogger(__name__)
 
 
-def train(job: Job, team: Team) -> int:
+def train(job: TrainingJob, team: Team) -> int:
     """Train until `job.steps`; see `audio_ssl.pretrain.engines.fairseq2.train`."""
     device = team.device(choose_device(job.recipe.device).type)
     learner = job.training.learner.to(device)
@@ -72,7 +72,7 @@ def train(job: Job, team: Team) -> int:
             ) from error
 
 
-def _newest(job: Job, team: Team) -> int:
+def _newest(job: TrainingJob, team: Team) -> int:
     """Return the step of the newest checkpoint, or 0.
 
     Raises
@@ -98,7 +98,7 @@ def _newest(job: Job, team: Team) -> int:
     return max(steps)
 
 
-def _train(job: Job, team: Team, gangs: Gangs, parts: Parts, done: int) -> int:
+def _train(job: TrainingJob, team: Team, gangs: Gangs, parts: Parts, done: int) -> int:
     state = dataclasses.replace(parts.reader.state, step=done)
     with (
         StopRequest(job.deadline) as stop,
@@ -129,7 +129,7 @@ def _train(job: Job, team: Team, gangs: Gangs, parts: Parts, done: int) -> int:
     return course.state.step
 
 
-def _make_trainer(job: Job, gangs: Gangs, parts: Parts, course: Course) -> Trainer:
+def _make_trainer(job: TrainingJob, gangs: Gangs, parts: Parts, course: Course) -> Trainer:
     config = job.recipe.checkpoint
     validates = job.valid is not None
     # fairseq2 knows the score of a checkpoint only where both fall on the same step.

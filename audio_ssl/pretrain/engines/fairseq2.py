@@ -13,7 +13,7 @@ from types import ModuleType
 
 from audio_ssl.catalog import install_hint
 from audio_ssl.errors import UserError
-from audio_ssl.pretrain.loop import Job
+from audio_ssl.pretrain.loop import TrainingJob
 from audio_ssl.pretrain.parallel import ALONE, Team
 from audio_ssl.pretrain.recipe import Recipe
 
@@ -32,7 +32,7 @@ def check(recipe: Recipe) -> None:
     _load()
 
 
-def train(job: Job, team: Team = ALONE) -> int:
+def train(job: TrainingJob, team: Team = ALONE) -> int:
     """Train until `job.steps` by fairseq2's trainer, from its newest checkpoint; every process of the team calls it.
 
     Returns

@@ -28,7 +28,7 @@ from audio_ssl.pretrain.clips import Selection, limit_seconds
 from audio_ssl.pretrain.learner import StepOutput, Training
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.seeds import seeded
-from audio_ssl.pretrain.stage import Stage, StageContext
+from audio_ssl.pretrain.stage import RunStage, StageContext
 
 TITLE = "codec"
 MODEL_FILES = ("config.json", "model.safetensors")
@@ -191,9 +191,9 @@ def frame_grid(config: Config) -> FrameGrid:
     return FrameGrid(config.codec.sample_rate, hop, hop, "ceil")
 
 
-def stages(config: Config) -> list[Stage]:
+def stages(config: Config) -> list[RunStage]:
     """Return the stretches of the run: one."""
-    return [Stage(config, config.steps)]
+    return [RunStage(config, config.steps)]
 
 
 def build(config: Config, context: StageContext) -> Training:

@@ -44,14 +44,14 @@ from audio_ssl.pretrain.check import (
 )
 from audio_ssl.pretrain.check_states import check_states
 from audio_ssl.pretrain.clips import Selection
-from audio_ssl.pretrain.decoder import Decoder, build_decoder
+from audio_ssl.pretrain.decoder import DecoderSizes, build_decoder
 from audio_ssl.pretrain.label_health import check_labels
 from audio_ssl.pretrain.learner import Training
-from audio_ssl.pretrain.masked import Head, MaskedLearner
+from audio_ssl.pretrain.masked import MaskedLearner, ObjectiveHead
 from audio_ssl.pretrain.masks import Mask
 from audio_ssl.pretrain.recipe import Recipe, check_values
 from audio_ssl.pretrain.seeds import generator, seeded
-from audio_ssl.pretrain.stage import Stage, StageContext
+from audio_ssl.pretrain.stage import RunStage, StageContext
 from audio_ssl.pretrain.target_sources import ComputedTargets, StoredTargets
 from audio_ssl.pretrain.teachers import CodecRun, prepare_teachers
 from audio_ssl.teachers.ema import EmaTeacher
@@ -99,7 +99,7 @@ class Config(Recipe):
     mask: Mask | None = field(default_factory=Mask)
     """Frames hidden from the encoder; null: none, so the loss counts all frames (APC, CPC)."""
 
-    decoder: Decoder | None = None
+    decoder: DecoderSizes | None = None
     """Leave masked frames out of the encoder and let a decoder of these sizes fill them in (data2vec 2.0); null: the
     encoder sees the mask embedding in their place."""
 
@@ -235,16 +235,18 @@ def _own_settings(config: Config, number: int) -> Iterator[None]:
             raise
 
 
-def stages(config: Config) -> list[Stage]:
+def stages(config: Config) -> list[RunStage]:
     """Return the stretches of the run: its iterations, or itself."""
     if not config.iterations:
-        return [Stage(config, config.steps)]
+        return [RunStage(config, config.steps)]
     total = sum(iteration.share for iteration in config.iterations)
     ends = [0]
     for iteration in config.iterations:
         ends.append(max(ends[-1] + 1, ends[-1] + round(config.steps * iteration.share / total)))
     ends[-1] = config.steps
-    return [Stage(alone, end - start) for alone, start, end in zip(own_recipes(config), ends, ends[1:], strict=False)]
+    return [
+        RunStage(alone, end - start) for alone, start, end in zip(own_recipes(config), ends, ends[1:], strict=False)
+    ]
 
 
 def model_config(config: Config) -> ModelConfig:
@@ -259,7 +261,7 @@ def stored(teachers: Sequence[object]) -> tuple[object, ...]:
 
 
 def build_learner(
-    config: Config, model: SSLModel, heads: Sequence[Head], online: Mapping[int, EmaTeacher]
+    config: Config, model: SSLModel, heads: Sequence[ObjectiveHead], online: Mapping[int, EmaTeacher]
 ) -> MaskedLearner:
     """Return the learner of a model, its heads and the teachers that follow it, with the recipe's decoder."""
     decoder = None
@@ -317,9 +319,9 @@ def build_online(config: Config, model: SSLModel) -> dict[int, EmaTeacher]:
     return found
 
 
-def build_heads(config: Config, model: SSLModel, specs: Sequence[TargetSpec]) -> list[Head]:
+def build_heads(config: Config, model: SSLModel, specs: Sequence[TargetSpec]) -> list[ObjectiveHead]:
     """Build one head per objective, for the targets of the teacher it names, if it needs one."""
-    heads: list[Head] = []
+    heads: list[ObjectiveHead] = []
     for number, objective in enumerate(config.objectives):
         index: int | None = None if needs_of(objective) is None else objective.teacher  # type: ignore[attr-defined]
         name = kind_of(objective) if index is None else kind_of(config.teachers[index])
@@ -328,7 +330,7 @@ def build_heads(config: Config, model: SSLModel, specs: Sequence[TargetSpec]) ->
         spec = None if index is None else specs[index]
         with seeded(next(model.parameters()).device, config.seed, "head", number):
             module: nn.Module = parts.build(objective, model.dim, model.frontend.dim, spec)
-        heads.append(Head(module, index, getattr(objective, "weight", 1.0), name))
+        heads.append(ObjectiveHead(module, index, getattr(objective, "weight", 1.0), name))
     return heads
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
-from audio_ssl.probing.heads._base import Batch, Head
+from audio_ssl.probing.heads._base import Head, HeadBatch
 from audio_ssl.probing.tasks._base import Task
 
 
@@ -25,7 +25,7 @@ class Decoder(Protocol):
         """Take the task's tokens and what the training transcripts say."""
         ...
 
-    def decode(self, head: Head, batch: Batch) -> list[Tensor]:
+    def decode(self, head: Head, batch: HeadBatch) -> list[Tensor]:
         """Return token ids of each clip, as `Task.hypothesis` takes them."""
         ...
 

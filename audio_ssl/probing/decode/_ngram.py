@@ -26,7 +26,7 @@ _MISSING_UNKNOWN = -100.0
 """What kenlm gives an unknown word where a model has no ``<unk>``."""
 
 
-class Entry(NamedTuple):
+class NgramEntry(NamedTuple):
     """Base-10 logarithms, as ARPA files have them."""
 
     probability: float
@@ -45,7 +45,7 @@ class NGram:
         By n-gram; contexts of a kept n-gram are kept too.
     """
 
-    def __init__(self, entries: Mapping[Words, Entry]) -> None:
+    def __init__(self, entries: Mapping[Words, NgramEntry]) -> None:
         self._entries = dict(entries)
         self.order = max(map(len, self._entries))
         """Longest n-gram."""
@@ -153,7 +153,7 @@ def train(sentences: Iterable[Sequence[str]], order: int, smoothing: str = "knes
     return NGram(_smoothed(counts, smoothing))
 
 
-def _smoothed(counts: Sequence[Counter[Words]], smoothing: str) -> dict[Words, Entry]:
+def _smoothed(counts: Sequence[Counter[Words]], smoothing: str) -> dict[Words, NgramEntry]:
     """Return interpolated probabilities, and what each context leaves to the shorter one, as backoff."""
     # Words that training lacks share one place beside the known ones, where all are equally likely.
     base = 1.0 / (len(counts[0]) + 1)
@@ -175,11 +175,14 @@ def _smoothed(counts: Sequence[Counter[Words]], smoothing: str) -> dict[Words, E
             context = gram[:-1]
             shorter = base if n == 1 else probabilities[gram[1:]]
             probabilities[gram] = (count - discount) / wholes[context] + left[context] * shorter
-    entries: dict[Words, Entry] = {(UNKNOWN,): Entry(math.log10(left.pop(()) * base)), (START,): Entry(_NEVER)}
+    entries: dict[Words, NgramEntry] = {
+        (UNKNOWN,): NgramEntry(math.log10(left.pop(()) * base)),
+        (START,): NgramEntry(_NEVER),
+    }
     for gram, probability in probabilities.items():
-        entries[gram] = Entry(math.log10(probability))
+        entries[gram] = NgramEntry(math.log10(probability))
     for context, weight in left.items():
-        entries[context] = Entry(entries[context].probability, math.log10(weight))
+        entries[context] = NgramEntry(entries[context].probability, math.log10(weight))
     return entries
 
 
@@ -200,7 +203,7 @@ def read_arpa(path: Path, longest: int | None = None) -> NGram:
     """
     if not path.is_file():
         raise UserError("no such language model", where=str(path))
-    entries: dict[Words, Entry] = {}
+    entries: dict[Words, NgramEntry] = {}
     length = 0
     opener = gzip.open if path.suffix == ".gz" else open
     try:
@@ -221,13 +224,13 @@ def read_arpa(path: Path, longest: int | None = None) -> NGram:
     return NGram(entries)
 
 
-def _entry(text: str, length: int, where: str) -> tuple[Words, Entry]:
+def _entry(text: str, length: int, where: str) -> tuple[Words, NgramEntry]:
     fields = text.split()
     if len(fields) not in (length + 1, length + 2):
         raise UserError(f"must be a probability, {length} words and perhaps a backoff, but is `{text}`", where=where)
     words = tuple(fields[1 : length + 1])
     try:
-        return words, Entry(float(fields[0]), float(fields[length + 1]) if len(fields) == length + 2 else 0.0)
+        return words, NgramEntry(float(fields[0]), float(fields[length + 1]) if len(fields) == length + 2 else 0.0)
     except ValueError as error:
         raise UserError(f"has no number where one must be: `{text}`", where=where) from error
 

@@ -23,7 +23,7 @@ from audio_ssl.errors import UserError
 from audio_ssl.probing.decode._kenlm import KenLM, has_kenlm
 from audio_ssl.probing.decode._ngram import SMOOTHINGS, NGram, read_arpa, train
 from audio_ssl.probing.decode._words import WordModel, WordScorer
-from audio_ssl.probing.heads._base import Batch, Head
+from audio_ssl.probing.heads._base import Head, HeadBatch
 from audio_ssl.probing.heads._ctc import CTCBase
 from audio_ssl.probing.heads._speechbrain import quiet_import
 from audio_ssl.probing.tasks._base import Task
@@ -123,7 +123,7 @@ class CTCBeam:
         if model is not None:
             self._searcher.lm = WordScorer(model, config.alpha, config.beta, config.unknown_offset)
 
-    def decode(self, head: Head, batch: Batch) -> list[Tensor]:
+    def decode(self, head: Head, batch: HeadBatch) -> list[Tensor]:
         """Return the token ids of each clip's best hypothesis."""
         assert isinstance(head, CTCBase)
         assert self._searcher is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
-from audio_ssl.probing.heads._base import Batch, Head
+from audio_ssl.probing.heads._base import Head, HeadBatch
 from audio_ssl.probing.tasks._base import Task
 
 
@@ -25,7 +25,7 @@ class Greedy:
     def start(self, task: Task, train: Sequence[Clip]) -> None:
         """Do nothing: the head knows its tokens."""
 
-    def decode(self, head: Head, batch: Batch) -> list[Tensor]:
+    def decode(self, head: Head, batch: HeadBatch) -> list[Tensor]:
         """Return the head's token ids."""
         return head.predict(batch)
 

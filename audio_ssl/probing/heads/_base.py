@@ -13,7 +13,7 @@ from audio_ssl.probing.tasks._base import Output
 
 
 @dataclass(frozen=True)
-class Batch:
+class HeadBatch:
     """Features of some clips."""
 
     features: Float[Tensor, "batch frame dim"]
@@ -65,12 +65,12 @@ class Head(nn.Module):
         """Return the prediction of each clip from what `forward` gave: token ids, scores, values or a vector."""
         return list(outputs)
 
-    def loss(self, batch: Batch, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
+    def loss(self, batch: HeadBatch, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
         """Return the mean loss of a batch."""
         return self.losses(self(batch.features, batch.frames)[None], batch.frames, targets)[0]
 
     @torch.no_grad()
-    def predict(self, batch: Batch) -> list[Tensor]:
+    def predict(self, batch: HeadBatch) -> list[Tensor]:
         """Return token ids, scores of classes, values, activations or a vector of each clip."""
         return self.answers(self(batch.features, batch.frames), batch.frames)
 

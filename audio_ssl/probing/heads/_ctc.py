@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio_ssl.probing.heads._base import Batch, Head
+from audio_ssl.probing.heads._base import Head, HeadBatch
 from audio_ssl.probing.tasks._base import Output
 
 
@@ -35,7 +35,7 @@ class CTCBase(Head):
         return [greedy(row[:count]) for row, count in zip(found, frames.tolist(), strict=True)]
 
     @torch.no_grad()
-    def log_probabilities(self, batch: Batch) -> list[Float[Tensor, "frame class"]]:
+    def log_probabilities(self, batch: HeadBatch) -> list[Float[Tensor, "frame class"]]:
         """Return each clip's log-probabilities, for decoders that search."""
         found = F.log_softmax(self(batch.features, batch.frames).float(), dim=-1)
         return [row[:count] for row, count in zip(found, batch.frames.tolist(), strict=True)]

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from audio_ssl.errors import UserError
-from audio_ssl.probing.heads._base import Batch, Head, inside
+from audio_ssl.probing.heads._base import Head, HeadBatch, inside
 from audio_ssl.probing.tasks._base import Output
 
 _PAD, _START, _END = 0, 1, 2
@@ -82,7 +82,7 @@ class Seq2SeqHead(Head):
         self.embedding = nn.Embedding(classes + _SPECIALS, config.dim, padding_idx=_PAD)
         nn.init.normal_(self.embedding.weight, std=config.dim**-0.5)
 
-    def loss(self, batch: Batch, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
+    def loss(self, batch: HeadBatch, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
         """Return the smoothed cross-entropy per token."""
         device = batch.features.device
         start, end = torch.tensor([_START], device=device), torch.tensor([_END], device=device)
@@ -99,7 +99,7 @@ class Seq2SeqHead(Head):
         )
 
     @torch.no_grad()
-    def predict(self, batch: Batch) -> list[Tensor]:
+    def predict(self, batch: HeadBatch) -> list[Tensor]:
         """Return the tokens of each clip, on the CPU."""
         memory, padding = self._encode(batch)
         if self._config.beam == 1:
@@ -141,7 +141,7 @@ class Seq2SeqHead(Head):
         logits[:, :_END] = -torch.inf
         return F.log_softmax(logits, dim=-1)
 
-    def _encode(self, batch: Batch) -> tuple[Float[Tensor, "batch frame dim"], Tensor]:
+    def _encode(self, batch: HeadBatch) -> tuple[Float[Tensor, "batch frame dim"], Tensor]:
         mask = inside(batch.frames, batch.features.shape[1])[:, None]
         x = F.gelu(self.first(torch.where(mask, self.projection(batch.features).transpose(1, 2), 0.0)))
         # Padding is zero again before the second convolution, so that a clip's frames do not see it.

@@ -32,7 +32,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Stretch:
     """A stretch of a clip with its frames."""
 
     clip: Clip
@@ -106,7 +106,7 @@ def pieces_of(
     grid: FrameGrid,
     wanted: Callable[[Span], bool] = lambda _: True,
     wide: bool = False,
-) -> Iterator[Piece]:
+) -> Iterator[Stretch]:
     """Yield the stretches of some clips that are wanted and have a frame.
 
     A frame is in a stretch when the middle of its window is. A stretch that is shorter than a hop has the frame nearest
@@ -130,7 +130,7 @@ def pieces_of(
             if len(inside):
                 left, right = (one.label if one is not None else EDGE for one in (before, after))
                 # A copy: a slice would keep the frames of the whole clip.
-                yield Piece(clip, span, left, right, inside.clone())
+                yield Stretch(clip, span, left, right, inside.clone())
 
 
 def _neighbour(spans: Sequence[Span], number: int, step: int) -> Span | None:
@@ -176,6 +176,6 @@ def standardised(clips: Sequence[Clip], frames: Frames) -> Frames:
     return lambda clip: ((frames(clip) - mean) * scale).float()
 
 
-def enough_speakers(pieces: Sequence[Piece]) -> bool:
+def enough_speakers(pieces: Sequence[Stretch]) -> bool:
     """Tell whether speakers can be resampled: there are at least five."""
     return len({piece.speaker for piece in pieces}) >= MIN_CLUSTERS

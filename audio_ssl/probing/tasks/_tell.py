@@ -21,7 +21,7 @@ RIDGES = (1e4, 10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 
 
 @dataclass(frozen=True)
-class Told:
+class FoldScores:
     """What the folds gave, for each labelling."""
 
     scores: Float[Tensor, "labelling clip class"]
@@ -37,7 +37,7 @@ def cross_validate(
     speakers: Ints,
     folds: Ints,
     classes: int,
-) -> Told:
+) -> FoldScores:
     """Predict every fold from the others, the ridge chosen inside them.
 
     A model of all folds but two serves both: it is scored on the one while the other is held out. There must be three
@@ -66,7 +66,7 @@ def cross_validate(
         seen = torch.stack([(labels[:, train] == one).sum(1) for one in range(classes)], dim=1) + prior
         scores[:, test] = (said - seen.double().log()[:, None]).log_softmax(-1)
         inner[:, fold] = loss[fold].amin(1) / int(train.sum())
-    return Told(scores, inner)
+    return FoldScores(scores, inner)
 
 
 def code_lengths(

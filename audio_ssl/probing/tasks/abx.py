@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError, unknown_name
-from audio_ssl.metrics.zero_resource.abx import MODES, AbxResult, Item, abx
+from audio_ssl.metrics.zero_resource.abx import MODES, AbxItem, AbxResult, abx
 from audio_ssl.metrics.zero_resource.dtw import KINDS
 from audio_ssl.probing.tasks._base import Comparisons, Measured, Output
 from audio_ssl.probing.tasks._segments import EDGE, Frames, enough_speakers, pieces_of, why_no_spans
@@ -95,7 +95,7 @@ class Abx:
                 continue
             if context and {piece.before, piece.after} & set(config.ignore):
                 continue
-            items.append(Item(piece.span.label, context, piece.speaker, piece.frames))
+            items.append(AbxItem(piece.span.label, context, piece.speaker, piece.frames))
         scores: dict[str, Measured] = {}
         rows = []
         for mode in self._modes:

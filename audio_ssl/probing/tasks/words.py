@@ -23,8 +23,8 @@ from audio_ssl.metrics.zero_resource.dtw import dtw_pairs
 from audio_ssl.probing.tasks._base import Comparisons, Measured, Output
 from audio_ssl.probing.tasks._segments import (
     Frames,
-    Piece,
     Span,
+    Stretch,
     enough_speakers,
     pieces_of,
     resampled,
@@ -122,7 +122,7 @@ class Words:
             return True
         return span.end - span.start >= config.min_seconds and len(span.label) >= config.min_letters
 
-    def _nearness(self, words: Sequence[Piece], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> Array:
+    def _nearness(self, words: Sequence[Stretch], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> Array:
         if self._config.embedding == "dtw":
             pieces = [piece.frames for piece in words]
             pairs = np.stack([first, second], 1).tolist()
@@ -173,7 +173,7 @@ class _Pairs:
 
 
 def _rows(
-    words: Sequence[Piece],
+    words: Sequence[Stretch],
     names: npt.NDArray[np.int64],
     first: npt.NDArray[np.int64],
     second: npt.NDArray[np.int64],

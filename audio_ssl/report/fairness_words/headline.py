@@ -19,7 +19,7 @@ _ASSUMED_SPEAKERS = 5
 
 
 @dataclass(frozen=True)
-class Tally:
+class VerdictTally:
     """How many comparisons came to which verdict."""
 
     comparisons: int
@@ -36,7 +36,7 @@ class Tally:
         return self.comparisons - self.untested
 
 
-def tally(rows: Sequence[_Row]) -> Tally:
+def tally(rows: Sequence[_Row]) -> VerdictTally:
     """Count rows of comparisons by verdict.
 
     Examples
@@ -45,7 +45,7 @@ def tally(rows: Sequence[_Row]) -> Tally:
     Tally(comparisons=3, significant=1, inconclusive=1, smaller=0, untested=1, smaller_significant=0)
     """
     found = [verdict_of(row) for row in rows]
-    return Tally(
+    return VerdictTally(
         len(found),
         found.count("found"),
         found.count("open") + found.count("alone"),
@@ -55,7 +55,7 @@ def tally(rows: Sequence[_Row]) -> Tally:
     )
 
 
-def tally_words(found: Tally) -> str:
+def tally_words(found: VerdictTally) -> str:
     """Say the counts of all verdicts.
 
     Examples

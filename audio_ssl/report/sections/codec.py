@@ -12,7 +12,7 @@ from markupsafe import Markup
 from audio_ssl.report.figures.grids import bar_chart
 from audio_ssl.report.figures.lines import Series, line_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
-from audio_ssl.report.inputs import Run
+from audio_ssl.report.inputs import RunFolder
 from audio_ssl.report.numbers import finite, is_number, number, score
 
 _MOST_CLIPS = 4
@@ -32,7 +32,7 @@ _CURVES = (
 )
 
 
-def codec_section(runs: Sequence[Run], described: Sequence[Mapping[str, Any]]) -> list[Section]:
+def codec_section(runs: Sequence[RunFolder], described: Sequence[Mapping[str, Any]]) -> list[Section]:
     """Show every codec among runs and their teachers; an empty list where there is none.
 
     Parameters
@@ -50,8 +50,8 @@ def codec_section(runs: Sequence[Run], described: Sequence[Mapping[str, Any]]) -
 
 
 def _codecs(
-    runs: Sequence[Run], described: Sequence[Mapping[str, Any]], owner: str
-) -> Iterator[tuple[Run, Mapping[str, Any], str]]:
+    runs: Sequence[RunFolder], described: Sequence[Mapping[str, Any]], owner: str
+) -> Iterator[tuple[RunFolder, Mapping[str, Any], str]]:
     for run, about in zip(runs, described, strict=True):
         name = str(about["name"])
         if about["kind"] == "codec" and (run.reconstructions or _usage(about)):
@@ -59,7 +59,7 @@ def _codecs(
         yield from _codecs(run.teachers, about["teachers"], name)
 
 
-def _block(run: Run, about: Mapping[str, Any], name: str, prefix: str) -> Block:
+def _block(run: RunFolder, about: Mapping[str, Any], name: str, prefix: str) -> Block:
     clips = run.reconstructions.get("clips", [])[:_MOST_CLIPS]
     tables = [table for table in (_players(run, clips), _measures(about)) if table is not None]
     figures = [figure for figure in (_bars(about, prefix), *_curves(about, prefix)) if figure is not None]
@@ -113,7 +113,7 @@ def _measures(about: Mapping[str, Any]) -> Table | None:
     return make_table("Held-out audio, last validation", ("Measure", "Value"), rows) if rows else None
 
 
-def _players(run: Run, clips: Sequence[Mapping[str, Any]]) -> Table | None:
+def _players(run: RunFolder, clips: Sequence[Mapping[str, Any]]) -> Table | None:
     if not clips:
         return None
     folder = run.path / "reconstructions"

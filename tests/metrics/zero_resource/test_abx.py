@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from audio_ssl.errors import UserError
-from audio_ssl.metrics.zero_resource.abx import Item, abx
+from audio_ssl.metrics.zero_resource.abx import AbxItem, abx
 from audio_ssl.metrics.zero_resource.dtw import dtw_pairs
 
 
@@ -17,7 +17,7 @@ def tokens(seed=0, per_group=3, spread=1.0, speakers="uvw", labels="abc", contex
     for label, context, speaker in product(labels, contexts, speakers):
         for _ in range(int(rng.integers(1, per_group + 1))):
             frames = centres[label] + shifts[speaker] + spread * rng.normal(size=(int(rng.integers(2, 6)), 6))
-            items.append(Item(label, context, speaker, torch.tensor(frames, dtype=torch.float32)))
+            items.append(AbxItem(label, context, speaker, torch.tensor(frames, dtype=torch.float32)))
     return items
 
 
@@ -58,7 +58,7 @@ def test_order_of_averaging():
     # One speaker has two contexts, the other one: contexts are averaged before speakers.
     def item(label, context, speaker, *degrees):
         angles = torch.deg2rad(torch.tensor([*degrees], dtype=torch.float32))
-        return [Item(label, context, speaker, torch.stack([angle.cos(), angle.sin()])[None]) for angle in angles]
+        return [AbxItem(label, context, speaker, torch.stack([angle.cos(), angle.sin()])[None]) for angle in angles]
 
     items = [
         *item("a", "1", "u", 0, 10), *item("b", "1", "u", 90),
@@ -76,10 +76,10 @@ def test_order_of_averaging():
 
 def test_equal_distances_are_half_an_error_and_noise_is_chance():
     same = torch.ones(2, 3)
-    items = [Item(label, "", "u", same) for label in "aabb"]
+    items = [AbxItem(label, "", "u", same) for label in "aabb"]
     assert abx(items).value == 50.0
     generator = torch.Generator().manual_seed(0)
-    noise = [Item(label, "", "u", torch.randn(3, 8, generator=generator)) for label in "abc" * 12]
+    noise = [AbxItem(label, "", "u", torch.randn(3, 8, generator=generator)) for label in "abc" * 12]
     assert 40 < abx(noise, max_group=None).value < 60
     assert abx(tokens(spread=0.01), "within").value == 0.0
 
@@ -106,7 +106,7 @@ def test_interval_over_speakers():
 
 
 def test_nothing_to_compare():
-    result = abx([Item("a", "", "u", torch.ones(1, 2)), Item("b", "", "v", torch.ones(1, 2))])
+    result = abx([AbxItem("a", "", "u", torch.ones(1, 2)), AbxItem("b", "", "v", torch.ones(1, 2))])
     assert np.isnan(result.value)
     assert result.pairs == []
 
@@ -117,4 +117,4 @@ def test_wrong_input_is_refused():
     with pytest.raises(UserError, match="`max_group` must be at least 2"):
         abx([], max_group=1)
     with pytest.raises(UserError, match="has no frames"):
-        abx([Item(label, "", "u", torch.ones(0, 2)) for label in "aab"])
+        abx([AbxItem(label, "", "u", torch.ones(0, 2)) for label in "aab"])
