@@ -104,9 +104,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_MADE = "labels.json"
+_MADE, _LEFT_OUT = "labels.json", "left_out"
 _MAX_MADE_BYTES = 1 << 30
-_LEFT_OUT = "left_out"
 
 
 @dataclass(frozen=True)
@@ -311,10 +310,13 @@ def is_made(root: Path, wanted: int) -> bool:
     """Return whether a corpus that is made rather than downloaded is finished below `root`, with `wanted` clips."""
     path = root / _MADE
     try:
-        return path.is_file() and find(read_object(path, _MAX_MADE_BYTES), "wanted", int, str(path)) == wanted
+        before = find(read_object(path, _MAX_MADE_BYTES), "wanted", int, str(path)) if path.is_file() else -1
     except UserError as error:
         logger.warning("%s; the corpus is made again", error)
         return False
+    if before > wanted:
+        logger.warning("%s: asked for %d clips before, now for %d; the audio of the others stays", path, before, wanted)
+    return before == wanted
 
 
 def write_made(root: Path, wanted: int, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -163,7 +163,7 @@ def test_a_missing_package_is_named_with_the_pip_line():
     assert optional_package("json", CARD).dumps(1) == "1"
 
 
-def test_made_corpora_are_finished_when_their_labels_are_there(tmp_path):
+def test_made_corpora_are_finished_when_their_labels_are_there(tmp_path, caplog):
     root = tmp_path / "made"
     with pytest.raises(UserError, match="no such folder"):
         read_made(root, CARD)
@@ -175,6 +175,9 @@ def test_made_corpora_are_finished_when_their_labels_are_there(tmp_path):
     assert is_made(root, 2)
     assert not is_made(root, 3)
     assert read_made(root, CARD) == [{"name": "é"}]
+    assert caplog.text == ""
+    assert not is_made(root, 1)
+    assert "labels.json: asked for 2 clips before, now for 1; the audio of the others stays" in caplog.text
 
 
 def test_whole_file(tmp_path):
