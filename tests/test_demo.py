@@ -134,7 +134,7 @@ def test_a_shipped_model_is_asked_the_same_questions(small, monkeypatch, tmp_pat
     found[names.index("demo_words of small")].work()
     ((probe, model, out, given),) = asked
     assert (probe, model, out.parent.name) == ("demo_words", "shipped:small", "probes_small")
-    assert "baselines=[untrained]" in given
+    assert "baselines=[logmel]" in given
 
 
 def test_every_probe_of_the_demo_is_there_and_compared_with_the_untrained_twin():

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 SPEECH, MUSIC = "synthetic_speech", "rendered_scores"
 """What is probed: five languages that every voice speaks, and scores whose notes are known."""
 
-AMOUNT: dict[str, dict[str, Any]] = {SPEECH: {"clips": 3000}, MUSIC: {"clips": 600}}
+AMOUNT: dict[str, dict[str, Any]] = {SPEECH: {"clips": 2000}, MUSIC: {"clips": 600}}
 """How much of the corpora is made that are made."""
 
 LONGEST_SECONDS = 6.0
@@ -31,7 +31,7 @@ LONGEST_SECONDS = 6.0
 MUSIC_SHARE = 0.2
 """Of the seconds that pretraining hears. Speech gains from every second of it, and music loses nothing measurable."""
 
-MUSIC_SECONDS, MUSIC_EXCERPTS = 0.25, 6
+MUSIC_SECONDS, MUSIC_EXCERPTS = 0.25, 4
 """Instrument is asked of excerpts, so many a clip, so short that not every system knows the answer."""
 
 
