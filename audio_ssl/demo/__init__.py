@@ -45,17 +45,18 @@ EXAMPLE = "whisper_tiny_en"
 RECIPE = "demo"
 
 SECONDS = {
-    "corpora": 70.0,
-    "pretrain": 270.0,
-    "extract": 6.0,
-    "demo_characters": 70.0,
-    "demo_words": 30.0,
-    "demo_meaning": 15.0,
-    "demo_instrument": 20.0,
-    "fairness": 6.0,
-    "report": 5.0,
+    "corpora": 73.0,
+    "pretrain": 183.0,
+    "extract": 5.0,
+    "demo_characters": 85.0,
+    "demo_words": 45.0,
+    "demo_meaning": 45.0,
+    "demo_instrument": 66.0,
+    "fairness": 1.0,
+    "report": 2.0,
 }
-"""What each stage takes on two quiet cores with AVX2, estimated from parts of it (docs/lab-notes.md)."""
+"""What each stage took on two cores with AVX2 that had other work as well, where more was asked in proportion
+(docs/lab-notes.md)."""
 
 MEMORY_GB = 3.0
 """For features that probes share: sentences are asked for their characters and for what they mean, and heard once."""
