@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from _whitening import standardising, whitening  # type: ignore[import-not-found]
+from _whitening import WAYS  # type: ignore[import-not-found]
 from sklearn.linear_model import LogisticRegression
 
 from audio_ssl.metrics.notes import activation_counts
@@ -22,7 +22,6 @@ Array64 = npt.NDArray[np.float64]
 Answers = npt.NDArray[np.str_] | npt.NDArray[np.bool_]
 """``[clip]`` of names, of which each clip has one; or ``[clip, label]``, which labels it has."""
 
-WAYS = (standardising, whitening)
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Inverse regularisation, the strongest first."""
 

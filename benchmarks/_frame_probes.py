@@ -1,7 +1,8 @@
 """Linear probes of single frames of music: notes, chords, beats and downbeats.
 
-One linear layer on every whitened frame, logistic loss of each key (beat, downbeat) or cross entropy of the chords; the
-layer of the representation is chosen by the validation clips. Targets, decoding and scores are those of the tasks in
+One linear layer on every frame, logistic loss of each key (beat, downbeat) or cross entropy of the chords; the layer of
+the representation, and whether its frames are standardised or whitened, is chosen by the validation clips: notes want
+them whitened, beats standardised (``docs/lab-notes.md``). Targets, decoding and scores are those of the tasks in
 `audio_ssl.probing.tasks`: average precision over all frames and keys; time with the right chord; F of beats within
 70 ms, where beats are the likeliest course of tempo and position, as a linear layer seldom is certain of one.
 """
@@ -16,8 +17,9 @@ import numpy.typing as npt
 import torch
 from _heard import hear  # type: ignore[import-not-found]
 from _linear_layer import LinearLayer, fit_layer  # type: ignore[import-not-found]
-from _linear_probes import Split, Task, counted, whiten  # type: ignore[import-not-found]
+from _linear_probes import Split, Task, counted  # type: ignore[import-not-found]
 from _pairs import ClipCounts  # type: ignore[import-not-found]
+from _whitening import WAYS, Scaling  # type: ignore[import-not-found]
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
@@ -86,49 +88,57 @@ def frames_of(clips: Sequence[Clip], source: FeatureSource, step: int = 1) -> di
     return {clip.id: held[clip.id, step] for clip in clips if (clip.id, step) in held}
 
 
-def frame_layers(split: Split, task: Task, source: FeatureSource) -> list[tuple[float, LinearLayer, dict[str, Tensor]]]:
-    """Return for each layer how good the probe is on the validation clips, the probe, and the whitened test frames.
+class FrameProbe(NamedTuple):
+    """A linear layer for one layer of a representation."""
 
-    Goodness is that of single frames: average precision, or the share of right chords.
-    """
+    goodness: float
+    """Of single frames of the validation clips: average precision, or the share of right chords."""
+
+    scaling: Scaling
+    layer: LinearLayer
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Return the scores of ``[frame, dim]``."""
+        return self.layer(self.scaling(frames.float()))
+
+
+def frame_layers(split: Split, task: Task, source: FeatureSource) -> list[FrameProbe]:
+    """Return for each layer the probe of the way to scale frames that the validation clips prefer."""
     asked, kind = question(task.answer), task.answer
     asked.start(source.grid)
     step = max(1, round(source.grid.frame_rate_hz / TRAIN_RATE_HZ))
-    few, whole = frames_of(split.train, source, step), frames_of([*split.valid, *split.test], source)
-    train = [clip for clip in split.train if clip.id in few]
-    valid, test = ([clip for clip in part if clip.id in whole] for part in (split.valid, split.test))
-    target = {clip.id: asked.frame_target(clip, few[clip.id].total, source.grid)[::step] for clip in train}
-    target |= {clip.id: asked.frame_target(clip, whole[clip.id].total, source.grid) for clip in valid}
+    few, whole = frames_of(split.train, source, step), frames_of(split.valid, source)
+    train, valid = [clip for clip in split.train if clip.id in few], [clip for clip in split.valid if clip.id in whole]
+    target = torch.cat([asked.frame_target(clip, few[clip.id].total, source.grid)[::step] for clip in train])
+    right = [asked.frame_target(clip, whole[clip.id].total, source.grid) for clip in valid]
     found = []
     for number in range(source.num_layers):
-        frames = {
-            clip.id: held[clip.id].layers[number].float()
-            for held, part in ((few, train), (whole, [*valid, *test]))
-            for clip in part
-        }
-        whiten(frames, [clip.id for clip in train])
-        inputs = torch.cat([frames[clip.id] for clip in train])
-        layer = _fit(inputs, torch.cat([target[clip.id] for clip in train]), len(asked.classes))
-        right = [target[clip.id] for clip in valid]
-        goodness = _goodness(kind, [layer(frames[clip.id]) for clip in valid], right)
-        found.append((goodness, layer, {clip.id: frames[clip.id] for clip in test}))
+        inputs = torch.cat([few[clip.id].layers[number].float() for clip in train])
+        tried = []
+        for way in WAYS:
+            scaling = way(inputs)
+            probe = FrameProbe(0.0, scaling, _fit(scaling(inputs), target, len(asked.classes)))
+            said = [probe(whole[clip.id].layers[number]) for clip in valid]
+            tried.append(probe._replace(goodness=_goodness(kind, said, right)))
+        found.append(max(tried, key=lambda one: one.goodness))
     return found
 
 
 def ask_frames(split: Split, task: Task, source: FeatureSource) -> tuple[ClipCounts, int, list[float]]:
     """Return the statistics of the test clips, the layer, and how good each is on the validation clips."""
-    layers = frame_layers(split, task, source)
-    goodness = [found for found, _, _ in layers]
+    probes = frame_layers(split, task, source)
+    goodness = [probe.goodness for probe in probes]
     number = int(np.argmax(goodness))
-    _, layer, frames = layers[number]
     asked, metric = question(task.answer), METRICS[task.answer]
     asked.start(source.grid)
-    test = [clip for clip in split.test if clip.id in frames]
+    whole = frames_of(split.test, source)
+    test = [clip for clip in split.test if clip.id in whole]
+    said = [probes[number](whole[clip.id].layers[number]) for clip in test]
     if task.answer == "notes":
-        table = np.stack([asked.statistics(metric, clip, layer(frames[clip.id])) for clip in test])
+        table = np.stack([asked.statistics(metric, clip, one) for clip, one in zip(test, said, strict=True)])
     else:
-        said = [(asked.reference(clip), asked.hypothesis(layer(frames[clip.id]))) for clip in test]
-        table = get_metric(metric).statistics(said)
+        pairs = [(asked.reference(clip), asked.hypothesis(one)) for clip, one in zip(test, said, strict=True)]
+        table = get_metric(metric).statistics(pairs)
     return counted(metric, table, test, task), number, goodness
 
 

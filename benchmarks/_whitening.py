@@ -41,3 +41,6 @@ def whitening(sample: Tensor) -> Scaling:
     values, directions = torch.linalg.eigh(torch.cov((sample - mean).T.double()))
     kept = values > WEAKEST_DIRECTION * values[-1]
     return Scaling(mean, (directions[:, kept] / values[kept].sqrt()).float())
+
+
+WAYS = (standardising, whitening)

@@ -20,13 +20,13 @@ import argparse
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from _answers import answer  # type: ignore[import-not-found]
 from _learning import RESULTS, TASKS, corpora, split_of, train  # type: ignore[import-not-found]
-from _linear_probes import Task  # type: ignore[import-not-found]
+from _linear_probes import Split, Task  # type: ignore[import-not-found]
 from _pairs import ClipCounts  # type: ignore[import-not-found]
 from _seeds import Cell, contrast, verdict  # type: ignore[import-not-found]
 
@@ -137,10 +137,33 @@ def run_settings(system: System | None, seed: int, updates: int, codec: Path, st
     return settings if store is None else [*settings, f"data.targets={store}"]
 
 
+def thinned(split: Split) -> Split:
+    """Return the clips of a question with half of those that teach a probe: 24 models are asked, and all alike."""
+    return replace(split, train=split.train[::2])
+
+
 def ask(run: Path, clips: Mapping[str, Sequence[Any]], kept: Path) -> dict[str, ClipCounts]:
     """Return what a trained model answers on the held-out clips, task by task."""
     source = open_source(str(run))
-    return {task.name: answer(task, split_of(task, clips[task.corpus]), source, kept) for task in QUESTIONS}
+    return {task.name: answer(task, thinned(split_of(task, clips[task.corpus])), source, kept) for task in QUESTIONS}
+
+
+def asked_models(
+    seed: int, updates: int, codec_updates: int, clips: Mapping[str, Sequence[Any]], manifest: Path, out: Path
+) -> dict[str, dict[str, ClipCounts]]:
+    """Train the eight systems of a seed, or find them done; return what each answers."""
+    home, found = out / f"seed_{seed}", {}
+    # 25 frames a second, as the model has.
+    ratios = ["codec.ratios=[4,4,5,8]", f"steps={codec_updates}", f"seed={seed}"]
+    codec = train("codec_tiny", ratios, manifest, home / "codec")
+    shared = [f"data.manifest={manifest}", *run_settings(None, seed, 1, codec, None)]
+    store = make_targets(RECIPE, shared, home / "targets")
+    for system in SYSTEMS:
+        slug = system.name.replace(",", "").replace(" + ", "_").replace(" ", "_").lower()
+        settings = run_settings(system, seed, updates, codec, store)
+        run = train(RECIPE, settings, manifest, home / f"{slug}_{updates}")
+        found[system.name] = ask(run, clips, out / "answers")
+    return found
 
 
 def findings(cells: Mapping[str, Cell], asked: Sequence[str]) -> list[dict[str, Any]]:
@@ -205,6 +228,9 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=600, help="of each of the runs")
     parser.add_argument("--codec-updates", type=int, default=200, help="of the codec whose codes RVQ predicts")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--seed", type=int, action="append", help="train and ask this one alone, beside another process; no table"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS / "ablation.json", help="where the result is written")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -213,18 +239,12 @@ def main() -> None:
     write_manifest(manifest, [clip for clip in clips["rendered_scores"] if clip.split == "train"])
     cells: dict[str, list[dict[str, ClipCounts]]] = {one.name: [] for one in SYSTEMS}
     # Seed by seed: after the first there is a table of one seed to look at.
-    for seed in range(args.seeds):
-        home = args.out / f"seed_{seed}"
-        # 25 frames a second, as the model has.
-        ratios = ["codec.ratios=[4,4,5,8]", f"steps={args.codec_updates}", f"seed={seed}"]
-        codec = train("codec_tiny", ratios, manifest, home / "codec")
-        shared = [f"data.manifest={manifest}", *run_settings(None, seed, 1, codec, None)]
-        store = make_targets(RECIPE, shared, home / "targets")
-        for system in SYSTEMS:
-            slug = system.name.replace(",", "").replace(" + ", "_").replace(" ", "_").lower()
-            settings = run_settings(system, seed, args.updates, codec, store)
-            run = train(RECIPE, settings, manifest, home / f"{slug}_{args.updates}")
-            cells[system.name].append(ask(run, clips, args.out / "answers"))
+    for seed in args.seed or range(args.seeds):
+        found = asked_models(seed, args.updates, args.codec_updates, clips, manifest, args.out)
+        for name, counts in found.items():
+            cells[name].append(counts)
+    if args.seed:
+        return
     asked = [task for task in ASKED if task in cells[SYSTEMS[0].name][0]]
     result = {
         "recipe": RECIPE,

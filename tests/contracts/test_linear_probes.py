@@ -92,7 +92,8 @@ def test_clip_means_are_whitened_where_that_is_better() -> None:
 
 
 def test_both_ways_are_tried_at_every_strength() -> None:
-    from _clip_probes import STRENGTHS, WAYS, paths  # type: ignore[import-not-found]
+    from _clip_probes import STRENGTHS, paths  # type: ignore[import-not-found]
+    from _whitening import WAYS  # type: ignore[import-not-found]
 
     means, answers = means_of(300, 1)
     found = [
@@ -225,3 +226,33 @@ def test_a_pitch_tracker_is_not_asked_who_speaks() -> None:
     assert made_for("runs/torchcrepe", "speaker")
     known = {task.name for domain in TASKS.values() for task in domain}
     assert {question for questions in MADE_FOR.values() for question in questions} <= known
+
+
+def test_frames_are_scaled_in_the_way_that_the_validation_clips_prefer(monkeypatch: pytest.MonkeyPatch) -> None:
+    import _frame_probes  # type: ignore[import-not-found]
+    from _linear_probes import Split, Task
+    from _whitening import Scaling, standardising  # type: ignore[import-not-found]
+
+    generator = torch.Generator().manual_seed(0)
+    chords = {str(number): number % 2 for number in range(24)}
+
+    def frames_of(clips: list[Clip], source: object, step: int = 1) -> dict[str, Any]:
+        found = {}
+        for clip in clips:
+            frames = torch.randn(40, 3, generator=generator) + 4 * torch.tensor([chords[clip.id], 0, 0])
+            found[clip.id] = _frame_probes.Frames(40 * step, [frames.half()])
+        return found
+
+    def deaf(sample: Tensor) -> Any:
+        return Scaling(sample.mean(0), torch.zeros(sample.shape[1]))
+
+    monkeypatch.setattr(_frame_probes, "frames_of", frames_of)
+    monkeypatch.setattr(_frame_probes, "STEPS", 300)
+    clips = [clip_of(name, "train", chords=f"0 40 {('C:maj', 'F:min')[chord]}") for name, chord in chords.items()]
+    split = Split(clips[:12], clips[12:18], clips[18:])
+    for ways in ((deaf, standardising), (standardising, deaf)):
+        monkeypatch.setattr(_frame_probes, "WAYS", ways)
+        counts, layer, goodness = _frame_probes.ask_frames(split, Task("chords", "", "chords", ""), Counting())
+        assert layer == 0
+        assert goodness[0] > 90
+        assert len(counts.clips) == 6
