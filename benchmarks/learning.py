@@ -109,7 +109,7 @@ def main() -> None:
     path = args.result
     for domain in [args.only] if args.only else list(TASKS):
         clips, manifest = prepare(domain, args.data, args.out)
-        systems = {"log-mel": "logmel", "CQT": "cqt"} | {peer: PREFIX + peer for peer in args.peer}
+        systems = {"log-mel": "logmel", "CQT": "cqt"}
         recipes, updates = [] if args.no_training else args.recipe or RECIPES[domain], {}
         for recipe in recipes:
             steps = max(1, round(load_recipe(recipe).steps * args.share))
@@ -118,6 +118,7 @@ def main() -> None:
             systems |= {f"{run.name}, untrained": f"untrained:{run}", run.name: str(run)}
         for model in args.model:
             systems |= {f"{Path(model).name}, untrained": f"untrained:{model}", Path(model).name: model}
+        systems |= {peer: PREFIX + peer for peer in args.peer}
         answers = ask(domain, systems, clips, args.out / "answers", args.task)
         models = [*updates, *(Path(model).name for model in args.model)]
         pairs = compared(answers, models)
