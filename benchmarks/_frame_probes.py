@@ -99,7 +99,7 @@ class FrameProbe(NamedTuple):
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Return the scores of ``[frame, dim]``."""
-        return self.layer(self.scaling(frames.float()))
+        return self.layer(self.scaling(frames.float()))  # type: ignore[no-any-return]
 
 
 def frame_layers(split: Split, task: Task, source: FeatureSource) -> list[FrameProbe]:
