@@ -71,13 +71,17 @@ def verdict(pairs: list[dict[str, Any]], model: str) -> list[str]:
         weakest.append(max(row["p"] if row["value"] > 0 else 1.0 for row in against))
         for row in rows:
             if row["peer"]:
-                way = "is no better than log-mel" if row["covered"] is None else f"{row['covered']:.0f} % of the way"
+                way = (
+                    "is no better than log-mel"
+                    if row["covered"] is None
+                    else f"{max(0.0, row['covered']):.0f} % of the way"
+                )
                 shown.append(f"best peer {row['other']} ({_signed(row)}): {way}")
         found.append(f"{task}: {'; '.join(shown)}")
     held = [p < LEVEL for p in holm(weakest)]
     others = [task for task, above in zip(dict.fromkeys(row["task"] for row in mine), held, strict=True) if not above]
     count = f"{model} is above every baseline on {sum(held)} of {len(held)} tasks (p by Holm over the tasks)"
-    return [*found, f"{count}; not on {', '.join(others)}" if others else count]
+    return [*found, f"{count}; not on {' / '.join(others)}" if others else count]
 
 
 _PHRASES = {"above": "above", "below": "below", "not significant": "no significant difference from"}
