@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, Self
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -31,7 +31,7 @@ from audio_ssl.errors import UserError, shown
 from audio_ssl.frontends._moments import Collector, Collectors, Moments
 from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.integrity import write_seals
-from audio_ssl.storage import metadata, stored
+from audio_ssl.storage import stored, write_stored
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
@@ -222,7 +222,7 @@ class SSLModel(nn.Module):
         state = stored(self.state_dict(), weights)
         size = sum(value.nbytes for value in state.values())
         with atomic_write(folder / WEIGHTS_FILE, needed_bytes=size) as partial:
-            save_file(state, partial, metadata=metadata(weights))
+            write_stored(state, partial, weights)
         write_seals(folder, [WEIGHTS_FILE])
         write_json(folder / CONFIG_FILE, {"format_version": FORMAT_VERSION, **unstructure(self.config)})
 

@@ -10,12 +10,14 @@ zero in float16. The file says which it is in its metadata, under ``weights``; a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from audio_ssl.errors import UserError, check_choice
@@ -55,6 +57,34 @@ def metadata(storage: str) -> dict[str, str]:
     """Return what a safetensors file says of itself: that it is torch's, and how its weights are stored."""
     # transformers reads no file that does not name its format.
     return {"format": "pt"} | ({_KEY: storage} if storage != "float32" else {})
+
+
+def write_stored(table: dict[str, Tensor], path: Path, storage: str) -> None:
+    """Write a table of weights as a safetensors file: the same bytes for the same weights.
+
+    Parameters
+    ----------
+    table
+        What `stored` returned.
+    path
+        The file; nothing else should read it yet.
+    storage
+        How the table is stored.
+    """
+    save_file(table, path, metadata=metadata(storage))
+    # safetensors writes what a file says of itself in another order every time.
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        header = json.loads(file.read(length))
+        header[_SAID] = dict(sorted(header[_SAID].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            file.seek(_LENGTH_BYTES)
+            file.write(text.ljust(length))
+
+
+_LENGTH_BYTES, _SAID = 8, "__metadata__"
+"""Of the format: a header's length, then the header as JSON, padded with spaces."""
 
 
 def storage_of(path: Path) -> str:

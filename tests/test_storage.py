@@ -117,3 +117,11 @@ def test_the_command_stores_so(model, tmp_path, capsys):
     assert storage_of(tmp_path / "half" / "model.safetensors") == "float16"
     with pytest.raises(UserError, match="leave out `--weights`"):
         app([*words, str(tmp_path / "f2"), "--to", "fairseq2"], exit_on_error=False, print_error=False)
+
+
+def test_the_same_weights_are_the_same_bytes(model, tmp_path):
+    files = [tmp_path / str(number) / "model.safetensors" for number in range(8)]
+    for file in files:
+        model.save_pretrained(file.parent, "float16")
+    assert len({file.read_bytes() for file in files}) == 1
+    assert load_file(files[0]).keys() == model.state_dict().keys()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from audio_ssl.atomic import atomic_write, write_json, write_text
 from audio_ssl.config import unstructure
@@ -20,7 +19,7 @@ from audio_ssl.interop._files import read_safetensors
 from audio_ssl.interop._transformers_config import data_of, model_type
 from audio_ssl.interop.transformers import PREPROCESSOR_FILE, to_transformers_weights
 from audio_ssl.model import CONFIG_FILE, FORMAT_VERSION, WEIGHTS_FILE, SSLModel
-from audio_ssl.storage import metadata, stored
+from audio_ssl.storage import stored, write_stored
 
 CARD_FILE = "README.md"
 _OTHERS = ("pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json", "recipe.yaml", "state")
@@ -77,7 +76,7 @@ def export(
     data = as_written(data)
     _check_free(folder, data, table)
     with atomic_write(folder / WEIGHTS_FILE) as partial:
-        save_file(table, partial, metadata=metadata(weights))
+        write_stored(table, partial, weights)
     write_seals(folder, [WEIGHTS_FILE])
     write_json(folder / PREPROCESSOR_FILE, _preparation(model))
     write_text(folder / CARD_FILE, card(model, name or folder.resolve().name, kind, facts))
