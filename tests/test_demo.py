@@ -93,6 +93,8 @@ def small(monkeypatch, toy_corpora, tmp_path):
     monkeypatch.setattr(demo, "RECIPE", str(tmp_path / "small.yaml"))
     monkeypatch.setattr(demo, "run_probe", lambda p, m, out, given, heard: ask(p, m, out, [*given, *QUICK], heard))
     monkeypatch.setattr(demo, "machine_pace", lambda: 1.0)
+    # Models that ship are asked in a test of their own.
+    monkeypatch.setattr(demo, "SHIPPED", SimpleNamespace(names=list))
 
 
 def test_the_whole_demo_in_small(small, tmp_path, caplog):

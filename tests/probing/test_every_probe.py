@@ -48,6 +48,10 @@ def manifest(tmp_path_factory):
             "technique": ("belt", "trill")[number % 2],
             "emotion": ("angry", "sad")[number % 2],
             "instrument": ("flute", "organ")[number % 2],
+            "track": f"t{number}",
+            "sentence": f"s{number // 2}",
+            "word": words[0],
+            "meaning": words[1],
         }
         clip = Clip(str(number), str(path), 0.0, SECONDS, RATE, text=" ".join(words), split=split, extra=extra)
         clips.append(
@@ -61,7 +65,11 @@ def manifest(tmp_path_factory):
                 language=("cs", "de")[number % 2],
             )
         )
-    clips.append(replace(clips[0], id="x", path=clips[5].path, tags=("high", "low"), start=0.2, seconds=1.0))
+    # The audio of another clip: of its tune and sentence, so that folds keep both on one side.
+    extra = {**clips[0].extra, "track": "t5", "sentence": "s2"}
+    clips.append(
+        replace(clips[0], id="x", path=clips[5].path, tags=("high", "low"), start=0.2, seconds=1.0, extra=extra)
+    )
     write_manifest(folder / "m.jsonl", clips)
     return folder / "m.jsonl"
 

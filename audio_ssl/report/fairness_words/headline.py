@@ -42,7 +42,7 @@ def tally(rows: Sequence[_Row]) -> VerdictTally:
     Examples
     --------
     >>> tally([{"p_value": 0.01}, {"p_value": 0.2}, {"refused": "few"}])
-    Tally(comparisons=3, significant=1, inconclusive=1, smaller=0, untested=1, smaller_significant=0)
+    VerdictTally(comparisons=3, significant=1, inconclusive=1, smaller=0, untested=1, smaller_significant=0)
     """
     found = [verdict_of(row) for row in rows]
     return VerdictTally(
@@ -60,7 +60,7 @@ def tally_words(found: VerdictTally) -> str:
 
     Examples
     --------
-    >>> tally_words(Tally(3, 0, 3, 0, 0))
+    >>> tally_words(VerdictTally(3, 0, 3, 0, 0))
     'Of 3 comparisons between groups, none shows a statistically significant difference, 3 are inconclusive.'
     """
     both, said = found.smaller_significant, []
