@@ -147,7 +147,9 @@ def test_a_rate_at_which_the_tuned_model_diverges_leaves_the_other_rates(sounds,
     optim = Optim(optimizer="sgd", steps=4, eval_every=2, clip_norm=None)
     question = Probe(task=None, head=mlp.Config(8), optim=optim, finetune=FineTune(freeze_steps=1))
     training = _Training(question, task, source, bank)
-    training._make = lambda run: System(mlp.build(mlp.Config(8), 16, 24, "class"), training._statistics[run.whiten], run.layer)
+    training._make = lambda run: System(
+        mlp.build(mlp.Config(8), 16, 24, "class"), training._statistics[run.whiten], run.layer
+    )
     bad, good = training.fit([Run(2, 1e30, 0), Run(2, 0.01, 0)], part, part)
     assert (bad.diverged, good.diverged) == (True, False)
     assert good.state
