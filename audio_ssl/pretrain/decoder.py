@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audio_ssl.earlier import added
 from audio_ssl.encoders._fast_dropout import Dropout
 from audio_ssl.encoders._frames import frame_mask, hide
 from audio_ssl.encoders._visible import Visible, put_back
@@ -47,6 +48,10 @@ class DecoderSizes:
     noise_std: float | None = 0.01
     """Masked places start as normal noise of this deviation (data2vec 2.0: 0.01); null: as a learnt embedding."""
 
+    keep_visible: bool = added(False)
+    """Visible places get the encoder's own states besides, so that what is asked of them need not fit through the
+    decoder (data2vec 2.0, which asks nothing of them: false)."""
+
 
 class ConvDecoder(nn.Module):
     """Puts visible frames back and predicts all.
@@ -61,7 +66,7 @@ class ConvDecoder(nn.Module):
 
     def __init__(self, config: DecoderSizes, hidden_dim: int) -> None:
         super().__init__()
-        self._noise_std = config.noise_std
+        self._noise_std, self._keep_visible = config.noise_std, config.keep_visible
         self.mask_embedding = nn.Parameter(torch.empty(hidden_dim).uniform_()) if config.noise_std is None else None
         self.dropout = Dropout(config.dropout)
         widths = [hidden_dim, *[config.dim] * config.layers]
@@ -95,7 +100,7 @@ class ConvDecoder(nn.Module):
             Of each row; the source of the noise.
         """
         inside = frame_mask(frames, mask.shape[1])[..., None]
-        x = put_back(self.dropout(states), visible, mask.shape[1])
+        x = seen = put_back(self.dropout(states), visible, mask.shape[1])
         if self.mask_embedding is not None:
             x = hide(x, mask, self.mask_embedding, inside)
         elif self._noise_std:
@@ -105,7 +110,10 @@ class ConvDecoder(nn.Module):
             y = layer(torch.where(inside, x, 0.0).transpose(1, 2)).transpose(1, 2)
             y = F.gelu(F.layer_norm(y, y.shape[-1:]))
             x = x + y if x.shape[-1] == y.shape[-1] else y
-        return torch.where(inside, cast(Tensor, self.projection(x)), 0.0)
+        predicted = cast(Tensor, self.projection(x))
+        if self._keep_visible:
+            predicted = predicted + seen  # zero at masked places
+        return torch.where(inside, predicted, 0.0)
 
     def decode(
         self,

@@ -30,7 +30,9 @@ def clips(lengths: tuple[int, ...] = (20, 13, 6)) -> tuple[Tensor, Visible, Tens
     return states, visible, mask, frames, tuple(range(7, 7 + len(lengths)))
 
 
-@pytest.mark.parametrize("options", [{}, {"noise_std": None}, {"dim": 16}, {"layers": 1}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"noise_std": None}, {"dim": 16}, {"layers": 1}, {"keep_visible": True}], ids=str
+)
 def test_a_clip_in_a_batch_is_decoded_as_alone_its_noise_included(options: dict[str, object]) -> None:
     decoder = make(**options)
     states, visible, mask, frames, keys = clips()
@@ -53,6 +55,17 @@ def test_noise_is_the_keys_and_as_wide_as_asked_for() -> None:
     assert noise.std().item() == pytest.approx(0.01, rel=0.05)
     still = make(noise_std=0.0)
     torch.testing.assert_close(still(*clips((400,))[:4], (99,)), still(states, visible, mask, frames, keys))
+
+
+@pytest.mark.parametrize("options", [{}, {"noise_std": None}], ids=str)
+def test_visible_places_get_the_encoders_states_besides_where_asked(options: dict[str, object]) -> None:
+    states, visible, mask, frames, keys = clips()
+    plain = make(**options)(states, visible, mask, frames, keys)
+    kept = make(**options, keep_visible=True)(states, visible, mask, frames, keys)
+    torch.testing.assert_close(kept[mask], plain[mask])
+    row, place = 0, 3
+    true_place = int(visible.places[row, place])
+    torch.testing.assert_close(kept[row, true_place] - plain[row, true_place], states[row, place], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"noise_std": None}], ids=str)
