@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from audio_ssl.documents import find, parse_object
 from audio_ssl.errors import UserError, check_choice
 
 Storage = Literal["float32", "float16", "bfloat16"]
@@ -75,8 +76,8 @@ def write_stored(table: dict[str, Tensor], path: Path, storage: str) -> None:
     # safetensors writes what a file says of itself in another order every time.
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        header = json.loads(file.read(length))
-        header[_SAID] = dict(sorted(header[_SAID].items()))
+        header = parse_object(file.read(length), str(path))
+        header[_SAID] = dict(sorted(find(header, _SAID, dict, str(path)).items()))
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         if len(text) <= length:
             file.seek(_LENGTH_BYTES)
