@@ -59,7 +59,7 @@ class Written:
 
 
 @dataclass
-class _Coder:
+class _TextCoder:
     number: dict[str, int] = field(default_factory=dict)
     parts: list[Indices] = field(default_factory=list)
 
@@ -243,7 +243,7 @@ def read_table(path: Path, columns: Sequence[str] = (), numbers: Sequence[str] =
 
 def _by_blocks(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> ClipTable:
     digest = hashlib.sha256()
-    coders = {name: _Coder() for name in columns}
+    coders = {name: _TextCoder() for name in columns}
     kept: dict[str, list[Numbers]] = {name: [] for name in numbers}
     ids: list[Any] = []
     seconds: list[Numbers] = []
@@ -375,7 +375,7 @@ def _by_rows(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> Clip
     """Read the manifest row by row, and keep its clips."""
     clips = read_manifest(path)
     found: set[str] = set()
-    coders = {name: _Coder() for name in columns}
+    coders = {name: _TextCoder() for name in columns}
     indices: dict[str, list[int]] = {name: [] for name in columns}
     kept: dict[str, list[float]] = {name: [] for name in numbers}
     for clip in clips:

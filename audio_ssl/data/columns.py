@@ -61,7 +61,7 @@ class Columns:
     """Names of the columns that some clip has."""
 
 
-class _Coder:
+class _ValueCoder:
     """Gives the values of a column their numbers, from 0 in the order they come."""
 
     def __init__(self, attribute: str) -> None:
@@ -108,8 +108,8 @@ def _by_number(name: str) -> tuple[float, str]:
 class _Gathered:
     seconds: array[float] = field(default_factory=lambda: array("d"))
     level: array[float] = field(default_factory=lambda: array("d"))
-    speakers: _Coder = field(default_factory=lambda: _Coder("speaker"))
-    values: dict[str, _Coder] = field(default_factory=dict)
+    speakers: _ValueCoder = field(default_factory=lambda: _ValueCoder("speaker"))
+    values: dict[str, _ValueCoder] = field(default_factory=dict)
 
 
 def columns_of(table: ClipTable, by: Sequence[str]) -> Columns:
@@ -137,7 +137,7 @@ def read_columns(clips: Iterable[Clip], by: Sequence[str], levels: Sequence[Leve
     UserError
         If there is no clip, an id appears twice, or `levels` are of other clips.
     """
-    gathered = _Gathered(values={name: _Coder(name) for name in by})
+    gathered = _Gathered(values={name: _ValueCoder(name) for name in by})
     ids: set[str] = set()
     found: set[str] = set()
     for clip in clips:

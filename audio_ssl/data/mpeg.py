@@ -67,7 +67,7 @@ class _Kind:
 
 
 @dataclass
-class _Run:
+class _FrameRun:
     """Frames of one kind, with nothing but tags between them."""
 
     kind: _Kind
@@ -155,7 +155,7 @@ def _next_frame(data: Data, place: int) -> int | None:
     return None
 
 
-def _runs(data: Data) -> Iterator[tuple[_Run, int]]:
+def _runs(data: Data) -> Iterator[tuple[_FrameRun, int]]:
     """Yield runs of frames, each with the bytes before it that are neither frames nor tags."""
     place, run, junk = 0, None, 0
     while place < len(data):
@@ -165,7 +165,7 @@ def _runs(data: Data) -> Iterator[tuple[_Run, int]]:
             if run is not None and run.kind != kind:
                 yield run, junk
                 run, junk = None, 0
-            run = run or _Run(kind, [])
+            run = run or _FrameRun(kind, [])
             run.ranges.append((place, end))
             run.frames += frames
             place = end
@@ -189,7 +189,7 @@ def mpeg_layout(data: Data) -> Layout:
     data
         The whole file.
     """
-    runs: list[_Run] = []
+    runs: list[_FrameRun] = []
     notes: list[str] = []
     seconds = 0.0
     for run, junk in _runs(data):
@@ -242,7 +242,7 @@ class _Header:
     """Samples at the beginning that decoders drop: the encoder's and their own."""
 
     @staticmethod
-    def of(data: Data, run: _Run) -> _Header | None:
+    def of(data: Data, run: _FrameRun) -> _Header | None:
         start, kind = run.ranges[0][0], run.kind
         size = _sizes(kind)[data[start + 1] << 8 | data[start + 2]]
         side = ((9 if kind.mono else 17) if kind.version == 2 else (17 if kind.mono else 32)) if kind.layer == 3 else 0
@@ -257,7 +257,7 @@ class _Header:
         return None
 
 
-def _link(data: Data, run: _Run, header: _Header | None) -> Link:
+def _link(data: Data, run: _FrameRun, header: _Header | None) -> Link:
     """Return a run with a header that says how many frames it has."""
     start = run.ranges[0][0]
     ranges: list[Part] = list(run.ranges)

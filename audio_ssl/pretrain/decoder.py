@@ -49,8 +49,8 @@ class DecoderSizes:
     """Masked places start as normal noise of this deviation (data2vec 2.0: 0.01); null: as a learnt embedding."""
 
     keep_visible: bool = added(False)
-    """Visible places get the encoder's own states besides, so that what is asked of them need not fit through the
-    decoder (data2vec 2.0, which asks nothing of them: false)."""
+    """Add the encoder's own states at visible places, so that the decoder's width does not limit losses on visible
+    frames (data2vec 2.0 has no such losses: false)."""
 
 
 class ConvDecoder(nn.Module):

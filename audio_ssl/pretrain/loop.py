@@ -117,7 +117,7 @@ def _train_from(job: TrainingJob, updater: Updater, state: State, team: Team) ->
         Loader(job.train, start, None, team.rank, team.world_size) as loader,
         profiled(job.recipe.profile if team.leads else None, job.log_folder / "profile") as profiled_update,
     ):
-        run = _Run(job, updater, state, log, bar, team)
+        run = _LoopState(job, updater, state, log, bar, team)
         for item, asked in agreed(loader, team, stop):
             if isinstance(item, Batch):
                 updater.add(item, run.state.step)
@@ -275,7 +275,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
-class _Run:
+class _LoopState:
     """The part of the loop's state that changes at the end of each update."""
 
     def __init__(

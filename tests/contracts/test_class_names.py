@@ -12,11 +12,11 @@ PACKAGE = Path(__file__).parents[2] / "audio_ssl"
 
 
 def places() -> dict[str, list[Path]]:
-    """Return where classes are that other files may import, by name."""
+    """Return where classes are, by name."""
     found = defaultdict(list)
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            if isinstance(node, ast.ClassDef):
                 found[node.name].append(path.relative_to(PACKAGE))
     return found
 

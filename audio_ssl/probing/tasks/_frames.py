@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -15,7 +16,7 @@ IGNORED = -100
 """Class of a frame that has no answer; it is left out of losses (torch's own default)."""
 
 
-class TimesTask:
+class TimesTask(ABC):
     """A question about frames whose answer a column has, with times; its classes are known before training.
 
     The column is called as the task is, ``kind``. What is left to a task is `why_not_text`, the classes, the target of
@@ -44,11 +45,11 @@ class TimesTask:
         except UserError as error:
             return error.what
 
+    @abstractmethod
     def why_not_text(self, text: str) -> str | None:
         """Return why an answer that is there cannot be used, or None; UserError if it cannot be read."""
-        raise NotImplementedError
 
-    def learn(self, clips: Sequence[Clip]) -> None:
+    def learn(self, clips: Sequence[Clip]) -> None:  # noqa: B027 - a task may leave it as it is
         """Do nothing: the classes are known."""
 
     def start(self, grid: FrameGrid) -> None:

@@ -112,7 +112,7 @@ class Words:
         scores = {}
         for name in self.metrics:
             chosen = across if name == "ap_across" else np.ones_like(same)
-            pairs = _Pairs(same[chosen], nearness[chosen], speaker[first[chosen]], speaker[second[chosen]])
+            pairs = _RankedPairs(same[chosen], nearness[chosen], speaker[first[chosen]], speaker[second[chosen]])
             scores[name] = pairs.measured(len(speakers) if enough else 0)
         return Comparisons(scores, "speakers", _rows(words, names, first, second, same, nearness))
 
@@ -138,7 +138,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class _RankedPairs:
     """Ranked pairs and the speakers of both sides."""
 
     same: Flags
