@@ -110,7 +110,7 @@ def test_the_whole_demo_in_small(small, tmp_path, caplog):
     assert real["results"][0]["system"] == "Whisper tiny.en"
     assert {row["group"] for row in own["groups"]} == {"F", "M"}
     assert {row["metric"] for row in own["groups"]} == {"cer"}
-    for name in ("fairness.html", "fairness_of_the_demo.html", "run/README.md", "features/index.jsonl"):
+    for name in ("fairness.html", "fairness_of_the_demo.html", f"{demo.RUN}/README.md", "features/index.jsonl"):
         assert (out / name).is_file(), name
     # Nothing of what a first user reads is about something to repair or to resume.
     assert not [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -119,9 +119,9 @@ def test_the_whole_demo_in_small(small, tmp_path, caplog):
     assert "[9/9] report" in caplog.text
 
     caplog.clear()
-    before = (out / "run" / "model.safetensors").stat().st_mtime_ns
+    before = (out / demo.RUN / "model.safetensors").stat().st_mtime_ns
     demo.run_demo(out, tmp_path / "data", pip_only=True)
-    assert (out / "run" / "model.safetensors").stat().st_mtime_ns == before
+    assert (out / demo.RUN / "model.safetensors").stat().st_mtime_ns == before
     # What is there already takes no time, and the estimate knows.
     assert json.loads((out / "times.json").read_text())["stages"][0]["said_left"] < 30
 

@@ -57,6 +57,9 @@ SECONDS = {
 }
 """What each stage took on two cores with AVX2 (docs/lab-notes.md)."""
 
+RUN = "demo_model"
+"""Folder of the run, and so what the report calls its model."""
+
 MEMORY_GB = 3.0
 """For features that probes share: sentences are asked for their characters and for what they mean, and heard once."""
 
@@ -90,7 +93,7 @@ def _demo(out: Path, data: Path, pip_only: bool) -> Path:
 
 def stages(out: Path, data: Path, plan: Plan) -> list[Stage]:
     """Return the stages of a demo in order, each with what it takes and how much of it is left to do."""
-    run, probes, heard = out / "run", out / "probes", BankCache()
+    run, probes, heard = out / RUN, out / "probes", BankCache()
 
     def corpora() -> None:
         prepare(fetch(plan, data), data, out)
@@ -142,7 +145,7 @@ def _unanswered(result: Path) -> float:
 
 
 def _pretrain(out: Path) -> None:
-    run = out / "run"
+    run = out / RUN
     pretrain(RECIPE, [f"data.manifest={manifest_path(out, 'pretrain')}"], run, resume=run.exists())
 
 
@@ -150,7 +153,7 @@ def _extract(out: Path) -> None:
     """Extract one pooled vector a layer for the test clips of the music, as a table anyone can open."""
     path = manifest_path(out, "music_test")
     write_manifest(path, [clip for clip in read_manifest(manifest_path(out, "music")) if clip.split == "test"])
-    extract(path, str(out / "run"), out / "features", layers="all", pool="mean", format="parquet")
+    extract(path, str(out / RUN), out / "features", layers="all", pool="mean", format="parquet")
 
 
 def _probe(out: Path, probe: str, model: str, results: Path, heard: BankCache, overrides: Sequence[str] = ()) -> None:
@@ -171,4 +174,4 @@ def _fairness(out: Path) -> None:
 def _report(out: Path) -> None:
     results = [folder / probe for folder in sorted(out.glob("probes*")) for probe in PROBES]
     audits = [out / "fairness.json", out / "fairness_of_the_demo.json"]
-    build_report([out / "run", *results, *audits], out / "report.html", title="audio_ssl demo")
+    build_report([out / RUN, *results, *audits], out / "report.html", title="audio_ssl demo")
