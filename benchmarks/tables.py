@@ -198,7 +198,7 @@ def gaps(pairs: list[dict[str, Any]]) -> str:
             best = next((row for row in mine if row["peer"]), None)
             way = best["covered"] if best else None
             cells.append(f"{_gap(best)} ({best['other']})" if best else "")
-            cells.append("" if way is None else f"{max(0.0, way):.0f} %")
+            cells.append("" if way is None else "all" if way >= 100.0 else f"{max(0.0, way):.0f} %")
         lines.append([f"{task}, {model}", *cells])
     head = ["better than", "log-mel", "CQT", "untrained twin"]
     return table([*head, "best peer", "of the way to it"] if peers else head, lines)
