@@ -14,6 +14,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_MOMENTUM, _EPS = 0.1, 1e-5
+"""Share of an update's statistics in the stored ones, and what is added to the variance: torch's."""
+
 
 class BatchNorm(nn.Module):
     """Zero mean and unit variance of each channel over all values of the batch, then a learnt factor and offset.
@@ -22,10 +25,6 @@ class BatchNorm(nn.Module):
     ----------
     channels
         Second axis.
-    momentum
-        Share of an update's statistics in the stored ones (torch: 0.1).
-    eps
-        Added to the variance (torch: 1e-5).
     """
 
     running_mean: Tensor
@@ -34,9 +33,8 @@ class BatchNorm(nn.Module):
     _variances: Tensor
     _batches: Tensor
 
-    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self._momentum, self._eps = momentum, eps
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
@@ -58,14 +56,14 @@ class BatchNorm(nn.Module):
             True where a value belongs to a clip, of a shape that expands to that of `x`; None: everywhere.
         """
         if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self._eps)
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=_EPS)
         if inside is None and x.numel() == x.shape[1]:
             # One value has no variance, and torch refuses it; a clip of one frame must not end a run.
             inside = torch.ones_like(x[:, :1], dtype=torch.bool)
         if inside is None:
             # With all the weight on the new statistics torch gives the batch's own.
             mean, variance = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
-            y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self._eps)
+            y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, _EPS)
             self._count(mean, variance)
             return y
         inside = inside.expand(len(x), 1, *x.shape[2:])
@@ -77,7 +75,7 @@ class BatchNorm(nn.Module):
         centred = torch.where(inside, wide - mean.view(shape), 0.0)
         variance = centred.square().sum(axes) / count
         self._count(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
-        scale = (variance + self._eps).rsqrt() * self.weight
+        scale = (variance + _EPS).rsqrt() * self.weight
         return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
     @torch.no_grad()
@@ -93,8 +91,8 @@ class BatchNorm(nn.Module):
         gathered = sum_over_processes(torch.cat([self._means, self._variances, self._batches]))
         means, variances, batches = torch.split(gathered, [len(self._means), len(self._variances), 1])
         if bool(batches > 0):
-            self.running_mean.lerp_(means / batches, self._momentum)
-            self.running_var.lerp_(variances / batches, self._momentum)
+            self.running_mean.lerp_(means / batches, _MOMENTUM)
+            self.running_var.lerp_(variances / batches, _MOMENTUM)
         for under_way in (self._means, self._variances, self._batches):
             under_way.zero_()
 

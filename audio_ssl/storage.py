@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -86,21 +85,6 @@ def write_stored(table: dict[str, Tensor], path: Path, storage: str) -> None:
 
 _LENGTH_BYTES, _SAID = 8, "__metadata__"
 """Of the format: a header's length, then the header as JSON, padded with spaces."""
-
-
-def storage_of(path: Path) -> str:
-    """Return how a safetensors file says that its weights are stored.
-
-    Raises
-    ------
-    UserError
-        If it is no such file.
-    """
-    try:
-        with safe_open(path, framework="np") as file:
-            return str((file.metadata() or {}).get(_KEY, "float32"))
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"weights cannot be read: {error}", where=str(path)) from error
 
 
 def _lowered(name: str, value: Tensor, storage: str) -> Tensor:

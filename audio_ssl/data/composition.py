@@ -8,20 +8,16 @@ all have the same hours.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from audio_ssl.data.columns import Columns, Indices, Numbers, read_columns
-from audio_ssl.data.manifest import Clip
+from audio_ssl.data.columns import Columns, Indices, Numbers
 from audio_ssl.data.spellings import spellings_note
 from audio_ssl.data.spread import effective_number, entropy_number, gini
 from audio_ssl.errors import unknown_name
-
-if TYPE_CHECKING:
-    from audio_ssl.data.levels import Level
 
 Row = dict[str, Any]
 
@@ -35,37 +31,6 @@ _CLIPPED_SHARE = 0.001
 """A clip counts as clipped where this share of its samples stands at full scale."""
 _ALWAYS = ("gender", "speaker", "language", "split", "label")
 """Columns that may be asked for where no clip has them: the answer is that all is unknown."""
-
-
-def composition(
-    clips: Iterable[Clip], by: Sequence[str] = ("gender",), levels: Sequence[Level | None] | None = None
-) -> dict[str, Any]:
-    """Describe a manifest.
-
-    Parameters
-    ----------
-    clips
-        Its rows; they are gone through once.
-    by
-        Columns whose values are the groups.
-    levels
-        What `measure_levels` found, if it was asked; else the column ``level_dbfs`` counts where there is one.
-
-    Returns
-    -------
-    Plain JSON: ``total`` (a row), ``by`` (for each column its rows and the speakers under more than one value),
-    ``spellings`` (which recorded values were read as which), ``languages`` (rows), ``splits`` (each with
-    the same total and by), ``shared_speakers`` of splits. A row has hours, share of hours, clips, speakers, their hours
-    and evenness, and quantiles of clip lengths in seconds and levels in dBFS.
-
-    Raises
-    ------
-    UserError
-        If there is no clip, an id appears twice, or no clip has a column of `by`.
-    """
-    columns = read_columns(clips, columns_needed(by), levels)
-    check_columns([columns], by)
-    return describe(columns, by)
 
 
 def columns_needed(by: Sequence[str]) -> list[str]:
@@ -82,7 +47,22 @@ def check_columns(manifests: Sequence[Columns], by: Sequence[str]) -> None:
 
 
 def describe(columns: Columns, by: Sequence[str]) -> dict[str, Any]:
-    """Describe a manifest that was read with `columns_needed`."""
+    """Describe a manifest.
+
+    Parameters
+    ----------
+    columns
+        Its columns, read with `columns_needed`.
+    by
+        Columns whose values are the groups.
+
+    Returns
+    -------
+    Plain JSON: ``total`` (a row), ``by`` (for each column its rows and the speakers under more than one value),
+    ``spellings`` (which recorded values were read as which), ``languages`` (rows), ``splits`` (each with
+    the same total and by), ``shared_speakers`` of splits. A row has hours, share of hours, clips, speakers, their hours
+    and evenness, and quantiles of clip lengths in seconds and levels in dBFS.
+    """
     everything = np.arange(len(columns.seconds))
     splits = _parts(columns, "split", everything)
     described = _part(columns, by, everything)

@@ -11,8 +11,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from audio_ssl.atomic import append
 from audio_ssl.documents import readable_rows
@@ -48,14 +47,6 @@ class ErrorLedger:
         if read:
             self._remember(path, "reason", self._seen)
             self._remember(self.notes_path, "note", self._noted)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     @property
     def count(self) -> int:

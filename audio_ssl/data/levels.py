@@ -24,6 +24,9 @@ from audio_ssl.data.manifest import Clip, write_manifest
 from audio_ssl.errors import AudioError
 from audio_ssl.progress import track
 
+_MOST_THREADS = 8
+"""That decode; as many as there are cores, up to this."""
+
 _FULL_SCALE = 0.9999
 """Above what 16 bits can hold between 32,764 and the largest number."""
 
@@ -33,9 +36,6 @@ class Level(NamedTuple):
 
     dbfs: float
     """Of the whole span; −inf where every sample is 0."""
-
-    peak_dbfs: float
-    """Of the largest sample; −inf where every sample is 0."""
 
     clipped: float
     """Share of samples at full scale."""
@@ -49,19 +49,17 @@ def measure_level(clip: Clip) -> Level:
     AudioError
         As `read_blocks`; also where nothing could be decoded.
     """
-    energy, peak, clipped, number = 0.0, 0.0, 0, 0
+    energy, clipped, number = 0.0, 0, 0
     for block in read_blocks(clip, clip.sample_rate):
-        size = np.abs(block)
         energy += float(np.dot(block.astype(np.float64), block))
-        peak = max(peak, float(size.max()))
-        clipped += int(np.count_nonzero(size >= _FULL_SCALE))
+        clipped += int(np.count_nonzero(np.abs(block) >= _FULL_SCALE))
         number += len(block)
     if number == 0:
         raise AudioError("the file has no samples")
-    return Level(_decibels(math.sqrt(energy / number)), _decibels(peak), clipped / number)
+    return Level(_decibels(math.sqrt(energy / number)), clipped / number)
 
 
-def measure_levels(clips: Sequence[Clip], ledger: ErrorLedger, *, workers: int = 0) -> list[Level | None]:
+def measure_levels(clips: Sequence[Clip], ledger: ErrorLedger) -> list[Level | None]:
     """Measure the levels of clips; progress is shown.
 
     Parameters
@@ -70,14 +68,12 @@ def measure_levels(clips: Sequence[Clip], ledger: ErrorLedger, *, workers: int =
         Rows of a manifest.
     ledger
         Receives each clip that cannot be read, with its reason.
-    workers
-        Threads that decode; 0: as many as there are cores, up to 8.
 
     Returns
     -------
     One for each clip, in order; None where it cannot be read.
     """
-    pool = background_pool(workers or min(os.cpu_count() or 1, 8))
+    pool = background_pool(min(os.cpu_count() or 1, _MOST_THREADS))
     try:
         answers = zip(clips, in_order(pool, _try_level, clips, ahead=64), strict=True)
         return [_or_record(clip, answer, ledger) for clip, answer in track(answers, "levels", total=len(clips))]

@@ -17,11 +17,6 @@ def musicxml_text(path: Path) -> str:
         return file.read(name).decode("utf-8", "replace")
 
 
-def musicxml_notes(path: Path, lines: list[float] | None = None) -> list[Note]:
-    """Return the notes of all parts of a compressed MusicXML file; bar lines go to `lines`."""
-    return [note for part in musicxml_parts(path, lines) for note in part]
-
-
 def musicxml_parts(path: Path, lines: list[float] | None = None) -> list[list[Note]]:
     """Return the notes of each part: fifteen times faster than through music21's streams; bar lines go to `lines`."""
     score = ElementTree.fromstring(musicxml_text(path))

@@ -5,14 +5,14 @@ translation has in either form; accuracy the share of the right form among those
 system that leaves the terms out can be accurate, so the two belong beside each other.
 
 The published script (``mustshe_gender_accuracy.py`` of FBK-fairseq) lower-cases, takes what is between spaces, and uses
-each word of the translation for one term. Ours differs where that goes wrong; ``as_published`` counts its way:
+each word of the translation for one term. Ours differs where that goes wrong (the tests count both ways):
 
 * A term of which both forms occur counts as right and as wrong there. Here it is right, and the other form stays free.
 * Terms are looked for one after the other there. Here all right forms come first, so their order does not matter.
 * It wants tokenised text: ``née.`` and ``l'amie`` are not found. Here punctuation at the ends of words, and elided
   articles, come off. ``né(e)`` and ``né·e`` stay whole: neither form.
 * Composed and decomposed accents, and both apostrophes, are the same here.
-* Without a term found, accuracy is 0 there, or division by zero for the total. Here it is NaN, either way of counting.
+* Without a term found, accuracy is 0 there, or division by zero for the total. Here it is NaN.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class TermCounts(NamedTuple):
     """All of them."""
 
 
-def count_terms(terms: str, translation: str, as_published: bool = False) -> TermCounts:
+def count_terms(terms: str, translation: str) -> TermCounts:
     """Look for the terms of a segment in its translation.
 
     Parameters
@@ -63,8 +63,6 @@ def count_terms(terms: str, translation: str, as_published: bool = False) -> Ter
         ``right wrong;right wrong``.
     translation
         What the system said.
-    as_published
-        Count as the published script does, which needs tokenised text.
 
     Raises
     ------
@@ -77,8 +75,6 @@ def count_terms(terms: str, translation: str, as_published: bool = False) -> Ter
     TermCounts(right=1, wrong=1, found=2, terms=3)
     """
     pairs = _read(terms)
-    if as_published:
-        return _count_as_published(pairs, translation.lower().split())
     tokens: list[str | None] = [*_tokens(translation)]
     right = [_take(tokens, one) for one, _ in pairs]
     wrong = [not ours and _take(tokens, other) for ours, (_, other) in zip(right, pairs, strict=True)]
@@ -108,22 +104,18 @@ def why_not(terms: object) -> str | None:
     return None
 
 
-def term_measures(as_published: bool = False) -> tuple[AdditiveMetric, AdditiveMetric]:
+def _measures() -> tuple[AdditiveMetric, AdditiveMetric]:
     """Return term coverage and gender accuracy, whose reference is `terms`; see `count_terms`."""
 
     def coverage(terms: Answer, translation: Answer) -> Array:
-        counts = count_terms(as_text(terms), as_text(translation), as_published)
+        counts = count_terms(as_text(terms), as_text(translation))
         return np.array([counts.found, counts.terms], np.float64)
 
     def accuracy(terms: Answer, translation: Answer) -> Array:
-        counts = count_terms(as_text(terms), as_text(translation), as_published)
+        counts = count_terms(as_text(terms), as_text(translation))
         return np.array([counts.right, counts.wrong], np.float64)
 
-    way = (
-        "mustshe_gender_accuracy.py 1.1|case:lc|tok:spaces|both forms:both"
-        if as_published
-        else "case:lc|nfc|tok:spaces, punctuation and elision apart|both forms:right"
-    )
+    way = "case:lc|nfc|tok:spaces, punctuation and elision apart|both forms:right"
     return (
         AdditiveMetric(
             "term_coverage", ("found", "terms"), True, "%", coverage, lambda s: 100.0 * ratio(s[..., 0], s[..., 1]), way
@@ -170,17 +162,5 @@ def _take(tokens: list[str | None], word: str) -> bool:
     return False
 
 
-def _count_as_published(pairs: list[tuple[str, str]], tokens: list[str]) -> TermCounts:
-    right = wrong = found = 0
-    for pair in pairs:
-        hits = []
-        for form in pair:
-            hits.append(form in tokens)
-            if hits[-1]:
-                tokens.remove(form)
-        right, wrong, found = right + hits[0], wrong + hits[1], found + any(hits)
-    return TermCounts(right, wrong, found, len(pairs))
-
-
-TERM_COVERAGE, GENDER_ACCURACY = term_measures()
+TERM_COVERAGE, GENDER_ACCURACY = _measures()
 """Percent of terms found in either form, and percent of right forms among them."""

@@ -131,19 +131,19 @@ def _claim(out: Path, meta: dict[str, Any], command: str) -> None:
 
 def _finish(out: Path, audio: Path) -> None:
     """Gather what the processes have recorded, and make the index."""
-    with ErrorLedger(out / ERRORS_FILE) as ledger:
-        found = (out / JOURNALS).glob("r*-*")
-        names = {path.name.rsplit("-", 1)[0] for path in found if path.name.endswith(("-errors", "-notes"))}
-        for path in (out / JOURNALS / f"{name}-errors" for name in sorted(names)):
-            part = ErrorLedger(path)
-            for row in part.rows():
-                ledger.record(**row)
-            for row in part.notes():
-                ledger.note(row["path"], row["note"], say=False)
-        clips = publish(out)
-        if not clips:
-            why = f"the reasons are in {ledger.path}" if ledger.count else "no file there is audio"
-            raise UserError(f"no usable audio; {why}", where=str(audio))
-        unusable = f"; {ledger.count} could not be used, see {ledger.path}" if ledger.count else ""
-        notes = f"; {ledger.note_count} notes on files, see {ledger.notes_path}" if ledger.note_count else ""
-        logger.info("%d clips%s%s", clips, unusable, notes)
+    ledger = ErrorLedger(out / ERRORS_FILE)
+    found = (out / JOURNALS).glob("r*-*")
+    names = {path.name.rsplit("-", 1)[0] for path in found if path.name.endswith(("-errors", "-notes"))}
+    for path in (out / JOURNALS / f"{name}-errors" for name in sorted(names)):
+        part = ErrorLedger(path)
+        for row in part.rows():
+            ledger.record(**row)
+        for row in part.notes():
+            ledger.note(row["path"], row["note"], say=False)
+    clips = publish(out)
+    if not clips:
+        why = f"the reasons are in {ledger.path}" if ledger.count else "no file there is audio"
+        raise UserError(f"no usable audio; {why}", where=str(audio))
+    unusable = f"; {ledger.count} could not be used, see {ledger.path}" if ledger.count else ""
+    notes = f"; {ledger.note_count} notes on files, see {ledger.notes_path}" if ledger.note_count else ""
+    logger.info("%d clips%s%s", clips, unusable, notes)

@@ -116,7 +116,8 @@ def run_part(job: Job, part: Part, device: torch.device) -> None:
     meta, made = job.meta(source), job.arrangement(source)
     done = Done(out)
     journal = Journal(out, part.name)
-    with part.ledger(out) as ledger, Progress("extract", initial=len(done), silent=part.rank > 0) as progress:
+    ledger = part.ledger(out)
+    with Progress("extract", initial=len(done), silent=part.rank > 0) as progress:
         writer: Writer = load_part("features/writers", job.format).build(out, part.name, meta, journal.add)
 
         def refuse(clip: Clip, reason: str) -> None:

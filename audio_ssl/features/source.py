@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self, cast
 
@@ -130,7 +129,7 @@ def open_source(name: str) -> FeatureSource:
 class ModelSource:
     """All hidden states of a model."""
 
-    def __init__(self, name: str, model: SSLModel, device: torch.device | None = None, point: Point = "output") -> None:
+    def __init__(self, name: str, model: SSLModel, point: Point = "output") -> None:
         check_point(point, model.encoder, kind_of(model.config.encoder))
         self.name, self.model, self._point = name, model, point
         self.sample_rate = model.config.sample_rate
@@ -138,7 +137,7 @@ class ModelSource:
         self.grid, self.fingerprint = model.grid, fingerprint(model)
         if point != "output":
             self.fingerprint = hashlib.sha256(f"{self.fingerprint} {point}".encode()).hexdigest()[:16]
-        self.device = torch.device("cpu") if device is None else device
+        self.device = torch.device("cpu")
         self._run: Callable[..., ModelOutput] = model
 
     def at(self, device: torch.device, precision: str) -> ModelSource:
@@ -162,11 +161,8 @@ class ModelSource:
         return output.hidden, output.lengths.cpu()
 
 
-@dataclass(frozen=True)
-class _Settings:
-    sample_rate: int = 16_000
-    hop_samples: int = 320
-    n_bins: int = 80
+_SAMPLE_RATE, _HOP_SAMPLES = 16_000, 320
+"""Of the baselines."""
 
 
 class _Baseline:
@@ -192,11 +188,9 @@ class LogMelSource(_Baseline):
 
     def __init__(self) -> None:
         mel = load_part("frontends", "mel")
-        settings = _Settings()
-        self.sample_rate = settings.sample_rate
-        config = mel.Config(settings.n_bins, 0.025, settings.hop_samples / settings.sample_rate, 1, normalize=False)
-        self._frontend = mel.build(config, settings.sample_rate)
-        self.dim, self.grid = settings.n_bins, self._frontend.grid
+        config = mel.Config(80, 0.025, _HOP_SAMPLES / _SAMPLE_RATE, 1, normalize=False)
+        self._frontend = mel.build(config, _SAMPLE_RATE)
+        self.sample_rate, self.dim, self.grid = _SAMPLE_RATE, config.n_mels, self._frontend.grid
 
     @torch.inference_mode()
     def __call__(
@@ -215,10 +209,9 @@ class CqtSource(_Baseline):
 
     def __init__(self) -> None:
         cqt = load_part("teachers", "cqt")
-        settings = _Settings()
-        config = cqt.Config(n_bins=84, bins_per_octave=12, hop_samples=settings.hop_samples, log=True)
-        self._teacher = cqt.build(config, settings.sample_rate, torch.device("cpu"))
-        self.sample_rate, self.dim, self.grid = settings.sample_rate, 84, self._teacher.spec.grid
+        config = cqt.Config(n_bins=84, bins_per_octave=12, hop_samples=_HOP_SAMPLES, log=True)
+        self._teacher = cqt.build(config, _SAMPLE_RATE, torch.device("cpu"))
+        self.sample_rate, self.dim, self.grid = _SAMPLE_RATE, config.n_bins, self._teacher.spec.grid
         self.fingerprint = self._teacher.fingerprint
 
     @torch.inference_mode()

@@ -16,7 +16,7 @@ from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.frontends import conv
 from audio_ssl.interop._fairseq_config import FairseqSettings, config_of
-from audio_ssl.interop._files import read_pickle, table_of
+from audio_ssl.interop._files import table_of
 from audio_ssl.interop._match import fill, identity
 from audio_ssl.interop._names import common_name, fairseq_name
 from audio_ssl.interop._safe_pickle import plain
@@ -38,16 +38,14 @@ def is_fairseq(content: object) -> bool:
     return isinstance(content, dict) and "model" in content and any(content.get(key) is not None for key in _SETTINGS)
 
 
-def read_fairseq(
-    path: str | Path, *, normalize: bool | None = None, sample_rate: int | None = None, heads: int | None = None
-) -> SSLModel:
-    """Read a checkpoint of fairseq.
+def read_fairseq_content(content: Any, path: Path, given: Given) -> SSLModel:
+    """Make a model of what a checkpoint holds.
 
     Parameters
     ----------
-    path
-        The ``.pt`` file.
-    normalize, sample_rate, heads
+    content
+        Of the ``.pt`` file at `path`.
+    given
         Instead of what its settings say. WavLM's files do not say the rate.
 
     Returns
@@ -61,12 +59,6 @@ def read_fairseq(
         If it is no such checkpoint, a weight is missing, unexpected or misshapen, or a setting is missing or cannot be
         had here.
     """
-    path = Path(path)
-    return read_fairseq_content(read_pickle(path), path, Given(normalize, sample_rate, heads))
-
-
-def read_fairseq_content(content: Any, path: Path, given: Given) -> SSLModel:
-    """Make a model of what a checkpoint holds; see `read_fairseq`."""
     if not is_fairseq(content):
         raise UserError("no checkpoint of fairseq: it has no `model` beside `cfg` or `args`", where=str(path))
     key = next(key for key in _SETTINGS if content.get(key) is not None)

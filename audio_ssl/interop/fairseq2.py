@@ -27,7 +27,7 @@ from audio_ssl.interop._fairseq2_config import (
     model_config,
 )
 from audio_ssl.interop._fairseq2_files import CARD_FILE, MODEL_FOLDER, read_card, read_weights
-from audio_ssl.interop._match import fill, identity, match
+from audio_ssl.interop._match import fill, identity
 from audio_ssl.interop._settings import Given, sensible
 from audio_ssl.model import SSLModel
 
@@ -77,27 +77,6 @@ def their_name(ours: str, pre_norm: bool, group_norm: bool) -> str:
         return f"encoder.layers.{pieces[2]}.{_BLOCK_PARTS[pieces[3]]}.{leaf}"
     norm = "group_norm" if group_norm else "layer_norm"
     return f"{EXTRACTOR}.{pieces[2]}.{'conv' if pieces[1] == 'convs' else norm}.{leaf}"
-
-
-def load_fairseq2_weights(model: SSLModel, state: Mapping[str, Tensor]) -> None:
-    """Copy the weights of fairseq2's model into ours; those of quantiser and projections are left out.
-
-    Parameters
-    ----------
-    model
-        With the conv frontend and the transformer encoder, of the same sizes.
-    state
-        The other model's ``state_dict()``.
-
-    Raises
-    ------
-    UserError
-        If a weight is missing, left over, or of another shape; it is named.
-    """
-    names, dim = _names(model), model.dim
-    defaults = identity(dim) if model.state_dict()["encoder.projection.weight"].shape == (dim, dim) else {}
-    weights = match(model.state_dict(), state, names.__getitem__, heads=_HEADS, defaults=defaults)
-    model.load_state_dict(weights)
 
 
 def to_fairseq2_weights(model: SSLModel) -> dict[str, Tensor]:

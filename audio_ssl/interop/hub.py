@@ -69,8 +69,6 @@ def push_to_hub(
     repo_id: str,
     *,
     private: bool = True,
-    revision: str | None = None,
-    message: str = "Upload model",
     facts: Mapping[str, object] | None = None,
 ) -> str:
     """Send a model to the hub, as `export` writes it, under the account that huggingface_hub is logged in with.
@@ -83,10 +81,6 @@ def push_to_hub(
         ``org/name``; it is made if there is none.
     private
         Whether a new repository is private. One that is there keeps its state.
-    revision
-        Branch, which is made if there is none; None: the main one.
-    message
-        Of the commit.
     facts
         For the model card; see `export`.
 
@@ -108,9 +102,7 @@ def push_to_hub(
         try:
             api: Any = hub.HfApi()
             api.create_repo(repo_id, private=private, exist_ok=True)
-            if revision is not None:
-                api.create_branch(repo_id, branch=revision, exist_ok=True)
-            sent = api.upload_folder(repo_id=repo_id, folder_path=path, revision=revision, commit_message=message)
+            sent = api.upload_folder(repo_id=repo_id, folder_path=path, commit_message="Upload model")
         # See `fetch`.
         except Exception as error:
             raise UserError(

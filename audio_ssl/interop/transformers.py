@@ -18,7 +18,7 @@ from audio_ssl.documents import read_object
 from audio_ssl.encoders import transformer
 from audio_ssl.errors import UserError
 from audio_ssl.interop._files import has_weights, read_folder
-from audio_ssl.interop._match import MASK, fill, match, no_mask
+from audio_ssl.interop._match import MASK, fill, no_mask
 from audio_ssl.interop._names import common_name
 from audio_ssl.interop._settings import Given, sensible, settings
 from audio_ssl.interop._transformers_config import MODEL_TYPES, config_of, has_mask
@@ -105,24 +105,6 @@ def trainer_checkpoint(folder: Path) -> Path | None:
         return None
     whole = (step for step in sorted(steps, reverse=True) if has_weights(steps[step]))
     return next((steps[step] for step in whole if (steps[step] / CONFIG_FILE).is_file()), None)
-
-
-def load_transformers_weights(model: SSLModel, state: Mapping[str, Tensor]) -> None:
-    """Copy the weights of a transformers model into ours.
-
-    Parameters
-    ----------
-    model
-        With the conv frontend and the transformer encoder, of the same sizes.
-    state
-        The other model's ``state_dict()``.
-
-    Raises
-    ------
-    UserError
-        If a weight is missing, left over, or of another shape; it is named.
-    """
-    model.load_state_dict(match(model.state_dict(), state, common_name))
 
 
 def to_transformers_weights(model: SSLModel) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -72,16 +72,3 @@ class Training:
 
     noise: NoiseBank | None = None
     """What is added to the crops of training; None: nothing."""
-
-
-def fold(outputs: Sequence[StepOutput]) -> tuple[float, dict[str, float]]:
-    """Return the loss and the metrics of micro-batches together."""
-    count = float(sum(float(output.count) for output in outputs))
-    loss = sum(float(output.loss_sum.detach()) for output in outputs) / max(count, 1e-12)
-    sums: dict[str, list[float]] = {}
-    for output in outputs:
-        for name, (total, number) in output.metrics.items():
-            entry = sums.setdefault(name, [0.0, 0.0])
-            entry[0] += float(total)
-            entry[1] += float(number)
-    return loss, {name: total / number for name, (total, number) in sums.items() if number > 0}

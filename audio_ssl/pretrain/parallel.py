@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -167,7 +167,7 @@ ALONE = Team()
 
 
 @contextmanager
-def open_team(environment: Mapping[str, str] | None = None) -> Iterator[Team]:
+def open_team() -> Iterator[Team]:
     """Meet the other processes that a launcher has started, and part at the end.
 
     Raises
@@ -175,7 +175,7 @@ def open_team(environment: Mapping[str, str] | None = None) -> Iterator[Team]:
     UserError
         If the launcher's variables make no sense or not all processes come.
     """
-    place = read_place(os.environ if environment is None else environment)
+    place = read_place(os.environ)
     if place is None:
         yield ALONE
         return

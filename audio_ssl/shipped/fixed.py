@@ -32,13 +32,3 @@ def measure(model: SSLModel) -> FixedClip:
     norms = tuple(float(state.square().mean().sqrt()) for state in hidden)
     values = tuple(tuple(state[0, frames // 2, :_VALUES].tolist()) for state in hidden)
     return FixedClip(SECONDS, frames, norms, values)
-
-
-def apart(one: FixedClip, other: FixedClip) -> float:
-    """Return the largest difference of two measurements, relative to each layer's size; infinite if forms differ."""
-    if (one.frames, len(one.norms)) != (other.frames, len(other.norms)):
-        return math.inf
-    found = [abs(a - b) / max(a, 1e-9) for a, b in zip(one.norms, other.norms, strict=True)]
-    for size, mine, theirs in zip(one.norms, one.values, other.values, strict=True):
-        found += [abs(a - b) / max(size, 1e-9) for a, b in zip(mine, theirs, strict=True)]
-    return max(found)

@@ -36,8 +36,8 @@ _TILE_SAMPLES = 9600
 _TILED_LAYERS = 5
 """Convolution, residual block, stride 2, residual block, stride 4: these run tile by tile."""
 
-_MIN_CHUNK_FRAMES = 16
-"""The shortest chunk: longer than the reflection of any layer."""
+_CHUNK_FRAMES = 375
+"""Frames computed at a time. Memory grows with it, values do not depend on it; 16 are longer than any reflection."""
 
 
 class _Place:
@@ -134,21 +134,12 @@ class CodeStream:
         The package's causal 24 kHz model with its weights.
     codebooks
         How many residual codebooks to use.
-    chunk_frames
-        Frames computed at a time, at least 16; memory grows with it, values do not depend on it.
-
-    Raises
-    ------
-    ValueError
-        If `chunk_frames` is shorter than the longest reflection.
     """
 
-    def __init__(self, model: EncodecModel, codebooks: int, chunk_frames: int = 375) -> None:
-        if chunk_frames < _MIN_CHUNK_FRAMES:
-            raise ValueError(f"`chunk_frames` must be at least {_MIN_CHUNK_FRAMES}, but is {chunk_frames}")
+    def __init__(self, model: EncodecModel, codebooks: int) -> None:
         self._layers = list(_layers(model.encoder.model))
         self._hop = int(model.encoder.hop_length)
-        self._chunk = chunk_frames * self._hop
+        self._chunk = _CHUNK_FRAMES * self._hop
         embeddings = [layer._codebook.embed for layer in model.quantizer.vq.layers[:codebooks]]
         self._codes = [(e, half_squares(e)) for e in embeddings]
 

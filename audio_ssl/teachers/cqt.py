@@ -6,8 +6,7 @@ frequency domain, the low bins at an eighth of the rate (``_cqt_levels.py``): th
 maximum (``benchmarks/teachers.py`` prints error and speed).
 
 Edges: beyond a clip are zeros, as in nnAudio with ``pad_mode="constant"``; frame *i* is centred on sample ``i * hop``,
-and a clip of n samples has ``n // hop + 1`` frames. A crop by :meth:`CQTTeacher.crop` has the frames of the whole clip,
-with the audio around the crop in view.
+and a clip of n samples has ``n // hop + 1`` frames.
 """
 
 from __future__ import annotations
@@ -105,16 +104,6 @@ class CQTTeacher:
             samples = waveform.to(self._device, torch.float32)
             magnitude = self._magnitude(samples, frames)
             return torch.log1p(100.0 * magnitude) if self._log else magnitude
-
-    def crop(self, waveform: Float[Tensor, " sample"], first: int, frames: int) -> Float[Tensor, "frame bin"]:
-        """Return frames ``first`` to ``first + frames`` of the whole clip, from the audio that they reach alone.
-
-        Equal to that part of the whole clip's within float32's rounding; beyond the clip's frames there are none.
-        """
-        reach = -(-self.spec.grid.window_samples // 2 // self._hop) + 1
-        start = max(first - reach, 0)
-        end = (first + frames + reach) * self._hop
-        return self(waveform[start * self._hop : end])[first - start : first - start + frames]
 
     def _magnitude(self, samples: Tensor, frames: int) -> Tensor:
         around, low = self._ringing, 0 if self._low is None else self._low.bins

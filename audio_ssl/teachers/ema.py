@@ -203,14 +203,12 @@ class EmaTeacher(nn.Module):
         """Take in what was counted in an update; an average of weights counts nothing."""
 
 
-def normalize_over_frames(
-    state: Float[Tensor, "batch frame dim"], inside: Tensor, eps: float = 1e-5
-) -> Float[Tensor, "batch frame dim"]:
+def normalize_over_frames(state: Float[Tensor, "batch frame dim"], inside: Tensor) -> Float[Tensor, "batch frame dim"]:
     """Give each channel of each clip zero mean and unit variance over the clip's frames; zero past them."""
     values = torch.where(inside, state.float(), 0.0)
     count = inside.sum(1, keepdim=True).clamp(min=1)
     centred = torch.where(inside, values - values.sum(1, keepdim=True) / count, 0.0)
-    return centred * (centred.square().sum(1, keepdim=True) / count + eps).rsqrt()
+    return centred * (centred.square().sum(1, keepdim=True) / count + 1e-5).rsqrt()
 
 
 def build_online(config: Config, model: nn.Module) -> EmaTeacher:

@@ -124,10 +124,6 @@ class MelRVQTeacher:
         """Return ``[frame, codebook]`` of standardised patches on the teacher's device."""
         return self._quantiser.quantize(patches)
 
-    def decode(self, codes: Int[Tensor, "frame codebook"]) -> Float[Tensor, "frame dim"]:
-        """Return the standardised patches that codes stand for; the first few codebooks alone give a coarse one."""
-        return self._quantiser.decode(codes)
-
 
 class _Quantiser:
     """The fitted stages of either form, all on one device."""
@@ -155,12 +151,6 @@ class _Quantiser:
             projected = projected + self._offsets[0][number]
         labels, _ = nearest(projected, self._compared[number], self._bias[number])
         return labels, rest - self._value(labels, number)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        total = torch.zeros(len(codes), self._outward.shape[2], device=self._codes.device)
-        for number in range(codes.shape[1]):
-            total += self._value(codes[:, number], number)
-        return total
 
     def _value(self, labels: Tensor, number: int) -> Tensor:
         value = self._codes[number][labels] @ self._outward[number]

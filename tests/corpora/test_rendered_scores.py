@@ -14,7 +14,7 @@ import music21
 import tinysoundfont
 
 from audio_ssl.data.corpus import load_corpus
-from audio_ssl.data.musicxml import musicxml_notes
+from audio_ssl.data.musicxml import musicxml_parts
 from audio_ssl.data.soundfont import Soundfont, with_peak
 from audio_ssl.data.tunes import Tune, abc_notes, abc_tunes, chorales
 from audio_ssl.metrics.chords import segments
@@ -71,7 +71,8 @@ def test_chorale_notes_are_those_of_music21():
         expected = sorted(
             (float(n.offset), float(n.offset + n.quarterLength), p.midi) for n in score.notes for p in n.pitches
         )
-        np.testing.assert_allclose(sorted(musicxml_notes(path)), expected, atol=1e-9)
+        notes = sorted(note for part in musicxml_parts(path) for note in part)
+        np.testing.assert_allclose(notes, expected, atol=1e-9)
 
 
 def test_tune_notes_are_those_of_music21():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio_ssl.data.columns import read_columns
-from audio_ssl.data.composition import MOST_VALUES, composition, composition_lines, shared_speakers
+from audio_ssl.data.composition import (
+    MOST_VALUES,
+    check_columns,
+    columns_needed,
+    composition_lines,
+    describe,
+    shared_speakers,
+)
 from audio_ssl.data.levels import Level
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.spread import effective_number, entropy_number, gini
@@ -26,6 +34,14 @@ def clip(name: str, seconds: float, speaker: str | None, gender: str | None = No
         name, f"{name}.wav", 0.0, seconds, 16000, speaker=speaker, gender=gender, split=split, language=language,
         extra=more,
     )  # fmt: skip
+
+
+def composition(
+    clips: Iterable[Clip], by: Sequence[str] = ("gender",), levels: Sequence[Level | None] | None = None
+) -> dict[str, Any]:
+    columns = read_columns(clips, columns_needed(by), levels)
+    check_columns([columns], by)
+    return describe(columns, by)
 
 
 SMALL = [
@@ -120,7 +136,7 @@ def test_evenness_by_hand() -> None:
 
 def test_levels_are_counted_where_silent_and_where_not_measured() -> None:
     clips = [clip(str(i), 1.0, "s", "F") for i in range(5)]
-    levels = [Level(-20.0, -3.0, 0.0), Level(-30.0, -3.0, 0.01), Level(-math.inf, -math.inf, 0.0), None, None]
+    levels = [Level(-20.0, 0.0), Level(-30.0, 0.01), Level(-math.inf, 0.0), None, None]
     level = composition(clips, levels=levels)["total"]["level_dbfs"]
     assert level == {
         "measured": 3, "silent": 1, "clipped": 1, "p5": -29.5, "p25": -27.5, "p50": -25.0, "p75": -22.5, "p95": -20.5,

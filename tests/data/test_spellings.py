@@ -9,7 +9,8 @@ import pytest
 
 from audio_ssl.data.attributes import attribute
 from audio_ssl.data.balance import balance, parse_balance
-from audio_ssl.data.composition import composition, composition_lines
+from audio_ssl.data.columns import read_columns
+from audio_ssl.data.composition import columns_needed, composition_lines, describe
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
 from audio_ssl.data.spellings import read_value
 from audio_ssl.fairness.predictions import read_predictions
@@ -33,7 +34,7 @@ def test_the_same_groups_everywhere(tmp_path: Path) -> None:
     write_manifest(path, clips())
     wanted = {"F": len(WOMEN), "M": len(MEN), "non-binary": 1, "unknown": 1}
 
-    audited = composition(read_manifest(path))
+    audited = describe(read_columns(read_manifest(path), columns_needed(["gender"])), ["gender"])
     assert {row["value"]: row["clips"] for row in audited["by"][0]["rows"]} == wanted
     assert any("female_feminine → F" in line for line in composition_lines("old.jsonl", audited))
 

@@ -12,11 +12,11 @@ import sacrebleu
 from audio_ssl.errors import UserError
 from audio_ssl.fairness.audit import audit
 from audio_ssl.report.build import build_fairness_report
-from audio_ssl.report.schema import fairness_schema
 from tests.fairness.test_representation import layer, scores
 from tests.fairness.test_representation import write as write_layers
 from tests.fairness.test_verification import voices
 from tests.fairness.test_verification import write as write_trials
+from tests.report.fairness_example import fairness_schema
 
 WORDS = ["the", "a", "sea", "fish", "swims", "under", "old", "stones", "and", "looks", "for", "bread"]
 

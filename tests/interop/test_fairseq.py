@@ -12,7 +12,6 @@ import transformers
 from audio_ssl.errors import UserError
 from audio_ssl.interop._fairseq_config import conv_layers
 from audio_ssl.interop._names import common_name, fairseq_name, torchaudio_name
-from audio_ssl.interop.fairseq import read_fairseq
 from audio_ssl.interop.read import read_model
 from tests.their_states import model_states
 
@@ -147,9 +146,9 @@ def test_large_wav2vec2_with_args(tmp_path, perturb, check, legacy):
     args = argparse.Namespace(**{**MODEL, "layer_norm_first": True}, **task(normalize=True), arch="wav2vec2")
     heads = {"quantizer.vars": torch.zeros(1, 4, 4), "project_q.weight": torch.zeros(4, 4), **HEADS}
     save(tmp_path / "a.pt", {**weights(theirs, group=False), **heads}, legacy, args=args, cfg=None)
-    model = read_fairseq(tmp_path / "a.pt")
+    model = read_model(tmp_path / "a.pt")
     assert model.config.normalize
-    check(read_fairseq(tmp_path / "a.pt", normalize=False), states(theirs))
+    check(read_model(tmp_path / "a.pt", normalize=False), states(theirs))
 
 
 @pytest.mark.parametrize("nested", ["args", "cfg"])

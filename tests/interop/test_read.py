@@ -133,24 +133,19 @@ def test_models_are_sent_to_the_hub(model, monkeypatch):
         def create_repo(self, repo_id, **how):
             calls.append(("create", repo_id, how))
 
-        def create_branch(self, repo_id, **how):
-            calls.append(("branch", repo_id, how))
-
-        def upload_folder(self, *, repo_id, folder_path, revision, commit_message):
+        def upload_folder(self, *, repo_id, folder_path, commit_message):
             config = json.loads((folder_path / "config.json").read_text())
             files = sorted(path.name for path in folder_path.iterdir())
-            calls.append(("upload", repo_id, config["model_type"], files, revision, commit_message))
+            calls.append(("upload", repo_id, config["model_type"], files, commit_message))
             return types.SimpleNamespace(commit_url="https://hub/commit")
 
     monkeypatch.setattr(huggingface_hub, "HfApi", HfApi)
-    assert push_to_hub(model, "org/tones", message="First") == "https://hub/commit"
+    assert push_to_hub(model, "org/tones") == "https://hub/commit"
     assert calls[0] == ("create", "org/tones", {"private": True, "exist_ok": True})
     files = ["README.md", "config.json", "files.json", "model.safetensors", "preprocessor_config.json"]
-    assert calls[1] == ("upload", "org/tones", "hubert", files, None, "First")
-    push_to_hub(model, "org/tones", revision="next", private=False)
+    assert calls[1] == ("upload", "org/tones", "hubert", files, "Upload model")
+    push_to_hub(model, "org/tones", private=False)
     assert calls[2] == ("create", "org/tones", {"private": False, "exist_ok": True})
-    assert calls[3] == ("branch", "org/tones", {"branch": "next", "exist_ok": True})
-    assert calls[4][4] == "next"
     with pytest.raises(UserError, match="must be of the form org/name, but is `tones`"):
         push_to_hub(model, "tones")
 

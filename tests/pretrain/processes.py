@@ -228,5 +228,6 @@ def slurm(rank: int, number: int, job: int) -> dict[str, str]:
 
 
 def _process(rank: int, work: Work, number: int, job: int, manifest: Path, folder: Path) -> None:
-    with open_team(slurm(rank, number, job)) as team:
+    os.environ.update(slurm(rank, number, job))
+    with open_team() as team:
         work(team, manifest, folder)

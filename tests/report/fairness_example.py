@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Any
 
+from audio_ssl.documents import parse_object
 from audio_ssl.fairness.verdict import verdict
 
 HOSTILE = 'the <script>alert("x")</script> cat | sat `on` [it](http://x)\n# no heading'
@@ -20,6 +22,12 @@ _OF_SCORES = (
 )  # fmt: skip
 _REFUSAL = "group 70–79 has 3 speakers, and at least 5 a group are needed"
 _WARNING = "only 12 speakers in the smaller group: small gaps cannot be found"
+
+
+def fairness_schema() -> dict[str, Any]:
+    """Return the schema of what ``audio-ssl fairness`` writes beside its page."""
+    file = files("audio_ssl.report").joinpath("schemas", "fairness.json")
+    return parse_object(file.read_bytes(), file.name)
 
 
 def fairness_report() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A run that was never trained, with all that a run has, and a shelf with the model that is made of it."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -23,6 +24,16 @@ ROWS = [
     {"id": "short", "path": "one/short.wav", "seconds": 0.2, "corpus": "librispeech"},
     {"id": "test", "path": "one/test.wav", "seconds": 999.0, "corpus": "librispeech", "split": "test"},
 ]
+
+
+def apart(one, other):
+    """Return the largest difference of two measurements, relative to each layer's size; infinite if forms differ."""
+    if (one.frames, len(one.norms)) != (other.frames, len(other.norms)):
+        return math.inf
+    found = [abs(a - b) / max(a, 1e-9) for a, b in zip(one.norms, other.norms, strict=True)]
+    for size, mine, theirs in zip(one.norms, one.values, other.values, strict=True):
+        found += [abs(a - b) / max(size, 1e-9) for a, b in zip(mine, theirs, strict=True)]
+    return max(found)
 
 
 @pytest.fixture(scope="session")

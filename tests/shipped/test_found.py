@@ -18,7 +18,8 @@ from audio_ssl.model import fingerprint
 from audio_ssl.release.card import render
 from audio_ssl.release.table import models_table
 from audio_ssl.shipped import MOST_BYTES, SHIPPED
-from audio_ssl.shipped.fixed import apart, measure
+from audio_ssl.shipped.fixed import measure
+from tests.shipped.conftest import apart
 
 ROOT = Path(__file__).parents[2]
 FOUND = SHIPPED.names()

@@ -234,15 +234,7 @@ def covariates_words(row: _Row) -> str:
 
 def covariate_label(name: Any) -> str:
     """Call a covariate by a word."""
-    words = {
-        "seconds": "duration",
-        "log_seconds": "duration",
-        "duration": "duration",
-        "words_per_second": "speech rate",
-        "speech_rate": "speech rate",
-        "level_dbfs": "level",
-        "level": "level",
-    }
+    words = {"seconds": "duration", "words_per_second": "speech rate", "level_dbfs": "level"}
     return words.get(str(name), str(name).replace("_", " "))
 
 
