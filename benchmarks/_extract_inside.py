@@ -73,14 +73,12 @@ def rounding(manifest: Path, clips: int = 20) -> list[dict[str, Any]]:
     chosen = np.random.default_rng(0).permutation(len(known := read_manifest(manifest)))[:clips]
     waves = [torch.from_numpy(read_clip(known[number], 16_000))[None] for number in chosen]
     exact = prepare(model, "float32", cpu)
-    systems = {name: prepare(model, name, cpu) for name in ("bfloat16", "int8")}
-    rows = []
-    for name, system in systems.items():
-        pairs = [(system(wave).hidden, exact(wave).hidden) for wave in waves]
-        errors = [[float((a - b).norm() / b.norm()) for a, b in zip(*pair, strict=True)] for pair in pairs]
-        first, *_, last = np.median(errors, axis=0).tolist()
-        rows.append({"system": name, "clips": clips, "layer_0": first, "last_layer": last})
-        print(rows[-1], flush=True)
+    rounded = prepare(model, "bfloat16", cpu)
+    pairs = [(rounded(wave).hidden, exact(wave).hidden) for wave in waves]
+    errors = [[float((a - b).norm() / b.norm()) for a, b in zip(*pair, strict=True)] for pair in pairs]
+    first, *_, last = np.median(errors, axis=0).tolist()
+    rows = [{"system": "bfloat16", "clips": clips, "layer_0": first, "last_layer": last}]
+    print(rows[-1], flush=True)
     return rows
 
 
@@ -95,7 +93,7 @@ def probe(manifest: Path, model: str, column: str = "language", train: int = 600
     task = Task(column, manifest.stem, column, "")
     source, rows, exact = open_source(model), [], None
     assert isinstance(source, ModelSource)
-    for precision in ("float32", "bfloat16", "int8"):
+    for precision in ("float32", "bfloat16"):
         features = pooled(clips, source.at(torch.device("cpu"), precision))
         exact = features if exact is None else exact
         apart = [np.linalg.norm(features[key][-1] - exact[key][-1]) / np.linalg.norm(exact[key][-1]) for key in exact]

@@ -171,7 +171,6 @@ def _fairseq_weights() -> dict[str, Tensor]:
 BUILDERS: dict[str, Callable[[], Run]] = {
     "audio_ssl float32": lambda: _ours("float32"),
     "audio_ssl bfloat16": lambda: _ours("bfloat16"),
-    "audio_ssl int8": lambda: _ours("int8"),
     "audio_ssl, modules": _general,
     "transformers": _transformers,
     "transformers, padded batches": _transformers_padded,

@@ -43,13 +43,8 @@ class Machine:
     bfloat16_gflops: float
     """The same in bfloat16."""
 
-    int8_gops: float = 0.0
-    """The same in int8 times uint8 and int8 times int8; 0: not measured."""
-
     def peak(self, precision: str) -> float:
         """Return the GFLOP/s of a precision."""
-        if precision == "int8":
-            return self.int8_gops
         return self.bfloat16_gflops if precision == "bfloat16" else self.float32_gflops
 
     def as_dict(self) -> dict[str, Any]:
@@ -101,39 +96,14 @@ def matmul_gflops(dtype: torch.dtype, device: str = "cpu", seconds: float = 1.0)
     return 2 * side**3 / best / 1e9
 
 
-def int8_gops(seconds: float = 1.0) -> float:
-    """Return the best rate of a product of integers of 8 bits among torch's ways on a CPU, results of 8 or 32 bits."""
-    numbers = torch.randint(-63, 64, (2, SIDE, SIDE), dtype=torch.int8)
-    ways: list[Callable[[], Tensor]] = [lambda: torch._int_mm(numbers[0], numbers[1])]
-    frames = torch.quantize_per_tensor(numbers[0].float(), 1.0, 64, torch.quint8)
-    scales, zeros = torch.ones(SIDE, dtype=torch.float64), torch.zeros(SIDE, dtype=torch.int64)
-    weight = torch.quantize_per_channel(numbers[1].float(), scales, zeros, 0, torch.qint8)
-    before = torch.backends.quantized.engine
-    for engine in set(torch.backends.quantized.supported_engines) - {"none", "qnnpack"}:
-        torch.backends.quantized.engine = engine
-        packed = torch.ops.quantized.linear_prepack(weight, None)
-        ways.append(lambda packed=packed: torch.ops.quantized.linear(frames, packed, 1.0, 64))  # type: ignore[misc]
-    torch.backends.quantized.engine = before
-    best = float("inf")
-    for way in ways:
-        end = time.perf_counter() + seconds / len(ways)
-        while True:
-            started = time.perf_counter()
-            way()
-            best = min(best, time.perf_counter() - started)
-            if time.perf_counter() > end:
-                break
-    return 2 * SIDE**3 / best / 1e9
-
-
 def synchronize(device: str) -> None:
     """Wait until the device has done what it was told."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
-def measure(device: str = "cpu", seconds: float = 1.0, int8: bool = False) -> Machine:
-    """Measure the machine for about twice `seconds`, three times with `int8`."""
+def measure(device: str = "cpu", seconds: float = 1.0) -> Machine:
+    """Measure the machine for about twice `seconds`."""
     return Machine(
         processor=processor(device),
         threads=torch.get_num_threads(),
@@ -141,7 +111,6 @@ def measure(device: str = "cpu", seconds: float = 1.0, int8: bool = False) -> Ma
         torch=torch.__version__,
         float32_gflops=matmul_gflops(torch.float32, device, seconds),
         bfloat16_gflops=matmul_gflops(torch.bfloat16, device, seconds),
-        int8_gops=int8_gops(seconds) if int8 else 0.0,
     )
 
 

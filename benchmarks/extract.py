@@ -114,7 +114,7 @@ def summarize(
     base, rows = found.get(BASE, found[OURS]), []
     for name, rounds in found.items():
         seconds = statistics.median(one["seconds"] for one in rounds)
-        precision = name.split()[-1] if name.split()[-1] in ("bfloat16", "int8") else "float32"
+        precision = "bfloat16" if name.endswith(" bfloat16") else "float32"
         expected, states = base[0]["states"], rounds[0]["states"]
         # A machine without instructions for bfloat16 computes in float32.
         peak = max(machine.peak(precision), machine.float32_gflops if precision == "bfloat16" else 0.0)
@@ -174,10 +174,10 @@ def main() -> None:
     else:
         files = make(options.folder, HOME / "data" / "extract_clips", options.clips, options.long_seconds)
         lengths = [soundfile.info(path).frames for path in files]
-        before = _machine.measure(int8=True)
+        before = _machine.measure()
         found = compare(files, options)
         # The better of before and after: the peak is that of the undisturbed machine.
-        machine = max(before, _machine.measure(int8=True), key=lambda one: one.float32_gflops)
+        machine = max(before, _machine.measure(), key=lambda one: one.float32_gflops)
         rows = summarize(found, sum(lengths) / RATE, sum(map(gflops, lengths)), machine)
         for row in rows:
             print({key: value for key, value in row.items() if key != "seconds"})

@@ -167,12 +167,11 @@ def main() -> None:
         for number, name in enumerate(SHAPES):
             path = str(save(name, Path(folder) / str(number)))
             systems[name] = (path, "float32")
-        systems[f"{name}, int8"] = (path, "int8")
         rows = compare(systems, options)
     clips = chosen(options.clips)
     settings = {"clips": len(clips), "audio_seconds": sum(clip.seconds for clip in clips), "rounds": options.rounds}
     settings |= {"threads": options.threads, "clock": options.clock, "goal": GOAL}
-    write_json(options.out, {"settings": settings, "machine": _machine.measure(int8=True).as_dict(), "rows": rows})
+    write_json(options.out, {"settings": settings, "machine": _machine.measure().as_dict(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ def test_a_folder_that_is_used_gets_a_number(here):
     [
         ("extract takes logmel --format parquet --dtype bfloat16", "no bfloat16", "--dtype float16"),
         ("extract takes logmel --format parquet --dtype bfloat16", "no bfloat16", "--format safetensors"),
-        ("extract takes model precision=int8", "no linear layers to compute in int8", "precision=float32"),
+        ("extract takes model precision=int8", "int8, which was removed", "precision=bfloat16"),
         ("extract takes logmel device=cuda", "no GPU can be used", "device=cpu"),
         ("pretrain small.yaml data.manifest=takes.jsonl steps=1 device=cuda", "no GPU", "device=cpu"),
         ("pretrain small.yaml data.manifest=takes.jsonl steps=1 wandb=true", "nobody is logged in", "wandb=false"),

@@ -91,7 +91,7 @@ def extract(
         (`docs/exchange.md`), untrained:MODEL, logmel or
         cqt. MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
     overrides
-        Settings: precision=bfloat16 (float32, float16, int8), chunk_seconds=30, context_seconds=2, batch_seconds=60,
+        Settings: precision=bfloat16 (float32, float16), chunk_seconds=30, context_seconds=2, batch_seconds=60,
         device=cpu, ray_workers=2.
     out
         Folder for the features, index.jsonl and errors.jsonl.

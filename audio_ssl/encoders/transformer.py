@@ -22,13 +22,13 @@ from audio_ssl.encoders._attention import Context, SelfAttention
 from audio_ssl.encoders._blocks import cut, run_blocks
 from audio_ssl.encoders._checks import Relative, check_attention
 from audio_ssl.encoders._fast_dropout import Dropout
-from audio_ssl.encoders._fast_feed import feed_forward
 from audio_ssl.encoders._frames import frame_mask, hide, key_mask
 from audio_ssl.encoders._packed import may_pack, pack, spans, unpack
 from audio_ssl.encoders._points import Point
 from audio_ssl.encoders._positions import ConvPositions, LinearBias, RelativePositions, StackedConvPositions, rotation
 from audio_ssl.encoders._visible import Visible, take_visible
 from audio_ssl.errors import UserError, check_choice
+from audio_ssl.products import apply
 
 VISIBLE = True
 
@@ -263,7 +263,7 @@ class TransformerBlock(SelfAttention):
             nn.init.xavier_normal_(part.weight, gain=gain)
 
     def _feed(self, x: Tensor) -> Tensor:
-        return feed_forward(x, self.inner, self.outer, self.activation_dropout)
+        return apply(self.outer, self.activation_dropout(apply(self.inner, x, gelu=True)))
 
 
 def _positions(config: Config) -> ConvPositions | StackedConvPositions | None:

@@ -81,7 +81,7 @@ def extract(
     source = _check(job)
     # With `auto`, workers of a cluster may have GPUs that this machine has not.
     if isinstance(source, ModelSource) and (engine == "local" or job.settings.device != "auto"):
-        check_precision(job.settings.precision, job.settings.torch_device(), source.model)
+        check_precision(job.settings.precision, job.settings.torch_device())
     leads = place is None or place.rank == 0
     with ExitStack() as held:
 

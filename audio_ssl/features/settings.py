@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from audio_ssl.config import apply_overrides, structure
-from audio_ssl.errors import UserError, unknown_name
-
-PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+from audio_ssl.errors import UserError
+from audio_ssl.inference.prepared import known_precision
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Settings:
     """Settings of extraction; features depend on the first three, and within rounding on nothing else."""
 
     precision: str = "float32"
-    """Of the model's arithmetic: float32, bfloat16, float16 (GPUs), int8 (CPUs)."""
+    """Of the model's arithmetic: float32, bfloat16, float16 (GPUs)."""
 
     chunk_seconds: float = 30.0
     """Longer clips are cut into equal chunks of at most this."""
@@ -42,8 +41,7 @@ class Settings:
 
     def check(self) -> None:
         """Raise UserError for values that make no sense."""
-        if self.precision not in PRECISIONS:
-            raise unknown_name("precision", self.precision, PRECISIONS, "$.precision")
+        known_precision(self.precision, "$.precision")
         if not self.chunk_seconds > 0:
             raise UserError(f"must be above 0, but is {self.chunk_seconds}", where="$.chunk_seconds")
         for name in ("context_seconds", "batch_seconds", "workers", "ray_workers"):

@@ -86,7 +86,7 @@ class FeatureSource(Protocol):
         ...
 
     def at(self, device: torch.device, precision: str) -> Self:
-        """Return the source on a device, computing in a precision (float32, bfloat16, float16, int8)."""
+        """Return the source on a device, computing in a precision (float32, bfloat16, float16)."""
         ...
 
 

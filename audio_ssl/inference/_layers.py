@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import cast
 
 import torch
@@ -11,10 +10,8 @@ from torch.nn.utils import parametrize
 
 from audio_ssl.encoders._positions import ConvPositions
 from audio_ssl.encoders.transformer import TransformerEncoder
-from audio_ssl.errors import UserError
 from audio_ssl.frontends._conv_inference import ColumnsLayer
 from audio_ssl.frontends.conv import ConvFrontend
-from audio_ssl.inference._int8 import Int8Linear
 from audio_ssl.inference._positions import FEWEST_FRAMES, FourierPositions
 from audio_ssl.model import SSLModel
 from audio_ssl.products import product
@@ -26,7 +23,7 @@ _KEPT = ("gate",)
 class HalfLinear(nn.Module):
     """A linear map in bfloat16 whose result is float32, or bfloat16 where products come next."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, wide: bool) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, wide: bool = True) -> None:
         super().__init__()
         self._weight = nn.Parameter(weight.bfloat16().contiguous(), requires_grad=False)
         self._bias = None if bias is None else nn.Parameter(bias.bfloat16(), requires_grad=False)
@@ -47,13 +44,11 @@ def lower(model: SSLModel, precision: str, device: torch.device) -> None:
     if precision == "bfloat16" and not has_bfloat16():
         _round(model)
     elif precision != "float32":
-        _swap(model, precision)
+        _swap(model)
     if isinstance(model.frontend, ConvFrontend):
         plain = model.frontend.layers_after_first()
-        # In int8 they lose most of what there is to lose: their sums are long, and what they add up is far apart.
         if precision == "bfloat16" and has_bfloat16():
-            made = partial(_linear, precision=precision)
-            model.frontend.prepared = [ColumnsLayer.of(layer, made) for layer in plain]
+            model.frontend.prepared = [ColumnsLayer.of(layer, HalfLinear) for layer in plain]
         else:
             model.frontend.prepared = list(plain)
     encoder = model.encoder
@@ -67,33 +62,17 @@ def has_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _linear(weight: Tensor, bias: Tensor | None, precision: str, wide: bool = True) -> nn.Module:
-    return Int8Linear(weight, bias) if precision == "int8" else HalfLinear(weight, bias, wide)
-
-
-def swapped(model: SSLModel, precision: str) -> list[tuple[nn.Module, str, nn.Linear]]:
-    """Return the linear layers that are computed in another precision, each with its parent and its name there.
-
-    Raises
-    ------
-    UserError
-        If int8 is asked for and there are none.
-    """
+def _swap(model: SSLModel) -> None:
+    """Let linear layers compute in bfloat16."""
     found = [
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
         if type(child) is nn.Linear and name not in _KEPT
     ]
-    if len(found) < 2 and precision == "int8":
-        raise UserError("this model has no linear layers to compute in int8", remedy="give precision=float32")
-    return found
-
-
-def _swap(model: SSLModel, precision: str) -> None:
-    for parent, name, child in swapped(model, precision):
+    for parent, name, child in found:
         wide = name not in ("query", "key", "value")
-        setattr(parent, name, _linear(child.weight.detach(), child.bias, precision, wide))
+        setattr(parent, name, HalfLinear(child.weight.detach(), child.bias, wide))
 
 
 def _round(model: SSLModel) -> None:

@@ -194,10 +194,13 @@ def test_wrong_options_stop_before_any_work(audio, run_folder, tmp_path, options
     assert not (tmp_path / "f").exists()
 
 
-def test_a_precision_that_the_gpu_lacks_stops_before_any_work(audio, run_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("audio_ssl.features.settings.Settings.torch_device", lambda self: torch.device("cuda"))
-    with pytest.raises(UserError, match="`precision` int8 is for CPUs"):
-        extract(audio, run_folder, tmp_path / "f", overrides=["precision=int8"])
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [("float16", "float16 needs a GPU .*=bfloat16"), ("int8", "int8, which was removed.*=bfloat16")],
+)
+def test_a_precision_that_is_not_there_stops_before_any_work(audio, run_folder, tmp_path, precision, message):
+    with pytest.raises(UserError, match=message):
+        extract(audio, run_folder, tmp_path / "f", overrides=[f"precision={precision}", "device=cpu"])
     assert not (tmp_path / "f").exists()
 
 
