@@ -10,6 +10,21 @@ _OWN = ("text", "translation", "label", "speaker", "gender", "language", "split"
 _NO_GROUP = ("id", "path", "start", "seconds", "tags")
 
 
+def value_text(value: object) -> str:
+    """Return a value of a row as text: whole numbers without a point, ``true`` and ``false``.
+
+    Examples
+    --------
+    >>> value_text(31.0), value_text(" a "), value_text(True)
+    ('31', 'a', 'true')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
 def recorded(clip: Clip, column: str) -> str | None:
     """Return the value of a column as the manifest writes it, None where it is empty.
 
@@ -19,10 +34,7 @@ def recorded(clip: Clip, column: str) -> str | None:
     'female_feminine'
     """
     value = getattr(clip, column) if column in _OWN or column == "sample_rate" else clip.extra.get(column)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    written = "" if value is None else str(value).strip()
-    return written or None
+    return None if value is None else value_text(value) or None
 
 
 def attribute(clip: Clip, column: str) -> str | None:

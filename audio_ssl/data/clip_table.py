@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from audio_ssl.data.attributes import value_text
 from audio_ssl.data.manifest import LONGEST_SECONDS, Clip, check_there, hash_manifest, parse_row, read_manifest
 from audio_ssl.errors import UserError
 
@@ -76,24 +77,11 @@ class _TextCoder:
 
     def place(self, value: object) -> int:
         """Return the number of a value, −1 where it is empty."""
-        text = "" if value is None else written(value)
+        text = "" if value is None else value_text(value)
         return self.number.setdefault(text, len(self.number)) if text else -1
 
     def column(self) -> Written:
         return Written(list(self.number), np.concatenate(self.parts) if self.parts else np.zeros(0, np.int64))
-
-
-def written(value: object) -> str:
-    """Return a value of a row as text, whole numbers without a point.
-
-    Examples
-    --------
-    >>> written(31.0), written(" a "), written(True)
-    ('31', 'a', 'True')
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip()
 
 
 class OpenFile:

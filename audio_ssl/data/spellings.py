@@ -1,8 +1,8 @@
 """Values of attributes as corpora and tables spell them: which mean the same, and which mean that nothing is recorded.
 
-The one place for this. Readers of corpora, manifests, audits, balances, studies and fairness all ask here, so the same
-manifest has the same groups everywhere. Nothing is inferred: what is no known spelling of women, men or unknown stays a
-group of its own.
+The one place for this. Readers of corpora, manifests, audits, balances, studies, releases and fairness all ask here, so
+the same manifest has the same groups everywhere. Nothing is inferred: a word that is no known spelling of women, men, a
+language or unknown stays a group of its own.
 """
 
 from __future__ import annotations
@@ -26,6 +26,21 @@ _MEN = (
     "maschio maschile uomo mannelijk muž"
 )
 _GENDERS = {**dict.fromkeys(_WOMEN.split(), "F"), **dict.fromkeys(_MEN.split(), "M")}
+
+_CODES_AND_NAMES = (
+    "ar ara arabic|bg bul bulgarian|ca cat catalan català|cs ces cze czech čeština|da dan danish dansk|"
+    "de deu ger german deutsch|el ell gre greek|en eng english|es spa spanish español castellano|et est estonian|"
+    "eu eus baq basque euskara|fa fas per persian farsi|fi fin finnish suomi|fr fra fre french français|"
+    "he heb hebrew|hi hin hindi|hr hrv croatian hrvatski|hu hun hungarian magyar|id ind indonesian|"
+    "it ita italian italiano|ja jpn japanese|ka kat geo georgian|ko kor korean|lt lit lithuanian|lv lav latvian|"
+    "nl nld dut dutch nederlands|no nor norwegian norsk|pl pol polish polski|pt por portuguese português|"
+    "ro ron rum romanian română|ru rus russian|sk slk slo slovak|sl slv slovenian slovene|sv swe swedish svenska|"
+    "sw swa swahili|ta tam tamil|th tha thai|tr tur turkish türkçe|uk ukr ukrainian|vi vie vietnamese|"
+    "zh zho chi chinese"
+)
+_LANGUAGES = {said: line.split()[0] for line in _CODES_AND_NAMES.split("|") for said in line.split()}
+_CODE = re.compile(r"[a-z]{2,3}")
+_REGION = re.compile(r"[a-z]{2}|\d{3}")
 
 _TENS = ("teens", "twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
 _DECADES = {name: 10 * (place + 1) for place, name in enumerate(_TENS)} | {"fourties": 40}
@@ -64,12 +79,14 @@ def is_gender(attribute: str) -> bool:
 def read_value(attribute: str, written: str) -> str | None:
     """Return the group that a recorded value stands for, None where it is a word for unknown.
 
-    Genders become ``F`` and ``M``, ages their decade; any other value stays as it is written, without spaces around it.
+    Genders become ``F`` and ``M``, ages their decade, languages their code, with the region where one is named. Any
+    other value stays as it is written, without spaces around it.
 
     Parameters
     ----------
     attribute
-        Name of the column: ``gender`` (``sex``, and names that end so) and ``age`` have rules of their own.
+        Name of the column. ``gender``, ``sex`` and ``language`` (and names that end so) and ``age`` have rules of their
+        own.
     written
         The value.
 
@@ -79,12 +96,16 @@ def read_value(attribute: str, written: str) -> str | None:
     ['F', 'M', 'divers', None]
     >>> [read_value("age", said) for said in ("31", "twenties", "adult", "-1")]
     ['30–39', '20–29', 'adult', None]
+    >>> [read_value("language", said) for said in ("English", "EN", "fr_fr", "deu", "Klingon")]
+    ['en', 'en', 'fr-FR', 'de', 'Klingon']
     """
     said = composed(written.strip())
     if is_unknown(said):
         return None
     if is_gender(attribute):
         return _GENDERS.get(_folded(said), said)
+    if attribute == "language" or attribute.endswith("_language"):
+        return _language(said)
     return _decade(said) if attribute == "age" else said
 
 
@@ -115,6 +136,15 @@ def spellings_note(attribute: str, merged: Mapping[str, str | None]) -> str:
 
 def _folded(said: str) -> str:
     return re.sub(r"[\s-]+", "_", said.strip().casefold())
+
+
+def _language(said: str) -> str:
+    """Return the code of a language, and its region; a name that is not known as it is."""
+    first, *more = re.split(r"[-_]", said.casefold())
+    if first not in _LANGUAGES and not _CODE.fullmatch(first):
+        return said
+    parts = (part.upper() if _REGION.fullmatch(part) else part for part in more)
+    return "-".join((_LANGUAGES.get(first, first), *parts))
 
 
 def _decade(said: str) -> str | None:

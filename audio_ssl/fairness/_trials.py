@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from audio_ssl.data.spellings import is_unknown
 from audio_ssl.errors import UserError
 from audio_ssl.fairness.values import Spellings, plain
 
@@ -83,7 +84,7 @@ def read_trials(folder: Path, by: Sequence[str]) -> Trials:
     ids = _texts(clips, "id", path)
     if doubled := [row["values"].as_py() for row in ids.value_counts() if row["counts"].as_py() > 1]:
         raise UserError(f"the id `{doubled[0]}` appears twice", where=str(path))
-    named = [_plain(value, "speaker", path) for value in clips["speaker"].to_pylist()]
+    named = [_speaker(value, path) for value in clips["speaker"].to_pylist()]
     speakers = tuple(sorted({name for name in named if name is not None}))
     code = {name: place for place, name in enumerate(speakers)}
     speaker_of = np.array([-1 if name is None else code[name] for name in named], np.intp)
@@ -188,8 +189,9 @@ def _numbers(table: pa.Table, name: str, path: Path) -> npt.NDArray[np.float64]:
         raise UserError(f"`{name}` must be numbers: {error}", where=str(path)) from error
 
 
-def _plain(value: Any, name: str, path: Path) -> str | None:
+def _speaker(value: Any, path: Path) -> str | None:
     try:
-        return plain(value)
+        said = plain(value)
     except TypeError as error:
-        raise UserError(f"`{name}` must be one value a clip, but is {value!r}", where=str(path)) from error
+        raise UserError(f"`speaker` must be one value a clip, but is {value!r}", where=str(path)) from error
+    return None if said is None or is_unknown(said) else said

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from audio_ssl.data.spellings import is_gender
 from audio_ssl.fairness.values import ALL as ALL
 from audio_ssl.fairness.values import CROSSED as CROSSED
 from audio_ssl.fairness.values import PEOPLE
@@ -45,6 +46,8 @@ def people(by: str, group: str) -> str:
     --------
     >>> people("gender", "F"), people("age", "20–29"), people("gender × age", "M × 30–39")
     ('women', 'speakers aged 20–29', 'men aged 30–39')
+    >>> people("sex", "F"), short_people("sex", "M")
+    ('women', 'men (M)')
     >>> people("gender", "unknown"), people("accent", "scottish"), people("category", "1F")
     ('speakers whose gender is unknown', 'speakers with accent scottish', 'feminine words about the speaker (1F)')
     """
@@ -62,7 +65,7 @@ def people(by: str, group: str) -> str:
     noun = "speakers"
     qualifiers = []
     for name, value in zip(names, values, strict=True):
-        if name == "gender" and value in PEOPLE and noun == "speakers":
+        if is_gender(name) and value in PEOPLE and noun == "speakers":
             noun = PEOPLE[value]
         else:
             say = _QUALIFIERS.get(name)
@@ -78,12 +81,12 @@ def short_people(by: str, group: str) -> str:
     >>> short_people("gender", "F"), short_people("age", "20–29"), short_people("gender × age", "M × 30–39")
     ('women (F)', '20–29', 'men × 30–39')
     """
-    if by == "gender" and group in PEOPLE:
+    if is_gender(by) and group in PEOPLE:
         return f"{PEOPLE[group]} ({group})"
     names, values = by.split(CROSSED), group.split(CROSSED)
     if len(names) != len(values) or len(names) == 1:
         return group
-    said = [PEOPLE.get(value, value) if name == "gender" else value for name, value in zip(names, values, strict=True)]
+    said = [PEOPLE.get(value, value) if is_gender(name) else value for name, value in zip(names, values, strict=True)]
     return CROSSED.join(said)
 
 

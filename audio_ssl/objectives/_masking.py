@@ -40,7 +40,8 @@ def span_mask(
     prob
         Masked share if no spans overlapped.
     length_frames
-        Length of a span. A clip too short for it is masked with spans of half its frames (at least one stays visible).
+        Length of a span. A clip too short for it is masked with spans of half its frames. No span reaches a clip's last
+        frame, as in fairseq, so something is always left to predict from.
     min_masks
         Fewest spans of a clip.
     generator
@@ -54,11 +55,8 @@ def span_mask(
             continue
         length = _span_length(count, length_frames)
         wanted = max(min_masks, int(prob * count / length_frames + float(torch.rand((), generator=generator))))
-        starts = torch.randperm(count - length, generator=generator)[:wanted] if count > length else torch.zeros(1)
-        mask[row, (starts[:, None].long() + torch.arange(length)).flatten()] = True
-        if bool(mask[row, :count].all()):
-            # Something must be left to predict from.
-            mask[row, int(torch.randint(count, (), generator=generator))] = False
+        starts = torch.randperm(count - length, generator=generator)[:wanted]
+        mask[row, (starts[:, None] + torch.arange(length)).flatten()] = True
         others = 0 if trim_frames is None else trim_frames // count - 1
         if others > 0:
             fewest = int(masked_counts(others, count, prob, length_frames, min_masks, generator).min())
@@ -92,8 +90,7 @@ def masked_counts(
     begins = (torch.arange(places.shape[1]) < wanted[:, None]).int()
     change.scatter_add_(1, places, begins).scatter_add_(1, places + length, -begins)
     begun = change.cumsum(1)
-    # As there, a mask of everything leaves one frame.
-    return (begun > 0).sum(1).clamp(max=frames - 1)
+    return (begun > 0).sum(1)
 
 
 def _span_length(frames: int, length_frames: int) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audio_ssl import catalog
 from audio_ssl.config import read_yaml
+from audio_ssl.data.attributes import attribute
 from audio_ssl.data.corpus import Corpus, load_corpus
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
@@ -75,7 +76,7 @@ def _corpus_of(clip: Clip, known: set[str]) -> str:
 
 def _heard(card: Corpus, clips: Sequence[Clip]) -> HeardCorpus:
     def hours(gender: str) -> float:
-        return sum(clip.seconds for clip in clips if clip.gender == gender) / 3600
+        return sum(clip.seconds for clip in clips if attribute(clip, "gender") == gender) / 3600
 
     return HeardCorpus(
         name=card.name,

@@ -9,7 +9,8 @@ import pytest
 
 from audio_ssl.data.attributes import attribute
 from audio_ssl.data.balance import balance, parse_balance
-from audio_ssl.data.columns import read_columns
+from audio_ssl.data.clip_table import read_table
+from audio_ssl.data.columns import LEVEL_COLUMN, columns_of, read_columns
 from audio_ssl.data.composition import columns_needed, composition_lines, describe
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
 from audio_ssl.data.spellings import read_value
@@ -73,6 +74,38 @@ def test_ages_fall_into_the_same_decades() -> None:
     clip = Clip("a", "a.wav", 0.0, 1.0, 16000, extra={"age": 29.0})
     assert attribute(clip, "age") == read_value("age", "twenties") == read_value("age", "20-29") == "20–29"
     assert parse_balance("age=20-29:1").shares == {"20-29": 1.0}
+
+
+def test_languages_are_codes_and_truth_is_one_word_everywhere(tmp_path: Path) -> None:
+    spoken = ("English", "EN", "en", "eng", "fr_fr", "FR-fr", "Klingon", "unknown")
+    path, table = tmp_path / "m.jsonl", tmp_path / "predictions.jsonl"
+    rows = [
+        Clip(
+            str(number), f"{number}.wav", 0.0, 36.0, 16000, speaker=f"s{number}", language=said, extra={"native": True}
+        )
+        for number, said in enumerate(spoken)
+    ]
+    write_manifest(path, rows)
+    by = ["language", "native"]
+    needed = columns_needed(by)
+    table_read = read_table(path, columns=[*needed, "speaker"], numbers=[LEVEL_COLUMN])
+    for columns in (read_columns(read_manifest(path), needed), columns_of(table_read, needed)):
+        described = describe(columns, by)
+        found = [{row["value"]: row["clips"] for row in one["rows"]} for one in described["by"]]
+        assert found == [{"Klingon": 1, "en": 4, "fr-FR": 2, "unknown": 1}, {"true": 8}]
+    table.write_text(
+        "".join(
+            json.dumps({"id": c.id, "reference": "a", "hypothesis": "b", "speaker": c.speaker, "language": c.language})
+            + "\n"
+            for c in rows
+        )
+    )
+    assert sorted(read_predictions(table, ["language"]).attributes["language"].names) == ["Klingon", "en", "fr-FR"]
+    assert balance(read_manifest(path), parse_balance("language=EN:0.5,fr-fr:0.5"), 0.02).record["groups"].keys() == {
+        "en",
+        "fr-FR",
+    }
+    assert attribute(rows[0], "native") == "true"
 
 
 def test_other_columns_stay_as_written() -> None:

@@ -186,6 +186,19 @@ def test_what_cannot_be_used_is_named(tmp_path):
     ]
 
 
+def test_a_word_for_unknown_is_no_speaker(tmp_path):
+    rows, trials = voices(3, women=7, men=7)
+    clean = audit_verification(write(tmp_path / "r", rows, trials), replicates=10)["groups"]
+    nobody = [
+        {"id": f"n{place}", "speaker": said, "gender": "F", "seconds": 1.0}
+        for place, said in enumerate(("N/A", "unknown"))
+    ]
+    more = [*trials, {**trials[0], "clip_a": "n0", "clip_b": "n1", "same": False}]
+    report = audit_verification(write(tmp_path / "r", [*rows, *nobody], more), replicates=10)
+    assert report["groups"] == clean
+    assert one(report["excluded"], reason="trials of clips without a speaker")["names"] == ["n0 n1"]
+
+
 def test_a_speaker_with_two_genders_is_in_no_trial(tmp_path):
     rows, trials = voices(4, women=7, men=7)
     rows[0]["gender"], rows[1]["gender"] = "male", None

@@ -16,13 +16,26 @@ def test_share_of_masked_frames_is_the_published_one(prob, length, share):
     assert mask.float().mean().item() == pytest.approx(share, abs=0.03)
 
 
-@given(frames=st.lists(st.integers(0, 60), min_size=1, max_size=5), seed=st.integers(0, 99))
-def test_nothing_past_a_clip_and_never_everything(frames, seed):
-    mask = span_mask(torch.tensor(frames), 70, 0.8, 5, 2, generator(seed))
+@given(
+    frames=st.lists(st.integers(0, 60), min_size=1, max_size=5),
+    prob=st.floats(0.01, 1.0),
+    length=st.integers(1, 70),
+    min_masks=st.sampled_from([1, 2, 70]),
+    seed=st.integers(0, 99),
+)
+def test_nothing_past_a_clip_and_never_everything(frames, prob, length, min_masks, seed):
+    mask = span_mask(torch.tensor(frames), 70, prob, length, min_masks, generator(seed))
     for row, count in zip(mask, frames, strict=True):
         assert not row[count:].any()
         if count >= 2:
             assert 0 < int(row.sum()) < count
+            assert int(masked_counts(1, count, prob, length, min_masks, generator(seed))) < count
+
+
+@pytest.mark.parametrize(("frames", "length"), [(2, 5), (3, 1), (7, 5), (30, 10)])
+def test_as_many_spans_as_there_is_room_for_leave_the_last_frame(frames, length):
+    mask = span_mask(torch.tensor([frames]), frames, 1.0, length, 1000, generator())
+    assert mask[0].tolist() == [True] * (frames - 1) + [False]
 
 
 def test_the_generator_decides():
@@ -60,7 +73,9 @@ def test_every_span_is_whole():
 
 
 @given(
-    frames=st.lists(st.integers(0, 60), min_size=1, max_size=5), share=st.floats(0.05, 0.95), seed=st.integers(0, 99)
+    frames=st.lists(st.integers(0, 60), min_size=1, max_size=5),
+    share=st.floats(0.05, 0.95) | st.just(1.0),
+    seed=st.integers(0, 99),
 )
 def test_an_exact_mask_has_its_share_of_every_clip_and_nothing_past_it(frames, share, seed):
     mask = exact_mask(torch.tensor(frames), 70, share, 5, 0.05, generator(seed))

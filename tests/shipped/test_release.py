@@ -128,6 +128,15 @@ def test_the_card_is_made_of_the_facts(run, tmp_path):
     assert all(one["sha256"] in card for one in hashes.values())
 
 
+@pytest.mark.parametrize("said", ["F", "female", "weiblich"])
+def test_hours_of_women_do_not_depend_on_how_the_manifest_spells_them(run, tmp_path, said):
+    rows = [json.loads(line) for line in (run.parent / "m.jsonl").read_text().splitlines()]
+    spelt = [{**row, "gender": said if row.get("gender") == "F" else row.get("gender")} for row in rows]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in spelt))
+    _, speech, _ = heard_in(run, tmp_path / "m.jsonl")
+    assert (speech.female_hours, speech.male_hours) == (0.5, 0.25)
+
+
 def test_limits_follow_from_the_facts(shelf):
     facts = shelf.facts("toy")
     assert any("No scores are recorded" in one for one in limits_of(facts))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from audio_ssl.data.spellings import is_gender
 from audio_ssl.fairness.people import ALL, CROSSED, UNKNOWN, people, short_people
 from audio_ssl.report.gaps import higher_is_better, unit_of
 from audio_ssl.report.numbers import MISSING, finite, percent, signed
@@ -83,7 +84,7 @@ def pair_name(row: Row) -> str:
     """
     by = str(row["by"])
     return " − ".join(
-        people(by, name) if by == "gender" and name not in (ALL, UNKNOWN) else short_people(by, name)
+        people(by, name) if is_gender(by) and name not in (ALL, UNKNOWN) else short_people(by, name)
         for name in (str(row["a"]), str(row["b"]))
     )
 
