@@ -23,7 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
@@ -31,7 +30,7 @@ from audio_ssl.data.corpus import (
     check_split,
     fetch_apt,
     hash_split,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -121,10 +120,7 @@ def _clip(
     if not text:
         left_out.add(path, "without a transcript of speech")
         return
-    try:
-        clip = whole_file(path, f"{language}/{prompt}")
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (clip := usable_file(path, f"{language}/{prompt}", left_out)) is None:
         return
     if len(text) / clip.seconds > _MOST_CHARACTERS_A_SECOND:
         left_out.add(path, "whose length does not fit the text")

@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
@@ -27,7 +26,7 @@ from audio_ssl.data.corpus import (
     common_voice_gender,
     common_voice_rows,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -99,10 +98,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
 
 def _clip(place: Path, part: str, row: dict[str, str], left_out: LeftOut) -> Iterator[Clip]:
     path = common_voice_audio(place / "clips" / row["path"])
-    try:
-        clip = whole_file(path, path.stem)
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (clip := usable_file(path, path.stem, left_out)) is None:
         return
     # A language's folder is named as its locale; some have a region, as zh-TW.
     locale = row.get("locale") or place.absolute().name

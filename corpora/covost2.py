@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
@@ -30,7 +29,7 @@ from audio_ssl.data.corpus import (
     common_voice_gender,
     common_voice_rows,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -126,10 +125,7 @@ def _clip(place: Path, source: str, target: str, part: str, row: Row, left_out: 
     if not row["translation"]:
         left_out.add(path, "without a translation")
         return
-    try:
-        clip = whole_file(path, f"{source}_{target}/{path.stem}")
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (clip := usable_file(path, f"{source}_{target}/{path.stem}", left_out)) is None:
         return
     yield replace(
         clip,

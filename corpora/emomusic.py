@@ -20,14 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     annotation_rows,
     check_split,
     require_file,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -106,10 +105,7 @@ def _clip(
     except ValueError:
         left_out.add(where, f"a rating of song {number} is not a number")
         return
-    try:
-        clip = whole_file(path, number)
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (clip := usable_file(path, number, left_out)) is None:
         return
     yield replace(
         clip,

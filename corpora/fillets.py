@@ -31,7 +31,7 @@ from audio_ssl.data.corpus import (
     fetch_apt,
     hash_split,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -110,10 +110,7 @@ def _clip(path: Path, folder: str, language: str, translations: dict[str, Script
         return None
     # Jokes told in any level lie together in folders of their own.
     level = path.parent.parent.name
-    try:
-        clip = whole_file(path, f"{language}/{level}/{path.stem}")
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (clip := usable_file(path, f"{language}/{level}/{path.stem}", left_out)) is None:
         return None
     character, gender = _FISH.get(font, (_character(font, level), None))
     others = {f"translation_{other}": script[key][2] for other, script in translations.items() if key in script}

@@ -17,14 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
     annotation_rows,
     check_split,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -87,10 +86,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     for part in CORPUS.splits if split is None else [split]:
         for row in _rows(root / f"data/{part}_data.csv", ("path", "speakerId", "transcription", *SLOTS), left_out):
             path = root / row["path"]
-            try:
-                clip = whole_file(path, path.stem)
-            except AudioError as error:
-                left_out.add(path, error.reason)
+            if (clip := usable_file(path, path.stem, left_out)) is None:
                 continue
             yield _labelled(clip, row, people.get(row["speakerId"], {}), part)
 

@@ -16,13 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     check_split,
     named_files,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -79,10 +78,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         part = "test" if index < 5 else "valid" if index < 10 else "train"
         if split not in (None, part):
             continue
-        try:
-            clip = whole_file(path, path.stem)
-        except AudioError as error:
-            left_out.add(path, error.reason)
+        if (clip := usable_file(path, path.stem, left_out)) is None:
             continue
         gender, accent = SPEAKERS.get(match["speaker"], (None, None))
         yield replace(

@@ -27,7 +27,6 @@ from pathlib import Path
 import soundfile
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
@@ -35,7 +34,7 @@ from audio_ssl.data.corpus import (
     check_split,
     even_split,
     fetch_apt,
-    whole_file,
+    usable_file,
     writing,
 )
 from audio_ssl.data.manifest import Clip
@@ -150,10 +149,7 @@ def _spans(path: Path, game: str, track: str, part: str, left_out: LeftOut) -> I
     if track in _SILENT:
         left_out.add(path, "silent")
         return
-    try:
-        whole = whole_file(path, track)
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (whole := usable_file(path, track, left_out)) is None:
         return
     artist = soundfile.SoundFile(path).copy_metadata().get("artist")
     count = math.ceil(whole.seconds / SPAN_SECONDS)

@@ -36,7 +36,7 @@ from audio_ssl.data.corpus import (
     check_split,
     require_file,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -159,10 +159,7 @@ def _clip(
 ) -> Iterator[Clip]:
     found = [folder / "audio" / f"{number}.LOFI{suffix}" for suffix in (".mp3", ".wav", ".flac")]
     path = next((p for p in found if p.is_file()), found[0])
-    try:
-        clip = whole_file(path, number)
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (clip := usable_file(path, number, left_out)) is None:
         return
     yield replace(clip, label=key, split=part, extra={"track": number, **extra})
 

@@ -19,7 +19,6 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
@@ -27,7 +26,7 @@ from audio_ssl.data.corpus import (
     list_lines,
     require_file,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -95,9 +94,6 @@ def _clip(genres: Path, line: str, part: str, where: str, left_out: LeftOut) -> 
     # The archive has .au, copies have .wav; a list may name the other.
     found = [genres / genre / f"{name}{suffix}" for suffix in (".wav", ".au")]
     path = next((p for p in found if p.is_file()), found[0])
-    try:
-        clip = whole_file(path, name)
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (clip := usable_file(path, name, left_out)) is None:
         return
     yield replace(clip, label=genre, split=part, extra={"track": name})

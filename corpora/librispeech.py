@@ -26,7 +26,7 @@ from audio_ssl.data.corpus import (
     check_split,
     list_lines,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -101,10 +101,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
 
 
 def _clip(path: Path, subset: str, text: str | None, genders: dict[str, str], left_out: LeftOut) -> Iterator[Clip]:
-    try:
-        clip = whole_file(path, path.stem)
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (clip := usable_file(path, path.stem, left_out)) is None:
         return
     reader = path.parent.parent.name
     yield replace(

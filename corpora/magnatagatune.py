@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
@@ -30,7 +29,7 @@ from audio_ssl.data.corpus import (
     require_file,
     require_folder,
     track,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -110,10 +109,7 @@ def _clip(
     folder: Path, row: dict[str, str], own: str, used: list[str], info: dict[str, str], left_out: LeftOut
 ) -> Iterator[Clip]:
     path = folder / row["mp3_path"]
-    try:
-        clip = whole_file(path, row["clip_id"])
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (clip := usable_file(path, row["clip_id"], left_out)) is None:
         return
     parts = [info.get(name, "") for name in ("artist", "album", "track_number", "title")]
     # Without a line in clip_info the clip is its own track.

@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
@@ -30,7 +29,7 @@ from audio_ssl.data.corpus import (
     require_file,
     require_folder,
     unknown_name,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -112,10 +111,7 @@ def _clip(roots: tuple[Path, Path], cells: list[str], own: str, left_out: LeftOu
     low = str(PurePosixPath(name).with_suffix(".low.mp3"))
     found = [root / part for root in roots for part in (f"audio/{name}", f"audio-low/{low}", name, low)]
     path = next((p for p in found if p.is_file()), found[0])
-    try:
-        clip = whole_file(path, track)
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (clip := usable_file(path, track, left_out)) is None:
         return
     tags = tuple(tag for tag in cells[5:] if tag)
     yield replace(clip, tags=tags, split=own, extra={"track": track, "artist": artist, "album": album})

@@ -20,14 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
     annotation_rows,
     check_split,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -91,10 +90,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         folder = table.parent if (table.parent / "wav").is_dir() else table.parent.parent
         for row in _rows(table, left_out):
             path = folder / "wav" / f"{row['ID']}.wav"
-            try:
-                clip = whole_file(path, f"{row['LANG'].lower()}/{row['ID']}")
-            except AudioError as error:
-                left_out.add(path, error.reason)
+            if (clip := usable_file(path, f"{row['LANG'].lower()}/{row['ID']}", left_out)) is None:
                 continue
             yield _labelled(clip, row)
 

@@ -17,13 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     check_split,
     named_files,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -101,10 +100,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
             left_out.add(path, "the same recording again")
             continue
         seen.add(path.stem)
-        try:
-            clip = whole_file(path, path.stem)
-        except AudioError as error:
-            left_out.add(path, error.reason)
+        if (clip := usable_file(path, path.stem, left_out)) is None:
             continue
         yield _labelled(clip, match, part)
 

@@ -25,14 +25,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
     check_split,
     read_text,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -114,10 +113,7 @@ def _words(words: Path, listed: dict[str, str], left_out: LeftOut) -> Iterator[C
     for folder in sorted(path for path in words.iterdir() if path.is_dir()):
         for path in sorted(folder.glob("*.wav")):
             name = path.relative_to(words).as_posix()
-            try:
-                clip = whole_file(path, name.removesuffix(".wav"))
-            except AudioError as error:
-                left_out.add(path, error.reason)
+            if (clip := usable_file(path, name.removesuffix(".wav"), left_out)) is None:
                 continue
             if folder.name == _NOISE:
                 yield from _silence(clip)
@@ -137,10 +133,7 @@ def _silence(noise: Clip) -> Iterator[Clip]:
 
 def _test_set(folder: Path, left_out: LeftOut) -> Iterator[Clip]:
     for path in sorted(folder.glob("*/*.wav")):
-        try:
-            clip = whole_file(path, f"test_set/{path.parent.name}/{path.stem}")
-        except AudioError as error:
-            left_out.add(path, error.reason)
+        if (clip := usable_file(path, f"test_set/{path.parent.name}/{path.stem}", left_out)) is None:
             continue
         kind, match = path.parent.name.strip("_"), _NAME.match(path.stem)
         if kind == "silence":

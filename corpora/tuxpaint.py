@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     announce,
@@ -29,7 +28,7 @@ from audio_ssl.data.corpus import (
     fetch_apt,
     hash_split,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -101,10 +100,7 @@ def _clip(path: Path, name: Path, language: str, english: str, text: str | None,
     if not text:
         left_out.add(path, "without a transcript")
         return None
-    try:
-        clip = whole_file(path, name.with_suffix("").as_posix())
-    except AudioError as error:
-        left_out.add(path, error.reason)
+    if (clip := usable_file(path, name.with_suffix("").as_posix(), left_out)) is None:
         return None
     most = _MOST_CHARACTERS_A_SECOND.get(language, _MOST_ELSEWHERE)
     if not _FEWEST_CHARACTERS_A_SECOND <= len(text) / clip.seconds <= most:

@@ -25,7 +25,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
@@ -33,7 +32,7 @@ from audio_ssl.data.corpus import (
     hash_split,
     require_folder,
     unknown_name,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -154,10 +153,7 @@ def _listed_test(root: Path) -> tuple[str, ...]:
 
 
 def _clip(file: Path, name: str, singer: str, own: str, task: str, left_out: LeftOut) -> Iterator[Clip]:
-    try:
-        clip = whole_file(file, name)
-    except AudioError as error:
-        left_out.add(file, error.reason)
+    if (clip := usable_file(file, name, left_out)) is None:
         return
     technique = file.parent.name
     yield replace(

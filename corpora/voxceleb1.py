@@ -24,7 +24,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.data.corpus import (
-    AudioError,
     Corpus,
     LeftOut,
     UserError,
@@ -32,7 +31,7 @@ from audio_ssl.data.corpus import (
     hash_split,
     list_lines,
     require_folder,
-    whole_file,
+    usable_file,
 )
 from audio_ssl.data.manifest import Clip
 
@@ -96,10 +95,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         part = verification if verify else identification.get(name)
         if split not in (None, "verification", part):
             continue
-        try:
-            clip = whole_file(path, name)
-        except AudioError as error:
-            left_out.add(path, error.reason)
+        if (clip := usable_file(path, name, left_out)) is None:
             continue
         gender, nationality = people.get(speaker, (None, None))
         extra = {"nationality": nationality, "video": video, "verification": verification}

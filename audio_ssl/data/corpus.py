@@ -43,64 +43,15 @@ from audio_ssl.lock import locked_folder
 from audio_ssl.progress import track
 
 __all__ = [
-    "SPLIT_NAMES",
-    "SUFFIXES",
-    "AudioError",
-    "Corpus",
-    "ErrorLedger",
-    "Espeak",
-    "Flite",
-    "LeftOut",
-    "LoadedCorpus",
-    "Rows",
-    "UserError",
-    "annotation_rows",
-    "annotation_text",
-    "announce",
-    "apt_available",
-    "arranging",
-    "atomic_folder",
-    "atomic_write",
-    "audio_info",
-    "check_split",
-    "common_voice_audio",
-    "common_voice_gender",
-    "common_voice_rows",
-    "cut_row",
-    "even_split",
-    "fetch_apt",
-    "harmony",
-    "hash_split",
-    "is_lhotse",
-    "is_made",
-    "list_lines",
-    "load_corpus",
-    "made_clips",
-    "match_columns",
-    "midi",
-    "named_files",
-    "notes_column",
-    "optional_package",
-    "parse_object",
-    "pieces",
-    "read_made",
-    "read_object",
-    "read_text",
-    "read_yaml",
-    "require_file",
-    "require_folder",
-    "soundfont",
-    "split_named",
-    "suffix_of",
-    "table_files",
-    "table_rows",
-    "track",
-    "tunes",
-    "unknown_name",
-    "whole_file",
-    "write_made",
-    "writing",
-]
+    "SPLIT_NAMES", "SUFFIXES", "AudioError", "Corpus", "ErrorLedger", "Espeak", "Flite", "LeftOut", "LoadedCorpus",
+    "Rows", "UserError", "annotation_rows", "annotation_text", "announce", "apt_available", "arranging",
+    "atomic_folder", "atomic_write", "audio_info", "check_split", "common_voice_audio", "common_voice_gender",
+    "common_voice_rows", "cut_row", "even_split", "fetch_apt", "harmony", "hash_split", "is_lhotse", "is_made",
+    "list_lines", "load_corpus", "made_clips", "match_columns", "midi", "named_files", "notes_column",
+    "optional_package", "parse_object", "pieces", "read_made", "read_object", "read_text", "read_yaml",
+    "require_file", "require_folder", "soundfont", "split_named", "suffix_of", "table_files", "table_rows", "track",
+    "tunes", "unknown_name", "usable_file", "whole_file", "write_made", "writing",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -204,8 +155,7 @@ def load_corpus(name_or_path: str) -> LoadedCorpus:
         If there is no such corpus, its file cannot be run, or a part of the contract is missing.
     """
     path = catalog.find("corpora", name_or_path)
-    module = import_file(path)
-    where = str(path)
+    module, where = import_file(path), str(path)
     card = getattr(module, "CORPUS", None)
     if not isinstance(card, Corpus):
         raise UserError("the file must define `CORPUS`, an audio_ssl.data.corpus.Corpus", where=where)
@@ -306,6 +256,15 @@ def whole_file(path: Path, clip_id: str) -> Clip:
     return Clip(clip_id, str(path), 0.0, info.seconds, info.sample_rate)
 
 
+def usable_file(path: Path, clip_id: str, left_out: LeftOut) -> Clip | None:
+    """Return the clip that spans a whole file, without labels; None, and named in `left_out`, if it cannot be used."""
+    try:
+        return whole_file(path, clip_id)
+    except AudioError as error:
+        left_out.add(path, error.reason)
+        return None
+
+
 def is_made(root: Path, wanted: int) -> bool:
     """Return whether a corpus that is made rather than downloaded is finished below `root`, with `wanted` clips."""
     path = root / _MADE
@@ -362,12 +321,8 @@ def made_clips(root: Path, card: Corpus, split: str | None, left_out: LeftOut) -
         if split not in (None, row["split"]):
             continue
         path = root / "audio" / f"{row['name']}.flac"
-        try:
-            clip = whole_file(path, row["name"])
-        except AudioError as error:
-            left_out.add(path, error.reason)
-            continue
-        yield dataclasses.replace(clip, split=row["split"]), row
+        if (clip := usable_file(path, row["name"], left_out)) is not None:
+            yield dataclasses.replace(clip, split=row["split"]), row
 
 
 def optional_package(package: str, card: Corpus, pip: str | None = None) -> Any:

@@ -14,6 +14,7 @@ from audio_ssl.data.corpus import (
     optional_package,
     read_made,
     require_folder,
+    usable_file,
     whole_file,
     write_made,
 )
@@ -180,10 +181,15 @@ def test_made_corpora_are_finished_when_their_labels_are_there(tmp_path, caplog)
     assert "labels.json: asked for 2 clips before, now for 1; the audio of the others stays" in caplog.text
 
 
-def test_whole_file(tmp_path):
+def test_whole_file_and_one_that_cannot_be_used(tmp_path):
     import numpy as np
     import soundfile
 
     soundfile.write(tmp_path / "a.wav", np.zeros(4000), 8000)
     clip = whole_file(tmp_path / "a.wav", "x")
     assert (clip.id, clip.start, clip.seconds, clip.sample_rate) == ("x", 0.0, 0.5, 8000)
+    left_out = LeftOut("mine")
+    assert usable_file(tmp_path / "a.wav", "x", left_out) == clip
+    (tmp_path / "b.wav").write_bytes(b"RIFF")
+    assert usable_file(tmp_path / "b.wav", "y", left_out) is None
+    assert sum(left_out.counts.values()) == 1
