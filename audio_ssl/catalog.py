@@ -40,12 +40,12 @@ _PACKAGE = Path(__file__).parent
 EXTRA_OF_PACKAGE = {
     "nnAudio": "teachers",
     "encodec": "teachers",
-    "sklearn": "teachers",
     "speechbrain": "probing",
     "sacrebleu": "probing",
     "rapidfuzz": "probing",
     "mir_eval": "probing",
     "sentencepiece": "probing",
+    "sklearn": "probing",
     "transformers": "transformers",
     "torchaudio": "torchaudio",
     "huggingface_hub": "hub",
@@ -53,6 +53,7 @@ EXTRA_OF_PACKAGE = {
     "av": "decode",
     "ray": "ray",
     "music21": "corpora",
+    "pretty_midi": "corpora",
     "espeakng_loader": "corpora",
     "babel": "corpora",
 }

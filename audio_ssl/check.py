@@ -42,6 +42,8 @@ _OF_FEATURES = (".safetensors", ".npy", ".parquet")
 
 _TOLERANCE_SECONDS = 0.05
 _THREADS = 8
+_NAMED = 20
+"""Damaged files that are named; of more, their number."""
 
 
 @dataclass
@@ -97,13 +99,13 @@ def check(paths: Sequence[Path]) -> Iterator[Finding]:
             )
 
 
-def lines(finding: Finding, most: int = 20) -> list[str]:
+def lines(finding: Finding) -> list[str]:
     """Return a finding as lines for a terminal."""
     if not finding.damaged:
         size = f"{finding.files} file{'s' * (finding.files != 1)}, {finding.bytes / 1e6:.1f} MB read"
         said = "; ".join([size, *finding.notes])
         return [f"{finding.path}: {finding.kind}, whole ({said})"]
-    shown = [f"  {name} {wrong}" for name, wrong in list(finding.damaged.items())[:most]]
+    shown = [f"  {name} {wrong}" for name, wrong in list(finding.damaged.items())[:_NAMED]]
     more = len(finding.damaged) - len(shown)
     shown += [f"  and {more:,} more"] if more else []
     mend = [f"  to repair it: {finding.mend}"] if finding.mend else []

@@ -36,7 +36,7 @@ _SINCE, _EARLIER = "since", "earlier"
 _MISSING: Any = object()
 
 
-def added(default: T, *, earlier: T = _MISSING, since: int = VERSION) -> T:
+def added(default: T, *, earlier: T = _MISSING, since: int = 2) -> T:
     """Make the dataclass field of a key that an earlier version did not have.
 
     Parameters
@@ -47,7 +47,7 @@ def added(default: T, *, earlier: T = _MISSING, since: int = VERSION) -> T:
         What runs did before the key existed; left out: the same as `default`. The settings of a model (frontends,
         encoders) leave it out always, as the ``config.json`` of a saved model has no version.
     since
-        The version that brought the key.
+        The version that brought the key. The default stays 2 when `VERSION` grows: keys that name none came then.
 
     Examples
     --------

@@ -49,6 +49,11 @@ def grown_teacher(monkeypatch: pytest.MonkeyPatch) -> type:
     return Config
 
 
+def test_keys_that_name_no_version_keep_theirs_when_there_is_a_new_one() -> None:
+    (whole,) = [one for one in dataclasses.fields(Outer) if one.name == "whole"]
+    assert whole.metadata["since"] == 2
+
+
 def test_what_an_old_recipe_lacks_means_what_it_did_at_every_depth(grown_teacher: type) -> None:
     old = {
         "rounds": [{"teachers": [{"kind": "mel"}, {"kind": "mel", "loud": True}], "extra": {"size": 5}}],

@@ -12,15 +12,14 @@ from pathlib import Path
 
 from audio_ssl.data.mpeg import id3_size, looks_like_mpeg
 
-SOUNDFILE_SUFFIXES = frozenset(
-    {".wav", ".wave", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mpga", ".aif", ".aiff", ".aifc"}
-    | {".au", ".snd", ".w64", ".caf", ".sph", ".nist", ".voc"}
-)
 AV_SUFFIXES = frozenset(
     {".g722", ".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".weba", ".mka", ".3gp", ".3g2", ".amr", ".ac3"}
     | {".wv", ".ape", ".spx", ".tta"}
 )
-SUFFIXES = SOUNDFILE_SUFFIXES | AV_SUFFIXES
+SUFFIXES = AV_SUFFIXES | frozenset(
+    {".wav", ".wave", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mpga", ".aif", ".aiff", ".aifc"}
+    | {".au", ".snd", ".w64", ".caf", ".sph", ".nist", ".voc"}
+)
 """File names that count as audio without a look inside."""
 
 OTHER_SUFFIXES = frozenset(

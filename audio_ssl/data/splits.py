@@ -29,11 +29,11 @@ def hash_split(corpus: str, key: str, valid: float = 0.1, test: float = 0.1) -> 
     return "valid" if place < test + valid else "train"
 
 
-def even_split(corpus: str, keys: Iterable[str], valid: float = 0.1, test: float = 0.1) -> dict[str, str]:
+def even_split(corpus: str, keys: Iterable[str]) -> dict[str, str]:
     """Return the split of each of a few groups: like `hash_split`, but with at least one group in each split.
 
-    The shares are exact, at the price that a split depends on which other groups there are. Fewer than three groups
-    are all for training.
+    The shares (a tenth for validation, a tenth for the test) are exact, at the price that a split depends on which
+    other groups there are. Fewer than three groups are all for training.
 
     Examples
     --------
@@ -43,10 +43,9 @@ def even_split(corpus: str, keys: Iterable[str], valid: float = 0.1, test: float
     ordered = sorted(set(keys), key=lambda key: _digest(f"{corpus}/{key}"))
     if len(ordered) < 3:
         return dict.fromkeys(ordered, "train")
-    for_test = max(1, round(test * len(ordered)))
-    for_valid = max(1, round(valid * len(ordered)))
+    held_out = max(1, round(0.1 * len(ordered)))
     return {
-        key: "test" if place < for_test else "valid" if place < for_test + for_valid else "train"
+        key: "test" if place < held_out else "valid" if place < 2 * held_out else "train"
         for place, key in enumerate(ordered)
     }
 
