@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 from _fairness_people import EQUAL, RATE, SPREAD, UNEQUAL, Design, error_rate, readers  # type: ignore[import-not-found]
-from _fairness_tests import OF_CLIPS, PERMUTATIONS, REPLICATES, SLOW, TESTS  # type: ignore[import-not-found]
+from _fairness_tests import (  # type: ignore[import-not-found]
+    OF_CLIPS,
+    PERMUTATIONS,
+    REPLICATES,
+    SLOW,
+    TESTS,
+    usual_interval,
+)
 from scipy.stats import binomtest
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -20,7 +27,7 @@ from audio_ssl.fairness.contrast import contrast
 from audio_ssl.fairness.permutation import permutation_test
 from audio_ssl.fairness.power import minimum_detectable
 from audio_ssl.fairness.two_systems import gap_difference
-from audio_ssl.metrics.bootstrap import Array, cluster_bootstrap, expanded_bootstrap
+from audio_ssl.metrics.resampling import Array, bootstrap_sums
 
 GAP = 1.2
 """Of the studies that have one: the first group's rate over the second's."""
@@ -102,7 +109,7 @@ def cover_one_group(speakers: int, runs: int) -> Row:
         rng = np.random.default_rng(speakers)
         for _ in range(runs):
             sums = readers(rng, speakers, 30, 0.5, 1.0).sum(1)
-            for name, bootstrap in (("expanded", expanded_bootstrap), ("usual", cluster_bootstrap)):
+            for name, bootstrap in (("expanded", bootstrap_sums), ("usual", usual_interval)):
                 interval = bootstrap(sums, error_rate, REPLICATES, rng)
                 missed[name] += not interval.low <= 100 * RATE <= interval.high
     return {"speakers": speakers, **{name: _share(count, runs) for name, count in missed.items()}}

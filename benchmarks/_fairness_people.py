@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audio_ssl.metrics.bootstrap import Array
+from audio_ssl.metrics.resampling import Array
 
 RATE = 0.15
 """Word error rate of a group."""

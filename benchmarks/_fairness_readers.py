@@ -15,8 +15,8 @@ import numpy as np
 
 from audio_ssl.fairness.contrast import contrast
 from audio_ssl.fairness.permutation import permutation_test
-from audio_ssl.metrics.bootstrap import Array
 from audio_ssl.metrics.normalise import get_normaliser
+from audio_ssl.metrics.resampling import Array
 from audio_ssl.metrics.text import WER, edits
 
 WORDS = {

@@ -14,7 +14,7 @@ from scipy.stats import bootstrap
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.bootstrap import Array, replicate_sums
+from audio_ssl.metrics.resampling import Array, replicate_sums
 
 GROUPS, SPEAKERS, REPLICATES = 20, 600, 10_000
 GOAL_SECONDS = 2.0

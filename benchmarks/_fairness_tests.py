@@ -11,11 +11,13 @@ from scipy.stats import norm, ttest_ind
 from audio_ssl.fairness.contrast import contrast
 from audio_ssl.fairness.mixed_model import fit_mixed_model
 from audio_ssl.fairness.permutation import permutation_test
-from audio_ssl.metrics.bootstrap import Array, replicate_sums
+from audio_ssl.metrics.resampling import CONFIDENCE, Array, Interval, ScoreOfSums, quantile_interval, replicate_sums
 
 REPLICATES = 1_000
 PERMUTATIONS = 1_000
 LEVEL = 0.05
+PERCENTILES_FROM = 20
+"""Speakers from which on percentiles are as good as BCa."""
 
 Decide = Callable[[Array, Array, np.random.Generator], bool]
 """From errors and words of both groups' clips, ``[speaker, clip, 2]``: is there a gap?"""
@@ -58,6 +60,22 @@ def bca(first: Array, second: Array, rng: np.random.Generator) -> bool:
     bias, acceleration = norm.ppf(below), cubes / (6 * squares**1.5)
     z = bias + norm.ppf([LEVEL / 2, 1 - LEVEL / 2])
     return _outside(gaps, norm.cdf(bias + z / (1 - acceleration * z)))
+
+
+def usual_interval(sums: Array, score: ScoreOfSums, replicates: int, rng: np.random.Generator) -> Interval:
+    """Return the score of one group with its BCa interval (Efron 1987), or with percentiles from 20 speakers on."""
+    value = float(score(sums.sum(0)))
+    draws = score(replicate_sums(sums, replicates, rng))
+    levels = np.array([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    below = (np.sum(draws < value) + 0.5 * np.sum(draws == value)) / draws.size
+    if len(sums) < PERCENTILES_FROM and 0 < below < 1:
+        left_out = score(sums.sum(0) - sums)
+        moved = left_out.mean() - left_out
+        scale = np.sum(moved**2) ** 1.5
+        acceleration = np.sum(moved**3) / (6 * scale) if scale > 0 else 0.0
+        z = norm.ppf(below) + norm.ppf(levels)
+        levels = norm.cdf(norm.ppf(below) + z / (1 - acceleration * z))
+    return quantile_interval(value, draws, levels)
 
 
 def clips(first: Array, second: Array, rng: np.random.Generator) -> bool:

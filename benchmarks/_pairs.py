@@ -7,15 +7,18 @@ and Ney 2004): that tells much smaller gaps apart than two intervals of their ow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.bootstrap import Interval, cluster_bootstrap, cluster_sums, replicate_sums
+from audio_ssl.metrics.resampling import Interval, bootstrap_sums, cluster_sums, interval_of_draws, replicate_sums
 
 Array64 = npt.NDArray[np.float64]
 
@@ -58,7 +61,7 @@ class ClipCounts:
     def interval(self) -> Interval:
         """Return the score with its interval."""
         sums, _ = cluster_sums(self.table, self.clusters)
-        return cluster_bootstrap(sums, self.score, REPLICATES)
+        return bootstrap_sums(sums, self.score, REPLICATES)
 
     def row(self) -> dict[str, Any]:
         """Return what `ClipCounts.of_row` reads; columns that are mostly 0 are kept as place and number."""
@@ -89,7 +92,7 @@ class Gap:
     low: float
     high: float
     p: float
-    """Two-sided, of no difference, from the resamples."""
+    """Two-sided, of no difference, from the same resamples as the interval."""
 
     @property
     def word(self) -> str:
@@ -109,10 +112,17 @@ def gap(mine: ClipCounts, other: ClipCounts) -> Gap:
     def difference(totals: Array64) -> Array64:
         return np.asarray(sign * (mine.score(totals[..., :half]) - other.score(totals[..., half:])))
 
-    found = cluster_bootstrap(sums, difference, REPLICATES, np.random.default_rng(0))
     draws = difference(replicate_sums(sums, REPLICATES, np.random.default_rng(0)))
-    fewer = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return Gap(found.value, found.low, found.high, min(1.0, 2 * (fewer + 1) / (REPLICATES + 1)))
+    found = interval_of_draws(float(difference(sums.sum(0))), draws, len(sums))
+    return Gap(*found, p_value(draws, len(sums)))
+
+
+def p_value(draws: Array64, clusters: int) -> float:
+    """Return the two-sided p-value of no difference: 1 - the confidence at which the expanded interval touches 0."""
+    beyond = (min(int((draws <= 0).sum()), int((draws >= 0).sum())) + 1) / (len(draws) + 1)
+    if clusters < 2:
+        return 1.0
+    return min(1.0, 2 * float(student.cdf(norm.ppf(beyond) * math.sqrt((clusters - 1) / clusters), clusters - 1)))
 
 
 def covered(model: float, baseline: float, peer: float, lower_is_better: bool) -> float | None:

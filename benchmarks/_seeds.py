@@ -17,7 +17,7 @@ import numpy as np
 from _pairs import ClipCounts  # type: ignore[import-not-found]
 from scipy.stats import t as student
 
-from audio_ssl.metrics.bootstrap import Interval, satterthwaite
+from audio_ssl.metrics.resampling import Interval, satterthwaite
 
 _ROUNDING = 1e-9
 

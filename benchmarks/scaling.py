@@ -34,7 +34,7 @@ from _seeds import clip_variance, contrast, interval  # type: ignore[import-not-
 
 from audio_ssl.atomic import write_json
 from audio_ssl.features.source import open_source
-from audio_ssl.metrics.bootstrap import Interval
+from audio_ssl.metrics.resampling import Interval
 
 RECIPE = "hubert_visible_tiny"
 APART = 3.0

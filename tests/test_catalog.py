@@ -6,7 +6,6 @@ from audio_ssl import catalog
 from audio_ssl.codec.model import Codec, CodecConfig
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import get_metric
-from audio_ssl.probing.score import higher_is_better
 
 
 @pytest.mark.parametrize("folder", ["recipes", "probes", "corpora"])
@@ -72,12 +71,6 @@ def test_a_defect_inside_a_part_is_not_hidden(monkeypatch):
             "metric `wer` needs the package rapidfuzz",
         ),
         ("mir_eval", "audio_ssl.metrics.music", lambda: get_metric("bleu"), "metric `bleu` needs the package mir_eval"),
-        (
-            "sklearn.metrics",
-            "audio_ssl.metrics.ranking",
-            lambda: higher_is_better("roc_auc"),
-            "metric `roc_auc` needs the package sklearn",
-        ),
     ],
 )
 def test_a_package_that_is_imported_late_names_the_extra(monkeypatch, package, imported_by, use, message):

@@ -22,7 +22,7 @@ from audio_ssl.fairness.permutation import permutation_test
 from audio_ssl.fairness.power import sensitivity
 from audio_ssl.fairness.predictions import Predictions
 from audio_ssl.metrics.additive import AdditiveMetric
-from audio_ssl.metrics.bootstrap import expanded_bootstrap
+from audio_ssl.metrics.resampling import bootstrap_sums
 
 Array = npt.NDArray[np.float64]
 
@@ -104,7 +104,7 @@ def _describe(question: Question, name: str, members: Mask) -> dict[str, Any]:
     sums, codes = question.sums(members)
     enough = len(codes) >= MIN_SPEAKERS
     chance = question.chance
-    interval = expanded_bootstrap(sums, metric.score, chance.replicates if enough else 2, chance.rng())
+    interval = bootstrap_sums(sums, metric.score, chance.replicates if enough else 2, chance.rng())
     seconds = predictions.seconds[members]
     return {
         "group": name,

@@ -1,6 +1,6 @@
 """How far apart two groups of speakers are: difference, ratio and symmetric relative difference, with intervals.
 
-Speakers are resampled within their group; the limits are expanded percentiles (`audio_ssl.metrics.bootstrap`), for any
+Speakers are resampled within their group; the limits are expanded percentiles (`audio_ssl.metrics.resampling`), for any
 number of speakers: with 5 to 40 a group, equal or not, 95 % intervals miss a gap of zero in 4 to 7 % of simulated
 studies (``python benchmarks/fairness.py``), where plain percentiles and BCa miss it in up to 15 %. If the smaller
 group's speakers also vary more, misses rise to 10 %.
@@ -14,7 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audio_ssl.metrics.bootstrap import Array, Interval, Score, quantile_interval, replicate_sums, spread_levels
+from audio_ssl.metrics.resampling import (
+    Array,
+    Interval,
+    ScoreOfSums,
+    expanded_levels,
+    quantile_interval,
+    replicate_sums,
+)
 
 EQUIVALENCE = 0.9
 """Confidence of the interval that must lie within a tolerance: two one-sided tests at 5 % (Schuirmann 1987)."""
@@ -42,7 +49,7 @@ class Contrast(NamedTuple):
 def contrast(
     first: Array,
     second: Array,
-    score: Score,
+    score: ScoreOfSums,
     replicates: int = 10_000,
     rng: np.random.Generator | None = None,
     confidence: float = 0.95,
@@ -64,7 +71,7 @@ def contrast(
     """
     rng = rng or np.random.default_rng(0)
     a, b = score(replicate_sums(first, replicates, rng)), score(replicate_sums(second, replicates, rng))
-    levels = [spread_levels(a, b, len(first), len(second), one) for one in (confidence, EQUIVALENCE)]
+    levels = [expanded_levels(a, b, len(first), len(second), one) for one in (confidence, EQUIVALENCE)]
     defined = np.isfinite(a) & np.isfinite(b)
     variances = [_unbiased(draws[defined], n) for draws, n in ((a, len(first)), (b, len(second)))]
     return _contrast(score(first.sum(0)), score(second.sum(0)), a, b, levels, math.sqrt(sum(variances)))
@@ -73,7 +80,7 @@ def contrast(
 def contrast_crossed(
     first: Array,
     second: Array,
-    score: Score,
+    score: ScoreOfSums,
     replicates: int = 10_000,
     rng: np.random.Generator | None = None,
     confidence: float = 0.95,
@@ -89,7 +96,7 @@ def contrast_crossed(
     gaps = a - b
     # What counts is the smaller group, whoever is in both: one sample of that many differences.
     speakers = min(int(group.any(1).sum()) for group in (first, second))
-    levels = [spread_levels(gaps, np.zeros(replicates), speakers, speakers, one) for one in (confidence, EQUIVALENCE)]
+    levels = [expanded_levels(gaps, np.zeros(replicates), speakers, speakers, one) for one in (confidence, EQUIVALENCE)]
     variance = _unbiased(gaps[np.isfinite(gaps)], speakers)
     return _contrast(score(first.sum(0)), score(second.sum(0)), a, b, levels, math.sqrt(variance))
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from audio_ssl.metrics.bootstrap import Array, Score
+from audio_ssl.metrics.resampling import Array, ScoreOfSums
 
 _STEP = 1e-6
 # Influences are differences of products; a variance below this share of the products' squares is rounding.
 _ROUNDING = 1e-14
 
 
-def slopes(score: Score, sums: Array) -> Array:
+def slopes(score: ScoreOfSums, sums: Array) -> Array:
     """Return the derivative of the score by each column at `sums`, ``[row, column]``; 0 for a column that sums to 0."""
     base = score(sums)
     found = np.zeros(sums.shape)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from audio_ssl.fairness.influence import slopes, studentised, variances
-from audio_ssl.metrics.bootstrap import Array, Score
+from audio_ssl.metrics.resampling import Array, ScoreOfSums
 
 ENUMERATE_UP_TO = 10_000
 _ROUNDING = 1e-7
@@ -43,7 +43,7 @@ class Permutation(NamedTuple):
 def permutation_test(
     first: Array,
     second: Array,
-    score: Score,
+    score: ScoreOfSums,
     rng: np.random.Generator,
     permutations: int = ENUMERATE_UP_TO,
     *,
@@ -92,7 +92,7 @@ def permutation_test(
     return Permutation(extreme / tried if exact else (extreme + 1) / (tried + 1), exact, tried)
 
 
-def _variance(score: Score, pooled: Array, members: Array, sums: Array) -> Array:
+def _variance(score: ScoreOfSums, pooled: Array, members: Array, sums: Array) -> Array:
     slope = slopes(score, sums)
     return variances(slope @ pooled.T, members, np.einsum("rc,rc->r", np.abs(slope), np.abs(sums)) / len(pooled))
 

@@ -23,7 +23,7 @@ from scipy.stats import chi2, nct, t
 from audio_ssl.errors import UserError
 from audio_ssl.fairness.influence import slopes
 from audio_ssl.fairness.power import ALPHA, POWER
-from audio_ssl.metrics.bootstrap import Array, Score
+from audio_ssl.metrics.resampling import Array, ScoreOfSums
 
 Index = npt.NDArray[np.int64]
 
@@ -62,7 +62,7 @@ class Need:
         return None if self.speakers is None else self.speakers * self.clips_per_speaker
 
 
-def spread_of(statistics: Array, speakers: Index, groups: Index, score: Score) -> Spread:
+def spread_of(statistics: Array, speakers: Index, groups: Index, score: ScoreOfSums) -> Spread:
     """Split the variance of a score into that between and that within speakers.
 
     Parameters

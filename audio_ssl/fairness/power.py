@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t
 
-from audio_ssl.metrics.bootstrap import Array, Score, satterthwaite
+from audio_ssl.metrics.resampling import Array, ScoreOfSums, satterthwaite
 
 ALPHA = 0.05
 """Level of a test; of several, Holm's method begins at this over their number."""
@@ -46,7 +46,7 @@ def detectable(standard_error: float, freedom: float, power: float = POWER, alph
     return float((t.ppf(1 - alpha / 2, freedom) + t.ppf(power, freedom)) * standard_error)
 
 
-def sensitivity(first: Array, second: Array, score: Score, standard_error: float) -> Sensitivity:
+def sensitivity(first: Array, second: Array, score: ScoreOfSums, standard_error: float) -> Sensitivity:
     """Return how precisely a difference was measured.
 
     NaN for fewer than two speakers a group, and for speakers who score alike, who do not tell how far apart others are.
@@ -71,7 +71,7 @@ def sensitivity(first: Array, second: Array, score: Score, standard_error: float
 
 
 def minimum_detectable(
-    first: Array, second: Array, score: Score, standard_error: float, power: float = POWER, alpha: float = ALPHA
+    first: Array, second: Array, score: ScoreOfSums, standard_error: float, power: float = POWER, alpha: float = ALPHA
 ) -> float:
     """Return the smallest difference that such a study finds in `power` of all samples of speakers.
 

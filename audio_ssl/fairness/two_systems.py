@@ -13,7 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from audio_ssl.fairness.influence import slopes, studentised, variances
-from audio_ssl.metrics.bootstrap import Array, Interval, Score, quantile_interval, replicate_sums, spread_levels
+from audio_ssl.metrics.resampling import (
+    Array,
+    Interval,
+    ScoreOfSums,
+    expanded_levels,
+    quantile_interval,
+    replicate_sums,
+)
 
 ENUMERATE_UP_TO = 10_000
 _ROUNDING = 1e-7
@@ -38,7 +45,7 @@ def gap_difference(
     second_a: Array,
     first_b: Array,
     second_b: Array,
-    score: Score,
+    score: ScoreOfSums,
     replicates: int = 10_000,
     rng: np.random.Generator | None = None,
     confidence: float = 0.95,
@@ -67,7 +74,7 @@ def gap_difference(
     for a, b in ((first_a, first_b), (second_a, second_b)):
         both = replicate_sums(np.concatenate([a, b], axis=1), replicates, rng)
         changes.append(score(both[:, : a.shape[1]]) - score(both[:, a.shape[1] :]))
-    levels = spread_levels(changes[0], changes[1], len(first_a), len(second_a), confidence)
+    levels = expanded_levels(changes[0], changes[1], len(first_a), len(second_a), confidence)
     return GapDifference(
         quantile_interval(gap_a - gap_b, changes[0] - changes[1], levels),
         _p_value(first_a, second_a, first_b, second_b, score, replicates, rng),
@@ -81,7 +88,7 @@ def _p_value(
     second_a: Array,
     first_b: Array,
     second_b: Array,
-    score: Score,
+    score: ScoreOfSums,
     count: int,
     rng: np.random.Generator,
 ) -> float:
@@ -109,7 +116,7 @@ def _p_value(
     return extreme / tried if exact else (extreme + 1) / (tried + 1)
 
 
-def _change(score: Score, a: Array, b: Array, swaps: Array) -> tuple[Array, Array]:
+def _change(score: ScoreOfSums, a: Array, b: Array, swaps: Array) -> tuple[Array, Array]:
     """Return one group's score by system a minus that by b, and its variance, for each row of swaps."""
     stay = 1.0 - swaps
     sums_a, sums_b = stay @ a + swaps @ b, swaps @ a + stay @ b

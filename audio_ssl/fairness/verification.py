@@ -36,7 +36,7 @@ from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, PAIRS_UP_TO_GROUPS
 from audio_ssl.fairness.people import ALL, UNKNOWN
 from audio_ssl.fairness.permutation import permutation_test
 from audio_ssl.fairness.power import sensitivity
-from audio_ssl.metrics.bootstrap import expanded_bootstrap
+from audio_ssl.metrics.resampling import bootstrap_sums
 from audio_ssl.metrics.verification import Curve, SpeakerTrials
 
 Array = npt.NDArray[np.float64]
@@ -260,7 +260,7 @@ class _Part:
         rows = np.eye(score.speakers)
         if score.speakers < MIN_SPEAKERS:
             return {"value": float(score(rows.sum(0))), "low": math.nan, "high": math.nan}
-        return expanded_bootstrap(rows, score, self.replicates, self._rng())._asdict()
+        return bootstrap_sums(rows, score, self.replicates, self._rng())._asdict()
 
     def _compare(self, metric: str, scores: Scores, first: int, second: int) -> dict[str, Any]:
         score = scores.of(metric)

@@ -6,14 +6,13 @@ Scores are higher where the two sides are more alike. A trial is accepted where 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.errors import UserError
-from audio_ssl.metrics.bootstrap import Interval
+from audio_ssl.metrics.resampling import pair_counts
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -40,10 +39,23 @@ def eer(scores: Array, same: Flags) -> float:
     >>> eer(np.array([0.9, 0.8, 0.3, 0.1]), np.array([True, False, True, False]))
     50.0
     """
-    order, ends = _thresholds(scores, same)
-    misses, alarms = _error_rates(same[order], ends)
-    after = int(np.argmax(alarms >= misses))
-    return _meet((misses[after - 1], alarms[after - 1]), (misses[after], alarms[after]))
+    return equal_error(scores, same)[0]
+
+
+def equal_error(scores: Array, same: Flags) -> tuple[float, float]:
+    """Return the equal error rate, as `eer`, and its threshold; both lie on the line between two thresholds.
+
+    Examples
+    --------
+    >>> equal_error(np.array([0.9, 0.75, 0.25, 0.1]), np.array([True, True, False, False]))
+    (0.0, 0.75)
+    """
+    trials, curve = _once(scores, same)
+    after = curve.crossing()
+    before, step = after - 1, _step(curve.errors(after - 1), curve.errors(after))
+    # Where nothing is accepted, the threshold counts as the highest score.
+    low, high = (trials.threshold(max(place, 1)) for place in (after, before))
+    return curve.eer(), high + step * (low - high)
 
 
 def min_dcf(scores: Array, same: Flags, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
@@ -60,51 +72,7 @@ def min_dcf(scores: Array, same: Flags, p_target: float = 0.01, c_miss: float = 
     """
     if not 0 < p_target < 1:
         raise UserError(f"`p_target` must be between 0 and 1, but is {p_target}")
-    order, ends = _thresholds(scores, same)
-    return _least_cost(*_error_rates(same[order], ends), p_target, c_miss, c_fa)
-
-
-def eer_interval(
-    scores: Array,
-    same: Flags,
-    speakers: Sequence[tuple[str, str]],
-    replicates: int = 1000,
-    rng: np.random.Generator | None = None,
-    confidence: float = 0.95,
-) -> Interval:
-    """Return the equal error rate in percent with a percentile interval over speakers.
-
-    Speakers are drawn with replacement. A trial of two speakers weighs the product of how often each was drawn, a trial
-    of one speaker how often that one was: trials that share a speaker are not independent (Poh & Bengio 2007). Draws
-    that leave no trial of one kind are left out; below two speakers there are no limits.
-
-    Parameters
-    ----------
-    scores, same
-        As for `eer`.
-    speakers
-        Of both sides of each trial.
-    replicates, rng, confidence
-        As for `cluster_bootstrap`.
-    """
-    value = eer(scores, same)
-    if len(speakers) != len(scores):
-        raise UserError(f"`speakers` must have one pair for each of {len(scores)} trials, but has {len(speakers)}")
-    names, index = np.unique(np.asarray(speakers, dtype=object).astype(str).ravel(), return_inverse=True)
-    if len(names) < 2:
-        return Interval(value, float("nan"), float("nan"))
-    left, right = index.reshape(-1, 2).T
-    trials = SpeakerTrials(scores, same, left, right)
-    rng = rng or np.random.default_rng(0)
-    values = []
-    for _ in range(replicates):
-        curve = trials.weigh(rng.multinomial(len(names), np.full(len(names), 1 / len(names))))
-        if curve is not None:
-            values.append(curve.eer())
-    if not values:
-        return Interval(value, float("nan"), float("nan"))
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value, float(low), float(high))
+    return _once(scores, same)[1].min_dcf(p_target, c_miss, c_fa)
 
 
 class SpeakerTrials:
@@ -123,8 +91,6 @@ class SpeakerTrials:
     def __init__(self, scores: Array, same: Flags, left: Places, right: Places) -> None:
         order, ends = _order(scores, same)
         same, left, right = same[order], left[order], right[order]
-        # A trial of one speaker weighs as often as that one: its other side is nobody, who counts once.
-        right = np.where(left == right, -1, right)
         self._left, self._right = ([side[kind] for kind in (same, ~same)] for side in (left, right))
         self._scores = scores[order][ends]
         self._accepted = [np.concatenate([[0], np.cumsum(kind)[ends]]) for kind in (same, ~same)]
@@ -132,15 +98,24 @@ class SpeakerTrials:
         self._steps = np.flatnonzero(np.append(True, np.diff(self._accepted[0]) > 0))
 
     def weigh(self, counts: npt.NDArray[np.int64]) -> Curve | None:
-        """Return the errors where speakers count so often, ``[speaker]``; None if no trial of one kind is left."""
-        counts = np.append(np.asarray(counts, np.int64), 1)
+        """Return the errors where speakers count so often, ``[speaker]``; None if no trial of one kind is left.
+
+        A trial counts as `audio_ssl.metrics.resampling.pair_counts` says.
+        """
+        counts = np.asarray(counts, np.int64)
         sums = []
         for left, right in zip(self._left, self._right, strict=True):
             sums.append(np.zeros(len(left) + 1, np.int64))
-            np.cumsum(counts[left] * counts[right], out=sums[-1][1:])
+            np.cumsum(pair_counts(counts, left, right), out=sums[-1][1:])
             if not sums[-1][-1]:
                 return None
         return Curve(sums[0], sums[1], self._accepted[0], self._accepted[1], self._steps)
+
+    def resampled(self, metric: str, counts: Array) -> Array:
+        """Return ``eer`` or ``min_dcf`` of speakers that count so often, ``[resample, speaker]`` to ``[resample]``."""
+        curves = [self.weigh(row) for row in np.rint(counts).astype(np.int64)]
+        values = [None if curve is None else curve.eer() if metric == "eer" else curve.min_dcf() for curve in curves]
+        return np.array(values, np.float64)
 
     def place(self, threshold: float) -> int:
         """Return the place of a threshold, for `Curve.errors`."""
@@ -183,23 +158,28 @@ class Curve:
     def eer(self) -> float:
         """Return the equal error rate in percent, as `eer`."""
         after = self.crossing()
-        return _meet(self.errors(after - 1), self.errors(after))
+        before, beyond = self.errors(after - 1), self.errors(after)
+        return 100.0 * (before[1] + _step(before, beyond) * (beyond[1] - before[1]))
 
     def min_dcf(self, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
         """Return the least detection cost, as `min_dcf`."""
         misses = 1 - self.hits[self.hits_at[self.steps]] / self.hits[-1]
         alarms = self.alarms[self.alarms_at[self.steps]] / self.alarms[-1]
-        return _least_cost(misses, alarms, p_target, c_miss, c_fa)
+        cost = c_miss * p_target * misses + c_fa * (1 - p_target) * alarms
+        return float(cost.min() / min(c_miss * p_target, c_fa * (1 - p_target)))
 
 
-def _thresholds(scores: Array, same: Flags) -> tuple[Places, Places]:
-    """Return the order of falling scores, and the last place of each group of equal ones; both kinds are needed."""
-    order, ends = _order(scores, same)
-    if same.all() or not same.any():
+def _once(scores: Array, same: Flags) -> tuple[SpeakerTrials, Curve]:
+    """Return trials with the errors where each counts once; both kinds are needed."""
+    # All are of one speaker, who counts once.
+    nobody = np.zeros(len(scores), np.intp)
+    trials = SpeakerTrials(scores, same, nobody, nobody)
+    curve = trials.weigh(np.ones(1, np.int64))
+    if curve is None:
         raise UserError(
             "trials must be of both kinds, but " + ("all are the same" if same.any() else "none is the same")
         )
-    return order, ends
+    return trials, curve
 
 
 def _order(scores: Array, same: Flags) -> tuple[Places, Places]:
@@ -212,20 +192,7 @@ def _order(scores: Array, same: Flags) -> tuple[Places, Places]:
     return order, ends
 
 
-def _error_rates(same: Flags, ends: Places) -> tuple[Array, Array]:
-    """Return the rates of misses and of false alarms, from accepting nothing to accepting all."""
-    hits = np.concatenate([[0.0], np.cumsum(same)[ends]])
-    alarms = np.concatenate([[0.0], np.cumsum(~same)[ends]])
-    return 1 - hits / hits[-1], alarms / alarms[-1]
-
-
-def _meet(before: tuple[float, float], after: tuple[float, float]) -> float:
-    """Return in percent where the line between two places has as many misses as false alarms, in shares."""
+def _step(before: tuple[float, float], after: tuple[float, float]) -> float:
+    """Return how far from one place to the next there are as many misses as false alarms, in shares."""
     gap = before[0] - before[1]
-    step = gap / (gap + after[1] - after[0])
-    return 100.0 * float(before[1] + step * (after[1] - before[1]))
-
-
-def _least_cost(misses: Array, alarms: Array, p_target: float, c_miss: float, c_fa: float) -> float:
-    cost = c_miss * p_target * misses + c_fa * (1 - p_target) * alarms
-    return float(cost.min() / min(c_miss * p_target, c_fa * (1 - p_target)))
+    return gap / (gap + after[1] - after[0])

@@ -68,7 +68,7 @@ def compare_frames(
         result: Comparisons = task.compare(needed["test"], _frames(bank, best), source.grid)
         progress.advance()
     scores = {
-        name: {**vars(one), "higher_is_better": task.higher_is_better, "unit": task.metric_unit}
+        name: {**one._asdict(), "higher_is_better": task.higher_is_better, "unit": task.metric_unit}
         for name, one in result.scores.items()
     }
     write_table(folder / "comparisons.parquet", result.rows)

@@ -64,7 +64,7 @@ def ask_layers(
     asked = time.monotonic()
     with Progress(f"{task.column} in the layers of {source.name}", total=len(layers)) as progress:
         found = task.answer(clips, layers, features, progress.advance)
-    scores = {name: {**vars(one), "higher_is_better": True, "unit": "%"} for name, one in found.metrics.items()}
+    scores = {name: {**one._asdict(), "higher_is_better": True, "unit": "%"} for name, one in found.metrics.items()}
     write_predictions(folder / "predictions.parquet", cast(Task, task), clips, list(found.scores))
     answer: dict[str, Any] = {
         **head_line(said, source),

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from audio_ssl.catalog import optional_packages
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.additive import AdditiveMetric, get_metric
-from audio_ssl.metrics.bootstrap import Interval, cluster_bootstrap, cluster_sums
-from audio_ssl.metrics.clusters import choose_clusters
+from audio_ssl.metrics.ranking import KINDS, Rankings
+from audio_ssl.metrics.resampling import (
+    RANKING_REPLICATES,
+    Interval,
+    bootstrap,
+    bootstrap_sums,
+    choose_clusters,
+    cluster_sums,
+)
 from audio_ssl.probing.tasks._base import Answer, Task
 from audio_ssl.probing.trials import score_trials, trial_interval, trial_value
 
-if TYPE_CHECKING:
-    from audio_ssl.metrics.ranking import RankingScore
-
-REPLICATES = 2000
-_RANKING_REPLICATES = 200
-_RANKING = ("roc_auc", "average_precision")
 _VERIFICATION = ("eer", "min_dcf")
-NOT_ADDITIVE = (*_RANKING, *_VERIFICATION)
+NOT_ADDITIVE = (*KINDS, *_VERIFICATION)
 """Metrics that are no functions of sums over clips."""
 
 
 def higher_is_better(metric: str) -> bool:
     """Tell which way a metric is better."""
-    if metric in _RANKING:
-        return bool(_ranking(metric))
+    if metric in KINDS:
+        return True
     if metric in _VERIFICATION:
         return False
     return get_metric(metric).higher_is_better
@@ -46,8 +46,8 @@ def metric_of(task: Task, name: str) -> AdditiveMetric:
 def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> float:
     """Return the task's main metric; NaN counts as the worst."""
     metric = task.metrics[0]
-    if metric in _RANKING:
-        value = _ranking(metric)(*_matrices(task, clips, predictions), task.classes).value
+    if metric in KINDS:
+        value = float(_rankings(task, clips, predictions).macro(metric)[0])
     elif metric in _VERIFICATION:
         value = trial_value(metric, score_trials(task, clips, predictions))
     else:
@@ -73,10 +73,13 @@ def all_scores(
     additive = any(name not in NOT_ADDITIVE for name in task.metrics)
     pairs = pairs_of(task, clips, predictions) if additive else []
     trials = score_trials(task, clips, predictions) if task.output == "embedding" else None
+    ranked = any(name in KINDS for name in task.metrics)
+    rankings = _rankings(task, clips, predictions, clusters) if ranked else None
     for name in task.metrics:
-        if name in _RANKING:
-            interval, ranking = _ranking_interval(name, task, clips, predictions, clusters)
-            notes += [f"{name}: tag `{tag}` left out, {why} in the test clips" for tag, why in ranking.excluded.items()]
+        if rankings is not None and name in KINDS:
+            interval = _ranking_interval(rankings, name, len(set(clusters)))
+            left_out = rankings.excluded.items()
+            notes += [f"{name}: tag `{tag}` left out, {why} in the test clips" for tag, why in left_out]
             measured = "%"
         elif trials is not None and name in _VERIFICATION:
             interval, unit = trial_interval(name, trials, clips)
@@ -84,7 +87,7 @@ def all_scores(
         else:
             metric = metric_of(task, name)
             sums, _ = cluster_sums(statistics_of(task, metric, clips, predictions, pairs), clusters)
-            interval, measured = cluster_bootstrap(sums, metric.score, REPLICATES), metric.unit
+            interval, measured = bootstrap_sums(sums, metric.score), metric.unit
         scores[name] = {**interval._asdict(), "higher_is_better": higher_is_better(name), "unit": measured}
     return scores, unit, notes
 
@@ -96,13 +99,6 @@ def _why_clips(clips: Sequence[Clip], cluster: str | None) -> str:
     if not few or name == "id":
         return ""
     return f" (only {len(few)} {name.replace('_', ' ')}{'s' if len(few) > 1 else ''})"
-
-
-def _ranking(name: str) -> Callable[..., RankingScore]:
-    # Imported here: the module imports scikit-learn.
-    with optional_packages(f"metric `{name}`"):
-        from audio_ssl.metrics.ranking import average_precision_macro, roc_auc_macro
-    return {"roc_auc": roc_auc_macro, "average_precision": average_precision_macro}[name]
 
 
 def pairs_of(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[tuple[Answer, Answer]]:
@@ -135,30 +131,15 @@ def statistics_of(
     return metric.statistics(pairs_of(task, clips, predictions) if pairs is None else pairs)
 
 
-def _matrices(
-    task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+def _rankings(
+    task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor], clusters: Sequence[str] | None = None
+) -> Rankings:
+    """Return how the clips are ranked by each tag, grouped by cluster."""
     labels = torch.stack([task.target(clip) for clip in clips]).numpy() > 0
-    return labels, torch.stack(list(predictions)).double().numpy()
+    scores = torch.stack(list(predictions)).double().numpy()
+    groups = None if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    return Rankings(labels, scores, task.classes, groups)
 
 
-def _ranking_interval(
-    name: str, task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor], clusters: Sequence[str]
-) -> tuple[Interval, RankingScore]:
-    """Resample clusters and score again: a ranking is no sum. Percentile interval."""
-    labels, scores = _matrices(task, clips, predictions)
-    score = _ranking(name)
-    result = score(labels, scores, task.classes)
-    names = sorted(set(clusters))
-    rows: dict[str, list[int]] = {}
-    for place, cluster in enumerate(clusters):
-        rows.setdefault(cluster, []).append(place)
-    rng = np.random.default_rng(0)
-    values = []
-    for _ in range(_RANKING_REPLICATES):
-        drawn = rng.choice(len(names), len(names))
-        index = [row for cluster in drawn for row in rows[names[cluster]]]
-        values.append(score(labels[index], scores[index], task.classes).value)
-    finite = np.array(values)[np.isfinite(values)]
-    low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) else (np.nan, np.nan)
-    return Interval(result.value, float(low), float(high)), result
+def _ranking_interval(rankings: Rankings, metric: str, clusters: int) -> Interval:
+    return bootstrap(lambda counts: rankings.macro(metric, counts), clusters, RANKING_REPLICATES, width=rankings.width)

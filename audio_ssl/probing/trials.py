@@ -13,13 +13,11 @@ from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
-from audio_ssl.metrics.bootstrap import Interval
-from audio_ssl.metrics.verification import eer, eer_interval, min_dcf
+from audio_ssl.metrics.resampling import Interval, bootstrap
+from audio_ssl.metrics.verification import SpeakerTrials, eer, min_dcf
 from audio_ssl.probing.tasks._base import PairTask, Task
 
 Array = npt.NDArray[np.float64]
-
-_REPLICATES = 500
 
 
 @dataclass(frozen=True)
@@ -65,22 +63,9 @@ def trial_interval(metric: str, trials: ScoredTrials, clips: Sequence[Clip]) -> 
     A pair of the same speaker counts as often as that speaker. Clips without speakers are drawn themselves.
     """
     known = all(clip.speaker is not None for clip in clips)
-    names = [str(clip.speaker) if known else clip.id for clip in clips]
-    if metric == "eer":
-        pairs = [(names[i], names[j]) for i, j in zip(trials.first, trials.second, strict=True)]
-        return eer_interval(trials.scores, trials.same, pairs), "speakers" if known else "clips"
-    kinds, index = np.unique(names, return_inverse=True)
-    first, second = index[trials.first], index[trials.second]
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(_REPLICATES):
-        drawn = rng.multinomial(len(kinds), np.full(len(kinds), 1.0 / len(kinds)))
-        counts = np.where(first == second, drawn[first], drawn[first] * drawn[second])
-        rows = np.repeat(np.arange(len(counts)), counts)
-        if trials.same[rows].any() and not trials.same[rows].all():
-            found.append(_value(metric, trials.scores[rows], trials.same[rows]))
-    low, high = np.quantile(found, [0.025, 0.975]) if found else (np.nan, np.nan)
-    return Interval(trial_value(metric, trials), float(low), float(high)), "speakers" if known else "clips"
+    names, index = np.unique([str(clip.speaker) if known else clip.id for clip in clips], return_inverse=True)
+    curves = SpeakerTrials(trials.scores, trials.same, index[trials.first], index[trials.second])
+    return bootstrap(lambda counts: curves.resampled(metric, counts), len(names)), "speakers" if known else "clips"
 
 
 def _value(metric: str, scores: Array, same: npt.NDArray[np.bool_]) -> float:

@@ -15,21 +15,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import COUNTS, AdditiveMetric, Array, get_metric
-from audio_ssl.metrics.bootstrap import cluster_bootstrap, cluster_sums
-from audio_ssl.metrics.clusters import choose_clusters
+from audio_ssl.metrics.ranking import KINDS, Ranking, mean_defined
+from audio_ssl.metrics.resampling import (
+    RANKING_REPLICATES,
+    Interval,
+    bootstrap,
+    bootstrap_sums,
+    choose_clusters,
+    cluster_sums,
+)
+from audio_ssl.metrics.verification import SpeakerTrials
 from audio_ssl.report.difference import Difference
 from audio_ssl.report.numbers import count
 from audio_ssl.report.paired_zero import compare_zero, is_zero
-from audio_ssl.report.resampled import average_precision, equal_error, roc_auc
-
-N_REPLICATES = 2000
-_RANKING_REPLICATES = 400
-"""Of scores that are no sums over clips."""
-_RANKING = {"roc_auc": roc_auc, "average_precision": average_precision}
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -88,7 +89,7 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
     pairs = _common(model.rows, baseline.rows)
     if not pairs:
         return None
-    if metric_name in _RANKING:
+    if metric_name in KINDS:
         return _compare_rankings(pairs, model, baseline, metric_name)
     metric = additive(metric_name, model.classes, model.tokenizer)
     if metric is None or any("hypothesis" not in row for pair in pairs for row in pair):
@@ -105,10 +106,7 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
     def gap(totals: Array) -> Array:
         return np.asarray(metric.score(totals[..., :half]) - metric.score(totals[..., half:]))
 
-    found = cluster_bootstrap(sums, gap, N_REPLICATES, np.random.default_rng(0))
-    if not all(map(math.isfinite, found)):
-        return None
-    return Difference(found.value, found.low, found.high, count(len(names), noun), len(pairs))
+    return _difference(bootstrap_sums(sums, gap), count(len(names), noun), len(pairs))
 
 
 def _statistics(metric: AdditiveMetric, rows: Rows) -> Array:
@@ -125,13 +123,6 @@ def _common(ours: Rows, theirs: Rows) -> list[tuple[Mapping[str, Any], Mapping[s
     return [(row, other) for row, other in pairs if row.get("reference") == other.get("reference")]
 
 
-def _weights(index: npt.NDArray[np.intp], clusters: int) -> Array:
-    """Return how often each row counts ``[1 + resample, row]``; in the first, once."""
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=_RANKING_REPLICATES)
-    return np.concatenate([np.ones((1, clusters), np.int64), drawn])[:, index].astype(np.float64)
-
-
 def _compare_rankings(
     pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], model: Answers, baseline: Answers, metric_name: str
 ) -> Difference | None:
@@ -143,26 +134,27 @@ def _compare_rankings(
     names, index = np.unique(clusters, return_inverse=True)
     if len(names) < 2:
         return None
-    weights = np.asfortranarray(_weights(index, len(names)))
     tables = [np.array([pair[side]["scores"] for pair in pairs], np.float64) for side in (0, 1)]
     references = [frozenset(_tags(row["reference"])) for row, _ in pairs]
-    gaps = []
+    rankings = []
     for name in shared:
         positive = np.array([name in tags for tags in references])
         if positive.any() and not positive.all():
             columns = [list(known).index(name) for known in (classes, other_classes)]
-            ours, theirs = (
-                _RANKING[metric_name](table[:, column], positive, weights)
-                for table, column in zip(tables, columns, strict=True)
+            rankings.append(
+                [Ranking(table[:, column], positive, index) for table, column in zip(tables, columns, strict=True)]
             )
-            gaps.append(100.0 * (ours - theirs))
-    if not gaps:
+    if not rankings:
         return None
-    table = np.stack(gaps)
-    known = np.isfinite(table)
-    # A class that a resample lacks is left out of that resample's mean.
-    means = np.where(known, table, 0.0).sum(0) / np.maximum(known.sum(0), 1)
-    return _summarise(means[known.any(0)], count(len(names), noun), len(pairs))
+
+    def gap(counts: Array) -> Array:
+        of = KINDS[metric_name]
+        # A class that a resample lacks is left out of that resample's mean.
+        return mean_defined(np.stack([100.0 * (of(ours, counts) - of(theirs, counts)) for ours, theirs in rankings]))
+
+    width = max(one.width for pair in rankings for one in pair)
+    found = bootstrap(gap, len(names), RANKING_REPLICATES, width=width)
+    return _difference(found, count(len(names), noun), len(pairs))
 
 
 def _tags(reference: Any) -> Sequence[str]:
@@ -170,9 +162,14 @@ def _tags(reference: Any) -> Sequence[str]:
 
 
 def _compare_trials(model: Answers, baseline: Answers) -> Difference | None:
-    theirs = {(row["clip_a"], row["clip_b"]): row for row in baseline.trials}
-    pairs = [(row, theirs[key]) for row in model.trials if (key := (row["clip_a"], row["clip_b"])) in theirs]
-    pairs = [(row, other) for row, other in pairs if row["same"] == other["same"]]
+    known_pairs = {(row["clip_a"], row["clip_b"]): row for row in baseline.trials}
+    keyed = [(row, (row["clip_a"], row["clip_b"])) for row in model.trials]
+    pairs = [(row, known_pairs[key]) for row, key in keyed if key in known_pairs]
+    pairs = [
+        (row, other)
+        for row, other in pairs
+        if row["same"] == other["same"] and math.isfinite(row["score"]) and math.isfinite(other["score"])
+    ]
     same = np.array([bool(row["same"]) for row, _ in pairs])
     if not pairs or same.all() or not same.any():
         return None
@@ -180,19 +177,14 @@ def _compare_trials(model: Answers, baseline: Answers) -> Difference | None:
     known = all(speakers.get(row[side]) for row, _ in pairs for side in ("clip_a", "clip_b"))
     ends = [[speakers[row[side]] if known else row[side] for row, _ in pairs] for side in ("clip_a", "clip_b")]
     names, index = np.unique(ends, return_inverse=True)
-    first, second = index.reshape(2, -1)
-    # A pair of two speakers counts as often as both were drawn together.
-    weights, others = _weights(first, len(names)), _weights(second, len(names))
-    weights = np.where(first == second, weights, weights * others)
-    scores = [np.array([pair[side]["score"] for pair in pairs], np.float64) for side in (0, 1)]
-    gaps = 100.0 * (equal_error(scores[0], same, weights)[0] - equal_error(scores[1], same, weights)[0])
-    return _summarise(gaps, count(len(names), "speaker" if known else "clip"), len(pairs))
+    sides = index.reshape(2, -1)
+    first, second = (
+        SpeakerTrials(np.array([pair[side]["score"] for pair in pairs], np.float64), same, *sides) for side in (0, 1)
+    )
+    found = bootstrap(lambda counts: first.resampled("eer", counts) - second.resampled("eer", counts), len(names))
+    return _difference(found, count(len(names), "speaker" if known else "clip"), len(pairs))
 
 
-def _summarise(draws: Array, unit: str, clips: int) -> Difference | None:
-    """Return the first value with the percentile interval of the others."""
-    value, rest = float(draws[0]), draws[1:][np.isfinite(draws[1:])]
-    if not math.isfinite(value) or not rest.size:
-        return None
-    low, high = np.quantile(rest, [0.025, 0.975])
-    return Difference(value, float(low), float(high), unit, clips)
+def _difference(found: Interval, unit: str, clips: int) -> Difference | None:
+    """Return what a report shows of a difference; None where it or its interval is undefined."""
+    return Difference(*found, unit, clips) if all(map(math.isfinite, found)) else None

@@ -11,14 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from audio_ssl.metrics.additive import Array
-from audio_ssl.metrics.bootstrap import cluster_bootstrap, cluster_sums
-from audio_ssl.metrics.clusters import MIN_CLUSTERS, choose_clusters
+from audio_ssl.metrics.resampling import MIN_CLUSTERS, bootstrap_means, bootstrap_sums, choose_clusters, cluster_sums
 from audio_ssl.report.difference import Difference
 from audio_ssl.report.numbers import count
 
 Rows = Sequence[Mapping[str, Any]]
-_REPLICATES = 2000
 
 
 def is_zero(metric_name: str) -> bool:
@@ -51,22 +48,10 @@ def _abx(ours: Rows, theirs: Rows) -> Difference | None:
     pairs = {pair: at for at, pair in enumerate(sorted({key[:2] for key in shared}))}
     if len(speakers) < MIN_CLUSTERS:
         return None
-    gaps, known = np.zeros((2, len(speakers), len(pairs)))
+    gaps = np.full((len(speakers), len(pairs)), np.nan)
     for key in shared:
-        at = speakers[key[2]], pairs[key[:2]]
-        gaps[at], known[at] = found[0][key] - found[1][key], 1.0
-    number = len(speakers)
-    drawn = np.random.default_rng(0).multinomial(number, np.full(number, 1 / number), _REPLICATES)
-    draws = _mean_over_pairs(np.concatenate([np.ones((1, number)), drawn]), gaps, known)
-    low, high = np.quantile(draws[1:], [0.025, 0.975])
-    return Difference(float(draws[0]), float(low), float(high), count(number, "speaker"), len(shared))
-
-
-def _mean_over_pairs(drawn: Array, gaps: Array, known: Array) -> Array:
-    """Return the mean over pairs that a drawn speaker has, ``[draw]``."""
-    weights = drawn @ known
-    means = np.divide(drawn @ gaps, weights, out=np.zeros_like(weights), where=weights > 0)
-    return np.asarray(means.sum(1) / (weights > 0).sum(1))
+        gaps[speakers[key[2]], pairs[key[:2]]] = found[0][key] - found[1][key]
+    return Difference(*bootstrap_means(gaps), count(len(speakers), "speaker"), len(shared))
 
 
 def _queries(ours: Rows, theirs: Rows) -> Difference | None:
@@ -81,7 +66,7 @@ def _queries(ours: Rows, theirs: Rows) -> Difference | None:
     named = [{"id": str(key), "speaker": keyed[0][key].get("speaker")} for key in shared]
     clusters, noun = choose_clusters(named)
     sums, names = cluster_sums(table, clusters)
-    found = cluster_bootstrap(sums, lambda s: s[..., 0] / s[..., 1], _REPLICATES)
+    found = bootstrap_sums(sums, lambda s: s[..., 0] / s[..., 1])
     if not all(map(math.isfinite, found)):
         return None
     unit = count(len(names), noun) if noun == "speaker" else f"{len(names):,} quer{'y' if len(names) == 1 else 'ies'}"

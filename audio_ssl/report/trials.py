@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from audio_ssl.report.resampled import equal_error
+from audio_ssl.metrics.verification import equal_error
 
 _BINS = 24
 
@@ -32,7 +32,7 @@ def describe_trials(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not rows or same.all() or not same.any():
         return None
     edges = np.histogram_bin_edges(scores, _BINS)
-    rate, threshold = equal_error(scores, same, np.ones((1, len(scores))))
+    rate, threshold = equal_error(scores, same)
     shares = {
         name: (np.histogram(scores[kind], edges)[0] / kind.sum()).round(5).tolist()
         for name, kind in (("same", same), ("different", ~same))
@@ -42,6 +42,6 @@ def describe_trials(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         **shares,
         "n_same": int(same.sum()),
         "n_different": int((~same).sum()),
-        "eer": round(100.0 * float(rate[0]), 4),
-        "threshold": round(float(threshold[0]), 6),
+        "eer": round(rate, 4),
+        "threshold": round(threshold, 6),
     }

@@ -75,7 +75,7 @@ def test_one_seed_counts_clips_alone_and_unequal_seeds_are_refused() -> None:
 def test_rounding_is_no_finding() -> None:
     from _seeds import verdict
 
-    from audio_ssl.metrics.bootstrap import Interval
+    from audio_ssl.metrics.resampling import Interval
 
     assert verdict(Interval(2e-15, 1e-15, 3e-15)) == verdict(Interval(-2e-15, -3e-15, -1e-15)) == "cannot be told"
 

@@ -7,7 +7,7 @@ from scipy import stats
 
 from audio_ssl.fairness.contrast import contrast, contrast_crossed
 from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.bootstrap import replicate_sums
+from audio_ssl.metrics.resampling import replicate_sums
 
 WER = get_metric("wer").score
 

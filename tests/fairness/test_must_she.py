@@ -15,7 +15,7 @@ from audio_ssl.fairness.must_she import (
     count_terms,
     why_not,
 )
-from audio_ssl.metrics.bootstrap import cluster_bootstrap
+from audio_ssl.metrics.resampling import bootstrap_sums
 from audio_ssl.probing.predictions import write_predictions
 from audio_ssl.probing.tasks.st import Config, build
 
@@ -84,7 +84,7 @@ def test_nothing_found_is_undefined_and_divides_nothing():
     assert TERM_COVERAGE.corpus([("née né", "rien")]) == 0.0
     assert math.isnan(TERM_COVERAGE.corpus([]))
     sums = GENDER_ACCURACY.statistics([("née né", "née"), ("née né", "rien"), ("née né", "né")])
-    interval = cluster_bootstrap(sums, GENDER_ACCURACY.score, 50)
+    interval = bootstrap_sums(sums, GENDER_ACCURACY.score, 50)
     assert interval.value == 50.0
     assert (interval.low, interval.high) == (0.0, 100.0)
 

@@ -5,7 +5,8 @@ from scipy.optimize import brentq
 from sklearn.metrics import roc_curve
 
 from audio_ssl.errors import UserError
-from audio_ssl.metrics.verification import eer, eer_interval, min_dcf
+from audio_ssl.metrics.resampling import bootstrap
+from audio_ssl.metrics.verification import SpeakerTrials, eer, equal_error, min_dcf
 
 
 def trials(seed, count=400, decimals=8):
@@ -36,6 +37,24 @@ def test_known_values():
     assert min_dcf(np.zeros(4), same) == 1.0
 
 
+@pytest.mark.parametrize("decimals", [8, 1, 0])
+def test_at_the_threshold_of_equal_error_both_errors_are_about_it(decimals):
+    scores, same = trials(9, decimals=decimals)
+    rate, threshold = equal_error(scores, same)
+    assert rate == eer(scores, same)
+    edges = scores[scores >= threshold].min(), scores[scores <= threshold].max()
+    misses = [100 * np.mean(scores[same] < edge) for edge in edges]
+    alarms = [100 * np.mean(scores[~same] >= edge) for edge in edges]
+    assert misses[1] - 1e-9 <= rate <= misses[0] + 1e-9
+    assert alarms[0] - 1e-9 <= rate <= alarms[1] + 1e-9
+
+
+def test_a_threshold_that_parts_the_kinds_lies_between_them():
+    rate, threshold = equal_error(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]))
+    assert rate == 0
+    assert 0.2 < threshold <= 0.8
+
+
 def speaker_trials(seed, speakers=15, utterances=4, between=1.0):
     rng = np.random.default_rng(seed)
     names = np.repeat([f"s{i}" for i in range(speakers)], utterances)
@@ -46,9 +65,15 @@ def speaker_trials(seed, speakers=15, utterances=4, between=1.0):
     return (vectors[left] * vectors[right]).sum(1), names[left] == names[right], pairs
 
 
+def curves(scores, same, pairs):
+    names, index = np.unique(np.array(pairs), return_inverse=True)
+    return SpeakerTrials(scores, same, *index.reshape(-1, 2).T), len(names)
+
+
 def test_the_interval_holds_the_value_and_is_wider_than_one_over_trials():
     scores, same, pairs = speaker_trials(0)
-    interval = eer_interval(scores, same, pairs, 200)
+    trials, speakers = curves(scores, same, pairs)
+    interval = bootstrap(lambda counts: trials.resampled("eer", counts), speakers, 200)
     assert interval.value == eer(scores, same)
     assert interval.low < interval.value < interval.high
     rng = np.random.default_rng(0)
@@ -57,22 +82,17 @@ def test_the_interval_holds_the_value_and_is_wider_than_one_over_trials():
     assert interval.high - interval.low > 1.3 * (high - low)
 
 
-def test_weights_are_copies_of_speakers():
+@pytest.mark.parametrize(("metric", "function"), [("eer", eer), ("min_dcf", min_dcf)])
+def test_weights_are_copies_of_speakers(metric, function):
     scores, same, pairs = speaker_trials(1, speakers=4)
-
-    class Fixed:
-        def multinomial(self, count, shares):
-            return np.array([2, 1, 1, 0])
-
     counts = {"s0": 2, "s1": 1, "s2": 1, "s3": 0}
     copies = [counts[a] if a == b else counts[a] * counts[b] for a, b in pairs]
-    expected = eer(np.repeat(scores, copies), np.repeat(same, copies))
-    assert eer_interval(scores, same, pairs, 3, Fixed()).low == pytest.approx(expected)
-
-
-def test_one_speaker_has_no_interval():
-    interval = eer_interval(np.array([1.0, 2.0]), np.array([True, False]), [("a", "a"), ("a", "a")])
-    assert np.isnan([interval.low, interval.high]).all()
+    expected = function(np.repeat(scores, copies), np.repeat(same, copies))
+    once = function(scores, same)
+    found = curves(scores, same, pairs)[0].resampled(metric, np.array([[2.0, 1, 1, 0], [1, 1, 1, 1], [4, 0, 0, 0]]))
+    assert found[:2] == pytest.approx([expected, once])
+    # One speaker alone has no trial of two.
+    assert np.isnan(found[2])
 
 
 def test_what_cannot_be_scored_is_refused():
@@ -82,7 +102,5 @@ def test_what_cannot_be_scored_is_refused():
         min_dcf(np.zeros(2), np.ones(2, bool))
     with pytest.raises(UserError, match="must be finite, but 1 are not"):
         eer(np.array([0.0, np.nan]), np.array([True, False]))
-    with pytest.raises(UserError, match="one pair for each of 2 trials, but has 1"):
-        eer_interval(np.zeros(2), np.array([True, False]), [("a", "b")])
     with pytest.raises(UserError, match="`p_target` must be between 0 and 1"):
         min_dcf(np.zeros(2), np.array([True, False]), p_target=1.0)

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.bootstrap import cluster_bootstrap, cluster_sums
 from audio_ssl.metrics.music import KEYS
+from audio_ssl.metrics.resampling import bootstrap_sums, cluster_sums
 from tests.report.models import make_models
 
 WORDS = (
@@ -156,7 +156,7 @@ def score_of(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     metric = get_metric(name)
     statistics = metric.statistics((row["reference"], row["hypothesis"]) for row in rows)
     sums, _ = cluster_sums(statistics, [row.get("speaker") or row["id"] for row in rows])
-    value, low, high = cluster_bootstrap(sums, metric.score, 200)
+    value, low, high = bootstrap_sums(sums, metric.score, 200)
     return {
         "value": float(value),
         "low": float(low),

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import soundfile
 
 from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.bootstrap import cluster_bootstrap, cluster_sums
-from audio_ssl.report.resampled import equal_error, roc_auc
+from audio_ssl.metrics.ranking import Rankings
+from audio_ssl.metrics.resampling import bootstrap_sums, cluster_sums
+from audio_ssl.metrics.verification import eer
 
 LAYERS, LRS, SEEDS = 5, (1e-4, 1e-3, 1e-2), (0, 1, 2)
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -103,19 +104,17 @@ def measure(
     """Score as the harness does, with a stand-in interval for rankings."""
     if name == "eer":
         scores = np.array([one["score"] for one in pairs])
-        value = 100 * float(
-            equal_error(scores, np.array([one["same"] for one in pairs]), np.ones((1, len(pairs))))[0][0]
-        )
+        value = eer(scores, np.array([one["same"] for one in pairs]))
         found = (value, value - 2, value + 2)
     elif name == "roc_auc":
-        table, once = np.array([row["scores"] for row in rows]), np.ones((1, len(rows)))
-        has = [np.array([tag in row["reference"] for row in rows]) for tag in classes]
-        value = 100 * float(np.mean([roc_auc(table[:, n], one, once)[0] for n, one in enumerate(has)]))
+        table = np.array([row["scores"] for row in rows])
+        has = np.array([[tag in row["reference"] for tag in classes] for row in rows])
+        value = Rankings(has, table, classes).score("roc_auc").value
         found = (value, value - 3, min(value + 3, 100.0))
     else:
         metric = get_metric(name, classes)
         statistics = metric.statistics((row["reference"], row["hypothesis"]) for row in rows)
-        found = cluster_bootstrap(cluster_sums(statistics, [row["speaker"] for row in rows])[0], metric.score, 200)
+        found = bootstrap_sums(cluster_sums(statistics, [row["speaker"] for row in rows])[0], metric.score, 200)
     higher = name not in ("wer", "cer", "eer")
     return {**dict(zip(("value", "low", "high"), found, strict=True)), "higher_is_better": higher, "unit": "%"}
 

@@ -1,61 +1,7 @@
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from audio_ssl.report.paired import Answers, compare
-from audio_ssl.report.resampled import average_precision, equal_error, roc_auc
-
-
-@pytest.fixture
-def drawn():
-    """Return scores with ties, labels, and how often each counts in 20 resamples (the first: once each)."""
-    rng = np.random.default_rng(3)
-    positive = rng.random(60) < 0.3
-    scores = np.round(rng.normal(size=60) + positive, 1)
-    weights = rng.multinomial(60, np.full(60, 1 / 60), size=20).astype(float)
-    weights[0] = 1
-    return scores, positive, weights
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [(roc_auc, roc_auc_score), (average_precision, average_precision_score)])
-def test_equals_scikit_learn_on_repeated_clips(drawn, ours, theirs):
-    scores, positive, weights = drawn
-    found = ours(scores, positive, weights)
-    for value, row in zip(found, weights.astype(int), strict=True):
-        assert value == pytest.approx(theirs(np.repeat(positive, row), np.repeat(scores, row)))
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [(roc_auc, roc_auc_score), (average_precision, average_precision_score)])
-@pytest.mark.parametrize("levels", [1, 2, 5])
-def test_equals_scikit_learn_where_many_scores_are_level(drawn, ours, theirs, levels):
-    _, positive, weights = drawn
-    scores = np.random.default_rng(levels).integers(levels, size=60).astype(float)
-    found = ours(scores, positive, np.asfortranarray(weights))
-    expected = [theirs(positive, scores, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(found, expected)
-
-
-@pytest.mark.parametrize("function", [roc_auc, average_precision])
-def test_undefined_where_a_kind_is_missing(drawn, function):
-    scores, positive, _ = drawn
-    assert np.isnan(function(scores, positive, (~positive)[None].astype(float))).all()
-    assert np.isnan(function(scores, positive, positive[None].astype(float))).all()
-
-
-def test_equal_error_lies_on_the_roc_curve(drawn):
-    scores, positive, weights = drawn
-    found, _ = equal_error(scores, positive, weights)
-    for value, row in zip(found, weights.astype(int), strict=True):
-        false, true, _ = roc_curve(np.repeat(positive, row), np.repeat(scores, row), drop_intermediate=False)
-        line = np.interp(np.linspace(0, 1, 20001), false, true)
-        at = np.argmin(np.abs(np.linspace(0, 1, 20001) - (1 - line)))
-        assert value == pytest.approx(at / 20000, abs=2e-4)
-
-
-def test_equal_error_of_separable_trials_is_nought_and_its_threshold_lies_between():
-    rate, threshold = equal_error(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1], bool), np.ones((1, 4)))
-    assert rate[0] == 0
-    assert 0.2 < threshold[0] <= 0.8
 
 
 def trials(shift, seed):

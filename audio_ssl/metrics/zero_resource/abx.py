@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_ssl.errors import UserError
-from audio_ssl.metrics.bootstrap import Interval
+from audio_ssl.metrics.resampling import Interval, bootstrap_means
 from audio_ssl.metrics.zero_resource.dtw import dtw_pairs
 
 Array = npt.NDArray[np.float64]
@@ -108,22 +108,10 @@ class AbxResult:
             for key, cells in sorted(found.items())
         ]
 
-    def interval(self, replicates: int = 2000, rng: np.random.Generator | None = None) -> Interval:
-        """Return the error with 95 % percentile limits over speakers of A and B; NaN limits below two of them.
-
-        Pairs that no drawn speaker has are left out of a draw.
-        """
+    def interval(self) -> Interval:
+        """Return the error with its 95 % interval over speakers of A and B; NaN limits below two of them."""
         table = _by_speaker(self.cells)
-        if len(table) < 2:
-            return Interval(self.value, float("nan"), float("nan"))
-        known = np.isfinite(table)
-        filled = np.where(known, table, 0.0)
-        drawn = (rng or np.random.default_rng(0)).multinomial(len(table), [1 / len(table)] * len(table), replicates)
-        weights = drawn @ known.astype(np.float64)
-        errors = np.divide(drawn @ filled, weights, out=np.zeros_like(weights), where=weights > 0)
-        values = errors.sum(1) / (weights > 0).sum(1)
-        low, high = np.quantile(values, [0.025, 0.975])
-        return Interval(self.value, float(low), float(high))
+        return bootstrap_means(table)._replace(value=self.value) if len(table) else Interval(self.value, np.nan, np.nan)
 
 
 def abx(

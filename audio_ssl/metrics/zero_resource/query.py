@@ -68,26 +68,49 @@ def mtwv(
     UserError
         If the shapes differ, a score is not finite, or no query has both a relevant and another utterance.
     """
-    if scores.ndim != 2 or scores.shape != relevant.shape:
-        raise UserError(
-            f"`scores` and `relevant` must both be [query, utterance], but are {scores.shape}, {relevant.shape}"
-        )
-    if not np.isfinite(scores).all():
-        raise UserError("`scores` must be finite")
-    used = relevant.any(1) & ~relevant.all(1)
-    if not used.any():
-        raise UserError("no query has both an utterance that holds it and one that does not")
-    scores, relevant = scores[used], relevant[used]
-    queries = len(scores)
-    beta = c_fa / c_miss * (1 / p_target - 1)
-    # What accepting a trial adds to the value: each query's rates weigh the same.
-    gain = (
-        np.where(relevant, 1 / relevant.sum(1, keepdims=True), -beta / (~relevant).sum(1, keepdims=True)).ravel()
-        / queries
-    )
-    order = np.argsort(-scores.ravel(), kind="stable")
-    falling = scores.ravel()[order]
-    ends = np.flatnonzero(np.append(np.diff(falling) != 0, True))
-    values = np.concatenate([[0.0], np.cumsum(gain[order])[ends]])
-    best = int(values.argmax())
-    return float(values[best]), float(falling[ends[best - 1]]) if best else float("inf")
+    return RankedTrials(scores, relevant, p_target, c_miss, c_fa).best()
+
+
+class RankedTrials:
+    """Trials of queries in the order of falling scores, to be scored anew as queries count more or less often.
+
+    Parameters and errors are those of `mtwv`.
+    """
+
+    def __init__(
+        self, scores: Array, relevant: Flags, p_target: float = 0.0008, c_miss: float = 100.0, c_fa: float = 1.0
+    ) -> None:
+        if scores.ndim != 2 or scores.shape != relevant.shape:
+            raise UserError(
+                f"`scores` and `relevant` must both be [query, utterance], but are {scores.shape}, {relevant.shape}"
+            )
+        if not np.isfinite(scores).all():
+            raise UserError("`scores` must be finite")
+        self._used: Flags = np.asarray(relevant.any(1) & ~relevant.all(1))
+        if not self._used.any():
+            raise UserError("no query has both an utterance that holds it and one that does not")
+        scores, relevant = scores[self._used], relevant[self._used]
+        beta = c_fa / c_miss * (1 / p_target - 1)
+        # What accepting a trial adds to the value of its query: each query's rates weigh the same.
+        gain = np.where(relevant, 1 / relevant.sum(1, keepdims=True), -beta / (~relevant).sum(1, keepdims=True)).ravel()
+        order = np.argsort(-scores.ravel(), kind="stable")
+        self._falling, self._gain, self._query = scores.ravel()[order], gain[order], order // scores.shape[1]
+        self._ends = np.flatnonzero(np.append(np.diff(self._falling) != 0, True))
+
+    def best(self) -> tuple[float, float]:
+        """Return the maximum term-weighted value and its threshold, as `mtwv`."""
+        values = self._values(np.ones((1, len(self._used))))[0]
+        best = int(values.argmax())
+        return float(values[best]), float(self._falling[self._ends[best - 1]]) if best else float("inf")
+
+    def value(self, counts: Array) -> Array:
+        """Return the maximum value where queries count so often, ``[resample, query]`` to ``[resample]``."""
+        return np.asarray(self._values(counts).max(1))
+
+    def _values(self, counts: Array) -> Array:
+        """Return the value at each threshold, ``[resample, 1 + threshold]``; at the first nothing is accepted."""
+        counts = counts[:, self._used]
+        queries = counts.sum(1, keepdims=True)
+        gains = np.cumsum(self._gain * counts[:, self._query], axis=1)[:, self._ends]
+        values = np.divide(gains, queries, out=np.full_like(gains, np.nan), where=queries > 0)
+        return np.concatenate([np.zeros_like(queries), values], axis=1)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
+from audio_ssl.metrics.resampling import Interval
 
 Output = Literal["tokens", "class", "tags", "values", "frames", "embedding", "nothing"]
 """What a head gives: a sequence from frames (``tokens``); one class, zeros and ones, or numbers for a clip (``class``,
@@ -96,20 +97,11 @@ class PairTask(Task, Protocol):
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A score with its interval, in the metric's unit."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Comparisons:
     """What comparing frames gave."""
 
-    scores: dict[str, Measured]
-    """Of each of the task's metrics."""
+    scores: dict[str, Interval]
+    """Of each of the task's metrics, in its unit."""
 
     unit: str
     """What the intervals are over: speakers, contexts, clips …"""

@@ -13,6 +13,7 @@ from torch import Tensor
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
+from audio_ssl.metrics.resampling import MIN_CLUSTERS
 
 Frames = Callable[[Clip], Float[Tensor, "frame dim"]]
 
@@ -53,9 +54,6 @@ class Stretch:
 
 EDGE = "#"
 _GAP_SECONDS = 0.02
-
-MIN_CLUSTERS = 5
-"""Speakers below which none are resampled, as in `audio_ssl.probing.score`."""
 
 
 def spans_of(text: str, column: str) -> list[Span]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError, unknown_name
-from audio_ssl.metrics.zero_resource.abx import MODES, AbxItem, AbxResult, abx
+from audio_ssl.metrics.resampling import Interval
+from audio_ssl.metrics.zero_resource.abx import MODES, AbxItem, abx
 from audio_ssl.metrics.zero_resource.dtw import KINDS
-from audio_ssl.probing.tasks._base import Comparisons, Measured, Output
+from audio_ssl.probing.tasks._base import Comparisons, Output
 from audio_ssl.probing.tasks._segments import EDGE, Frames, enough_speakers, pieces_of, why_no_spans
 
 UNITS = ("triphone", "phone")
@@ -96,19 +97,14 @@ class Abx:
             if context and {piece.before, piece.after} & set(config.ignore):
                 continue
             items.append(AbxItem(piece.span.label, context, piece.speaker, piece.frames))
-        scores: dict[str, Measured] = {}
+        scores: dict[str, Interval] = {}
         rows = []
         for mode in self._modes:
             result = abx(items, mode, config.distance, config.max_group, config.max_x_speakers, config.seed)
-            scores[f"abx_{mode}"] = _measured(result, enough_speakers(pieces))
+            unknown = Interval(result.value, float("nan"), float("nan"))
+            scores[f"abx_{mode}"] = result.interval() if enough_speakers(pieces) else unknown
             rows += [{"mode": mode, **vars(one)} for one in result.by_speaker()]
         return Comparisons(scores, "speakers", rows)
-
-
-def _measured(result: AbxResult, enough: bool) -> Measured:
-    interval = result.interval() if enough else None
-    nothing = float("nan")
-    return Measured(result.value, *((interval.low, interval.high) if interval else (nothing, nothing)))
 
 
 def build(config: Config) -> Abx:

@@ -21,13 +21,10 @@ from audio_ssl.data.attributes import attribute
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import AdditiveMetric, get_metric
-from audio_ssl.metrics.bootstrap import Array, cluster_bootstrap, cluster_sums
-from audio_ssl.probing.tasks._base import Measured, Output
+from audio_ssl.metrics.resampling import MIN_CLUSTERS, Array, Interval, bootstrap_sums, cluster_sums
+from audio_ssl.probing.tasks._base import Output
 from audio_ssl.probing.tasks._speakers import deal_blocks, deal_folds, shuffle_values
 from audio_ssl.probing.tasks._tell import RIDGES, code_lengths, cross_validate, uniform_bits
-
-MIN_SPEAKERS = 5
-"""Fewer speakers of a value: the number is shown without an interval, and with a warning."""
 
 FEWEST_SPEAKERS = 3
 """Fewer speakers of a value: the value is left out, as the ridge could not be chosen among other speakers."""
@@ -78,7 +75,7 @@ class Answered:
     """The layer that each fold's training speakers chose."""
     scores: Float[Tensor, "clip class"]
     """Of the chosen layers, for clips in order."""
-    metrics: dict[str, Measured]
+    metrics: dict[str, Interval]
     about: dict[str, Any] = field(default_factory=dict)
     """Groups, folds, baseline and warning: plain values."""
 
@@ -180,7 +177,7 @@ class Attribute:
         values = [self.reference(clip) for clip in clips]
         right = np.array([self.classes.index(value) for value in values], dtype=np.int64)
         people = Counter(dict(zip(speakers, values, strict=True)).values())
-        count, enough = min(config.folds, min(people.values())), min(people.values()) >= MIN_SPEAKERS
+        count, enough = min(config.folds, min(people.values())), min(people.values()) >= MIN_CLUSTERS
         rng = np.random.default_rng(config.seed)
         folds = deal_folds(speakers, values, count, rng)
         dealt = [right, *(shuffle_values(speakers, right, folds, rng) for _ in range(config.shuffles))]
@@ -240,17 +237,17 @@ class Attribute:
         )  # fmt: skip
 
     def _warning(self, people: Counter[str], folds: int) -> str | None:
-        few = [f"{value} has {count}" for value, count in sorted(people.items()) if count < MIN_SPEAKERS]
+        few = [f"{value} has {count}" for value, count in sorted(people.items()) if count < MIN_CLUSTERS]
         if not few:
             return None
         fewer = f"; {folds} folds instead of {self._config.folds}" if folds < self._config.folds else ""
         return (
-            f"fewer than {MIN_SPEAKERS} speakers ({', '.join(few)}): nothing follows for other speakers, and there is "
+            f"fewer than {MIN_CLUSTERS} speakers ({', '.join(few)}): nothing follows for other speakers, and there is "
             f"no interval{fewer}"
         )
 
 
-def _measured(right: Any, said: Any, speakers: Sequence[str], metric: AdditiveMetric, enough: bool) -> Measured:
+def _measured(right: Any, said: Any, speakers: Sequence[str], metric: AdditiveMetric, enough: bool) -> Interval:
     """Score some answers, with an interval by resampling speakers."""
     if metric.name == "uar":
         statistics = _uar(right, said, len(metric.columns) // 2)
@@ -258,8 +255,8 @@ def _measured(right: Any, said: Any, speakers: Sequence[str], metric: AdditiveMe
         statistics = np.stack([right == said, np.ones(len(right))], axis=1).astype(np.float64)
     sums, _ = cluster_sums(statistics, speakers)
     if not enough:
-        return Measured(float(metric.score(sums.sum(0))), float("nan"), float("nan"))
-    return Measured(*cluster_bootstrap(sums, metric.score))
+        return Interval(float(metric.score(sums.sum(0))), float("nan"), float("nan"))
+    return bootstrap_sums(sums, metric.score)
 
 
 def _uar(right: Any, said: Any, classes: int) -> Array:

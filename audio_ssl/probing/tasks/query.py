@@ -19,13 +19,20 @@ from torch import Tensor
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.metrics.resampling import (
+    MIN_CLUSTERS,
+    RANKING_REPLICATES,
+    Interval,
+    bootstrap,
+    bootstrap_sums,
+    cluster_sums,
+)
 from audio_ssl.metrics.retrieval import average_precisions, precisions_at_n
 from audio_ssl.metrics.zero_resource.dtw import KINDS, dtw_pairs
-from audio_ssl.metrics.zero_resource.query import mtwv
+from audio_ssl.metrics.zero_resource.query import RankedTrials
 from audio_ssl.metrics.zero_resource.query import standardised as standardised_scores
-from audio_ssl.probing.tasks._base import Comparisons, Measured, Output
+from audio_ssl.probing.tasks._base import Comparisons, Output
 from audio_ssl.probing.tasks._segments import (
-    MIN_CLUSTERS,
     Frames,
     Span,
     pieces_of,
@@ -35,7 +42,6 @@ from audio_ssl.probing.tasks._segments import (
 )
 
 METRICS = ("map", "mtwv", "p_at_n")
-_REPLICATES = 200
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -125,11 +131,14 @@ class Query:
         speakers = [query.clip.speaker for query in queries]
         known = None not in speakers and len(set(speakers)) >= MIN_CLUSTERS
         groups = [str(name) for name in speakers] if known else [f"{i}" for i in range(len(queries))]
-        draws = _draws(groups)
+        names, group = np.unique(groups, return_inverse=True)
+        trials = RankedTrials(standing, holds)
         measured = {
-            "map": _measured([float(precisions[rows].mean()) for rows in draws]),
-            "mtwv": _measured([100.0 * mtwv(standing[rows], holds[rows])[0] for rows in draws]),
-            "p_at_n": _measured([float(at_n[rows].mean()) for rows in draws]),
+            "map": _mean(precisions, groups),
+            "mtwv": bootstrap(
+                lambda counts: 100.0 * trials.value(counts[:, group]), len(names), RANKING_REPLICATES, width=holds.size
+            ),
+            "p_at_n": _mean(at_n, groups),
         }
         table = [
             {
@@ -189,26 +198,10 @@ class Query:
         return scores
 
 
-def _draws(groups: Sequence[str]) -> list[npt.NDArray[np.int64]]:
-    """Return rows: all of them first, then resamples of the groups."""
-    rows: dict[str, list[int]] = {}
-    for position, name in enumerate(groups):
-        rows.setdefault(name, []).append(position)
-    names = list(rows)
-    rng = np.random.default_rng(0)
-    drawn = [rng.integers(len(names), size=len(names)) for _ in range(_REPLICATES)] if len(names) > 1 else []
-    return [
-        np.arange(len(groups)),
-        *(np.array([row for name in draw for row in rows[names[int(name)]]], dtype=np.int64) for draw in drawn),
-    ]
-
-
-def _measured(values: Sequence[float]) -> Measured:
-    """Return the first value with 95 % percentile limits of the others."""
-    if len(values) < 2:
-        return Measured(values[0], float("nan"), float("nan"))
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    return Measured(values[0], float(low), float(high))
+def _mean(values: Array, groups: Sequence[str]) -> Interval:
+    """Return the mean of queries' values with its interval over groups of queries."""
+    sums, _ = cluster_sums(np.stack([values, np.ones(len(values))], axis=1), groups)
+    return bootstrap_sums(sums, lambda totals: totals[..., 0] / totals[..., 1])
 
 
 def build(config: Config) -> Query:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.metrics import average_precision_score
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.metrics.ranking import Ranking
+from audio_ssl.metrics.resampling import RANKING_REPLICATES, Interval, bootstrap, pair_counts
 from audio_ssl.metrics.zero_resource.dtw import dtw_pairs
-from audio_ssl.probing.tasks._base import Comparisons, Measured, Output
+from audio_ssl.probing.tasks._base import Comparisons, Output
 from audio_ssl.probing.tasks._segments import (
     Frames,
     Span,
@@ -33,7 +34,6 @@ from audio_ssl.probing.tasks._segments import (
 )
 
 EMBEDDINGS = ("mean", "sampled", "dtw")
-_REPLICATES = 100
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -100,7 +100,7 @@ class Words:
             kept = np.random.default_rng(config.seed).choice(len(words), config.max_words, replace=False)
             words = [words[position] for position in sorted(kept.tolist())]
         if len(words) < 2:
-            nothing = Measured(float("nan"), float("nan"), float("nan"))
+            nothing = Interval(float("nan"), float("nan"), float("nan"))
             return Comparisons(dict.fromkeys(self.metrics, nothing), "speakers")
         first, second = np.triu_indices(len(words), 1)
         nearness = self._nearness(words, first, second)
@@ -112,8 +112,8 @@ class Words:
         scores = {}
         for name in self.metrics:
             chosen = across if name == "ap_across" else np.ones_like(same)
-            pairs = _RankedPairs(same[chosen], nearness[chosen], speaker[first[chosen]], speaker[second[chosen]])
-            scores[name] = pairs.measured(len(speakers) if enough else 0)
+            sides = speaker[first[chosen]], speaker[second[chosen]]
+            scores[name] = _precision(same[chosen], nearness[chosen], *sides, len(speakers) if enough else 1)
         return Comparisons(scores, "speakers", _rows(words, names, first, second, same, nearness))
 
     def _wanted(self, span: Span) -> bool:
@@ -137,39 +137,25 @@ class Words:
         return (unit @ unit.T).cpu().numpy()[first, second]
 
 
-@dataclass(frozen=True)
-class _RankedPairs:
-    """Ranked pairs and the speakers of both sides."""
+def _precision(
+    same: Flags, nearness: Array, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], speakers: int
+) -> Interval:
+    """Return the average precision in percent with its interval over so many speakers; without limits for one.
 
-    same: Flags
-    nearness: Array
-    first: npt.NDArray[np.int64]
-    second: npt.NDArray[np.int64]
-
-    def measured(self, speakers: int) -> Measured:
-        """Return the average precision in percent, with 95 % limits over so many speakers; none for 0.
-
-        A pair of two speakers counts as often as both were drawn together, a pair of one as often as that one.
-        """
-        nothing = float("nan")
-        if self.same.all() or not self.same.any():
-            return Measured(nothing, nothing, nothing)
-        value = 100.0 * float(average_precision_score(self.same, self.nearness))
-        if not speakers:
-            return Measured(value, nothing, nothing)
-        order = np.argsort(-self.nearness, kind="stable")
-        same, first, second = self.same[order], self.first[order], self.second[order]
-        rng = np.random.default_rng(0)
-        found = []
-        for _ in range(_REPLICATES):
-            drawn = rng.multinomial(speakers, np.full(speakers, 1.0 / speakers)).astype(np.float64)
-            weights = np.where(first == second, drawn[first], drawn[first] * drawn[second])
-            hits = np.cumsum(weights * same)
-            if hits[-1] > 0:
-                precision = hits / np.cumsum(weights).clip(min=1e-12)
-                found.append(100.0 * float((precision * weights * same).sum() / hits[-1]))
-        low, high = np.quantile(found, [0.025, 0.975]) if found else (nothing, nothing)
-        return Measured(value, float(low), float(high))
+    `first` and `second` are the speakers of both sides of each pair.
+    """
+    # Pairs of the same two speakers count equally often: they are added up once, not in each resample.
+    cells, cell = np.unique(first * speakers + second, return_inverse=True)
+    ranking = Ranking(nearness, same, cell)
+    sides = np.divmod(cells, speakers)
+    if speakers < 2:
+        return Interval(100.0 * float(ranking.average_precision()[0]), float("nan"), float("nan"))
+    return bootstrap(
+        lambda counts: 100.0 * ranking.average_precision(pair_counts(counts, *sides)),
+        speakers,
+        RANKING_REPLICATES,
+        width=ranking.width,
+    )
 
 
 def _rows(

@@ -99,7 +99,7 @@ def test_limits_draw_by_the_seed():
 
 def test_interval_over_speakers():
     result = abx(tokens(spread=2.0, speakers="uvwxyz"), "within")
-    interval = result.interval(500)
+    interval = result.interval()
     assert interval.value == result.value
     assert interval.low < interval.value < interval.high
     assert np.isnan(abx(tokens(speakers="u")).interval().low)
