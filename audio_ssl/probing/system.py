@@ -27,6 +27,9 @@ SMALLEST_VARIANCE = 1e-9
 WEAKEST_DIRECTION = 1e-5
 """Share of the strongest direction's variance below which whitening leaves a direction out: noise, not information."""
 
+_BATCH_CLIPS = 32
+"""Clips that a trained head answers at a time."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -95,15 +98,15 @@ class System(nn.Module):
             features = torch.einsum("l,lbfd->bfd", self.mix.softmax(0), standardised.values)
         return HeadBatch(features, standardised.frames)
 
-    def predict(self, bank: Bank, clips: Sequence[Clip], batch_clips: int = 32) -> list[Tensor]:
+    def predict(self, bank: Bank, clips: Sequence[Clip]) -> list[Tensor]:
         """Return the head's predictions, clips in the order given."""
-        return [answer for batch in self.batches(bank, clips, batch_clips) for answer in self.head.predict(batch)]
+        return [answer for batch in self.batches(bank, clips) for answer in self.head.predict(batch)]
 
-    def batches(self, bank: Bank, clips: Sequence[Clip], batch_clips: int = 32) -> Iterator[HeadBatch]:
+    def batches(self, bank: Bank, clips: Sequence[Clip]) -> Iterator[HeadBatch]:
         """Yield what the head sees of some clips, in evaluation."""
         self.eval()
         statistics = Statistics(self.mean, self.scale)
-        for part in portions(clips, bank, batch_clips):
+        for part in portions(clips, bank, _BATCH_CLIPS):
             with torch.no_grad():
                 batch = self.batch(statistics.standardise(bank.batch(part)))
             yield batch

@@ -21,15 +21,13 @@ _MENTION = "@\u2060"
 """An at sign with an unseen joiner behind it, because GitHub notifies people whose name follows a plain one."""
 
 
-def fairness_markdown(data: Mapping[str, Any], title: str = "Fairness report") -> str:
+def fairness_markdown(data: Mapping[str, Any]) -> str:
     """Write a fairness report as Markdown (GitHub's, with tables).
 
     Parameters
     ----------
     data
         The JSON of the fairness stage.
-    title
-        Its heading.
 
     Returns
     -------
@@ -38,7 +36,7 @@ def fairness_markdown(data: Mapping[str, Any], title: str = "Fairness report") -
     """
     # A signature has its place on paper, not in a pull request.
     sections = [section for section in fairness_sections(data) if section.id != "sign-off"]
-    return render_markdown(title, fairness_answer(data), sections)
+    return render_markdown("Fairness report", fairness_answer(data), sections)
 
 
 def render_markdown(title: str, answer: Mapping[str, Sequence[str]], sections: Sequence[Section]) -> str:

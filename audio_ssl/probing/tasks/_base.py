@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -133,24 +131,6 @@ class ZeroTask(Protocol):
     ) -> Comparisons:
         """Compare the frames of some clips, of one layer of one model."""
         ...
-
-
-_NOT_SPOKEN = re.compile(r"[^\w\s']|_")
-
-
-def normalise(text: str) -> str:
-    """Lower-case, NFC, letters, digits and apostrophes only, single spaces.
-
-    Examples
-    --------
-    >>> normalise("Kde jsme? To je… loď!")
-    'kde jsme to je loď'
-    """
-    text = unicodedata.normalize("NFC", text).lower()
-    return " ".join(_NOT_SPOKEN.sub(" ", text).split())
-
-
-NORMALISER = "lower|nfc|punctuation removed, apostrophes kept"
 
 
 class Vocabulary:

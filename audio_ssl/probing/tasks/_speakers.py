@@ -52,9 +52,7 @@ def shuffle_values(speakers: Sequence[str], values: Ints, folds: Ints, rng: np.r
     return dealt[index]
 
 
-def deal_blocks(
-    speakers: Sequence[str], rng: np.random.Generator, fractions: Sequence[float] = FRACTIONS
-) -> list[Ints]:
+def deal_blocks(speakers: Sequence[str], rng: np.random.Generator) -> list[Ints]:
     """Return the clips of each block, every block with speakers of its own.
 
     Speakers come in random order; a block ends with the first speaker who brings it to its share of the clips, and
@@ -63,7 +61,7 @@ def deal_blocks(
     clips = Counter(speakers)
     order = [str(one) for one in rng.permutation(sorted(clips))]
     reached = np.cumsum([clips[one] for one in order])
-    ends = sorted({int(np.searchsorted(reached, share * len(speakers) - 1e-9)) + 1 for share in fractions})
+    ends = sorted({int(np.searchsorted(reached, share * len(speakers) - 1e-9)) + 1 for share in FRACTIONS})
     block_of = {one: int(np.searchsorted(ends, place, side="right")) for place, one in enumerate(order)}
     of_clips = np.array([block_of[one] for one in speakers])
     return [np.flatnonzero(of_clips == block) for block in range(len(ends))]

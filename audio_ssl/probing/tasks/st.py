@@ -22,7 +22,6 @@ from audio_ssl.metrics.additive import get_metric
 from audio_ssl.metrics.normalise import get_normaliser
 from audio_ssl.metrics.tokenizers import USUAL, check_tokenizer, language_of_script, one_tokenizer
 from audio_ssl.probing.tasks._base import Output
-from audio_ssl.probing.tasks._units import UNKNOWN as UNKNOWN
 from audio_ssl.probing.tasks._units import make_units
 
 

@@ -31,7 +31,7 @@ MOST_UPRIGHT = 3
 """Pairs whose table has a column for each; of more, a row for each."""
 
 
-def gap_figure(comparisons: Sequence[Row], prefix: str, span: Sequence[float] = ()) -> Figure | None:
+def gap_figure(comparisons: Sequence[Row], prefix: str) -> Figure | None:
     """Draw every gap around zero, the largest first where there are too many; None where none is known."""
     known = [row for row in comparisons if finite(row.get("difference")) is not None]
     if not known:
@@ -58,7 +58,7 @@ def gap_figure(comparisons: Sequence[Row], prefix: str, span: Sequence[float] = 
     metric = metric_label(known[0]["metric"])
     svg = interval_chart(
         f"{prefix}-gaps", f"Gaps in {metric}", f"{said}.", dots,
-        axis_label="gap", unit=unit, zero=sides(drawn), span=span,
+        axis_label="gap", unit=unit, zero=sides(drawn),
     )  # fmt: skip
     size = f" in {'percentage points' if unit == '%' else metric}"
     caption = f"Gap{size}, first group minus second; dashed: no gap.{marks_words(drawn)}"

@@ -9,7 +9,7 @@ from audio_ssl.report.fairness_words.differences import percent_words
 from audio_ssl.report.figures.forest import Estimate, forest
 from audio_ssl.report.figures.forest import Row as Line
 from audio_ssl.report.html import Block, Figure, Section, make_table
-from audio_ssl.report.numbers import p_value, percent
+from audio_ssl.report.numbers import p_value
 from audio_ssl.report.sections.fairness.comparisons import marks_words
 from audio_ssl.report.sections.fairness.rows import (
     MOST_OPEN,
@@ -49,7 +49,7 @@ def overview_section(report: Report) -> Section | None:
             *([str(row.get("result") or "result")] if several else []),
             metric_label(row["metric"]),
             pair_name(row),
-            with_ends(relative(row), *relative_ends(row), percent),
+            with_ends(relative(row), *relative_ends(row)),
             p_value(row.get("p_value")),
             p_value(row.get("p_holm")),
             VERDICTS[verdict_of(row)],

@@ -89,12 +89,12 @@ def pair_name(row: Row) -> str:
     )
 
 
-def ends(row: Row, low: str = "low", high: str = "high") -> str:
+def ends(row: Row) -> str:
     """Write the interval of a difference; a dash where either end is missing."""
-    if finite(row.get(low)) is None or finite(row.get(high)) is None:
+    if finite(row.get("low")) is None or finite(row.get("high")) is None:
         return MISSING
     plain = "points" if unit_of(row) else ""
-    return f"{signed(row[low], plain)} to {signed(row[high], plain)}"
+    return f"{signed(row['low'], plain)} to {signed(row['high'], plain)}"
 
 
 def relative(row: Row) -> float | None:
@@ -103,19 +103,20 @@ def relative(row: Row) -> float | None:
     return finite(row.get("relative_to_b")) if ratio is None else 100 * (ratio - 1)
 
 
-def relative_ends(row: Row, low: str = "ratio_low", high: str = "ratio_high") -> tuple[float | None, float | None]:
+def relative_ends(row: Row) -> tuple[float | None, float | None]:
     """Return the interval of the gap in percent of the second group's score."""
-    ends_ = [None if (ratio := finite(row.get(key))) is None else 100 * (ratio - 1) for key in (low, high)]
+    ratios = [finite(row.get(key)) for key in ("ratio_low", "ratio_high")]
+    ends_ = [None if ratio is None else 100 * (ratio - 1) for ratio in ratios]
     return ends_[0], ends_[1]
 
 
-def with_ends(value: Any, low: Any, high: Any, write: Any = percent) -> str:
-    """Write a value with its interval behind it, where there is one."""
+def with_ends(value: Any, low: Any, high: Any) -> str:
+    """Write a percentage with its interval behind it, where there is one."""
     if finite(value) is None:
         return MISSING
     if finite(low) is None or finite(high) is None:
-        return str(write(value))
-    return f"{write(value)} ({interval_of(low, high)})"
+        return percent(value)
+    return f"{percent(value)} ({interval_of(low, high)})"
 
 
 def interval_of(low: Any, high: Any) -> str:
