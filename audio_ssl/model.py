@@ -31,7 +31,7 @@ from audio_ssl.errors import UserError, shown
 from audio_ssl.frontends._moments import Collector, Collectors, Moments
 from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.integrity import write_seals
-from audio_ssl.storage import stored, write_stored
+from audio_ssl.storage import hashed_bytes, stored, write_stored
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
@@ -312,10 +312,8 @@ def fingerprint(module: nn.Module) -> str:
     if isinstance(module, SSLModel):
         # The same weights give other features where waveforms are normalised or come at another rate.
         digest.update(json.dumps(hashed(module.config), sort_keys=True).encode())
-    for name, value in sorted(module.state_dict().items()):
-        array = value.detach().cpu().contiguous()
-        digest.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())
-        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+    for part in hashed_bytes(module.state_dict()):
+        digest.update(part)
     return digest.hexdigest()[:16]
 
 

@@ -11,7 +11,7 @@ zero in float16. The file says which it is in its metadata, under ``weights``; a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -85,6 +85,14 @@ def write_stored(table: dict[str, Tensor], path: Path, storage: str) -> None:
 
 _LENGTH_BYTES, _SAID = 8, "__metadata__"
 """Of the format: a header's length, then the header as JSON, padded with spaces."""
+
+
+def hashed_bytes(state: Mapping[str, Tensor]) -> Iterator[bytes]:
+    """Yield what a hash of tensors is made of, by name: names, types, shapes and bytes."""
+    for name, value in sorted(state.items()):
+        array = value.detach().cpu().contiguous()
+        yield f"{name}{array.dtype}{tuple(array.shape)}".encode()
+        yield array.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _lowered(name: str, value: Tensor, storage: str) -> Tensor:

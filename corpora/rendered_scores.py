@@ -98,9 +98,6 @@ INSTRUMENTS = {
 }
 """Name -> General MIDI program, counted from 0."""
 
-TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-"""One spelling a pitch class, in either mode, which mir_eval reads."""
-
 # Shares of the clips. Major and minor are equal within chorales and within tunes: style does not give the mode away.
 _SHARES = {
     ("bach", "major"): 1 / 6,
@@ -183,7 +180,7 @@ def _arrange(tune: tunes.Tune) -> dict[str, Any]:
     low, high = _QUARTERS_PER_MINUTE.get(tune.dance or "", _QUARTERS_PER_MINUTE.get(tune.metre, _OTHER_TEMPO))
     return {
         "name": tune.name,
-        "label": f"{TONICS[tonic]} {tune.mode}",
+        "label": f"{harmony.ROOTS[tonic]} {tune.mode}",
         "split": hash_split(CORPUS.name, tune.title),
         "instrument": list(INSTRUMENTS)[_draw(tune.name, "instrument", len(INSTRUMENTS))],
         "mode": tune.mode,

@@ -40,6 +40,17 @@ def conclude(rows: Sequence[dict[str, Any]], tolerance: float | None) -> None:
         row["verdict"] = verdict(row)
 
 
+def out_of_reach(assignments: float, compared: float) -> bool:
+    """Return whether not even the smallest p-value of so many permutations is significant in so many comparisons.
+
+    Examples
+    --------
+    >>> out_of_reach(19, 1), out_of_reach(20, 1), out_of_reach(99, 5), out_of_reach(100, 5)
+    (True, False, True, False)
+    """
+    return compared / (assignments + 1) >= ALPHA
+
+
 def too_many(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Say of which families no gap could be found, however large, for want of permutations."""
     families: dict[tuple[str, int, int], list[str]] = {}
@@ -47,11 +58,11 @@ def too_many(rows: Sequence[dict[str, Any]]) -> list[str]:
     for result, metric in dict.fromkeys((row["result"], row["metric"]) for row in tested):
         family = [row for row in tested if (row["result"], row["metric"]) == (result, metric)]
         tries, compared = max(row["assignments"] for row in family), family[0]["compared"]
-        if compared / (tries + 1) >= ALPHA:
+        if out_of_reach(tries, compared):
             families.setdefault((result, tries, compared), []).append(metric)
     return [
         f"{result}, {', '.join(metrics)}: with {tries:,} permutations no p-value can be below {1 / (tries + 1):.2g}. "
-        f"Adjusted for {compared:,} comparisons that is above 0.05, so no difference could be statistically "
+        f"Adjusted for {compared:,} comparisons that is above {ALPHA}, so no difference could be statistically "
         "significant, however large. Compare by fewer attributes or, if not all permutations were made, make more "
         "(`--replicates`)."
         for (result, tries, compared), metrics in families.items()

@@ -147,3 +147,8 @@ def require_targets(
         given = f"teacher {teacher} gives {target.kind}" if target is not None else "there is none"
         raise UserError(f"{name} needs a teacher of {needs}, but {given}")
     return target
+
+
+def first_is_highest(logits: Float[Tensor, "*row candidate"], counted: Bool[Tensor, "*row"]) -> Int[Tensor, ""]:
+    """Count the rows whose first number beats all others; a tie, as of collapsed features, is no success."""
+    return ((logits[..., 1:] < logits[..., :1]).all(-1) & counted).sum()

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
 from audio_ssl.errors import UserError
-from audio_ssl.objectives._base import Metrics, Needs, ObjectiveOutput, View
+from audio_ssl.objectives._base import Metrics, Needs, ObjectiveOutput, View, first_is_highest
 from audio_ssl.objectives._gumbel import GumbelQuantized, GumbelQuantizer, perplexity
 
 NEEDS: Needs = None
@@ -144,7 +144,7 @@ class Contrastive(nn.Module):
         metrics: Metrics = {
             "contrastive_loss": (contrastive.detach(), count),
             "diversity_loss": (diversity.detach(), count),
-            "accuracy": (_correct(logits.detach(), here), count),
+            "accuracy": (first_is_highest(logits.detach(), here), count),
             "gumbel_temperature": (self.gumbel_temperature(view.step) * count, count),
         }
         metrics |= _code_metrics(quantized, count)
@@ -182,11 +182,6 @@ def _rows_of_clips(counted: Tensor) -> Int[Tensor, "batch frame"]:
 
 def _pad(values: Tensor, rows: Tensor) -> Tensor:
     return torch.cat([values, values.new_zeros(1, *values.shape[1:])])[rows]
-
-
-def _correct(logits: Tensor, here: Tensor) -> Tensor:
-    """Count the rows whose positive beats every negative; a tie, as of collapsed features, is no success."""
-    return ((logits[..., 1:] < logits[..., :1]).all(-1) & here).sum()
 
 
 def _code_metrics(quantized: GumbelQuantized, count: Tensor) -> Metrics:

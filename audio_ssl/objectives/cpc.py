@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
 from audio_ssl.errors import UserError, check_choice
-from audio_ssl.objectives._base import Needs, ObjectiveOutput, View
+from audio_ssl.objectives._base import Needs, ObjectiveOutput, View, first_is_highest
 from audio_ssl.objectives._cpc_predictor import StepPredictor
 
 NEEDS: Needs = None
@@ -98,7 +98,7 @@ class Cpc(nn.Module):
                 known = F.pad(inside[:, last:], (0, min(last, inside.shape[1]) - min(ahead, inside.shape[1])))
                 loss = loss + (logits.logsumexp(-1) - logits[..., 0])[known].sum()
             pairs = pairs + known.sum()
-            correct = correct + _correct(logits.detach(), known)
+            correct = correct + first_is_highest(logits.detach(), known)
         number = len(self.steps)
         return ObjectiveOutput(loss / number, pairs / number, {"accuracy": (correct, pairs)})
 
@@ -129,10 +129,6 @@ def _logits(
     right = torch.arange(ahead, ahead + early, device=scores.device)[:, None]
     others = scores[:, :early].gather(2, index).masked_fill(index == right, -torch.inf)
     return torch.cat([positive, others], -1)
-
-
-def _correct(logits: Tensor, known: Bool[Tensor, "batch frame"]) -> Tensor:
-    return ((logits[..., 1:] < logits[..., :1]).all(-1) & known).sum()
 
 
 def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> Cpc:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from jaxtyping import Float, Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -23,6 +22,7 @@ from audio_ssl.config import kind_of
 from audio_ssl.data.targets import TargetSpec, check_targets
 from audio_ssl.earlier import hashed
 from audio_ssl.errors import UserError
+from audio_ssl.storage import hashed_bytes
 
 __all__ = ["TargetSpec", "Teacher", "check_targets", "fingerprint_of", "needs_fit", "read_state"]
 
@@ -74,8 +74,6 @@ def fingerprint_of(config: Any, state: dict[str, Tensor], ignored: Sequence[str]
     left_out = {"path", "model", *ignored}
     settings = {key: value for key, value in hashed(config).items() if key not in left_out}
     digest = hashlib.sha256(json.dumps([kind_of(config), settings], sort_keys=True).encode())
-    for name, value in sorted(state.items()):
-        array = value.detach().cpu().contiguous()
-        digest.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())
-        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+    for part in hashed_bytes(state):
+        digest.update(part)
     return digest.hexdigest()[:16]

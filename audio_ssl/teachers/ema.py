@@ -27,6 +27,7 @@ from audio_ssl.data.targets import TargetSpec
 from audio_ssl.earlier import added
 from audio_ssl.encoders._points import Point, check_point
 from audio_ssl.errors import UserError, check_choice
+from audio_ssl.frontends._statistics import standardise
 
 ONLINE = True
 
@@ -145,8 +146,7 @@ class EmaTeacher(nn.Module):
             hidden = self.model.encoder(features[0].detach(), frames, **asked)  # type: ignore[operator]
         else:
             hidden, frames, _ = self.model(waveform, lengths, **asked)
-        inside = (torch.arange(hidden[-1].shape[1], device=waveform.device) < frames[:, None])[..., None]
-        return [normalize_over_frames(state, inside) for state in hidden[-self._config.layers :]]
+        return [standardise(state.float(), frames) for state in hidden[-self._config.layers :]]
 
     def metrics(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return what the teacher tells of itself: nothing, as the objective tells of its targets."""
@@ -201,14 +201,6 @@ class EmaTeacher(nn.Module):
 
     def follow(self, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
         """Take in what was counted in an update; an average of weights counts nothing."""
-
-
-def normalize_over_frames(state: Float[Tensor, "batch frame dim"], inside: Tensor) -> Float[Tensor, "batch frame dim"]:
-    """Give each channel of each clip zero mean and unit variance over the clip's frames; zero past them."""
-    values = torch.where(inside, state.float(), 0.0)
-    count = inside.sum(1, keepdim=True).clamp(min=1)
-    centred = torch.where(inside, values - values.sum(1, keepdim=True) / count, 0.0)
-    return centred * (centred.square().sum(1, keepdim=True) / count + 1e-5).rsqrt()
 
 
 def build_online(config: Config, model: nn.Module) -> EmaTeacher:

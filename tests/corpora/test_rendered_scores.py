@@ -14,6 +14,7 @@ import music21
 import tinysoundfont
 
 from audio_ssl.data.corpus import load_corpus
+from audio_ssl.data.harmony import ROOTS
 from audio_ssl.data.musicxml import musicxml_parts
 from audio_ssl.data.soundfont import Soundfont, with_peak
 from audio_ssl.data.tunes import Tune, abc_notes, abc_tunes, chorales
@@ -116,7 +117,7 @@ def test_tonic_shift_and_label_agree(corpus_module):
     for tonic in range(12):
         tune = Tune(f"x/{tonic}", "x", "t", tonic, "minor", "3/4", None, "")
         row = module._arrange(tune)
-        name = module.TONICS[(tonic + row["transposed"]) % 12]
+        name = ROOTS[(tonic + row["transposed"]) % 12]
         assert row["label"] == f"{name} minor"
 
 

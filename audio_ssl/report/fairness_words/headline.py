@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from audio_ssl.fairness.families import out_of_reach
 from audio_ssl.fairness.people import CROSSED, measure, people
 from audio_ssl.fairness.verdict import is_significant
 from audio_ssl.report.fairness_words.conclusions import finding, short_finding
@@ -168,7 +169,7 @@ def _hopeless(tested: Sequence[_Row]) -> str:
     """Say where the smallest p-value that the permutations allow is too large for so many comparisons."""
     tries = max(finite(row.get("assignments")) or 0 for row in tested)
     fewest = min(finite(row.get("compared")) or 0 for row in tested)
-    if not tries or fewest / (tries + 1) < 0.05:
+    if not tries or not out_of_reach(tries, fewest):
         return ""
     return (
         f"With {tries:,.0f} permutations and {fewest:.0f} comparisons none could be statistically significant, however "

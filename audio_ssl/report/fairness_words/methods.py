@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from audio_ssl.fairness.power import ALPHA
 from audio_ssl.report.numbers import number
 
 _Row = Mapping[str, Any]
@@ -51,7 +52,7 @@ def method_rows(report: _Row) -> list[tuple[str, str]]:
         ),
         (
             "Holm-adjusted p-value",
-            "The p-value with all comparisons of one metric of one system counted (Holm's method). Below 0.05 the "
+            f"The p-value with all comparisons of one metric of one system counted (Holm's method). Below {ALPHA} the "
             "difference is called statistically significant.",
         ),
         (
@@ -109,7 +110,10 @@ GLOSSARY = (
     ("Percentage point", "Unit of the difference of two percentages: from 10 % to 12 % are 2 points, or 20 % more."),
     ("Permutation test", "A test that deals the groups out to the speakers at random and compares the differences."),
     ("Power", "The probability that a test finds a difference that is there."),
-    ("Statistically significant", "The Holm-adjusted p-value is below 0.05. That does not make a difference large."),
+    (
+        "Statistically significant",
+        f"The Holm-adjusted p-value is below {ALPHA}. The difference may still be small.",
+    ),
     ("Tolerance", "A difference that whoever ordered the audit holds to be too small to matter."),
     (
         "Word error rate (WER)",
