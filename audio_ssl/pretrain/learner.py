@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -32,8 +31,8 @@ class StepOutput:
     """Name to (sum, count), summed over micro-batches and divided for the log."""
 
 
-class Learner(Protocol):
-    """What the loop asks of the module it trains.
+class Learner(nn.Module):
+    """The module that the loop trains; a kind of training has one of its own.
 
     It is called as ``learner(batch, generator, step) -> StepOutput``: `generator` (on the CPU) is its only source of
     randomness besides dropout, and `step` the number of the update, from 0.
@@ -49,15 +48,14 @@ class Learner(Protocol):
         sum_over_processes
             Adds a tensor up over all processes; every process must call it for the same tensors in the same order.
         """
-        ...
 
 
 @dataclass(frozen=True)
 class Training:
     """A learner and what it is fed with."""
 
-    learner: nn.Module
-    """See `Learner`; its ``state_dict`` is what a checkpoint holds."""
+    learner: Learner
+    """Its ``state_dict`` is what a checkpoint holds."""
     grid: FrameGrid
     """Frames that crops and targets are counted in."""
 

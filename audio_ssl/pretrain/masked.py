@@ -28,7 +28,7 @@ from audio_ssl.encoders._visible import visible_frames
 from audio_ssl.model import ModelOutput, SSLModel
 from audio_ssl.objectives._base import Metrics, Seen, View
 from audio_ssl.pretrain.decoder import ConvDecoder, LayerDecoders
-from audio_ssl.pretrain.learner import StepOutput
+from audio_ssl.pretrain.learner import Learner, StepOutput
 from audio_ssl.pretrain.masks import Mask, clone_keys, masks, noise_for
 from audio_ssl.teachers.ema import EmaTeacher
 
@@ -46,7 +46,7 @@ class ObjectiveHead:
     name: str
 
 
-class MaskedLearner(nn.Module):
+class MaskedLearner(Learner):
     """Trains a model by any objectives, on frames hidden from its encoder or on all.
 
     Parameters

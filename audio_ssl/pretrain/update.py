@@ -8,10 +8,10 @@ import math
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audio_ssl.data.loader import Batch, EndOfUpdate
-from audio_ssl.pretrain.learner import StepOutput
+from audio_ssl.pretrain.learner import Learner, StepOutput
 from audio_ssl.pretrain.optim import (
     clip_gradients,
     divide_gradients,
@@ -65,7 +65,7 @@ class Updater:
 
     def __init__(
         self,
-        learner: nn.Module,
+        learner: Learner,
         recipe: Recipe,
         steps: int,
         device: torch.device,
@@ -159,7 +159,7 @@ class Updater:
     def _apply(self, step: int) -> None:
         self.optimizer.step()
         with torch.no_grad():
-            self.learner.after_update(step, self._team.sum)  # type: ignore[operator]
+            self.learner.after_update(step, self._team.sum)
         if self.average is not None:
             self.average.update(step)
 

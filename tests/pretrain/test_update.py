@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from audio_ssl.data.loader import Batch
-from audio_ssl.pretrain.learner import StepOutput
+from audio_ssl.pretrain.learner import Learner, StepOutput
 from audio_ssl.pretrain.recipe import OptimConfig
 from audio_ssl.pretrain.update import Updater
 from tests.pretrain.toy import toy_recipe
@@ -24,7 +24,7 @@ COUNTS = (3, 1, 6)
 """Masked frames of the micro-batches of an update."""
 
 
-class Line(nn.Module):
+class Line(Learner):
     """Its loss is a sum over as many frames as a micro-batch's first clip is long."""
 
     def __init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import Batch, ClipReader, LoaderSetup
 from audio_ssl.data.manifest import Clip, read_manifest
-from audio_ssl.pretrain.learner import StepOutput, Training
+from audio_ssl.pretrain.learner import Learner, StepOutput, Training
 from audio_ssl.pretrain.loop import TrainingJob
 from audio_ssl.pretrain.recipe import CheckpointConfig, DataConfig, OptimConfig, Recipe
 
@@ -22,7 +22,7 @@ RATE = 16000
 GRID = FrameGrid(RATE, 160, 160)
 
 
-class ToyLearner(nn.Module):
+class ToyLearner(Learner):
     def __init__(self, dropout: float = 0.1, noise: float = 0.01) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
@@ -50,9 +50,6 @@ class ToyLearner(nn.Module):
             loss = loss * float("nan")
         self.calls += self.training
         return StepOutput(loss, inside.sum(), {"mse": (error.detach().sum(), inside.sum())})
-
-    def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
-        pass
 
 
 def toy_recipe(**changes: object) -> Recipe:

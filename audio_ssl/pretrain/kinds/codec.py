@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from audio_ssl.codec.losses import SpectralLoss, code_statistics, waveform_loss
@@ -25,7 +25,7 @@ from audio_ssl.data.loader import Batch
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.audio import MelDistance, si_sdr
 from audio_ssl.pretrain.clips import Selection, limit_seconds
-from audio_ssl.pretrain.learner import StepOutput, Training
+from audio_ssl.pretrain.learner import Learner, StepOutput, Training
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.seeds import seeded
 from audio_ssl.pretrain.stage import RunStage, StageContext
@@ -56,7 +56,7 @@ class Config(Recipe):
     """Weight of the distance between latents and codes (VQ-VAE, van den Oord et al. 2017, arXiv 1711.00937)."""
 
 
-class CodecLearner(nn.Module):
+class CodecLearner(Learner):
     """The codec and its losses; a frame counts as much in any micro-batch."""
 
     histogram: Tensor
