@@ -60,11 +60,6 @@ def additive(name: str, classes: Sequence[str] = (), tokenizer: str | None = Non
         return None
 
 
-def paired_difference(model: Rows, baseline: Rows, metric_name: str, classes: Sequence[str] = ()) -> Difference | None:
-    """Compare two tables of predictions clip by clip; see `compare`."""
-    return compare(Answers(model, classes), Answers(baseline, classes), metric_name)
-
-
 def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference | None:
     """Compare what two systems said on the clips that both predicted.
 

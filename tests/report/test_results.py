@@ -3,8 +3,12 @@ import pytest
 
 from audio_ssl.report.answers import confusion, examples, word_changes
 from audio_ssl.report.inputs import read_input
-from audio_ssl.report.paired import paired_difference
+from audio_ssl.report.paired import Answers, compare
 from audio_ssl.report.results import describe_result
+
+
+def paired_difference(model, baseline, metric):
+    return compare(Answers(model), Answers(baseline), metric)
 
 
 def rows_of(hypotheses, reference="a b c d", speakers=None):
