@@ -32,6 +32,10 @@ SMALL_FRONTENDS = {
     ],
     "mel_res2d": [{"n_mels": 20, "window_seconds": 0.025, "channels": 4, "dim": 32}],
     "cqt": [{"n_bins": 30, "bins_per_octave": 12, "fmin_hz": 200.0}],
+    "nnaudio": [
+        {"n_bins": 18, "bins_per_octave": 6, "fmin_hz": 400.0},
+        {"transform": "mel", "n_bins": 20, "window_samples": 320, "normalize": False, "mean": -6.0, "std": 4.0},
+    ],
     "patches": [{"n_mels": 20, "window_seconds": 0.025}],
     "concat": [{"parts": (part("mel", n_mels=20, stack=2), part("cqt", n_bins=30, bins_per_octave=12, fmin_hz=200.0))}],
 }

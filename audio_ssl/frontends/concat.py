@@ -127,6 +127,6 @@ def build(config: Config, sample_rate: int) -> ConcatFrontend:
             raise UserError(
                 f"all `parts` must have the same hop, but {name} has {grid.hop_samples} samples and {other} "
                 f"{theirs.hop_samples}",
-                remedy="change `hop_samples` of a cqt part, or `stack` or `hop_seconds` of a mel part",
+                remedy="change `hop_samples` of a cqt or nnaudio part, or `stack` or `hop_seconds` of a mel part",
             )
     return ConcatFrontend(made, config.norm)

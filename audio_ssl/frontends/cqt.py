@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.errors import UserError
 from audio_ssl.frontends._statistics import check_statistics, frames_inside, standardise
+from audio_ssl.spectra import check_constant_q
 
 _BLOCK_FRAMES = 256
 """Frames computed from one FFT; fixed, so that a clip's values do not depend on what else is computed."""
@@ -195,13 +196,6 @@ def build(config: Config, sample_rate: int) -> CQTFrontend:
     for name in ("n_bins", "bins_per_octave", "hop_samples"):
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
-    if not config.fmin_hz > 0:
-        raise UserError(f"`fmin_hz` must be above 0, but is {config.fmin_hz:g}")
-    top = config.fmin_hz * 2 ** ((config.n_bins - 1) / config.bins_per_octave)
-    if top > sample_rate / 2:
-        raise UserError(
-            f"the top bin of `n_bins` {config.n_bins} lies at {top:.0f} Hz, above half of {sample_rate} Hz",
-            remedy="give fewer bins or a higher data.sample_rate",
-        )
+    check_constant_q(config.n_bins, config.bins_per_octave, config.fmin_hz, sample_rate)
     check_statistics(config.normalize, config.mean, config.std)
     return CQTFrontend(config, sample_rate)

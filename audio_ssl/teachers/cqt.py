@@ -20,7 +20,7 @@ from torch import Tensor
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.targets import TargetSpec
-from audio_ssl.errors import UserError
+from audio_ssl.spectra import check_constant_q
 from audio_ssl.teachers._base import fingerprint_of
 from audio_ssl.teachers._cqt_levels import GROUP_BLOCKS, Decimator, Kernels, LevelBins, low_pass
 
@@ -131,11 +131,6 @@ def _place(out: Tensor, frames: Tensor, first: int) -> int:
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> CQTTeacher:
-    """Make the teacher; UserError where the top bin lies above half the sample rate."""
-    top = config.fmin_hz * 2 ** ((config.n_bins - 1) / config.bins_per_octave)
-    if top > sample_rate / 2:
-        raise UserError(
-            f"the top bin of `n_bins` {config.n_bins} lies at {top:.0f} Hz, above half of {sample_rate} Hz",
-            remedy="give fewer bins or a higher data.sample_rate",
-        )
+    """Make the teacher; UserError where the lowest bin is not above 0 Hz or the top bin above half the sample rate."""
+    check_constant_q(config.n_bins, config.bins_per_octave, config.fmin_hz, sample_rate)
     return CQTTeacher(config, sample_rate, device)
