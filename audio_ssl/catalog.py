@@ -44,6 +44,7 @@ EXTRA_OF_PACKAGE = {
     "sacrebleu": "probing",
     "rapidfuzz": "probing",
     "mir_eval": "probing",
+    "librosa": "probing",
     "sentencepiece": "probing",
     "sklearn": "probing",
     "transformers": "transformers",

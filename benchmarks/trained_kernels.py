@@ -27,7 +27,7 @@ def change(module: nn.Module, magnitudes: Callable[[Tensor], Tensor]) -> float:
     """Return the mean change of the magnitudes by one update, as a share of their mean."""
     optimizer = torch.optim.AdamW(module.parameters(), lr=LEARNING_RATE)
     before = magnitudes(tone())
-    torch.log(before + 1e-3).sum().backward()
+    torch.log(before + 1e-3).sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     with torch.no_grad():
         return float((magnitudes(tone()) - before).abs().mean() / before.mean())

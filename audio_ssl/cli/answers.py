@@ -34,8 +34,8 @@ def probe(probe: ProbeName, model: ModelName = "", *overrides: str, out: OutOrSh
         Name or path of a probe, or of a suite (suite_speech, suite_music, suite_demo).
     model
         A model that ships (`audio-ssl list models`), a run folder, a saved model folder, a model of another library
-        (`docs/exchange.md`), or a baseline (logmel,
-        cqt). MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
+        (`docs/exchange.md`), or a baseline (logmel, cqt, librosa,
+        librosa:mfcc+chroma). MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
     overrides
         Settings, for example data.manifest=M.jsonl seeds=[2]; of a suite manifests=FOLDER, and PROBE.key=value for one.
     out

@@ -88,8 +88,8 @@ def extract(
         Folder, audio file, or manifest (.jsonl).
     model
         A model that ships (`audio-ssl list models`), a run folder, a saved model folder, a model of another library
-        (`docs/exchange.md`), untrained:MODEL, logmel or
-        cqt. MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
+        (`docs/exchange.md`), untrained:MODEL, or a baseline (logmel, cqt, librosa,
+        librosa:mfcc+chroma). MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
     overrides
         Settings: precision=bfloat16 (float32, float16), chunk_seconds=30, context_seconds=2, batch_seconds=60,
         device=cpu, ray_workers=2.

@@ -1,4 +1,4 @@
-"""Anything that turns a padded batch of waveforms into layers of frames: a model, its untrained twin, log-mel, CQT.
+"""Anything that turns a padded batch of waveforms into layers of frames: a model, its untrained twin, a baseline.
 
 Probes and extraction know only this; a baseline is a source like any other.
 """
@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from audio_ssl.catalog import load_part
 from audio_ssl.config import kind_of
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.encoders._points import Point, check_point
 from audio_ssl.errors import UserError
+from audio_ssl.features.baselines import baselines, is_baseline, open_baseline
 from audio_ssl.inference.prepared import Precision, prepare
 from audio_ssl.interop._detect import ACCEPTED
 from audio_ssl.interop._settings import UnsaidError
@@ -34,7 +34,6 @@ from audio_ssl.model import (
 )
 
 UNTRAINED_PREFIX = "untrained:"
-BASELINES = ("logmel", "cqt")
 _UNTRAINED_SEED = 20_240_601
 
 
@@ -99,17 +98,16 @@ def open_source(name: str) -> FeatureSource:
         What `read_model` takes: a shipped model's name, a run folder, a saved model, a model of another library, each
         with its settings if they must be given (``MODEL?normalize=false``), and with ``point=feed_forward`` where
         hidden states are to be taken before each layer's last residual sum; ``untrained:MODEL``, the same
-        configuration with fresh weights from a fixed seed; ``logmel``; ``cqt``.
+        configuration with fresh weights from a fixed seed; a baseline (``logmel``, ``cqt``, ``librosa``,
+        ``librosa:mfcc+chroma``).
 
     Raises
     ------
     UserError
         If it is none of these.
     """
-    if name == "logmel":
-        return LogMelSource()
-    if name == "cqt":
-        return CqtSource()
+    if is_baseline(name):
+        return open_baseline(name)
     asked = name.removeprefix(UNTRAINED_PREFIX)
     plain, point = take_point(asked)
     try:
@@ -119,7 +117,7 @@ def open_source(name: str) -> FeatureSource:
     except UserError as error:
         if not (error.remedy or "").endswith(ACCEPTED) or Path(plain).exists():
             raise
-        known = f"{error.remedy}; or untrained:MODEL, {', '.join(BASELINES)}"
+        known = f"{error.remedy}; or untrained:MODEL, {', '.join(baselines())}"
         raise UserError(error.what, where=error.where, remedy=known) from error
     if asked != name:
         model = build_model(model.config, torch.Generator().manual_seed(_UNTRAINED_SEED)).eval()
@@ -159,66 +157,3 @@ class ModelSource:
         waveform = waveform.to(self.device, non_blocking=True)
         output = self._run(waveform, lengths, layers=top, statistics=statistics, point=self._point)
         return output.hidden, output.lengths.cpu()
-
-
-_SAMPLE_RATE, _HOP_SAMPLES = 16_000, 320
-"""Of the baselines."""
-
-
-class _Baseline:
-    """What baselines share: they look at no more than some milliseconds, and compute on the CPU in float32."""
-
-    device = torch.device("cpu")
-
-    def statistics(self, blocks: Iterable[Tensor]) -> None:
-        """Return nothing: a frame of a baseline does not look at the whole clip."""
-
-    def at(self, device: torch.device, precision: str) -> Self:
-        """Return itself."""
-        return self
-
-
-class LogMelSource(_Baseline):
-    """80 log-mel bands in windows of 25 ms every 20 ms at 16 kHz: 50 frames/s, as the speech models have.
-
-    Not standardised over the clip: a head standardises every source alike.
-    """
-
-    name, num_layers, fingerprint = "logmel", 1, "logmel-16000-80-400-320"
-
-    def __init__(self) -> None:
-        mel = load_part("frontends", "mel")
-        config = mel.Config(80, 0.025, _HOP_SAMPLES / _SAMPLE_RATE, 1, normalize=False)
-        self._frontend = mel.build(config, _SAMPLE_RATE)
-        self.sample_rate, self.dim, self.grid = _SAMPLE_RATE, config.n_mels, self._frontend.grid
-
-    @torch.inference_mode()
-    def __call__(
-        self, waveform: Tensor, lengths: Tensor, *, top: int | None = None, statistics: object | None = None
-    ) -> tuple[list[Tensor], Tensor]:
-        """Return log-mel frames as the only layer."""
-        inside = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
-        frames, counts = self._frontend(torch.where(inside, waveform, 0.0), lengths)
-        return [frames], counts
-
-
-class CqtSource(_Baseline):
-    """84 log constant-Q bins, 12 per octave from C1, every 20 ms at 16 kHz."""
-
-    name, num_layers = "cqt", 1
-
-    def __init__(self) -> None:
-        cqt = load_part("teachers", "cqt")
-        config = cqt.Config(n_bins=84, bins_per_octave=12, hop_samples=_HOP_SAMPLES, log=True)
-        self._teacher = cqt.build(config, _SAMPLE_RATE, torch.device("cpu"))
-        self.sample_rate, self.dim, self.grid = _SAMPLE_RATE, config.n_bins, self._teacher.spec.grid
-        self.fingerprint = self._teacher.fingerprint
-
-    @torch.inference_mode()
-    def __call__(
-        self, waveform: Tensor, lengths: Tensor, *, top: int | None = None, statistics: object | None = None
-    ) -> tuple[list[Tensor], Tensor]:
-        """Return CQT frames as the only layer; clips are transformed one by one, so none sees another's padding."""
-        clips = [self._teacher(row[: int(n)]) for row, n in zip(waveform, lengths, strict=True)]
-        counts = torch.tensor([len(clip) for clip in clips])
-        return [torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)], counts

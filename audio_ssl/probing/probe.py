@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from audio_ssl import catalog
 from audio_ssl.config import PartOf, kind_of, load
 from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.features.baselines import baselines, features_of, is_baseline
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,10 @@ class Probe:
     """Train the model, too; left out: it is frozen."""
 
     baselines: tuple[str, ...] = ("untrained", "logmel")
-    """What the model stands beside: untrained (its twin with fresh weights), logmel, cqt."""
+    """What the model stands beside: untrained (its twin with fresh weights), logmel, cqt, librosa (hand-made features
+    of music, or some of them: ``librosa:mfcc+chroma``)."""
 
 
-KNOWN_BASELINES = ("untrained", "logmel", "cqt")
 KNOWN_LAYERS = ("each", "mix", "last")
 PLACES = ("auto", "memory", "disk", "stream")
 OPTIMIZERS = ("adamw", "adam", "adadelta", "sgd")
@@ -193,8 +194,11 @@ def load_probe(name: str, overrides: Sequence[str] = ()) -> tuple[Path, Probe]:
 
 def _check_names(probe: Probe) -> None:
     for index, baseline in enumerate(probe.baselines):
-        if baseline not in KNOWN_BASELINES:
-            raise unknown_name("baseline", baseline, KNOWN_BASELINES, f"$.baselines[{index}]")
+        where = f"$.baselines[{index}]"
+        if is_baseline(baseline):
+            features_of(baseline, where)
+        elif baseline != "untrained":
+            raise unknown_name("baseline", baseline, ("untrained", *baselines()), where)
     for index, layer in enumerate(probe.layers or ()):
         if isinstance(layer, str) and layer not in KNOWN_LAYERS:
             raise unknown_name("choice of layers", layer, (*KNOWN_LAYERS, "a number"), f"$.layers[{index}]")

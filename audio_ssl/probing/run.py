@@ -24,8 +24,9 @@ from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
 from audio_ssl.documents import read_object
 from audio_ssl.errors import UserError
+from audio_ssl.features.baselines import is_baseline
 from audio_ssl.features.settings import Settings
-from audio_ssl.features.source import BASELINES, UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
+from audio_ssl.features.source import UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
 from audio_ssl.lock import locked_folder
 from audio_ssl.probing.answer import Said, is_answered, write_answer
 from audio_ssl.probing.compare import compare_frames
@@ -85,7 +86,7 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
     systems = [(out, source)] + [
         (out / "baselines" / baseline, open_source(_baseline(baseline, model)))
         for baseline in question.baselines
-        if model not in BASELINES and not model.startswith(UNTRAINED_PREFIX)
+        if not is_baseline(model) and not model.startswith(UNTRAINED_PREFIX)
     ]
     said = Said(name, task, [*excluded, *untaught], decoder, question.data.cluster)
     _say_left_out(name, said.excluded)

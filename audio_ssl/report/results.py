@@ -17,7 +17,13 @@ from audio_ssl.report.runs import count_reasons, relative
 from audio_ssl.report.trials import describe_trials
 from audio_ssl.report.values import describe_values
 
-_LABELS = {"model": "this model", "untrained": "untrained twin", "logmel": "log-mel frames", "cqt": "CQT frames"}
+_LABELS = {
+    "model": "this model",
+    "untrained": "untrained twin",
+    "logmel": "log-mel frames",
+    "cqt": "CQT frames",
+    "librosa": "librosa features",
+}
 
 
 def describe_result(result: Result, home: Path) -> dict[str, Any]:

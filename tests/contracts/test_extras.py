@@ -19,8 +19,6 @@ BY_HAND = {"kenlm", "wandb", "tinysoundfont"}
 """Packages that no extra brings; the error names the command that installs them."""
 WITHOUT_IMPORT = {"tensorboard"}
 """Packages that torch imports."""
-PROMISED = {"nnAudio", "librosa"}
-"""Of the frontend with trainable kernels and the baseline of hand-made features; of benchmarks and tests so far."""
 
 
 def packages(requirements: list[str]) -> set[str]:
@@ -55,7 +53,7 @@ def test_every_import_is_a_dependency_or_of_the_extra_that_errors_name() -> None
 
 def test_nothing_is_installed_that_is_not_imported() -> None:
     assert not ALWAYS - IMPORTED - WITHOUT_IMPORT
-    assert not set().union(*EXTRAS.values()) - IMPORTED - PROMISED
+    assert not set().union(*EXTRAS.values()) - IMPORTED
     # `all` brings every extra.
     (everything,) = PROJECT["optional-dependencies"]["all"]
     assert sorted(re.split(r"[\[\],]", everything)[1:-1]) == sorted(EXTRAS)

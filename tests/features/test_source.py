@@ -57,6 +57,7 @@ def test_a_name_may_ask_for_states_before_the_last_residual_sum(run_folder):
 
 def test_what_is_no_source_is_refused():
     with pytest.raises(
-        UserError, match=r"there is no model `nothing` \(give the name of a model that ships.*a run folder.*logmel, cqt"
+        UserError,
+        match=r"there is no model `nothing` \(give the name of a model that ships.*a run folder.*cqt, librosa, logmel",
     ):
         open_source("nothing")

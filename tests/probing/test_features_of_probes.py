@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from audio_ssl.errors import UserError
-from audio_ssl.features.source import LogMelSource, open_source
+from audio_ssl.features.baselines.logmel import LogMelSource
+from audio_ssl.features.source import open_source
 from audio_ssl.probing import features, live
 from audio_ssl.probing.features import BankCache, MemoryBank, fill, portions
 from audio_ssl.probing.live import LiveBank, TunedBank

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from audio_ssl.errors import UserError
-from audio_ssl.features.source import LogMelSource, open_source
+from audio_ssl.features.baselines.logmel import LogMelSource
+from audio_ssl.features.source import open_source
 from audio_ssl.probing import features
 from audio_ssl.probing.choose import curve
 from audio_ssl.probing.features import MemoryBank

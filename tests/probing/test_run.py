@@ -108,10 +108,11 @@ def test_extraction_gives_what_an_attentive_head_saw(toy_manifest, model, tmp_pa
         extract(toy_manifest, "logmel", tmp_path / "h", **options)
 
 
-def test_a_model_stands_beside_its_twin_and_log_mel(toy_manifest, model, tmp_path):
-    overrides = quick(toy_manifest, "optim.steps=4", "optim.eval_every=2")
+def test_a_model_stands_beside_its_twin_and_its_baselines(toy_manifest, model, tmp_path):
+    baselines = "baselines=[untrained, logmel, librosa:mfcc]"
+    overrides = quick(toy_manifest, "optim.steps=4", "optim.eval_every=2", baselines)
     out = run_probe("demo_asr", model, tmp_path / "r", overrides)
-    assert sorted(p.name for p in (out / "baselines").iterdir()) == ["logmel", "untrained"]
+    assert sorted(p.name for p in (out / "baselines").iterdir()) == ["librosa:mfcc", "logmel", "untrained"]
     ids = [row["id"] for row in rows(out)]
     for baseline in (out / "baselines").iterdir():
         assert [row["id"] for row in rows(baseline)] == ids
@@ -119,7 +120,7 @@ def test_a_model_stands_beside_its_twin_and_log_mel(toy_manifest, model, tmp_pat
     assert len(scores(out)["layer_weights"]) == 3
     assert scores(out / "baselines" / "logmel")["layer_weights"] is None
     prints = {scores(f)["model_fingerprint"] for f in (out, *(out / "baselines").iterdir())}
-    assert len(prints) == 3
+    assert len(prints) == 4
 
 
 def test_finished_systems_are_not_done_again_and_other_questions_are_refused(
@@ -192,7 +193,7 @@ def test_unreadable_and_unfit_clips_are_named(toy_manifest, tmp_path):
         (["data.manifest=missing.jsonl"], "no such manifest"),
         (["data.manifest=M", "head.kind=mlp"], "unknown key"),
         (["data.manifest=M", "head={kind: mlp}"], r"\$\.head\.kind: the head `mlp` does not fit the task asr"),
-        (["data.manifest=M", "baselines=[noise]"], "unknown baseline `noise`; known: cqt, logmel, untrained"),
+        (["data.manifest=M", "baselines=[noise]"], "unknown baseline `noise`; known: cqt, librosa, logmel, untrained"),
         (["data.manifest=M", "data.where={language: xx}"], "no usable clip in the split `train`"),
         (["data.manifest=M", "optim.steps=0"], r"\$\.optim\.steps: `steps` must be at least 1"),
         (["data.manifest=M", "data.test_split=train"], "train, valid and test must be three splits"),

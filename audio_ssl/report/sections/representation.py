@@ -20,7 +20,12 @@ _SPACE = "\u00a0"
 _MOST_GAPS = 6
 _MOST_BASELINES = 5
 _UNIT = "%"
-_LABELS = {"untrained": "untrained twin", "logmel": "log-mel spectrum", "cqt": "constant-Q spectrum"}
+_LABELS = {
+    "untrained": "untrained twin",
+    "logmel": "log-mel spectrum",
+    "cqt": "constant-Q spectrum",
+    "librosa": "librosa features",
+}
 _CAUTION = (
     "It describes a representation and is not for telling the {attribute} of people. A high value is not itself a harm "
     "and a low one no proof of fairness; Attanasio et al. 2024 (EMNLP) found that gaps in recognition go with it."
