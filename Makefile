@@ -72,4 +72,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LATEST) runs docs/_build build dist
+	rm -rf $(VENV) $(LATEST) runs docs/_build docs/generated build dist

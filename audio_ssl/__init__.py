@@ -8,6 +8,9 @@ In Python, `load` opens any model, and a `Model` gives the hidden states of wave
     for clip, features in model.stream("my_music", layers="9", pool="mean"):
         ...
 
+`read_manifest` and `write_manifest` read and write lists of `Clip`, `ArrayStore` opens features on the disk, and
+`read_model` and `export` are `load` and ``save_pretrained`` for training programs, without the facade.
+
 Everything else is a command: ``audio-ssl --help`` names them, ``audio-ssl COMMAND --help`` explains one.
 """
 
@@ -18,20 +21,33 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
+    from audio_ssl.data.store import ArrayStore
     from audio_ssl.errors import UserError
     from audio_ssl.features.load import Model, load
     from audio_ssl.features.settings import Settings
+    from audio_ssl.interop.read import read_model
+    from audio_ssl.interop.write import export
     from audio_ssl.model import ModelOutput
 
 __version__ = version("audio-ssl")
-__all__ = ["Model", "ModelOutput", "Settings", "UserError", "__version__", "load"]
+__all__ = [
+    "ArrayStore", "Clip", "Model", "ModelOutput", "Settings", "UserError", "__version__", "export", "load",
+    "read_manifest", "read_model", "write_manifest",
+]  # fmt: skip
 
 _HOMES = {
+    "ArrayStore": "audio_ssl.data.store",
+    "Clip": "audio_ssl.data.manifest",
     "Model": "audio_ssl.features.load",
     "ModelOutput": "audio_ssl.model",
     "Settings": "audio_ssl.features.settings",
     "UserError": "audio_ssl.errors",
+    "export": "audio_ssl.interop.write",
     "load": "audio_ssl.features.load",
+    "read_manifest": "audio_ssl.data.manifest",
+    "read_model": "audio_ssl.interop.read",
+    "write_manifest": "audio_ssl.data.manifest",
 }
 
 

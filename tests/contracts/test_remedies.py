@@ -169,7 +169,11 @@ def test_a_setting_that_is_printed_is_one_word_for_the_shell(place, text):
 
 def commands_of_texts():
     """Yield every command of the docs, and of the headers of recipes, probes and corpora, with its place."""
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for path in (
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs/guides").glob("*.md")),
+    ):
         for block in path.read_text(encoding="utf-8").split("```")[1::2]:
             yield from ((path.name, line) for line in block.replace("\\\n", " ").splitlines() if "audio-ssl " in line)
     for folder in ("recipes", "probes", "corpora"):
