@@ -28,7 +28,7 @@ def pages() -> dict[str, str]:
 
 def _link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Turn each name in code marks, outside links and headings, into a link."""
-    known: dict[str, str] = app.env.audio_ssl_pages  # type: ignore[attr-defined]
+    known: dict[str, str] = app.env.audio_ssl_pages
     for literal in list(doctree.findall(nodes.literal)):
         outer: Any = literal.parent
         while outer is not None and not isinstance(outer, nodes.reference | nodes.title):
@@ -47,7 +47,7 @@ def _link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 
 def _collect(app: Sphinx) -> None:
-    app.env.audio_ssl_pages = pages()  # type: ignore[attr-defined]
+    app.env.audio_ssl_pages = pages()
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -7,7 +7,7 @@ from pathlib import Path as _Path
 _HERE = _Path(__file__).parent
 _sys.path.insert(0, str(_HERE))
 
-import generated_pages as _generated_pages  # noqa: E402
+import generated_pages as _generated_pages  # type: ignore[import-not-found]  # noqa: E402
 
 _generated_pages.write_all(_HERE / "generated", _HERE / "tables" / "parity.md")
 
