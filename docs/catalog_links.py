@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 
 from audio_ssl import catalog
 
-_FOLDERS = ("recipes", "probes", "corpora")
+_FOLDERS: tuple[catalog.Folder, ...] = ("recipes", "probes", "corpora")
 _COMMAND = re.compile(r"audio-ssl ([a-z]+)")
 
 
