@@ -15,7 +15,6 @@ from types import MappingProxyType
 from audio_ssl import catalog
 from audio_ssl.cli import app
 from audio_ssl.data.corpus import LoadedCorpus, load_corpus
-from audio_ssl.documents import read_yaml
 from audio_ssl.explain import keys_page
 from audio_ssl.probing.probe import Probe
 
@@ -138,8 +137,8 @@ def probe_page(path: Path) -> str:
     lines = [f"({path.stem})=", f"# `{path.stem}`", "", prose(title), ""]
     lines += ["```console", f"$ audio-ssl probe {path.stem} MODEL data.manifest=M.jsonl --out RESULTS", "```", ""]
     lines += [prose(notes), ""]
-    suites = {name: read_yaml(catalog.find("probes/suites", name)) for name in catalog.names("probes/suites")}
-    inside = [name for name, suite in suites.items() if path.stem in suite["probes"]]
+    suites = {name: body_of(catalog.find("probes/suites", name)) for name in catalog.names("probes/suites")}
+    inside = [name for name, suite in suites.items() if re.search(rf"^  {path.stem}:", suite, re.MULTILINE)]
     if inside:
         lines += [f"Part of {', '.join(f'`{name}`' for name in inside)}.", ""]
     lines += ["## Settings", "", f"All others have their defaults: `audio-ssl probe {path.stem} --show` prints every"]
