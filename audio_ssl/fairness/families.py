@@ -62,7 +62,7 @@ def too_many(rows: Sequence[dict[str, Any]]) -> list[str]:
             families.setdefault((result, tries, compared), []).append(metric)
     return [
         f"{result}, {', '.join(metrics)}: with {tries:,} permutations no p-value can be below {1 / (tries + 1):.2g}. "
-        f"Adjusted for {compared:,} comparisons that is above {ALPHA}, so no difference could be statistically "
+        f"Adjusted for {compared:,} comparisons that is not below {ALPHA}, so no difference could be statistically "
         "significant, however large. Compare by fewer attributes or, if not all permutations were made, make more "
         "(`--replicates`)."
         for (result, tries, compared), metrics in families.items()

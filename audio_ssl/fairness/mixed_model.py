@@ -30,9 +30,7 @@ from scipy.stats import chi2, t
 from audio_ssl.fairness._design import DesignRows, prepare
 from audio_ssl.fairness._poisson import Array, Problem, Solution
 from audio_ssl.fairness._within import within_speakers
-from audio_ssl.metrics.resampling import Interval
-
-CONFIDENCE = 0.95
+from audio_ssl.metrics.resampling import CONFIDENCE, Interval
 
 BURSTS_ABOVE = 1.5
 """Dispersion from which a note says so."""

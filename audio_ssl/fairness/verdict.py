@@ -24,7 +24,7 @@ VERDICTS: tuple[Verdict, ...] = (SIGNIFICANT, INCONCLUSIVE, SMALLER)
 
 
 def is_significant(row: Mapping[str, Any]) -> bool | None:
-    """Return whether the p-value, adjusted for the family where that is known, is below 5 %; None without a test."""
+    """Return whether the p-value, adjusted for the family where that is known, is below `ALPHA`; None if no test."""
     plain, adjusted = number(row.get("p_value")), number(row.get("p_holm"))
     if plain is None:
         return None

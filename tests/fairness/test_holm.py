@@ -1,10 +1,15 @@
 import math
+import re
 
 import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
+from audio_ssl.catalog import folder_path
+from audio_ssl.fairness.families import too_many
 from audio_ssl.fairness.holm import holm
+from audio_ssl.fairness.power import ALPHA
+from audio_ssl.fairness.verdict import is_significant
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -24,3 +29,24 @@ def test_nothing_to_adjust():
     assert holm([]) == []
     assert holm([0.7]) == [0.7]
     assert holm([0.9, 0.9]) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("compared", "enough"), [(1, 20), (3, 60)])
+def test_permutations_suffice_where_the_smallest_p_value_can_be_significant(compared, enough):
+    """Of 19 permutations the smallest p-value is 0.05, of 20 it is below."""
+    for tries in (enough - 1, enough):
+        row = {"result": "r", "metric": "wer", "assignments": tries, "compared": compared}
+        smallest = holm([1 / (tries + 1)] + [1.0] * (compared - 1))[0]
+        assert bool(too_many([row])) == (tries < enough) == (smallest >= ALPHA)
+        assert is_significant({"p_value": 1 / (tries + 1), "p_holm": smallest}) == (tries == enough)
+
+
+def test_the_level_of_significance_is_written_in_one_place():
+    package = folder_path("corpora").parent / "audio_ssl"
+    found = [
+        path.relative_to(package).as_posix()
+        for folder in ("fairness", "report", "study")
+        for path in (package / folder).rglob("*.py")
+        if re.search(r"(?<![\d.])0?\.050?(?!\d)", path.read_text(encoding="utf-8"))
+    ]
+    assert found == ["fairness/power.py"]

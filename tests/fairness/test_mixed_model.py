@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.special import gammaln
-from scipy.stats import t
+from scipy.stats import t, ttest_ind
 
 from audio_ssl.errors import UserError
 from audio_ssl.fairness._quadrature import integrate
@@ -300,3 +300,17 @@ def test_two_speakers_with_all_errors_are_said():
     assert found.speaker_sd > 2
     assert any("too far apart" in note for note in found.notes)
     assert found.ratios["F"].low < 1 < found.ratios["F"].high
+
+
+def test_the_spread_is_that_of_restricted_likelihood():
+    """With a million words a clip, counts are as good as log rates, and REML is a variance over n - p."""
+    rng = np.random.default_rng(1)
+    speakers, words = 8, np.full(8, 1e6)
+    group = (np.arange(speakers) < 4).astype(float)
+    errors = np.round(words * np.exp(np.log(0.1) + rng.normal(0, 0.3, speakers) + 0.2 * group))
+    found = fit_mixed_model(errors, words, np.arange(speakers), {"F": group})
+    rates = np.log(errors / words)
+    halves = rates[group == 1], rates[group == 0]
+    spread = np.sqrt(sum(((half - half.mean()) ** 2).sum() for half in halves) / (speakers - 2))
+    assert found.speaker_sd == pytest.approx(spread, rel=1e-3)
+    assert found.p_values["F"] == pytest.approx(ttest_ind(*halves).pvalue, abs=1e-3)
