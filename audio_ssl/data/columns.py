@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from audio_ssl.data.attributes import note_columns, recorded
 from audio_ssl.data.manifest import Clip
-from audio_ssl.data.spellings import read_value
+from audio_ssl.data.spellings import by_number, read_value
 from audio_ssl.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ Indices = npt.NDArray[np.int64]
 
 LEVEL_COLUMN = "level_dbfs"
 """The level of a clip, see `audio_ssl.data.levels`; a covariate of the mixed model of fairness."""
-
-_NUMBER = re.compile(r"(\d{1,15})(?:–\d{1,15})?")
 
 
 @dataclass(frozen=True)
@@ -90,18 +87,12 @@ def code_groups(attribute: str, written: Sequence[str], index: Indices) -> Codes
         ``[clip]``, into `written`; −1 where empty.
     """
     groups = [read_value(attribute, value) for value in written]
-    names = sorted({group for group in groups if group is not None}, key=_by_number)
+    names = sorted({group for group in groups if group is not None}, key=by_number)
     number = {name: place for place, name in enumerate(names)}
     place = np.full(len(written) + 1, -1, np.int64)
     place[:-1] = [-1 if group is None else number[group] for group in groups]
     merged = {value: group for value, group in zip(written, groups, strict=True) if group != value}
     return Codes(names, place[index], merged)
-
-
-def _by_number(name: str) -> tuple[float, str]:
-    """Sort years, ages and decades as numbers, before words."""
-    found = _NUMBER.fullmatch(name)
-    return (int(found[1]) if found else math.inf, name)
 
 
 @dataclass

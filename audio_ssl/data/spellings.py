@@ -7,6 +7,7 @@ language or unknown stays a group of its own.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -45,6 +46,7 @@ _REGION = re.compile(r"[a-z]{2}|\d{3}")
 _TENS = ("teens", "twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
 _DECADES = {name: 10 * (place + 1) for place, name in enumerate(_TENS)} | {"fourties": 40}
 _DECADE = re.compile(r"(\d?)0\s*[-–]\s*(?:\1)9")
+_NUMBER = re.compile(r"(\d{1,15})(?:–\d{1,15})?")
 _OLDEST = 130
 _MANY = 10
 _NAMED = 20
@@ -107,6 +109,18 @@ def read_value(attribute: str, written: str) -> str | None:
     if attribute == "language" or attribute.endswith("_language"):
         return _language(said)
     return _decade(said) if attribute == "age" else said
+
+
+def by_number(group: str) -> tuple[float, str]:
+    """Return what groups are sorted by: years, ages and decades as numbers, before words.
+
+    Examples
+    --------
+    >>> sorted(["M", "F", "100–109", "20–29"], key=by_number)
+    ['20–29', '100–109', 'F', 'M']
+    """
+    found = _NUMBER.fullmatch(group)
+    return (int(found[1]) if found else math.inf, group)
 
 
 def spellings_note(attribute: str, merged: Mapping[str, str | None]) -> str:

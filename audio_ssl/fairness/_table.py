@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from audio_ssl.data.spellings import is_unknown
+from audio_ssl.data.spellings import by_number, is_unknown
 from audio_ssl.errors import UserError, one_line
 from audio_ssl.fairness._exclusions import NAMED, Exclusions
 from audio_ssl.fairness._numbers import Numbers, notes_of
@@ -95,8 +95,9 @@ class Coder:
     def codes(self, kept: npt.NDArray[np.bool_]) -> ClipCodes:
         """Return the codes of the clips that are kept, of sorted names, without those that none of them has."""
         index = self.index()[kept]
-        # By name, so that what is drawn by code does not depend on the order of the rows.
-        used = np.array(sorted(np.unique(index[index >= 0]).tolist(), key=self.names.__getitem__), np.intp)
+        # By name, so that what is drawn by code does not depend on the order of the rows; groups as audits have them.
+        order = (lambda code: by_number(self.names[code])) if self._most else self.names.__getitem__
+        used = np.array(sorted(np.unique(index[index >= 0]).tolist(), key=order), np.intp)
         place = np.full(len(self.names) + 1, -1, np.int32)
         place[used] = np.arange(len(used), dtype=np.int32)
         # The last place is what -1 points at.

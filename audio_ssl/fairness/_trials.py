@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from audio_ssl.data.spellings import is_unknown
+from audio_ssl.data.spellings import by_number, is_unknown
 from audio_ssl.errors import UserError
 from audio_ssl.fairness.values import Spellings, plain
 
@@ -155,7 +155,7 @@ def _people(values: list[Any], name: str, speaker_of: Places, speakers: int, pat
             found[speaker].add(group)
     ambiguous = np.array([len(groups) > 1 for groups in found], bool)
     single = [next(iter(groups)) if len(groups) == 1 else None for groups in found]
-    names = tuple(sorted({one for one in single if one is not None}, key=lambda one: (one != "F", one)))
+    names = tuple(sorted({one for one in single if one is not None}, key=lambda one: (one != "F", by_number(one))))
     code = {one: place for place, one in enumerate(names)}
     group_of = np.array([-1 if one is None else code[one] for one in single], np.intp)
     return People(names, group_of, ambiguous, spellings.note())

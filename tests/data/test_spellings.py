@@ -108,5 +108,18 @@ def test_languages_are_codes_and_truth_is_one_word_everywhere(tmp_path: Path) ->
     assert attribute(rows[0], "native") == "true"
 
 
+def test_groups_come_in_one_order_everywhere(tmp_path: Path) -> None:
+    ages = ("101", "25", "adult", "9")
+    path, table = tmp_path / "m.jsonl", tmp_path / "predictions.jsonl"
+    write_manifest(
+        path, [Clip(said, f"{said}.wav", 0.0, 36.0, 16000, speaker=said, extra={"age": said}) for said in ages]
+    )
+    rows = [{"id": said, "reference": "a", "hypothesis": "b", "speaker": said, "age": said} for said in ages]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wanted = ["0–9", "20–29", "100–109", "adult"]
+    assert read_columns(read_manifest(path), ["age"]).values["age"].names == wanted
+    assert list(read_predictions(table, ["age"]).attributes["age"].names) == wanted
+
+
 def test_other_columns_stay_as_written() -> None:
     assert [read_value("accent", said) for said in ("male", " Female ", "NA")] == ["male", "Female", "NA"]
