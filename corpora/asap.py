@@ -29,10 +29,10 @@ from audio_ssl.data.corpus import (
     AudioError,
     Corpus,
     LeftOut,
-    UserError,
     annotation_rows,
     annotation_text,
     check_split,
+    expected,
     hash_split,
     pieces,
     require_folder,
@@ -96,11 +96,7 @@ def read(
     require_folder(root, CORPUS, can_fetch=False)
     folder = next((f for f in (root, root / "asap-dataset") if (f / "metadata.csv").is_file()), None)
     if folder is None:
-        raise UserError(
-            f"{CORPUS.title} was expected here, but there is no metadata.csv",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, root, "there is no metadata.csv")
     recordings = [Path(maestro)] if maestro else sorted(p for p in root.glob("maestro*") if p.is_dir())
     for _, row in annotation_rows(folder / "metadata.csv", _NEEDED, left_out):
         own = hash_split(CORPUS.name, f"{row['composer']}/{row['title']}")

@@ -20,11 +20,11 @@ from pathlib import Path
 from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
-    UserError,
     check_split,
     common_voice_audio,
     common_voice_gender,
     common_voice_rows,
+    expected,
     require_folder,
     usable_file,
 )
@@ -85,11 +85,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     require_folder(root, CORPUS, can_fetch=False)
     places = [root] if (root / "clips").is_dir() else sorted(path.parent for path in root.glob("*/clips"))
     if not places:
-        raise UserError(
-            f"{CORPUS.title} was expected here, but neither clips/ nor LANGUAGE/clips/ is there",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, root, "neither clips/ nor LANGUAGE/clips/ is there")
     for place in places:
         for part in PARTS if split is None else [split]:
             for row in _rows(place / f"{part}.tsv", left_out):
@@ -119,9 +115,5 @@ def _clip(place: Path, part: str, row: dict[str, str], left_out: LeftOut) -> Ite
 
 def _rows(path: Path, left_out: LeftOut) -> Iterator[dict[str, str]]:
     if not path.is_file():
-        raise UserError(
-            f"a table of {CORPUS.title} was expected here, but there is no such file",
-            where=str(path),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, path, "there is no such file", "a table of")
     return common_voice_rows(path, ("client_id", "path", "sentence"), left_out)

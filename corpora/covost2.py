@@ -23,11 +23,11 @@ from pathlib import Path
 from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
-    UserError,
     check_split,
     common_voice_audio,
     common_voice_gender,
     common_voice_rows,
+    expected,
     require_folder,
     usable_file,
 )
@@ -88,11 +88,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     tables = [t for t in sorted(root.glob("covost_v2.*.tsv")) + sorted(root.glob("*/covost_v2.*.tsv")) if _use(t)]
     tables = [t for t in tables if split is None or _part_of(t) in (None, split)]
     if not tables:
-        raise UserError(
-            f"{CORPUS.title} was expected here, but there is no table like fr/covost_v2.fr_en.tsv",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, root, "there is no table like fr/covost_v2.fr_en.tsv")
     known: dict[Path, dict[str, Row]] = {}
     for table in tables:
         source, _, target = table.name.split(".")[1].partition("_")

@@ -24,6 +24,7 @@ from audio_ssl.data.corpus import (
     LeftOut,
     annotation_rows,
     check_split,
+    first_file,
     require_file,
     require_folder,
     usable_file,
@@ -99,7 +100,7 @@ def _clip(
 ) -> Iterator[Clip]:
     number = row["song_id"]
     found = [folder / f"{number}{suffix}" for suffix in (".mp3", ".wav", ".flac")]
-    path = next((p for p in found if p.is_file()), found[0])
+    path = first_file(*found)
     try:
         valence, arousal, valence_std, arousal_std = (float(row[name]) for name in _MEANS)
     except ValueError:

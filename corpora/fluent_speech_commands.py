@@ -19,9 +19,9 @@ from pathlib import Path
 from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
-    UserError,
     annotation_rows,
     check_split,
+    expected,
     require_folder,
     usable_file,
 )
@@ -113,9 +113,5 @@ def _labelled(clip: Clip, row: dict[str, str], person: dict[str, str], part: str
 def _rows(path: Path, needed: tuple[str, ...], left_out: LeftOut) -> Iterator[dict[str, str]]:
     """Yield the rows of a table, without the spaces around names and values."""
     if not path.is_file():
-        raise UserError(
-            f"a table of {CORPUS.title} was expected here, but there is no such file",
-            where=str(path),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, path, "there is no such file", "a table of")
     return (row for _, row in annotation_rows(path, needed, left_out, delimiter=","))

@@ -34,6 +34,7 @@ from audio_ssl.data.corpus import (
     annotation_rows,
     annotation_text,
     check_split,
+    first_file,
     require_file,
     require_folder,
     usable_file,
@@ -158,7 +159,7 @@ def _clip(
     folder: Path, number: str, key: str, part: str, extra: dict[str, str | int], left_out: LeftOut
 ) -> Iterator[Clip]:
     found = [folder / "audio" / f"{number}.LOFI{suffix}" for suffix in (".mp3", ".wav", ".flac")]
-    path = next((p for p in found if p.is_file()), found[0])
+    path = first_file(*found)
     if (clip := usable_file(path, number, left_out)) is None:
         return
     yield replace(clip, label=key, split=part, extra={"track": number, **extra})

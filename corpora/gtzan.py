@@ -23,6 +23,7 @@ from audio_ssl.data.corpus import (
     LeftOut,
     UserError,
     check_split,
+    first_file,
     list_lines,
     require_file,
     require_folder,
@@ -93,7 +94,7 @@ def _clip(genres: Path, line: str, part: str, where: str, left_out: LeftOut) -> 
         return
     # The archive has .au, copies have .wav; a list may name the other.
     found = [genres / genre / f"{name}{suffix}" for suffix in (".wav", ".au")]
-    path = next((p for p in found if p.is_file()), found[0])
+    path = first_file(*found)
     if (clip := usable_file(path, name, left_out)) is None:
         return
     yield replace(clip, label=genre, split=part, extra={"track": name})

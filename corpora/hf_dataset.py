@@ -32,6 +32,7 @@ from audio_ssl.data.corpus import (
     UserError,
     atomic_write,
     check_split,
+    expected,
     match_columns,
     parse_object,
     require_folder,
@@ -100,11 +101,7 @@ def read(
     # The package's own cache of mapped columns lies beside what it was made of.
     tables = [p for p in tables if not p.name.startswith(("cache-", "tmp"))]
     if not tables:
-        raise UserError(
-            f"{CORPUS.title} was expected here, but there is no Parquet, Arrow or metadata file",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, root, "there is no Parquet, Arrow or metadata file")
     for table in tables:
         own = _split_of(table, root)
         if split is not None and own is not None and own != split:

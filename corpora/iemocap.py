@@ -26,8 +26,8 @@ from audio_ssl.data.corpus import (
     AudioError,
     Corpus,
     LeftOut,
-    UserError,
     check_split,
+    expected,
     require_folder,
     whole_file,
 )
@@ -100,11 +100,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     require_folder(root, CORPUS, can_fetch=False)
     sessions = [session for session in CORPUS.splits if split in (None, session) and (root / session).is_dir()]
     if not sessions:
-        raise UserError(
-            f"{CORPUS.title} was expected here, but there is no folder {split or 'Session1'}",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, root, f"there is no folder {split or 'Session1'}")
     for session in sessions:
         texts = _texts(root / session / "dialog/transcriptions")
         evaluations = require_folder(root / session / "dialog/EmoEvaluation", CORPUS, can_fetch=False)

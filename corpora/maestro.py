@@ -28,6 +28,7 @@ from audio_ssl.data.corpus import (
     UserError,
     annotation_rows,
     check_split,
+    expected,
     midi,
     notes_column,
     optional_package,
@@ -110,11 +111,7 @@ def _table(root: Path) -> Path:
         found = sorted(p for folder in (root, *root.glob("maestro*")) for p in folder.glob(f"maestro-v*.{suffix}"))
         if found:
             return found[-1]
-    raise UserError(
-        f"{CORPUS.title} was expected here, but there is no maestro-v3.0.0.csv",
-        where=str(root),
-        remedy=f"layout: {CORPUS.layout}",
-    )
+    raise expected(CORPUS, root, "there is no maestro-v3.0.0.csv")
 
 
 def _rows(table: Path, left_out: LeftOut) -> Iterator[tuple[str, dict[str, str]]]:

@@ -29,6 +29,8 @@ from audio_ssl.data.corpus import (
     UserError,
     annotation_text,
     check_split,
+    expected,
+    first_file,
     read_yaml,
     require_folder,
     whole_file,
@@ -82,11 +84,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     wanted = list(CORPUS.splits) if split is None else [split]
     places = [(pair, part) for pair in pairs for part in wanted if (pair / "data" / part).is_dir()]
     if not places:
-        raise UserError(
-            f"{CORPUS.title} was expected here, but there is no folder like es-en/data/{wanted[0]}",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, root, f"there is no folder like es-en/data/{wanted[0]}")
     for pair, part in places:
         yield from _part(pair.absolute().name, pair / "data" / part, left_out)
 
@@ -132,7 +130,7 @@ def _part(pair: str, folder: Path, left_out: LeftOut) -> Iterator[Clip]:
 def _talk(wav: Path, name: str) -> Clip | str:
     """Return the clip of a whole talk, or why there is none."""
     # The yaml says .wav, the archives have .flac.
-    path = next((path for path in (wav / f"{name}.flac", wav / f"{name}.wav") if path.is_file()), wav / f"{name}.flac")
+    path = first_file(wav / f"{name}.flac", wav / f"{name}.wav")
     try:
         return whole_file(path, name)
     except AudioError as error:
@@ -146,11 +144,7 @@ def _lines(path: Path) -> list[str]:
 
 def _there(path: Path) -> Path:
     if not path.is_file():
-        raise UserError(
-            f"a text of {CORPUS.title} was expected here, but there is no such file",
-            where=str(path),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, path, "there is no such file", "a text of")
     return path
 
 

@@ -25,6 +25,7 @@ from audio_ssl.data.corpus import (
     LeftOut,
     UserError,
     check_split,
+    first_file,
     list_lines,
     require_file,
     require_folder,
@@ -110,7 +111,7 @@ def _clip(roots: tuple[Path, Path], cells: list[str], own: str, left_out: LeftOu
     track, artist, album, name = cells[:4]
     low = str(PurePosixPath(name).with_suffix(".low.mp3"))
     found = [root / part for root in roots for part in (f"audio/{name}", f"audio-low/{low}", name, low)]
-    path = next((p for p in found if p.is_file()), found[0])
+    path = first_file(*found)
     if (clip := usable_file(path, track, left_out)) is None:
         return
     tags = tuple(tag for tag in cells[5:] if tag)

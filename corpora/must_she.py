@@ -22,9 +22,9 @@ from pathlib import Path
 from audio_ssl.data.corpus import (
     Corpus,
     LeftOut,
-    UserError,
     annotation_rows,
     check_split,
+    expected,
     require_folder,
     usable_file,
 )
@@ -81,11 +81,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     name = "MONOLINGUAL.*.tsv"
     tables = next((t for p in ("tsv/", "", "*/tsv/", "*/") if (t := sorted(root.glob(p + name)))), [])
     if not tables:
-        raise UserError(
-            f"{CORPUS.title} was expected here, but there is no table like tsv/MONOLINGUAL.fr_v1.2.tsv",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, root, "there is no table like tsv/MONOLINGUAL.fr_v1.2.tsv")
     for table in tables:
         folder = table.parent if (table.parent / "wav").is_dir() else table.parent.parent
         for row in _rows(table, left_out):

@@ -29,6 +29,7 @@ from audio_ssl.data.corpus import (
     LeftOut,
     UserError,
     check_split,
+    expected,
     read_text,
     require_folder,
     usable_file,
@@ -101,11 +102,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
 
 def _list(path: Path) -> list[str]:
     if not path.is_file():
-        raise UserError(
-            f"a list of {CORPUS.title} was expected here, but there is no such file",
-            where=str(path),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, path, "there is no such file", "a list of")
     return read_text(path).split()
 
 

@@ -28,6 +28,7 @@ from audio_ssl.data.corpus import (
     LeftOut,
     UserError,
     check_split,
+    expected,
     hash_split,
     list_lines,
     require_folder,
@@ -77,11 +78,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     require_folder(root, CORPUS, can_fetch=False)
     folders = [root / name for name in _FOLDERS if any((root / name).glob("id*"))]
     if not folders:
-        raise UserError(
-            f"{CORPUS.title} was expected here, but there is no folder like wav/id10270",
-            where=str(root),
-            remedy=f"layout: {CORPUS.layout}",
-        )
+        raise expected(CORPUS, root, "there is no folder like wav/id10270")
     verify = split == "verification"
     identification = {
         name: _IDENTIFICATION[part] for part, name in _rows(root / "iden_split.txt", 2, not verify, left_out)

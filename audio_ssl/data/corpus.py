@@ -46,11 +46,11 @@ __all__ = [
     "SPLIT_NAMES", "SUFFIXES", "AudioError", "Corpus", "ErrorLedger", "Espeak", "Flite", "LeftOut", "LoadedCorpus",
     "Rows", "UserError", "annotation_rows", "annotation_text", "announce", "apt_available", "arranging",
     "atomic_folder", "atomic_write", "audio_info", "check_split", "common_voice_audio", "common_voice_gender",
-    "common_voice_rows", "cut_row", "even_split", "fetch_apt", "harmony", "hash_split", "is_lhotse", "is_made",
-    "list_lines", "load_corpus", "made_clips", "match_columns", "midi", "named_files", "notes_column",
-    "optional_package", "parse_object", "pieces", "read_made", "read_object", "read_text", "read_yaml",
-    "require_file", "require_folder", "soundfont", "split_named", "suffix_of", "table_files", "table_rows", "track",
-    "tunes", "unknown_name", "usable_file", "whole_file", "write_made", "writing",
+    "common_voice_rows", "cut_row", "even_split", "expected", "fetch_apt", "first_file", "harmony", "hash_split",
+    "is_lhotse", "is_made", "list_lines", "load_corpus", "made_clips", "match_columns", "midi", "named_files",
+    "notes_column", "optional_package", "parse_object", "pieces", "read_made", "read_object", "read_text",
+    "read_yaml", "require_file", "require_folder", "soundfont", "split_named", "suffix_of", "table_files",
+    "table_rows", "track", "tunes", "unknown_name", "usable_file", "whole_file", "write_made", "writing",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -191,6 +191,17 @@ def check_split(card: Corpus, split: str | None) -> None:
         raise unknown_name("split", split, card.splits, where=f"corpus {card.name}")
 
 
+def expected(card: Corpus, where: Path, what: str, part: str = "") -> UserError:
+    """Return the error for a corpus, or a `part` of it (``a table of``), that is not where it should be."""
+    named = f"{part} {card.title}" if part else card.title
+    return UserError(f"{named} was expected here, but {what}", where=str(where), remedy=f"layout: {card.layout}")
+
+
+def first_file(*paths: Path) -> Path:
+    """Return the first of some paths that is a file; where none is, the first, which an error then names."""
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
 def require_folder(path: Path, card: Corpus, can_fetch: bool = True) -> Path:
     """Return `path`, or raise a UserError that says what was expected there."""
     if path.is_dir():
@@ -242,11 +253,7 @@ def named_files(
         elif left_out is not None:
             left_out.add(path, f"the name is not like {example}")
     if not named:
-        raise UserError(
-            f"{card.title} was expected here, but no file is named like {example}",
-            where=str(folder),
-            remedy=f"layout: {card.layout}",
-        )
+        raise expected(card, folder, f"no file is named like {example}")
     return named
 
 
