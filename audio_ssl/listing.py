@@ -46,7 +46,8 @@ def lines(what: What = "all", shelf: Shelf = SHIPPED) -> Iterator[str]:
         yield from _models(shelf)
     if what in ("all", "parts"):
         package = Path(__file__).parent
-        for part_folder in PART_FOLDERS:
+        # Baselines have no settings; probes and `extract` name them.
+        for part_folder in (*PART_FOLDERS, "features/baselines"):
             yield from _section(part_folder, [package / part_folder / f"{k}.py" for k in catalog.parts(part_folder)])
 
 

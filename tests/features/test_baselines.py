@@ -10,6 +10,7 @@ import torch
 from audio_ssl.errors import UserError
 from audio_ssl.features.baselines import baselines
 from audio_ssl.features.source import open_source
+from audio_ssl.listing import lines
 from audio_ssl.probing.probe import load_probe
 
 RATE, HOP = 16000, 320
@@ -107,6 +108,12 @@ def test_a_probe_names_the_baselines():
     _, probe = load_probe("demo_key", ["baselines=[untrained, cqt, librosa, librosa:mfcc+chroma]"])
     assert probe.baselines == ("untrained", "cqt", "librosa", "librosa:mfcc+chroma")
     assert {open_source(name).name for name in baselines()} == {"cqt", "librosa", "logmel"}
+
+
+def test_the_listing_has_the_baselines():
+    listed = list(lines("parts"))
+    section = listed[listed.index("features/baselines") + 1 :]
+    assert [line.split()[0] for line in section] == baselines()
 
 
 def test_a_missing_package_is_named(monkeypatch):

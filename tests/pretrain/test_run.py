@@ -16,6 +16,7 @@ import yaml
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
+from audio_ssl.frontends import nnaudio
 from audio_ssl.model import SSLModel
 from audio_ssl.pretrain.kinds.masked_prediction import Config, describe, model_config, own_recipes
 from audio_ssl.pretrain.recipe import load_recipe, structure_recipe
@@ -86,6 +87,19 @@ def test_its_recipe_repeats_the_run(make_manifest: MakeManifest, recipe: str, tm
     assert (first / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
     other = pretrain(str(first / "recipe.yaml"), ["seed=4"], tmp_path / "other")
     assert losses(first) != losses(other)
+
+
+def test_kernels_of_the_frontend_are_trained_and_saved(
+    make_manifest: MakeManifest, recipe: str, tmp_path: Path
+) -> None:
+    part = "frontend={kind: nnaudio, n_bins: 12, fmin_hz: 400.0}"
+    out = pretrain(recipe, [f"data.manifest={make_manifest()}", "steps=2", part], tmp_path / "run")
+    trained = dict(SSLModel.from_pretrained(out).frontend.get_submodule("kernels").named_parameters())
+    fresh = nnaudio.build(nnaudio.Config(n_bins=12, fmin_hz=400.0), 16000).kernels
+    assert trained.keys() == {"real", "imag"}
+    for name, kernels in trained.items():
+        # Two updates at a rate of at most 1e-3, of kernels with a peak of 1.
+        assert 1e-5 < float((kernels - fresh[name]).detach().abs().max()) < 5e-3
 
 
 def command(recipe: str, manifest: Path, out: Path, *more: str) -> list[str]:
