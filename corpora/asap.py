@@ -93,7 +93,7 @@ def read(
     """
     check_split(CORPUS, split)
     longest = pieces.piece_seconds(seconds, CORPUS.name)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     folder = next((f for f in (root, root / "asap-dataset") if (f / "metadata.csv").is_file()), None)
     if folder is None:
         raise expected(CORPUS, root, "there is no metadata.csv")

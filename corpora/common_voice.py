@@ -82,7 +82,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If there is no language below `root`, or one lacks the split, or a table lacks a column.
     """
     check_split(CORPUS, split)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     places = [root] if (root / "clips").is_dir() else sorted(path.parent for path in root.glob("*/clips"))
     if not places:
         raise expected(CORPUS, root, "neither clips/ nor LANGUAGE/clips/ is there")

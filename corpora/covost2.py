@@ -84,7 +84,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If there is no table of translations below `root`, none has the split, or one lacks a column.
     """
     check_split(CORPUS, split)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     tables = [t for t in sorted(root.glob("covost_v2.*.tsv")) + sorted(root.glob("*/covost_v2.*.tsv")) if _use(t)]
     tables = [t for t in tables if split is None or _part_of(t) in (None, split)]
     if not tables:

@@ -99,7 +99,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If there are no recordings below `root`.
     """
     check_split(CORPUS, split)
-    folder = require_folder(root / "wav", CORPUS, can_fetch=False)
+    folder = require_folder(root / "wav", CORPUS)
     named = named_files(sorted(folder.glob("*.wav")), _NAME, CORPUS, folder, "03a01Fa.wav", left_out)
     for path, match in named:
         part = _PARTS.get(match["speaker"], "train")

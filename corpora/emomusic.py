@@ -66,12 +66,12 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If a table or the clips are missing, or a table has other columns.
     """
     check_split(CORPUS, split)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     tables = root / "annotations" if (root / "annotations").is_dir() else root
     info = tables / "songs_info.csv"
     songs = {row["song_id"]: row for _, row in _rows(info, left_out, "Artist", "Genre", _SET)}
     folders = [root / name for name in ("clips_45seconds", "clips_45sec/clips_45seconds", "clips_45sec")]
-    clips = require_folder(next((f for f in folders if f.is_dir()), folders[0]), CORPUS, can_fetch=False)
+    clips = require_folder(next((f for f in folders if f.is_dir()), folders[0]), CORPUS)
     for where, row in _rows(tables / "static_annotations.csv", left_out, *_MEANS):
         song = songs.get(row["song_id"])
         if song is None:

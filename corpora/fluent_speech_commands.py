@@ -78,7 +78,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     check_split(CORPUS, split)
     inner = root / "fluent_speech_commands_dataset"
     root = inner if inner.is_dir() else root
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     people_file = root / "data/speaker_demographics.csv"
     people = (
         {row["speakerId"]: row for row in _rows(people_file, ("speakerId",), left_out)} if people_file.is_file() else {}

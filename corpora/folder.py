@@ -43,7 +43,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If there is no folder `root`.
     """
     check_split(CORPUS, split)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     clips = scan_folder(root, _ToLeftOut(left_out))
     for clip in clips:
         top = clip.id.split("/")[0] if "/" in clip.id else None

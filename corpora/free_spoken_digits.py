@@ -71,7 +71,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If there are no recordings below `root`.
     """
     check_split(CORPUS, split)
-    folder = require_folder(root / "recordings", CORPUS, can_fetch=False)
+    folder = require_folder(root / "recordings", CORPUS)
     named = named_files(sorted(folder.glob("*.wav")), _NAME, CORPUS, folder, "7_jackson_32.wav", left_out)
     for path, match in named:
         index = int(match["index"])

@@ -83,16 +83,16 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     check_split(CORPUS, split)
     test, train = _find(root, TEST), _find(root, TRAIN)
     if test is None and train is None:
-        require_folder(root, CORPUS, can_fetch=False)
+        require_folder(root, CORPUS)
         raise UserError(
             f"neither repository of {CORPUS.title} was found here: {TEST}, {TRAIN}",
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
     if split in (None, "train", "valid") and (train is not None or split is not None):
-        yield from _training(require_folder(train or root / TRAIN, CORPUS, can_fetch=False), split, left_out)
+        yield from _training(require_folder(train or root / TRAIN, CORPUS), split, left_out)
     if split in (None, "test") and (test is not None or split is not None):
-        yield from _testing(require_folder(test or root / TEST, CORPUS, can_fetch=False), left_out)
+        yield from _testing(require_folder(test or root / TEST, CORPUS), left_out)
 
 
 def normal_key(text: str) -> str | None:
@@ -119,7 +119,7 @@ def _find(root: Path, name: str) -> Path | None:
 
 
 def _testing(folder: Path, left_out: LeftOut) -> Iterator[Clip]:
-    keys = require_folder(folder / "annotations" / "key", CORPUS, can_fetch=False)
+    keys = require_folder(folder / "annotations" / "key", CORPUS)
     for path in sorted(keys.glob("*.key")):
         try:
             text = annotation_text(path).strip()

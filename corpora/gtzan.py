@@ -72,7 +72,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     """
     check_split(CORPUS, split)
     genres = root / "genres" if (root / "genres").is_dir() else root
-    require_folder(genres, CORPUS, can_fetch=False)
+    require_folder(genres, CORPUS)
     if not any((genres / genre).is_dir() for genre in GENRES):
         raise UserError(
             f"none of {CORPUS.title}'s genres was found here: {', '.join(GENRES)}",

@@ -94,7 +94,7 @@ def read(
         If there are no tables below `root`, one cannot be read, or it lacks a column.
     """
     check_split(CORPUS, split)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     tables = [
         p for name in ("*.parquet", "*.arrow", "metadata.csv", "metadata.jsonl") for p in sorted(root.rglob(name))
     ]

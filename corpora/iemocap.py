@@ -97,13 +97,13 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     check_split(CORPUS, split)
     inner = root / "IEMOCAP_full_release"
     root = inner if inner.is_dir() else root
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     sessions = [session for session in CORPUS.splits if split in (None, session) and (root / session).is_dir()]
     if not sessions:
         raise expected(CORPUS, root, f"there is no folder {split or 'Session1'}")
     for session in sessions:
         texts = _texts(root / session / "dialog/transcriptions")
-        evaluations = require_folder(root / session / "dialog/EmoEvaluation", CORPUS, can_fetch=False)
+        evaluations = require_folder(root / session / "dialog/EmoEvaluation", CORPUS)
         # Files that begin with "._" are archive litter.
         for dialog in sorted(evaluations.glob("Ses*.txt")):
             for match in _TURN.finditer(dialog.read_text(encoding="utf-8", errors="replace")):

@@ -68,7 +68,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If there is no subset below `root`, or not the one asked for; the others need not be there.
     """
     check_split(CORPUS, split)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     root = root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
     if (
         root.name in CORPUS.splits
@@ -79,7 +79,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         split, root = root.name, root.parent
     subsets = [subset for subset in CORPUS.splits if split in (None, subset) and (root / subset).is_dir()]
     if not subsets and split is not None:
-        require_folder(root / split, CORPUS, can_fetch=False)
+        require_folder(root / split, CORPUS)
     if not subsets:
         raise UserError(
             f"none of {CORPUS.title}'s subsets was found here: {', '.join(CORPUS.splits)}",

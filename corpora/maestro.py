@@ -82,7 +82,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut, seconds: st
     """
     check_split(CORPUS, split)
     longest = pieces.piece_seconds(seconds, CORPUS.name)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     table = _table(root)
     pretty_midi = optional_package("pretty_midi", CORPUS)
     for where, row in _rows(table, left_out):

@@ -76,7 +76,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut, tags: str =
     check_split(CORPUS, split)
     if not (tags.isdecimal() and int(tags) > 0):
         raise UserError(f"`tags` must be a number above 0, but is `{tags}`", where=f"corpus {CORPUS.name}")
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     table = require_file(root / "annotations_final.csv", CORPUS)
     infos = {
         row["clip_id"]: row

@@ -99,7 +99,7 @@ def read(
     wanted = [name.strip() for name in sets.split(",")]
     if unknown := [name for name in wanted if name not in SETS]:
         raise UserError(f"`sets` must be of {', '.join(SETS)}, but has `{unknown[0]}`", where=f"corpus {CORPUS.name}")
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     found = named_files(sorted(root.rglob("*.wav")), _NAME, CORPUS, root, "MAPS_MUS-bor_ps6_ENSTDkCl.wav", left_out)
     tested = {name["piece"] for _, name in found if name["set"] == "MUS" and name["condition"] in REAL}
     for path, name in found:

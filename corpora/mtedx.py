@@ -79,7 +79,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If there is no pair below `root`, or none has the split, or its files do not fit one another.
     """
     check_split(CORPUS, split)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     pairs = [root] if (root / "data").is_dir() else sorted(path.parent for path in root.glob("??-??/data"))
     wanted = list(CORPUS.splits) if split is None else [split]
     places = [(pair, part) for pair in pairs for part in wanted if (pair / "data" / part).is_dir()]

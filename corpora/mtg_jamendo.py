@@ -91,7 +91,7 @@ def read(
     check_split(CORPUS, split)
     if subset not in SUBSETS:
         raise unknown_name("subset", subset, SUBSETS, f"corpus {CORPUS.name}")
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     data = root / "data" if (root / "data").is_dir() else root
     for own in CORPUS.splits if split is None else [split]:
         name = f"autotagging{SUBSETS[subset]}-{_FILES[own]}.tsv"

@@ -77,7 +77,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If there is no table below `root`, or one lacks a column.
     """
     check_split(CORPUS, split)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     name = "MONOLINGUAL.*.tsv"
     tables = next((t for p in ("tsv/", "", "*/tsv/", "*/") if (t := sorted(root.glob(p + name)))), [])
     if not tables:

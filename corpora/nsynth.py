@@ -66,14 +66,14 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     check_split(CORPUS, split)
     there = [part for part in CORPUS.splits if (root / f"nsynth-{part}").is_dir()]
     if not there:
-        require_folder(root, CORPUS, can_fetch=False)
+        require_folder(root, CORPUS)
         raise UserError(
             f"none of {CORPUS.title}'s folders was found here: nsynth-train, nsynth-valid, nsynth-test",
             where=str(root),
             remedy=f"layout: {CORPUS.layout}",
         )
     for part in there if split is None else [split]:
-        folder = require_folder(root / f"nsynth-{part}", CORPUS, can_fetch=False)
+        folder = require_folder(root / f"nsynth-{part}", CORPUS)
         notes = _notes(require_file(folder / "examples.json", CORPUS))
         for name, row in track(notes.items(), f"read {part}"):
             yield from _clip(folder, name, row, part, left_out)

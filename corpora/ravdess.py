@@ -86,7 +86,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If there are no recordings below `root`.
     """
     check_split(CORPUS, split)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     paths = sorted(root.glob("Actor_*/*.wav")) + sorted(root.glob("*/Actor_*/*.wav"))
     named = named_files(paths, _NAME, CORPUS, root, "Actor_12/03-01-06-01-02-01-12.wav", left_out)
     seen: set[str] = set()

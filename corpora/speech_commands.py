@@ -79,7 +79,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If there are no words below `root`, or one of the two lists is missing.
     """
     check_split(CORPUS, split)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     tests = [root / "speech_commands_test_set_v0.02", root / "test"]
     test_set = next((place for place in tests if place.is_dir()), None)
     places = [root / "speech_commands_v0.02", root / "train", root]

@@ -95,7 +95,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut, task: str =
     if task not in ("technique", "singer"):
         raise unknown_name("task", task, ("technique", "singer"), f"corpus {CORPUS.name}")
     folder = next((root / name for name in ("FULL", "data_by_singer") if (root / name).is_dir()), root)
-    require_folder(folder, CORPUS, can_fetch=False)
+    require_folder(folder, CORPUS)
     singers = {name: path for path in sorted(folder.iterdir()) if (name := singer_name(path.name)) and path.is_dir()}
     if not singers:
         raise UserError(

@@ -75,7 +75,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
         If there are no recordings below `root`, or the list of the splits asked for is missing.
     """
     check_split(CORPUS, split)
-    require_folder(root, CORPUS, can_fetch=False)
+    require_folder(root, CORPUS)
     folders = [root / name for name in _FOLDERS if any((root / name).glob("id*"))]
     if not folders:
         raise expected(CORPUS, root, "there is no folder like wav/id10270")

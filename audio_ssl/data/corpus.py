@@ -202,10 +202,19 @@ def first_file(*paths: Path) -> Path:
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def require_folder(path: Path, card: Corpus, can_fetch: bool = True) -> Path:
-    """Return `path`, or raise a UserError that says what was expected there."""
+def require_folder(path: Path, card: Corpus, can_fetch: bool | None = None) -> Path:
+    """Return `path`, or raise a UserError that says what was expected there.
+
+    Parameters
+    ----------
+    path, card
+        The folder, and the corpus whose it is.
+    can_fetch
+        Whether the corpus can be fetched; None: the card says, by `made` and `requires`.
+    """
     if path.is_dir():
         return path
+    can_fetch = card.made or "apt" in card.requires if can_fetch is None else can_fetch
     fetch = f"`audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl` fetches it; " if can_fetch else ""
     raise UserError(
         f"{card.title} was expected here, but there is no such folder",

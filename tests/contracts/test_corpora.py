@@ -102,6 +102,8 @@ def test_what_is_spoken_or_fetched_is_described(name):
     corpus = load_corpus(name)
     if "text" in corpus.card.labels:
         assert corpus.card.languages
+    # By this, errors know whether to name `--fetch`.
+    assert (corpus.fetch is not None) == (corpus.card.made or "apt" in corpus.card.requires)
     if corpus.fetch is not None:
         assert corpus.card.requires
         assert re.search(r"\d+ clips|\d+ spans", corpus.card.size)

@@ -17,8 +17,6 @@ NAMES = {"pyyaml": "yaml", "scikit-learn": "sklearn", "espeakng-loader": "espeak
 """Of distributions whose package is called otherwise."""
 BY_HAND = {"kenlm", "wandb", "tinysoundfont"}
 """Packages that no extra brings; the error names the command that installs them."""
-WITHOUT_IMPORT = {"tensorboard"}
-"""Packages that torch imports."""
 
 
 def packages(requirements: list[str]) -> set[str]:
@@ -52,7 +50,7 @@ def test_every_import_is_a_dependency_or_of_the_extra_that_errors_name() -> None
 
 
 def test_nothing_is_installed_that_is_not_imported() -> None:
-    assert not ALWAYS - IMPORTED - WITHOUT_IMPORT
+    assert not ALWAYS - IMPORTED
     assert not set().union(*EXTRAS.values()) - IMPORTED
     # `all` brings every extra.
     (everything,) = PROJECT["optional-dependencies"]["all"]

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -148,11 +149,18 @@ def test_announce_says_size_and_licence(caplog, tmp_path):
 
 def test_require_folder_says_what_was_expected(tmp_path):
     assert require_folder(tmp_path, CARD) == tmp_path
-    with pytest.raises(UserError, match=r"My corpus was expected here.*--fetch.*layout: \*\.wav"):
-        require_folder(tmp_path / "no", CARD)
-    with pytest.raises(UserError) as error:
-        require_folder(tmp_path / "no", CARD, can_fetch=False)
-    assert "--fetch" not in error.value.remedy
+    # The card says whether it can be fetched; files of earlier releases say so by themselves.
+    for card, said in (
+        (replace(CARD, made=True), {}),
+        (replace(CARD, requires=("apt",)), {}),
+        (CARD, {"can_fetch": True}),
+    ):
+        with pytest.raises(UserError, match=r"My corpus was expected here.*--fetch.*layout: \*\.wav"):
+            require_folder(tmp_path / "no", card, **said)
+    for card, said in ((CARD, {}), (replace(CARD, made=True), {"can_fetch": False})):
+        with pytest.raises(UserError) as error:
+            require_folder(tmp_path / "no", card, **said)
+        assert "--fetch" not in error.value.remedy
 
 
 def test_a_missing_package_is_named_with_the_pip_line():

@@ -1,15 +1,11 @@
-import ast
 import collections
 import copy
 import re
 import xml.etree.ElementTree as ET
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-import audio_ssl
-from audio_ssl.fairness.power import ALPHA
 from audio_ssl.fairness.verdict import SIGNIFICANT, VERDICTS, verdict
 from audio_ssl.report.fairness_words.conclusions import conclusion
 from audio_ssl.report.fairness_words.differences import comparison_words, gap_difference_words, gap_words, plain_words
@@ -223,18 +219,6 @@ def test_the_headline_has_the_level_of_the_tests(assignments, hopeless):
     row = comparison(0.3, p_holm=0.3, compared=1, assignments=assignments)
     said = fairness_answer({"comparisons": [row]})["in short"]
     assert any("permutations" in one for one in said) == hopeless
-
-
-def test_the_level_is_written_once():
-    package = Path(audio_ssl.__file__).parent
-    files = [path for folder in ("fairness", "report") for path in (package / folder).rglob("*.py")]
-    found = {
-        path.name
-        for path in files
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and node.value == ALPHA and isinstance(node.value, float)
-    }
-    assert found <= {"power.py"}
 
 
 def test_a_report_in_which_nothing_is_scored_says_why():
