@@ -46,7 +46,6 @@ EXTRA_OF_PACKAGE = {
     "mir_eval": "probing",
     "librosa": "probing",
     "sentencepiece": "probing",
-    "sklearn": "probing",
     "transformers": "transformers",
     "torchaudio": "torchaudio",
     "huggingface_hub": "hub",

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score
 
 from audio_ssl.errors import UserError
+from audio_ssl.metrics.ranking import Ranking
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
 def average_precisions(scores: Array, relevant: Flags, candidates: Flags | None = None) -> Array:
-    """Return the average precision of each query, in percent, by scikit-learn: equal scores share one place.
+    """Return the average precision of each query, in percent; equal scores share one place.
 
     Parameters
     ----------
@@ -35,8 +35,11 @@ def average_precisions(scores: Array, relevant: Flags, candidates: Flags | None 
     candidates = _checked(scores, relevant, candidates)
     values = np.full(len(scores), np.nan)
     for query, kept in enumerate(candidates):
-        if relevant[query, kept].any():
-            values[query] = 100.0 * average_precision_score(relevant[query, kept], scores[query, kept])
+        found = relevant[query, kept]
+        if found.all():
+            values[query] = 100.0 if len(found) else np.nan
+        elif found.any():
+            values[query] = 100.0 * Ranking(scores[query, kept], found).average_precision()[0]
     return values
 
 

@@ -13,12 +13,13 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.errors import UserError
 from audio_ssl.metrics.additive import AdditiveMetric
+from audio_ssl.metrics.ranking import KINDS, Rankings
 from audio_ssl.probing.features import Layers
 from audio_ssl.probing.score import NOT_ADDITIVE, higher_is_better, main_value, metric_of, statistics_of
 from audio_ssl.probing.tasks._base import Task
@@ -56,7 +57,7 @@ class Scorer:
         self._points = _points(task) if task.output == "class" else None
         name = task.metrics[0]
         self._additive = metric_of(task, name) if name not in NOT_ADDITIVE else None
-        if name in ("roc_auc", "average_precision") and len(_usable(self._targets > 0)) == 0:
+        if name in KINDS and not _some_have_it(self._targets > 0):
             raise UserError("the valid clips choose nothing: none of the tags is on some of them and not on others")
         if name == "r2" and bool((self._targets == self._targets[0]).all(0).any()):
             raise UserError("the valid clips choose nothing: one of the numbers is the same in all of them")
@@ -87,9 +88,11 @@ class Scorer:
             return [float(metric_of.score(row)) for row in sums.double().numpy()]
         if metric == "r2":
             return r_squared(self._targets, outputs).mean(-1).tolist()
-        if metric in ("roc_auc", "average_precision"):
-            function = roc_auc if metric == "roc_auc" else average_precision
-            return function(self._targets > 0, outputs).tolist()
+        if metric in KINDS:
+            labels = (self._targets > 0).numpy()
+            # What a run says that is no number is dealt with in `Tally.scores`.
+            runs = outputs.nan_to_num().double().numpy()
+            return [float(Rankings(labels, run, self.task.classes).macro(metric)[0]) for run in runs]
         return None
 
     def sums(self, predictions: Sequence[Tensor], first: int) -> npt.NDArray[np.float64] | None:
@@ -184,38 +187,6 @@ def r_squared(
     return 100.0 * (1.0 - residual / spread)
 
 
-def roc_auc(labels: Bool[Tensor, "clip class"], outputs: Float[Tensor, "run clip class"]) -> Float[Tensor, " run"]:
-    """Return the macro ROC-AUC in percent: the share of pairs in the right order, ties by half (Mann and Whitney)."""
-    values = []
-    for column in _usable(labels):
-        scores = outputs[..., column].contiguous()
-        ordered = scores.sort(dim=1).values
-        left = torch.searchsorted(ordered, scores)
-        right = torch.searchsorted(ordered, scores, right=True)
-        ranks = (left + right + 1).double() / 2
-        positive = labels[:, column]
-        count = int(positive.sum())
-        wins = ranks[:, positive].sum(1) - count * (count + 1) / 2
-        values.append(wins / (count * (len(labels) - count)))
-    return 100.0 * torch.stack(values).mean(0) if values else torch.full((len(outputs),), math.nan)
-
-
-def average_precision(
-    labels: Bool[Tensor, "clip class"], outputs: Float[Tensor, "run clip class"]
-) -> Float[Tensor, " run"]:
-    """Return the macro average precision in percent: the mean over positive clips of the precision at their score."""
-    values = []
-    for column in _usable(labels):
-        scores = outputs[..., column].contiguous()
-        positive = scores[:, labels[:, column]].contiguous()
-        found = [
-            (group.shape[1] - torch.searchsorted(group.sort(dim=1).values, positive)).double()
-            for group in (positive, scores)
-        ]
-        values.append((found[0] / found[1]).mean(1))
-    return 100.0 * torch.stack(values).mean(0) if values else torch.full((len(outputs),), math.nan)
-
-
-def _usable(labels: Bool[Tensor, "clip class"]) -> Int[Tensor, " usable"]:
-    count = labels.sum(0)
-    return ((count > 0) & (count < len(labels))).nonzero()[:, 0]
+def _some_have_it(labels: Bool[Tensor, "clip class"]) -> bool:
+    """Tell whether some clips have one of the classes and others have not."""
+    return bool((labels.any(0) & ~labels.all(0)).any())

@@ -25,6 +25,12 @@ def test_equal_to_the_definition_and_to_scikit_learn():
     )
 
 
+def test_a_query_that_all_items_answer_finds_them_all():
+    scores, relevant = np.array([[2.0, 1.0]]), np.ones((1, 2), bool)
+    assert average_precisions(scores, relevant).tolist() == [100 * average_precision_score([1, 1], [2.0, 1.0])]
+    assert np.isnan(average_precisions(scores, relevant, ~relevant)).all()
+
+
 def test_a_query_does_not_find_itself():
     labels = np.array(["x", "x", "y", "y", "z"])
     scores = np.array([[9, 3, 1, 2, 0], [3, 9, 1, 2, 0], [5, 0, 9, 4, 1], [0, 1, 5, 9, 2], [1, 2, 3, 4, 9]], float)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
+from sklearn.metrics import r2_score
 
 import audio_ssl
 from audio_ssl.config import build
@@ -145,18 +145,8 @@ def test_weights_may_be_the_mean_of_the_last_evaluations():
         torch.testing.assert_close(value, (last[0][name] + last[1][name]) / 2)
 
 
-def test_a_task_on_arrays_scores_many_runs_as_scikit_learn_scores_one():
+def test_numbers_of_many_runs_are_scored_as_scikit_learn_scores_one():
     random = torch.Generator().manual_seed(0)
-    labels = torch.rand(80, 5, generator=random) < 0.3
-    labels[:, 4] = False
-    # Few levels: many ties.
-    outputs = torch.randint(0, 6, (3, 80, 5), generator=random).float()
-    for ours, theirs in (
-        (quick.roc_auc(labels, outputs), roc_auc_score),
-        (quick.average_precision(labels, outputs), average_precision_score),
-    ):
-        expected = [np.mean([theirs(labels[:, c], run[:, c]) for c in range(4)]) * 100 for run in outputs]
-        np.testing.assert_allclose(ours, expected, rtol=1e-6)
     values, guesses = torch.randn(50, 2, generator=random), torch.randn(4, 50, 2, generator=random)
     expected = [100 * r2_score(values, run, multioutput="raw_values") for run in guesses]
     np.testing.assert_allclose(quick.r_squared(values, guesses), expected, rtol=1e-5)
@@ -173,6 +163,10 @@ def test_a_quick_score_is_the_slow_one():
         outputs = torch.randn(3, 40, len(task.classes), generator=random)
         found = scorer.quick(scorer.condense(outputs))
         assert found == pytest.approx([scorer.slow(list(run)) for run in outputs])
+        # A run that says something that is no number leaves the others what they are.
+        outputs[1, 3, 0] = torch.nan
+        others = scorer.quick(scorer.condense(outputs))
+        assert [others[0], others[2]] == [found[0], found[2]]
 
 
 def quickly(manifest, *more):

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
-from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from audio_ssl.errors import UserError
+from audio_ssl.metrics.ranking import Ranking
 from audio_ssl.metrics.zero_resource.dtw import dtw_pairs
 
 Array = npt.NDArray[np.float64]
@@ -87,6 +87,4 @@ def same_different(
 
 
 def _precision(same: Flags, nearness: Array) -> float:
-    if same.all() or not same.any():
-        return float("nan")
-    return 100.0 * float(average_precision_score(same, nearness))
+    return 100.0 * float(Ranking(nearness, same).average_precision()[0])
