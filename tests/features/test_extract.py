@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from audio_ssl.check import check
 from audio_ssl.data.store import ArrayStore
 from audio_ssl.errors import UserError
 from audio_ssl.features import job
@@ -202,6 +203,17 @@ def test_a_precision_that_is_not_there_stops_before_any_work(audio, run_folder, 
     with pytest.raises(UserError, match=message):
         extract(audio, run_folder, tmp_path / "f", overrides=[f"precision={precision}", "device=cpu"])
     assert not (tmp_path / "f").exists()
+
+
+def test_features_of_a_precision_that_was_removed_still_open(audio, tmp_path):
+    out = extract(audio, "logmel", tmp_path / "f")
+    expected = ArrayStore(out / "store")["b.flac"]["features"]
+    for path in (out / "extraction.json", out / "store" / "meta.json"):
+        path.write_text(path.read_text().replace('"precision": "float32"', '"precision": "int8"'))
+        assert json.loads(path.read_text())["precision"] == "int8"
+    (found,) = check([out])
+    assert not found.damaged
+    assert torch.equal(ArrayStore(out / "store")["b.flac"]["features"], expected)
 
 
 def test_baselines_have_one_precision_whatever_is_asked_for(audio, tmp_path):
