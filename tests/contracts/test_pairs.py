@@ -37,6 +37,24 @@ def test_a_point_is_seen_where_clips_are_hard_for_both() -> None:
     assert gap(other, mine).word == "below"
 
 
+@pytest.mark.parametrize("speakers", [5, 40])
+def test_the_p_value_says_what_the_interval_says(speakers: int) -> None:
+    from _pairs import ClipCounts, gap
+
+    names, said = [str(speaker) for speaker in range(speakers)], set()
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        right = rng.binomial(100, rng.beta(8, 4, speakers)).astype(float)
+        better = np.clip(right + rng.normal(2, 4, speakers), 0, 100)
+        mine, other = (ClipCounts.ratio(np.stack([one, np.full(speakers, 100.0)], 1), names) for one in (better, right))
+        found = gap(mine, other)
+        # At the border the interval lies between two resamples.
+        if abs(found.p - 0.05) > 0.005:
+            assert (found.p < 0.05) == (found.word != "not significant")
+            said.add(found.word)
+    assert len(said) > 1
+
+
 def test_clips_are_paired_by_their_names() -> None:
     from _pairs import ClipCounts, gap
 
