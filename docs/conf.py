@@ -10,6 +10,7 @@ _sys.path.insert(0, str(_HERE))
 import generated_pages as _generated_pages  # type: ignore[import-not-found]  # noqa: E402
 
 _generated_pages.write_all(_HERE / "generated", _HERE / "tables" / "parity.md")
+_generated_pages.write_example(_HERE / "generated" / "pages" / "whisper_tiny_en.html")
 
 project = "audio_ssl"
 author = "The audio_ssl authors"
@@ -22,10 +23,12 @@ extensions = [
 html_theme = "furo"
 html_title = "audio_ssl"
 html_static_path = ["static"]
+html_extra_path = ["generated/pages"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+pygments_dark_style = "monokai"
 html_show_sphinx = False
-exclude_patterns = ["_build", "tables"]
+exclude_patterns = ["_build", "tables", "generated/pages"]
 suppress_warnings = ["myst.xref_missing", "ref.python"]
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3

@@ -7,12 +7,16 @@ or a probe's page is its header and its settings, a corpus's page its docstring 
 from __future__ import annotations
 
 import ast
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import MappingProxyType
 
+import audio_ssl
 from audio_ssl import catalog
+from audio_ssl.__main__ import run
 from audio_ssl.cli import app
 from audio_ssl.data.corpus import LoadedCorpus, load_corpus
 from audio_ssl.explain import keys_page
@@ -45,6 +49,17 @@ def write_all(folder: Path, parity: Path) -> None:
         # What has not changed keeps its time, so that Sphinx does not read it again.
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+
+
+def write_example(page: Path) -> None:
+    """Audit the example that comes with the package, unless the page is newer than the package's files."""
+    newest = max(path.stat().st_mtime for path in Path(audio_ssl.__file__).parent.rglob("*.*"))
+    if page.is_file() and page.stat().st_mtime > newest:
+        return
+    page.parent.mkdir(parents=True, exist_ok=True)
+    with redirect_stdout(io.StringIO()):
+        status = run(["fairness", page.stem, "--out", str(page)])
+    assert status == 0, "the audit of the example failed"
 
 
 def all_pages(parity: str) -> Iterator[tuple[str, str]]:
@@ -195,11 +210,10 @@ def corpus_list(corpora: Mapping[str, LoadedCorpus]) -> str:
     brought = [name for name, corpus in corpora.items() if corpus.fetch]
     own = [name for name in corpora if name not in brought]
     for title, names in (("Brought or made by `--fetch`", brought), ("Read from your copy", own)):
-        lines += [f"## {title}", "", "| corpus | what | size | columns |", "|---|---|---|---|"]
+        lines += [f"## {title}", "", "| corpus | what | size |", "|---|---|---|"]
         for name in names:
             card = corpora[name].card
-            labels = ", ".join(f"`{label}`" for label in card.labels)
-            lines.append(f"| [`{name}`]({name}.md) | {_cell(card.title)} | {_cell(card.size)} | {labels} |")
+            lines.append(f"| [`{name}`]({name}.md) | {_cell(card.title)} | {_cell(card.size)} |")
         lines += ["", *_contents(names)]
     return "\n".join(lines) + "\n"
 
@@ -212,6 +226,9 @@ def commands_page() -> str:
     assert head == "# audio-ssl", head
     rest = re.sub(r"^(#+) audio-ssl (--install-completion|\w[\w ]*)$", r"\1 `audio-ssl \2`", rest, flags=re.MULTILINE)
     rest = re.sub(r"\]\(#audio-ssl-+([\w-]+)\)", lambda found: f"](#audio-ssl-{found[1].strip('-')})", rest)
+    # The program that builds the documentation is no part of a command.
+    rest = re.sub(r"^(audio-ssl .*?) -m [\w.]+", r"\1", rest, flags=re.MULTILINE)
+    rest = re.sub(r"`docs/(\w+)\.md`", r"[](../\1.md)", rest)
     return f"# Every command\n{rest}"
 
 
