@@ -196,6 +196,8 @@ def ask(
                 write_json(path, _answer(task, split, source))
             row = json.loads(path.read_text(encoding="utf-8"))
             counts = ClipCounts.of_row(row.pop("counts"))
+            # Off the counts, so that an answer that was kept has the interval of today.
+            row.update(counts.interval()._asdict())
             found[task.name, system] = {"system": system, **row}, counts
             print(line(found[task.name, system][0]), flush=True)
     return [found[task.name, system] for task in tasks for system in systems if (task.name, system) in found]
@@ -232,13 +234,9 @@ def ask_one(task: Task, split: Split, source: FeatureSource) -> tuple[ClipCounts
 
 def _answer(task: Task, split: Split, source: FeatureSource) -> dict[str, Any]:
     counts, layer = ask_one(task, split, source)
-    interval = counts.interval()
     return {
         "task": task.name,
         "metric": SHOWN.get(counts.metric, counts.metric),
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
         "layer": layer,
         "train_clips": len(split.train),
         "test_clips": len(counts.clips),
