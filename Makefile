@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 LATEST := .venv-latest
 
-.PHONY: demo small test test-latest fuzz lint docs bench look install clean
+.PHONY: demo small test test-latest fuzz lint docs bench look look-docs install clean
 
 demo: install
 	$(BIN)/audio-ssl demo --out runs/demo --data data
@@ -56,6 +56,10 @@ bench: install
 look: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps axe-playwright-python
 	$(BIN)/python benchmarks/render_report.py runs/demo/report.html runs/demo/fairness.html --out runs/demo/pictures
+
+# Every page of the documentation, on a phone and on a wide screen: fails where one is wider than its view.
+look-docs: docs
+	$(BIN)/python benchmarks/render_site.py docs/_build/html
 
 install: $(STAMP)
 
