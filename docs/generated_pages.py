@@ -22,7 +22,7 @@ from audio_ssl.data.corpus import LoadedCorpus, load_corpus
 from audio_ssl.explain import keys_page
 from audio_ssl.probing.probe import Probe
 
-_LABEL = re.compile(r"([A-Z][a-z]+) {2,}(\S.*)")
+_LABEL = re.compile(r"([A-Z][a-z]+(?: [a-z]+)?) {2,}(\S.*)")
 """A line of a recipe's header that begins a labelled text; the lines that go on with it are indented."""
 
 _KIND_OF_PROBE = MappingProxyType({"demo": "The demo's", "superb": "SUPERB's", "marble": "MARBLE's"})
@@ -122,10 +122,7 @@ def recipe_page(path: Path, aspects: str | None) -> str:
     command = texts.pop("Command", "").splitlines()
     texts.pop("Parity", None)
     lines = [f"({path.stem})=", f"# `{path.stem}`", "", prose(title), ""]
-    lines += _definitions(texts)
-    if command:
-        lines += ["```console", f"$ {command[0]}", "```", *(prose(line) for line in command[1:]), ""]
-    lines += [prose(notes), ""]
+    lines += [*_definitions(texts), *_console(command), prose(notes), ""]
     lines += ["## Settings", "", f"All others have their defaults: `audio-ssl pretrain {path.stem} --show` prints"]
     lines += ["every key with a line about it, and [](../keys.md) lists them.", "", *_yaml(path)]
     if aspects:
@@ -143,6 +140,7 @@ def recipe_list(headers: Mapping[str, str], published: Iterable[str]) -> str:
         lines += [f"## {title}", "", "| recipe | what it is |", "|---|---|"]
         lines += [f"| [`{name}`]({name}.md) | {_cell(labelled(headers[name])[0])} |" for name in names]
         lines += ["", *_contents(names)]
+    lines += [*_whole("Mixes of corpora", "recipes/mixes"), *_whole("Studies", "recipes/studies")]
     return "\n".join(lines) + "\n"
 
 
@@ -173,11 +171,7 @@ def probe_list() -> str:
             question = header_of(catalog.find("probes", name)).partition("\n")[0]
             lines.append(f"| [`{name}`]({name}.md) | {_cell(question)} |")
         lines += ["", *_contents(members)]
-    lines += ["## Suites", ""]
-    for name in catalog.names("probes/suites"):
-        path = catalog.find("probes/suites", name)
-        lines += [f"### `{name}`", "", prose(header_of(path)), "", *_yaml(path)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_whole("Suites", "probes/suites")]) + "\n"
 
 
 def corpus_page(name: str, corpus: LoadedCorpus) -> str:
@@ -264,6 +258,27 @@ def _definitions(texts: Mapping[str, str]) -> list[str]:
     lines: list[str] = []
     for label, text in texts.items():
         lines += [label, f": {text if '`' in text and label == 'Columns' else prose(text)}", ""]
+    return lines
+
+
+def _console(command: list[str]) -> list[str]:
+    """Return a header's command as a block to copy, and what the header says below it."""
+    if not command:
+        return []
+    count = 1 + next(number for number, line in enumerate(command) if not line.endswith("\\"))
+    block = [f"$ {command[0]}", *(f"    {line}" for line in command[1:count])]
+    return ["```console", *block, "```", "", *(prose(line) for line in command[count:]), ""]
+
+
+def _whole(title: str, folder: catalog.Folder) -> list[str]:
+    """Return a section with the headers and contents of the few cards of a folder."""
+    lines = [f"## {title}", ""]
+    for name in catalog.names(folder):
+        path = catalog.find(folder, name)
+        about, texts, notes = labelled(header_of(path))
+        command = texts.pop("Command", "").splitlines()
+        lines += [f"### `{name}`", "", prose(about), "", *_definitions(texts), *_console(command)]
+        lines += [prose(notes), "", *_yaml(path)]
     return lines
 
 

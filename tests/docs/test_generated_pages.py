@@ -52,6 +52,17 @@ def test_a_page_has_every_word_of_the_header_and_the_settings_as_they_are(pages,
         assert yaml.safe_load(block) == yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+def test_the_few_mixes_studies_and_suites_stand_below_the_lists(pages):
+    for folder, page in (("recipes/mixes", "recipes"), ("recipes/studies", "recipes"), ("probes/suites", "probes")):
+        for name in catalog.names(folder):
+            text = pages[f"{page}/index.md"].partition(f"### `{name}`")[2].partition("\n### ")[0]
+            header = re.sub(r"^Command ", "", GENERATED.header_of(catalog.find(folder, name)), flags=re.MULTILINE)
+            assert words(header) <= words(text), name
+    assert "Asked on\n: mTEDx" in pages["recipes/index.md"]
+    assert "$ audio-ssl study gender_study manifest=POOL.jsonl probes.asr" in pages["recipes/index.md"]
+    assert "\n    probes.asr_tuned.manifest=ASR.jsonl" in pages["recipes/index.md"]
+
+
 def test_a_published_recipe_shows_what_differs_from_its_paper(pages):
     assert "## Beside the paper's code" in pages["recipes/hubert_base.md"]
     assert "<details>" in pages["recipes/hubert_base.md"]
