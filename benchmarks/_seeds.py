@@ -91,9 +91,9 @@ def verdict(found: Interval) -> str:
     Examples
     --------
     >>> verdict(Interval(2.0, 0.5, 3.5)), verdict(Interval(1.0, -1.0, 3.0)), verdict(Interval(-2.0, -3.0, -1.0))
-    ('reproduced', 'cannot be told', 'contradicted')
+    ('reproduced', 'not significant', 'contradicted')
     """
     # Sums of equal scores differ by rounding.
     if found.low > _ROUNDING:
         return "reproduced"
-    return "contradicted" if found.high < -_ROUNDING else "cannot be told"
+    return "contradicted" if found.high < -_ROUNDING else "not significant"

@@ -77,7 +77,7 @@ def test_rounding_is_no_finding() -> None:
 
     from audio_ssl.metrics.resampling import Interval
 
-    assert verdict(Interval(2e-15, 1e-15, 3e-15)) == verdict(Interval(-2e-15, -3e-15, -1e-15)) == "cannot be told"
+    assert verdict(Interval(2e-15, 1e-15, 3e-15)) == verdict(Interval(-2e-15, -3e-15, -1e-15)) == "not significant"
 
 
 def test_orderings_of_the_ablation_take_all_systems() -> None:
@@ -159,7 +159,7 @@ def test_tables_of_the_ablation_say_what_was_found_and_the_old_result_is_still_r
     result["findings"] = findings(cells, ["key"])
     found = {row["ordering"]: row["verdict"] for row in result["findings"]}
     # Nothing was asked about pitch, so nothing is said about it.
-    expected = {"CQT helps key": "reproduced", "mixing helps": "contradicted", "RVQ ≥ k-means": "cannot be told"}
+    expected = {"CQT helps key": "reproduced", "mixing helps": "contradicted", "RVQ ≥ k-means": "not significant"}
     assert found == expected
     said = written(result)
     assert "| CQT helps key |" in said
