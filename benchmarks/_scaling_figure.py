@@ -66,9 +66,13 @@ def _axes(rows: Sequence[Mapping[str, Any]], x_axis: Scale, y_axis: Scale, floor
         parts.append(line(_LEFT, y_axis(tick), right, y_axis(tick), "grid"))
         parts.append(text(_LEFT - 6, y_axis(tick) + 4, words, "tick", "end"))
     parts.append(line(_LEFT, floor, right, floor, "axis"))
-    # The budgets themselves: sizes meet them to a rounded update.
-    for budget in dict.fromkeys(float(f"{row['tflop']:.2g}") for row in rows):
+    last = -math.inf
+    for budget in sorted(float(f"{row['tflop']:.2g}") for row in rows):
         place = x_axis(math.log10(budget))
+        # Sizes meet a budget to a rounded update; one tick stands for all of them.
+        if place < last + 30:
+            continue
+        last = place
         parts.append(line(place, floor, place, floor + 4, "axis"))
         parts.append(text(place, floor + 17, f"{budget:g}", "tick", "middle"))
     parts.append(
