@@ -164,6 +164,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         systems = {LIBROSA: ("", "")}
         systems |= {f"`{name}`": (f"shipped:{name}", "float32") for name in SHIPPED.names()}
+        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            systems |= {f"`{name}`, bfloat16": (f"shipped:{name}", "bfloat16") for name in SHIPPED.names()}
         for number, name in enumerate(SHAPES):
             path = str(save(name, Path(folder) / str(number)))
             systems[name] = (path, "float32")
