@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from audio_ssl.catalog import EXTRA_OF_PACKAGE
+from audio_ssl.base.catalog import EXTRA_OF_PACKAGE
 from audio_ssl.shipped import SHIPPED
 
 _ROOT = Path(__file__).parent

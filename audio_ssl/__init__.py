@@ -21,14 +21,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from audio_ssl.base.errors import UserError
     from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
     from audio_ssl.data.store import ArrayStore
-    from audio_ssl.errors import UserError
     from audio_ssl.features.load import Model, load
     from audio_ssl.features.settings import Settings
     from audio_ssl.interop.read import read_model
     from audio_ssl.interop.write import export
-    from audio_ssl.model import ModelOutput
+    from audio_ssl.models.model import ModelOutput
 
 __version__ = version("audio-ssl")
 __all__ = [
@@ -40,9 +40,9 @@ _HOMES = {
     "ArrayStore": "audio_ssl.data.store",
     "Clip": "audio_ssl.data.manifest",
     "Model": "audio_ssl.features.load",
-    "ModelOutput": "audio_ssl.model",
+    "ModelOutput": "audio_ssl.models.model",
     "Settings": "audio_ssl.features.settings",
-    "UserError": "audio_ssl.errors",
+    "UserError": "audio_ssl.base.errors",
     "export": "audio_ssl.interop.write",
     "load": "audio_ssl.features.load",
     "read_manifest": "audio_ssl.data.manifest",

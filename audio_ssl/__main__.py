@@ -30,9 +30,9 @@ def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit status."""
     from cyclopts import CycloptsError
 
-    from audio_ssl.cli import app
-    from audio_ssl.errors import StoppedBySignal, UserError
-    from audio_ssl.place import is_leader
+    from audio_ssl.base.errors import StoppedBySignal, UserError
+    from audio_ssl.base.launch import is_leader
+    from audio_ssl.commands.app import app
 
     try:
         app(list(argv), exit_on_error=False, print_error=False)
@@ -62,7 +62,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _of_the_disk(error: Exception) -> str | None:
     """Return in one line what the disk refused outside of the places that know which file they write."""
-    from audio_ssl.disk import REFUSALS, disk_error, number_of
+    from audio_ssl.base.disk import REFUSALS, disk_error, number_of
 
     number = number_of(error)
     # A missing or unreadable file that no message names counts as a bug of this program.
@@ -78,7 +78,7 @@ def _of_the_disk(error: Exception) -> str | None:
 
 def _fail(message: str, status: int, said: bool = False) -> int:
     """Say why the program ends, unless another process of the job says it, and return its status."""
-    from audio_ssl.place import tell_launcher
+    from audio_ssl.base.launch import tell_launcher
 
     # A file name that is not UTF-8 must not break the very message that reports it.
     text = message.encode("utf-8", "backslashreplace").decode("utf-8")

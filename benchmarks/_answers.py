@@ -14,7 +14,7 @@ from _learning import ask_one, asked  # type: ignore[import-not-found]
 from _linear_probes import Split, Task  # type: ignore[import-not-found]
 from _pairs import ClipCounts  # type: ignore[import-not-found]
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 from audio_ssl.features.source import FeatureSource
 
 

@@ -15,7 +15,7 @@ import torch
 from _whitening import WAYS  # type: ignore[import-not-found]
 from sklearn.linear_model import LogisticRegression
 
-from audio_ssl.metrics.notes import activation_counts
+from audio_ssl.metrics.families.music import activation_counts
 
 Array = npt.NDArray[np.float32]
 Array64 = npt.NDArray[np.float64]

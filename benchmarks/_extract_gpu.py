@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from audio_ssl.inference import prepare
+from audio_ssl.models.fast.prepared import prepare
 
 GPU, RATE, REPEATS = torch.device("cuda"), 16_000, 20
 Run = Callable[[list[Path]], Iterator[tuple[str, Tensor]]]

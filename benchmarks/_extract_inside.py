@@ -12,13 +12,13 @@ from _heard import pooled  # type: ignore[import-not-found]
 from _linear_probes import Split, Task, classify  # type: ignore[import-not-found]
 from torch.profiler import ProfilerActivity, profile
 
-from audio_ssl import products
 from audio_ssl.data.audio import read_clip
 from audio_ssl.data.manifest import read_manifest
-from audio_ssl.encoders import _packed
 from audio_ssl.features.source import ModelSource, open_source
-from audio_ssl.frontends import conv
-from audio_ssl.inference import prepare
+from audio_ssl.models import padding
+from audio_ssl.models.fast import cpu as products
+from audio_ssl.models.fast.prepared import prepare
+from audio_ssl.models.frontends import conv
 
 SECONDS = 15
 """Of the clip that is looked at."""
@@ -45,7 +45,7 @@ def parts() -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     plain = products.is_inference
     for name in ("before", "now"):
-        for module in (products, _packed, conv):
+        for module in (products, padding, conv):
             module.is_inference = plain if name == "now" else lambda x: False  # type: ignore[attr-defined]
         ready = prepare(model, "float32", cpu)._model if name == "now" else model
         with torch.inference_mode():

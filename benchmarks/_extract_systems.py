@@ -24,9 +24,9 @@ PIECE_SECONDS, BATCH_SECONDS = 30, 60
 
 def our_model() -> Any:
     """Return HuBERT base of fixed random weights."""
-    from audio_ssl.encoders import transformer
-    from audio_ssl.frontends import conv
-    from audio_ssl.model import ModelConfig, build_model
+    from audio_ssl.models.encoders import transformer
+    from audio_ssl.models.frontends import conv
+    from audio_ssl.models.model import ModelConfig, build_model
 
     config = ModelConfig(conv.Config(), transformer.Config(), 16_000)
     return build_model(config, torch.Generator().manual_seed(0)).eval()
@@ -44,7 +44,7 @@ def read(path: Path) -> Iterator[Tensor]:
 def _ours(precision: str) -> Run:
     from audio_ssl.data.audio import audio_info
     from audio_ssl.data.manifest import Clip
-    from audio_ssl.features.batches import stream
+    from audio_ssl.features.pieces import stream
     from audio_ssl.features.settings import Settings
     from audio_ssl.features.source import ModelSource
 
@@ -66,11 +66,11 @@ def _refuse(clip: Any, reason: str) -> None:
 
 def _general() -> Run:
     """Return our model a clip at a time by its modules, as before there was a path for inference."""
-    from audio_ssl import products
-    from audio_ssl.encoders import _packed
-    from audio_ssl.frontends import conv
+    from audio_ssl.models import padding
+    from audio_ssl.models.fast import cpu
+    from audio_ssl.models.frontends import conv
 
-    for module in (products, _packed, conv):
+    for module in (cpu, padding, conv):
         module.is_inference = lambda x: False  # type: ignore[attr-defined]
     model = our_model()
     return _file_by_file(lambda wave: model(wave[None]).hidden)

@@ -9,7 +9,7 @@ import jiwer
 import numpy as np
 import sacrebleu
 
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.metrics.registry import get_metric
 
 WORDS = ["a", "the", "sea", "fish", "swims", "under", "stones", "and", "bread", "it's", "3.5", "times,", "so", "what?"]
 

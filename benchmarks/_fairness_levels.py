@@ -23,10 +23,8 @@ from _fairness_tests import (  # type: ignore[import-not-found]
 from scipy.stats import binomtest
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from audio_ssl.fairness.contrast import contrast
-from audio_ssl.fairness.permutation import permutation_test
+from audio_ssl.fairness.gap_tests import contrast, gap_difference, permutation_test
 from audio_ssl.fairness.power import minimum_detectable
-from audio_ssl.fairness.two_systems import gap_difference
 from audio_ssl.metrics.resampling import Array, bootstrap_sums
 
 GAP = 1.2

@@ -18,9 +18,9 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest, norm
 from tables import table as to_table  # type: ignore[import-not-found]
 
-from audio_ssl.fairness._design import prepare
-from audio_ssl.fairness._poisson import Problem
+from audio_ssl.fairness.design import prepare
 from audio_ssl.fairness.mixed_model import MixedModel, fit_mixed_model
+from audio_ssl.fairness.poisson import Problem
 
 Array = npt.NDArray[np.float64]
 Row = dict[str, Any]

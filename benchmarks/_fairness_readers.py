@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from audio_ssl.fairness.contrast import contrast
-from audio_ssl.fairness.permutation import permutation_test
-from audio_ssl.metrics.normalise import get_normaliser
+from audio_ssl.fairness.gap_tests import contrast, permutation_test
+from audio_ssl.metrics.families.text import WER, edits
 from audio_ssl.metrics.resampling import Array
-from audio_ssl.metrics.text import WER, edits
+from audio_ssl.metrics.texts import get_normaliser
 
 WORDS = {
     "F": {"1998": 198, "3080": 274, "3331": 198, "367": 231, "533": 150},

@@ -13,7 +13,7 @@ import pandas as pd  # type: ignore[import-untyped]
 from scipy.stats import bootstrap
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import Array, replicate_sums
 
 GROUPS, SPEAKERS, REPLICATES = 20, 600, 10_000

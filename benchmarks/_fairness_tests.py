@@ -8,9 +8,8 @@ import numpy as np
 from _fairness_people import error_rate  # type: ignore[import-not-found]
 from scipy.stats import norm, ttest_ind
 
-from audio_ssl.fairness.contrast import contrast
+from audio_ssl.fairness.gap_tests import contrast, permutation_test
 from audio_ssl.fairness.mixed_model import fit_mixed_model
-from audio_ssl.fairness.permutation import permutation_test
 from audio_ssl.metrics.resampling import CONFIDENCE, Array, Interval, ScoreOfSums, quantile_interval, replicate_sums
 
 REPLICATES = 1_000

@@ -22,13 +22,13 @@ from _pairs import ClipCounts  # type: ignore[import-not-found]
 from _whitening import WAYS, Scaling  # type: ignore[import-not-found]
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
 from audio_ssl.features.source import FeatureSource
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.notes import activation_counts
+from audio_ssl.metrics.families.music import activation_counts
+from audio_ssl.metrics.registry import get_metric
+from audio_ssl.probing.task import IGNORED
 from audio_ssl.probing.tasks import beats, chords, notes
-from audio_ssl.probing.tasks._frames import IGNORED
 
 Array64 = npt.NDArray[np.float64]
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from audio_ssl.base.errors import AudioError
 from audio_ssl.data.audio import read_clip
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import AudioError
-from audio_ssl.features.batches import ClipFeatures
+from audio_ssl.features.pieces import ClipFeatures
 from audio_ssl.features.source import FeatureSource
 
 Array = npt.NDArray[np.float32]

@@ -34,7 +34,7 @@ from _pairs import ClipCounts  # type: ignore[import-not-found]
 from _peers import made_for, open_system  # type: ignore[import-not-found]
 from torch.utils.flop_counter import FlopCounterMode
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 from audio_ssl.data.corpus import load_corpus
 from audio_ssl.data.loader import Batch
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.source import FeatureSource
-from audio_ssl.metrics.text import CER
+from audio_ssl.metrics.families.text import CER
 
 Array = npt.NDArray[np.float32]
 Array64 = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import Interval, bootstrap_sums, cluster_sums, interval_of_draws, replicate_sums
 
 Array64 = npt.NDArray[np.float64]

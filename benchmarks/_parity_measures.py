@@ -18,17 +18,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from audio_ssl import config as parts
-from audio_ssl.catalog import load_part
-from audio_ssl.codec.model import Codec, CodecConfig
-from audio_ssl.config import kind_of
-from audio_ssl.errors import UserError
-from audio_ssl.model import SSLModel, build_model
-from audio_ssl.pretrain.check import check_teachers, is_online
+from audio_ssl.base import config as parts
+from audio_ssl.base.catalog import load_part
+from audio_ssl.base.config import kind_of
+from audio_ssl.base.errors import UserError
+from audio_ssl.models.model import SSLModel, build_model
+from audio_ssl.pretrain.checks import check_teachers, is_online
 from audio_ssl.pretrain.kinds import masked_prediction
-from audio_ssl.pretrain.masks import masks
+from audio_ssl.pretrain.masking import draw_masks
 from audio_ssl.pretrain.optim import learning_rate
 from audio_ssl.pretrain.recipe import Recipe
+from audio_ssl.targets.codec.rvq_vae import Codec, CodecConfig
 
 HOME = Path(__file__).resolve().parents[1]
 DRAWS = 2000
@@ -80,7 +80,7 @@ def share_masked(recipe: Recipe, frames: int, stage: int = 0) -> float:
     """Return the mean share of masked frames of clips of `frames` frames."""
     mask = _stage(recipe, stage).mask
     assert mask is not None
-    drawn = masks(torch.full((DRAWS,), frames), frames, mask, range(DRAWS))
+    drawn = draw_masks(torch.full((DRAWS,), frames), frames, mask, range(DRAWS))
     return float(drawn.double().mean())
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from _parity_measures import measure  # type: ignore[import-not-found]
 
-from audio_ssl import catalog
-from audio_ssl.documents import dump_line, read_yaml
-from audio_ssl.errors import UserError
+from audio_ssl.base import catalog
+from audio_ssl.base.documents import dump_line, read_yaml
+from audio_ssl.base.errors import UserError
 from audio_ssl.pretrain.recipe import Recipe, load_recipe, plain
 
 PUBLISHED = Path(__file__).parent / "published"

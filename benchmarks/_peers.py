@@ -29,8 +29,8 @@ from librosa.filters import mel as mel_filters
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
-from audio_ssl.errors import UserError
 from audio_ssl.features.source import FeatureSource, open_source
 
 PREFIX = "peer:"

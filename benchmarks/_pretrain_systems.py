@@ -43,14 +43,14 @@ def build(name: str, rate: int, device: str) -> System:
 
 
 def _ours(rate: int) -> System:
-    from audio_ssl.data.targets import TargetSpec
-    from audio_ssl.encoders import transformer
-    from audio_ssl.frontends import conv
-    from audio_ssl.model import ModelConfig, SSLModel
-    from audio_ssl.objectives import masked_codes
-    from audio_ssl.objectives._base import View
-    from audio_ssl.pretrain.masked import penalty_sum
-    from audio_ssl.pretrain.masks import Mask, masks
+    from audio_ssl.models.encoders import transformer
+    from audio_ssl.models.frontends import conv
+    from audio_ssl.models.model import ModelConfig, SSLModel
+    from audio_ssl.pretrain.learner import penalty_sum
+    from audio_ssl.pretrain.masking import Mask, draw_masks
+    from audio_ssl.pretrain.objectives import masked_codes
+    from audio_ssl.pretrain.view import View
+    from audio_ssl.targets.spec import TargetSpec
 
     model = SSLModel(ModelConfig(conv.Config(), transformer.Config(layer_drop=0.0), rate))
     target = TargetSpec("codes", 1, CLASSES, model.grid)
@@ -59,7 +59,7 @@ def _ours(rate: int) -> System:
     def loss(waveform: Tensor) -> Tensor:
         frames = model.grid.num_frames(torch.full((len(waveform),), waveform.shape[1]))
         total = int(frames[0])
-        mask = masks(frames, total, Mask(length_frames=10), range(len(waveform))).to(waveform.device)
+        mask = draw_masks(frames, total, Mask(length_frames=10), range(len(waveform))).to(waveform.device)
         codes = torch.randint(CLASSES, (len(waveform), total, 1), device=waveform.device)
         output = model(waveform, None, mask)
         view = View(output.hidden, output.features, output.lengths, mask, codes, torch.Generator(), 0)

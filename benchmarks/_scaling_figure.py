@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from audio_ssl.report.figures.svg import Scale, element, line, path, picture, scale, shape, text
+from audio_ssl.report.svg import Scale, element, line, path, picture, scale, shape, text
 
 _WIDTH, _HEIGHT = 420.0, 270.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 96.0, 16.0, 44.0

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from audio_ssl.encoders import transformer
-from audio_ssl.frontends import concat, cqt, mel
-from audio_ssl.model import ModelConfig, build_model
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import concat, cqt, mel
+from audio_ssl.models.model import ModelConfig, build_model
 
 RATE = 16_000
 

@@ -29,7 +29,7 @@ def reference(samples: npt.NDArray[np.float32], frames: list[int]) -> npt.NDArra
 
 
 def _ours(waveform: Tensor) -> Work:
-    from audio_ssl.teachers import cqt
+    from audio_ssl.targets.teachers import cqt
 
     teacher = cqt.build(cqt.Config(BINS, OCTAVE, FMIN, HOP), RATE, torch.device("cpu"))
     return lambda: teacher(waveform)

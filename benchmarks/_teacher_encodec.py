@@ -12,7 +12,7 @@ from encodec.modules.conv import SConv1d
 from encodec.modules.lstm import SLSTM
 from torch import Tensor
 
-from audio_ssl.teachers import encodec
+from audio_ssl.targets.teachers import encodec
 
 RATE, CODEBOOKS = 24_000, 8
 PACKAGE = "encodec"

@@ -18,9 +18,8 @@ from _scikit_kmeans import fairseq_kmeans  # type: ignore[import-not-found]
 from _teacher_parts import OURS, Goal, Part, Results, Work, identical, music  # type: ignore[import-not-found]
 from torch import Tensor
 
-from audio_ssl.teachers._kmeans_fit import cluster
-from audio_ssl.teachers._kmeans_nearest import half_squares, nearest
-from audio_ssl.teachers._mel import CenteredLogMel, Mfcc39
+from audio_ssl.targets.acoustic import CenteredLogMel, Mfcc39
+from audio_ssl.targets.clustering import cluster, half_squares, nearest
 
 RATE, HOP, BATCH_FRAMES, TRIES = 16_000, 320, 10_000, 3
 PEER = "scikit-learn MiniBatchKMeans"

@@ -13,8 +13,8 @@ from _teacher_parts import OURS, Goal, Part, Results, Work, identical, music  # 
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio_ssl.teachers import mel_rvq, random_projection
-from audio_ssl.teachers._mel import StackedLogMel
+from audio_ssl.targets.acoustic import StackedLogMel
+from audio_ssl.targets.teachers import mel_rvq, random_projection
 
 RATE = 16_000
 SPEECHBRAIN, DAC = "speechbrain RandomProjectionQuantizer", "transformers DacResidualVectorQuantize"

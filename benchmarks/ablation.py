@@ -30,10 +30,10 @@ from _linear_probes import Split, Task  # type: ignore[import-not-found]
 from _pairs import ClipCounts  # type: ignore[import-not-found]
 from _seeds import Cell, contrast, verdict  # type: ignore[import-not-found]
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 from audio_ssl.data.manifest import write_manifest
 from audio_ssl.features.source import open_source
-from audio_ssl.pretrain.targets import make_targets
+from audio_ssl.pretrain.make_targets import make_targets
 
 RECIPE = "mert_mel_tiny"
 HOP = 640

@@ -27,16 +27,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
+from audio_ssl.base.seeds import generator
 from audio_ssl.data.batching import Batching, Crop, Update
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import Batch, ClipReader, Loader, LoaderSetup, Position, collate, load_crop
-from audio_ssl.pretrain.clips import lengths_of, select_clips
+from audio_ssl.data.subsets import lengths_of
+from audio_ssl.pretrain.jobs import StageContext, Training, loader_setups
 from audio_ssl.pretrain.kinds import masked_prediction
-from audio_ssl.pretrain.learner import Training
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
-from audio_ssl.pretrain.seeds import generator
-from audio_ssl.pretrain.stage import StageContext, loader_setups
+from audio_ssl.pretrain.selection import select_clips
 from audio_ssl.pretrain.update import Updater
 
 RESULT = Path(__file__).parent / "results" / "batching.json"

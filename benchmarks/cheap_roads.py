@@ -28,7 +28,7 @@ from _learning import (  # type: ignore[import-not-found]
     train,
 )
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 
 WAVEFORM = "hubert_tiny"
 # One iteration, on the labels that the mel recipes have.

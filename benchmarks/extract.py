@@ -29,7 +29,7 @@ from _extract_clips import RATE, make  # type: ignore[import-not-found]
 from _extract_systems import BASE, BUILDERS, OURS, PIECE_SECONDS  # type: ignore[import-not-found]
 from _worker import HOME, Worker, answering  # type: ignore[import-not-found]
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 
 CHECKED = 3
 """Clips whose hidden states are compared."""

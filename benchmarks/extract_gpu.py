@@ -18,7 +18,7 @@ from _extract_clips import RATE, make  # type: ignore[import-not-found]
 from _extract_gpu import FOLDER, compute, folder, kernels  # type: ignore[import-not-found]
 from extract import HOME, gflops  # type: ignore[import-not-found]
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 
 
 def main() -> None:

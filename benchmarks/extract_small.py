@@ -30,7 +30,7 @@ import torch
 from _small_shapes import SHAPES, save  # type: ignore[import-not-found]
 from _worker import HOME, Worker, answering, environment  # type: ignore[import-not-found]
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 from audio_ssl.data.manifest import Clip, read_manifest
 from audio_ssl.shipped import SHIPPED
 

@@ -28,7 +28,7 @@ import _fairness_speed  # type: ignore[import-not-found]
 import _machine  # type: ignore[import-not-found]
 import tables  # type: ignore[import-not-found]
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 
 PACKAGES = ("numpy", "scipy", "jiwer", "sacrebleu", "pandas", "statsmodels")
 

@@ -43,7 +43,7 @@ from _linear_probes import (  # type: ignore[import-not-found]
 from _pairs import LOWER_IS_BETTER, ClipCounts, gap  # type: ignore[import-not-found]
 from _peers import open_system  # type: ignore[import-not-found]
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.source import FeatureSource
 

@@ -28,15 +28,15 @@ import torch
 from _scikit_kmeans import fairseq_kmeans  # type: ignore[import-not-found]
 from torch import Tensor
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 from audio_ssl.data.audio import read_clip
 from audio_ssl.data.corpus import load_corpus
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
 from audio_ssl.interop.read import read_model
-from audio_ssl.model import build_model
+from audio_ssl.models.model import build_model
 from audio_ssl.pretrain.run import pretrain
-from audio_ssl.teachers import kmeans
+from audio_ssl.targets.teachers import kmeans
 
 RESULT = Path(__file__).parent / "results" / "label_purity.json"
 RATE, CLUSTERS, SEEDS = 16_000, 100, 3
@@ -101,7 +101,7 @@ def purity(labels: Sequence[int], phones: Sequence[str]) -> dict[str, float]:
 
 
 def measure(
-    what: str, config: kmeans.Config, features: kmeans.Features, frames: Sequence[list[Tensor]], said: Speech
+    what: str, config: kmeans.Config, features: kmeans.ClusteredFeatures, frames: Sequence[list[Tensor]], said: Speech
 ) -> Row:
     """Fit with each seed, label the held-out frames and return the row of the table.
 
@@ -134,7 +134,7 @@ def measure(
     return row
 
 
-def _ours(config: kmeans.Config, features: kmeans.Features, train: list[Tensor], seed: int) -> Label:
+def _ours(config: kmeans.Config, features: kmeans.ClusteredFeatures, train: list[Tensor], seed: int) -> Label:
     state = kmeans.fit_frames(config, features, train, torch.Generator().manual_seed(seed), CPU)
     return kmeans.KMeansTeacher(config, features, state, CPU).label
 
@@ -174,7 +174,7 @@ def run(data: Path, clips: int) -> dict[str, Any]:
     found: dict[str, Any] = {"clips": len(rows), "minutes": sum(clip.seconds for clip in rows) / 60}
     found |= {"clusters": CLUSTERS, "seeds": SEEDS, "rows": [], "fits": []}
     for name, config in kinds.items():
-        features = kmeans.Features(config, RATE, CPU, _open)
+        features = kmeans.ClusteredFeatures(config, RATE, CPU, _open)
         frames = [[features(waveform) for waveform in part.waveforms] for part in (train, test)]
         for standardize in (False, True):
             found["rows"].append(measure(name, replace(config, standardize=standardize), features, frames, test))

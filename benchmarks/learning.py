@@ -26,8 +26,8 @@ from _learning import RESULTS, TASKS, ask, line, prepare, train  # type: ignore[
 from _pairs import LEVEL, LOWER_IS_BETTER, ClipCounts, covered, gap  # type: ignore[import-not-found]
 from _peers import PEERS, PREFIX  # type: ignore[import-not-found]
 
-from audio_ssl.atomic import write_json
-from audio_ssl.fairness.holm import holm
+from audio_ssl.base.files import write_json
+from audio_ssl.fairness.comparisons import holm
 from audio_ssl.pretrain.recipe import load_recipe
 
 RECIPES = {"speech": ("hubert_visible_tiny",), "music": ("mert_visible_tiny",)}

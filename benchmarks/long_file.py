@@ -25,16 +25,16 @@ import numpy as np
 import soundfile
 import torch
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.errors import AudioError
+from audio_ssl.base.files import write_json
 from audio_ssl.data.audio import audio_info, read_clip
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, audio_files
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import AudioError
 from audio_ssl.features.load import load
 from audio_ssl.features.settings import Settings
-from audio_ssl.frontends import conv
-from audio_ssl.model import ModelConfig, build_model
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, build_model
 
 RATE, PART_SECONDS, CHUNK_SECONDS = 16_000, 120.0, 30.0
 CONTEXTS = (0.0, 0.5, 1.0, 2.0, 5.0)
@@ -66,7 +66,7 @@ def main() -> None:
 def speech_of(folder: Path | None) -> list[Path]:
     """Return files of speech."""
     if folder is None:
-        from audio_ssl.manifests import make_manifest
+        from audio_ssl.data.build import make_manifest
 
         folder = Path("data/asterisk")
         make_manifest("asterisk", Path("data/asterisk.jsonl"), root=folder, fetch=True)

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 
 PARTS = ("audit", "balance", "pretrain")
 RECIPE = "wav2vec2_tiny"

@@ -46,8 +46,8 @@ from _parity_rows import (  # type: ignore[import-not-found]
     rows_of,
 )
 
-from audio_ssl.atomic import write_json
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import write_json
 
 RESULT = Path(__file__).parent / "results" / "parity.json"
 

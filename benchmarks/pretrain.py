@@ -24,7 +24,7 @@ import torch
 from _pretrain_systems import BUILDERS, OURS, build, step  # type: ignore[import-not-found]
 from _worker import Worker, answering  # type: ignore[import-not-found]
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 
 RATE, CLIPS, SECONDS = 16_000, 4, 5
 OTHER_WORK = ("speechbrain BEST-RQ",)

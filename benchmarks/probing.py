@@ -39,21 +39,21 @@ from _extract_systems import our_model  # type: ignore[import-not-found]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
+from audio_ssl.base.progress import Progress
 from audio_ssl.data.manifest import Clip, read_manifest
 from audio_ssl.features.source import FeatureSource, ModelSource, open_source
-from audio_ssl.probing.choose import choose
-from audio_ssl.probing.features import BankCache, Layers, fill
-from audio_ssl.probing.fit import Examples, Fitted, fit
+from audio_ssl.probing.clips import choose_clips
+from audio_ssl.probing.features import BankCache, LayerBatch, extract_features
 from audio_ssl.probing.heads import mlp
+from audio_ssl.probing.layer_heads import HeadRun, LayerHead, LayerStatistics, measure_layers
 from audio_ssl.probing.live import LiveBank
-from audio_ssl.probing.probe import Data, Optim
-from audio_ssl.probing.quick import Scorer
-from audio_ssl.probing.score import all_scores
-from audio_ssl.probing.splits import choose_clips
-from audio_ssl.probing.system import Run, Statistics, System, measure
+from audio_ssl.probing.probe import HeadTraining, ProbeData
+from audio_ssl.probing.quick import ValidationScorer
+from audio_ssl.probing.score import score_test
+from audio_ssl.probing.sweep import choose_run
 from audio_ssl.probing.tasks import key
-from audio_ssl.progress import Progress
+from audio_ssl.probing.train import Examples, TrainedHead, train_heads
 
 HOME = Path(__file__).resolve().parents[1]
 RATES = (1e-2, 5e-3, 1e-3, 5e-4, 1e-4, 5e-5)
@@ -71,17 +71,17 @@ class Setting:
     train: Examples
     valid: Examples
     test: list[Clip]
-    statistics: Statistics
-    optim: Optim
+    statistics: LayerStatistics
+    optim: HeadTraining
 
-    def make(self, run: Run) -> System:
+    def make(self, run: HeadRun) -> LayerHead:
         """Make a run's system."""
         head = mlp.build(mlp.Config(), self.statistics.mean.shape[-1], len(self.task.classes), self.task.output)
-        return System(head, self.statistics, run.layer)
+        return LayerHead(head, self.statistics, run.layer)
 
-    def scorer(self) -> Scorer:
+    def scorer(self) -> ValidationScorer:
         """Return the scorer of the validation clips."""
-        return Scorer(self.task, self.valid.clips, self.valid.targets)
+        return ValidationScorer(self.task, self.valid.clips, self.valid.targets)
 
 
 def prepare(manifest: Path, source: FeatureSource, limit: int | None, seconds: float) -> tuple[Setting, float]:
@@ -90,30 +90,32 @@ def prepare(manifest: Path, source: FeatureSource, limit: int | None, seconds: f
     clips = read_manifest(manifest)
     if seconds:
         clips = [replace(clip, seconds=min(clip.seconds, seconds)) for clip in clips]
-    (parts,), _ = choose_clips(clips, Data(max_train_clips=limit), task)
+    (parts,), _ = choose_clips(clips, ProbeData(max_train_clips=limit), task)
     everything = [clip for part in parts.values() for clip in part]
     started = time.monotonic()
-    bank = fill(everything, source, True, Data(), Path("."), BankCache(), lambda clip, reason: print(clip.id, reason))
+    bank = extract_features(
+        everything, source, True, ProbeData(), Path("."), BankCache(), lambda clip, reason: print(clip.id, reason)
+    )
     taken = time.monotonic() - started
     train, valid = (
         Examples(parts[split], [task.target(clip) for clip in parts[split]], bank) for split in ("train", "valid")
     )
     epoch = -(-len(train.clips) // BATCH)
-    optim = Optim(
+    optim = HeadTraining(
         lrs=RATES, steps=EPOCHS * epoch, batch_clips=BATCH, optimizer="adam", eval_every=epoch, patience=PATIENCE
     )
-    return Setting(task, train, valid, parts["test"], measure(bank, train.clips), optim), taken
+    return Setting(task, train, valid, parts["test"], measure_layers(bank, train.clips), optim), taken
 
 
-def grid(layers: Sequence[int | None]) -> list[Run]:
+def grid(layers: Sequence[int | None]) -> list[HeadRun]:
     """Return all runs."""
-    return [Run(layer, lr, seed) for seed in SEEDS for lr in RATES for layer in layers]
+    return [HeadRun(layer, lr, seed) for seed in SEEDS for lr in RATES for layer in layers]
 
 
-def stacked(setting: Setting, runs: Sequence[Run]) -> list[Fitted]:
+def stacked(setting: Setting, runs: Sequence[HeadRun]) -> list[TrainedHead]:
     """Train all runs in one pass."""
     with Progress("stacked", total=setting.optim.steps) as progress:
-        return fit(
+        return train_heads(
             setting.make,
             runs,
             setting.statistics,
@@ -160,7 +162,7 @@ class Memory(Dataset):  # type: ignore[type-arg]
         return self._features[index], self._targets[index]
 
 
-def alone(setting: Setting, run: Run, train: Dataset, valid: Dataset) -> Fitted:  # type: ignore[type-arg]
+def alone(setting: Setting, run: HeadRun, train: Dataset, valid: Dataset) -> TrainedHead:  # type: ignore[type-arg]
     """Train one run in a plain loop."""
     torch.manual_seed(run.seed)
     system, layer = setting.make(run), int(run.layer or 0)
@@ -169,7 +171,7 @@ def alone(setting: Setting, run: Run, train: Dataset, valid: Dataset) -> Fitted:
     optimizer = torch.optim.Adam(head.parameters(), lr=run.lr, fused=True)
     order = torch.Generator().manual_seed(run.seed)
     batches = DataLoader(train, BATCH, shuffle=True, generator=order)
-    fitted, stale = Fitted(run), 0
+    fitted, stale = TrainedHead(run), 0
     one = torch.ones(1, dtype=torch.long)
 
     for _ in range(EPOCHS):
@@ -195,7 +197,7 @@ def alone(setting: Setting, run: Run, train: Dataset, valid: Dataset) -> Fitted:
     return fitted
 
 
-def loop(setting: Setting, runs: Sequence[Run], folder: Path | None) -> list[Fitted]:
+def loop(setting: Setting, runs: Sequence[HeadRun], folder: Path | None) -> list[TrainedHead]:
     """Train one run after another, features from files or in memory."""
     parts = (setting.train, setting.valid)
     train: Dataset  # type: ignore[type-arg]
@@ -212,7 +214,7 @@ def loop(setting: Setting, runs: Sequence[Run], folder: Path | None) -> list[Fit
     return fitted
 
 
-def with_lightning(setting: Setting, runs: Sequence[Run], home: Path) -> float:
+def with_lightning(setting: Setting, runs: Sequence[HeadRun], home: Path) -> float:
     """Return the mean seconds of a run in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -243,7 +245,7 @@ def reextracted(setting: Setting, source: FeatureSource) -> float:
     live = LiveBank(source, True)
     used = setting.train.clips[: BATCH * MEASURED_STEPS]
     live.open(used, lambda clip, reason: None)
-    system = setting.make(Run(None, 1e-3, 0))
+    system = setting.make(HeadRun(None, 1e-3, 0))
     optimizer = torch.optim.Adam(system.parameters(), lr=1e-3)
     started = time.monotonic()
     for step in range(MEASURED_STEPS):
@@ -251,7 +253,7 @@ def reextracted(setting: Setting, source: FeatureSource) -> float:
         # In portions, so that a batch fits memory; a frozen model's features are the same.
         portions = [live.batch([used[row] for row in rows[first : first + 8]]) for first in range(0, BATCH, 8)]
         frames = torch.ones(BATCH, dtype=torch.long)
-        layers = Layers(torch.cat([portion.values for portion in portions], dim=1), frames)
+        layers = LayerBatch(torch.cat([portion.values for portion in portions], dim=1), frames)
         batch = system.batch(setting.statistics.standardise(layers))
         loss = system.head.loss(batch, [setting.train.targets[row] for row in rows])
         loss.backward()  # type: ignore[no-untyped-call]
@@ -280,13 +282,13 @@ def products(seconds: float = 0.5) -> dict[str, float]:
     return found
 
 
-def tested(setting: Setting, fitted: Sequence[Fitted]) -> dict[str, Any]:
+def tested(setting: Setting, fitted: Sequence[TrainedHead]) -> dict[str, Any]:
     """Return the choice of some runs and its score on the test clips."""
-    chosen = choose(fitted, True)
+    chosen = choose_run(fitted, True)
     system = setting.make(chosen.run)
     system.load_state_dict(chosen.state)
     predictions = system.predict(setting.train.bank, setting.test)
-    scores, unit, _ = all_scores(setting.task, setting.test, predictions)
+    scores, unit, _ = score_test(setting.task, setting.test, predictions)
     main = scores[setting.task.metrics[0]]
     found = {name: main[name] for name in ("value", "low", "high")}
     return {**found, "unit": unit, "chosen": vars(chosen.run), "valid": chosen.valid}
@@ -307,13 +309,13 @@ def main() -> None:
     runs = grid(range(source.num_layers))
     rows: list[dict[str, Any]] = []
 
-    def note(system: str, seconds: float, how: str, fitted: Sequence[Fitted] = ()) -> None:
+    def note(system: str, seconds: float, how: str, fitted: Sequence[TrainedHead] = ()) -> None:
         steps = sum(one.steps for one in fitted)
         test = tested(setting, fitted) if fitted else None
         rows.append({"system": system, "seconds": seconds, "how": how, "steps": steps, "test": test})
         print(f"{system}: {seconds:.1f} s ({how})", flush=True)
 
-    def timed(work: Callable[[], list[Fitted]]) -> tuple[list[Fitted], float]:
+    def timed(work: Callable[[], list[TrainedHead]]) -> tuple[list[TrainedHead], float]:
         started = time.monotonic()
         return work(), time.monotonic() - started
 

@@ -32,7 +32,7 @@ from _learning import RESULTS, TASKS, measure, prepare, split_of, train  # type:
 from _pairs import ClipCounts  # type: ignore[import-not-found]
 from _seeds import clip_variance, contrast, interval  # type: ignore[import-not-found]
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 from audio_ssl.features.source import open_source
 from audio_ssl.metrics.resampling import Interval
 

@@ -18,8 +18,8 @@ from _tables_fairness import fairness  # type: ignore[import-not-found]
 from _tables_parity import parity  # type: ignore[import-not-found]
 from _tables_small import extract_small  # type: ignore[import-not-found]
 
-from audio_ssl.atomic import write_text
-from audio_ssl.release.table import models_table
+from audio_ssl.base.files import write_text
+from audio_ssl.release.card import models_table
 from audio_ssl.shipped import SHIPPED
 
 table: Callable[[Sequence[str], Sequence[Sequence[str]]], str] = _table

@@ -32,7 +32,7 @@ import torch
 from _teacher_parts import OURS, Part, Work  # type: ignore[import-not-found]
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from audio_ssl.atomic import write_json
+from audio_ssl.base.files import write_json
 
 GROUPS = {"cqt": _teacher_cqt, "encodec": _teacher_encodec, "k-means": _teacher_kmeans, "labels": _teacher_labels}
 

@@ -12,7 +12,7 @@ import torch
 from nnAudio.features.cqt import CQT1992v2
 from torch import Tensor, nn
 
-from audio_ssl.frontends import nnaudio
+from audio_ssl.models.frontends import nnaudio
 
 RATE, LEARNING_RATE = 16_000, 5e-4
 

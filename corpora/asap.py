@@ -34,7 +34,7 @@ from audio_ssl.data.corpus import (
     check_split,
     expected,
     hash_split,
-    pieces,
+    layout,
     require_folder,
     whole_file,
 )
@@ -92,7 +92,7 @@ def read(
         If the table is missing or lacks a column, or `seconds` is no number.
     """
     check_split(CORPUS, split)
-    longest = pieces.piece_seconds(seconds, CORPUS.name)
+    longest = layout.piece_seconds(seconds, CORPUS.name)
     require_folder(root, CORPUS)
     folder = next((f for f in (root, root / "asap-dataset") if (f / "metadata.csv").is_file()), None)
     if folder is None:
@@ -170,7 +170,7 @@ def _performance(row: dict[str, str], name: str, folder: Path, recordings: list[
 
 
 def _cut(clip: Clip, beats: list[Beat], longest: float) -> Iterator[Clip]:
-    for piece, begin in pieces.pieces(clip, longest):
+    for piece, begin in layout.pieces(clip, longest):
         inside = [(time - begin, number) for time, number in beats if begin <= time < begin + piece.seconds]
         text = " ".join(f"{time:.3f}" + (f"/{number}" if number else "") for time, number in inside)
         yield replace(piece, extra={"beats": text})

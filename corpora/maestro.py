@@ -29,10 +29,10 @@ from audio_ssl.data.corpus import (
     annotation_rows,
     check_split,
     expected,
+    layout,
     midi,
     notes_column,
     optional_package,
-    pieces,
     read_object,
     require_folder,
     whole_file,
@@ -81,7 +81,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut, seconds: st
         If the table is missing or lacks a column, `seconds` is no number, or pretty_midi is not installed.
     """
     check_split(CORPUS, split)
-    longest = pieces.piece_seconds(seconds, CORPUS.name)
+    longest = layout.piece_seconds(seconds, CORPUS.name)
     require_folder(root, CORPUS)
     table = _table(root)
     pretty_midi = optional_package("pretty_midi", CORPUS)
@@ -100,7 +100,7 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut, seconds: st
             left_out.add(name, error.reason)
             continue
         extra = {"composer": row["canonical_composer"], "title": row["canonical_title"], "year": row["year"]}
-        for piece, begin in pieces.pieces(clip, longest):
+        for piece, begin in layout.pieces(clip, longest):
             inside = notes_column(midi.notes_within(notes, begin, begin + piece.seconds))
             yield replace(piece, split=own, extra={"notes": inside, **extra, "track": name})
 

@@ -33,10 +33,10 @@ from audio_ssl.data.corpus import (
     annotation_text,
     check_split,
     hash_split,
+    layout,
     midi,
     named_files,
     notes_column,
-    pieces,
     require_folder,
     whole_file,
 )
@@ -95,7 +95,7 @@ def read(
         If no recording is there, or an option is none.
     """
     check_split(CORPUS, split)
-    longest = pieces.piece_seconds(seconds, CORPUS.name)
+    longest = layout.piece_seconds(seconds, CORPUS.name)
     wanted = [name.strip() for name in sets.split(",")]
     if unknown := [name for name in wanted if name not in SETS]:
         raise UserError(f"`sets` must be of {', '.join(SETS)}, but has `{unknown[0]}`", where=f"corpus {CORPUS.name}")
@@ -117,7 +117,7 @@ def read(
         except AudioError as error:
             left_out.add(path, error.reason)
             continue
-        for piece, begin in pieces.pieces(clip, longest):
+        for piece, begin in layout.pieces(clip, longest):
             inside = notes_column(midi.notes_within(notes, begin, begin + piece.seconds))
             extra = {"notes": inside, "title": name["piece"], "condition": name["condition"], "track": path.stem}
             yield replace(piece, split=own, extra=extra)

@@ -1,9 +1,10 @@
 """Rendered bands: fiddle tunes with an accompaniment and Bach chorales, played by several instruments of a soundfont.
 
-A tune gets chords, one a bar or half bar by a simple rule from key and melody (`audio_ssl/data/arranging.py`), which an
-instrument plays in one of four ways, mostly a bass and mostly drums. A chorale's voices are four different instruments.
-Programs, tempo, key, tuning, touch and balance are drawn by a hash of the tune's name and the number of the rendering:
-each tune can be played many times, never twice alike, and the same packages give the same clips.
+A tune gets chords, one a bar or half bar by a simple rule from key and melody
+(`audio_ssl/data/corpus_tools/arranging.py`), which an instrument plays in one of four ways, mostly a bass and mostly
+drums. A chorale's voices are four different instruments. Programs, tempo, key, tuning, touch and balance are drawn by a
+hash of the tune's name and the number of the rendering: each tune can be played many times, never twice alike, and the
+same packages give the same clips.
 
 It is made for pretraining and for questions about mixtures: `notes` (all instruments but the drums), `chords` (what the
 accompaniment plays, or the four voices make), `beats`, and the families of instruments as `tags`. A tune is in the
@@ -41,16 +42,16 @@ from audio_ssl.data.corpus import (
     arranging,
     atomic_folder,
     atomic_write,
-    harmony,
     hash_split,
     is_made,
     made_clips,
+    midi,
     notes_column,
     optional_package,
     read_made,
-    soundfont,
+    scores,
+    time_columns,
     track,
-    tunes,
     write_made,
 )
 from audio_ssl.data.manifest import Clip
@@ -119,7 +120,7 @@ class Voice:
 
     name: str
     program: int
-    notes: list[soundfont.Played]
+    notes: list[midi.Played]
     drums: bool = False
 
     @property
@@ -181,7 +182,7 @@ def fetch(root: Path, clips: int = 2000, stems: bool = False) -> None:
     if is_made(root, clips) and (not stems or all(_stems(root, row).is_dir() for row in read_made(root, CORPUS))):
         return
     announce(CORPUS, root)
-    player = soundfont.Soundfont(optional_package("tinysoundfont", CORPUS, PIP), SAMPLE_RATE, PIP)
+    player = midi.Soundfont(optional_package("tinysoundfont", CORPUS, PIP), SAMPLE_RATE, PIP)
     left_out = LeftOut(CORPUS.name)
     renderings = _renderings(left_out)
     rows = []
@@ -212,41 +213,41 @@ def _renderings(left_out: LeftOut) -> Iterator[Rendering]:
                 yield _arrange(tune, score, split, take)
 
 
-def _tunes(left_out: LeftOut) -> Iterator[tuple[tunes.Tune, tunes.TuneScore, str]]:
+def _tunes(left_out: LeftOut) -> Iterator[tuple[scores.Tune, scores.TuneScore, str]]:
     """Yield the tunes that can be played, in a fixed, shuffled order, each with its score and its split."""
     music21 = optional_package("music21", CORPUS, PIP)
-    candidates = tunes.all_tunes(music21)
+    candidates = scores.all_tunes(music21)
     splits = {tune.name: hash_split(SCORES, tune.title) for tune in candidates}
-    known = {tune.name: tunes.read_score(tune, music21) for tune in candidates if splits[tune.name] != "train"}
-    held_out = {steps for score in known.values() for steps in tunes.melody_steps(score, _SAME_STEPS)}
+    known = {tune.name: scores.read_score(tune, music21) for tune in candidates if splits[tune.name] != "train"}
+    held_out = {steps for score in known.values() for steps in scores.melody_steps(score, _SAME_STEPS)}
     for tune in candidates:
-        score = known.get(tune.name) or tunes.read_score(tune, music21)
+        score = known.get(tune.name) or scores.read_score(tune, music21)
         split = splits[tune.name]
         if reason := _why_not(tune, score):
             left_out.add(tune.name, reason)
-        elif split == "train" and not held_out.isdisjoint(tunes.melody_steps(score, _SAME_STEPS)):
+        elif split == "train" and not held_out.isdisjoint(scores.melody_steps(score, _SAME_STEPS)):
             left_out.add(tune.name, "its melody is held out under another title")
         else:
             yield tune, score, split
 
 
-def _why_not(tune: tunes.Tune, score: tunes.TuneScore) -> str | None:
-    if not score.notes or not tunes.ends_on_tonic(score.notes, tune.tonic):
+def _why_not(tune: scores.Tune, score: scores.TuneScore) -> str | None:
+    if not score.notes or not scores.ends_on_tonic(score.notes, tune.tonic):
         return "not readable, or not ending on its tonic"
     if score.beats is None:
         return "its bars do not add up"
-    if tune.source == tunes.CHORALES and len(score.parts) != len(VOICES):
+    if tune.source == scores.CHORALES and len(score.parts) != len(VOICES):
         return "not for four voices"
     if max(end for _, end, _ in score.notes) * 60 / _tempi(tune)[1] < SHORTEST_SECONDS:
         return "too short"
     return None
 
 
-def _tempi(tune: tunes.Tune) -> tuple[int, int]:
+def _tempi(tune: scores.Tune) -> tuple[int, int]:
     return _TEMPI.get(tune.dance or "", _TEMPI.get(tune.metre, _OTHER_TEMPO))
 
 
-def _arrange(tune: tunes.Tune, score: tunes.TuneScore, split: str, take: int) -> Rendering:
+def _arrange(tune: scores.Tune, score: scores.TuneScore, split: str, take: int) -> Rendering:
     """Draw how a tune is played, by a hash of its name and the number of the rendering."""
     digest = hashlib.sha256(f"{CORPUS.name}/{tune.name}/{take}".encode()).digest()
     random = np.random.default_rng(int.from_bytes(digest, "big"))
@@ -259,13 +260,13 @@ def _arrange(tune: tunes.Tune, score: tunes.TuneScore, split: str, take: int) ->
     # To the nearest octave: from 6 semitones down to 5 up.
     transposed = (tonic - tune.tonic + 6) % 12 - 6
     played = _Played(60 / quarters_per_minute, transposed, random)
-    make = _chorale if tune.source == tunes.CHORALES else _accompanied
+    make = _chorale if tune.source == scores.CHORALES else _accompanied
     voices, chords, end = make(tune, score, played)
     seconds = end * played.per_quarter
     beats = [(time * played.per_quarter, number) for time, number in score.beats or () if time < end]
     row = {
         "name": f"{tune.name}-{take}",
-        "label": f"{harmony.ROOTS[tonic]} {tune.mode}",
+        "label": f"{time_columns.ROOTS[tonic]} {tune.mode}",
         "split": split,
         "tags": sorted({voice.family for voice in voices}),
         "instrument": voices[0].family,
@@ -273,7 +274,7 @@ def _arrange(tune: tunes.Tune, score: tunes.TuneScore, split: str, take: int) ->
         "mode": tune.mode,
         "metre": tune.metre,
         "dance": tune.dance,
-        "composer": "bach" if tune.source == tunes.CHORALES else None,
+        "composer": "bach" if tune.source == scores.CHORALES else None,
         "quarters_per_minute": quarters_per_minute,
         "transposed": transposed,
         "tuning_cents": round(float(random.uniform(-30, 30)), 1),
@@ -303,7 +304,7 @@ class _Played:
         """Return True in this share of the cases."""
         return bool(self.random.random() < share)
 
-    def notes(self, strikes: Sequence[arranging.Strike], shift: int = 0) -> list[soundfont.Played]:
+    def notes(self, strikes: Sequence[arranging.Strike], shift: int = 0) -> list[midi.Played]:
         """Return strikes as somebody plays them: with a touch of their own, a little early or late."""
         base, spread, held = self.random.uniform(60, 100), self.random.uniform(2, 10), self.random.uniform(0.75, 1.0)
         found = []
@@ -316,7 +317,7 @@ class _Played:
         return found
 
 
-def _accompanied(tune: tunes.Tune, score: tunes.TuneScore, played: _Played) -> tuple[list[Voice], str, float]:
+def _accompanied(tune: scores.Tune, score: scores.TuneScore, played: _Played) -> tuple[list[Voice], str, float]:
     """Return what the instruments of a tune play, its chords, and its end in quarter notes."""
     melody, beats = score.parts[0], score.beats or []
     starts = arranging.chord_starts(beats, halves=played.perhaps(0.5))
@@ -354,12 +355,12 @@ def _accompanied(tune: tunes.Tune, score: tunes.TuneScore, played: _Played) -> t
     spans = [(0.0, starts[0], "N"), *spans] if starts and starts[0] > 0 else spans
     return (
         voices,
-        harmony.chords_column((a * played.per_quarter, b * played.per_quarter, name) for a, b, name in spans),
+        time_columns.chords_column((a * played.per_quarter, b * played.per_quarter, name) for a, b, name in spans),
         end,
     )
 
 
-def _chorale(tune: tunes.Tune, score: tunes.TuneScore, played: _Played) -> tuple[list[Voice], str, float]:
+def _chorale(tune: scores.Tune, score: scores.TuneScore, played: _Played) -> tuple[list[Voice], str, float]:
     """Return what the four instruments of a chorale play, its chords, and its end in quarter notes."""
     programs: list[int] = []
     while len(programs) < len(VOICES):
@@ -373,14 +374,14 @@ def _chorale(tune: tunes.Tune, score: tunes.TuneScore, played: _Played) -> tuple
         voices.append(Voice(name, program, played.notes([(*note, 0.5) for note in inside], played.transposed)))
     missing = [start * played.per_quarter for start, end, _ in score.notes if end > played.longest]
     sounding = [(a * played.per_quarter, b * played.per_quarter, pitch + played.transposed) for a, b, pitch in heard]
-    chords = harmony.chords_of_notes(sounding, min(missing, default=None))
+    chords = time_columns.chords_of_notes(sounding, min(missing, default=None))
     return voices, chords, max(end for _, end, _ in heard)
 
 
-def _render(one: Rendering, player: soundfont.Soundfont, path: Path, stems: Path | None) -> None:
+def _render(one: Rendering, player: midi.Soundfont, path: Path, stems: Path | None) -> None:
     """Play every voice, and write the mixture and, where asked for, the voices, which add up to it."""
     tuning = one.row["tuning_cents"] / 100
-    seconds = one.seconds + soundfont.RELEASE_SECONDS
+    seconds = one.seconds + midi.RELEASE_SECONDS
     sounds = []
     for voice, decibels in zip(one.voices, one.decibels, strict=True):
         sound = player.play(voice.notes, voice.program, drums=voice.drums, tuning=tuning, seconds=seconds)

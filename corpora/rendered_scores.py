@@ -34,16 +34,16 @@ from audio_ssl.data.corpus import (
     LeftOut,
     announce,
     atomic_write,
-    harmony,
     hash_split,
     is_made,
     made_clips,
+    midi,
     notes_column,
     optional_package,
     read_made,
-    soundfont,
+    scores,
+    time_columns,
     track,
-    tunes,
     write_made,
 )
 from audio_ssl.data.manifest import Clip
@@ -154,7 +154,7 @@ def fetch(root: Path, clips: int = 600) -> None:
         return
     announce(CORPUS, root)
     music21 = optional_package("music21", CORPUS, PIP)
-    player = soundfont.Soundfont(optional_package("tinysoundfont", CORPUS, PIP), SAMPLE_RATE, PIP)
+    player = midi.Soundfont(optional_package("tinysoundfont", CORPUS, PIP), SAMPLE_RATE, PIP)
     rows: list[dict[str, Any]] = []
     left_out = LeftOut(CORPUS.name)
     candidates = _candidates(music21)
@@ -174,19 +174,19 @@ def fetch(root: Path, clips: int = 600) -> None:
     write_made(root, clips, rows)
 
 
-def _arrange(tune: tunes.Tune) -> dict[str, Any]:
+def _arrange(tune: scores.Tune) -> dict[str, Any]:
     """Choose key, instrument and tempo of a tune by a hash of its name; return its row."""
     tonic = _draw(tune.name, "tonic", 12)
     low, high = _QUARTERS_PER_MINUTE.get(tune.dance or "", _QUARTERS_PER_MINUTE.get(tune.metre, _OTHER_TEMPO))
     return {
         "name": tune.name,
-        "label": f"{harmony.ROOTS[tonic]} {tune.mode}",
+        "label": f"{time_columns.ROOTS[tonic]} {tune.mode}",
         "split": hash_split(CORPUS.name, tune.title),
         "instrument": list(INSTRUMENTS)[_draw(tune.name, "instrument", len(INSTRUMENTS))],
         "mode": tune.mode,
         "metre": tune.metre,
         "dance": tune.dance,
-        "composer": "bach" if tune.source == tunes.CHORALES else None,
+        "composer": "bach" if tune.source == scores.CHORALES else None,
         "quarters_per_minute": low + _draw(tune.name, "tempo", high - low + 1),
         # To the nearest octave: from 6 semitones down to 5 up.
         "transposed": (tonic - tune.tonic + 6) % 12 - 6,
@@ -197,16 +197,16 @@ def _draw(name: str, what: str, choices: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{what}/{name}".encode()).digest()[:8], "big") % choices
 
 
-def _candidates(music21: Any) -> dict[tuple[str, str], list[tunes.Tune]]:
+def _candidates(music21: Any) -> dict[tuple[str, str], list[scores.Tune]]:
     """Return the tunes of each group in a fixed, shuffled order."""
-    groups: dict[tuple[str, str], list[tunes.Tune]] = {group: [] for group in _SHARES}
-    for tune in tunes.all_tunes(music21):
+    groups: dict[tuple[str, str], list[scores.Tune]] = {group: [] for group in _SHARES}
+    for tune in scores.all_tunes(music21):
         groups[tune.source, tune.mode].append(tune)
     return groups
 
 
-def _score(tune: tunes.Tune) -> tunes.TuneScore:
-    return tunes.read_score(tune, optional_package("music21", CORPUS, PIP))
+def _score(tune: scores.Tune) -> scores.TuneScore:
+    return scores.read_score(tune, optional_package("music21", CORPUS, PIP))
 
 
 def _played(notes: Sequence[Note], row: dict[str, Any]) -> list[Note]:
@@ -219,29 +219,29 @@ def _played(notes: Sequence[Note], row: dict[str, Any]) -> list[Note]:
     ]
 
 
-def _columns(tune: tunes.Tune, row: dict[str, Any]) -> dict[str, str | None]:
+def _columns(tune: scores.Tune, row: dict[str, Any]) -> dict[str, str | None]:
     """Return the columns `beats`, `notes` and `chords` of what is played; a single voice has no chords."""
     score, per_quarter = _score(tune), 60 / row["quarters_per_minute"]
     played, chords = _played(score.notes, row), None
-    if tune.source == tunes.CHORALES:
+    if tune.source == scores.CHORALES:
         # Once a note of some voice did not fit into the clip, what is left is not the harmony.
         missing = [start * per_quarter for start, end, _ in score.notes if end * per_quarter > CLIP_SECONDS]
-        chords = harmony.chords_of_notes(played, min(missing, default=None))
+        chords = time_columns.chords_of_notes(played, min(missing, default=None))
     last = max(end for _, end, _ in played)
     times = [(time * per_quarter, number) for time, number in score.beats or ()]
     text = " ".join(f"{time:.3f}/{number}" for time, number in times if time < last)
     return {"beats": text or None, "notes": notes_column(played), "chords": chords}
 
 
-def _render(tune: tunes.Tune, row: dict[str, Any], player: soundfont.Soundfont, path: Path) -> bool:
+def _render(tune: scores.Tune, row: dict[str, Any], player: midi.Soundfont, path: Path) -> bool:
     """Play the beginning of a tune into a file; False if its key is in doubt or there is too little of it."""
     notes = _score(tune).notes
-    if not notes or not tunes.ends_on_tonic(notes, tune.tonic):
+    if not notes or not scores.ends_on_tonic(notes, tune.tonic):
         return False
     played = _played(notes, row)
     if not played or max(end for _, end, _ in played) < SHORTEST_SECONDS:
         return False
     sound = player.play([(*note, VELOCITY) for note in played], INSTRUMENTS[row["instrument"]])
     with atomic_write(path) as partial:
-        soundfile.write(partial, soundfont.with_peak(sound, 0.5), SAMPLE_RATE, format="FLAC")
+        soundfile.write(partial, midi.with_peak(sound, 0.5), SAMPLE_RATE, format="FLAC")
     return True

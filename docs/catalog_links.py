@@ -12,7 +12,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
-from audio_ssl import catalog
+from audio_ssl.base import catalog
 
 _FOLDERS: tuple[catalog.Folder, ...] = ("recipes", "probes", "corpora")
 _COMMAND = re.compile(r"audio-ssl ([a-z]+)")

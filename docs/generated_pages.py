@@ -15,11 +15,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 import audio_ssl
-from audio_ssl import catalog
 from audio_ssl.__main__ import run
-from audio_ssl.cli import app
+from audio_ssl.base import catalog
+from audio_ssl.commands.app import app
+from audio_ssl.commands.explain import keys_page
 from audio_ssl.data.corpus import LoadedCorpus, load_corpus
-from audio_ssl.explain import keys_page
 from audio_ssl.probing.probe import Probe
 
 _LABEL = re.compile(r"([A-Z][a-z]+(?: [a-z]+)?) {2,}(\S.*)")

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 from hypothesis import settings
 
-from audio_ssl.catalog import EXTRA_OF_PACKAGE
+from audio_ssl.base.catalog import EXTRA_OF_PACKAGE
 from audio_ssl.data.manifest import Clip, write_manifest
-from audio_ssl.metrics.music import KEYS
+from audio_ssl.metrics.families.music import KEYS
 
 # The same examples in every run, and a busy machine is no failure: what hangs is ended by pytest's own limit.
 settings.register_profile("suite", deadline=None, derandomize=True)

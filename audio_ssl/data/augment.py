@@ -1,4 +1,6 @@
-"""In-batch noise mixture: stretches of other clips are added to each waveform while its targets stay clean.
+"""Adds stretches of other clips, or of recordings of noise, to waveforms while their targets stay clean.
+
+In-batch noise mixture: stretches of other clips are added to each waveform while its targets stay clean.
 
 MERT (Li et al. 2023, arXiv 2306.00107, section 3.3): with probability 0.5 a clip gets one to three stretches of 0.5 to
 1 s from the other clips of its batch, at gain 1. The released code applies the mixture with one minus the probability
@@ -8,23 +10,36 @@ WavLM (Chen et al. 2022, arXiv 2110.13900, algorithm 1; UniSpeech's `mixing_coll
 clip gets one stretch, as long as chance wants up to half of the clip, at a level that sets the energies of the two
 whole clips -5 to 5 dB apart: ``max_share: 0.5, snr_of: clip, snr_db: [-5, 5]``. The released code lets a clip be mixed
 with itself, and takes stretches from clips that are mixed already; here they come from other clips, which are clean.
-With `noise` some clips get a stretch of a recording of noise in the place of another clip's (`audio_ssl.data.noise`).
+With `noise` some clips get a stretch of a recording of noise in the place of another clip's (`audio_ssl.data.augment`).
 
 The stretches are cut from clips, never from padding, and each from a single clip, so none has a seam in it.
 Left out on purpose: reverberation.
+
+Noise from recordings of it, added to the waveforms of training while their targets stay clean.
+
+WavLM (Chen et al. 2022, arXiv 2110.13900, algorithm 1; UniSpeech's `mixing_collated_audios`): a clip that is mixed
+gets, with some probability, one stretch of noise in the place of another clip's: as long as chance wants up to half of
+the clip, at a level that sets the clip's mean energy -5 to 20 dB over that of the whole recording. Whether, which,
+where and how loud comes from the crop's own key, so the noise is the same in whatever batch the crop lands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from audio_ssl.earlier import added
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import AudioError, UserError
+from audio_ssl.base.versions import added
+from audio_ssl.data.clip_table import read_table
+from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.loader import ClipReader
+from audio_ssl.data.manifest import Clip
 
 
 @dataclass(frozen=True)
@@ -206,3 +221,72 @@ def _gains(
     wanted = clip_power[:, None] / 10 ** ((low + share * (high - low)) / 10)
     # What is silent adds nothing, whatever its gain.
     return torch.where(other_power > 0, (wanted / other_power.clamp(min=1e-12)).sqrt(), 0.0)
+
+
+_SALT = 0x0DDBA11
+"""Keeps what is drawn here apart from masks, which are drawn from the same keys."""
+
+
+class NoiseBank:
+    """Draws noise for crops; noise that cannot be read is recorded, and the crop goes without.
+
+    Parameters
+    ----------
+    mixing
+        With its `noise`.
+    sample_rate
+        Of the crops, in Hz.
+    ledger
+        Where noise that cannot be read is recorded.
+
+    Raises
+    ------
+    UserError
+        If the manifest of noise is missing, damaged or empty.
+    """
+
+    def __init__(self, mixing: Mixing, sample_rate: int, ledger: ErrorLedger) -> None:
+        assert mixing.noise is not None
+        self._mixing, self._noise, self._ledger = mixing, mixing.noise, ledger
+        self.clips, self.manifest_hash = read_noise(mixing.noise)
+        # Ids of the noise may be those of clips, so it has a reader of its own.
+        self._reader = ClipReader(sample_rate)
+
+    def __call__(self, waveform: Float[Tensor, " sample"], key: int) -> Float[Tensor, " sample"] | None:
+        """Return what is to be added to a crop, of its length; None: nothing.
+
+        Parameters
+        ----------
+        waveform
+            The crop, to whose mean energy the noise is set.
+        key
+            The crop's own, from which all chance comes.
+        """
+        mixing, noise = self._mixing, self._noise
+        draws = torch.rand(6, generator=torch.Generator().manual_seed(key ^ _SALT), dtype=torch.float64).tolist()
+        if draws[0] >= mixing.prob * noise.prob:
+            return None
+        clip = self.clips[int(draws[1] * len(self.clips))]
+        try:
+            sound = self._reader.whole(clip)
+        except AudioError as error:
+            self._ledger.record(clip.path, f"noise: {error.reason}", id=clip.id)
+            return None
+        own = len(waveform)
+        shortest, longest = (int(most) for most in mixing.range_samples(torch.tensor(own), self._reader.sample_rate))
+        length = min(shortest + int(draws[2] * (longest - shortest + 1)), len(sound), own)
+        source, target = int(draws[3] * (len(sound) - length + 1)), int(draws[4] * (own - length + 1))
+        low, high = noise.snr_db
+        level = waveform.square().mean() / 10 ** ((low + draws[5] * (high - low)) / 10)
+        gain = (level / sound.square().mean().clamp(min=1e-12)).sqrt()
+        added = torch.zeros_like(waveform)
+        added[target : target + length] = gain * sound[source : source + length]
+        return added
+
+
+def read_noise(noise: Noise) -> tuple[Sequence[Clip], str]:
+    """Return the recordings of a manifest of noise, and the manifest's hash; UserError if there are none."""
+    table = read_table(Path(noise.manifest))
+    if not len(table):
+        raise UserError("the manifest of noise has no clips", where=noise.manifest)
+    return table, table.hash

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from audio_ssl.base.errors import UserError, unknown_name
+from audio_ssl.data.audit import effective_number
 from audio_ssl.data.clip_table import ClipTable, Indices, Numbers
+from audio_ssl.data.columns import read_value, spellings_note
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.pool import PoolRows, pool_rows
-from audio_ssl.data.spellings import read_value, spellings_note
-from audio_ssl.data.spread import effective_number
-from audio_ssl.errors import UserError, unknown_name
 
 _EXAMPLE = "for example gender=F:0.5,M:0.5"
 _SLACK_SECONDS = 1e-6

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 
 _POOL_UPDATES = 8
 """Crops are sorted by length within pools of this many updates: little padding, and updates stay random."""

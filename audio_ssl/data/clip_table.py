@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from audio_ssl.data.attributes import value_text
+from audio_ssl.base.errors import UserError
+from audio_ssl.data.columns import value_text
 from audio_ssl.data.manifest import LONGEST_SECONDS, Clip, check_there, hash_manifest, parse_row, read_manifest
-from audio_ssl.errors import UserError
 
 Numbers = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -43,20 +43,20 @@ class _Odd(Exception):  # noqa: N818 - it never leaves this module
 
 
 @dataclass(frozen=True)
-class Written:
+class TextColumn:
     """A column as it is recorded: its different values, and which one each row has."""
 
     values: list[str]
     index: Indices
     """``[row]``, into `values`; −1 where empty."""
 
-    def take(self, rows: Indices) -> Written:
+    def take(self, rows: Indices) -> TextColumn:
         """Return the column of some rows, with the values that they have."""
         index = self.index[rows]
         used = np.unique(index[index >= 0])
         place = np.full(len(self.values) + 1, -1, np.int64)
         place[used] = np.arange(len(used))
-        return Written([self.values[code] for code in used.tolist()], place[index])
+        return TextColumn([self.values[code] for code in used.tolist()], place[index])
 
 
 @dataclass
@@ -80,8 +80,8 @@ class _TextCoder:
         text = "" if value is None else value_text(value)
         return self.number.setdefault(text, len(self.number)) if text else -1
 
-    def column(self) -> Written:
-        return Written(list(self.number), np.concatenate(self.parts) if self.parts else np.zeros(0, np.int64))
+    def column(self) -> TextColumn:
+        return TextColumn(list(self.number), np.concatenate(self.parts) if self.parts else np.zeros(0, np.int64))
 
 
 class OpenFile:
@@ -139,7 +139,7 @@ class ClipTable(Sequence[Clip]):
         hash: str,
         ids: Any,
         seconds: Numbers,
-        columns: dict[str, Written],
+        columns: dict[str, TextColumn],
         found: frozenset[str],
         numbers: dict[str, Numbers],
         lines: Indices | None,
@@ -380,7 +380,7 @@ def _by_rows(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> Clip
         hash_manifest(path),
         pa.array([clip.id.encode("utf-8", "surrogatepass") for clip in clips], pa.large_binary()),
         np.array([clip.seconds for clip in clips]),
-        {name: Written(list(coder.number), np.array(indices[name], np.int64)) for name, coder in coders.items()},
+        {name: TextColumn(list(coder.number), np.array(indices[name], np.int64)) for name, coder in coders.items()},
         frozenset(found - {"id", "path", "tags", *_NUMBERS}),
         {name: np.array(values, np.float64) for name, values in kept.items()},
         None,

@@ -1,30 +1,256 @@
-"""What an audit needs of a manifest, as arrays: a million clips in some tens of megabytes."""
+"""Values of manifest columns: spellings, groups, and what counts as not recorded.
+
+Values of attributes as corpora and tables spell them: which mean the same, and which mean that nothing is recorded.
+
+The one place for this. Readers of corpora, manifests, audits, balances, studies, releases and fairness all ask here, so
+the same manifest has the same groups everywhere. Nothing is inferred: a word that is no known spelling of women, men, a
+language or unknown stays a group of its own.
+
+What a manifest says about a clip, asked for by the column's name.
+"""
 
 from __future__ import annotations
 
 import math
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.data.attributes import note_columns, recorded
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.text import composed
 from audio_ssl.data.manifest import Clip
-from audio_ssl.data.spellings import by_number, read_value
-from audio_ssl.errors import UserError
 
-if TYPE_CHECKING:
-    from audio_ssl.data.clip_table import ClipTable
-    from audio_ssl.data.levels import Level
+_NOT_RECORDED = ("unknown", "unk", "<unk>", "none", "null", "nan", "n/a", "<na>", "?", "not_specified", "unspecified")
+_NOT_SAID = ("undefined", "do_not_wish_to_say", "prefer_not_to_say")
+_UNKNOWN = frozenset((*_NOT_RECORDED, *_NOT_SAID))
+
+_WOMEN = (
+    "f female female_feminine feminine woman women w weiblich frau femme féminin feminin féminine femenino femenina "
+    "mujer feminino feminina mulher femmina femminile donna vrouw vrouwelijk žena"
+)
+_MEN = (
+    "m male male_masculine masculine man men männlich maennlich mann homme masculin masculino hombre homem "
+    "maschio maschile uomo mannelijk muž"
+)
+_GENDERS = {**dict.fromkeys(_WOMEN.split(), "F"), **dict.fromkeys(_MEN.split(), "M")}
+
+_CODES_AND_NAMES = (
+    "ar ara arabic|bg bul bulgarian|ca cat catalan català|cs ces cze czech čeština|da dan danish dansk|"
+    "de deu ger german deutsch|el ell gre greek|en eng english|es spa spanish español castellano|et est estonian|"
+    "eu eus baq basque euskara|fa fas per persian farsi|fi fin finnish suomi|fr fra fre french français|"
+    "he heb hebrew|hi hin hindi|hr hrv croatian hrvatski|hu hun hungarian magyar|id ind indonesian|"
+    "it ita italian italiano|ja jpn japanese|ka kat geo georgian|ko kor korean|lt lit lithuanian|lv lav latvian|"
+    "nl nld dut dutch nederlands|no nor norwegian norsk|pl pol polish polski|pt por portuguese português|"
+    "ro ron rum romanian română|ru rus russian|sk slk slo slovak|sl slv slovenian slovene|sv swe swedish svenska|"
+    "sw swa swahili|ta tam tamil|th tha thai|tr tur turkish türkçe|uk ukr ukrainian|vi vie vietnamese|"
+    "zh zho chi chinese"
+)
+_LANGUAGES = {said: line.split()[0] for line in _CODES_AND_NAMES.split("|") for said in line.split()}
+_CODE = re.compile(r"[a-z]{2,3}")
+_REGION = re.compile(r"[a-z]{2}|\d{3}")
+
+_TENS = ("teens", "twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
+_DECADES = {name: 10 * (place + 1) for place, name in enumerate(_TENS)} | {"fourties": 40}
+_DECADE = re.compile(r"(\d?)0\s*[-–]\s*(?:\1)9")
+_NUMBER = re.compile(r"(\d{1,15})(?:–\d{1,15})?")
+_OLDEST = 130
+_MANY = 10
+_NAMED = 20
+_LONGEST = 100
+_NOT_KNOWN = "unknown"
+
+
+def is_unknown(written: str) -> bool:
+    """Return whether a value stands for not recorded, or not said.
+
+    Examples
+    --------
+    >>> [is_unknown(value) for value in ("", "N/A", "prefer not to say", "NA", "other")]
+    [True, True, True, False, False]
+    """
+    folded = _folded(written)
+    return not folded or folded in _UNKNOWN
+
+
+def is_gender(attribute: str) -> bool:
+    """Return whether the values of an attribute are read as genders.
+
+    Examples
+    --------
+    >>> is_gender("sex"), is_gender("speaker_gender"), is_gender("age")
+    (True, True, False)
+    """
+    return attribute in ("gender", "sex") or attribute.endswith(("_gender", "_sex"))
+
+
+@lru_cache(maxsize=1 << 14)
+def read_value(attribute: str, written: str) -> str | None:
+    """Return the group that a recorded value stands for, None where it is a word for unknown.
+
+    Genders become ``F`` and ``M``, ages their decade, languages their code, with the region where one is named. Any
+    other value stays as it is written, without spaces around it.
+
+    Parameters
+    ----------
+    attribute
+        Name of the column. ``gender``, ``sex`` and ``language`` (and names that end so) and ``age`` have rules of their
+        own.
+    written
+        The value.
+
+    Examples
+    --------
+    >>> [read_value("gender", said) for said in ("female_feminine", "Mann", "divers", "n/a")]
+    ['F', 'M', 'divers', None]
+    >>> [read_value("age", said) for said in ("31", "twenties", "adult", "-1")]
+    ['30–39', '20–29', 'adult', None]
+    >>> [read_value("language", said) for said in ("English", "EN", "fr_fr", "deu", "Klingon")]
+    ['en', 'en', 'fr-FR', 'de', 'Klingon']
+    """
+    said = composed(written.strip())
+    if is_unknown(said):
+        return None
+    if is_gender(attribute):
+        return _GENDERS.get(_folded(said), said)
+    if attribute == "language" or attribute.endswith("_language"):
+        return _language(said)
+    return _decade(said) if attribute == "age" else said
+
+
+def by_number(group: str) -> tuple[float, str]:
+    """Return what groups are sorted by: years, ages and decades as numbers, before words.
+
+    Examples
+    --------
+    >>> sorted(["M", "F", "100–109", "20–29"], key=by_number)
+    ['20–29', '100–109', 'F', 'M']
+    """
+    found = _NUMBER.fullmatch(group)
+    return (int(found[1]) if found else math.inf, group)
+
+
+def spellings_note(attribute: str, merged: Mapping[str, str | None]) -> str:
+    """Say which recorded values were read as which group, empty where none was.
+
+    Parameters
+    ----------
+    attribute
+        Name of the column.
+    merged
+        Recorded value -> its group, None for unknown, of those that differ.
+
+    Examples
+    --------
+    >>> spellings_note("gender", {"female_feminine": "F", "n/a": None})
+    'gender: female_feminine → F, n/a → unknown'
+    """
+    pairs = sorted(
+        (said[:_LONGEST], group or _NOT_KNOWN) for said, group in merged.items() if (group or _NOT_KNOWN) != said
+    )
+    if attribute == "age" and len(pairs) > _MANY:
+        return "age: numbers → decades"
+    more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
+    text = ", ".join(f"{said} → {group}" for said, group in pairs[:_NAMED])
+    return f"{attribute}: {text}{more}" if pairs else ""
+
+
+def _folded(said: str) -> str:
+    return re.sub(r"[\s-]+", "_", said.strip().casefold())
+
+
+def _language(said: str) -> str:
+    """Return the code of a language, and its region; a name that is not known as it is."""
+    first, *more = re.split(r"[-_]", said.casefold())
+    if first not in _LANGUAGES and not _CODE.fullmatch(first):
+        return said
+    parts = (part.upper() if _REGION.fullmatch(part) else part for part in more)
+    return "-".join((_LANGUAGES.get(first, first), *parts))
+
+
+def _decade(said: str) -> str | None:
+    """Return ``20–29`` of a number, or of the names that Common Voice uses; other text as it is."""
+    folded = _folded(said)
+    written = _DECADE.fullmatch(said)
+    if folded in _DECADES or written:
+        low = _DECADES[folded] if written is None else int(f"{written[1]}0")
+        return f"{low}–{low + 9}"
+    try:
+        years = float(said)
+    except ValueError:
+        return said
+    # Zero and -1 stand for unknown wherever a number had to be given.
+    if not 0 < years < _OLDEST:
+        return None
+    low = 10 * int(years // 10)
+    return f"{low}–{low + 9}"
+
+
+_OWN = ("text", "translation", "label", "speaker", "gender", "language", "split")
+_NO_GROUP = ("id", "path", "start", "seconds", "tags")
+
+
+def value_text(value: object) -> str:
+    """Return a value of a row as text: whole numbers without a point, ``true`` and ``false``.
+
+    Examples
+    --------
+    >>> value_text(31.0), value_text(" a "), value_text(True)
+    ('31', 'a', 'true')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def recorded(clip: Clip, column: str) -> str | None:
+    """Return the value of a column as the manifest writes it, None where it is empty.
+
+    Examples
+    --------
+    >>> recorded(Clip("a", "a.wav", 0.0, 1.0, 16000, gender="female_feminine"), "gender")
+    'female_feminine'
+    """
+    value = getattr(clip, column) if column in _OWN or column == "sample_rate" else clip.extra.get(column)
+    return None if value is None else value_text(value) or None
+
+
+def attribute(clip: Clip, column: str) -> str | None:
+    """Return the group that a clip belongs to by a column, or None where it is empty or a word for unknown.
+
+    Examples
+    --------
+    >>> clip = Clip("a", "a.wav", 0.0, 1.0, 16000, gender="female", extra={"age": 31.0, "accent": "Unknown"})
+    >>> attribute(clip, "gender"), attribute(clip, "age"), attribute(clip, "accent"), attribute(clip, "language")
+    ('F', '30–39', None, None)
+    """
+    written = recorded(clip, column)
+    return None if written is None else read_value(column, written)
+
+
+def note_columns(clip: Clip, found: set[str]) -> None:
+    """Add the names of the columns that can name groups and that this clip has to `found`."""
+    # Most clips of a manifest have the same columns, so there is little to look at.
+    for name in _OWN:
+        if name not in found and getattr(clip, name) is not None:
+            found.add(name)
+    if not clip.extra.keys() <= found:
+        found.update(name for name, value in clip.extra.items() if value is not None)
+
+
+def check_names_groups(column: str) -> None:
+    """Raise UserError where `column` cannot name groups."""
+    if column in _NO_GROUP:
+        raise UserError(f"`{column}` names no groups of clips", remedy="give a column such as gender, language, age")
+
 
 Numbers = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
-
-LEVEL_COLUMN = "level_dbfs"
-"""The level of a clip, see `audio_ssl.data.levels`; a covariate of the mixed model of fairness."""
 
 
 @dataclass(frozen=True)
@@ -37,41 +263,6 @@ class Codes:
 
     merged: Mapping[str, str | None] = field(default_factory=dict)
     """Recorded value -> the name it was read as, None for unknown; of those that differ."""
-
-
-@dataclass(frozen=True)
-class Columns:
-    """A manifest by columns."""
-
-    seconds: Numbers
-    """``[clip]``."""
-
-    speakers: Codes
-    values: dict[str, Codes]
-    level_dbfs: Numbers
-    """``[clip]``, NaN where not measured, −inf where every sample is 0."""
-
-    clipped: Numbers
-    """``[clip]``, share of samples at full scale; NaN where not measured."""
-
-    found: frozenset[str]
-    """Names of the columns that some clip has."""
-
-
-class _ValueCoder:
-    """Gives the values of a column their numbers, from 0 in the order they come."""
-
-    def __init__(self, attribute: str) -> None:
-        self._attribute = attribute
-        self._number: dict[str, int] = {}
-        self._index = array("q")
-
-    def add(self, written: str | None) -> None:
-        self._index.append(-1 if written is None else self._number.setdefault(written, len(self._number)))
-
-    def codes(self) -> Codes:
-        """Return the column as groups, see `read_value`, sorted: the order of the rows does not matter."""
-        return code_groups(self._attribute, list(self._number), np.array(self._index, dtype=np.int64))
 
 
 def code_groups(attribute: str, written: Sequence[str], index: Indices) -> Codes:
@@ -95,61 +286,5 @@ def code_groups(attribute: str, written: Sequence[str], index: Indices) -> Codes
     return Codes(names, place[index], merged)
 
 
-@dataclass
-class _Gathered:
-    seconds: array[float] = field(default_factory=lambda: array("d"))
-    level: array[float] = field(default_factory=lambda: array("d"))
-    speakers: _ValueCoder = field(default_factory=lambda: _ValueCoder("speaker"))
-    values: dict[str, _ValueCoder] = field(default_factory=dict)
-
-
-def columns_of(table: ClipTable, by: Sequence[str]) -> Columns:
-    """Return what an audit needs of a manifest that was read with `by`, ``speaker`` and the level among its columns."""
-    values = {name: code_groups(name, table.columns[name].values, table.columns[name].index) for name in by}
-    speakers = code_groups("speaker", table.columns["speaker"].values, table.columns["speaker"].index)
-    unknown = np.full(len(table), np.nan)
-    return Columns(table.seconds, speakers, values, table.numbers[LEVEL_COLUMN], unknown, table.found)
-
-
-def read_columns(clips: Iterable[Clip], by: Sequence[str], levels: Sequence[Level | None] | None = None) -> Columns:
-    """Go through clips once and keep what an audit needs.
-
-    Parameters
-    ----------
-    clips
-        Rows of a manifest.
-    by
-        Names of the columns to keep, beside the speakers.
-    levels
-        What `measure_levels` found for the same clips; without it, the column ``level_dbfs`` counts where there is one.
-
-    Raises
-    ------
-    UserError
-        If there is no clip, an id appears twice, or `levels` are of other clips.
-    """
-    gathered = _Gathered(values={name: _ValueCoder(name) for name in by})
-    ids: set[str] = set()
-    found: set[str] = set()
-    for clip in clips:
-        if clip.id in ids:
-            raise UserError(f"the id `{clip.id}` appears twice")
-        ids.add(clip.id)
-        note_columns(clip, found)
-        gathered.seconds.append(clip.seconds)
-        gathered.speakers.add(recorded(clip, "speaker"))
-        for name, coder in gathered.values.items():
-            coder.add(recorded(clip, name))
-        level_dbfs = clip.extra.get(LEVEL_COLUMN)
-        is_level = isinstance(level_dbfs, int | float) and not isinstance(level_dbfs, bool)
-        gathered.level.append(float(level_dbfs) if is_level and level_dbfs is not None else math.nan)
-    if not ids:
-        raise UserError("the manifest has no clips")
-    level, clipped = np.array(gathered.level), np.full(len(ids), np.nan)
-    if levels is not None:
-        if len(levels) != len(ids):
-            raise UserError(f"`levels` are of {len(levels)} clips, and there are {len(ids)}")
-        level = np.array([math.nan if one is None else one.dbfs for one in levels])
-        clipped = np.array([math.nan if one is None else one.clipped for one in levels])
-    values = {name: coder.codes() for name, coder in gathered.values.items()}
-    return Columns(np.array(gathered.seconds), gathered.speakers.codes(), values, level, clipped, frozenset(found))
+LEVEL_COLUMN = "level_dbfs"
+"""The level of a clip, see `audio_ssl.data.levels`; a covariate of the mixed model of fairness."""

@@ -19,8 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from audio_ssl.data.text_encoding import Encoding, find_encoding
-from audio_ssl.errors import UserError, one_line
+from audio_ssl.base.errors import UserError, one_line
+from audio_ssl.base.text import Encoding, find_encoding
 
 LONGEST = 1 << 26
 """Characters of a line, or of a cell of several lines: more are no row of a table."""

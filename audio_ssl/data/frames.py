@@ -14,7 +14,7 @@ from typing import Literal, overload
 
 from torch import Tensor
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 
 Edge = Literal["valid", "ceil", "center", "floor"]
 

@@ -1,6 +1,8 @@
 """errors.jsonl: what could not be used, and why. notes.jsonl: what is worth knowing about what is used nevertheless.
 
 Nothing is dropped in silence, and nothing that is kept counts as dropped.
+
+How a corpus file is read: what it leaves out is named in the ledger, and words for gender become F and M.
 """
 
 from __future__ import annotations
@@ -9,12 +11,13 @@ import json
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.atomic import append
-from audio_ssl.documents import readable_rows
+from audio_ssl.base.documents import readable_rows
+from audio_ssl.base.files import append
 
 logger = logging.getLogger(__name__)
 
@@ -115,3 +118,49 @@ def _rows(path: Path, kind: str) -> Iterator[dict[str, Any]]:
     for row in readable_rows(path):
         if isinstance(row.get("path"), str) and isinstance(row.get(kind), str):
             yield row
+
+
+class LeftOut:
+    """Names and counts what a reader leaves out, and why, so that nothing vanishes silently.
+
+    Parameters
+    ----------
+    corpus
+        Its name, for the log.
+    ledger
+        Gets each name with its reason, ``errors.jsonl``; None: they go to the debug log alone.
+
+    Examples
+    --------
+    >>> left_out = LeftOut("fillets")
+    >>> left_out.add("a.ogg", "no text")
+    >>> left_out.counts["no text"]
+    1
+    """
+
+    def __init__(self, corpus: str, ledger: ErrorLedger | None = None) -> None:
+        self.corpus = corpus
+        self.counts: Counter[str] = Counter()
+        self._ledger = ledger
+
+    def add(self, name: str | Path, reason: str) -> None:
+        """Record one thing: the path of a file, a file with the number of a line, or an id."""
+        self.counts[reason] += 1
+        logger.debug("%s: left out %s: %s", self.corpus, name, reason)
+        if self._ledger is not None:
+            self._ledger.record(name, reason)
+
+    def note(self, path: str | Path, text: str) -> None:
+        """Write what is worth knowing of a file that is used, ``notes.jsonl``."""
+        if self._ledger is not None:
+            self._ledger.note(path, text)
+
+    def say(self, sentence: str) -> None:
+        """Warn of something that is true of many clips, such as transcripts that are not there."""
+        logger.warning("%s: %s", self.corpus, sentence)
+
+    def log(self) -> None:
+        """Say how many were left out for each reason, if any."""
+        if self.counts:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common())
+            logger.info("%s: left out %d: %s", self.corpus, sum(self.counts.values()), reasons)

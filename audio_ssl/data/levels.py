@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from audio_ssl.base.errors import AudioError
+from audio_ssl.base.progress import track
+from audio_ssl.base.threads import background_pool, in_order
 from audio_ssl.data.audio import read_blocks
 from audio_ssl.data.columns import LEVEL_COLUMN
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import background_pool, in_order
 from audio_ssl.data.manifest import Clip, write_manifest
-from audio_ssl.errors import AudioError
-from audio_ssl.progress import track
 
 _MOST_THREADS = 8
 """That decode; as many as there are cores, up to this."""

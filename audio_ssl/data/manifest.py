@@ -20,15 +20,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.atomic import atomic_write
+from audio_ssl.base.documents import iterate_json_lines, parse_line
+from audio_ssl.base.errors import AudioError, UserError, shown
+from audio_ssl.base.files import LOCK_FILE, atomic_write
+from audio_ssl.base.progress import Progress
+from audio_ssl.base.text import composed
 from audio_ssl.data.audio import AudioInfo, audio_info
-from audio_ssl.data.formats import SUFFIXES, may_be_audio
+from audio_ssl.data.audio.formats import SUFFIXES, may_be_audio
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.documents import iterate_json_lines, parse_line
-from audio_ssl.errors import AudioError, UserError, shown
-from audio_ssl.letters import composed
-from audio_ssl.lock import LOCK_FILE
-from audio_ssl.progress import Progress
 
 LONGEST_SECONDS = 1e9
 """Of a file; 31 years."""

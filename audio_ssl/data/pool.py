@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audio_ssl.data.attributes import check_names_groups, note_columns, recorded
-from audio_ssl.data.clip_table import ClipTable, Numbers, Written
-from audio_ssl.data.columns import Codes, code_groups
+from audio_ssl.base.errors import UserError, unknown_name
+from audio_ssl.data.clip_table import ClipTable, Numbers, TextColumn
+from audio_ssl.data.columns import Codes, check_names_groups, code_groups, note_columns, recorded
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def pool_rows(clips: Sequence[Clip] | ClipTable, column: str) -> PoolRows:
     return PoolRows(ids, seconds, Codes(speakers.values, speakers.index), values)
 
 
-def _coded(values: Sequence[str | None]) -> Written:
+def _coded(values: Sequence[str | None]) -> TextColumn:
     number: dict[str, int] = {}
     index = [-1 if value is None else number.setdefault(value, len(number)) for value in values]
-    return Written(list(number), np.array(index, np.int64))
+    return TextColumn(list(number), np.array(index, np.int64))

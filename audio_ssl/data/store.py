@@ -4,12 +4,17 @@ A shard is written under a temporary name, flushed and renamed; its ids are in t
 the next shard lies in parts below ``.unfinished``, so that a killed writer loses two minutes of work at most. A resumed
 one fills the same shard up: a store has the same files, byte by byte, however often its making was stopped. Readers map
 the files into memory and can read a slice of frames without the rest.
+
+When clips that wait in memory are written: after so many bytes, or when the first has waited so long.
+
+So a killed process loses two minutes of work at most, and a fast one does not write thousands of small files.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,18 +25,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from audio_ssl.atomic import atomic_write, remove_folder, write_json
-from audio_ssl.data.waiting import SEAL_BYTES, Waiting
-from audio_ssl.documents import as_written, parse_json, read_object
-from audio_ssl.errors import UserError
-from audio_ssl.integrity import fault, put_seals, read_seals, require_whole, seal, write_seals
+from audio_ssl.base.checksums import fault, put_seals, read_seals, require_whole, seal, write_seals
+from audio_ssl.base.documents import as_written, parse_json, read_object
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import atomic_write, remove_folder, write_json
+
+logger = logging.getLogger(__name__)
 
 META_FILE = "meta.json"
 _PARTS = ".unfinished"
 _SHARD = "shard-{:05d}.safetensors"
 _AGAIN = "run the command that made it again: it makes what is missing or damaged"
 
-logger = logging.getLogger(__name__)
+SEAL_BYTES = 256 << 20
 
 
 class StoreWriter:
@@ -283,3 +289,25 @@ def _check_resumable(meta_path: Path, meta: Mapping[str, Any], resume: bool) -> 
         keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
         changes = "; ".join(f"`{k}` is {old.get(k)!r} there, {new.get(k)!r} here" for k in keys)
         raise UserError(f"the store was made otherwise: {changes}", where=str(meta_path.parent))
+
+
+SEAL_SECONDS = 120.0
+"""A file of many clips is written when it is this large, or its first clip has waited this long."""
+
+
+class Waiting:
+    """Counts what waits for being written."""
+
+    def __init__(self) -> None:
+        self._bytes, self._since = 0, time.monotonic()
+
+    def add(self, size: int) -> bool:
+        """Count some bytes; tell whether it is time to write."""
+        if not self._bytes:
+            self._since = time.monotonic()
+        self._bytes += size
+        return self._bytes >= SEAL_BYTES or time.monotonic() - self._since > SEAL_SECONDS
+
+    def clear(self) -> None:
+        """Count from nothing again."""
+        self._bytes = 0

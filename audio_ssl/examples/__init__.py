@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audio_ssl.config import load
+from audio_ssl.base.config import load
 
 _FOLDER = Path(__file__).parent
 

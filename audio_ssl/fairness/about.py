@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from audio_ssl import examples
-from audio_ssl.errors import UserError
-from audio_ssl.fairness.values import printable
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.text import printable
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from audio_ssl.errors import UserError
-from audio_ssl.fairness.compare import Question, sides_of
-from audio_ssl.fairness.covariates import Design, group_design
+from audio_ssl.base.errors import UserError
+from audio_ssl.fairness.comparisons import Question, sides_of
+from audio_ssl.fairness.design import Design, group_design
 from audio_ssl.fairness.groups import Grouping, Pair
 from audio_ssl.fairness.mixed_model import MixedModel, fit_mixed_model
 

@@ -19,23 +19,31 @@ from typing import Any
 
 import numpy as np
 
-from audio_ssl.documents import read_object
-from audio_ssl.errors import UserError, unknown_name
-from audio_ssl.fairness._worst import SHOWN
+from audio_ssl.artifacts.fairness import UNKNOWN, FairnessReport
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.fairness.about import About, statement
 from audio_ssl.fairness.adjusted import RATES, model_rows
-from audio_ssl.fairness.compare import MIN_SPEAKERS, Chance, Question, comparison_rows, group_rows, spread_row
-from audio_ssl.fairness.families import adjust, conclude, too_many
+from audio_ssl.fairness.comparisons import (
+    MIN_SPEAKERS,
+    Chance,
+    Question,
+    adjust,
+    comparison_rows,
+    conclude,
+    group_rows,
+    spread_row,
+    too_many,
+)
 from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, Grouping, group_by, speakers_of, suppressed_rows
 from audio_ssl.fairness.measures import KNOWN, OF_TERMS, get_measure
 from audio_ssl.fairness.must_she import CATEGORY_PAIRS
-from audio_ssl.fairness.people import UNKNOWN
-from audio_ssl.fairness.predictions import Exclusion, Predictions, digest, read_predictions
+from audio_ssl.fairness.predictions import Predictions, digest, read_predictions
 from audio_ssl.fairness.representation import SCORES_FILE, is_representation, read_representation
-from audio_ssl.fairness.result import FairnessResult as FairnessResult
-from audio_ssl.fairness.systems import common_notes, gap_difference_rows
-from audio_ssl.fairness.unanswered import EMPTY_WAYS, empty_rows
-from audio_ssl.fairness.verification import TRIALS, UNITS, audit_verification, is_verification
+from audio_ssl.fairness.systems import common_notes, empty_rows, gap_difference_rows
+from audio_ssl.fairness.tallies import EMPTY_WAYS, SHOWN, Exclusion
+from audio_ssl.fairness.trials import TRIALS
+from audio_ssl.fairness.verification import UNITS, audit_verification, is_verification
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +85,7 @@ def audit(
     tolerance: float | None = None,
     about: About | None = None,
     examples: bool = False,
-) -> FairnessResult:
+) -> FairnessReport:
     """Compare groups of speakers.
 
     Parameters
@@ -104,7 +112,7 @@ def audit(
         ``count``: each word that was said is an error; ``leave-out``: the clip is left out by name. Both gaps are in
         the report either way.
     tokenizer
-        How BLEU cuts texts into words, see `audio_ssl.metrics.tokenizers`; None: as the target language needs it.
+        How BLEU cuts texts into words, see `audio_ssl.metrics.texts`; None: as the target language needs it.
     tolerance
         Differences smaller than this do not matter, in points of the metric; None says of no difference that it is
         small. Detection costs have no points and are not asked.
@@ -127,7 +135,7 @@ def audit(
     options.about.check(len(paths))
     if len({path.resolve() for path in paths}) < len(paths):
         raise UserError("a result is named twice", where=", ".join(map(str, paths)))
-    found = FairnessResult([], [], [], [], _provenance(options), statement=statement(options.about, tolerance))
+    found = FairnessReport([], [], [], [], _provenance(options), statement=statement(options.about, tolerance))
     names = options.about.names(paths) or _names(paths)
     answered: list[tuple[Predictions, list[Grouping]]] = []
     for path, name in names.items():
@@ -199,7 +207,7 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _add_table(found: FairnessResult, path: Path, name: str, options: _Options) -> tuple[Predictions, list[Grouping]]:
+def _add_table(found: FairnessReport, path: Path, name: str, options: _Options) -> tuple[Predictions, list[Grouping]]:
     predictions = replace(
         read_predictions(
             path,
@@ -254,7 +262,7 @@ def _signatures(predictions: Predictions) -> list[str]:
     return [get_measure(metric, predictions.tokenizer).signature for metric in predictions.statistics]
 
 
-def _add_grouping(found: FairnessResult, predictions: Predictions, grouping: Grouping, options: _Options) -> None:
+def _add_grouping(found: FairnessReport, predictions: Predictions, grouping: Grouping, options: _Options) -> None:
     modelled = next((metric for metric in predictions.statistics if metric in RATES), None)
     for metric in predictions.statistics:
         question = Question(predictions, get_measure(metric), options.chance)
@@ -268,7 +276,7 @@ def _add_grouping(found: FairnessResult, predictions: Predictions, grouping: Gro
             found.models.extend(model_rows(question, grouping))
 
 
-def _add_verification(found: FairnessResult, path: Path, name: str, options: _Options) -> None:
+def _add_verification(found: FairnessReport, path: Path, name: str, options: _Options) -> None:
     metrics = _asked(options, UNITS, path) or tuple(UNITS)
     chance = options.chance
     rows = audit_verification(
@@ -302,7 +310,7 @@ def _add_verification(found: FairnessResult, path: Path, name: str, options: _Op
         found.notes.append(f"{name}: the manifest is not joined, as trials have their own columns.")
 
 
-def _add_empty(found: FairnessResult, answered: Sequence[Predictions], options: _Options) -> None:
+def _add_empty(found: FairnessReport, answered: Sequence[Predictions], options: _Options) -> None:
     """Compare once more with empty hypotheses treated the other way, and say what that changes."""
     other: list[dict[str, Any]] = []
     for predictions in answered:
@@ -365,7 +373,7 @@ def _examples(predictions: Predictions, grouping: Grouping) -> Iterator[dict[str
             yield about | {key: value for key, value in example.items() if key != "empty"}
 
 
-def _add_inputs(found: FairnessResult, name: str | None, role: str, files: Iterable[Path]) -> None:
+def _add_inputs(found: FairnessReport, name: str | None, role: str, files: Iterable[Path]) -> None:
     """Note the whole hash of what was read."""
     found.provenance["inputs"] += [
         {"result": name, "role": role, "path": str(path), "sha256": digest([path])} for path in files

@@ -7,17 +7,23 @@ finest cells of all attributes; a group can be found if its own row is a combina
 disclosure; Hundepool et al. 2012, Statistical Disclosure Control, chapter 4).
 
 Left out on purpose: what can be bounded but not found, and what follows from a second report on nearly the same clips.
+
+The finest cells of several attributes, the groups made of them, and which of these may be scored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Cells = npt.NDArray[np.bool_]
+from audio_ssl.artifacts.fairness import CROSSED
+from audio_ssl.fairness.counting import ClipCodes
+
+CellFlags = npt.NDArray[np.bool_]
 """Which of the finest cells a group has, ``[cell]``."""
 
 MOST_CELLS = 2000
@@ -38,12 +44,12 @@ class Disclosure(NamedTuple):
     """The published groups that are added and subtracted."""
 
 
-def can_be_checked(published: Sequence[Cells]) -> bool:
+def can_be_checked(published: Sequence[CellFlags]) -> bool:
     """Return whether the cells that no published group equals are few enough for `disclosures`."""
     return not published or int(_open_cells(np.stack(published)).sum()) <= MOST_CELLS
 
 
-def disclosures(published: Sequence[Cells], hidden: Sequence[Cells]) -> list[Disclosure]:
+def disclosures(published: Sequence[CellFlags], hidden: Sequence[CellFlags]) -> list[Disclosure]:
     """Return the hidden groups whose sums follow from those of published groups.
 
     Parameters
@@ -85,6 +91,228 @@ def disclosures(published: Sequence[Cells], hidden: Sequence[Cells]) -> list[Dis
     return found
 
 
-def _open_cells(rows: npt.NDArray[np.bool_]) -> Cells:
+def _open_cells(rows: npt.NDArray[np.bool_]) -> CellFlags:
     known = rows[rows.sum(1) == 1].any(0)
     return np.asarray(~known)
+
+
+Index = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+_ROUNDS_OF_ONE = 12
+_MOST_TRIED = 60
+_Group = tuple[tuple[int, ...], int]
+"""The parts of a draft and a label."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Clips by the values that they have of every attribute."""
+
+    attributes: tuple[ClipCodes, ...]
+    of_clip: Index
+    """``[clip]``."""
+    codes: Index
+    """``[cell, attribute]``, -1 where unknown."""
+    counts: Index
+    """Clips, ``[cell]``."""
+    people: tuple[Index, Index]
+    """Cell and speaker, each pair that occurs once."""
+
+    @staticmethod
+    def of(speakers: ClipCodes, attributes: Sequence[ClipCodes]) -> Cells:
+        """Find them."""
+        key = np.zeros(len(speakers.index), np.int64)
+        for codes in attributes:
+            key = key * (len(codes.names) + 1) + codes.index + 1
+            # Renumbered each time, so that many attributes cannot overflow.
+            key = np.unique(key, return_inverse=True)[1].astype(np.int64)
+        _, first, counts = np.unique(key, return_index=True, return_counts=True)
+        both = np.unique(key * len(speakers.names) + speakers.index)
+        return Cells(
+            tuple(attributes),
+            key,
+            np.stack([codes.index[first] for codes in attributes], axis=1).astype(np.int64),
+            counts.astype(np.int64),
+            (both // len(speakers.names), both % len(speakers.names)),
+        )
+
+    def speakers(self, members: Flags) -> int:
+        """Return how many speakers some cells have, ``[cell]``."""
+        cells, people = self.people
+        return len(np.unique(people[members[cells]]))
+
+    def speakers_by(self, label: Index) -> dict[int, int]:
+        """Return how many speakers the cells of each label have, ``[cell]``."""
+        cells, people = self.people
+        if not len(cells):
+            return {}
+        found, place = np.unique(label[cells], return_inverse=True)
+        both = np.unique(place * (int(people.max()) + 1) + people) // (int(people.max()) + 1)
+        return dict(zip(found.tolist(), np.bincount(both, minlength=len(found)).tolist(), strict=True))
+
+    def clips(self, members: Flags) -> int:
+        """Return how many clips they have."""
+        return int(self.counts[members].sum())
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The groups of one attribute or of several together, while it is decided which are scored."""
+
+    parts: tuple[int, ...]
+    """Which attributes."""
+    of_cell: Index
+    """Group of each cell, a label or -1 where unknown, ``[cell]``."""
+    labels: tuple[int, ...]
+    """In the order of the report."""
+    attributes: tuple[ClipCodes, ...] = field(repr=False)
+    """Those of the parts."""
+    left_out: Flags = field(repr=False)
+    """Cells that no score counts, ``[cell]``."""
+    scored: frozenset[int] = frozenset()
+    unknown_scored: bool = False
+
+    def values(self, label: int) -> tuple[str, ...]:
+        """Return the value of every part."""
+        found: list[str] = []
+        for codes in reversed(self.attributes):
+            label, code = divmod(label, len(codes.names))
+            found.append(codes.names[code])
+        return tuple(reversed(found))
+
+    def name(self, label: int) -> str:
+        """Return the name of a group."""
+        return CROSSED.join(self.values(label))
+
+    def members(self, label: int) -> Flags:
+        """Return the cells that the score of a group counts, ``[cell]``."""
+        return np.asarray((self.of_cell == label) & ~self.left_out)
+
+
+def drafts_of(cells: Cells, sets: Sequence[tuple[int, ...]]) -> list[Draft]:
+    """Return the groups of each set of attributes."""
+    found = []
+    for parts in sets:
+        attributes = tuple(cells.attributes[part] for part in parts)
+        label = np.zeros(len(cells.codes), np.int64)
+        for part, codes in zip(parts, attributes, strict=True):
+            label = label * len(codes.names) + np.maximum(cells.codes[:, part], 0)
+        label[(cells.codes[:, list(parts)] < 0).any(1)] = -1
+        draft = Draft(parts, label, (), attributes, np.zeros(len(label), bool))
+        present = [int(one) for one in np.unique(label) if one >= 0]
+        present.sort(key=lambda one: [(value != "F", value) for value in draft.values(one)])
+        found.append(replace(draft, labels=tuple(present)))
+    return found
+
+
+def protect(cells: Cells, drafts: Sequence[Draft], min_speakers: int) -> list[Draft]:
+    """Decide what is scored: nothing of fewer speakers than `min_speakers`, nor what would give such a score away."""
+    left_out = np.zeros(len(cells.codes), bool)
+    singles = [draft for draft in drafts if len(draft.parts) == 1]
+    while True:
+        decided = [_decide(cells, draft, left_out, set(), min_speakers) for draft in singles]
+        _, published = _published(decided)
+        hidden = _protected(cells, decided, min_speakers)
+        found = disclosures(published, hidden)
+        if not found:
+            break
+        left_out = np.any([left_out, *(hidden[one.hidden] for one in found)], axis=0)
+    while True:
+        decided, given_away = _withhold(cells, drafts, left_out, min_speakers)
+        if not given_away:
+            return decided
+        left_out = np.any([left_out, *given_away], axis=0)
+
+
+def _withhold(
+    cells: Cells, drafts: Sequence[Draft], left_out: Flags, min_speakers: int
+) -> tuple[list[Draft], list[Flags]]:
+    """Withhold crossed groups that give others away; what single attributes give away is returned."""
+    withheld: set[_Group] = set()
+    hidden: list[Flags] | None = None
+    most, rounds = 1, 0
+    while True:
+        decided = [_decide(cells, draft, left_out, withheld, min_speakers) for draft in drafts]
+        groups, published = _published(decided)
+        crossed = [group for group in groups if len(group[0]) > 1]
+        if crossed and not can_be_checked(published):
+            # So many small cells that few crossed groups of so many attributes would be scored anyway.
+            withheld |= {group for group in crossed if len(group[0]) == max(len(parts) for parts, _ in crossed)}
+            continue
+        # With less published no more can be found: whatever is safe stays so.
+        hidden = _protected(cells, decided, min_speakers) if hidden is None else hidden
+        found = disclosures(published, hidden)
+        hidden = [hidden[one.hidden] for one in found]
+        known = {members.tobytes() for (parts, _), members in zip(groups, published, strict=True) if len(parts) == 1}
+        before = len(withheld)
+        for one in found:
+            through = [place for place in one.through if len(groups[place][0]) > 1]
+            # Withholding what an attribute publishes under another name would help nobody.
+            some = [place for place in through if published[place].tobytes() not in known] or through
+            some.sort(key=lambda place: (cells.speakers(published[place]), groups[place]))
+            withheld |= {groups[place] for place in some[:most]}
+        if len(withheld) == before:
+            if not hidden and len(withheld) <= _MOST_TRIED:
+                decided = _publish_again(cells, drafts, left_out, withheld, min_speakers)
+            return decided, hidden
+        rounds += 1
+        # One at a time withholds little; twice as many each time, so that thousands of cells need few rounds.
+        most = 2 ** max(0, rounds - _ROUNDS_OF_ONE)
+
+
+def _publish_again(
+    cells: Cells, drafts: Sequence[Draft], left_out: Flags, withheld: set[_Group], min_speakers: int
+) -> list[Draft]:
+    """Score what turned out not to be needed: a group withheld early can be one too many later."""
+    decided = [_decide(cells, draft, left_out, withheld, min_speakers) for draft in drafts]
+    size = {
+        (draft.parts, label): cells.speakers(draft.members(label)) for draft in drafts for label in (*draft.labels, -1)
+    }
+    for group in sorted(withheld, key=lambda one: (-size[one], one)):
+        tried = [_decide(cells, draft, left_out, withheld - {group}, min_speakers) for draft in drafts]
+        _, published = _published(tried)
+        if not disclosures(published, _protected(cells, tried, min_speakers)):
+            decided, withheld = tried, withheld - {group}
+    return decided
+
+
+def _published(drafts: Sequence[Draft]) -> tuple[list[_Group], list[Flags]]:
+    """Return the groups that have a score, and the cells of each."""
+    groups = [(draft, label) for draft in drafts for label in _scored(draft)]
+    return [(draft.parts, label) for draft, label in groups], [draft.members(label) for draft, label in groups]
+
+
+def _scored(draft: Draft) -> list[int]:
+    return [*sorted(draft.scored), *([-1] if draft.unknown_scored else [])]
+
+
+def _decide(cells: Cells, draft: Draft, left_out: Flags, withheld: set[_Group], min_speakers: int) -> Draft:
+    draft = replace(draft, left_out=left_out.copy())
+    speakers = cells.speakers_by(np.where(left_out, -2, draft.of_cell))
+    enough = {
+        label
+        for label in (*draft.labels, -1)
+        if (draft.parts, label) not in withheld and speakers.get(label, 0) >= min_speakers
+    }
+    return replace(draft, scored=frozenset(enough - {-1}), unknown_scored=-1 in enough)
+
+
+def _protected(cells: Cells, drafts: Sequence[Draft], min_speakers: int) -> list[Flags]:
+    """Return the small groups, and what is left of a larger one if all that is scored of it is taken away."""
+    found: dict[bytes, Flags] = {}
+
+    def keep(label_of_cell: Index) -> None:
+        for label, speakers in cells.speakers_by(label_of_cell).items():
+            if label >= -1 and speakers < min_speakers:
+                members = label_of_cell == label
+                found.setdefault(members.tobytes(), members)
+
+    for draft in drafts:
+        scored = _scored(draft)
+        hidden = np.where(draft.left_out | np.isin(draft.of_cell, scored), -2, draft.of_cell)
+        keep(hidden)
+        keep(np.where(hidden == -2, -2, 0))
+        for outer in drafts if len(draft.parts) > 1 else ():
+            if len(outer.parts) == 1:
+                keep(np.where((hidden == -2) | ~np.isin(outer.of_cell, _scored(outer)), -2, outer.of_cell))
+    return list(found.values())

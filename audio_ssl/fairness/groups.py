@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.fairness._cells import Cells, Draft, drafts_of, protect
-from audio_ssl.fairness.people import CROSSED, REST, UNKNOWN
+from audio_ssl.artifacts.fairness import CROSSED, REST, UNKNOWN
+from audio_ssl.fairness.disclosure import Cells, Draft, drafts_of, protect
 from audio_ssl.fairness.predictions import Predictions
 
 MIN_GROUP_SPEAKERS = 5

@@ -14,6 +14,11 @@ equal. Left as in the paper: model, offset. Different, as few speakers made the 
 One spread is assumed for all groups, as published. Where the smaller group's speakers differ much more from each other
 than the larger group's, the test rejects too often: there, trust the permutation test and the bootstrap of the report.
 `benchmarks/fairness.py` measures bias, coverage and type-I error, such a case included.
+
+What is learned by comparing clips of one speaker with each other, and how sure it is where errors come in bursts.
+
+A coefficient is a mean of what is seen within speakers and what is seen between them. Bursts of errors widen the first
+by more than Poisson's variance says; the second has them in the spread of the speakers already.
 """
 
 from __future__ import annotations
@@ -21,15 +26,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import chi2, t
 
-from audio_ssl.fairness._design import DesignRows, prepare
-from audio_ssl.fairness._poisson import Array, Problem, Solution
-from audio_ssl.fairness._within import within_speakers
+from audio_ssl.fairness.design import DesignRows, prepare
+from audio_ssl.fairness.poisson import Problem, Solution
 from audio_ssl.metrics.resampling import CONFIDENCE, Interval
 
 BURSTS_ABOVE = 1.5
@@ -87,8 +92,8 @@ def fit_mixed_model(
         Code of each clip's speaker, ``[clip]``.
     design
         Columns by name, ``[clip]``: a group as 0 and 1, numbers in the unit that the ratio shall have (see
-        `standardise` in `covariates.py`). No intercept. Inside, they are centred and scaled; ratios are per unit as
-        given.
+        `standardise` in `fairness/design.py`). No intercept. Inside, they are centred and scaled; ratios are per unit
+        as given.
 
     Raises
     ------
@@ -195,3 +200,51 @@ def _no_estimate(rows: DesignRows) -> MixedModel:
         int(rows.speakers[-1]) + 1,
         (rows.separated,),
     )
+
+
+Array = npt.NDArray[np.float64]
+
+_RIDGE = 1e-9
+
+
+class Within(NamedTuple):
+    """Of each coefficient, ``[column]``; of columns that are the same in all of a speaker's clips, 0 and 1."""
+
+    shares: Array
+    """Share of the precision that comes from within speakers."""
+
+    bursts: Array
+    """Variance by the residuals of clips (sandwich) over that of Poisson; 1 or more."""
+
+
+def within_speakers(rows: DesignRows, expected: Array, information: Array) -> Within:
+    """Split the precision of coefficients.
+
+    Parameters
+    ----------
+    rows
+        What was fitted.
+    expected
+        Errors expected of each clip, given the speakers, ``[clip]``.
+    information
+        Of all coefficients, ``[column, column]``.
+    """
+    varying = np.flatnonzero(~np.array(rows.constant))
+    found = Within(np.zeros(len(information)), np.ones(len(information)))
+    if not len(varying):
+        return found
+    sums = np.bincount(rows.speakers, expected)
+    centred = rows.columns[:, varying]
+    for column in centred.T:
+        column -= (np.bincount(rows.speakers, expected * column) / sums)[rows.speakers]
+    bread = centred.T @ (centred * expected[:, None])
+    bread += np.diag(_RIDGE * np.diag(information)[varying])
+    poisson = np.linalg.inv(bread)
+    total = np.diag(np.linalg.inv(information))[varying]
+    found.shares[varying] = np.clip(total / np.diag(poisson), 0.0, 1.0)
+    free = rows.clips - len(sums) - len(varying)
+    if free > 0:
+        centred *= (rows.clip_errors - expected)[:, None]
+        robust = poisson @ (centred.T @ centred) @ poisson * (rows.clips / free)
+        found.bursts[varying] = np.maximum(1.0, np.diag(robust) / np.diag(poisson))
+    return found

@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import AdditiveMetric, Answer, Array, as_text, ratio
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.metric import AdditiveMetric, Answer, Array, as_text, ratio
 
 CATEGORY_PAIRS = (("1F", "1M"), ("2F", "2M"))
 """What is compared: feminine and masculine terms whose gender is known from the same place, voice (1) or words (2).

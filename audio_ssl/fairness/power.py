@@ -3,20 +3,34 @@
 The standard error of the difference times the sum of two quantiles of Student's t, with the degrees of freedom that
 groups of equal spread have. ``python benchmarks/fairness.py`` prints how often gaps of this size are found: for error
 rates, whose spread grows with them, more often where the smaller group's is the lower one.
+
+How many speakers and clips a test needs to find a gap, from a pilot's spread between and within speakers.
+
+Each clip's sums are turned into its share of the score (the delta method). One-way analysis of variance splits the
+variance of these shares, within the pilot's groups, into that between speakers, b², and that between clips of one, w².
+With n speakers a group and m clips each, the difference of two groups has the standard error √(2 (b² + w² / m) / n)
+and Student's t with 2 (n - 1) degrees of freedom; the power is that of the non-central t (Cohen 1988, chapter 2). A
+test of ``tests/fairness/test_plan.py`` compares the power that is claimed with that of simulated studies.
+
+A pilot of few speakers tells the spread between them badly. So a second number rests on the upper end of a one-sided
+80 % interval of it (Browne 1995).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t
+import numpy.typing as npt
+from scipy.stats import chi2, nct, t
 
+from audio_ssl.artifacts.fairness import ALPHA
+from audio_ssl.base.errors import UserError
+from audio_ssl.fairness.gap_tests import slopes
 from audio_ssl.metrics.resampling import Array, ScoreOfSums, satterthwaite
 
-ALPHA = 0.05
-"""Level of a test; of several, Holm's method begins at this over their number."""
 POWER = 0.8
 """Share of studies of the same size that find a difference of the size called detectable."""
 
@@ -78,3 +92,154 @@ def minimum_detectable(
     Parameters are those of `sensitivity`; NaN where that is not known.
     """
     return sensitivity(first, second, score, standard_error).detectable(power, alpha)
+
+
+Index = npt.NDArray[np.int64]
+
+MOST_SPEAKERS = 100_000
+_CAUTION = 0.8
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What a pilot says of a score."""
+
+    value: float
+    """The score of all clips."""
+    between: float
+    """Variance between speakers of a group, if each had endlessly many clips."""
+    within: float
+    """Variance between clips of a speaker."""
+    between_cautious: float
+    """Upper end of a one-sided 80 % interval of `between`."""
+    speakers: int
+    clips: int
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a test needs, each group."""
+
+    clips_per_speaker: int
+    speakers: int | None
+    """Of each group; None where more than `MOST_SPEAKERS`."""
+    speakers_cautious: int | None
+
+    @property
+    def clips(self) -> int | None:
+        """Of each group."""
+        return None if self.speakers is None else self.speakers * self.clips_per_speaker
+
+
+def spread_of(statistics: Array, speakers: Index, groups: Index, score: ScoreOfSums) -> Spread:
+    """Split the variance of a score into that between and that within speakers.
+
+    Parameters
+    ----------
+    statistics
+        ``[clip, column]``.
+    speakers, groups
+        Of each clip, ``[clip]``; whoever has no recorded group is in one of their own.
+    score
+        ``[..., column]`` to ``[...]``.
+
+    Raises
+    ------
+    UserError
+        If no group has two speakers, or no speaker two clips.
+    """
+    shares = np.zeros(len(statistics))
+    cells, cell = np.unique(np.stack([groups, speakers]), axis=1, return_inverse=True)
+    cell = cell.ravel()
+    counts = np.bincount(cell).astype(np.float64)
+    freedom_between = counts.size - len(np.unique(groups))
+    freedom_within = len(statistics) - counts.size
+    if freedom_between < 1 or freedom_within < 1:
+        raise UserError("a pilot needs a group of two speakers or more, and speakers with two clips or more")
+    for group in np.unique(groups):
+        members = groups == group
+        sums = statistics[members].sum(0)[None]
+        # A clip moves the score by its slopes; times the number of clips that is the clip's own share.
+        shares[members] = (statistics[members] @ slopes(score, sums)[0]) * members.sum()
+    means = np.bincount(cell, shares) / counts
+    within = float(((shares - means[cell]) ** 2).sum() / freedom_within)
+    squares = size = 0.0
+    for group in np.unique(groups):
+        own = cells[0] == group
+        weights = counts[own]
+        centre = np.average(means[own], weights=weights)
+        squares += float((weights * (means[own] - centre) ** 2).sum())
+        size += float(weights.sum() - (weights**2).sum() / weights.sum())
+    mean_square, size = squares / freedom_between, size / freedom_between
+    upper = mean_square * freedom_between / float(chi2.ppf(1 - _CAUTION, freedom_between))
+    between, cautious = (max(0.0, (one - within) / size) for one in (mean_square, upper))
+    value = float(score(statistics.sum(0)))
+    return Spread(value, between, within, cautious, len(np.unique(speakers)), len(statistics))
+
+
+def achieved_power(difference: float, variance: float, speakers: int, alpha: float = ALPHA) -> float:
+    """Return how often a difference is found.
+
+    Parameters
+    ----------
+    difference
+        True difference of the two groups.
+    variance
+        Of one speaker's score.
+    speakers
+        Of each group.
+    alpha
+        Level of the two-sided test.
+    """
+    if variance <= 0:
+        return 1.0
+    freedom = 2 * (speakers - 1)
+    centre = difference / math.sqrt(2 * variance / speakers)
+    bound = t.ppf(1 - alpha / 2, freedom)
+    return float(nct.sf(bound, freedom, centre) + nct.cdf(-bound, freedom, centre))
+
+
+def needs(
+    spread: Spread, gap: float, clips_per_speaker: Sequence[int], power: float = POWER, alpha: float = ALPHA
+) -> list[Need]:
+    """Return how many speakers a group are needed for each number of clips a speaker.
+
+    Parameters
+    ----------
+    spread
+        Of a pilot.
+    gap
+        Relative to the pilot's score: 0.2 is 20 % of it.
+    clips_per_speaker
+        Numbers of clips.
+    power
+        Share of studies that should find the gap.
+    alpha
+        Level of the test.
+    """
+    if not 0 < gap < math.inf:
+        raise UserError(f"`gap` must be above 0 (0.2 is 20 % of the score), but is {gap:g}")
+    if not 0 < power < 1:
+        raise UserError(f"`power` must lie between 0 and 1, but is {power:g}")
+    difference = gap * spread.value
+    if not difference > 0:
+        raise UserError(f"the pilot's score is {spread.value:g}: no gap can be in proportion to it")
+
+    def fewest(between: float, clips: int) -> int | None:
+        variance = between + spread.within / clips
+        # Below five speakers a group nothing is tested.
+        low, high = 4, 8
+        while achieved_power(difference, variance, high, alpha) < power:
+            low, high = high, 2 * high
+            if low > MOST_SPEAKERS:
+                return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            enough = achieved_power(difference, variance, middle, alpha) >= power
+            low, high = (low, middle) if enough else (middle, high)
+        return high
+
+    return [
+        Need(clips, fewest(spread.between, clips), fewest(spread.between_cautious, clips))
+        for clips in clips_per_speaker
+    ]

@@ -17,23 +17,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.data.spellings import is_gender
-from audio_ssl.documents import read_object
-from audio_ssl.errors import UserError
-from audio_ssl.fairness._exclusions import Exclusion, Exclusions
-from audio_ssl.fairness._join import Manifest, first_rows
-from audio_ssl.fairness._language import columns_to_read, look_at
-from audio_ssl.fairness._table import NORMALISED, NUMBERS, ClipCodes, PredictionTable
-from audio_ssl.fairness.measures import OF_TERMS, OF_TRANSLATION, choose_metrics, get_measure
-from audio_ssl.fairness.people import ALL, CROSSED, UNKNOWN
-from audio_ssl.fairness.readers.any import open_source
-from audio_ssl.fairness.readers.source import Source, batches, nowhere
-from audio_ssl.fairness.unanswered import GroupCounter, GroupCounts
-from audio_ssl.integrity import require_whole
-from audio_ssl.metrics.additive import Array
-from audio_ssl.metrics.normalise import get_normaliser
-from audio_ssl.metrics.tokenizers import USUAL
-from audio_ssl.progress import Progress
+from audio_ssl.artifacts.fairness import ALL, CROSSED, UNKNOWN
+from audio_ssl.base.checksums import require_whole
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.progress import Progress
+from audio_ssl.data.columns import is_gender
+from audio_ssl.fairness.counting import NORMALISED, NUMBERS, ClipCodes, PredictionTable
+from audio_ssl.fairness.measures import OF_TERMS, OF_TRANSLATION, choose_metrics, columns_to_read, get_measure, look_at
+from audio_ssl.fairness.tables.formats import open_source
+from audio_ssl.fairness.tables.join import Manifest, first_rows
+from audio_ssl.fairness.tables.source import Source, batches, nowhere
+from audio_ssl.fairness.tallies import Exclusion, Exclusions, GroupCounter, GroupCounts
+from audio_ssl.metrics.metric import Array
+from audio_ssl.metrics.texts import USUAL, get_normaliser
 
 __all__ = ["ClipCodes", "Exclusion", "Predictions", "read_predictions"]
 
@@ -200,7 +197,7 @@ def read_predictions(
     columns
         Our name -> the table's column, where they differ: ``{"reference": "sentence"}``.
     tokenizer
-        How BLEU cuts texts into words, see `audio_ssl.metrics.tokenizers`; None: as the target language needs it.
+        How BLEU cuts texts into words, see `audio_ssl.metrics.texts`; None: as the target language needs it.
 
     Raises
     ------

@@ -9,8 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.documents import read_object
-from audio_ssl.errors import UserError, shown
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError, shown
 
 TASK = "attribute"
 SCORES_FILE = "scores.json"

@@ -1,28 +1,30 @@
 """Is the gap of one system larger than that of another? Rows for systems that answered the same clips.
 
 Both heard the same speakers, so they are drawn together; clips that only one of them answered are left out.
+
+Hypotheses that are missing, and those that are empty, by group; and what the empty ones do to a gap.
+
+A missing one (null, NaN, no row) is no answer: the clip is left out by name. An empty one is an answer, and every word
+of its reference an error, as in sclite and jiwer. But where requests failed, or a file could not be read, it is no
+finding about people: so both are counted for each group, and every gap is given with the empty ones and without.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.fairness.compare import (
-    MIN_SPEAKERS,
-    WARN_BELOW_SPEAKERS,
-    Chance,
-    speaker_sums,
-)
+from audio_ssl.artifacts.fairness import SMALLER, is_significant, verdict
+from audio_ssl.fairness.comparisons import MIN_SPEAKERS, WARN_BELOW_SPEAKERS, Chance, speaker_sums
+from audio_ssl.fairness.gap_tests import gap_difference
 from audio_ssl.fairness.groups import Grouping, Pair
 from audio_ssl.fairness.measures import get_measure
 from audio_ssl.fairness.predictions import Predictions
-from audio_ssl.fairness.two_systems import gap_difference
-from audio_ssl.metrics.additive import AdditiveMetric
+from audio_ssl.metrics.metric import AdditiveMetric
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -192,3 +194,92 @@ def _direction(a: str, b: str, gap_a: float, gap_b: float) -> str:
         return f"the gaps of {a} and {b} are equally large"
     word = "larger" if abs(gap_a) > abs(gap_b) else "smaller"
     return f"the gap of {a} is {word} than that of {b}" + (", and the other way round" if gap_a * gap_b < 0 else "")
+
+
+TableRows = Sequence[Mapping[str, Any]]
+
+
+def empty_rows(
+    counted: TableRows, left_out: TableRows, groups: TableRows, tolerance: float | None = None
+) -> list[dict[str, Any]]:
+    """Return every gap with the empty hypotheses counted and left out, and what that changes.
+
+    Parameters
+    ----------
+    counted, left_out
+        Rows of comparisons of both ways, adjusted within each.
+    groups
+        Rows of groups, which have how many are empty.
+    tolerance
+        In points of the metric: what difference would matter.
+    """
+    other = {_key(row): row for row in left_out}
+    many = {tuple(row[name] for name in ("result", "by", "group", "metric")): row for row in groups}
+    found = []
+    for row in counted:
+        again = other.get(_key(row))
+        sides = [many.get((row["result"], row["by"], row[side], row["metric"])) for side in ("a", "b")]
+        empty = [None if side is None else side["empty_hypotheses"] for side in sides]
+        if not any(empty) or (row["refused"] and (again is None or again["refused"])):
+            continue
+        about = {name: row[name] for name in ("result", "by", "metric", "unit", "higher_is_better", "a", "b")}
+        changes = ["refused"] if again is None else _changes(row, again, tolerance)
+        found.append(
+            {
+                **about,
+                "empty_a": empty[0],
+                "empty_b": empty[1],
+                **_way(row, "counted"),
+                **_way(again or {}, "left_out"),
+                "changes": changes,
+                "warning": _warning(changes, row, empty),
+            }
+        )
+    return found
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("result", "by", "metric", "a", "b"))
+
+
+def _way(row: Mapping[str, Any], way: str) -> dict[str, float]:
+    names = {"difference": "difference", "low": "low", "high": "high", "p_holm": "p_holm"}
+    return {f"{new}_{way}": float(row.get(name, math.nan)) for name, new in names.items()}
+
+
+def _changes(row: Mapping[str, Any], again: Mapping[str, Any], tolerance: float | None) -> list[str]:
+    """Return what of a finding the empty hypotheses change; an inconclusive difference that stays so is none."""
+    if (row["refused"] is None) != (again["refused"] is None):
+        return ["refused"]
+    stated = None if row["unit"] == "cost" else tolerance
+    significant = [bool(is_significant(way)) for way in (row, again)]
+    smaller = [verdict({**way, "tolerance": stated}) == SMALLER for way in (row, again)]
+    found = []
+    if significant[0] != significant[1]:
+        found.append("significance")
+    if smaller[0] != smaller[1]:
+        found.append("tolerance")
+    if any(significant) and row["difference"] * again["difference"] < 0:
+        found.append("direction")
+    if any(significant) and stated is not None and abs(row["difference"] - again["difference"]) > stated:
+        found.append("size")
+    return found
+
+
+_WORDS = {
+    "refused": "without them a group is too small to compare",
+    "significance": "they decide whether it is statistically significant",
+    "tolerance": "they decide whether it is smaller than the stated tolerance",
+    "direction": "they decide which group it is worse for",
+    "size": "they change it by more than the tolerance",
+}
+
+
+def _warning(changes: Sequence[str], row: Mapping[str, Any], empty: Sequence[int | None]) -> str | None:
+    if not changes:
+        return None
+    counts = ", ".join(
+        f"{many} of {name}" for many, name in zip(empty, (row["a"], row["b"]), strict=True) if many is not None
+    )
+    what = " and ".join(_WORDS[one] for one in changes)
+    return f"the difference depends on empty hypotheses ({counts}): {what}; find out first why they are empty"

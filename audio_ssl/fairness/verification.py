@@ -9,13 +9,16 @@ Speakers are drawn and permuted, not trials: a trial weighs the product of how o
 are groups over speakers, with the trials of two speakers of one recorded group only. Other trials are mostly
 easier: with them, permuted groups would differ less than the recorded ones without any gap. With fewer trials in
 permuted groups the test is strict. Intervals of ``min_dcf`` lean low, since a minimum finds what suits each resample.
+
+Metrics of verification trials as functions of how often each speaker counts, to resample and permute speakers.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -23,21 +26,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.errors import UserError
-from audio_ssl.fairness._rows import tested, unscored_row, untested_row
-from audio_ssl.fairness._trial_scores import UNITS as UNITS
-from audio_ssl.fairness._trial_scores import Score, Scores
-from audio_ssl.fairness._trials import TRIALS as TRIALS
-from audio_ssl.fairness._trials import People, Trials, excluded_row, read_trials
-from audio_ssl.fairness.compare import MIN_SPEAKERS, WARN_BELOW_SPEAKERS
-from audio_ssl.fairness.contrast import contrast
-from audio_ssl.fairness.gaps import direction
+from audio_ssl.artifacts.fairness import ALL, UNKNOWN
+from audio_ssl.base.errors import UserError
+from audio_ssl.fairness.comparisons import MIN_SPEAKERS, WARN_BELOW_SPEAKERS, tested, unscored_row, untested_row
+from audio_ssl.fairness.gap_tests import contrast, permutation_test
 from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, PAIRS_UP_TO_GROUPS
-from audio_ssl.fairness.people import ALL, UNKNOWN
-from audio_ssl.fairness.permutation import permutation_test
 from audio_ssl.fairness.power import sensitivity
+from audio_ssl.fairness.trials import TRIALS, People, Trials, excluded_row, read_trials
+from audio_ssl.fairness.wording import gap_direction
+from audio_ssl.metrics.families.verification import Curve, SpeakerTrials
 from audio_ssl.metrics.resampling import bootstrap_sums
-from audio_ssl.metrics.verification import Curve, SpeakerTrials
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -269,7 +267,7 @@ class _Part:
         ours, theirs = np.eye(score.speakers)[mine], np.eye(score.speakers)[~mine]
         a, b = float(score(ours.sum(0))), float(score(theirs.sum(0)))
         names = self.people.names[first], self.people.names[second]
-        words = direction(metric, False, *names, a, b, by=self.by)
+        words = gap_direction(metric, False, *names, a, b, by=self.by)
         refused = _refusal(names, (len(ours), len(theirs)), (a, b))
         row = untested_row(*names, a, b, words, refused, (len(ours), len(theirs)))
         return row if refused else row | self._infer(score, ours, theirs, a, b)
@@ -311,3 +309,57 @@ def _refusal(names: tuple[str, str], sizes: tuple[int, int], values: tuple[float
 def _few(name: str, size: int, needed: int) -> str:
     people = "1 speaker" if size == 1 else f"{size} speakers"
     return f"group {name} has {people}, and at least {needed} a group are needed"
+
+
+UNITS = {"eer": "%", "min_dcf": "cost", "fnmr_at_common": "%", "fmr_at_common": "%"}
+"""Metrics and their units; all are better where lower."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All metrics of some trials, of how often each speaker counts.
+
+    Each question draws the same resamples, so what was computed for one metric is kept for the others.
+    """
+
+    trials: SpeakerTrials
+    codes: Places
+    """``[speaker]``, who they are."""
+    common: int
+    """Place of the common threshold."""
+    known: dict[bytes, tuple[float, ...]] = field(default_factory=dict)
+
+    def of(self, metric: str) -> Score:
+        """Return one metric."""
+        return Score(self, list(UNITS).index(metric))
+
+    def read(self, counts: npt.NDArray[np.int64]) -> tuple[float, ...]:
+        """Return the metrics in the order of `UNITS`, NaN where trials of one kind are lacking."""
+        key = blake2b(counts.tobytes(), digest_size=16).digest()
+        if key not in self.known:
+            curve = self.trials.weigh(counts)
+            self.known[key] = (math.nan,) * len(UNITS) if curve is None else self._of(curve)
+        return self.known[key]
+
+    def _of(self, curve: Curve) -> tuple[float, ...]:
+        misses, alarms = curve.errors(self.common)
+        return curve.eer(), curve.min_dcf(), 100 * misses, 100 * alarms
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric, as a function of summed statistics: ``[..., speaker]`` to ``[...]``."""
+
+    scores: Scores
+    column: int
+
+    @property
+    def speakers(self) -> int:
+        """Number of speakers."""
+        return len(self.scores.codes)
+
+    def __call__(self, counts: Array) -> Array:
+        """Return the score of each row of counts, ``[..., speaker]``."""
+        rows = np.rint(counts).astype(np.int64).reshape(math.prod(counts.shape[:-1]), self.speakers)
+        values = [self.scores.read(row)[self.column] for row in rows]
+        return np.array(values, np.float64).reshape(counts.shape[:-1])

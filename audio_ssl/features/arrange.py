@@ -9,11 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from audio_ssl.errors import AudioError, UserError
-from audio_ssl.features.batches import Piece
-from audio_ssl.features.learned import Learned, is_result, read_learned
-from audio_ssl.features.pool import AttentivePool, MaxPool, MeanPool, Pool
-from audio_ssl.features.rate import RateChange, frames_at
+from audio_ssl.base.errors import AudioError, UserError
+from audio_ssl.features.pieces import Piece
+from audio_ssl.features.pooling import (
+    AttentivePool,
+    LearnedMix,
+    MaxPool,
+    MeanPool,
+    Pool,
+    RateChange,
+    frames_at,
+    is_result,
+    read_learned,
+)
 from audio_ssl.features.source import FeatureSource
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -26,7 +34,7 @@ class Arrangement:
 
     layers: tuple[int, ...]
     """Layers that are computed, in the order they are given."""
-    learned: Learned | None
+    learned: LearnedMix | None
     """Mixes them to one; None: they are given as they are."""
     pool: str
     """none, mean, max or attentive."""

@@ -9,19 +9,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.atomic import clear_partials, write_json
-from audio_ssl.catalog import load_part, parts
+from audio_ssl.base.catalog import load_part, parts
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError, shown
+from audio_ssl.base.files import clear_partials, locked_folder, write_json
+from audio_ssl.base.launch import read_place
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.documents import read_object
-from audio_ssl.errors import UserError, shown
+from audio_ssl.features.clips import SCHEME
 from audio_ssl.features.index import JOURNALS, publish, remove_damaged
 from audio_ssl.features.job import CLAIM_FILE, ERRORS_FILE, Job
-from audio_ssl.features.names import SCHEME
 from audio_ssl.features.settings import read_settings
 from audio_ssl.features.source import FeatureSource, ModelSource, open_source
-from audio_ssl.inference import check_precision
-from audio_ssl.lock import locked_folder
-from audio_ssl.place import read_place
+from audio_ssl.models.fast.prepared import check_precision
 
 logger = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.atomic import append, atomic_write
-from audio_ssl.documents import parse_object
-from audio_ssl.errors import UserError
-from audio_ssl.features.names import key
-from audio_ssl.integrity import SEALS_FILE, Seal, fault, put_seals, write_seals
+from audio_ssl.base.checksums import SEALS_FILE, Seal, fault, put_seals, write_seals
+from audio_ssl.base.documents import parse_object
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import append, atomic_write
+from audio_ssl.features.clips import folded
 
 INDEX_FILE, JOURNALS, STORE = "index.jsonl", ".index", "store"
 Row = dict[str, Any]
@@ -55,7 +55,7 @@ class Done:
             for _, row in _rows(path, say=True):
                 if files.fault(row) is None:
                     digests += _digest(row["id"])
-                    named += _digest(key(row["file"])) if row["file"].endswith(".npy") else b""
+                    named += _digest(folded(row["file"])) if row["file"].endswith(".npy") else b""
         self._digests, self._files = _sorted(digests), _sorted(named)
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class Done:
 
     def has_file(self, name: str) -> bool:
         """Tell whether a file of one clip has this name, or one that some disks take for the same."""
-        return _holds(self._files, key(name))
+        return _holds(self._files, folded(name))
 
 
 def _sorted(digests: bytearray) -> npt.NDArray[np.bytes_]:

@@ -17,22 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audio_ssl.catalog import load_part
+from audio_ssl.base.catalog import load_part
+from audio_ssl.base.documents import find, read_object
+from audio_ssl.base.errors import AudioError
+from audio_ssl.base.progress import Progress
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
-from audio_ssl.documents import find, read_object
-from audio_ssl.errors import AudioError
 from audio_ssl.features.arrange import Arrangement, ClipArranger, arrangement
-from audio_ssl.features.background import BackgroundWriter
-from audio_ssl.features.batches import Piece, pieces
-from audio_ssl.features.decode import WINDOW_CLIPS
+from audio_ssl.features.clips import SCHEME, ClipToExtract, own_name, walk
 from audio_ssl.features.index import JOURNALS, Done, Journal, Row
-from audio_ssl.features.names import SCHEME, own_name
+from audio_ssl.features.pieces import WINDOW_CLIPS, Piece, pieces
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import FeatureSource, open_source
-from audio_ssl.features.walk import Item, walk
-from audio_ssl.features.writers._base import Writer
-from audio_ssl.progress import Progress
+from audio_ssl.features.writing import BackgroundWriter, Writer
 
 CLAIM_FILE = "extraction.json"
 """Says what the folder holds."""
@@ -89,7 +86,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Part:
+class ProcessShare:
     """One of the processes of a job."""
 
     rank: int = 0
@@ -109,7 +106,7 @@ class Part:
         return ErrorLedger(out / JOURNALS / f"{self.name}errors" if self.size > 1 else out / ERRORS_FILE)
 
 
-def run_part(job: Job, part: Part, device: torch.device) -> None:
+def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
     """Do one process's part of a job; a process that was stopped goes on when this is called again."""
     out = Path(job.out)
     source = open_source(job.model).at(device, job.settings.precision)
@@ -124,7 +121,7 @@ def run_part(job: Job, part: Part, device: torch.device) -> None:
             ledger.record(clip.path, reason)
             progress.advance()
 
-        def todo() -> Iterator[Item]:
+        def todo() -> Iterator[ClipToExtract]:
             # Folders that cannot be read are every process's to see and one's to tell.
             for item in walk(Path(job.audio), ledger if part.rank == 0 else _Deaf(ledger), read_scheme(out)):
                 if part.takes(item.number) and item.id not in done:

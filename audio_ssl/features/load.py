@@ -10,22 +10,21 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.base.errors import AudioError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
-from audio_ssl.data.waveforms import checked_batch
-from audio_ssl.encoders._points import Point
-from audio_ssl.errors import AudioError
 from audio_ssl.features.arrange import ClipArranger, arrangement
-from audio_ssl.features.batches import pieces
-from audio_ssl.features.decode import Refuse
+from audio_ssl.features.clips import ClipToExtract, items_of, walk
+from audio_ssl.features.pieces import OnRefused, pieces
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import ModelSource
-from audio_ssl.features.walk import Item, items_of, walk
 from audio_ssl.interop.hub import push_to_hub
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.write import export
-from audio_ssl.model import ModelConfig, ModelOutput, SSLModel, fingerprint
+from audio_ssl.models.model import ModelConfig, ModelOutput, SSLModel, fingerprint
+from audio_ssl.models.parts import Point
+from audio_ssl.models.waveforms import checked_batch
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +63,8 @@ def load(
     Examples
     --------
     >>> import tempfile, torch
-    >>> from audio_ssl.encoders import transformer
-    >>> from audio_ssl.frontends import conv
+    >>> from audio_ssl.models.encoders import transformer
+    >>> from audio_ssl.models.frontends import conv
     >>> encoder = transformer.Config(layers=1, dim=16, ffn_dim=16, heads=2, position_groups=2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     SSLModel(ModelConfig(conv.Config(channels=(8,) * 7), encoder, 16000)).save_pretrained(folder)
@@ -174,7 +173,7 @@ class Model(nn.Module):
         rate_hz: float | None = None,
         dtype: str = "float32",
         settings: Settings | None = None,
-        on_error: Refuse | None = None,
+        on_error: OnRefused | None = None,
     ) -> Iterator[tuple[Clip, Tensor]]:
         """Yield each usable clip and its features, on the CPU; decoding runs ahead in threads.
 
@@ -232,7 +231,7 @@ class Model(nn.Module):
         return push_to_hub(self.model, repo_id, private=private, facts=facts)
 
 
-def _items(paths: Paths) -> Iterator[Item]:
+def _items(paths: Paths) -> Iterator[ClipToExtract]:
     if isinstance(paths, str | Path):
         yield from walk(Path(paths), _LogLedger())
         return
@@ -240,7 +239,7 @@ def _items(paths: Paths) -> Iterator[Item]:
         if isinstance(path, Clip):
             yield from (item._replace(number=number) for item in items_of([path]))
         else:
-            yield Item(number, str(path), str(path), str(path), None)
+            yield ClipToExtract(number, str(path), str(path), str(path), None)
 
 
 class _LogLedger(ErrorLedger):

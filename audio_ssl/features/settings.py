@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from audio_ssl.config import apply_overrides, structure
-from audio_ssl.errors import UserError
-from audio_ssl.inference.prepared import known_precision
+from audio_ssl.base.config import apply_overrides, structure
+from audio_ssl.base.errors import UserError
+from audio_ssl.models.fast.prepared import known_precision
 
 
 @dataclass(frozen=True)

@@ -15,23 +15,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from audio_ssl.config import kind_of
+from audio_ssl.base.config import kind_of
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
-from audio_ssl.encoders._points import Point, check_point
-from audio_ssl.errors import UserError
 from audio_ssl.features.baselines import baselines, is_baseline, open_baseline
-from audio_ssl.inference.prepared import Precision, prepare
-from audio_ssl.interop._detect import ACCEPTED
-from audio_ssl.interop._settings import UnsaidError
-from audio_ssl.interop.naming import take_point, unsaid
-from audio_ssl.interop.read import read_model
-from audio_ssl.model import (
-    ClipStatistics,
-    ModelOutput,
-    SSLModel,
-    build_model,
-    fingerprint,
-)
+from audio_ssl.interop.read import ACCEPTED, read_model
+from audio_ssl.interop.settings import MissingSettingError, take_point, with_remedy
+from audio_ssl.models.fast.prepared import Precision, prepare
+from audio_ssl.models.model import ClipStatistics, ModelOutput, SSLModel, build_model, fingerprint
+from audio_ssl.models.parts import Point, check_point
 
 UNTRAINED_PREFIX = "untrained:"
 _UNTRAINED_SEED = 20_240_601
@@ -112,8 +104,8 @@ def open_source(name: str) -> FeatureSource:
     plain, point = take_point(asked)
     try:
         model = read_model(plain)
-    except UnsaidError as error:
-        raise unsaid(error, name) from error
+    except MissingSettingError as error:
+        raise with_remedy(error, name) from error
     except UserError as error:
         if not (error.remedy or "").endswith(ACCEPTED) or Path(plain).exists():
             raise

@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv
-from audio_ssl.interop._settings import FAIRSEQ_EPSILON, Given, heads_of, settings
-from audio_ssl.model import ModelConfig
+from audio_ssl.base.errors import UserError
+from audio_ssl.interop.settings import FAIRSEQ_EPSILON, ModelSettings, heads_of, preparation_of
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig
 
 EXTRACTOR = "encoder_frontend.feature_extractor.layers"
 POSITIONS = "encoder_frontend.pos_encoder"
@@ -41,7 +41,9 @@ OUR_KEY = "audio_ssl"
 """Key of the card with what fairseq2 has no field for."""
 
 
-def model_config(state: Mapping[str, Tensor], card: Mapping[str, Any], given: Given, where: Path) -> ModelConfig:
+def model_config(
+    state: Mapping[str, Tensor], card: Mapping[str, Any], given: ModelSettings, where: Path
+) -> ModelConfig:
     """Return the config of a model with these weights.
 
     Parameters
@@ -64,7 +66,7 @@ def model_config(state: Mapping[str, Tensor], card: Mapping[str, Any], given: Gi
     frontend = _frontend(state, encoder)
     transform = _encoder(state, encoder, given, where)
     source = f"the section `{OUR_KEY}` of model.yaml"
-    normalize, rate = settings(given, ours if isinstance(ours, Mapping) else {}, source, where)
+    normalize, rate = preparation_of(given, ours if isinstance(ours, Mapping) else {}, source, where)
     epsilon = ours.get("normalize_epsilon", FAIRSEQ_EPSILON) if isinstance(ours, Mapping) else FAIRSEQ_EPSILON
     return ModelConfig(frontend, transform, rate, normalize, float(epsilon))
 
@@ -103,7 +105,9 @@ def _frontend(state: Mapping[str, Tensor], encoder: Mapping[str, Any]) -> conv.C
     )
 
 
-def _encoder(state: Mapping[str, Tensor], encoder: Mapping[str, Any], given: Given, where: Path) -> transformer.Config:
+def _encoder(
+    state: Mapping[str, Tensor], encoder: Mapping[str, Any], given: ModelSettings, where: Path
+) -> transformer.Config:
     inner = [weight for name, weight in state.items() if name.endswith(".ffn.inner_proj.weight")]
     if not inner:
         raise UserError("the encoder is no transformer of fairseq2's standard layers")

@@ -1,27 +1,40 @@
 """fairseq's checkpoints of HuBERT, wav2vec 2.0, data2vec audio and MERT, and WavLM's, which have the same form.
 
 Such a ``.pt`` file is a pickle of weights, settings, dictionaries and the trainer's state. Only the first two are read,
-and nothing in it is run (`_safe_pickle`). fairseq itself is not needed.
+and nothing in it is run (`audio_ssl.interop.pickle_reader`). fairseq itself is not needed.
+
+The settings in fairseq's checkpoints, as plain data, and our `ModelConfig`.
+
+Old files have one flat ``args``; newer ones have ``cfg`` with sections ``task`` and ``model``, and a fine-tuned model
+keeps the pretrained model's settings in ``w2v_args``; WavLM's files have a flat ``cfg``.
 """
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 from torch import Tensor
 
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv
-from audio_ssl.interop._fairseq_config import FairseqSettings, config_of
-from audio_ssl.interop._files import table_of
-from audio_ssl.interop._match import fill, identity
-from audio_ssl.interop._names import common_name, fairseq_name
-from audio_ssl.interop._safe_pickle import plain
-from audio_ssl.interop._settings import Given, sensible, settings
-from audio_ssl.model import SSLModel
+from audio_ssl.base.errors import UserError
+from audio_ssl.interop.pickle_reader import plain
+from audio_ssl.interop.settings import FAIRSEQ_EPSILON, ModelSettings, heads_of, invalid_settings, preparation_of
+from audio_ssl.interop.weight_names import common_name, fairseq_name
+from audio_ssl.interop.weights import (
+    Name,
+    build_from,
+    checked_table,
+    encoder_sizes,
+    frontend_sizes,
+    identity,
+    relative_positions,
+)
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, SSLModel
 
 _SETTINGS = ("cfg", "args")
 _PREFIXES = ("w2v_encoder.w2v_model.", "w2v_model.", "")
@@ -38,7 +51,7 @@ def is_fairseq(content: object) -> bool:
     return isinstance(content, dict) and "model" in content and any(content.get(key) is not None for key in _SETTINGS)
 
 
-def read_fairseq_content(content: Any, path: Path, given: Given) -> SSLModel:
+def read_fairseq_content(content: Any, path: Path, given: ModelSettings) -> SSLModel:
     """Make a model of what a checkpoint holds.
 
     Parameters
@@ -76,19 +89,180 @@ def read_fairseq_content(content: Any, path: Path, given: Given) -> SSLModel:
     def name(common: str) -> str:
         return prefix + fairseq_name(common, group_norm)
 
-    chosen = settings(given, found.preparation(), f"its `{key}`", path)
-    with sensible(path):
+    chosen = preparation_of(given, found.preparation(), f"its `{key}`", path)
+    with invalid_settings(path):
         config = config_of(found, state, name, group_norm, chosen, given, path)
     heads = tuple(f"{p}{head}" for p in dict.fromkeys((prefix, "")) for head in _HEADS)
     assert isinstance(config.encoder, transformer.Config)
     assert isinstance(config.frontend, conv.Config)
     # Where the widths are the same, fairseq projects nothing.
     defaults = identity(config.encoder.dim) if config.encoder.dim == config.frontend.channels[-1] else {}
-    return fill(config, state, lambda ours: name(common_name(ours)), heads=heads, defaults=defaults, where=path)
+    return build_from(config, state, lambda ours: name(common_name(ours)), heads=heads, defaults=defaults, where=path)
 
 
 def _weights(table: object, path: Path) -> dict[str, Tensor]:
     """Return the tensors of the table; data2vec's average of itself is a table within it."""
     if not isinstance(table, dict):
         raise UserError("`model` holds no table of weights", where=str(path))
-    return table_of({name: value for name, value in dict.items(table) if name != "_ema"}, path)
+    return checked_table({name: value for name, value in dict.items(table) if name != "_ema"}, path)
+
+
+_DROPOUTS = {
+    "dropout": ("dropout",),
+    "attention_dropout": ("attention_dropout",),
+    "activation_dropout": ("activation_dropout",),
+    "input_dropout": ("dropout_input",),
+    "layer_drop": ("layerdrop", "encoder_layerdrop"),
+}
+_ONLY: dict[str, object] = {
+    "activation_fn": "gelu",
+    "layer_type": "transformer",
+    "conv_pos_batch_norm": False,
+    "quantize_input": False,
+    "feature_extractor_cqt": False,
+    "subln": False,
+    "do_cnn_feat_stable_layernorm": False,
+}
+"""Keys of which our encoder knows one value, which is the default."""
+_LISTS, _TEXT = 100, 2000
+"""Layers and characters that a description of a frontend may come to."""
+
+
+class FairseqSettings:
+    """Settings of a checkpoint, looked up in the sections that may have them.
+
+    Parameters
+    ----------
+    content
+        The plain data of the file's ``args`` or ``cfg``.
+    """
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        task, model = _section(content, "task"), _section(content, "model")
+        pretrained = _section(model, "w2v_args") or _section(content, "w2v_args")
+        # What a fine-tuned model is made of stands with the pretrained one; how audio is prepared, with the last task.
+        self._last = [model, content, _section(pretrained, "model"), pretrained]
+        self._model = [_section(pretrained, "model"), pretrained, model, content]
+        self._preparation = [task, model, content, _section(pretrained, "task"), pretrained]
+
+    def model(self, key: str, default: Any = None) -> Any:
+        """Return a setting of the network."""
+        return next(_said(self._model, key), default)
+
+    def dropouts(self) -> dict[str, Any]:
+        """Return our dropouts, as the last training had them."""
+        found = {ours: [value for key in keys for value in _said(self._last, key)] for ours, keys in _DROPOUTS.items()}
+        return {ours: float(values[0]) for ours, values in found.items() if values}
+
+    def preparation(self) -> dict[str, Any]:
+        """Return ``normalize`` and ``sample_rate``, where the file says them."""
+        found = {key: list(_said(self._preparation, key)) for key in ("normalize", "sample_rate")}
+        return {key: values[0] for key, values in found.items() if values}
+
+
+def config_of(
+    found: FairseqSettings,
+    state: Mapping[str, Tensor],
+    name: Name,
+    group_norm: bool,
+    chosen: tuple[bool, int],
+    given: ModelSettings,
+    where: Path | str,
+) -> ModelConfig:
+    """Return our config of a checkpoint: sizes from its weights, all else from its settings.
+
+    Parameters
+    ----------
+    found
+        The settings.
+    state, name
+        Weights, and the way from common names to theirs.
+    group_norm
+        Whether the frontend has one norm only.
+    chosen
+        Normalisation and rate.
+    given
+        What the caller said of heads.
+    where
+        The file, for errors.
+
+    Raises
+    ------
+    UserError
+        If a setting asks for what our encoder cannot do, or is missing; it is named.
+    """
+    for key, value in _ONLY.items():
+        if found.model(key, value) != value:
+            raise UserError(f"`{key}` must be {value!r} to be read, but is {found.model(key)!r}", where=str(where))
+    pre_norm = found.model("layer_norm_first")
+    if pre_norm is None:
+        raise UserError("`layer_norm_first` is missing in the file's settings", where=str(where))
+    sizes = encoder_sizes(state, name, where)
+    relax = found.model("attention_relax", -1)
+    encoder = transformer.Config(
+        **sizes,
+        heads=heads_of(given, found.model("encoder_attention_heads"), sizes["dim"], where),
+        pre_norm=bool(pre_norm),
+        deepnorm=bool(found.model("deepnorm", False)),
+        attention_relax=float(relax) if relax > 0 else None,
+        relative_positions=relative_positions(state, name, found.model("max_distance"), where),
+        **found.dropouts(),
+    )
+    layers = found.model("conv_feature_layers")
+    strides = None if layers is None else [layer[2] for layer in conv_layers(layers, where)]
+    frontend = frontend_sizes(state, name, strides, group_norm, where)
+    return ModelConfig(frontend, encoder, chosen[1], chosen[0], FAIRSEQ_EPSILON)
+
+
+def conv_layers(text: object, where: Path | str) -> list[tuple[int, int, int]]:
+    """Return the layers of a frontend: channels, kernel, stride; fairseq evaluates such a text, this reads it.
+
+    Examples
+    --------
+    >>> conv_layers("[(512, 10, 5)] + [(512, 3, 2)] * 2", "model.pt")
+    [(512, 10, 5), (512, 3, 2), (512, 3, 2)]
+    """
+    try:
+        layers = _value(ast.parse(str(text)[:_TEXT], mode="eval").body)
+        if isinstance(layers, list) and all(isinstance(layer, tuple | list) and len(layer) == 3 for layer in layers):
+            return [(int(channels), int(kernel), int(stride)) for channels, kernel, stride in layers]
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+        pass
+    raise UserError(
+        f"`conv_feature_layers` must be a list of (channels, kernel, stride), but is {text!r}", where=str(where)
+    )
+
+
+def _value(node: ast.expr) -> Any:
+    """Return the value of sums and multiples of lists and tuples of whole numbers."""
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    if isinstance(node, ast.Tuple):
+        return tuple(_value(item) for item in node.elts)
+    if isinstance(node, ast.List):
+        return [_value(item) for item in node.elts]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mult):
+        left, right = _value(node.left), _value(node.right)
+        if isinstance(node.op, ast.Add) and isinstance(left, list) and isinstance(right, list):
+            return left + right
+        if (
+            isinstance(node.op, ast.Mult)
+            and isinstance(left, list)
+            and isinstance(right, int)
+            and len(left) * right <= _LISTS
+        ):
+            return left * right
+    raise ValueError
+
+
+def _said(parts: Sequence[Mapping[str, Any]], key: str) -> Iterator[Any]:
+    """Yield a key's values; references to other keys (``${task.normalize}``) and blanks (``???``) are none."""
+    for part in parts:
+        value = part.get(key)
+        if value is not None and not (isinstance(value, str) and value.startswith(("${", "???"))):
+            yield value
+
+
+def _section(content: object, key: str) -> Mapping[str, Any]:
+    section = content.get(key) if isinstance(content, Mapping) else None
+    return section if isinstance(section, Mapping) else {}

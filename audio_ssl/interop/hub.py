@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.catalog import install_hint
-from audio_ssl.errors import UserError
+from audio_ssl.base.catalog import install_hint
+from audio_ssl.base.errors import UserError
 from audio_ssl.interop.write import export
-from audio_ssl.model import SSLModel
+from audio_ssl.models.model import SSLModel
 
 _NAME = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w./-]*))?")
 _SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")

@@ -12,14 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
-from audio_ssl.documents import read_object
-from audio_ssl.encoders import conformer
-from audio_ssl.errors import UserError, shown
-from audio_ssl.frontends import mel_res2d
-from audio_ssl.interop._files import read_folder
-from audio_ssl.interop._match import fill, no_mask
-from audio_ssl.interop._settings import Given, sensible, settings
-from audio_ssl.model import CONFIG_FILE, ModelConfig, SSLModel
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError, shown
+from audio_ssl.interop.settings import ModelSettings, invalid_settings, preparation_of
+from audio_ssl.interop.weights import build_from, no_mask, read_folder
+from audio_ssl.models.encoders import conformer
+from audio_ssl.models.frontends import mel_res2d
+from audio_ssl.models.model import ModelConfig, SSLModel
+from audio_ssl.models.weights import CONFIG_FILE
 
 _RATE = 24000
 _PREFIX = "model."
@@ -88,12 +88,14 @@ def read_muq(folder: str | Path, *, normalize: bool | None = None, sample_rate: 
     """
     folder = Path(folder)
     said = {"normalize": False, "sample_rate": _RATE}
-    chosen = settings(Given(normalize, sample_rate), said, "MuQ's code", folder)
-    with sensible(folder / CONFIG_FILE):
+    chosen = preparation_of(ModelSettings(normalize, sample_rate), said, "MuQ's code", folder)
+    with invalid_settings(folder / CONFIG_FILE):
         config = config_of(read_object(folder / CONFIG_FILE), *chosen, folder / CONFIG_FILE)
     state = named_as_linear(read_folder(folder))
     defaults = no_mask(config.encoder.dim)  # type: ignore[attr-defined]
-    return fill(config, state, lambda ours: _PREFIX + muq_name(ours), heads=_HEADS, defaults=defaults, where=folder)
+    return build_from(
+        config, state, lambda ours: _PREFIX + muq_name(ours), heads=_HEADS, defaults=defaults, where=folder
+    )
 
 
 def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where: Path) -> ModelConfig:

@@ -15,13 +15,14 @@ from typing import Any
 
 from torch import Tensor
 
-from audio_ssl.config import apply_overrides, read_yaml, structure
-from audio_ssl.documents import read_object
-from audio_ssl.errors import UserError
-from audio_ssl.interop._fairseq2_files import read_weights
-from audio_ssl.interop._files import read_safetensors
-from audio_ssl.interop._settings import Given, sensible, settings
-from audio_ssl.model import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, SSLModel, load_state
+from audio_ssl.base.config import apply_overrides, read_yaml, structure
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError
+from audio_ssl.interop.fairseq2 import read_weights
+from audio_ssl.interop.settings import ModelSettings, invalid_settings, preparation_of
+from audio_ssl.interop.weights import read_safetensors
+from audio_ssl.models.model import ModelConfig, SSLModel
+from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_state
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def run_of(path: Path) -> Path | None:
     return next((folder for folder in above[1:3] if (folder / RECIPE_FILE).is_file()), None)
 
 
-def read_run(path: Path, given: Given) -> SSLModel:
+def read_run(path: Path, given: ModelSettings) -> SSLModel:
     """Read the model of a run that has not written it, or of one of its checkpoints.
 
     Parameters
@@ -152,7 +153,7 @@ def _weights(folder: Path) -> dict[str, Tensor]:
     return {name.removeprefix(_MODEL): value for name, value in state.items() if name.startswith(_MODEL)}
 
 
-def _model(recipe: Mapping[str, Any], state: Mapping[str, Tensor], given: Given, where: Path) -> SSLModel:
+def _model(recipe: Mapping[str, Any], state: Mapping[str, Tensor], given: ModelSettings, where: Path) -> SSLModel:
     if "encoder" not in recipe or "frontend" not in recipe:
         raise UserError(f"the run's recipe is of kind {recipe.get('kind')!r}, which trains no model", where=str(where))
     data = recipe.get("data")
@@ -160,9 +161,9 @@ def _model(recipe: Mapping[str, Any], state: Mapping[str, Tensor], given: Given,
         "normalize": recipe.get("normalize", False),
         "sample_rate": data.get("sample_rate") if isinstance(data, Mapping) else None,
     }
-    normalize, rate = settings(given, found, RECIPE_FILE, where)
+    normalize, rate = preparation_of(given, found, RECIPE_FILE, where)
     parts = {name: recipe[name] for name in ("frontend", "encoder")}
-    with sensible(where):
+    with invalid_settings(where):
         model = SSLModel(structure(ModelConfig, {**parts, "sample_rate": rate, "normalize": normalize}))
     load_state(model, state, where)
     return model.eval()

@@ -13,16 +13,15 @@ from typing import Any
 
 from torch import Tensor
 
-from audio_ssl.catalog import install_hint
-from audio_ssl.encoders import transformer
-from audio_ssl.encoders._checks import Relative
-from audio_ssl.errors import UserError, unknown_name
-from audio_ssl.frontends import conv
-from audio_ssl.interop._match import MASK, fill, no_mask
-from audio_ssl.interop._names import common_name, torchaudio_name
-from audio_ssl.interop._settings import FAIRSEQ_EPSILON, Given, heads_of, settings
-from audio_ssl.interop._sizes import encoder_sizes, frontend_sizes, relative_positions
-from audio_ssl.model import ModelConfig, SSLModel
+from audio_ssl.base.catalog import install_hint
+from audio_ssl.base.errors import UserError, unknown_name
+from audio_ssl.interop.settings import FAIRSEQ_EPSILON, ModelSettings, heads_of, preparation_of
+from audio_ssl.interop.weight_names import common_name, torchaudio_name
+from audio_ssl.interop.weights import MASK, build_from, encoder_sizes, frontend_sizes, no_mask, relative_positions
+from audio_ssl.models.attention import Relative
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, SSLModel
 
 PREFIX = "torchaudio:"
 _HEADS = ("aux.", "logit_generator.")
@@ -62,7 +61,7 @@ def read_bundle(name: str, *, normalize: bool | None = None, sample_rate: int | 
     """
     bundle = _bundle(name)
     said = {"normalize": bool(bundle._normalize_waveform), "sample_rate": int(bundle.sample_rate)}
-    chosen = settings(Given(normalize, sample_rate), said, "the bundle", name)
+    chosen = preparation_of(ModelSettings(normalize, sample_rate), said, "the bundle", name)
     try:
         model = bundle.get_model()
     except (OSError, HTTPException) as error:
@@ -102,8 +101,8 @@ def read_torchaudio_weights(
     UserError
         If something is not given, or the weights do not fit together.
     """
-    given = Given(normalize, sample_rate, heads)
-    chosen = settings(given, {}, "a file of torchaudio", where)
+    given = ModelSettings(normalize, sample_rate, heads)
+    chosen = preparation_of(given, {}, "a file of torchaudio", where)
     state = _taken_apart({_unwrapped(name): value for name, value in state.items()})
     group_norm = "feature_extractor.conv_layers.1.layer_norm.weight" not in state
     sizes = encoder_sizes(state, torchaudio_name, where)
@@ -180,4 +179,4 @@ def _fill(config: ModelConfig, state: Mapping[str, Tensor], where: Path | str) -
     assert isinstance(config.encoder, transformer.Config)
     # torchaudio keeps the mask embedding with its pretraining model.
     mask = no_mask(config.encoder.dim) if name(MASK) not in state else {}
-    return fill(config, state, name, heads=_HEADS, defaults=mask, where=where)
+    return build_from(config, state, name, heads=_HEADS, defaults=mask, where=where)

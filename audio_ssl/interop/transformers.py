@@ -2,10 +2,16 @@
 
 HuBERT, wav2vec 2.0, WavLM, data2vec audio and MERT, base and large, with or without a head, and both namings of weight
 norm (``weight_g`` before torch 2.1's parametrisations, ``parametrizations.weight.original0`` after).
+
+transformers' ``config.json`` of HuBERT, wav2vec 2.0, WavLM, data2vec audio and MERT, and our `ModelConfig`.
+
+MERT's classes are no part of transformers but code in its repositories, which is never run: without the CQT input,
+which is refused, MERT v1 is HuBERT, with `deepnorm` and `attention_relax` as options.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections.abc import Mapping
@@ -14,15 +20,17 @@ from typing import Any
 
 from torch import Tensor
 
-from audio_ssl.documents import read_object
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import UserError
-from audio_ssl.interop._files import has_weights, read_folder
-from audio_ssl.interop._match import MASK, fill, no_mask
-from audio_ssl.interop._names import common_name
-from audio_ssl.interop._settings import Given, sensible, settings
-from audio_ssl.interop._transformers_config import MODEL_TYPES, config_of, has_mask
-from audio_ssl.model import CONFIG_FILE, SSLModel
+from audio_ssl.base.config import structure, unstructure
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError
+from audio_ssl.interop.settings import ModelSettings, invalid_settings, preparation_of
+from audio_ssl.interop.weight_names import common_name
+from audio_ssl.interop.weights import MASK, build_from, has_weights, no_mask, read_folder
+from audio_ssl.models.attention import Relative
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, SSLModel
+from audio_ssl.models.weights import CONFIG_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +68,8 @@ def read_transformers(folder: str | Path, *, normalize: bool | None = None, samp
     """
     folder = Path(folder)
     data, state = read_object(folder / CONFIG_FILE), read_folder(folder)
-    chosen = settings(Given(normalize, sample_rate), *preparation(folder), folder)
-    with sensible(folder / CONFIG_FILE):
+    chosen = preparation_of(ModelSettings(normalize, sample_rate), *preparation(folder), folder)
+    with invalid_settings(folder / CONFIG_FILE):
         config, masked = config_of(data, *chosen, folder / CONFIG_FILE), has_mask(data)
         assert isinstance(config.encoder, transformer.Config)
         defaults = no_mask(config.encoder.dim)
@@ -74,7 +82,7 @@ def read_transformers(folder: str | Path, *, normalize: bool | None = None, samp
     if masked and name(MASK) not in state:
         # Some published models, such as facebook/wav2vec2-base-960h, have lost it; only masked training needs it.
         logger.warning("%s: the mask embedding is missing; zeros stand for it, which inference does not see", folder)
-    return fill(config, state, name, heads=_HEADS, defaults=defaults, where=folder)
+    return build_from(config, state, name, heads=_HEADS, defaults=defaults, where=folder)
 
 
 def preparation(folder: Path) -> tuple[dict[str, Any], str]:
@@ -119,3 +127,182 @@ def to_transformers_weights(model: SSLModel) -> dict[str, Tensor]:
         return {common_name(name): value for name, value in model.state_dict().items()}
     except (KeyError, IndexError) as error:
         raise UserError("transformers has no such model") from error
+
+
+MODEL_TYPES = {
+    "hubert": "hubert",
+    "wav2vec2": "wav2vec2",
+    "wavlm": "wavlm",
+    "data2vec-audio": "data2vec_audio",
+    "mert_model": "mert_model",
+}
+"""Type to the name under which a model with a head holds the encoder."""
+OUR_KEY = "audio_ssl"
+"""Key of config.json with what transformers has no key for."""
+
+_ENCODER = {
+    "layers": ("num_hidden_layers", 12),
+    "dim": ("hidden_size", 768),
+    "ffn_dim": ("intermediate_size", 3072),
+    "heads": ("num_attention_heads", 12),
+    "dropout": ("hidden_dropout", 0.1),
+    "attention_dropout": ("attention_dropout", 0.1),
+    "activation_dropout": ("activation_dropout", 0.1),
+    "input_dropout": ("feat_proj_dropout", 0.0),
+    "layer_drop": ("layerdrop", 0.1),
+    "position_groups": ("num_conv_pos_embedding_groups", 16),
+}
+"""Our options, and transformers' keys and defaults."""
+_FRONTEND: dict[str, tuple[str, Any]] = {
+    "channels": ("conv_dim", (512,) * 7),
+    "kernels": ("conv_kernel", (10, 3, 3, 3, 3, 2, 2)),
+    "strides": ("conv_stride", (5, 2, 2, 2, 2, 2, 2)),
+}
+_ONLY: dict[str, object] = {
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "layer_norm_eps": 1e-5,
+    "conv_pos_batch_norm": False,
+    "add_adapter": False,
+    "adapter_attn_dim": None,
+    "feature_extractor_cqt": False,
+}
+"""Keys of which our encoder knows one value, which is the default."""
+_FEATURE_NORM = "feat_proj_layer_norm"
+_MAY_LACK_IT = ("hubert", "mert_model")
+"""Types that can do without the norm of the features; others have it whatever their config says."""
+
+
+def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where: Path | str) -> ModelConfig:
+    """Return our config of a transformers model.
+
+    Parameters
+    ----------
+    data
+        ``config.json``.
+    normalize, sample_rate
+        Which stand elsewhere.
+    where
+        The file, for errors.
+
+    Raises
+    ------
+    UserError
+        If the model is of another type, or a key asks for what our encoder cannot do; the key is named.
+    """
+    kind = data.get("model_type")
+    if kind not in MODEL_TYPES:
+        raise UserError(
+            f"`model_type` must be one of {', '.join(MODEL_TYPES)}, but is {kind!r}: other models cannot be read",
+            where=str(where),
+        )
+    only = _ONLY if kind in _MAY_LACK_IT else {**_ONLY, _FEATURE_NORM: True}
+    for key, value in only.items():
+        if data.get(key, value) != value:
+            raise UserError(f"`{key}` must be {value!r} to be read, but is {data[key]!r}", where=str(where))
+    stacked = kind == "data2vec-audio"
+    norm = "layer" if stacked else data.get("feat_extract_norm", "group")
+    if stacked and data.get("num_conv_pos_embeddings", 5) == 1:
+        raise UserError("`num_conv_pos_embeddings` must be above 1 to be read, but is 1", where=str(where))
+    kernel = data.get("conv_pos_kernel_size", 19) if stacked else data.get("num_conv_pos_embeddings", 128)
+    frontend = {ours: data.get(key, default) for ours, (key, default) in _FRONTEND.items()}
+    encoder = {
+        **{ours: data.get(key, default) for ours, (key, default) in _ENCODER.items()},
+        "pre_norm": bool(not stacked and data.get("do_stable_layer_norm", False)),
+        "position_kernel_frames": kernel,
+        "position_layers": data.get("num_conv_pos_embeddings", 5) if stacked else 1,
+        "feature_norm": data.get(_FEATURE_NORM, True),
+    }
+    if kind == "wavlm":
+        distances = (data.get("num_buckets", 320), data.get("max_bucket_distance", 800))
+        encoder["relative_positions"] = {"buckets": distances[0], "max_distance": distances[1]}
+    if kind == "mert_model":
+        relax = data.get("attention_relax", -1)
+        encoder |= {"deepnorm": data.get("deepnorm", False), "attention_relax": relax if relax > 0 else None}
+    ours = data.get(OUR_KEY, {})
+    model = {
+        "frontend": {"kind": "conv", **frontend, "norm": norm, "bias": data.get("conv_bias", False)},
+        "encoder": {"kind": "transformer", **encoder, **ours.get("encoder", {})},
+        **{key: value for key, value in ours.items() if key != "encoder"},
+        "sample_rate": sample_rate,
+        "normalize": normalize,
+    }
+    return structure(ModelConfig, _lists(model), where=str(where))
+
+
+def has_mask(data: Mapping[str, Any]) -> bool:
+    """Return whether transformers gives the model a mask embedding."""
+    return bool(data.get("mask_time_prob", 0.05) > 0 or data.get("mask_feature_prob", 0.0) > 0)
+
+
+def model_type_of(config: ModelConfig) -> str | None:
+    """Return the type of transformers that computes the same as a model of ours; None if there is none."""
+    frontend, encoder = config.frontend, config.encoder
+    if not isinstance(frontend, conv.Config) or not isinstance(encoder, transformer.Config):
+        return None
+    if encoder.positions != "conv" or encoder.deepnorm or encoder.alibi or frontend.activation != "gelu":
+        return None
+    if encoder.position_layers == 1 and encoder.relative_positions is None:
+        return "hubert"
+    if not encoder.feature_norm:
+        return None
+    if encoder.position_layers == 1:
+        return "wavlm"
+    fits = frontend.norm == "layer" and not encoder.pre_norm and encoder.relative_positions is None
+    return "data2vec-audio" if fits else None
+
+
+def config_json(config: ModelConfig, kind: str) -> dict[str, Any]:
+    """Return ``config.json`` of a model of this type, our own section included."""
+    frontend, encoder = config.frontend, config.encoder
+    assert isinstance(frontend, conv.Config)
+    assert isinstance(encoder, transformer.Config)
+    classes = {"hubert": "HubertModel", "wavlm": "WavLMModel", "data2vec-audio": "Data2VecAudioModel"}
+    data: dict[str, Any] = {
+        "architectures": [classes[kind]],
+        "model_type": kind,
+        **{key: getattr(encoder, ours) for ours, (key, _) in _ENCODER.items()},
+        **{key: list(getattr(frontend, ours)) for ours, (key, _) in _FRONTEND.items()},
+        "conv_bias": frontend.bias,
+        "num_feat_extract_layers": len(frontend.channels),
+        "hidden_act": "gelu",
+        "feat_extract_activation": "gelu",
+        "layer_norm_eps": 1e-5,
+        "final_dropout": 0.0,
+        # Above zero, or transformers gives the model no mask embedding.
+        "mask_time_prob": 0.05,
+    }
+    if kind == "data2vec-audio":
+        positions = (encoder.position_layers, encoder.position_kernel_frames)
+        data |= {"num_conv_pos_embeddings": positions[0], "conv_pos_kernel_size": positions[1]}
+    else:
+        data |= {
+            "num_conv_pos_embeddings": encoder.position_kernel_frames,
+            "feat_extract_norm": frontend.norm,
+            "do_stable_layer_norm": encoder.pre_norm,
+        }
+    if not encoder.feature_norm:
+        data[_FEATURE_NORM] = False
+    if isinstance(encoder.relative_positions, Relative):
+        relative = encoder.relative_positions
+        data |= {"num_buckets": relative.buckets, "max_bucket_distance": relative.max_distance}
+    return {**data, OUR_KEY: _rest(config, data)}
+
+
+def _rest(config: ModelConfig, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what reading `data` would not give back."""
+    read = unstructure(config_of(data, config.normalize, config.sample_rate, "config.json"))
+    want = unstructure(config)
+    encoder = {key: value for key, value in want["encoder"].items() if read["encoder"].get(key) != value}
+    others = {key: value for key, value in want.items() if key not in ("encoder", "frontend") and read[key] != value}
+    assert dataclasses.is_dataclass(config)
+    # How its weights started is nothing that a trained model has.
+    assert read["frontend"] == {**want["frontend"], "init": read["frontend"]["init"]}, "model_type"
+    return {"encoder": encoder, **others} if encoder else others
+
+
+def _lists(value: Any) -> Any:
+    """Return data as JSON and YAML have it, without tuples."""
+    if isinstance(value, Mapping):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,7 @@
-"""Writes a model as a folder that other libraries open, too, where they can compute the same."""
+"""Writes a model as a folder that other libraries open, too, where they can compute the same.
+
+README.md of an exported model: what is known of it, and what its owner still has to say.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,17 @@ from typing import Any
 
 import torch
 
-from audio_ssl.atomic import atomic_write, write_json, write_text
-from audio_ssl.config import unstructure
-from audio_ssl.documents import as_written, read_object
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv
-from audio_ssl.integrity import write_seals
-from audio_ssl.interop._card import card
-from audio_ssl.interop._files import read_safetensors
-from audio_ssl.interop._transformers_config import data_of, model_type
-from audio_ssl.interop.transformers import PREPROCESSOR_FILE, to_transformers_weights
-from audio_ssl.model import CONFIG_FILE, FORMAT_VERSION, WEIGHTS_FILE, SSLModel
-from audio_ssl.storage import stored, write_stored
+from audio_ssl.base.checksums import write_seals
+from audio_ssl.base.config import kind_of, unstructure
+from audio_ssl.base.documents import as_written, read_object
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import atomic_write, write_json, write_text
+from audio_ssl.interop.transformers import PREPROCESSOR_FILE, config_json, model_type_of, to_transformers_weights
+from audio_ssl.interop.weights import read_safetensors
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import FORMAT_VERSION, SSLModel, fingerprint
+from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE, stored, write_stored
 
 CARD_FILE = "README.md"
 _OTHERS = ("pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json", "recipe.yaml", "state")
@@ -51,7 +53,8 @@ def export(
     facts
         Names and values for the card's section on where the model comes from, such as those of a run.
     weights
-        How they are stored: ``float32``, or ``float16`` or ``bfloat16`` at half the length (`audio_ssl.storage`).
+        How they are stored: ``float32``, or ``float16`` or ``bfloat16`` at half the length
+        (`audio_ssl.models.weights`).
 
     Returns
     -------
@@ -64,14 +67,14 @@ def export(
         If the folder holds another model, or a weight cannot be stored so.
     """
     folder, config = Path(folder), model.config
-    kind = model_type(config)
+    kind = model_type_of(config)
     if kind is None:
         data: dict[str, Any] = {"format_version": FORMAT_VERSION, **unstructure(config)}
         named = model.state_dict()
     else:
         # Newer versions of transformers compute in the format of the file unless this says otherwise.
         computes = {"torch_dtype": "float32"} if weights != "float32" else {}
-        data, named = data_of(config, kind) | computes, to_transformers_weights(model)
+        data, named = config_json(config, kind) | computes, to_transformers_weights(model)
     table = stored(named, weights)
     data = as_written(data)
     _check_free(folder, data, table)
@@ -79,7 +82,7 @@ def export(
         write_stored(table, partial, weights)
     write_seals(folder, [WEIGHTS_FILE])
     write_json(folder / PREPROCESSOR_FILE, _preparation(model))
-    write_text(folder / CARD_FILE, card(model, name or folder.resolve().name, kind, facts))
+    write_text(folder / CARD_FILE, model_card(model, name or folder.resolve().name, kind, facts))
     # Last, as it is what makes the folder a model.
     write_json(folder / CONFIG_FILE, data)
     return folder
@@ -125,3 +128,126 @@ def _same(folder: Path, data: Mapping[str, Any], weights: Mapping[str, torch.Ten
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
+
+
+_TEMPLATE = """---
+library_name: {library}
+tags: [audio, self-supervised, feature-extraction]
+---
+# {title}
+
+{what}
+
+| | |
+|---|---|
+| frontend, encoder | {frontend}, {encoder} |
+| blocks, width | {layers}, {dim} |
+| parameters | {parameters:,} |
+| sample rate | {rate} Hz; resample other audio before |
+| frames | {frames:g} per second, each from {window} samples |
+| waveforms | {normalised} |
+| fingerprint | {fingerprint} |
+
+## Use
+
+```python
+import audio_ssl
+
+model = audio_ssl.load("{name}")
+```
+{transformers}
+## Licence
+
+{licence}
+
+## Where it comes from
+
+{provenance}
+"""
+
+_TRANSFORMERS = """
+or, without audio_ssl, with transformers (no remote code):
+
+```python
+from transformers import AutoFeatureExtractor, AutoModel
+
+prepare = AutoFeatureExtractor.from_pretrained("{name}")
+model = AutoModel.from_pretrained("{name}").eval()
+inputs = prepare(waveform, sampling_rate={rate}, return_tensors="pt")
+hidden_states = model(**inputs, output_hidden_states=True).hidden_states
+```
+
+On one clip both give the same numbers.{caveat}
+"""
+_CAVEAT = (
+    " In a padded batch they do not: {why}, so that a clip's features depend on the clips beside it. Give transformers "
+    "clips of one length, or one at a time; audio_ssl leaves padding out."
+)
+_GROUP = "the first convolution's norm runs over time, and transformers counts the padding in"
+_STACKED = "the second of the convolutions for positions sees what the first made of the padding"
+_UNSTATED = (
+    "Not stated yet. Whoever publishes this model has to name the licence here and as `license:` in the lines at the "
+    "top, and\nmay do so only as far as the audio it was trained on, and any model it came from, allow."
+)
+_STATED = "Of the weights: {licence}. The audio it was trained on keeps its own licences, which stand below."
+LICENCE = "licence of the weights"
+"""Among the facts, where it is known."""
+
+_OURS_ONLY = """
+Only audio_ssl opens this folder: transformers has no model with these parts.
+"""
+
+
+def model_card(model: SSLModel, name: str, model_type: str | None, facts: Mapping[str, object] | None) -> str:
+    """Return the text.
+
+    Parameters
+    ----------
+    model
+        The model.
+    name
+        Folder, or name on the hub.
+    model_type
+        Of transformers; None: it has none.
+    facts
+        Where the model comes from, as names and values; None: not known.
+    """
+    config, grid = model.config, model.grid
+    title = name.rsplit("/", 1)[-1]
+    code = _TRANSFORMERS.format(name=name, rate=config.sample_rate, caveat=_caveat(model, model_type))
+    known = "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in (facts or {}).items())])
+    return _TEMPLATE.format(
+        library="audio_ssl" if model_type is None else "transformers",
+        title=title,
+        what=f"A model of audio that turns waveforms into frames, {_what(model, model_type)}.",
+        frontend=kind_of(config.frontend),
+        encoder=kind_of(config.encoder),
+        layers=model.num_layers,
+        dim=model.dim,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        rate=config.sample_rate,
+        frames=config.sample_rate / grid.hop_samples,
+        window=grid.window_samples,
+        normalised="standardised, each to zero mean and unit variance" if config.normalize else "as they are",
+        fingerprint=fingerprint(model),
+        name=name,
+        transformers=_OURS_ONLY if model_type is None else code,
+        licence=_STATED.format(licence=facts[LICENCE]) if facts and LICENCE in facts else _UNSTATED,
+        provenance=known if facts else "Not stated.",
+    )
+
+
+def _caveat(model: SSLModel, model_type: str | None) -> str:
+    frontend = model.config.frontend
+    if isinstance(frontend, conv.Config) and frontend.norm == "group":
+        return _CAVEAT.format(why=_GROUP)
+    return _CAVEAT.format(why=_STACKED) if model_type == "data2vec-audio" else ""
+
+
+def _what(model: SSLModel, model_type: str | None) -> str:
+    names = {"hubert": "in the layout of HuBERT and wav2vec 2.0", "wavlm": "in the layout of WavLM"}
+    if model_type is None:
+        return "in the layout of audio_ssl"
+    encoder = model.config.encoder
+    size = "pre-LN" if isinstance(encoder, transformer.Config) and encoder.pre_norm else "post-LN"
+    return f"{names.get(model_type, 'in the layout of data2vec audio')}, {size}"

@@ -25,14 +25,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from audio_ssl.atomic import atomic_folder, remove_folder
-from audio_ssl.config import structure
-from audio_ssl.documents import read_object
-from audio_ssl.errors import UserError
-from audio_ssl.integrity import faults, write_seals
-from audio_ssl.pretrain.optim import load_optimizer_tensors, optimizer_tensors, shard_like, whole_tensor
-from audio_ssl.pretrain.parallel import ALONE, Team
-from audio_ssl.pretrain.weights_ema import WeightsEma
+from audio_ssl.base.checksums import faults, write_seals
+from audio_ssl.base.config import structure
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import atomic_folder, remove_folder
+from audio_ssl.pretrain.distributed import ALONE, Team
+from audio_ssl.pretrain.optim import WeightsEma, load_optimizer_tensors, optimizer_tensors, shard_like, whole_tensor
 
 STATE_FILE = "state.json"
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ _FILES = ("model.safetensors", "optimizer.safetensors")
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """Where a run stands after a step."""
 
     seed: int
@@ -61,7 +60,7 @@ class State:
 
 def save_checkpoint(
     folder: Path,
-    state: State,
+    state: TrainingState,
     learner: nn.Module,
     optimizer: torch.optim.Optimizer,
     keep_last: int,
@@ -89,7 +88,7 @@ def save_checkpoint(
     return final
 
 
-def _write(final: Path, state: State, files: dict[str, dict[str, Tensor]]) -> None:
+def _write(final: Path, state: TrainingState, files: dict[str, dict[str, Tensor]]) -> None:
     size = sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values())
     # A checkpoint of the same step holds the same bytes, or lacks a validation; the new one takes its place.
     with atomic_folder(final, size) as partial:
@@ -109,10 +108,10 @@ def _named(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
 
 
-def read_state(checkpoint: Path) -> State:
+def read_state(checkpoint: Path) -> TrainingState:
     """Read where a checkpoint stands; UserError where that cannot be told."""
     path = checkpoint / STATE_FILE
-    return structure(State, read_object(path), where=str(path))
+    return structure(TrainingState, read_object(path), where=str(path))
 
 
 def check_whole(checkpoint: Path) -> None:
@@ -173,7 +172,7 @@ def best_checkpoint(folder: Path) -> Path | None:
 
 def load_checkpoint(
     checkpoint: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, average: WeightsEma | None = None
-) -> State:
+) -> TrainingState:
     """Load a checkpoint into a learner and its optimiser; of several processes each reads it, and keeps its share.
 
     Raises

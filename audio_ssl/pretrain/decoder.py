@@ -18,12 +18,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.earlier import added
-from audio_ssl.encoders._fast_dropout import Dropout
-from audio_ssl.encoders._frames import frame_mask, hide
-from audio_ssl.encoders._visible import Visible, put_back
-from audio_ssl.errors import UserError
-from audio_ssl.pretrain.seeds import derive_seed
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.seeds import derive_seed
+from audio_ssl.base.versions import added
+from audio_ssl.models.fast.cpu import Dropout
+from audio_ssl.models.padding import Visible, frame_mask, hide, put_back
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from audio_ssl import catalog
-from audio_ssl.config import read_yaml, structure, unstructure
-from audio_ssl.model import ModelConfig, SSLModel, read_model_config
+from audio_ssl.base import catalog
+from audio_ssl.base.config import read_yaml, structure, unstructure
+from audio_ssl.models.model import ModelConfig, SSLModel, read_model_config
 
 FAMILY = "audio_ssl"
 

@@ -1,16 +1,39 @@
-"""What the loop needs of a kind of training: a module that turns a batch into a loss, and how to save the result."""
+"""The learner that the loop trains, and the learner of masked prediction.
+
+What the loop needs of a kind of training: a module that turns a batch into a loss, and how to save the result.
+
+The module that masked prediction trains: the model, one head per objective, and the feature penalty.
+
+HuBERT (Hsu et al. 2021, arXiv 2106.07447) and MERT (Li et al. 2023, arXiv 2306.00107): per masked frame,
+``sum of the objectives + feature_penalty * mean(features ** 2)``. The penalty's mean is taken clip by clip and
+weighted by the clip's masked frames, so that it does not depend on how an update is split or padded. A recipe that
+masks nothing counts all frames instead.
+
+A clip may have several masks (clones), and masked frames may be left out of the encoder, as in data2vec 2.0 (Baevski et
+al. 2022, arXiv 2212.07525): frontend and teachers then run once per clip, the encoder once per mask on what is visible,
+and a decoder, thrown away like the heads, fills in the rest for them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.data.frames import FrameGrid
-from audio_ssl.data.loader import TargetSource
-from audio_ssl.data.noise import NoiseBank
+from audio_ssl.data.augment import Mixing, mix_in_batch
+from audio_ssl.data.loader import Batch
+from audio_ssl.models.model import ModelOutput, SSLModel
+from audio_ssl.models.normalisation import BatchNorm
+from audio_ssl.models.padding import frame_mask, visible_frames
+from audio_ssl.pretrain.decoder import ConvDecoder, LayerDecoders
+from audio_ssl.pretrain.masking import Mask, clone_keys, draw_masks, hidden_noise
+from audio_ssl.pretrain.optim import GradientScale, StopGradient
+from audio_ssl.pretrain.view import Metrics, View, VisibleStates
+from audio_ssl.targets.teachers.ema import EmaTeacher
 
 
 @dataclass(frozen=True)
@@ -50,23 +73,230 @@ class Learner(nn.Module):
         """
 
 
+_INPUT = ("feature_norm", "projection")
+"""What an encoder makes of the frontend's features before it masks them, frozen with the frontend."""
+
+
 @dataclass(frozen=True)
-class Training:
-    """A learner and what it is fed with."""
+class ObjectiveHead:
+    """One objective: its module, the teacher it listens to (None: to none), its weight and its name in the log."""
 
-    learner: Learner
-    """Its ``state_dict`` is what a checkpoint holds."""
-    grid: FrameGrid
-    """Frames that crops and targets are counted in."""
+    module: nn.Module
+    teacher: int | None
+    weight: float
+    name: str
 
-    targets: TargetSource | None
-    """Targets of crops; None where the audio is its own target."""
 
-    target_fingerprints: tuple[str, ...]
-    """Fingerprints of the teachers, in order."""
+class MaskedLearner(Learner):
+    """Trains a model by any objectives, on frames hidden from its encoder or on all.
 
-    save: Callable[[Path], None]
-    """Writes the trained model into a folder."""
+    Parameters
+    ----------
+    model
+        Trained and kept.
+    heads
+        Trained and thrown away.
+    mask
+        What is hidden; None: nothing.
+    mixing
+        What is added to the waveforms in training; None: nothing.
+    feature_penalty
+        Weight of the mean square of the frontend's features.
+    feature_grad_mult
+        Factor on the gradients of the frontend; at 0 it is frozen.
+    online
+        Teachers that follow the model, by their index in the recipe; the other teachers' targets come with the batch.
+    decoder
+        Fills in masked frames, which the encoder then never sees; None: it sees the mask embedding in their place.
+    freeze_frontend_after
+        Updates after which the frontend and the encoder's projection of its features stay as they are; None: never.
+    """
 
-    noise: NoiseBank | None = None
-    """What is added to the crops of training; None: nothing."""
+    def __init__(
+        self,
+        model: SSLModel,
+        heads: Sequence[ObjectiveHead],
+        mask: Mask | None,
+        mixing: Mixing | None,
+        feature_penalty: float,
+        feature_grad_mult: float,
+        online: Mapping[int, EmaTeacher] | None = None,
+        decoder: ConvDecoder | LayerDecoders | None = None,
+        freeze_frontend_after: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.heads = nn.ModuleList(head.module for head in heads)
+        self.online = nn.ModuleDict({str(index): teacher for index, teacher in (online or {}).items()})
+        self.decoder = decoder
+        self._heads, self._mask, self._mixing = tuple(heads), mask, mixing
+        self._clones = 1 if mask is None else mask.clones
+        self._feature_penalty = feature_penalty
+        # States are taken at one point for all heads; an encoder that has outputs alone knows of no other.
+        points = {getattr(head.module, "point", "output") for head in heads} - {"output"}
+        self._asked: dict[str, Any] = {"point": points.pop()} if points else {}
+        self._freeze_after, self._stop = freeze_frontend_after, StopGradient()
+        if feature_grad_mult == 0:
+            model.frontend.requires_grad_(False)
+        elif feature_grad_mult != 1:
+            model.frontend.register_forward_hook(GradientScale(feature_grad_mult))
+        if freeze_frontend_after is not None:
+            for module in (model.frontend, *(getattr(model.encoder, name, None) for name in _INPUT)):
+                if isinstance(module, nn.Module):
+                    module.register_forward_hook(self._stop)
+        if mask is None or decoder is not None or mask.fill != "embedding":
+            # It never takes a frame's place, and a parameter without a gradient stops data parallel training.
+            for name, parameter in model.encoder.named_parameters():
+                if name.endswith("mask_embedding"):
+                    parameter.requires_grad_(False)
+
+    def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
+        """Return the loss over the masked frames, or all where nothing is masked; in training, on mixed waveforms."""
+        waveform = batch.waveform
+        self._stop.on = self._freeze_after is not None and step >= self._freeze_after
+        if self._stop.on:
+            # Its stored statistics stay as well, and it drops nothing any more.
+            self.model.frontend.eval()
+        if self.training and self._mixing is not None:
+            rate = self.model.grid.sample_rate
+            waveform = mix_in_batch(waveform, batch.lengths, self._mixing, rate, generator, batch.noise)
+        total = self.model.grid.num_frames(waveform.shape[1])
+        keys, mask = clone_keys(batch.keys, self._clones), None
+        if self._mask is not None:
+            mask = draw_masks(self._repeat(batch.frames), total, self._mask, keys).to(waveform.device)
+        output, seen = self._encode(waveform, batch.lengths, mask, keys)
+        clean = waveform is batch.waveform and (self._mask is None or self._mask.fill == "embedding")
+        # Targets may end a frame before the model does; masks and counts do not reach past the shorter.
+        width = min([total, *(target.shape[1] for target in batch.targets)])
+        times = self._times_counted(batch, None if mask is None else mask[:, :width], width)
+        targets = self._targets(batch, (output.features, output.lengths) if clean else None, times)
+        view = View(
+            hidden=[state[:, :width] for state in output.hidden],
+            features=self._repeat(output.features[:, :width]),
+            frames=self._repeat(batch.frames),
+            mask=None if mask is None else mask[:, :width],
+            targets=None,
+            generator=generator,
+            step=step,
+            keys=keys,
+            feature_norm=getattr(self.model.encoder, "feature_norm", None),
+            clones=self._clones,
+            seen=seen,
+        )
+        loss_sum, metrics = self._losses(view, [self._repeat(target[:, :width]) for target in targets])
+        if self.training:
+            for teacher in self.online.values():
+                metrics.update(teacher.metrics())  # type: ignore[operator]
+        counted = view.counted
+        count = counted.sum()
+        penalty = penalty_sum(output.features, output.lengths, counted.reshape(len(waveform), -1))
+        metrics["feature_penalty"] = (penalty.detach(), count)
+        return StepOutput(loss_sum + self._feature_penalty * penalty, count, metrics)
+
+    def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
+        """Let stored statistics and the teachers that follow the model take in update `step`."""
+        for module in self.model.modules():
+            if isinstance(module, BatchNorm):
+                module.follow(sum_over_processes)
+        for teacher in self.online.values():
+            teacher.update(self.model, step)  # type: ignore[operator]
+            teacher.follow(sum_over_processes)  # type: ignore[operator]
+
+    def _encode(
+        self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]
+    ) -> tuple[ModelOutput, VisibleStates]:
+        """Return features and lengths of each clip, and hidden states of each clone; `depth` of them, where decoded.
+
+        The second is what the encoder made of the frames that it saw.
+        """
+        if mask is not None and self.decoder is not None:
+            features, frames = self.model.features_of(waveform, lengths)
+            many = self._repeat(frames)
+            visible = visible_frames(mask, many)
+            states = self.model.encoder(features, frames, mask, visible, **self._asked)
+            decoded = self.decoder.decode(states, visible, mask, many, keys)
+            inside = frame_mask(visible.frames, states[-1].shape[1])
+            return ModelOutput(decoded, frames, features), VisibleStates(states[-1], visible.places, inside)
+        output = self._encode_all(waveform, lengths, mask, keys)
+        inside = frame_mask(self._repeat(output.lengths), output.hidden[-1].shape[1])
+        places = torch.arange(inside.shape[1], device=inside.device).expand_as(inside)
+        return output, VisibleStates(output.hidden[-1], places, inside if mask is None else inside & ~mask)
+
+    def _encode_all(self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]) -> ModelOutput:
+        """Return the same with all frames in the encoder, hidden ones as the mask says."""
+        if mask is not None and self._mask is not None and self._mask.fill != "embedding":
+            return self._encode_noisy(waveform, lengths, mask, keys, self._mask)
+        if mask is None or self._clones == 1:
+            output: ModelOutput = self.model(waveform, lengths, mask, **self._asked)
+            return output
+        features, frames = self.model.features_of(waveform, lengths)
+        states = self.model.encoder(self._repeat(features), self._repeat(frames), mask, **self._asked)
+        return ModelOutput(states, frames, features)
+
+    def _encode_noisy(
+        self, waveform: Tensor, lengths: Tensor, mask: Tensor, keys: Sequence[int], how: Mask
+    ) -> ModelOutput:
+        """Return what the model makes of clips whose hidden frames are noise."""
+        if how.fill == "waveform_noise":
+            noise = hidden_noise(mask, self.model.grid.hop_samples, how.noise_std, keys)
+            output: ModelOutput = self.model(noise.put(waveform), lengths, **self._asked)
+            return output
+        noise = hidden_noise(mask, int(self.model.frontend.noise_width), how.noise_std, keys)  # type: ignore[arg-type]
+        features, frames = self.model.features_of(waveform, lengths, noise=noise)
+        return ModelOutput(self.model.encoder(features, frames, **self._asked), frames, features)
+
+    def _repeat(self, rows: Tensor) -> Tensor:
+        """Return the rows of clips as rows of their clones."""
+        return rows if self._clones == 1 else rows.repeat_interleave(self._clones, 0)
+
+    def _losses(self, view: View, targets: Sequence[Tensor]) -> tuple[Tensor, Metrics]:
+        metrics: Metrics = {}
+        loss_sum = view.features.new_zeros((), dtype=torch.float32)
+        for head in self._heads:
+            seen = view if head.teacher is None else replace(view, targets=targets[head.teacher])
+            result = head.module(seen)
+            loss_sum = loss_sum + head.weight * result.loss_sum
+            metrics[f"loss_{head.name}"] = (result.loss_sum.detach(), result.count)
+            # Two heads of one kind would share names; the second's get its teacher's in front.
+            metrics.update({f"{head.name}_{k}" if k in metrics else k: v for k, v in result.metrics.items()})
+        return loss_sum, metrics
+
+    def _times_counted(self, batch: Batch, mask: Tensor | None, width: int) -> Int[Tensor, "clip frame"]:
+        """Return how often the loss counts each frame of a clip: in how many of its masks it is hidden."""
+        if mask is not None:
+            return mask.reshape(len(batch.frames), self._clones, width).sum(1)
+        inside = torch.arange(width, device=batch.waveform.device) < batch.frames[:, None]
+        return inside.long() * self._clones
+
+    def _targets(self, batch: Batch, features: tuple[Tensor, Tensor] | None, times: Tensor) -> list[Tensor]:
+        """Return the targets of all teachers in the recipe's order.
+
+        Parameters
+        ----------
+        batch
+            With the targets of the others.
+        features
+            Those of the clean waveform, if known.
+        times
+            How often each frame counts.
+        """
+        stored = iter(batch.targets)
+        number = len(batch.targets) + len(self.online)
+        return [
+            self.online[str(index)](batch.waveform, batch.lengths, features, times)
+            if str(index) in self.online
+            else next(stored)
+            for index in range(number)
+        ]
+
+
+def penalty_sum(
+    features: Float[Tensor, "batch frame dim"],
+    lengths: Int[Tensor, " batch"],
+    mask: Bool[Tensor, "batch place"],
+) -> Float[Tensor, ""]:
+    """Return the sum over clips of (masked frames) times (mean square of the clip's features)."""
+    inside = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
+    squares = features.float().square().mean(-1)
+    per_clip = torch.where(inside, squares, 0.0).sum(1) / lengths.clamp(min=1)
+    return (per_clip * mask.sum(1)).sum()

@@ -1,21 +1,43 @@
-"""What a run tells: one row per step in ``metrics.jsonl``, the same in TensorBoard and, if asked, Weights & Biases."""
+"""What a run tells: one row per step in ``metrics.jsonl``, the same in TensorBoard and, if asked, Weights & Biases.
+
+Scalars in TensorBoard's format, written by the caller's own thread.
+
+TensorBoard's own writer works in a thread; what the disk refuses there ends in that thread's traceback and is told to
+the training some updates later, or never.
+
+A trace of a few updates by torch's profiler, in Chrome's format: open it at ui.perfetto.dev.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import io
 import json
 import math
-from collections.abc import Mapping
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from audio_ssl.atomic import append, atomic_write, flush
-from audio_ssl.disk import DiskError
-from audio_ssl.documents import readable_rows
-from audio_ssl.errors import UserError
-from audio_ssl.pretrain.board import Board
+import torch
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.profiler import ProfilerActivity
+
+from audio_ssl.base.disk import DiskError
+from audio_ssl.base.documents import readable_rows
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import append, atomic_write, flush
+from audio_ssl.pretrain.checkpoint import TrainingState
+from audio_ssl.pretrain.distributed import Team
+from audio_ssl.pretrain.jobs import TrainingJob
+from audio_ssl.pretrain.recipe import ProfileConfig
 
 
 class MetricsLog:
@@ -53,7 +75,7 @@ class MetricsLog:
         self._path = folder / "metrics.jsonl"
         truncate(self._path, first_step + offset)
         append(self._path, b"")
-        self._board = Board(folder / "tensorboard", first_step + offset + 1)
+        self._board = TensorBoardFile(folder / "tensorboard", first_step + offset + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -163,3 +185,87 @@ def truncate(path: Path, last_step: int) -> None:
             kept.append(json.dumps(row) + "\n")
     with atomic_write(path) as partial:
         partial.write_text("".join(kept), encoding="ascii")
+
+
+_FLUSH_SECONDS = 30.0
+
+
+class TensorBoardFile:
+    """Appends to an event file of its own; rows are on the disk half a minute later, or at `flush`.
+
+    Parameters
+    ----------
+    folder
+        Of the event files of a run.
+    first_step
+        Viewers forget what earlier files say of this step and later ones.
+
+    Raises
+    ------
+    DiskError
+        If the disk is full or refuses otherwise; so do the methods.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        name = f"events.out.tfevents.{int(time.time()):010d}.{platform.node()}.{os.getpid()}.{time.monotonic_ns()}"
+        self._path = folder / name
+        self._buffer, self._flushed = io.BytesIO(), time.monotonic()
+        self._put(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        start = SessionLog(status=SessionLog.START)
+        self._put(Event(wall_time=time.time(), step=first_step, session_log=start))
+        self.flush()
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        """Add a value."""
+        summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
+        self._put(Event(wall_time=time.time(), step=step, summary=summary))
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put what was added on the disk."""
+        self._flushed = time.monotonic()
+        if data := self._buffer.getvalue():
+            append(self._path, data)
+        self._buffer = io.BytesIO()
+
+    def _put(self, event: Event) -> None:
+        RecordWriter(self._buffer).write(event.SerializeToString())
+
+
+@contextmanager
+def profiled(config: ProfileConfig | None, folder: Path) -> Iterator[Callable[[], None]]:
+    """Yield a function to call after each update; ``folder/trace.json`` appears when the profiled ones are done."""
+    if config is None:
+        yield lambda: None
+        return
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
+    # The update before the first is recorded and thrown away, as the profiler itself has to start.
+    wait, warmup = max(0, config.first_update - 2), min(1, config.first_update - 1)
+
+    def write(profiler: torch.profiler.profile) -> None:
+        with atomic_write(folder / "trace.json") as partial:
+            profiler.export_chrome_trace(str(partial))
+
+    with torch.profiler.profile(
+        activities=activities,
+        schedule=torch.profiler.schedule(wait=wait, warmup=warmup, active=config.updates, repeat=1),
+        on_trace_ready=write,
+        record_shapes=True,
+    ) as profiler:
+        yield profiler.step
+
+
+def open_log(job: TrainingJob, state: TrainingState, team: Team) -> MetricsLog | NoLog:
+    """Return the log of a job that goes on from `state`; the leader's alone writes.
+
+    Raises
+    ------
+    UserError
+        In all processes, if the leader cannot open it.
+    """
+    log: MetricsLog | NoLog = NoLog()
+    with team.together():
+        if team.leads:
+            log = MetricsLog(job.log_folder, state.step, job.step_offset, job.row_extra, job.recipe.wandb)
+    return log

@@ -9,63 +9,30 @@ import math
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import nn
-
-from audio_ssl.data.loader import Batch, EndOfUpdate, Loader, LoaderSetup, Position, nothing_usable
-from audio_ssl.errors import StoppedBySignal, UserError
+from audio_ssl.base.errors import StoppedBySignal, UserError
+from audio_ssl.base.progress import Progress
+from audio_ssl.data.loader import Batch, Loader, Position, nothing_usable
 from audio_ssl.pretrain.checkpoint import (
-    State,
+    TrainingState,
     best_checkpoint,
     load_checkpoint,
     newest_whole,
     read_state,
     save_checkpoint,
 )
-from audio_ssl.pretrain.guards import Watch
-from audio_ssl.pretrain.learner import Training
-from audio_ssl.pretrain.log import MetricsLog, NoLog
-from audio_ssl.pretrain.parallel import ALONE, Team
-from audio_ssl.pretrain.profile import profiled
-from audio_ssl.pretrain.recipe import Recipe
-from audio_ssl.pretrain.replicas import blocks, make_whole
-from audio_ssl.pretrain.stop import TIME_IS_UP, StopRequest
-from audio_ssl.pretrain.update import Applied, Updater
-from audio_ssl.progress import Progress
+from audio_ssl.pretrain.distributed import ALONE, Team, agreed, choose_device
+from audio_ssl.pretrain.guards import TIME_IS_UP, GuardWatch, StopRequest
+from audio_ssl.pretrain.jobs import TrainingJob
+from audio_ssl.pretrain.log import MetricsLog, NoLog, open_log, profiled
+from audio_ssl.pretrain.replicas import compile_blocks, gather_weights
+from audio_ssl.pretrain.update import Updater, UpdateResult
 
 logger = logging.getLogger(__name__)
 
 _SPEED_UPDATES = 20
 """Updates that the speed is shown of."""
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """One uninterrupted stretch of training: a whole run, or one of its iterations."""
-
-    name: str
-    """Shown beside the progress bar."""
-    recipe: Recipe
-    steps: int
-    """Updates of this stretch."""
-    training: Training
-    train: LoaderSetup
-    valid: LoaderSetup | None
-    state_folder: Path
-    """Checkpoints go here; training goes on from the newest."""
-    log_folder: Path
-    """``metrics.jsonl`` and ``tensorboard/`` go here."""
-    step_offset: int = 0
-    """Steps of earlier iterations in the same log."""
-    row_extra: Mapping[str, Any] = field(default_factory=dict)
-    """Put into every row of metrics."""
-    deadline: float | None = None
-    """By `time.monotonic`, when training ends after the update in work; None: never."""
 
 
 def train(job: TrainingJob, team: Team = ALONE) -> int:
@@ -89,7 +56,7 @@ def train(job: TrainingJob, team: Team = ALONE) -> int:
     if job.recipe.compile:
         compile_blocks(learner)
     updater = Updater(learner, job.recipe, job.steps, device, team)
-    state = State(job.recipe.seed, epoch=0, position=0, step=0)
+    state = TrainingState(job.recipe.seed, epoch=0, position=0, step=0)
     found: Path | None = None
     with team.together():
         if team.leads:
@@ -104,11 +71,11 @@ def train(job: TrainingJob, team: Team = ALONE) -> int:
         done = _train_from(job, updater, state, team)
     if updater.average is not None:
         updater.average.put_into_module()
-    make_whole(learner)
+    gather_weights(learner)
     return done
 
 
-def _train_from(job: TrainingJob, updater: Updater, state: State, team: Team) -> int:
+def _train_from(job: TrainingJob, updater: Updater, state: TrainingState, team: Team) -> int:
     start = Position(state.epoch, state.position)
     with (
         StopRequest(job.deadline) as stop,
@@ -138,63 +105,7 @@ def stopped_by(number: int, step: int, job: TrainingJob) -> StoppedBySignal:
     return StoppedBySignal(f"{name} received; {where}. Run the command again with --resume to go on")
 
 
-def open_log(job: TrainingJob, state: State, team: Team) -> MetricsLog | NoLog:
-    """Return the log of a job that goes on from `state`; the leader's alone writes.
-
-    Raises
-    ------
-    UserError
-        In all processes, if the leader cannot open it.
-    """
-    log: MetricsLog | NoLog = NoLog()
-    with team.together():
-        if team.leads:
-            log = MetricsLog(job.log_folder, state.step, job.step_offset, job.row_extra, job.recipe.wandb)
-    return log
-
-
-def agreed(
-    items: Iterable[Batch | EndOfUpdate], team: Team, stop: StopRequest | None = None
-) -> Iterator[tuple[Batch | EndOfUpdate, int]]:
-    """Yield each item with what asks any process for a stop (`StopRequest.asked`), when all have come to it.
-
-    An error of one loader ends all processes here, before they meet in the item's collectives.
-
-    Raises
-    ------
-    UserError
-        If a loader fails, or the processes do not read the same.
-    """
-    iterator = iter(items)
-    while True:
-        item: Batch | EndOfUpdate | None = None
-        error: UserError | None = None
-        try:
-            item = next(iterator, None)
-        except UserError as raised:
-            if team.world_size == 1:
-                raise
-            error = raised
-        if team.world_size > 1:
-            kind = {Batch: 1, EndOfUpdate: 2}.get(type(item), 0)
-            mine = stop.asked() if stop else 0
-            failed, most, least, asked = team.most([int(error is not None), kind, -kind, mine])
-            if failed:
-                team.agree(error)
-            if most != -least:
-                raise team.own(
-                    UserError(
-                        "the processes do not find the same clips", remedy="see that all of them read the same files"
-                    )
-                )
-        else:
-            asked = stop.asked() if stop else 0
-        if item is None:
-            return
-        yield item, asked
-
-
-def advance(state: State, then: Position, done: Applied) -> State:
+def advance(state: TrainingState, then: Position, done: UpdateResult) -> TrainingState:
     """Return the state after an update, from where it goes on."""
     if not done.changed:
         logger.warning("step %d: loss or gradient is not finite; update skipped", state.step + 1)
@@ -210,7 +121,7 @@ def advance(state: State, then: Position, done: Applied) -> State:
     )
 
 
-def row_of(state: State, done: Applied, seconds: float) -> dict[str, float]:
+def row_of(state: TrainingState, done: UpdateResult, seconds: float) -> dict[str, float]:
     """Return the row of metrics of an update that took `seconds` and led to `state`."""
     return {
         **done.row,
@@ -246,44 +157,21 @@ def validate(job: TrainingJob, updater: Updater, team: Team) -> dict[str, float]
         return updater.validate(item for item, _ in agreed(loader, team))
 
 
-def compile_blocks(learner: nn.Module) -> None:
-    """Compile the encoder's blocks, which all share one compilation, or else the encoder.
-
-    Raises
-    ------
-    UserError
-        If the learner has no encoder.
-    """
-    encoder = getattr(getattr(learner, "model", None), "encoder", None)
-    if not isinstance(encoder, nn.Module):
-        raise UserError("`compile` is for models with an encoder", where="$.compile", remedy="give compile=false")
-    for module in list(blocks(learner)) or [encoder]:
-        module.compile()  # type: ignore[no-untyped-call]
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device a recipe asks for.
-
-    Raises
-    ------
-    UserError
-        If it asks for a GPU and there is none.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError("`device` is cuda, but no GPU can be used", where="$.device", remedy="give device=cpu")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
 class _LoopState:
     """The part of the loop's state that changes at the end of each update."""
 
     def __init__(
-        self, job: TrainingJob, updater: Updater, state: State, log: MetricsLog | NoLog, bar: Progress, team: Team
+        self,
+        job: TrainingJob,
+        updater: Updater,
+        state: TrainingState,
+        log: MetricsLog | NoLog,
+        bar: Progress,
+        team: Team,
     ) -> None:
         self.state = state
         self._job, self._updater, self._log, self._bar, self._team = job, updater, log, bar, team
-        self._watch = Watch(job.recipe.guards, job.steps)
+        self._watch = GuardWatch(job.recipe.guards, job.steps)
         self._usable = state.position > 0
         best = best_checkpoint(job.state_folder)
         mine = read_state(best).valid_loss if best is not None else None

@@ -8,18 +8,67 @@ That scales epsilon by up to 7 in the first updates and is gone after a few hund
 The gradient of an update is that of the summed loss over all its micro-batches and processes, divided by the count of
 its masked frames and clipped after that: fairseq's division by ``sample_size``. There is no loss scale, as weights,
 gradients and sums are float32 and only products are bfloat16.
+
+A running average of the weights (Polyak and Juditsky 1992), which is saved as the run's model where a recipe asks.
+
+``average = d * average + (1 - d) * weights`` after each update, with ``d = min(decay, (1 + n) / (10 + n))`` after n
+updates, so that the random start is soon forgotten. It has no part in training or validation.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from audio_ssl.pretrain.recipe import OptimConfig
+from audio_ssl.base.versions import added
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with warmup and decay."""
+
+    lr: float = 5e-4
+    """Highest learning rate (MERT 95M)."""
+
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Adam's betas (MERT, HuBERT)."""
+
+    eps: float = 1e-6
+    """Adam's epsilon (MERT, HuBERT)."""
+
+    weight_decay: float = 0.01
+    """Share of a weight that is taken away at each update, times the learning rate (MERT, HuBERT)."""
+
+    weight_decay_on: Literal["all", "matrices"] = added("all", earlier="matrices")
+    """Which weights decay: all (fairseq and SpeechBrain, so all published recipes), or matrices alone: no norms, no
+    biases and no mask embedding (runs of earlier releases)."""
+
+    warmup_steps: int = 32000
+    """Updates of linear warmup (MERT); at most a quarter of `steps`, so that shortened runs learn too."""
+
+    warmup_start: Literal["published", "one"] = added("published", earlier="one")
+    """How the warmup counts updates. one: update n (from 0) has (n + 1) / `warmup_steps` of `lr` (runs of earlier
+    releases). published: as the code that the schedule is from. There it is n / `warmup_steps`, but linear makes
+    update 0 as update 1, noam makes update 0 with all of `lr`, tri_stage rises from a hundredth of `lr`, and constant
+    is as one."""
+
+    schedule: Literal["linear", "cosine", "constant", "tri_stage", "noam"] = "linear"
+    """After the warmup: decay to zero, linear (fairseq's polynomial_decay: MERT, HuBERT) or cosine (data2vec 2.0);
+    none; flat until the last `fall_share`, then down to a hundredth (tri_stage: data2vec, DinoSR); inverse square root
+    of the step (noam: BEST-RQ in SpeechBrain)."""
+
+    fall_share: float = added(0.07)
+    """Share of the run in which tri_stage falls (data2vec: 0.07; DinoSR, SpidR: 0.5)."""
+
+    clip_norm: float | None = 10.0
+    """Gradients are scaled down to this norm (MERT 95M, HuBERT); null: never."""
+
 
 _TRI_STAGE_ENDS = 0.01
 """Where the first stage of fairseq's tri_stage starts and the last one ends, as a share of the highest rate."""
@@ -153,3 +202,72 @@ def shard_like(tensor: Tensor, model: Tensor) -> Tensor:
     """Return a copy of a whole tensor on the device of `model` and sharded as it is; every process must ask."""
     tensor = tensor.to(model.device, copy=True)
     return distribute_tensor(tensor, model.device_mesh, model.placements) if isinstance(model, DTensor) else tensor
+
+
+class WeightsEma:
+    """The average of a module's trainable parameters.
+
+    Parameters
+    ----------
+    module
+        Followed; its parameters may be sharded, and the average is then, too.
+    decay
+        Share of the old average that stays with each update, in the long run.
+
+    Examples
+    --------
+    >>> module = nn.Linear(1, 1, bias=False)
+    >>> ema = WeightsEma(module, decay=0.9)
+    >>> start = module.weight.item()
+    >>> _ = nn.init.constant_(module.weight, start + 1.0)
+    >>> ema.update(0)  # nine tenths of the way: 1 - min(0.9, 1 / 10)
+    >>> round(ema.tensors["weight"].item() - start, 4)
+    0.9
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self._module, self._decay = module, decay
+        self.tensors: dict[str, Tensor] = {name: value.detach().clone() for name, value in trainable(module)}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after update `step`, counted from 0."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for name, value in trainable(self._module):
+            self.tensors[name].mul_(decay).add_(value.detach(), alpha=1 - decay)
+
+    @torch.no_grad()
+    def put_into_module(self) -> None:
+        """Replace the module's weights by their average."""
+        for name, value in trainable(self._module):
+            value.copy_(self.tensors[name])
+
+
+class GradientScale:
+    """A forward hook that scales the gradient of a module's first output, and so of all its parameters.
+
+    Hooks on the parameters themselves would be lost where these are sharded.
+    """
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+
+    def __call__(self, module: nn.Module, args: object, output: tuple[Tensor, ...]) -> None:
+        """Have the gradient scaled when it comes."""
+        if output[0].requires_grad:
+            output[0].register_hook(lambda grad: grad * self._factor)  # type: ignore[no-untyped-call]
+
+
+class StopGradient:
+    """A forward hook that lets no gradient through while it is `on`, so that a module stays as it is."""
+
+    def __init__(self) -> None:
+        self.on = False
+
+    def __call__(self, module: nn.Module, args: object, output: Any) -> Any:
+        """Return the output, without its history where that is to end."""
+        if not self.on:
+            return output
+        if isinstance(output, Tensor):
+            return output.detach()
+        return tuple(one.detach() if isinstance(one, Tensor) else one for one in output)

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from audio_ssl import catalog
-from audio_ssl.config import apply_overrides, kind_of, read_yaml, structure, unstructure
-from audio_ssl.documents import dump_yaml
-from audio_ssl.earlier import VERSION, added, dated, fill_in, hashed
-from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.base import catalog
+from audio_ssl.base.config import apply_overrides, kind_of, read_yaml, structure, unstructure
+from audio_ssl.base.documents import dump_yaml
+from audio_ssl.base.errors import UserError, unknown_name
+from audio_ssl.base.versions import VERSION, added, dated, fill_in, hashed
 from audio_ssl.pretrain.guards import Guards, check_guards
+from audio_ssl.pretrain.optim import OptimConfig
 
 KINDS = "pretrain/kinds"
 ENGINES = "pretrain/engines"
@@ -67,47 +68,6 @@ class DataConfig:
 
     workers: int = 1
     """Threads that decode audio."""
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """AdamW with warmup and decay."""
-
-    lr: float = 5e-4
-    """Highest learning rate (MERT 95M)."""
-
-    betas: tuple[float, float] = (0.9, 0.98)
-    """Adam's betas (MERT, HuBERT)."""
-
-    eps: float = 1e-6
-    """Adam's epsilon (MERT, HuBERT)."""
-
-    weight_decay: float = 0.01
-    """Share of a weight that is taken away at each update, times the learning rate (MERT, HuBERT)."""
-
-    weight_decay_on: Literal["all", "matrices"] = added("all", earlier="matrices")
-    """Which weights decay: all (fairseq and SpeechBrain, so all published recipes), or matrices alone: no norms, no
-    biases and no mask embedding (runs of earlier releases)."""
-
-    warmup_steps: int = 32000
-    """Updates of linear warmup (MERT); at most a quarter of `steps`, so that shortened runs learn too."""
-
-    warmup_start: Literal["published", "one"] = added("published", earlier="one")
-    """How the warmup counts updates. one: update n (from 0) has (n + 1) / `warmup_steps` of `lr` (runs of earlier
-    releases). published: as the code that the schedule is from. There it is n / `warmup_steps`, but linear makes
-    update 0 as update 1, noam makes update 0 with all of `lr`, tri_stage rises from a hundredth of `lr`, and constant
-    is as one."""
-
-    schedule: Literal["linear", "cosine", "constant", "tri_stage", "noam"] = "linear"
-    """After the warmup: decay to zero, linear (fairseq's polynomial_decay: MERT, HuBERT) or cosine (data2vec 2.0);
-    none; flat until the last `fall_share`, then down to a hundredth (tri_stage: data2vec, DinoSR); inverse square root
-    of the step (noam: BEST-RQ in SpeechBrain)."""
-
-    fall_share: float = added(0.07)
-    """Share of the run in which tri_stage falls (data2vec: 0.07; DinoSR, SpidR: 0.5)."""
-
-    clip_norm: float | None = 10.0
-    """Gradients are scaled down to this norm (MERT 95M, HuBERT); null: never."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +159,7 @@ class Recipe:
 def structure_recipe(data: Mapping[str, Any]) -> Recipe:
     """Build the config of a recipe's plain data; its top-level `kind` names a file of ``pretrain/kinds``.
 
-    What a recipe of an earlier version leaves out means what it meant then (`audio_ssl.earlier`).
+    What a recipe of an earlier version leaves out means what it meant then (`audio_ssl.base.versions`).
 
     Raises
     ------

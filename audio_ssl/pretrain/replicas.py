@@ -21,11 +21,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.loader import Batch
-from audio_ssl.errors import UserError
+from audio_ssl.pretrain.distributed import Team
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.optim import trainable
-from audio_ssl.pretrain.parallel import Team
 
 
 class Runner(Protocol):
@@ -64,7 +64,7 @@ class Replica:
 
     def __init__(self, learner: nn.Module, team: Team, layer_drop: bool) -> None:
         self.learner, self._team = learner, team
-        self._whole = Whole(learner)
+        self._whole = AllParametersUsed(learner)
         self._ddp: DistributedDataParallel | None = None
         if team.mode == "ddp":
             self._ddp = DistributedDataParallel(self._whole, process_group=team.data, broadcast_buffers=False)
@@ -103,7 +103,7 @@ class Replica:
                 module.reshard()
 
 
-class Whole(nn.Module):
+class AllParametersUsed(nn.Module):
     """A learner whose parameters all take part in the loss, some of them with weight zero."""
 
     def __init__(self, learner: nn.Module) -> None:
@@ -173,10 +173,25 @@ def blocks(learner: nn.Module) -> Iterator[nn.Module]:
 
 
 @torch.no_grad()
-def make_whole(module: nn.Module) -> None:
+def gather_weights(module: nn.Module) -> None:
     """Give a sharded module plain parameters, for saving; it cannot be trained any more."""
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if isinstance(parameter, DTensor):
                 plain = nn.Parameter(parameter.full_tensor().cpu(), requires_grad=parameter.requires_grad)
                 part._parameters[name] = plain
+
+
+def compile_blocks(learner: nn.Module) -> None:
+    """Compile the encoder's blocks, which all share one compilation, or else the encoder.
+
+    Raises
+    ------
+    UserError
+        If the learner has no encoder.
+    """
+    encoder = getattr(getattr(learner, "model", None), "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise UserError("`compile` is for models with an encoder", where="$.compile", remedy="give compile=false")
+    for module in list(blocks(learner)) or [encoder]:
+        module.compile()  # type: ignore[no-untyped-call]

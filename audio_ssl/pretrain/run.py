@@ -21,34 +21,23 @@ from typing import Any
 
 import torch
 
-from audio_ssl.atomic import atomic_write, write_text
-from audio_ssl.catalog import load_part
-from audio_ssl.config import read_yaml
+from audio_ssl.artifacts.run import finish_provenance, hash_recipe, read_provenance, start_provenance, write_provenance
+from audio_ssl.base.catalog import load_part
+from audio_ssl.base.config import read_yaml
+from audio_ssl.base.errors import StoppedBySignal, UserError
+from audio_ssl.base.files import atomic_write, is_used, locked_folder, write_text
+from audio_ssl.data.augment import NoiseBank
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import ClipReader
-from audio_ssl.data.noise import NoiseBank
-from audio_ssl.errors import StoppedBySignal, UserError
-from audio_ssl.lock import is_used, locked_folder
-from audio_ssl.model import WEIGHTS_FILE
-from audio_ssl.pretrain.card import write_card
-from audio_ssl.pretrain.check import check_new
-from audio_ssl.pretrain.clips import Selection, select_clips
-from audio_ssl.pretrain.deterministic import deterministic
-from audio_ssl.pretrain.finished import is_whole, reopen, seal_model
-from audio_ssl.pretrain.learner import Training
+from audio_ssl.models.weights import WEIGHTS_FILE
+from audio_ssl.pretrain.checks import check_new
+from audio_ssl.pretrain.distributed import ALONE, Team, choose_device, deterministic, open_team
+from audio_ssl.pretrain.jobs import RunStage, StageContext, Training, TrainingJob, loader_setups
 from audio_ssl.pretrain.log import check_wandb
-from audio_ssl.pretrain.loop import TrainingJob, choose_device
 from audio_ssl.pretrain.optim import effective_warmup
-from audio_ssl.pretrain.parallel import ALONE, Team, open_team
-from audio_ssl.pretrain.provenance import (
-    finish_provenance,
-    hash_recipe,
-    read_provenance,
-    start_provenance,
-    write_provenance,
-)
 from audio_ssl.pretrain.recipe import ENGINES, Recipe, identity, load_recipe, plain, recipe_yaml, structure_recipe
-from audio_ssl.pretrain.stage import RunStage, StageContext, loader_setups
+from audio_ssl.pretrain.run_folder import is_whole, reopen, seal_model, write_card
+from audio_ssl.pretrain.selection import Selection, select_clips
 
 logger = logging.getLogger(__name__)
 

@@ -19,20 +19,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from audio_ssl import config as parts
-from audio_ssl.atomic import atomic_write
-from audio_ssl.catalog import load_part
-from audio_ssl.config import kind_of
+from audio_ssl.base import config as parts
+from audio_ssl.base.catalog import load_part
+from audio_ssl.base.config import kind_of
+from audio_ssl.base.errors import AudioError, UserError
+from audio_ssl.base.files import atomic_write
+from audio_ssl.base.progress import track
+from audio_ssl.base.seeds import generator
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import AudioError, UserError
 from audio_ssl.interop.read import read_model
-from audio_ssl.model import SSLModel
+from audio_ssl.models.model import SSLModel
+from audio_ssl.pretrain.jobs import StageContext
 from audio_ssl.pretrain.kinds.codec import Config as CodecRecipe
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
-from audio_ssl.pretrain.seeds import generator
-from audio_ssl.pretrain.stage import StageContext
-from audio_ssl.progress import track
-from audio_ssl.teachers._base import TargetSpec, Teacher, needs_fit
+from audio_ssl.targets.spec import TargetSpec, Teacher, needs_fit
 
 logger = logging.getLogger(__name__)
 

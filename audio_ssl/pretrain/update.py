@@ -10,9 +10,12 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from audio_ssl.base.seeds import generator, seeded
 from audio_ssl.data.loader import Batch, EndOfUpdate
+from audio_ssl.pretrain.distributed import ALONE, Team
 from audio_ssl.pretrain.learner import Learner, StepOutput
 from audio_ssl.pretrain.optim import (
+    WeightsEma,
     clip_gradients,
     divide_gradients,
     drop_gradients,
@@ -21,15 +24,12 @@ from audio_ssl.pretrain.optim import (
     set_learning_rate,
     trainable,
 )
-from audio_ssl.pretrain.parallel import ALONE, Team
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.replicas import Replica, Runner
-from audio_ssl.pretrain.seeds import generator, seeded
-from audio_ssl.pretrain.weights_ema import WeightsEma
 
 
 @dataclasses.dataclass(frozen=True)
-class Applied:
+class UpdateResult:
     """What became of an update."""
 
     row: dict[str, float]
@@ -103,7 +103,7 @@ class Updater:
         self._outputs.append(dataclasses.replace(output, loss_sum=output.loss_sum.detach()))
         self._seconds += batch.seconds
 
-    def finish(self, step: int) -> Applied | None:
+    def finish(self, step: int) -> UpdateResult | None:
         """Apply update `step`; None where no process had anything to add."""
         sums = self.gather()
         if not sums.batches:
@@ -114,10 +114,10 @@ class Updater:
         norm = clip_gradients(self.learner, self._recipe.optim.clip_norm)
         return self.apply(step, sums, lr, norm)
 
-    def gather(self) -> Sums:
+    def gather(self) -> UpdateSums:
         """Return what the update sums up to over all processes, and turn its gradients into those of the mean loss."""
         self._undo_double()
-        sums = Sums.of(self._outputs, self._seconds, self._replica.used).over(self._team)
+        sums = UpdateSums.of(self._outputs, self._seconds, self._replica.used).over(self._team)
         if not sums.batches:
             return sums
         if self._team.world_size > 1:
@@ -126,7 +126,7 @@ class Updater:
         divide_gradients(self.learner, max(1e-12, sums.count) / self._team.world_size)
         return sums
 
-    def apply(self, step: int, sums: Sums, lr: float, norm: float) -> Applied:
+    def apply(self, step: int, sums: UpdateSums, lr: float, norm: float) -> UpdateResult:
         """Let the optimiser make update `step` of gathered and clipped gradients, if loss and norm are finite."""
         changed = math.isfinite(sums.loss) and math.isfinite(norm)
         if changed:
@@ -135,7 +135,7 @@ class Updater:
             self._restore_buffers(self._saved or {})
         self._step = step
         self._begin()
-        return Applied({"loss": sums.loss, "lr": lr, "grad_norm": norm, **sums.means}, changed, sums.seconds)
+        return UpdateResult({"loss": sums.loss, "lr": lr, "grad_norm": norm, **sums.means}, changed, sums.seconds)
 
     def validate(self, batches: Iterable[Batch | EndOfUpdate]) -> dict[str, float]:
         """Return ``valid_loss`` and the other metrics of batches, without mixing, dropout or a change of anything."""
@@ -151,7 +151,7 @@ class Updater:
                 if item.counts:
                     outputs.append(output)
         self._replica.rest()
-        sums = Sums.of(outputs, 0.0, set()).over(self._team)
+        sums = UpdateSums.of(outputs, 0.0, set()).over(self._team)
         if not sums.batches:
             return {}
         return {"valid_loss": sums.loss, **{f"valid_{name}": value for name, value in sums.means.items()}}
@@ -188,7 +188,7 @@ class Updater:
 
 
 @dataclasses.dataclass
-class Sums:
+class UpdateSums:
     """Loss, metrics and seconds of micro-batches, as sums that add up over processes."""
 
     batches: int = 0
@@ -201,7 +201,7 @@ class Sums:
     """Names of the parameters that had a part."""
 
     @classmethod
-    def of(cls, outputs: Sequence[StepOutput], seconds: float, used: set[str]) -> Sums:
+    def of(cls, outputs: Sequence[StepOutput], seconds: float, used: set[str]) -> UpdateSums:
         """Add up the outputs of one process."""
         total = cls(len(outputs), seconds, used=sorted(used))
         for output in outputs:
@@ -211,13 +211,13 @@ class Sums:
                 total._add_metric(name, float(value), float(number))
         return total
 
-    def over(self, team: Team) -> Sums:
+    def over(self, team: Team) -> UpdateSums:
         """Return the sums over all processes, the same in each."""
         if team.world_size == 1:
             return self
-        total = Sums()
+        total = UpdateSums()
         for text in team.gather_text(json.dumps(dataclasses.asdict(self))):
-            other = Sums(**json.loads(text))
+            other = UpdateSums(**json.loads(text))
             total.batches += other.batches
             total.seconds += other.seconds
             total.loss_sum += other.loss_sum

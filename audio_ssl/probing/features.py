@@ -18,14 +18,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from audio_ssl.base.disk import mount_of, readable_size
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.progress import Progress
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.store import ArrayStore, StoreWriter
-from audio_ssl.disk import mount_of, readable_size
-from audio_ssl.errors import UserError
-from audio_ssl.features.batches import stream
+from audio_ssl.features.pieces import stream
 from audio_ssl.features.source import FeatureSource
-from audio_ssl.probing.probe import Data
-from audio_ssl.progress import Progress
+from audio_ssl.probing.probe import ProbeData
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ MOST_FRAMES = 8192
 """Of a batch that is scored, padding included; with 13 layers of 768 in float32: 330 MB."""
 
 
-class Layers(NamedTuple):
+class LayerBatch(NamedTuple):
     """All layers of some clips."""
 
     values: Float[Tensor, "layer batch frame dim"]
@@ -66,15 +66,15 @@ class Bank(Protocol):
         """Return the features of a clip, float32."""
         ...
 
-    def batch(self, clips: Sequence[Clip]) -> Layers:
+    def batch(self, clips: Sequence[Clip]) -> LayerBatch:
         """Return the features of some clips, float32."""
         ...
 
 
-Key = tuple[str, float, float]
+AudioSpan = tuple[str, float, float]
 
 
-def key_of(clip: Clip) -> Key:
+def key_of(clip: Clip) -> AudioSpan:
     """Return what makes the features of a clip: the span of audio."""
     return clip.path, clip.start, clip.seconds
 
@@ -84,7 +84,7 @@ class MemoryBank:
 
     def __init__(self, pooled: bool) -> None:
         self.pooled, self.seconds_taken = pooled, 0.0
-        self._rows: dict[Key, int] = {}
+        self._rows: dict[AudioSpan, int] = {}
         self._values: list[Tensor] = []
         self._packed: Tensor | None = None
 
@@ -95,7 +95,7 @@ class MemoryBank:
     def add(self, clip: Clip, layers: Sequence[Float[Tensor, "frame dim"]]) -> None:
         """Take a clip's layers."""
         self._rows[key_of(clip)] = len(self._values)
-        self._values.append(torch.stack(list(layers)).float() if self.pooled else narrow(layers))
+        self._values.append(torch.stack(list(layers)).float() if self.pooled else to_half(layers))
         self._packed = None
 
     @property
@@ -119,14 +119,14 @@ class MemoryBank:
         """Return the features of a clip, float32."""
         return self._values[self._rows[key_of(clip)]].float()
 
-    def batch(self, clips: Sequence[Clip]) -> Layers:
+    def batch(self, clips: Sequence[Clip]) -> LayerBatch:
         """Return the features of some clips, float32."""
         if not self.pooled:
-            return pad([self.one(clip) for clip in clips])
+            return pad_layers([self.one(clip) for clip in clips])
         if self._packed is None:
             self._packed = torch.stack(self._values, dim=1)
         rows = torch.tensor([self._rows[key_of(clip)] for clip in clips])
-        return Layers(self._packed[:, rows], torch.ones(len(rows), dtype=torch.long))
+        return LayerBatch(self._packed[:, rows], torch.ones(len(rows), dtype=torch.long))
 
 
 class DiskBank:
@@ -171,9 +171,9 @@ class DiskBank:
         """Return the features of a clip, float32."""
         return self.store.get(store_id(clip), "layers").float()
 
-    def batch(self, clips: Sequence[Clip]) -> Layers:
+    def batch(self, clips: Sequence[Clip]) -> LayerBatch:
         """Return the features of some clips, float32."""
-        return pad([self.one(clip) for clip in clips])
+        return pad_layers([self.one(clip) for clip in clips])
 
 
 def store_id(clip: Clip) -> str:
@@ -181,17 +181,17 @@ def store_id(clip: Clip) -> str:
     return f"{clip.path}|{clip.start!r}|{clip.seconds!r}"
 
 
-def narrow(layers: Sequence[Float[Tensor, "frame dim"]]) -> Float[Tensor, "layer frame dim"]:
+def to_half(layers: Sequence[Float[Tensor, "frame dim"]]) -> Float[Tensor, "layer frame dim"]:
     """Return layers in 16 bits: float16, or bfloat16 where a value is too large for that."""
     wide = torch.stack(list(layers))
     return wide.half() if bool(wide.abs().amax() < torch.finfo(torch.float16).max) else wide.bfloat16()
 
 
-def pad(clips: Sequence[Float[Tensor, "layer frame dim"]]) -> Layers:
+def pad_layers(clips: Sequence[Float[Tensor, "layer frame dim"]]) -> LayerBatch:
     """Pad clips to the longest."""
     frames = torch.tensor([clip.shape[1] for clip in clips])
     padded = torch.nn.utils.rnn.pad_sequence([clip.transpose(0, 1) for clip in clips], batch_first=True)
-    return Layers(padded.permute(2, 0, 1, 3), frames)
+    return LayerBatch(padded.permute(2, 0, 1, 3), frames)
 
 
 def portions(clips: Sequence[Clip], bank: Bank, most_clips: int) -> Iterator[list[Clip]]:
@@ -230,11 +230,11 @@ class BankCache:
         return bank
 
 
-def fill(
+def extract_features(
     clips: Sequence[Clip],
     source: FeatureSource,
     pooled: bool,
-    data: Data,
+    data: ProbeData,
     folder: Path,
     cache: BankCache,
     refuse: Refuse,
@@ -278,7 +278,7 @@ def fill(
         _check_room(folder, bytes_of(missing, source))
         with bank.writer() as writer:
             for clip, layers in _extract(missing, source, refuse):
-                arrays = {"layers": narrow(layers), "frames": torch.tensor([len(layers[0])])}
+                arrays = {"layers": to_half(layers), "frames": torch.tensor([len(layers[0])])}
                 writer.add(store_id(clip), arrays)
     else:
         # Of frames the means are kept as well: a later question about whole clips need not hear them again.
@@ -313,7 +313,7 @@ def _extract(
     clips: Sequence[Clip], source: FeatureSource, refuse: Refuse
 ) -> Iterator[tuple[Clip, list[Float[Tensor, "frame dim"]]]]:
     # Two clips of a manifest may be the same audio.
-    alike: dict[Key, list[Clip]] = {}
+    alike: dict[AudioSpan, list[Clip]] = {}
     for clip in clips:
         alike.setdefault(key_of(clip), []).append(clip)
     once = [same[0] for same in alike.values()]

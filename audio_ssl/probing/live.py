@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from audio_ssl.batch_norm import BatchNorm
+from audio_ssl.base.errors import AudioError, UserError
+from audio_ssl.base.progress import Progress
 from audio_ssl.data.audio import read_clip
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import AudioError, UserError
 from audio_ssl.features.source import FeatureSource, ModelSource
-from audio_ssl.model import SSLModel
-from audio_ssl.probing.features import Key, Layers, Refuse, key_of, pad
-from audio_ssl.probing.probe import FineTune
-from audio_ssl.progress import Progress
+from audio_ssl.models.model import SSLModel
+from audio_ssl.models.normalisation import BatchNorm
+from audio_ssl.probing.features import AudioSpan, LayerBatch, Refuse, key_of, pad_layers
+from audio_ssl.probing.probe import FineTuning
 
 STATISTICS_CLIPS = 256
 """Training clips that standardise the layers of a model which will be trained."""
@@ -40,7 +40,7 @@ class LiveBank:
 
     def __init__(self, source: FeatureSource, pooled: bool) -> None:
         self.source, self.pooled, self.seconds_taken = source, pooled, 0.0
-        self._samples: dict[Key, int] = {}
+        self._samples: dict[AudioSpan, int] = {}
         self._batch_seconds = BATCH_SECONDS
 
     def open(self, clips: Sequence[Clip], refuse: Refuse) -> None:
@@ -68,7 +68,7 @@ class LiveBank:
         """Return the features of a clip."""
         return self.batch([clip]).values[:, 0]
 
-    def batch(self, clips: Sequence[Clip]) -> Layers:
+    def batch(self, clips: Sequence[Clip]) -> LayerBatch:
         """Return the features of some clips."""
         started = time.monotonic()
         rows: list[Tensor] = []
@@ -80,7 +80,7 @@ class LiveBank:
                 rows.append(row.mean(1, keepdim=True) if self.pooled else row)
         self._check(clips, rows)
         self.seconds_taken += time.monotonic() - started
-        return pad(rows)
+        return pad_layers(rows)
 
     def portions(self, clips: Sequence[Clip], rows: Sequence[int]) -> Iterator[list[int]]:
         """Cut a batch into parts that go through the model at once."""
@@ -118,7 +118,7 @@ class TunedBank(LiveBank):
         A bank of the same clips, which then need not be read again.
     """
 
-    def __init__(self, source: ModelSource, pooled: bool, settings: FineTune, like: LiveBank) -> None:
+    def __init__(self, source: ModelSource, pooled: bool, settings: FineTuning, like: LiveBank) -> None:
         super().__init__(source, pooled)
         self._samples = like._samples
         self.settings, self._batch_seconds = settings, settings.batch_seconds
@@ -160,7 +160,7 @@ class TunedBank(LiveBank):
         return list(output.hidden), output.lengths.cpu()
 
 
-def tuned_bank(source: FeatureSource, pooled: bool, settings: FineTune, like: LiveBank) -> TunedBank:
+def tuned_bank(source: FeatureSource, pooled: bool, settings: FineTuning, like: LiveBank) -> TunedBank:
     """Return a bank whose model is trained; UserError for a source that has none."""
     if not isinstance(source, ModelSource):
         raise UserError(f"`{source.name}` has no weights to train", where="$.finetune")

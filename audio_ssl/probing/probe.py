@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from audio_ssl import catalog
-from audio_ssl.config import PartOf, kind_of, load
-from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.base import catalog
+from audio_ssl.base.config import PartOf, kind_of, load
+from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.features.baselines import baselines, features_of, is_baseline
 
 
 @dataclass(frozen=True)
-class Data:
+class ProbeData:
     """Which clips train, choose and test, and where their features are kept."""
 
     manifest: str | None = None
@@ -57,7 +57,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Optim:
+class HeadTraining:
     """How the head is trained."""
 
     lrs: tuple[float, ...] = (1e-3,)
@@ -97,7 +97,7 @@ class Optim:
 
 
 @dataclass(frozen=True)
-class FineTune:
+class FineTuning:
     """Training of the model itself, beside the head."""
 
     lr: float = 1e-5
@@ -126,10 +126,10 @@ class Probe:
     head: Annotated[object, PartOf("probing/heads")] | None = None
     """What is trained on the features; the same for the model and its baselines. Tasks without training have none."""
 
-    data: Data = field(default_factory=Data)
+    data: ProbeData = field(default_factory=ProbeData)
     """The clips."""
 
-    optim: Optim = field(default_factory=Optim)
+    optim: HeadTraining = field(default_factory=HeadTraining)
     """The training of the head."""
 
     layers: tuple[int | str, ...] | None = None
@@ -147,7 +147,7 @@ class Probe:
     decode: Annotated[object, PartOf("probing/decode")] | None = None
     """Search for the test clips' tokens, instead of the head's own greedy one."""
 
-    finetune: FineTune | None = None
+    finetune: FineTuning | None = None
     """Train the model, too; left out: it is frozen."""
 
     baselines: tuple[str, ...] = ("untrained", "logmel")

@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import AdditiveMetric
-from audio_ssl.metrics.ranking import KINDS, Rankings
-from audio_ssl.probing.features import Layers
-from audio_ssl.probing.score import NOT_ADDITIVE, higher_is_better, main_value, metric_of, statistics_of
-from audio_ssl.probing.tasks._base import Task
-from audio_ssl.probing.team import HeadTeam
+from audio_ssl.metrics.families.ranking import KINDS, Rankings
+from audio_ssl.metrics.metric import AdditiveMetric
+from audio_ssl.probing.features import LayerBatch
+from audio_ssl.probing.layer_heads import HeadTeam
+from audio_ssl.probing.score import NOT_ADDITIVE, higher_is_better, metric_of, score_main, statistics_of
+from audio_ssl.probing.task import Task
 
 ONCE_A_CLIP = ("class", "tags", "values")
 """Tasks whose heads give a row of numbers for a clip."""
@@ -32,7 +32,7 @@ _MOST_POINTS = 64
 """Classes up to which a table of what each answer is worth is kept."""
 
 
-class Scorer:
+class ValidationScorer:
     """Scores predictions of some clips.
 
     Parameters
@@ -68,9 +68,9 @@ class Scorer:
             return False
         return value > than if self._higher else value < than
 
-    def start(self) -> Tally:
+    def start(self) -> ValidationTally:
         """Return an empty tally for one team."""
-        return Tally(self)
+        return ValidationTally(self)
 
     def condense(self, outputs: Float[Tensor, "run clip class"]) -> Tensor:
         """Return what is kept of the outputs: the likeliest class where that is enough, as thousands may be asked."""
@@ -110,13 +110,13 @@ class Scorer:
 
     def slow(self, predictions: Sequence[Tensor]) -> float:
         """Return the score of predictions."""
-        return main_value(self.task, self.clips, predictions)
+        return score_main(self.task, self.clips, predictions)
 
 
-class Tally:
+class ValidationTally:
     """Collects what a team says of the clips, batch by batch."""
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: ValidationScorer) -> None:
         self._scorer = scorer
         self._outputs: list[Tensor] = []
         self._answers: list[list[Tensor]] = []
@@ -124,7 +124,7 @@ class Tally:
         self._seen = 0
         self._broken: set[int] = set()
 
-    def add(self, team: HeadTeam, layers: Layers) -> None:
+    def add(self, team: HeadTeam, layers: LayerBatch) -> None:
         """Ask a team about some clips."""
         arrays = self._scorer.task.output in ONCE_A_CLIP
         outputs = team.outputs(layers) if arrays else None

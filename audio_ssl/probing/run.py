@@ -2,11 +2,18 @@
 
 A result folder has ``probe.yaml`` (the exact question), ``predictions.parquet``, ``scores.json``, ``head.safetensors``,
 ``provenance.json`` and ``baselines/NAME/`` with the same files. What is finished is not done again.
+
+Many questions about one model: a suite names probes and, for each, the manifest it is asked on.
+
+Manifests lie in one folder, as ``NAME.jsonl``. A probe whose manifest is not there is named before the work begins and
+left out; one that fails is noted in ``suite.json``, and the others go on. Features that several probes need are
+extracted once.
 """
 
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import time
 from collections import Counter
@@ -18,27 +25,27 @@ from typing import Any, cast
 
 import torch
 
-from audio_ssl.atomic import remove_folder, write_json, write_text
-from audio_ssl.config import build, dump_yaml, kind_of, load
+from audio_ssl.base import catalog
+from audio_ssl.base.config import build, dump_yaml, kind_of, load, read_yaml, structure
+from audio_ssl.base.disk import DiskError
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import AudioError, UserError
+from audio_ssl.base.files import locked_folder, remove_folder, write_json, write_text
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
-from audio_ssl.documents import read_object
-from audio_ssl.errors import UserError
 from audio_ssl.features.baselines import is_baseline
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
-from audio_ssl.lock import locked_folder
-from audio_ssl.probing.answer import Said, is_answered, write_answer
-from audio_ssl.probing.compare import compare_frames
-from audio_ssl.probing.decode._base import Decoder
+from audio_ssl.probing.clips import ClipsBySplit, ExcludedClip, check_cluster, choose_clips, drop_unanswerable
 from audio_ssl.probing.features import BankCache
-from audio_ssl.probing.layers import ask_layers
+from audio_ssl.probing.head import Decoder
 from audio_ssl.probing.probe import Probe, read_probe
+from audio_ssl.probing.result import Said, is_finished, write_result
 from audio_ssl.probing.score import higher_is_better
-from audio_ssl.probing.splits import Excluded, Parts, check_cluster, choose_clips, leave_out
 from audio_ssl.probing.sweep import make_head, runs_of, sweep
-from audio_ssl.probing.tasks._base import Task
+from audio_ssl.probing.task import Task
 from audio_ssl.probing.tasks.attribute import Attribute
+from audio_ssl.probing.untrained import ask_layers, compare_frames
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +56,7 @@ class _Asked:
 
     question: Probe
     said: Said
-    parts: list[Parts]
+    parts: list[ClipsBySplit]
     ledger: ErrorLedger
     cache: BankCache
 
@@ -96,7 +103,7 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
         ledger = ErrorLedger(out / "errors.jsonl")
         asked = _Asked(question, said, parts, ledger, BankCache() if cache is None else cache)
         for folder, one in systems:
-            if is_answered(folder, full=True):
+            if is_finished(folder, full=True):
                 # Of a process killed when it had just answered.
                 remove_folder(folder / "features")
             else:
@@ -104,7 +111,7 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
     return out
 
 
-def _say_left_out(name: str, excluded: Sequence[Excluded]) -> None:
+def _say_left_out(name: str, excluded: Sequence[ExcludedClip]) -> None:
     """Say how many clips no head will see, and why; their ids are in the result."""
     if excluded:
         reasons = Counter(one.reason for one in excluded).most_common(_REASONS_SAID)
@@ -115,16 +122,16 @@ def _say_left_out(name: str, excluded: Sequence[Excluded]) -> None:
 _REASONS_SAID = 3
 
 
-def _learn(task: Task, parts: list[Parts]) -> tuple[list[Parts], list[Excluded]]:
+def _learn(task: Task, parts: list[ClipsBySplit]) -> tuple[list[ClipsBySplit], list[ExcludedClip]]:
     """Let the task take its classes from the training clips (of folds: from all, so that every fold has the same)."""
     if getattr(task, "own_folds", False):
         kept_clips, left = cast(Attribute, task).usable(parts[0]["test"])
-        return [{**parts[0], "test": kept_clips}], [Excluded(clip.id, "fold", reason) for clip, reason in left]
+        return [{**parts[0], "test": kept_clips}], [ExcludedClip(clip.id, "fold", reason) for clip, reason in left]
     if task.output == "nothing":
         return parts, []
     folds = len(parts) > 1
     task.learn([clip for part in parts[0].values() for clip in part] if folds else parts[0]["train"])
-    kept = [leave_out(part, task) for part in parts]
+    kept = [drop_unanswerable(part, task) for part in parts]
     return [part for part, _ in kept], [one for _, excluded in kept for one in excluded]
 
 
@@ -210,10 +217,133 @@ def _answer(folder: Path, asked: _Asked, source: FeatureSource) -> None:
         if len(asked.parts) > 1:
             logger.info("fold %d of %d", number, len(asked.parts))
         outcomes.append(sweep(question, task, source, parts, store, asked.cache, refuse))
-    write_answer(folder, asked.said, source, outcomes, time.monotonic() - started)
+    write_result(folder, asked.said, source, outcomes, time.monotonic() - started)
     # Kept until here, so that a probe that is stopped need not extract again.
     remove_folder(store)
 
 
 def _frozen(question: Probe) -> Probe:
     return replace(question, finetune=None, data=replace(question.data, features="auto"))
+
+
+PREFIX = "suite_"
+_MANIFESTS = "manifests"
+
+
+@dataclass(frozen=True)
+class SuiteProbe:
+    """Of one probe."""
+
+    manifest: str
+    """Name of its manifest."""
+
+    settings: tuple[str, ...] = ()
+    """``key=value`` settings of the probe, such as the names of the corpus's splits."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Which questions, on which clips."""
+
+    probes: dict[str, SuiteProbe]
+    """By probe."""
+
+
+@dataclass(frozen=True)
+class SuiteOutcome:
+    """What was answered and what was not."""
+
+    results: list[Path]
+    """Folders of the answers."""
+
+    missing: dict[str, str]
+    """Probe to the manifest that is not there."""
+
+    failed: dict[str, str]
+    """Probe to the reason."""
+
+
+def is_suite(name: str) -> bool:
+    """Tell whether a name or path means a suite."""
+    return Path(name).stem.startswith(PREFIX)
+
+
+def run_suite(name: str, model: str, out: Path, overrides: Sequence[str] = ()) -> SuiteOutcome:
+    """Ask all questions of a suite; those that are answered already stay.
+
+    Parameters
+    ----------
+    name
+        Name or path of a suite.
+    model
+        What `open_source` takes.
+    out
+        Folder of the results, one below it for each probe, and ``suite.json``.
+    overrides
+        ``manifests=FOLDER``, which must be given; ``PROBE.key=value`` for one probe; ``key=value`` for all.
+
+    Raises
+    ------
+    UserError
+        For a wrong suite, no folder of manifests, or a suite of which no probe can be asked.
+    """
+    suite = structure(Suite, read_yaml(catalog.find("probes/suites", name)))
+    for probe in suite.probes:
+        catalog.find("probes", probe)
+    folder, common, own = _sort(overrides, suite)
+    stems = {probe: entry.manifest for probe, entry in suite.probes.items()}
+    missing = {probe: stem for probe, stem in stems.items() if not (folder / f"{stem}.jsonl").is_file()}
+    if len(missing) == len(suite.probes):
+        wanted = ", ".join(sorted({f"{stem}.jsonl" for stem in missing.values()}))
+        raise UserError(
+            f"none of the suite's manifests is here: {wanted}",
+            where=str(folder),
+            remedy=f"`audio-ssl manifest CORPUS --root ROOT --out {shlex.quote(str(folder))}/NAME.jsonl` makes one",
+        )
+    for probe, stem in missing.items():
+        logger.warning("left out: %s, as there is no %s", probe, folder / f"{stem}.jsonl")
+    cache, results, failed = BankCache(), [], {}
+    with locked_folder(out, deep=False):
+        for probe in (probe for probe in suite.probes if probe not in missing):
+            manifest = f"data.manifest={folder / stems[probe]}.jsonl"
+            settings = [manifest, *suite.probes[probe].settings, *common, *own.get(probe, ())]
+            try:
+                results.append(run_probe(probe, model, out / probe, settings, cache))
+            except DiskError:
+                # The next probe would meet the same disk.
+                raise
+            except (UserError, AudioError, torch.OutOfMemoryError) as error:
+                logger.error("%s: %s", probe, error)
+                failed[probe] = str(error)
+            write_json(
+                out / "suite.json",
+                {
+                    "suite": Path(name).stem,
+                    "model": model,
+                    "results": [result.name for result in results],
+                    "missing": missing,
+                    "failed": failed,
+                },
+            )
+    return SuiteOutcome(results, missing, failed)
+
+
+def _sort(overrides: Sequence[str], suite: Suite) -> tuple[Path, list[str], dict[str, list[str]]]:
+    """Return the folder of manifests, the settings for all probes, and those for single ones."""
+    folder: Path | None = None
+    common: list[str] = []
+    own: dict[str, list[str]] = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        first, _, rest = key.partition(".")
+        if key == _MANIFESTS:
+            folder = Path(value).expanduser()
+        elif first in suite.probes and rest:
+            own.setdefault(first, []).append(f"{rest}={value}")
+        else:
+            common.append(override)
+    if folder is None:
+        raise UserError("must be given", where=f"$.{_MANIFESTS}", remedy="add manifests=FOLDER, which holds NAME.jsonl")
+    if not folder.is_dir():
+        raise UserError("no such folder", where=str(folder))
+    return folder, common, own

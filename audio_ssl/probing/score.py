@@ -1,18 +1,25 @@
-"""Scores of predictions with intervals over speakers, tracks or what a probe says belongs together."""
+"""Scores of predictions with intervals over speakers, tracks or what a probe says belongs together.
+
+Trials of verification: pairs of test clips, the cosine of their vectors, and whether they are the same speaker.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.metrics.additive import AdditiveMetric, get_metric
-from audio_ssl.metrics.ranking import KINDS, Rankings
+from audio_ssl.metrics.families.ranking import KINDS, Rankings
+from audio_ssl.metrics.families.verification import SpeakerTrials, eer, min_dcf
+from audio_ssl.metrics.metric import AdditiveMetric
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import (
     RANKING_REPLICATES,
     Interval,
@@ -21,8 +28,7 @@ from audio_ssl.metrics.resampling import (
     choose_clusters,
     cluster_sums,
 )
-from audio_ssl.probing.tasks._base import Answer, Task
-from audio_ssl.probing.trials import score_trials, trial_interval, trial_value
+from audio_ssl.probing.task import Answer, PairTask, Task
 
 _VERIFICATION = ("eer", "min_dcf")
 NOT_ADDITIVE = (*KINDS, *_VERIFICATION)
@@ -43,7 +49,7 @@ def metric_of(task: Task, name: str) -> AdditiveMetric:
     return get_metric(name, task.classes, getattr(task, "tokenizer", None))
 
 
-def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> float:
+def score_main(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> float:
     """Return the task's main metric; NaN counts as the worst."""
     metric = task.metrics[0]
     if metric in KINDS:
@@ -58,7 +64,7 @@ def main_value(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor])
     return value
 
 
-def all_scores(
+def score_test(
     task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor], cluster: str | None = None
 ) -> tuple[dict[str, dict[str, Any]], str, list[str]]:
     """Return the scores of every metric, what the intervals are over, and what was left out of a mean.
@@ -143,3 +149,58 @@ def _rankings(
 
 def _ranking_interval(rankings: Rankings, metric: str, clusters: int) -> Interval:
     return bootstrap(lambda counts: rankings.macro(metric, counts), clusters, RANKING_REPLICATES, width=rankings.width)
+
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScoredTrials:
+    """Scored pairs of clips."""
+
+    first: list[int]
+    """Positions of clips."""
+    second: list[int]
+    """Of the clips they are compared with."""
+    scores: Array
+    """Cosines."""
+    same: npt.NDArray[np.bool_]
+    """Whether they are the same."""
+
+
+def score_trials(task: Task, clips: Sequence[Clip], vectors: Sequence[Tensor]) -> ScoredTrials:
+    """Return the trials of some clips.
+
+    Raises
+    ------
+    UserError
+        If there is no pair of the same, or none of different speakers.
+    """
+    pairs = cast(PairTask, task).trials(clips)
+    same = np.array([one for *_, one in pairs], dtype=bool)
+    if not same.any() or same.all():
+        raise UserError(f"{int(same.sum())} of {len(pairs)} trials are of the same speaker: both kinds are needed")
+    first, second = [i for i, _, _ in pairs], [j for _, j, _ in pairs]
+    unit = torch.nn.functional.normalize(torch.stack(list(vectors)).double(), dim=1)
+    cosines = (unit[first] * unit[second]).sum(1)
+    return ScoredTrials(first, second, cosines.numpy(), same)
+
+
+def trial_value(metric: str, trials: ScoredTrials) -> float:
+    """Return ``eer`` in percent or ``min_dcf``."""
+    return _value(metric, trials.scores, trials.same)
+
+
+def trial_interval(metric: str, trials: ScoredTrials, clips: Sequence[Clip]) -> tuple[Interval, str]:
+    """Return a metric with its interval, by drawing speakers; a pair counts as often as both its speakers together.
+
+    A pair of the same speaker counts as often as that speaker. Clips without speakers are drawn themselves.
+    """
+    known = all(clip.speaker is not None for clip in clips)
+    names, index = np.unique([str(clip.speaker) if known else clip.id for clip in clips], return_inverse=True)
+    curves = SpeakerTrials(trials.scores, trials.same, index[trials.first], index[trials.second])
+    return bootstrap(lambda counts: curves.resampled(metric, counts), len(names)), "speakers" if known else "clips"
+
+
+def _value(metric: str, scores: Array, same: npt.NDArray[np.bool_]) -> float:
+    return eer(scores, same) if metric == "eer" else min_dcf(scores, same)

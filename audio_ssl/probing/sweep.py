@@ -1,32 +1,34 @@
-"""One system's answer on one set of splits: features, all runs, the choice by validation, the test once."""
+"""One system's answer on one set of splits: features, all runs, the choice by validation, the test once.
+
+What the validation clips choose: the layer and the learning rate by the mean over seeds, then the best seed.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
-from audio_ssl.config import build
+from audio_ssl.base.config import build
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.progress import Progress
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
 from audio_ssl.features.source import FeatureSource
-from audio_ssl.probing.choose import alike, choose
-from audio_ssl.probing.decode._base import Decoder
-from audio_ssl.probing.features import Bank, BankCache, Refuse, fill
-from audio_ssl.probing.fit import MODEL, Examples, Fitted, fit, name_diverged
-from audio_ssl.probing.heads._base import Head
+from audio_ssl.probing.clips import ClipsBySplit, ExcludedClip, evenly
+from audio_ssl.probing.features import Bank, BankCache, Refuse, extract_features
+from audio_ssl.probing.head import Decoder, Head
+from audio_ssl.probing.layer_heads import HeadRun, LayerHead, LayerStatistics, measure_layers
 from audio_ssl.probing.live import STATISTICS_CLIPS, LiveBank, TunedBank, tuned_bank
 from audio_ssl.probing.probe import Probe
-from audio_ssl.probing.quick import ONCE_A_CLIP, Scorer
+from audio_ssl.probing.quick import ONCE_A_CLIP, ValidationScorer
 from audio_ssl.probing.score import higher_is_better
-from audio_ssl.probing.splits import Excluded, Parts, thin
-from audio_ssl.probing.system import Run, Statistics, System, measure
-from audio_ssl.probing.tasks._base import FrameTask, Task
-from audio_ssl.progress import Progress
+from audio_ssl.probing.task import FrameTask, Task
+from audio_ssl.probing.train import MODEL_PREFIX, Examples, TrainedHead, name_diverged, train_heads
 
 
 @dataclass
@@ -37,20 +39,20 @@ class Outcome:
     """The test clips."""
     predictions: list[Tensor]
     """Of the test clips."""
-    fitted: list[Fitted]
+    fitted: list[TrainedHead]
     """Every run; only the chosen one has weights."""
-    chosen: Fitted
+    chosen: TrainedHead
     """The one that the validation clips chose."""
-    system: System
+    system: LayerHead
     """Its system."""
     tuned: TunedBank | None
     """Its model, where that was trained."""
-    parts: Parts
+    parts: ClipsBySplit
     """The clips that were used."""
-    excluded: list[Excluded]
+    excluded: list[ExcludedClip]
     """Clips that could not be used, beyond those known before."""
     seconds: dict[str, float]
-    """What ``extract``, ``fit`` and ``predict`` took."""
+    """What ``extract``, ``train_heads`` and ``predict`` took."""
     files: dict[str, bytes]
     """Of the search: name to content (its language model)."""
 
@@ -60,7 +62,7 @@ def make_head(question: Probe, source: FeatureSource, task: Task) -> Head:
     return cast(Head, build(question.head, source.dim, len(task.classes), task.output))
 
 
-def runs_of(question: Probe, source: FeatureSource, head: Head) -> list[Run]:
+def runs_of(question: Probe, source: FeatureSource, head: Head) -> list[HeadRun]:
     """Return what is trained: layers × learning rates × seeds, standardised, whitened or both.
 
     Raises
@@ -83,7 +85,7 @@ def runs_of(question: Probe, source: FeatureSource, head: Head) -> list[Run]:
             raise UserError(f"`{source.name}` has layers 0 to {source.num_layers - 1}, not {layer}", where="$.layers")
     once = list(dict.fromkeys(layers))
     return [
-        Run(layer, lr, seed, whiten)
+        HeadRun(layer, lr, seed, whiten)
         for whiten in ((False, True) if question.whiten == "both" else (question.whiten,))
         for seed in question.seeds
         for lr in question.optim.lrs
@@ -103,7 +105,7 @@ def sweep(
     question: Probe,
     task: Task,
     source: FeatureSource,
-    parts: Parts,
+    parts: ClipsBySplit,
     folder: Path,
     cache: BankCache,
     refuse: Refuse,
@@ -128,12 +130,12 @@ def sweep(
     UserError
         If a split has no clip that can be used, a feature is not finite, or every run diverged.
     """
-    excluded: list[Excluded] = []
+    excluded: list[ExcludedClip] = []
     split_of = {clip.id: split for split, clips in parts.items() for clip in clips}
 
     def refused(clip: Clip, reason: str) -> None:
         refuse(clip, reason)
-        excluded.append(Excluded(clip.id, split_of[clip.id], reason))
+        excluded.append(ExcludedClip(clip.id, split_of[clip.id], reason))
 
     head = make_head(question, source, task)
     pooled = not head.needs_frames and task.output in ONCE_A_CLIP
@@ -154,7 +156,7 @@ def sweep(
     training = _Training(question, task, source, bank)
     fitted = training.fit(runs_of(question, source, head), train, valid)
     seconds = {"fit": time.monotonic() - started}
-    chosen = choose(fitted, higher_is_better(task.metrics[0]))
+    chosen = choose_run(fitted, higher_is_better(task.metrics[0]))
     system, tuned = training.restore(chosen)
     started = time.monotonic()
     predictions, files = _predict(question, task, system, tuned or bank, parts)
@@ -174,7 +176,7 @@ def open_bank(
     question: Probe,
     source: FeatureSource,
     pooled: bool,
-    parts: Parts,
+    parts: ClipsBySplit,
     folder: Path,
     cache: BankCache,
     refuse: Refuse,
@@ -185,12 +187,12 @@ def open_bank(
         live = LiveBank(source, pooled)
         live.open(clips, refuse)
         return live
-    return fill(clips, source, pooled, question.data, folder, cache, refuse)
+    return extract_features(clips, source, pooled, question.data, folder, cache, refuse)
 
 
 def _fitting(
     task: Task, clips: Sequence[Clip], bank: Bank, source: FeatureSource, head: Head
-) -> tuple[Examples, list[Excluded]]:
+) -> tuple[Examples, list[ExcludedClip]]:
     """Return the training clips a head can learn from, and those left out, such as more characters than frames."""
     kept, targets, unfit = [], [], []
     for clip in clips:
@@ -204,7 +206,7 @@ def _fitting(
             kept.append(clip)
             targets.append(target)
         else:
-            unfit.append(Excluded(clip.id, "train", reason))
+            unfit.append(ExcludedClip(clip.id, "train", reason))
     return Examples(kept, targets, bank), unfit
 
 
@@ -213,19 +215,19 @@ class _Training:
 
     def __init__(self, question: Probe, task: Task, source: FeatureSource, bank: Bank) -> None:
         self._question, self._task, self._source, self._bank = question, task, source, bank
-        self._statistics: dict[bool, Statistics] = {}
+        self._statistics: dict[bool, LayerStatistics] = {}
 
-    def fit(self, runs: Sequence[Run], train: Examples, valid: Examples) -> list[Fitted]:
+    def fit(self, runs: Sequence[HeadRun], train: Examples, valid: Examples) -> list[TrainedHead]:
         """Train: together on features, one after another where each trains the model, too."""
         question = self._question
         streamed = isinstance(self._bank, LiveBank)
-        measured = thin(train.clips, STATISTICS_CLIPS if streamed else None)
+        measured = evenly(train.clips, STATISTICS_CLIPS if streamed else None)
         ways = sorted({run.whiten for run in runs})
-        self._statistics = {way: measure(self._bank, measured, way).to(self._source.device) for way in ways}
-        scorer = Scorer(self._task, valid.clips, valid.targets)
+        self._statistics = {way: measure_layers(self._bank, measured, way).to(self._source.device) for way in ways}
+        scorer = ValidationScorer(self._task, valid.clips, valid.targets)
         together = [[run for run in runs if run.whiten is way] for way in ways]
         groups = together if question.finetune is None else [[run] for run in runs]
-        fitted: list[Fitted] = []
+        fitted: list[TrainedHead] = []
         name = f"{len(runs)} heads on {self._source.name}" if len(runs) > 1 else f"head on {self._source.name}"
         with Progress(name, total=question.optim.steps * len(groups)) as progress:
             for group in groups:
@@ -233,25 +235,33 @@ class _Training:
                 if own is not None:
                     train, valid = (Examples(part.clips, part.targets, own) for part in (train, valid))
                 statistics = self._statistics[group[0].whiten]
-                fitted += fit(self._make, group, statistics, train, valid, scorer, question.optim, progress, own)
+                fitted += train_heads(
+                    self._make, group, statistics, train, valid, scorer, question.optim, progress, own
+                )
                 if own is not None:
                     _drop_beaten(fitted, higher_is_better(self._task.metrics[0]))
         if question.finetune is not None:
             name_diverged(fitted)
         return fitted
 
-    def restore(self, chosen: Fitted) -> tuple[System, TunedBank | None]:
+    def restore(self, chosen: TrainedHead) -> tuple[LayerHead, TunedBank | None]:
         """Return the system with its weights, and the model it has trained."""
         system = self._make(chosen.run)
-        system.load_state_dict({name: v for name, v in chosen.state.items() if not name.startswith(MODEL)})
+        system.load_state_dict({name: v for name, v in chosen.state.items() if not name.startswith(MODEL_PREFIX)})
         own = self._tuned()
         if own is not None:
-            own.load({name.removeprefix(MODEL): v for name, v in chosen.state.items() if name.startswith(MODEL)})
+            own.load(
+                {
+                    name.removeprefix(MODEL_PREFIX): v
+                    for name, v in chosen.state.items()
+                    if name.startswith(MODEL_PREFIX)
+                }
+            )
         return system.eval(), own
 
-    def _make(self, run: Run) -> System:
+    def _make(self, run: HeadRun) -> LayerHead:
         head = make_head(self._question, self._source, self._task)
-        return System(head, self._statistics[run.whiten], run.layer).to(self._source.device)
+        return LayerHead(head, self._statistics[run.whiten], run.layer).to(self._source.device)
 
     def _tuned(self) -> TunedBank | None:
         settings = self._question.finetune
@@ -262,17 +272,17 @@ class _Training:
         )
 
 
-def _drop_beaten(fitted: Sequence[Fitted], higher: bool) -> None:
+def _drop_beaten(fitted: Sequence[TrainedHead], higher: bool) -> None:
     """Forget the weights of runs that another seed of their layer and rate has beaten: each holds a whole model."""
-    for group in alike(fitted):
+    for group in runs_by_setting(fitted):
         if any(one.state for one in group):
-            best = choose(group, higher)
+            best = choose_run(group, higher)
             for one in group:
                 one.state = one.state if one is best else {}
 
 
 def _predict(
-    question: Probe, task: Task, system: System, bank: Bank, parts: Parts
+    question: Probe, task: Task, system: LayerHead, bank: Bank, parts: ClipsBySplit
 ) -> tuple[list[Tensor], dict[str, bytes]]:
     """Return the predictions of the test clips, and the files of the search."""
     clips = parts["test"]
@@ -286,3 +296,69 @@ def _predict(
             found += decoder.decode(system.head, batch)
             progress.advance(len(batch.frames))
     return [answer.cpu() for answer in found], getattr(decoder, "files", dict)()
+
+
+def choose_run(fitted: Sequence[TrainedHead], higher: bool) -> TrainedHead:
+    """Return the chosen run.
+
+    The rate, the layer and whether it is whitened, with the best mean over seeds, of those whose runs diverged least
+    often; a single lucky seed does not choose them.
+
+    Parameters
+    ----------
+    fitted
+        All runs of a question; at least one has weights.
+    higher
+        Whether higher scores are better.
+    """
+    groups = runs_by_setting(fitted)
+
+    def rank(group: Sequence[TrainedHead]) -> tuple[int, float]:
+        kept = [one.valid for one in group if has_weights(one)]
+        lost = len(group) - len(kept)
+        return lost, _badness(sum(kept) / len(kept) if kept else math.nan, higher)
+
+    usable = [group for group in groups if any(has_weights(one) for one in group)]
+    best = min(usable, key=rank)
+    return min((one for one in best if has_weights(one)), key=lambda one: _badness(one.valid, higher))
+
+
+def runs_by_setting(fitted: Sequence[TrainedHead]) -> list[list[TrainedHead]]:
+    """Return the runs in groups that differ in nothing but their seed."""
+    groups: dict[HeadRun, list[TrainedHead]] = {}
+    for one in fitted:
+        groups.setdefault(replace(one.run, seed=0), []).append(one)
+    return list(groups.values())
+
+
+def layer_curve(fitted: Sequence[TrainedHead], metric: str, higher: bool) -> list[dict[str, Any]]:
+    """Return ``layer, metric, valid, low, high, lr`` of each layer that had runs of its own.
+
+    ``valid`` is the mean over seeds at the layer's best rate, whitened or not; ``low`` and ``high`` are the worst and
+    the best of those seeds.
+    """
+    rows: list[dict[str, Any]] = []
+    for layer in sorted({one.run.layer for one in fitted if one.run.layer is not None}):
+        runs = [one for one in fitted if one.run.layer == layer]
+        if not any(has_weights(one) for one in runs):
+            rows.append({"layer": layer, "metric": metric, "valid": None, "low": None, "high": None, "lr": None})
+            continue
+        best = choose_run(runs, higher).run
+        lr = best.lr
+        values = [one.valid for one in runs if replace(one.run, seed=best.seed) == best and has_weights(one)]
+        mean = sum(values) / len(values)
+        rows.append(
+            {"layer": layer, "metric": metric, "valid": mean, "low": min(values), "high": max(values), "lr": lr}
+        )
+    return rows
+
+
+def has_weights(one: TrainedHead) -> bool:
+    """Tell whether a run was scored before it diverged, if it did."""
+    return not math.isnan(one.valid)
+
+
+def _badness(value: float, higher: bool) -> float:
+    if math.isnan(value):
+        return math.inf
+    return -value if higher else value

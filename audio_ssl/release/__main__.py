@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.release.make import Release, make_shipped
 from audio_ssl.shipped import SHIPPED, Shelf
 

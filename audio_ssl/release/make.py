@@ -1,27 +1,31 @@
-"""Turns a run into a shipped model: weights at half their length, facts, card and hashes, and no training state."""
+"""Turns a run into a shipped model: weights at half their length, facts, card and hashes, and no training state.
+
+A clip that every machine makes alike, and the numbers by which features of it are compared.
+"""
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from audio_ssl import __version__
-from audio_ssl.atomic import atomic_folder, write_json, write_text
-from audio_ssl.config import kind_of, unstructure
-from audio_ssl.errors import UserError
-from audio_ssl.integrity import faults, read_seals, write_seals
-from audio_ssl.model import CONFIG_FILE, WEIGHTS_FILE, SSLModel, fingerprint
-from audio_ssl.pretrain.provenance import read_provenance
+from audio_ssl.artifacts.run import read_provenance
+from audio_ssl.base.checksums import faults, read_seals, write_seals
+from audio_ssl.base.config import kind_of, unstructure
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import atomic_folder, write_json, write_text
+from audio_ssl.models.model import SSLModel, fingerprint
+from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from audio_ssl.release.card import render
-from audio_ssl.release.cost import cost_of
-from audio_ssl.release.heard import heard_in
-from audio_ssl.release.scores import scores_of
+from audio_ssl.release.facts import cost_of, heard_in, scores_of
 from audio_ssl.shipped import CARD_FILE, MOST_BYTES, SEALED, Shelf
-from audio_ssl.shipped.facts import FACTS_FILE, ShippedFacts
-from audio_ssl.shipped.fixed import fixed_clip, measure
+from audio_ssl.shipped.facts import FACTS_FILE, FixedClip, ShippedFacts
 
 
 @dataclass(frozen=True)
@@ -169,3 +173,26 @@ def plain_command(command: str) -> str:
 def _without_folder(word: str) -> str:
     key, equals, value = word.rpartition("=")
     return f"{key}{equals}{PurePath(value).name}" if value.startswith(("/", "~", "..")) else word
+
+
+SECONDS = 2.0
+_VALUES = 4
+
+
+def fixed_clip(sample_rate: int) -> Float[Tensor, "1 sample"]:
+    """Return two seconds of a rising tone over a chord, with a silence; computed in float64, without chance."""
+    time = torch.arange(int(SECONDS * sample_rate), dtype=torch.float64) / sample_rate
+    rising = 0.3 * torch.sin(2 * math.pi * (150 * time + 400 * time.square()))
+    chord = sum(torch.sin(2 * math.pi * pitch * time) for pitch in (220.0, 277.18, 329.63))
+    sounds = (time % 0.5) < 0.4
+    return ((rising + 0.05 * chord) * sounds).float()[None]
+
+
+@torch.inference_mode()
+def measure(model: SSLModel) -> FixedClip:
+    """Return a model's features of the clip in few numbers."""
+    hidden = model(fixed_clip(model.config.sample_rate)).hidden
+    frames = hidden[0].shape[1]
+    norms = tuple(float(state.square().mean().sqrt()) for state in hidden)
+    values = tuple(tuple(state[0, frames // 2, :_VALUES].tolist()) for state in hidden)
+    return FixedClip(SECONDS, frames, norms, values)

@@ -13,31 +13,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audio_ssl.atomic import write_json, write_text
-from audio_ssl.documents import read_object
-from audio_ssl.errors import UserError
-from audio_ssl.lock import locked_file
-from audio_ssl.report.compare import describe_comparison
-from audio_ssl.report.excerpts import excerpts
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import locked_file, write_json, write_text
+from audio_ssl.report.clips import excerpts
+from audio_ssl.report.comparison import describe_comparison
 from audio_ssl.report.html import Page, Section, render
-from audio_ssl.report.inputs import Inputs, Result, read_inputs
+from audio_ssl.report.inputs import Inputs, Result, read_inputs, share_baselines
+from audio_ssl.report.language.probes import answer, score_lines
 from audio_ssl.report.markdown import fairness_markdown
 from audio_ssl.report.numbers import count, strict_json
-from audio_ssl.report.results import describe_result
-from audio_ssl.report.runs import describe_run, relative
+from audio_ssl.report.probe_summary import describe_result
+from audio_ssl.report.run_summary import describe_run, relative
 from audio_ssl.report.sections.codec import codec_section
-from audio_ssl.report.sections.comparison import comparison_section
 from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
-from audio_ssl.report.sections.gains import gains_section
 from audio_ssl.report.sections.probes import contents, probes_section
 from audio_ssl.report.sections.provenance import provenance_section
+from audio_ssl.report.sections.scores import comparison_section, gains_section
 from audio_ssl.report.sections.training import training_section
-from audio_ssl.report.shared import share_baselines
-from audio_ssl.report.side_by_side import score_lines
-from audio_ssl.report.summary import answer
 
 if TYPE_CHECKING:
-    from audio_ssl.fairness.audit import FairnessResult
+    from audio_ssl.artifacts.fairness import FairnessReport
 
 
 def build_report(inputs: Sequence[Path], out: Path, title: str = "Report", audio: bool = True) -> Path:
@@ -86,7 +82,7 @@ def build_report(inputs: Sequence[Path], out: Path, title: str = "Report", audio
         return out
 
 
-def build_fairness_report(result: FairnessResult, out: Path) -> Path:
+def build_fairness_report(result: FairnessReport, out: Path) -> Path:
     """Write the page, the Markdown and the JSON of one fairness audit.
 
     Parameters

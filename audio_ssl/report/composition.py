@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from audio_ssl.atomic import write_json, write_text
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import locked_file, write_json, write_text
+from audio_ssl.data.audit import check_columns, columns_needed, composition_lines, describe_manifest, shared_speakers
+from audio_ssl.data.audit_columns import AuditColumns, columns_of, read_columns
 from audio_ssl.data.clip_table import read_table
-from audio_ssl.data.columns import LEVEL_COLUMN, Columns, columns_of, read_columns
-from audio_ssl.data.composition import check_columns, columns_needed, composition_lines, describe, shared_speakers
+from audio_ssl.data.columns import LEVEL_COLUMN
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import hash_manifest, read_manifest
-from audio_ssl.documents import read_object
-from audio_ssl.errors import UserError
-from audio_ssl.lock import locked_file
-from audio_ssl.report.composition_words import composition_answer
 from audio_ssl.report.html import Page, render
+from audio_ssl.report.language.composition import composition_answer
 from audio_ssl.report.numbers import count, strict_json
-from audio_ssl.report.runs import relative
+from audio_ssl.report.run_summary import relative
 from audio_ssl.report.sections.composition import composition_sections
 
 KIND, SCHEMA_VERSION = "composition", 1
@@ -84,7 +84,7 @@ def _build(manifests: Sequence[Path], by: Sequence[str], out: Path, levels: bool
             "levelled": None if target is None else relative(target, home),
             "unreadable": unreadable,
             "balance": _record_of_draw(path),
-            **describe(columns, by),
+            **describe_manifest(columns, by),
         }
         for name, path, target, (columns, unreadable) in zip(names, manifests, levelled, read, strict=True)
     ]
@@ -158,7 +158,7 @@ def _levelled(out: Path, manifests: Sequence[Path]) -> list[Path | None]:
     return named
 
 
-def _read(path: Path, by: Sequence[str], levelled: Path | None, ledger: ErrorLedger) -> tuple[Columns, int]:
+def _read(path: Path, by: Sequence[str], levelled: Path | None, ledger: ErrorLedger) -> tuple[AuditColumns, int]:
     """Return a manifest's columns and how many of its clips could not be decoded."""
     try:
         if levelled is None:

@@ -5,6 +5,12 @@ together (paired bootstrap; Bisani & Ney 2004; by speaker as in Liu & Peng 2020,
 looking whether two separate intervals overlap. Clips of one speaker, of one track or of what the probe names
 (``data.cluster``: the clips of one sentence, say) are drawn together. Clips that only one of
 the two predicted are left out.
+
+Differences on tasks without training: ABX over the speakers of A and B, queries over those who spoke them.
+
+Both systems compared the same things, so their tables are joined row by row, and speakers are drawn for both at once.
+
+What comparing two systems on the same clips comes to.
 """
 
 from __future__ import annotations
@@ -16,21 +22,22 @@ from typing import Any
 
 import numpy as np
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import COUNTS, AdditiveMetric, Array, get_metric
-from audio_ssl.metrics.ranking import KINDS, Ranking, mean_defined
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.families.ranking import KINDS, Ranking, mean_defined
+from audio_ssl.metrics.families.verification import SpeakerTrials
+from audio_ssl.metrics.metric import COUNTS, AdditiveMetric, Array
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import (
+    MIN_CLUSTERS,
     RANKING_REPLICATES,
     Interval,
     bootstrap,
+    bootstrap_means,
     bootstrap_sums,
     choose_clusters,
     cluster_sums,
 )
-from audio_ssl.metrics.verification import SpeakerTrials
-from audio_ssl.report.difference import Difference
 from audio_ssl.report.numbers import count
-from audio_ssl.report.paired_zero import compare_zero, is_zero
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -183,3 +190,82 @@ def _compare_trials(model: Answers, baseline: Answers) -> Difference | None:
 def _difference(found: Interval, unit: str, clips: int) -> Difference | None:
     """Return what a report shows of a difference; None where it or its interval is undefined."""
     return Difference(*found, unit, clips) if all(map(math.isfinite, found)) else None
+
+
+def is_zero(metric_name: str) -> bool:
+    """Tell whether a metric is one that is paired here."""
+    return metric_name.startswith("abx_") or metric_name == "map"
+
+
+def comparisons_of(rows: Rows, metric_name: str) -> Rows:
+    """Return the rows of a table of comparisons that a metric is made of."""
+    if metric_name.startswith("abx_"):
+        return [row for row in rows if row.get("mode") == metric_name.removeprefix("abx_")]
+    return rows
+
+
+def compare_zero(ours: Rows, theirs: Rows, metric_name: str) -> Difference | None:
+    """Compare two tables of comparisons; None where they share nothing, or are of a release without speakers."""
+    ours, theirs = (comparisons_of(rows, metric_name) for rows in (ours, theirs))
+    if metric_name == "map":
+        return _queries(ours, theirs)
+    if any("speaker" not in row for row in (*ours, *theirs)):
+        return None
+    return _abx(ours, theirs)
+
+
+def _abx(ours: Rows, theirs: Rows) -> Difference | None:
+    """Compare the mean over pairs of the mean over speakers of A and B."""
+    found = [{(row["a"], row["b"], row["speaker"]): float(row["error"]) for row in rows} for rows in (ours, theirs)]
+    shared = sorted(found[0].keys() & found[1].keys())
+    speakers = {name: at for at, name in enumerate(sorted({key[2] for key in shared}))}
+    pairs = {pair: at for at, pair in enumerate(sorted({key[:2] for key in shared}))}
+    if len(speakers) < MIN_CLUSTERS:
+        return None
+    gaps = np.full((len(speakers), len(pairs)), np.nan)
+    for key in shared:
+        gaps[speakers[key[2]], pairs[key[:2]]] = found[0][key] - found[1][key]
+    return Difference(*bootstrap_means(gaps), count(len(speakers), "speaker"), len(shared))
+
+
+def _queries(ours: Rows, theirs: Rows) -> Difference | None:
+    """Compare the mean average precision over queries; a query is a clip and a term, in the order of the table."""
+    keyed = [_numbered(rows) for rows in (ours, theirs)]
+    shared = [key for key in keyed[0] if key in keyed[1]]
+    if not shared:
+        return None
+    precisions = [[float(rows[key]["average_precision"]) for key in shared] for rows in keyed]
+    gaps = np.array(precisions[0]) - np.array(precisions[1])
+    table = np.stack([gaps, np.ones(len(shared))], axis=1)
+    named = [{"id": str(key), "speaker": keyed[0][key].get("speaker")} for key in shared]
+    clusters, noun = choose_clusters(named)
+    sums, names = cluster_sums(table, clusters)
+    found = bootstrap_sums(sums, lambda s: s[..., 0] / s[..., 1])
+    if not all(map(math.isfinite, found)):
+        return None
+    unit = count(len(names), noun) if noun == "speaker" else f"{len(names):,} quer{'y' if len(names) == 1 else 'ies'}"
+    return Difference(found.value, found.low, found.high, unit, len(shared))
+
+
+def _numbered(rows: Rows) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+    """Return queries by clip, term and how often the clip had the term before."""
+    seen: dict[tuple[Any, ...], int] = {}
+    out = {}
+    for row in rows:
+        key = (row.get("clip"), row.get("term"), row.get("relevant"))
+        seen[key] = seen.get(key, -1) + 1
+        out[(*key, seen[key])] = row
+    return out
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Model minus baseline on one metric, in the metric's unit, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    """What was resampled, such as "24 speakers"."""
+    clips: int = 0
+    """Clips (or trials, or comparisons) that both systems predicted."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_ssl.errors import UserError
+from audio_ssl.artifacts.fairness import ALPHA
+from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.measures import get_measure
-from audio_ssl.fairness.plan import needs, spread_of
-from audio_ssl.fairness.power import ALPHA
+from audio_ssl.fairness.power import needs, spread_of
 from audio_ssl.fairness.predictions import read_predictions
-from audio_ssl.report.fairness_words.planning import plan_lines
+from audio_ssl.report.language.methods import plan_lines
 
 _CLIPS = (1, 2, 5, 10, 20, 50, 100)
 

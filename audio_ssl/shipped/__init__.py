@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from audio_ssl.errors import UserError, unknown_name
-from audio_ssl.integrity import SEALS_FILE, faults, read_seals
+from audio_ssl.base.checksums import SEALS_FILE, faults, read_seals
+from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.shipped.facts import FACTS_FILE, ShippedFacts, read_facts
 
 PREFIX = "shipped:"

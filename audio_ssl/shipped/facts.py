@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from audio_ssl.config import structure
-from audio_ssl.documents import read_object
-from audio_ssl.errors import UserError
+from audio_ssl.base.config import structure
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError
 
 FACTS_FILE = "facts.json"
 FACTS_VERSION = 1
@@ -103,7 +103,7 @@ class PairedGap:
 
 @dataclass(frozen=True)
 class FixedClip:
-    """Features of `audio_ssl.shipped.fixed.fixed_clip`, by which an installation can be told to compute the same."""
+    """Features of `audio_ssl.release.make.fixed_clip`, by which an installation can be told to compute the same."""
 
     seconds: float
     frames: int

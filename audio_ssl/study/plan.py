@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from audio_ssl import catalog
-from audio_ssl.config import build, kind_of, load
-from audio_ssl.data.attributes import attribute
+from audio_ssl.artifacts.run import read_provenance
+from audio_ssl.base import catalog
+from audio_ssl.base.config import build, kind_of, load
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.balance import Balance, Balanced, balance
+from audio_ssl.data.columns import attribute
 from audio_ssl.data.manifest import Clip, read_manifest
-from audio_ssl.errors import UserError
 from audio_ssl.fairness.measures import METRICS_OF_TASK
-from audio_ssl.fairness.values import Spellings
-from audio_ssl.pretrain.provenance import read_provenance
+from audio_ssl.fairness.tables.scalars import Spellings
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
+from audio_ssl.probing.clips import choose_clips
 from audio_ssl.probing.probe import Probe, read_probe
-from audio_ssl.probing.splits import choose_clips
-from audio_ssl.study.study import Column, DrawnSet, Study, StudyFolders, check_study
+from audio_ssl.study.settings import Column, DrawnSet, Study, StudyFolders, check_study
 
 _OURS_OF_RECIPE = ("data.manifest", "data.split", "data.valid_split", "seed")
 _NAMED = 5

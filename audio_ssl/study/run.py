@@ -4,36 +4,40 @@ A study's folder has ``study.yaml`` and ``provenance.json`` (what is done, on wh
 ``manifest.jsonl``, ``balance.json``, ``run/`` and ``probes/COLUMN/``, ``untrained/probes/COLUMN/``, and the table as
 ``study.json``, ``study.md`` and ``study.html``; with several seeds, each set has a ``seed_N/`` for each. What is
 finished is not done again, so a study that was stopped goes on by the same command.
+
+The study's table as JSON, as Markdown and as a page.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from audio_ssl.atomic import write_json, write_text
-from audio_ssl.config import dump_yaml
+from audio_ssl.artifacts.run import hash_recipe, read_provenance
+from audio_ssl.base.config import dump_yaml
+from audio_ssl.base.documents import as_object, parse_yaml, read_text, read_yaml
+from audio_ssl.base.errors import StoppedBySignal, UserError
+from audio_ssl.base.files import is_used, locked_folder, write_json, write_text
 from audio_ssl.data.manifest import hash_manifest, write_manifest
-from audio_ssl.documents import as_object, parse_yaml, read_text, read_yaml
-from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.features.source import UNTRAINED_PREFIX
-from audio_ssl.lock import is_used, locked_folder
-from audio_ssl.pretrain.finished import is_whole
-from audio_ssl.pretrain.provenance import hash_recipe, read_provenance
 from audio_ssl.pretrain.recipe import identity
 from audio_ssl.pretrain.run import pretrain
-from audio_ssl.probing.answer import is_answered
+from audio_ssl.pretrain.run_folder import is_whole
 from audio_ssl.probing.features import BankCache
+from audio_ssl.probing.result import is_finished
 from audio_ssl.probing.run import run_probe
-from audio_ssl.study.pages import write_pages
+from audio_ssl.report.html import Page, render
+from audio_ssl.report.language.study import study_answer, study_markdown
+from audio_ssl.report.numbers import count, strict_json
+from audio_ssl.report.sections.study import study_sections
 from audio_ssl.study.plan import StudyPlan, make_plan
-from audio_ssl.study.study import DrawnSet, StudyFolders
+from audio_ssl.study.settings import DrawnSet, StudyFolders
 from audio_ssl.study.table import read_study
 
 logger = logging.getLogger(__name__)
@@ -159,6 +163,24 @@ def _ask(plan: StudyPlan, place: DrawnSet, model: str) -> None:
     cache = BankCache()
     for question in plan.questions:
         out = place.folder / "probes" / question.name
-        if not is_answered(out):
+        if not is_finished(out):
             probe, settings = plan.ask(question.name, place.seed)
             run_probe(probe, model, out, settings, cache)
+
+
+def write_pages(out: Path, study: Mapping[str, Any]) -> Path:
+    """Write ``study.json``, ``study.md`` and ``study.html`` into `out`; return the page."""
+    data: dict[str, Any] = strict_json(dict(study))
+    write_json(out / "study.json", data)
+    write_text(out / "study.md", study_markdown(data))
+    columns, sets = count(len(data["columns"]), "question"), count(len(data["sets"]), "pretraining set")
+    page = Page(
+        title=f"Study {data['name']}",
+        answer=study_answer(data),
+        sections=study_sections(data),
+        about=f"Made by audio_ssl: {sets}, {columns} asked of each model.",
+        json_name="study.json",
+        data=data,
+    )
+    write_text(out / "study.html", render(page))
+    return out / "study.html"

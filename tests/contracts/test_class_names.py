@@ -6,7 +6,7 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
-from audio_ssl.catalog import parts
+from audio_ssl.base.catalog import parts
 
 PACKAGE = Path(__file__).parents[2] / "audio_ssl"
 

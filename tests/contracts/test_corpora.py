@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from audio_ssl import catalog
+from audio_ssl.base import catalog
 from audio_ssl.data.corpus import UserError, load_corpus
 
 NAMES = catalog.names("corpora")

@@ -2,7 +2,7 @@
 
 import tomllib
 
-from audio_ssl.catalog import folder_path
+from audio_ssl.base.catalog import folder_path
 
 ROOT = folder_path("corpora").parent
 

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from audio_ssl.catalog import EXTRA_OF_PACKAGE
+from audio_ssl.base.catalog import EXTRA_OF_PACKAGE
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

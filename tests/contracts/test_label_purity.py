@@ -12,7 +12,7 @@ from sklearn.metrics import homogeneity_score
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.pretrain.recipe import load_recipe
-from audio_ssl.teachers import kmeans
+from audio_ssl.targets.teachers import kmeans
 
 HOME = Path(__file__).parents[2]
 

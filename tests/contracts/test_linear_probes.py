@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from audio_ssl.base.errors import AudioError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import AudioError
 
 HOME = Path(__file__).parents[2]
 

@@ -2,7 +2,7 @@
 
 import ast
 
-from audio_ssl.catalog import folder_path
+from audio_ssl.base.catalog import folder_path
 
 HOME = folder_path("corpora").parent
 FILES = sorted([*(HOME / "audio_ssl").rglob("*.py"), *(HOME / "benchmarks").glob("*.py")])
@@ -10,7 +10,7 @@ QUANTILES = {"quantile", "percentile", "nanquantile", "nanpercentile"}
 WORDS = ("multinomial", "quantile", "percentile", "integers(", "choice(", "bootstrap")
 EXCEPTIONS = {
     "audio_ssl/metrics/resampling.py": "the one",
-    "audio_ssl/data/composition.py": "percentiles of clip lengths and levels",
+    "audio_ssl/data/audit.py": "percentiles of clip lengths and levels",
     "benchmarks/_fairness_speed.py": "what ours is timed against",
     "benchmarks/_fairness_tests.py": "what ours is compared with",
     "benchmarks/_fairness_readers.py": "deals simulated errors to speakers",

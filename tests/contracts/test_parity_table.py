@@ -15,7 +15,7 @@ sys.path.insert(0, str(HOME / "benchmarks"))
 
 import _parity_rows  # noqa: E402
 
-from audio_ssl.errors import UserError  # noqa: E402
+from audio_ssl.base.errors import UserError  # noqa: E402
 
 HELD = sorted(path.stem for path in _parity_rows.PUBLISHED.glob("*.yaml"))
 

@@ -6,9 +6,9 @@ import inspect
 
 import pytest
 
-from audio_ssl import catalog
-from audio_ssl.config import structure, unstructure
-from audio_ssl.listing import PART_FOLDERS, lines
+from audio_ssl.base import catalog
+from audio_ssl.base.config import structure, unstructure
+from audio_ssl.commands.explain import PART_FOLDERS, listing_lines
 
 TRAITS = {"encoders": {"VISIBLE"}, "objectives": {"CAUSAL", "CLONES", "MASKED"}, "teachers": {"ONLINE"}}
 CLASS_TRAITS = {"encoders": {"POINTS"}}
@@ -71,6 +71,6 @@ def _has_no_default(field):
 
 
 def test_the_listing_names_every_part_with_a_line_about_it():
-    listed = list(lines("parts"))
+    listed = list(listing_lines("parts"))
     for _, kind in PARTS:
         assert any(line.split()[:1] == [kind] and len(line.split()) > 3 for line in listed), kind

@@ -2,8 +2,8 @@
 
 import pytest
 
-from audio_ssl import catalog
-from audio_ssl.config import build, read_yaml, structure, unstructure
+from audio_ssl.base import catalog
+from audio_ssl.base.config import build, read_yaml, structure, unstructure
 from audio_ssl.probing.probe import Probe
 
 

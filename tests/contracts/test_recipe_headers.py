@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from audio_ssl import catalog
-from audio_ssl.documents import read_yaml
+from audio_ssl.base import catalog
+from audio_ssl.base.documents import read_yaml
 from audio_ssl.pretrain.recipe import load_recipe
 
 HOME = Path(__file__).parents[2]

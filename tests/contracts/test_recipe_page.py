@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from audio_ssl import catalog
-from audio_ssl.config import kind_of
+from audio_ssl.base import catalog
+from audio_ssl.base.config import kind_of
+from audio_ssl.base.versions import fill_in
 from audio_ssl.data.augment import Mixing
-from audio_ssl.earlier import fill_in
 from audio_ssl.pretrain.decoder import DecoderSizes
 from audio_ssl.pretrain.kinds.masked_prediction import Config, Iteration
-from audio_ssl.pretrain.masks import Mask
-from audio_ssl.pretrain.recipe import KINDS, DataConfig, OptimConfig, load_recipe
+from audio_ssl.pretrain.masking import Mask
+from audio_ssl.pretrain.optim import OptimConfig
+from audio_ssl.pretrain.recipe import KINDS, DataConfig, load_recipe
 
 HOME = Path(__file__).parents[2]
 sys.path.insert(0, str(HOME / "benchmarks"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_ssl import catalog
+from audio_ssl.base import catalog
 from audio_ssl.data.manifest import Clip, write_manifest
 from audio_ssl.pretrain.run import pretrain
 from audio_ssl.pretrain.update import Updater

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from audio_ssl import catalog
-from audio_ssl.cli import app
-from audio_ssl.config import part_of
+from audio_ssl.base import catalog
+from audio_ssl.base.config import part_of
+from audio_ssl.commands.app import app
 from audio_ssl.features.settings import Settings
 from audio_ssl.probing.probe import Probe
-from audio_ssl.study.study import Study
+from audio_ssl.study.settings import Study
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "audio_ssl").rglob("*.py"), *(ROOT / "corpora").glob("*.py")])

@@ -47,5 +47,7 @@ def test_what_the_package_defines_is_used_outside_of_tests() -> None:
                 defined |= {node.name: path for node in tree.body if isinstance(node, kinds)}
     for path in (*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "pyproject.toml"):
         used.update(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    # A decorator makes the command `list` of it.
+    used.add("list_")
     unused = {name for name in defined if name not in used and not name.startswith("__")}
     assert unused <= LEFT, {name: str(defined[name]) for name in unused - LEFT}

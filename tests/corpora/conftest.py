@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_ssl import catalog
+from audio_ssl.base import catalog
 
 
 @pytest.fixture

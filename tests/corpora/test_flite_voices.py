@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from audio_ssl.data.corpus import UserError, load_corpus
-from audio_ssl.data.flite import Flite
+from audio_ssl.data.corpus_tools.synthesis import Flite
 from audio_ssl.data.manifest import Clip
 
 NAME = "flite_voices"
@@ -79,7 +79,7 @@ def test_what_is_missing_is_named(module, tmp_path, monkeypatch):
 
 def test_real_library(tmp_path):
     """Where Debian's package is unpacked below `data`, as `fetch` does it."""
-    from audio_ssl.catalog import folder_path
+    from audio_ssl.base.catalog import folder_path
 
     found = sorted((folder_path("corpora").parent / "data" / NAME).glob("libflite1/usr/lib/*/libflite.so.1"))
     if not found:

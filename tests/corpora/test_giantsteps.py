@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from audio_ssl.data.corpus import ErrorLedger, UserError, load_corpus
-from audio_ssl.metrics.music import KEYS
+from audio_ssl.metrics.families.music import KEYS
 
 METADATA = "ID\tARTIST\tSONG TITLE\tMIX\n1\tAva, Ben\tx\ty\n2\tBen\tx\ty\n3\tCem\tx\ty\n4\tCem\tx\ty\n5\tCem\tx\ty\n"
 ANNOTATIONS = (

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 
 from audio_ssl.data.audio import read_clip
+from audio_ssl.data.build import make_manifest
 from audio_ssl.data.corpus import UserError, load_corpus
 from audio_ssl.data.manifest import read_manifest
-from audio_ssl.manifests import make_manifest
 
 FEATURES = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "audio": {"_type": "Audio"}}
 SAVED = "test/data-00000-of-00001.arrow"

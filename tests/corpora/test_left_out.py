@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from audio_ssl import catalog
+from audio_ssl.base import catalog
+from audio_ssl.data.build import make_manifest
 from audio_ssl.data.corpus import load_corpus
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import read_manifest
-from audio_ssl.manifests import make_manifest
 
 TESTS = Path(__file__).parent
 NAMES = catalog.names("corpora")

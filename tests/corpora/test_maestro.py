@@ -6,9 +6,9 @@ pytest.importorskip("pretty_midi")
 
 import pretty_midi
 
+from audio_ssl.base.errors import AudioError
 from audio_ssl.data.corpus import ErrorLedger, UserError, load_corpus
-from audio_ssl.data.midi import midi_notes, notes_within, sustained
-from audio_ssl.errors import AudioError
+from audio_ssl.data.corpus_tools.midi import midi_notes, notes_within, sustained
 
 COLUMNS = ("canonical_composer", "canonical_title", "split", "year", "midi_filename", "audio_filename", "duration")
 ROWS = [

@@ -1,7 +1,7 @@
 import pytest
 
 from audio_ssl.data.corpus import ErrorLedger, UserError, load_corpus
-from audio_ssl.data.splits import hash_split
+from audio_ssl.data.corpus_tools.layout import hash_split
 
 HEADER = "OnsetTime\tOffsetTime\tMidiPitch\n"
 NOTES = HEADER + "0.5\t1.25\t60\n\n0.5\t2.5\t64\r\n1.2\t1.4\t60\n"

@@ -13,14 +13,12 @@ import mir_eval
 import music21
 import tinysoundfont
 
-from audio_ssl.data import tunes
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.corpus import LeftOut
-from audio_ssl.data.soundfont import Soundfont
-from audio_ssl.data.splits import hash_split
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.chords import segments
-from audio_ssl.metrics.music import KEYS
-from audio_ssl.metrics.notes import read_notes
+from audio_ssl.data.corpus_tools import scores as tunes
+from audio_ssl.data.corpus_tools.layout import hash_split
+from audio_ssl.data.corpus_tools.midi import Soundfont
+from audio_ssl.metrics.families.music import KEYS, read_notes, segments
 
 SCORES = Path(music21.__file__).parent / "corpus"
 

@@ -14,13 +14,10 @@ import music21
 import tinysoundfont
 
 from audio_ssl.data.corpus import load_corpus
-from audio_ssl.data.harmony import ROOTS
-from audio_ssl.data.musicxml import musicxml_parts
-from audio_ssl.data.soundfont import Soundfont, with_peak
-from audio_ssl.data.tunes import Tune, abc_notes, abc_tunes, chorales
-from audio_ssl.metrics.chords import segments
-from audio_ssl.metrics.music import KEYS
-from audio_ssl.metrics.notes import read_notes
+from audio_ssl.data.corpus_tools.midi import Soundfont, with_peak
+from audio_ssl.data.corpus_tools.scores import Tune, abc_notes, abc_tunes, chorales, musicxml_parts
+from audio_ssl.data.time_columns import ROOTS
+from audio_ssl.metrics.families.music import KEYS, read_notes, segments
 
 SCORES = Path(music21.__file__).parent / "corpus"
 

@@ -9,8 +9,8 @@ pytest.importorskip("espeakng_loader")
 
 import espeakng_loader
 
+from audio_ssl.commands.demo_corpora import MEANINGS
 from audio_ssl.data.corpus import UserError, load_corpus
-from audio_ssl.demo.questions import MEANINGS
 
 
 def test_four_clips(tmp_path):

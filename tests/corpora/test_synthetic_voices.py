@@ -70,7 +70,7 @@ def test_pitch_and_pace_are_heard(tmp_path):
     import espeakng_loader
     import numpy as np
 
-    from audio_ssl.data.espeak import Espeak
+    from audio_ssl.data.corpus_tools.synthesis import Espeak
 
     espeak = Espeak(str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path()))
 
@@ -164,7 +164,7 @@ def test_languages_and_voices_are_many_and_the_five_of_the_probes_most(beside, t
 def test_every_language_has_names_and_every_accent_a_voice(corpus_module):
     import espeakng_loader
 
-    from audio_ssl.data.espeak import Espeak
+    from audio_ssl.data.corpus_tools.synthesis import Espeak
 
     module = corpus_module(NAME)
     espeak = Espeak(str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path()))

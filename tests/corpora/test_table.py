@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from audio_ssl.cli import app
+from audio_ssl.commands.app import app
 from audio_ssl.data.corpus import UserError, load_corpus
 from audio_ssl.data.manifest import read_manifest
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_ssl.base.errors import AudioError
 from audio_ssl.data.audio import audio_info, read_blocks, read_clip
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import AudioError
 
 
 def clip_of(path, start=0.0, seconds=None):

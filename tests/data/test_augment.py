@@ -6,8 +6,8 @@ import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.augment import Mixing, mix_in_batch
-from audio_ssl.errors import UserError
 from audio_ssl.pretrain.kinds.masked_prediction import Config
 from audio_ssl.pretrain.recipe import load_recipe
 from tests.reference import golden

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data import audio
+from audio_ssl.data.build import make_manifest
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import read_manifest, scan_folder
-from audio_ssl.errors import UserError
 from audio_ssl.features.extract import extract
-from audio_ssl.manifests import make_manifest
 
 REASONS = {
     "empty.wav": "the file is empty",

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.balance import Balance, balance, parse_balance
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
 
 HALVES = Balance("gender", {"F": 0.5, "M": 0.5})
 

@@ -1,6 +1,6 @@
 import pytest
 
-from audio_ssl.data.bars import beats_of_bars
+from audio_ssl.data.corpus_tools.scores import beats_of_bars
 
 
 def test_upbeats_are_numbered_from_the_end_of_the_bar():

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.batching import Batching, Update
-from audio_ssl.errors import UserError
 
 
 def make(lengths: tuple[int, ...], **changes: int | None) -> Batching:

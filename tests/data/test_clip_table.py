@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data import clip_table
-from audio_ssl.data.attributes import recorded
+from audio_ssl.data.audit import columns_needed, describe_manifest
+from audio_ssl.data.audit_columns import columns_of, read_columns
 from audio_ssl.data.balance import balance, parse_balance
 from audio_ssl.data.clip_table import read_table
-from audio_ssl.data.columns import columns_of, read_columns
-from audio_ssl.data.composition import columns_needed, describe
+from audio_ssl.data.columns import recorded
 from audio_ssl.data.manifest import hash_manifest, read_manifest
-from audio_ssl.errors import UserError
 
 COLUMNS = ("speaker", "gender", "split", "age", "date", "mixed", "flag")
 
@@ -68,8 +68,10 @@ def test_columns_are_those_of_the_rows(tmp_path: Path, name: str) -> None:
         values = [written.values[code] if code >= 0 else None for code in written.index.tolist()]
         assert values == [recorded(clip, column) for clip in clips], column
     needed = columns_needed(["gender", "age"])
-    by_table = describe(columns_of(read_table(path, ["speaker", *needed], ["level_dbfs"]), needed), ["gender", "age"])
-    assert by_table == describe(read_columns(clips, needed), ["gender", "age"])
+    by_table = describe_manifest(
+        columns_of(read_table(path, ["speaker", *needed], ["level_dbfs"]), needed), ["gender", "age"]
+    )
+    assert by_table == describe_manifest(read_columns(clips, needed), ["gender", "age"])
 
 
 def test_clips_are_made_when_asked_for(tmp_path: Path) -> None:

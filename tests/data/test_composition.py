@@ -11,20 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_ssl.data.columns import read_columns
-from audio_ssl.data.composition import (
+from audio_ssl.base.errors import UserError
+from audio_ssl.data.audit import (
     MOST_VALUES,
     check_columns,
     columns_needed,
     composition_lines,
-    describe,
+    describe_manifest,
+    effective_number,
+    entropy_number,
+    gini,
     shared_speakers,
 )
+from audio_ssl.data.audit_columns import read_columns
 from audio_ssl.data.levels import Level
 from audio_ssl.data.manifest import Clip
-from audio_ssl.data.spread import effective_number, entropy_number, gini
-from audio_ssl.errors import UserError
-from audio_ssl.fairness.values import Spellings
+from audio_ssl.fairness.tables.scalars import Spellings
 
 
 def clip(name: str, seconds: float, speaker: str | None, gender: str | None = None, **more: Any) -> Clip:
@@ -41,7 +43,7 @@ def composition(
 ) -> dict[str, Any]:
     columns = read_columns(clips, columns_needed(by), levels)
     check_columns([columns], by)
-    return describe(columns, by)
+    return describe_manifest(columns, by)
 
 
 SMALL = [

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.delimited import Read, open_delimited
-from audio_ssl.errors import UserError
 
 HEADER = "id,reference,hypothesis,speaker"
 

@@ -6,8 +6,8 @@ import tarfile
 
 import pytest
 
-from audio_ssl.data.fetch import apt_available, fetch_apt
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
+from audio_ssl.data.corpus_tools.fetch import apt_available, fetch_apt
 
 APT = """#!/bin/sh
 echo "$@" >> {log}

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_ssl.base.errors import AudioError
 from audio_ssl.data.audio import audio_info, read_clip
-from audio_ssl.data.decoding import _look
-from audio_ssl.data.formats import SUFFIXES, may_be_audio, sniff, suffix_of
+from audio_ssl.data.audio.decoding import _look
+from audio_ssl.data.audio.formats import SUFFIXES, may_be_audio, sniff, suffix_of
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import AudioError
 from tests.mp3s import TAG, mp3, sound, without_header
 
 WRITTEN = [

@@ -4,10 +4,9 @@ import mir_eval
 import numpy as np
 import pytest
 
-from audio_ssl.data.harmony import chord_name, chords_of_notes
-from audio_ssl.data.notes import notes_column
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.notes import read_notes
+from audio_ssl.base.errors import UserError
+from audio_ssl.data.time_columns import chord_name, chords_of_notes, notes_column
+from audio_ssl.metrics.families.music import read_notes
 
 
 def test_every_name_means_the_pitches_it_was_made_of():

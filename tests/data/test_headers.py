@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_ssl.base.errors import AudioError
 from audio_ssl.data.audio import audio_info, read_blocks, read_clip
-from audio_ssl.data.decoding import _look
+from audio_ssl.data.audio.decoding import _look
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import AudioError
 from tests.mp3s import DELAY, TAG, count, mp3, sound, with_count, without_header
 
 
@@ -251,7 +251,7 @@ def test_wav_of_more_than_4_gib_has_a_size_that_wrapped(tmp_path):
 
 
 def notes_of_header(path):
-    from audio_ssl.data.decoding import way_of
+    from audio_ssl.data.audio.decoding import way_of
 
     way = way_of(path)
     return way.frames, list(way.layout.notes)

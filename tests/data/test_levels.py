@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_ssl.base.errors import AudioError
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.levels import Level, measure_level, measure_levels, write_levels
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
-from audio_ssl.errors import AudioError
 
 RATE = 16000
 

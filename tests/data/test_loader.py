@@ -10,12 +10,13 @@ import soundfile
 import torch
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.threads import LruCache
 from audio_ssl.data.batching import Batching
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import Batch, ClipReader, EndOfUpdate, Loader, LoaderSetup, LruCache, Position, TargetSource
+from audio_ssl.data.loader import Batch, ClipReader, EndOfUpdate, Loader, LoaderSetup, Position, TargetSource
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
 
 RATE = 8000
 GRID = FrameGrid(RATE, 80, 100)

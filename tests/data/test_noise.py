@@ -11,12 +11,11 @@ import pytest
 import soundfile
 import torch
 
-from audio_ssl.data.augment import Mixing, Noise, mix_in_batch
+from audio_ssl.base.errors import UserError
+from audio_ssl.data.augment import Mixing, Noise, NoiseBank, mix_in_batch
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import Batch, Loader, Position
 from audio_ssl.data.manifest import Clip, write_manifest
-from audio_ssl.data.noise import NoiseBank
-from audio_ssl.errors import UserError
 from tests.data.test_loader import make_setup, write_clips
 
 RATE = 8000

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from audio_ssl.data.attributes import attribute
+from audio_ssl.data.audit import columns_needed, composition_lines, describe_manifest
+from audio_ssl.data.audit_columns import columns_of, read_columns
 from audio_ssl.data.balance import balance, parse_balance
+from audio_ssl.data.build import make_manifest
 from audio_ssl.data.clip_table import read_table
-from audio_ssl.data.columns import LEVEL_COLUMN, columns_of, read_columns
-from audio_ssl.data.composition import columns_needed, composition_lines, describe
+from audio_ssl.data.columns import LEVEL_COLUMN, attribute, read_value
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
-from audio_ssl.data.spellings import read_value
 from audio_ssl.fairness.predictions import read_predictions
-from audio_ssl.manifests import make_manifest
 from audio_ssl.probing.tasks.attribute import Attribute, Config
 
 WOMEN = ("female_feminine", "Female", "f", "woman", "Frau", "féminin", "mujer")
@@ -35,7 +34,7 @@ def test_the_same_groups_everywhere(tmp_path: Path) -> None:
     write_manifest(path, clips())
     wanted = {"F": len(WOMEN), "M": len(MEN), "non-binary": 1, "unknown": 1}
 
-    audited = describe(read_columns(read_manifest(path), columns_needed(["gender"])), ["gender"])
+    audited = describe_manifest(read_columns(read_manifest(path), columns_needed(["gender"])), ["gender"])
     assert {row["value"]: row["clips"] for row in audited["by"][0]["rows"]} == wanted
     assert any("female_feminine → F" in line for line in composition_lines("old.jsonl", audited))
 
@@ -90,7 +89,7 @@ def test_languages_are_codes_and_truth_is_one_word_everywhere(tmp_path: Path) ->
     needed = columns_needed(by)
     table_read = read_table(path, columns=[*needed, "speaker"], numbers=[LEVEL_COLUMN])
     for columns in (read_columns(read_manifest(path), needed), columns_of(table_read, needed)):
-        described = describe(columns, by)
+        described = describe_manifest(columns, by)
         found = [{row["value"]: row["clips"] for row in one["rows"]} for one in described["by"]]
         assert found == [{"Klingon": 1, "en": 4, "fr-FR": 2, "unknown": 1}, {"true": 8}]
     table.write_text(

@@ -3,9 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_ssl.data import waiting
+from audio_ssl.base.errors import UserError
+from audio_ssl.data import store
 from audio_ssl.data.store import ArrayStore, StoreWriter
-from audio_ssl.errors import UserError
 
 
 def write(folder, arrays, **options):
@@ -85,7 +85,7 @@ def fill(folder, ids, stop=None, meta=None, **options):
 
 @pytest.fixture
 def part_by_part(monkeypatch):
-    monkeypatch.setattr(waiting, "SEAL_SECONDS", -1.0)
+    monkeypatch.setattr(store, "SEAL_SECONDS", -1.0)
 
 
 def contents(folder):

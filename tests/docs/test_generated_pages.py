@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from audio_ssl import catalog
+from audio_ssl.base import catalog
 from audio_ssl.data.corpus import load_corpus
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -17,14 +17,14 @@ from typing import Any, get_type_hints
 import torch
 from safetensors.torch import save_file
 
-from audio_ssl import catalog
-from audio_ssl.catalog import load_part
-from audio_ssl.config import structure
-from audio_ssl.explain import _inner_config
-from audio_ssl.model import ModelConfig, build_model, fingerprint
+from audio_ssl.base import catalog
+from audio_ssl.base.catalog import load_part
+from audio_ssl.base.config import structure
+from audio_ssl.commands.explain import _inner_config
+from audio_ssl.models.model import ModelConfig, build_model, fingerprint
+from audio_ssl.pretrain.make_targets import make_targets
 from audio_ssl.pretrain.recipe import load_recipe, recipe_yaml
 from audio_ssl.pretrain.run import pretrain
-from audio_ssl.pretrain.targets import make_targets
 from audio_ssl.pretrain.update import Updater
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path("tests/contracts").resolve())]

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_ssl.fairness.predictions import ClipCodes, Predictions
-from audio_ssl.fairness.unanswered import GroupCounts
+from audio_ssl.fairness.counting import ClipCodes
+from audio_ssl.fairness.predictions import Predictions
+from audio_ssl.fairness.tallies import GroupCounts
 
 
 def codes(values):

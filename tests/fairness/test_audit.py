@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import sacrebleu
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.audit import audit
 from audio_ssl.report.build import build_fairness_report
 from tests.fairness.test_representation import layer, scores

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from audio_ssl.cli.answers import fairness
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
+from audio_ssl.commands.evaluate import fairness
 
 
 def rows(speakers=12, clips=2):

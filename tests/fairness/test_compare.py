@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from audio_ssl.fairness.adjusted import model_rows
-from audio_ssl.fairness.compare import Chance, Question, comparison_rows, group_rows, spread_row
+from audio_ssl.fairness.comparisons import Chance, Question, comparison_rows, group_rows, spread_row
 from audio_ssl.fairness.groups import group_by
 from audio_ssl.fairness.measures import get_measure
 from audio_ssl.fairness.systems import gap_difference_rows

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from audio_ssl.fairness.contrast import contrast, contrast_crossed
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.fairness.gap_tests import contrast, contrast_crossed
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import replicate_sums
 
 WER = get_metric("wer").score

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from audio_ssl.errors import UserError
-from audio_ssl.fairness.covariates import group_design, standardise
+from audio_ssl.base.errors import UserError
+from audio_ssl.fairness.design import group_design, standardise
 
 
 def test_standardised_numbers_have_mean_0_and_deviation_1():

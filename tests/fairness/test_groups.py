@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from audio_ssl.artifacts.fairness import REST
 from audio_ssl.fairness.groups import Pair, group_by, speakers_of, suppressed_rows
-from audio_ssl.fairness.people import REST
 from tests.fairness.tables import predictions
 
 

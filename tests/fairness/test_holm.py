@@ -5,11 +5,9 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from audio_ssl.catalog import folder_path
-from audio_ssl.fairness.families import too_many
-from audio_ssl.fairness.holm import holm
-from audio_ssl.fairness.power import ALPHA
-from audio_ssl.fairness.verdict import is_significant
+from audio_ssl.artifacts.fairness import ALPHA, is_significant
+from audio_ssl.base.catalog import folder_path
+from audio_ssl.fairness.comparisons import holm, too_many
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -45,8 +43,8 @@ def test_the_level_of_significance_is_written_in_one_place():
     package = folder_path("corpora").parent / "audio_ssl"
     found = [
         path.relative_to(package).as_posix()
-        for folder in ("fairness", "report", "study")
+        for folder in ("artifacts", "fairness", "report", "study")
         for path in (package / folder).rglob("*.py")
         if re.search(r"(?<![\d.])0?\.050?(?!\d)", path.read_text(encoding="utf-8"))
     ]
-    assert found == ["fairness/power.py"]
+    assert found == ["artifacts/fairness.py"]

@@ -1,6 +1,6 @@
 import pytest
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.measures import KNOWN, METRICS_OF_TASK, choose_metrics, get_measure
 
 

@@ -6,9 +6,9 @@ from scipy.integrate import quad
 from scipy.special import gammaln
 from scipy.stats import t, ttest_ind
 
-from audio_ssl.errors import UserError
-from audio_ssl.fairness._quadrature import integrate
+from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.mixed_model import fit_mixed_model
+from audio_ssl.fairness.poisson import integrate
 
 
 def simulate(seed, speakers=40, clips=30, ratio=1.0, slope=0.0, sd=0.5, rate=0.15):

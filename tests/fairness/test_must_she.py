@@ -6,8 +6,8 @@ import pytest
 import soundfile
 import torch
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.corpus import load_corpus
-from audio_ssl.errors import UserError
 from audio_ssl.fairness.must_she import (
     CATEGORY_PAIRS,
     GENDER_ACCURACY,
@@ -16,7 +16,7 @@ from audio_ssl.fairness.must_she import (
     why_not,
 )
 from audio_ssl.metrics.resampling import bootstrap_sums
-from audio_ssl.probing.predictions import write_predictions
+from audio_ssl.probing.result import write_predictions
 from audio_ssl.probing.tasks.st import Config, build
 
 

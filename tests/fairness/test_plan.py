@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from audio_ssl import __main__
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
+from audio_ssl.fairness.gap_tests import permutation_test
 from audio_ssl.fairness.measures import get_measure
-from audio_ssl.fairness.permutation import permutation_test
-from audio_ssl.fairness.plan import Spread, achieved_power, needs, spread_of
+from audio_ssl.fairness.power import Spread, achieved_power, needs, spread_of
 
 WORDS = 20
 SCORE = get_measure("wer").score

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from audio_ssl.fairness.contrast import contrast
-from audio_ssl.fairness.permutation import permutation_test
+from audio_ssl.fairness.gap_tests import contrast, permutation_test
 from audio_ssl.fairness.power import minimum_detectable
 
 

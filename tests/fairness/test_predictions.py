@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import sacrebleu
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.audit import audit
 from audio_ssl.fairness.measures import get_measure
 from audio_ssl.fairness.predictions import read_predictions

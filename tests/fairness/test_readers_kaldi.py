@@ -1,6 +1,6 @@
 import pytest
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.predictions import read_predictions
 
 TEXT = "a-1 one two\na-2 three\nb-1 four\nb-2\n"

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.predictions import read_predictions
 
 

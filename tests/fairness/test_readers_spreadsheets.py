@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from audio_ssl.cli.answers import fairness
-from audio_ssl.errors import UserError
-from audio_ssl.fairness._numbers import Numbers
+from audio_ssl.base.errors import UserError
+from audio_ssl.commands.evaluate import fairness
 from audio_ssl.fairness.predictions import read_predictions
+from audio_ssl.fairness.tables.scalars import Numbers
 
 WORDS = ["le", "la", "mer", "poisson", "déjà", "été", "naïve", "où", "œuvre", "garçon;", "vieux,", '"oui"']
 

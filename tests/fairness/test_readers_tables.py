@@ -3,11 +3,11 @@ import json
 
 import pytest
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.predictions import read_predictions
-from audio_ssl.fairness.readers.any import open_source
-from audio_ssl.fairness.readers.lines import Lookup
-from audio_ssl.fairness.readers.source import nowhere
+from audio_ssl.fairness.tables.formats import open_source
+from audio_ssl.fairness.tables.lines import Lookup
+from audio_ssl.fairness.tables.source import nowhere
 
 HEADER = "id,reference,hypothesis,speaker,gender"
 
@@ -69,7 +69,7 @@ def test_a_speech_of_100_000_words_against_another(tmp_path):
 
 
 def test_what_takes_hours_to_align_is_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("audio_ssl.fairness._table._LONGEST_ALIGNMENT", 100)
+    monkeypatch.setattr("audio_ssl.fairness.counting._LONGEST_ALIGNMENT", 100)
     path = write(tmp_path / "p.csv", f"{HEADER}\na,{'x' * 11},{'y' * 11},s,F\nb,yes,yes,s,F\n")
     (left_out,) = read_predictions(path).exclusions
     assert (left_out.reason, left_out.names) == ("reference and hypothesis too long to align", ("a",))
@@ -104,7 +104,7 @@ def test_broken_files_say_where(tmp_path, name, content, message):
 
 
 def test_a_line_that_is_no_row_stops(tmp_path, monkeypatch):
-    monkeypatch.setattr("audio_ssl.fairness.readers.lines.LONGEST_BYTES", 100)
+    monkeypatch.setattr("audio_ssl.fairness.tables.lines.LONGEST_BYTES", 100)
     with pytest.raises(UserError, match=r"p\.jsonl:1: the line has more than 100 bytes: this is not a table"):
         read_predictions(write(tmp_path / "p.jsonl", "x" * 1000))
 

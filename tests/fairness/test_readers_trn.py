@@ -1,6 +1,6 @@
 import pytest
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.predictions import read_predictions
 
 REF = ";; a comment\nthe old sea (ann-01)\none two (ann-02)\n\n(bob_03)\nlate (bob_04)\n"

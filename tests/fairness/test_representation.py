@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.representation import NUMBERS, is_representation, read_representation
 
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from audio_ssl.cli.answers import fairness
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
+from audio_ssl.commands.evaluate import fairness
 from audio_ssl.fairness.predictions import read_predictions
-from audio_ssl.fairness.unanswered import empty_rows
+from audio_ssl.fairness.systems import empty_rows
 from audio_ssl.report.sections.fairness import fairness_answer
 
 

@@ -1,8 +1,9 @@
 import pytest
 
-from audio_ssl.data.spellings import is_unknown
-from audio_ssl.fairness.people import ALL, CROSSED, REST, UNKNOWN
-from audio_ssl.fairness.values import PEOPLE, Spellings, plain
+from audio_ssl.artifacts.fairness import ALL, CROSSED, REST, UNKNOWN
+from audio_ssl.data.columns import is_unknown
+from audio_ssl.fairness.tables.scalars import Spellings, plain
+from audio_ssl.fairness.wording import PEOPLE
 
 
 @pytest.mark.parametrize(

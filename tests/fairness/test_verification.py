@@ -7,14 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
 from audio_ssl.fairness.verification import UNITS, audit_verification, is_verification
+from audio_ssl.metrics.families.verification import SpeakerTrials, eer, min_dcf
 from audio_ssl.metrics.resampling import bootstrap
-from audio_ssl.metrics.verification import SpeakerTrials, eer, min_dcf
-from audio_ssl.probing.predictions import write_predictions, write_table
+from audio_ssl.probing.result import write_predictions, write_table
+from audio_ssl.probing.score import score_trials
 from audio_ssl.probing.tasks.speaker_verification import Config, build
-from audio_ssl.probing.trials import score_trials
 
 
 def voices(seed, women=6, men=6, clips=4, apart=0.0, noise=(1.0, 1.0)):

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from audio_ssl.encoders import transformer
-from audio_ssl.frontends import conv
-from audio_ssl.model import ModelConfig, build_model
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, build_model
 from audio_ssl.pretrain.run import pretrain
 from tests.probing.toys import ten_people
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from audio_ssl import __main__
+from audio_ssl.data.build import make_manifest
 from audio_ssl.data.manifest import read_manifest, write_manifest
 from audio_ssl.data.store import StoreWriter
-from audio_ssl.exports import export_model
 from audio_ssl.features.extract import extract
-from audio_ssl.manifests import make_manifest
-from audio_ssl.pretrain.targets import make_targets
+from audio_ssl.interop.export import export_model
+from audio_ssl.pretrain.make_targets import make_targets
 from audio_ssl.probing.run import run_probe
 from tests.faults.conftest import SMALL
 from tests.faults.damage import cut, flip

@@ -12,12 +12,12 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
-from audio_ssl.atomic import append, atomic_folder, atomic_write, write_json
+from audio_ssl.base.disk import DiskError, disk_error, mount_of, number_of, refusal, writing
+from audio_ssl.base.errors import AudioError, UserError
+from audio_ssl.base.files import append, atomic_folder, atomic_write, write_json
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.store import write_shard
-from audio_ssl.disk import DiskError, disk_error, mount_of, number_of, refusal, writing
-from audio_ssl.errors import AudioError, UserError
-from audio_ssl.pretrain.board import Board
+from audio_ssl.pretrain.log import TensorBoardFile
 
 NOISE = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
 
@@ -92,7 +92,7 @@ def test_what_a_full_disk_takes_in_part_is_taken_back(tmp_path, largest_file):
 
 def test_ledger_shard_and_board_say_so_too(tmp_path, largest_file):
     ledger = ErrorLedger(tmp_path / "errors.jsonl")
-    board = Board(tmp_path / "board", 1)
+    board = TensorBoardFile(tmp_path / "board", 1)
     for step in range(3000):
         board.add_scalar("loss", 0.5, step)
     with largest_file(1000):

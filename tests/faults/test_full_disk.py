@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from audio_ssl import __main__
-from audio_ssl.manifests import make_manifest
+from audio_ssl.data.build import make_manifest
 from audio_ssl.pretrain import loop
 from tests.faults.conftest import SMALL
 

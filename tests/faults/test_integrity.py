@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from audio_ssl.artifacts.run import read_provenance
+from audio_ssl.base.checksums import SEALS_FILE, fault, faults, read_seals, require_whole, seal, write_seals
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.store import ArrayStore, StoreWriter
-from audio_ssl.errors import UserError
 from audio_ssl.features.extract import extract
-from audio_ssl.integrity import SEALS_FILE, fault, faults, read_seals, require_whole, seal, write_seals
-from audio_ssl.pretrain.provenance import read_provenance
 from audio_ssl.pretrain.run import pretrain
 from audio_ssl.probing.run import run_probe
 from tests.faults.damage import cut, flip
@@ -85,7 +85,7 @@ def test_an_extraction_that_lost_a_file_is_no_longer_whole_until_it_is_made_agai
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("audio_ssl.features.engines.local.run_part", stop)
+    monkeypatch.setattr("audio_ssl.features.engines.local.run_share", stop)
     with pytest.raises(KeyboardInterrupt):
         extract(audio, "logmel", out, format="npy")
     assert not (out / "index.jsonl").exists()

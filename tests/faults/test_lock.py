@@ -16,15 +16,23 @@ import time
 import pytest
 
 from audio_ssl import __main__
-from audio_ssl.atomic import atomic_folder, atomic_write, clear_partials, remove_folder
-from audio_ssl.errors import UserError
-from audio_ssl.lock import LOCK_FILE, is_used, locked_file, locked_folder
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import (
+    LOCK_FILE,
+    atomic_folder,
+    atomic_write,
+    clear_partials,
+    is_used,
+    locked_file,
+    locked_folder,
+    remove_folder,
+)
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from audio_ssl.atomic import atomic_write
-from audio_ssl.lock import locked_folder
+from audio_ssl.base.files import atomic_write
+from audio_ssl.base.files import locked_folder
 with locked_folder(Path(sys.argv[1])), atomic_write(Path(sys.argv[1]) / "made.bin") as partial:
     partial.write_bytes(b"half")
     print("ready", flush=True)

@@ -3,9 +3,9 @@ import pytest
 import soundfile
 import torch
 
-from audio_ssl.encoders import transformer
-from audio_ssl.frontends import conv
-from audio_ssl.model import ModelConfig, build_model
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, build_model
 
 
 @pytest.fixture(scope="session")

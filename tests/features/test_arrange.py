@@ -7,16 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import AudioError, UserError
 from audio_ssl.features.arrange import Arrangement, ClipArranger, arrangement
-from audio_ssl.features.batches import Piece
-from audio_ssl.features.pool import Attention, AttentivePool, MaxPool, MeanPool
-from audio_ssl.features.rate import RateChange, frames_at
+from audio_ssl.features.clips import ClipToExtract
+from audio_ssl.features.pieces import Piece
+from audio_ssl.features.pooling import AttentionPooling, AttentivePool, MaxPool, MeanPool, RateChange, frames_at
 from audio_ssl.features.source import open_source
-from audio_ssl.features.walk import Item
 
-ITEM = Item(0, "a", "a", "a", None)
+ITEM = ClipToExtract(0, "a", "a", "a", None)
 CLIP = Clip("a", "a", 0.0, 1.0, 16000)
 
 
@@ -31,7 +30,7 @@ def test_pools_of_pieces_are_those_of_the_whole(data):
     total = data.draw(st.integers(1, 40))
     generator = torch.Generator().manual_seed(total)
     frames = 30 * torch.randn(2, total, 5, generator=generator)
-    attention = Attention(5, 7).requires_grad_(False)
+    attention = AttentionPooling(5, 7).requires_grad_(False)
     expected = {
         MeanPool: frames.mean(1),
         MaxPool: frames.amax(1),

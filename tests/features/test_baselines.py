@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
+from audio_ssl.commands.explain import listing_lines
 from audio_ssl.features.baselines import baselines
 from audio_ssl.features.source import open_source
-from audio_ssl.listing import lines
 from audio_ssl.probing.probe import load_probe
 
 RATE, HOP = 16000, 320
@@ -111,7 +111,7 @@ def test_a_probe_names_the_baselines():
 
 
 def test_the_listing_has_the_baselines():
-    listed = list(lines("parts"))
+    listed = list(listing_lines("parts"))
     section = listed[listed.index("features/baselines") + 1 :]
     assert [line.split()[0] for line in section] == baselines()
 

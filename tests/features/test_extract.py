@@ -10,9 +10,9 @@ import pytest
 import soundfile
 import torch
 
-from audio_ssl.check import check
+from audio_ssl.base.errors import UserError
+from audio_ssl.commands.check import check
 from audio_ssl.data.store import ArrayStore
-from audio_ssl.errors import UserError
 from audio_ssl.features import job
 from audio_ssl.features.extract import extract
 from audio_ssl.features.source import open_source

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import audio_ssl
-from audio_ssl.data.waveforms import check_shapes, checked_batch
-from audio_ssl.errors import UserError
-from audio_ssl.model import SSLModel
+from audio_ssl.base.errors import UserError
+from audio_ssl.models.model import SSLModel
+from audio_ssl.models.waveforms import check_shapes, checked_batch
 
 
 @pytest.fixture

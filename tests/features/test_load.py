@@ -8,9 +8,9 @@ import soundfile
 import torch
 
 import audio_ssl
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.features.settings import Settings
-from audio_ssl.model import SSLModel
+from audio_ssl.models.model import SSLModel
 
 
 def test_a_stream_gives_what_the_model_gives(audio, run_folder):

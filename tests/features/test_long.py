@@ -12,13 +12,13 @@ import soundfile
 import torch
 
 from audio_ssl.data.store import ArrayStore
-from audio_ssl.encoders import transformer
-from audio_ssl.features import decode
+from audio_ssl.features import pieces
 from audio_ssl.features.extract import extract
 from audio_ssl.features.load import load
 from audio_ssl.features.settings import Settings
-from audio_ssl.frontends import conv, mel_res2d
-from audio_ssl.model import ModelConfig, build_model
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv, mel_res2d
+from audio_ssl.models.model import ModelConfig, build_model
 
 CHUNKS = ["chunk_seconds=2", "context_seconds=0.5", "batch_seconds=7"]
 
@@ -120,13 +120,13 @@ def test_features_that_fail_half_way_leave_nothing(long_file, run_folder, tmp_pa
     folder.mkdir()
     for name in ("a.flac", "b.flac"):
         (folder / name).write_bytes(long_file.read_bytes())
-    spool = decode.Spool.read
+    spool = pieces.Spool.read
 
     def spoiled(self, start, stop):
         samples = spool(self, start, stop)
         return samples * float("nan") if self.clip.id == "a.flac" and start > 100_000 else samples
 
-    monkeypatch.setattr(decode.Spool, "read", spoiled)
+    monkeypatch.setattr(pieces.Spool, "read", spoiled)
     out = extract(folder, run_folder, tmp_path / "f", format="npy", overrides=CHUNKS)
     assert sorted(path.name for path in out.rglob("*.npy")) == ["b.npy"]
     assert "not finite" in json.loads((out / "errors.jsonl").read_text())["reason"]
@@ -161,14 +161,14 @@ def test_shorter_files_are_computed_while_a_long_one_is_decoded(run_folder, tmp_
     rng = np.random.default_rng(0)
     for name, seconds in [("a.wav", 4.0), *((f"b{number}.wav", 0.5) for number in range(10))]:
         soundfile.write(tmp_path / name, rng.normal(0, 0.1, int(16_000 * seconds)).astype(np.float32), 16_000)
-    computed, spool = threading.Event(), decode._spool
+    computed, spool = threading.Event(), pieces._spool
 
     def waits(*arguments):
         # Else the long file is in the way of the others.
         assert computed.wait(60)
         return spool(*arguments)
 
-    monkeypatch.setattr(decode, "_spool", waits)
+    monkeypatch.setattr(pieces, "_spool", waits)
     settings = Settings(chunk_seconds=1.0, batch_seconds=1.0, workers=2)
     names = []
     for clip, _ in load(run_folder).stream(tmp_path, settings=settings):

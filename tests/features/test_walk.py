@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.errors import UserError
-from audio_ssl.features.walk import walk
+from audio_ssl.features.clips import walk
 
 
 def manifest(path, ids):

@@ -25,7 +25,7 @@ def _import_all() -> None:
     import soundfile  # noqa: F401
     import torch
 
-    import audio_ssl.cli
+    import audio_ssl.commands
     import audio_ssl.data.loader
     import audio_ssl.fairness.audit
     import audio_ssl.features.extract

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from audio_ssl.inference import prepare
-from tests.inference.test_prepare import LENGTHS, MODELS, batch, make, relative_error
+from audio_ssl.models.fast.prepared import prepare
+from tests.models.test_prepare import LENGTHS, MODELS, batch, make, relative_error
 
 GPU = torch.device("cuda")
 

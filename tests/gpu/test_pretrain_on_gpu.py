@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from audio_ssl.catalog import names
+from audio_ssl.base.catalog import names
 from audio_ssl.pretrain.run import pretrain
 from tests.pretrain.conftest import make_manifest  # noqa: F401
 from tests.pretrain.test_run import SMALL, command, wait_for_step

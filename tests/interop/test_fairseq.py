@@ -9,10 +9,10 @@ import pytest
 import torch
 import transformers
 
-from audio_ssl.errors import UserError
-from audio_ssl.interop._fairseq_config import conv_layers
-from audio_ssl.interop._names import common_name, fairseq_name, torchaudio_name
+from audio_ssl.base.errors import UserError
+from audio_ssl.interop.fairseq import conv_layers
 from audio_ssl.interop.read import read_model
+from audio_ssl.interop.weight_names import common_name, fairseq_name, torchaudio_name
 from tests.their_states import model_states
 
 SIZES = {

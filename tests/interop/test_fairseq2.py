@@ -8,16 +8,16 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv, cqt
+from audio_ssl.base.errors import UserError
 from audio_ssl.interop.fairseq2 import (
     read_fairseq2,
     read_fairseq2_heads,
     to_fairseq2_weights,
     write_fairseq2,
 )
-from audio_ssl.model import ModelConfig, SSLModel, build_model
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv, cqt
+from audio_ssl.models.model import ModelConfig, SSLModel, build_model
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.recipe import load_recipe
 from tests.parity.learner import GOLDEN_SIZES

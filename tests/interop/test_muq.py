@@ -6,11 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.features.load import load
-from audio_ssl.interop._detect import ModelKind, detect
-from audio_ssl.interop.read import read_model
-from audio_ssl.model import SSLModel
+from audio_ssl.interop.read import ModelKind, detect, read_model
+from audio_ssl.models.model import SSLModel
 from tests.reference import STATES, difference, golden
 
 

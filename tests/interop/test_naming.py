@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from audio_ssl import __main__, load
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import UserError
+from audio_ssl import __main__
+from audio_ssl.base.errors import UserError
+from audio_ssl.features.load import load
 from audio_ssl.features.source import open_source
-from audio_ssl.frontends import conv
-from audio_ssl.interop._settings import Given
-from audio_ssl.interop.naming import parse_name
 from audio_ssl.interop.read import read_model
+from audio_ssl.interop.settings import ModelSettings, parse_name
 from audio_ssl.interop.write import export
-from audio_ssl.model import ModelConfig, SSLModel, build_model
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, SSLModel, build_model
 from audio_ssl.pretrain.teachers import model_loader
 
 SIZES = transformer.Config(layers=1, dim=16, ffn_dim=16, heads=2, position_groups=2)
@@ -33,14 +33,14 @@ def bare(tmp_path_factory):
 
 
 def test_what_follows_the_question_mark_are_settings(tmp_path):
-    assert parse_name("a/b?normalize=True&heads=12") == ("a/b", Given(True, None, 12))
-    assert parse_name("a/b", Given(False)) == ("a/b", Given(False))
-    assert parse_name("a/b?sample_rate=8000", Given(False)) == ("a/b", Given(False, 8000))
+    assert parse_name("a/b?normalize=True&heads=12") == ("a/b", ModelSettings(True, None, 12))
+    assert parse_name("a/b", ModelSettings(False)) == ("a/b", ModelSettings(False))
+    assert parse_name("a/b?sample_rate=8000", ModelSettings(False)) == ("a/b", ModelSettings(False, 8000))
     odd = tmp_path / "is it?normalize=false"
     odd.mkdir()
     for path in (odd, str(odd), tmp_path / "missing?heads=2"):
-        assert parse_name(path) == (path, Given())
-    assert parse_name(f"{odd}?heads=2") == (str(odd), Given(heads=2))
+        assert parse_name(path) == (path, ModelSettings())
+    assert parse_name(f"{odd}?heads=2") == (str(odd), ModelSettings(heads=2))
 
 
 @pytest.mark.parametrize(

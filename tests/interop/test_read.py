@@ -8,15 +8,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv
+from audio_ssl.base.errors import UserError
 from audio_ssl.interop.fairseq2 import to_fairseq2_weights, write_fairseq2
 from audio_ssl.interop.hub import push_to_hub
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.transformers import to_transformers_weights
 from audio_ssl.interop.write import export
-from audio_ssl.model import ModelConfig, build_model
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, build_model
 
 ENCODER = transformer.Config(layers=1, dim=32, ffn_dim=64, heads=4, position_kernel_frames=16, position_groups=4)
 CONFIG = ModelConfig(conv.Config(channels=(16,) * 7), ENCODER, 16000, True)

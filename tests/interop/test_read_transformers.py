@@ -11,7 +11,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.interop.read import read_model
 from tests.their_states import model_states
 

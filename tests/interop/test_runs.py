@@ -11,11 +11,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from audio_ssl import __main__, load
+from audio_ssl import __main__
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip, write_manifest
-from audio_ssl.errors import UserError
+from audio_ssl.features.load import load
 from audio_ssl.interop.read import read_model
-from audio_ssl.model import fingerprint
+from audio_ssl.models.model import fingerprint
 from audio_ssl.pretrain.run import pretrain
 
 SMALL = {

@@ -16,11 +16,11 @@ from argparse import Namespace
 import pytest
 import torch
 
-from audio_ssl.errors import UserError
-from audio_ssl.interop import _safe_pickle
-from audio_ssl.interop._files import read_pickle
-from audio_ssl.interop._safe_pickle import Record, plain
+from audio_ssl.base.errors import UserError
+from audio_ssl.interop import pickle_reader
+from audio_ssl.interop.pickle_reader import InertRecord, plain
 from audio_ssl.interop.read import read_model
+from audio_ssl.interop.weights import read_pickle
 
 HARM = []
 
@@ -93,7 +93,7 @@ def test_nothing_runs(tmp_path, legacy, evil):
     torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
     HARM.clear()
     found = read_pickle(tmp_path / "a.pt")
-    assert isinstance(found["evil"], Record)
+    assert isinstance(found["evil"], InertRecord)
     assert all(torch.equal(found["model"][name], value) for name, value in weights.items())
     plain(found["evil"])
 
@@ -147,14 +147,14 @@ def test_programs_that_reach_for_more_are_stopped(tmp_path, operations, error):
 
 
 def test_names_with_dots_are_only_names():
-    found = _safe_pickle.load(io.BytesIO(b"\x80\x04\x8c\x02os\x8c\x0bpath.sys.ab\x93)R."))
+    found = pickle_reader.load(io.BytesIO(b"\x80\x04\x8c\x02os\x8c\x0bpath.sys.ab\x93)R."))
     assert (found.kind, found.args) == ("os.path.sys.ab", ())
 
 
 def test_every_file_has_classes_of_its_own():
-    first, second = (_safe_pickle.load(io.BytesIO(dumped(harm))) for _ in range(2))
+    first, second = (pickle_reader.load(io.BytesIO(dumped(harm))) for _ in range(2))
     assert first is not second
-    assert issubclass(first, Record)
+    assert issubclass(first, InertRecord)
 
 
 def test_nothing_is_read_where_names_have_numbers(monkeypatch):
@@ -163,7 +163,7 @@ def test_nothing_is_read_where_names_have_numbers(monkeypatch):
     copyreg.add_extension(__name__, "harm", 200)
     try:
         with pytest.raises(pickle.UnpicklingError, match="registered extensions"):
-            _safe_pickle.load(io.BytesIO(b"\x80\x02\x82\xc8(K\x01tR."))
+            pickle_reader.load(io.BytesIO(b"\x80\x02\x82\xc8(K\x01tR."))
     finally:
         copyreg.remove_extension(__name__, "harm", 200)
 

@@ -12,12 +12,12 @@ import torchaudio
 from torchaudio.models.wav2vec2.model import hubert_pretrain_model, wav2vec2_model, wavlm_model
 from torchaudio.pipelines import Wav2Vec2ASRBundle, Wav2Vec2Bundle
 
-from audio_ssl.errors import UserError
-from audio_ssl.interop._match import match, no_mask
-from audio_ssl.interop._names import common_name, torchaudio_name
+from audio_ssl.base.errors import UserError
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.torchaudio import _config_of, _taken_apart
-from audio_ssl.model import SSLModel
+from audio_ssl.interop.weight_names import common_name, torchaudio_name
+from audio_ssl.interop.weights import matched, no_mask
+from audio_ssl.models.model import SSLModel
 
 LARGE = {"extractor_mode": "layer_norm", "extractor_conv_bias": True, "encoder_layer_norm_first": True}
 WAVLM = {"encoder_num_buckets": 320, "encoder_max_distance": 800}
@@ -138,7 +138,7 @@ def test_published_bundles_have_our_shapes(name):
         factory = wavlm_model if published._model_type == "WavLM" else wav2vec2_model
         theirs = factory(**published._params)
         ours = SSLModel(_config_of(published._params, published._normalize_waveform, int(published.sample_rate)))
-    match(
+    matched(
         ours.state_dict(),
         _taken_apart(theirs.state_dict()),
         lambda weight: torchaudio_name(common_name(weight)),

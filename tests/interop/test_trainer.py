@@ -7,12 +7,12 @@ import shutil
 import pytest
 import torch
 
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv
+from audio_ssl.base.errors import UserError
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.write import export
-from audio_ssl.model import ModelConfig, build_model, fingerprint
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, build_model, fingerprint
 
 SIZES = transformer.Config(layers=1, dim=16, ffn_dim=16, heads=2, position_groups=2)
 CONFIG = ModelConfig(conv.Config(channels=(8,) * 7), SIZES, 16000, normalize=True)

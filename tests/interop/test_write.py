@@ -7,13 +7,13 @@ import pytest
 import torch
 import transformers
 
-from audio_ssl.encoders import conformer, gru, transformer
-from audio_ssl.encoders._checks import Relative
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv, cqt, mel, mel_res2d
+from audio_ssl.base.errors import UserError
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.write import export
-from audio_ssl.model import ModelConfig, SSLModel
+from audio_ssl.models.attention import Relative
+from audio_ssl.models.encoders import conformer, gru, transformer
+from audio_ssl.models.frontends import conv, cqt, mel, mel_res2d
+from audio_ssl.models.model import ModelConfig, SSLModel
 from tests.their_states import model_states
 
 ENCODER = transformer.Config(layers=2, dim=48, ffn_dim=96, heads=4, position_kernel_frames=16, position_groups=4)

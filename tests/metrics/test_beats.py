@@ -2,9 +2,9 @@ import mir_eval
 import numpy as np
 import pytest
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.beats import beat_times
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.families.music import beat_times
+from audio_ssl.metrics.registry import get_metric
 
 
 def written(seconds, numbers=None):

@@ -2,9 +2,9 @@ import mir_eval
 import numpy as np
 import pytest
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.chords import segments
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.families.music import segments
+from audio_ssl.metrics.registry import get_metric
 
 LABELS = ["C:maj", "A:min", "G:7", "D:min7", "F:dim", "E:sus4", "N", "X", "Bb", "Db:maj/3", "C#:min"]
 

@@ -3,8 +3,8 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.registry import get_metric
 
 CLASSES = ["angry", "happy", "neutral", "sad", "never"]
 

@@ -1,7 +1,7 @@
 import mir_eval
 
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.music import KEYS
+from audio_ssl.metrics.families.music import KEYS
+from audio_ssl.metrics.registry import get_metric
 
 
 def test_every_pair_of_keys_scores_as_in_mir_eval():

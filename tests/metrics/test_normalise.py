@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.normalise import NAMES, get_normaliser
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.texts import NAMES, get_normaliser
 
 WITHOUT_PACKAGES = [name for name in NAMES if name != "whisper_basic"]
 

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from audio_ssl.data.notes import notes_column
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.notes import activation_counts, read_notes
+from audio_ssl.base.errors import UserError
+from audio_ssl.data.time_columns import notes_column
+from audio_ssl.metrics.families.music import activation_counts, read_notes
+from audio_ssl.metrics.registry import get_metric
 
 
 def performance(seed):

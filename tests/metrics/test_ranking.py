@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from audio_ssl.metrics.ranking import KINDS, Ranking, Rankings
+from audio_ssl.metrics.families.ranking import KINDS, Ranking, Rankings
 
 ORACLES = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
 

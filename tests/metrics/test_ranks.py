@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.ranks import rank_systems
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.leaderboards import rank_systems
 
 
 def test_ties_share_the_mean_of_their_ranks():

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import r2_score
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.registry import get_metric
 
 
 def pairs(seed, count=30, offset=0.0):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from audio_ssl.metrics import resampling
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import (
     bootstrap,
     bootstrap_means,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.retrieval import average_precisions, mean_average_precision, precisions_at_n
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.families.ranking import average_precisions, mean_average_precision, precisions_at_n
 
 
 def by_hand(scores, relevant):

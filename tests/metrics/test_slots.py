@@ -2,8 +2,8 @@ import jiwer
 import numpy as np
 import pytest
 
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.slots import slots
+from audio_ssl.metrics.families.text import slots
+from audio_ssl.metrics.registry import get_metric
 
 
 def test_types_are_compared_as_sets_and_averaged_over_clips():

@@ -1,7 +1,7 @@
 import pytest
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.superb import OCTOBER_2021, Ends, superb_score
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.leaderboards import OCTOBER_2021, SuperbLine, superb_score
 
 HUBERT_BASE = {
     "pr": {"per": 5.41},
@@ -37,7 +37,9 @@ def test_a_model_between_them():
 
 
 def test_tasks_that_are_missing_are_named_and_nothing_is_clipped():
-    score = superb_score({"t": {"wer": 30.0}}, {"t": {"wer": Ends(20.0, 10.0)}, "u": {"wer": Ends(20.0, 10.0)}})
+    score = superb_score(
+        {"t": {"wer": 30.0}}, {"t": {"wer": SuperbLine(20.0, 10.0)}, "u": {"wer": SuperbLine(20.0, 10.0)}}
+    )
     assert score.value == -1000.0
     assert score.missing == ["u"]
 

@@ -5,8 +5,8 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.registry import get_metric
 
 words = st.lists(st.sampled_from(["a", "bb", "ccc", "Dd", "e,", "é", "x."]), max_size=9).map(" ".join)
 pairs = st.lists(st.tuples(words.filter(bool), words), min_size=1, max_size=6)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics import tokenizers
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.tokenizers import (
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics import texts
+from audio_ssl.metrics.registry import get_metric
+from audio_ssl.metrics.texts import (
     check_tokenizer,
     language_of_script,
     language_without_spaces,
@@ -57,7 +57,7 @@ def test_tokenisers_with_packages(language):
 
 
 def test_a_package_that_is_there_is_taken(monkeypatch):
-    monkeypatch.setattr(tokenizers, "_installed", lambda name: True)
+    monkeypatch.setattr(texts, "_installed", lambda name: True)
     assert [tokenizer_of(language).name for language in ("ja", "jpn", "ko-KR")] == ["ja-mecab", "ja-mecab", "ko-mecab"]
 
 

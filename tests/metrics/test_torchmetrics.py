@@ -12,8 +12,8 @@ from torchmetrics.functional.classification import (
 from torchmetrics.functional.regression import r2_score
 from torchmetrics.functional.text import char_error_rate, chrf_score, sacre_bleu_score, word_error_rate
 
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.ranking import KINDS, Rankings
+from audio_ssl.metrics.families.ranking import KINDS, Rankings
+from audio_ssl.metrics.registry import get_metric
 
 CLASSES = ["a", "b", "c", "d"]
 

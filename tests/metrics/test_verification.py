@@ -4,9 +4,9 @@ from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from sklearn.metrics import roc_curve
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.families.verification import SpeakerTrials, eer, equal_error, min_dcf
 from audio_ssl.metrics.resampling import bootstrap
-from audio_ssl.metrics.verification import SpeakerTrials, eer, equal_error, min_dcf
 
 
 def trials(seed, count=400, decimals=8):

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.errors import UserError
-from audio_ssl.objectives import autoregressive
+from audio_ssl.pretrain.objectives import autoregressive
+from audio_ssl.targets.spec import TargetSpec
 from tests.objectives.views import assert_runs_in_bfloat16, assert_sums_over_clips, make_view, rows
 
 SPEC = TargetSpec("values", 9, None, FrameGrid(16000, 160, 400))

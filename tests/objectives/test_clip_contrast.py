@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from audio_ssl.errors import UserError
-from audio_ssl.objectives import clip_contrast
-from audio_ssl.objectives._base import Seen
+from audio_ssl.base.errors import UserError
+from audio_ssl.pretrain.objectives import clip_contrast
+from audio_ssl.pretrain.view import VisibleStates
 from tests.objectives.views import make_view
 
 
@@ -17,7 +17,7 @@ def view_of(means, clones):
     view = make_view(lengths=(2,) * len(means))
     places = torch.arange(2).expand(len(means), 2)
     state = means[:, None].expand(-1, 2, -1)
-    return dataclasses.replace(view, clones=clones, seen=Seen(state, places, torch.ones_like(places).bool()))
+    return dataclasses.replace(view, clones=clones, seen=VisibleStates(state, places, torch.ones_like(places).bool()))
 
 
 def module(**options):
@@ -66,7 +66,9 @@ def test_halves_are_those_of_the_clip_and_pairs_are_of_different_ones():
     places = torch.tensor([[0, 2, 3, 4], [1, 2, 4, 0], [0, 1, 3, 2], [0, 1, 2, 3], [0, 3, 1, 2], [1, 2, 3, 0]])
     counts = torch.arange(4) < torch.tensor([4, 3, 4, 4, 2, 3])[:, None]
     state = random(6, 4, 16)
-    view = dataclasses.replace(make_view(lengths=(5, 5, 5, 4, 4, 4)), clones=3, seen=Seen(state, places, counts))
+    view = dataclasses.replace(
+        make_view(lengths=(5, 5, 5, 4, 4, 4)), clones=3, seen=VisibleStates(state, places, counts)
+    )
     # Masks 0 and 2 of a clip take the frames before its middle, mask 1 those from there on.
     rows = [[0, 1], [2], [0, 1, 3], [0, 1], [1], [0]]
     means = torch.stack([state[row, kept].mean(0) for row, kept in enumerate(rows)])
@@ -92,7 +94,7 @@ def test_a_half_that_is_hidden_as_a_whole_is_left_out():
     counts = torch.ones(6, 4).bool()
     # The second mask of the second clip leaves nothing of its half.
     counts[3, 2:] = False
-    seen = Seen(state, torch.arange(4).expand(6, 4), counts)
+    seen = VisibleStates(state, torch.arange(4).expand(6, 4), counts)
     view = dataclasses.replace(make_view(lengths=(4,) * 6), clones=2, seen=seen)
     output = head(view)
     changed = seen._replace(state=state.clone().index_fill_(0, torch.tensor([3]), 5.0))

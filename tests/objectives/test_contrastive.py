@@ -6,10 +6,10 @@ from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 from transformers.modeling_outputs import Wav2Vec2BaseModelOutput
 
-from audio_ssl.earlier import fill_in
-from audio_ssl.errors import UserError
-from audio_ssl.objectives import contrastive
-from audio_ssl.objectives._gumbel import GumbelQuantizer, perplexity
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.versions import fill_in
+from audio_ssl.pretrain.objectives import contrastive
+from audio_ssl.pretrain.objectives._gumbel import GumbelQuantizer, perplexity
 from tests.objectives.views import assert_empty_is_zero, assert_runs_in_bfloat16, assert_sums_over_clips, make_view
 
 SMALL = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from audio_ssl.errors import UserError
-from audio_ssl.objectives import cpc
+from audio_ssl.base.errors import UserError
+from audio_ssl.pretrain.objectives import cpc
 from tests.objectives.views import assert_runs_in_bfloat16, assert_sums_over_clips, make_view, rows
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.errors import UserError
-from audio_ssl.objectives import masked_codes
+from audio_ssl.pretrain.objectives import masked_codes
+from audio_ssl.targets.spec import TargetSpec
 from tests.objectives.views import assert_empty_is_zero, assert_runs_in_bfloat16, assert_sums_over_clips, make_view
 
 GRID = FrameGrid(16000, 320, 400)

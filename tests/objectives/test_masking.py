@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_ssl.objectives._masking import exact_mask, masked_counts, span_mask
+from audio_ssl.pretrain.masking import exact_mask, masked_counts, span_mask
 
 
 def generator(seed=0):

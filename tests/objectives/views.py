@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from audio_ssl.objectives._base import View
+from audio_ssl.pretrain.view import View
 
 
 def make_view(

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from audio_ssl.data.loader import Batch
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.interop._names import common_name, fairseq_name
-from audio_ssl.model import build_model
-from audio_ssl.pretrain import masked
-from audio_ssl.pretrain.check import check_teachers
+from audio_ssl.interop.weight_names import common_name, fairseq_name
+from audio_ssl.models.model import build_model
+from audio_ssl.pretrain import learner as masked
+from audio_ssl.pretrain.checks import check_teachers
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.recipe import load_recipe
+from audio_ssl.targets.spec import TargetSpec
 
 NO_DROPOUT = [
     "encoder.dropout=0.0",
@@ -117,7 +117,7 @@ def run(module: masked.MaskedLearner, waveform: Tensor, mask: Tensor, targets: S
         part.register_forward_hook(lambda _, __, output, name=name: seen.setdefault(name, output))  # type: ignore[misc]
         for name, part in (("frontend", module.model.frontend), ("encoder", module.model.encoder))
     ]
-    with mock.patch.object(masked, "masks", return_value=mask):
+    with mock.patch.object(masked, "draw_masks", return_value=mask):
         output = module(batch, torch.Generator().manual_seed(0), step)
     for handle in handles:
         handle.remove()

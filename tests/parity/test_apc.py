@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from audio_ssl.base.seeds import generator
 from audio_ssl.data.loader import Batch
-from audio_ssl.model import build_model
+from audio_ssl.models.model import build_model
 from audio_ssl.pretrain.kinds import masked_prediction as kind
-from audio_ssl.pretrain.masked import MaskedLearner
+from audio_ssl.pretrain.learner import MaskedLearner
 from audio_ssl.pretrain.recipe import load_recipe
-from audio_ssl.pretrain.seeds import generator
-from audio_ssl.teachers import mel
+from audio_ssl.targets.teachers import mel
 from tests.reference import GRADIENTS, LOSS, STATES, assert_gradients, difference
 
 SMALL = ["encoder.dim=24", "encoder.dropout=0.0", "frontend.n_mels=20", "teachers.0.n_mels=20"]

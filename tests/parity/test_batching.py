@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from audio_ssl import catalog
+from audio_ssl.base import catalog
 from audio_ssl.data.batching import Batching
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
 

@@ -9,16 +9,16 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from audio_ssl.base.seeds import generator
 from audio_ssl.data.loader import Batch
-from audio_ssl.encoders import conformer
-from audio_ssl.frontends import mel
-from audio_ssl.model import build_model
+from audio_ssl.models.encoders import conformer
+from audio_ssl.models.frontends import mel
+from audio_ssl.models.model import build_model
 from audio_ssl.pretrain.kinds import masked_prediction as kind
-from audio_ssl.pretrain.masked import MaskedLearner
-from audio_ssl.pretrain.masks import masks, noise_for
+from audio_ssl.pretrain.learner import MaskedLearner
+from audio_ssl.pretrain.masking import draw_masks, hidden_noise
 from audio_ssl.pretrain.recipe import load_recipe
-from audio_ssl.pretrain.seeds import generator
-from audio_ssl.teachers import random_projection
+from audio_ssl.targets.teachers import random_projection
 from tests.reference import GRADIENTS, LOSS, STATES, assert_gradients, difference
 
 DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "input_dropout")
@@ -275,8 +275,8 @@ def agreement() -> dict[str, float]:
     waveform = swelling(2, SAMPLES)
     batch = our_batch(teacher, waveform)
     assert config.mask is not None
-    mask = masks(batch.frames, 12, config.mask, batch.keys)
-    noise = noise_for(mask, 80, config.mask.noise_std, batch.keys).values
+    mask = draw_masks(batch.frames, 12, config.mask, batch.keys)
+    noise = hidden_noise(mask, 80, config.mask.noise_std, batch.keys).values
     output = learner(batch, generator(2), 0)
     states, _ = learner._encode(batch.waveform, batch.lengths, mask, batch.keys)
     output.loss_sum.backward()
@@ -317,7 +317,7 @@ def test_masks_hide_what_speechbrains_hide(monkeypatch):
     config = load_recipe("bestrq_base")
     assert isinstance(config, kind.Config)
     assert config.mask is not None
-    ours = masks(torch.full((draws,), frames), frames, config.mask, range(draws))
+    ours = draw_masks(torch.full((draws,), frames), frames, config.mask, range(draws))
     assert abs(float(ours.double().mean() - theirs.double().mean())) < 4 * 0.4 / draws**0.5 / frames
     assert set(ours.sum(1).tolist()) == set(theirs.sum(1).tolist()) == {187, 188}
     own, other = run_lengths(ours), run_lengths(theirs)

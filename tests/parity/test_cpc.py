@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audio_ssl.base.seeds import generator
 from audio_ssl.data.loader import Batch
-from audio_ssl.model import build_model
-from audio_ssl.objectives._base import View
+from audio_ssl.models.model import build_model
 from audio_ssl.pretrain.kinds import masked_prediction as kind
-from audio_ssl.pretrain.masked import MaskedLearner
+from audio_ssl.pretrain.learner import MaskedLearner
 from audio_ssl.pretrain.recipe import load_recipe
-from audio_ssl.pretrain.seeds import generator
+from audio_ssl.pretrain.view import View
 from tests.reference import GRADIENTS, LOSS, STATES, assert_gradients, difference
 
 DIM, STEPS, HEADS, SAMPLES = 16, 12, 2, 20480

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_ssl.pretrain.masked import MaskedLearner
-from audio_ssl.teachers.ema import EmaTeacher
+from audio_ssl.pretrain.learner import MaskedLearner
+from audio_ssl.targets.teachers.ema import EmaTeacher
 from tests.parity.learner import GOLDEN_SIZES, NO_DROPOUT, by_their_names, fairseq_names, learner, load, run
 from tests.reference import GRADIENTS, LOSS, STATES, assert_gradients, difference, golden
 

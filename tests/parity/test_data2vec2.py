@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_ssl.encoders._visible import visible_frames
+from audio_ssl.models.padding import visible_frames
 from audio_ssl.pretrain.decoder import ConvDecoder
-from audio_ssl.pretrain.masked import MaskedLearner
-from audio_ssl.pretrain.masks import masks
+from audio_ssl.pretrain.learner import MaskedLearner
+from audio_ssl.pretrain.masking import draw_masks
 from audio_ssl.pretrain.recipe import load_recipe
 from tests.parity import test_data2vec
 from tests.parity.learner import learner, run
@@ -169,7 +169,7 @@ def test_masks_have_fairseq_s_share_runs_and_gaps() -> None:
     assert (setting.prob, setting.adjust) == (case["mask_prob"], case["mask_prob_adjust"])
     assert setting.length_frames == case["mask_length"]
     frames = case["frames"]
-    mask = masks(torch.full((ROWS,), frames), frames, setting, range(ROWS))
+    mask = draw_masks(torch.full((ROWS,), frames), frames, setting, range(ROWS))
     assert torch.equal(mask.float().mean(1), published[f"{name}/share_per_row"])
     runs = run_lengths(mask)
     assert_mean(runs.sum(1), float(published[f"{name}/runs_per_row"].double().mean()), 1)

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_ssl.pretrain.masked import MaskedLearner
+from audio_ssl.pretrain.learner import MaskedLearner
 from audio_ssl.pretrain.optim import learning_rate
 from audio_ssl.pretrain.recipe import load_recipe
-from audio_ssl.teachers.online_clustering import OnlineClustering
+from audio_ssl.targets.teachers.online_clustering import OnlineClustering
 from tests.parity.learner import NO_DROPOUT, learner, run
 from tests.reference import GRADIENTS, LOSS, STATES, Golden, assert_gradients, difference, golden
 

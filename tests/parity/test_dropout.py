@@ -21,17 +21,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.encoders import _fast_attention, _fast_dropout, conformer
-from audio_ssl.encoders._visible import visible_frames
-from audio_ssl.frontends import mel
 from audio_ssl.interop.muq import muq_name
 from audio_ssl.interop.transformers import to_transformers_weights
-from audio_ssl.objectives._base import View
-from audio_ssl.objectives._cpc_predictor import StepPredictor
-from audio_ssl.objectives.contrastive import Draws
+from audio_ssl.models.encoders import conformer
+from audio_ssl.models.fast import cpu
+from audio_ssl.models.frontends import mel
+from audio_ssl.models.padding import visible_frames
 from audio_ssl.pretrain.decoder import ConvDecoder
-from audio_ssl.pretrain.masked import MaskedLearner
+from audio_ssl.pretrain.learner import MaskedLearner
+from audio_ssl.pretrain.objectives.contrastive import Draws
+from audio_ssl.pretrain.objectives.cpc import StepPredictor
+from audio_ssl.pretrain.view import View
+from audio_ssl.targets.spec import TargetSpec
 from tests.parity.learner import GOLDEN_SIZES, learner
 from tests.parity.test_bestrq import ENCODER, FRONTEND, encoder_tensors, frontend_tensors, their_encoder, their_frontend
 from tests.reference import STATES, difference
@@ -88,8 +89,7 @@ def by_number(skipped: Sequence[float] = ()) -> Iterator[list[tuple[float, tuple
         mock.patch.object(F, "dropout", drop),
         mock.patch.object(F, "scaled_dot_product_attention", attend),
         mock.patch.object(torch, "rand", drawn),
-        mock.patch.object(_fast_dropout, "draw_kept", kept),
-        mock.patch.object(_fast_attention, "draw_kept", kept),
+        mock.patch.object(cpu, "draw_kept", kept),
     ):
         yield found
 
@@ -153,7 +153,7 @@ MODELS: dict[str, tuple[str, str, list[str], dict[str, Any], int]] = {
 
 def specs(recipe: str) -> list[TargetSpec] | None:
     """Return the targets of recipes whose teachers take long to make, or are not there yet."""
-    from audio_ssl import config as parts
+    from audio_ssl.base import config as parts
     from audio_ssl.pretrain.recipe import load_recipe
 
     config: Any = load_recipe(recipe)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_ssl.pretrain.masks import Mask, masks
+from audio_ssl.pretrain.masking import Mask, draw_masks
 from audio_ssl.pretrain.recipe import load_recipe
 from tests.reference import golden
 
@@ -27,7 +27,7 @@ def settings(name: str) -> tuple[int, Mask]:
 
 @functools.cache
 def draw(frames: int, mask: Mask) -> Tensor:
-    return masks(torch.full((ROWS,), frames), frames, mask, range(ROWS))
+    return draw_masks(torch.full((ROWS,), frames), frames, mask, range(ROWS))
 
 
 def run_lengths(mask: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio_ssl import config as parts
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.interop._names import common_name
+from audio_ssl.base import config as parts
+from audio_ssl.interop.weight_names import common_name
 from audio_ssl.pretrain.recipe import load_recipe
+from audio_ssl.targets.spec import TargetSpec
 from tests.parity.learner import (
     GOLDEN_SIZES,
     NO_DROPOUT,

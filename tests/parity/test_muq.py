@@ -11,22 +11,22 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.seeds import generator
 from audio_ssl.data.loader import Batch
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import mel, mel_res2d
-from audio_ssl.frontends._noise import HiddenNoise
 from audio_ssl.interop.muq import muq_name
-from audio_ssl.pretrain import masked
-from audio_ssl.pretrain.check import check_spectrum
+from audio_ssl.models.frontends import mel, mel_res2d
+from audio_ssl.models.padding import HiddenNoise
+from audio_ssl.pretrain import learner as masked
+from audio_ssl.pretrain.checks import check_spectrum
 from audio_ssl.pretrain.kinds import masked_prediction
-from audio_ssl.pretrain.masked import MaskedLearner
+from audio_ssl.pretrain.learner import MaskedLearner
 from audio_ssl.pretrain.optim import learning_rate
 from audio_ssl.pretrain.recipe import load_recipe
-from audio_ssl.pretrain.seeds import generator
-from audio_ssl.teachers import mel_rvq
-from audio_ssl.teachers._learnt_rvq import LearntRVQ
-from audio_ssl.teachers._mel import StackedLogMel
+from audio_ssl.targets.acoustic import StackedLogMel
+from audio_ssl.targets.spec import TargetSpec
+from audio_ssl.targets.teachers import mel_rvq
+from audio_ssl.targets.teachers._learnt_rvq import LearntRVQ
 from tests.parity.learner import NO_DROPOUT, learner
 from tests.reference import GRADIENTS, LOSS, STATES, Golden, assert_gradients, difference, golden
 
@@ -79,8 +79,8 @@ def compared(mode: str) -> dict[str, float]:
     targets = (theirs["input/codes"].long(),)
     batch = Batch(theirs["input/waveform"], torch.tensor([28800, 28800]), targets, frames, (1, 2), 2.4)
     with (
-        mock.patch.object(masked, "masks", return_value=mask),
-        mock.patch.object(masked, "noise_for", return_value=noise),
+        mock.patch.object(masked, "draw_masks", return_value=mask),
+        mock.patch.object(masked, "hidden_noise", return_value=noise),
     ):
         found = module(batch, generator(3), 0)
     loss = found.loss_sum / found.count

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from audio_ssl.pretrain.optim import learning_rate
-from audio_ssl.pretrain.recipe import OptimConfig, load_recipe
+from audio_ssl.pretrain.optim import OptimConfig, learning_rate
+from audio_ssl.pretrain.recipe import load_recipe
 from tests.reference import golden
 
 PUBLISHED = golden("schedules").about["values"]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio_ssl.interop._names import common_name
-from audio_ssl.objectives.contrastive import Draws
+from audio_ssl.interop.weight_names import common_name
+from audio_ssl.pretrain.objectives.contrastive import Draws
 from tests.parity.learner import (
     GOLDEN_SIZES,
     NO_DROPOUT,

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_ssl import config as parts
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.encoders._positions import buckets_of
-from audio_ssl.objectives import masked_codes
+from audio_ssl.base import config as parts
+from audio_ssl.models.positions import buckets_of
 from audio_ssl.pretrain.kinds.masked_prediction import Config, own_recipes
+from audio_ssl.pretrain.objectives import masked_codes
 from audio_ssl.pretrain.recipe import load_recipe
+from audio_ssl.targets.spec import TargetSpec
 from tests.parity.learner import GOLDEN_SIZES, NO_DROPOUT, Run, by_their_names, fairseq_names, learner, load, run
 from tests.reference import GRADIENTS, LOSS, STATES, assert_gradients, difference, golden
 

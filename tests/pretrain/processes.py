@@ -14,13 +14,14 @@ import torch.multiprocessing
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from audio_ssl.batch_norm import BatchNorm
+from audio_ssl.base.errors import StoppedBySignal, UserError
 from audio_ssl.data.loader import Batch
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import StoppedBySignal, UserError
+from audio_ssl.models.normalisation import BatchNorm
+from audio_ssl.pretrain.distributed import Team, open_team
+from audio_ssl.pretrain.jobs import TrainingJob
 from audio_ssl.pretrain.learner import StepOutput
-from audio_ssl.pretrain.loop import TrainingJob, train
-from audio_ssl.pretrain.parallel import Team, open_team
+from audio_ssl.pretrain.loop import train
 from audio_ssl.pretrain.recipe import Recipe
 from tests.pretrain.toy import ToyLearner, toy_job, toy_recipe, toy_setup
 

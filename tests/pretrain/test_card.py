@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from audio_ssl.pretrain.card import write_card
+from audio_ssl.pretrain.run_folder import write_card
 
 FACTS = {
     "steps": 20,

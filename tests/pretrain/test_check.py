@@ -3,10 +3,9 @@ from __future__ import annotations
 import pytest
 from torch import Tensor, nn
 
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import UserError
-from audio_ssl.objectives import autoregressive, clip_contrast, contrastive, cpc
-from audio_ssl.pretrain.check import (
+from audio_ssl.base.errors import UserError
+from audio_ssl.models.encoders import transformer
+from audio_ssl.pretrain.checks import (
     check_clones,
     check_conditions,
     check_objectives,
@@ -14,8 +13,9 @@ from audio_ssl.pretrain.check import (
     check_shares,
     is_causal,
 )
-from audio_ssl.pretrain.masks import Mask
-from audio_ssl.teachers import hidden, kmeans
+from audio_ssl.pretrain.masking import Mask
+from audio_ssl.pretrain.objectives import autoregressive, clip_contrast, contrastive, cpc
+from audio_ssl.targets.teachers import hidden, kmeans
 
 
 class Forwards(nn.Module):

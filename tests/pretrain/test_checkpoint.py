@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.pretrain.checkpoint import (
-    State,
+    TrainingState,
     best_checkpoint,
     checkpoints,
     load_checkpoint,
@@ -20,8 +20,7 @@ from audio_ssl.pretrain.checkpoint import (
     read_state,
     save_checkpoint,
 )
-from audio_ssl.pretrain.optim import make_optimizer
-from audio_ssl.pretrain.recipe import OptimConfig
+from audio_ssl.pretrain.optim import OptimConfig, make_optimizer
 from tests.faults.damage import flip
 
 
@@ -47,12 +46,12 @@ def trained(size: int = 3) -> tuple[Tied, torch.optim.Optimizer]:
 
 def save(folder: Path, step: int, valid_loss: float | None = None, keep_last: int = 2) -> None:
     module, optimizer = trained()
-    save_checkpoint(folder, State(1, 0, step, step, valid_loss=valid_loss), module, optimizer, keep_last)
+    save_checkpoint(folder, TrainingState(1, 0, step, step, valid_loss=valid_loss), module, optimizer, keep_last)
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
     module, optimizer = trained()
-    state = State(seed=5, epoch=2, position=3, step=7, skipped_steps=1, audio_seconds=12.5, valid_loss=0.25)
+    state = TrainingState(seed=5, epoch=2, position=3, step=7, skipped_steps=1, audio_seconds=12.5, valid_loss=0.25)
     path = save_checkpoint(tmp_path, state, module, optimizer, keep_last=2)
     names = {"model.safetensors", "optimizer.safetensors", "state.json", "files.json"}
     assert {file.name for file in path.iterdir()} == names

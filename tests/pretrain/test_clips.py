@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, write_manifest
-from audio_ssl.errors import UserError
-from audio_ssl.pretrain.clips import hold_out, limit_seconds, long_enough, select_clips
+from audio_ssl.data.subsets import hold_out, limit_seconds, long_enough
 from audio_ssl.pretrain.recipe import DataConfig
+from audio_ssl.pretrain.selection import select_clips
 
 
 def clip(name: str, seconds: float = 2.0, **row: str) -> Clip:

@@ -9,15 +9,15 @@ import torch
 
 pytest.importorskip("encodec")
 
-from audio_ssl.codec.model import Codec, CodecConfig
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.seeds import generator
 from audio_ssl.data.loader import Batch
-from audio_ssl.errors import UserError
 from audio_ssl.pretrain.kinds import codec, masked_prediction
 from audio_ssl.pretrain.recipe import DataConfig, load_recipe
 from audio_ssl.pretrain.run import pretrain
-from audio_ssl.pretrain.seeds import generator
 from audio_ssl.pretrain.teachers import CodecRun, codec_recipe
-from audio_ssl.pretrain.update import Sums
+from audio_ssl.pretrain.update import UpdateSums
+from audio_ssl.targets.codec.rvq_vae import Codec, CodecConfig
 from tests.pretrain.conftest import MakeManifest
 from tests.pretrain.test_run import rows
 
@@ -77,7 +77,7 @@ def updates(split: int, number: int) -> tuple[codec.CodecLearner, list[float]]:
             output = learner(make_batch(range(8 * step, 8 * step + 8)[rows], LENGTHS[rows]), generator(1), step)
             output.loss_sum.backward()
             outputs.append(output)
-        sums = Sums.of(outputs, 0.0, set())
+        sums = UpdateSums.of(outputs, 0.0, set())
         metrics = sums.means
         for parameter in learner.parameters():
             assert parameter.grad is not None
@@ -115,7 +115,7 @@ def test_usage_and_perplexity_are_those_of_the_whole_validation() -> None:
     for _ in range(2):
         learner.eval()
         with torch.no_grad():
-            metrics = Sums.of([learner(batch, generator(1), 0) for batch in batches], 0.0, set()).means
+            metrics = UpdateSums.of([learner(batch, generator(1), 0) for batch in batches], 0.0, set()).means
         learner.train()
     learner.codec.eval()
     clips = [batch.waveform[row : row + 1, :n] for batch in batches for row, n in enumerate((9600, 6400))]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_ssl.encoders._visible import Visible, visible_frames
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
+from audio_ssl.models.padding import Visible, visible_frames
 from audio_ssl.pretrain.decoder import ConvDecoder, DecoderSizes, build_decoder
 
 SMALL = DecoderSizes(layers=3, dim=24, kernel_frames=5, groups=4, dropout=0.0, noise_std=0.5)

@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from audio_ssl.errors import UserError
-from audio_ssl.pretrain.deterministic import deterministic
+from audio_ssl.base.errors import UserError
+from audio_ssl.pretrain.distributed import deterministic
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -8,7 +8,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from audio_ssl.pretrain.parallel import Team
+from audio_ssl.pretrain.distributed import Team
 from audio_ssl.pretrain.recipe import load_recipe
 from audio_ssl.pretrain.run import pretrain, run_recipe
 from tests.pretrain.conftest import MakeManifest

@@ -14,15 +14,16 @@ import pytest
 import torch
 import yaml
 
+from audio_ssl.base.errors import StoppedBySignal, UserError
 from audio_ssl.data.loader import Batch
-from audio_ssl.errors import StoppedBySignal, UserError
-from audio_ssl.model import SSLModel
+from audio_ssl.models.model import SSLModel
+from audio_ssl.pretrain.distributed import Team
 from audio_ssl.pretrain.engines import fairseq2
 from audio_ssl.pretrain.engines import torch as own
 from audio_ssl.pretrain.guards import Guards
-from audio_ssl.pretrain.loop import TrainingJob
-from audio_ssl.pretrain.parallel import Team
-from audio_ssl.pretrain.recipe import CheckpointConfig, OptimConfig
+from audio_ssl.pretrain.jobs import TrainingJob
+from audio_ssl.pretrain.optim import OptimConfig
+from audio_ssl.pretrain.recipe import CheckpointConfig
 from audio_ssl.pretrain.run import pretrain
 from tests.pretrain.conftest import MakeManifest
 from tests.pretrain.processes import block_job, by_fairseq2, run_job, start

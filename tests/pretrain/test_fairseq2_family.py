@@ -6,11 +6,11 @@ import pytest
 import torch
 import yaml
 
-from audio_ssl.config import unstructure
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv, cqt
-from audio_ssl.model import ModelConfig, SSLModel, build_model
+from audio_ssl.base.config import unstructure
+from audio_ssl.base.errors import UserError
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv, cqt
+from audio_ssl.models.model import ModelConfig, SSLModel, build_model
 from audio_ssl.pretrain.fairseq2_family import FAMILY, FamilyConfig, config_of_run, create_model
 
 CPU = torch.device("cpu")

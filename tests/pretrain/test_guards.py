@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.pretrain.checkpoint import checkpoints, read_state
-from audio_ssl.pretrain.guards import CollapseGuard, Guards, SpikeGuard, Watch, check_guards
+from audio_ssl.pretrain.guards import CollapseGuard, Guards, GuardWatch, SpikeGuard, check_guards
 from audio_ssl.pretrain.loop import train
 from tests.pretrain.conftest import MakeManifest
 from tests.pretrain.toy import ToyLearner, toy_job, toy_recipe
@@ -17,7 +17,7 @@ SPIKE = Guards(loss_spike=SpikeGuard(factor=5.0, updates=10, window=100))
 
 
 def stopped_at(guards: Guards, losses: Iterable[float], steps: int = 10_000) -> int | None:
-    watch = Watch(guards, steps)
+    watch = GuardWatch(guards, steps)
     return next((step for step, loss in enumerate(losses, 1) if watch.look(step, {"loss": loss})), None)
 
 
@@ -35,7 +35,7 @@ def test_a_loss_that_stays_high_stops_the_run_and_a_short_rise_does_not() -> Non
 
 
 def test_the_explanation_says_what_to_try() -> None:
-    watch = Watch(SPIKE, 1000)
+    watch = GuardWatch(SPIKE, 1000)
     errors = [watch.look(step, {"loss": 1.0 if step < 60 else 8.0}) for step in range(70)]
     text = str(errors[-1])
     assert "above 5 times its running median of 1 for 10 updates in a row, and is 8 now" in text
@@ -45,7 +45,7 @@ def test_the_explanation_says_what_to_try() -> None:
 
 def collapse(metrics: dict[str, float], updates: int = 1200, steps: int = 2000, **changes: object) -> UserError | None:
     guards = Guards(collapse=dataclasses.replace(CollapseGuard(), **changes))  # type: ignore[arg-type]
-    watch = Watch(guards, steps)
+    watch = GuardWatch(guards, steps)
     errors = [watch.look(step, {"loss": 1.0, **metrics}) for step in range(1, updates + 1)]
     return next((error for error in errors if error), None)
 
@@ -81,7 +81,7 @@ def test_predictions_all_alike_and_one_dead_codebook_do_not(caplog: pytest.LogCa
 
 
 def test_a_collapse_is_said_from_the_first_validation_on_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
-    watch = Watch(Guards(), 10_000)
+    watch = GuardWatch(Guards(), 10_000)
     caplog.set_level("INFO")
     training = {"loss": 1.0, "predicted_perplexity_0": 1.0, "code_perplexity_0": 80.0}
     assert watch.look(1, training) is None
@@ -97,7 +97,7 @@ def test_a_collapse_is_said_from_the_first_validation_on_and_when_it_is_over(cap
     assert caplog.records[-1].message == "step 200: the predictions are no longer all alike"
     watch.validated(201, {"valid_target_variance": 0.01})
     assert "the targets are all alike: valid_target_variance is 0.01;" in caplog.records[-1].message
-    silent = Watch(Guards(collapse=None), 10_000)
+    silent = GuardWatch(Guards(collapse=None), 10_000)
     silent.validated(1, {"valid_target_variance": 0.0})
     assert len(caplog.records) == 3
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.errors import AudioError, UserError
-from audio_ssl.pretrain.label_health import LABELS_FILE, LabelCounter, check_labels, judge, measure, read_labels
+from audio_ssl.targets.health import LABELS_FILE, LabelCounter, check_labels, judge, measure, read_labels
+from audio_ssl.targets.spec import TargetSpec
 
 GRID = FrameGrid(16000, 320, 400)
 CODES = TargetSpec("codes", 2, 4, GRID)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from audio_ssl.base.errors import StoppedBySignal, UserError
 from audio_ssl.data.loader import Batch, Loader, Position
-from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.pretrain.checkpoint import best_checkpoint, checkpoints, read_state
+from audio_ssl.pretrain.distributed import choose_device
 from audio_ssl.pretrain.log import truncate
-from audio_ssl.pretrain.loop import choose_device, train
-from audio_ssl.pretrain.optim import optimizer_tensors
-from audio_ssl.pretrain.recipe import OptimConfig
+from audio_ssl.pretrain.loop import train
+from audio_ssl.pretrain.optim import OptimConfig, optimizer_tensors
 from audio_ssl.pretrain.update import Updater
 from tests.pretrain.conftest import MakeManifest
 from tests.pretrain.processes import BlockLearner

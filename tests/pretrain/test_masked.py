@@ -4,22 +4,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audio_ssl.config import build
+from audio_ssl.base.config import build
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.seeds import generator, seeded
 from audio_ssl.data.augment import Mixing
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.loader import Batch
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv
-from audio_ssl.model import ModelConfig, build_model
-from audio_ssl.objectives import autoregressive, contrastive, cpc, distillation, masked_codes, reconstruction
-from audio_ssl.objectives._base import ObjectiveOutput, View
-from audio_ssl.pretrain.learner import StepOutput
-from audio_ssl.pretrain.masked import MaskedLearner, ObjectiveHead, penalty_sum
-from audio_ssl.pretrain.masks import Mask, masks
-from audio_ssl.pretrain.seeds import generator, seeded
-from audio_ssl.teachers import ema
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, build_model
+from audio_ssl.pretrain.learner import MaskedLearner, ObjectiveHead, StepOutput, penalty_sum
+from audio_ssl.pretrain.masking import Mask, draw_masks
+from audio_ssl.pretrain.objectives import autoregressive, contrastive, cpc, distillation, masked_codes, reconstruction
+from audio_ssl.pretrain.view import ObjectiveOutput, View
+from audio_ssl.targets.spec import TargetSpec
+from audio_ssl.targets.teachers import ema
 
 GRID = FrameGrid(16000, 320, 400)
 CPU = torch.device("cpu")
@@ -89,9 +88,9 @@ def test_gradient_of_micro_batches_is_that_of_the_whole_batch() -> None:
 @pytest.mark.parametrize("mask", [Mask(), Mask(trim_frames=200)])
 def test_masks_depend_on_the_crop_alone_and_never_reach_past_its_frames(mask: Mask) -> None:
     frames = torch.tensor([40, 25, 30])
-    together = masks(frames, 50, mask, (7, 8, 9))
+    together = draw_masks(frames, 50, mask, (7, 8, 9))
     for row, key in enumerate((7, 8, 9)):
-        alone = masks(frames[row : row + 1], 60, mask, (key,))
+        alone = draw_masks(frames[row : row + 1], 60, mask, (key,))
         assert torch.equal(alone[0, :50], together[row])
     assert not together[1, 25:].any()
     assert together.any(1).all()
@@ -142,7 +141,7 @@ def test_targets_shorter_than_the_model_frames_limit_the_mask() -> None:
     learner = make_learner()
     output = learner(short, generator(3), 0)
     assert 0 < int(output.count) <= 60
-    assert not masks(short.frames, GRID.num_frames(16000), Mask(length_frames=3), short.keys)[:, 30:].any()
+    assert not draw_masks(short.frames, GRID.num_frames(16000), Mask(length_frames=3), short.keys)[:, 30:].any()
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from audio_ssl.encoders import conformer
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv, mel
-from audio_ssl.frontends._noise import HiddenNoise
-from audio_ssl.model import ModelConfig, build_model
-from audio_ssl.pretrain.check import check_fill
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.seeds import generator
+from audio_ssl.models.encoders import conformer
+from audio_ssl.models.frontends import conv, mel
+from audio_ssl.models.model import ModelConfig, build_model
+from audio_ssl.models.padding import HiddenNoise
+from audio_ssl.pretrain.checks import check_fill
 from audio_ssl.pretrain.decoder import DecoderSizes
-from audio_ssl.pretrain.masked import MaskedLearner
-from audio_ssl.pretrain.masks import Mask, masks, noise_for
-from audio_ssl.pretrain.seeds import generator
+from audio_ssl.pretrain.learner import MaskedLearner
+from audio_ssl.pretrain.masking import Mask, draw_masks, hidden_noise
 from tests.pretrain.test_masked import make_batch, make_learner
 from tests.reference import golden
 
@@ -26,7 +26,7 @@ BLOCKS = Mask(prob=0.6, length_frames=10, blocks=True)
 def test_blocks_hide_what_muq_hides() -> None:
     theirs = golden("mask_statistics")
     share = theirs["muq/blocks/share_per_row"].double()
-    mask = masks(torch.full((2000,), 750), 750, BLOCKS, range(2000))
+    mask = draw_masks(torch.full((2000,), 750), 750, BLOCKS, range(2000))
     error = float(share.std()) / 2000**0.5
     assert abs(float(mask.double().mean()) - float(share.mean())) < 4 * 2**0.5 * error
     assert float(mask.double().mean(1).std()) == pytest.approx(float(share.std()), rel=0.1)
@@ -40,7 +40,7 @@ def test_blocks_hide_what_muq_hides() -> None:
 @pytest.mark.parametrize("prob", [0.01, 0.6, 1.0])
 @pytest.mark.parametrize("frames", [0, 1, 2, 5, 19, 20, 45])
 def test_something_is_hidden_and_something_is_left(prob: float, frames: int) -> None:
-    mask = masks(torch.full((30,), frames), 50, replace(BLOCKS, prob=prob), range(30))
+    mask = draw_masks(torch.full((30,), frames), 50, replace(BLOCKS, prob=prob), range(30))
     hidden = mask.sum(1)
     assert not mask[:, frames:].any()
     assert not mask[:, max(20, frames // 10 * 10) :].any()
@@ -48,9 +48,9 @@ def test_something_is_hidden_and_something_is_left(prob: float, frames: int) -> 
 
 
 def test_noise_depends_on_the_crop_alone() -> None:
-    mask = masks(torch.tensor([40, 25, 30]), 40, BLOCKS, (7, 8, 9))
-    noise = noise_for(mask, 6, 0.1, (7, 8, 9))
-    alone = noise_for(mask[1:2, :25], 6, 0.1, (8,))
+    mask = draw_masks(torch.tensor([40, 25, 30]), 40, BLOCKS, (7, 8, 9))
+    noise = hidden_noise(mask, 6, 0.1, (7, 8, 9))
+    alone = hidden_noise(mask[1:2, :25], 6, 0.1, (8,))
     assert torch.equal(noise.values[1, :25], alone.values[0])
     assert torch.equal(noise.row(1, 25).values, alone.values)
     assert not noise.values[~mask].any()
@@ -93,7 +93,7 @@ def test_hidden_audio_has_no_influence_and_visible_audio_has(fill: str, frontend
     waveform = torch.randn(2, 16000, generator=generator(2))
     frames = grid.num_frames(lengths)
     assert learner._mask is not None
-    mask = masks(frames, int(frames.max()), learner._mask, (5, 6))
+    mask = draw_masks(frames, int(frames.max()), learner._mask, (5, 6))
     with torch.no_grad():
         found = learner._encode(waveform, lengths, mask, (5, 6))[0]
         single = learner._encode(waveform[1:, :12000], lengths[1:], mask[1:, : int(frames[1])], (6,))[0]

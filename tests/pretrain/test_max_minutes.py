@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from audio_ssl.errors import StoppedBySignal, UserError
+from audio_ssl.base.errors import StoppedBySignal, UserError
 from audio_ssl.features.load import load
-from audio_ssl.model import SSLModel
+from audio_ssl.models.model import SSLModel
 from audio_ssl.pretrain import update
 from audio_ssl.pretrain.checkpoint import checkpoints, read_state
 from audio_ssl.pretrain.loop import train
@@ -49,7 +49,7 @@ def test_training_ends_after_the_update_in_work_and_goes_on_bit_for_bit(
 ) -> None:
     if engine == "fairseq2":
         pytest.importorskip("fairseq2")
-    from audio_ssl.catalog import load_part
+    from audio_ssl.base.catalog import load_part
 
     trained = load_part("pretrain/engines", engine).train
     manifest = make_manifest()

@@ -11,9 +11,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
+from audio_ssl.pretrain.make_targets import make_targets
 from audio_ssl.pretrain.run import pretrain
-from audio_ssl.pretrain.targets import make_targets
 from audio_ssl.pretrain.update import Updater
 from tests.pretrain.conftest import MakeManifest
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from audio_ssl.base.seeds import generator, seeded
 from audio_ssl.data.loader import Batch
-from audio_ssl.encoders import transformer
-from audio_ssl.frontends import conv
-from audio_ssl.model import ModelConfig, build_model
-from audio_ssl.objectives import masked_codes
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, build_model
 from audio_ssl.pretrain.decoder import DecoderSizes, build_decoder
-from audio_ssl.pretrain.masked import MaskedLearner, ObjectiveHead
-from audio_ssl.pretrain.masks import Mask, clone_keys, masks
-from audio_ssl.pretrain.seeds import generator, seeded
+from audio_ssl.pretrain.learner import MaskedLearner, ObjectiveHead
+from audio_ssl.pretrain.masking import Mask, clone_keys, draw_masks
+from audio_ssl.pretrain.objectives import masked_codes
 from audio_ssl.pretrain.update import Updater
-from audio_ssl.teachers import online_clustering
+from audio_ssl.targets.teachers import online_clustering
 from tests.pretrain.test_masked import CPU, gradients, make_batch, rows
 from tests.pretrain.toy import toy_recipe
 
@@ -66,7 +66,7 @@ def test_each_masked_frame_of_each_clone_counts_for_the_codebooks(mask: Mask | N
         hidden = torch.arange(total) < batch.frames[:, None]
     else:
         keys = clone_keys(batch.keys, mask.clones)
-        hidden = masks(batch.frames.repeat_interleave(mask.clones), total, mask, keys)
+        hidden = draw_masks(batch.frames.repeat_interleave(mask.clones), total, mask, keys)
         hidden = hidden.unflatten(0, (-1, mask.clones)).sum(1)
     codes = learner.online["0"](batch.waveform, batch.lengths)
     for book in range(2):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audio_ssl.pretrain.optim import effective_warmup, learning_rate, make_optimizer
-from audio_ssl.pretrain.recipe import OptimConfig, structure_recipe
-from audio_ssl.pretrain.seeds import derive_seed, generator, seeded
+from audio_ssl.base.seeds import derive_seed, generator, seeded
+from audio_ssl.pretrain.optim import OptimConfig, effective_warmup, learning_rate, make_optimizer
+from audio_ssl.pretrain.recipe import structure_recipe
 
 
 def test_all_weights_are_decayed_as_in_fairseq() -> None:

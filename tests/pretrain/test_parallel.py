@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.launch import Place, first_host, read_place
 from audio_ssl.data.loader import Batch, EndOfUpdate, Loader, Position
-from audio_ssl.errors import UserError
-from audio_ssl.place import Place, first_host, read_place
 from audio_ssl.pretrain.checkpoint import checkpoints, read_state
-from audio_ssl.pretrain.parallel import ALONE
+from audio_ssl.pretrain.distributed import ALONE
 from audio_ssl.pretrain.replicas import leaves
 from tests.pretrain.conftest import MakeManifest
 from tests.pretrain.processes import block_job, run_job, several, shared_out, slurm, start

@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 import yaml
 
-from audio_ssl import catalog
-from audio_ssl.errors import UserError
+from audio_ssl.base import catalog
+from audio_ssl.base.errors import UserError
 from audio_ssl.pretrain.kinds import masked_prediction
+from audio_ssl.pretrain.optim import OptimConfig
 from audio_ssl.pretrain.recipe import (
     KINDS,
     DataConfig,
-    OptimConfig,
     Recipe,
     check_values,
     load_recipe,

@@ -13,20 +13,21 @@ import pytest
 import soundfile
 import torch
 
+from audio_ssl.base.errors import AudioError, UserError
+from audio_ssl.base.threads import background_pool
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import Batch, ClipReader, Loader, Position, background_pool
+from audio_ssl.data.loader import Batch, ClipReader, Loader, Position
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.store import ArrayStore
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.errors import AudioError, UserError
-from audio_ssl.pretrain.clips import select_clips
+from audio_ssl.pretrain.jobs import StageContext, loader_setups
 from audio_ssl.pretrain.kinds import masked_prediction
+from audio_ssl.pretrain.make_targets import make_targets
 from audio_ssl.pretrain.recipe import load_recipe
 from audio_ssl.pretrain.run import pretrain, run_or_go_on
-from audio_ssl.pretrain.stage import StageContext, loader_setups
-from audio_ssl.pretrain.target_sources import ComputedTargets
-from audio_ssl.pretrain.targets import make_targets
+from audio_ssl.pretrain.selection import select_clips
+from audio_ssl.targets.sources import ComputedTargets
+from audio_ssl.targets.spec import TargetSpec
 from tests.pretrain.conftest import MakeManifest
 
 RECIPE = """
@@ -183,18 +184,18 @@ def test_making_targets_goes_on_where_it_stopped_and_lists_what_it_cannot_use(
     rows = [json.loads(line) for line in (whole / "errors.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["clip1"]
 
-    from audio_ssl.pretrain import target_sources
+    from audio_ssl.targets import sources
 
     seen: list[str] = []
-    compute = target_sources.ComputedTargets.whole
+    compute = sources.ComputedTargets.whole
 
-    def stopping(self: target_sources.ComputedTargets, clip: object) -> object:
+    def stopping(self: sources.ComputedTargets, clip: object) -> object:
         seen.append(clip.id)  # type: ignore[attr-defined]
         if len(seen) == 3:
             raise KeyboardInterrupt
         return compute(self, clip)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(target_sources.ComputedTargets, "whole", stopping)
+    monkeypatch.setattr(sources.ComputedTargets, "whole", stopping)
     with pytest.raises(KeyboardInterrupt):
         make_targets(recipe, overrides, tmp_path / "cut")
     first = list(seen)
@@ -209,11 +210,11 @@ def test_making_targets_goes_on_where_it_stopped_and_lists_what_it_cannot_use(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from audio_ssl.data import store, waiting
-from audio_ssl.pretrain.targets import make_targets
+from audio_ssl.data import store
+from audio_ssl.pretrain.make_targets import make_targets
 
 recipe, manifest, out = sys.argv[1:]
-waiting.SEAL_SECONDS = -1.0
+store.SEAL_SECONDS = -1.0
 add, added = store.StoreWriter.add, []
 
 def until_killed(self, clip_id, arrays):

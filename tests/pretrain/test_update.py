@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from audio_ssl.data.loader import Batch
 from audio_ssl.pretrain.learner import Learner, StepOutput
-from audio_ssl.pretrain.recipe import OptimConfig
+from audio_ssl.pretrain.optim import OptimConfig
 from audio_ssl.pretrain.update import Updater
 from tests.pretrain.toy import toy_recipe
 

@@ -12,21 +12,21 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.encoders import transformer
-from audio_ssl.encoders._visible import visible_frames
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv
-from audio_ssl.model import ModelConfig, SSLModel, build_model
-from audio_ssl.objectives import contrastive, distillation, masked_codes, reconstruction
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.seeds import generator, seeded
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, SSLModel, build_model
+from audio_ssl.models.padding import visible_frames
 from audio_ssl.pretrain.decoder import DecoderSizes, build_decoder
-from audio_ssl.pretrain.masked import MaskedLearner, ObjectiveHead
-from audio_ssl.pretrain.masks import Mask, clone_keys, masks
-from audio_ssl.pretrain.parallel import Team
+from audio_ssl.pretrain.distributed import Team
+from audio_ssl.pretrain.learner import MaskedLearner, ObjectiveHead
+from audio_ssl.pretrain.masking import Mask, clone_keys, draw_masks
+from audio_ssl.pretrain.objectives import contrastive, distillation, masked_codes, reconstruction
 from audio_ssl.pretrain.recipe import load_recipe
 from audio_ssl.pretrain.run import pretrain, run_recipe
-from audio_ssl.pretrain.seeds import generator, seeded
-from audio_ssl.teachers import ema
+from audio_ssl.targets.spec import TargetSpec
+from audio_ssl.targets.teachers import ema
 from tests.pretrain.conftest import MakeManifest
 from tests.pretrain.processes import start
 from tests.pretrain.test_masked import GRID, Spy, gradients, make_batch, rows
@@ -106,12 +106,12 @@ def test_all_masked_frames_of_all_clones_count_and_each_clone_has_its_own_mask(m
     output = learner(batch, generator(3), 0)
     keys = clone_keys(batch.keys, mask.clones)
     many = batch.frames.repeat_interleave(mask.clones)
-    drawn = masks(many, int(batch.frames.max()), mask, keys)
+    drawn = draw_masks(many, int(batch.frames.max()), mask, keys)
     assert spy.view.mask is not None
     assert torch.equal(spy.view.mask, drawn)
     assert int(output.count) == int(drawn.sum())
     assert len({tuple(row) for row in drawn[: mask.clones].tolist()}) == mask.clones
-    first = masks(batch.frames, int(batch.frames.max()), mask, batch.keys)
+    first = draw_masks(batch.frames, int(batch.frames.max()), mask, batch.keys)
     assert torch.equal(drawn[:: mask.clones], first)
     assert spy.view.keys == keys
     assert spy.view.targets is not None

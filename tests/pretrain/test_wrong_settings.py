@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from audio_ssl.errors import UserError
-from audio_ssl.pretrain.clips import select_clips
+from audio_ssl.base.errors import UserError
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.recipe import load_recipe
+from audio_ssl.pretrain.selection import select_clips
 from tests.pretrain.conftest import MakeManifest
 
 WRONG = [

@@ -14,9 +14,10 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import Batch, ClipReader, LoaderSetup
 from audio_ssl.data.manifest import Clip, read_manifest
-from audio_ssl.pretrain.learner import Learner, StepOutput, Training
-from audio_ssl.pretrain.loop import TrainingJob
-from audio_ssl.pretrain.recipe import CheckpointConfig, DataConfig, OptimConfig, Recipe
+from audio_ssl.pretrain.jobs import Training, TrainingJob
+from audio_ssl.pretrain.learner import Learner, StepOutput
+from audio_ssl.pretrain.optim import OptimConfig
+from audio_ssl.pretrain.recipe import CheckpointConfig, DataConfig, Recipe
 
 RATE = 16000
 GRID = FrameGrid(RATE, 160, 160)

@@ -4,9 +4,9 @@ import pytest
 import sentencepiece
 import torch
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.probing.score import metric_of
 from audio_ssl.probing.tasks import asr, phones, slots, st
 

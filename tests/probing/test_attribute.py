@@ -7,12 +7,19 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
 from audio_ssl.probing.tasks import attribute
-from audio_ssl.probing.tasks._ridge import log_posteriors
-from audio_ssl.probing.tasks._speakers import deal_blocks, deal_folds, shuffle_values
-from audio_ssl.probing.tasks._tell import RIDGES, code_lengths, cross_validate, uniform_bits
+from audio_ssl.probing.tasks._unseen_speakers import (
+    RIDGES,
+    code_lengths,
+    cross_validate,
+    deal_blocks,
+    deal_folds,
+    log_posteriors,
+    shuffle_values,
+    uniform_bits,
+)
 
 DIM = 12
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip, write_manifest
-from audio_ssl.errors import UserError
 from audio_ssl.fairness.representation import is_representation, read_representation
 from audio_ssl.probing.run import run_probe
 

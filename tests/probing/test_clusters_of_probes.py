@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import read_manifest, write_manifest
-from audio_ssl.errors import UserError
 from audio_ssl.probing.run import run_probe
 
 PROBE = """task: {kind: key}

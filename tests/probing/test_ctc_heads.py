@@ -2,10 +2,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
+from audio_ssl.probing.head import HeadBatch, masked
 from audio_ssl.probing.heads import ctc, ctc_dnn
-from audio_ssl.probing.heads._base import HeadBatch
-from audio_ssl.probing.heads._ctc import masked
 
 
 def random(*shape):

@@ -7,15 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
 from audio_ssl.probing.decode import ctc_beam, greedy
-from audio_ssl.probing.decode._kenlm import KenLM
-from audio_ssl.probing.decode._ngram import END, START, UNKNOWN, read_arpa, train
-from audio_ssl.probing.decode._words import WordScorer
+from audio_ssl.probing.decode._language_model import END, START, UNKNOWN_WORD, KenLM, read_arpa, train_ngrams
+from audio_ssl.probing.decode.ctc_beam import WordScorer
+from audio_ssl.probing.head import CTCHeadBase, HeadBatch
 from audio_ssl.probing.heads import mlp, seq2seq
-from audio_ssl.probing.heads._base import HeadBatch
-from audio_ssl.probing.heads._ctc import CTCBase
 
 ARPA = """
 made by hand
@@ -73,9 +71,9 @@ def test_perplexity_of_an_arpa_made_by_hand(arpa):
 @pytest.mark.parametrize("smoothing", ["kneser_ney", "witten_bell"])
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
 def test_probabilities_after_any_context_sum_to_one(order, smoothing):
-    model = train(SENTENCES, order, smoothing)
+    model = train_ngrams(SENTENCES, order, smoothing)
     assert model.order == order
-    following = [*model.words, END, UNKNOWN]
+    following = [*model.words, END, UNKNOWN_WORD]
     for context in (
         [],
         [START],
@@ -90,10 +88,10 @@ def test_probabilities_after_any_context_sum_to_one(order, smoothing):
 
 
 def test_witten_bell_by_hand():
-    model = train([["a", "b"], ["a", "a"]], 2, "witten_bell")
+    model = train_ngrams([["a", "b"], ["a", "a"]], 2, "witten_bell")
     # Words a 3, b 1, end 2: three kinds; a quarter of what they leave goes to each of them and the unknown word.
     single = {"a": (3 + 3 / 4) / 9, "b": (1 + 3 / 4) / 9, END: (2 + 3 / 4) / 9}
-    assert 10 ** model.score((), UNKNOWN)[0] == pytest.approx(3 / 4 / 9)
+    assert 10 ** model.score((), UNKNOWN_WORD)[0] == pytest.approx(3 / 4 / 9)
     assert 10 ** model.score((), "a")[0] == pytest.approx(single["a"])
     # After a came a, b and the end, once each.
     assert 10 ** model.score(("a",), "b")[0] == pytest.approx((1 + 3 * single["b"]) / 6)
@@ -101,7 +99,7 @@ def test_witten_bell_by_hand():
 
 
 def test_kneser_ney_by_hand():
-    model = train([["a", "b"], ["a", "a"], ["c", "b"]], 2)
+    model = train_ngrams([["a", "b"], ["a", "a"], ["c", "b"]], 2)
     # Different words before: a 2 (start, a), b 2 (a, c), c 1, end 2 (b, a). Discounts: one of 1, three of 2; of pairs
     # start-a and b-end come twice, start-c, a-a, a-b, a-end, c-b once.
     low, high = 1 / (1 + 2 * 3), 5 / (5 + 2 * 2)
@@ -113,12 +111,12 @@ def test_kneser_ney_by_hand():
 
 def test_a_longer_model_knows_more():
     held_out = [["red", "fish", "swims"], ["blue", "fish"]]
-    unigram, trigram = (train(SENTENCES, order).perplexity(held_out) for order in (1, 3))
+    unigram, trigram = (train_ngrams(SENTENCES, order).perplexity(held_out) for order in (1, 3))
     assert trigram < 0.7 * unigram
 
 
 def test_an_arpa_file_keeps_the_model(tmp_path):
-    model = train(SENTENCES, 3)
+    model = train_ngrams(SENTENCES, 3)
     with gzip.open(tmp_path / "m.arpa.gz", "wt") as file:
         file.write(model.arpa())
     again = read_arpa(tmp_path / "m.arpa.gz")
@@ -130,7 +128,7 @@ def test_an_arpa_file_keeps_the_model(tmp_path):
 def test_kenlm_reads_the_model_alike(tmp_path):
     kenlm = pytest.importorskip("kenlm", reason="kenlm is not installed")
     for smoothing, order in itertools.product(("kneser_ney", "witten_bell"), (2, 3, 4)):
-        model = train(SENTENCES, order, smoothing)
+        model = train_ngrams(SENTENCES, order, smoothing)
         (tmp_path / "m.arpa").write_text(model.arpa())
         theirs = kenlm.Model(str(tmp_path / "m.arpa"))
         for text in (*TEXTS, "frog red fish", "swims the", ""):
@@ -171,11 +169,11 @@ def test_other_files_are_refused(arpa, text, message):
 
 def test_what_cannot_be_trained_is_refused():
     with pytest.raises(UserError, match="no training transcript has a word"):
-        train([[], []], 2)
+        train_ngrams([[], []], 2)
     with pytest.raises(UserError, match="`order` must be 1 to 5, but is 6"):
-        train(SENTENCES, 6)
+        train_ngrams(SENTENCES, 6)
     # Words called as the special ones are no words.
-    assert "</s>" not in train([["a", "</s>", "b"]], 2).words
+    assert "</s>" not in train_ngrams([["a", "</s>", "b"]], 2).words
 
 
 def test_weights_of_words(arpa):
@@ -187,7 +185,7 @@ def test_weights_of_words(arpa):
     assert [scorer.score_partial_token(part) for part in ("fi", "red", "fr", "frogfrogfrog")] == [0, 0, -10, -20]
 
 
-class Given(CTCBase):
+class Given(CTCHeadBase):
     """A head that says what it is given."""
 
     def __init__(self):
@@ -281,7 +279,7 @@ def test_beta_makes_words():
 
 
 def test_an_arpa_file_stands_for_the_transcripts(tmp_path):
-    (tmp_path / "m.arpa").write_text(train([["ab", "ac"]] * 3, 2).arpa())
+    (tmp_path / "m.arpa").write_text(train_ngrams([["ab", "ac"]] * 3, 2).arpa())
     rows = [*spelled(*"ab "), [0.01, 0.01, 0.48, 0.49, 0.01], *spelled("c")]
     assert search(LETTERS, batch_of(rows), "bc", arpa=str(tmp_path / "m.arpa")) == ["ab ac"]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_ssl import catalog
-from audio_ssl.config import load
+from audio_ssl.base import catalog
+from audio_ssl.base.config import load
 from audio_ssl.data.manifest import Clip, write_manifest
 from audio_ssl.probing.probe import Probe
 from audio_ssl.probing.run import run_probe

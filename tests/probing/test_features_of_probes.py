@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.features.baselines.logmel import LogMelSource
 from audio_ssl.features.source import open_source
 from audio_ssl.probing import features, live
-from audio_ssl.probing.features import BankCache, MemoryBank, fill, portions
+from audio_ssl.probing.features import BankCache, MemoryBank, extract_features, portions
 from audio_ssl.probing.live import LiveBank, TunedBank
-from audio_ssl.probing.probe import Data, FineTune
+from audio_ssl.probing.probe import FineTuning, ProbeData
 from tests.probing.test_sweep import DIM, write_model
 from tests.probing.toys import clip
 
@@ -50,12 +50,12 @@ def test_features_of_all_probes_and_sources_stay_within_the_limit():
 
 
 def test_room_is_asked_for_what_is_missing_only(sounds, tmp_path, monkeypatch):
-    source, data = LogMelSource(), Data(features="disk")
-    fill(sounds[:3], source, False, data, tmp_path / "f", BankCache(), lambda *_: None)
+    source, data = LogMelSource(), ProbeData(features="disk")
+    extract_features(sounds[:3], source, False, data, tmp_path / "f", BankCache(), lambda *_: None)
     asked = []
     monkeypatch.setattr(features, "_check_room", lambda folder, size: asked.append(size))
-    fill(sounds, source, False, data, tmp_path / "f", BankCache(), lambda *_: None)
-    fill(sounds, source, False, data, tmp_path / "f", BankCache(), lambda *_: None)
+    extract_features(sounds, source, False, data, tmp_path / "f", BankCache(), lambda *_: None)
+    extract_features(sounds, source, False, data, tmp_path / "f", BankCache(), lambda *_: None)
     assert asked == [features.bytes_of(sounds[3:], source), 0]
 
 
@@ -63,11 +63,11 @@ def test_room_is_asked_for_what_is_missing_only(sounds, tmp_path, monkeypatch):
 def test_clips_of_the_same_unreadable_audio_are_all_named(place, sounds, tmp_path):
     gone = [clip(name, str(tmp_path / "gone.wav"), seconds=1.0) for name in ("a", "b")]
     refused = []
-    fill(
+    extract_features(
         [*sounds, *gone],
         LogMelSource(),
         False,
-        Data(features=place),
+        ProbeData(features=place),
         tmp_path / "f",
         BankCache(),
         lambda one, reason: refused.append((one.id, reason)),
@@ -88,7 +88,7 @@ def test_audio_goes_through_a_model_in_portions(sounds, tmp_path, monkeypatch):
     bank._batch_seconds = 2.5
     torch.testing.assert_close(bank.batch(sounds).values, whole.values, atol=1e-4, rtol=1e-4)
     assert counts == [2, 2]
-    tuned = TunedBank(source, False, FineTune(batch_seconds=1.0), bank)
+    tuned = TunedBank(source, False, FineTuning(batch_seconds=1.0), bank)
     torch.testing.assert_close(tuned.batch(sounds).values, whole.values, atol=1e-4, rtol=1e-4)
     assert list(tuned.portions(sounds, range(4))) == [[0], [1], [2], [3]]
 
@@ -112,12 +112,12 @@ def test_streamed_features_that_are_no_numbers_stop_the_probe(sounds, tmp_path, 
 
 def test_clips_whose_frames_were_heard_are_not_heard_again_for_their_means(sounds, tmp_path, monkeypatch):
     source, cache = LogMelSource(), BankCache()
-    alone = fill(sounds, source, True, Data(), tmp_path / "f", BankCache(), lambda *_: None)
-    frames = fill(sounds[:3], source, False, Data(), tmp_path / "f", cache, lambda *_: None)
+    alone = extract_features(sounds, source, True, ProbeData(), tmp_path / "f", BankCache(), lambda *_: None)
+    frames = extract_features(sounds[:3], source, False, ProbeData(), tmp_path / "f", cache, lambda *_: None)
     heard = []
     stream = features.stream
     monkeypatch.setattr(features, "stream", lambda clips, *rest: heard.extend(clips) or stream(clips, *rest))
-    means = fill(sounds, source, True, Data(), tmp_path / "f", cache, lambda *_: None)
+    means = extract_features(sounds, source, True, ProbeData(), tmp_path / "f", cache, lambda *_: None)
     assert heard == sounds[3:]
     for one in sounds:
         torch.testing.assert_close(means.one(one), alone.one(one))

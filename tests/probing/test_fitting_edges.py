@@ -6,21 +6,20 @@ import math
 import pytest
 import torch
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.features.baselines.logmel import LogMelSource
 from audio_ssl.features.source import open_source
 from audio_ssl.probing import features
-from audio_ssl.probing.choose import curve
 from audio_ssl.probing.features import MemoryBank
-from audio_ssl.probing.fit import Examples, Fitted, fit, name_diverged
 from audio_ssl.probing.heads import frames as frames_head
 from audio_ssl.probing.heads import mlp
+from audio_ssl.probing.layer_heads import HeadRun, LayerHead, measure_layers
 from audio_ssl.probing.live import LiveBank, TunedBank
-from audio_ssl.probing.probe import FineTune, Optim, Probe
-from audio_ssl.probing.quick import Scorer
-from audio_ssl.probing.sweep import _drop_beaten
-from audio_ssl.probing.system import Run, System, measure
+from audio_ssl.probing.probe import FineTuning, HeadTraining, Probe
+from audio_ssl.probing.quick import ValidationScorer
+from audio_ssl.probing.sweep import _drop_beaten, layer_curve
 from audio_ssl.probing.tasks import chords, key, regression, tagging
+from audio_ssl.probing.train import Examples, TrainedHead, name_diverged, train_heads
 from tests.probing.test_sweep import DIM, examples, small_mlp, trained, write_model
 from tests.probing.toys import clip
 
@@ -29,8 +28,8 @@ def test_dropout_does_not_depend_on_what_is_trained_beside():
     def head():
         return mlp.build(mlp.Config(8, dropout=0.5), DIM, 24, "class")
 
-    optim = Optim(steps=20, eval_every=5, patience=2, batch_clips=16)
-    beside = [Run(layer, lr, seed) for seed in (3, 1) for lr in (0.1, 0.01) for layer in (0, 2, 1)]
+    optim = HeadTraining(steps=20, eval_every=5, patience=2, batch_clips=16)
+    beside = [HeadRun(layer, lr, seed) for seed in (3, 1) for lr in (0.1, 0.01) for layer in (0, 2, 1)]
     together = trained(beside, head=head, optim=optim)
     for run, one in zip(beside, together, strict=True):
         for stackable in (True, False):
@@ -41,21 +40,23 @@ def test_dropout_does_not_depend_on_what_is_trained_beside():
 
 
 def test_the_score_of_averaged_weights_is_theirs():
-    wild = Optim(steps=40, eval_every=2, batch_clips=16, average_last=10, patience=30, optimizer="sgd", clip_norm=None)
-    (one,) = trained([Run(1, 3.0, 0)], optim=wild)
+    wild = HeadTraining(
+        steps=40, eval_every=2, batch_clips=16, average_last=10, patience=30, optimizer="sgd", clip_norm=None
+    )
+    (one,) = trained([HeadRun(1, 3.0, 0)], optim=wild)
     task, valid = examples(30, 1, True)
     _, train = examples(60, 0, True)
-    system = System(small_mlp(), measure(train.bank, train.clips), 1)
+    system = LayerHead(small_mlp(), measure_layers(train.bank, train.clips), 1)
     system.load_state_dict(one.state)
-    scorer = Scorer(task, valid.clips, valid.targets)
+    scorer = ValidationScorer(task, valid.clips, valid.targets)
     assert one.valid == pytest.approx(scorer.slow(system.predict(valid.bank, valid.clips)))
     assert one.valid < max(point["valid"] for point in one.history)
 
 
 def test_weights_that_the_last_update_spoilt_are_not_kept():
     # The one update before the evaluation has a finite loss; of its weights comes nothing that is a number.
-    optim = Optim(optimizer="sgd", steps=2, eval_every=1, batch_clips=64, clip_norm=None)
-    good, bad = trained([Run(1, 0.01, 0), Run(1, 1e38, 0)], optim=optim)
+    optim = HeadTraining(optimizer="sgd", steps=2, eval_every=1, batch_clips=64, clip_norm=None)
+    good, bad = trained([HeadRun(1, 0.01, 0), HeadRun(1, 1e38, 0)], optim=optim)
     assert bad.diverged
     assert math.isnan(bad.valid)
     assert not bad.state
@@ -64,12 +65,12 @@ def test_weights_that_the_last_update_spoilt_are_not_kept():
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "adadelta", "sgd"])
 def test_what_has_stopped_is_not_held(optimizer, monkeypatch):
-    from audio_ssl.probing import fit as module
+    from audio_ssl.probing import train as module
 
     made, make = [], module._optimizer
     monkeypatch.setattr(module, "_optimizer", lambda *given: made.append(make(*given)) or made[-1])
-    optim = Optim(optimizer=optimizer, steps=400, eval_every=1, patience=2, batch_clips=64)
-    found = trained([Run(layer, lr, 0) for layer in (0, 1) for lr in (1e-9, 0.3)], optim=optim)
+    optim = HeadTraining(optimizer=optimizer, steps=400, eval_every=1, patience=2, batch_clips=64)
+    found = trained([HeadRun(layer, lr, 0) for layer in (0, 1) for lr in (1e-9, 0.3)], optim=optim)
     assert all(one.steps < 400 for one in found)
     assert not any(group["params"] for group in made[0].param_groups)
     assert not made[0].state
@@ -77,16 +78,20 @@ def test_what_has_stopped_is_not_held(optimizer, monkeypatch):
 
 def test_the_layer_curve_shows_the_rate_that_would_be_chosen():
     def fitted(lr, seed, valid):
-        return Fitted(Run(0, lr, seed), valid=valid, state={"x": torch.zeros(1)})
+        return TrainedHead(HeadRun(0, lr, seed), valid=valid, state={"x": torch.zeros(1)})
 
     runs = [fitted(1.0, 0, math.nan), fitted(1.0, 1, 90.0), fitted(0.1, 0, 80.0), fitted(0.1, 1, 82.0)]
-    assert curve(runs, "accuracy", True) == [
+    assert layer_curve(runs, "accuracy", True) == [
         {"layer": 0, "metric": "accuracy", "valid": 81.0, "low": 80.0, "high": 82.0, "lr": 0.1}
     ]
 
 
 def test_of_tuned_models_one_a_layer_and_rate_is_held():
-    runs = [Fitted(Run(2, lr, s), valid=10.0 * s + lr, state={"x": torch.zeros(1)}) for s in (0, 1) for lr in (0.1, 1)]
+    runs = [
+        TrainedHead(HeadRun(2, lr, s), valid=10.0 * s + lr, state={"x": torch.zeros(1)})
+        for s in (0, 1)
+        for lr in (0.1, 1)
+    ]
     _drop_beaten(runs, True)
     assert [bool(one.state) for one in runs] == [False, False, True, True]
     _drop_beaten(runs, True)
@@ -99,13 +104,13 @@ def test_valid_clips_that_choose_nothing_are_refused():
     clips = [dataclasses.replace(c, tags=("a", "b")[: 1 + i % 2]) for i, c in enumerate(made.clips)]
     tags.learn([*clips, dataclasses.replace(clips[0], tags=("c",))])
     with pytest.raises(UserError, match="valid clips choose nothing: none of the tags"):
-        Scorer(tags, clips[::2], [tags.target(c) for c in clips[::2]])
+        ValidationScorer(tags, clips[::2], [tags.target(c) for c in clips[::2]])
     numbers = regression.build(regression.Config(("v",)))
     numbered = [dataclasses.replace(c, extra={"v": float(i > 9)}) for i, c in enumerate(made.clips)]
     numbers.learn(numbered)
     with pytest.raises(UserError, match="valid clips choose nothing: one of the numbers"):
-        Scorer(numbers, numbered[:5], [numbers.target(c) for c in numbered[:5]])
-    assert Scorer(numbers, numbered, [numbers.target(c) for c in numbered]).task is numbers
+        ValidationScorer(numbers, numbered[:5], [numbers.target(c) for c in numbered[:5]])
+    assert ValidationScorer(numbers, numbered, [numbers.target(c) for c in numbered]).task is numbers
 
 
 def test_scores_of_frames_are_summed_batch_by_batch_as_all_at_once(monkeypatch):
@@ -121,14 +126,22 @@ def test_scores_of_frames_are_summed_batch_by_batch_as_all_at_once(monkeypatch):
         clips.append(one)
         targets.append(task.frame_target(one, bank.frames(one), source.grid))
     part = Examples(clips, targets, bank)
-    statistics = measure(bank, clips)
+    statistics = measure_layers(bank, clips)
 
     def make(run):
         head = frames_head.build(frames_head.Config(8), DIM, len(task.classes), "frames")
-        return System(head, statistics, run.layer)
+        return LayerHead(head, statistics, run.layer)
 
-    scorer = Scorer(task, clips, [])
-    found = fit(make, [Run(0, 0.01, s) for s in (0, 1)], statistics, part, part, scorer, Optim(steps=30, eval_every=30))
+    scorer = ValidationScorer(task, clips, [])
+    found = train_heads(
+        make,
+        [HeadRun(0, 0.01, s) for s in (0, 1)],
+        statistics,
+        part,
+        part,
+        scorer,
+        HeadTraining(steps=30, eval_every=30),
+    )
     for one in found:
         system = make(one.run)
         system.load_state_dict(one.state)
@@ -145,17 +158,17 @@ def test_a_rate_at_which_the_tuned_model_diverges_leaves_the_other_rates(sounds,
     bank = LiveBank(source, True)
     bank.open(labelled, lambda *_: None)
     part = Examples(labelled, [task.target(one) for one in labelled], bank)
-    optim = Optim(optimizer="sgd", steps=4, eval_every=2, clip_norm=None)
-    question = Probe(task=None, head=mlp.Config(8), optim=optim, finetune=FineTune(freeze_steps=1))
+    optim = HeadTraining(optimizer="sgd", steps=4, eval_every=2, clip_norm=None)
+    question = Probe(task=None, head=mlp.Config(8), optim=optim, finetune=FineTuning(freeze_steps=1))
     training = _Training(question, task, source, bank)
-    training._make = lambda run: System(
+    training._make = lambda run: LayerHead(
         mlp.build(mlp.Config(8), 16, 24, "class"), training._statistics[run.whiten], run.layer
     )
-    bad, good = training.fit([Run(2, 1e30, 0), Run(2, 0.01, 0)], part, part)
+    bad, good = training.fit([HeadRun(2, 1e30, 0), HeadRun(2, 0.01, 0)], part, part)
     assert (bad.diverged, good.diverged) == (True, False)
     assert good.state
     with pytest.raises(UserError, match="the loss of every run"):
-        training.fit([Run(2, 1e30, 0)], part, part)
+        training.fit([HeadRun(2, 1e30, 0)], part, part)
     with pytest.raises(UserError, match="the loss of every run"):
         name_diverged([bad])
 
@@ -165,18 +178,18 @@ def test_no_run_stops_before_its_model_has_begun_to_learn(sounds, tmp_path):
     source = open_source(write_model(tmp_path / "model")).at(torch.device("cpu"), "float32")
     bank = LiveBank(source, True)
     bank.open(sounds, lambda *_: None)
-    tuned = TunedBank(source, True, FineTune(freeze_steps=6), bank)
+    tuned = TunedBank(source, True, FineTuning(freeze_steps=6), bank)
     part = Examples(sounds, [task.target(one) for one in sounds], tuned)
-    statistics = measure(bank, sounds)
+    statistics = measure_layers(bank, sounds)
 
     def make(run):
-        return System(mlp.build(mlp.Config(8), 16, 24, "class"), statistics, run.layer)
+        return LayerHead(mlp.build(mlp.Config(8), 16, 24, "class"), statistics, run.layer)
 
-    scorer = Scorer(task, sounds, part.targets)
+    scorer = ValidationScorer(task, sounds, part.targets)
     # Nothing improves after the first evaluation.
     scorer.better = lambda value, than: False
-    optim = Optim(steps=20, eval_every=1, patience=2)
-    (one,) = fit(make, [Run(2, 1e-3, 0)], statistics, part, part, scorer, optim, tuned=tuned)
+    optim = HeadTraining(steps=20, eval_every=1, patience=2)
+    (one,) = train_heads(make, [HeadRun(2, 1e-3, 0)], statistics, part, part, scorer, optim, tuned=tuned)
     assert one.steps == 8
 
 
@@ -188,7 +201,7 @@ def test_the_unit_of_a_layer_does_not_matter(unit):
         layers[..., 4] = 3.0
         clips.append(clip(str(number), f"{number}.wav"))
         bank.add(clips[-1], list(layers * unit))
-    statistics = measure(bank, clips)
+    statistics = measure_layers(bank, clips)
     values = statistics.standardise(bank.batch(clips)).values
     torch.testing.assert_close(values[..., :4].std(1, correction=0), torch.ones(2, 1, 4), atol=1e-3, rtol=1e-3)
     # A dimension that never varied does not explode where it does.

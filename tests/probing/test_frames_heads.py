@@ -3,12 +3,11 @@ import torch
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from audio_ssl.catalog import load_part
-from audio_ssl.errors import UserError
-from audio_ssl.probing.heads._base import HeadBatch
-from audio_ssl.probing.heads._frames import frame_losses
-from audio_ssl.probing.heads._margin import margin_losses, statistics
-from audio_ssl.probing.tasks._frames import IGNORED
+from audio_ssl.base.catalog import load_part
+from audio_ssl.base.errors import UserError
+from audio_ssl.probing.head import HeadBatch
+from audio_ssl.probing.heads._shared import frame_losses, margin_losses, mean_and_deviation
+from audio_ssl.probing.task import IGNORED
 
 SMALL = {
     "frames": {"hidden_dim": 16, "dropout": 0.0},
@@ -130,11 +129,11 @@ def test_statistics_are_mean_and_deviation_of_a_clips_own_frames():
     clip = random_clips(8)[0]
     batch = padded([clip, random_clips(11)[0]], 5.0)
     mask = torch.arange(11) < batch.frames[:, None]
-    found = statistics(batch.features, mask)
+    found = mean_and_deviation(batch.features, mask)
     torch.testing.assert_close(found[0], torch.cat([clip.mean(0), clip.std(0, correction=0)]))
     weights = torch.zeros(2, 11)
     weights[:, :2] = 0.5
-    torch.testing.assert_close(statistics(batch.features, mask, weights)[0, :6], clip[:2].mean(0))
+    torch.testing.assert_close(mean_and_deviation(batch.features, mask, weights)[0, :6], clip[:2].mean(0))
 
 
 @pytest.mark.parametrize("kind", ["xvector", "mean_embedding"])

@@ -3,9 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_ssl.catalog import load_part, parts
-from audio_ssl.errors import UserError
-from audio_ssl.probing.heads._base import HeadBatch
+from audio_ssl.base.catalog import load_part, parts
+from audio_ssl.base.errors import UserError
+from audio_ssl.probing.head import HeadBatch
 
 SMALL = {
     "ctc": {"projection_dim": 8, "lstm_layers": 1, "lstm_dim": 8},

@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 import torch
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.metrics.registry import get_metric
+from audio_ssl.probing.task import IGNORED
 from audio_ssl.probing.tasks import beats, chords, classification, regression, speaker_verification
-from audio_ssl.probing.tasks._beat_tracking import bars, numbered, peaks, viterbi
-from audio_ssl.probing.tasks._frames import IGNORED
+from audio_ssl.probing.tasks.beats import bars, numbered, peaks, viterbi
 from audio_ssl.probing.tasks.speaker_verification import draw_trials
 
 GRID = FrameGrid(16000, 320, 400)

@@ -7,11 +7,11 @@ import soundfile
 import torch
 from sklearn.metrics import average_precision_score
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip, write_manifest
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.notes import read_notes
+from audio_ssl.metrics.families.music import read_notes
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.probing.run import run_probe
 from audio_ssl.probing.tasks import notes
 from audio_ssl.report.inputs import read_input

@@ -4,10 +4,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from audio_ssl.errors import UserError
-from audio_ssl.probing.predictions import write_predictions, write_table
-from audio_ssl.probing.probe import Data
-from audio_ssl.probing.splits import choose_clips, leave_out, overlap_warnings, thin
+from audio_ssl.base.errors import UserError
+from audio_ssl.probing.clips import choose_clips, drop_unanswerable, evenly, overlap_warnings
+from audio_ssl.probing.probe import ProbeData
+from audio_ssl.probing.result import write_predictions, write_table
 from audio_ssl.probing.tasks import asr, classification, key
 from tests.probing.toys import clip
 
@@ -36,9 +36,9 @@ def test_overlapping_spans_in_two_splits_are_refused(train, test, refused):
     ]
     if refused:
         with pytest.raises(UserError, match=r"the audio of `\w+` is both in (train|test) \(there in `\w+`\) and in"):
-            choose_clips(clips, Data(), task)
+            choose_clips(clips, ProbeData(), task)
     else:
-        (parts,), _ = choose_clips(clips, Data(), task)
+        (parts,), _ = choose_clips(clips, ProbeData(), task)
         assert len(parts["train"]) == 2
 
 
@@ -57,19 +57,19 @@ def test_pieces_of_a_file_or_track_on_both_sides_are_said():
 
 def test_a_class_that_a_fold_never_trains_is_left_out_by_name():
     task = classification.build(classification.Config(min_count=1))
-    data = Data(folds=3)
+    data = ProbeData(folds=3)
     clips = [clip(f"{n}", f"{n}.wav", label="ab"[n % 2], speaker=f"s{n % 3}") for n in range(12)]
     clips.append(clip("lone", "lone.wav", label="c", speaker="s0"))
     parts, _ = choose_clips(clips, data, task)
     task.learn([one for part in parts[0].values() for one in part])
-    kept = [leave_out(part, task) for part in parts]
+    kept = [drop_unanswerable(part, task) for part in parts]
     assert [[(one.clip_id, one.reason) for one in excluded] for _, excluded in kept if excluded] == [
         [("lone", "`c` is not in training")]
     ] * 2
     of_speakers = classification.build(classification.Config(column="speaker"))
     of_speakers.learn(clips)
     with pytest.raises(UserError, match=r"no clip of the \w+ split can be used: `s\d` is not in training"):
-        leave_out(parts[0], of_speakers)
+        drop_unanswerable(parts[0], of_speakers)
 
 
 def test_columns_of_the_manifest_are_not_lost_to_those_of_the_answer(tmp_path):
@@ -86,14 +86,14 @@ def test_an_empty_split_says_why_its_clips_were_left_out():
     with pytest.raises(
         UserError, match=r"no usable clip in the split `test` .*\(1 left out: longer than `max_seconds` 30\)"
     ):
-        choose_clips(clips, Data(), key.build(key.Config()))
+        choose_clips(clips, ProbeData(), key.build(key.Config()))
 
 
 def test_a_manifest_without_what_the_task_needs_says_so():
     clips = [clip(name, f"{name}.wav", split="train-clean-100") for name in "abc"]
     said = r"\(none of the manifest's 3 clips can be used: 3 no transcript\).*\(give the manifest of a corpus that has"
     with pytest.raises(UserError, match=said):
-        choose_clips(clips, Data(), asr.build(asr.Config()))
+        choose_clips(clips, ProbeData(), asr.build(asr.Config()))
 
 
 def test_columns_of_several_types_do_not_lose_the_predictions(tmp_path):
@@ -122,7 +122,7 @@ def test_numbers_that_cannot_be_are_refused(override, tmp_path):
     (tmp_path / "m.jsonl").write_text("{}")
     with pytest.raises(UserError, match=r"\$\.(data|optim|finetune)\.\w+: (the model would never learn: )?must be"):
         read_probe("demo_key", [f"data.manifest={tmp_path / 'm.jsonl'}", override])
-    assert thin(list(range(10)), 3) == [0, 3, 6]
+    assert evenly(list(range(10)), 3) == [0, 3, 6]
 
 
 def test_questions_without_training_have_no_folds(toy_manifest, tmp_path):

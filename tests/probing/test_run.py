@@ -11,10 +11,10 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import read_manifest, write_manifest
-from audio_ssl.errors import UserError
 from audio_ssl.features.extract import extract
-from audio_ssl.metrics.additive import get_metric
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.probing import run as stage
 from audio_ssl.probing.run import run_probe
 
@@ -77,9 +77,9 @@ def test_keys_and_tags_of_the_toy(toy_manifest, tmp_path):
 
 @pytest.fixture
 def model(tmp_path):
-    from audio_ssl.encoders import transformer
-    from audio_ssl.frontends import conv
-    from audio_ssl.model import ModelConfig, build_model
+    from audio_ssl.models.encoders import transformer
+    from audio_ssl.models.frontends import conv
+    from audio_ssl.models.model import ModelConfig, build_model
 
     encoder = transformer.Config(layers=2, dim=16, ffn_dim=16, heads=2, position_kernel_frames=4, position_groups=2)
     built = build_model(ModelConfig(conv.Config(channels=(8,) * 7), encoder, 16000), torch.Generator().manual_seed(0))

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
+from audio_ssl.probing.head import HeadBatch
 from audio_ssl.probing.heads import seq2seq
-from audio_ssl.probing.heads._base import HeadBatch
 from audio_ssl.probing.heads._beam import search
 
 SIZES = {"dim": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "max_tokens": 6, "dropout": 0.0}

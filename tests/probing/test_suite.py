@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 
-from audio_ssl import catalog, cli
-from audio_ssl.config import read_yaml, structure
-from audio_ssl.errors import UserError
-from audio_ssl.probing.suite import Suite, is_suite, run_suite
+from audio_ssl.base import catalog
+from audio_ssl.base.config import read_yaml, structure
+from audio_ssl.base.errors import UserError
+from audio_ssl.commands.evaluate import probe
+from audio_ssl.probing.run import Suite, is_suite, run_suite
 
 QUICK = ["optim.steps=2", "optim.eval_every=1", "optim.batch_clips=16", "baselines=[]"]
 
@@ -53,7 +54,7 @@ def test_a_suite_asks_all_and_says_what_it_left_out(suite, manifests, tmp_path, 
 def test_a_probe_that_fails_does_not_stop_the_others(suite, manifests, tmp_path):
     overrides = [f"manifests={manifests}", *QUICK, "demo_asr.data.where={language: xx}"]
     with pytest.raises(UserError, match="1 probes failed: demo_asr"):
-        cli.probe(suite, "logmel", *overrides, out=tmp_path / "out")
+        probe(suite, "logmel", *overrides, out=tmp_path / "out")
     noted = json.loads((tmp_path / "out" / "suite.json").read_text())
     assert list(noted["failed"]) == ["demo_asr"]
     assert noted["results"] == ["demo_st", "demo_key", "demo_tagging"]

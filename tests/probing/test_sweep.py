@@ -12,19 +12,19 @@ from safetensors.torch import load_file
 from sklearn.metrics import r2_score
 
 import audio_ssl
-from audio_ssl.config import build
+from audio_ssl.base.config import build
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
-from audio_ssl.errors import UserError
 from audio_ssl.probing import quick
-from audio_ssl.probing.choose import choose, curve
 from audio_ssl.probing.features import MemoryBank
-from audio_ssl.probing.fit import Examples, Fitted, factor, fit
 from audio_ssl.probing.heads import attentive, ctc_conv, mlp
-from audio_ssl.probing.probe import Optim
-from audio_ssl.probing.quick import Scorer
+from audio_ssl.probing.layer_heads import HeadRun, LayerHead, measure_layers
+from audio_ssl.probing.probe import HeadTraining
+from audio_ssl.probing.quick import ValidationScorer
 from audio_ssl.probing.run import run_probe
-from audio_ssl.probing.system import Run, System, measure
+from audio_ssl.probing.sweep import choose_run, layer_curve
 from audio_ssl.probing.tasks import key, tagging
+from audio_ssl.probing.train import Examples, TrainedHead, factor, train_heads
 
 LAYERS, DIM = 3, 6
 
@@ -59,23 +59,23 @@ def small_mlp():
 def trained(runs, pooled=True, stackable=True, optim=None, head=None):
     task, train = examples(60, 0, pooled)
     _, valid = examples(30, 1, pooled)
-    statistics = measure(train.bank, train.clips)
+    statistics = measure_layers(train.bank, train.clips)
 
     def make(run):
         made = (head or small_mlp)()
         made.stackable = stackable
-        return System(made, statistics, run.layer)
+        return LayerHead(made, statistics, run.layer)
 
-    optim = optim or Optim(lrs=(0.01,), steps=30, batch_clips=16, eval_every=5, patience=2)
-    return fit(make, runs, statistics, train, valid, Scorer(task, valid.clips, valid.targets), optim)
+    optim = optim or HeadTraining(lrs=(0.01,), steps=30, batch_clips=16, eval_every=5, patience=2)
+    return train_heads(make, runs, statistics, train, valid, ValidationScorer(task, valid.clips, valid.targets), optim)
 
 
-GRID = [Run(layer, lr, seed) for seed in (0, 1) for lr in (0.01, 0.1) for layer in (None, 0, 1, 2)]
+GRID = [HeadRun(layer, lr, seed) for seed in (0, 1) for lr in (0.01, 0.1) for layer in (None, 0, 1, 2)]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "adadelta", "sgd"])
 def test_heads_trained_together_are_what_each_is_alone(optimizer):
-    optim = Optim(optimizer=optimizer, steps=20, eval_every=5, patience=2, batch_clips=16, clip_norm=0.5)
+    optim = HeadTraining(optimizer=optimizer, steps=20, eval_every=5, patience=2, batch_clips=16, clip_norm=0.5)
     together = trained(GRID, optim=optim)
     assert [one.run for one in together] == GRID
     assert optimizer == "adadelta" or len({one.steps for one in together}) > 1
@@ -92,7 +92,7 @@ def test_heads_on_frames_train_together_too():
     def head():
         return attentive.build(attentive.Config(hidden_dim=4, dropout=0.0), DIM, 24, "class")
 
-    runs = [Run(layer, 0.01, 0) for layer in (None, 1, 2)]
+    runs = [HeadRun(layer, 0.01, 0) for layer in (None, 1, 2)]
     together = trained(runs, pooled=False, head=head)
     for run, one in zip(runs, together, strict=True):
         (alone,) = trained([run], pooled=False, stackable=False, head=head)
@@ -103,8 +103,8 @@ def test_heads_on_frames_train_together_too():
 
 def test_a_run_that_diverges_leaves_the_others_alone():
     # A rate at which float32 overflows within a few updates.
-    runs = [Run(1, 0.01, 0), Run(1, 1e30, 0), Run(2, 0.01, 0)]
-    optim = Optim(optimizer="sgd", steps=20, eval_every=5, batch_clips=16, clip_norm=None)
+    runs = [HeadRun(1, 0.01, 0), HeadRun(1, 1e30, 0), HeadRun(2, 0.01, 0)]
+    optim = HeadTraining(optimizer="sgd", steps=20, eval_every=5, batch_clips=16, clip_norm=None)
     good, bad, other = trained(runs, optim=optim)
     assert bad.diverged
     assert not good.diverged
@@ -115,10 +115,10 @@ def test_a_run_that_diverges_leaves_the_others_alone():
 
 
 def test_the_layer_that_holds_the_answer_is_chosen():
-    optim = Optim(steps=100, eval_every=20, batch_clips=16)
-    found = trained([Run(layer, 0.02, seed) for seed in (0, 1) for layer in range(3)], optim=optim)
-    assert choose(found, True).run.layer == 1
-    points = curve(found, "accuracy", True)
+    optim = HeadTraining(steps=100, eval_every=20, batch_clips=16)
+    found = trained([HeadRun(layer, 0.02, seed) for seed in (0, 1) for layer in range(3)], optim=optim)
+    assert choose_run(found, True).run.layer == 1
+    points = layer_curve(found, "accuracy", True)
     assert [point["layer"] for point in points] == [0, 1, 2]
     assert points[1]["valid"] > 90 > points[0]["valid"] + 30
     assert points[1]["low"] <= points[1]["valid"] <= points[1]["high"]
@@ -126,19 +126,19 @@ def test_the_layer_that_holds_the_answer_is_chosen():
 
 def test_the_mean_over_seeds_chooses_and_not_the_luckiest_seed():
     def fitted(lr, seed, valid):
-        return Fitted(Run(0, lr, seed), valid=valid, state={"x": torch.zeros(1)})
+        return TrainedHead(HeadRun(0, lr, seed), valid=valid, state={"x": torch.zeros(1)})
 
     lucky = [fitted(0.1, 0, 10.0), fitted(0.1, 1, 90.0)]
     steady = [fitted(0.01, 0, 60.0), fitted(0.01, 1, 61.0)]
-    assert choose([*lucky, *steady], True) is steady[1]
-    assert choose([*lucky, *steady], False) is lucky[0]
+    assert choose_run([*lucky, *steady], True) is steady[1]
+    assert choose_run([*lucky, *steady], False) is lucky[0]
     steady[0].valid = np.nan
-    assert choose([*lucky, *steady], True) is lucky[1], "a rate at which a seed diverged is worse"
+    assert choose_run([*lucky, *steady], True) is lucky[1], "a rate at which a seed diverged is worse"
 
 
 def test_weights_may_be_the_mean_of_the_last_evaluations():
-    run = [Run(1, 0.01, 0)]
-    optim = Optim(steps=20, eval_every=5, batch_clips=16, average_last=2, patience=9)
+    run = [HeadRun(1, 0.01, 0)]
+    optim = HeadTraining(steps=20, eval_every=5, batch_clips=16, average_last=2, patience=9)
     (mean,) = trained(run, optim=optim)
     last = [trained(run, optim=dataclasses.replace(optim, steps=s, eval_every=s))[0].state for s in (15, 20)]
     for name, value in mean.state.items():
@@ -159,7 +159,7 @@ def test_a_quick_score_is_the_slow_one():
     tagged = [dataclasses.replace(c, tags=("a", "b")[: 1 + i % 2]) for i, c in enumerate(examples_of_keys.clips)]
     tags.learn([*tagged, dataclasses.replace(tagged[0], tags=("c",))])
     for task, clips in ((keys, examples_of_keys.clips), (tags, tagged)):
-        scorer = Scorer(task, clips, [task.target(clip) for clip in clips])
+        scorer = ValidationScorer(task, clips, [task.target(clip) for clip in clips])
         outputs = torch.randn(3, 40, len(task.classes), generator=random)
         found = scorer.quick(scorer.condense(outputs))
         assert found == pytest.approx([scorer.slow(list(run)) for run in outputs])
@@ -174,9 +174,9 @@ def quickly(manifest, *more):
 
 
 def write_model(folder, **more):
-    from audio_ssl.encoders import transformer
-    from audio_ssl.frontends import conv
-    from audio_ssl.model import ModelConfig, build_model
+    from audio_ssl.models.encoders import transformer
+    from audio_ssl.models.frontends import conv
+    from audio_ssl.models.model import ModelConfig, build_model
 
     sizes = {"layers": 2, "dim": 16, "ffn_dim": 16, "heads": 2, "position_kernel_frames": 4, "position_groups": 2}
     encoder = transformer.Config(**sizes, **more)
@@ -259,21 +259,21 @@ def test_the_model_itself_is_trained(toy_manifest, model, tmp_path):
     head = load_file(out / "head.safetensors")
     clip = next(c for c in read_manifest(Path(toy_manifest)) if c.id == rows(out)[0]["id"])
     from audio_ssl.data.audio import read_clip
-    from audio_ssl.probing.features import Layers
+    from audio_ssl.probing.features import LayerBatch
+    from audio_ssl.probing.layer_heads import LayerStatistics
     from audio_ssl.probing.probe import read_probe
-    from audio_ssl.probing.system import Statistics
 
     _, question = read_probe(str(out / "probe.yaml"))
     task = build(question.task)
     task.learn([c for c in read_manifest(Path(toy_manifest)) if c.text and c.split == "train"])
-    system = System(
-        build(question.head, 16, len(task.classes), "tokens"), Statistics(head["mean"], head["scale"]), 2
+    system = LayerHead(
+        build(question.head, 16, len(task.classes), "tokens"), LayerStatistics(head["mean"], head["scale"]), 2
     ).eval()
     system.load_state_dict(head)
     wave = torch.from_numpy(read_clip(clip, 16000))
     hidden = after(wave[None], torch.tensor([len(wave)]))
-    layers = Layers(torch.stack(hidden.hidden), hidden.lengths)
-    batch = system.batch(Statistics(head["mean"], head["scale"]).standardise(layers))
+    layers = LayerBatch(torch.stack(hidden.hidden), hidden.lengths)
+    batch = system.batch(LayerStatistics(head["mean"], head["scale"]).standardise(layers))
     assert task.hypothesis(system.head.predict(batch)[0]) == rows(out)[0]["hypothesis"]
     with pytest.raises(UserError, match=r"\$\.finetune: `logmel` has no weights to train"):
         run_probe("demo_asr", "logmel", tmp_path / "s", overrides)
@@ -291,7 +291,7 @@ def test_a_search_leaves_its_language_model(toy_manifest, tmp_path):
 
 
 def test_the_rate_follows_its_schedule():
-    given = Optim(steps=10, warmup_steps=4, schedule="linear")
+    given = HeadTraining(steps=10, warmup_steps=4, schedule="linear")
     assert [factor(step, given) for step in (1, 4, 5, 10)] == [0.25, 1.0, 1.0, pytest.approx(1 / 6)]
     given = dataclasses.replace(given, schedule="inverse_sqrt")
     assert [factor(step, given) for step in (2, 4, 16)] == [0.5, 1.0, 0.5]

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.music import KEYS
-from audio_ssl.metrics.normalise import get_normaliser
+from audio_ssl.metrics.families.music import KEYS
+from audio_ssl.metrics.texts import get_normaliser
 from audio_ssl.probing.tasks import asr, key, st, tagging
 
 

@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.verification import eer
+from audio_ssl.metrics.families.verification import eer
 from audio_ssl.probing.run import run_probe
-from audio_ssl.probing.trials import score_trials, trial_interval, trial_value
+from audio_ssl.probing.score import score_trials, trial_interval, trial_value
 
 
 class Pairs:

@@ -6,21 +6,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
-from audio_ssl.errors import UserError
-from audio_ssl.features.learned import Learned
-from audio_ssl.probing import system as system_module
-from audio_ssl.probing.choose import alike, choose, curve
+from audio_ssl.features.pooling import LearnedMix
+from audio_ssl.probing import layer_heads as system_module
 from audio_ssl.probing.features import MemoryBank
-from audio_ssl.probing.fit import Examples, fit
 from audio_ssl.probing.heads import frames as frames_head
 from audio_ssl.probing.heads import mlp
-from audio_ssl.probing.probe import Optim, Probe
-from audio_ssl.probing.quick import Scorer
+from audio_ssl.probing.layer_heads import HeadRun, LayerHead, measure_layers
+from audio_ssl.probing.probe import HeadTraining, Probe
+from audio_ssl.probing.quick import ValidationScorer
 from audio_ssl.probing.run import run_probe
-from audio_ssl.probing.sweep import _Training, runs_of
-from audio_ssl.probing.system import Run, System, measure
+from audio_ssl.probing.sweep import _Training, choose_run, layer_curve, runs_by_setting, runs_of
 from audio_ssl.probing.tasks import chords, classification
+from audio_ssl.probing.train import Examples, train_heads
 from tests.probing.test_run import quick
 from tests.probing.toys import clip
 
@@ -46,7 +45,7 @@ def narrow_frames(clips=24, frames=40):
 
 def test_every_direction_that_varies_has_variance_one():
     bank, clips = narrow_frames()
-    statistics = measure(bank, clips, whiten=True)
+    statistics = measure_layers(bank, clips, whiten=True)
     frames = statistics.standardise(bank.batch(clips)).values.flatten(1, 2).double()
     for layer in frames:
         values = torch.linalg.eigvalsh(torch.cov(layer.T, correction=0))
@@ -58,7 +57,7 @@ def test_every_direction_that_varies_has_variance_one():
 
 def test_whitening_turns_frames_as_little_as_can_be():
     bank, clips = narrow_frames()
-    matrix = measure(bank, clips, whiten=True).scale
+    matrix = measure_layers(bank, clips, whiten=True).scale
     torch.testing.assert_close(matrix, matrix.mT)
     assert bool((torch.linalg.eigvalsh(matrix.double()) > -1e-6).all())
 
@@ -70,26 +69,28 @@ def test_a_linear_head_sees_weak_directions_of_whitened_frames_only(whiten):
     task.start(grid)
     targets = [task.frame_target(one, bank.frames(one), grid) for one in clips]
     part = Examples(clips, targets, bank)
-    statistics = measure(bank, clips, whiten)
+    statistics = measure_layers(bank, clips, whiten)
 
     def make(run):
-        return System(frames_head.build(frames_head.Config(0), DIM, len(task.classes), "frames"), statistics, run.layer)
+        return LayerHead(
+            frames_head.build(frames_head.Config(0), DIM, len(task.classes), "frames"), statistics, run.layer
+        )
 
-    optim = Optim(lrs=(0.03,), steps=60, eval_every=60)
-    (one,) = fit(make, [Run(0, 0.03, 0)], statistics, part, part, Scorer(task, clips, []), optim)
+    optim = HeadTraining(lrs=(0.03,), steps=60, eval_every=60)
+    (one,) = train_heads(make, [HeadRun(0, 0.03, 0)], statistics, part, part, ValidationScorer(task, clips, []), optim)
     assert one.valid > 95 if whiten else one.valid < 75
 
 
 @pytest.mark.parametrize("whiten", [True, False])
 def test_extraction_mixes_layers_as_the_head_saw_them(whiten):
     bank, clips = narrow_frames(4)
-    statistics = measure(bank, clips, whiten)
-    system = System(frames_head.build(frames_head.Config(0), DIM, 3, "frames"), statistics, None)
+    statistics = measure_layers(bank, clips, whiten)
+    system = LayerHead(frames_head.build(frames_head.Config(0), DIM, 3, "frames"), statistics, None)
     with torch.no_grad():
         system.mix.copy_(torch.tensor([0.3, -1.0]))
     seen = system.batch(statistics.standardise(bank.batch(clips[:1]))).features[0]
     weights = system.mix.detach().softmax(0)
-    learned = Learned((0, 1), statistics.mean, statistics.scale * weights[:, None, None], None)
+    learned = LearnedMix((0, 1), statistics.mean, statistics.scale * weights[:, None, None], None)
     torch.testing.assert_close(learned.mix(list(bank.one(clips[0]))), seen.detach(), atol=1e-4, rtol=1e-4)
 
 
@@ -124,7 +125,11 @@ def test_where_both_are_tried_the_validation_clips_choose(tmp_path):
     for one in others:
         bank.add(one, list(held.one(one)))
     question = Probe(
-        task=task, head=mlp.Config(0), optim=Optim(lrs=(0.03,), steps=40, eval_every=40), layers=(0,), whiten="both"
+        task=task,
+        head=mlp.Config(0),
+        optim=HeadTraining(lrs=(0.03,), steps=40, eval_every=40),
+        layers=(0,),
+        whiten="both",
     )
     source = SimpleNamespace(name="x", dim=DIM, num_layers=1, device=torch.device("cpu"))
     train, valid = (Examples(part, [task.target(one) for one in part], bank) for part in (clips, others))
@@ -133,11 +138,11 @@ def test_where_both_are_tried_the_validation_clips_choose(tmp_path):
     assert [run.whiten for run in runs] == [False, True]
     plain, whitened = training.fit(runs, train, valid)
     assert whitened.valid > 95 > 75 > plain.valid
-    chosen = choose([plain, whitened], True)
+    chosen = choose_run([plain, whitened], True)
     assert chosen is whitened
     # Neither is taken for another seed of the other, and the curve over layers is of the better one.
-    assert alike([plain, whitened]) == [[plain], [whitened]]
-    (point,) = curve([plain, whitened], "accuracy", True)
+    assert runs_by_setting([plain, whitened]) == [[plain], [whitened]]
+    (point,) = layer_curve([plain, whitened], "accuracy", True)
     assert (point["valid"], point["low"], point["high"]) == (whitened.valid,) * 3
     # The head comes back with what it was trained behind.
     system, _ = training.restore(chosen)
@@ -160,9 +165,9 @@ def test_each_system_chooses_for_itself_and_the_result_says_so(toy_manifest, tmp
 
 def test_means_of_many_clips_are_measured_as_those_of_one_after_another(monkeypatch):
     bank, clips = clips_told_by_a_weak_direction(50, 0)
-    whole = measure(bank, clips, whiten=True)
+    whole = measure_layers(bank, clips, whiten=True)
     monkeypatch.setattr(system_module, "_BLOCK_CLIPS", 7)
-    parts = measure(bank, clips, whiten=True)
+    parts = measure_layers(bank, clips, whiten=True)
     torch.testing.assert_close(parts.mean, whole.mean)
     torch.testing.assert_close(parts.scale, whole.scale, rtol=1e-4, atol=1e-4)
     values = torch.stack([bank.one(one)[0, 0] for one in clips]).double()

@@ -8,12 +8,12 @@ import soundfile as sf
 import torch
 from sklearn.metrics import average_precision_score
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip, write_manifest
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.zero_resource.abx import AbxItem
-from audio_ssl.metrics.zero_resource.abx import abx as abx_of_items
-from audio_ssl.metrics.zero_resource.same_different import same_different
+from audio_ssl.metrics.families.zero_resource import AbxItem
+from audio_ssl.metrics.families.zero_resource import abx as abx_of_items
+from audio_ssl.metrics.same_different import same_different
 from audio_ssl.probing.run import run_probe
 from audio_ssl.probing.tasks import abx, query, words
 from audio_ssl.probing.tasks._segments import pieces_of, resampled, spans_of, standardised, why_no_spans

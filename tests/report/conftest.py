@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.music import KEYS
+from audio_ssl.metrics.families.music import KEYS
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import bootstrap_sums, cluster_sums
 from tests.report.models import make_models
 

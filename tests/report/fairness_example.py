@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-from audio_ssl.documents import parse_object
-from audio_ssl.fairness.verdict import verdict
+from audio_ssl.artifacts.fairness import verdict
+from audio_ssl.base.documents import parse_object
 
 HOSTILE = 'the <script>alert("x")</script> cat | sat `on` [it](http://x)\n# no heading'
 SYSTEMS = ("whisper-tiny.en", "hubert-ctc")

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.ranking import Rankings
+from audio_ssl.metrics.families.ranking import Rankings
+from audio_ssl.metrics.families.verification import eer
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import bootstrap_sums, cluster_sums
-from audio_ssl.metrics.verification import eer
 
 LAYERS, LRS, SEEDS = 5, (1e-4, 1e-3, 1e-2), (0, 1, 2)
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")

@@ -7,9 +7,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.report.build import build_fairness_report, build_report, read_report
-from audio_ssl.report.summary import summary_lines
+from audio_ssl.report.language.probes import summary_lines
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "col"}
 

@@ -5,13 +5,11 @@ import shutil
 import pytest
 
 from audio_ssl.report.build import build_report
-from audio_ssl.report.compare import describe_comparison, shorten
+from audio_ssl.report.comparison import describe_comparison, describe_ranks, describe_superb, shorten
 from audio_ssl.report.inputs import read_input
-from audio_ssl.report.ranks import describe_ranks, describe_superb
-from audio_ssl.report.results import describe_result
-from audio_ssl.report.sections.comparison import comparison_section, reading
-from audio_ssl.report.sections.gains import gains_section
-from audio_ssl.report.side_by_side import MOST_COLUMNS, compare_sentences, score_lines
+from audio_ssl.report.language.probes import MOST_COLUMNS, compare_sentences, score_lines
+from audio_ssl.report.probe_summary import describe_result
+from audio_ssl.report.sections.scores import comparison_section, gains_section, reading
 
 
 @pytest.fixture(scope="module")

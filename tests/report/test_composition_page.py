@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_ssl.base.errors import UserError
+from audio_ssl.data.build import make_manifest
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
-from audio_ssl.errors import UserError
-from audio_ssl.manifests import make_manifest
 from audio_ssl.report.composition import build_composition_report, composition_report_lines
 from tests.report.test_build import read, text_of
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from audio_ssl.report.curves import MAX_POINTS, families, make_curves
+from audio_ssl.report.run_summary import MAX_POINTS, families, make_curves
 
 
 def test_few_points_are_kept_as_they_are():

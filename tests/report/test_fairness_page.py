@@ -6,18 +6,26 @@ from itertools import pairwise
 
 import pytest
 
-from audio_ssl.fairness.verdict import SIGNIFICANT, VERDICTS, verdict
-from audio_ssl.report.fairness_words.conclusions import conclusion
-from audio_ssl.report.fairness_words.differences import comparison_words, gap_difference_words, gap_words, plain_words
-from audio_ssl.report.fairness_words.headline import tally, tally_words
-from audio_ssl.report.figures.forest import Estimate, Row, forest
+from audio_ssl.artifacts.fairness import SIGNIFICANT, VERDICTS, verdict
+from audio_ssl.report.figures.intervals import Estimate, Row, forest
 from audio_ssl.report.html import Page, render
-from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
-from audio_ssl.report.sections.fairness.answer import conclusions_section
-from audio_ssl.report.sections.fairness.groups import suppressed_table
-from audio_ssl.report.sections.fairness.rows import foremost, warnings_of
-from audio_ssl.report.sections.fairness.subject import subject_section
-from audio_ssl.report.verdicts import verdict_of
+from audio_ssl.report.language.conclusions import conclusion, tally, tally_words
+from audio_ssl.report.language.fairness import (
+    comparison_words,
+    gap_difference_words,
+    gap_words,
+    plain_words,
+    verdict_of,
+)
+from audio_ssl.report.sections.fairness import (
+    conclusions_section,
+    fairness_answer,
+    fairness_section,
+    fairness_sections,
+    subject_section,
+)
+from audio_ssl.report.sections.fairness_groups import suppressed_table
+from audio_ssl.report.sections.fairness_rows import foremost, warnings_of
 from tests.report.conftest import fairness_data
 from tests.report.fairness_example import fairness_report
 from tests.report.test_build import Reader, text_of

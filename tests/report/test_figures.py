@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_ssl.report.figures.grids import bar_chart, confusion_matrix, heat_map
+from audio_ssl.report.figures.grids import bar_chart, confusion_matrix, heat_map, scatter, trial_histogram
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.figures.lines import WIDTH, Mark, Series, line_chart, spread
-from audio_ssl.report.figures.points import scatter, trial_histogram
-from audio_ssl.report.figures.svg import CHARACTER_WIDTH, element, scale, shape, text
+from audio_ssl.report.svg import CHARACTER_WIDTH, element, scale, shape, text
 
 
 def numbers_of(svg, tag, *names):

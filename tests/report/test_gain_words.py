@@ -1,7 +1,6 @@
 import pytest
 
-from audio_ssl.report.gain_words import gain_sentence
-from audio_ssl.report.summary import answer, summary_lines
+from audio_ssl.report.language.probes import answer, gain_sentence, summary_lines
 
 LABELS = {"untrained": "untrained twin", "logmel": "log-mel frames", "cqt": "CQT frames"}
 

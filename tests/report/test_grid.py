@@ -1,6 +1,6 @@
 """The grid of a probe's runs, where its layers were asked both standardised and whitened."""
 
-from audio_ssl.report.grid import describe_grid
+from audio_ssl.report.probe_summary import describe_grid
 
 
 def test_of_both_ways_the_grid_shows_the_chosen_one():

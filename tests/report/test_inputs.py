@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.report.inputs import Fairness, Result, RunFolder, read_input, read_inputs
 
 

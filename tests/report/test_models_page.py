@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from audio_ssl.report.build import build_report, read_report, result_lines
-from audio_ssl.report.excerpts import MOST_SECONDS, excerpts
-from audio_ssl.report.summary import summary_lines
+from audio_ssl.report.clips import MOST_SECONDS, excerpts
+from audio_ssl.report.language.probes import summary_lines
 from tests.report.test_build import read, text_of
 
 
@@ -210,7 +210,7 @@ def test_a_zero_resource_result_is_read(tmp_path, models_folder):
 
 
 def test_a_damaged_table_is_named(tmp_path, models_folder):
-    from audio_ssl.errors import UserError
+    from audio_ssl.base.errors import UserError
 
     folder = tmp_path / "bad"
     folder.mkdir()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from audio_ssl.metrics.zero_resource.abx import AbxItem, abx
+from audio_ssl.metrics.families.zero_resource import AbxItem, abx
 from audio_ssl.report.paired import Answers, compare
 
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from audio_ssl.report.answers import confusion, examples, word_changes
+from audio_ssl.report.clips import confusion, examples, word_changes
 from audio_ssl.report.inputs import read_input
 from audio_ssl.report.paired import Answers, compare
-from audio_ssl.report.results import describe_result
+from audio_ssl.report.probe_summary import describe_result
 
 
 def paired_difference(model, baseline, metric):

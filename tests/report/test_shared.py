@@ -2,8 +2,7 @@ import dataclasses
 
 import pytest
 
-from audio_ssl.report.inputs import read_input
-from audio_ssl.report.shared import share_baselines
+from audio_ssl.report.inputs import read_input, share_baselines
 
 QUESTION = {"task": {"kind": "key"}, "data": {"manifest": "a.jsonl", "where": {}}, "baselines": ["untrained", "logmel"]}
 ALONE = {**QUESTION, "data": {"manifest": "b.jsonl", "where": {}}, "baselines": []}

@@ -1,7 +1,7 @@
 import pytest
 
-from audio_ssl.report.gaps import worse_group
-from audio_ssl.report.summary import answer
+from audio_ssl.report.language.fairness import worse_group
+from audio_ssl.report.language.probes import answer
 
 
 def row(metric, difference, **extra):

@@ -4,9 +4,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from audio_ssl.report.build import build_report, read_report
-from audio_ssl.report.runs import find_alike
+from audio_ssl.report.language.probes import summary_lines
+from audio_ssl.report.run_summary import find_alike
 from audio_ssl.report.sections.training import training_section
-from audio_ssl.report.summary import summary_lines
 from tests.report.conftest import make_run, write_rows
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_ssl.atomic import write_text
-from audio_ssl.model import ModelConfig, build_model
-from audio_ssl.pretrain.provenance import finish_provenance, start_provenance, write_provenance
+from audio_ssl.artifacts.run import finish_provenance, start_provenance, write_provenance
+from audio_ssl.base.files import write_text
+from audio_ssl.models.model import ModelConfig, build_model
 from audio_ssl.pretrain.recipe import load_recipe, recipe_yaml
 from audio_ssl.release.make import Release, make_shipped
 from audio_ssl.shipped import Shelf

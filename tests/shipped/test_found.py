@@ -12,13 +12,12 @@ import pytest
 import torch
 
 import audio_ssl
-from audio_ssl.integrity import read_seals
+from audio_ssl.base.checksums import read_seals
 from audio_ssl.interop.read import read_model
-from audio_ssl.model import fingerprint
-from audio_ssl.release.card import render
-from audio_ssl.release.table import models_table
+from audio_ssl.models.model import fingerprint
+from audio_ssl.release.card import models_table, render
+from audio_ssl.release.make import measure
 from audio_ssl.shipped import MOST_BYTES, SHIPPED
-from audio_ssl.shipped.fixed import measure
 from tests.shipped.conftest import apart
 
 ROOT = Path(__file__).parents[2]

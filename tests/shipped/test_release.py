@@ -10,18 +10,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from audio_ssl.errors import UserError
+from audio_ssl.base.errors import UserError
 from audio_ssl.interop.read import read_model
-from audio_ssl.release.card import render
-from audio_ssl.release.cost import cost_of
-from audio_ssl.release.heard import heard_in
-from audio_ssl.release.limits import limits_of
-from audio_ssl.release.make import Release, make_shipped
-from audio_ssl.release.scores import scores_of
-from audio_ssl.release.table import NONE, models_table
+from audio_ssl.release.card import NONE, limits_of, models_table, render
+from audio_ssl.release.facts import cost_of, heard_in, scores_of
+from audio_ssl.release.make import Release, make_shipped, measure
 from audio_ssl.shipped import Shelf
 from audio_ssl.shipped.facts import FACTS_FILE, ScoreRow
-from audio_ssl.shipped.fixed import measure
 from tests.shipped.conftest import apart
 
 ROWS = [

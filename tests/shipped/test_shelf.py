@@ -8,16 +8,15 @@ import pytest
 import torch
 
 import audio_ssl
-from audio_ssl.check import check
-from audio_ssl.cli import app
-from audio_ssl.errors import UserError
-from audio_ssl.exports import facts_of
-from audio_ssl.integrity import write_seals
-from audio_ssl.interop._detect import ACCEPTED, ModelKind, detect
-from audio_ssl.interop.read import read_model
+from audio_ssl.base.checksums import write_seals
+from audio_ssl.base.errors import UserError
+from audio_ssl.commands.app import app
+from audio_ssl.commands.check import check
+from audio_ssl.commands.explain import listing_lines
+from audio_ssl.interop.export import facts_of
+from audio_ssl.interop.read import ACCEPTED, ModelKind, detect, read_model
 from audio_ssl.interop.write import export
-from audio_ssl.listing import lines
-from audio_ssl.model import SSLModel, build_model, fingerprint
+from audio_ssl.models.model import SSLModel, build_model, fingerprint
 from audio_ssl.shipped import SHIPPED, Shelf
 
 
@@ -134,14 +133,14 @@ def test_check_names_the_same_remedy(shelf):
 
 
 def test_the_listing_says_what_ships(shelf, tmp_path):
-    title, first, second = lines("models", shelf)
+    title, first, second = listing_lines("models", shelf)
     assert (title, first) == ("models", "  toy  A stand-in that knows nothing.")
     assert "0.0 MB; 2 layers of 16, 50 frames/s, 16000 Hz; weights: Apache-2.0; card: " in second
     assert Path(second.partition("card: ")[2]).is_file()
     flip(shelf.root / "toy" / "facts.json")
-    assert any("damaged" in line for line in lines("models", shelf))
-    assert list(lines("models", Shelf(tmp_path / "none"))) == ["models", "  none ship with this version"]
-    assert "models" in list(lines("all", shelf))
+    assert any("damaged" in line for line in listing_lines("models", shelf))
+    assert list(listing_lines("models", Shelf(tmp_path / "none"))) == ["models", "  none ship with this version"]
+    assert "models" in list(listing_lines("all", shelf))
 
 
 def test_the_command_lists_models(capsys):

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from audio_ssl.base.errors import StoppedBySignal, UserError
 from audio_ssl.data.manifest import read_manifest, write_manifest
-from audio_ssl.errors import StoppedBySignal, UserError
 from audio_ssl.study import run as run_module
 from audio_ssl.study.run import run_study
 from tests.probing.toys import ten_people

@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 
-from audio_ssl import catalog
-from audio_ssl.config import read_yaml, structure, unstructure
+from audio_ssl.base import catalog
+from audio_ssl.base.config import read_yaml, structure, unstructure
+from audio_ssl.base.errors import UserError
+from audio_ssl.commands.explain import listing_lines
 from audio_ssl.data.manifest import read_manifest, write_manifest
-from audio_ssl.errors import UserError
-from audio_ssl.listing import lines
 from audio_ssl.study.plan import make_plan
-from audio_ssl.study.study import Study, StudyFolders
+from audio_ssl.study.settings import Study, StudyFolders
 from tests.probing.toys import clip
 
 
@@ -48,10 +48,10 @@ def test_every_study_names_what_exists(name, pool):
 
 def test_the_published_study_has_a_tiny_twin_and_is_listed():
     assert {"gender_study", "gender_study_tiny"} <= set(catalog.names("recipes/studies"))
-    listed = list(lines("recipes"))
+    listed = list(listing_lines("recipes"))
     assert "recipes/studies" in listed
     assert any(line.strip().startswith("gender_study_tiny ") for line in listed)
-    assert "recipes/studies" not in list(lines("probes"))
+    assert "recipes/studies" not in list(listing_lines("probes"))
 
 
 def test_sets_have_the_hours_asked_for_and_only_of_training(pool):

@@ -6,9 +6,7 @@ import math
 import pytest
 
 from audio_ssl.fairness.predictions import read_predictions
-from audio_ssl.study.cells import read_cells
-from audio_ssl.study.pool import pool_seeds
-from audio_ssl.study.table import _adjust
+from audio_ssl.study.table import _adjust, pool_seeds, read_cells
 from tests.study.answers import REFERENCE, answers
 
 

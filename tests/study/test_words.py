@@ -4,17 +4,17 @@ import copy
 
 import pytest
 
-from audio_ssl.report.sections.study import study_sections
-from audio_ssl.report.study_words import (
+from audio_ssl.report.language.study import (
     against_text,
     composition_rows,
-    markdown,
     never_drawn,
     relative_text,
     study_answer,
+    study_markdown,
     value_text,
 )
-from audio_ssl.study.pages import write_pages
+from audio_ssl.report.sections.study import study_sections
+from audio_ssl.study.run import write_pages
 
 NAN = float("nan")
 
@@ -120,7 +120,7 @@ def test_nothing_defined_is_drawn_as_nothing(study, tmp_path):
         one |= {"difference": NAN, "relative_symmetric": NAN, "against_reference": None, "refused": "not defined"}
     page = write_pages(tmp_path, empty).read_text()
     assert "Nothing was scored." in page
-    assert "nothing may be concluded about other speakers" in markdown(empty)
+    assert "nothing may be concluded about other speakers" in study_markdown(empty)
 
 
 def test_what_only_the_reference_was_not_asked_for_was_drawn_by_others(study):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from audio_ssl.catalog import load_part, parts
-from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.base.catalog import load_part, parts
+from audio_ssl.base.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from audio_ssl.features.source import FeatureSource

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from audio_ssl.catalog import optional_packages
+from audio_ssl.base.catalog import optional_packages
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.features.baselines._base import HOP_SAMPLES, SAMPLE_RATE, Baseline
 

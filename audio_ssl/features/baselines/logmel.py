@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audio_ssl.catalog import load_part
+from audio_ssl.base.catalog import load_part
 from audio_ssl.features.baselines._base import HOP_SAMPLES, SAMPLE_RATE, Baseline
 
 FEATURES: tuple[str, ...] = ()

@@ -9,9 +9,9 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from audio_ssl.errors import UserError
-from audio_ssl.features.job import Job, Part, run_part
-from audio_ssl.place import read_place
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.launch import read_place
+from audio_ssl.features.job import Job, ProcessShare, run_share
 
 
 def run(job: Job, begin: Callable[[], None]) -> None:
@@ -32,7 +32,7 @@ def run(job: Job, begin: Callable[[], None]) -> None:
     place = read_place(os.environ)
     if place is None:
         begin()
-        run_part(job, Part(), job.settings.torch_device())
+        run_share(job, ProcessShare(), job.settings.torch_device())
         return
     # Clips are counted when all have written; how long that takes depends on the audio.
     dist.init_process_group(
@@ -41,7 +41,9 @@ def run(job: Job, begin: Callable[[], None]) -> None:
     try:
         _together(begin)
         _together(
-            lambda: run_part(job, Part(place.rank, place.world_size), job.settings.torch_device(place.local_rank))
+            lambda: run_share(
+                job, ProcessShare(place.rank, place.world_size), job.settings.torch_device(place.local_rank)
+            )
         )
     finally:
         dist.destroy_process_group()

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import ray
 import torch
 
-from audio_ssl.errors import UserError
-from audio_ssl.features.job import Job, Part, run_part
+from audio_ssl.base.errors import UserError
+from audio_ssl.features.job import Job, ProcessShare, run_share
 
 _CORES = 2
 """Of a worker without a GPU."""
@@ -38,7 +38,7 @@ def run(job: Job, begin: Callable[[], None]) -> None:
         size = job.settings.ray_workers or gpus or max(1, cores // _CORES)
         threads = max(1, min(_CORES, cores // size))
         worker = ray.remote(_part).options(num_cpus=0 if gpus else threads, num_gpus=1 if gpus else 0, max_retries=3)
-        ray.get([worker.remote(job, Part(rank, size), threads) for rank in range(size)])
+        ray.get([worker.remote(job, ProcessShare(rank, size), threads) for rank in range(size)])
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         raise (cause if isinstance(cause, UserError) else error) from None
@@ -47,9 +47,9 @@ def run(job: Job, begin: Callable[[], None]) -> None:
             ray.shutdown()
 
 
-def _part(job: Job, part: Part, threads: int) -> None:
+def _part(job: Job, part: ProcessShare, threads: int) -> None:
     # Ray shows a worker its own GPU only, as number 0.
     device = job.settings.torch_device()
     if device.type == "cpu":
         torch.set_num_threads(threads)
-    run_part(job, part, device)
+    run_share(job, part, device)

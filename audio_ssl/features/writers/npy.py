@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio_ssl.atomic import atomic_write
+from audio_ssl.base.files import atomic_write
 from audio_ssl.features.index import JOURNALS, Row
-from audio_ssl.features.writers._base import Pieces, Sealed, placed, write_long
+from audio_ssl.features.writing import OnWritten, Pieces, placed, write_long
 
 _TYPES = {torch.float32: np.float32, torch.float16: np.float16}
 
@@ -24,7 +24,7 @@ _TYPES = {torch.float32: np.float32, torch.float16: np.float16}
 class NpyWriter:
     """Writes each clip at once."""
 
-    def __init__(self, out: Path, sealed: Sealed) -> None:
+    def __init__(self, out: Path, sealed: OnWritten) -> None:
         self._out, self._sealed = out, sealed
         self._work = out / JOURNALS
 
@@ -47,6 +47,6 @@ class NpyWriter:
         """Do nothing: every file is whole already."""
 
 
-def build(out: Path, part: str, meta: Mapping[str, Any], sealed: Sealed) -> NpyWriter:
+def build(out: Path, part: str, meta: Mapping[str, Any], sealed: OnWritten) -> NpyWriter:
     """Make the writer."""
     return NpyWriter(out, sealed)

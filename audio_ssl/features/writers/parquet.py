@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from audio_ssl.atomic import atomic_write
-from audio_ssl.data.waiting import Waiting
+from audio_ssl.base.files import atomic_write
+from audio_ssl.data.store import Waiting
 from audio_ssl.features.index import JOURNALS, Row
-from audio_ssl.features.writers._base import Pieces, Sealed, next_number, placed
+from audio_ssl.features.writing import OnWritten, Pieces, next_number, placed
 
 FOLDER = "parquet"
 
@@ -28,7 +28,7 @@ FOLDER = "parquet"
 class ParquetWriter:
     """Holds clips until a part is full."""
 
-    def __init__(self, out: Path, part: str, sealed: Sealed) -> None:
+    def __init__(self, out: Path, part: str, sealed: OnWritten) -> None:
         self._out, self._part, self._sealed = out, part, sealed
         self._work = out / JOURNALS
         # An extraction that was begun with its parts beside the index goes on there, so that they stay together.
@@ -95,6 +95,6 @@ def readable_id(clip_id: str) -> str:
     return clip_id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def build(out: Path, part: str, meta: Mapping[str, Any], sealed: Sealed) -> ParquetWriter:
+def build(out: Path, part: str, meta: Mapping[str, Any], sealed: OnWritten) -> ParquetWriter:
     """Make the writer."""
     return ParquetWriter(out, part, sealed)

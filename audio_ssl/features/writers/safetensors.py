@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audio_ssl.atomic import write_json
-from audio_ssl.data.store import META_FILE, shard_metadata, write_shard
-from audio_ssl.data.waiting import Waiting
+from audio_ssl.base.files import write_json
+from audio_ssl.data.store import META_FILE, Waiting, shard_metadata, write_shard
 from audio_ssl.features.index import JOURNALS, STORE, Row
-from audio_ssl.features.writers._base import Pieces, Sealed, next_number, placed, write_long
+from audio_ssl.features.writing import OnWritten, Pieces, next_number, placed, write_long
 
 _TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
@@ -22,7 +21,7 @@ _TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 class SafetensorsWriter:
     """Holds clips until a shard is full."""
 
-    def __init__(self, out: Path, part: str, meta: Mapping[str, Any], sealed: Sealed) -> None:
+    def __init__(self, out: Path, part: str, meta: Mapping[str, Any], sealed: OnWritten) -> None:
         self._out, self._folder, self._part, self._sealed = out, out / STORE, part, sealed
         self._work = out / JOURNALS
         if not (self._folder / META_FILE).exists():
@@ -68,6 +67,6 @@ class SafetensorsWriter:
         return f"shard-{self._part}{self._number - 1:05d}.safetensors"
 
 
-def build(out: Path, part: str, meta: Mapping[str, Any], sealed: Sealed) -> SafetensorsWriter:
+def build(out: Path, part: str, meta: Mapping[str, Any], sealed: OnWritten) -> SafetensorsWriter:
     """Make the writer."""
     return SafetensorsWriter(out, part, meta, sealed)

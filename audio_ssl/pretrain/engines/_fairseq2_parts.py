@@ -26,15 +26,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
+from audio_ssl.base.disk import writing
 from audio_ssl.data.loader import Batch, EndOfUpdate, Loader, Position, nothing_usable
-from audio_ssl.disk import writing
-from audio_ssl.pretrain.checkpoint import State
+from audio_ssl.pretrain.checkpoint import TrainingState
+from audio_ssl.pretrain.distributed import Team, agreed
+from audio_ssl.pretrain.jobs import TrainingJob
 from audio_ssl.pretrain.learner import StepOutput
-from audio_ssl.pretrain.loop import TrainingJob, agreed
-from audio_ssl.pretrain.optim import learning_rate
-from audio_ssl.pretrain.parallel import Team
-from audio_ssl.pretrain.recipe import OptimConfig
-from audio_ssl.pretrain.replicas import Whole
+from audio_ssl.pretrain.optim import OptimConfig, learning_rate
+from audio_ssl.pretrain.replicas import AllParametersUsed
 
 
 class _TeamGang(ProcessGroupGang):  # type: ignore[misc]
@@ -79,7 +78,7 @@ class Reader(DataReader):  # type: ignore[misc]
     """
 
     def __init__(self, job: TrainingJob, team: Team) -> None:
-        self.state = State(job.recipe.seed, epoch=0, position=0, step=0)
+        self.state = TrainingState(job.recipe.seed, epoch=0, position=0, step=0)
         """The run's; kept here, as fairseq2 saves the reader's state and that of no other part of ours."""
         self.then = Position(0, 0)
         """Where the data go on after the update that was read last."""
@@ -119,7 +118,7 @@ class Reader(DataReader):  # type: ignore[misc]
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from where a run stood."""
-        self.state = State(**state_dict)
+        self.state = TrainingState(**state_dict)
 
     @property
     def num_accumulate(self) -> int:
@@ -143,7 +142,7 @@ class Runs:
     """
 
     def __init__(self, learner: nn.Module, gangs: Gangs) -> None:
-        self._whole = Whole(learner)
+        self._whole = AllParametersUsed(learner)
         self._several = gangs.root.size > 1
         self.module: nn.Module = to_ddp(self._whole, gangs) if self._several else learner
         self._loss: Tensor | None = None

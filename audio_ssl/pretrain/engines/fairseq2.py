@@ -11,13 +11,13 @@ import importlib
 import importlib.util
 from types import ModuleType
 
-from audio_ssl.catalog import install_hint
-from audio_ssl.errors import UserError
-from audio_ssl.pretrain.loop import TrainingJob
-from audio_ssl.pretrain.parallel import ALONE, Team
+from audio_ssl.base.catalog import install_hint
+from audio_ssl.base.errors import UserError
+from audio_ssl.pretrain.distributed import ALONE, Team
+from audio_ssl.pretrain.jobs import TrainingJob
 from audio_ssl.pretrain.recipe import Recipe
 
-_IN_THIS_ORDER = ("soundfile", "fairseq2.recipe", "audio_ssl.pretrain.engines._fairseq2_run")
+_IN_THIS_ORDER = ("soundfile", "fairseq2.recipe", "audio_ssl.pretrain.engines._fairseq2_trainer")
 """soundfile brings the libsndfile that fairseq2 looks for, and fairseq2's other packages import each other in a circle
 unless its recipes come first."""
 

@@ -16,19 +16,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio_ssl.codec.losses import SpectralLoss, code_statistics, waveform_loss
-from audio_ssl.codec.model import Codec, CodecConfig
-from audio_ssl.codec.reconstruct import MOST_SECONDS, spread_out, write_reconstructions
-from audio_ssl.codec.statistics import Sample, lots
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.seeds import seeded
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.loader import Batch
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.audio import MelDistance, si_sdr
-from audio_ssl.pretrain.clips import Selection, limit_seconds
-from audio_ssl.pretrain.learner import Learner, StepOutput, Training
+from audio_ssl.data.subsets import limit_seconds
+from audio_ssl.pretrain.jobs import RunStage, StageContext, Training
+from audio_ssl.pretrain.learner import Learner, StepOutput
 from audio_ssl.pretrain.recipe import Recipe
-from audio_ssl.pretrain.seeds import seeded
-from audio_ssl.pretrain.stage import RunStage, StageContext
+from audio_ssl.pretrain.selection import Selection
+from audio_ssl.targets.codec.quantizer import UpdateSample, draw_lots
+from audio_ssl.targets.codec.reconstruction import (
+    MOST_SECONDS,
+    MelDistance,
+    SpectralLoss,
+    code_statistics,
+    si_sdr,
+    spread_out,
+    waveform_loss,
+    write_reconstructions,
+)
+from audio_ssl.targets.codec.rvq_vae import Codec, CodecConfig
 
 TITLE = "codec"
 MODEL_FILES = ("config.json", "model.safetensors")
@@ -75,7 +83,7 @@ class CodecLearner(Learner):
         # A few clips of the last update say what latents are normalised by in the next, those of the last few updates
         # what they are normalised by in use. They are part of the state, and so in checkpoints.
         samples = int(min(_REFERENCE_SECONDS, config.data.crop_seconds) * config.data.sample_rate)
-        self.clips = Sample(2 * _REFERENCE_CLIPS, samples)
+        self.clips = UpdateSample(2 * _REFERENCE_CLIPS, samples)
         self.register_buffer("reference", torch.zeros(_REFERENCES_KEPT, _REFERENCE_CLIPS, samples))
         self.register_buffer("referred", torch.tensor(False))
         shape = (config.codec.codebooks, config.codec.codebook_size)
@@ -100,7 +108,7 @@ class CodecLearner(Learner):
         if self.training:
             width = self.reference.shape[2]
             beginnings = F.pad(waveform[:, :width], (0, max(0, width - waveform.shape[1])))
-            self.clips.add(beginnings, lots(batch.keys, 1)[:, 0].to(waveform.device))
+            self.clips.add(beginnings, draw_lots(batch.keys, 1)[:, 0].to(waveform.device))
         else:
             self.settle()
         reference = self.reference[0] if self.training and self.referred else None

@@ -17,18 +17,17 @@ from typing import Annotated, Any
 
 from torch import nn
 
-from audio_ssl import config as parts
-from audio_ssl.catalog import load_part
-from audio_ssl.config import PartOf, apply_overrides, kind_of, structure, unstructure
-from audio_ssl.data.augment import Mixing
-from audio_ssl.data.noise import NoiseBank, read_noise
-from audio_ssl.data.targets import TargetSpec
-from audio_ssl.earlier import added
-from audio_ssl.encoders import transformer
-from audio_ssl.errors import UserError
-from audio_ssl.frontends import conv
-from audio_ssl.model import ModelConfig, SSLModel, build_model
-from audio_ssl.pretrain.check import (
+from audio_ssl.base import config as parts
+from audio_ssl.base.catalog import load_part
+from audio_ssl.base.config import PartOf, apply_overrides, kind_of, structure, unstructure
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.seeds import generator, seeded
+from audio_ssl.base.versions import added
+from audio_ssl.data.augment import Mixing, NoiseBank, read_noise
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, SSLModel, build_model
+from audio_ssl.pretrain.checks import (
     check_clones,
     check_conditions,
     check_decoder,
@@ -42,19 +41,18 @@ from audio_ssl.pretrain.check import (
     needs_of,
     under,
 )
-from audio_ssl.pretrain.check_states import check_states
-from audio_ssl.pretrain.clips import Selection
+from audio_ssl.pretrain.checks_of_states import check_states
 from audio_ssl.pretrain.decoder import DecoderSizes, build_decoder
-from audio_ssl.pretrain.label_health import check_labels
-from audio_ssl.pretrain.learner import Training
-from audio_ssl.pretrain.masked import MaskedLearner, ObjectiveHead
-from audio_ssl.pretrain.masks import Mask
+from audio_ssl.pretrain.jobs import RunStage, StageContext, Training
+from audio_ssl.pretrain.learner import MaskedLearner, ObjectiveHead
+from audio_ssl.pretrain.masking import Mask
 from audio_ssl.pretrain.recipe import Recipe, check_values
-from audio_ssl.pretrain.seeds import generator, seeded
-from audio_ssl.pretrain.stage import RunStage, StageContext
-from audio_ssl.pretrain.target_sources import ComputedTargets, StoredTargets
+from audio_ssl.pretrain.selection import Selection
 from audio_ssl.pretrain.teachers import CodecRun, prepare_teachers
-from audio_ssl.teachers.ema import EmaTeacher
+from audio_ssl.targets.health import check_labels
+from audio_ssl.targets.sources import ComputedTargets, StoredTargets
+from audio_ssl.targets.spec import TargetSpec
+from audio_ssl.targets.teachers.ema import EmaTeacher
 
 logger = logging.getLogger(__name__)
 

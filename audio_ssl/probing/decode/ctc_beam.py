@@ -5,33 +5,38 @@ language model (Yang et al. 2021) and in pyctcdecode, which speechbrain's `CTCBe
 sentence is not scored, as there.
 
 Words are what stands between spaces, the words of sentencepieces, or every token where there are neither (phones).
+
+How a search weighs the words of a hypothesis: what speechbrain's searchers ask of a language model.
+
+The formulas are those of speechbrain's `KenlmScorer` and of pyctcdecode before it. They stand here because that class
+cannot be imported without the package kenlm, which is compiled; `NGram` reads the same files, `KenLM` larger ones.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from audio_ssl.base.catalog import quiet_import
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.probing.decode._kenlm import KenLM, has_kenlm
-from audio_ssl.probing.decode._ngram import SMOOTHINGS, NGram, read_arpa, train
-from audio_ssl.probing.decode._words import WordModel, WordScorer
-from audio_ssl.probing.heads._base import Head, HeadBatch
-from audio_ssl.probing.heads._ctc import CTCBase
-from audio_ssl.probing.heads._speechbrain import quiet_import
-from audio_ssl.probing.tasks._base import Task
+from audio_ssl.probing.decode._language_model import END, SMOOTHINGS, KenLM, NGram, has_kenlm, read_arpa, train_ngrams
+from audio_ssl.probing.head import CTCHeadBase, Head, HeadBatch
+from audio_ssl.probing.task import Task
+
+logger = logging.getLogger(__name__)
+
 
 with quiet_import():
     from speechbrain.decoders.ctc import CTCBeamSearcher
-
-logger = logging.getLogger(__name__)
 
 _BLANK = "<blank>"
 _WORD_START = "▁"
@@ -96,7 +101,7 @@ class CTCBeam:
 
     def why_not(self, head: Head) -> str | None:
         """Return why a head cannot be searched, or None."""
-        return None if isinstance(head, CTCBase) else "ctc_beam searches the heads whose names begin with ctc"
+        return None if isinstance(head, CTCHeadBase) else "ctc_beam searches the heads whose names begin with ctc"
 
     def start(self, task: Task, train: Sequence[Clip]) -> None:
         """Take the task's tokens, and train or read the language model."""
@@ -125,7 +130,7 @@ class CTCBeam:
 
     def decode(self, head: Head, batch: HeadBatch) -> list[Tensor]:
         """Return the token ids of each clip's best hypothesis."""
-        assert isinstance(head, CTCBase)
+        assert isinstance(head, CTCHeadBase)
         assert self._searcher is not None
         found = []
         for row in head.log_probabilities(batch):
@@ -142,12 +147,12 @@ class CTCBeam:
         config = self._config
         # Words as the head can write them: without characters that it has no token for.
         sentences = [str(task.hypothesis(task.target(clip))).split() for clip in clips]
-        model = train(sentences, config.order, config.smoothing)
+        model = train_ngrams(sentences, config.order, config.smoothing)
         rest = [words for number, words in enumerate(sentences) if number % _HELD_OUT]
         held_out = sentences[::_HELD_OUT]
         measured = ""
         if any(rest) and len(sentences) >= _HELD_OUT:
-            perplexity = train(rest, config.order, config.smoothing).perplexity(held_out)
+            perplexity = train_ngrams(rest, config.order, config.smoothing).perplexity(held_out)
             measured = f"; perplexity {perplexity:.1f} on every tenth transcript, of the others' model"
         logger.info(
             "language model: %d n-grams up to %d of %d words in %d transcripts%s",
@@ -200,3 +205,71 @@ def build(config: Config) -> CTCBeam:
     if config.arpa is not None and not Path(config.arpa).is_file():
         raise UserError(f"no such language model: {config.arpa}", where="$.decode.arpa")
     return CTCBeam(config)
+
+
+_LONG = 6
+"""Letters from which on an unknown word costs more, the longer it is."""
+
+
+class WordModel(Protocol):
+    """What a language model must give: `NGram` or `KenLM`."""
+
+    @property
+    def order(self) -> int:
+        """Return the length of the longest n-gram."""
+        ...
+
+    @property
+    def words(self) -> list[str]:
+        """Return the known words."""
+        ...
+
+    def start(self) -> Any:
+        """Return the context at the start of a sentence."""
+        ...
+
+    def score(self, context: Any, word: str) -> tuple[float, Any]:
+        """Return the log10 probability of a word, and the context after it."""
+        ...
+
+
+class WordScorer:
+    """A language model with its weights.
+
+    Parameters
+    ----------
+    model
+        Of words.
+    alpha
+        Weight of the model's log-probabilities.
+    beta
+        Added for every word.
+    unknown_offset
+        Added to the log10 probability of words that the model does not know.
+    """
+
+    def __init__(self, model: WordModel, alpha: float, beta: float, unknown_offset: float) -> None:
+        self._model, self._alpha, self._beta, self._offset = model, alpha, beta, unknown_offset
+        self._words = set(model.words)
+        self._beginnings = {word[:count] for word in self._words for count in range(1, len(word) + 1)}
+        self.order = model.order
+        """Of the model."""
+
+    def get_start_state(self) -> Any:
+        """Return the context at the start of a sentence."""
+        return self._model.start()
+
+    def score(self, prev_state: Any, word: str, is_last_word: bool = False) -> tuple[float, Any]:
+        """Return what a word adds to a hypothesis, as natural logarithm, and the context after it."""
+        score, after = self._model.score(prev_state, word)
+        if word not in self._words:
+            score += self._offset
+        if is_last_word:
+            score += self._model.score(after, END)[0]
+        return self._alpha * score * math.log(10) + self._beta, after
+
+    def score_partial_token(self, partial_token: str) -> float:
+        """Return what the beginning of a word adds: 0, if a known word begins so."""
+        if partial_token in self._beginnings:
+            return 0.0
+        return self._offset * max(1.0, len(partial_token) / _LONG)

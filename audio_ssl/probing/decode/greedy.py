@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
-from audio_ssl.probing.heads._base import Head, HeadBatch
-from audio_ssl.probing.tasks._base import Task
+from audio_ssl.probing.head import Head, HeadBatch
+from audio_ssl.probing.task import Task
 
 
 @dataclass(frozen=True)

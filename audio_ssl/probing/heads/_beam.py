@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from audio_ssl.probing.heads._speechbrain import quiet_import
+from audio_ssl.base.catalog import quiet_import
 
 with quiet_import():
     from speechbrain.decoders.seq2seq import S2SBeamSearcher

@@ -1,8 +1,8 @@
 """Learned attention over a clip's frames, then one linear layer, for classes and for tags (Lin et al. 2017).
 
 Layers are mixed by learned weights; ``audio-ssl extract --layers RESULT --pool attentive`` gives the vectors that this
-head sees; with `statistics` the weighted deviation stands beside it (Okabe et al. 2018, arXiv 1803.10963), which
-`extract` leaves out.
+head sees; with `mean_and_deviation` the weighted deviation stands beside it (Okabe et al. 2018, arXiv 1803.10963),
+which `extract` leaves out.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import cast
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.features.pool import Attention
-from audio_ssl.probing.heads._base import Head, inside
-from audio_ssl.probing.heads._classes import OUTPUTS, clip_losses
-from audio_ssl.probing.heads._margin import statistics
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.features.pooling import AttentionPooling
+from audio_ssl.probing.head import Head, inside
+from audio_ssl.probing.heads._shared import OUTPUTS, clip_losses, mean_and_deviation
+from audio_ssl.probing.task import Output
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class AttentiveHead(Head):
     def __init__(self, config: Config, input_dim: int, classes: int, output: Output) -> None:
         super().__init__()
         self._values = output == "values"
-        self.attention = Attention(input_dim, config.hidden_dim)
+        self.attention = AttentionPooling(input_dim, config.hidden_dim)
         self._statistics = config.statistics
         width = 2 * input_dim if config.statistics else input_dim
         self.output = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, classes))
@@ -58,7 +57,7 @@ class AttentiveHead(Head):
         if not self._statistics:
             return cast(Tensor, self.output(self.attention(features, mask)))
         weights = self.attention.scores(features).masked_fill(~mask, float("-inf")).softmax(-1)
-        return cast(Tensor, self.output(statistics(features, mask, weights)))
+        return cast(Tensor, self.output(mean_and_deviation(features, mask, weights)))
 
     def losses(self, outputs: Tensor, frames: Tensor, targets: Sequence[Tensor]) -> Float[Tensor, " run"]:
         """Return cross-entropy for classes, binary cross-entropy for tags, squared error for values."""

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from audio_ssl.probing.heads._ctc import CTCBase, masked
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.head import CTCHeadBase, masked
+from audio_ssl.probing.task import Output
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Config:
     """Widest band."""
 
 
-class CTCHead(CTCBase):
+class CTCHead(CTCHeadBase):
     """Projection, bidirectional LSTM, output layer."""
 
     def __init__(self, config: Config, input_dim: int, classes: int) -> None:

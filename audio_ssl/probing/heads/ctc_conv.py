@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.probing.heads._convs import ResidualConvs
-from audio_ssl.probing.heads._ctc import CTCBase
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.head import CTCHeadBase
+from audio_ssl.probing.heads._shared import ResidualConvs
+from audio_ssl.probing.task import Output
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Config:
     """After each convolution."""
 
 
-class CTCConvHead(CTCBase):
+class CTCConvHead(CTCHeadBase):
     """Projection, residual convolutions, output layer."""
 
     stackable = True

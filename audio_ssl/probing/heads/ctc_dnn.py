@@ -15,10 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.errors import UserError
-from audio_ssl.probing.heads._base import inside
-from audio_ssl.probing.heads._ctc import CTCBase
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.base.errors import UserError
+from audio_ssl.probing.head import CTCHeadBase, inside
+from audio_ssl.probing.task import Output
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Config:
     """After every block but the last."""
 
 
-class CTCDnnHead(CTCBase):
+class CTCDnnHead(CTCHeadBase):
     """Blocks of linear layer, batch norm, LeakyReLU and dropout; output layer."""
 
     def __init__(self, config: Config, input_dim: int, classes: int) -> None:

@@ -8,8 +8,8 @@ from typing import cast
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.probing.heads._frames import FramesBase
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.heads._shared import FrameHeadBase
+from audio_ssl.probing.task import Output
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Config:
     """Before the output layer."""
 
 
-class FramesHead(FramesBase):
+class FramesHead(FrameHeadBase):
     """Logits of each frame by itself."""
 
     def __init__(self, config: Config, input_dim: int, classes: int) -> None:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.probing.heads._convs import ResidualConvs
-from audio_ssl.probing.heads._frames import FramesBase
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.heads._shared import FrameHeadBase, ResidualConvs
+from audio_ssl.probing.task import Output
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Config:
     """After each convolution (Davies and Böck: 0.1)."""
 
 
-class FramesConvHead(FramesBase):
+class FramesConvHead(FrameHeadBase):
     """Projection, residual dilated convolutions, output layer."""
 
     def __init__(self, config: Config, input_dim: int, classes: int) -> None:

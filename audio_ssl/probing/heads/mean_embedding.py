@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.probing.heads._base import inside
-from audio_ssl.probing.heads._margin import Cosines, EmbeddingBase, statistics
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.head import inside
+from audio_ssl.probing.heads._shared import Cosines, EmbeddingHeadBase, mean_and_deviation
+from audio_ssl.probing.task import Output
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Config:
     """Taken from the right class's cosine (SUPERB: 0.4, for a head with more layers)."""
 
 
-class MeanEmbeddingHead(EmbeddingBase):
+class MeanEmbeddingHead(EmbeddingHeadBase):
     """Vectors of speakers, or speakers."""
 
     def __init__(self, config: Config, input_dim: int, classes: int, output: Output) -> None:
@@ -45,7 +45,7 @@ class MeanEmbeddingHead(EmbeddingBase):
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch wide"]:
         """Return the vectors and the cosines to the classes."""
-        pooled = statistics(features, inside(frames, features.shape[1]))
+        pooled = mean_and_deviation(features, inside(frames, features.shape[1]))
         vectors = self.projection(self.dropout(pooled))
         return self.joined(vectors, self.cosines(vectors))
 

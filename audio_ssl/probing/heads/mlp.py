@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.probing.heads._base import Head
-from audio_ssl.probing.heads._classes import OUTPUTS, clip_losses
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.head import Head
+from audio_ssl.probing.heads._shared import OUTPUTS, clip_losses
+from audio_ssl.probing.task import Output
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.probing.heads._base import Head, inside
-from audio_ssl.probing.heads._classes import OUTPUTS, clip_losses
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.head import Head, inside
+from audio_ssl.probing.heads._shared import OUTPUTS, clip_losses
+from audio_ssl.probing.task import Output
 
 
 @dataclass(frozen=True)

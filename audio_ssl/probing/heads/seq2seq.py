@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from audio_ssl.errors import UserError
-from audio_ssl.probing.heads._base import Head, HeadBatch, inside
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.base.errors import UserError
+from audio_ssl.probing.head import Head, HeadBatch, inside
+from audio_ssl.probing.task import Output
 
 _PAD, _START, _END = 0, 1, 2
 _SPECIALS = 3

@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.probing.heads._base import inside
-from audio_ssl.probing.heads._margin import Cosines, EmbeddingBase, statistics
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.head import inside
+from audio_ssl.probing.heads._shared import Cosines, EmbeddingHeadBase, mean_and_deviation
+from audio_ssl.probing.task import Output
 
 _KERNELS_AND_DILATIONS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
 
@@ -38,7 +38,7 @@ class Config:
     """Taken from the right class's cosine."""
 
 
-class XVectorHead(EmbeddingBase):
+class XVectorHead(EmbeddingHeadBase):
     """Vectors of speakers, or speakers."""
 
     def __init__(self, config: Config, input_dim: int, classes: int, output: Output) -> None:
@@ -61,7 +61,7 @@ class XVectorHead(EmbeddingBase):
         for layer in self.layers:
             # Padding is zero before each layer, so that a clip's frames do not see it.
             x = F.relu(layer(torch.where(mask[:, None], x, 0.0)))
-        vectors = F.relu(self.first(statistics(x.transpose(1, 2), mask)))
+        vectors = F.relu(self.first(mean_and_deviation(x.transpose(1, 2), mask)))
         return self.joined(vectors, self.cosines(F.relu(self.second(vectors))))
 
 

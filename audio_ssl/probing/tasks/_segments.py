@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
 from audio_ssl.metrics.resampling import MIN_CLUSTERS
 
 Frames = Callable[[Clip], Float[Tensor, "frame dim"]]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.metrics.dtw import KINDS
+from audio_ssl.metrics.families.zero_resource import MODES, AbxItem, abx
 from audio_ssl.metrics.resampling import Interval
-from audio_ssl.metrics.zero_resource.abx import MODES, AbxItem, abx
-from audio_ssl.metrics.zero_resource.dtw import KINDS
-from audio_ssl.probing.tasks._base import Comparisons, Output
+from audio_ssl.probing.task import Comparisons, Output
 from audio_ssl.probing.tasks._segments import EDGE, Frames, enough_speakers, pieces_of, why_no_spans
 
 UNITS = ("triphone", "phone")

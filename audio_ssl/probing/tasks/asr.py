@@ -14,12 +14,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError, check_choice
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError, check_choice
-from audio_ssl.metrics.normalise import get_normaliser
-from audio_ssl.metrics.tokenizers import language_without_spaces, words_warning
-from audio_ssl.probing.tasks._base import Output
-from audio_ssl.probing.tasks._units import make_units
+from audio_ssl.metrics.texts import get_normaliser, language_without_spaces, words_warning
+from audio_ssl.probing.task import Output
+from audio_ssl.probing.tasks._text import make_units
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Config:
     languages written without spaces it is cer."""
 
     normaliser: str = "basic"
-    """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.normalise`."""
+    """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.texts`."""
 
 
 class ASR:

@@ -17,14 +17,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from audio_ssl.data.attributes import attribute
+from audio_ssl.base.errors import UserError
+from audio_ssl.data.columns import attribute
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import AdditiveMetric, get_metric
+from audio_ssl.metrics.metric import AdditiveMetric
+from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import MIN_CLUSTERS, Array, Interval, bootstrap_sums, cluster_sums
-from audio_ssl.probing.tasks._base import Output
-from audio_ssl.probing.tasks._speakers import deal_blocks, deal_folds, shuffle_values
-from audio_ssl.probing.tasks._tell import RIDGES, code_lengths, cross_validate, uniform_bits
+from audio_ssl.probing.task import Output
+from audio_ssl.probing.tasks._unseen_speakers import (
+    RIDGES,
+    code_lengths,
+    cross_validate,
+    deal_blocks,
+    deal_folds,
+    shuffle_values,
+    uniform_bits,
+)
 
 FEWEST_SPEAKERS = 3
 """Fewer speakers of a value: the value is left out, as the ridge could not be chosen among other speakers."""
@@ -109,7 +117,7 @@ class Attribute:
         return None if clip.speaker else "no speaker"
 
     def reference(self, clip: Clip) -> str:
-        """Return the recorded value, as `data/spellings.py` reads it."""
+        """Return the recorded value, as `data/columns.py` reads it."""
         value = attribute(clip, self.column)
         assert value is not None
         return value
@@ -260,7 +268,7 @@ def _measured(right: Any, said: Any, speakers: Sequence[str], metric: AdditiveMe
 
 
 def _uar(right: Any, said: Any, classes: int) -> Array:
-    """Return the statistics of `audio_ssl.metrics.classification.uar`, ``[clip, column]``, of class numbers."""
+    """Return the statistics of `audio_ssl.metrics.families.classes.uar`, ``[clip, column]``, of class numbers."""
     statistics = np.zeros((len(right), 2 * classes))
     rows = np.arange(len(right))
     statistics[rows, right] = right == said

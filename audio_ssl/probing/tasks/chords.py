@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.chords import segments
-from audio_ssl.probing.tasks._frames import IGNORED, TimesTask
+from audio_ssl.metrics.families.music import segments
+from audio_ssl.probing.task import IGNORED, TimesTask
 
 _TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 CHORDS = ("N", *(f"{tonic}:{mode}" for mode in ("maj", "min") for tonic in _TONICS))

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError, unknown_name
-from audio_ssl.probing.tasks._base import Output, Vocabulary
+from audio_ssl.probing.task import Output, Vocabulary
 
 METRICS = ("accuracy", "uar", "macro_f1")
 

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
-from audio_ssl.metrics.music import KEYS
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.metrics.families.music import KEYS
+from audio_ssl.probing.task import Output
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.data.notes import notes_column
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import Array
-from audio_ssl.metrics.notes import activation_counts, read_notes
-from audio_ssl.probing.tasks._frames import TimesTask
+from audio_ssl.data.time_columns import notes_column
+from audio_ssl.metrics.families.music import activation_counts, read_notes
+from audio_ssl.metrics.metric import Array
+from audio_ssl.probing.task import TimesTask
 
 LOWEST_KEY, KEYS = 21, 88
 """MIDI pitch of a piano's lowest key, and how many there are."""

@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.normalise import get_normaliser
-from audio_ssl.probing.tasks._base import Output
-from audio_ssl.probing.tasks._units import Symbols
+from audio_ssl.metrics.texts import get_normaliser
+from audio_ssl.probing.task import Output
+from audio_ssl.probing.tasks._text import Symbols
 
 _STRESS = re.compile(r"(?<=[A-Za-z])[0-2]$")
 

@@ -16,9 +16,13 @@ import numpy.typing as npt
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError, unknown_name
+from audio_ssl.metrics.dtw import KINDS, dtw_pairs
+from audio_ssl.metrics.families.ranking import average_precisions, precisions_at_n
+from audio_ssl.metrics.families.zero_resource import RankedTrials
+from audio_ssl.metrics.families.zero_resource import standardised as standardised_scores
 from audio_ssl.metrics.resampling import (
     MIN_CLUSTERS,
     RANKING_REPLICATES,
@@ -27,11 +31,7 @@ from audio_ssl.metrics.resampling import (
     bootstrap_sums,
     cluster_sums,
 )
-from audio_ssl.metrics.retrieval import average_precisions, precisions_at_n
-from audio_ssl.metrics.zero_resource.dtw import KINDS, dtw_pairs
-from audio_ssl.metrics.zero_resource.query import RankedTrials
-from audio_ssl.metrics.zero_resource.query import standardised as standardised_scores
-from audio_ssl.probing.tasks._base import Comparisons, Output
+from audio_ssl.probing.task import Comparisons, Output
 from audio_ssl.probing.tasks._segments import (
     Frames,
     Span,

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.probing.tasks._base import Output
+from audio_ssl.probing.task import Output
 
 
 @dataclass(frozen=True)

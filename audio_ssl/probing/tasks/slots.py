@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.normalise import get_normaliser
-from audio_ssl.probing.tasks._base import Output, Vocabulary, frequent
+from audio_ssl.metrics.texts import get_normaliser
+from audio_ssl.probing.task import Output, Vocabulary, frequent_tokens
 
 _MARK = re.compile(r"(</?[^\s<>/]+>)")
 
@@ -28,7 +28,7 @@ class Config:
     """How text is normalised."""
 
     normaliser: str = "basic"
-    """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.normalise`."""
+    """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.texts`."""
 
 
 class Slots:
@@ -72,7 +72,7 @@ class Slots:
 
     def learn(self, clips: Sequence[Clip]) -> None:
         """Take characters and marks of the training clips."""
-        self._vocabulary = Vocabulary(frequent(self._cut(self._slots(clip)) for clip in clips))
+        self._vocabulary = Vocabulary(frequent_tokens(self._cut(self._slots(clip)) for clip in clips))
         if not any(_MARK.fullmatch(unit) for unit in self.classes):
             raise UserError("no training clip has a marked slot, as in `play <artist>queen</artist>`")
 

@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from audio_ssl.base.documents import read_text
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.documents import read_text
-from audio_ssl.errors import UserError
-from audio_ssl.probing.tasks._base import Output, Vocabulary
+from audio_ssl.probing.task import Output, Vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -15,14 +15,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from audio_ssl.data.attributes import attribute
+from audio_ssl.base.errors import UserError
+from audio_ssl.data.columns import attribute
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.additive import get_metric
-from audio_ssl.metrics.normalise import get_normaliser
-from audio_ssl.metrics.tokenizers import USUAL, check_tokenizer, language_of_script, one_tokenizer
-from audio_ssl.probing.tasks._base import Output
-from audio_ssl.probing.tasks._units import make_units
+from audio_ssl.metrics.registry import get_metric
+from audio_ssl.metrics.texts import USUAL, check_tokenizer, get_normaliser, language_of_script, one_tokenizer
+from audio_ssl.probing.task import Output
+from audio_ssl.probing.tasks._text import make_units
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Config:
     """Pieces of sentencepiece (LeBenchmark: 1000)."""
 
     normaliser: str = "basic"
-    """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.normalise`."""
+    """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.texts`."""
 
     tokenizer: str = "auto"
     """How BLEU cuts texts into words: 13a, zh, ja-mecab, ko-mecab, char; ``auto``: as the target language needs it."""

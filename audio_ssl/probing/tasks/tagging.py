@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError
-from audio_ssl.probing.tasks._base import Output, Vocabulary, frequent
+from audio_ssl.probing.task import Output, Vocabulary, frequent_tokens
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Tagging:
 
     def learn(self, clips: Sequence[Clip]) -> None:
         """Take the tags that enough training clips have, and some have not."""
-        tags = frequent((set(clip.tags or ()) for clip in clips), self._config.min_count)
+        tags = frequent_tokens((set(clip.tags or ()) for clip in clips), self._config.min_count)
         usual = {tag for tag in tags if sum(tag in (clip.tags or ()) for clip in clips) == len(clips)}
         self._vocabulary = Vocabulary(tag for tag in tags if tag not in usual)
         if not self.classes:

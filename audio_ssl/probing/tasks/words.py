@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.errors import UserError, unknown_name
-from audio_ssl.metrics.ranking import Ranking
+from audio_ssl.metrics.dtw import dtw_pairs
+from audio_ssl.metrics.families.ranking import Ranking
 from audio_ssl.metrics.resampling import RANKING_REPLICATES, Interval, bootstrap, pair_counts
-from audio_ssl.metrics.zero_resource.dtw import dtw_pairs
-from audio_ssl.probing.tasks._base import Comparisons, Output
+from audio_ssl.probing.task import Comparisons, Output
 from audio_ssl.probing.tasks._segments import (
     Frames,
     Span,

@@ -7,18 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from audio_ssl.report.figures.svg import (
-    CHARACTER_WIDTH,
-    Scale,
-    element,
-    fit,
-    line,
-    path,
-    picture,
-    scale,
-    shape,
-    text,
-)
+from audio_ssl.report.svg import CHARACTER_WIDTH, Scale, element, fit, line, path, picture, scale, shape, text
 
 WIDTH, HEIGHT = 348.0, 216.0
 _TOP, _BOTTOM, _LEFT = 14.0, 40.0, 46.0

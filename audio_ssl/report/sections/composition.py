@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audio_ssl.report.composition_words import (
+from audio_ssl.report.figures.intervals import Bar, Dot, interval_chart, lying_bars
+from audio_ssl.report.figures.lines import Series, line_chart
+from audio_ssl.report.html import Block, Figure, Section, Table, make_table
+from audio_ssl.report.language.composition import (
     amount_sentences,
     evenness,
     hours_of,
@@ -19,13 +22,9 @@ from audio_ssl.report.composition_words import (
     time_of,
     warnings,
 )
-from audio_ssl.report.figures.bars import Bar, lying_bars
-from audio_ssl.report.figures.intervals import Dot, interval_chart
-from audio_ssl.report.figures.lines import Series, line_chart
-from audio_ssl.report.html import Block, Figure, Section, Table, make_table
 from audio_ssl.report.numbers import MISSING, count, finite
-from audio_ssl.report.sections.gains import SHAPES
 from audio_ssl.report.sections.provenance import provenance_table
+from audio_ssl.report.sections.scores import GAIN_SHAPES
 
 _Row = Mapping[str, Any]
 _MOST_DRAWN, _MOST_LINES = 12, 6
@@ -135,7 +134,7 @@ def _levels_figure(name: str, rows: Sequence[_Row], prefix: str) -> Figure | Non
 
 
 def _dot(row: _Row, quantiles: _Row, index: int) -> Dot:
-    shape = SHAPES[index % len(SHAPES)]
+    shape = GAIN_SHAPES[index % len(GAIN_SHAPES)]
     note = count(row["clips"], "clip")
     return Dot(row["value"], quantiles["p50"], quantiles["p5"], quantiles["p95"], shape, note)
 

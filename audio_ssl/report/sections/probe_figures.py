@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from audio_ssl.metrics.names import metric_label
-from audio_ssl.report.figures.grids import bar_chart, confusion_matrix, heat_map
+from audio_ssl.metrics.registry import metric_label
+from audio_ssl.report.figures.grids import bar_chart, confusion_matrix, heat_map, scatter, trial_histogram
 from audio_ssl.report.figures.lines import Mark, Series, line_chart
-from audio_ssl.report.figures.points import scatter, trial_histogram
 from audio_ssl.report.html import Figure, Table, make_table
 from audio_ssl.report.numbers import count, finite, number, score
-from audio_ssl.report.sections.gains import direction
+from audio_ssl.report.sections.scores import direction
 
 _SMALL = 12
 """Matrices up to this many classes are drawn twice: in clips and in shares."""

@@ -7,13 +7,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from audio_ssl.metrics.names import metric_label
-from audio_ssl.report.answers import word_changes
-from audio_ssl.report.excerpts import Sounds
+from audio_ssl.metrics.registry import metric_label
+from audio_ssl.report.clips import Sounds, word_changes
+from audio_ssl.report.comparison import question_id
 from audio_ssl.report.html import Block, Figure, Fold, Section, Table, linked, make_table
-from audio_ssl.report.names import question_id
 from audio_ssl.report.numbers import MISSING, count, duration, finite, interval, number, score
-from audio_ssl.report.sections.gains import direction
 from audio_ssl.report.sections.probe_figures import (
     confusion_figures,
     grid_figure,
@@ -24,6 +22,7 @@ from audio_ssl.report.sections.probe_figures import (
     value_figures,
     weight_figure,
 )
+from audio_ssl.report.sections.scores import direction
 
 _MOST_OPEN = 2
 _MOST_UNLISTED = 3

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from audio_ssl.fairness.people import short_people
-from audio_ssl.report.fairness_words.differences import plain_words
+from audio_ssl.fairness.wording import short_people
 from audio_ssl.report.figures.lines import Mark, Series, line_chart
 from audio_ssl.report.html import Block, Figure, Table, make_table
+from audio_ssl.report.language.fairness import plain_words
 from audio_ssl.report.numbers import MISSING, count, finite, interval, number, score, signed
 
 _Row = Mapping[str, Any]

@@ -10,13 +10,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from audio_ssl.metrics.names import metric_label
+from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, linked, make_table
-from audio_ssl.report.numbers import finite, percent, score, signed, slug
-from audio_ssl.report.sections.gains import direction
-from audio_ssl.report.sections.provenance import provenance_table
-from audio_ssl.report.study_words import (
+from audio_ssl.report.language.study import (
     ALL,
     TESTS,
     UNTRAINED,
@@ -37,6 +34,9 @@ from audio_ssl.report.study_words import (
     value_text,
     verdict_text,
 )
+from audio_ssl.report.numbers import finite, percent, score, signed, slug
+from audio_ssl.report.sections.provenance import provenance_table
+from audio_ssl.report.sections.scores import direction
 
 _SHAPES = ("circle", "square")
 _HOW = (

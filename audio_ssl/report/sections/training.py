@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audio_ssl.pretrain.guards import PREDICTIONS, TARGETS, alike_sentences
-from audio_ssl.report.curves import Family, families
 from audio_ssl.report.figures.lines import Series, line_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
 from audio_ssl.report.numbers import count, number, slug
+from audio_ssl.report.run_summary import Family, families
 
 _TITLES = {
     "loss": "Loss",

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.zero_resource.abx import AbxItem, abx
-from audio_ssl.metrics.zero_resource.dtw import dtw_pairs
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.dtw import dtw_pairs
+from audio_ssl.metrics.families.zero_resource import AbxItem, abx
 
 
 def tokens(seed=0, per_group=3, spread=1.0, speakers="uvw", labels="abc", contexts="12"):

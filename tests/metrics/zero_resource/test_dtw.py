@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.zero_resource.dtw import dtw, dtw_pairs, frame_distances
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.dtw import dtw, dtw_pairs, frame_distances
 
 
 def sequences(seed, count, longest=12, dim=5):

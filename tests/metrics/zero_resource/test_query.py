@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.retrieval import mean_average_precision
-from audio_ssl.metrics.zero_resource.query import mtwv, search, standardised
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.families.ranking import mean_average_precision
+from audio_ssl.metrics.families.zero_resource import mtwv, search, standardised
 
 
 def searched(seed=0, noise=0.5):

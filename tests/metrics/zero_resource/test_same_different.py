@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from audio_ssl.errors import UserError
-from audio_ssl.metrics.zero_resource.same_different import same_different
+from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.same_different import same_different
 
 
 def tokens(seed=0, noise=0.8):

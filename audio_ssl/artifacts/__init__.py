@@ -1,0 +1,1 @@
+"""What stages leave in folders, with its reader and its writer."""

@@ -1,0 +1,207 @@
+"""Finds recipes, probes and corpora by name or path, and parts by kind: the folder is the registry.
+
+A card's name is its file's name (``recipes/mert_95m.yaml`` is ``mert_95m``), a part's kind is its module's name
+(``targets/teachers/kmeans.py`` is ``kmeans``). A wheel carries the cards as ``audio_ssl/_catalog``; a checkout has them
+at its root. A path the user gives wins over both.
+
+Imports from speechbrain, without what it does to the rest of the program.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from audio_ssl.base.errors import UserError, unknown_name
+
+Folder = Literal["recipes", "recipes/studies", "recipes/mixes", "probes", "probes/suites", "corpora"]
+
+_SUFFIX: dict[str, str] = {
+    "recipes": ".yaml",
+    "recipes/studies": ".yaml",
+    "recipes/mixes": ".yaml",
+    "probes": ".yaml",
+    "probes/suites": ".yaml",
+    "corpora": ".py",
+}
+_SINGULAR = {
+    "recipes": "recipe",
+    "recipes/studies": "study",
+    "recipes/mixes": "mix",
+    "probes": "probe",
+    "probes/suites": "suite",
+    "corpora": "corpus",
+}
+_PACKAGE = Path(__file__).parents[1]
+
+_PLACES = {
+    "frontends": "models/frontends",
+    "encoders": "models/encoders",
+    "teachers": "targets/teachers",
+    "objectives": "pretrain/objectives",
+}
+"""Folders of parts that people name shortly, and where they lie in the package."""
+
+EXTRA_OF_PACKAGE = {
+    "nnAudio": "teachers",
+    "encodec": "teachers",
+    "speechbrain": "probing",
+    "sacrebleu": "probing",
+    "rapidfuzz": "probing",
+    "mir_eval": "probing",
+    "librosa": "probing",
+    "sentencepiece": "probing",
+    "transformers": "transformers",
+    "torchaudio": "torchaudio",
+    "huggingface_hub": "hub",
+    "fairseq2": "fairseq2",
+    "av": "decode",
+    "ray": "ray",
+    "music21": "corpora",
+    "pretty_midi": "corpora",
+    "espeakng_loader": "corpora",
+    "babel": "corpora",
+}
+"""Which extra of this package brings an optional package, for the hint in the error text."""
+
+
+def folder_path(folder: Folder) -> Path:
+    """Return the folder that holds the built-in cards: inside the wheel if there, else at the checkout's root."""
+    packaged = _PACKAGE / "_catalog" / folder
+    return packaged if packaged.is_dir() else _PACKAGE.parent / folder
+
+
+def names(folder: Folder) -> list[str]:
+    """Return the names of all built-in cards of `folder`, sorted."""
+    root = folder_path(folder)
+    suffix = _SUFFIX[folder]
+    return sorted(p.stem for p in root.glob(f"*{suffix}") if not p.name.startswith(("_", ".")))
+
+
+def find(folder: Folder, name_or_path: str) -> Path:
+    """Return the file of a card given by name or by path.
+
+    Raises
+    ------
+    UserError
+        If nothing of that name or path exists; the text lists the known names.
+    """
+    suffix = _SUFFIX[folder]
+    given = Path(name_or_path).expanduser()
+    if given.suffix == suffix or len(given.parts) > 1:
+        if given.is_file():
+            return given
+        raise UserError(f"no {_SINGULAR[folder]} file `{name_or_path}`", remedy=f"built in: {', '.join(names(folder))}")
+    if name_or_path in names(folder):
+        return folder_path(folder) / f"{name_or_path}{suffix}"
+    raise unknown_name(_SINGULAR[folder], name_or_path, names(folder))
+
+
+def parts(folder: str) -> list[str]:
+    """Return the kinds of parts in a folder of the package (``teachers``, ``probing/heads``); imports nothing."""
+    root = part_folder(folder)
+    return sorted(p.stem for p in root.glob("*.py") if not p.name.startswith("_"))
+
+
+def part_folder(folder: str) -> Path:
+    """Return where the files of a folder of parts lie."""
+    return _PACKAGE / _PLACES.get(folder, folder)
+
+
+def load_part(folder: str, kind: str, where: str = "$") -> ModuleType:
+    """Import the module of one part.
+
+    Raises
+    ------
+    UserError
+        If there is no such kind, or it needs an optional package that is not installed.
+    """
+    thing = folder.rsplit("/", 1)[-1].removesuffix("s")
+    if kind not in parts(folder):
+        raise unknown_name(thing, kind, parts(folder), where)
+    with optional_packages(f"{thing} `{kind}`", where):
+        return importlib.import_module(f"audio_ssl.{_PLACES.get(folder, folder).replace('/', '.')}.{kind}")
+
+
+@contextmanager
+def optional_packages(thing: str, where: str | None = None) -> Iterator[None]:
+    """Say of a package that is not installed what needs it, and what installs it.
+
+    Raises
+    ------
+    UserError
+        If an import in the block finds no such package.
+
+    Examples
+    --------
+    >>> with optional_packages("teacher `own`"):
+    ...     import no_such_package
+    Traceback (most recent call last):
+    audio_ssl.base.errors.UserError: teacher `own` needs the package no_such_package (pip install no_such_package)
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if not package or package == "audio_ssl":
+            raise
+        raise UserError(f"{thing} needs the package {package}", where=where, remedy=install_hint(package)) from error
+
+
+@contextmanager
+def torchaudio_or_nothing() -> Iterator[None]:
+    """Let packages be imported (speechbrain, encodec) that import torchaudio, but never call it in what is used here.
+
+    Where torchaudio is missing, or was built for another torch and does not load, an empty module takes its place for
+    as long as the block lasts.
+    """
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    try:
+        importlib.import_module("torchaudio")
+    # Libraries that were built for another torch fail in many ways: OSError, AttributeError, RuntimeError.
+    except Exception:
+        before = {name: modules.pop(name) for name in list(modules) if name.partition(".")[0] == "torchaudio"}
+        modules["torchaudio"] = ModuleType("torchaudio")
+        try:
+            yield
+        finally:
+            del modules["torchaudio"]
+            modules.update(before)
+        return
+    yield
+
+
+def install_hint(package: str) -> str:
+    """Return the command that installs an optional package.
+
+    Examples
+    --------
+    >>> install_hint("encodec")
+    "pip install 'audio-ssl[teachers]'"
+    """
+    extra = EXTRA_OF_PACKAGE.get(package)
+    return f"pip install 'audio-ssl[{extra}]'" if extra else f"pip install {package}"
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Silence speechbrain's news at import, and take away the stand-ins that it leaves among the modules.
+
+    The stand-ins import optional packages, or warn, when anything looks at them, as `inspect` does with every module.
+
+    speechbrain imports torchaudio wherever it is imported, but its searches never call it.
+    """
+    logging.getLogger("speechbrain").setLevel(logging.WARNING)
+    with torchaudio_or_nothing():
+        try:
+            yield
+        finally:
+            for name, module in list(sys.modules.items()):
+                if type(module).__name__ in ("LazyModule", "DeprecatedModuleRedirect"):
+                    del sys.modules[name]

@@ -1,0 +1,160 @@
+"""Whether a file is the one that was written: by its length each time it is opened, by its content on request.
+
+An artifact's folder has ``files.json``: length and SHA-256 of each of its large files, written when they are. Formats
+that tell their own length (safetensors, npy, parquet) are held to it as well, so that artifacts of before there were
+records are checked, too. Files that people may edit (recipes, cards) are not recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from audio_ssl.base.documents import find, read_object
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import write_json
+
+SEALS_FILE = "files.json"
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What a file was when it was written."""
+
+    bytes: int
+    sha256: str
+    """In hexadecimal digits."""
+
+
+def seal(path: Path) -> Seal:
+    """Read a file and return what it is."""
+    with path.open("rb") as file:
+        return Seal(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def read_seals(folder: Path) -> dict[str, Seal]:
+    """Return what a folder's files were by their relative names; nothing where there is no record.
+
+    Raises
+    ------
+    UserError
+        If the record itself is damaged.
+    """
+    path = folder / SEALS_FILE
+    if not path.is_file():
+        return {}
+    files = find(read_object(path), "files", dict, str(path))
+    found = {}
+    for name, value in files.items():
+        where = f"{path}: $.files"
+        if not isinstance(value, dict):
+            raise UserError(f"`{name}` must be an object", where=where, remedy=f"delete {SEALS_FILE} to do without it")
+        found[name] = Seal(find(value, "bytes", int, where), find(value, "sha256", str, where))
+    return found
+
+
+def write_seals(folder: Path, names: Iterable[str]) -> None:
+    """Record files of a folder that have just been written, beside those that are recorded already."""
+    put_seals(folder, {name: seal(folder / name) for name in names})
+
+
+def put_seals(folder: Path, seals: Mapping[str, Seal]) -> None:
+    """Record what files are; files that are gone are recorded no more."""
+    known = {name: one for name, one in read_seals(folder).items() if (folder / name).exists()} | dict(seals)
+    write_json(folder / SEALS_FILE, {"files": {name: asdict(known[name]) for name in sorted(known)}})
+
+
+def fault(path: Path, told: Seal | None = None, full: bool = False) -> str | None:
+    """Return what is wrong with a file, or None.
+
+    Parameters
+    ----------
+    path
+        The file.
+    told
+        What it was when it was written, where that is recorded.
+    full
+        Read all of it. Without a record, what is read is checked as far as its format allows.
+    """
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if told is not None and size != told.bytes:
+        return f"has {size:,} bytes where {told.bytes:,} were written"
+    if size == 0:
+        return "is empty"
+    try:
+        if told is not None and full:
+            found = seal(path)
+            hashes = f"SHA-256 {found.sha256[:16]}… where {told.sha256[:16]}… was recorded"
+            return None if found == told else f"has other bytes than were written: {hashes}"
+        if path.suffix in _CHECKS:
+            return _CHECKS[path.suffix](path, full)
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return None
+
+
+def faults(folder: Path, needed: Iterable[str] = (), full: bool = False) -> dict[str, str]:
+    """Return what is wrong with the files of a folder: those that are recorded, and those that must be there.
+
+    Raises
+    ------
+    UserError
+        If the record itself is damaged.
+    """
+    seals = read_seals(folder)
+    names = dict.fromkeys([*needed, *seals])
+    found = {name: fault(folder / name, seals.get(name), full) for name in names}
+    return {name: wrong for name, wrong in found.items() if wrong is not None}
+
+
+def require_whole(folder: Path, remedy: str) -> None:
+    """Raise UserError where a recorded file of a folder is missing or has another length."""
+    for name, wrong in faults(folder).items():
+        raise UserError(f"{name} {wrong}: the folder is damaged", where=str(folder), remedy=remedy)
+
+
+def _safetensors(path: Path, full: bool) -> str | None:
+    try:
+        with safe_open(path, framework="np"):
+            return None
+    except SafetensorError as error:
+        return f"is cut or damaged: {error}"
+
+
+def _npy(path: Path, full: bool) -> str | None:
+    try:
+        np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        return f"is cut or damaged: {error}"
+    return None
+
+
+def _parquet(path: Path, full: bool) -> str | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups if full else 0):
+                file.read_row_group(group)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        return f"is cut or damaged: {str(error).splitlines()[0]}"
+    return None
+
+
+_CHECKS: Mapping[str, Callable[[Path, bool], str | None]] = {
+    ".safetensors": _safetensors,
+    ".npy": _npy,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,169 @@
+"""Commands that train models and take them elsewhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from audio_ssl.commands.app import ModelName, Out, OutOrShow, RecipeName, Show, app, need_out, say_next
+
+
+@app.command
+def pretrain(
+    recipe: RecipeName,
+    *overrides: str,
+    out: OutOrShow = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    show: Show = False,
+) -> None:
+    """Train a model (or a codec teacher) by a recipe, in one process or in those of torchrun or srun.
+
+    Parameters
+    ----------
+    recipe
+        Name or path of a recipe; a run's own recipe.yaml repeats the run.
+    overrides
+        Settings, for example data.manifest=M.jsonl steps=4000 seed=1.
+    out
+        Folder of the run.
+    resume
+        Go on from the last checkpoint in `out`.
+    show
+        Train nothing: print every key of the recipe with its value and a line about it, as a recipe (YAML).
+    """
+    if show:
+        from audio_ssl.commands.explain import explained_yaml
+        from audio_ssl.pretrain.recipe import load_recipe
+
+        print(explained_yaml(load_recipe(recipe, overrides), kind=True), end="")
+        return
+
+    from audio_ssl.artifacts.run import read_provenance
+    from audio_ssl.base.disk import DiskError
+    from audio_ssl.base.errors import StoppedBySignal
+    from audio_ssl.base.launch import is_leader
+    from audio_ssl.commands.app import free_name
+    from audio_ssl.pretrain.run import pretrain as stage
+
+    try:
+        run = stage(recipe, overrides, need_out(out), resume)
+    except DiskError as error:
+        raise error.going_on_with("--resume") from error
+    except KeyboardInterrupt:
+        stopped = StoppedBySignal("what was finished is on the disk; run the same command with --resume to go on")
+        stopped.said = not is_leader(os.environ)
+        raise stopped from None
+    if is_leader(os.environ):
+        print(run)
+        if read_provenance(run).get("finished"):
+            say_next("extract", "AUDIO_FOLDER", run, "--out", free_name(Path("features")))
+        else:
+            say_next("pretrain", recipe, *overrides, "--out", run, "--resume")
+
+
+@app.command
+def extract(
+    audio: Path,
+    model: ModelName,
+    *overrides: str,
+    out: Out,
+    layers: str = "all",
+    pool: Literal["none", "mean", "max", "attentive"] = "none",
+    format: Literal["safetensors", "npy", "parquet"] = "safetensors",
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    rate: float | None = None,
+    workers: int = 0,
+    engine: Literal["local", "ray"] = "local",
+) -> None:
+    """Extract features of a folder, a file or a manifest; a stopped extraction goes on when run again.
+
+    Under torchrun or srun the processes share the work, each on a GPU of its own where there are GPUs.
+
+    Parameters
+    ----------
+    audio
+        Folder, audio file, or manifest (.jsonl).
+    model
+        A model that ships (`audio-ssl list models`), a run folder, a saved model folder, a model of another library
+        (`docs/exchange.md`), untrained:MODEL, or a baseline (logmel, cqt, librosa,
+        librosa:mfcc+chroma). MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
+    overrides
+        Settings: precision=bfloat16 (float32, float16), chunk_seconds=30, context_seconds=2, batch_seconds=60,
+        device=cpu, ray_workers=2.
+    out
+        Folder for the features, index.jsonl and errors.jsonl.
+    layers
+        all, one layer (9), several (0,4,12), or a probe's result folder: the mix of layers it has learned. Layer 0 is
+        the encoder's input, layer n the output of block n.
+    pool
+        none keeps frames; mean, max and attentive (by the attention of the probe given to --layers) give one vector.
+    format
+        A safetensors store, a tree of .npy files that mirrors the folder, or a table (pandas.read_parquet opens the
+        folder parquet inside `out`).
+    dtype
+        Number format of the features.
+    rate
+        Frames a second, for features of several models side by side; the model's own if not given.
+    workers
+        Threads that decode audio ahead; 0: two, or four beside a GPU.
+    engine
+        local: this process, or those of torchrun or srun; ray: workers on a Ray cluster.
+    """
+    from audio_ssl.base.launch import is_leader
+    from audio_ssl.features.extract import extract as stage
+
+    options = {"layers": layers, "pool": pool, "format": format, "dtype": dtype, "engine": engine}
+    stage(audio, model, out, rate=rate, workers=workers, overrides=overrides, **options)
+    if is_leader(os.environ):
+        print(out)
+
+
+@app.command
+def export(
+    model: ModelName,
+    *,
+    out: Out,
+    to: Literal["transformers", "fairseq2"] = "transformers",
+    normalize: bool | None = None,
+    sample_rate: int | None = None,
+    heads: int | None = None,
+    push: str | None = None,
+    weights: Literal["float32", "float16", "bfloat16"] = "float32",
+) -> None:
+    """Write a model of any library as a folder: config.json, model.safetensors, preprocessor_config.json and a card.
+
+    Where transformers has such a model, its AutoModel opens the folder and gives the same numbers.
+
+    Parameters
+    ----------
+    model
+        A model that ships (`audio-ssl list models`), a run folder, a saved model, a folder of transformers, a name on
+        the Hugging Face hub, torchaudio:BUNDLE, or a file of weights of fairseq, fairseq2 or torchaudio.
+        MODEL?normalize=false&sample_rate=16000 says what its weights do not tell, as for every command that takes a
+        model.
+    out
+        Folder to write.
+    to
+        The layout: transformers (ours where transformers has no such model), or a folder of fairseq2's checkpoints.
+    normalize
+        The same as ?normalize=true or false in the name: whether waveforms are standardised. It is never guessed.
+    sample_rate
+        The same as ?sample_rate=16000 in the name: of the waveforms, in Hz.
+    heads
+        The same as ?heads=12 in the name: attention heads.
+    push
+        Send the folder to the Hugging Face hub as well, under this name (org/name), as a private repository.
+    weights
+        How the weights are stored: float16 and bfloat16 halve the file, and are read back to float32.
+    """
+    from audio_ssl.commands.app import free_name
+    from audio_ssl.interop.export import export_model
+
+    address = export_model(
+        model, out, to=to, normalize=normalize, sample_rate=sample_rate, heads=heads, push=push, weights=weights
+    )
+    print(out if address is None else f"{out}\n{address}")
+    say_next("extract", "AUDIO_FOLDER", out, "--out", free_name(Path("features")))

@@ -1,0 +1,240 @@
+"""Audio for everything else: a span of a file becomes mono float32 at the rate asked for; soxr resamples.
+
+`decoding` decodes the samples. A length is what a decoder gives: where a header is missing or lies,
+it is counted. What is worth knowing about a file that is used nevertheless is a note, logged once per file.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soxr
+
+from audio_ssl.base.errors import AudioError
+from audio_ssl.data.audio.decoding import SAYS_SAMPLES, Waveform, count, decode, said_by_av, way_of
+from audio_ssl.data.audio.formats import SUFFIXES
+
+if TYPE_CHECKING:
+    from audio_ssl.data.manifest import Clip
+
+__all__ = ["SUFFIXES", "AudioInfo", "Note", "Waveform", "audio_info", "notes_to", "read_blocks", "read_clip"]
+
+logger = logging.getLogger(__name__)
+
+Note = Callable[[str | Path, str], None]
+"""Is called with a file that is used and what is worth knowing about it."""
+
+OPPOSITE_PHASE = "its channels are in opposite phase: their mean is nearly silent"
+_AUDIBLE = 1e-6
+"""Mean square of the samples (-60 dBFS) below which channels are not compared."""
+_CANCELLED = 1e-4
+"""Share of the channels' mean square that is left of the mean of channels in opposite phase (-40 dB)."""
+_UNSURE_SECONDS = 0.25
+"""Lengths of containers differ from those of their audio by this much without a fault (pictures, encoder delay)."""
+_LOOKED_AT_SECONDS = 3.0
+_SAID_MOST = 50
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a decoder gives of a file."""
+
+    seconds: float
+    sample_rate: int
+    channels: int
+    frames: int
+
+
+def audio_info(path: str | Path, note: Note | None = None, *, look_at_channels: bool = False) -> AudioInfo:
+    """Return a file's length, rate and channels.
+
+    The header is believed where the format makes it sure, after a look at the rest of the file; elsewhere the file is
+    decoded to its end.
+
+    Parameters
+    ----------
+    path
+        The file.
+    note
+        Told where the header and the samples differ; None: the log says so, once a file.
+    look_at_channels
+        Decode the first seconds of files with two channels, and tell `note` if their mean is nearly silent.
+
+    Raises
+    ------
+    AudioError
+        If the file is empty, unreadable, not audio, cut off, or has no samples.
+    """
+    path = Path(path)
+    way = way_of(path)
+    note = note or _say
+    if way.layout.truncated_seconds is not None:
+        there, said = way.layout.truncated_seconds, way.frames / max(1, way.rate)
+        raise AudioError(f"truncated: {there:.3f} s can be decoded of the {said:.3f} s that its header says")
+    if way.layout.exact:
+        frames, rate, channels = way.frames, way.rate, way.channels
+    else:
+        frames, rate, channels = count(path, way)
+    if frames <= 0:
+        raise AudioError("the file has no samples")
+    for text in way.layout.notes:
+        note(path, text)
+    claimed = said_by_av(path, way) if way.decoder == "av" else None
+    exact = way.format is not None and way.format.name in SAYS_SAMPLES
+    unsure = 0.001 if exact else max(_UNSURE_SECONDS, 0.02 * (claimed or 0.0))
+    if claimed is not None and abs(claimed - frames / rate) > unsure:
+        note(path, f"the header says {claimed:.3f} s, but {frames / rate:.3f} s are there and are used")
+    info = AudioInfo(frames / rate, rate, channels, frames)
+    if look_at_channels and channels == 2:
+        _look_at_channels(path, info, note)
+    return info
+
+
+def read_clip(clip: Clip, sample_rate: int, note: Note | None = None) -> Waveform:
+    """Read a clip's span as mono float32.
+
+    Parameters
+    ----------
+    clip
+        The manifest row; its `start` and `seconds` choose the span.
+    sample_rate
+        The rate wanted, in Hz; other rates are resampled (soxr, high quality).
+    note
+        Told of channels that cancel each other, and where the header and the samples differ; None: the log says so,
+        once a file.
+
+    Returns
+    -------
+    ``[sample]``, the mean of the channels.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be decoded, is shorter than the span, or holds NaN or infinite samples.
+    """
+    path, mix = Path(clip.path), _Mix()
+    pieces = [(mix.add(samples), rate) for samples, rate in decode(path, clip.start, clip.seconds, None)]
+    if not pieces:
+        raise AudioError(f"the file ends before {clip.start:.3f} s" if clip.start else "the file has no samples")
+    mix.tell(path, note or _say)
+    rate = pieces[0][1]
+    mono = np.concatenate([samples for samples, _ in pieces])
+    if rate != sample_rate:
+        mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def read_blocks(
+    clip: Clip, sample_rate: int, block_seconds: float = 20.0, note: Note | None = None
+) -> Iterator[Waveform]:
+    """Yield a clip's span piece by piece, for clips that are too long to hold: the samples of `read_clip`, to 1e-5.
+
+    Parameters
+    ----------
+    clip
+        The manifest row.
+    sample_rate
+        The rate wanted, in Hz.
+    block_seconds
+        About how much is decoded at once.
+    note
+        As of `read_clip`.
+
+    Yields
+    ------
+    ``[sample]`` each; the pieces follow one another without a gap.
+
+    Raises
+    ------
+    AudioError
+        As `read_clip`; what is wrong with the end of a file is found when the pieces before it have been given.
+    """
+    resampler, path, mix = None, Path(clip.path), _Mix()
+    for samples, rate in decode(path, clip.start, clip.seconds, block_seconds):
+        mono = mix.add(samples)
+        if rate != sample_rate:
+            resampler = resampler or soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+            mono = resampler.resample_chunk(mono)
+        if len(mono):
+            yield np.ascontiguousarray(mono, dtype=np.float32)
+    mix.tell(path, note or _say)
+    if resampler is not None:
+        rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        if len(rest):
+            yield np.ascontiguousarray(rest, dtype=np.float32)
+
+
+class _Mix:
+    """Mixes channels to their mean, and compares how much is left of them."""
+
+    def __init__(self) -> None:
+        self._channels = self._mono = 0.0
+        self._samples = 0
+
+    def add(self, samples: Waveform) -> Waveform:
+        """Return the mean of the channels; AudioError if it is not finite."""
+        mono = samples.mean(axis=1, dtype=np.float32)
+        if not np.isfinite(mono).all():
+            raise AudioError("contains NaN or infinite samples")
+        if samples.shape[1] > 1:
+            self._samples += len(samples)
+            self._mono += float(np.dot(mono, mono))
+            self._channels += float(np.vdot(samples, samples)) / samples.shape[1]
+        return np.asarray(mono, dtype=np.float32)
+
+    @property
+    def audible(self) -> bool:
+        """Whether there was something to compare."""
+        return self._channels > _AUDIBLE * self._samples
+
+    def tell(self, path: Path, note: Note) -> None:
+        """Tell of channels that cancel each other."""
+        if self.audible and self._mono < _CANCELLED * self._channels:
+            note(path, OPPOSITE_PHASE)
+
+
+def _look_at_channels(path: Path, info: AudioInfo, note: Note) -> None:
+    """Compare the channels of the first seconds in which there is something to hear."""
+    mix, seconds = _Mix(), 0.0
+    for samples, rate in decode(path, 0.0, info.seconds, 1.0):
+        mix.add(samples)
+        seconds += len(samples) / rate if mix.audible else 0.0
+        if seconds >= _LOOKED_AT_SECONDS:
+            break
+    mix.tell(path, note)
+
+
+_listener: ContextVar[Note | None] = ContextVar("listener", default=None)
+_said: set[tuple[str, str]] = set()
+
+
+@contextmanager
+def notes_to(note: Note) -> Iterator[None]:
+    """Send the notes of this thread to someone, where nobody else is named; else the log says them."""
+    token = _listener.set(note)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def _say(path: str | Path, text: str) -> None:
+    """Tell who listens, or say a note in the log, once."""
+    if (listener := _listener.get()) is not None:
+        listener(path, text)
+        return
+    if len(_said) > _SAID_MOST or (str(path), text) in _said:
+        return
+    _said.add((str(path), text))
+    logger.warning("%s: %s", path, text)
+    if len(_said) > _SAID_MOST:
+        logger.warning(
+            "further notes on files are not said; `audio-ssl manifest FOLDER --out M.jsonl` writes all of them"
+        )

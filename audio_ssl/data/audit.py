@@ -1,0 +1,329 @@
+"""What a manifest is made of: hours, clips and speakers of every group, how evenly, how long, how loud.
+
+Speakers are counted as one where they have one name. Evenness is over the hours of speakers: the effective number of
+speakers is the number of equal speakers that would be as concentrated (Hill 1973, order 2 and order 1), Gini is 0 where
+all have the same hours.
+
+How evenly an amount is spread over its holders: hours over speakers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_ssl.base.errors import unknown_name
+from audio_ssl.data.audit_columns import AuditColumns
+from audio_ssl.data.columns import Indices, Numbers, spellings_note
+
+Row = dict[str, Any]
+
+MOST_VALUES = 40
+"""Values of an attribute with a row of their own; those with the fewest hours share one beyond."""
+
+_NAMED = 10
+_PERCENTS = (5, 25, 50, 75, 95)
+_LORENZ_POINTS = 21
+_CLIPPED_SHARE = 0.001
+"""A clip counts as clipped where this share of its samples stands at full scale."""
+_ALWAYS = ("gender", "speaker", "language", "split", "label")
+"""Columns that may be asked for where no clip has them: the answer is that all is unknown."""
+
+
+def columns_needed(by: Sequence[str]) -> list[str]:
+    """Return the columns to read for a description by `by`."""
+    return list(dict.fromkeys([*by, "language", "split"]))
+
+
+def check_columns(manifests: Sequence[AuditColumns], by: Sequence[str]) -> None:
+    """Raise UserError for a column that none of the manifests has."""
+    found: set[str] = set().union(*(columns.found for columns in manifests))
+    for name in by:
+        if name not in found and name not in _ALWAYS:
+            raise unknown_name("column", name, found, where="--by")
+
+
+def describe_manifest(columns: AuditColumns, by: Sequence[str]) -> dict[str, Any]:
+    """Describe a manifest.
+
+    Parameters
+    ----------
+    columns
+        Its columns, read with `columns_needed`.
+    by
+        Columns whose values are the groups.
+
+    Returns
+    -------
+    Plain JSON: ``total`` (a row), ``by`` (for each column its rows and the speakers under more than one value),
+    ``spellings`` (which recorded values were read as which), ``languages`` (rows), ``splits`` (each with
+    the same total and by), ``shared_speakers`` of splits. A row has hours, share of hours, clips, speakers, their hours
+    and evenness, and quantiles of clip lengths in seconds and levels in dBFS.
+    """
+    everything = np.arange(len(columns.seconds))
+    splits = _parts(columns, "split", everything)
+    described = _part(columns, by, everything)
+    languages = _rows(columns, "language", everything)
+    return {
+        **described,
+        "spellings": [note for name in by if (note := spellings_note(name, columns.values[name].merged))],
+        "languages": [] if all(not row["known"] for row in languages) else languages,
+        "splits": [{"split": name, **_part(columns, by, index)} for name, _, index in splits]
+        if len(splits) > 1
+        else [],
+        "shared_speakers": _shared_between(columns, splits),
+    }
+
+
+def shared_speakers(first: AuditColumns, second: AuditColumns) -> dict[str, Any]:
+    """Return the number and the first names of the speakers that two manifests share."""
+    return _named(sorted(set(first.speakers.names) & set(second.speakers.names)))
+
+
+def _part(columns: AuditColumns, by: Sequence[str], index: Indices) -> dict[str, Any]:
+    total = {**_row(columns, "all", index, float(columns.seconds[index].sum())), "total": True}
+    rows = [
+        {
+            "attribute": name,
+            "rows": _rows(columns, name, index),
+            "speakers_of_several": _several(columns, name, index),
+        }
+        for name in by
+    ]
+    return {"total": total, "by": rows}
+
+
+def _rows(columns: AuditColumns, name: str, index: Indices) -> list[Row]:
+    """Describe every value of a column: by name, the unknown last."""
+    hours = float(columns.seconds[index].sum())
+    parts = _parts(columns, name, index)
+    known = [part for part in parts if part[1]]
+    if len(known) > MOST_VALUES:
+        # Stable, so values with equal hours stay in the order of their names.
+        ranked = sorted(known, key=lambda part: -float(columns.seconds[part[2]].sum()))
+        kept, rest = sorted(ranked[: MOST_VALUES - 1], key=lambda part: part[0]), ranked[MOST_VALUES - 1 :]
+        together = np.sort(np.concatenate([part[2] for part in rest]))
+        known = [*kept, (f"{len(rest)} other values", True, together)]
+    parts = [*known, *(part for part in parts if not part[1])]
+    return [{**_row(columns, value, inside, hours), "known": is_known} for value, is_known, inside in parts]
+
+
+def _parts(columns: AuditColumns, name: str, index: Indices) -> list[tuple[str, bool, Indices]]:
+    """Return every value with whether it is known and the clips that have it; the unknown last."""
+    codes = columns.values[name]
+    inside = codes.index[index]
+    order = np.argsort(inside, kind="stable")
+    present, starts = np.unique(inside[order], return_index=True)
+    parts = [
+        (codes.names[code], True, clips) if code >= 0 else ("unknown", False, clips)
+        for code, clips in zip(present, np.split(index[order], starts[1:]), strict=True)
+    ]
+    return sorted(parts, key=lambda part: not part[1])
+
+
+def _row(columns: AuditColumns, value: str, index: Indices, hours_of_all: float) -> Row:
+    seconds, speakers = columns.seconds[index], columns.speakers.index[index]
+    named = speakers >= 0
+    held = _sums(speakers[named], seconds[named]) / 3600
+    total = float(seconds.sum())
+    return {
+        "value": value,
+        "known": True,
+        "total": False,
+        "hours": round(total / 3600, 6),
+        "share_of_hours": _rounded(total / hours_of_all if hours_of_all else 0.0),
+        "clips": len(index),
+        "speakers": len(held),
+        "clips_without_speaker": int(np.count_nonzero(~named)),
+        "hours_per_speaker": _spread_of_hours(held),
+        "effective_speakers": _rounded(effective_number(held)),
+        "effective_speakers_entropy": _rounded(entropy_number(held)),
+        "gini": _rounded(gini(held)) if len(held) else None,
+        "lorenz": _lorenz(held),
+        "clip_seconds": _quantiles(seconds),
+        "level_dbfs": _levels(columns, index),
+    }
+
+
+def _sums(codes: Indices, amounts: Numbers) -> Numbers:
+    """Return the sums of the amounts of each code that occurs."""
+    _, inverse = np.unique(codes, return_inverse=True)
+    # Of no clips, bincount gives integers.
+    return np.asarray(np.bincount(inverse, weights=amounts), dtype=np.float64)
+
+
+def _spread_of_hours(held: Numbers) -> dict[str, float] | None:
+    if len(held) == 0:
+        return None
+    return {
+        "mean": _rounded(float(held.mean())),
+        "median": _rounded(float(np.median(held))),
+        "max": _rounded(float(held.max())),
+    }
+
+
+def _lorenz(held: Numbers) -> list[list[float]]:
+    """Return points ``[share of speakers, share of hours]``, from the speakers with the fewest hours on."""
+    if len(held) == 0 or held.sum() <= 0:
+        return []
+    below = np.concatenate([[0.0], np.cumsum(np.sort(held))]) / held.sum()
+    share = np.linspace(0.0, 1.0, _LORENZ_POINTS)
+    hours = np.interp(share * len(held), np.arange(len(held) + 1), below)
+    return [[round(float(x), 4), round(float(y), 4)] for x, y in zip(share, hours, strict=True)]
+
+
+def _quantiles(values: Numbers) -> dict[str, float]:
+    found = np.percentile(values, _PERCENTS)
+    return {f"p{percent}": round(float(value), 3) for percent, value in zip(_PERCENTS, found, strict=True)}
+
+
+def _levels(columns: AuditColumns, index: Indices) -> dict[str, Any] | None:
+    """Return quantiles of the levels of what is not silent, and counts; None where nothing was measured."""
+    level = columns.level_dbfs[index]
+    known = level[~np.isnan(level)]
+    if len(known) == 0:
+        return None
+    heard = known[np.isfinite(known)]
+    clipped = columns.clipped[index]
+    measured = clipped[~np.isnan(clipped)]
+    return {
+        "measured": len(known),
+        "silent": len(known) - len(heard),
+        "clipped": int(np.count_nonzero(measured >= _CLIPPED_SHARE)) if len(measured) else None,
+        **(_quantiles(heard) if len(heard) else dict.fromkeys((f"p{percent}" for percent in _PERCENTS), None)),
+    }
+
+
+def _several(columns: AuditColumns, name: str, index: Indices) -> dict[str, Any]:
+    """Return the speakers that appear under more than one known value of a column."""
+    codes, speakers = columns.values[name].index[index], columns.speakers.index[index]
+    known = (codes >= 0) & (speakers >= 0)
+    width = len(columns.values[name].names) + 1
+    pairs = np.unique(speakers[known] * width + codes[known])
+    who, times = np.unique(pairs // width, return_counts=True)
+    return _named([columns.speakers.names[code] for code in who[times > 1]])
+
+
+def _shared_between(columns: AuditColumns, splits: Sequence[tuple[str, bool, Indices]]) -> list[dict[str, Any]]:
+    """Return, for every two splits that share speakers, how many and who."""
+    who = {name: np.unique(columns.speakers.index[index]) for name, known, index in splits if known}
+    rows = []
+    for first, second in combinations(who, 2):
+        both = np.intersect1d(who[first], who[second], assume_unique=True)
+        names = [columns.speakers.names[code] for code in both if code >= 0]
+        if names:
+            rows.append({"a": first, "b": second, **_named(names)})
+    return rows
+
+
+def _named(names: Sequence[str]) -> dict[str, Any]:
+    return {"count": len(names), "names": list(names[:_NAMED])}
+
+
+def _rounded(value: float) -> float:
+    """Keep six digits: sums in another order differ beyond."""
+    return float(f"{value:.6g}") if math.isfinite(value) else value
+
+
+def composition_lines(name: str, described: Mapping[str, Any]) -> list[str]:
+    """Write a description as lines for a terminal.
+
+    Parameters
+    ----------
+    name
+        Of the manifest.
+    described
+        What `composition` returned.
+    """
+    lines = [f"{name}: {_amount(described['total'])}"]
+    for part in described["by"]:
+        for row in part["rows"]:
+            share = f"{100 * row['share_of_hours']:.1f} %"
+            lines.append(f"  {part['attribute']} {row['value']}: {share} of the hours, {_amount(row)}")
+        if part["speakers_of_several"]["count"]:
+            lines.append(f"  speakers of more than one {part['attribute']}: {_who(part['speakers_of_several'])}")
+    lines += [f"  spellings read as the same: {note}" for note in described.get("spellings", ())]
+    lines += [f"  speakers in both {one['a']} and {one['b']}: {_who(one)}" for one in described["shared_speakers"]]
+    return lines
+
+
+def _amount(row: Mapping[str, Any]) -> str:
+    lengths, level = row["clip_seconds"], row["level_dbfs"]
+    words = [
+        f"{row['hours']:,.2f} h",
+        f"{_count(row['clips'], 'clip')} of {lengths['p5']:.1f} to {lengths['p95']:.1f} s",
+    ]
+    if row["speakers"]:
+        words.append(
+            f"{_count(row['speakers'], 'speaker')} (as good as {row['effective_speakers']:.1f} with equal hours)"
+        )
+    if row["clips_without_speaker"]:
+        words.append(f"{_count(row['clips_without_speaker'], 'clip')} without a speaker")
+    if level is not None and level["p50"] is not None:
+        words.append(f"median {level['p50']:.1f} dBFS")
+    if level is not None and level["silent"]:
+        words.append(f"{level['silent']:,} silent")
+    return ", ".join(words)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _who(shared: Mapping[str, Any]) -> str:
+    return f"{shared['count']} ({', '.join(shared['names'])}{' …' if shared['count'] > len(shared['names']) else ''})"
+
+
+Amounts = npt.ArrayLike
+"""``[holder]``, none negative."""
+
+
+def effective_number(amounts: Amounts) -> float:
+    """Return the inverse Simpson index 1 / Σ p², the number of equal holders that would be as concentrated.
+
+    Hill's number of order 2 (Hill 1973); 0 where nothing is held.
+
+    Examples
+    --------
+    >>> effective_number([1, 1, 1, 1]), round(effective_number([97, 1, 1, 1]), 2), effective_number([])
+    (4.0, 1.06, 0.0)
+    """
+    held = np.asarray(amounts, dtype=np.float64)
+    total = held.sum()
+    return float(1 / np.sum((held / total) ** 2)) if total > 0 else 0.0
+
+
+def entropy_number(amounts: Amounts) -> float:
+    """Return exp(−Σ p log p), Hill's number of order 1: small holders weigh more than in `effective_number`.
+
+    Examples
+    --------
+    >>> round(entropy_number([1, 1, 1, 1]), 9), entropy_number([5, 0]), entropy_number([])
+    (4.0, 1.0, 0.0)
+    """
+    held = np.asarray(amounts, dtype=np.float64)
+    if held.sum() <= 0:
+        return 0.0
+    share = held[held > 0] / held.sum()
+    return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def gini(amounts: Amounts) -> float:
+    """Return the Gini coefficient: 0 where all hold the same, towards 1 where one holds everything.
+
+    Examples
+    --------
+    >>> gini([2, 2, 2]), gini([0, 0, 0, 1]), gini([])
+    (0.0, 0.75, 0.0)
+    """
+    held = np.sort(np.asarray(amounts, dtype=np.float64))
+    total, number = held.sum(), len(held)
+    if total <= 0:
+        return 0.0
+    rank = np.arange(1, number + 1)
+    return float(max(0.0, 2 * np.sum(rank * held) / (number * total) - (number + 1) / number))

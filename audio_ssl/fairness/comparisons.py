@@ -1,0 +1,376 @@
+"""Rows of the report: a group's score, and the gap between two groups with what may be concluded.
+
+Everything is a function of statistics summed per speaker; speakers are what is drawn and permuted.
+
+What is decided over all comparisons of a metric together: adjusted p-values, detectable differences, verdicts.
+
+Rows of comparisons, the same for scores of sums and for those of trials.
+
+p-values of several comparisons, adjusted so that all of them together are wrong at most as often as asked for.
+
+Holm 1979: the smallest p-value times the number of comparisons, the next one times one fewer, and so on, never falling.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_ssl.artifacts.fairness import ALL, ALPHA, CROSSED, UNKNOWN, verdict
+from audio_ssl.fairness.gap_tests import Contrast, Permutation, contrast, contrast_crossed, permutation_test
+from audio_ssl.fairness.groups import Grouping, Mask, Pair
+from audio_ssl.fairness.power import Sensitivity, detectable, sensitivity
+from audio_ssl.fairness.predictions import Predictions
+from audio_ssl.fairness.wording import gap_direction, relative_symmetric, relative_to
+from audio_ssl.metrics.metric import AdditiveMetric
+from audio_ssl.metrics.resampling import bootstrap_sums
+
+Array = npt.NDArray[np.float64]
+
+MIN_SPEAKERS = 5
+"""Fewer speakers in a group: inference is refused, whatever the least number of a score is set to."""
+
+WARN_BELOW_SPEAKERS = 20
+"""Fewer speakers in a group: inference is made with a warning."""
+
+_ALIKE = "the speakers score alike: how far others are apart cannot be told"
+
+
+@dataclass(frozen=True)
+class Chance:
+    """How often to draw, and from which seed; every question starts from the seed, so that none depends on others."""
+
+    seed: int = 0
+    replicates: int = 10_000
+    permutations: int = 10_000
+
+    def rng(self) -> np.random.Generator:
+        """Return a generator at its beginning."""
+        return np.random.default_rng(self.seed)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One metric of one result."""
+
+    predictions: Predictions
+    metric: AdditiveMetric
+    chance: Chance
+
+    @property
+    def statistics(self) -> Array:
+        """``[clip, column]``."""
+        return self.predictions.statistics[self.metric.name]
+
+    def about(self, by: str) -> dict[str, Any]:
+        """Return what every row of the metric begins with."""
+        return {
+            "result": self.predictions.name,
+            "by": by,
+            "metric": self.metric.name,
+            "unit": self.metric.unit,
+            "higher_is_better": self.metric.higher_is_better,
+        }
+
+    def sums(self, members: Mask) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Return the statistics of some clips summed per speaker, ``[speaker, column]``, and the speakers' codes."""
+        return speaker_sums(self.statistics[members], self.predictions.speakers.index[members])
+
+
+def speaker_sums(statistics: Array, speakers: npt.NDArray[np.int32]) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Sum ``[clip, column]`` by speaker; the codes of the speakers come sorted."""
+    codes, index = np.unique(speakers, return_inverse=True)
+    sums = np.stack([np.bincount(index, column, len(codes)) for column in statistics.T], axis=1)
+    return sums.astype(np.float64), codes.astype(np.int64)
+
+
+def group_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
+    """Return one row a scored group, the speakers without a recorded value, and all of these together."""
+    unknown = grouping.index == -1
+    shown: list[tuple[str, Mask]] = [(name, grouping.members(name)) for name in grouping.names]
+    if unknown.any():
+        shown.append((UNKNOWN, unknown))
+    # If the groups without a score were in it, subtracting the scored groups would give theirs.
+    if shown:
+        shown.append((ALL, grouping.index != -2))
+    about, found = question.about(grouping.by), question.predictions
+    return [
+        about | _describe(question, name, members) | found.unanswered(grouping.by.split(CROSSED), name, members)
+        for name, members in shown
+    ]
+
+
+def _describe(question: Question, name: str, members: Mask) -> dict[str, Any]:
+    predictions, metric = question.predictions, question.metric
+    sums, codes = question.sums(members)
+    enough = len(codes) >= MIN_SPEAKERS
+    chance = question.chance
+    interval = bootstrap_sums(sums, metric.score, chance.replicates if enough else 2, chance.rng())
+    seconds = predictions.seconds[members]
+    return {
+        "group": name,
+        "known": name != UNKNOWN,
+        "total": name == ALL,
+        "value": interval.value,
+        "low": interval.low if enough else math.nan,
+        "high": interval.high if enough else math.nan,
+        "speakers": len(codes),
+        "clips": int(members.sum()),
+        "words": int(np.nansum(predictions.words[members])),
+        "hours": float(seconds.sum()) / 3600,
+        "empty_references": int(predictions.empty_references[members].sum()),
+    }
+
+
+def spread_row(question: Question, by: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the best and the worst of the known groups, None where all score the same.
+
+    There is no row of fewer than two groups with a score and enough speakers.
+    """
+    known = [row for row in groups if row["known"] and not row["total"] and row["speakers"] >= MIN_SPEAKERS]
+    scored = [row for row in known if math.isfinite(row["value"])]
+    if len(scored) < 2:
+        return None
+    ordered = sorted(scored, key=lambda row: (row["value"], row["group"]))
+    low, high = ordered[0], ordered[-1]
+    apart = high["value"] > low["value"]
+    best, worst = (high, low) if question.metric.higher_is_better else (low, high)
+    return question.about(by) | {
+        "groups": len(scored),
+        "worst": worst["group"] if apart else None,
+        "best": best["group"] if apart else None,
+        "difference": high["value"] - low["value"],
+        "ratio": high["value"] / low["value"] if low["value"] else math.nan,
+        "overall": next(row["value"] for row in groups if row["total"]),
+    }
+
+
+def comparison_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
+    """Return the gap of every pair of groups; of pairs with a group that has no score, the reason alone.
+
+    p-values are adjusted by the caller, who knows all tests.
+    """
+    about = question.about(grouping.by)
+    rows = [about | _compare(question, grouping, pair) for pair in grouping.pairs]
+    return rows + [about | unscored_row(pair.first, pair.second, reason) for pair, reason in grouping.refused]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both groups of a pair, summed per speaker."""
+
+    first: Array
+    second: Array
+    first_codes: npt.NDArray[np.int64]
+    second_codes: npt.NDArray[np.int64]
+
+    @property
+    def shared(self) -> npt.NDArray[np.int64]:
+        """Speakers who are in both groups."""
+        return np.intersect1d(self.first_codes, self.second_codes)
+
+    def refusal(self, pair: Pair) -> str | None:
+        """Return why nothing may be concluded; None if something may."""
+        for name, codes in ((pair.first, self.first_codes), (pair.second, self.second_codes)):
+            if len(codes) < MIN_SPEAKERS:
+                people = "1 speaker" if len(codes) == 1 else f"{len(codes)} speakers"
+                return f"group {name} has {people}, and at least {MIN_SPEAKERS} a group are needed"
+        return None
+
+    def warning(self) -> str | None:
+        """Return what to keep in mind; None if nothing."""
+        fewest = min(len(self.first_codes), len(self.second_codes))
+        found = []
+        if fewest < WARN_BELOW_SPEAKERS:
+            found.append(f"only {fewest} speakers in the smaller group: small gaps cannot be found")
+        if len(self.shared):
+            found.append(f"{len(self.shared)} speakers are in both groups: an interval is given, but no p-value")
+        return "; ".join(found) or None
+
+
+def sides_of(question: Question, grouping: Grouping, pair: Pair) -> Sides:
+    """Return both groups of a pair."""
+    first, second = grouping.sides(pair)
+    ours, our_codes = question.sums(first)
+    theirs, their_codes = question.sums(second)
+    return Sides(ours, theirs, our_codes, their_codes)
+
+
+def _compare(question: Question, grouping: Grouping, pair: Pair) -> dict[str, Any]:
+    metric, sides = question.metric, sides_of(question, grouping, pair)
+    a, b = float(metric.score(sides.first.sum(0))), float(metric.score(sides.second.sum(0)))
+    refused = sides.refusal(pair) if math.isfinite(a - b) else "the score of one group is not defined"
+    words = gap_direction(metric.name, metric.higher_is_better, pair.first, pair.second, a, b, by=grouping.by)
+    speakers = len(sides.first_codes), len(sides.second_codes)
+    row = untested_row(pair.first, pair.second, a, b, words, refused, speakers)
+    return row if refused else row | _infer(question, sides, a, b)
+
+
+def _infer(question: Question, sides: Sides, a: float, b: float) -> dict[str, Any]:
+    score, chance = question.metric.score, question.chance
+    if len(sides.shared):
+        found, test = _crossed(sides, score, chance), None
+    else:
+        found = contrast(sides.first, sides.second, score, chance.replicates, chance.rng())
+        test = permutation_test(sides.first, sides.second, score, chance.rng(), chance.permutations)
+    power = sensitivity(sides.first, sides.second, score, found.standard_error)
+    warnings = filter(None, [sides.warning(), _ALIKE if math.isnan(power.standard_error) else None])
+    return tested(found, test, power, a, b) | {"warning": "; ".join(warnings) or None}
+
+
+def _crossed(sides: Sides, score: Callable[[Array], Array], chance: Chance) -> Contrast:
+    """Contrast groups that share speakers: a speaker is drawn with what there is of both groups."""
+    everyone = np.union1d(sides.first_codes, sides.second_codes)
+
+    def spread(sums: Array, codes: npt.NDArray[np.int64]) -> Array:
+        full = np.zeros((len(everyone), sums.shape[1]))
+        full[np.searchsorted(everyone, codes)] = sums
+        return full
+
+    first, second = spread(sides.first, sides.first_codes), spread(sides.second, sides.second_codes)
+    return contrast_crossed(first, second, score, chance.replicates, chance.rng())
+
+
+def adjust(rows: list[dict[str, Any]]) -> None:
+    """Adjust p-values by Holm's method: a family is all tests of one metric on one result."""
+    families: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        families.setdefault((str(row.get("result", row.get("result_b"))), str(row["metric"])), []).append(row)
+    for family in families.values():
+        tested = [row for row in family if np.isfinite(row["p_value"])]
+        for row, adjusted in zip(tested, holm([row["p_value"] for row in tested]), strict=True):
+            row["p_holm"] = adjusted
+        for row in tested:
+            row["compared"] = len(tested)
+
+
+def conclude(rows: Sequence[dict[str, Any]], tolerance: float | None) -> None:
+    """Give each row its verdict, and the difference that the test as adjusted would usually find."""
+    for row in rows:
+        if row["unit"] != "cost":
+            row["tolerance"] = tolerance
+        if row["compared"] and np.isfinite(row["standard_error"]):
+            # Holm's first and strictest step: the level is shared among all comparisons of the family.
+            least = detectable(row["standard_error"], row["degrees_of_freedom"], alpha=ALPHA / row["compared"])
+            mean = 0.5 * (row["value_a"] + row["value_b"])
+            row["minimum_detectable"] = least
+            row["minimum_detectable_relative"] = 100 * least / mean if mean else math.nan
+        row["verdict"] = verdict(row)
+
+
+def out_of_reach(assignments: float, compared: float) -> bool:
+    """Return whether not even the smallest p-value of so many permutations is significant in so many comparisons.
+
+    Examples
+    --------
+    >>> out_of_reach(19, 1), out_of_reach(20, 1), out_of_reach(99, 5), out_of_reach(100, 5)
+    (True, False, True, False)
+    """
+    return compared / (assignments + 1) >= ALPHA
+
+
+def too_many(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Say of which families no gap could be found, however large, for want of permutations."""
+    families: dict[tuple[str, int, int], list[str]] = {}
+    tested = [row for row in rows if row["assignments"] and row["compared"]]
+    for result, metric in dict.fromkeys((row["result"], row["metric"]) for row in tested):
+        family = [row for row in tested if (row["result"], row["metric"]) == (result, metric)]
+        tries, compared = max(row["assignments"] for row in family), family[0]["compared"]
+        if out_of_reach(tries, compared):
+            families.setdefault((result, tries, compared), []).append(metric)
+    return [
+        f"{result}, {', '.join(metrics)}: with {tries:,} permutations no p-value can be below {1 / (tries + 1):.2g}. "
+        f"Adjusted for {compared:,} comparisons that is not below {ALPHA}, so no difference could be statistically "
+        "significant, however large. Compare by fewer attributes or, if not all permutations were made, make more "
+        "(`--replicates`)."
+        for (result, tries, compared), metrics in families.items()
+    ]
+
+
+def untested_row(
+    first: str, second: str, a: float, b: float, direction: str, refused: str | None, speakers: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Return a gap with nothing concluded from it: `a` and `b` are the scores of the first and the second group."""
+    return {
+        "a": first,
+        "b": second,
+        "value_a": a,
+        "value_b": b,
+        "speakers_a": None if speakers is None else speakers[0],
+        "speakers_b": None if speakers is None else speakers[1],
+        "difference": a - b,
+        "low": math.nan,
+        "high": math.nan,
+        "low_90": math.nan,
+        "high_90": math.nan,
+        "standard_error": math.nan,
+        "degrees_of_freedom": math.nan,
+        "relative_symmetric": relative_symmetric(a, b),
+        "relative_symmetric_low": math.nan,
+        "relative_symmetric_high": math.nan,
+        "relative_to_b": relative_to(a, b),
+        "ratio": a / b if b else math.nan,
+        "ratio_low": math.nan,
+        "ratio_high": math.nan,
+        "p_value": math.nan,
+        "p_exact": None,
+        "assignments": None,
+        "p_holm": math.nan,
+        "compared": 0,
+        "minimum_detectable": math.nan,
+        "minimum_detectable_relative": math.nan,
+        "tolerance": None,
+        "verdict": None,
+        "direction": direction,
+        "refused": refused,
+        "warning": None,
+    }
+
+
+def unscored_row(first: str, second: str, refused: str) -> dict[str, Any]:
+    """Return a gap of which nothing is told, because a group is too small to be scored."""
+    return untested_row(first, second, math.nan, math.nan, "not compared", refused, None)
+
+
+def tested(found: Contrast, test: Permutation | None, power: Sensitivity, a: float, b: float) -> dict[str, Any]:
+    """Return what replaces the empty places of a row: intervals, the p-value if there is one, the detectable gap."""
+    mean, least = 0.5 * (a + b), power.detectable()
+    row: dict[str, Any] = {
+        "low": found.difference.low,
+        "high": found.difference.high,
+        "low_90": found.within.low,
+        "high_90": found.within.high,
+        "standard_error": power.standard_error,
+        "degrees_of_freedom": power.freedom,
+        "relative_symmetric_low": found.relative_symmetric.low,
+        "relative_symmetric_high": found.relative_symmetric.high,
+        "ratio_low": found.ratio.low,
+        "ratio_high": found.ratio.high,
+        "minimum_detectable": least,
+        "minimum_detectable_relative": 100 * least / mean if mean else math.nan,
+    }
+    if test is not None:
+        row |= {"p_value": test.p_value, "p_exact": test.exact, "assignments": test.assignments}
+    return row
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the adjusted p-values in the order given; NaN stays NaN and counts as no comparison.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
+    adjusted = [math.nan] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(known):
+        largest = max(largest, min(1.0, p * (len(known) - rank)))
+        adjusted[place] = largest
+    return adjusted

@@ -1,0 +1,367 @@
+"""Rows of predictions as columns: each is checked and counted, then its text is dropped.
+
+A million rows have to fit: what stays of a row are a few numbers, the bytes of its id, and two hashes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from array import array
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from audio_ssl.base.errors import UserError, one_line
+from audio_ssl.base.text import composed, is_composed, printable
+from audio_ssl.data.columns import by_number, is_unknown
+from audio_ssl.fairness.measures import OF_TERMS
+from audio_ssl.fairness.tables.scalars import Numbers, Spellings, notes_of, plain
+from audio_ssl.fairness.tables.source import Row
+from audio_ssl.fairness.tallies import NAMED, NOT_TEXT, PERHAPS_NOT_TEXT, Exclusions, GroupCounter, WorstClips
+from audio_ssl.metrics.metric import AdditiveMetric, Array
+
+NORMALISED = ("wer", "cer", "bleu", "chrf")
+"""Metrics whose texts are normalised; labels and phones are no prose."""
+
+_ALIGNED = ("wer", "cer", "per")
+_LONGEST_ALIGNMENT = 4e11
+"""Characters of reference times characters of hypothesis: about a quarter of a minute for one clip."""
+
+_MOST_GROUPS = 1000
+_LONGEST_ID = 200
+"""Characters of an id in messages."""
+
+NUMBERS = ("seconds", "level_dbfs")
+"""Columns of numbers that are read where they are there."""
+
+
+@dataclass(frozen=True)
+class ClipCodes:
+    """One value of a few for each clip."""
+
+    names: list[str]
+    index: npt.NDArray[np.int32]
+    """``[clip]``, place in `names`; -1 where unknown."""
+
+
+class CountedClip(NamedTuple):
+    """A row that can be counted."""
+
+    id: str
+    speaker: str
+    reference: str
+    hypothesis: str
+    plain_reference: str
+    """Normalised, as the next."""
+    plain_hypothesis: str
+    terms: str
+    groups: tuple[str | None, ...]
+    numbers: tuple[Any, ...]
+    """As in the row, in the order of `NUMBERS`."""
+
+
+class Coder:
+    """Gives names numbers as they come."""
+
+    def __init__(self, what: str, most: int | None = None) -> None:
+        self._what, self._most = what, most
+        self._codes: dict[str, int] = {}
+        self.names: list[str] = []
+        self._index = array("i")
+
+    def add(self, name: str | None) -> None:
+        """Append the code of one clip."""
+        code = -1
+        if name is not None:
+            code = self._codes.setdefault(name, len(self.names))
+            if code == len(self.names):
+                self.names.append(name)
+                if self._most is not None and code == self._most:
+                    raise UserError(f"`{self._what}` has more than {self._most} values: it names no groups")
+        self._index.append(code)
+
+    def index(self, start: int = 0) -> npt.NDArray[np.int32]:
+        """Return the codes from `start` on."""
+        return np.array(self._index[start:], np.int32)
+
+    def codes(self, kept: npt.NDArray[np.bool_]) -> ClipCodes:
+        """Return the codes of the clips that are kept, of sorted names, without those that none of them has."""
+        index = self.index()[kept]
+        # By name, so that what is drawn by code does not depend on the order of the rows; groups as audits have them.
+        order = (lambda code: by_number(self.names[code])) if self._most else self.names.__getitem__
+        used = np.array(sorted(np.unique(index[index >= 0]).tolist(), key=order), np.intp)
+        place = np.full(len(self.names) + 1, -1, np.int32)
+        place[used] = np.arange(len(used), dtype=np.int32)
+        # The last place is what -1 points at.
+        return ClipCodes([self.names[code] for code in used.tolist()], place[index])
+
+
+class PredictionTable:
+    """Takes rows in batches.
+
+    Parameters
+    ----------
+    measures
+        What is counted, the main one first.
+    attributes
+        Columns that make groups.
+    normalise
+        For the texts of `NORMALISED`.
+    left_out
+        Gets what cannot be counted.
+    where
+        For errors.
+    """
+
+    def __init__(
+        self,
+        measures: Mapping[str, AdditiveMetric],
+        attributes: Sequence[str],
+        normalise: Callable[[str], str],
+        left_out: Exclusions,
+        where: str,
+    ) -> None:
+        self.measures, self._normalise, self.left_out, self._where = measures, normalise, left_out, where
+        self.rows = 0
+        self.spellings = [Spellings(name) for name in attributes]
+        self.speakers = Coder("speaker")
+        self.groups = {name: Coder(name, _MOST_GROUPS) for name in attributes}
+        self.worst = WorstClips(next(iter(measures.values())))
+        self._labels = all(name in ("accuracy",) for name in measures)
+        self._lines: dict[int, int] = {}
+        self._line_of, self._content = array("q"), array("q")
+        self._numbers = {name: Numbers(name, positive=name == "seconds") for name in NUMBERS}
+        self._words = array("d")
+        self._keys, self._empty, self._silent = array("Q"), bytearray(), bytearray()
+        self._composed = self._perhaps_missing = 0
+        self.missing = GroupCounter(attributes)
+        self._ids: list[pa.Array] = []
+        self._statistics: dict[str, list[Array]] = {name: [] for name in measures}
+
+    def count_with(self, measures: Mapping[str, AdditiveMetric]) -> None:
+        """Count these metrics; before the first rows."""
+        assert not self._keys, "some rows have been counted"
+        self.measures = measures
+        self.worst = WorstClips(next(iter(measures.values())))
+        self._statistics = {name: [] for name in measures}
+
+    def add(self, batch: Sequence[tuple[int, Row]], columns: Collection[str]) -> None:
+        """Count a batch of numbered rows; `columns` are compared where an id appears twice."""
+        self.rows += len(batch)
+        start = len(self._keys)
+        clips = [clip for number, row in batch if (clip := self._clip(number, row, columns)) is not None]
+        if not clips:
+            return
+        for clip in clips:
+            self._append(clip)
+        self._ids.append(pa.array([clip.id for clip in clips], pa.large_string()))
+        for name, measure in self.measures.items():
+            self._statistics[name].append(measure.statistics(self._pair(name, clip) for clip in clips))
+        main = next(iter(self._statistics.values()))[-1]
+        codes = {name: coder.index(start) for name, coder in self.groups.items()}
+        self.worst.look(main, codes, np.frombuffer(self._silent[start:], np.bool_), lambda place: _shown(clips[place]))
+
+    @property
+    def clips(self) -> int:
+        """Rows that could be counted so far."""
+        return len(self._keys)
+
+    def ids(self) -> pa.ChunkedArray:
+        """Return the ids, ``[clip]``."""
+        return pa.chunked_array(self._ids, pa.large_string())
+
+    def statistics(self, name: str, kept: npt.NDArray[np.bool_]) -> Array:
+        """Return the statistics of one metric, ``[clip, column]``; they are given away."""
+        whole = np.concatenate(self._statistics.pop(name))
+        return whole if kept.all() else whole[kept]
+
+    def absent(self, row: Row) -> None:
+        """Count a clip that should have a row here."""
+        groups = self._groups(row)
+        self.missing.add([None] * len(self.spellings) if isinstance(groups, str) else groups)
+        self.left_out.add("in the manifest, but no hypothesis", [one_line(str(row.get("id")), _LONGEST_ID)])
+
+    def numbers(self, name: str, kept: npt.NDArray[np.bool_], commas_between: bool) -> Array:
+        """Return a column of `NUMBERS`, ``[clip]``; NaN where not recorded."""
+        return self._numbers[name].values(commas_between)[kept]
+
+    def words(self, kept: npt.NDArray[np.bool_]) -> Array:
+        """Return the words of the normalised references, ``[clip]``."""
+        return np.array(self._words, np.float64)[kept]
+
+    def notes(self, commas_between: bool) -> list[str]:
+        """Return what the report should say of the values that were read."""
+        found = notes_of([*self._numbers.values()], commas_between)
+        if self._composed:
+            found.append(f"letters of {self._composed:,} rows composed (Unicode NFC)")
+        if self._perhaps_missing:
+            many = "1 hypothesis is" if self._perhaps_missing == 1 else f"{self._perhaps_missing:,} hypotheses are"
+            found.append(f"{many} `None`, `null` or `nan`, and counted as the word")
+        return found
+
+    def keys(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
+        """Return the hashes of id and reference, ``[clip]``."""
+        return np.array(self._keys, np.uint64)[kept]
+
+    def empty(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return where nothing was said, ``[clip]``."""
+        return np.frombuffer(bytes(self._empty), np.bool_)[kept]
+
+    def first_ids(self, kept: npt.NDArray[np.bool_], members: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+        """Return ids of the first of some of the clips that are kept, ``[kept clip]``."""
+        ids = self.ids()
+        return tuple(
+            one_line(ids[place].as_py(), _LONGEST_ID) for place in np.flatnonzero(kept)[members][:NAMED].tolist()
+        )
+
+    def silent(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return where something was said and the hypothesis is empty, ``[clip]``."""
+        return np.frombuffer(bytes(self._silent), np.bool_)[kept]
+
+    def _append(self, clip: CountedClip) -> None:
+        words = len(clip.plain_reference.split())
+        self.speakers.add(clip.speaker)
+        for coder, group in zip(self.groups.values(), clip.groups, strict=True):
+            coder.add(group)
+        for column, value in zip(self._numbers.values(), clip.numbers, strict=True):
+            column.add(value)
+        self._words.append(words)
+        self._empty.append(words == 0)
+        self._silent.append(words > 0 and not clip.plain_hypothesis)
+        both = f"{clip.id}\0{clip.plain_reference}".encode("utf-8", "surrogatepass")
+        self._keys.append(int.from_bytes(hashlib.blake2b(both, digest_size=8).digest(), "little"))
+
+    def _pair(self, name: str, clip: CountedClip) -> tuple[str, str]:
+        if name in NORMALISED:
+            return clip.plain_reference, clip.plain_hypothesis
+        return (clip.terms if name in OF_TERMS else clip.reference), clip.hypothesis
+
+    def _clip(self, number: int, row: Row, columns: Collection[str]) -> CountedClip | None:
+        """Return what is counted of a row, or None where it is left out."""
+        name: str | None = None
+        with contextlib.suppress(TypeError):
+            name = plain(row.get("id"))
+        if name is None:
+            self.left_out.add("no id", [f"line {number}"])
+            return None
+        if self._seen(name, number, row, columns):
+            self.left_out.add("appears twice", [one_line(name, _LONGEST_ID)])
+            return None
+        made = self._check(name, row)
+        if isinstance(made, str):
+            self.left_out.add(made, [one_line(name, _LONGEST_ID)])
+            return None
+        return made
+
+    def _check(self, name: str, row: Row) -> CountedClip | str:
+        """Return a clip, or why there is none."""
+        reference, hypothesis = self._text(row.get("reference")), self._text(row.get("hypothesis"))
+        if reference is None:
+            return "no reference"
+        groups = self._groups(row)
+        if isinstance(groups, str):
+            return f"`{groups}` is not a plain value"
+        if hypothesis is None:
+            self.missing.add(groups)
+            return "no hypothesis"
+        if not isinstance(reference, str) or not isinstance(hypothesis, str):
+            return f"the {'hypothesis' if isinstance(reference, str) else 'reference'} is not text"
+        try:
+            speaker = plain(row.get("speaker"))
+        except TypeError:
+            speaker = None
+        if speaker is None or is_unknown(speaker):
+            return "no speaker"
+        reason = self._why_not(reference, hypothesis, row)
+        if reason is not None:
+            return reason
+        self._composed += not all(is_composed(value) for value in self._texts_of(row))
+        self._perhaps_missing += hypothesis in PERHAPS_NOT_TEXT and hypothesis != reference
+        return CountedClip(
+            name,
+            speaker,
+            reference,
+            hypothesis,
+            self._normalise(reference),
+            self._normalise(hypothesis),
+            str(row.get("terms")),
+            tuple(groups),
+            tuple(row.get(column) for column in NUMBERS),
+        )
+
+    def _text(self, value: object) -> object:
+        """Return a text of a row in composed letters, None where there is none; what is no text stays as it is."""
+        if self._labels and not isinstance(value, str):
+            value = _or_none(value)
+        if value is None or value != value or (isinstance(value, str) and value in NOT_TEXT):
+            return None
+        return composed(value) if isinstance(value, str) else value
+
+    def _texts_of(self, row: Row) -> list[str]:
+        names = ("reference", "hypothesis", "speaker", *(spelling.attribute for spelling in self.spellings))
+        return [value for name in names if isinstance(value := row.get(name), str)]
+
+    def _groups(self, row: Row) -> list[str | None] | str:
+        """Return the groups of a row, or the attribute whose value is a list or an object."""
+        groups = []
+        for spelling in self.spellings:
+            try:
+                groups.append(spelling.read(row.get(spelling.attribute)))
+            except TypeError:
+                return spelling.attribute
+        return groups
+
+    def _why_not(self, reference: str, hypothesis: str, row: Row) -> str | None:
+        """Return why one of the metrics cannot count a clip."""
+        if len(reference) * len(hypothesis) > _LONGEST_ALIGNMENT and any(name in _ALIGNED for name in self.measures):
+            return "reference and hypothesis too long to align"
+        if any(name in OF_TERMS for name in self.measures):
+            # Imported here: most audits need no terms.
+            from audio_ssl.fairness.must_she import why_not
+
+            if reason := why_not(row.get("terms")):
+                return f"terms: {reason}"
+        if "key_score" in self.measures:
+            try:
+                self.measures["key_score"].per_clip(reference, hypothesis)
+            except ValueError as error:
+                return f"key_score: {error}"
+        return None
+
+    def _seen(self, name: str, number: int, row: Row, columns: Collection[str]) -> bool:
+        """Return whether the same row was there already; UserError where another one has its id."""
+        content = hash(repr([row.get(column) for column in columns if column != "id"]))
+        place = self._lines.setdefault(hash(name), len(self._line_of))
+        if place == len(self._line_of):
+            self._line_of.append(number)
+            self._content.append(content)
+            return False
+        if self._content[place] != content:
+            lines = f"lines {self._line_of[place]} and {number}"
+            raise UserError(
+                f"the id `{one_line(name, _LONGEST_ID)}` appears twice with different content: {lines}",
+                where=self._where,
+            )
+        return True
+
+
+def _or_none(value: object) -> Any:
+    """Return a label as text; what is none stays as it is."""
+    try:
+        return plain(value)
+    except TypeError:
+        return value
+
+
+def _shown(clip: CountedClip) -> dict[str, Any]:
+    return {
+        "id": one_line(clip.id, _LONGEST_ID),
+        "speaker": clip.speaker,
+        "reference": printable(clip.reference),
+        "hypothesis": printable(clip.hypothesis),
+    }

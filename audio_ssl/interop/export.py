@@ -1,0 +1,94 @@
+"""The `export` command: a model of any library as a folder, with what is known of where it comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audio_ssl.base.documents import find, read_object
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.files import locked_folder
+from audio_ssl.interop.fairseq2 import write_fairseq2
+from audio_ssl.interop.hub import push_to_hub
+from audio_ssl.interop.read import ModelKind, detect, read_model
+from audio_ssl.interop.settings import parse_name
+from audio_ssl.interop.write import LICENCE, export
+from audio_ssl.shipped import SHIPPED, Shelf
+
+_PROVENANCE = "provenance.json"
+
+
+def export_model(
+    model: str,
+    out: Path,
+    *,
+    to: str = "transformers",
+    normalize: bool | None = None,
+    sample_rate: int | None = None,
+    heads: int | None = None,
+    push: str | None = None,
+    weights: str = "float32",
+) -> str | None:
+    """Write a model as a folder; return its address on the hub if it was sent there.
+
+    Parameters
+    ----------
+    model, normalize, sample_rate, heads
+        As of `read_model`.
+    out
+        The folder.
+    to
+        ``transformers`` or ``fairseq2``.
+    push
+        ``org/name`` on the hub; None: it is not sent.
+    weights
+        How they are stored: ``float32``, ``float16`` or ``bfloat16``.
+
+    Raises
+    ------
+    UserError
+        If the model cannot be read, the layout cannot hold it, or the hub refuses.
+    """
+    if push is not None and to != "transformers":
+        raise UserError("`--push` sends the layout of transformers", remedy="leave out `--to` or `--push`")
+    if weights != "float32" and (push is not None or to != "transformers"):
+        raise UserError(
+            "`--weights` float16 and bfloat16 are for folders in the layout of transformers or ours",
+            remedy="leave out `--weights`, or `--to` and `--push`",
+        )
+    found = read_model(model, normalize=normalize, sample_rate=sample_rate, heads=heads)
+    facts = facts_of(model)
+    with locked_folder(out):
+        if to == "fairseq2":
+            write_fairseq2(found, out)
+            return None
+        export(found, out, name=push, facts=facts, weights=weights)
+    return None if push is None else push_to_hub(found, push, facts=facts)
+
+
+def facts_of(model: str, shelf: Shelf = SHIPPED) -> dict[str, object]:
+    """Return what a model card can say about where a model comes from."""
+    plain, _ = parse_name(model)
+    shipped = shelf.name_in(plain)
+    if shipped is not None and detect(plain, shelf) is ModelKind.SHIPPED:
+        found = shelf.facts(shipped)
+        return {
+            "exported from": f"{shipped}, which ships with audio_ssl",
+            LICENCE: found.licence,
+            "trained on": "; ".join(f"{one.title}, {one.hours:.2f} h ({one.licence})" for one in found.corpora),
+            "recipe (hash)": found.recipe_hash,
+            "manifest (hash)": found.manifest_hash,
+        }
+    facts: dict[str, object] = {"exported from": Path(plain).name if Path(plain).exists() else model}
+    path = Path(plain) / _PROVENANCE
+    if not path.is_file():
+        return facts
+    data = read_object(path)
+    versions = find(data, "versions", dict, str(path)) if "versions" in data else {}
+    known = {
+        "recipe (hash)": data.get("recipe_hash"),
+        "manifest (hash)": data.get("manifest_hash"),
+        "training finished": data.get("finished"),
+        "training ended": data.get("ended"),
+        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+    }
+    return facts | {name: value for name, value in known.items() if value not in (None, "")}

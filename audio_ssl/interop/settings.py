@@ -1,0 +1,240 @@
+"""What no weight tells: sample rate, normalisation, heads. From the caller or from a file, never guessed.
+
+A model's name with its settings in one word: ``MODEL?normalize=false&sample_rate=16000&heads=12``.
+
+So every command, recipe and function that takes a model takes what its weights do not tell, in the same way. Where
+features are asked for, ``point=feed_forward`` may stand there too (`take_point`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, cast, get_args
+
+from audio_ssl.base.errors import UserError, unknown_name
+from audio_ssl.models.parts import Point
+
+logger = logging.getLogger(__name__)
+
+FAIRSEQ_EPSILON = 1e-5
+"""Added to a clip's variance by torch's layer norm, with which fairseq, fairseq2 and torchaudio standardise."""
+
+HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16}
+"""Width to heads of every published model of the wav2vec 2.0 family (base, large, x-large, XLS-R 1B and 2B)."""
+
+
+class ModelSettings(NamedTuple):
+    """What the caller said; None: nothing."""
+
+    normalize: bool | None = None
+    sample_rate: int | None = None
+    heads: int | None = None
+
+
+class MissingSettingError(UserError):
+    """Something about a model that neither its files nor the caller say.
+
+    Parameters
+    ----------
+    what, where, remedy
+        As of `UserError`; without a remedy, that for who calls a function of Python.
+    missing
+        The settings.
+    """
+
+    def __init__(self, what: str, where: Path | str, missing: Sequence[str], remedy: str | None = None) -> None:
+        self.missing = tuple(missing)
+        values = {
+            "normalize": "normalize=True or False (are waveforms standardised?)",
+            "sample_rate": "sample_rate=16000",
+        }
+        wanted = " and ".join(values.get(name, f"{name}=12") for name in missing)
+        remedy = remedy or f"give {wanted}, as the model's authors document it"
+        super().__init__(what, where=str(where), remedy=remedy)
+
+
+@contextmanager
+def invalid_settings(where: Path | str | None) -> Iterator[None]:
+    """Turn what settings of a wrong type or size raise into a sentence that names the file."""
+    place = None if where is None else str(where)
+    try:
+        yield
+    except UserError as error:
+        raise UserError(error.what, where=error.where or place, remedy=error.remedy) from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"the model's settings make no sense: {error}", where=place) from error
+
+
+def preparation_of(given: ModelSettings, found: Mapping[str, Any], source: str, where: Path | str) -> tuple[bool, int]:
+    """Return normalisation and rate: the caller's, else those found under ``normalize`` and ``sample_rate``.
+
+    Parameters
+    ----------
+    given
+        The caller's.
+    found
+        What `source` says, or nothing.
+    source
+        Where they would stand, for errors and the log.
+    where
+        The model.
+
+    Raises
+    ------
+    UserError
+        If neither says them.
+    """
+    missing = [
+        name for name in ("normalize", "sample_rate") if getattr(given, name) is None and found.get(name) is None
+    ]
+    if missing:
+        names = " and ".join(f"`{name}`" for name in missing)
+        raise MissingSettingError(
+            f"{names} of the model cannot be told from its weights, and {source} does not say", where, missing
+        )
+    for name in ("normalize", "sample_rate"):
+        said, stands = getattr(given, name), found.get(name)
+        if said is not None and stands is not None and said != stands:
+            logger.info("%s: %s=%s as given, though %s says %s", where, name, said, source, stands)
+    normalize = found["normalize"] if given.normalize is None else given.normalize
+    rate = found["sample_rate"] if given.sample_rate is None else given.sample_rate
+    number = isinstance(rate, int | float) and not isinstance(rate, bool) and float(rate).is_integer() and rate > 0
+    if not isinstance(normalize, bool) or not number:
+        raise UserError(
+            f"`normalize` must be true or false and `sample_rate` a number of Hz, but are {normalize!r} and {rate!r}",
+            where=str(where),
+        )
+    return normalize, int(rate)
+
+
+def heads_of(given: ModelSettings, found: object, dim: int, where: Path | str) -> int:
+    """Return the attention heads: the caller's, the file's, or those of all published models of this width.
+
+    Raises
+    ------
+    UserError
+        If none of them tells, or they do not divide the width.
+    """
+    heads = given.heads if given.heads is not None else found if found is not None else HEADS.get(dim)
+    if heads is None:
+        raise MissingSettingError(
+            f"`heads` of a model of width {dim} cannot be told from its weights",
+            where,
+            ["heads"],
+        )
+    if given.heads is not None and found is not None and given.heads != found:
+        logger.info("%s: heads=%s as given, though the file says %s", where, heads, found)
+    if not isinstance(heads, int) or heads < 1 or dim % heads:
+        raise UserError(f"`heads` must divide the width {dim}, but is {heads}", where=str(where))
+    return heads
+
+
+_BOOLS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+EXAMPLES = {"normalize": "false", "sample_rate": "16000", "heads": "12"}
+"""The settings of a model, each with a value to show."""
+
+
+def parse_name(name_or_path: str | Path, given: ModelSettings = ModelSettings()) -> tuple[str | Path, ModelSettings]:  # noqa: B008
+    """Return a model's name or path without its settings, and the settings.
+
+    Parameters
+    ----------
+    name_or_path
+        What follows the last question mark are settings, but for a path that exists with it.
+    given
+        What was given beside the name.
+
+    Raises
+    ------
+    UserError
+        If a setting is not known, has no sensible value, or is given twice with different values.
+
+    Examples
+    --------
+    >>> parse_name("facebook/hubert-base-ls960?normalize=false&sample_rate=16000")
+    ('facebook/hubert-base-ls960', ModelSettings(normalize=False, sample_rate=16000, heads=None))
+    """
+    name = str(name_or_path)
+    plain, mark, query = name.rpartition("?")
+    if not mark or isinstance(name_or_path, Path) or path_of(name).exists():
+        return name_or_path, given
+    found = given._asdict()
+    for word in query.split("&"):
+        key, equals, text = word.partition("=")
+        if key not in EXAMPLES:
+            raise unknown_name("setting of a model", key, EXAMPLES, where=name)
+        value = _value(key, text.strip() if equals else "", name)
+        if found[key] not in (None, value):
+            raise UserError(f"`{key}` is given twice, as {found[key]} and as {value}", where=name)
+        found[key] = value
+    return plain, ModelSettings(**found)
+
+
+def take_point(name: str) -> tuple[str, Point]:
+    """Return a model's name without ``point=``, and what that says; models are read without it, features with it.
+
+    Examples
+    --------
+    >>> take_point("weights.pt?normalize=false&point=feed_forward")
+    ('weights.pt?normalize=false', 'feed_forward')
+    >>> take_point("weights.pt")
+    ('weights.pt', 'output')
+    """
+    plain, mark, query = name.rpartition("?")
+    words = query.split("&")
+    points = [word.removeprefix("point=") for word in words if word.startswith("point=")]
+    if not mark or not points or path_of(name).exists():
+        return name, "output"
+    if len(points) > 1 or points[0] not in get_args(Point):
+        raise UserError(
+            f"`point` must be {' or '.join(get_args(Point))}, but is `{'&'.join(points)}`",
+            where=name,
+            remedy="say `point` once, as one of these two",
+        )
+    rest = "&".join(word for word in words if not word.startswith("point="))
+    return f"{plain}?{rest}" if rest else plain, cast(Point, points[0])
+
+
+def path_of(name: str | Path) -> Path:
+    """Return the path that a name may be, ``~`` resolved where there is such a user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+def with_remedy(error: MissingSettingError, name: str) -> MissingSettingError:
+    """Return the error for a model whose settings are not known, with the name that holds them.
+
+    In one word it is the same for every command and function that takes a model.
+    """
+    which = ": normalize=true where waveforms are standardised" if "normalize" in error.missing else ""
+    remedy = f"name the model as {with_settings(name, error.missing)}, with the values that its authors document{which}"
+    return MissingSettingError(error.what, error.where or name, error.missing, remedy)
+
+
+def with_settings(name: str, missing: Iterable[str]) -> str:
+    """Return a model's name with a value for each missing setting, as one types it in a shell.
+
+    Examples
+    --------
+    >>> with_settings("weights.pt", ["normalize", "heads"])
+    "'weights.pt?normalize=false&heads=12'"
+    """
+    settings = "&".join(f"{key}={EXAMPLES[key]}" for key in missing)
+    return f"'{name}{'&' if '?' in name and not path_of(name).exists() else '?'}{settings}'"
+
+
+def _value(key: str, text: str, where: str) -> bool | int:
+    if key == "normalize":
+        value: bool | int | None = _BOOLS.get(text.lower())
+        kind = "true or false"
+    else:
+        value = int(text) if text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text) else None
+        kind = "a whole number above 0"
+    if value is None:
+        raise UserError(f"`{key}` must be {kind}, but is `{text}`", where=where, remedy=f"give {key}={EXAMPLES[key]}")
+    return value

@@ -1,1 +1,0 @@
-"""Scores of frames without training: minimal pairs, pairs of words, spoken queries."""

@@ -1,0 +1,1 @@
+"""Waveform models: frontends, encoders, and what computes them faster (`fast/`)."""

@@ -1,0 +1,1 @@
+"""What is faster than the plain modules and computes the same."""

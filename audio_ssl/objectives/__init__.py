@@ -1,1 +1,0 @@
-"""Hidden states, targets and mask to a loss. A file is a kind; see ``_base.py`` for what each must give."""

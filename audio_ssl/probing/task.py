@@ -1,0 +1,216 @@
+"""What a task must give, and the vocabularies that tasks share.
+
+What tasks and heads of frames share.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_ssl.base.errors import UserError
+from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.manifest import Clip
+from audio_ssl.metrics.resampling import Interval
+
+Output = Literal["tokens", "class", "tags", "values", "frames", "embedding", "nothing"]
+"""What a head gives: a sequence from frames (``tokens``); one class, zeros and ones, or numbers for a clip (``class``,
+``tags``, ``values``); activations of each frame (``frames``); a vector to compare (``embedding``); or there is no head,
+and the frames themselves are compared (``nothing``)."""
+
+Answer = str | list[str] | list[float]
+"""A reference or a hypothesis, as people read it and metrics take it."""
+
+
+class Task(Protocol):
+    """The meaning of a head's numbers.
+
+    A task may also have
+
+    - ``why_not_after(clip)``: why a clip cannot be used, once the classes have been learned (a label training lacks);
+    - ``unseen(clips)``: what of the clips' answers training lacks, with counts, for a warning (characters);
+    - ``warnings``: what to know of its score, in sentences;
+    - ``statistics(metric, clip, prediction)``: a clip's statistics of a metric of activations (frame_ap), else None;
+    - ``tokenizer``: how BLEU cuts texts into words, see `audio_ssl.metrics.texts`;
+    - ``files()``: what else belongs to the answer, name to content (a sentencepiece model).
+    """
+
+    kind: str
+    """As in the probe: asr, st, key, tagging, classification …"""
+    output: Output
+    """What it needs of a head."""
+    metrics: tuple[str, ...]
+    """The first is the main one."""
+    signature: str
+    """How text was normalised."""
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes or tokens, in the order of the head's outputs (blank and specials not among them)."""
+        ...
+
+    def why_not(self, clip: Clip) -> str | None:
+        """Return why a clip cannot be used, or None."""
+        ...
+
+    def learn(self, clips: Sequence[Clip]) -> None:
+        """Take the classes or tokens from the training clips."""
+        ...
+
+    def target(self, clip: Clip) -> Tensor:
+        """Return token ids ``[token]``, a class id (``embedding`` too), ``[class]`` zeros and ones, ``[value]``.
+
+        Tasks of frames are `FrameTask`: their targets depend on how many frames there are.
+        """
+        ...
+
+    def reference(self, clip: Clip) -> Answer:
+        """Return what is right, for people and metrics."""
+        ...
+
+    def hypothesis(self, prediction: Tensor) -> Answer:
+        """Return what the head said: from token ids, scores of classes, values, or activations of frames."""
+        ...
+
+
+class FrameTask(Task, Protocol):
+    """A question about every frame: beats, chords, notes."""
+
+    def frame_target(self, clip: Clip, frames: int, grid: FrameGrid) -> Tensor:
+        """Return ``[frame, class]`` between 0 and 1, or class ids ``[frame]``, for a clip of so many frames."""
+        ...
+
+    def start(self, grid: FrameGrid) -> None:
+        """Take the grid of the frames, before any target or hypothesis is asked for."""
+        ...
+
+
+class PairTask(Task, Protocol):
+    """A question about pairs of clips: is it the same speaker? Its head is trained on classes."""
+
+    def trials(self, clips: Sequence[Clip]) -> list[tuple[int, int, bool]]:
+        """Return pairs of positions in `clips`, and whether they are the same."""
+        ...
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """What comparing frames gave."""
+
+    scores: dict[str, Interval]
+    """Of each of the task's metrics, in its unit."""
+
+    unit: str
+    """What the intervals are over: speakers, contexts, clips …"""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """One for each thing that was compared, with the ids of its clips: plain values."""
+
+
+class CompareTask(Protocol):
+    """A question that the frames answer without training (zero-resource evaluation); its probe has no head."""
+
+    kind: str
+    output: Output
+    """``nothing``."""
+    metrics: tuple[str, ...]
+    """The first is the main one; it chooses the layer on the validation clips."""
+    higher_is_better: bool
+    """Of the first metric."""
+    metric_unit: str
+    """``%`` or ``points``; of all metrics."""
+    signature: str
+
+    def why_not(self, clip: Clip) -> str | None:
+        """Return why a clip cannot be used, or None."""
+        ...
+
+    def compare(
+        self, clips: Sequence[Clip], frames: Callable[[Clip], Float[Tensor, "frame dim"]], grid: FrameGrid
+    ) -> Comparisons:
+        """Compare the frames of some clips, of one layer of one model."""
+        ...
+
+
+class Vocabulary:
+    """Tokens with ids from 0; unknown ones are left out, or map to `unknown` where given."""
+
+    def __init__(self, tokens: Iterable[str], unknown: str | None = None) -> None:
+        self.tokens = list(tokens)
+        self._ids = {token: index for index, token in enumerate(self.tokens)}
+        self._unknown = self._ids.get(unknown) if unknown is not None else None
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Return the ids."""
+        found = (self._ids.get(token, self._unknown) for token in tokens)
+        return [index for index in found if index is not None]
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Return the tokens."""
+        return [self.tokens[index] for index in ids]
+
+
+def frequent_tokens(texts: Iterable[Iterable[str]], min_count: int = 1) -> list[str]:
+    """Return the tokens that appear at least `min_count` times, sorted."""
+    counts = Counter(token for text in texts for token in text)
+    return sorted(token for token, count in counts.items() if count >= min_count)
+
+
+IGNORED = -100
+"""Class of a frame that has no answer; it is left out of losses (torch's own default)."""
+
+
+class TimesTask(ABC):
+    """A question about frames whose answer a column has, with times; its classes are known before training.
+
+    The column is called as the task is, ``kind``. What is left to a task is `why_not_text`, the classes, the target of
+    frames and the answer.
+    """
+
+    kind: str
+    output: Output = "frames"
+
+    def __init__(self) -> None:
+        self._grid: FrameGrid | None = None
+
+    @property
+    def grid(self) -> FrameGrid:
+        """Return the grid of the frames, which `start` was told."""
+        assert self._grid is not None, "`start` comes first"
+        return self._grid
+
+    def why_not(self, clip: Clip) -> str | None:
+        """Return why a clip cannot be used, or None."""
+        text = self.reference(clip)
+        if not text.strip(" ;"):
+            return f"no {self.kind}"
+        try:
+            return self.why_not_text(text)
+        except UserError as error:
+            return error.what
+
+    @abstractmethod
+    def why_not_text(self, text: str) -> str | None:
+        """Return why an answer that is there cannot be used, or None; UserError if it cannot be read."""
+
+    def learn(self, clips: Sequence[Clip]) -> None:  # noqa: B027 - a task may leave it as it is
+        """Do nothing: the classes are known."""
+
+    def start(self, grid: FrameGrid) -> None:
+        """Take the grid of the frames."""
+        self._grid = grid
+
+    def target(self, clip: Clip) -> Tensor:
+        """Refuse: the target depends on the frames."""
+        raise AssertionError("the target of frames is `frame_target`")
+
+    def reference(self, clip: Clip) -> str:
+        """Return the answer as the manifest has it."""
+        text = clip.extra.get(self.kind)
+        return "" if text is None else str(text)

@@ -1,0 +1,184 @@
+"""What text is cut into: characters, words, or pieces of words learned from the training texts."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from audio_ssl.base.catalog import optional_packages
+from audio_ssl.base.errors import UserError
+from audio_ssl.probing.task import Vocabulary, frequent_tokens
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN = "<unk>"
+UNITS = ("characters", "words", "sentencepiece")
+_WORD_START = "▁"
+_LONGEST_TEXT_BYTES = 1_000_000
+
+
+class Units(Protocol):
+    """A way to cut text."""
+
+    @property
+    def names(self) -> list[str]:
+        """Return the units, in the order of their ids."""
+        ...
+
+    def learn(self, texts: Sequence[str]) -> None:
+        """Take the units from the training texts."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text's units."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of some units, with single spaces."""
+        ...
+
+    def files(self) -> dict[str, bytes]:
+        """Return what else is needed to read the ids."""
+        ...
+
+
+class Symbols:
+    """Characters or words.
+
+    Parameters
+    ----------
+    words
+        Words rather than characters.
+    min_count
+        Units seen less often are unknown.
+    unknown
+        A unit of its own stands for unknown ones; else they are left out.
+    """
+
+    def __init__(self, words: bool, min_count: int = 1, unknown: bool = False) -> None:
+        self._words, self._min_count, self._unknown = words, min_count, UNKNOWN if unknown else None
+        self._vocabulary = Vocabulary([])
+
+    @property
+    def names(self) -> list[str]:
+        """Return the units."""
+        return self._vocabulary.tokens
+
+    def learn(self, texts: Sequence[str]) -> None:
+        """Take the units that are frequent enough."""
+        units = frequent_tokens((self._cut(text) for text in texts), self._min_count)
+        if not units:
+            raise UserError(f"no unit appears `min_count` {self._min_count} times in the training texts")
+        self._vocabulary = Vocabulary([self._unknown, *units] if self._unknown else units, self._unknown)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids."""
+        return self._vocabulary.encode(self._cut(text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text."""
+        return " ".join((" " if self._words else "").join(self._vocabulary.decode(ids)).split())
+
+    def files(self) -> dict[str, bytes]:
+        """Return nothing: the names say all."""
+        return {}
+
+    def _cut(self, text: str) -> list[str]:
+        return text.split() if self._words else list(text)
+
+
+class Pieces:
+    """Pieces of words by sentencepiece's unigram model (Kudo 2018), which is learned anew and the same every time.
+
+    Every character of the training texts is covered; one that training lacks is left out.
+
+    Parameters
+    ----------
+    vocab_size
+        Pieces; fewer, where the texts do not give as many.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        self._vocab_size = vocab_size
+        self._model = b""
+        self.names: list[str] = []
+        """Of the pieces; those that begin a word begin with ``▁``."""
+
+    def learn(self, texts: Sequence[str]) -> None:
+        """Train the model; UserError if the texts are empty."""
+        with optional_packages("units `sentencepiece`"):
+            import sentencepiece
+        if not any(texts):
+            raise UserError("no training text has a character, so no pieces can be learned")
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            model_type="unigram",
+            # One more: sentencepiece counts the unknown piece, which is none of ours.
+            vocab_size=self._vocab_size + 1,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            max_sentence_length=_LONGEST_TEXT_BYTES,
+            unk_id=0,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            # All texts, in their order, by one thread: nothing is left to chance.
+            input_sentence_size=0,
+            shuffle_input_sentence=False,
+            num_threads=1,
+            minloglevel=2,
+        )
+        self._model = model.getvalue()
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=self._model)
+        self.names = [self._processor.id_to_piece(number) for number in range(1, self._processor.vocab_size())]
+        if len(self.names) < self._vocab_size:
+            logger.info("sentencepiece found %d pieces, not %d: the texts are short", len(self.names), self._vocab_size)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids, without unknown characters."""
+        return [number - 1 for number in self._processor.encode(text) if number]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text."""
+        return " ".join("".join(self.names[number] for number in ids).replace(_WORD_START, " ").split())
+
+    def files(self) -> dict[str, bytes]:
+        """Return the model, as sentencepiece reads it; its ids are ours and one more."""
+        return {"units.model": self._model}
+
+
+def make_units(
+    name: str, vocab_size: int, min_count: int = 1, unknown: bool = False, known: Sequence[str] = UNITS
+) -> Units:
+    """Return a way to cut text.
+
+    Parameters
+    ----------
+    name
+        One of `known`.
+    vocab_size
+        Of sentencepiece.
+    min_count, unknown
+        Of characters and words.
+    known
+        Those of `UNITS` that a task has.
+
+    Raises
+    ------
+    UserError
+        For another name, or too small a number.
+    """
+    if name not in known:
+        raise UserError(f"`units` must be {', '.join(known[:-1])} or {known[-1]}, but is `{name}`")
+    if name == "sentencepiece":
+        if vocab_size < 2:
+            raise UserError(f"`vocab_size` must be at least 2, but is {vocab_size}")
+        return Pieces(vocab_size)
+    if min_count < 1:
+        raise UserError(f"`min_count` must be at least 1, but is {min_count}")
+    return Symbols(name == "words", min_count, unknown)

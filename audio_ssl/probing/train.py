@@ -1,0 +1,336 @@
+"""Training of all runs of a question together: mini-batches, scores on the validation clips, early stopping of each.
+
+Every run sees each batch once it has been read; a run that has stopped leaves its team. A run whose loss is not finite
+stops and is named; the others do not notice.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audio_ssl.base.errors import UserError
+from audio_ssl.base.progress import Progress
+from audio_ssl.data.manifest import Clip
+from audio_ssl.probing.features import Bank, LayerBatch, portions
+from audio_ssl.probing.layer_heads import HeadRun, HeadTeam, LayerHead, LayerStatistics, SingleHead, State, form_teams
+from audio_ssl.probing.live import TunedBank
+from audio_ssl.probing.probe import HeadTraining
+from audio_ssl.probing.quick import ValidationScorer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Clips with their targets and features."""
+
+    clips: list[Clip]
+    targets: list[Tensor]
+    """Of the clips; none for validation clips whose metric takes no arrays."""
+    bank: Bank
+
+    def batch(self, rows: Sequence[int]) -> tuple[LayerBatch, list[Tensor]]:
+        """Return layers and targets of some clips."""
+        return self.bank.batch([self.clips[row] for row in rows]), [self.targets[row] for row in rows]
+
+
+@dataclass
+class TrainedHead:
+    """A trained run and how it got there."""
+
+    run: HeadRun
+    valid: float = math.nan
+    """Main metric on the validation clips, of the weights that are kept; NaN: it diverged before it had any."""
+
+    steps: int = 0
+    """Updates until it stopped."""
+
+    state: State = field(default_factory=dict)
+    """Weights of its `LayerHead`, and of the tuned model."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """``step, train_loss, valid`` of each evaluation."""
+
+    diverged: bool = False
+    """Whether its loss became something that is no number."""
+
+
+def train_heads(
+    make: Callable[[HeadRun], LayerHead],
+    runs: Sequence[HeadRun],
+    statistics: LayerStatistics,
+    train: Examples,
+    valid: Examples,
+    scorer: ValidationScorer,
+    optim: HeadTraining,
+    progress: Progress | None = None,
+    tuned: TunedBank | None = None,
+) -> list[TrainedHead]:
+    """Train all runs.
+
+    Parameters
+    ----------
+    make
+        Makes a run's system; called with torch's generator seeded by the run's seed.
+    runs
+        What to train.
+    statistics
+        Of the training clips.
+    train, valid
+        The examples.
+    scorer
+        Of the validation clips.
+    optim
+        Settings.
+    progress
+        Advanced once an update.
+    tuned
+        The bank of `train` and `valid`, where the model is trained, too; then there is one run.
+
+    Returns
+    -------
+    In the order of `runs`.
+
+    Raises
+    ------
+    UserError
+        If every run's loss becomes something that is no number; with `tuned`, whose other runs come later, the caller
+        asks `name_diverged`.
+    """
+    with torch.random.fork_rng(devices=[]):
+
+        def seeded(run: HeadRun) -> LayerHead:
+            torch.manual_seed(run.seed)
+            return make(run)
+
+        teams = form_teams(runs, seeded)
+        torch.manual_seed(runs[0].seed)
+        course = _Course(teams, statistics, train, valid, scorer, optim, tuned)
+        for step in range(1, optim.steps + 1):
+            loss = course.update(step)
+            if progress is not None:
+                progress.advance(1, loss=loss, runs=course.alive)
+            if step % optim.eval_every == 0 or step == optim.steps:
+                course.evaluate(step)
+            if not course.alive:
+                break
+        if progress is not None:
+            progress.advance(optim.steps - step)
+        if optim.average_last > 1:
+            course.average(seeded)
+    fitted = [course.fitted[run] for run in runs]
+    if tuned is None:
+        name_diverged(fitted)
+    return fitted
+
+
+class _Course:
+    """The state of a training."""
+
+    def __init__(
+        self,
+        teams: list[HeadTeam],
+        statistics: LayerStatistics,
+        train: Examples,
+        valid: Examples,
+        scorer: ValidationScorer,
+        optim: HeadTraining,
+        tuned: TunedBank | None,
+    ) -> None:
+        self._teams, self._statistics, self._tuned = teams, statistics, tuned
+        self._train, self._valid, self._scorer, self._optim = train, valid, scorer, optim
+        runs = [run for team in teams for run in team.runs]
+        self.fitted = {run: TrainedHead(run) for run in runs}
+        self._stale = dict.fromkeys(runs, 0)
+        self._losses: dict[HeadRun, Tensor] = {run: torch.zeros(()) for run in runs}
+        self._recent: dict[HeadRun, deque[State]] = {run: deque(maxlen=optim.average_last) for run in runs}
+        self._rows = {seed: _shuffled(len(train.clips), optim.batch_clips, seed) for seed in {run.seed for run in runs}}
+        groups = [{"params": team.parameters(), "lr": team.runs[0].lr} for team in teams]
+        self._optimizer = _optimizer(groups, optim.optimizer, optim.weight_decay)
+        self._optimizers = [self._optimizer]
+        shares = [lambda step: factor(step + 1, optim)]
+        if tuned is not None:
+            own = [{"params": tuned.parameters(), "lr": tuned.settings.lr}]
+            self._optimizers.append(_optimizer(own, tuned.settings.optimizer, optim.weight_decay))
+            frozen = tuned.settings.freeze_steps
+            shares.append(lambda step: factor(step + 1, optim) if step >= frozen else 0.0)
+        pairs = zip(self._optimizers, shares, strict=True)
+        self._schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, share) for optimizer, share in pairs]
+        self._since = 0
+        self._draws = dict.fromkeys(self._rows, 0)
+
+    @property
+    def alive(self) -> int:
+        """Runs that go on."""
+        return sum(len(team.runs) for team in self._teams)
+
+    def update(self, step: int) -> float:
+        """Do one update of every run; return the mean loss."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        if self._tuned is not None:
+            self._tuned.learn(step > self._tuned.settings.freeze_steps)
+        total = torch.zeros(())
+        for seed in sorted({team.runs[0].seed for team in self._teams}):
+            rows = next(self._rows[seed])
+            parts = [rows] if self._tuned is None else self._tuned.portions(self._train.clips, rows)
+            for part in parts:
+                total = total + self._backward(seed, part, len(part) / len(rows))
+        if self._optim.clip_norm is not None:
+            for team in self._teams:
+                team.clip(self._optim.clip_norm)
+            if self._tuned is not None:
+                torch.nn.utils.clip_grad_norm_(self._tuned.parameters(), self._optim.clip_norm)
+        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+        self._since += 1
+        return float(total) / max(self.alive, 1)
+
+    def _backward(self, seed: int, rows: Sequence[int], share: float) -> Tensor:
+        """Add the gradients of some clips to all runs of a seed; return the sum of their losses."""
+        layers, targets = self._train.batch(rows)
+        layers = self._statistics.standardise(layers)
+        targets = [target.to(layers.values.device) for target in targets]
+        total = torch.zeros(())
+        self._draws[seed] += 1
+        for team in (team for team in self._teams if team.runs[0].seed == seed):
+            # Dropout is that of the seed and the update, whatever else is trained beside.
+            torch.manual_seed((seed * 1_000_003 + self._draws[seed]) % 2**63)
+            losses = share * team.losses(layers, targets)
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+            for run, loss in zip(team.runs, losses.detach().unbind(), strict=True):
+                self._losses[run] = self._losses[run] + loss
+            # It stays where it is: to ask a GPU for a number is to wait for it.
+            total = total + losses.detach().sum()
+        return total
+
+    def evaluate(self, step: int) -> None:
+        """Score every run on the validation clips; let those that do not improve, or diverged, stop."""
+        for team, values in zip(self._teams, self._scores(self._teams), strict=True):
+            going = [row for row in range(len(team.runs)) if self._note(team, row, values[row], step)]
+            if len(going) < len(team.runs):
+                team.keep(going, self._optimizer) if going else self._end(team)
+        self._teams = [team for team in self._teams if team.runs]
+        self._since = 0
+
+    def _end(self, team: HeadTeam) -> None:
+        """Let a whole team go, with the optimiser's memory of it."""
+        team.runs.clear()
+        gone = {id(parameter) for parameter in team.parameters()}
+        for group in self._optimizer.param_groups:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in gone]
+        for parameter in team.parameters():
+            self._optimizer.state.pop(parameter, None)
+
+    def average(self, make: Callable[[HeadRun], LayerHead]) -> None:
+        """Give each run the mean of its last weights, and the score of that."""
+        for run, states in self._recent.items():
+            if not states:
+                continue
+            fitted, system = self.fitted[run], make(run)
+            fitted.state = _average(states)
+            states.clear()
+            system.load_state_dict({name: v for name, v in fitted.state.items() if not name.startswith(MODEL_PREFIX)})
+            if self._tuned is not None:
+                self._tuned.load(
+                    {k.removeprefix(MODEL_PREFIX): v for k, v in fitted.state.items() if k.startswith(MODEL_PREFIX)}
+                )
+            ((fitted.valid,),) = self._scores([SingleHead(run, system)])
+
+    def _scores(self, teams: Sequence[HeadTeam]) -> list[list[float]]:
+        """Return the validation score of every run of every team; each batch is read once."""
+        found = [self._scorer.start() for _ in teams]
+        if self._tuned is not None:
+            self._tuned.learn(False)
+        for clips in portions(self._valid.clips, self._valid.bank, EVALUATION_CLIPS):
+            layers = self._statistics.standardise(self._valid.bank.batch(clips))
+            for team, tally in zip(teams, found, strict=True):
+                tally.add(team, layers)
+        return [tally.scores() for tally in found]
+
+    def _note(self, team: HeadTeam, row: int, value: float, step: int) -> bool:
+        """Note a run's score; return whether the run goes on."""
+        run = team.runs[row]
+        fitted, loss = self.fitted[run], float(self._losses[run]) / max(self._since, 1)
+        self._losses[run] = torch.zeros(())
+        fitted.steps = step
+        better = math.isnan(fitted.valid) or self._scorer.better(value, fitted.valid)
+        state = self._state(team, row) if better or self._optim.average_last > 1 else {}
+        # The last update may have spoilt weights whose loss was still a number.
+        whole = not math.isnan(value) and all(bool(one.isfinite().all()) for one in state.values())
+        if not math.isfinite(loss) or not whole:
+            fitted.diverged = True
+            return False
+        fitted.history.append({"step": step, "train_loss": loss, "valid": value})
+        if self._optim.average_last > 1:
+            self._recent[run].append(state)
+        if better:
+            fitted.valid, fitted.state, self._stale[run] = value, state, 0
+        elif self._tuned is None or step > self._tuned.settings.freeze_steps:
+            # No run stops before its model has begun to learn.
+            self._stale[run] += 1
+        return self._stale[run] < self._optim.patience
+
+    def _state(self, team: HeadTeam, row: int) -> State:
+        model = {} if self._tuned is None else self._tuned.state()
+        return {**team.state(row), **{f"{MODEL_PREFIX}{name}": value for name, value in model.items()}}
+
+
+MODEL_PREFIX = "model."
+"""What the names of a tuned model's weights begin with."""
+
+EVALUATION_CLIPS = 64
+
+
+def factor(step: int, optim: HeadTraining) -> float:
+    """Return the share of the learning rate in an update, counted from 1."""
+    if step <= optim.warmup_steps:
+        return step / optim.warmup_steps
+    if optim.schedule == "constant":
+        return 1.0
+    if optim.schedule == "inverse_sqrt":
+        return math.sqrt(max(optim.warmup_steps, 1) / step)
+    return max(0.0, (optim.steps + 1 - step) / max(1, optim.steps - optim.warmup_steps))
+
+
+def _shuffled(count: int, batch: int, seed: int) -> Iterator[list[int]]:
+    """Yield batches of clips, epoch after epoch; the last of an epoch may be smaller."""
+    order = torch.Generator().manual_seed(seed)
+    while True:
+        queue = torch.randperm(count, generator=order).tolist()
+        yield from (queue[start : start + batch] for start in range(0, count, batch))
+
+
+def _optimizer(groups: list[dict[str, Any]], kind: str, decay: float) -> torch.optim.Optimizer:
+    if kind == "adadelta":
+        return torch.optim.Adadelta(groups, rho=0.95, eps=1e-8, weight_decay=decay)
+    if kind == "sgd":
+        return torch.optim.SGD(groups, lr=1.0, momentum=0.9, weight_decay=decay)
+    adam = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
+    return adam(groups, weight_decay=decay, fused=True)
+
+
+def _average(states: Sequence[State]) -> State:
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
+        for name, value in states[-1].items()
+    }
+
+
+def name_diverged(fitted: Sequence[TrainedHead]) -> None:
+    """Name the rates at which runs diverged; UserError if none has weights."""
+    diverged = [one.run for one in fitted if one.diverged]
+    if not any(one.state for one in fitted):
+        raise UserError("the loss of every run became something that is no number", remedy="lower optim.lrs")
+    if diverged:
+        rates = ", ".join(f"{lr:g}" for lr in sorted({run.lr for run in diverged}))
+        logger.info("%d runs diverged, at learning rates of %s; they stay out", len(diverged), rates)

@@ -1,0 +1,176 @@
+"""How the numbers of the fairness page were made, and what its terms mean.
+
+A plan of a test as lines for a terminal: what it rests on, and how many speakers and clips it needs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audio_ssl.artifacts.fairness import ALPHA
+from audio_ssl.fairness.power import MOST_SPEAKERS, Need, Spread
+from audio_ssl.fairness.wording import measure
+from audio_ssl.report.numbers import count, number, score
+
+_Row = Mapping[str, Any]
+_ASSUMED = {"replicates": 10_000, "min_speakers": 5}
+
+HOW_MADE = (
+    "A difference is the first group's score minus the second's. Confidence intervals and tests resample speakers and "
+    "not clips, because clips of one speaker are alike."
+)
+HIDDEN = (
+    "These groups are counted and not scored. The row of all scored groups leaves them out, so that no score of few "
+    "people can be found by subtraction."
+)
+CROSSED_LEAD = (
+    "Groups of several attributes together: a difference can sit where two attributes meet and show in neither."
+)
+SIGN_LEAD = "To be filled in by whoever has read this report and answers for it."
+
+
+def method_rows(report: _Row) -> list[tuple[str, str]]:
+    """Return a name and an explanation for every kind of number that the report has."""
+    origin = report.get("provenance") or {}
+    replicates = number(origin.get("replicates") or _ASSUMED["replicates"])
+    permutations = number(origin.get("permutations") or origin.get("replicates") or _ASSUMED["replicates"])
+    fewest = number(origin.get("min_speakers") or _ASSUMED["min_speakers"])
+    shown = number(origin.get("min_group_speakers") or _ASSUMED["min_speakers"])
+    rows = [
+        (
+            "Difference",
+            "The first group's score minus the second's. In percent it is relative to the second; Δrel is 100 times "
+            "the difference over the mean of the two, whose size does not depend on the order. It is rounded only when "
+            "written, so it can differ in the last digit from the difference of two rounded scores.",
+        ),
+        (
+            "95 % confidence interval",
+            f"Speakers are drawn again {replicates} times (bootstrap over speakers). Percentiles are moved outwards "
+            "for few speakers (expanded percentile interval).",
+        ),
+        (
+            "p-value",
+            "Permutation test over speakers, in standard errors: how often a difference at least this large arises "
+            f"when the groups are dealt out at random: all ways where they can be counted, else {permutations} "
+            "random ones.",
+        ),
+        (
+            "Holm-adjusted p-value",
+            f"The p-value with all comparisons of one metric of one system counted (Holm's method). Below {ALPHA} the "
+            "difference is called statistically significant.",
+        ),
+        (
+            "Minimum detectable difference",
+            "The true difference that this data would show as statistically significant with 80 % power, at the 5 % "
+            "level shared among the comparisons.",
+        ),
+        (
+            "Tolerance",
+            "A difference is smaller than the stated tolerance if its 90 % confidence interval lies within it: two "
+            "one-sided tests at 5 % each (TOST), not adjusted for the number of comparisons. This verdict comes first; "
+            "the difference may be statistically significant as well, and the page says so.",
+        ),
+        (
+            "Few speakers",
+            f"A group of fewer than {shown} speakers is counted and not scored; with fewer than {fewest} nothing is "
+            "tested; with fewer than 20 there is a warning. A larger group is withheld where a small one could be "
+            "found by subtracting published scores.",
+        ),
+    ]
+    if report.get("models"):
+        what = "A Poisson model of errors per word with a random effect of every speaker; covariates are held fixed."
+        rows.append(("Adjusted ratio", what))
+    if report.get("gap_differences"):
+        what = "The difference of one system minus that of another, the speakers of both drawn together."
+        rows.append(("Difference between systems", what))
+    if any(row.get("metric") in ("term_coverage", "gender_accuracy") for row in report.get("groups") or ()):
+        what = (
+            "The share of the reference's annotated gendered words that the translation holds, in the right or the "
+            "wrong form (MuST-SHE); gender accuracy is the share of these in the right form."
+        )
+        rows.append(("Term coverage", what))
+    return rows
+
+
+GLOSSARY = (
+    ("Bootstrap", "Drawing speakers again, with replacement, to see how far a score would vary with other speakers."),
+    (
+        "Confidence interval",
+        "A range made so that, over many test sets like this one, 95 % (or 90 %) of such ranges hold the true value.",
+    ),
+    ("Equivalence test", "A test that asks whether a difference is smaller than a tolerance stated beforehand (TOST)."),
+    ("Group", "Speakers with the same recorded value of an attribute; nothing about a person was inferred."),
+    (
+        "Holm-adjusted p-value",
+        "A p-value raised so that, over all comparisons of a metric, the probability of any false finding is 5 %.",
+    ),
+    ("Inconclusive", "The data neither shows a difference nor shows that it is small."),
+    ("Intersection", "A group by several attributes together, such as women aged 20–29."),
+    (
+        "Minimum detectable difference",
+        "The smallest true difference that a test set of this size would find in 80 % of cases (80 % power).",
+    ),
+    ("p-value", "The probability of a difference at least this large if the groups did not differ."),
+    ("Percentage point", "Unit of the difference of two percentages: from 10 % to 12 % are 2 points, or 20 % more."),
+    ("Permutation test", "A test that deals the groups out to the speakers at random and compares the differences."),
+    ("Power", "The probability that a test finds a difference that is there."),
+    (
+        "Statistically significant",
+        f"The Holm-adjusted p-value is below {ALPHA}. The difference may still be small.",
+    ),
+    ("Tolerance", "A difference that whoever ordered the audit holds to be too small to matter."),
+    (
+        "Word error rate (WER)",
+        "Words substituted, deleted and inserted, in percent of the words that were said; CER: of characters.",
+    ),
+)
+"""Terms of the page, in alphabetical order."""
+
+
+def plan_lines(
+    metric: str, unit: str, by: str, groups: int, spread: Spread, gap: float, power: float, alpha: float,
+    needed: Sequence[Need],
+) -> list[str]:  # fmt: skip
+    """Return the lines of a plan.
+
+    Parameters
+    ----------
+    metric, unit
+        What is compared.
+    by, groups
+        The attribute and how many groups the pilot has.
+    spread
+        Of the pilot.
+    gap, power, alpha
+        Relative gap, power and level of one comparison.
+    needed
+        By number of clips a speaker.
+    """
+    points = "percentage points" if unit == "%" else unit or "units of the score"
+    pairs = max(1, math.comb(groups, 2))
+    head = ("clips a speaker", "speakers a group", "clips a group", "speakers a group, cautious")
+    rows = [
+        (f"{one.clips_per_speaker:,}", *(_amount(value) for value in (one.speakers, one.clips, one.speakers_cautious)))
+        for one in needed
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    table = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    return [
+        f"To find a gap of {100 * gap:g} % in {measure(metric)} ({gap * spread.value:.2f} {points}) by {by} with "
+        f"{100 * power:g} % power:",
+        *table,
+        "Assumed:",
+        f"- The pilot ({count(spread.speakers, 'speaker')}, {count(spread.clips, 'clip')}) is like the test: the score "
+        f"is {score(spread.value, unit).replace(chr(160), ' ')}, the standard deviation between speakers of a group "
+        f"{math.sqrt(spread.between):.2f}, between clips of a speaker {math.sqrt(spread.within):.2f} {points}.",
+        "- The gap is relative to that score; both groups have as many speakers, and vary alike.",
+        f"- Two-sided test over speakers at the level {alpha:.3g}"
+        + (f": 5 % shared among {pairs} comparisons of {groups} groups." if pairs > 1 else "."),
+        "- Cautious: the spread between speakers is at the upper end of its one-sided 80 % interval.",
+    ]
+
+
+def _amount(value: int | None) -> str:
+    return f"over {MOST_SPEAKERS:,}" if value is None else f"{value:,}"

@@ -1,0 +1,215 @@
+"""A run folder as plain data: its curves, where it started and ended, what was left out, where it came from.
+
+Training curves short enough to draw: at most `MAX_POINTS` points, each with its mean, lowest and highest raw value.
+
+A run of 400,000 steps and one of 400 give figures of the same size, and no spike is lost: the band keeps every bin's
+extremes. The smooth line is a centred moving average of the bins; an exponential one would lag behind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from audio_ssl.pretrain.guards import CollapseGuard, alike_at_end
+from audio_ssl.report.inputs import RunFolder
+from audio_ssl.report.numbers import finite
+
+
+def describe_run(run: RunFolder, home: Path) -> dict[str, Any]:
+    """Turn a run into the JSON of a report.
+
+    Parameters
+    ----------
+    run
+        As read from its folder.
+    home
+        The report's folder; paths are given relative to it where they lie below it.
+    """
+    curves = make_curves(run.metrics)
+    steps = [step for row in run.metrics if (step := finite(row.get("step"))) is not None]
+    return {
+        "name": run.path.name,
+        "path": relative(run.path, home),
+        "kind": run.recipe.get("kind"),
+        "steps": int(max(steps, default=0)),
+        "steps_planned": run.recipe.get("steps"),
+        "skipped_steps": _last(run.metrics, "skipped_steps"),
+        "audio_seconds_per_second": _median(run.metrics, "audio_seconds_per_second"),
+        "first": _ends(curves, 0),
+        "last": _ends(curves, -1),
+        "curves": curves,
+        "alike": find_alike(run.metrics, run.recipe),
+        "errors": count_reasons(run.errors),
+        "teachers": [describe_run(teacher, home) for teacher in run.teachers],
+        "reconstructions": run.reconstructions,
+        "recipe": run.recipe,
+        "provenance": run.provenance,
+    }
+
+
+def find_alike(rows: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return by which metrics targets or predictions are all alike at the end of a run; None where they are not.
+
+    Returns
+    -------
+    dict or None
+        ``step``; ``targets`` and ``predictions``: metrics and their values, where these are all alike.
+    """
+    step, alike = alike_at_end(rows, _guard(recipe))
+    return {"step": step, **alike} if alike else None
+
+
+def _guard(recipe: Mapping[str, Any]) -> CollapseGuard:
+    """Return what the run itself took for alike, or the defaults where it looked at nothing."""
+    guards = recipe.get("guards")
+    given = guards.get("collapse") if isinstance(guards, Mapping) else None
+    if not isinstance(given, Mapping):
+        return CollapseGuard()
+    usual = CollapseGuard()
+    return replace(
+        usual,
+        perplexity=finite(given.get("perplexity")) or usual.perplexity,
+        target_variance=finite(given.get("target_variance", usual.target_variance)),
+        prediction_variance=finite(given.get("prediction_variance", usual.prediction_variance)),
+    )
+
+
+def relative(path: Path, home: Path) -> str:
+    """Write `path` relative to `home` where it lies below it, else as it was given."""
+    inside, below = path.resolve(), home.resolve()
+    return inside.relative_to(below).as_posix() if inside.is_relative_to(below) and inside != below else str(path)
+
+
+def count_reasons(rows: Iterable[Mapping[str, Any] | str]) -> dict[str, Any]:
+    """Count left-out clips by reason, commonest first.
+
+    Examples
+    --------
+    >>> count_reasons([{"path": "a.wav", "reason": "empty file"}, {"path": "b.wav", "reason": "empty file"}])
+    {'count': 2, 'reasons': [{'reason': 'empty file', 'count': 2}]}
+    """
+    found = Counter(
+        str(row.get("reason") or "no reason given") if isinstance(row, Mapping) else "no reason given" for row in rows
+    )
+    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return {
+        "count": sum(found.values()),
+        "reasons": [{"reason": reason, "count": count} for reason, count in ordered],
+    }
+
+
+def _ends(curves: Mapping[str, Mapping[str, list[float]]], index: int) -> dict[str, float]:
+    return {key: curve["mean"][index] for key, curve in curves.items()}
+
+
+def _last(rows: Iterable[Mapping[str, Any]], key: str) -> float | None:
+    values = [value for row in rows if (value := finite(row.get(key))) is not None]
+    return values[-1] if values else None
+
+
+def _median(rows: Iterable[Mapping[str, Any]], key: str) -> float | None:
+    values = sorted(value for row in rows if (value := finite(row.get(key))) is not None)
+    return values[len(values) // 2] if values else None
+
+
+MAX_POINTS = 160
+_NOT_CURVES = {"step", "epoch", "position", "iteration", "time", "seconds", "skipped_steps", "audio_seconds"}
+_EXACT = {"lr"}
+"""Set by a schedule, not measured: there is no noise to smooth away."""
+_FAMILY = re.compile(r"(?P<base>.+?)_(?P<member>\d+)")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Curves that belong in one figure: a single quantity, or one per codebook."""
+
+    name: str
+    members: tuple[str, ...]
+    """Keys of the curves, in order."""
+    labels: tuple[str, ...]
+    """What tells the members apart; one empty string for a single quantity."""
+
+
+def make_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """Turn the rows of ``metrics.jsonl`` into curves.
+
+    Parameters
+    ----------
+    rows
+        Each with ``step`` and any numbers. Where a step occurs twice, as after a resume, the later row counts.
+
+    Returns
+    -------
+    dict
+        Per key: ``steps``, ``mean`` (smoothed), ``low``, ``high`` (raw extremes), all of one length.
+    """
+    values: dict[str, dict[float, float]] = {}
+    for row in rows:
+        step = finite(row.get("step"))
+        if step is None:
+            continue
+        for key, value in row.items():
+            amount = finite(value)
+            if amount is not None and key not in _NOT_CURVES:
+                values.setdefault(key, {})[step] = amount
+    return {key: _bin(sorted(points.items()), key not in _EXACT) for key, points in values.items()}
+
+
+def _bin(points: Sequence[tuple[float, float]], smooth: bool) -> dict[str, list[float]]:
+    width = -(-len(points) // MAX_POINTS)
+    bins = [points[start : start + width] for start in range(0, len(points), width)]
+    means = [sum(value for _, value in one) / len(one) for one in bins]
+    return {
+        "steps": [one[len(one) // 2][0] for one in bins],
+        "mean": [_short(value) for value in (_smooth(means) if smooth else means)],
+        "low": [_short(min(value for _, value in one)) for one in bins],
+        "high": [_short(max(value for _, value in one)) for one in bins],
+    }
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    reach = len(values) // 40
+    out = []
+    for index in range(len(values)):
+        # Near the ends the window shrinks, so that they are not pulled inwards, but to no less than half.
+        near = max(min(reach, index, len(values) - 1 - index), reach // 2)
+        window = values[max(index - near, 0) : index + near + 1]
+        out.append(sum(window) / len(window))
+    return out
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def families(keys: Iterable[str]) -> list[Family]:
+    """Group the keys of curves: ``accuracy_0`` … ``accuracy_7`` become one family, the rest stand alone.
+
+    Examples
+    --------
+    >>> [(one.name, one.labels) for one in families(["loss", "accuracy_0", "accuracy_1"])]
+    [('loss', ('',)), ('accuracy', ('0', '1'))]
+    """
+    grouped: dict[str, list[tuple[int, str]]] = {}
+    single: dict[str, str] = {}
+    for key in keys:
+        match = _FAMILY.fullmatch(key)
+        if match:
+            grouped.setdefault(match["base"], []).append((int(match["member"]), key))
+            single.setdefault(match["base"], "")
+        else:
+            single[key] = key
+    out = []
+    for name, key in single.items():
+        if key:
+            out.append(Family(name, (key,), ("",)))
+        if name in grouped:
+            members = sorted(grouped[name])
+            labels = tuple(str(index) for index, _ in members)
+            out.append(Family(name, tuple(member for _, member in members), labels))
+    return out

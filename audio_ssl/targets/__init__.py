@@ -1,0 +1,1 @@
+"""What models are trained to predict: teachers, the codec, stored targets."""
