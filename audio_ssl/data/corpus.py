@@ -35,7 +35,7 @@ from audio_ssl.data.audio.formats import SUFFIXES, suffix_of
 from audio_ssl.data.columns import read_value, spellings_note
 from audio_ssl.data.corpus_tools import arranging, layout, midi, scores
 from audio_ssl.data.corpus_tools.fetch import (
-    _LEFT_OUT,
+    LEFT_OUT,
     announce,
     apt_available,
     fetch_apt,
@@ -162,7 +162,7 @@ class LoadedCorpus:
         ``columns`` is manifest name -> the corpus's column, ``written`` a folder beside the manifest for audio that
         lies in no file; others are texts.
         """
-        return tuple(name for name in self._keywords() if name != _LEFT_OUT)
+        return tuple(name for name in self._keywords() if name != LEFT_OUT)
 
     def read(
         self, root: Path, split: str | None = None, *, ledger: ErrorLedger | None = None, **options: Any
@@ -182,7 +182,7 @@ class LoadedCorpus:
         """
         left_out = LeftOut(self.card.name, ledger)
         # Files of people's own need not name what they leave out.
-        given = {**options, _LEFT_OUT: left_out} if _LEFT_OUT in self._keywords() else options
+        given = {**options, LEFT_OUT: left_out} if LEFT_OUT in self._keywords() else options
         # Absolute, so that no reader can take a path below the root for one below the table that names it.
         yield from read_genders(self.card.name, self.reader(Path(root).absolute(), split, **given))
         left_out.log()

@@ -23,7 +23,7 @@ from audio_ssl.interop.hub import push_to_hub
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.write import export
 from audio_ssl.models.model import ModelConfig, ModelOutput, SSLModel, fingerprint
-from audio_ssl.models.parts import Point
+from audio_ssl.models.points import Point
 from audio_ssl.models.waveforms import checked_batch
 
 logger = logging.getLogger(__name__)

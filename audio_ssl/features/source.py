@@ -23,7 +23,7 @@ from audio_ssl.interop.read import ACCEPTED, read_model
 from audio_ssl.interop.settings import MissingSettingError, take_point, with_remedy
 from audio_ssl.models.fast.prepared import Precision, prepare
 from audio_ssl.models.model import ClipStatistics, ModelOutput, SSLModel, build_model, fingerprint
-from audio_ssl.models.parts import Point, check_point
+from audio_ssl.models.points import Point, check_point
 
 UNTRAINED_PREFIX = "untrained:"
 _UNTRAINED_SEED = 20_240_601

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
 from audio_ssl.base.errors import UserError, unknown_name
-from audio_ssl.models.parts import Point
+from audio_ssl.models.points import Point
 
 logger = logging.getLogger(__name__)
 

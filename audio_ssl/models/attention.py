@@ -27,7 +27,7 @@ from torch.utils.checkpoint import checkpoint
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.models.fast.cpu import attention_with_dropout, linear
-from audio_ssl.models.parts import Point
+from audio_ssl.models.points import Point
 from audio_ssl.models.positions import DistanceScores, Rotation, rotate
 
 

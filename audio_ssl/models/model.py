@@ -27,7 +27,7 @@ from audio_ssl.base.versions import hashed
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.models.normalisation import Collector, Collectors, Moments
 from audio_ssl.models.padding import HiddenNoise
-from audio_ssl.models.parts import Point, check_point
+from audio_ssl.models.points import Point, check_point
 from audio_ssl.models.waveforms import check_shapes
 from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE, hashed_bytes, load_weights, stored, write_stored
 
@@ -135,7 +135,7 @@ class SSLModel(nn.Module):
             Of the clip that every row is a part of; parts begin at multiples of the hop. None: rows are whole clips.
         point
             Where in a layer its hidden state is taken: at its ``output``, or its ``feed_forward`` part's before the
-            last residual sum (`audio_ssl.models.parts`).
+            last residual sum (`audio_ssl.models.points`).
 
         Raises
         ------

@@ -288,15 +288,7 @@ def check_bands(
 
 
 def check_constant_q(n_bins: int, bins_per_octave: int, fmin_hz: float, sample_rate: int) -> None:
-    """Raise UserError unless the lowest bin lies above 0 Hz and the top bin at most at half the sample rate.
-
-    Parameters
-    ----------
-    n_bins, bins_per_octave, fmin_hz
-        As a config has them.
-    sample_rate
-        In Hz.
-    """
+    """Raise UserError unless all bins of a config lie above 0 Hz and at most at half of ``sample_rate`` (Hz)."""
     if not fmin_hz > 0:
         raise UserError(f"`fmin_hz` must be above 0, but is {fmin_hz:g}")
     top = fmin_hz * 2 ** ((n_bins - 1) / bins_per_octave)

@@ -9,7 +9,7 @@ from torch import nn
 
 from audio_ssl.base.config import kind_of
 from audio_ssl.base.errors import UserError
-from audio_ssl.models.parts import Point, check_point
+from audio_ssl.models.points import Point, check_point
 from audio_ssl.pretrain.checks import located
 from audio_ssl.targets.spec import TargetSpec
 

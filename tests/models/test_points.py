@@ -15,7 +15,7 @@ from audio_ssl.models.fast.unpadded import UnpaddedModel
 from audio_ssl.models.frontends import conv
 from audio_ssl.models.model import ModelConfig, build_model
 from audio_ssl.models.padding import visible_frames
-from audio_ssl.models.parts import check_point, points_of
+from audio_ssl.models.points import check_point, points_of
 from tests.models.test_conformer import PARTS, ChannelNorm
 from tests.models.test_golden import OURS, SIZES, copied, random_weights
 

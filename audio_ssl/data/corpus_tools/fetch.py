@@ -188,5 +188,7 @@ def optional_package(package: str, card: Corpus, pip: str | None = None) -> Any:
         ) from error
 
 
-_MADE, _LEFT_OUT = "labels.json", "left_out"
+_MADE = "labels.json"
+LEFT_OUT = "left_out"
+"""Argument of `read` that takes what a reader leaves out."""
 _MAX_MADE_BYTES = 1 << 30

@@ -24,7 +24,7 @@ from audio_ssl.models.attention import BlockContext, Relative, SelfAttention, ch
 from audio_ssl.models.fast.cpu import Dropout
 from audio_ssl.models.normalisation import BatchNorm
 from audio_ssl.models.padding import frame_mask, hide, key_mask, may_pack
-from audio_ssl.models.parts import Point
+from audio_ssl.models.points import Point
 from audio_ssl.models.positions import RelativePositions, rotate, rotation, sinusoids_of
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}

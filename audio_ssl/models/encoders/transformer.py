@@ -3,7 +3,7 @@
 Post-LN (base), pre-LN (large) or DeepNorm; Baevski et al. 2020 (arXiv 2006.11477); Hsu et al. 2021 (arXiv 2106.07447).
 Hidden state 0 is the input of the first block, hidden state n the output of block n; with pre-LN the last one has
 passed the final layer norm, as in transformers. A state may be taken before the last residual sum instead
-(`audio_ssl.models.parts`).
+(`audio_ssl.models.points`).
 
 It can leave masked frames out, as in data2vec 2.0 (Baevski et al. 2022, arXiv 2212.07525): convolutional positions come
 from all frames with the masked ones zero, the blocks see the visible ones.
@@ -23,7 +23,7 @@ from audio_ssl.base.versions import added
 from audio_ssl.models.attention import BlockContext, Relative, SelfAttention, check_attention, run_blocks, zero_padding
 from audio_ssl.models.fast.cpu import Dropout, linear
 from audio_ssl.models.padding import Visible, frame_mask, hide, key_mask, may_pack, pack, spans, take_visible, unpack
-from audio_ssl.models.parts import Point
+from audio_ssl.models.points import Point
 from audio_ssl.models.positions import ConvPositions, LinearBias, RelativePositions, StackedConvPositions, rotation
 
 VISIBLE = True

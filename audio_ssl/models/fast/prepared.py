@@ -31,7 +31,7 @@ from audio_ssl.models.fast.cpu import product
 from audio_ssl.models.fast.positions import FEWEST_FRAMES, FourierPositions
 from audio_ssl.models.frontends.conv import ConvFrontend
 from audio_ssl.models.model import ClipStatistics, ModelOutput, SSLModel
-from audio_ssl.models.parts import Point, check_point
+from audio_ssl.models.points import Point, check_point
 from audio_ssl.models.positions import ConvPositions
 
 Precision = Literal["float32", "bfloat16", "float16"]

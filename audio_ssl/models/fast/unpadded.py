@@ -24,7 +24,7 @@ from audio_ssl.models.fast.unpadded_frontend import UnpaddedFrontend
 from audio_ssl.models.frontends.conv import ConvFrontend
 from audio_ssl.models.model import ClipStatistics, ModelOutput, SSLModel, clean
 from audio_ssl.models.padding import spans
-from audio_ssl.models.parts import Point
+from audio_ssl.models.points import Point
 from audio_ssl.models.positions import ConvPositions
 
 

@@ -26,7 +26,7 @@ from audio_ssl.base.config import kind_of
 from audio_ssl.base.errors import UserError, check_choice
 from audio_ssl.base.versions import added
 from audio_ssl.models.normalisation import standardise
-from audio_ssl.models.parts import Point, check_point
+from audio_ssl.models.points import Point, check_point
 from audio_ssl.targets.spec import TargetSpec
 
 ONLINE = True

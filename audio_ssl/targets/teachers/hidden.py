@@ -22,7 +22,7 @@ from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
-from audio_ssl.models.parts import Point
+from audio_ssl.models.points import Point
 from audio_ssl.targets.spec import TargetSpec, fingerprint_of, read_state
 
 STATE_FILE = "hidden.safetensors"

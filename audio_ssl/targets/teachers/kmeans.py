@@ -24,7 +24,7 @@ from torch import Tensor
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.versions import added
 from audio_ssl.data.frames import FrameGrid
-from audio_ssl.models.parts import Point
+from audio_ssl.models.points import Point
 from audio_ssl.models.spectra import check_bands
 from audio_ssl.targets.acoustic import Blocks, CenteredLogMel, Chroma, FramesOf, KaldiMfcc39, Mfcc39, scaling
 from audio_ssl.targets.clustering import Reservoir, cluster, half_squares, nearest

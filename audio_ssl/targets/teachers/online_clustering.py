@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.models.parts import Point
+from audio_ssl.models.points import Point
 from audio_ssl.targets.clustering import half_squares, nearest
 from audio_ssl.targets.spec import TargetSpec
 from audio_ssl.targets.teachers import ema
