@@ -116,9 +116,9 @@ def fairness(
     tokenizer
         How BLEU cuts texts into words: 13a, zh, ja-mecab, ko-mecab, char; as the target language needs it if not given.
     seed
-        Of resampling and permutations.
+        Seed of the bootstrap and of the permutation tests.
     replicates
-        How often speakers are drawn.
+        Number of bootstrap resamples of the speakers.
     min_speakers
         Fewest speakers of a group that is scored; smaller ones are counted only.
     tolerance

@@ -66,7 +66,7 @@ class Batch(NamedTuple):
     """Number of the micro-batch in its update, over all processes."""
 
     counts: bool = True
-    """False for a double that is there for the sake of equal numbers of batches."""
+    """False for a padding batch: a duplicate, so that every process has the same number of batches."""
 
     last: bool = True
     """Whether it is this process's last of the update."""

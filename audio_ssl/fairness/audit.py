@@ -95,7 +95,7 @@ def audit(
     by
         Attributes that make the groups; several are also taken together.
     seed
-        Of resampling and permutations.
+        Seed of the bootstrap and of the permutation tests.
     replicates
         Resamples of the speakers, and permutations where not all are made.
     metrics

@@ -333,7 +333,7 @@ def untested_row(
 
 
 def unscored_row(first: str, second: str, refused: str) -> dict[str, Any]:
-    """Return a gap of which nothing is told, because a group is too small to be scored."""
+    """Return the row of a gap that has no estimate, because one of its groups is too small to be scored."""
     return untested_row(first, second, math.nan, math.nan, "not compared", refused, None)
 
 

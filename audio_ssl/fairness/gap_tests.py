@@ -68,7 +68,7 @@ class Contrast(NamedTuple):
     """The difference with a 90 % interval, for asking whether it is smaller than a tolerance."""
 
     standard_error: float
-    """Of the difference, over resampled speakers, and without the shortfall that few of them have."""
+    """Of the difference, over resampled speakers, corrected for the small number of speakers."""
 
 
 def contrast(

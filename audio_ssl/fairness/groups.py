@@ -73,7 +73,7 @@ class Grouping:
     """Comparisons that a group without a score prevents, and why it has none."""
 
     def members(self, name: str) -> Mask:
-        """Return which clips are of a group, ``[clip]``; `UNKNOWN`, `ALL` and `REST` of nothing are no groups."""
+        """Return which clips belong to a group, ``[clip]``. `UNKNOWN`, `ALL` and `REST` are not groups."""
         return np.asarray(self.index == self.names.index(name))
 
     def sides(self, pair: Pair) -> tuple[Mask, Mask]:

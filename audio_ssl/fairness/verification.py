@@ -71,7 +71,7 @@ def audit_verification(
     by
         Attributes of speakers.
     seed
-        Of bootstrap and permutations; every question starts from it.
+        Seed of the bootstrap and of the permutation tests; every question starts from it.
     replicates
         Bootstrap resamples; fewer, not below 500, where there are so many trials that 200 million would be weighed.
     permutations

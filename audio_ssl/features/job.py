@@ -122,7 +122,7 @@ def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
             progress.advance()
 
         def todo() -> Iterator[ClipToExtract]:
-            # Folders that cannot be read are every process's to see and one's to tell.
+            # Every process finds the folders that cannot be read; only the first one reports them.
             for item in walk(Path(job.audio), ledger if part.rank == 0 else _Deaf(ledger), read_scheme(out)):
                 if part.takes(item.number) and item.id not in done:
                     # An earlier run, when there were fewer files, may have given the name to another one.

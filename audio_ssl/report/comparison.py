@@ -245,7 +245,7 @@ def _answered(system: ScoredSystem, main: str) -> Sequence[Mapping[str, Any]]:
 
 
 def _apart(paired: Difference | None, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool | None:
-    """Return whether two systems are told apart; None where nothing says so."""
+    """Return whether two systems differ significantly; None where nothing was tested."""
     if paired:
         return paired.low > 0 or paired.high < 0
     ends = [finite(one.get(end)) for one in (ours, theirs) for end in ("low", "high")]

@@ -87,7 +87,10 @@ def test_without_predictions_two_intervals_stand_in(results, models_folder):
 
 
 @pytest.mark.parametrize(("name", "place"), [("min_dcf", 5), ("abx_within", 0)])
-@pytest.mark.parametrize(("low", "words", "gain"), [(0.5, "apart: worse", "worse"), (0.3, "overlap", "overlap")])
+@pytest.mark.parametrize(
+    ("low", "words", "gain"),
+    [(0.5, "significantly worse (separate intervals)", "worse"), (0.3, "intervals overlap", "overlap")],
+)
 def test_scores_that_cannot_be_paired_are_read_by_their_intervals(
     results, models_folder, name, place, low, words, gain
 ):
@@ -108,7 +111,7 @@ def test_scores_that_cannot_be_paired_are_read_by_their_intervals(
     row = found["questions"][0]["differences"][0]
     assert row["difference"] == pytest.approx(0.3)
     assert row["low"] is None
-    assert reading(row) == f"intervals {words}"
+    assert reading(row) == words
     said = comparison_section(found).blocks[1].lead[0]
     assert f"({'minDCF' if name == 'min_dcf' else 'ABX within speakers'}), the two systems' own intervals" in said
     described = {**describe_result(second, models_folder[0]), "title": "q"}
@@ -170,7 +173,8 @@ def test_best_is_said_in_words(comparison):
 
 
 @pytest.mark.parametrize(
-    ("apart", "better", "words"), [(None, True, "–"), (False, True, "not apart"), (True, False, "apart: worse")]
+    ("apart", "better", "words"),
+    [(None, True, "–"), (False, True, "not significant"), (True, False, "significantly worse")],
 )
 def test_reading(apart, better, words):
     assert reading({"apart": apart, "better": better}) == words

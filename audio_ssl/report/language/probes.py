@@ -3,7 +3,7 @@
 The report's first sentence: on how many probes a model beats all its baselines, and by what that was told.
 
 Nothing here is known beforehand. A probe counts where the model is better than each baseline beyond chance; where a
-baseline is better, or not told apart, that is said next, by name.
+baseline is better, or does not differ significantly, that is said next, by name.
 
 A comparison in words and as plain text: which model is best on what, and which differences are significant.
 
@@ -114,7 +114,7 @@ def _means(results: Results) -> str:
 
 
 def _others(results: Results, labels: Sequence[str], decided: bool, heading: str) -> list[str]:
-    """Name the baselines that are better (`decided`), or not told apart, each with its probes."""
+    """Name the baselines that are better (`decided`), or not significantly different, each with its probes."""
     found = []
     for label in labels:
         names = [
@@ -135,7 +135,7 @@ _MOST_NAME = 22
 
 
 def compare_sentences(comparison: Mapping[str, Any]) -> list[str]:
-    """Say which model has the best scores and which differences are told apart.
+    """Say which model has the best scores and which differences are statistically significant.
 
     Parameters
     ----------

@@ -144,7 +144,10 @@ def _figure(row: _Row, figure_id: str) -> Figure:
         bands.append("the 95 % interval over speakers")
     if controls and series[1].low:
         bands.append("the range of the shuffles")
-    caption = f"Share of unseen speakers' clips whose {attribute} is told, in %, every value counted alike."
+    caption = (
+        f"Share of clips of unseen speakers whose {attribute} the probe predicts correctly, in %, "
+        "every value counted alike."
+    )
     caption += f" Bands: {' and '.join(bands)}." if bands else ""
     caption += f" Without the features a guess is right in {_guess(row)}."
     return Figure(f"{figure_id}-box", svg, caption)

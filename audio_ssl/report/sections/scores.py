@@ -79,7 +79,8 @@ def _difference_figures(results: Sequence[Mapping[str, Any]]) -> list[Figure]:
     )
     caption = (
         "The model minus each baseline in points of each probe's score, on the same clips, with the 95 % interval of "
-        "the difference. Right of zero the model is better, whichever way its score goes; filled: told apart."
+        "the difference. Right of zero the model is better, whichever way its score goes; filled: "
+        "statistically significant."
     )
     return [Figure("gain-paired", svg, caption)]
 
@@ -148,11 +149,12 @@ def _reading(verdict: Mapping[str, Any]) -> str:
         return MISSING
     alone = finite(verdict.get("low")) is None
     if not verdict["decided"]:
-        return "not told apart: intervals overlap or are missing" if alone else "not told apart by this test set"
-    return ("better" if verdict["better"] else "worse") + (" (intervals apart)" if alone else "")
+        why = ": intervals overlap or are missing" if alone else " on these clips"
+        return f"no significant difference{why}"
+    return ("better" if verdict["better"] else "worse") + (" (separate intervals)" if alone else "")
 
 
-NOT_APART, APART = "not apart", "apart"
+NOT_SIGNIFICANT = "not significant"
 _MOST_ROWS = 30
 _MOST_COLUMNS = 8
 
@@ -294,19 +296,19 @@ def reading(difference: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> reading({"apart": True, "better": False}), reading({"apart": False, "better": True})
-    ('apart: worse', 'not apart')
+    ('significantly worse', 'not significant')
     >>> reading({"apart": True, "better": True, "low": None})
-    'intervals apart: better'
+    'significantly better (separate intervals)'
     """
     if difference["apart"] is None:
         return MISSING
     if unpaired(difference):
         if not difference["apart"]:
             return "intervals overlap"
-        return f"intervals {APART}: {'better' if difference['better'] else 'worse'}"
+        return f"significantly {'better' if difference['better'] else 'worse'} (separate intervals)"
     if not difference["apart"] or difference["better"] is None:
-        return NOT_APART
-    return f"{APART}: {'better' if difference['better'] else 'worse'}"
+        return NOT_SIGNIFICANT
+    return f"significantly {'better' if difference['better'] else 'worse'}"
 
 
 def unpaired(difference: Mapping[str, Any]) -> bool:
@@ -316,15 +318,15 @@ def unpaired(difference: Mapping[str, Any]) -> bool:
 
 def _how(questions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     text = (
-        "Both systems' answers to the same clips are drawn again together, all clips of a speaker (else of a track, "
-        "else single clips) at a time. Apart: the 95 % interval of the difference leaves out zero."
+        "The bootstrap resamples both systems' answers to the same clips together: all clips of a speaker, else of a "
+        "track, else single clips. A difference is significant if its 95 % interval leaves out zero."
     )
     bare = [q for q in questions if any(unpaired(one) and one["apart"] is not None for one in q["differences"])]
     if bare:
         named = ", ".join(dict.fromkeys(metric_label(one["metric"]) for one in bare))
         text += (
-            f" Where that cannot be ({named}), the two systems' own intervals are compared: apart if they do not "
-            "overlap, which is the more cautious reading; where they overlap there may still be a difference."
+            f" Where that cannot be done ({named}), the two systems' own intervals are compared. The difference is "
+            "significant if they do not overlap, which is more cautious; where they overlap there may still be one."
         )
     if any(one["left_out"] for q in questions for one in q["differences"]):
         text += " Clips that only one predicted, or with other references, do not count; how many is in brackets."
