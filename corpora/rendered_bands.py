@@ -1,10 +1,9 @@
 """Rendered bands: fiddle tunes with an accompaniment and Bach chorales, played by several instruments of a soundfont.
 
-A tune gets chords, one a bar or half bar by a simple rule from key and melody
-(`audio_ssl/data/corpus_tools/arranging.py`), which an instrument plays in one of four ways, mostly a bass and mostly
-drums. A chorale's voices are four different instruments. Programs, tempo, key, tuning, touch and balance are drawn by a
-hash of the tune's name and the number of the rendering: each tune can be played many times, never twice alike, and the
-same packages give the same clips.
+A tune gets chords, one a bar or half bar by a simple rule from key and melody (`corpus_tools/arranging.py`), which an
+instrument plays in one of four ways, mostly a bass and mostly drums. A chorale's voices are four different instruments.
+Programs, tempo, key, tuning, touch and balance are drawn by a hash of the tune's name and the number of the rendering:
+each tune can be played many times, never twice alike, and the same packages give the same clips.
 
 It is made for pretraining and for questions about mixtures: `notes` (all instruments but the drums), `chords` (what the
 accompaniment plays, or the four voices make), `beats`, and the families of instruments as `tags`. A tune is in the
