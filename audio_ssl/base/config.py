@@ -61,7 +61,7 @@ def structure(cls: type[T], data: Mapping[str, Any], where: str = "$") -> T:
     try:
         return _CONVERTER.structure(data, cls)
     except Exception as error:
-        raise _explain(error, where) from error
+        raise explained(error, where) from error
 
 
 def unstructure(config: Any) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def _structure_union(value: Any, annotation: Any) -> Any:
         try:
             return _CONVERTER.structure(value, member)
         except Exception as error:
-            problems.append(_explain(error, "").what)
+            problems.append(explained(error, "").what)
     raise UserError(f"{' or '.join(dict.fromkeys(problems))}")
 
 
@@ -277,12 +277,12 @@ def _structure_sequence(value: Any, annotation: Any) -> Any:
         try:
             out.append(_CONVERTER.structure(item, kind))
         except Exception as error:
-            raise _explain(error, f"[{index}]") from error
+            raise explained(error, f"[{index}]") from error
     return tuple(out)
 
 
-def _explain(error: BaseException, where: str) -> UserError:
-    """Turn cattrs' nested errors into one UserError with the path of the first offending key."""
+def explained(error: BaseException, where: str) -> UserError:
+    """Return cattrs' nested errors as one UserError with the path of the first offending key, below `where`."""
     if isinstance(error, UserError):
         inner = error.where or ""
         return UserError(error.what, where=_join(where, inner), remedy=error.remedy)
@@ -293,10 +293,10 @@ def _explain(error: BaseException, where: str) -> UserError:
         first = error.exceptions[0]
         for note in getattr(first, "__notes__", []):
             if isinstance(note, AttributeValidationNote):
-                return _explain(first, f"{where}.{note.name}")
+                return explained(first, f"{where}.{note.name}")
             if isinstance(note, IterableValidationNote):
-                return _explain(first, f"{where}[{note.index}]")
-        return _explain(first, where)
+                return explained(first, f"{where}[{note.index}]")
+        return explained(first, where)
     if isinstance(error, KeyError):
         return UserError(f"the key `{error.args[0]}` is missing", where=where)
     return UserError(str(error), where=where)
