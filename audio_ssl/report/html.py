@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from audio_ssl.report.numbers import MISSING
+
+Shown = TypeVar("Shown")
+MOST_ROWS = 200
+"""Rows of a table that are written; the others are in the JSON."""
+MOST_OPEN = 12
+"""Rows of a table that stands open."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,16 @@ class Table:
     """The first column stays in sight while the others are scrolled."""
     folded: bool = False
     """Stand closed under the caption, to be opened."""
+
+
+@dataclass(frozen=True)
+class TableColumn(Generic[Shown]):
+    """One column of `tabulate`: its head, and what it writes of a row."""
+
+    head: str
+    cell: Callable[[Shown], str | Markup]
+    words: bool = False
+    """Holds words rather than numbers, and so is set flush left."""
 
 
 @dataclass(frozen=True)
@@ -148,3 +166,62 @@ def make_table(
     """Build a table; every row must have one cell per column."""
     assert all(len(row) == len(head) for row in rows), "a row has another number of cells than the head"
     return Table(caption, tuple(head), tuple(map(tuple, rows)), frozenset(text_columns), tuple(notes), sticky, folded)
+
+
+def tabulate(
+    caption: str,
+    rows: Sequence[Shown],
+    columns: Sequence[TableColumn[Shown]],
+    *,
+    notes: Sequence[str] = (),
+    sticky: bool = False,
+    most: int = MOST_ROWS,
+    open_up_to: int | None = None,
+) -> Table:
+    """Write rows as a table; a column that is a dash in every row is left out.
+
+    Parameters
+    ----------
+    caption
+        Above the table.
+    rows
+        What is shown, a row each.
+    columns
+        What is written of a row. The first names it.
+    notes
+        Sentences below the table.
+    sticky
+        The first column stays in sight while the others are scrolled.
+    most
+        Rows that are written. A note counts the others.
+    open_up_to
+        The table is closed if it has more rows than this; None leaves it open.
+
+    Examples
+    --------
+    >>> columns = [TableColumn("Name", str), TableColumn("Length", lambda name: str(len(name)))]
+    >>> tabulate("Groups", ["women", "men"], [*columns, TableColumn("Nothing", lambda name: MISSING)]).rows
+    (('women', '5'), ('men', '3'))
+    """
+    shown = rows[:most]
+    written = [[column.cell(row) for row in shown] for column in columns]
+    kept = [place for place, cells in enumerate(written) if place == 0 or any(cell != MISSING for cell in cells)]
+    return make_table(
+        caption,
+        [columns[place].head for place in kept],
+        list(zip(*(written[place] for place in kept), strict=True)),
+        text_columns=[new for new, place in enumerate(kept) if new and columns[place].words],
+        notes=([f"{len(rows) - most:,} rows more are in the JSON."] if len(rows) > most else []) + list(notes),
+        sticky=sticky,
+        folded=open_up_to is not None and len(shown) > open_up_to,
+    )
+
+
+def turned(table: Table, corner: str) -> Table:
+    """Return a table with its rows as columns, for few rows of many columns; `corner` is the head of the first column.
+
+    Cells of words may break their lines; those of numbers may not. So all columns hold words.
+    """
+    head = (corner, *(row[0] for row in table.rows))
+    rows = tuple(zip(table.head[1:], *(row[1:] for row in table.rows), strict=True))
+    return replace(table, head=head, rows=rows, text_columns=frozenset(range(1, len(head))), sticky=False, folded=False)

@@ -13,12 +13,13 @@ How the numbers were made, what they cannot say, and from which files they come.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from audio_ssl.artifacts.fairness import CROSSED
 from audio_ssl.fairness.wording import capital
 from audio_ssl.metrics.registry import metric_label
-from audio_ssl.report.html import Block, Section, Table, make_table
+from audio_ssl.report.html import MOST_OPEN, Block, Section, Table, TableColumn, make_table, tabulate
 from audio_ssl.report.language.conclusions import conclusion, headline
 from audio_ssl.report.language.fairness import TESTED, VERDICTS, gap_difference_words, verdict_of
 from audio_ssl.report.language.methods import GLOSSARY, HOW_MADE, SIGN_LEAD, method_rows
@@ -28,11 +29,9 @@ from audio_ssl.report.sections.fairness_groups import ordered
 from audio_ssl.report.sections.fairness_models import empty_section, models_section, systems_section
 from audio_ssl.report.sections.fairness_overview import attribute_section, metric_block, overview_section
 from audio_ssl.report.sections.fairness_rows import (
-    MOST_OPEN,
     Report,
     Row,
     attributes,
-    cut,
     group_name,
     groups_of,
     keys,
@@ -154,6 +153,8 @@ def conclusions_section(report: Report) -> Section | None:
     return Section("conclusions", "What may be concluded", tuple(blocks), lead=tuple(lead))
 
 
+_Missing = tuple[tuple[str, str, str], tuple[str, ...]]
+"""Result, attribute and group, and what is written of them."""
 _NOT_STATED = "not stated"
 _OTHERS = ""
 """Speakers of larger groups who are left out because another attribute would give a small group away."""
@@ -248,29 +249,28 @@ def _missing(report: Report) -> Table | None:
     if not seen:
         return None
     several = len({result for result, _, _ in seen}) > 1
-    cells = [
-        (f"{f'{result}: ' if several else ''}{by}: {_named(by, group)}", *amounts)
-        for (result, by, group), amounts in seen.items()
-    ]
-    shown, notes = cut(cells)
     left_out = (report.get("provenance") or {}).get("empty_hypothesis") == "leave-out"
     empty = (
         "Those with an empty one are left out as well (--empty-hypothesis leave-out)."
         if left_out
         else "Those with an empty one are counted: each word of the reference is an error."
     )
-    head = ("Group", "Speakers", "Clips", "Hypothesis missing", "Hypothesis empty", "Reference empty", "Scored")
-    return make_table(
-        "Missing data per group", head, shown, text_columns=(6,), folded=len(shown) > 2 * MOST_OPEN,
-        notes=(
-            *notes,
-            f"Clips without a hypothesis are left out of every number and are not among the clips counted. {empty}",
-        ),
-    )  # fmt: skip
+    heads = ("Speakers", "Clips", "Hypothesis missing", "Hypothesis empty", "Reference empty", "Scored")
+    columns = [
+        TableColumn[_Missing]("Group", lambda one: f"{f'{one[0][0]}: ' if several else ''}{_named(*one[0][1:])}"),
+        *(TableColumn(head, partial(_part, place), words=head == "Scored") for place, head in enumerate(heads)),
+    ]
+    note = f"Clips without a hypothesis are left out of every number and are not among the clips counted. {empty}"
+    caption = "Missing data per group"
+    return tabulate(caption, list(seen.items()), columns, notes=(note,), open_up_to=2 * MOST_OPEN)
+
+
+def _part(place: int, one: _Missing) -> str:
+    return one[1][place]
 
 
 def _named(by: str, group: str) -> str:
-    return "others" if group == _OTHERS else group_name({"by": by, "group": group})
+    return f"{by}: {'others' if group == _OTHERS else group_name({'by': by, 'group': group})}"
 
 
 def input_table(report: Report) -> Table | None:
@@ -278,11 +278,13 @@ def input_table(report: Report) -> Table | None:
     inputs = rows_of(report.get("provenance") or {}, "inputs")
     if not inputs:
         return None
-    cells = [
-        (str(row.get("result") or "all"), str(row.get("role")), str(row.get("path")), str(row.get("sha256")))
-        for row in inputs
+    columns = [
+        TableColumn[Row]("System", lambda row: str(row.get("result") or "all")),
+        TableColumn("What", lambda row: str(row.get("role")), words=True),
+        TableColumn("File", lambda row: str(row.get("path")), words=True),
+        TableColumn("SHA-256", lambda row: str(row.get("sha256")), words=True),
     ]
-    return make_table("The files that were read", ("System", "What", "File", "SHA-256"), cells, text_columns=(1, 2, 3))
+    return tabulate("The files that were read", inputs, columns)
 
 
 _SIGNATORIES = 2
@@ -328,24 +330,28 @@ def sources_section(report: Report) -> Section:
 
 
 def _result_tables(results: Sequence[Row]) -> tuple[Table, Table]:
+    name = TableColumn[Row]("System", lambda row: str(row.get("name")))
     amounts = [
-        (
-            str(row.get("name")),
-            str(row.get("task") or "not recorded"),
-            ", ".join(map(metric_label, row.get("metrics") or ())),
-            number(row.get("clips")),
-            number(row.get("speakers")),
-            number(row.get("hours")),
-            str(row.get("signature") or "as they are"),
-        )
-        for row in results
+        name,
+        TableColumn("Task", lambda row: str(row.get("task") or "not recorded"), words=True),
+        TableColumn("Metrics", lambda row: ", ".join(map(metric_label, row.get("metrics") or ())), words=True),
+        TableColumn("Clips", lambda row: number(row.get("clips"))),
+        TableColumn("Speakers", lambda row: number(row.get("speakers"))),
+        TableColumn("Hours", lambda row: number(row.get("hours"))),
+        TableColumn(
+            "How text and values were read", lambda row: str(row.get("signature") or "as they are"), words=True
+        ),
     ]
-    files = [(str(row.get("name")), str(row.get("path")), str(row.get("sha256") or "not recorded")) for row in results]
-    head = ("System", "Task", "Metrics", "Clips", "Speakers", "Hours", "How text and values were read")
-    return (
-        make_table("What was audited", head, amounts, text_columns=(1, 2, 6), sticky=True),
-        make_table("The files", ("System", "File", "SHA-256"), files, text_columns=(1, 2)),
-    )
+    files = [
+        name,
+        TableColumn("File", lambda row: str(row.get("path")), words=True),
+        TableColumn("SHA-256", lambda row: str(row.get("sha256") or "not recorded"), words=True),
+    ]
+    return tabulate("What was audited", results, amounts, sticky=True), tabulate("The files", results, files)
+
+
+def _signature(row: Row) -> str:
+    return str(row.get("signature") or "as they are")
 
 
 def sign_off_section(sha256: str = "") -> Section:

@@ -8,10 +8,10 @@ from typing import Any
 from audio_ssl.fairness.wording import capital, people
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.clips import as_line, word_changes
-from audio_ssl.report.html import Block, Section, make_table
+from audio_ssl.report.html import Block, Section, TableColumn, tabulate
 from audio_ssl.report.language.fairness import unit_of
-from audio_ssl.report.numbers import number, score
-from audio_ssl.report.sections.fairness_rows import Report, Row, cut, rows_of
+from audio_ssl.report.numbers import MISSING, number, score
+from audio_ssl.report.sections.fairness_rows import Report, Row, rows_of, system_column
 
 _MOST_CLIPS = 6
 _MOST_BLOCKS = 40
@@ -64,14 +64,13 @@ def excluded_section(report: Report) -> Section | None:
     excluded = [_counted(row) for row in rows_of(report, "excluded")]
     if not excluded:
         return None
-    shown, notes = cut(excluded)
-    rows = [
-        (str(row.get("result") or "result"), str(row.get("reason") or ""), number(row.get("count")), _names(row))
-        for row in shown
+    columns = [
+        *system_column(report),
+        TableColumn("Why", lambda row: str(row.get("reason") or ""), words=True),
+        TableColumn("Count", lambda row: number(row.get("count"))),
+        TableColumn("Which", _names, words=True),
     ]
-    table = make_table(
-        "Left out, by reason", ("System", "Why", "Count", "Which"), rows, text_columns=(1, 3), notes=notes
-    )
+    table = tabulate("Left out, by reason", excluded, columns)
     lead = "Nothing of these is in any number above."
     return Section("excluded", "Left out", (Block(id="excluded-rows", tables=(table,)),), lead=(lead,))
 
@@ -87,4 +86,4 @@ def _names(row: Row) -> str:
     names = [str(name) for name in row.get("names") or ()]
     count = row.get("count")
     more = isinstance(count, int) and count > len(names)
-    return ", ".join(names) + (" …" if names and more else "")
+    return ", ".join(names) + (" …" if more else "") if names else MISSING

@@ -6,15 +6,15 @@ Gaps between pairs of groups: the figure in the metric's unit, and the table of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from audio_ssl.fairness.wording import capital, short_people
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.figures.intervals import Dot, interval_chart
-from audio_ssl.report.html import Figure, Table, make_table
+from audio_ssl.report.html import MOST_OPEN, Figure, Table, TableColumn, tabulate, turned
 from audio_ssl.report.language.conclusions import tally, tally_words
 from audio_ssl.report.language.fairness import (
     SHAPES,
-    VERDICTS,
     better_words,
     comparison_words,
     higher_is_better,
@@ -24,21 +24,25 @@ from audio_ssl.report.language.fairness import (
     worse_group,
 )
 from audio_ssl.report.language.methods import HIDDEN
-from audio_ssl.report.numbers import MISSING, count, finite, interval, number, p_value, percent, score, signed
+from audio_ssl.report.numbers import MISSING, count, finite, interval, number, percent, score, signed
 from audio_ssl.report.sections.fairness_rows import (
     MOST_DRAWN,
-    MOST_OPEN,
+    P_HOLM,
+    P_VALUE,
+    VERDICT,
+    Report,
     Row,
     chosen,
-    cut,
-    ends,
+    difference,
     group_name,
     is_total,
     is_unknown,
     pair_name,
     relative,
     relative_ends,
+    rows_of,
     sides,
+    system_column,
     with_ends,
 )
 from audio_ssl.report.sections.scores import GAIN_SHAPES
@@ -95,32 +99,27 @@ def _dot(row: Row, index: int) -> Dot:
 
 def group_table(groups: Sequence[Row]) -> Table:
     """Write the score of every group and the amount of speech it rests on."""
-    shown, notes = cut(ordered(groups))
-    first = shown[0]
-    metric, by = metric_label(first["metric"]), str(first["by"])
-    amounts = [name for name in ("speakers", "clips", "words", "hours") if _any(shown, name)]
+    shown = ordered(groups)
+    metric, by = metric_label(shown[0]["metric"]), str(shown[0]["by"])
     # Columns of zeros would hide the one that is not zero.
     gone = [name for name in _UNANSWERED if any(finite(row.get(name)) for row in shown)]
-    rows = [
-        (
-            group_name(row),
-            score(row.get("value"), unit_of(row)),
-            interval(row.get("low"), row.get("high"), unit_of(row)),
-            *(number(row.get(name), 2 if name == "hours" else 3) for name in amounts),
-            *(number(row.get(name)) for name in gone),
-        )
-        for row in shown
+    columns = [
+        TableColumn(capital(by), group_name),
+        TableColumn(metric, lambda row: score(row.get("value"), unit_of(row))),
+        TableColumn("95 % confidence interval", lambda row: interval(row.get("low"), row.get("high"), unit_of(row))),
+        TableColumn("Speakers", lambda row: number(row.get("speakers"))),
+        TableColumn("Clips", lambda row: number(row.get("clips"))),
+        TableColumn("Words", lambda row: number(row.get("words"))),
+        TableColumn("Hours", lambda row: number(row.get("hours"), 2)),
+        *(TableColumn(_UNANSWERED[name], partial(_amount, name)) for name in gone),
     ]
-    head = (
-        capital(by),
-        metric,
-        "95 % confidence interval",
-        *map(capital, amounts),
-        *(_UNANSWERED[name] for name in gone),
-    )
-    notes = (*notes, *_empty_note(shown), *([_GONE] if gone else []))
+    notes = (*_empty_note(shown), *([_GONE] if gone else []))
     caption = f"{metric} and amount of test data per {by}"
-    return make_table(caption, head, rows, notes=notes, sticky=True, folded=len(rows) > MOST_OPEN)
+    return tabulate(caption, shown, columns, notes=notes, sticky=True, open_up_to=MOST_OPEN)
+
+
+def _amount(name: str, row: Row) -> str:
+    return number(row.get(name))
 
 
 def _empty_note(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -132,32 +131,24 @@ def _empty_note(rows: Sequence[Row]) -> tuple[str, ...]:
     return (f"Clips without words in the reference: {', '.join(found)}.",) if found else ()
 
 
-def _any(rows: Sequence[Row], name: str) -> bool:
-    return any(finite(row.get(name)) is not None for row in rows)
-
-
-def suppressed_table(cells: Sequence[Row], by: str) -> Table | None:
+def suppressed_table(report: Report, by: str) -> Table | None:
     """Count the groups that are not scored, so that nobody can be recognised by a score."""
-    cells = chosen(cells, by=by)
+    cells = chosen(rows_of(report, "suppressed"), by=by)
     if not cells:
         return None
-    several = len({cell.get("result") for cell in cells}) > 1
-    rows = [
-        (
-            *([str(cell.get("result") or "")] if several else []),
-            ", ".join(group_name({"by": by, "group": name}) for name in cell.get("groups") or ()) or "others",
-            str(cell.get("reason") or ""),
-            number(cell.get("speakers")),
-            number(cell.get("clips")),
-        )
-        for cell in cells
+    columns = [
+        *system_column(report),
+        TableColumn("Group", _hidden_groups, words=True),
+        TableColumn("Why", lambda cell: str(cell.get("reason") or ""), words=True),
+        TableColumn("Speakers", lambda cell: number(cell.get("speakers"))),
+        TableColumn("Clips", lambda cell: number(cell.get("clips"))),
     ]
-    head = (*(["System"] if several else []), "Group", "Why", "Speakers", "Clips")
-    shown, notes = cut(rows)
-    return make_table(
-        f"Groups by {by} that are counted and not scored", head, shown,
-        text_columns=(1, 2) if several else (1,), notes=(*notes, HIDDEN), folded=len(shown) > MOST_OPEN,
-    )  # fmt: skip
+    caption = f"Groups by {by} that are counted and not scored"
+    return tabulate(caption, cells, columns, notes=(HIDDEN,), open_up_to=MOST_OPEN)
+
+
+def _hidden_groups(cell: Row) -> str:
+    return ", ".join(group_name({**cell, "group": name}) for name in cell.get("groups") or ()) or "others"
 
 
 _ONE_LINE = 17
@@ -235,36 +226,28 @@ def gap_sentences(comparisons: Sequence[Row], spread: Sequence[Row]) -> list[str
 
 def gap_table(comparisons: Sequence[Row]) -> Table:
     """Write everything known of the gaps: a column for each where they are few, else a row."""
-    shown, notes = cut(comparisons)
-    metric = metric_label(shown[0]["metric"])
-    facts = [
-        (f"{metric}, difference (95 % confidence interval)", [_difference(row) for row in shown]),
-        ("In percent of the second (95 % CI)", [with_ends(relative(row), *relative_ends(row)) for row in shown]),
-        _symmetric(shown),
-        ("p", [p_value(row.get("p_value")) for row in shown]),
-        ("Holm-adjusted p", [p_value(row.get("p_holm")) for row in shown]),
-        (
-            "Minimum detectable (80 % power)",
-            [signed(row.get("minimum_detectable"), unit_of(row)).lstrip("+") for row in shown],
-        ),
-        ("Worse for", [_worse(row) for row in shown]),
-        ("Verdict", [VERDICTS[verdict_of(row)] for row in shown]),
+    metric, few = metric_label(comparisons[0]["metric"]), len(comparisons) <= MOST_UPRIGHT
+    symmetric = "Δrel, in percent of the mean (95 % CI)" if few else "Δrel"
+    columns = [
+        TableColumn("Groups", pair_name),
+        TableColumn(f"{metric}, difference (95 % confidence interval)", difference),
+        TableColumn("In percent of the second (95 % CI)", lambda row: with_ends(relative(row), *relative_ends(row))),
+        TableColumn(symmetric, _symmetric if few else lambda row: percent(row.get("relative_symmetric"))),
+        P_VALUE,
+        P_HOLM,
+        TableColumn("Minimum detectable (80 % power)", _detectable),
+        TableColumn("Worse for", _worse, words=True),
+        VERDICT,
     ]
-    facts = [(name, cells) for name, cells in facts if name == "p" or any(cell != MISSING for cell in cells)]
-    pairs = [pair_name(row) for row in shown]
-    refusals = dict.fromkeys(f"Not tested: {str(row['refused']).rstrip('.')}." for row in shown if row.get("refused"))
-    notes = (*notes, *list(refusals)[:MOST_UPRIGHT])
-    caption = f"Gaps in {metric} by {shown[0]['by']}"
-    if len(shown) <= MOST_UPRIGHT:
-        # Cells of words may break their lines; those of numbers may not.
-        columns = range(1, len(pairs) + 1)
-        cells = [(name, *cells) for name, cells in facts]
-        return make_table(caption, ("Groups", *pairs), cells, text_columns=columns, notes=notes)
-    words = [place for place, (name, _) in enumerate(facts, start=1) if name in ("Worse for", "Verdict")]
-    rows = list(zip(pairs, *(cells for _, cells in facts), strict=True))
-    head = ("Groups", *(name for name, _ in facts))
-    folded = len(shown) > MOST_OPEN
-    return make_table(caption, head, rows, text_columns=words, notes=notes, sticky=True, folded=folded)
+    refused = [str(row["refused"]).rstrip(".") for row in comparisons if row.get("refused")]
+    notes = [f"Not tested: {reason}." for reason in list(dict.fromkeys(refused))[:MOST_UPRIGHT]]
+    caption = f"Gaps in {metric} by {comparisons[0]['by']}"
+    table = tabulate(caption, comparisons, columns, notes=notes, sticky=True, open_up_to=MOST_OPEN)
+    return turned(table, "Groups") if few else table
+
+
+def _detectable(row: Row) -> str:
+    return signed(row.get("minimum_detectable"), unit_of(row)).lstrip("+")
 
 
 def _worse(row: Row) -> str:
@@ -272,14 +255,5 @@ def _worse(row: Row) -> str:
     return short_people(str(row["by"]), worse) if worse else MISSING
 
 
-def _difference(row: Row) -> str:
-    interval = ends(row)
-    return signed(row.get("difference"), unit_of(row)) + (f" ({interval})" if interval != MISSING else "")
-
-
-def _symmetric(rows: Sequence[Row]) -> tuple[str, list[str]]:
-    """Return the name and cells of Δrel, with its interval where there is room for one."""
-    if len(rows) > MOST_UPRIGHT:
-        return ("Δrel", [percent(row.get("relative_symmetric")) for row in rows])
-    keys = ("relative_symmetric", "relative_symmetric_low", "relative_symmetric_high")
-    return ("Δrel, in percent of the mean (95 % CI)", [with_ends(*map(row.get, keys)) for row in rows])
+def _symmetric(row: Row) -> str:
+    return with_ends(*(row.get(f"relative_symmetric{end}") for end in ("", "_low", "_high")))

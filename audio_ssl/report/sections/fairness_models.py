@@ -13,10 +13,9 @@ from audio_ssl.fairness.wording import capital
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.figures.intervals import Dot, Estimate, forest, interval_chart
 from audio_ssl.report.figures.intervals import Row as Line
-from audio_ssl.report.html import Block, Figure, Section, Table, make_table
+from audio_ssl.report.html import MOST_OPEN, MOST_ROWS, Block, Figure, Section, Table, TableColumn, tabulate
 from audio_ssl.report.language.fairness import (
     SHAPES,
-    VERDICTS,
     covariate_label,
     gap_difference_words,
     model_words,
@@ -27,20 +26,23 @@ from audio_ssl.report.language.fairness import (
 from audio_ssl.report.numbers import MISSING, finite, number, p_value, signed
 from audio_ssl.report.sections.fairness_groups import marks_words
 from audio_ssl.report.sections.fairness_rows import (
-    MOST_OPEN,
+    METRIC,
+    P_HOLM,
+    P_VALUE,
+    VERDICT,
     Report,
     Row,
-    cut,
-    ends,
+    difference,
     foremost,
     group_name,
     pair_name,
     rows_of,
     sides,
+    system_column,
     warnings_of,
 )
 
-_MOST_SAID, _MOST_DRAWN = 4, 12
+_MOST_SAID, _MOST_DRAWN, _MOST_COVARIATES = 4, 12, 60
 _MODELS_LEAD = (
     "A gap can come from what the groups said and how it was recorded. A Poisson model with an effect of its own for "
     "every speaker (Liu, Veliche & Peng 2022) counts errors per word and holds these differences fixed, as far as "
@@ -56,7 +58,7 @@ def models_section(report: Report) -> Section | None:
     fitted = [row for row in rows if finite(row.get("ratio")) is not None]
     shown = foremost(fitted, _MOST_DRAWN)
     figure = _models_figure(shown)
-    covariates = _covariate_table(fitted)
+    covariates = _covariate_table(report, fitted)
     said = [_sentence(row) for row in shown[:_MOST_SAID]]
     refused = [row for row in rows if row not in fitted]
     said += [_sentence(row) for row in refused] if len(refused) <= 2 else [_refusals(refused)]
@@ -67,7 +69,9 @@ def models_section(report: Report) -> Section | None:
         figures=(figure,) if figure else (),
         beside=True,
     )
-    numbers = Block(id="adjusted-numbers", tables=tuple(table for table in (_models_table(rows), covariates) if table))
+    numbers = Block(
+        id="adjusted-numbers", tables=tuple(table for table in (_models_table(report, rows), covariates) if table)
+    )
     return Section("adjusted", "The gap between like clips", (block, numbers), lead=(_MODELS_LEAD,))
 
 
@@ -113,38 +117,35 @@ def _models_figure(rows: Sequence[Row]) -> Figure | None:
     return Figure("adjusted-box", svg, caption)
 
 
-def _models_table(rows: Sequence[Row]) -> Table:
-    shown, notes = cut(rows)
-    cells = [
-        (
-            str(row.get("result") or "result"),
-            metric_label(row["metric"]),
-            pair_name(row),
-            number(row.get("crude_ratio")),
-            number(row.get("ratio")) + (f" ({interval})" if (interval := _ends(row)) != MISSING else ""),
-            p_value(row.get("p_value")),
-            number(row.get("speaker_sd")),
-            number(row.get("dispersion")),
-            number(row.get("speakers")),
-            ", ".join(covariate_label(name) for name in row.get("covariates") or ()) or "nothing",
-        )
-        for row in shown
+def _models_table(report: Report, rows: Sequence[Row]) -> Table:
+    columns = [
+        *system_column(report),
+        METRIC,
+        TableColumn("Groups", pair_name, words=True),
+        TableColumn("Crude ratio", lambda row: number(row.get("crude_ratio"))),
+        TableColumn("Adjusted ratio (95 % CI)", _ratio),
+        P_VALUE,
+        TableColumn("Speaker SD", lambda row: number(row.get("speaker_sd"))),
+        TableColumn("Dispersion", lambda row: number(row.get("dispersion"))),
+        TableColumn("Speakers", lambda row: number(row.get("speakers"))),
+        TableColumn("Held fixed", _held_fixed, words=True),
     ]
-    head = (
-        "System", "Metric", "Groups", "Crude ratio", "Adjusted ratio (95 % CI)", "p", "Speaker SD",
-        "Dispersion", "Speakers", "Held fixed",
-    )  # fmt: skip
     notes = (
-        *notes,
         f"The p-values are those of single models; they are not adjusted for there being {len(rows)}.",
         "Ratios are errors per word of the first group over those of the second; 1 is no gap. Speaker SD is the "
         "standard deviation between speakers of the logarithm of that rate. A dispersion far above 1 says that errors "
         "come in bursts; the interval allows for them, and a part of them is in the speaker SD.",
     )
-    return make_table(
-        "Ratios of error rates, crude and adjusted", head, cells,
-        text_columns=(1, 2, 9), notes=notes, sticky=True, folded=len(cells) > MOST_OPEN,
-    )  # fmt: skip
+    caption = "Ratios of error rates, crude and adjusted"
+    return tabulate(caption, rows, columns, notes=notes, sticky=True, open_up_to=MOST_OPEN)
+
+
+def _ratio(row: Row) -> str:
+    return number(row.get("ratio")) + (f" ({found})" if (found := _ends(row)) != MISSING else "")
+
+
+def _held_fixed(row: Row) -> str:
+    return ", ".join(covariate_label(name) for name in row.get("covariates") or ()) or "nothing"
 
 
 def _ends(row: Mapping[str, object]) -> str:
@@ -153,28 +154,24 @@ def _ends(row: Mapping[str, object]) -> str:
     return f"{number(row['low'])} to {number(row['high'])}"
 
 
-def _covariate_table(rows: Sequence[Row]) -> Table | None:
-    cells = [
-        (
-            str(row.get("result") or "result"),
-            metric_label(row["metric"]),
-            pair_name(row),
-            covariate_label(name),
-            number(found.get("value")),
-            _ends(found),
-            str(found.get("per") or MISSING),
-        )
+def _covariate_table(report: Report, rows: Sequence[Row]) -> Table | None:
+    found = [
+        {**row, **ratio, "covariate": name}
         for row in rows
-        for name, found in (row.get("covariate_ratios") or {}).items()
-        if isinstance(found, Mapping)
+        for name, ratio in (row.get("covariate_ratios") or {}).items()
+        if isinstance(ratio, Mapping)
     ]
-    if not cells:
-        return None
-    head = ("System", "Metric", "Groups", "Covariate", "Ratio", "95 % interval", "For")
-    shown, notes = cells[:60], ((f"{len(cells) - 60:,} rows more are in the JSON.",) if len(cells) > 60 else ())
-    return make_table(
-        "What else the errors go with", head, shown, text_columns=(1, 2, 3, 6), notes=notes, folded=True, sticky=True
-    )
+    columns = [
+        *system_column(report),
+        METRIC,
+        TableColumn("Groups", pair_name, words=True),
+        TableColumn("Covariate", lambda row: covariate_label(row["covariate"]), words=True),
+        TableColumn("Ratio", lambda row: number(row.get("value"))),
+        TableColumn("95 % interval", _ends),
+        TableColumn("For", lambda row: str(row.get("per") or MISSING), words=True),
+    ]
+    caption = "What else the errors go with"
+    return tabulate(caption, found, columns, sticky=True, most=_MOST_COVARIATES, open_up_to=0) if found else None
 
 
 _SHORT = 18
@@ -245,32 +242,22 @@ def _sides(rows: Sequence[Row]) -> tuple[str, str]:
 
 
 def _systems_table(rows: Sequence[Row]) -> Table:
-    shown, notes = cut(rows)
-    cells = [
-        (
-            f"{row['result_a']} − {row['result_b']}",
-            metric_label(row["metric"]),
-            pair_name(row),
-            signed(row.get("gap_a"), unit_of(row)),
-            signed(row.get("gap_b"), unit_of(row)),
-            signed(row.get("difference"), unit_of(row)) + (f" ({found})" if (found := ends(row)) != MISSING else ""),
-            p_value(row.get("p_value")),
-            p_value(row.get("p_holm")),
-            number(row.get("speakers")),
-            VERDICTS[verdict_of(row)],
-        )
-        for row in shown
+    columns = [
+        TableColumn("Systems", lambda row: f"{row['result_a']} − {row['result_b']}", words=True),
+        METRIC,
+        TableColumn("Gap", pair_name, words=True),
+        TableColumn("With the first", lambda row: signed(row.get("gap_a"), unit_of(row))),
+        TableColumn("With the second", lambda row: signed(row.get("gap_b"), unit_of(row))),
+        TableColumn("Difference (95 % CI)", difference),
+        P_VALUE,
+        P_HOLM,
+        TableColumn("Speakers", lambda row: number(row.get("speakers"))),
+        VERDICT,
     ]
-    reasons = dict.fromkeys(str(row["refused"]).rstrip(".") for row in shown if row.get("refused"))
-    notes = (*notes, *(f"Not tested: {reason}." for reason in list(reasons)[:_MOST_SAID]))
-    head = (
-        "Systems", "Metric", "Gap", "With the first", "With the second", "Difference (95 % CI)", "p", "Holm-adjusted p",
-        "Speakers", "Verdict",
-    )  # fmt: skip
-    return make_table(
-        "Gaps of two systems on the same clips", head, cells,
-        text_columns=(1, 2, 9), notes=notes, sticky=True, folded=len(cells) > MOST_OPEN,
-    )  # fmt: skip
+    reasons = dict.fromkeys(str(row["refused"]).rstrip(".") for row in rows if row.get("refused"))
+    notes = [f"Not tested: {reason}." for reason in list(reasons)[:_MOST_SAID]]
+    caption = "Gaps of two systems on the same clips"
+    return tabulate(caption, rows, columns, notes=notes, sticky=True, open_up_to=MOST_OPEN)
 
 
 _COUNTED = (
@@ -289,30 +276,22 @@ def empty_section(report: Report) -> Section | None:
     if not effects:
         return None
     left_out = (report.get("provenance") or {}).get("empty_hypothesis") == "leave-out"
-    several = len({row.get("result") for row in effects}) > 1
-    shown, notes = cut(effects)
-    rows = [
-        (
-            *([str(row.get("result"))] if several else []),
-            f"{group_name({**row, 'group': row['a']})} − {group_name({**row, 'group': row['b']})}",
-            metric_label(row["metric"]),
-            _counts(row),
-            *_way(row, "counted"),
-            *_way(row, "left_out"),
-        )
-        for row in shown
+    columns = [
+        *system_column(report),
+        TableColumn("Groups", _both_groups, words=True),
+        METRIC,
+        TableColumn("Empty", _counts),
+        TableColumn("Counted", lambda row: _way(row, "counted")),
+        TableColumn("p", lambda row: p_value(row.get("p_holm_counted"))),
+        TableColumn("Left out", lambda row: _way(row, "left_out")),
+        TableColumn("p", lambda row: p_value(row.get("p_holm_left_out"))),
     ]
-    head = ("Groups", "Metric", "Empty", "Counted", "p", "Left out", "p")
-    table = make_table(
-        "Differences with empty hypotheses counted, and left out",
-        (*(["System"] if several else []), *head),
-        rows,
-        notes=(*notes, "In brackets: 95 % intervals. p is Holm-adjusted."),
-        folded=len(rows) > MOST_OPEN,
-    )
+    caption = "Differences with empty hypotheses counted, and left out"
+    notes = ("In brackets: 95 % intervals. p is Holm-adjusted.",)
+    table = tabulate(caption, effects, columns, notes=notes, open_up_to=MOST_OPEN)
     warnings = dict.fromkeys(
         f"{row['a']} and {row['b']}, {metric_label(row['metric'])}: {row['warning']}."
-        for row in shown
+        for row in effects[:MOST_ROWS]
         if row.get("warning")
     )
     return Section(
@@ -328,11 +307,9 @@ def _counts(row: Row) -> str:
     return " / ".join("–" if finite(row.get(key)) is None else str(row[key]) for key in ("empty_a", "empty_b"))
 
 
-def _way(row: Row, way: str) -> tuple[str, str]:
-    unit, gap = unit_of(row), finite(row.get(f"difference_{way}"))
-    if gap is None:
-        return "–", "–"
-    plain = "points" if unit else ""
-    low, high = row.get(f"low_{way}"), row.get(f"high_{way}")
-    around = f" ({signed(low, plain)} to {signed(high, plain)})" if finite(low) is not None else ""
-    return signed(gap, unit) + around, p_value(row.get(f"p_holm_{way}"))
+def _both_groups(row: Row) -> str:
+    return " − ".join(group_name({**row, "group": row[side]}) for side in ("a", "b"))
+
+
+def _way(row: Row, way: str) -> str:
+    return difference({**row, **{key: row.get(f"{key}_{way}") for key in ("difference", "low", "high")}})

@@ -13,10 +13,10 @@ from audio_ssl.fairness.wording import capital, measure
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.figures.intervals import Estimate, forest
 from audio_ssl.report.figures.intervals import Row as Line
-from audio_ssl.report.html import Block, Figure, Fold, Section, make_table
+from audio_ssl.report.html import MOST_OPEN, Block, Figure, Fold, Section, TableColumn, tabulate
 from audio_ssl.report.language.fairness import SHAPES, VERDICTS, percent_words, verdict_of
 from audio_ssl.report.language.methods import CROSSED_LEAD
-from audio_ssl.report.numbers import finite, p_value, slug
+from audio_ssl.report.numbers import finite, slug
 from audio_ssl.report.sections.fairness_groups import (
     gap_figure,
     gap_sentences,
@@ -27,12 +27,14 @@ from audio_ssl.report.sections.fairness_groups import (
     suppressed_table,
 )
 from audio_ssl.report.sections.fairness_rows import (
-    MOST_OPEN,
+    METRIC,
+    P_HOLM,
+    P_VALUE,
+    VERDICT,
     Report,
     Row,
     attributes,
     chosen,
-    cut,
     foremost,
     groups_of,
     keys,
@@ -41,6 +43,7 @@ from audio_ssl.report.sections.fairness_rows import (
     relative_ends,
     rows_of,
     sides,
+    system_column,
     warnings_of,
     with_ends,
 )
@@ -61,38 +64,16 @@ def overview_section(report: Report) -> Section | None:
     span = [min(reach), max(reach)] if len(systems) > 1 else []
     drawn = list(systems.items())[:_MOST_SYSTEMS]
     figures = [_figure(f"overview-{place}", name, some, span) for place, (name, some) in enumerate(drawn)]
-    shown, notes = cut(every)
-    several = len({row.get("result") for row in every}) > 1
-    cells = [
-        (
-            *([str(row.get("result") or "result")] if several else []),
-            metric_label(row["metric"]),
-            pair_name(row),
-            with_ends(relative(row), *relative_ends(row)),
-            p_value(row.get("p_value")),
-            p_value(row.get("p_holm")),
-            VERDICTS[verdict_of(row)],
-        )
-        for row in shown
+    columns = [
+        *system_column(report),
+        METRIC,
+        TableColumn("Groups", pair_name, words=True),
+        TableColumn("In percent of the second (95 % CI)", lambda row: with_ends(relative(row), *relative_ends(row))),
+        P_VALUE,
+        P_HOLM,
+        VERDICT,
     ]
-    head = (
-        *(["System"] if several else []),
-        "Metric",
-        "Groups",
-        "In percent of the second (95 % CI)",
-        "p",
-        "Holm-adjusted p",
-        "Verdict",
-    )
-    table = make_table(
-        "Every comparison",
-        head,
-        cells,
-        text_columns=(1, 2, 6) if several else (1, 5),
-        notes=notes,
-        sticky=True,
-        folded=len(cells) > MOST_OPEN,
-    )
+    table = tabulate("Every comparison", every, columns, sticky=True, open_up_to=MOST_OPEN)
     block = Block(id="overview-gaps", figures=tuple(figures), tables=(table,))
     return Section("overview", "All comparisons at a glance", (block,))
 
@@ -150,7 +131,7 @@ def attribute_section(report: Report, by: str) -> Section:
         blocks.append(replace(main, tables=beside, folds=() if wide else tuple(folds)))
         if wide:
             blocks.append(Block(id=f"{prefix}-{place}-pairs", tables=wide, folds=tuple(folds)))
-    table = suppressed_table(rows_of(report, "suppressed"), by)
+    table = suppressed_table(report, by)
     if table:
         blocks.append(Block(id=f"{prefix}-suppressed", tables=(table,)))
     return Section(prefix, f"By {by}", tuple(blocks), lead=_lead(by))

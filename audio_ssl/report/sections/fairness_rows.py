@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from audio_ssl.artifacts.fairness import ALL, CROSSED, UNKNOWN
 from audio_ssl.data.columns import is_gender
 from audio_ssl.fairness.wording import people, short_people
-from audio_ssl.report.language.fairness import higher_is_better, unit_of, verdict_of
-from audio_ssl.report.numbers import MISSING, finite, percent, signed
+from audio_ssl.metrics.registry import metric_label
+from audio_ssl.report.html import TableColumn
+from audio_ssl.report.language.fairness import VERDICTS, higher_is_better, unit_of, verdict_of
+from audio_ssl.report.numbers import MISSING, finite, p_value, percent, signed
 
 Row = Mapping[str, Any]
-_Any = TypeVar("_Any")
 Report = Mapping[str, Any]
-MOST_ROWS = 200
-"""Rows of a table that are written; what is beyond is in the JSON."""
 MOST_DRAWN = 24
 """Rows of a figure."""
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SHORT = 22
-MOST_OPEN = 12
-"""Rows of a table that stands open."""
 
 
 def rows_of(report: Report, part: str) -> list[Row]:
@@ -97,6 +94,11 @@ def ends(row: Row) -> str:
     return f"{signed(row['low'], plain)} to {signed(row['high'], plain)}"
 
 
+def difference(row: Row) -> str:
+    """Write a difference with its interval behind it, where there is one."""
+    return signed(row.get("difference"), unit_of(row)) + (f" ({found})" if (found := ends(row)) != MISSING else "")
+
+
 def relative(row: Row) -> float | None:
     """Return the gap in percent of the second group's score."""
     ratio = finite(row.get("ratio"))
@@ -167,8 +169,15 @@ def warnings_of(rows: Iterable[Row]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def cut(rows: Sequence[_Any], most: int = MOST_ROWS) -> tuple[Sequence[_Any], tuple[str, ...]]:
-    """Keep the first rows and say how many are left out."""
-    if len(rows) <= most:
-        return rows, ()
-    return rows[:most], (f"{len(rows) - most:,} rows more are in the JSON.",)
+def system_column(report: Report) -> list[TableColumn[Row]]:
+    """Return the column that names the system of a row; none where the report is about one system."""
+    names = {str(row.get("name")) for row in rows_of(report, "results")}
+    names = names or {str(row.get("result")) for row in (*groups_of(report), *rows_of(report, "comparisons"))}
+    return [TableColumn("System", lambda row: str(row.get("result")), words=True)] if len(names) > 1 else []
+
+
+METRIC = TableColumn[Row]("Metric", lambda row: metric_label(row["metric"]), words=True)
+P_VALUE = TableColumn[Row]("p", lambda row: p_value(row.get("p_value")))
+P_HOLM = TableColumn[Row]("Holm-adjusted p", lambda row: p_value(row.get("p_holm")))
+VERDICT = TableColumn[Row]("Verdict", lambda row: VERDICTS[verdict_of(row)], words=True)
+"""Columns that several tables have."""
