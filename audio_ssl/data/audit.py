@@ -10,18 +10,28 @@ How evenly an amount is spread over its holders: hours over speakers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from audio_ssl.artifacts.composition import (
+    AttributeAmounts,
+    AuditedManifest,
+    GroupAmounts,
+    HoursPerSpeaker,
+    Levels,
+    ManifestAudit,
+    NamedSpeakers,
+    Quantiles,
+    SharedSpeakers,
+    SplitAmounts,
+)
 from audio_ssl.base.errors import unknown_name
 from audio_ssl.data.audit_columns import AuditColumns
 from audio_ssl.data.columns import Indices, Numbers, spellings_note
-
-Row = dict[str, Any]
 
 MOST_VALUES = 40
 """Values of an attribute with a row of their own; those with the fewest hours share one beyond."""
@@ -48,7 +58,7 @@ def check_columns(manifests: Sequence[AuditColumns], by: Sequence[str]) -> None:
             raise unknown_name("column", name, found, where="--by")
 
 
-def describe_manifest(columns: AuditColumns, by: Sequence[str]) -> dict[str, Any]:
+def describe_manifest(columns: AuditColumns, by: Sequence[str], source: AuditedManifest) -> ManifestAudit:
     """Describe a manifest.
 
     Parameters
@@ -57,48 +67,39 @@ def describe_manifest(columns: AuditColumns, by: Sequence[str]) -> dict[str, Any
         Its columns, read with `columns_needed`.
     by
         Columns whose values are the groups.
-
-    Returns
-    -------
-    Plain JSON: ``total`` (a row), ``by`` (for each column its rows and the speakers under more than one value),
-    ``spellings`` (which recorded values were read as which), ``languages`` (rows), ``splits`` (each with
-    the same total and by), ``shared_speakers`` of splits. A row has hours, share of hours, clips, speakers, their hours
-    and evenness, and quantiles of clip lengths in seconds and levels in dBFS.
+    source
+        Which manifest it is.
     """
     everything = np.arange(len(columns.seconds))
     splits = _parts(columns, "split", everything)
-    described = _part(columns, by, everything)
     languages = _rows(columns, "language", everything)
-    return {
-        **described,
-        "spellings": [note for name in by if (note := spellings_note(name, columns.values[name].merged))],
-        "languages": [] if all(not row["known"] for row in languages) else languages,
-        "splits": [{"split": name, **_part(columns, by, index)} for name, _, index in splits]
+    return ManifestAudit(
+        **vars(source),
+        total=_total(columns, everything),
+        by=_by(columns, by, everything),
+        spellings=tuple(note for name in by if (note := spellings_note(name, columns.values[name].merged))),
+        languages=languages if any(row.known for row in languages) else (),
+        splits=tuple(SplitAmounts(name, _total(columns, index), _by(columns, by, index)) for name, _, index in splits)
         if len(splits) > 1
-        else [],
-        "shared_speakers": _shared_between(columns, splits),
-    }
+        else (),
+        shared_speakers=_shared_between(columns, splits),
+    )
 
 
-def shared_speakers(first: AuditColumns, second: AuditColumns) -> dict[str, Any]:
+def shared_speakers(first: AuditColumns, second: AuditColumns) -> NamedSpeakers:
     """Return the number and the first names of the speakers that two manifests share."""
     return _named(sorted(set(first.speakers.names) & set(second.speakers.names)))
 
 
-def _part(columns: AuditColumns, by: Sequence[str], index: Indices) -> dict[str, Any]:
-    total = {**_row(columns, "all", index, float(columns.seconds[index].sum())), "total": True}
-    rows = [
-        {
-            "attribute": name,
-            "rows": _rows(columns, name, index),
-            "speakers_of_several": _several(columns, name, index),
-        }
-        for name in by
-    ]
-    return {"total": total, "by": rows}
+def _total(columns: AuditColumns, index: Indices) -> GroupAmounts:
+    return replace(_row(columns, "all", True, index, float(columns.seconds[index].sum())), total=True)
 
 
-def _rows(columns: AuditColumns, name: str, index: Indices) -> list[Row]:
+def _by(columns: AuditColumns, by: Sequence[str], index: Indices) -> tuple[AttributeAmounts, ...]:
+    return tuple(AttributeAmounts(name, _rows(columns, name, index), _several(columns, name, index)) for name in by)
+
+
+def _rows(columns: AuditColumns, name: str, index: Indices) -> tuple[GroupAmounts, ...]:
     """Describe every value of a column: by name, the unknown last."""
     hours = float(columns.seconds[index].sum())
     parts = _parts(columns, name, index)
@@ -110,7 +111,7 @@ def _rows(columns: AuditColumns, name: str, index: Indices) -> list[Row]:
         together = np.sort(np.concatenate([part[2] for part in rest]))
         known = [*kept, (f"{len(rest)} other values", True, together)]
     parts = [*known, *(part for part in parts if not part[1])]
-    return [{**_row(columns, value, inside, hours), "known": is_known} for value, is_known, inside in parts]
+    return tuple(_row(columns, value, is_known, inside, hours) for value, is_known, inside in parts)
 
 
 def _parts(columns: AuditColumns, name: str, index: Indices) -> list[tuple[str, bool, Indices]]:
@@ -126,28 +127,28 @@ def _parts(columns: AuditColumns, name: str, index: Indices) -> list[tuple[str, 
     return sorted(parts, key=lambda part: not part[1])
 
 
-def _row(columns: AuditColumns, value: str, index: Indices, hours_of_all: float) -> Row:
+def _row(columns: AuditColumns, value: str, is_known: bool, index: Indices, hours_of_all: float) -> GroupAmounts:
     seconds, speakers = columns.seconds[index], columns.speakers.index[index]
     named = speakers >= 0
     held = _sums(speakers[named], seconds[named]) / 3600
     total = float(seconds.sum())
-    return {
-        "value": value,
-        "known": True,
-        "total": False,
-        "hours": round(total / 3600, 6),
-        "share_of_hours": _rounded(total / hours_of_all if hours_of_all else 0.0),
-        "clips": len(index),
-        "speakers": len(held),
-        "clips_without_speaker": int(np.count_nonzero(~named)),
-        "hours_per_speaker": _spread_of_hours(held),
-        "effective_speakers": _rounded(effective_number(held)),
-        "effective_speakers_entropy": _rounded(entropy_number(held)),
-        "gini": _rounded(gini(held)) if len(held) else None,
-        "lorenz": _lorenz(held),
-        "clip_seconds": _quantiles(seconds),
-        "level_dbfs": _levels(columns, index),
-    }
+    return GroupAmounts(
+        value=value,
+        known=is_known,
+        total=False,
+        hours=round(total / 3600, 6),
+        share_of_hours=_rounded(total / hours_of_all if hours_of_all else 0.0),
+        clips=len(index),
+        speakers=len(held),
+        clips_without_speaker=int(np.count_nonzero(~named)),
+        hours_per_speaker=_hours_per_speaker(held),
+        effective_speakers=_rounded(effective_number(held)),
+        effective_speakers_entropy=_rounded(entropy_number(held)),
+        gini=_rounded(gini(held)) if len(held) else None,
+        lorenz=_lorenz(held),
+        clip_seconds=_quantiles(seconds),
+        level_dbfs=_levels(columns, index),
+    )
 
 
 def _sums(codes: Indices, amounts: Numbers) -> Numbers:
@@ -157,33 +158,30 @@ def _sums(codes: Indices, amounts: Numbers) -> Numbers:
     return np.asarray(np.bincount(inverse, weights=amounts), dtype=np.float64)
 
 
-def _spread_of_hours(held: Numbers) -> dict[str, float] | None:
+def _hours_per_speaker(held: Numbers) -> HoursPerSpeaker | None:
     if len(held) == 0:
         return None
-    return {
-        "mean": _rounded(float(held.mean())),
-        "median": _rounded(float(np.median(held))),
-        "max": _rounded(float(held.max())),
-    }
+    return HoursPerSpeaker(*(_rounded(float(one)) for one in (held.mean(), np.median(held), held.max())))
 
 
-def _lorenz(held: Numbers) -> list[list[float]]:
-    """Return points ``[share of speakers, share of hours]``, from the speakers with the fewest hours on."""
+def _lorenz(held: Numbers) -> tuple[tuple[float, float], ...]:
+    """Return points (share of speakers, share of hours), beginning with the speakers with the fewest hours."""
     if len(held) == 0 or held.sum() <= 0:
-        return []
+        return ()
     below = np.concatenate([[0.0], np.cumsum(np.sort(held))]) / held.sum()
     share = np.linspace(0.0, 1.0, _LORENZ_POINTS)
     hours = np.interp(share * len(held), np.arange(len(held) + 1), below)
-    return [[round(float(x), 4), round(float(y), 4)] for x, y in zip(share, hours, strict=True)]
+    return tuple((round(float(x), 4), round(float(y), 4)) for x, y in zip(share, hours, strict=True))
 
 
-def _quantiles(values: Numbers) -> dict[str, float]:
-    found = np.percentile(values, _PERCENTS)
-    return {f"p{percent}": round(float(value), 3) for percent, value in zip(_PERCENTS, found, strict=True)}
+def _quantiles(values: Numbers) -> Quantiles:
+    if len(values) == 0:
+        return Quantiles(*[math.nan] * len(_PERCENTS))
+    return Quantiles(*(round(float(value), 3) for value in np.percentile(values, _PERCENTS)))
 
 
-def _levels(columns: AuditColumns, index: Indices) -> dict[str, Any] | None:
-    """Return quantiles of the levels of what is not silent, and counts; None where nothing was measured."""
+def _levels(columns: AuditColumns, index: Indices) -> Levels | None:
+    """Return the levels of the clips that are not silent, and counts; None where nothing was measured."""
     level = columns.level_dbfs[index]
     known = level[~np.isnan(level)]
     if len(known) == 0:
@@ -191,15 +189,15 @@ def _levels(columns: AuditColumns, index: Indices) -> dict[str, Any] | None:
     heard = known[np.isfinite(known)]
     clipped = columns.clipped[index]
     measured = clipped[~np.isnan(clipped)]
-    return {
-        "measured": len(known),
-        "silent": len(known) - len(heard),
-        "clipped": int(np.count_nonzero(measured >= _CLIPPED_SHARE)) if len(measured) else None,
-        **(_quantiles(heard) if len(heard) else dict.fromkeys((f"p{percent}" for percent in _PERCENTS), None)),
-    }
+    return Levels(
+        measured=len(known),
+        silent=len(known) - len(heard),
+        clipped=int(np.count_nonzero(measured >= _CLIPPED_SHARE)) if len(measured) else None,
+        **vars(_quantiles(heard)),
+    )
 
 
-def _several(columns: AuditColumns, name: str, index: Indices) -> dict[str, Any]:
+def _several(columns: AuditColumns, name: str, index: Indices) -> NamedSpeakers:
     """Return the speakers that appear under more than one known value of a column."""
     codes, speakers = columns.values[name].index[index], columns.speakers.index[index]
     known = (codes >= 0) & (speakers >= 0)
@@ -209,7 +207,7 @@ def _several(columns: AuditColumns, name: str, index: Indices) -> dict[str, Any]
     return _named([columns.speakers.names[code] for code in who[times > 1]])
 
 
-def _shared_between(columns: AuditColumns, splits: Sequence[tuple[str, bool, Indices]]) -> list[dict[str, Any]]:
+def _shared_between(columns: AuditColumns, splits: Sequence[tuple[str, bool, Indices]]) -> tuple[SharedSpeakers, ...]:
     """Return, for every two splits that share speakers, how many and who."""
     who = {name: np.unique(columns.speakers.index[index]) for name, known, index in splits if known}
     rows = []
@@ -217,66 +215,17 @@ def _shared_between(columns: AuditColumns, splits: Sequence[tuple[str, bool, Ind
         both = np.intersect1d(who[first], who[second], assume_unique=True)
         names = [columns.speakers.names[code] for code in both if code >= 0]
         if names:
-            rows.append({"a": first, "b": second, **_named(names)})
-    return rows
+            rows.append(SharedSpeakers(first, second, **vars(_named(names))))
+    return tuple(rows)
 
 
-def _named(names: Sequence[str]) -> dict[str, Any]:
-    return {"count": len(names), "names": list(names[:_NAMED])}
+def _named(names: Sequence[str]) -> NamedSpeakers:
+    return NamedSpeakers(len(names), tuple(names[:_NAMED]))
 
 
 def _rounded(value: float) -> float:
     """Keep six digits: sums in another order differ beyond."""
     return float(f"{value:.6g}") if math.isfinite(value) else value
-
-
-def composition_lines(name: str, described: Mapping[str, Any]) -> list[str]:
-    """Write a description as lines for a terminal.
-
-    Parameters
-    ----------
-    name
-        Of the manifest.
-    described
-        What `composition` returned.
-    """
-    lines = [f"{name}: {_amount(described['total'])}"]
-    for part in described["by"]:
-        for row in part["rows"]:
-            share = f"{100 * row['share_of_hours']:.1f} %"
-            lines.append(f"  {part['attribute']} {row['value']}: {share} of the hours, {_amount(row)}")
-        if part["speakers_of_several"]["count"]:
-            lines.append(f"  speakers of more than one {part['attribute']}: {_who(part['speakers_of_several'])}")
-    lines += [f"  spellings read as the same: {note}" for note in described.get("spellings", ())]
-    lines += [f"  speakers in both {one['a']} and {one['b']}: {_who(one)}" for one in described["shared_speakers"]]
-    return lines
-
-
-def _amount(row: Mapping[str, Any]) -> str:
-    lengths, level = row["clip_seconds"], row["level_dbfs"]
-    words = [
-        f"{row['hours']:,.2f} h",
-        f"{_count(row['clips'], 'clip')} of {lengths['p5']:.1f} to {lengths['p95']:.1f} s",
-    ]
-    if row["speakers"]:
-        words.append(
-            f"{_count(row['speakers'], 'speaker')} (as good as {row['effective_speakers']:.1f} with equal hours)"
-        )
-    if row["clips_without_speaker"]:
-        words.append(f"{_count(row['clips_without_speaker'], 'clip')} without a speaker")
-    if level is not None and level["p50"] is not None:
-        words.append(f"median {level['p50']:.1f} dBFS")
-    if level is not None and level["silent"]:
-        words.append(f"{level['silent']:,} silent")
-    return ", ".join(words)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _who(shared: Mapping[str, Any]) -> str:
-    return f"{shared['count']} ({', '.join(shared['names'])}{' …' if shared['count'] > len(shared['names']) else ''})"
 
 
 Amounts = npt.ArrayLike

@@ -12,10 +12,11 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from audio_ssl.artifacts.draws import DrawnAmounts, DrawRecord, DrawRequest, ExcludedAmount, GroupDraw
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.audit import effective_number
 from audio_ssl.data.clip_table import ClipTable, Indices, Numbers
@@ -63,8 +64,7 @@ class Balanced(NamedTuple):
     clips: list[Clip]
     """Sorted by id."""
 
-    record: dict[str, Any]
-    """Plain JSON: what was asked, what each group got and could have given, what was left out, the pool's hash."""
+    record: DrawRecord
 
 
 class _Pool(NamedTuple):
@@ -73,8 +73,8 @@ class _Pool(NamedTuple):
     rows: PoolRows
     groups: dict[str, Indices]
     has_speakers: bool
-    excluded: dict[str, dict[str, float]]
-    """Reason to the number of clips and hours."""
+    excluded: dict[str, ExcludedAmount]
+    """By reason."""
 
 
 def parse_balance(text: str) -> Balance:
@@ -158,31 +158,22 @@ def balance(
     }
     chosen = sorted((row for rows in drawn.values() for row in rows.tolist()), key=pool.rows.ids.__getitem__)
     nothing = np.zeros(0, np.int64)
-    record = {
-        "kind": "balance",
-        "schema_version": 1,
-        "asked": {
-            "balance": str(shares),
-            "column": shares.column,
-            "shares": dict(shares.shares),
-            "hours": hours,
-            "speaker_hours": speaker_hours,
-            "seed": seed,
+    record = DrawRecord(
+        asked=DrawRequest(str(shares), shares.column, dict(shares.shares), hours, speaker_hours, seed),
+        hours=_hours(seconds[chosen]),
+        clips=len(chosen),
+        groups={
+            group: GroupDraw(
+                asked_hours=round(share * hours, 6),
+                **vars(_amounts(pool, drawn.get(group, nothing))),
+                pool=_amounts(pool, pool.groups[group]),
+            )
+            for group, share in shares.shares.items()
         },
-        "hours": _hours(seconds[chosen]),
-        "clips": len(chosen),
-        "groups": {
-            group: {
-                "asked_hours": round(shares.shares[group] * hours, 6),
-                **_amounts(pool, drawn.get(group, nothing)),
-                "pool": _amounts(pool, pool.groups[group]),
-            }
-            for group in shares.shares
-        },
-        "excluded": pool.excluded,
-        "notes": _notes(pool, shares.column),
-        "pool_hash": _hash_pool(pool.rows),
-    }
+        excluded=pool.excluded,
+        notes=tuple(_notes(pool, shares.column)),
+        pool_hash=_hash_pool(pool.rows),
+    )
     taken = (
         source.take(np.array(chosen, np.int64)) if isinstance(source, ClipTable) else [source[row] for row in chosen]
     )
@@ -223,7 +214,7 @@ def _sort_out(rows: PoolRows, shares: Balance) -> _Pool:
         apart["no speaker"] = np.sort(np.concatenate([some[~named[some]] for some in groups.values()]))
         groups = {group: some[named[some]] for group, some in groups.items()}
     excluded = {
-        reason: {"clips": len(some), "hours": _hours(rows.seconds[some])}
+        reason: ExcludedAmount(len(some), _hours(rows.seconds[some]))
         for reason, some in sorted(apart.items())
         if len(some)
     }
@@ -304,18 +295,19 @@ def _hours(seconds: Numbers) -> float:
     return round(math.fsum(seconds.tolist()) / 3600, 6)
 
 
-def _amounts(pool: _Pool, rows: Indices) -> dict[str, Any]:
+def _amounts(pool: _Pool, rows: Indices) -> DrawnAmounts:
     seconds, speakers = pool.rows.seconds[rows], pool.rows.speakers.index[rows]
     named = speakers >= 0
     _, inverse = np.unique(speakers[named], return_inverse=True)
     held = np.sort(np.bincount(inverse, weights=seconds[named])) if named.any() else np.zeros(0)
-    return {
-        "hours": _hours(seconds),
-        "clips": len(rows),
-        "speakers": len(held) if pool.has_speakers else None,
-        "effective_speakers": round(effective_number(held), 3) if pool.has_speakers else None,
-        "most_hours_of_a_speaker": round(float(held.max(initial=0.0)) / 3600, 6) if pool.has_speakers else None,
-    }
+    known = pool.has_speakers
+    return DrawnAmounts(
+        hours=_hours(seconds),
+        clips=len(rows),
+        speakers=len(held) if known else None,
+        effective_speakers=round(effective_number(held), 3) if known else None,
+        most_hours_of_a_speaker=round(float(held.max(initial=0.0)) / 3600, 6) if known else None,
+    )
 
 
 def _notes(pool: _Pool, column: str) -> list[str]:

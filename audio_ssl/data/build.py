@@ -6,14 +6,17 @@ import logging
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from audio_ssl.artifacts.draws import DRAW_SUFFIX
+from audio_ssl.artifacts.records import write_record
 from audio_ssl.base import catalog
 from audio_ssl.base.errors import UserError, unknown_name
-from audio_ssl.base.files import locked_file, write_json
+from audio_ssl.base.files import locked_file
 from audio_ssl.data.audio import notes_to
 from audio_ssl.data.balance import Balance, parse_balance
 from audio_ssl.data.balance import balance as draw
@@ -24,9 +27,6 @@ from audio_ssl.data.manifest import Clip, hash_manifest, iterate_manifest, scan_
 from audio_ssl.data.mix import is_mix, make_mix
 
 logger = logging.getLogger(__name__)
-
-BALANCE_SUFFIX = ".balance.json"
-"""Of the file beside a drawn manifest that says how it was drawn."""
 
 
 def make_manifest(
@@ -98,12 +98,12 @@ def make_manifest(
             raise UserError(f"`{given[0]}` is not for a mix, whose file says what it has", where=source)
         roots = {corpus: Path(folder).expanduser() for corpus, folder in parse_assignments("--option", options).items()}
         return make_mix(source, out, data=root or Path("data"), fetch=fetch, roots=roots)
-    with locked_file(out, BALANCE_SUFFIX):
+    with locked_file(out, DRAW_SUFFIX):
         clips, errors = _read_source(
             source, out, root, split, fetch, max_seconds, columns, options, None if shares is None else shares.column
         )
         if shares is None or hours is None:
-            out.with_suffix(BALANCE_SUFFIX).unlink(missing_ok=True)
+            out.with_suffix(DRAW_SUFFIX).unlink(missing_ok=True)
             return write_manifest(out, clips), errors
         return _write_drawn(out, clips, shares, hours, speaker_hours, seed), errors
 
@@ -240,15 +240,15 @@ def _write_drawn(
     out: Path, clips: Sequence[Clip], shares: Balance, hours: float, speaker_hours: float | None, seed: int
 ) -> int:
     drawn = draw(clips, shares, hours, speaker_hours=speaker_hours, seed=seed)
-    for reason, some in drawn.record["excluded"].items():
-        logger.warning("kept apart: %s: %d clips, %g h", reason, some["clips"], some["hours"])
-    for note in drawn.record["notes"]:
+    for reason, some in drawn.record.excluded.items():
+        logger.warning("kept apart: %s: %d clips, %g h", reason, some.clips, some.hours)
+    for note in drawn.record.notes:
         logger.warning("%s", note)
-    record = out.with_suffix(BALANCE_SUFFIX)
+    record = out.with_suffix(DRAW_SUFFIX)
     # A record never stands beside a manifest it does not speak of.
     record.unlink(missing_ok=True)
     count = write_manifest(out, drawn.clips)
-    write_json(record, {**drawn.record, "manifest_hash": hash_manifest(out)})
+    write_record(record, replace(drawn.record, manifest_hash=hash_manifest(out)))
     return count
 
 

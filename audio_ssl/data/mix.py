@@ -22,11 +22,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from audio_ssl.artifacts.draws import MIX_SUFFIX, CorpusHours, DomainHours, MixRecord
+from audio_ssl.artifacts.records import write_record
 from audio_ssl.base import catalog
 from audio_ssl.base.config import read_yaml, structure
 from audio_ssl.base.disk import DiskError
 from audio_ssl.base.errors import UserError, unknown_name
-from audio_ssl.base.files import locked_file, write_json
+from audio_ssl.base.files import locked_file
 from audio_ssl.data.corpus import LoadedCorpus, load_corpus
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, write_manifest
@@ -196,42 +198,6 @@ def _digest(corpus: str, name: str) -> bytes:
     return hashlib.sha256(f"mix/{corpus}/{name}".encode("utf-8", "surrogateescape")).digest()
 
 
-SUFFIX = ".mix.json"
-"""Of the file beside a manifest that says what it is made of."""
-
-
-@dataclass(frozen=True)
-class CorpusHours:
-    """What is heard of one corpus."""
-
-    corpus: str
-    title: str
-    domain: str
-    licence: str
-    citation: str
-
-    hours: float
-    """Of training an epoch, copies counted."""
-
-    share: float
-    """Of the hours of an epoch."""
-
-    available_hours: float
-    """Of its training splits."""
-
-    clips: int
-    """Different clips of its training splits that are heard."""
-
-    rows: int
-    """Of training in the manifest: pieces of clips, and copies."""
-
-    valid_hours: float
-    too_short: int
-    """Clips that were left out."""
-
-    languages: tuple[str, ...]
-
-
 def is_mix(source: str) -> bool:
     """Tell whether a name means a mix, or a path the file of one."""
     return source in catalog.names("recipes/mixes") or source.endswith(".yaml")
@@ -275,7 +241,7 @@ def make_mix(
     for corpus in roots or {}:
         if corpus not in mix.parts:
             raise unknown_name("corpus", corpus, mix.parts, where=f"mix {name}")
-    with locked_file(out, SUFFIX):
+    with locked_file(out, MIX_SUFFIX):
         ledger_path = out.with_suffix(".errors.jsonl")
         ledger_path.unlink(missing_ok=True)
         ledger = ErrorLedger(ledger_path, read=False)
@@ -324,7 +290,7 @@ def _write(
     total = sum(drawn.hours for _, drawn in found.values())
     parts = [_hours(loaded, drawn, mix.parts[corpus].domain, total) for corpus, (loaded, drawn) in found.items()]
     clips: list[Clip] = [clip for _, drawn in found.values() for clip in (*drawn.train, *drawn.valid)]
-    record = out.with_suffix(SUFFIX)
+    record = out.with_suffix(MIX_SUFFIX)
     # A record never stands beside a manifest it does not speak of.
     record.unlink(missing_ok=True)
     count = write_manifest(out, clips)
@@ -341,17 +307,8 @@ def _write(
         )
     for domain, hours in domains.items():
         logger.info("%-18s %-7s %6.2f h an epoch (%4.1f %%)", "all", domain, hours, 100 * hours / total)
-    write_json(
-        record,
-        {
-            "mix": name,
-            "manifest_hash": hash_manifest(out),
-            "hours": total,
-            "domains": {domain: {"hours": hours, "share": hours / total} for domain, hours in domains.items()},
-            "corpora": [vars(part) for part in parts],
-            "missing": dict(missing),
-        },
-    )
+    shares = {domain: DomainHours(hours, hours / total) for domain, hours in domains.items()}
+    write_record(record, MixRecord(name, hash_manifest(out), total, shares, tuple(parts), dict(missing)))
     return count
 
 

@@ -10,26 +10,25 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from audio_ssl.base.documents import read_object
+from audio_ssl.artifacts.composition import AuditedManifest, AuditOrigin, AuditReport, SharedSpeakers
+from audio_ssl.artifacts.draws import DRAW_SUFFIX, DrawRecord
+from audio_ssl.artifacts.records import read_record, to_json, write_record
 from audio_ssl.base.errors import UserError
-from audio_ssl.base.files import locked_file, write_json, write_text
-from audio_ssl.data.audit import check_columns, columns_needed, composition_lines, describe_manifest, shared_speakers
+from audio_ssl.base.files import locked_file, write_text
+from audio_ssl.data.audit import check_columns, columns_needed, describe_manifest, shared_speakers
 from audio_ssl.data.audit_columns import AuditColumns, columns_of, read_columns
 from audio_ssl.data.clip_table import read_table
 from audio_ssl.data.columns import LEVEL_COLUMN
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import hash_manifest, read_manifest
 from audio_ssl.report.html import Page, render
-from audio_ssl.report.language.composition import composition_answer
-from audio_ssl.report.numbers import count, strict_json
+from audio_ssl.report.language.composition import composition_answer, manifest_lines
+from audio_ssl.report.numbers import count
 from audio_ssl.report.run_summary import relative
 from audio_ssl.report.sections.composition import composition_sections
-
-KIND, SCHEMA_VERSION = "composition", 1
 
 
 def build_composition_report(
@@ -76,56 +75,51 @@ def _build(manifests: Sequence[Path], by: Sequence[str], out: Path, levels: bool
     check_columns([columns for columns, _ in read], by)
     home = out.resolve().parent
     names = _names(manifests)
-    rows = [
-        {
-            "name": name,
-            "path": relative(path, home),
-            "hash": hash_manifest(path),
-            "levelled": None if target is None else relative(target, home),
-            "unreadable": unreadable,
-            "balance": _record_of_draw(path),
-            **describe_manifest(columns, by),
-        }
+    described = [
+        describe_manifest(
+            columns,
+            by,
+            AuditedManifest(
+                name,
+                relative(path, home),
+                hash_manifest(path),
+                None if target is None else relative(target, home),
+                unreadable,
+                _record_of_draw(path),
+            ),
+        )
         for name, path, target, (columns, unreadable) in zip(names, manifests, levelled, read, strict=True)
     ]
     pairs = [
-        {"a": names[a], "b": names[b], **shared_speakers(read[a][0], read[b][0])}
+        SharedSpeakers(names[a], names[b], **vars(shared_speakers(read[a][0], read[b][0])))
         for a, b in combinations(range(len(names)), 2)
     ]
-    data: dict[str, Any] = strict_json(
-        {
-            "kind": KIND,
-            "schema_version": SCHEMA_VERSION,
-            "manifests": rows,
-            "shared_speakers": [pair for pair in pairs if pair["count"]],
-            "provenance": {
-                "by": list(by),
-                "levels": levels,
-                "versions": {"audio_ssl": version("audio-ssl"), "numpy": np.__version__},
-                "command": _command(manifests, by, out, levels),
-            },
-        }
+    versions = {"audio_ssl": version("audio-ssl"), "numpy": np.__version__}
+    report = AuditReport(
+        manifests=tuple(described),
+        shared_speakers=tuple(pair for pair in pairs if pair.count),
+        provenance=AuditOrigin(tuple(by), levels, versions, _command(manifests, by, out, levels)),
     )
-    write_json(out.with_suffix(".json"), data)
-    write_text(out, render(_page(data, out.with_suffix(".json").name)))
+    write_record(out.with_suffix(".json"), report)
+    write_text(out, render(_page(report, out.with_suffix(".json").name)))
     return out
 
 
 def composition_report_lines(out: Path) -> list[str]:
     """Return what a report found, given its page or its JSON, as lines for a terminal."""
-    data = read_object(out.with_suffix(".json"))
-    lines = [line for manifest in data["manifests"] for line in composition_lines(manifest["name"], manifest)]
+    report = read_record(AuditReport, out.with_suffix(".json"))
+    lines = [line for manifest in report.manifests for line in manifest_lines(manifest)]
     lines += [
-        f"{one['a']} and {one['b']} share {count(one['count'], 'speaker')}: {', '.join(one['names'])}"
-        + (" …" if one["count"] > len(one["names"]) else "")
-        for one in data["shared_speakers"]
+        f"{one.a} and {one.b} share {count(one.count, 'speaker')}: {', '.join(one.names)}"
+        + (" …" if one.count > len(one.names) else "")
+        for one in report.shared_speakers
     ]
     lines += [
-        f"{manifest['name']} with levels: {out.parent / manifest['levelled']}"
-        for manifest in data["manifests"]
-        if manifest["levelled"]
+        f"{manifest.name} with levels: {out.parent / manifest.levelled}"
+        for manifest in report.manifests
+        if manifest.levelled
     ]
-    unreadable = sum(manifest["unreadable"] for manifest in data["manifests"])
+    unreadable = sum(manifest.unreadable for manifest in report.manifests)
     if unreadable:
         lines.append(f"{count(unreadable, 'clip')} could not be read, see {out.with_suffix('.levels.errors.jsonl')}")
     return lines
@@ -176,15 +170,13 @@ def _read(path: Path, by: Sequence[str], levelled: Path | None, ledger: ErrorLed
         raise error if error.where else UserError(error.what, where=str(path), remedy=error.remedy) from error
 
 
-def _record_of_draw(path: Path) -> dict[str, Any] | None:
-    """Return how a manifest was drawn, where a record beside it says so and speaks of these very bytes."""
-    beside = path.with_suffix(".balance.json")
+def _record_of_draw(path: Path) -> DrawRecord | None:
+    """Return how a manifest was drawn; None where no record lies beside it, or one of another manifest."""
     try:
-        record = read_object(beside)
-        known = record["manifest_hash"] == hash_manifest(path) and "pool_hash" in record
-        return record if known and {"balance", "hours", "speaker_hours", "seed"} <= record["asked"].keys() else None
-    except (UserError, KeyError, TypeError, AttributeError):
+        record = read_record(DrawRecord, path.with_suffix(DRAW_SUFFIX))
+    except UserError:
         return None
+    return record if record.manifest_hash == hash_manifest(path) else None
 
 
 def _names(manifests: Sequence[Path]) -> list[str]:
@@ -199,8 +191,8 @@ def _command(manifests: Sequence[Path], by: Sequence[str], out: Path, levels: bo
     return shlex.join(["audio-ssl", "audit", *map(str, manifests), *groups, "--out", str(out), *flags])
 
 
-def _page(data: dict[str, Any], json_name: str) -> Page:
-    manifests = data["manifests"]
-    title = f"What {manifests[0]['name']} is made of" if len(manifests) == 1 else "What the manifests are made of"
+def _page(report: AuditReport, json_name: str) -> Page:
+    manifests = report.manifests
+    title = f"What {manifests[0].name} is made of" if len(manifests) == 1 else "What the manifests are made of"
     about = f"Made by audio_ssl from {count(len(manifests), 'manifest')}."
-    return Page(title, composition_answer(data), composition_sections(data), about, json_name, data)
+    return Page(title, composition_answer(report), composition_sections(report), about, json_name, to_json(report))

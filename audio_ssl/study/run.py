@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from audio_ssl.artifacts.records import write_record
 from audio_ssl.artifacts.run import hash_recipe, read_provenance
 from audio_ssl.base.config import dump_yaml
 from audio_ssl.base.documents import as_object, parse_yaml, read_text, read_yaml
@@ -143,7 +144,7 @@ def _draw(plan: StudyPlan, place: DrawnSet) -> None:
     drawn = plan.drawn[place.set, place.seed]
     if not (place.folder / "balance.json").exists():
         write_manifest(place.folder / "manifest.jsonl", drawn.clips)
-        write_json(place.folder / "balance.json", drawn.record)
+        write_record(place.folder / "balance.json", drawn.record)
 
 
 def _pretrain(plan: StudyPlan, place: DrawnSet) -> None:

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from audio_ssl.artifacts.draws import DrawRecord
+from audio_ssl.artifacts.records import from_json, to_json
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.balance import Balance, balance, parse_balance
 from audio_ssl.data.manifest import Clip
@@ -50,9 +52,11 @@ def test_hours_order_and_nesting(pool: list[Clip], share: float, part: float, se
     longest = max(one.seconds for one in pool) / 3600
     for sex in "FM":
         assert abs(hours_of(drawn.clips, gender=sex) - hours * wanted.shares[sex]) <= longest
-        about = drawn.record["groups"][sex]
-        assert about["hours"] == pytest.approx(hours_of(drawn.clips, gender=sex), abs=1e-5)
-        assert 1 - 1e-3 <= about["effective_speakers"] <= about["speakers"] + 1e-3
+        about = drawn.record.groups[sex]
+        assert about.hours == pytest.approx(hours_of(drawn.clips, gender=sex), abs=1e-5)
+        assert about.effective_speakers is not None
+        assert about.speakers is not None
+        assert 1 - 1e-3 <= about.effective_speakers <= about.speakers + 1e-3
     assert {one.gender for one in drawn.clips} == {"F", "M"}
     assert len({one.id for one in drawn.clips}) == len(drawn.clips)
     shuffled = list(pool)
@@ -60,7 +64,8 @@ def test_hours_order_and_nesting(pool: list[Clip], share: float, part: float, se
     assert balance(shuffled, wanted, hours, seed=seed) == drawn
     fewer = balance(pool, wanted, hours * 0.6, seed=seed).clips
     assert {one.id for one in fewer} <= {one.id for one in drawn.clips}
-    json.dumps(drawn.record, allow_nan=False)
+    json.dumps(to_json(drawn.record), allow_nan=False)
+    assert from_json(DrawRecord, to_json(drawn.record), "m.balance.json") == drawn.record
 
 
 @settings(max_examples=60, deadline=None)
@@ -103,14 +108,14 @@ def test_the_seed_decides() -> None:
     first, again, other = (balance(pool, HALVES, 0.5, seed=seed) for seed in (0, 0, 1))
     assert first == again
     assert [one.id for one in first.clips] != [one.id for one in other.clips]
-    assert first.record["pool_hash"] == other.record["pool_hash"]
-    assert balance(pool[:-1], HALVES, 0.5).record["pool_hash"] != first.record["pool_hash"]
+    assert first.record.pool_hash == other.record.pool_hash
+    assert balance(pool[:-1], HALVES, 0.5).record.pool_hash != first.record.pool_hash
 
 
 def test_the_record_says_what_was_done() -> None:
     pool = [*even(8, 10), clip("nobody", 72.0, "z", None), clip("third", 36.0, "y", "X"), clip("mute", 36.0, None, "F")]
     drawn = balance(pool, HALVES, 0.2, speaker_hours=0.04, seed=7)
-    record = drawn.record
+    record = to_json(drawn.record)
     assert record["asked"] == {
         "balance": "gender=F:0.5,M:0.5", "column": "gender", "shares": {"F": 0.5, "M": 0.5}, "hours": 0.2,
         "speaker_hours": 0.04, "seed": 7,
@@ -133,15 +138,15 @@ def test_a_pool_without_speakers_is_drawn_by_clip_and_says_so() -> None:
     pool = [clip(f"{i}", 36.0, None, "FM"[i % 2]) for i in range(40)]
     drawn = balance(pool, HALVES, 0.2)
     assert len(drawn.clips) == 20
-    assert drawn.record["groups"]["F"]["speakers"] is None
-    assert "No clip has a speaker" in drawn.record["notes"][0]
+    assert drawn.record.groups["F"].speakers is None
+    assert "No clip has a speaker" in drawn.record.notes[0]
     with pytest.raises(UserError, match="`speaker_hours` needs a speaker"):
         balance(pool, HALVES, 0.2, speaker_hours=0.1)
 
 
 def test_a_speaker_of_two_groups_is_named() -> None:
     record = balance([*even(4, 10), clip("odd", 36.0, "0", "M")], HALVES, 0.1).record
-    assert record["notes"] == ["Speakers of the pool that appear under more than one gender: 1 (0)."]
+    assert record.notes == ("Speakers of the pool that appear under more than one gender: 1 (0).",)
 
 
 def test_any_column_can_be_balanced() -> None:

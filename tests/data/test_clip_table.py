@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from audio_ssl.artifacts.composition import AuditedManifest
 from audio_ssl.base.errors import UserError
 from audio_ssl.data import clip_table
 from audio_ssl.data.audit import columns_needed, describe_manifest
@@ -68,10 +69,11 @@ def test_columns_are_those_of_the_rows(tmp_path: Path, name: str) -> None:
         values = [written.values[code] if code >= 0 else None for code in written.index.tolist()]
         assert values == [recorded(clip, column) for clip in clips], column
     needed = columns_needed(["gender", "age"])
+    source = AuditedManifest("m.jsonl")
     by_table = describe_manifest(
-        columns_of(read_table(path, ["speaker", *needed], ["level_dbfs"]), needed), ["gender", "age"]
+        columns_of(read_table(path, ["speaker", *needed], ["level_dbfs"]), needed), ["gender", "age"], source
     )
-    assert by_table == describe_manifest(read_columns(clips, needed), ["gender", "age"])
+    assert by_table == describe_manifest(read_columns(clips, needed), ["gender", "age"], source)
 
 
 def test_clips_are_made_when_asked_for(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audio_ssl.artifacts.composition import AuditedManifest, ManifestAudit, NamedSpeakers
+from audio_ssl.artifacts.records import from_json, to_json
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.audit import (
     MOST_VALUES,
     check_columns,
     columns_needed,
-    composition_lines,
     describe_manifest,
     effective_number,
     entropy_number,
@@ -27,6 +28,7 @@ from audio_ssl.data.audit_columns import read_columns
 from audio_ssl.data.levels import Level
 from audio_ssl.data.manifest import Clip
 from audio_ssl.fairness.tables.scalars import Spellings
+from audio_ssl.report.language.composition import manifest_lines
 
 
 def clip(name: str, seconds: float, speaker: str | None, gender: str | None = None, **more: Any) -> Clip:
@@ -38,12 +40,17 @@ def clip(name: str, seconds: float, speaker: str | None, gender: str | None = No
     )  # fmt: skip
 
 
-def composition(
+def audit(
     clips: Iterable[Clip], by: Sequence[str] = ("gender",), levels: Sequence[Level | None] | None = None
-) -> dict[str, Any]:
+) -> ManifestAudit:
     columns = read_columns(clips, columns_needed(by), levels)
     check_columns([columns], by)
-    return describe_manifest(columns, by)
+    return describe_manifest(columns, by, AuditedManifest("m.jsonl"))
+
+
+def composition(*args: Any, **more: Any) -> dict[str, Any]:
+    """Return an audit as its JSON has it."""
+    return to_json(audit(*args, **more))
 
 
 SMALL = [
@@ -95,7 +102,7 @@ def test_splits_have_their_own_rows_and_shared_speakers_are_named() -> None:
 
 def test_speakers_of_two_manifests() -> None:
     first, second = (read_columns(clips, ["gender"]) for clips in (SMALL, [SMALL[3], clip("n", 1.0, "new", "F")]))
-    assert shared_speakers(first, second) == {"count": 1, "names": ["carl"]}
+    assert shared_speakers(first, second) == NamedSpeakers(1, ("carl",))
 
 
 CLIPS = st.lists(
@@ -124,6 +131,7 @@ def test_parts_sum_to_the_whole_whatever_the_order(clips: list[Clip], rng: rando
     again = composition(shuffled)
     assert [row["clips"] for row in again["by"][0]["rows"]] == [row["clips"] for row in rows]
     assert again["total"]["effective_speakers"] == pytest.approx(described["total"]["effective_speakers"], rel=1e-5)
+    assert to_json(from_json(ManifestAudit, described, "m.json")) == described
     json.dumps(described, allow_nan=False)
 
 
@@ -190,7 +198,7 @@ def test_without_genders_and_speakers_everything_is_unknown() -> None:
 
 
 def test_lines_for_a_terminal() -> None:
-    lines = composition_lines("m.jsonl", composition(SMALL))
+    lines = manifest_lines(audit(SMALL))
     assert lines[0].startswith(
         "m.jsonl: 5.00 h, 7 clips of 1800.0 to 3600.0 s, 4 speakers (as good as 3.5 with equal hours)"
     )

@@ -5,13 +5,14 @@ from collections import Counter
 
 import pytest
 
+from audio_ssl.artifacts.draws import MIX_SUFFIX
 from audio_ssl.base import catalog
 from audio_ssl.base.config import read_yaml, structure
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.build import make_manifest
 from audio_ssl.data.corpus import load_corpus
 from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
-from audio_ssl.data.mix import SUFFIX, Mix, MixPart, draw_part
+from audio_ssl.data.mix import Mix, MixPart, draw_part
 
 NAMES = catalog.names("recipes/mixes")
 
@@ -166,7 +167,7 @@ def test_a_mix_becomes_a_manifest_and_says_what_is_in_it(own, tmp_path):
     read = read_manifest(out)
     assert {c.split for c in read} == {"train", "valid"}
     assert not [c for c in read if c.path.endswith("c.wav")]
-    said = json.loads(out.with_suffix(SUFFIX).read_text())
+    said = json.loads(out.with_suffix(MIX_SUFFIX).read_text())
     assert said["mix"] == "own"
     assert said["manifest_hash"] == hash_manifest(out)
     assert said["missing"] == {}
@@ -182,7 +183,7 @@ def test_a_corpus_that_is_not_there_is_named_and_gone_without(own, tmp_path, cap
     (data / "first").mkdir(parents=True)
     assert make_manifest(str(own), out, root=data) == (4, 0)
     assert "goes without `second`" in caplog.text
-    assert list(json.loads(out.with_suffix(SUFFIX).read_text())["missing"]) == ["second"]
+    assert list(json.loads(out.with_suffix(MIX_SUFFIX).read_text())["missing"]) == ["second"]
     (tmp_path / "elsewhere").mkdir()
     option = f"second={tmp_path / 'elsewhere'}"
     assert make_manifest(str(own), out, root=data, options=[option]) == (10, 0)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from audio_ssl.data.audit import columns_needed, composition_lines, describe_manifest
+from audio_ssl.artifacts.composition import AuditedManifest
+from audio_ssl.data.audit import columns_needed, describe_manifest
 from audio_ssl.data.audit_columns import columns_of, read_columns
 from audio_ssl.data.balance import balance, parse_balance
 from audio_ssl.data.build import make_manifest
@@ -16,7 +17,9 @@ from audio_ssl.data.columns import LEVEL_COLUMN, attribute, read_value
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
 from audio_ssl.fairness.predictions import read_predictions
 from audio_ssl.probing.tasks.attribute import Attribute, Config
+from audio_ssl.report.language.composition import manifest_lines
 
+SOURCE = AuditedManifest("old.jsonl")
 WOMEN = ("female_feminine", "Female", "f", "woman", "Frau", "féminin", "mujer")
 MEN = ("male_masculine", "MALE", "m", "man", "männlich", "homme", "hombre")
 OTHERS = ("non-binary", "prefer not to say")
@@ -34,13 +37,13 @@ def test_the_same_groups_everywhere(tmp_path: Path) -> None:
     write_manifest(path, clips())
     wanted = {"F": len(WOMEN), "M": len(MEN), "non-binary": 1, "unknown": 1}
 
-    audited = describe_manifest(read_columns(read_manifest(path), columns_needed(["gender"])), ["gender"])
-    assert {row["value"]: row["clips"] for row in audited["by"][0]["rows"]} == wanted
-    assert any("female_feminine → F" in line for line in composition_lines("old.jsonl", audited))
+    audited = describe_manifest(read_columns(read_manifest(path), columns_needed(["gender"])), ["gender"], SOURCE)
+    assert {row.value: row.clips for row in audited.by[0].rows} == wanted
+    assert any("female_feminine → F" in line for line in manifest_lines(audited))
 
     drawn = balance(read_manifest(path), parse_balance("gender=female:0.5,Mann:0.5"), 0.1).record
-    assert {name: group["pool"]["clips"] for name, group in drawn["groups"].items()} == {"F": 7, "M": 7}
-    assert any("male_masculine → M" in note for note in drawn["notes"])
+    assert {name: group.pool.clips for name, group in drawn.groups.items()} == {"F": 7, "M": 7}
+    assert any("male_masculine → M" in note for note in drawn.notes)
 
     table = tmp_path / "predictions.jsonl"
     rows = [
@@ -89,8 +92,8 @@ def test_languages_are_codes_and_truth_is_one_word_everywhere(tmp_path: Path) ->
     needed = columns_needed(by)
     table_read = read_table(path, columns=[*needed, "speaker"], numbers=[LEVEL_COLUMN])
     for columns in (read_columns(read_manifest(path), needed), columns_of(table_read, needed)):
-        described = describe_manifest(columns, by)
-        found = [{row["value"]: row["clips"] for row in one["rows"]} for one in described["by"]]
+        described = describe_manifest(columns, by, SOURCE)
+        found = [{row.value: row.clips for row in one.rows} for one in described.by]
         assert found == [{"Klingon": 1, "en": 4, "fr-FR": 2, "unknown": 1}, {"true": 8}]
     table.write_text(
         "".join(
@@ -100,7 +103,7 @@ def test_languages_are_codes_and_truth_is_one_word_everywhere(tmp_path: Path) ->
         )
     )
     assert sorted(read_predictions(table, ["language"]).attributes["language"].names) == ["Klingon", "en", "fr-FR"]
-    assert balance(read_manifest(path), parse_balance("language=EN:0.5,fr-fr:0.5"), 0.02).record["groups"].keys() == {
+    assert balance(read_manifest(path), parse_balance("language=EN:0.5,fr-fr:0.5"), 0.02).record.groups.keys() == {
         "en",
         "fr-FR",
     }

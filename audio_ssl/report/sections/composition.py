@@ -5,9 +5,11 @@ Drawn from the JSON of `audio_ssl.report.composition` alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from audio_ssl.artifacts.composition import AttributeAmounts, AuditReport, GroupAmounts, ManifestAudit, Quantiles
+from audio_ssl.artifacts.records import to_json
+from audio_ssl.base.documents import JsonObject
 from audio_ssl.report.figures.intervals import Bar, Dot, interval_chart, lying_bars
 from audio_ssl.report.figures.lines import Series, line_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
@@ -26,8 +28,8 @@ from audio_ssl.report.numbers import MISSING, count, finite
 from audio_ssl.report.sections.provenance import provenance_table
 from audio_ssl.report.sections.scores import GAIN_SHAPES
 
-_Row = Mapping[str, Any]
 _MOST_DRAWN, _MOST_LINES = 12, 6
+_PERCENTS = ("5 %", "25 %", "Median", "75 %", "95 %")
 LIMITS = (
     "Groups are what the corpus records of a clip; nothing is inferred from a voice or a name.",
     "Speakers are one where they have one name. Two corpora may call different people by the same name, and one person "
@@ -38,78 +40,69 @@ LIMITS = (
 )
 
 
-def composition_sections(report: Mapping[str, Any]) -> tuple[Section, ...]:
+def composition_sections(report: AuditReport) -> tuple[Section, ...]:
     """Show every manifest, what they share, and where the numbers come from."""
-    sections = [_manifest(index, manifest) for index, manifest in enumerate(report["manifests"])]
+    sections = [_manifest(index, manifest) for index, manifest in enumerate(report.manifests)]
     if len(sections) > 1:
         sections.append(_shared(report))
     return (*sections, _limits(report), _provenance(report))
 
 
-def _manifest(index: int, manifest: _Row) -> Section:
+def _manifest(index: int, manifest: ManifestAudit) -> Section:
     prefix = f"composition-{index}"
     blocks = [_overview(manifest, prefix)]
-    blocks += [_attribute(manifest, part, f"{prefix}-{place}") for place, part in enumerate(manifest["by"])]
-    if manifest["splits"]:
+    blocks += [_attribute(manifest, part, f"{prefix}-{place}") for place, part in enumerate(manifest.by)]
+    if manifest.splits:
         blocks.append(_splits(manifest, prefix))
-    if len(manifest["languages"]) > 1:
-        table = _amounts("Languages", "Language", manifest["languages"])
+    if len(manifest.languages) > 1:
+        table = _amounts("Languages", "Language", manifest.languages)
         blocks.append(Block(f"{prefix}-languages", "Languages", tables=(table,)))
-    return Section(prefix, manifest["name"], tuple(blocks))
+    return Section(prefix, manifest.name, tuple(blocks))
 
 
-def _overview(manifest: _Row, prefix: str) -> Block:
-    total = manifest["total"]
+def _overview(manifest: ManifestAudit, prefix: str) -> Block:
+    total = manifest.total
     lead = amount_sentences(manifest)
-    if total["speakers"]:
+    if total.speakers:
         lead.append(f"{evenness(total)}.")
-    # Pages of before have no such list.
-    lead += [f"Read as the same, {note}." for note in manifest.get("spellings", ())]
-    drawn = manifest["balance"]
+    lead += [f"Read as the same, {note}." for note in manifest.spellings]
+    drawn = manifest.balance
     if drawn:
-        asked = drawn["asked"]
-        capped = f", at most {asked['speaker_hours']:g} h of one speaker" if asked["speaker_hours"] else ""
-        left_out = [
-            f"{count(int(one['clips']), 'clip')} ({reason})" for reason, one in (drawn.get("excluded") or {}).items()
-        ]
+        asked = drawn.asked
+        capped = f", at most {asked.speaker_hours:g} h of one speaker" if asked.speaker_hours else ""
+        left_out = [f"{count(one.clips, 'clip')} ({reason})" for reason, one in drawn.excluded.items()]
         kept_apart = f" Kept apart: {', '.join(left_out)}." if left_out else ""
-        words = f"{asked['hours']:g} h with {asked['balance']}, seed {asked['seed']}{capped}"
+        words = f"{asked.hours:g} h with {asked.balance}, seed {asked.seed}{capped}"
         lead.append(f"Drawn from a larger pool: {words}.{kept_apart}")
     return Block(f"{prefix}-all", lead=tuple(lead), warnings=tuple(warnings(manifest)))
 
 
-def _attribute(manifest: _Row, part: _Row, prefix: str) -> Block:
-    name, rows = part["attribute"], part["rows"]
-    drawn = rows
+def _attribute(manifest: ManifestAudit, part: AttributeAmounts, prefix: str) -> Block:
+    name, rows = part.attribute, part.rows
+    drawn: Sequence[GroupAmounts] = rows
     if len(rows) > _MOST_DRAWN:
-        kept = sorted(range(len(rows)), key=lambda place: -rows[place]["hours"])[:_MOST_DRAWN]
+        kept = sorted(range(len(rows)), key=lambda place: -rows[place].hours)[:_MOST_DRAWN]
         drawn = [rows[place] for place in sorted(kept)]
     beyond = f" The {_MOST_DRAWN} with the most hours." if len(rows) > len(drawn) else ""
     figures = [_hours_figure(name, drawn, prefix, beyond), _lengths_figure(name, drawn, prefix, beyond)]
     figures += [figure for figure in (_levels_figure(name, drawn, prefix), _lorenz(name, drawn, prefix)) if figure]
-    everything = [*rows, manifest["total"]]
-    tables = [
-        _amounts(f"Hours and speakers by {name}", name.capitalize(), everything),
-        _quantiles(f"Clip lengths by {name}, seconds", name.capitalize(), everything, "clip_seconds"),
-    ]
-    if manifest["total"]["level_dbfs"]:
-        tables.append(_quantiles(f"Levels by {name}, dBFS", name.capitalize(), everything, "level_dbfs"))
+    everything = [*rows, manifest.total]
+    tables = [_amounts(f"Hours and speakers by {name}", name.capitalize(), everything), _lengths(name, everything)]
+    if manifest.total.level_dbfs:
+        tables.append(_levels(name, everything))
     return Block(prefix, f"By {name}", figures=tuple(figures), tables=tuple(tables))
 
 
-def _hours_figure(name: str, rows: Sequence[_Row], prefix: str, beyond: str) -> Figure:
-    bars = [
-        Bar(row["value"], row["hours"], f"{hours_of(row)}, {percent(row['share_of_hours'])}", row["known"])
-        for row in rows
-    ]
+def _hours_figure(name: str, rows: Sequence[GroupAmounts], prefix: str, beyond: str) -> Figure:
+    bars = [Bar(row.value, row.hours, f"{hours_of(row)}, {percent(row.share_of_hours)}", row.known) for row in rows]
     said = "; ".join(f"{bar.label} {bar.words}" for bar in bars)
     svg = lying_bars(f"{prefix}-hours", f"Hours by {name}", f"{said}.", bars, "hours")
     hollow = " The hollow bar is what is not recorded." if not all(bar.filled for bar in bars) else ""
     return Figure(f"{prefix}-hours-box", svg, f"Hours by {name}.{hollow}{beyond}")
 
 
-def _lengths_figure(name: str, rows: Sequence[_Row], prefix: str, beyond: str) -> Figure:
-    dots = [_dot(row, row["clip_seconds"], index) for index, row in enumerate(rows)]
+def _lengths_figure(name: str, rows: Sequence[GroupAmounts], prefix: str, beyond: str) -> Figure:
+    dots = [_dot(row, row.clip_seconds, index) for index, row in enumerate(rows)]
     said = "; ".join(f"{dot.label} {tenths(dot.value)} s, {tenths(dot.low)} to {tenths(dot.high)} s" for dot in dots)
     svg = interval_chart(
         f"{prefix}-lengths", f"Clip lengths by {name}", f"{said}.", dots, axis_label="seconds", unit="s"
@@ -119,11 +112,11 @@ def _lengths_figure(name: str, rows: Sequence[_Row], prefix: str, beyond: str) -
     )
 
 
-def _levels_figure(name: str, rows: Sequence[_Row], prefix: str) -> Figure | None:
+def _levels_figure(name: str, rows: Sequence[GroupAmounts], prefix: str) -> Figure | None:
     dots = [
-        _dot(row, row["level_dbfs"], index)
+        _dot(row, row.level_dbfs.quantiles, index)
         for index, row in enumerate(rows)
-        if row["level_dbfs"] and finite(row["level_dbfs"]["p50"]) is not None
+        if row.level_dbfs and finite(row.level_dbfs.p50) is not None
     ]
     if not dots:
         return None
@@ -133,25 +126,25 @@ def _levels_figure(name: str, rows: Sequence[_Row], prefix: str) -> Figure | Non
     return Figure(f"{prefix}-levels-box", svg, caption)
 
 
-def _dot(row: _Row, quantiles: _Row, index: int) -> Dot:
+def _dot(row: GroupAmounts, quantiles: Quantiles, index: int) -> Dot:
     shape = GAIN_SHAPES[index % len(GAIN_SHAPES)]
-    note = count(row["clips"], "clip")
-    return Dot(row["value"], quantiles["p50"], quantiles["p5"], quantiles["p95"], shape, note)
+    note = count(row.clips, "clip")
+    return Dot(row.value, quantiles.p50, quantiles.p5, quantiles.p95, shape, note)
 
 
-def _lorenz(name: str, rows: Sequence[_Row], prefix: str) -> Figure | None:
+def _lorenz(name: str, rows: Sequence[GroupAmounts], prefix: str) -> Figure | None:
     """Draw how the hours add up over speakers from the one with the fewest on."""
-    largest = sorted((row for row in rows if row["speakers"] > 1), key=lambda row: -row["hours"])[:_MOST_LINES]
+    largest = sorted((row for row in rows if row.speakers > 1), key=lambda row: -row.hours)[:_MOST_LINES]
     shown = [row for row in rows if row in largest]
     if not shown:
         return None
     series = [Series("equal hours", (0.0, 100.0), (0.0, 100.0), style=7)]
     for index, row in enumerate(shown):
-        x, y = ([100 * point[axis] for point in row["lorenz"]] for axis in (0, 1))
+        x, y = ([100 * point[axis] for point in row.lorenz] for axis in (0, 1))
         # Style 4 is drawn full like style 0, so it comes last.
-        series.append(Series(row["value"], x, y, style=(0, 1, 2, 3, 5, 6)[index]))
+        series.append(Series(row.value, x, y, style=(0, 1, 2, 3, 5, 6)[index]))
     said = "; ".join(
-        f"{row['value']}: the half with fewer hours has {percent(row['lorenz'][10][1])} of them" for row in shown
+        f"{row.value}: the half with fewer hours has {percent(row.lorenz[10][1])} of them" for row in shown
     )
     svg = line_chart(
         f"{prefix}-spread", f"Hours over speakers by {name}", f"{said}.", series, x_label="% of speakers", legend=True
@@ -163,103 +156,108 @@ def _lorenz(name: str, rows: Sequence[_Row], prefix: str) -> Figure | None:
     return Figure(f"{prefix}-spread-box", svg, caption)
 
 
-def _amounts(caption: str, what: str, rows: Sequence[_Row]) -> Table:
+def _amounts(caption: str, what: str, rows: Sequence[GroupAmounts]) -> Table:
     head = (
         what, "Hours", "Share", "Clips", "Speakers", "Effective speakers", "Mean per speaker", "Median", "Most", "Gini",
         "No speaker",
     )  # fmt: skip
     cells = [
         (
-            row["value"],
-            plain_hours(row["hours"]),
-            percent(row["share_of_hours"]),
-            f"{row['clips']:,}",
-            f"{row['speakers']:,}",
-            tenths(row["effective_speakers"]) if row["speakers"] else MISSING,
-            *(
-                time_of(row["hours_per_speaker"][key]) if row["speakers"] else MISSING
-                for key in ("mean", "median", "max")
-            ),
-            MISSING if row["gini"] is None else f"{row['gini']:.2f}",
-            f"{row['clips_without_speaker']:,}",
+            row.value,
+            plain_hours(row.hours),
+            percent(row.share_of_hours),
+            f"{row.clips:,}",
+            f"{row.speakers:,}",
+            tenths(row.effective_speakers) if row.speakers else MISSING,
+            *((time_of(each.mean), time_of(each.median), time_of(each.max)) if each else (MISSING,) * 3),
+            MISSING if row.gini is None else f"{row.gini:.2f}",
+            f"{row.clips_without_speaker:,}",
         )
         for row in rows
+        for each in (row.hours_per_speaker,)
     ]
     return make_table(caption, head, cells, sticky=True)
 
 
-def _quantiles(caption: str, what: str, rows: Sequence[_Row], key: str) -> Table:
-    head = [what, "5 %", "25 %", "Median", "75 %", "95 %"]
-    is_level = key == "level_dbfs"
-    clipped = is_level and any(row[key] and row[key]["clipped"] is not None for row in rows)
+def _lengths(name: str, rows: Sequence[GroupAmounts]) -> Table:
+    cells = [(row.value, *_percentiles(row.clip_seconds)) for row in rows]
+    return make_table(f"Clip lengths by {name}, seconds", (name.capitalize(), *_PERCENTS), cells, sticky=True)
+
+
+def _levels(name: str, rows: Sequence[GroupAmounts]) -> Table:
+    has_clipped = any(row.level_dbfs and row.level_dbfs.clipped is not None for row in rows)
     cells = []
     for row in rows:
-        found = row[key] or {}
-        line = [row["value"], *(tenths(found.get(f"p{percent}")) for percent in (5, 25, 50, 75, 95))]
-        if is_level:
-            line += [f"{found.get(what_, 0):,}" for what_ in ("measured", "silent")]
-        if clipped:
-            line.append(MISSING if found.get("clipped") is None else f"{found['clipped']:,}")
-        cells.append(line)
-    if is_level:
-        head += ["Measured", "Silent"]
-    notes = ("Clipped: clips with a thousandth of their samples or more at full scale.",) if clipped else ()
-    return make_table(caption, [*head, "Clipped"] if clipped else head, cells, sticky=True, notes=notes)
+        level = row.level_dbfs
+        counts: tuple[int | None, ...] = (
+            (0, 0, None) if level is None else (level.measured, level.silent, level.clipped)
+        )
+        shown = [MISSING if one is None else f"{one:,}" for one in counts[: 3 if has_clipped else 2]]
+        cells.append((row.value, *_percentiles(None if level is None else level.quantiles), *shown))
+    head = (name.capitalize(), *_PERCENTS, "Measured", "Silent", *(("Clipped",) if has_clipped else ()))
+    notes = ("Clipped: clips with a thousandth of their samples or more at full scale.",) if has_clipped else ()
+    return make_table(f"Levels by {name}, dBFS", head, cells, sticky=True, notes=notes)
 
 
-def _splits(manifest: _Row, prefix: str) -> Block:
+def _percentiles(found: Quantiles | None) -> tuple[str, ...]:
+    if found is None:
+        return (MISSING,) * len(_PERCENTS)
+    return tuple(tenths(value) for value in (found.p5, found.p25, found.p50, found.p75, found.p95))
+
+
+def _splits(manifest: ManifestAudit, prefix: str) -> Block:
     cells = []
-    for split in manifest["splits"]:
+    for split in manifest.splits:
         several = [
-            (f"{split['split']}, {part['attribute']} {row['value']}", row)
-            for part in split["by"]
-            for row in part["rows"]
-            if len(part["rows"]) > 1 or not row["known"]
+            (f"{split.split}, {part.attribute} {row.value}", row)
+            for part in split.by
+            for row in part.rows
+            if len(part.rows) > 1 or not row.known
         ]
-        for label, row in [(str(split["split"]), split["total"]), *several]:
+        for label, row in [(str(split.split), split.total), *several]:
             cells.append(
                 (
                     label,
-                    plain_hours(row["hours"]),
-                    percent(row["share_of_hours"]),
-                    f"{row['clips']:,}",
-                    f"{row['speakers']:,}",
-                    tenths(row["effective_speakers"]) if row["speakers"] else MISSING,
-                    tenths(row["clip_seconds"]["p50"]),
+                    plain_hours(row.hours),
+                    percent(row.share_of_hours),
+                    f"{row.clips:,}",
+                    f"{row.speakers:,}",
+                    tenths(row.effective_speakers) if row.speakers else MISSING,
+                    tenths(row.clip_seconds.p50),
                 )
             )
     head = ("Split", "Hours", "Share of split", "Clips", "Speakers", "Effective speakers", "Median length, s")
     table = make_table("Hours and speakers by split", head, cells, sticky=True, folded=len(cells) > 2 * _MOST_DRAWN)
-    shared = manifest["shared_speakers"]
-    lead = ("No two splits share a speaker.",) if not shared and manifest["total"]["speakers"] else ()
+    shared = manifest.shared_speakers
+    lead = ("No two splits share a speaker.",) if not shared and manifest.total.speakers else ()
     return Block(f"{prefix}-splits", "Splits", lead=lead, tables=(table,))
 
 
-def _shared(report: _Row) -> Section:
-    rows = [(one["a"], one["b"], f"{one['count']:,}", names_of(one).strip(" ()")) for one in report["shared_speakers"]]
+def _shared(report: AuditReport) -> Section:
+    rows = [(one.a, one.b, f"{one.count:,}", names_of(one).strip(" ()")) for one in report.shared_speakers]
     head = ("Manifest", "And", "Speakers", "The first by name")
     table = make_table("Speakers that two manifests share", head, rows, text_columns=(1, 3))
     lead = () if rows else ("No two manifests share a speaker.",)
     return Section("shared", "Shared speakers", (Block("shared-all", lead=lead, tables=(table,) if rows else ()),))
 
 
-def _limits(report: Mapping[str, Any]) -> Section:
-    has_levels = any(manifest["total"]["level_dbfs"] for manifest in report["manifests"])
+def _limits(report: AuditReport) -> Section:
+    has_levels = any(manifest.total.level_dbfs for manifest in report.manifests)
     points = LIMITS if has_levels else LIMITS[:-1]
     return Section("limits", "How to read it", (Block("limits-all", points=points),))
 
 
-def _provenance(report: Mapping[str, Any]) -> Section:
+def _provenance(report: AuditReport) -> Section:
     blocks = []
-    for index, manifest in enumerate(report["manifests"]):
-        origin: dict[str, Any] = {"manifest": manifest["path"], "manifest_hash": manifest["hash"]}
-        drawn = manifest["balance"]
+    for index, manifest in enumerate(report.manifests):
+        origin: JsonObject = {"manifest": manifest.path, "manifest_hash": manifest.hash}
+        drawn = manifest.balance
         if drawn:
-            origin["drawn"] = {**drawn["asked"], "pool_hash": drawn["pool_hash"]}
-        table = provenance_table(f"Manifest {manifest['name']}", origin)
+            origin["drawn"] = {**to_json(drawn.asked), "pool_hash": drawn.pool_hash}
+        table = provenance_table(f"Manifest {manifest.name}", origin)
         blocks.append(Block(f"origin-{index}", tables=(table,) if table else ()))
-    made = report["provenance"]
-    table = provenance_table("This report", made)
+    made = report.provenance
+    table = provenance_table("This report", to_json(made))
     blocks.append(Block("origin-report", tables=(table,) if table else ()))
-    blocks.append(Block("again", "To make it again", commands=(made["command"],)))
+    blocks.append(Block("again", "To make it again", commands=(made.command,)))
     return Section("provenance", "Provenance", tuple(blocks))
