@@ -1,0 +1,108 @@
+"""What stages wrote before artifacts were typed records opens today, and is written as it was.
+
+The files of `artifacts/` were written by `record_artifacts.py` with the code of commit 75a0a2c (README.md). They are
+never made anew, as it is their age that counts; an artifact of a kind that is not there yet may be added.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from audio_ssl.artifacts.records import read_record, to_json
+from audio_ssl.commands.check import check
+from audio_ssl.data.store import ArrayStore
+from audio_ssl.fairness.predictions import read_predictions
+from audio_ssl.fairness.representation import is_representation, read_representation
+from audio_ssl.features.index import INDEX_FILE
+from audio_ssl.report.build import build_report, read_report, result_lines
+from audio_ssl.report.inputs import read_inputs
+
+ARTIFACTS = Path(__file__).parent / "artifacts"
+RESULTS = ARTIFACTS / "results"
+
+RECORDS: list[tuple[str, type]] = []
+"""Files, as patterns below `artifacts/`, and the record that each is read as: one line for each kind of artifact."""
+
+
+@pytest.mark.parametrize(("pattern", "record"), RECORDS, ids=[pattern for pattern, _ in RECORDS])
+def test_a_record_that_is_read_and_written_has_the_same_bytes(pattern: str, record: type) -> None:
+    paths = sorted(ARTIFACTS.glob(pattern))
+    assert paths
+    for path in paths:
+        as_it_was = json.loads(path.read_text())
+        assert json.dumps(to_json(read_record(record, path))) == json.dumps(as_it_was), path
+
+
+MAIN = {
+    "key": ("key_score", 0.0),
+    "emotion_in_folds": ("accuracy", 45.0),
+    "asr": ("wer", 100.0),
+    "tagging": ("roc_auc", 56.25),
+    "verification": ("eer", 68.75),
+    "abx": ("abx_within", 47.3533950617284),
+    "gender_layers": ("uar", 52.52873563218391),
+}
+"""Main metric of each result and its value."""
+
+
+@pytest.mark.parametrize("name", MAIN)
+def test_a_result_is_shown(name: str) -> None:
+    metric, value = MAIN[name]
+    header, line = result_lines(RESULTS / name)[:2]
+    assert line.startswith(json.loads((RESULTS / name / "scores.json").read_text())["probe"])
+    assert f"{value:.1f}\u00a0%" in line
+    for baseline in (RESULTS / name / "baselines").glob("*/scores.json"):
+        shown = json.loads(baseline.read_text())["metrics"][metric]["value"]
+        assert f"{shown:.1f}\u00a0%" in line
+    assert ("untrained twin" in header) == (name in ("key", "asr"))
+
+
+def test_a_page_is_made_of_everything(tmp_path: Path) -> None:
+    audits = sorted((ARTIFACTS / "fairness").glob("*.json"))
+    inputs = [*(ARTIFACTS / "runs").iterdir(), *(RESULTS / name for name in MAIN), *audits]
+    read = read_inputs(inputs)
+    assert (len(read.runs), len(read.results), len(read.fairness)) == (2, 7, 4)
+    page = build_report(inputs, tmp_path / "page.html")
+    data = read_report(page)
+    shown = [one["systems"][0]["metrics"][one["main_metric"]]["value"] for one in data["results"]]
+    assert shown == [value for _, value in MAIN.values()]
+    text = page.read_text(encoding="utf-8")
+    assert "clip47" in text  # of the codec's reconstructions
+    assert "\u202e" not in text
+
+
+def test_predictions_are_audited() -> None:
+    found = read_predictions(RESULTS / "asr", ("gender", "age"))
+    assert found.task == "asr"
+    assert found.statistics["wer"].sum(axis=0).tolist() == [36.0, 12.0, 0.0, 48.0]
+    assert found.attributes["gender"].names == ["F", "M"]
+
+
+def test_layers_that_tell_an_attribute_are_read() -> None:
+    assert [name for name in MAIN if is_representation(RESULTS / name)] == ["gender_layers"]
+    (row,) = read_representation(RESULTS / "gender_layers")
+    assert (row["attribute"], row["speakers"], row["value"], row["excluded"]) == ("gender", 12, 52.52873563218391, 1)
+    assert [one["value"] for one in row["layers"]] == [56.14942528735632, 52.52873563218391]
+    assert list(row["baselines"]) == ["logmel"]
+
+
+def test_everything_with_a_record_of_its_length_is_whole() -> None:
+    found = {finding.path.relative_to(ARTIFACTS).as_posix(): finding for finding in check([ARTIFACTS])}
+    for name in ("features/npy", "features/parquet", "features/safetensors", "store", "results/asr"):
+        assert found[name].damaged == {}, name
+    assert {finding.kind for finding in found.values()} >= {"features", "result", "run"}
+
+
+def test_targets_are_read() -> None:
+    store = ArrayStore(ARTIFACTS / "store")
+    assert len(store) == 36
+
+
+def test_extractions_name_their_files() -> None:
+    for folder in (ARTIFACTS / "features").iterdir():
+        rows = [json.loads(line) for line in (folder / INDEX_FILE).read_text().splitlines()]
+        assert [row["id"] for row in rows] == ["clip0", "clip1", "clip2"]
+        assert all((folder / row["file"]).is_file() for row in rows)
