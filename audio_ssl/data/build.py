@@ -147,7 +147,7 @@ def _read_source(
 def _why_none(ledger: ErrorLedger) -> str:
     if ledger.count > 1:
         return f"{ledger.count} unusable files are listed in {ledger.path}"
-    return next((str(row["reason"]) for row in ledger.rows()), "no audio files")
+    return next((row.reason for row in ledger.rows()), "no audio files")
 
 
 def _reader_for(source: str, out: Path) -> str | None:

@@ -1,8 +1,6 @@
-"""errors.jsonl: what could not be used, and why. notes.jsonl: what is worth knowing about what is used nevertheless.
+"""``errors.jsonl`` names every file that was left out and why; ``notes.jsonl`` has notes on files that are used.
 
-Nothing is dropped in silence, and nothing that is kept counts as dropped.
-
-How a corpus file is read: what it leaves out is named in the ledger, and words for gender become F and M.
+`ErrorLedger` writes and reads both. `LeftOut` is what a corpus file reports to.
 """
 
 from __future__ import annotations
@@ -13,73 +11,91 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.base.documents import readable_rows
+from audio_ssl.base.documents import Json, JsonObject, readable_rows
 from audio_ssl.base.files import append
 
 logger = logging.getLogger(__name__)
 
 _SAID_MOST = 10
-"""Notes that the log says, too; the file has all."""
+"""Number of notes that are logged as well; the file has all of them."""
+
+
+@dataclass(frozen=True)
+class LeftOutRow:
+    """A line of ``errors.jsonl``."""
+
+    path: str
+    """The file; its line where one is meant."""
+
+    reason: str
+    more: JsonObject = field(default_factory=dict)
+    """Other keys of the line, such as the clip's ``id``."""
+
+
+@dataclass(frozen=True)
+class FileNote:
+    """A line of ``notes.jsonl``."""
+
+    path: str
+    note: str
 
 
 class ErrorLedger:
-    """Appends one JSON line per unusable item, on the disk at once, so a killed run loses none.
+    """Appends one JSON line for each file that is left out. Lines are written at once, so a killed run loses none.
 
-    The file appears with the first record; a run without errors leaves no file. An item recorded twice with the same
-    reason (by a resumed run) is written once.
+    The file is created with the first record: without errors there is no file. The same file with the same reason is
+    written once, also when a run is resumed.
 
     Parameters
     ----------
     path
         The ``errors.jsonl`` to append to.
     read
-        Look at what is there already.
+        Read what the file has already.
     """
 
     def __init__(self, path: Path, read: bool = True) -> None:
         self.path = path
         self.notes_path = path.with_name(_notes_name(path.name))
-        """Lies beside it: ``notes.jsonl``, ``M.notes.jsonl``."""
+        """The file of notes beside it: ``notes.jsonl``, ``M.notes.jsonl``."""
         self._seen: set[tuple[str, str]] = set()
         self._noted: set[tuple[str, str]] = set()
         self._said = 0
         self._lock = threading.Lock()
         if read:
-            self._remember(path, "reason", self._seen)
-            self._remember(self.notes_path, "note", self._noted)
+            self._seen.update((row.path, row.reason) for row in self.rows())
+            self._noted.update((row.path, row.note) for row in self.notes())
 
     @property
     def count(self) -> int:
-        """Number of distinct records, those of earlier runs included."""
+        """Number of different records, including those of earlier runs."""
         return len(self._seen)
 
-    def record(self, path: str | Path, reason: str, **extra: Any) -> None:
-        """Write one record: the file, a plain-sentence reason, and anything else worth knowing."""
+    def record(self, path: str | Path, reason: str, **extra: Json) -> None:
+        """Record a file that is left out: its path, the reason in words, and other values of the line."""
         name = os.fspath(path)
         if (name, reason) in self._seen:
             return
         self._seen.add((name, reason))
-        # ASCII-only JSON: a file name that is not UTF-8 survives as escaped surrogates.
-        line = json.dumps({"path": name, "reason": reason, **extra}, ensure_ascii=True)
-        append(self.path, line.encode("ascii") + b"\n")
+        append(self.path, _line({"path": name, "reason": reason, **extra}))
 
     @property
     def note_count(self) -> int:
-        """Number of distinct notes, those of earlier runs included."""
+        """Number of different notes, including those of earlier runs."""
         return len(self._noted)
 
     def note(self, path: str | Path, text: str, *, say: bool = True) -> None:
-        """Write what is worth knowing about a file that is used, and log it; from any thread."""
+        """Write a note on a file that is used, and log it. Threads may call this at the same time."""
         name = os.fspath(path)
         with self._lock:
             if (name, text) in self._noted:
                 return
             self._noted.add((name, text))
-            line = json.dumps({"path": name, "note": text}, ensure_ascii=True)
-            append(self.notes_path, line.encode("ascii") + b"\n")
+            append(self.notes_path, _line({"path": name, "note": text}))
             self._said += say
             said = self._said if say else _SAID_MOST + 2
         if said <= _SAID_MOST:
@@ -96,39 +112,42 @@ class ErrorLedger:
             number = sum(suffixes.values())
             logger.info("%s: passed over %d files that are not audio: %s%s", root, number, kinds, others)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self) -> Iterator[LeftOutRow]:
         """Yield the records on the disk."""
-        return _rows(self.path, "reason")
+        for row in _rows(self.path, "reason"):
+            yield LeftOutRow(row.pop("path"), row.pop("reason"), row)
 
-    def notes(self) -> Iterator[dict[str, Any]]:
+    def notes(self) -> Iterator[FileNote]:
         """Yield the notes on the disk."""
-        return _rows(self.notes_path, "note")
-
-    @staticmethod
-    def _remember(path: Path, kind: str, seen: set[tuple[str, str]]) -> None:
-        seen.update((row["path"], row[kind]) for row in _rows(path, kind))
+        for row in _rows(self.notes_path, "note"):
+            yield FileNote(row["path"], row["note"])
 
 
 def _notes_name(name: str) -> str:
     return name.replace("errors", "notes") if "errors" in name else f"{name}.notes"
 
 
+def _line(row: JsonObject) -> bytes:
+    # ASCII-only JSON: a file name that is not UTF-8 survives as escaped surrogates.
+    return json.dumps(row, ensure_ascii=True).encode("ascii") + b"\n"
+
+
 def _rows(path: Path, kind: str) -> Iterator[dict[str, Any]]:
-    # What a killed run left of its last line will be recorded again.
+    # A killed run can leave its last line unfinished; the resumed run records it again.
     for row in readable_rows(path):
         if isinstance(row.get("path"), str) and isinstance(row.get(kind), str):
             yield row
 
 
 class LeftOut:
-    """Names and counts what a reader leaves out, and why, so that nothing vanishes silently.
+    """Records what the reader of a corpus leaves out, with the reason, and counts it.
 
     Parameters
     ----------
     corpus
-        Its name, for the log.
+        Name of the corpus, for the log.
     ledger
-        Gets each name with its reason, ``errors.jsonl``; None: they go to the debug log alone.
+        Where each name is recorded with its reason. None: they go to the debug log only.
 
     Examples
     --------
@@ -144,23 +163,23 @@ class LeftOut:
         self._ledger = ledger
 
     def add(self, name: str | Path, reason: str) -> None:
-        """Record one thing: the path of a file, a file with the number of a line, or an id."""
+        """Record one name: the path of a file, a file with the number of a line, or an id."""
         self.counts[reason] += 1
         logger.debug("%s: left out %s: %s", self.corpus, name, reason)
         if self._ledger is not None:
             self._ledger.record(name, reason)
 
     def note(self, path: str | Path, text: str) -> None:
-        """Write what is worth knowing of a file that is used, ``notes.jsonl``."""
+        """Write a note on a file that is used to ``notes.jsonl``."""
         if self._ledger is not None:
             self._ledger.note(path, text)
 
     def say(self, sentence: str) -> None:
-        """Warn of something that is true of many clips, such as transcripts that are not there."""
+        """Warn about something that concerns many clips, such as missing transcripts."""
         logger.warning("%s: %s", self.corpus, sentence)
 
     def log(self) -> None:
-        """Say how many were left out for each reason, if any."""
+        """Log how many names were left out for each reason."""
         if self.counts:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common())
             logger.info("%s: left out %d: %s", self.corpus, sum(self.counts.values()), reasons)

@@ -136,9 +136,9 @@ def _finish(out: Path, audio: Path) -> None:
     for path in (out / JOURNALS / f"{name}-errors" for name in sorted(names)):
         part = ErrorLedger(path)
         for row in part.rows():
-            ledger.record(**row)
-        for row in part.notes():
-            ledger.note(row["path"], row["note"], say=False)
+            ledger.record(row.path, row.reason, **row.more)
+        for note in part.notes():
+            ledger.note(note.path, note.note, say=False)
     clips = publish(out)
     if not clips:
         why = f"the reasons are in {ledger.path}" if ledger.count else "no file there is audio"

@@ -180,7 +180,7 @@ def _merge_ledgers(ledger: ErrorLedger, out: Path) -> None:
     """Move what the other processes could not use into the leader's ledger."""
     for path in sorted(out.glob("errors.rank_*.jsonl")):
         for row in ErrorLedger(path).rows():
-            ledger.record(**row)
+            ledger.record(row.path, row.reason, **row.more)
         path.unlink()
 
 

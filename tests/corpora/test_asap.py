@@ -79,7 +79,7 @@ def test_bad_tables_and_options_are_told(tmp_path, write_audio, write_text):
     (tmp_path / f"{SHI}_annotations.txt").unlink()
     ledger = ErrorLedger(tmp_path / "errors.jsonl")
     assert [c.extra["track"] for c in corpus.read(tmp_path, None, ledger=ledger)] == [NA]
-    assert "cannot be read: No such file" in next(ledger.rows())["reason"]
+    assert "cannot be read: No such file" in next(ledger.rows()).reason
     write_text(tmp_path / "metadata.csv", "composer,title\n")
     with pytest.raises(UserError, match=r"audio_performance, .* are missing"):
         list(corpus.read(tmp_path, None))

@@ -117,7 +117,7 @@ def test_rows_never_shift_into_another_column(tmp_path, write_audio, write_text)
         "6": ("ff", "tab\tvoulu", "M"),
     }
     table = tmp_path / "fr/train.tsv"
-    assert [(row["path"], row["reason"]) for row in ledger.rows()] == [
+    assert [(row.path, row.reason) for row in ledger.rows()] == [
         (f"{table}:5", "the row has 3 cells and the header 13"),
         (f"{table}:6", "the row has 14 cells and the header 13"),
     ]

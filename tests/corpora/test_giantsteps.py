@@ -83,9 +83,7 @@ def test_missing_artists_and_other_keys_are_told(tmp_path, write_audio, write_te
     write_text(keys / "3.LOFI.key", "C minor\nD minor\n")
     ledger = ErrorLedger(tmp_path / "errors.jsonl")
     assert [c.id for c in load_corpus("giantsteps").read(tmp_path, "test", ledger=ledger)] == ["1004923"]
-    found = {
-        Path(row["path"]).name: row["reason"].removeprefix("a key must be like `D# minor`, ") for row in ledger.rows()
-    }
+    found = {Path(row.path).name: row.reason.removeprefix("a key must be like `D# minor`, ") for row in ledger.rows()}
     assert found == {
         "1.LOFI.key": "but is `atonal`",
         "2.LOFI.key": "but the file is empty",

@@ -159,10 +159,10 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_read(name, tmp_p
     after = read(name, tmp_path, ledger)
     assert set(after) == {key for key, clip in before.items() if clip.path != broken}
     assert after
-    new = [row["path"] for row in ledger.rows()]
+    new = [row.path for row in ledger.rows()]
     ids = {key for key, clip in before.items() if clip.path == broken}
     assert any(path == broken or path in ids or TABLES.get(name, "\0") in path for path in new), new
-    assert all(row["reason"] for row in ledger.rows())
+    assert all(row.reason for row in ledger.rows())
 
 
 BAD_ROWS = [
@@ -214,7 +214,7 @@ def test_one_bad_annotation_is_named_and_leaves_out_one(name, file, old, new, na
     ledger = ErrorLedger(tmp_path / "errors.jsonl")
     after = read(name, tmp_path, ledger)
     assert len(before) - 1 <= len(after) <= len(before)
-    assert [row["reason"] for row in ledger.rows() if named in row["path"]], list(ledger.rows())
+    assert [row.reason for row in ledger.rows() if named in row.path], list(ledger.rows())
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_unreadable_files_are_recorded_and_the_rest_is_measured(tmp_path: Path) 
     ledger = ErrorLedger(tmp_path / "errors.jsonl")
     levels = measure_levels([bad, good, gone], ledger)
     assert [level is None for level in levels] == [True, False, True]
-    assert [row["id"] for row in ledger.rows()] == ["bad", "gone"]
+    assert [row.more["id"] for row in ledger.rows()] == ["bad", "gone"]
     with pytest.raises(AudioError):
         measure_level(gone)
 
