@@ -155,7 +155,7 @@ class ManifestAudit(AuditedManifest):
 
 
 @dataclass(frozen=True)
-class AuditOrigin:
+class CompositionOrigin:
     """How an audit was made."""
 
     by: tuple[str, ...]
@@ -174,5 +174,5 @@ class AuditReport:
     shared_speakers: tuple[SharedSpeakers, ...]
     """Of manifests."""
 
-    provenance: AuditOrigin
+    provenance: CompositionOrigin
     more: JsonObject = field(default_factory=dict)

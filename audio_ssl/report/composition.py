@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audio_ssl.artifacts.composition import AuditedManifest, AuditOrigin, AuditReport, SharedSpeakers
+from audio_ssl.artifacts.composition import AuditedManifest, AuditReport, CompositionOrigin, SharedSpeakers
 from audio_ssl.artifacts.draws import DRAW_SUFFIX, DrawRecord
 from audio_ssl.artifacts.records import read_record, to_json, write_record
 from audio_ssl.base.errors import UserError
@@ -98,7 +98,7 @@ def _build(manifests: Sequence[Path], by: Sequence[str], out: Path, levels: bool
     report = AuditReport(
         manifests=tuple(described),
         shared_speakers=tuple(pair for pair in pairs if pair.count),
-        provenance=AuditOrigin(tuple(by), levels, versions, _command(manifests, by, out, levels)),
+        provenance=CompositionOrigin(tuple(by), levels, versions, _command(manifests, by, out, levels)),
     )
     write_record(out.with_suffix(".json"), report)
     write_text(out, render(_page(report, out.with_suffix(".json").name)))
