@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from audio_ssl.artifacts.composition import AuditReport
+from audio_ssl.artifacts.draws import DrawRecord, MixRecord
 from audio_ssl.artifacts.records import read_record, to_json
 from audio_ssl.commands.check import check
 from audio_ssl.data.store import ArrayStore
@@ -23,7 +25,12 @@ from audio_ssl.report.inputs import read_inputs
 ARTIFACTS = Path(__file__).parent / "artifacts"
 RESULTS = ARTIFACTS / "results"
 
-RECORDS: list[tuple[str, type]] = []
+RECORDS: list[tuple[str, type]] = [
+    ("data/audit.json", AuditReport),
+    ("data/*.balance.json", DrawRecord),
+    ("study/sets/*/balance.json", DrawRecord),
+    ("data/*.mix.json", MixRecord),
+]
 """Files, as patterns below `artifacts/`, and the record that each is read as: one line for each kind of artifact."""
 
 
