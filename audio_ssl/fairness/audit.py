@@ -12,14 +12,15 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from audio_ssl.artifacts.fairness import UNKNOWN, FairnessReport
+from audio_ssl.artifacts.fairness import UNKNOWN
+from audio_ssl.artifacts.fairness_report import SCHEMA_VERSION, FairnessReport, fairness_of
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.fairness.about import About, statement
@@ -44,10 +45,41 @@ from audio_ssl.fairness.systems import common_notes, empty_rows, gap_difference_
 from audio_ssl.fairness.tallies import EMPTY_WAYS, SHOWN, Exclusion
 from audio_ssl.fairness.trials import TRIALS
 from audio_ssl.fairness.verification import UNITS, audit_verification, is_verification
+from audio_ssl.fairness.wording import LIMITS
 
 logger = logging.getLogger(__name__)
 
 REPLICATES = 10_000
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is found so far."""
+
+    results: list[dict[str, Any]]
+    groups: list[dict[str, Any]]
+    """Those of ``total`` are the rows of all clips."""
+    comparisons: list[dict[str, Any]]
+    excluded: list[dict[str, Any]]
+    provenance: dict[str, Any]
+    suppressed: list[dict[str, Any]] = field(default_factory=list)
+    spread: list[dict[str, Any]] = field(default_factory=list)
+    models: list[dict[str, Any]] = field(default_factory=list)
+    gap_differences: list[dict[str, Any]] = field(default_factory=list)
+    representation: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    empty_hypotheses: list[dict[str, Any]] = field(default_factory=list)
+    statement: dict[str, Any] = field(default_factory=dict)
+    limits: Sequence[str] = LIMITS
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        totals = [row for row in self.groups if row["total"]]
+        groups = [row for row in self.groups if not row["total"]]
+        return {"schema_version": SCHEMA_VERSION, **vars(self), "groups": groups, "totals": totals}
+
+
 CATEGORY = "category"
 
 
@@ -135,7 +167,7 @@ def audit(
     options.about.check(len(paths))
     if len({path.resolve() for path in paths}) < len(paths):
         raise UserError("a result is named twice", where=", ".join(map(str, paths)))
-    found = FairnessReport([], [], [], [], _provenance(options), statement=statement(options.about, tolerance))
+    found = _Found([], [], [], [], _provenance(options), statement=statement(options.about, tolerance))
     names = options.about.names(paths) or _names(paths)
     answered: list[tuple[Predictions, list[Grouping]]] = []
     for path, name in names.items():
@@ -156,7 +188,7 @@ def audit(
     _add_empty(found, [predictions for predictions, _ in answered], options)
     found.notes.extend(too_many(found.comparisons))
     _say_left_out(found.excluded)
-    return found
+    return fairness_of(found.to_json(), "the audit")
 
 
 def _say_left_out(excluded: Sequence[Mapping[str, Any]]) -> None:
@@ -207,7 +239,7 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _add_table(found: FairnessReport, path: Path, name: str, options: _Options) -> tuple[Predictions, list[Grouping]]:
+def _add_table(found: _Found, path: Path, name: str, options: _Options) -> tuple[Predictions, list[Grouping]]:
     predictions = replace(
         read_predictions(
             path,
@@ -262,7 +294,7 @@ def _signatures(predictions: Predictions) -> list[str]:
     return [get_measure(metric, predictions.tokenizer).signature for metric in predictions.statistics]
 
 
-def _add_grouping(found: FairnessReport, predictions: Predictions, grouping: Grouping, options: _Options) -> None:
+def _add_grouping(found: _Found, predictions: Predictions, grouping: Grouping, options: _Options) -> None:
     modelled = next((metric for metric in predictions.statistics if metric in RATES), None)
     for metric in predictions.statistics:
         question = Question(predictions, get_measure(metric), options.chance)
@@ -276,7 +308,7 @@ def _add_grouping(found: FairnessReport, predictions: Predictions, grouping: Gro
             found.models.extend(model_rows(question, grouping))
 
 
-def _add_verification(found: FairnessReport, path: Path, name: str, options: _Options) -> None:
+def _add_verification(found: _Found, path: Path, name: str, options: _Options) -> None:
     metrics = _asked(options, UNITS, path) or tuple(UNITS)
     chance = options.chance
     rows = audit_verification(
@@ -310,7 +342,7 @@ def _add_verification(found: FairnessReport, path: Path, name: str, options: _Op
         found.notes.append(f"{name}: the manifest is not joined, as trials have their own columns.")
 
 
-def _add_empty(found: FairnessReport, answered: Sequence[Predictions], options: _Options) -> None:
+def _add_empty(found: _Found, answered: Sequence[Predictions], options: _Options) -> None:
     """Compare once more with empty hypotheses treated the other way, and say what that changes."""
     other: list[dict[str, Any]] = []
     for predictions in answered:
@@ -373,7 +405,7 @@ def _examples(predictions: Predictions, grouping: Grouping) -> Iterator[dict[str
             yield about | {key: value for key, value in example.items() if key != "empty"}
 
 
-def _add_inputs(found: FairnessReport, name: str | None, role: str, files: Iterable[Path]) -> None:
+def _add_inputs(found: _Found, name: str | None, role: str, files: Iterable[Path]) -> None:
     """Note the whole hash of what was read."""
     found.provenance["inputs"] += [
         {"result": name, "role": role, "path": str(path), "sha256": digest([path])} for path in files

@@ -15,6 +15,20 @@ from audio_ssl.artifacts.fairness import ALL, CROSSED, REST, UNKNOWN
 from audio_ssl.data.columns import is_gender
 from audio_ssl.metrics.registry import metric_label
 
+LIMITS = (
+    "A gap on these clips is a statement about these clips and these speakers.",
+    "Groups are as the corpus recorded them; nothing about a person was inferred.",
+    "Groups can differ in what they said, how fast, and how they were recorded. The mixed model holds alike what was "
+    "recorded of that, and cannot hold alike what was not. It takes the speakers of all groups to vary alike, and "
+    "compares typical speakers, not the groups' rates: where one group varies more than the other, the two differ.",
+    "Confidence intervals and p-values are about drawing other speakers of the same kind. They know nothing of errors "
+    "in the references, of a test set that leaves some people out, or of the harm that an error does.",
+    "No statistically significant difference does not mean that there is none. The minimum detectable difference says "
+    "how large a difference this test set would usually show.",
+    "A p-value is about one comparison. Holm-adjusted p-values count how many comparisons of a metric were made.",
+)
+"""What a report cannot say, on every page."""
+
 PEOPLE = {"F": "women", "M": "men"}
 """Group -> the people in it, for sentences."""
 

@@ -33,7 +33,7 @@ from audio_ssl.report.sections.scores import comparison_section, gains_section
 from audio_ssl.report.sections.training import training_section
 
 if TYPE_CHECKING:
-    from audio_ssl.artifacts.fairness import FairnessReport
+    from audio_ssl.artifacts.fairness_report import FairnessReport
 
 
 def build_report(inputs: Sequence[Path], out: Path, title: str = "Report", audio: bool = True) -> Path:

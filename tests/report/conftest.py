@@ -218,16 +218,20 @@ def make_result(
 
 
 def fairness_data(refused: bool = True) -> dict[str, Any]:
-    """Return a fairness report: refused for one speaker a group, or tested with twelve."""
+    """Return a fairness report of the first version: refused for one speaker a group, or tested with twelve."""
     reason = "group F has 1 speaker, and at least 5 a group are needed" if refused else None
     speakers = 1 if refused else 12
     groups, comparisons = [], []
-    for metric, f_score, m_score, p_value in (("wer", 38.2, 33.9, 0.012), ("bleu", 11.4, 12.0, 0.31)):
+    for metric, unit, f_score, m_score, p_value in (
+        ("wer", "%", 38.2, 33.9, 0.012),
+        ("bleu", "BLEU", 11.4, 12.0, 0.31),
+    ):
+        of_metric = {"metric": metric, "unit": unit, "higher_is_better": metric == "bleu"}
         for group, value in (("F", f_score), ("M", m_score)):
             ends = {"low": None, "high": None} if refused else {"low": value - 3.1, "high": value + 3.4}
             counts = {"speakers": speakers, "clips": 143, "words": 812, "hours": 0.12}
-            row = {"result": "demo", "by": "gender", "group": group, "metric": metric, "value": value}
-            groups.append({**row, **ends, **counts})
+            row = {"result": "demo", "by": "gender", **of_metric, "group": group, "value": value}
+            groups.append({**row, **ends, **counts, "empty_references": 0})
         gap = f_score - m_score
         comparisons.append(
             {
@@ -235,18 +239,20 @@ def fairness_data(refused: bool = True) -> dict[str, Any]:
                 "by": "gender",
                 "a": "F",
                 "b": "M",
-                "metric": metric,
+                **of_metric,
                 "difference": gap,
                 "low": None if refused else gap - 2.0,
                 "high": None if refused else gap + 2.2,
                 "relative_symmetric": 100 * gap / (0.5 * (f_score + m_score)),
                 "relative_to_b": 100 * gap / m_score,
+                "direction": "",
                 "p_value": None if refused else p_value,
                 "refused": reason,
                 "warning": None if refused else "fewer than 20 speakers a group: small gaps cannot be found",
             }
         )
-    return {"groups": groups, "comparisons": comparisons, "provenance": {"seed": 0, "replicates": 10000}}
+    origin = {"by": ["gender"], "seed": 0, "replicates": 10000, "min_speakers": 5, "versions": {"audio_ssl": "0.0.1"}}
+    return {"groups": groups, "comparisons": comparisons, "excluded": [], "limits": [], "provenance": origin}
 
 
 @pytest.fixture
