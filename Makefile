@@ -59,6 +59,7 @@ look: install
 
 # Every page of the documentation, on a phone and on a wide screen: fails where one is wider than its view.
 look-docs: docs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps axe-playwright-python
 	$(BIN)/python benchmarks/render_site.py docs/_build/html
 
 install: $(STAMP)

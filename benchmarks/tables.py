@@ -165,7 +165,7 @@ def teachers(result: dict[str, Any]) -> str:
         ]
         for goal in result["goals"]
     ]
-    head = ("part and system", "seconds", "x real time", "ours is faster by", "")
+    head = ("part and system", "seconds", "x real time", "ours is faster by", "note")
     goal_table = table(("goal", "bound", "measured", "reached"), goals)
     return machine_line(result["machine"]) + "\n" + table(head, rows) + "\n" + goal_table
 
@@ -267,7 +267,7 @@ def probing(result: dict[str, Any]) -> str:
         f"{result['runs']} heads; {clips['train']} training, {clips['valid']} validation and {clips['test']} test "
         f"clips; the features of all layers took {result['extraction_seconds']:.0f} s, once.\n"
     )
-    head = ("way", "seconds", "times ours", "with the features", "test score", "")
+    head = ("way", "seconds", "times ours", "with the features", "test score", "note")
     rates = [[name, f"{value:.0f}"] for name, value in result["products_gflops"].items()]
     bound = table(("first layer of 13 heads, 64 clips", "GFLOP/s"), rates)
     return "\n".join([machine_line(result["machine"]), said, table(head, lines), bound])

@@ -18,7 +18,7 @@ copyright = "2026, the audio_ssl authors"
 release = _version("audio-ssl")
 extensions = [
     "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton", "sphinx_design",
-    "catalog_links",
+    "catalog_links", "accessible",
 ]  # fmt: skip
 html_theme = "furo"
 html_title = "audio_ssl"

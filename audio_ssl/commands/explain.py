@@ -173,7 +173,7 @@ def _table(cls: type) -> list[str]:
     rows = list(_rows(cls, ""))
     if not rows:
         return ["No keys."]
-    head = ["| key | default | |", "|---|---|---|"]
+    head = ["| key | default | meaning |", "|---|---|---|"]
     return head + [f"| `{key}` | {value} | {_cell(note)} |" for key, value, note in rows]
 
 
