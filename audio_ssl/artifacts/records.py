@@ -46,6 +46,8 @@ def absent(default: Any) -> Any:
     >>> to_json(Row(0.5)), to_json(Row(float("nan"), fold=2))
     ({'valid': 0.5}, {'valid': None, 'fold': 2})
     """
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata={_ABSENT: True})
     return dataclasses.field(default=default, metadata={_ABSENT: True})
 
 

@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from audio_ssl.artifacts.run import read_provenance
+from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
+from audio_ssl.artifacts.run import (
+    METRICS_FILE,
+    PROVENANCE_FILE,
+    checkpoint_step,
+    is_marked_finished,
+    iteration_number,
+    state_folders,
+)
 from audio_ssl.base.checksums import SEALS_FILE, Seal, fault, read_seals
 from audio_ssl.base.documents import find, iterate_json_lines, read_json, read_object, read_yaml
 from audio_ssl.base.errors import AudioError, UserError
@@ -130,13 +138,13 @@ def _kind(folder: Path) -> str | None:
         return "features"
     if has(META_FILE):
         return "store"
-    if folder.name.startswith("step_") and has(STATE_FILE, *MODEL_FILES):
+    if checkpoint_step(folder) is not None and has(STATE_FILE, *MODEL_FILES):
         return "checkpoint"
     if has("scores.json", "probe.yaml"):
         return "result"
     if has("study.yaml"):
         return "study"
-    if has("provenance.json", "metrics.jsonl") and has("recipe.yaml", "provenance.json"):
+    if has(PROVENANCE_FILE, METRICS_FILE) and has(RECIPE_FILE, PROVENANCE_FILE):
         return "run"
     return "model" if has("config.json") and has("model.safetensors", SEALS_FILE) else None
 
@@ -170,16 +178,15 @@ def _check_folder(folder: Path, kind: str, needed: Sequence[str] = ()) -> Findin
 
 
 def _run(folder: Path) -> Finding:
-    finished = _quietly(lambda: bool(read_provenance(folder).get("finished")), False)
+    finished = _quietly(lambda: is_marked_finished(folder), False)
     found = _check_folder(folder, "run", MODEL_FILES if finished else ())
     whole = _whole_run(folder)
-    again = f"audio-ssl pretrain {_word(whole / 'recipe.yaml')}"
-    states = [*whole.glob("state"), *whole.glob("iteration_*/state")]
+    again = f"audio-ssl pretrain {_word(whole / RECIPE_FILE)}"
     if not finished:
         found.notes = [f"not finished: {again} --resume --out {_word(whole)}"]
-    if "recipe.yaml" in found.damaged:
+    if RECIPE_FILE in found.damaged:
         found.mend = "nothing of the run says what was in recipe.yaml; write it again, or begin a new run"
-    elif any(checkpoints(state) for state in states):
+    elif any(checkpoints(state) for state in state_folders(whole)):
         found.mend = f"{again} --resume --out {_word(whole)}"
     else:
         # There is no checkpoint to go on from.
@@ -189,14 +196,14 @@ def _run(folder: Path) -> Finding:
 
 def _whole_run(folder: Path) -> Path:
     """Return the run that an iteration is a part of, which alone has a recipe; of anything else the folder itself."""
-    part = folder.name.startswith("iteration_") and not (folder / "recipe.yaml").is_file()
+    part = iteration_number(folder) is not None and not (folder / RECIPE_FILE).is_file()
     return folder.parent if part else folder
 
 
 def _checkpoint(folder: Path) -> Finding:
     found = _check_folder(folder, "checkpoint", ("model.safetensors", "optimizer.safetensors", STATE_FILE))
     run = _whole_run(folder.parent.parent)
-    again = f"audio-ssl pretrain {_word(run / 'recipe.yaml')} --resume --out {_word(run)}"
+    again = f"audio-ssl pretrain {_word(run / RECIPE_FILE)} --resume --out {_word(run)}"
     found.mend = f"rm -r {_word(folder)} && {again}"
     return found
 
@@ -207,7 +214,7 @@ def _result(folder: Path) -> Finding:
     if not (folder / "scores.json").is_file() and not found.damaged:
         found.notes = ["not finished"]
     none: list[object] = []
-    command = _quietly(lambda: find(read_object(home / "provenance.json"), "command", list, ""), none)
+    command = _quietly(lambda: find(read_object(home / PROVENANCE_FILE), "command", list, ""), none)
     found.mend = shlex.join(map(str, command)) if command else "run the same probe into this folder again"
     return found
 
@@ -230,8 +237,8 @@ def _model(folder: Path) -> Finding:
 def _store(folder: Path) -> Finding:
     found = _check_folder(folder, "store", (META_FILE,))
     again = "run the command that made it again"
-    if (folder / "recipe.yaml").is_file():
-        again = f"audio-ssl targets {_word(folder / 'recipe.yaml')} --out {_word(folder)}"
+    if (folder / RECIPE_FILE).is_file():
+        again = f"audio-ssl targets {_word(folder / RECIPE_FILE)} --out {_word(folder)}"
     found.mend = _without(folder, found, ".safetensors", again)
     return found
 

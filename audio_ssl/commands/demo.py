@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from audio_ssl.artifacts.run import STATE_FOLDER
 from audio_ssl.base.files import locked_folder
 from audio_ssl.commands.demo_clock import Clock, Stage, machine_pace
 from audio_ssl.commands.demo_corpora import Plan, choose, fetch, manifest_path, prepare
@@ -133,7 +134,7 @@ def _untrained(run: Path) -> float:
     """Return the share of updates that an earlier demo has left."""
     if is_whole(run):
         return 0.0
-    saved = checkpoints(run / "state")
+    saved = checkpoints(run / STATE_FOLDER)
     return 1.0 - read_state(saved[-1]).step / load_recipe(RECIPE).steps if saved else 1.0
 
 

@@ -41,7 +41,7 @@ def pretrain(
         print(explained_yaml(load_recipe(recipe, overrides), kind=True), end="")
         return
 
-    from audio_ssl.artifacts.run import read_provenance
+    from audio_ssl.artifacts.run import is_marked_finished
     from audio_ssl.base.disk import DiskError
     from audio_ssl.base.errors import StoppedBySignal
     from audio_ssl.base.launch import is_leader
@@ -58,7 +58,7 @@ def pretrain(
         raise stopped from None
     if is_leader(os.environ):
         print(run)
-        if read_provenance(run).get("finished"):
+        if is_marked_finished(run):
             say_next("extract", "AUDIO_FOLDER", run, "--out", free_name(Path("features")))
         else:
             say_next("pretrain", recipe, *overrides, "--out", run, "--resume")

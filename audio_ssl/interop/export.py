@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audio_ssl.base.documents import find, read_object
+from audio_ssl.artifacts.run import read_run_record
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import locked_folder
 from audio_ssl.interop.fairseq2 import write_fairseq2
@@ -13,8 +13,6 @@ from audio_ssl.interop.read import ModelKind, detect, read_model
 from audio_ssl.interop.settings import parse_name
 from audio_ssl.interop.write import LICENCE, export
 from audio_ssl.shipped import SHIPPED, Shelf
-
-_PROVENANCE = "provenance.json"
 
 
 def export_model(
@@ -79,16 +77,14 @@ def facts_of(model: str, shelf: Shelf = SHIPPED) -> dict[str, object]:
             "manifest (hash)": found.manifest_hash,
         }
     facts: dict[str, object] = {"exported from": Path(plain).name if Path(plain).exists() else model}
-    path = Path(plain) / _PROVENANCE
-    if not path.is_file():
+    record = read_run_record(Path(plain))
+    if record is None:
         return facts
-    data = read_object(path)
-    versions = find(data, "versions", dict, str(path)) if "versions" in data else {}
     known = {
-        "recipe (hash)": data.get("recipe_hash"),
-        "manifest (hash)": data.get("manifest_hash"),
-        "training finished": data.get("finished"),
-        "training ended": data.get("ended"),
-        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "recipe (hash)": record.recipe_hash,
+        "manifest (hash)": record.manifest_hash,
+        "training finished": record.finished,
+        "training ended": record.ended,
+        "versions": ", ".join(f"{name} {number}" for name, number in record.versions.items()),
     }
     return facts | {name: value for name, value in known.items() if value not in (None, "")}

@@ -7,16 +7,24 @@ A run writes its model when it ends; until then its weights are in ``state/step_
 from __future__ import annotations
 
 import logging
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from audio_ssl.base.config import apply_overrides, read_yaml, structure
-from audio_ssl.base.documents import read_object
+from audio_ssl.artifacts.recipe_outline import RECIPE_FILE, RecipeOutline, read_outline
+from audio_ssl.artifacts.run import (
+    PROVENANCE_FILE,
+    STATE_FOLDER,
+    checkpoint_folders,
+    checkpoint_step,
+    is_marked_finished,
+    iteration_folder,
+    iteration_folders,
+    iteration_number,
+)
+from audio_ssl.base.config import structure
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.fairseq2 import read_weights
 from audio_ssl.interop.settings import ModelSettings, invalid_settings, preparation_of
@@ -26,7 +34,6 @@ from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_state
 
 logger = logging.getLogger(__name__)
 
-RECIPE_FILE, PROVENANCE_FILE, STATE_FOLDER = "recipe.yaml", "provenance.json", "state"
 _AVERAGE_FILE = "average.safetensors"
 _MODEL = "model."
 """Beginning of the names of a model's weights in the module that learns."""
@@ -36,10 +43,10 @@ def run_of(path: Path) -> Path | None:
     """Return the run that a folder is, or is a checkpoint of; None: it is neither."""
     if (path / RECIPE_FILE).is_file():
         # A store of targets holds its recipe as well.
-        signs = (PROVENANCE_FILE, STATE_FOLDER, "iteration_1")
-        return path if any((path / name).exists() for name in signs) else None
+        signs = (path / PROVENANCE_FILE, path / STATE_FOLDER, iteration_folder(path, 1))
+        return path if any(sign.exists() for sign in signs) else None
     above = path.absolute().parents
-    if not _step(path) or above[0].name != STATE_FOLDER:
+    if checkpoint_step(path) is None or above[0].name != STATE_FOLDER:
         return None
     return next((folder for folder in above[1:3] if (folder / RECIPE_FILE).is_file()), None)
 
@@ -62,14 +69,14 @@ def read_run(path: Path, given: ModelSettings) -> SSLModel:
     """
     run = run_of(path)
     assert run is not None, "refused by `detect`"
-    recipe = read_yaml(run / RECIPE_FILE)
+    recipe = read_outline(run)
     if run != path:
-        return _model(_of_round(recipe, path, run), _weights(path), given, path)
-    finished = _finished(run)
+        return _model(_of_checkpoint(recipe, path, run), _weights(path), given, path)
+    finished = is_marked_finished(run)
     candidates = _candidates(run)
     for number, folder in enumerate(candidates):
         try:
-            model = _model(_of_round(recipe, folder, run), _weights(folder), given, folder)
+            model = _model(_of_checkpoint(recipe, folder, run), _weights(folder), given, folder)
         except UserError as error:
             if number + 1 == len(candidates):
                 raise
@@ -92,58 +99,47 @@ def read_run(path: Path, given: ModelSettings) -> SSLModel:
     )
 
 
-def describe(run: Path, folder: Path, recipe: Mapping[str, Any]) -> str:
+def describe(run: Path, folder: Path, recipe: RecipeOutline) -> str:
     """Return what a checkpoint is in words, such as ``step 300 of 1000``."""
-    where = folder.relative_to(run).parts
-    iteration = f"{where[0].replace('_', ' ')}, " if where and where[0].startswith("iteration_") else ""
-    step = _step(folder)
-    if not step:
+    number, step = _iteration(run, folder), checkpoint_step(folder)
+    iteration = "" if number is None else f"iteration {number}, "
+    if step is None:
         return f"{iteration}as it was saved"
     # Of several iterations `steps` counts all.
-    return f"{iteration}step {step}" if iteration else f"step {step} of {recipe.get('steps', '?')}"
+    return f"{iteration}step {step}" if iteration else f"step {step} of {recipe.steps or '?'}"
 
 
-def _of_round(recipe: Mapping[str, Any], folder: Path, run: Path) -> Mapping[str, Any]:
-    """Return the recipe with the settings that the iteration of a checkpoint has of its own."""
+def _iteration(run: Path, folder: Path) -> int | None:
+    """Return which iteration of a run a checkpoint is of; None where the run has one alone."""
     parts = folder.absolute().relative_to(run.absolute()).parts
-    number = int(parts[0].removeprefix("iteration_")) if parts and parts[0].startswith("iteration_") else 1
-    iterations = recipe.get("iterations") or []
-    mine = iterations[number - 1] if len(iterations) >= number else {}
-    return apply_overrides(recipe, mine.get("settings", ()))
+    return iteration_number(Path(parts[0])) if parts else None
+
+
+def _of_checkpoint(recipe: RecipeOutline, folder: Path, run: Path) -> RecipeOutline:
+    """Return the recipe with the settings that the iteration of a checkpoint has of its own."""
+    return recipe.of_iteration(_iteration(run, folder) or 1, str(run / RECIPE_FILE))
 
 
 def _candidates(run: Path) -> list[Path]:
     """Return the folders that may hold the run's model, newest first."""
-    iterations = [folder for folder in run.glob("iteration_*") if re.fullmatch(r"iteration_\d+", folder.name)]
     found: list[Path] = []
-    for folder in (run, *sorted(iterations, key=lambda one: -int(one.name.removeprefix("iteration_")))):
+    for folder in (run, *reversed(iteration_folders(run))):
         whole = (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()
         saved = [folder] if folder != run and whole else []
         # A checkpoint is written beside its place and moved there, so one that is there is whole.
-        steps = [one for one in (folder / STATE_FOLDER).glob("step_*") if _step(one) and _has_weights(one)]
-        steps.sort(key=lambda one: -_step(one))
+        steps = [one for one in reversed(checkpoint_folders(folder / STATE_FOLDER)) if _has_weights(one)]
         # The model of an iteration whose time was over is older than the checkpoints that came after it.
-        found += saved + steps if saved and _finished(folder) else steps + saved
+        found += saved + steps if saved and is_marked_finished(folder) else steps + saved
     return found
-
-
-def _step(folder: Path) -> int:
-    found = re.fullmatch(r"step_(\d{1,12})", folder.name)
-    return int(found[1]) if found else 0
 
 
 def _has_weights(checkpoint: Path) -> bool:
     return (checkpoint / WEIGHTS_FILE).is_file() or any(checkpoint.glob("model/pp_*/tp_*/sdp_*.pt"))
 
 
-def _finished(run: Path) -> bool:
-    path = run / PROVENANCE_FILE
-    return path.is_file() and read_object(path).get("finished") is True
-
-
 def _weights(folder: Path) -> dict[str, Tensor]:
     """Return the model's weights by our names: those of a checkpoint, averaged where the run averages, or saved."""
-    if not _step(folder):
+    if checkpoint_step(folder) is None:
         return read_safetensors(folder / WEIGHTS_FILE)
     ours = (folder / WEIGHTS_FILE).is_file()
     # The engine fairseq2 has files of its own.
@@ -153,16 +149,12 @@ def _weights(folder: Path) -> dict[str, Tensor]:
     return {name.removeprefix(_MODEL): value for name, value in state.items() if name.startswith(_MODEL)}
 
 
-def _model(recipe: Mapping[str, Any], state: Mapping[str, Tensor], given: ModelSettings, where: Path) -> SSLModel:
-    if "encoder" not in recipe or "frontend" not in recipe:
-        raise UserError(f"the run's recipe is of kind {recipe.get('kind')!r}, which trains no model", where=str(where))
-    data = recipe.get("data")
-    found = {
-        "normalize": recipe.get("normalize", False),
-        "sample_rate": data.get("sample_rate") if isinstance(data, Mapping) else None,
-    }
+def _model(recipe: RecipeOutline, state: Mapping[str, Tensor], given: ModelSettings, where: Path) -> SSLModel:
+    if recipe.encoder is None or recipe.frontend is None:
+        raise UserError(f"the run's recipe is of kind {recipe.kind!r}, which trains no model", where=str(where))
+    found = {"normalize": recipe.normalize, "sample_rate": recipe.data.sample_rate}
     normalize, rate = preparation_of(given, found, RECIPE_FILE, where)
-    parts = {name: recipe[name] for name in ("frontend", "encoder")}
+    parts = {"frontend": recipe.frontend, "encoder": recipe.encoder}
     with invalid_settings(where):
         model = SSLModel(structure(ModelConfig, {**parts, "sample_rate": rate, "normalize": normalize}))
     load_state(model, state, where)

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
+from audio_ssl.artifacts.run import STATE_FOLDER
 from audio_ssl.base.checksums import write_seals
 from audio_ssl.base.config import kind_of, unstructure
 from audio_ssl.base.documents import as_written, read_object
@@ -24,7 +26,10 @@ from audio_ssl.models.model import FORMAT_VERSION, SSLModel, fingerprint
 from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE, stored, write_stored
 
 CARD_FILE = "README.md"
-_OTHERS = ("pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json", "recipe.yaml", "state")
+_OTHERS = (
+    *("pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json"),
+    *(RECIPE_FILE, STATE_FOLDER),
+)
 """Signs of other models, and of a run, whose README.md is its own."""
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from audio_ssl.artifacts.run import checkpoint_folder, checkpoint_folders, checkpoint_step
 from audio_ssl.base.checksums import faults, write_seals
 from audio_ssl.base.config import structure
 from audio_ssl.base.documents import read_object
@@ -81,7 +81,7 @@ def save_checkpoint(
     }
     if average is not None:
         files["average.safetensors"] = _on_cpu(average.tensors, team)
-    final = folder / f"step_{state.step}"
+    final = checkpoint_folder(folder, state.step)
     if team.leads:
         _write(final, state, files)
         _prune(folder, keep_last)
@@ -100,12 +100,7 @@ def _write(final: Path, state: TrainingState, files: dict[str, dict[str, Tensor]
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints below `folder`, oldest first."""
-    return [path for path in _named(folder) if (path / STATE_FILE).is_file()]
-
-
-def _named(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("step_*") if re.fullmatch(r"step_[0-9]{1,12}", path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
+    return [path for path in checkpoint_folders(folder) if (path / STATE_FILE).is_file()]
 
 
 def read_state(checkpoint: Path) -> TrainingState:
@@ -117,7 +112,7 @@ def read_state(checkpoint: Path) -> TrainingState:
 def check_whole(checkpoint: Path) -> None:
     """Raise UserError for a checkpoint that is damaged: all bytes are read, since a run goes on for days from them."""
     state = read_state(checkpoint)
-    if checkpoint.name != f"step_{state.step}":
+    if checkpoint_step(checkpoint) != state.step:
         raise UserError(f"state.json says step {state.step}", where=str(checkpoint))
     # Checkpoints of before there were records are checked as far as sizes and headers tell.
     for name, wrong in faults(checkpoint, _FILES, full=True).items():
@@ -135,7 +130,7 @@ def newest_whole(folder: Path) -> Path | None:
     UserError
         If there are checkpoints, but all are damaged.
     """
-    found = _named(folder)
+    found = checkpoint_folders(folder)
     damaged: list[Path] = []
     for path in reversed(found):
         try:

@@ -20,12 +20,13 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from audio_ssl.artifacts.run import UpdateRow
 from audio_ssl.base.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -251,7 +252,7 @@ def all_alike(values: Mapping[str, float], guard: CollapseGuard) -> dict[str, di
     return {what: metrics for what, metrics in found.items() if metrics}
 
 
-def alike_at_end(rows: Iterable[Mapping[str, object]], guard: CollapseGuard) -> tuple[int, dict[str, dict[str, float]]]:
+def alike_at_end(rows: Sequence[UpdateRow], guard: CollapseGuard) -> tuple[int, dict[str, dict[str, float]]]:
     """Return by which metrics targets or predictions are all alike at the end of a run, and the step that says so.
 
     The last validation says it, or where there is none the mean over the last updates.
@@ -259,22 +260,19 @@ def alike_at_end(rows: Iterable[Mapping[str, object]], guard: CollapseGuard) -> 
     Parameters
     ----------
     rows
-        Of ``metrics.jsonl``; what is no finite number in them is passed over.
+        Of ``metrics.jsonl``.
     guard
         What counts as alike.
     """
-    numbers = [
-        {key: float(value) for key, value in row.items() if isinstance(value, int | float) and math.isfinite(value)}
-        for row in rows
-    ]
-    validated = [row for row in numbers if any(key.startswith(_VALID) for key in row)]
+    numbers = [(row.step, {key: value for key, value in row.values.items() if value is not None}) for row in rows]
+    validated = [(step, row) for step, row in numbers if any(key.startswith(_VALID) for key in row)]
     if validated:
-        step = int(validated[-1].get("step", 0))
-        return step, all_alike({key: value for key, value in validated[-1].items() if key.startswith(_VALID)}, guard)
-    recent = numbers[-_SMOOTHING:]
+        step, last = validated[-1]
+        return step, all_alike({key: value for key, value in last.items() if key.startswith(_VALID)}, guard)
+    recent = [row for _, row in numbers[-_SMOOTHING:]]
     names = dict.fromkeys(key for row in recent for key in row)
     means = {key: fmean([row[key] for row in recent if key in row]) for key in names}
-    return (int(recent[-1].get("step", 0)) if recent else 0), all_alike(means, guard)
+    return (rows[-1].step if rows else 0), all_alike(means, guard)
 
 
 def alike_sentences(step: int, alike: Mapping[str, Mapping[str, float]]) -> list[str]:

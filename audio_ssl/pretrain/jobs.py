@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -153,7 +152,7 @@ class TrainingJob:
     """``metrics.jsonl`` and ``tensorboard/`` go here."""
     step_offset: int = 0
     """Steps of earlier iterations in the same log."""
-    row_extra: Mapping[str, Any] = field(default_factory=dict)
-    """Put into every row of metrics."""
+    iteration: int | None = None
+    """Which of several iterations it is, counted from 1; put into every row of metrics."""
     deadline: float | None = None
     """By `time.monotonic`, when training ends after the update in work; None: never."""

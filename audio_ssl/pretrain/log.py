@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
-import json
 import math
 import os
 import platform
@@ -30,8 +29,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.profiler import ProfilerActivity
 
+from audio_ssl.artifacts.run import METRICS_FILE, UpdateRow, read_updates
 from audio_ssl.base.disk import DiskError
-from audio_ssl.base.documents import readable_rows
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import append, atomic_write, flush
 from audio_ssl.pretrain.checkpoint import TrainingState
@@ -51,8 +50,8 @@ class MetricsLog:
         Rows after this step are left from an interrupted run and dropped, so there is one row per step.
     offset
         Added to the steps of the rows; iterations of one run share a log.
-    extra
-        Put into every row.
+    iteration
+        Put into every row, where a run has several.
     wandb
         Log to Weights & Biases, too: one of its runs per folder.
 
@@ -67,13 +66,13 @@ class MetricsLog:
         folder: Path,
         first_step: int = 0,
         offset: int = 0,
-        extra: Mapping[str, Any] | None = None,
+        iteration: int | None = None,
         wandb: bool = False,
     ) -> None:
         self._wandb = _open_wandb(folder) if wandb else None
-        self._offset, self._extra = offset, dict(extra or {})
-        self._path = folder / "metrics.jsonl"
-        truncate(self._path, first_step + offset)
+        self._offset, self._iteration = offset, iteration
+        self._path = folder / METRICS_FILE
+        truncate(folder, first_step + offset)
         append(self._path, b"")
         self._board = TensorBoardFile(folder / "tensorboard", first_step + offset + 1)
 
@@ -93,14 +92,14 @@ class MetricsLog:
 
     def write(self, step: int, values: Mapping[str, float | int]) -> None:
         """Write the row of a step; numbers that are not finite become null."""
-        row = {"step": step + self._offset, **self._extra}
-        for name, value in values.items():
-            row[name] = value if math.isfinite(value) else None
-            if math.isfinite(value):
-                self._board.add_scalar(name, value, step + self._offset)
-        append(self._path, (json.dumps(row, allow_nan=False) + "\n").encode("ascii"))
+        row = UpdateRow(step + self._offset, values, self._iteration)
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        for name, value in finite.items():
+            self._board.add_scalar(name, value, row.step)
+        append(self._path, f"{row.line()}\n".encode("ascii"))
         if self._wandb is not None:
-            self._wandb.log({name: value for name, value in row.items() if value is not None}, step=row["step"])
+            where = {"step": row.step} | ({} if row.iteration is None else {"iteration": row.iteration})
+            self._wandb.log({**where, **finite}, step=row.step)
 
     def sync(self) -> None:
         """Put the rows on the disk; a checkpoint never is ahead of its metrics."""
@@ -174,15 +173,12 @@ def _open_wandb(folder: Path) -> Any:
         ) from error
 
 
-def truncate(path: Path, last_step: int) -> None:
-    """Drop the rows of a metrics file that lie after `last_step`, and a last line cut by a kill."""
+def truncate(run: Path, last_step: int) -> None:
+    """Drop the rows of a run's metrics that lie after `last_step`, and a last line cut by a kill."""
+    path = run / METRICS_FILE
     if not path.is_file():
         return
-    kept = []
-    for row in readable_rows(path):
-        step = row.get("step")
-        if isinstance(step, int) and step <= last_step:
-            kept.append(json.dumps(row) + "\n")
+    kept = [f"{row.line()}\n" for row in read_updates(run, strict=False) if row.step <= last_step]
     with atomic_write(path) as partial:
         partial.write_text("".join(kept), encoding="ascii")
 
@@ -267,5 +263,5 @@ def open_log(job: TrainingJob, state: TrainingState, team: Team) -> MetricsLog |
     log: MetricsLog | NoLog = NoLog()
     with team.together():
         if team.leads:
-            log = MetricsLog(job.log_folder, state.step, job.step_offset, job.row_extra, job.recipe.wandb)
+            log = MetricsLog(job.log_folder, state.step, job.step_offset, job.iteration, job.recipe.wandb)
     return log

@@ -7,7 +7,6 @@ each in ``iteration_N/``. Everything wrong with the recipe or the manifest is sa
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import logging
 import shlex
@@ -15,13 +14,28 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 
-from audio_ssl.artifacts.run import finish_provenance, hash_recipe, read_provenance, start_provenance, write_provenance
+from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
+from audio_ssl.artifacts.run import (
+    ERRORS_FILE,
+    STATE_FOLDER,
+    RunRecord,
+    TrainedClips,
+    end_iteration,
+    end_record,
+    hash_recipe,
+    is_marked_finished,
+    iteration_folder,
+    read_run_record,
+    start_record,
+    write_run_record,
+)
 from audio_ssl.base.catalog import load_part
 from audio_ssl.base.config import read_yaml
 from audio_ssl.base.errors import StoppedBySignal, UserError
@@ -36,7 +50,7 @@ from audio_ssl.pretrain.jobs import RunStage, StageContext, Training, TrainingJo
 from audio_ssl.pretrain.log import check_wandb
 from audio_ssl.pretrain.optim import effective_warmup
 from audio_ssl.pretrain.recipe import ENGINES, Recipe, identity, load_recipe, plain, recipe_yaml, structure_recipe
-from audio_ssl.pretrain.run_folder import is_whole, reopen, seal_model, write_card
+from audio_ssl.pretrain.run_folder import CardFacts, is_whole, reopen, seal_model, write_card
 from audio_ssl.pretrain.selection import Selection, select_clips
 
 logger = logging.getLogger(__name__)
@@ -124,11 +138,11 @@ def _go_on(
     with team.together():
         if team.leads:
             reopen(out)
-    if read_provenance(out).get("finished"):
+    if is_marked_finished(out):
         logger.info("the run in %s is finished", out)
         return True
     team = team.with_devices(recipe.parallel, device)
-    ledger = ErrorLedger(out / ("errors.jsonl" if team.leads else f"errors.rank_{team.rank}.jsonl"))
+    ledger = ErrorLedger(out / (ERRORS_FILE if team.leads else f"errors.rank_{team.rank}.jsonl"))
 
     def run_other(other: Recipe, folder: Path) -> Path:
         if not _run_until(deadline, other, folder, resume=True):
@@ -159,8 +173,8 @@ def _run_stages(
     previous: Path | None = None
     offset = 0
     for number, stage in enumerate(stages, 1):
-        folder = out if len(stages) == 1 else out / f"iteration_{number}"
-        context = dataclasses.replace(base, folder=folder, previous=previous)
+        folder = out if len(stages) == 1 else iteration_folder(out, number)
+        context = replace(base, folder=folder, previous=previous)
         if folder == out or not is_whole(folder, full=True):
             iteration = number if len(stages) > 1 else None
             done = _run_stage(kind, stage, context, out, iteration, offset, team, deadline)
@@ -221,10 +235,10 @@ def _run_stage(
         training=training,
         train=loader,
         valid=valid,
-        state_folder=context.folder / "state",
+        state_folder=context.folder / STATE_FOLDER,
         log_folder=out,
         step_offset=offset,
-        row_extra={} if iteration is None else {"iteration": iteration},
+        iteration=iteration,
         deadline=deadline,
     )
     with deterministic(stage.recipe.deterministic):
@@ -239,9 +253,9 @@ def _save(training: Training, folder: Path, out: Path, iteration: int | None, fi
     training.save(folder)
     if iteration is not None:
         seal_model(folder)
-        finish_provenance(folder, finished, teachers=list(training.target_fingerprints))
+        write_run_record(folder, end_iteration(tuple(training.target_fingerprints), finished))
     else:
-        write_provenance(out, {**read_provenance(out), "teachers": list(training.target_fingerprints)})
+        write_run_record(out, replace(_record(out), teachers=tuple(training.target_fingerprints)))
 
 
 def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> None:
@@ -253,27 +267,27 @@ def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> 
             where=str(out),
             remedy="add --resume to go on with its run, or give another --out",
         )
-    if used and not (out / "recipe.yaml").is_file():
-        raise UserError("the folder holds no run to resume: it has no recipe.yaml", where=str(out))
+    if used and not (out / RECIPE_FILE).is_file():
+        raise UserError(f"the folder holds no run to resume: it has no {RECIPE_FILE}", where=str(out))
     if used:
         _check_same(recipe, selection, out)
-        if not read_provenance(out).get("finished"):
+        if not is_marked_finished(out):
             # The model of an earlier end would soon be older than the checkpoints, which stand for it until the next.
             (out / WEIGHTS_FILE).unlink(missing_ok=True)
         return
     check_new(recipe)
-    write_text(out / "recipe.yaml", recipe_yaml(recipe))
-    write_provenance(out, start_provenance(identity(recipe), selection.manifest_hash))
+    write_text(out / RECIPE_FILE, recipe_yaml(recipe))
+    write_run_record(out, start_record(identity(recipe), selection.manifest_hash))
 
 
 def _check_same(recipe: Recipe, selection: Selection, out: Path) -> None:
     # Read as a recipe, so that keys which are newer than the run count with what runs did before them.
-    then_recipe = structure_recipe(read_yaml(out / "recipe.yaml"))
+    then_recipe = structure_recipe(read_yaml(out / RECIPE_FILE))
     theirs, mine = dict(flatten(plain(then_recipe))), dict(flatten(plain(recipe)))
     keys = sorted(key for key in theirs.keys() | mine.keys() if theirs.get(key) != mine.get(key))
     keys = [key for key in keys if not key.startswith(_FREE_ON_RESUME)]
     if keys:
-        name = shlex.quote(str(out / "recipe.yaml"))
+        name = shlex.quote(str(out / RECIPE_FILE))
         changes = ", ".join(f"{key} ({theirs.get(key)} then, {mine.get(key)} now)" for key in keys)
         raise UserError(
             f"the run was begun with another recipe; these keys differ: {changes}",
@@ -281,9 +295,9 @@ def _check_same(recipe: Recipe, selection: Selection, out: Path) -> None:
             remedy=f"`audio-ssl pretrain {name} --out {shlex.quote(str(out))} --resume` goes on as it was begun; "
             "or give another --out",
         )
-    if not read_provenance(out):
-        write_provenance(out, start_provenance(identity(recipe), selection.manifest_hash))
-    then = read_provenance(out)["manifest_hash"]
+    if read_run_record(out) is None:
+        write_run_record(out, start_record(identity(recipe), selection.manifest_hash))
+    then = _record(out).manifest_hash
     if then != selection.manifest_hash:
         raise UserError(
             f"the manifest has changed since the run was begun: {then} then, {selection.manifest_hash} now",
@@ -294,15 +308,20 @@ def _check_same(recipe: Recipe, selection: Selection, out: Path) -> None:
 
 def _check_noise(noise: NoiseBank, out: Path) -> None:
     """Record the manifest of noise, or make sure that it is the one that the run was begun with."""
-    known = read_provenance(out)
-    then = known.get("noise_manifest_hash", noise.manifest_hash)
+    known = _record(out)
+    then = noise.manifest_hash if known.noise_manifest_hash is None else known.noise_manifest_hash
     if then != noise.manifest_hash:
         raise UserError(
             f"the manifest of noise has changed since the run was begun: {then} then, {noise.manifest_hash} now",
             where="$.mixing.noise.manifest",
             remedy="give the old manifest, or begin a new run",
         )
-    write_provenance(out, {**known, "noise_manifest_hash": then})
+    write_run_record(out, replace(known, noise_manifest_hash=then))
+
+
+def _record(out: Path) -> RunRecord:
+    """Return the record of the run in a folder that was begun."""
+    return read_run_record(out) or RunRecord()
 
 
 def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -328,16 +347,16 @@ def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def _finish(recipe: Recipe, selection: Selection, ledger: ErrorLedger, out: Path, done: int) -> None:
     kind = importlib.import_module(type(recipe).__module__)
     finished = done >= recipe.steps
-    facts = {
-        "steps": f"{done}" if finished else f"{done} of {recipe.steps}, when its time was over",
-        "train_clips": len(selection.train),
-        "valid_clips": len(selection.valid),
-        "held_out": selection.held_out,
-        "sample_rate": recipe.data.sample_rate,
-        "left_out": ledger.count,
-        "recipe_hash": hash_recipe(identity(recipe)),
-        "manifest_hash": selection.manifest_hash,
-    }
+    facts = CardFacts(
+        steps=f"{done}" if finished else f"{done} of {recipe.steps}, when its time was over",
+        train_clips=len(selection.train),
+        valid_clips=len(selection.valid),
+        held_out=selection.held_out,
+        sample_rate=recipe.data.sample_rate,
+        left_out=ledger.count,
+        recipe_hash=hash_recipe(identity(recipe)),
+        manifest_hash=selection.manifest_hash,
+    )
     write_text(out / "README.md", write_card(out, out.name, kind.describe(recipe), facts))
-    clips = {"train": len(selection.train), "valid": len(selection.valid)}
-    finish_provenance(out, finished, clips=clips, steps_done=done)
+    clips = TrainedClips(len(selection.train), len(selection.valid))
+    write_run_record(out, end_record(_record(out), finished, clips, done))

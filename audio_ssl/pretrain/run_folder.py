@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from audio_ssl.artifacts.run import read_provenance, write_provenance
+from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
+from audio_ssl.artifacts.run import (
+    UpdateRow,
+    is_marked_finished,
+    read_run_record,
+    read_updates,
+    state_folders,
+    write_run_record,
+)
 from audio_ssl.base.checksums import faults, write_seals
-from audio_ssl.base.documents import readable_rows
 from audio_ssl.base.errors import UserError
 from audio_ssl.pretrain.checkpoint import checkpoints
 from audio_ssl.pretrain.guards import CollapseGuard, alike_at_end, alike_sentences
@@ -42,7 +49,7 @@ def is_whole(folder: Path, full: bool = False) -> bool:
     full
         Read the weights, too; else their length is enough.
     """
-    return bool(read_provenance(folder).get("finished")) and not faults(folder, MODEL_FILES, full)
+    return is_marked_finished(folder) and not faults(folder, MODEL_FILES, full)
 
 
 def reopen(run: Path) -> None:
@@ -53,22 +60,23 @@ def reopen(run: Path) -> None:
     UserError
         If there is none.
     """
-    if not read_provenance(run).get("finished") or is_whole(run, full=True):
+    record = read_run_record(run)
+    if record is None or not record.finished or is_whole(run, full=True):
         return
     damage = "; ".join(f"{name} {wrong}" for name, wrong in faults(run, MODEL_FILES, full=True).items())
-    if not any(checkpoints(state) for state in (run / "state", *run.glob("iteration_*/state"))):
+    if not any(checkpoints(state) for state in state_folders(run)):
         raise UserError(
             f"the run is marked as finished, but {damage}, and there is no checkpoint to make it from",
             where=str(run),
-            remedy=f"begin a new run: audio-ssl pretrain {run / 'recipe.yaml'} --out NEW_FOLDER",
+            remedy=f"begin a new run: audio-ssl pretrain {run / RECIPE_FILE} --out NEW_FOLDER",
         )
     logger.warning(
         "the run in %s is marked as finished, but %s: it is made again from its last checkpoint", run, damage
     )
-    write_provenance(run, {**read_provenance(run), "finished": False})
+    write_run_record(run, replace(record, finished=False))
 
 
-_NOT_NUMBERS = ("step", "epoch", "iteration", "audio_seconds", "skipped_steps", "lr", "grad_norm")
+_NOT_NUMBERS = ("epoch", "audio_seconds", "skipped_steps", "lr", "grad_norm")
 
 _TEMPLATE = """---
 library_name: audio_ssl
@@ -106,7 +114,25 @@ Trained on the manifest named above and on nothing else; it is as fair and as ge
 """
 
 
-def write_card(folder: Path, title: str, what: str, facts: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card says of a run besides its metrics."""
+
+    steps: str
+    """Updates that were done, in words."""
+    train_clips: int
+    valid_clips: int
+    held_out: str
+    """How the validation clips were chosen."""
+    sample_rate: int
+    """In Hz."""
+    left_out: int
+    """Clips that could not be used."""
+    recipe_hash: str
+    manifest_hash: str
+
+
+def write_card(folder: Path, title: str, what: str, facts: CardFacts) -> str:
     """Return the text of the card.
 
     Parameters
@@ -116,9 +142,9 @@ def write_card(folder: Path, title: str, what: str, facts: Mapping[str, Any]) ->
     title, what
         Heading, and a sentence on what was trained.
     facts
-        ``steps, train_clips, valid_clips, held_out, sample_rate, left_out, recipe_hash, manifest_hash``.
+        What else is known of the run.
     """
-    rows = _rows(folder / "metrics.jsonl")
+    rows = tuple(read_updates(folder, strict=False))
     skipped, heard = _last_of_iterations(rows, "skipped_steps"), _last_of_iterations(rows, "audio_seconds")
     return _TEMPLATE.format(
         title=title,
@@ -128,27 +154,23 @@ def write_card(folder: Path, title: str, what: str, facts: Mapping[str, Any]) ->
         skipped=round(sum(skipped)),
         numbers=_numbers(rows),
         collapse="".join(f"\n**{one}**\n" for one in alike_sentences(*alike_at_end(rows, CollapseGuard()))),
-        **facts,
+        **asdict(facts),
     )
 
 
-def _last_of_iterations(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    """Return the last value of a count in each iteration; a row may be damaged."""
-    counted = {str(row.get("iteration", 1)): row[name] for row in rows if isinstance(row.get(name), int | float)}
+def _last_of_iterations(rows: Sequence[UpdateRow], name: str) -> list[float]:
+    """Return the last value of a count in each iteration; a row may lack it."""
+    counted = {row.iteration: value for row in rows if (value := row.number(name)) is not None}
     return list(counted.values())
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return list(readable_rows(path))
-
-
-def _numbers(rows: Sequence[Mapping[str, Any]]) -> str:
+def _numbers(rows: Sequence[UpdateRow]) -> str:
     """Return a table of each metric: its mean over the last tenth of the updates, and its last validation."""
     last = rows[-max(1, len(rows) // 10) :]
-    valid: Mapping[str, Any] = next((row for row in reversed(rows) if "valid_loss" in row), {})
+    valid = next((row.values for row in reversed(rows) if "valid_loss" in row.values), {})
     lines = [f"| | mean of the last {len(last)} updates | validation |", "|---|---|---|"]
-    for name in last[-1] if last else ():
-        values = [row[name] for row in last if isinstance(row.get(name), int | float)]
+    for name in last[-1].values if last else ():
+        values = [value for row in last if (value := row.number(name)) is not None]
         if name in _NOT_NUMBERS or name.startswith("valid_") or not values:
             continue
         held_out = valid.get(f"valid_{name}")

@@ -19,6 +19,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
+from audio_ssl.artifacts.run import TEACHERS_FOLDER
 from audio_ssl.base import config as parts
 from audio_ssl.base.catalog import load_part
 from audio_ssl.base.config import kind_of
@@ -113,7 +115,7 @@ def model_loader(device: torch.device) -> Callable[[str], SSLModel]:
 
 def _complete(recipe: Recipe, index: int, config: Any, codec: CodecRun | None, context: StageContext) -> Any:
     """Return a teacher's config with its paths filled in."""
-    folder = _home(recipe, context) / "teachers"
+    folder = _home(recipe, context) / TEACHERS_FOLDER
     if kind_of(config) == "rvq" and config.path is None:
         return dataclasses.replace(config, path=str(_codec(recipe, codec, folder / "codec", context)))
     if getattr(config, "model", None) == PREVIOUS:
@@ -133,7 +135,7 @@ def _codec(recipe: Recipe, codec: CodecRun | None, folder: Path, context: StageC
         # A target store brings the codec its codes are of, however long that one was trained.
         return folder
     logger.info("a codec for the rvq teacher is trained first, in %s", folder)
-    begun = folder / "recipe.yaml"
+    begun = folder / RECIPE_FILE
     if begun.is_file():
         # Gone on with as it was begun, whatever the recipe of that name has become.
         codec = dataclasses.replace(codec, recipe=str(begun))
@@ -144,7 +146,7 @@ def _home(recipe: Recipe, context: StageContext) -> Path:
     """Return the folder of fitted teachers: the target store's, where a first stage reads from one, else its own."""
     if recipe.data.targets is not None and context.previous is None:
         stored = Path(recipe.data.targets)
-        if (stored / "teachers").is_dir():
+        if (stored / TEACHERS_FOLDER).is_dir():
             return stored
     return context.folder
 

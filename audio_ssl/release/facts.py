@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
+from audio_ssl.artifacts.run import METRICS_FILE, read_updates
 from audio_ssl.base import catalog
 from audio_ssl.base.config import read_yaml
-from audio_ssl.base.documents import JsonObject, as_object, find, read_object, readable_rows
+from audio_ssl.base.documents import JsonObject, as_object, find, read_object
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.columns import attribute
 from audio_ssl.data.corpus import Corpus, load_corpus
@@ -53,7 +54,7 @@ def heard_in(run: Path, manifest: Path | None = None) -> tuple[HeardCorpus, ...]
     UserError
         If the recipe or the manifest cannot be read.
     """
-    data = structure_recipe(read_yaml(run / "recipe.yaml")).data
+    data = structure_recipe(read_yaml(run / RECIPE_FILE)).data
     if manifest is not None:
         data = dataclasses.replace(data, manifest=str(manifest))
     shortest = getattr(data, "min_seconds", 0.0)
@@ -123,20 +124,19 @@ def cost_of(run: Path, cores: float, watts_per_core: float) -> TrainingCost:
         if not value > 0:
             raise UserError(f"`{name}` must be above 0, but is {value:g}")
     # An update that was done again after a stop is in the file twice; the last one counts.
-    rows: dict[tuple[Any, Any], dict[str, Any]] = {}
-    for row in readable_rows(run / "metrics.jsonl"):
-        if all(
-            isinstance(row.get(name), int | float) for name in ("step", "audio_seconds", "audio_seconds_per_second")
-        ):
-            rows[row.get("iteration", 1), row["step"]] = row
+    rows: dict[tuple[int, int], tuple[float, float]] = {}
+    for row in read_updates(run, strict=False):
+        so_far, speed = row.number("audio_seconds"), row.number("audio_seconds_per_second")
+        if so_far is not None and speed is not None:
+            rows[row.iteration or 1, row.step] = so_far, speed
     if not rows:
-        raise UserError("the run has no update in metrics.jsonl", where=str(run))
-    seconds, heard, before = 0.0, 0.0, dict[Any, float]()
-    for (iteration, _), row in sorted(rows.items()):
-        audio = row["audio_seconds"] - before.get(iteration, 0.0)
-        before[iteration] = row["audio_seconds"]
+        raise UserError(f"the run has no update in {METRICS_FILE}", where=str(run))
+    seconds, heard, before = 0.0, 0.0, dict[int, float]()
+    for (iteration, _), (so_far, speed) in sorted(rows.items()):
+        audio = so_far - before.get(iteration, 0.0)
+        before[iteration] = so_far
         heard += audio
-        seconds += audio / max(1e-9, row["audio_seconds_per_second"])
+        seconds += audio / max(1e-9, speed)
     return TrainingCost(len(rows), heard / 3600, seconds / 3600, cores, watts_per_core)
 
 

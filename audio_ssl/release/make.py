@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_ssl import __version__
-from audio_ssl.artifacts.run import read_provenance
+from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
+from audio_ssl.artifacts.run import RunRecord, read_run_record
 from audio_ssl.base.checksums import faults, read_seals, write_seals
 from audio_ssl.base.config import kind_of, unstructure
 from audio_ssl.base.errors import UserError
@@ -98,7 +99,7 @@ def make_shipped(
         raise UserError(
             f"there is a shipped model `{release.name}` already", where=str(folder), remedy="remove it first"
         )
-    for name, wrong in faults(run, (CONFIG_FILE, WEIGHTS_FILE, "recipe.yaml"), full=True).items():
+    for name, wrong in faults(run, (CONFIG_FILE, WEIGHTS_FILE, RECIPE_FILE), full=True).items():
         raise UserError(f"{name} {wrong}: the run has no whole model", where=str(run), remedy="finish the run first")
     model = SSLModel.from_pretrained(run)
     with atomic_folder(folder) as partial:
@@ -123,16 +124,15 @@ def make_shipped(
 
 
 def _facts(run: Path, release: Release, model: SSLModel, read: SSLModel, manifest: Path | None) -> ShippedFacts:
-    told, config, grid = read_provenance(run), read.config, read.grid
-    versions = told.get("versions")
+    told, config, grid = read_run_record(run) or RunRecord(), read.config, read.grid
     return ShippedFacts(
         name=release.name,
         summary=release.summary,
         licence=release.licence,
         made_with=__version__,
-        command=release.command or plain_command(str(told.get("command", ""))),
-        recipe_hash=str(told.get("recipe_hash", "")),
-        manifest_hash=str(told.get("manifest_hash", "")),
+        command=release.command or plain_command(told.command),
+        recipe_hash=told.recipe_hash,
+        manifest_hash=told.manifest_hash,
         fingerprint=fingerprint(read),
         run_fingerprint=fingerprint(model),
         rounding=_rounding(model, read),
@@ -147,7 +147,7 @@ def _facts(run: Path, release: Release, model: SSLModel, read: SSLModel, manifes
         corpora=heard_in(run, manifest),
         cost=cost_of(run, release.cores, release.watts_per_core),
         fixed=measure(read),
-        versions=tuple((str(key), str(value)) for key, value in versions.items()) if isinstance(versions, dict) else (),
+        versions=tuple(told.versions.items()),
     )
 
 

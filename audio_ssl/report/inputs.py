@@ -17,29 +17,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from audio_ssl.artifacts.run import METRICS_FILE, RunFolder, read_run_folder
 from audio_ssl.base.checksums import require_whole
 from audio_ssl.base.documents import as_object, iterate_json_lines, parse_json, read_json, read_object, read_yaml
 from audio_ssl.base.errors import UserError
 
 EXPECTED = (
-    "a run folder (holds metrics.jsonl), a result folder (holds scores.json), "
+    f"a run folder (holds {METRICS_FILE}), a result folder (holds scores.json), "
     "or the report.json of `audio-ssl fairness` (holds groups and comparisons)"
 )
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """A pretraining (or codec) run as `audio-ssl pretrain` leaves it."""
-
-    path: Path
-    metrics: tuple[dict[str, Any], ...]
-    recipe: dict[str, Any]
-    provenance: dict[str, Any]
-    errors: tuple[dict[str, Any], ...]
-    teachers: tuple[RunFolder, ...]
-    """Teachers that were trained on the way and kept their curves, such as the codec of an `rvq` teacher."""
-    reconstructions: dict[str, Any]
-    """What a codec made of a few clips: ``reconstructions/clips.json``, empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -114,29 +100,14 @@ def read_input(path: Path) -> RunFolder | Result | Fairness:
     if path.is_dir():
         if (path / "scores.json").is_file():
             return _read_result(path)
-        if (path / "metrics.jsonl").is_file():
-            return read_run(path)
+        if (path / METRICS_FILE).is_file():
+            return read_run_folder(path)
         raise UserError(f"expected {EXPECTED}, but found {_contents(path)}", where=str(path), remedy=_nearby(path))
     data = read_json(path) if path.suffix == ".json" else None
     if isinstance(data, dict) and {"groups", "comparisons"} <= data.keys():
         return Fairness(path, data)
     found = f"a JSON file with {_keys(data)}" if path.suffix == ".json" else f"the file {path.name}"
     raise UserError(f"expected {EXPECTED}, but found {found}", where=str(path))
-
-
-def read_run(path: Path) -> RunFolder:
-    """Read a run folder; only ``metrics.jsonl`` must be there, so that a run still going can be looked at."""
-    teachers = path / "teachers"
-    inner = sorted(teachers.iterdir()) if teachers.is_dir() else []
-    return RunFolder(
-        path=path,
-        metrics=_read_rows(path / "metrics.jsonl"),
-        recipe=_read_recipe(path / "recipe.yaml"),
-        provenance=_read_optional(path / "provenance.json"),
-        errors=_read_rows(path / "errors.jsonl"),
-        teachers=tuple(read_run(folder) for folder in inner if (folder / "metrics.jsonl").is_file()),
-        reconstructions=_read_optional(path / "reconstructions" / "clips.json"),
-    )
 
 
 def _read_result(path: Path) -> Result:
@@ -217,7 +188,7 @@ def _nearby(folder: Path) -> str | None:
     fit = sorted(
         one.name
         for one in folder.iterdir()
-        if one.is_dir() and any((one / name).is_file() for name in ("scores.json", "metrics.jsonl"))
+        if one.is_dir() and any((one / name).is_file() for name in ("scores.json", METRICS_FILE))
     )
     return f"did you mean the folders inside it: {', '.join(fit)}?" if fit else None
 

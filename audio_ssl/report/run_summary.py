@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audio_ssl.artifacts.recipe_outline import RecipeOutline
+from audio_ssl.artifacts.records import from_json, to_json
+from audio_ssl.artifacts.run import RunFolder, UpdateRow
 from audio_ssl.pretrain.guards import CollapseGuard, alike_at_end
-from audio_ssl.report.inputs import RunFolder
-from audio_ssl.report.numbers import finite
 
 
 def describe_run(run: RunFolder, home: Path) -> dict[str, Any]:
@@ -30,29 +31,28 @@ def describe_run(run: RunFolder, home: Path) -> dict[str, Any]:
     home
         The report's folder; paths are given relative to it where they lie below it.
     """
-    curves = make_curves(run.metrics)
-    steps = [step for row in run.metrics if (step := finite(row.get("step"))) is not None]
+    curves = make_curves(run.updates)
     return {
         "name": run.path.name,
         "path": relative(run.path, home),
-        "kind": run.recipe.get("kind"),
-        "steps": int(max(steps, default=0)),
-        "steps_planned": run.recipe.get("steps"),
-        "skipped_steps": _last(run.metrics, "skipped_steps"),
-        "audio_seconds_per_second": _median(run.metrics, "audio_seconds_per_second"),
+        "kind": run.recipe.kind,
+        "steps": max((row.step for row in run.updates), default=0),
+        "steps_planned": run.recipe.steps,
+        "skipped_steps": _last(run.updates, "skipped_steps"),
+        "audio_seconds_per_second": _median(run.updates, "audio_seconds_per_second"),
         "first": _ends(curves, 0),
         "last": _ends(curves, -1),
         "curves": curves,
-        "alike": find_alike(run.metrics, run.recipe),
+        "alike": find_alike(run.updates, run.recipe),
         "errors": count_reasons(run.errors),
         "teachers": [describe_run(teacher, home) for teacher in run.teachers],
-        "reconstructions": run.reconstructions,
-        "recipe": run.recipe,
-        "provenance": run.provenance,
+        "reconstructions": {} if run.reconstructions is None else to_json(run.reconstructions),
+        "recipe": run.recipe.as_written,
+        "provenance": {} if run.record is None else to_json(run.record),
     }
 
 
-def find_alike(rows: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> dict[str, Any] | None:
+def find_alike(rows: Sequence[UpdateRow], recipe: RecipeOutline) -> dict[str, Any] | None:
     """Return by which metrics targets or predictions are all alike at the end of a run; None where they are not.
 
     Returns
@@ -64,19 +64,10 @@ def find_alike(rows: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> 
     return {"step": step, **alike} if alike else None
 
 
-def _guard(recipe: Mapping[str, Any]) -> CollapseGuard:
+def _guard(recipe: RecipeOutline) -> CollapseGuard:
     """Return what the run itself took for alike, or the defaults where it looked at nothing."""
-    guards = recipe.get("guards")
-    given = guards.get("collapse") if isinstance(guards, Mapping) else None
-    if not isinstance(given, Mapping):
-        return CollapseGuard()
-    usual = CollapseGuard()
-    return replace(
-        usual,
-        perplexity=finite(given.get("perplexity")) or usual.perplexity,
-        target_variance=finite(given.get("target_variance", usual.target_variance)),
-        prediction_variance=finite(given.get("prediction_variance", usual.prediction_variance)),
-    )
+    given = recipe.guards.collapse if recipe.guards is not None else None
+    return CollapseGuard() if given is None else from_json(CollapseGuard, given, "guards.collapse")
 
 
 def relative(path: Path, home: Path) -> str:
@@ -107,18 +98,18 @@ def _ends(curves: Mapping[str, Mapping[str, list[float]]], index: int) -> dict[s
     return {key: curve["mean"][index] for key, curve in curves.items()}
 
 
-def _last(rows: Iterable[Mapping[str, Any]], key: str) -> float | None:
-    values = [value for row in rows if (value := finite(row.get(key))) is not None]
+def _last(rows: Iterable[UpdateRow], key: str) -> float | None:
+    values = [value for row in rows if (value := row.number(key)) is not None]
     return values[-1] if values else None
 
 
-def _median(rows: Iterable[Mapping[str, Any]], key: str) -> float | None:
-    values = sorted(value for row in rows if (value := finite(row.get(key))) is not None)
+def _median(rows: Iterable[UpdateRow], key: str) -> float | None:
+    values = sorted(value for row in rows if (value := row.number(key)) is not None)
     return values[len(values) // 2] if values else None
 
 
 MAX_POINTS = 160
-_NOT_CURVES = {"step", "epoch", "position", "iteration", "time", "seconds", "skipped_steps", "audio_seconds"}
+_NOT_CURVES = {"epoch", "position", "time", "seconds", "skipped_steps", "audio_seconds"}
 _EXACT = {"lr"}
 """Set by a schedule, not measured: there is no noise to smooth away."""
 _FAMILY = re.compile(r"(?P<base>.+?)_(?P<member>\d+)")
@@ -135,13 +126,13 @@ class Family:
     """What tells the members apart; one empty string for a single quantity."""
 
 
-def make_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
+def make_curves(rows: Iterable[UpdateRow]) -> dict[str, dict[str, list[float]]]:
     """Turn the rows of ``metrics.jsonl`` into curves.
 
     Parameters
     ----------
     rows
-        Each with ``step`` and any numbers. Where a step occurs twice, as after a resume, the later row counts.
+        Where a step occurs twice, as after a resume, the later row counts.
 
     Returns
     -------
@@ -150,13 +141,9 @@ def make_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[f
     """
     values: dict[str, dict[float, float]] = {}
     for row in rows:
-        step = finite(row.get("step"))
-        if step is None:
-            continue
-        for key, value in row.items():
-            amount = finite(value)
-            if amount is not None and key not in _NOT_CURVES:
-                values.setdefault(key, {})[step] = amount
+        for key, value in row.values.items():
+            if value is not None and key not in _NOT_CURVES:
+                values.setdefault(key, {})[float(row.step)] = float(value)
     return {key: _bin(sorted(points.items()), key not in _EXACT) for key, points in values.items()}
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from audio_ssl.artifacts.run import read_provenance
+from audio_ssl.artifacts.run import read_run_record
 from audio_ssl.base.config import apply_overrides, read_yaml
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.corpus import is_made
@@ -50,7 +50,7 @@ ARTIFACTS = {
         {"teachers": [{"fingerprint": "x"}]},
         lambda folder: read_labels(folder / "labels.json", ["x"]),
     ),
-    "provenance": ("provenance.json", {"finished": True, "versions": {}}, read_provenance),
+    "provenance": ("provenance.json", {"finished": True, "versions": {}}, read_run_record),
     "facts": ("provenance.json", {"finished": True, "versions": {}}, lambda folder: facts_of(str(folder))),
     "checkpoint": (
         "state/step_3/state.json",

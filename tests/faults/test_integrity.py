@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from audio_ssl.artifacts.run import read_provenance
+from audio_ssl.artifacts.run import is_marked_finished
 from audio_ssl.base.checksums import SEALS_FILE, fault, faults, read_seals, require_whole, seal, write_seals
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.store import ArrayStore, StoreWriter
@@ -140,7 +140,7 @@ def test_a_finished_run_without_its_model_is_made_whole_again(run, trained, spee
     assert "is marked as finished, but" in caplog.text
     assert "it is made again from its last checkpoint" in caplog.text
     assert weights.read_bytes() == (trained / "model.safetensors").read_bytes()
-    assert read_provenance(run)["finished"] is True
+    assert is_marked_finished(run)
     assert faults(run, ["config.json", "model.safetensors"], full=True) == {}
 
 
@@ -149,7 +149,7 @@ def test_a_run_that_nothing_can_make_whole_says_so(run):
     shutil.rmtree(run / "state")
     with pytest.raises(UserError, match="is missing, and there is no checkpoint to make it from"):
         pretrain(str(run / "recipe.yaml"), [], run, resume=True)
-    assert read_provenance(run)["finished"] is True
+    assert is_marked_finished(run)
 
 
 def test_a_whole_run_is_not_touched(run, caplog):

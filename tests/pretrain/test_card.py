@@ -3,18 +3,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from audio_ssl.pretrain.run_folder import write_card
+from audio_ssl.pretrain.run_folder import CardFacts, write_card
 
-FACTS = {
-    "steps": 20,
-    "train_clips": 9,
-    "valid_clips": 1,
-    "held_out": "split `valid`",
-    "sample_rate": 16000,
-    "left_out": 2,
-    "recipe_hash": "abc",
-    "manifest_hash": "def",
-}
+FACTS = CardFacts(
+    steps="20",
+    train_clips=9,
+    valid_clips=1,
+    held_out="split `valid`",
+    sample_rate=16000,
+    left_out=2,
+    recipe_hash="abc",
+    manifest_hash="def",
+)
 
 
 def test_card_tells_means_validation_and_hours_over_iterations(tmp_path: Path) -> None:

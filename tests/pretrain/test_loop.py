@@ -187,7 +187,7 @@ def test_accumulated_gradient_is_that_of_one_big_batch(
 def test_rows_after_the_checkpoint_and_a_torn_last_line_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
-    truncate(path, 2)
+    truncate(tmp_path, 2)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 

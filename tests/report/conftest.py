@@ -72,12 +72,14 @@ def make_run(folder: Path, steps: int = 400, codec: bool = True) -> Path:
     write_rows(folder / "metrics.jsonl", rows)
     (folder / "recipe.yaml").write_text(f"kind: masked_prediction\nseed: 1\nsteps: {steps}\n", encoding="utf-8")
     origin = {
-        "command": ["audio-ssl", "pretrain", "demo", "data.manifest=manifests/pretrain.jsonl", "--out", "run"],
-        "seed": 1,
-        "manifest": {"path": "manifests/pretrain.jsonl", "sha256": "6f1ed002ab5595859014ebf0951522d9"},
-        "versions": {"audio_ssl": "0.1.0", "torch": "2.9.1", "python": "3.11.2"},
-        "started": "2026-01-05T10:00:00Z",
-        "seconds": 291.4,
+        "finished": True,
+        "recipe_hash": "9c1f0a7be26d4f35",
+        "manifest_hash": "6f1ed002ab559585",
+        "command": "audio-ssl pretrain demo data.manifest=manifests/pretrain.jsonl --out run",
+        "started": "2026-01-05T10:00:00+00:00",
+        "python": "3.11.2",
+        "versions": {"audio-ssl": "0.1.0", "torch": "2.9.1"},
+        "ended": "2026-01-05T10:04:51+00:00",
     }
     (folder / "provenance.json").write_text(json.dumps(origin), encoding="utf-8")
     bad = [("a/empty.wav", "empty file"), ("b/text.wav", "not an audio file"), ("c/zero.wav", "empty file")]

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from audio_ssl.artifacts.run import RunFolder
 from audio_ssl.base.errors import UserError
-from audio_ssl.report.inputs import Fairness, Result, RunFolder, read_input, read_inputs
+from audio_ssl.report.inputs import Fairness, Result, read_input, read_inputs
 
 
 def test_each_kind_is_told_by_its_files(run_folder, result_folder, fairness_file):
@@ -15,7 +16,7 @@ def test_each_kind_is_told_by_its_files(run_folder, result_folder, fairness_file
 def test_a_run_brings_its_codec(run_folder):
     run = read_input(run_folder)
     assert [teacher.path.name for teacher in run.teachers] == ["codec"]
-    assert len(run.teachers[0].metrics) == 200
+    assert len(run.teachers[0].updates) == 200
 
 
 def test_no_input():
@@ -82,7 +83,7 @@ def test_a_metric_of_another_shape_is_named(tmp_path):
 def test_damaged_line_is_named_but_a_torn_last_one_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"st', encoding="utf-8")
-    assert [row["step"] for row in read_input(tmp_path).metrics] == [1, 2]
+    assert [row.step for row in read_input(tmp_path).updates] == [1, 2]
     path.write_text('{"step": 1}\n{"st\n{"step": 3}\n', encoding="utf-8")
     with pytest.raises(UserError, match=r"metrics\.jsonl:2:\d: not JSON"):
         read_input(tmp_path)

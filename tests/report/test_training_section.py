@@ -3,6 +3,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from audio_ssl.artifacts.recipe_outline import GuardsOutline, RecipeOutline
+from audio_ssl.artifacts.run import as_update
 from audio_ssl.report.build import build_report, read_report
 from audio_ssl.report.language.probes import summary_lines
 from audio_ssl.report.run_summary import find_alike
@@ -56,6 +58,10 @@ def test_more_runs_than_lines_can_tell_apart_are_counted(tmp_path):
     assert len(together.figures[0].table.rows) == 8
 
 
+def updates(rows):
+    return [as_update(row) for row in rows]
+
+
 def collapsed(folder, **last):
     make_run(folder, steps=60, codec=False)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -91,11 +97,13 @@ def test_a_collapsed_run_is_said_at_the_top_in_its_section_and_on_the_terminal(t
     ],
 )  # fmt: skip
 def test_the_end_of_a_run_says_whether_it_has_collapsed(rows, found):
-    assert find_alike(rows, {}) == found
+    assert find_alike(updates(rows), RecipeOutline()) == found
 
 
 def test_the_limits_are_those_of_the_recipe():
     rows = [{"step": 2, "valid_target_variance": 0.05}]
-    assert find_alike(rows, {"guards": {"collapse": {"target_variance": 0.01}}}) is None
-    assert find_alike(rows, {"guards": {"collapse": {"target_variance": None}}}) is None
-    assert find_alike(rows, {"guards": {"collapse": None}}) is not None
+    found = [
+        find_alike(updates(rows), RecipeOutline(guards=GuardsOutline(collapse)))
+        for collapse in ({"target_variance": 0.01}, {"target_variance": None}, None)
+    ]
+    assert [one is None for one in found] == [True, True, False]

@@ -2,12 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
-from audio_ssl.artifacts.run import finish_provenance, start_provenance, write_provenance
+from audio_ssl.artifacts.run import TrainedClips, end_record, start_record, write_run_record
 from audio_ssl.base.files import write_text
 from audio_ssl.models.model import ModelConfig, build_model
 from audio_ssl.pretrain.recipe import load_recipe, recipe_yaml
@@ -45,15 +46,13 @@ def run(tmp_path_factory):
     settings = [*SMALL, f"data.manifest={manifest}", "data.valid_share=0"]
     recipe = load_recipe("hubert_visible_tiny", settings)
     write_text(folder / "recipe.yaml", recipe_yaml(recipe))
-    provenance = start_provenance({}, "abc") | {
-        "command": f"/x/__main__.py pretrain tiny {settings[-2]} --out {folder}"
-    }
-    write_provenance(folder, provenance)
+    command = f"/x/__main__.py pretrain tiny {settings[-2]} --out {folder}"
+    record = replace(start_record({}, "abc"), command=command)
     build_model(ModelConfig(recipe.frontend, recipe.encoder, 16000)).eval().save_pretrained(folder)
     updates = [(1, 3600.0, 3600.0), (2, 7200.0, 1800.0), (3, 10800.0, 3600.0), (3, 10800.0, 1800.0)]
     lines = [{"step": s, "audio_seconds": a, "audio_seconds_per_second": speed} for s, a, speed in updates]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    finish_provenance(folder)
+    write_run_record(folder, end_record(record, True, TrainedClips(len(ROWS), 0), 3))
     return folder
 
 

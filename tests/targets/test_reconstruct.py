@@ -13,7 +13,7 @@ pytest.importorskip("encodec")
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import ClipReader
 from audio_ssl.data.manifest import Clip
-from audio_ssl.targets.codec.reconstruction import MOST_CLIPS, MOST_SECONDS, si_sdr, spread_out, write_reconstructions
+from audio_ssl.targets.codec.reconstruction import MOST_CLIPS, MOST_SECONDS, make_reconstructions, si_sdr, spread_out
 from audio_ssl.targets.codec.rvq_vae import Codec, CodecConfig
 
 RATE = 16000
@@ -48,7 +48,7 @@ def test_a_few_clips_can_be_listened_to(codec: Codec, tmp_path: Path) -> None:
         *(make_clip(tmp_path, n, 1.0) for n in (1, 2, 3, 4, 5)),
     ]
     ledger = ErrorLedger(tmp_path / "errors.jsonl")
-    write_reconstructions(codec, clips, True, ClipReader(RATE), ledger, tmp_path / "run")
+    make_reconstructions(codec, clips, True, ClipReader(RATE), ledger, tmp_path / "run")
     folder = tmp_path / "run" / "reconstructions"
     about = json.loads((folder / "clips.json").read_text())
     assert about["held_out"] is True
@@ -65,7 +65,7 @@ def test_a_few_clips_can_be_listened_to(codec: Codec, tmp_path: Path) -> None:
 
 
 def test_nothing_to_hear_leaves_no_folder(codec: Codec, tmp_path: Path) -> None:
-    write_reconstructions(codec, [], False, ClipReader(RATE), ErrorLedger(tmp_path / "errors.jsonl"), tmp_path / "run")
+    make_reconstructions(codec, [], False, ClipReader(RATE), ErrorLedger(tmp_path / "errors.jsonl"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import closing, contextmanager
@@ -38,6 +37,7 @@ from fairseq2.utils.stopwatch import Stopwatch
 from fairseq2.validator import NOOP_VALIDATOR, Validator
 from torch import Tensor
 
+from audio_ssl.artifacts.run import checkpoint_folders, checkpoint_step
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.progress import Progress
 from audio_ssl.pretrain.checkpoint import TrainingState
@@ -265,10 +265,10 @@ def _newest(job: TrainingJob, team: Team) -> int:
     UserError
         If it was saved by another number of processes or by another engine.
     """
-    steps = [int(path.name[5:]) for path in job.state_folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name)]
-    if not steps:
+    saved = checkpoint_folders(job.state_folder)
+    if not saved:
         return 0
-    folder = job.state_folder / f"step_{max(steps)}"
+    folder, step = saved[-1], checkpoint_step(saved[-1]) or 0
     processes = len(list(folder.glob("data_reader/dp_*.pt")))
     if processes == 0:
         raise UserError("the checkpoint is none of fairseq2's trainer", where=str(folder))
@@ -279,8 +279,8 @@ def _newest(job: TrainingJob, team: Team) -> int:
             where=str(folder),
             remedy=f"start {processes}; engine=torch can change their number",
         )
-    logger.info("%s: going on after step %d", job.name, max(steps))
-    return max(steps)
+    logger.info("%s: going on after step %d", job.name, step)
+    return step
 
 
 def _train(job: TrainingJob, team: Team, gangs: Gangs, parts: Parts, done: int) -> int:

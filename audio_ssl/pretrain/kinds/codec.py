@@ -31,10 +31,10 @@ from audio_ssl.targets.codec.reconstruction import (
     MelDistance,
     SpectralLoss,
     code_statistics,
+    make_reconstructions,
     si_sdr,
     spread_out,
     waveform_loss,
-    write_reconstructions,
 )
 from audio_ssl.targets.codec.rvq_vae import Codec, CodecConfig
 
@@ -220,7 +220,7 @@ def _save(learner: CodecLearner, context: StageContext, folder: Path) -> None:
     # By hash, as the clips that validate are chosen: neighbours in a manifest are alike.
     order = limit_seconds(context.clips.valid if held_out else context.clips.train, math.inf, MOST_SECONDS)
     clips = spread_out([clip for clip in order if clip.seconds >= _LISTEN_SECONDS] or order)
-    write_reconstructions(learner.codec, clips, held_out, context.reader, context.ledger, folder)
+    make_reconstructions(learner.codec, clips, held_out, context.reader, context.ledger, folder)
 
 
 def describe(config: Config) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from audio_ssl.artifacts.reconstructions import RECONSTRUCTIONS_FOLDER, Reconstruction
+from audio_ssl.artifacts.run import RunFolder
 from audio_ssl.report.figures.grids import bar_chart
 from audio_ssl.report.figures.lines import Series, line_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
-from audio_ssl.report.inputs import RunFolder
 from audio_ssl.report.numbers import finite, is_number, number, score
 
 _MOST_CLIPS = 4
@@ -60,10 +61,10 @@ def _codecs(
 
 
 def _block(run: RunFolder, about: Mapping[str, Any], name: str, prefix: str) -> Block:
-    clips = run.reconstructions.get("clips", [])[:_MOST_CLIPS]
+    clips = run.reconstructions.clips[:_MOST_CLIPS] if run.reconstructions is not None else ()
     tables = [table for table in (_players(run, clips), _measures(about)) if table is not None]
     figures = [figure for figure in (_bars(about, prefix), *_curves(about, prefix)) if figure is not None]
-    heard = bool(clips) and not run.reconstructions.get("held_out")
+    heard = run.reconstructions is not None and not run.reconstructions.held_out
     warnings = ("no clip was held out, so these are clips the codec was trained on.",) if heard else ()
     return Block(
         id=prefix, heading=name, lead=_lead(about), warnings=warnings, figures=tuple(figures), tables=tuple(tables)
@@ -113,15 +114,15 @@ def _measures(about: Mapping[str, Any]) -> Table | None:
     return make_table("Held-out audio, last validation", ("Measure", "Value"), rows) if rows else None
 
 
-def _players(run: RunFolder, clips: Sequence[Mapping[str, Any]]) -> Table | None:
+def _players(run: RunFolder, clips: Sequence[Reconstruction]) -> Table | None:
     if not clips:
         return None
-    folder = run.path / "reconstructions"
+    folder = run.path / RECONSTRUCTIONS_FOLDER
     rows = []
     for clip in clips:
-        name = str(clip.get("id"))
-        players = [_player(folder, str(clip.get(what)), f"{what} of {name}") for what in ("original", "reconstruction")]
-        rows.append((name, *players, _decibels(clip.get("si_sdr")), _decibels(clip.get("mel_distance"))))
+        files = (("original", clip.original), ("reconstruction", clip.reconstruction))
+        players = [_player(folder, file, f"{what} of {clip.id}") for what, file in files]
+        rows.append((clip.id, *players, _decibels(clip.si_sdr), _decibels(clip.mel_distance)))
     head = ("Clip", "Original", "Reconstruction", "SI-SDR ↑", "Mel distance ↓")
     return make_table("Clips to listen to", head, rows, text_columns=(1, 2))
 

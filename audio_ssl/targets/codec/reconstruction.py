@@ -21,15 +21,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import soundfile
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.artifacts.reconstructions import (
+    RECONSTRUCTIONS_FOLDER,
+    Reconstruction,
+    Reconstructions,
+    write_reconstructions,
+)
 from audio_ssl.base.errors import AudioError
-from audio_ssl.base.files import atomic_write, write_json
+from audio_ssl.base.files import atomic_write
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import ClipReader
 from audio_ssl.data.manifest import Clip
@@ -206,12 +211,11 @@ class MelDistance(nn.Module):
         return (difference * inside).sum(1) / inside.sum(1).clamp(min=1)
 
 
-FOLDER = "reconstructions"
 MOST_CLIPS = 4
 MOST_SECONDS = 4.0
 
 
-def write_reconstructions(
+def make_reconstructions(
     codec: Codec, clips: Sequence[Clip], held_out: bool, reader: ClipReader, ledger: ErrorLedger, folder: Path
 ) -> None:
     """Reconstruct the beginnings of the first few clips that can be read.
@@ -232,7 +236,7 @@ def write_reconstructions(
     device = next(codec.parameters()).device
     distance = MelDistance(codec.config.sample_rate).to(device)
     codec.eval()
-    rows: list[dict[str, Any]] = []
+    rows: list[Reconstruction] = []
     for clip in clips:
         if len(rows) == MOST_CLIPS:
             break
@@ -246,19 +250,19 @@ def write_reconstructions(
         original = waveform.to(device)[None]
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             output = codec(original).reconstruction
-        row: dict[str, Any] = {
-            "id": clip.id,
-            "seconds": round(len(waveform) / codec.config.sample_rate, 3),
-            "si_sdr": round(float(si_sdr(output, original)), 3),
-            "mel_distance": round(float(distance(output, original)), 3),
-        }
-        for what, audio in (("original", original), ("reconstruction", output)):
-            row[what] = f"{len(rows)}_{what}.flac"
-            _write(folder / FOLDER / row[what], audio[0], codec.config.sample_rate)
+        row = Reconstruction(
+            id=clip.id,
+            seconds=round(len(waveform) / codec.config.sample_rate, 3),
+            si_sdr=round(float(si_sdr(output, original)), 3),
+            mel_distance=round(float(distance(output, original)), 3),
+            original=f"{len(rows)}_original.flac",
+            reconstruction=f"{len(rows)}_reconstruction.flac",
+        )
+        for name, audio in ((row.original, original), (row.reconstruction, output)):
+            _write(folder / RECONSTRUCTIONS_FOLDER / name, audio[0], codec.config.sample_rate)
         rows.append(row)
     if rows:
-        about = {"held_out": held_out, "sample_rate": codec.config.sample_rate, "clips": rows}
-        write_json(folder / FOLDER / "clips.json", about)
+        write_reconstructions(folder, Reconstructions(held_out, codec.config.sample_rate, tuple(rows)))
 
 
 def spread_out(clips: Sequence[Clip]) -> list[Clip]:
