@@ -67,7 +67,7 @@ def test_the_page_says_what_a_recipe_costs(name: str) -> None:
     recipe = load_recipe(name)
     stages = catalog.load_part(KINDS, kind_of(recipe)).stages(recipe)
     hours = sum(stage.steps * stage.recipe.data.seconds_per_update for stage in stages) / 3600
-    (row,) = (row for row in rows("What it costs, and how faithful it is") if row[0] == f"`{name}`")
+    (row,) = (row for row in rows("Cost and fidelity") if row[0] == f"`{name}`")
     assert row[1] == f"{parameters(recipe):.1f} M"
     assert row[2] == f"{float(f'{hours:.3g}'):,.0f} h"
 
