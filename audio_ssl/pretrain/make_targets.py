@@ -14,9 +14,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
+from audio_ssl.artifacts.records import to_json, write_record
+from audio_ssl.artifacts.run import ERRORS_FILE
 from audio_ssl.base.config import kind_of
 from audio_ssl.base.errors import AudioError, UserError
-from audio_ssl.base.files import locked_folder, write_json, write_text
+from audio_ssl.base.files import locked_folder, write_text
 from audio_ssl.base.progress import track
 from audio_ssl.base.threads import background_pool, in_order
 from audio_ssl.data.ledger import ErrorLedger
@@ -30,8 +33,8 @@ from audio_ssl.pretrain.recipe import load_recipe, recipe_yaml
 from audio_ssl.pretrain.run import run_or_go_on
 from audio_ssl.pretrain.selection import Selection, select_clips
 from audio_ssl.pretrain.teachers import prepare_teachers
-from audio_ssl.targets.health import LABELS_FILE, STORE_FRAMES, judge, measure
-from audio_ssl.targets.sources import ComputedTargets, StoredTargets, store_meta
+from audio_ssl.targets.health import LABELS_FILE, STORE_FRAMES, Labels, judge, measure
+from audio_ssl.targets.sources import ComputedTargets, StoredTargets, target_meta
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +77,13 @@ def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
 
 
 def _make(config: masked_prediction.Config, first: masked_prediction.Config, selection: Selection, out: Path) -> Path:
-    ledger, reader = ErrorLedger(out / "errors.jsonl"), ClipReader(config.data.sample_rate)
+    ledger, reader = ErrorLedger(out / ERRORS_FILE), ClipReader(config.data.sample_rate)
     context = StageContext(out, selection, reader, ledger, choose_device(config.device), None, run_or_go_on)
     chosen = masked_prediction.stored(first.teachers)
     teachers = prepare_teachers(first, chosen, first.codec, context)
     fingerprints = [teacher.fingerprint for teacher in teachers]
-    meta = store_meta(fingerprints, selection.manifest_hash, config.data.sample_rate, teachers[0].spec.grid.hop_samples)
+    hop_samples = teachers[0].spec.grid.hop_samples
+    meta = target_meta(fingerprints, selection.manifest_hash, config.data.sample_rate, hop_samples)
     source = ComputedTargets(teachers, reader, cache_bytes=0)
 
     def compute(clip: Clip) -> tuple[Clip, tuple[Tensor, ...] | None]:
@@ -89,7 +93,7 @@ def _make(config: masked_prediction.Config, first: masked_prediction.Config, sel
             ledger.record(clip.path, error.reason, id=clip.id)
             return clip, None
 
-    with StoreWriter(out, meta, resume=True) as writer, background_pool(config.data.workers) as pool:
+    with StoreWriter(out, to_json(meta), resume=True) as writer, background_pool(config.data.workers) as pool:
         done = writer.done
         waiting = [clip for clip in selection.all if clip.id not in done]
         for clip, targets in track(in_order(pool, compute, waiting), "targets", len(waiting)):
@@ -98,11 +102,11 @@ def _make(config: masked_prediction.Config, first: masked_prediction.Config, sel
         stored = len(writer.done)
     if stored == 0:
         raise UserError(f"none of the {len(selection.all)} clips can be used", where=str(ledger.path))
-    write_text(out / "recipe.yaml", recipe_yaml(config))
+    write_text(out / RECIPE_FILE, recipe_yaml(config))
     arrays = StoredTargets(out, fingerprints, selection.manifest_hash)
     found = (arrays.whole(clip) for clip in selection.all if clip.id in arrays)
-    rows = measure([kind_of(teacher) for teacher in chosen], teachers, found, STORE_FRAMES)
-    write_json(out / LABELS_FILE, {"teachers": rows})
-    judge(rows, out / LABELS_FILE)
+    labels = measure([kind_of(teacher) for teacher in chosen], teachers, found, STORE_FRAMES)
+    write_record(out / LABELS_FILE, Labels(labels))
+    judge(labels, out / LABELS_FILE)
     logger.info("targets of %d of %d clips are in %s", stored, len(selection.all), out)
     return out

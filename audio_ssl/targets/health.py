@@ -1,8 +1,8 @@
-"""Whether targets are worth learning: what a teacher gave, in numbers, and a loud end where it gave one thing only.
+"""Whether targets are worth learning: what each teacher gave, in numbers, and an error where it gave one label only.
 
-A teacher that fails rarely says so: it labels every frame alike, leaves most of its codes unused or has bins that never
-move, and the loss falls nicely. So `audio-ssl targets` writes ``labels.json`` into its store, and a run writes it into
-its folder before the first update, from some of the clips or from the store it reads.
+A teacher that fails rarely raises an error: it gives every frame the same label, leaves most of its codes unused or has
+bins that never change, and the loss falls all the same. So `audio-ssl targets` writes ``labels.json`` into its store,
+and a run writes it into its folder before the first update, from some of the clips or from the store it reads.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from audio_ssl.base.documents import as_object, find, read_object
+from audio_ssl.artifacts.records import absent, read_record, write_record
+from audio_ssl.base.documents import JsonObject
 from audio_ssl.base.errors import AudioError, UserError
-from audio_ssl.base.files import write_json
 from audio_ssl.base.threads import background_pool, in_order
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.subsets import limit_seconds
@@ -43,6 +44,59 @@ _FRAMES_PER_CODE = 10
 
 _ALMOST_ONE_CODE = 1.1
 """Perplexity below which a codebook is as good as one code."""
+
+
+@dataclass(frozen=True)
+class CodebookUse:
+    """How the codes of one codebook were used."""
+
+    lowest: int
+    """Code; so is `highest`."""
+    highest: int
+    used: int
+    """Different codes that occurred."""
+    unused_share: float
+    entropy_bits: float
+    perplexity: float
+    commonest_share: float
+    """Share of the frames that have the commonest code."""
+
+
+@dataclass(frozen=True)
+class TeacherLabels:
+    """What one teacher gave: a row of ``labels.json``. Numbers of codes or of values are left out for the other."""
+
+    teacher: str
+    """Its kind."""
+    fingerprint: str
+    targets: Literal["codes", "values"]
+    frames_per_second: float
+    hop_samples: int
+    edge: str
+    clips: int
+    """That gave frames."""
+    frames: int
+    classes: int | None = absent(None)
+    """Codes of a codebook."""
+    codebooks: tuple[CodebookUse, ...] | None = absent(None)
+    bins: int | None = absent(None)
+    """Values of a frame."""
+    mean: float | None = absent(None)
+    """Over all bins; so are `std`, `lowest` and `highest`."""
+    std: float | None = absent(None)
+    lowest: float | None = absent(None)
+    highest: float | None = absent(None)
+    constant_share: float | None = absent(None)
+    """Share of the bins that have one value in all frames."""
+    more: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """``labels.json``: what the teachers of a store or a run gave, in the order of the recipe."""
+
+    teachers: tuple[TeacherLabels, ...]
+    more: JsonObject = field(default_factory=dict)
 
 
 class LabelCounter:
@@ -84,69 +138,71 @@ class LabelCounter:
         self._low = torch.minimum(self._low, values.amin(0))
         self._high = torch.maximum(self._high, values.amax(0))
 
-    def row(self) -> dict[str, Any]:
-        """Return the numbers as plain data."""
+    def labels(self) -> TeacherLabels:
+        """Return the numbers."""
         grid = self._spec.grid
-        row: dict[str, Any] = {
-            "teacher": self._kind,
-            "fingerprint": self._fingerprint,
-            "targets": self._spec.kind,
-            "frames_per_second": grid.frame_rate_hz,
-            "hop_samples": grid.hop_samples,
-            "edge": grid.edge,
-            "clips": self.clips,
-            "frames": self.frames,
-        }
+        row = TeacherLabels(
+            teacher=self._kind,
+            fingerprint=self._fingerprint,
+            targets=self._spec.kind,
+            frames_per_second=grid.frame_rate_hz,
+            hop_samples=grid.hop_samples,
+            edge=grid.edge,
+            clips=self.clips,
+            frames=self.frames,
+        )
         if self.frames == 0:
             return row
         if self._spec.kind == "codes":
-            return row | {"classes": self._spec.num_classes, "codebooks": [_codebook(c) for c in self._counts]}
+            codebooks = tuple(_codebook(counts) for counts in self._counts)
+            return replace(row, classes=self._spec.num_classes, codebooks=codebooks)
         mean = self._sum / self.frames
         total_mean = float(mean.mean())
         variance = float((self._squares / self.frames).mean()) - total_mean**2
-        return row | {
-            "bins": self._spec.width,
-            "mean": total_mean,
-            "std": max(variance, 0.0) ** 0.5,
-            "lowest": float(self._low.min()),
-            "highest": float(self._high.max()),
-            "constant_share": float((self._low == self._high).double().mean()),
-        }
+        return replace(
+            row,
+            bins=self._spec.width,
+            mean=total_mean,
+            std=max(variance, 0.0) ** 0.5,
+            lowest=float(self._low.min()),
+            highest=float(self._high.max()),
+            constant_share=float((self._low == self._high).double().mean()),
+        )
 
 
-def _codebook(counts: Tensor) -> dict[str, Any]:
+def _codebook(counts: Tensor) -> CodebookUse:
     share = counts.double() / counts.sum()
     used = share[share > 0]
     bits = float(-(used * used.log2()).sum())
     codes = torch.nonzero(counts)[:, 0]
-    return {
-        "lowest": int(codes[0]),
-        "highest": int(codes[-1]),
-        "used": len(codes),
-        "unused_share": 1 - len(codes) / len(counts),
-        "entropy_bits": bits + 0.0,
-        "perplexity": 2**bits,
-        "commonest_share": float(share.max()),
-    }
+    return CodebookUse(
+        lowest=int(codes[0]),
+        highest=int(codes[-1]),
+        used=len(codes),
+        unused_share=1 - len(codes) / len(counts),
+        entropy_bits=bits + 0.0,
+        perplexity=2**bits,
+        commonest_share=float(share.max()),
+    )
 
 
-def judge(rows: Sequence[dict[str, Any]], where: Path) -> None:
-    """Warn of teachers that hardly say anything, and refuse those that always say the same.
+def judge(labels: Sequence[TeacherLabels], where: Path) -> None:
+    """Warn of teachers whose labels carry little information, and refuse those whose labels carry none.
 
     Raises
     ------
     UserError
         If a teacher gave one code to every frame in each of its codebooks, or values that never change.
     """
-    for index, row in enumerate(rows):
-        name = f"teacher {index} ({row['teacher']})"
-        if row["frames"] == 0:
+    for index, row in enumerate(labels):
+        name = f"teacher {index} ({row.teacher})"
+        if row.frames == 0:
             continue
-        constant = row["constant_share"] == 1 if row["targets"] == "values" else _all_alike(row["codebooks"])
-        if constant and row["frames"] >= _ENOUGH_FRAMES:
-            what = "values that never change" if row["targets"] == "values" else "one code to all frames"
+        constant = row.constant_share == 1 if row.targets == "values" else all(b.used == 1 for b in _books(row))
+        if constant and row.frames >= _ENOUGH_FRAMES:
+            what = "values that never change" if row.targets == "values" else "one code to all frames"
             raise UserError(
-                f"{name} gave {what}, {row['frames']} of {row['clips']} clips: there is nothing to learn",
+                f"{name} gave {what}, {row.frames} of {row.clips} clips: there is nothing to learn",
                 where=str(where),
                 remedy="look for silent audio; fit or train the teacher on more and louder audio, or take another",
             )
@@ -154,35 +210,33 @@ def judge(rows: Sequence[dict[str, Any]], where: Path) -> None:
             logger.warning("%s: %s; see %s", name, complaint, where)
 
 
-def _all_alike(codebooks: Sequence[dict[str, Any]]) -> bool:
-    return all(book["used"] == 1 for book in codebooks)
+def _books(row: TeacherLabels) -> tuple[CodebookUse, ...]:
+    return row.codebooks or ()
 
 
-def _complaints(row: dict[str, Any]) -> list[str]:
-    if row["targets"] == "values":
-        share = row["constant_share"]
+def _complaints(row: TeacherLabels) -> list[str]:
+    if row.targets == "values":
+        share = row.constant_share or 0.0
         return [f"{share:.0%} of its bins never change"] if share > 0.5 else []
-    found = []
-    enough = row["frames"] >= _FRAMES_PER_CODE * row["classes"]
-    unused = [k for k, book in enumerate(row["codebooks"]) if book["unused_share"] > 0.5]
+    found, classes = [], row.classes or 0
+    enough = row.frames >= _FRAMES_PER_CODE * classes
+    unused = {k: book.unused_share for k, book in enumerate(_books(row)) if book.unused_share > 0.5}
     if unused and enough:
-        worst = max(row["codebooks"][k]["unused_share"] for k in unused)
-        found.append(f"up to {worst:.0%} of the codes are unused in {_named(unused, row)}")
-    flat = [k for k, book in enumerate(row["codebooks"]) if book["perplexity"] < _ALMOST_ONE_CODE]
-    if flat and row["classes"] > 1:
+        found.append(f"up to {max(unused.values()):.0%} of the codes are unused in {_named(list(unused), row)}")
+    flat = [k for k, book in enumerate(_books(row)) if book.perplexity < _ALMOST_ONE_CODE]
+    if flat and classes > 1:
         found.append(f"nearly all frames have one code in {_named(flat, row)}")
     return found
 
 
-def _named(books: Sequence[int], row: dict[str, Any]) -> str:
-    if len(row["codebooks"]) == 1:
-        return "its codebook"
-    return f"codebooks {', '.join(map(str, books))} of {len(row['codebooks'])}"
+def _named(books: Sequence[int], row: TeacherLabels) -> str:
+    total = len(_books(row))
+    return "its codebook" if total == 1 else f"codebooks {', '.join(map(str, books))} of {total}"
 
 
 def measure(
     kinds: Sequence[str], teachers: Sequence[Teacher], targets: Iterable[tuple[Tensor, ...]], limit_frames: int
-) -> list[dict[str, Any]]:
+) -> tuple[TeacherLabels, ...]:
     """Return the numbers of each teacher over the targets of clips, one tuple each; stops at a number of frames."""
     counters = [LabelCounter(k, teacher.spec, teacher.fingerprint) for k, teacher in zip(kinds, teachers, strict=True)]
     for clip in targets:
@@ -190,7 +244,7 @@ def measure(
             counter.add(target)
         if max(counter.frames for counter in counters) >= limit_frames:
             break
-    return [counter.row() for counter in counters]
+    return tuple(counter.labels() for counter in counters)
 
 
 def check_labels(
@@ -225,16 +279,16 @@ def check_labels(
     """
     fingerprints = [teacher.fingerprint for teacher in teachers]
     path = folder / LABELS_FILE
-    rows = read_labels(path, fingerprints)
-    if rows is None and stored is not None:
-        rows = read_labels(stored / LABELS_FILE, fingerprints)
-    if rows is None:
+    labels = read_labels(path, fingerprints)
+    if labels is None and stored is not None:
+        labels = read_labels(stored / LABELS_FILE, fingerprints)
+    if labels is None:
         chosen = limit_seconds(clips, START_SECONDS, math.inf)
         with background_pool(1) as pool:
             usable = (found for found in in_order(pool, lambda clip: _usable(whole, clip), chosen) if found is not None)
-            rows = measure(kinds, teachers, usable, STORE_FRAMES)
-    write_json(path, {"teachers": rows})
-    judge(rows, path)
+            labels = measure(kinds, teachers, usable, STORE_FRAMES)
+    write_record(path, Labels(labels))
+    judge(labels, path)
 
 
 def _usable(whole: Callable[[Clip], tuple[Tensor, ...]], clip: Clip) -> tuple[Tensor, ...] | None:
@@ -245,14 +299,12 @@ def _usable(whole: Callable[[Clip], tuple[Tensor, ...]], clip: Clip) -> tuple[Te
         return None
 
 
-def read_labels(path: Path, fingerprints: Sequence[str]) -> list[dict[str, Any]] | None:
+def read_labels(path: Path, fingerprints: Sequence[str]) -> tuple[TeacherLabels, ...] | None:
     """Return the numbers in a ``labels.json``, or None if there is none or it is of other teachers."""
     try:
-        rows: list[dict[str, Any]] = [
-            as_object(row, str(path)) for row in find(read_object(path), "teachers", list, str(path))
-        ]
+        labels = read_record(Labels, path).teachers
     except UserError as error:
         if path.exists():
             logger.warning("%s; the labels are checked again", error)
         return None
-    return rows if [row.get("fingerprint") for row in rows] == list(fingerprints) else None
+    return labels if [row.fingerprint for row in labels] == list(fingerprints) else None

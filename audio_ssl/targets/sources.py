@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from audio_ssl.artifacts.records import from_json
+from audio_ssl.base.documents import JsonObject
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.threads import LruCache
 from audio_ssl.data.loader import ClipReader
 from audio_ssl.data.manifest import Clip
-from audio_ssl.data.store import ArrayStore
+from audio_ssl.data.store import META_FILE, ArrayStore
 from audio_ssl.targets.spec import Teacher, check_targets
 
 _CACHE_BYTES = 512 << 20
@@ -80,7 +82,8 @@ class StoredTargets:
         self._names = [str(index) for index in range(len(fingerprints))]
         # The store opens its shards when they are first asked for.
         self._lock = threading.Lock()
-        check_store_meta(self._store.meta, fingerprints, manifest_hash, folder)
+        meta = from_json(TargetStoreMeta, self._store.meta, str(folder / META_FILE), _REMEDY)
+        _check_meta(meta, fingerprints, manifest_hash, folder)
 
     def __contains__(self, clip_id: object) -> bool:
         return clip_id in self._store
@@ -100,31 +103,42 @@ class StoredTargets:
             return tuple(self._store.get(clip.id, name, start, stop) for name in self._names)
 
 
-def store_meta(fingerprints: Sequence[str], manifest_hash: str, sample_rate: int, hop_samples: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class TargetStoreMeta:
+    """What a target store says about itself: its ``meta.json``."""
+
+    content: str
+    """``targets``."""
+    teachers: tuple[str, ...]
+    """Their fingerprints, in the order of the recipe."""
+    manifest_hash: str
+    sample_rate: int
+    """In Hz."""
+    hop_samples: int
+    """Samples between two frames of the first teacher."""
+    more: JsonObject = field(default_factory=dict)
+
+
+def target_meta(fingerprints: Sequence[str], manifest_hash: str, sample_rate: int, hop_samples: int) -> TargetStoreMeta:
     """Return what a target store says about itself."""
-    return {
-        "content": "targets",
-        "teachers": list(fingerprints),
-        "manifest_hash": manifest_hash,
-        "sample_rate": sample_rate,
-        "hop_samples": hop_samples,
-    }
+    return TargetStoreMeta("targets", tuple(fingerprints), manifest_hash, sample_rate, hop_samples)
 
 
-def check_store_meta(meta: dict[str, Any], fingerprints: Sequence[str], manifest_hash: str, folder: Path) -> None:
+_REMEDY = "make the targets again with `audio-ssl targets`, or drop data.targets"
+
+
+def _check_meta(meta: TargetStoreMeta, fingerprints: Sequence[str], manifest_hash: str, folder: Path) -> None:
     """Raise UserError unless a store holds the targets of these teachers and of this manifest."""
-    remedy = "make the targets again with `audio-ssl targets`, or drop data.targets"
-    theirs = meta.get("teachers")
-    if theirs != list(fingerprints):
+    theirs, mine = list(meta.teachers), list(fingerprints)
+    if theirs != mine:
         raise UserError(
-            f"the target store was made by the teachers {theirs}, but the recipe's teachers are {list(fingerprints)}",
+            f"the target store was made by the teachers {theirs}, but the recipe's teachers are {mine}",
             where=str(folder),
-            remedy=remedy,
+            remedy=_REMEDY,
         )
-    if meta.get("manifest_hash") != manifest_hash:
+    if meta.manifest_hash != manifest_hash:
         raise UserError(
-            f"the target store was made of the manifest {meta.get('manifest_hash')}, but data.manifest is "
-            f"{manifest_hash}",
+            f"the target store was made of the manifest {meta.manifest_hash}, but data.manifest is {manifest_hash}",
             where=str(folder),
-            remedy=remedy,
+            remedy=_REMEDY,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from dataclasses import dataclass
@@ -12,10 +11,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from audio_ssl.artifacts.records import read_record, to_json, write_record
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.targets.health import LABELS_FILE, LabelCounter, check_labels, judge, measure, read_labels
+from audio_ssl.targets.health import (
+    LABELS_FILE,
+    LabelCounter,
+    Labels,
+    TeacherLabels,
+    check_labels,
+    judge,
+    measure,
+    read_labels,
+)
 from audio_ssl.targets.spec import TargetSpec
 
 GRID = FrameGrid(16000, 320, 400)
@@ -35,7 +44,7 @@ class Named:
         raise AssertionError
 
 
-def row_of(spec: TargetSpec, *targets: Tensor) -> dict[str, object]:
+def row_of(spec: TargetSpec, *targets: Tensor) -> TeacherLabels:
     (row,) = measure(["toy"], [Named(spec)], [(target,) for target in targets], 10**9)
     return row
 
@@ -47,32 +56,33 @@ def even_codes(frames: int = 400) -> Tensor:
 def test_numbers_of_codes() -> None:
     skewed = torch.tensor([[0, 1], [0, 1], [0, 3], [2, 3]])
     row = row_of(CODES, skewed, skewed)
-    assert (row["teacher"], row["clips"], row["frames"], row["classes"]) == ("toy", 2, 8, 4)
-    assert (row["frames_per_second"], row["hop_samples"], row["edge"]) == (50.0, 320, "valid")
-    first, second = row["codebooks"]  # type: ignore[misc]
+    assert (row.teacher, row.clips, row.frames, row.classes) == ("toy", 2, 8, 4)
+    assert (row.frames_per_second, row.hop_samples, row.edge) == (50.0, 320, "valid")
+    assert row.codebooks is not None
+    first, second = row.codebooks
     bits = -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))
-    assert (first["lowest"], first["highest"], first["used"], first["unused_share"]) == (0, 2, 2, 0.5)
-    assert first["commonest_share"] == 0.75
-    assert first["entropy_bits"] == pytest.approx(bits)
-    assert first["perplexity"] == pytest.approx(2**bits)
-    assert second["perplexity"] == pytest.approx(2.0)
+    assert (first.lowest, first.highest, first.used, first.unused_share) == (0, 2, 2, 0.5)
+    assert first.commonest_share == 0.75
+    assert first.entropy_bits == pytest.approx(bits)
+    assert first.perplexity == pytest.approx(2**bits)
+    assert second.perplexity == pytest.approx(2.0)
 
 
 def test_numbers_of_values_do_not_depend_on_how_frames_are_split() -> None:
     values = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)) * 2 + 5
     values[:, 1] = 0.25
     row, split = row_of(VALUES, values), row_of(VALUES, *torch.split(values, 70))
-    assert row["mean"] == pytest.approx(float(values.double().mean()))
-    assert row["std"] == pytest.approx(float(values.double().std(correction=0)))
-    assert (row["lowest"], row["highest"]) == (float(values.min()), float(values.max()))
-    assert row["constant_share"] == pytest.approx(1 / 3)
-    assert split["std"] == pytest.approx(row["std"])
-    assert split["clips"] == 5
+    assert row.mean == pytest.approx(float(values.double().mean()))
+    assert row.std == pytest.approx(float(values.double().std(correction=0)))
+    assert (row.lowest, row.highest) == (float(values.min()), float(values.max()))
+    assert row.constant_share == pytest.approx(1 / 3)
+    assert split.std == pytest.approx(row.std)
+    assert split.clips == 5
 
 
 def test_a_teacher_without_a_frame_has_a_row_and_is_not_judged(tmp_path: Path) -> None:
     row = row_of(CODES)
-    assert row["frames"] == 0
+    assert row.frames == 0
     judge([row], tmp_path)
 
 
@@ -126,7 +136,7 @@ def test_counting_takes_memory_for_codes_not_for_frames() -> None:
 
 def test_counting_stops_at_a_number_of_frames() -> None:
     (row,) = measure(["toy"], [Named(CODES)], [(even_codes(),)] * 10, 1000)
-    assert (row["clips"], row["frames"]) == (3, 1200)
+    assert (row.clips, row.frames) == (3, 1200)
 
 
 def test_a_run_looks_once_and_judges_every_time(tmp_path: Path) -> None:
@@ -154,7 +164,20 @@ def refuse(clip: Clip) -> tuple[Tensor, ...]:
 def test_a_run_takes_the_numbers_of_its_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = tmp_path / "store"
     store.mkdir()
-    (store / LABELS_FILE).write_text(json.dumps({"teachers": [row_of(CODES, even_codes())]}))
+    write_record(store / LABELS_FILE, Labels((row_of(CODES, even_codes()),)))
     with caplog.at_level(logging.WARNING):
         check_labels(["toy"], [Named(CODES)], refuse, CLIPS, tmp_path, store)
     assert read_labels(tmp_path / LABELS_FILE, ["abc"]) == read_labels(store / LABELS_FILE, ["abc"])
+    assert (tmp_path / LABELS_FILE).read_bytes() == (store / LABELS_FILE).read_bytes()
+
+
+def test_the_file_has_the_keys_of_codes_or_of_values(tmp_path: Path) -> None:
+    path, about = tmp_path / LABELS_FILE, ["teacher", "fingerprint", "targets", "frames_per_second", "hop_samples"]
+    write_record(path, Labels((row_of(CODES, even_codes()), row_of(VALUES, torch.randn(9, 3)), row_of(CODES))))
+    codes, values, empty = to_json(read_record(Labels, path))["teachers"]
+    assert list(empty) == [*about, "edge", "clips", "frames"]
+    assert list(codes) == [*empty, "classes", "codebooks"]
+    assert list(values) == [*empty, "bins", "mean", "std", "lowest", "highest", "constant_share"]
+    assert list(codes["codebooks"][0]) == [
+        "lowest", "highest", "used", "unused_share", "entropy_bits", "perplexity", "commonest_share",
+    ]  # fmt: skip
