@@ -26,8 +26,9 @@ from audio_ssl.pretrain.run import pretrain
 from audio_ssl.pretrain.run_folder import is_whole
 from audio_ssl.probing.features import BankCache
 from audio_ssl.probing.run import run_probe
-from audio_ssl.report.build import build_fairness_report, build_report, read_report
-from audio_ssl.report.language.probes import summary_lines
+from audio_ssl.report.build import build_fairness_report, build_report
+from audio_ssl.report.language.answer import summary_lines
+from audio_ssl.report.summary import read_report
 from audio_ssl.shipped import PREFIX, SHIPPED
 
 logger = logging.getLogger(__name__)

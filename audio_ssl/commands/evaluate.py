@@ -260,7 +260,7 @@ def _suite(name: str, model: str, overrides: Sequence[str], out: Path) -> None:
 
 
 def _summary(page: Path) -> None:
-    from audio_ssl.report.build import read_report
-    from audio_ssl.report.language.probes import summary_lines
+    from audio_ssl.report.language.answer import summary_lines
+    from audio_ssl.report.summary import read_report
 
     print("\n".join((*summary_lines(read_report(page)), str(page))))

@@ -11,26 +11,27 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from audio_ssl.base.documents import read_object
+from audio_ssl.artifacts.records import to_json
+from audio_ssl.base.documents import JsonObject, read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import locked_file, write_json, write_text
 from audio_ssl.report.clips import excerpts
-from audio_ssl.report.comparison import describe_comparison
+from audio_ssl.report.comparison import compare_models
 from audio_ssl.report.html import Page, Section, render
-from audio_ssl.report.inputs import Inputs, Result, read_inputs, share_baselines
-from audio_ssl.report.language.probes import answer, score_lines
+from audio_ssl.report.inputs import Inputs, read_inputs, share_baselines
+from audio_ssl.report.language.answer import score_lines
 from audio_ssl.report.markdown import fairness_markdown
 from audio_ssl.report.numbers import count, strict_json
-from audio_ssl.report.probe_summary import describe_result
-from audio_ssl.report.run_summary import describe_run, relative
+from audio_ssl.report.paired import SystemPairs
 from audio_ssl.report.sections.codec import codec_section
 from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
 from audio_ssl.report.sections.probes import contents, probes_section
 from audio_ssl.report.sections.provenance import provenance_section
 from audio_ssl.report.sections.scores import comparison_section, gains_section
 from audio_ssl.report.sections.training import training_section
+from audio_ssl.report.summary import ReportSummary, summarise
 
 if TYPE_CHECKING:
     from audio_ssl.artifacts.fairness_report import FairnessReport
@@ -65,20 +66,10 @@ def build_report(inputs: Sequence[Path], out: Path, title: str = "Report", audio
         json_path = _json_beside(out)
         found = read_inputs([Path(one) for one in inputs])
         found = replace(found, results=share_baselines(found.results))
-        home = out.resolve().parent
-        comparison = describe_comparison(found.results, home)
-        data = strict_json(
-            {
-                "title": title,
-                "runs": [describe_run(run, home) for run in found.runs],
-                "results": _results(found.results, comparison, home),
-                "comparison": comparison,
-                "fairness": [{"path": relative(one.path, home), **one.data} for one in found.fairness],
-            }
-        )
-        data["answer"] = answer(data)
+        report = summarise(found, title, out.resolve().parent)
+        data = to_json(report)
         write_json(json_path, data)
-        write_text(out, render(_page(data, title, json_path.name, found, audio)))
+        write_text(out, render(_page(report, data, json_path.name, found, audio)))
         return out
 
 
@@ -119,13 +110,8 @@ def build_fairness_report(result: FairnessReport, out: Path) -> Path:
 
 def fairness_lines(page: Path) -> list[str]:
     """Return what a fairness report answers, as lines for a terminal."""
-    said = fairness_answer(read_report(page))
+    said = fairness_answer(read_object(page.with_suffix(".json")))
     return [line for subject, lines in said.items() for line in (f"{subject}:", *(f"  {one}" for one in lines))]
-
-
-def read_report(path: Path) -> dict[str, Any]:
-    """Read the JSON of a report, given its page or the JSON itself; for `summary_lines`."""
-    return read_object(path.with_suffix(".json"))
 
 
 def result_lines(folder: Path) -> list[str]:
@@ -133,7 +119,7 @@ def result_lines(folder: Path) -> list[str]:
     results = read_inputs([folder]).results
     # Without its signature a BLEU means little.
     signatures = [one.model.scores["signature"] for one in results if one.model.scores.get("tokenizer")]
-    return [*score_lines(describe_comparison(results, folder)), *signatures]
+    return [*score_lines(compare_models(results, folder, SystemPairs())), *signatures]
 
 
 def keep_inputs(inputs: Sequence[Path], out: Path) -> None:
@@ -155,50 +141,37 @@ def _json_beside(out: Path) -> Path:
     return out.with_suffix(".json")
 
 
-def _results(results: Sequence[Result], comparison: dict[str, Any], home: Path) -> list[dict[str, Any]]:
-    """Describe results under titles that tell them apart where several models answered one probe."""
-    described = [describe_result(result, home) for result in results]
-    for question in comparison["questions"]:
-        for place in question["results"]:
-            result, rows = described[place], comparison["of_results"][place]
-            result["model_label"] = rows["model"]
-            several = len(question["results"]) > 1
-            result["title"] = f"{question['title']} · {rows['model']}" if several else question["title"]
-            for system in result["systems"]:
-                system["row"] = rows[system["system"]]
-    return described
-
-
-def _sounds(found: Inputs, data: dict[str, Any]) -> list[dict[str, str]]:
+def _sounds(found: Inputs, report: ReportSummary) -> list[dict[str, str]]:
     """Read excerpts of each result's worst clips; they are in the page and not in the JSON."""
     return [
-        excerpts(result.model.predictions, [one["id"] for one in about["examples"] if one["which"] == "worst"])
-        for result, about in zip(found.results, data["results"], strict=True)
+        excerpts(result.model.predictions, [one.id for one in about.examples if one.which == "worst"])
+        for result, about in zip(found.results, report.results, strict=True)
     ]
 
 
-def _page(data: dict[str, Any], title: str, json_name: str, found: Inputs, audio: bool) -> Page:
+def _page(report: ReportSummary, data: JsonObject, json_name: str, found: Inputs, audio: bool) -> Page:
     sections: list[Section] = []
-    runs = found.runs
-    compared = comparison_section(data["comparison"])
+    questions = report.comparison.questions
+    compared = comparison_section(report.comparison)
     if compared:
         sections.append(compared)
-    if data["results"]:
-        sections.append(gains_section(data["results"]))
-    if data["fairness"]:
-        sections.append(fairness_section(data["fairness"]))
-    if data["runs"]:
-        sections += codec_section(runs, data["runs"])
-        sections.append(training_section(data["runs"]))
-    if data["results"]:
-        sounds = _sounds(found, data) if audio else ()
-        sections.append(probes_section(data["results"], data["comparison"]["questions"], sounds))
-    sections.append(provenance_section(data))
-    asked = contents(data["comparison"]["questions"])
-    return Page(title, data["answer"], tuple(sections), _about(data), json_name, data, asked)
+    if report.results:
+        sections.append(gains_section(report.results))
+    if report.fairness:
+        sections.append(fairness_section(report.fairness))
+    if report.runs:
+        sections += codec_section(found.runs, report.runs)
+        sections.append(training_section(report.runs))
+    if report.results:
+        sections.append(probes_section(report.results, questions, _sounds(found, report) if audio else ()))
+    sections.append(provenance_section(report))
+    return Page(report.title, report.answer, tuple(sections), _about(report), json_name, data, contents(questions))
 
 
-def _about(data: dict[str, Any]) -> str:
-    nouns = (("runs", "pretraining run"), ("results", "probe"), ("fairness", "fairness audit"))
-    found = [count(len(data[key]), noun) for key, noun in nouns if data[key]]
-    return f"Made by audio_ssl from {', '.join(found)}."
+def _about(report: ReportSummary) -> str:
+    amounts = (
+        (len(report.runs), "pretraining run"),
+        (len(report.results), "probe"),
+        (len(report.fairness), "fairness audit"),
+    )
+    return f"Made by audio_ssl from {', '.join(count(amount, noun) for amount, noun in amounts if amount)}."

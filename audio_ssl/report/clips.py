@@ -15,11 +15,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
 
+from audio_ssl.artifacts.records import absent
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.data.audio import read_clip
 from audio_ssl.data.manifest import Clip
@@ -38,10 +40,53 @@ _FLATS = {"db": "c#", "eb": "d#", "gb": "f#", "ab": "g#", "bb": "a#", "cb": "b",
 _KEY = re.compile(r"([a-g][#b♯♭-]?)[ _:]*(maj(?:or)?|min(?:or)?|m)?", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class RankedClip:
+    """One of the best or worst clips: what was right, what was answered, and the clip's own score."""
+
+    which: Literal["best", "worst"]
+    id: str
+    reference: str
+    hypothesis: str
+    score: float | None
+    """In `unit`; None where the clip was ranked by agreement or distance."""
+    unit: str
+    speaker: str | None = absent(None)
+    gender: str | None = absent(None)
+    language: str | None = absent(None)
+    track: str | None = absent(None)
+    artist: str | None = absent(None)
+
+    @property
+    def about(self) -> str:
+        """What is known of the clip, in one line."""
+        known = (self.speaker, self.gender, self.language, self.track, self.artist)
+        return ", ".join(str(one) for one in known if one)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Which class was answered for which; musical keys run in semitones, major before minor."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    """``[reference, answer]``, in clips."""
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """A class taken for another: `clips` of the `of` clips of the reference got that answer."""
+
+    reference: str
+    hypothesis: str
+    clips: int
+    of: int
+
+
 def examples(
     rows: Sequence[Mapping[str, Any]], metric_name: str, task: str | None, classes: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Choose the clips with the best and the worst scores.
+) -> tuple[RankedClip, ...]:
+    """Choose the clips with the best and the worst scores, at most four of each.
 
     Parameters
     ----------
@@ -55,11 +100,6 @@ def examples(
     classes
         Names of the classes. Among wrong classes, those that were chosen most surely are the worst, and only wrong
         ones are shown.
-
-    Returns
-    -------
-    list
-        At most eight: ``id, reference, hypothesis, score, which`` (best or worst) and what else names the clip.
     """
     metric = additive("chrf" if task == "st" else metric_name, classes)
     of_classes = is_class_task(rows, task, classes)
@@ -70,19 +110,17 @@ def examples(
         quality, shown = _quality(row, None if of_classes else metric)
         if quality is None:  # The reference is empty, so the clip has no score of its own.
             continue
-        reference, hypothesis = as_line(row.get("reference")), as_line(row.get("hypothesis"))
+        clip = _clip(row, shown, metric.unit if metric else "")
         sure = _margin(row, classes) if of_classes else 0.0
-        length = 0 if of_classes else len(reference)
-        ranked.append(((quality, -sure), length, str(row.get("id")), reference, hypothesis, shown, row))
+        ranked.append((quality, sure, 0 if of_classes else len(clip.reference), clip))
     # Among equals the longer reference goes first: it shows more. The id settles the rest, for a stable page.
-    ranked.sort(key=lambda one: (-one[0][0], -one[0][1], -one[1], one[2]))
-    unit = metric.unit if metric else ""
+    ranked.sort(key=lambda one: (-one[0], one[1], -one[2], one[3].id))
     if of_classes:
-        wrong = [one for one in ranked if one[3] != one[4]]
-        return [_example(one, "worst", unit) for one in wrong[::-1][:_PER_END]]
+        wrong = [clip for *_, clip in ranked if clip.reference != clip.hypothesis]
+        return tuple(wrong[::-1][:_PER_END])
     best = ranked[:_PER_END]
-    worst = sorted(ranked[max(len(best), len(ranked) - _PER_END) :], key=lambda one: (one[0][0], -one[1], one[2]))
-    return [_example(one, "best", unit) for one in best] + [_example(one, "worst", unit) for one in worst]
+    worst = sorted(ranked[max(len(best), len(ranked) - _PER_END) :], key=lambda one: (one[0], -one[2], one[3].id))
+    return (*(replace(clip, which="best") for *_, clip in best), *(clip for *_, clip in worst))
 
 
 def _quality(row: Mapping[str, Any], metric: AdditiveMetric | None) -> tuple[float | None, float | None]:
@@ -114,18 +152,10 @@ def _margin(row: Mapping[str, Any], classes: Sequence[str]) -> float:
     return float(margin) if math.isfinite(margin) else 0.0
 
 
-def _example(ranked: tuple[Any, ...], which: str, unit: str) -> dict[str, Any]:
-    _, _, clip, reference, hypothesis, shown, row = ranked
+def _clip(row: Mapping[str, Any], shown: float | None, unit: str) -> RankedClip:
     about = {key: row[key] for key in ("speaker", "gender", "language", "track", "artist") if row.get(key)}
-    return {
-        "which": which,
-        "id": clip,
-        "reference": reference,
-        "hypothesis": hypothesis,
-        "score": shown,
-        "unit": unit,
-        **about,
-    }
+    reference, hypothesis = as_line(row.get("reference")), as_line(row.get("hypothesis"))
+    return RankedClip("worst", str(row.get("id")), reference, hypothesis, shown, unit, **about)
 
 
 def as_line(value: Any) -> str:
@@ -177,16 +207,11 @@ def is_class_task(rows: Sequence[Mapping[str, Any]], task: str | None, classes: 
     return not classes or {str(row["hypothesis"]) for row in rows} <= set(classes)
 
 
-def confusion(
-    rows: Sequence[Mapping[str, Any]], task: str | None, classes: Sequence[str] = ()
-) -> dict[str, Any] | None:
+def confusion(rows: Sequence[Mapping[str, Any]], task: str | None, classes: Sequence[str] = ()) -> Confusion | None:
     """Count which class was answered for which, for tasks with one class a clip.
 
-    Returns
-    -------
-    dict or None
-        ``labels`` and ``counts[reference][answer]``; None for tasks whose answers are texts or lists, and where there
-        are more than `MAX_CLASSES` classes (see `confused_pairs`). Musical keys run in semitones, major before minor.
+    None for tasks whose answers are texts or lists, and where there are more than `MAX_CLASSES` classes (see
+    `confused_pairs`).
     """
     if not is_class_task(rows, task, classes):
         return None
@@ -198,31 +223,22 @@ def confusion(
     counts = [[0] * len(labels) for _ in labels]
     for row in rows:
         counts[place[str(row["reference"])]][place[str(row["hypothesis"])]] += 1
-    return {"labels": labels, "counts": counts}
+    return Confusion(tuple(labels), tuple(map(tuple, counts)))
 
 
 def confused_pairs(
     rows: Sequence[Mapping[str, Any]], task: str | None, classes: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Return the classes most often taken for another, where there are too many classes for a picture.
-
-    Returns
-    -------
-    list
-        At most fifteen ``{reference, hypothesis, clips, of}``: `clips` of the reference's `of` clips got that answer.
-    """
+) -> tuple[ConfusedPair, ...]:
+    """Return the classes most often taken for another, at most fifteen, where there are too many for a picture."""
     if not is_class_task(rows, task, classes):
-        return []
+        return ()
     if len({str(row[side]) for row in rows for side in ("reference", "hypothesis")}) <= MAX_CLASSES:
-        return []
+        return ()
     totals = Counter(str(row["reference"]) for row in rows)
     pairs = Counter((str(row["reference"]), str(row["hypothesis"])) for row in rows)
     wrong = [(pair, count) for pair, count in pairs.items() if pair[0] != pair[1]]
     wrong.sort(key=lambda one: (-one[1], -one[1] / totals[one[0][0]], one[0]))
-    return [
-        {"reference": reference, "hypothesis": answer, "clips": count, "of": totals[reference]}
-        for (reference, answer), count in wrong[:_MOST_PAIRS]
-    ]
+    return tuple(ConfusedPair(*pair, count, totals[pair[0]]) for pair, count in wrong[:_MOST_PAIRS])
 
 
 def _is_class(row: Mapping[str, Any]) -> bool:

@@ -3,29 +3,103 @@
 Two results belong to one question where probe and main metric have the same names. Two systems are the same where
 their fingerprints are, so a baseline that comes with every result stands in the table once.
 
-Systems over all probes: mean ranks, and the SUPERB score where probes are SUPERB's tasks.
-
-Where on the page things are.
+Over all probes, systems have mean ranks, and the SUPERB score where probes are SUPERB's tasks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.metrics.registry import metric_label
-from audio_ssl.report.inputs import Result, ScoredSystem
+from audio_ssl.report.inputs import MetricScore, Result, ScoredSystem
+from audio_ssl.report.language.phrases import label_of
+from audio_ssl.report.language.scores import settings_differ
 from audio_ssl.report.numbers import finite
-from audio_ssl.report.paired import Difference, compare, comparisons_of, is_zero
-from audio_ssl.report.probe_summary import answers_of, label_of, link_to
+from audio_ssl.report.paired import PairedComparison, SystemPairs
+from audio_ssl.report.probe_summary import link_to
 
 _Key = tuple[str, str, int]
 """Kind (model, untrained, logmel …), fingerprint, and how often the same was seen for one probe before."""
 
 
-def describe_comparison(results: Sequence[Result], home: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ComparedCell:
+    """The main score of one system on one probe."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    best: bool
+    """Whether no system of the probe has a better one."""
+    predictions: str | None
+    """Where the predictions lie, from the report's folder."""
+
+
+@dataclass(frozen=True)
+class ComparedQuestion:
+    """One probe, with every system that was asked."""
+
+    name: str
+    metric: str
+    unit: str
+    higher_is_better: bool
+    warnings: tuple[str, ...]
+    cells: Mapping[str, ComparedCell]
+    """By system, in the order of the table's rows."""
+    first: str
+    """The first model, to which the others are compared."""
+    differences: tuple[PairedComparison, ...]
+    """Each other system minus the first model."""
+    title: str
+    results: tuple[int, ...]
+    """Positions of the results in the report."""
+
+    @property
+    def id(self) -> str:
+        """Where on the page the question is answered."""
+        return f"question-{self.results[0]}"
+
+
+@dataclass(frozen=True)
+class MeanRank:
+    """The mean rank of a system over the probes that all ranked systems answered."""
+
+    system: str
+    mean_rank: float
+    borda: float
+    questions: int
+    """How many probes."""
+
+
+@dataclass(frozen=True)
+class SuperbStanding:
+    """The SUPERB score of a system over the SUPERB tasks that it has."""
+
+    system: str
+    score: float
+    tasks: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """All systems of all results beside one another."""
+
+    systems: tuple[str, ...]
+    """Names of rows, models first."""
+    models: int
+    """How many of the systems are models."""
+    of_results: tuple[Mapping[str, str], ...]
+    """Of each result, the rows of its systems."""
+    questions: tuple[ComparedQuestion, ...]
+    ranks: tuple[MeanRank, ...]
+    superb: tuple[SuperbStanding, ...]
+
+
+def compare_models(results: Sequence[Result], home: Path, pairs: SystemPairs) -> ModelComparison:
     """Put all systems of all results beside one another.
 
     Parameters
@@ -34,14 +108,8 @@ def describe_comparison(results: Sequence[Result], home: Path) -> dict[str, Any]
         As read from their folders, in the order they are to be shown.
     home
         The report's folder, from which links lead to the predictions.
-
-    Returns
-    -------
-    dict
-        ``systems``: names of rows, models first. ``models``: how many of them are models. ``of_results``: of each
-        result, its systems' rows. ``questions``: for each, ``name, title, metric, unit, higher_is_better, results``
-        (positions), ``warnings``, ``cells`` by system (``value, low, high, best, predictions``) and ``differences`` to
-        ``first``. ``ranks``, ``superb``: see `describe_ranks`, `describe_superb`.
+    pairs
+        Compares the systems.
     """
     keys = _keys(results)
     names = _names(results, keys)
@@ -51,38 +119,37 @@ def describe_comparison(results: Sequence[Result], home: Path) -> dict[str, Any]
     rows = _order(dict.fromkeys(key for one in keys for key in one))
     several = len({name for name, _ in questions}) < len(questions)
     systems = [names[key] for key in rows]
-    asked = [
-        {
-            **_question([results[index] for index in places], [keys[index] for index in places], names, home),
-            "title": f"{name} ({metric_label(main)})" if several else name,
-            "results": places,
-        }
-        for (name, main), places in questions.items()
-    ]
-    for one in asked:
-        one["cells"] = {name: one["cells"][name] for name in systems if name in one["cells"]}
-        one["differences"].sort(key=lambda row: systems.index(row["system"]))
-    return {
-        "systems": systems,
-        "models": sum(key[0] == "model" for key in rows),
-        "of_results": [
+    asked = []
+    for (name, main), places in questions.items():
+        found: dict[str, ScoredSystem] = {}
+        for place in places:
+            for key, system in zip(keys[place], _systems(results[place]), strict=True):
+                found.setdefault(names[key], system)
+        question = _question([results[place] for place in places], found, systems, home, pairs)
+        title = f"{name} ({metric_label(main)})" if several else name
+        asked.append(replace(question, title=title, results=tuple(places)))
+    return ModelComparison(
+        systems=tuple(systems),
+        models=sum(key[0] == "model" for key in rows),
+        of_results=tuple(
             {system.name: names[key] for system, key in zip(_systems(result), row, strict=True)}
             for result, row in zip(results, keys, strict=True)
-        ],
-        "questions": asked,
-        "ranks": describe_ranks(systems, asked),
-        "superb": describe_superb(_metrics(results, keys, names)),
-    }
+        ),
+        questions=tuple(asked),
+        ranks=rank_models(systems, asked),
+        superb=superb_standings(_scores(results, keys, names)),
+    )
 
 
-def _metrics(
+def _scores(
     results: Sequence[Result], keys: Sequence[Sequence[_Key]], names: Mapping[_Key, str]
-) -> dict[str, dict[str, Any]]:
-    """Return all scores by system and probe."""
-    found: dict[str, dict[str, Any]] = {}
+) -> dict[str, dict[str, dict[str, MetricScore]]]:
+    """Return all scores by system, probe and metric."""
+    found: dict[str, dict[str, dict[str, MetricScore]]] = {}
     for result, row in zip(results, keys, strict=True):
         for key, system in zip(row, _systems(result), strict=True):
-            found.setdefault(names[key], {}).setdefault(name_of(result), system.scores["metrics"])
+            scores = {name: system.score_of(name) for name in system.scores["metrics"]}
+            found.setdefault(names[key], {}).setdefault(name_of(result), scores)
     return found
 
 
@@ -170,98 +237,52 @@ def _order(keys: Mapping[_Key, None]) -> list[_Key]:
 
 
 def _question(
-    results: Sequence[Result], keys: Sequence[Sequence[_Key]], names: Mapping[_Key, str], home: Path
-) -> dict[str, Any]:
+    results: Sequence[Result],
+    found: Mapping[str, ScoredSystem],
+    order: Sequence[str],
+    home: Path,
+    pairs: SystemPairs,
+) -> ComparedQuestion:
+    """Compare the systems of one probe; `found` has the first model first, the cells are in `order`."""
     main = main_of(results[0])
-    found: dict[str, ScoredSystem] = {}
-    for result, row in zip(results, keys, strict=True):
-        for key, system in zip(row, _systems(result), strict=True):
-            found.setdefault(names[key], system)
     first_name, first = next(iter(found.items()))
-    measured = _metric(first, main)
-    higher = bool(measured.get("higher_is_better", True))
-    cells = {name: _cell(system, main, home) for name, system in found.items()}
-    values = [cell["value"] for cell in cells.values() if cell["value"] is not None]
-    best = (max(values) if higher else min(values)) if values else None
-    for cell in cells.values():
-        cell["best"] = len(values) > 1 and cell["value"] == best
-    return {
-        "name": name_of(results[0]),
-        "metric": main,
-        "unit": measured.get("unit") or "",
-        "higher_is_better": higher,
-        "warnings": _warnings(results),
-        "cells": cells,
-        "first": first_name,
-        "differences": [
-            {"system": name, **_difference(system, first, main, higher)}
-            for name, system in found.items()
-            if name != first_name
-        ],
-    }
+    measured = first.score_of(main)
+    higher = measured.higher_is_better
+    scores = {name: found[name].score_of(main) for name in order if name in found}
+    values = {name: value for name, one in scores.items() if (value := finite(one.value)) is not None}
+    best = (max if higher else min)(values.values()) if values else None
+    return ComparedQuestion(
+        name=name_of(results[0]),
+        metric=main,
+        unit=measured.unit,
+        higher_is_better=higher,
+        warnings=_warnings(results),
+        cells={
+            name: ComparedCell(
+                value=values.get(name),
+                low=finite(one.low),
+                high=finite(one.high),
+                best=len(values) > 1 and values.get(name) == best,
+                predictions=link_to(found[name].file, home),
+            )
+            for name, one in scores.items()
+        },
+        first=first_name,
+        differences=tuple(
+            replace(pairs.compare(found[name], first, main), system=name) for name in scores if name != first_name
+        ),
+        title="",
+        results=(),
+    )
 
 
-def _metric(system: ScoredSystem, main: str) -> Mapping[str, Any]:
-    found = system.scores["metrics"].get(main)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _cell(system: ScoredSystem, main: str, home: Path) -> dict[str, Any]:
-    metric = _metric(system, main)
-    ends = {key: finite(metric.get(key)) for key in ("value", "low", "high")}
-    return {**ends, "best": False, "predictions": link_to(system.file, home)}
-
-
-def _difference(system: ScoredSystem, first: ScoredSystem, main: str, higher: bool) -> dict[str, Any]:
-    """Compare a system with the first model: on the same clips where that can be, else by their intervals."""
-    ours, theirs = _metric(system, main), _metric(first, main)
-    value, other = finite(ours.get("value")), finite(theirs.get("value"))
-    paired = compare(answers_of(system), answers_of(first), main)
-    difference = paired.value if paired else None if value is None or other is None else value - other
-    return {
-        "difference": difference,
-        "low": paired.low if paired else None,
-        "high": paired.high if paired else None,
-        "clips": paired.clips if paired else None,
-        "left_out": _left_out(system, first, paired, main),
-        "over": paired.unit if paired else None,
-        "apart": _apart(paired, ours, theirs),
-        "better": None if not difference else (difference > 0) == higher,
-    }
-
-
-def _left_out(system: ScoredSystem, first: ScoredSystem, paired: Difference | None, main: str) -> int:
-    """Return how many clips (or trials) only one of the two predicted."""
-    if paired is None:
-        return 0
-    return sum(len(_answered(one, main)) for one in (system, first)) - 2 * paired.clips
-
-
-def _answered(system: ScoredSystem, main: str) -> Sequence[Mapping[str, Any]]:
-    """Return the rows that a paired difference of a metric is made of."""
-    if main == "eer":
-        return system.trials
-    return comparisons_of(system.comparisons, main) if is_zero(main) else system.predictions
-
-
-def _apart(paired: Difference | None, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool | None:
-    """Return whether two systems differ significantly; None where nothing was tested."""
-    if paired:
-        return paired.low > 0 or paired.high < 0
-    ends = [finite(one.get(end)) for one in (ours, theirs) for end in ("low", "high")]
-    if any(end is None for end in ends):
-        return None
-    low, high, other_low, other_high = (end for end in ends if end is not None)
-    return low > other_high or high < other_low
-
-
-def _warnings(results: Sequence[Result]) -> list[str]:
+def _warnings(results: Sequence[Result]) -> tuple[str, ...]:
     found = []
-    for key, noun in (("signature", "score signatures"), ("decoder", "decoders")):
-        values = dict.fromkeys(str(result.model.scores.get(key)) for result in results)
+    for key in ("signature", "decoder"):
+        values = list(dict.fromkeys(str(result.model.scores.get(key)) for result in results))
         if len(values) > 1:
-            found.append(f"{name_of(results[0])}: the models' {noun} differ: {'; '.join(values)}.")
-    return found
+            found.append(settings_differ(name_of(results[0]), key, values))
+    return tuple(found)
 
 
 SUPERB_TASKS = {
@@ -277,61 +298,37 @@ SUPERB_TASKS = {
 """Probes that ask SUPERB's questions in its way, and its names for them."""
 
 
-def describe_ranks(systems: Sequence[str], questions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rank systems over the questions that all of them answered.
+def rank_models(systems: Sequence[str], questions: Sequence[ComparedQuestion]) -> tuple[MeanRank, ...]:
+    """Rank systems over the questions that all of them answered, the best first.
 
-    Parameters
-    ----------
-    systems
-        Names of rows.
-    questions
-        Of a comparison: ``title, higher_is_better, cells``.
-
-    Returns
-    -------
-    list
-        ``system, mean_rank, borda, questions`` (how many), the best first; empty where fewer than two systems share
-        fewer than two questions. Systems that answered less than the first one are left out.
+    Systems that answered less than the first one are left out. There are no ranks of fewer than two systems, or over
+    fewer than two questions.
     """
     from audio_ssl.metrics.leaderboards import rank_systems
 
     if not systems:
-        return []
+        return ()
     asked = [one for one in questions if _value(one, systems[0]) is not None]
     whole = [name for name in systems if all(_value(one, name) is not None for one in asked)]
     if len(asked) < 2 or len(whole) < 2:
-        return []
-    table = {name: {one["title"]: float(_value(one, name) or 0.0) for one in asked} for name in whole}
-    ranked = rank_systems(table, {one["title"]: bool(one["higher_is_better"]) for one in asked})
-    return [
-        {"system": name, "mean_rank": row.mean_rank, "borda": row.borda, "questions": len(asked)}
-        for name, row in ranked.items()
-    ]
+        return ()
+    table = {name: {one.title: _value(one, name) or 0.0 for one in asked} for name in whole}
+    ranked = rank_systems(table, {one.title: one.higher_is_better for one in asked})
+    return tuple(MeanRank(name, row.mean_rank, row.borda, len(asked)) for name, row in ranked.items())
 
 
-def describe_superb(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Give each system's SUPERB score over the SUPERB tasks that it has.
-
-    Parameters
-    ----------
-    metrics
-        By system and probe: the scores of ``scores.json``.
-
-    Returns
-    -------
-    list
-        ``system, score, tasks, missing``; empty where no system has a probe of SUPERB's.
-    """
+def superb_standings(scores: Mapping[str, Mapping[str, Mapping[str, MetricScore]]]) -> tuple[SuperbStanding, ...]:
+    """Return the SUPERB score of each system that has a probe of SUPERB's; `scores` are by system, probe and metric."""
     from audio_ssl.metrics.leaderboards import OCTOBER_2021, superb_score
 
     rows = []
-    for system, probes in metrics.items():
+    for system, probes in scores.items():
         found: dict[str, dict[str, float]] = {}
-        for probe, scores in probes.items():
+        for probe, metrics in probes.items():
             task = SUPERB_TASKS.get(probe)
             if task is None:
                 continue
-            values = {name: finite((scores.get(name) or {}).get("value")) for name in OCTOBER_2021[task]}
+            values = {name: finite(metrics.get(name, MetricScore()).value) for name in OCTOBER_2021[task]}
             known = {name: value for name, value in values.items() if value is not None}
             if len(known) == len(values):
                 found[task] = known
@@ -340,14 +337,10 @@ def describe_superb(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> l
                 score = superb_score(found)
             except UserError:
                 continue
-            rows.append({"system": system, "score": score.value, "tasks": sorted(found), "missing": score.missing})
-    return rows
+            rows.append(SuperbStanding(system, score.value, tuple(sorted(found)), tuple(score.missing)))
+    return tuple(rows)
 
 
-def _value(question: Mapping[str, Any], name: str) -> float | None:
-    return finite((question["cells"].get(name) or {}).get("value"))
-
-
-def question_id(question: Mapping[str, Any]) -> str:
-    """Return where on the page a question is answered."""
-    return f"question-{question['results'][0]}"
+def _value(question: ComparedQuestion, name: str) -> float | None:
+    cell = question.cells.get(name)
+    return None if cell is None else cell.value

@@ -65,6 +65,28 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class ClipExample:
+    """One clip with its reference and its answer."""
+
+    id: str
+    changes: Sequence[tuple[str, str]]
+    """Kind (``same``, ``missing``, ``added``, ``only-reference``, ``only-answer``) and words, in order."""
+    score: str = ""
+    about: str = ""
+    which: str = ""
+    """``best`` or ``worst`` where clips of both kinds are shown."""
+    sound: str = ""
+    """A ``data:`` address, or in words why there is none."""
+    explained: bool = False
+    """What the marks mean is said above another clip."""
+
+    @property
+    def marked(self) -> bool:
+        """Whether it has marks whose meaning must be said."""
+        return not self.explained and any(kind in ("missing", "added") for kind, _ in self.changes)
+
+
+@dataclass(frozen=True)
 class Block:
     """A part of a section: a heading with any of sentences, figures, tables, examples, commands."""
 
@@ -74,7 +96,7 @@ class Block:
     warnings: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
-    examples: tuple[Mapping[str, Any], ...] = ()
+    examples: tuple[ClipExample, ...] = ()
     commands: tuple[str, ...] = ()
     folds: tuple[Fold, ...] = ()
     points: tuple[str | Markup, ...] = ()
@@ -142,16 +164,15 @@ def data_uri(data: Mapping[str, Any]) -> str:
     return f"data:application/json;base64,{base64.b64encode(packed).decode('ascii')}"
 
 
-def linked(words: str, source: Mapping[str, Any]) -> str | Markup:
-    """Make of a number a link to the predictions it was made from; plain where the source names none.
+def linked(words: str, href: str | None) -> str | Markup:
+    """Make of a number a link to the predictions it was made from; plain where there are none.
 
     Examples
     --------
-    >>> str(linked("34.1", {"predictions": "a b/predictions.parquet"}))
+    >>> str(linked("34.1", "a b/predictions.parquet"))
     '<a href="a%20b/predictions.parquet">34.1</a>'
     """
-    target = source.get("predictions")
-    return Markup('<a href="{}">{}</a>').format(quote(str(target)), words) if target else words
+    return Markup('<a href="{}">{}</a>').format(quote(href), words) if href else words
 
 
 def make_table(

@@ -17,15 +17,36 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from audio_ssl.artifacts.records import from_json
 from audio_ssl.artifacts.run import METRICS_FILE, RunFolder, read_run_folder
 from audio_ssl.base.checksums import require_whole
-from audio_ssl.base.documents import as_object, iterate_json_lines, parse_json, read_json, read_object, read_yaml
+from audio_ssl.base.documents import (
+    JsonObject,
+    as_object,
+    iterate_json_lines,
+    parse_json,
+    read_json,
+    read_object,
+    read_yaml,
+)
 from audio_ssl.base.errors import UserError
 
 EXPECTED = (
     f"a run folder (holds {METRICS_FILE}), a result folder (holds scores.json), "
     "or the report.json of `audio-ssl fairness` (holds groups and comparisons)"
 )
+
+
+@dataclass(frozen=True)
+class MetricScore:
+    """One score on the test set, in its unit, with its 95 % interval."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    higher_is_better: bool = True
+    unit: str = ""
+    more: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,6 +64,11 @@ class ScoredSystem:
     """Of verification: ``clip_a, clip_b, same, score``."""
     comparisons: tuple[dict[str, Any], ...] = ()
     """Of tasks without training: what was compared."""
+
+    def score_of(self, metric: str) -> MetricScore:
+        """Return one of the scores; an undefined one where the system does not have it."""
+        found = self.scores["metrics"].get(metric)
+        return from_json(MetricScore, found, metric) if isinstance(found, dict) else MetricScore()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from audio_ssl.report.html import Block, Section, Table
+from audio_ssl.report.html import Block, ClipExample, Section, Table
 from audio_ssl.report.sections.fairness import fairness_answer, fairness_sections
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$!&])")
@@ -106,14 +106,14 @@ def _row(cells: Sequence[str | Markup]) -> str:
     return f"| {' | '.join(map(escape, cells))} |"
 
 
-def _example(example: Mapping[str, Any]) -> Iterator[str]:
+def _example(example: ClipExample) -> Iterator[str]:
     """Write a clip as a list; missing words are struck out and added ones bold."""
-    about = " ".join(escape(str(example[key])) for key in ("score", "about") if example.get(key))
-    yield f"- {escape(str(example['id']))}{f' ({about})' if about else ''}"
+    about = " ".join(escape(one) for one in (example.score, example.about) if one)
+    yield f"- {escape(example.id)}{f' ({about})' if about else ''}"
     for name, left_out, kept, mark in (("Reference", "added", "missing", "~~"), ("Answer", "missing", "added", "**")):
         words = [
             f"{mark}{escape(text)}{mark}" if kind == kept else escape(text)
-            for kind, text in example["changes"]
+            for kind, text in example.changes
             if kind != left_out
         ]
         yield f"  - {name}: {' '.join(words) or '(nothing)'}"

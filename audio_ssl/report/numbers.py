@@ -125,6 +125,20 @@ def interval(low: Any, high: Any, unit: str = "") -> str:
     return f"{score(low, plain)} to {score(high, plain)}"
 
 
+def signed_interval(low: Any, high: Any, unit: str = "") -> str:
+    """Format the interval of a difference, in points where the score has a unit; a dash where either end is missing.
+
+    Examples
+    --------
+    >>> signed_interval(-3.04, 1.2, "%"), signed_interval(None, 1.0)
+    ('−3.0 to +1.2', '–')
+    """
+    if finite(low) is None or finite(high) is None:
+        return MISSING
+    plain = "points" if unit else ""
+    return f"{signed(low, plain)} to {signed(high, plain)}"
+
+
 def p_value(value: Any) -> str:
     """Format a p-value; small ones as a bound.
 
@@ -168,6 +182,17 @@ def count(value: int, noun: str) -> str:
     ('1 clip', '1,200 clips')
     """
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
+def shortened(words: str, most: int) -> str:
+    """Cut words to `most` characters, the last of them an ellipsis.
+
+    Examples
+    --------
+    >>> shortened("wav2vec2", 8), shortened("wav2vec2", 5)
+    ('wav2vec2', 'wav2…')
+    """
+    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 def slug(text: str) -> str:

@@ -10,14 +10,14 @@ Differences on tasks without training: ABX over the speakers of A and B, queries
 
 Both systems compared the same things, so their tables are joined row by row, and speakers are drawn for both at once.
 
-What comparing two systems on the same clips comes to.
+What comparing two systems comes to: the paired difference, or the two systems' own intervals where there is none.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ from audio_ssl.metrics.resampling import (
     choose_clusters,
     cluster_sums,
 )
-from audio_ssl.report.numbers import count
+from audio_ssl.report.inputs import MetricScore, ScoredSystem
+from audio_ssl.report.numbers import count, finite
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -269,3 +270,102 @@ class Difference:
     """What was resampled, such as "24 speakers"."""
     clips: int = 0
     """Clips (or trials, or comparisons) that both systems predicted."""
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """One system minus another on one metric, in the metric's unit."""
+
+    system: str
+    """Name of the first system."""
+    difference: float | None
+    low: float | None
+    high: float | None
+    """The 95 % interval of the difference on the same clips; None where the answers cannot be paired."""
+    clips: int | None
+    """Clips (or trials, or comparisons) that both systems predicted."""
+    left_out: int
+    """How many only one of the two predicted."""
+    over: str | None
+    """What was resampled, such as "24 speakers"."""
+    apart: bool | None
+    """Whether the two differ significantly; None where nothing was tested."""
+    better: bool | None
+    """Whether the first system has the better score; None where the scores are equal."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether the difference has an interval of its own."""
+        return self.low is not None
+
+    def reversed(self, system: str) -> PairedComparison:
+        """Return the second system, of this name, minus the first."""
+        minus = [None if one is None else 0.0 - one for one in (self.difference, self.high, self.low)]
+        better = None if self.better is None else not self.better
+        return replace(self, system=system, difference=minus[0], low=minus[1], high=minus[2], better=better)
+
+
+class SystemPairs:
+    """Compares systems, each two of them once, whichever of the two comes first."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, str], PairedComparison] = {}
+
+    def compare(self, system: ScoredSystem, other: ScoredSystem, metric: str) -> PairedComparison:
+        """Return `system` minus `other`: on the same clips where that can be, else by their own intervals.
+
+        Intervals that overlap do not show that two systems are alike, so the second way is the more cautious one.
+        """
+        key = (id(system), id(other), metric)
+        if key not in self._known:
+            found = _compare_systems(system, other, metric)
+            self._known |= {(key[1], key[0], metric): found.reversed(other.name), key: found}
+        return self._known[key]
+
+
+def answers_of(system: ScoredSystem) -> Answers:
+    """Return what a system said, to be compared."""
+    scores = system.scores
+    return Answers(
+        system.predictions,
+        system.classes,
+        system.trials,
+        scores.get("tokenizer"),
+        scores.get("interval_column"),
+        system.comparisons,
+    )
+
+
+def _compare_systems(system: ScoredSystem, other: ScoredSystem, metric: str) -> PairedComparison:
+    ours, theirs = system.score_of(metric), other.score_of(metric)
+    value, against = finite(ours.value), finite(theirs.value)
+    paired = compare(answers_of(system), answers_of(other), metric)
+    difference = paired.value if paired else None if value is None or against is None else value - against
+    predicted = sum(len(_rows_of(one, metric)) for one in (system, other))
+    higher = (theirs if value is None else ours).higher_is_better
+    return PairedComparison(
+        system=system.name,
+        difference=difference,
+        low=paired.low if paired else None,
+        high=paired.high if paired else None,
+        clips=paired.clips if paired else None,
+        left_out=predicted - 2 * paired.clips if paired else 0,
+        over=paired.unit if paired else None,
+        apart=paired.low > 0 or paired.high < 0 if paired else _intervals_apart(ours, theirs),
+        better=None if not difference else (difference > 0) == higher,
+    )
+
+
+def _rows_of(system: ScoredSystem, metric: str) -> Rows:
+    """Return the rows that a paired difference of a metric is made of."""
+    if metric == "eer":
+        return system.trials
+    return comparisons_of(system.comparisons, metric) if is_zero(metric) else system.predictions
+
+
+def _intervals_apart(ours: MetricScore, theirs: MetricScore) -> bool | None:
+    ends = [finite(end) for one in (ours, theirs) for end in (one.low, one.high)]
+    if any(end is None for end in ends):
+        return None
+    low, high, other_low, other_high = (end for end in ends if end is not None)
+    return low > other_high or high < other_low

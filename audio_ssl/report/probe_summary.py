@@ -1,40 +1,169 @@
-"""A probe's result as plain data: the model beside its baselines, what their difference says, single clips.
+"""What a report shows of one probe's result: the model beside its baselines, what their difference says, single clips.
 
-The runs of a probe's heads, one for each layer, learning rate and seed, as a grid of validation scores.
-
-Verification: how the scores of same and different pairs are spread, and where the two errors are equal.
-
-Tasks that ask for numbers: reference and answer of each clip, number by number.
+The runs of a probe's heads, one for each layer, learning rate and seed, are a grid of validation scores. Verification
+has a histogram of the scores of same and different pairs. Tasks that ask for numbers have reference and answer of each
+clip, number by number.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from audio_ssl.base.documents import JsonObject
 from audio_ssl.metrics.families.verification import equal_error
-from audio_ssl.metrics.registry import metric_label
-from audio_ssl.report.clips import confused_pairs, confusion, examples
-from audio_ssl.report.inputs import Result, ScoredSystem
-from audio_ssl.report.numbers import finite, is_number, score, signed
-from audio_ssl.report.paired import Answers, Difference, compare
+from audio_ssl.report.clips import ConfusedPair, Confusion, RankedClip, confused_pairs, confusion, examples
+from audio_ssl.report.inputs import MetricScore, Result, ScoredSystem
+from audio_ssl.report.language.phrases import label_of
+from audio_ssl.report.language.scores import verdict_sentence
+from audio_ssl.report.numbers import finite, is_number
+from audio_ssl.report.paired import PairedComparison, SystemPairs
 from audio_ssl.report.run_summary import count_reasons, relative
 
-_LABELS = {
-    "model": "this model",
-    "untrained": "untrained twin",
-    "logmel": "log-mel frames",
-    "cqt": "CQT frames",
-    "librosa": "librosa features",
-}
+
+@dataclass(frozen=True)
+class SystemSummary:
+    """What a report shows of a probed model or a baseline."""
+
+    system: str
+    """``model``, or the baseline's name."""
+    label: str
+    fingerprint: str | None
+    predictions: str | None
+    """Where the predictions lie, from the report's folder."""
+    metrics: Mapping[str, MetricScore]
+    layers: Sequence[JsonObject]
+    chosen_layer: int | None
+    layer_weights: Sequence[float] | None
+    history: Sequence[JsonObject]
+    chosen: Sequence[JsonObject]
+    cost: JsonObject
+    seconds_taken: float | None
+    row: str = ""
+    """Its name beside the systems of other results."""
+
+    def score_of(self, metric: str) -> MetricScore:
+        """Return one of the scores; an undefined one where the system does not have it."""
+        return self.metrics.get(metric, MetricScore())
 
 
-def describe_result(result: Result, home: Path) -> dict[str, Any]:
-    """Turn a probe's result into the JSON of a report.
+@dataclass(frozen=True)
+class BaselineVerdict:
+    """The model minus one baseline on the main metric, and what that shows."""
+
+    baseline: str
+    label: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    clips: int | None
+    over: str | None
+    """What was resampled, such as "24 speakers"."""
+    better: bool | None
+    """Whether the model has the better score; None where the scores are equal or one is missing."""
+    decided: bool
+    """Whether the two differ significantly."""
+    text: str
+
+    @property
+    def paired(self) -> bool:
+        """Whether the difference has an interval of its own."""
+        return self.low is not None
+
+
+@dataclass(frozen=True)
+class RunGrid:
+    """The validation scores of all runs by learning rate and layer."""
+
+    layers: tuple[int | str, ...]
+    """Numbers, or "mix"."""
+    lrs: tuple[float, ...]
+    valid: tuple[tuple[float | None, ...], ...]
+    """``[rate, layer]``: the mean over seeds and folds; None where every run diverged or there was none."""
+    diverged: tuple[tuple[int, ...], ...]
+    """``[rate, layer]``: how many runs diverged."""
+    seeds: int
+    folds: int
+    chosen: tuple[tuple[int, int], ...]
+    """Positions of rate and layer."""
+
+
+@dataclass(frozen=True)
+class TrialHistogram:
+    """Scores of same and different pairs in bins, and where the two errors are equal."""
+
+    edges: tuple[float, ...]
+    """``[bin + 1]``"""
+    same: tuple[float, ...]
+    """``[bin]``: shares of the pairs of the same."""
+    different: tuple[float, ...]
+    n_same: int
+    n_different: int
+    eer: float
+    """In percent."""
+    threshold: float
+
+
+@dataclass(frozen=True)
+class ValuePairs:
+    """Reference and answer of one of the numbers that a task asks for."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    """At most 400, evenly spread."""
+    clips: int
+    """How many there are in all."""
+
+
+@dataclass(frozen=True)
+class ProbeSummary:
+    """What a report shows of one result; as JSON one of the ``results``."""
+
+    name: str
+    path: str
+    task: str | None
+    model: str | None
+    model_fingerprint: str | None
+    main_metric: str
+    unit: str
+    higher_is_better: bool
+    systems: tuple[SystemSummary, ...]
+    """The model, then its baselines."""
+    verdicts: tuple[BaselineVerdict, ...]
+    counts: JsonObject = field(default_factory=dict)
+    excluded: Sequence[JsonObject | str] = ()
+    errors: JsonObject = field(default_factory=dict)
+    signature: str | None = None
+    decoder: str | None = None
+    folds: int = 0
+    warnings: tuple[str, ...] = ()
+    grid: RunGrid | None = None
+    confusion: Confusion | None = None
+    confused_pairs: tuple[ConfusedPair, ...] = ()
+    values: tuple[ValuePairs, ...] = ()
+    trials: TrialHistogram | None = None
+    examples: tuple[RankedClip, ...] = ()
+    provenance: JsonObject = field(default_factory=dict)
+    model_label: str = ""
+    """The model's name beside the other models."""
+    title: str = ""
+    """Name of the result on the page."""
+
+    @property
+    def main(self) -> MetricScore:
+        """The model's main score."""
+        return self.systems[0].score_of(self.main_metric)
+
+
+def summarise_probe(
+    result: Result, home: Path, pairs: SystemPairs, rows: Mapping[str, str] | None = None, title: str = ""
+) -> ProbeSummary:
+    """Summarise a probe's result.
 
     Parameters
     ----------
@@ -42,62 +171,48 @@ def describe_result(result: Result, home: Path) -> dict[str, Any]:
         As read from its folder.
     home
         The report's folder; paths are given relative to it where they lie below it.
+    pairs
+        Compares the model with its baselines.
+    rows
+        Names of the systems beside those of other results; their labels where None.
+    title
+        Name of the result on the page; the probe's name where empty.
     """
     scores = result.model.scores
     model, task = result.model, scores.get("task")
     said = (model.predictions, task, model.classes)
     main = str(scores.get("main_metric") or next(iter(scores["metrics"]), ""))
-    metric = scores["metrics"].get(main, {})
+    metric = model.score_of(main)
     order = sorted(result.baselines, key=lambda one: (one.name != "untrained", one.name != "logmel", one.name))
-    return {
-        "name": str(scores.get("probe") or result.path.name),
-        "path": relative(result.path, home),
-        "task": task,
-        "model": scores.get("model"),
-        "model_fingerprint": scores.get("model_fingerprint"),
-        "main_metric": main,
-        "unit": metric.get("unit") or "",
-        "higher_is_better": bool(metric.get("higher_is_better", True)),
-        "systems": [_describe_system(one, home) for one in (result.model, *order)],
-        "verdicts": [_verdict(result.model, one, main) for one in order],
-        "counts": scores.get("counts") or {},
-        "excluded": scores.get("excluded") or [],
-        "errors": count_reasons(result.errors),
-        "signature": scores.get("signature"),
-        "decoder": scores.get("decoder"),
-        "folds": scores.get("folds") or 0,
-        "warnings": [str(one) for one in scores.get("warnings") or ()],
-        "grid": describe_grid(scores),
-        "confusion": confusion(*said),
-        "confused_pairs": confused_pairs(*said),
-        "values": describe_values(model.predictions, model.classes, scores["metrics"]),
-        "trials": describe_trials(model.trials),
-        "examples": examples(model.predictions, main, task, model.classes),
-        "provenance": result.provenance,
-    }
-
-
-def label_of(name: str) -> str:
-    """Say what a system is in words.
-
-    Examples
-    --------
-    >>> label_of("untrained"), label_of("mfcc")
-    ('untrained twin', 'mfcc')
-    """
-    return _LABELS.get(name, name)
-
-
-def answers_of(system: ScoredSystem) -> Answers:
-    """Return what a system said, to be compared."""
-    scores = system.scores
-    return Answers(
-        system.predictions,
-        system.classes,
-        system.trials,
-        scores.get("tokenizer"),
-        scores.get("interval_column"),
-        system.comparisons,
+    names = {one.name: label_of(one.name) for one in (model, *order)} if rows is None else rows
+    name = str(scores.get("probe") or result.path.name)
+    return ProbeSummary(
+        name=name,
+        path=relative(result.path, home),
+        task=task,
+        model=scores.get("model"),
+        model_fingerprint=scores.get("model_fingerprint"),
+        main_metric=main,
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        systems=tuple(_summarise_system(one, home, names[one.name]) for one in (model, *order)),
+        verdicts=tuple(_verdict(model, one, main, pairs) for one in order),
+        counts=scores.get("counts") or {},
+        excluded=scores.get("excluded") or (),
+        errors=count_reasons(result.errors),
+        signature=scores.get("signature"),
+        decoder=scores.get("decoder"),
+        folds=scores.get("folds") or 0,
+        warnings=tuple(str(one) for one in scores.get("warnings") or ()),
+        grid=make_grid(scores),
+        confusion=confusion(*said),
+        confused_pairs=confused_pairs(*said),
+        values=pair_values(model.predictions, model.classes, scores["metrics"]),
+        trials=count_trials(model.trials),
+        examples=examples(model.predictions, main, task, model.classes),
+        provenance=result.provenance,
+        model_label=names["model"],
+        title=title or name,
     )
 
 
@@ -111,102 +226,51 @@ def link_to(path: Path | None, home: Path) -> str | None:
         return None
 
 
-def _describe_system(system: ScoredSystem, home: Path) -> dict[str, Any]:
+def _summarise_system(system: ScoredSystem, home: Path, row: str) -> SystemSummary:
     scores = system.scores
     cost = scores.get("cost")
-    return {
-        "system": system.name,
-        "label": label_of(system.name),
-        "fingerprint": scores.get("model_fingerprint"),
-        "predictions": link_to(system.file, home),
-        "metrics": scores["metrics"],
-        "layers": scores.get("layers") or [],
-        "chosen_layer": scores.get("chosen_layer"),
-        "layer_weights": scores.get("layer_weights"),
-        "history": scores.get("history") or [],
-        "chosen": [dict(one) for one in chosen_runs(scores)],
-        "cost": cost if isinstance(cost, dict) else {},
-        "seconds_taken": finite(scores.get("seconds_taken")),
-    }
-
-
-def _verdict(model: ScoredSystem, baseline: ScoredSystem, main: str) -> dict[str, Any]:
-    """Compare one baseline with the model on the main metric and say in words what that shows.
-
-    The difference is tested on the same clips (paired); where the metric is no sum over clips, or the clips are not
-    the same, two intervals that do not overlap stand in for it, which is the more cautious reading.
-    """
-    ours, theirs = model.scores["metrics"].get(main, {}), baseline.scores["metrics"].get(main, {})
-    label = label_of(baseline.name)
-    higher = bool(ours.get("higher_is_better", True))
-    unit = ours.get("unit") or ""
-    value, other = finite(ours.get("value")), finite(theirs.get("value"))
-    out: dict[str, Any] = {"baseline": baseline.name, "label": label, "difference": None, "low": None, "high": None}
-    if value is None or other is None:
-        text = f"No {metric_label(main)} was measured for both this model and the {label}."
-        return {**out, "better": None, "decided": False, "text": text}
-    paired = compare(answers_of(model), answers_of(baseline), main)
-    difference = paired.value if paired else value - other
-    better = None if difference == 0 else (difference > 0) == higher
-    decided = _decided(paired, ours, theirs)
-    text = (
-        f"{metric_label(main)} {score(value, unit)} against {score(other, unit)} for the {label} "
-        f"({signed(difference, unit)}{_between(paired, unit)}): {_judgement(better, decided, paired)}."
+    return SystemSummary(
+        system=system.name,
+        label=label_of(system.name),
+        fingerprint=scores.get("model_fingerprint"),
+        predictions=link_to(system.file, home),
+        metrics={name: system.score_of(name) for name in scores["metrics"]},
+        layers=scores.get("layers") or (),
+        chosen_layer=scores.get("chosen_layer"),
+        layer_weights=scores.get("layer_weights"),
+        history=scores.get("history") or (),
+        chosen=chosen_runs(scores),
+        cost=cost if isinstance(cost, dict) else {},
+        seconds_taken=finite(scores.get("seconds_taken")),
+        row=row,
     )
-    return {
-        **out,
-        "difference": difference,
-        "low": paired.low if paired else None,
-        "high": paired.high if paired else None,
-        "clips": paired.clips if paired else None,
-        "over": paired.unit if paired else None,
-        "better": better,
-        "decided": decided,
-        "text": text,
-    }
 
 
-def _decided(paired: Difference | None, ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    if paired:
-        return paired.low > 0 or paired.high < 0
-    ends = [finite(one.get(end)) for one in (ours, theirs) for end in ("low", "high")]
-    if any(end is None for end in ends):
-        return False
-    low, high, other_low, other_high = (end for end in ends if end is not None)
-    return low > other_high or high < other_low
+def _verdict(model: ScoredSystem, baseline: ScoredSystem, main: str, pairs: SystemPairs) -> BaselineVerdict:
+    ours, theirs = model.score_of(main), baseline.score_of(main)
+    if finite(ours.value) is None or finite(theirs.value) is None:
+        found = PairedComparison("model", None, None, None, None, 0, None, None, None)
+    else:
+        found = pairs.compare(model, baseline, main)
+    label = label_of(baseline.name)
+    return BaselineVerdict(
+        baseline=baseline.name,
+        label=label,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        clips=found.clips,
+        over=found.over,
+        better=found.better,
+        decided=bool(found.apart),
+        text=verdict_sentence(main, ours, theirs, label, found),
+    )
 
 
-def _between(paired: Difference | None, unit: str) -> str:
-    if not paired:
-        return ""
-    plain = "points" if unit else ""
-    return f", 95 % interval {signed(paired.low, plain)} to {signed(paired.high, plain)} over {paired.unit}"
-
-
-def _judgement(better: bool | None, decided: bool, paired: Difference | None) -> str:
-    if better is None:
-        return "no difference"
-    side = "better" if better else "worse"
-    if decided:
-        return f"{side}, beyond what chance in the test set explains"
-    why = "the interval holds zero" if paired else "their intervals overlap or are missing"
-    return f"{side} here, but {why}, so this test set cannot tell them apart"
-
-
-def describe_grid(scores: Mapping[str, Any]) -> dict[str, Any] | None:
+def make_grid(scores: JsonObject) -> RunGrid | None:
     """Put the validation scores of all runs into a grid of layers and learning rates.
 
-    Parameters
-    ----------
-    scores
-        The content of ``scores.json``; older ones have no ``runs``.
-
-    Returns
-    -------
-    dict or None
-        ``layers`` (numbers, or "mix"), ``lrs``, ``valid[lr][layer]`` (mean over seeds and folds, None where every run
-        diverged or there was none), ``diverged[lr][layer]`` (how many), ``seeds``, ``folds``, and ``chosen`` (pairs of
-        positions, learning rate and layer). None where there are not at least two cells.
+    None where there are fewer than two cells. Older results have no ``runs``.
     """
     runs = [run for run in scores.get("runs") or () if isinstance(run, Mapping) and finite(run.get("lr")) is not None]
     layers = sorted({_layer(run) for run in runs}, key=lambda one: (isinstance(one, str), one))
@@ -221,26 +285,27 @@ def describe_grid(scores: Mapping[str, Any]) -> dict[str, Any] | None:
         if fold < len(ways) and run.get("whiten", False) is not ways[fold]:
             continue
         cells.setdefault((float(run["lr"]), _layer(run)), []).append(run)
-    return {
-        "layers": layers,
-        "lrs": lrs,
-        "valid": [[_mean(cells.get((lr, layer), ())) for layer in layers] for lr in lrs],
-        "diverged": [[sum(bool(r.get("diverged")) for r in cells.get((lr, one), ())) for one in layers] for lr in lrs],
-        "seeds": len({run.get("seed") for run in runs}),
-        "folds": len({run["fold"] for run in runs if run.get("fold") is not None}),
-        "chosen": [
-            [lrs.index(float(one["lr"])), layers.index(_layer(one))]
+    diverged = [[sum(bool(r.get("diverged")) for r in cells.get((lr, one), ())) for one in layers] for lr in lrs]
+    return RunGrid(
+        layers=tuple(layers),
+        lrs=tuple(lrs),
+        valid=tuple(tuple(_mean(cells.get((lr, layer), ())) for layer in layers) for lr in lrs),
+        diverged=tuple(map(tuple, diverged)),
+        seeds=len({run.get("seed") for run in runs}),
+        folds=len({run["fold"] for run in runs if run.get("fold") is not None}),
+        chosen=tuple(
+            (lrs.index(float(one["lr"])), layers.index(_layer(one)))
             for one in chosen_runs(scores)
             if finite(one.get("lr")) in lrs and _layer(one) in layers
-        ],
-    }
+        ),
+    )
 
 
-def chosen_runs(scores: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def chosen_runs(scores: JsonObject) -> list[JsonObject]:
     """Return what was chosen: one ``{layer, lr, seed}``, or one a fold; nothing of older results."""
     chosen = scores.get("chosen")
     rows = chosen if isinstance(chosen, list) else [chosen]
-    return [row for row in rows if isinstance(row, Mapping)]
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _layer(run: Mapping[str, Any]) -> Any:
@@ -256,20 +321,8 @@ def _mean(runs: Sequence[Mapping[str, Any]]) -> float | None:
 _BINS = 24
 
 
-def describe_trials(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Count scores of same and different pairs in bins.
-
-    Parameters
-    ----------
-    rows
-        ``same, score`` of each trial.
-
-    Returns
-    -------
-    dict or None
-        ``edges [bin + 1]``, ``same [bin]`` and ``different [bin]`` (shares of their kind), ``n_same``, ``n_different``,
-        ``eer`` in percent and its ``threshold``. None where one kind is missing.
-    """
+def count_trials(rows: Sequence[Mapping[str, Any]]) -> TrialHistogram | None:
+    """Count the scores of same and different pairs (``same, score``) in bins; None where one kind is missing."""
     rows = [row for row in rows if isinstance(row.get("score"), int | float) and np.isfinite(row["score"])]
     scores = np.array([row["score"] for row in rows], np.float64)
     same = np.array([bool(row["same"]) for row in rows])
@@ -277,28 +330,26 @@ def describe_trials(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         return None
     edges = np.histogram_bin_edges(scores, _BINS)
     rate, threshold = equal_error(scores, same)
-    shares = {
-        name: (np.histogram(scores[kind], edges)[0] / kind.sum()).round(5).tolist()
-        for name, kind in (("same", same), ("different", ~same))
-    }
-    return {
-        "edges": edges.round(6).tolist(),
-        **shares,
-        "n_same": int(same.sum()),
-        "n_different": int((~same).sum()),
-        "eer": round(rate, 4),
-        "threshold": round(threshold, 6),
-    }
+    ours, theirs = ((np.histogram(scores[kind], edges)[0] / kind.sum()).round(5).tolist() for kind in (same, ~same))
+    return TrialHistogram(
+        edges=tuple(edges.round(6).tolist()),
+        same=tuple(ours),
+        different=tuple(theirs),
+        n_same=int(same.sum()),
+        n_different=int((~same).sum()),
+        eer=round(rate, 4),
+        threshold=round(threshold, 6),
+    )
 
 
 _MOST_POINTS = 400
 _MOST_VALUES = 4
 
 
-def describe_values(
+def pair_values(
     rows: Sequence[Mapping[str, Any]], names: Sequence[str], metrics: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Pair references with answers.
+) -> tuple[ValuePairs, ...]:
+    """Pair references with answers, for the first four numbers.
 
     Parameters
     ----------
@@ -308,27 +359,21 @@ def describe_values(
         Of the numbers.
     metrics
         The probe's scores; only probes with ``r2`` ask for values (lists of times are numbers, too).
-
-    Returns
-    -------
-    list
-        For each of the first four numbers: ``name``, ``points [[reference, answer]]`` (at most 400, evenly spread) and
-        ``clips``, how many there are in all.
     """
     if "r2" not in metrics or not rows:
-        return []
+        return ()
     width = len(names) or _width(rows[0].get("reference"))
     kept = [row for row in rows if _width(row.get("reference")) == _width(row.get("hypothesis")) == width]
     out = []
     for place in range(min(width, _MOST_VALUES)):
         pairs = [(row["reference"][place], row["hypothesis"][place]) for row in kept]
-        points = [[float(f"{x:.5g}"), float(f"{y:.5g}")] for x, y in pairs if is_number(x) and is_number(y)]
+        points = [(float(f"{x:.5g}"), float(f"{y:.5g}")) for x, y in pairs if is_number(x) and is_number(y)]
         if len(points) > 1:
             step = max(1.0, len(points) / _MOST_POINTS)
             spread = [points[int(index * step)] for index in range(min(len(points), _MOST_POINTS))]
             name = names[place] if place < len(names) else f"value {place + 1}"
-            out.append({"name": name, "points": spread, "clips": len(points)})
-    return out
+            out.append(ValuePairs(name, tuple(spread), len(points)))
+    return tuple(out)
 
 
 def _width(value: Any) -> int:

@@ -25,8 +25,8 @@ from audio_ssl.interop.read import read_model
 from audio_ssl.models.model import read_model_config
 from audio_ssl.pretrain.checkpoint import newest_whole
 from audio_ssl.pretrain.recipe import load_recipe
-from audio_ssl.report.build import read_report
 from audio_ssl.report.inputs import read_input
+from audio_ssl.report.summary import read_report
 from audio_ssl.targets.codec.rvq_vae import Codec
 from audio_ssl.targets.health import read_labels
 

@@ -7,9 +7,12 @@ from urllib.parse import unquote
 
 import pytest
 
+from audio_ssl.artifacts.records import to_json
+from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
-from audio_ssl.report.build import build_fairness_report, build_report, read_report
-from audio_ssl.report.language.probes import summary_lines
+from audio_ssl.report.build import build_fairness_report, build_report
+from audio_ssl.report.language.answer import summary_lines
+from audio_ssl.report.summary import read_report
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "col"}
 
@@ -115,12 +118,11 @@ def test_page_loads_nothing(page):
 def test_page_says_what_pretraining_gave(page):
     report = read_report(page)
     said = text_of(read(page))
-    for result in report["results"]:
-        for system in result["systems"]:
-            value = system["metrics"][result["main_metric"]]["value"]
-            assert f"{value:.1f} %" in said
-    assert report["answer"]["pretraining"][0] in said
-    first = report["answer"]["pretraining"][0]
+    for result in report.results:
+        for system in result.systems:
+            assert f"{system.score_of(result.main_metric).value:.1f} %" in said
+    first = report.answer["pretraining"][0]
+    assert first in said
     assert first.startswith("Pretraining beats every baseline (untrained twin, log-mel frames")
 
 
@@ -160,7 +162,11 @@ def test_embedded_copy_is_the_json(page):
     import base64
 
     uri = next(target for target in read(page).targets if target.startswith("data:"))
-    assert json.loads(base64.b64decode(uri.split(",", 1)[1])) == read_report(page)
+    assert json.loads(base64.b64decode(uri.split(",", 1)[1])) == read_object(page.with_suffix(".json"))
+
+
+def test_a_report_is_read_as_it_was_written(page):
+    assert to_json(read_report(page)) == read_object(page.with_suffix(".json"))
 
 
 def test_same_inputs_give_the_same_bytes(tmp_path, run_folder, result_folder, fairness_file):

@@ -5,11 +5,13 @@ import shutil
 import pytest
 
 from audio_ssl.report.build import build_report
-from audio_ssl.report.comparison import describe_comparison, describe_ranks, describe_superb, shorten
-from audio_ssl.report.inputs import read_input
-from audio_ssl.report.language.probes import MOST_COLUMNS, compare_sentences, score_lines
-from audio_ssl.report.probe_summary import describe_result
-from audio_ssl.report.sections.scores import comparison_section, gains_section, reading
+from audio_ssl.report.comparison import compare_models, rank_models, shorten, superb_standings
+from audio_ssl.report.inputs import MetricScore, read_input
+from audio_ssl.report.language.answer import MOST_COLUMNS, score_lines
+from audio_ssl.report.language.scores import compare_sentences, difference_reading
+from audio_ssl.report.paired import PairedComparison, SystemPairs
+from audio_ssl.report.probe_summary import summarise_probe
+from audio_ssl.report.sections.scores import comparison_section, gains_section
 
 
 @pytest.fixture(scope="module")
@@ -19,71 +21,71 @@ def results(models_folder):
 
 @pytest.fixture(scope="module")
 def comparison(results, models_folder):
-    return describe_comparison(results, models_folder[0])
+    return compare_models(results, models_folder[0], SystemPairs())
 
 
 def question(comparison, name):
-    return next(one for one in comparison["questions"] if one["name"] == name)
+    return next(one for one in comparison.questions if one.name == name)
 
 
 def test_models_come_first_and_a_shared_baseline_once(comparison):
-    assert comparison["models"] == 2
-    assert comparison["systems"] == [
+    assert comparison.models == 2
+    assert comparison.systems == (
         "mert",
         "wav2vec2",
         "untrained twin of mert",
         "untrained twin of wav2vec2",
         "log-mel frames",
-    ]
-    assert [one["results"] for one in comparison["questions"]] == [[n, n + 6] for n in range(6)]
+    )
+    assert [one.results for one in comparison.questions] == [(n, n + 6) for n in range(6)]
 
 
 def test_cells_are_the_scores_of_the_files_and_lead_to_the_predictions(comparison, results, models_folder):
-    cell = question(comparison, "asr_mini")["cells"]["wav2vec2"]
-    assert cell["value"] == results[6].model.scores["metrics"]["wer"]["value"]
-    assert (models_folder[0] / cell["predictions"]).samefile(results[6].path / "predictions.parquet")
+    cell = question(comparison, "asr_mini").cells["wav2vec2"]
+    assert cell.value == results[6].model.scores["metrics"]["wer"]["value"]
+    assert (models_folder[0] / cell.predictions).samefile(results[6].path / "predictions.parquet")
 
 
 def test_best_goes_the_metrics_way(comparison):
-    for one in comparison["questions"]:
-        values = [cell["value"] for cell in one["cells"].values()]
-        top = max(values) if one["higher_is_better"] else min(values)
-        assert [cell["best"] for cell in one["cells"].values()] == [value == top for value in values]
-    assert not question(comparison, "verification_mini")["higher_is_better"]
+    for one in comparison.questions:
+        values = [cell.value for cell in one.cells.values()]
+        top = max(values) if one.higher_is_better else min(values)
+        assert [cell.best for cell in one.cells.values()] == [value == top for value in values]
+    assert not question(comparison, "verification_mini").higher_is_better
 
 
 def test_differences_are_paired_on_every_kind_of_task(comparison):
-    for one in comparison["questions"]:
-        for row in one["differences"]:
-            cells = one["cells"]
-            expected = cells[row["system"]]["value"] - cells["mert"]["value"]
-            assert row["difference"] == pytest.approx(expected, abs=0.01), one["name"]
-            assert row["over"] == "8 speakers"
-            assert row["apart"] == (row["low"] > 0 or row["high"] < 0)
-            assert row["better"] == ((expected > 0) == one["higher_is_better"])
-    untrained = question(comparison, "asr_mini")["differences"][1]
-    assert untrained["system"] == "untrained twin of mert"
-    assert untrained["apart"]
-    assert not untrained["better"]
+    for one in comparison.questions:
+        for row in one.differences:
+            cells = one.cells
+            expected = cells[row.system].value - cells["mert"].value
+            assert row.difference == pytest.approx(expected, abs=0.01), one.name
+            assert row.over == "8 speakers"
+            assert row.apart == (row.low > 0 or row.high < 0)
+            assert row.better == ((expected > 0) == one.higher_is_better)
+    untrained = question(comparison, "asr_mini").differences[1]
+    assert untrained.system == "untrained twin of mert"
+    assert untrained.apart
+    assert not untrained.better
 
 
 def test_only_clips_that_both_predicted_count_and_the_rest_is_counted(results, models_folder):
     ours, theirs = results[0], results[6]
     fewer = dataclasses.replace(theirs.model, predictions=theirs.model.predictions[5:])
-    found = describe_comparison([ours, dataclasses.replace(theirs, model=fewer)], models_folder[0])
-    row = found["questions"][0]["differences"][0]
-    assert (row["clips"], row["left_out"]) == (43, 5)
+    found = compare_models([ours, dataclasses.replace(theirs, model=fewer)], models_folder[0], SystemPairs())
+    row = found.questions[0].differences[0]
+    assert (row.clips, row.left_out) == (43, 5)
 
 
 def test_without_predictions_two_intervals_stand_in(results, models_folder):
     ours, theirs = results[0], results[6]
     bare = dataclasses.replace(theirs.model, predictions=())
-    row = describe_comparison([ours, dataclasses.replace(theirs, model=bare)], models_folder[0])
-    row = row["questions"][0]["differences"][0]
+    row = compare_models([ours, dataclasses.replace(theirs, model=bare)], models_folder[0], SystemPairs())
+    row = row.questions[0].differences[0]
     metrics = [one.model.scores["metrics"]["wer"] for one in (ours, theirs)]
     overlap = metrics[0]["low"] <= metrics[1]["high"] and metrics[1]["low"] <= metrics[0]["high"]
-    assert row["clips"] is None
-    assert row["apart"] is not overlap
+    assert row.clips is None
+    assert row.apart is not overlap
 
 
 @pytest.mark.parametrize(("name", "place"), [("min_dcf", 5), ("abx_within", 0)])
@@ -107,24 +109,23 @@ def test_scores_that_cannot_be_paired_are_read_by_their_intervals(
     # The second result's baseline is as good as the first model.
     other = dataclasses.replace(scored(first, 0.3, 0.2, 0.4), name="untrained")
     second = dataclasses.replace(second, model=scored(second, 0.6, low, 0.7), baselines=(other,))
-    found = describe_comparison([first, second], models_folder[0])
-    row = found["questions"][0]["differences"][0]
-    assert row["difference"] == pytest.approx(0.3)
-    assert row["low"] is None
-    assert reading(row) == words
+    found = compare_models([first, second], models_folder[0], SystemPairs())
+    row = found.questions[0].differences[0]
+    assert row.difference == pytest.approx(0.3)
+    assert row.low is None
+    assert difference_reading(row) == words
     said = comparison_section(found).blocks[1].lead[0]
     assert f"({'minDCF' if name == 'min_dcf' else 'ABX within speakers'}), the two systems' own intervals" in said
-    described = {**describe_result(second, models_folder[0]), "title": "q"}
-    table = gains_section([described]).blocks[0].tables[0]
+    table = gains_section([summarise_probe(second, models_folder[0], SystemPairs())]).blocks[0].tables[0]
     assert gain in table.rows[1][-1]
     assert "intervals" in table.rows[1][-1]
 
 
 def test_the_same_model_twice_on_one_probe_is_two_rows(results, models_folder):
-    found = describe_comparison([results[0], results[0]], models_folder[0])
-    assert found["systems"][:2] == ["mert", "mert (2)"]
-    assert found["questions"][0]["differences"][0]["difference"] == 0
-    assert found["questions"][0]["differences"][0]["apart"] is False
+    found = compare_models([results[0], results[0]], models_folder[0], SystemPairs())
+    assert found.systems[:2] == ("mert", "mert (2)")
+    assert found.questions[0].differences[0].difference == 0
+    assert found.questions[0].differences[0].apart is False
 
 
 def test_two_models_of_one_name_are_told_apart():
@@ -134,41 +135,42 @@ def test_two_models_of_one_name_are_told_apart():
 
 def test_different_signatures_are_warned_of(results, models_folder):
     other = dataclasses.replace(results[6].model, scores={**results[6].model.scores, "signature": "case:kept"})
-    found = describe_comparison([results[0], dataclasses.replace(results[6], model=other)], models_folder[0])
-    assert "score signatures differ: none; case:kept" in found["questions"][0]["warnings"][0]
+    found = compare_models([results[0], dataclasses.replace(results[6], model=other)], models_folder[0], SystemPairs())
+    assert "score signatures differ: none; case:kept" in found.questions[0].warnings[0]
 
 
 def test_mean_ranks_are_over_shared_probes(comparison):
-    ranks = {row["system"]: row for row in comparison["ranks"]}
-    assert ranks["mert"]["questions"] == 6
-    mean = sum(row["mean_rank"] for row in ranks.values()) / len(ranks)
+    ranks = {row.system: row for row in comparison.ranks}
+    assert ranks["mert"].questions == 6
+    mean = sum(row.mean_rank for row in ranks.values()) / len(ranks)
     assert mean == pytest.approx(3.0)
-    assert max(ranks["mert"]["mean_rank"], ranks["wav2vec2"]["mean_rank"]) <= 2
-    lacking = [{**one, "cells": dict(one["cells"])} for one in comparison["questions"]]
-    lacking[0]["cells"].pop("wav2vec2")
-    assert "wav2vec2" not in {row["system"] for row in describe_ranks(comparison["systems"], lacking)}
-    assert describe_ranks(comparison["systems"], comparison["questions"][:1]) == []
+    assert max(ranks["mert"].mean_rank, ranks["wav2vec2"].mean_rank) <= 2
+    first, *others = comparison.questions
+    kept = {name: cell for name, cell in first.cells.items() if name != "wav2vec2"}
+    lacking = [dataclasses.replace(first, cells=kept), *others]
+    assert "wav2vec2" not in {row.system for row in rank_models(comparison.systems, lacking)}
+    assert rank_models(comparison.systems, comparison.questions[:1]) == ()
 
 
 def test_superb_score_of_superb_probes_only():
-    scores = {"wer": {"value": 3.51}, "cer": {"value": 1.0}}
-    assert describe_superb({"m": {"asr_mini": scores}}) == []
-    found = describe_superb({"m": {"asr_superb": scores, "emotion_superb": {"accuracy": {"value": 35.39}}}})
-    assert found[0]["score"] == pytest.approx(500)
-    assert found[0]["tasks"] == ["asr", "er"]
-    assert "ks" in found[0]["missing"]
+    scores = {"wer": MetricScore(3.51), "cer": MetricScore(1.0)}
+    assert superb_standings({"m": {"asr_mini": scores}}) == ()
+    (found,) = superb_standings({"m": {"asr_superb": scores, "emotion_superb": {"accuracy": MetricScore(35.39)}}})
+    assert found.score == pytest.approx(500)
+    assert found.tasks == ("asr", "er")
+    assert "ks" in found.missing
 
 
 def test_no_section_for_one_probe_of_one_model(results, models_folder):
-    assert comparison_section(describe_comparison(results[:1], models_folder[0])) is None
-    two = comparison_section(describe_comparison(results[:2], models_folder[0]))
+    assert comparison_section(compare_models(results[:1], models_folder[0], SystemPairs())) is None
+    two = comparison_section(compare_models(results[:2], models_folder[0], SystemPairs()))
     assert [block.id for block in two.blocks] == ["comparison-scores"], "differences are in the gains"
-    assert comparison_section(describe_comparison([], models_folder[0])) is None
+    assert comparison_section(compare_models([], models_folder[0], SystemPairs())) is None
 
 
 def test_best_is_said_in_words(comparison):
     table = comparison_section(comparison).blocks[0].tables[0]
-    place = [one["name"] for one in comparison["questions"]].index("asr_mini") + 1
+    place = [one.name for one in comparison.questions].index("asr_mini") + 1
     assert [">best<" in str(row[place]) for row in table.rows] == [True, False, False, False, False]
 
 
@@ -177,7 +179,8 @@ def test_best_is_said_in_words(comparison):
     [(None, True, "–"), (False, True, "not significant"), (True, False, "significantly worse")],
 )
 def test_reading(apart, better, words):
-    assert reading({"apart": apart, "better": better}) == words
+    found = PairedComparison("b", 1.0, 0.5, 1.5, 10, 0, "10 clips", apart, better)
+    assert difference_reading(found) == words
 
 
 def test_terminal_table_keeps_to_its_columns(comparison):
@@ -193,7 +196,7 @@ def test_terminal_table_keeps_to_its_columns(comparison):
 
 def test_sentences_name_the_leader(comparison):
     head, *rest = compare_sentences(comparison)
-    leads = sum(question["cells"]["mert"]["best"] for question in comparison["questions"])
+    leads = sum(question.cells["mert"].best for question in comparison.questions)
     assert f"mert on {leads} probe" in head
     assert len(rest) == 6
     assert rest[0].startswith("asr_mini: WER")
@@ -215,9 +218,9 @@ def test_old_results_stand_beside_new_ones(tmp_path, models_folder):
 
 
 def test_many_probes_are_rows(comparison):
-    many = {**comparison, "questions": [*comparison["questions"], *comparison["questions"][:3]]}
+    many = dataclasses.replace(comparison, questions=(*comparison.questions, *comparison.questions[:3]))
     few, turned = (comparison_section(one).blocks[0].tables[0] for one in (comparison, many))
     assert few.head[0] == "Model"
-    assert turned.head == ("Probe", *comparison["systems"])
+    assert turned.head == ("Probe", *comparison.systems)
     assert len(turned.rows) == 9
     assert turned.rows[2][3] == few.rows[2][3], "the same score, found by the other order"

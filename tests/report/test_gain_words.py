@@ -1,19 +1,20 @@
 import pytest
 
-from audio_ssl.report.language.probes import answer, gain_sentence, summary_lines
+from audio_ssl.report.language.answer import summary_lines
+from audio_ssl.report.language.scores import gain_sentence
+from audio_ssl.report.probe_summary import BaselineVerdict
+from tests.report.summaries import make_probe, make_summary
 
 LABELS = {"untrained": "untrained twin", "logmel": "log-mel frames", "cqt": "CQT frames"}
 
 
 def verdict(baseline, better, decided=True, over="40 clips", paired=True):
-    ends = {"low": 1.0, "high": 2.0, "over": over} if paired else {"low": None, "high": None, "over": None}
-    return {"baseline": baseline, "label": LABELS[baseline], "better": better, "decided": decided, **ends}
+    ends = (1.0, 2.0, 40, over) if paired else (None, None, None, None)
+    return BaselineVerdict(baseline, LABELS[baseline], 1.5, *ends, better, decided, text="")
 
 
 def result(name, *verdicts, model="run"):
-    systems = [{"system": "model", "label": "this model", "metrics": {"wer": {"value": 10.0}}}]
-    said = {"name": name, "verdicts": list(verdicts), "model_label": model, "systems": systems}
-    return {**said, "main_metric": "wer", "unit": "%", "higher_is_better": False}
+    return make_probe(name, verdicts, model)
 
 
 def won(name, over="40 clips", model="run"):
@@ -77,9 +78,8 @@ def test_intervals_that_are_not_paired_are_not_called_so():
 
 def test_a_shipped_model_beside_the_own_one_has_a_sentence_of_its_own_and_both_come_first():
     results = [won("a"), lost("b"), won("a", model="small"), won("b", model="small")]
-    comparison = {"models": 2, "systems": ["run", "small"], "questions": []}
-    report = {"results": results, "runs": [], "fairness": [], "comparison": comparison}
-    found = answer(report)
+    report = make_summary(results, ("run", "small"))
+    found = report.answer
     assert next(iter(found)) == "pretraining"
     first, second = found["pretraining"]
     assert first.startswith("run beats every baseline (untrained twin, log-mel frames, CQT frames) on 1 of 2 probes")
@@ -89,8 +89,8 @@ def test_a_shipped_model_beside_the_own_one_has_a_sentence_of_its_own_and_both_c
 
 
 def test_one_model_has_a_short_headline_and_the_terminal_says_what_follows_without_the_scores():
-    report = {"results": [won("a"), lost("b")], "runs": [], "fairness": [], "comparison": {}}
-    found = answer(report)["pretraining"]
+    report = make_summary([won("a"), lost("b")])
+    found = report.answer["pretraining"]
     assert found[0].endswith("by paired 95 % intervals over clips.")
     assert found[1] == "It does on a."
     assert found[2] == "Better than the model: log-mel frames on b."

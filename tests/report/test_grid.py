@@ -1,6 +1,6 @@
 """The grid of a probe's runs, where its layers were asked both standardised and whitened."""
 
-from audio_ssl.report.probe_summary import describe_grid
+from audio_ssl.report.probe_summary import make_grid
 
 
 def test_of_both_ways_the_grid_shows_the_chosen_one():
@@ -11,10 +11,10 @@ def test_of_both_ways_the_grid_shows_the_chosen_one():
         for fold in (0, 1)
     ]
     one = {"layer": 1, "lr": 0.1, "seed": 0}
-    both = describe_grid({"runs": runs, "chosen": [{**one, "whiten": True}, {**one, "whiten": False}]})
-    assert both["valid"] == [[25.0, 35.0]]
-    whitened = describe_grid({"runs": [r for r in runs if r["fold"] == 0], "chosen": {**one, "whiten": True}})
-    assert whitened["valid"] == [[50.0, 60.0]]
+    both = make_grid({"runs": runs, "chosen": [{**one, "whiten": True}, {**one, "whiten": False}]})
+    assert both.valid == ((25.0, 35.0),)
+    whitened = make_grid({"runs": [r for r in runs if r["fold"] == 0], "chosen": {**one, "whiten": True}})
+    assert whitened.valid == ((50.0, 60.0),)
     # Results of before do not say it.
     older = [{key: value for key, value in run.items() if key != "whiten"} for run in runs if not run["whiten"]]
-    assert describe_grid({"runs": older, "chosen": [one, one]})["valid"] == [[0.0, 10.0]]
+    assert make_grid({"runs": older, "chosen": [one, one]}).valid == ((0.0, 10.0),)

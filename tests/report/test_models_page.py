@@ -8,9 +8,10 @@ from urllib.parse import unquote
 import pytest
 import soundfile
 
-from audio_ssl.report.build import build_report, read_report, result_lines
+from audio_ssl.report.build import build_report, result_lines
 from audio_ssl.report.clips import MOST_SECONDS, excerpts
-from audio_ssl.report.language.probes import summary_lines
+from audio_ssl.report.language.answer import summary_lines
+from audio_ssl.report.summary import read_report
 from tests.report.test_build import read, text_of
 
 
@@ -94,8 +95,8 @@ def test_each_model_on_each_probe_is_a_closed_fold_that_says_the_main_score(page
     assert [one for one, *_ in folds] == [f"probe-{n}" for task in range(6) for n in (task, task + 6)]
     assert not any(is_open for _, is_open, _ in folds)
     report = read_report(page)
-    wer = report["results"][0]["systems"][0]["metrics"]["wer"]
-    assert folds[0][2] == f"mert WER {wer['value']:.1f} % ({wer['low']:.1f} to {wer['high']:.1f})"
+    wer = report.results[0].main
+    assert folds[0][2] == f"mert WER {wer.value:.1f} % ({wer.low:.1f} to {wer.high:.1f})"
     assert folds[2][2].startswith("mert accuracy ")
     assert folds[2][2].endswith(" · 1 warning")
 
@@ -109,7 +110,7 @@ def test_two_results_are_open(models_folder, tmp_path):
 def test_probes_are_listed_at_the_top_where_they_are_more_than_three(page, reader, models_folder, tmp_path):
     listed = page.read_text("utf-8").split('class="contents"')[1].split("</nav>")[0]
     links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', listed)
-    assert [name for _, name in links] == [one["title"] for one in read_report(page)["comparison"]["questions"]]
+    assert [name for _, name in links] == [one.title for one in read_report(page).comparison.questions]
     assert {target for target, _ in links} <= set(reader.ids)
     few = build_report(models_folder[1][:3], tmp_path / "r.html", audio=False)
     assert 'class="contents"' not in few.read_text("utf-8")

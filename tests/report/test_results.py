@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from audio_ssl.report.clips import confusion, examples, word_changes
+from audio_ssl.report.clips import Confusion, confusion, examples, word_changes
 from audio_ssl.report.inputs import read_input
-from audio_ssl.report.paired import Answers, compare
-from audio_ssl.report.probe_summary import describe_result
+from audio_ssl.report.paired import Answers, SystemPairs, compare
+from audio_ssl.report.probe_summary import summarise_probe
 
 
 def paired_difference(model, baseline, metric):
@@ -19,15 +19,26 @@ def rows_of(hypotheses, reference="a b c d", speakers=None):
 
 
 def test_verdict_agrees_with_the_scores(tmp_path, result_folder):
-    described = describe_result(read_input(result_folder), tmp_path)
-    values = {one["system"]: one["metrics"]["wer"]["value"] for one in described["systems"]}
-    verdict = described["verdicts"][0]
-    assert verdict["baseline"] == "untrained"
-    assert verdict["difference"] == pytest.approx(values["model"] - values["untrained"])
-    assert verdict["low"] < verdict["difference"] < verdict["high"] < 0
-    assert verdict["better"] is True
-    assert verdict["decided"] is True
-    assert described["path"] == "demo_asr"
+    summary = summarise_probe(read_input(result_folder), tmp_path, SystemPairs())
+    values = {one.system: one.score_of("wer").value for one in summary.systems}
+    verdict = summary.verdicts[0]
+    assert verdict.baseline == "untrained"
+    assert verdict.difference == pytest.approx(values["model"] - values["untrained"])
+    assert verdict.low < verdict.difference < verdict.high < 0
+    assert verdict.better is True
+    assert verdict.decided is True
+    assert summary.path == "demo_asr"
+
+
+def test_two_systems_are_compared_once_whichever_comes_first(result_folder):
+    result, pairs = read_input(result_folder), SystemPairs()
+    there = pairs.compare(result.model, result.baselines[0], "wer")
+    back = pairs.compare(result.baselines[0], result.model, "wer")
+    assert (back.difference, back.low, back.high) == (-there.difference, -there.high, -there.low)
+    assert (back.apart, back.better, back.over) == (there.apart, not there.better, there.over)
+    other = SystemPairs().compare(result.baselines[0], result.model, "wer")
+    assert (back.difference, back.low, back.high) == pytest.approx((other.difference, other.low, other.high))
+    assert pairs.compare(result.model, result.baselines[0], "wer") is there
 
 
 def test_equal_systems_are_not_told_apart():
@@ -63,15 +74,15 @@ def test_no_paired_difference_for_other_clips():
 def test_examples_show_both_ends_once_each():
     texts = ["a b c d", "a b c x", "x x x x", "a b x x", "a x x x", "a b c d", "x", "", "a b c", "a b"]
     found = examples(rows_of(texts), "wer", "asr")
-    assert [one["which"] for one in found] == ["best"] * 4 + ["worst"] * 4
-    assert len({one["id"] for one in found}) == 8
-    assert found[0]["score"] == 0.0
-    assert found[4]["score"] == max(one["score"] for one in found)
+    assert [one.which for one in found] == ["best"] * 4 + ["worst"] * 4
+    assert len({one.id for one in found}) == 8
+    assert found[0].score == 0.0
+    assert found[4].score == max(one.score for one in found)
 
 
 def test_examples_of_few_clips_do_not_repeat():
     found = examples(rows_of(["a b c d", "x", "a"]), "wer", "asr")
-    assert sorted(one["id"] for one in found) == ["0", "1", "2"]
+    assert sorted(one.id for one in found) == ["0", "1", "2"]
 
 
 def test_examples_of_tags_rank_by_agreement():
@@ -80,7 +91,7 @@ def test_examples_of_tags_rank_by_agreement():
         {"id": "bad", "reference": ["rock"], "hypothesis": ["choir"]},
     ]
     found = examples(rows, "roc_auc_macro", "tagging")
-    assert [(one["id"], one["reference"], one["score"]) for one in found] == [
+    assert [(one.id, one.reference, one.score) for one in found] == [
         ("good", "rock, fast", None),
         ("bad", "rock", None),
     ]
@@ -97,10 +108,9 @@ def test_confusion_counts_and_order():
         {"reference": "C major", "hypothesis": "C major"},
         {"reference": "D major", "hypothesis": "a minor"},
     ]
-    assert confusion(rows, "key") == {
-        "labels": ["C major", "D major", "a minor"],
-        "counts": [[1, 0, 0], [0, 0, 1], [1, 0, 0]],
-    }
+    assert confusion(rows, "key") == Confusion(
+        labels=("C major", "D major", "a minor"), counts=((1, 0, 0), (0, 0, 1), (1, 0, 0))
+    )
 
 
 @pytest.mark.parametrize("task", ["asr", "st", "tagging"])
@@ -110,13 +120,13 @@ def test_no_confusion_for_texts(task):
 
 def test_empty_references_have_no_score_of_their_own():
     rows = [{"id": "a", "reference": "", "hypothesis": "x"}, {"id": "b", "reference": "x", "hypothesis": "x"}]
-    assert [one["id"] for one in examples(rows, "wer", "asr")] == ["b"]
+    assert [one.id for one in examples(rows, "wer", "asr")] == ["b"]
     assert paired_difference(rows[:1], rows[:1], "wer") is None
 
 
 def test_translations_are_ranked_by_chrf():
     rows = rows_of(["the small fish", "the", "qqqq"], reference="the small fish")
     found = examples(rows, "bleu", "st")
-    assert [(one["id"], one["unit"]) for one in found] == [("0", "points"), ("1", "points"), ("2", "points")]
-    assert found[0]["score"] == pytest.approx(100)
-    assert found[1]["score"] > found[2]["score"]
+    assert [(one.id, one.unit) for one in found] == [("0", "points"), ("1", "points"), ("2", "points")]
+    assert found[0].score == pytest.approx(100)
+    assert found[1].score > found[2].score

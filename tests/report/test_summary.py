@@ -1,7 +1,7 @@
 import pytest
 
 from audio_ssl.report.language.fairness import worse_group
-from audio_ssl.report.language.probes import answer
+from tests.report.summaries import make_summary
 
 
 def row(metric, difference, **extra):
@@ -22,7 +22,7 @@ def test_no_gap_and_no_direction():
 
 def test_audits_are_said_in_the_lines_of_their_own_page():
     rows = [row("wer", 1.0, value_a=11.0, value_b=10.0, p_value=0.01), row("bleu", 1.0, p_value=0.5)]
-    fairness = answer({"results": [], "runs": [], "fairness": [{"comparisons": rows}]})["fairness"]
+    fairness = make_summary(fairness=[{"comparisons": rows}]).answer["fairness"]
     assert fairness[0].startswith(
         "Of 2 comparisons between groups, 1 shows a statistically significant difference, 1 is"
     )

@@ -5,10 +5,11 @@ import pytest
 
 from audio_ssl.artifacts.recipe_outline import GuardsOutline, RecipeOutline
 from audio_ssl.artifacts.run import as_update
-from audio_ssl.report.build import build_report, read_report
-from audio_ssl.report.language.probes import summary_lines
+from audio_ssl.report.build import build_report
+from audio_ssl.report.language.answer import summary_lines
 from audio_ssl.report.run_summary import find_alike
 from audio_ssl.report.sections.training import training_section
+from audio_ssl.report.summary import read_report
 from tests.report.conftest import make_run, write_rows
 
 
@@ -20,7 +21,7 @@ def page_of(tmp_path, *runs):
 def test_two_runs_are_drawn_over_one_another_with_a_legend_that_tells_them_apart(tmp_path):
     runs = [make_run(tmp_path / "small", steps=200), make_run(tmp_path / "large", steps=400, codec=False)]
     _, report = page_of(tmp_path, *runs)
-    together, *alone = training_section(report["runs"]).blocks
+    together, *alone = training_section(report.runs).blocks
     assert together.heading == "The runs over one another"
     titles = [figure.caption for figure in together.figures]
     assert titles[:3] == ["Loss.", "Validation: loss.", "Accuracy on masked frames."]
@@ -39,9 +40,9 @@ def test_two_runs_are_drawn_over_one_another_with_a_legend_that_tells_them_apart
 
 def test_one_run_is_shown_alone_and_runs_of_one_name_by_their_paths(tmp_path):
     _, report = page_of(tmp_path, make_run(tmp_path / "a" / "run"))
-    assert all("one another" not in block.heading for block in training_section(report["runs"]).blocks)
+    assert all("one another" not in block.heading for block in training_section(report.runs).blocks)
     _, report = page_of(tmp_path, tmp_path / "a" / "run", make_run(tmp_path / "b" / "run"))
-    figure = training_section(report["runs"]).blocks[0].figures[0]
+    figure = training_section(report.runs).blocks[0].figures[0]
     assert [row[0] for row in figure.table.rows] == ["a/run", "b/run"]
 
 
@@ -76,7 +77,7 @@ def test_a_collapsed_run_is_said_at_the_top_in_its_section_and_on_the_terminal(t
         "At step 60 the predictions are all alike: valid_predicted_perplexity_0 is 1 (1: one code for every frame); "
         "the model has collapsed, or has not begun to learn."
     )
-    assert report["answer"]["pretraining"][0] == f"run: {words}"
+    assert report.answer["pretraining"][0] == f"run: {words}"
     assert text.count(words) >= 2
     assert summary_lines(report)[0] == f"run: {words}"
     text, report = page_of(tmp_path, collapsed(tmp_path / "well", valid_predicted_perplexity_0=40.0))

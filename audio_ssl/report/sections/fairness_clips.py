@@ -8,7 +8,7 @@ from typing import Any
 from audio_ssl.fairness.wording import capital, people
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.clips import as_line, word_changes
-from audio_ssl.report.html import Block, Section, TableColumn, tabulate
+from audio_ssl.report.html import Block, ClipExample, Section, TableColumn, tabulate
 from audio_ssl.report.language.fairness import unit_of
 from audio_ssl.report.numbers import MISSING, number, score
 from audio_ssl.report.sections.fairness_rows import Report, Row, rows_of, system_column
@@ -39,20 +39,12 @@ def examples_section(report: Report) -> Section | None:
     return Section("examples", "Worst clips", tuple(blocks), lead=(lead,)) if blocks else None
 
 
-def _example(row: Row, explained: bool) -> dict[str, Any]:
+def _example(row: Row, explained: bool) -> ClipExample:
     """Describe a clip; what the marks mean is said above the first that has any."""
     reference, answer = (_short(as_line(row.get(side))) for side in ("reference", "hypothesis"))
-    changes = word_changes(reference, answer)
-    measured = score(row.get("value"), unit_of(row)) if row.get("metric") else ""
-    return {
-        "which": "",
-        "id": str(row.get("id")),
-        "about": f"speaker {row['speaker']}" if row.get("speaker") else "",
-        "score": f"{metric_label(row['metric'])} {measured}" if measured else "",
-        "changes": changes,
-        "marked": not explained and any(kind != "same" for kind, _ in changes),
-        "sound": "",
-    }
+    measured = f"{metric_label(row['metric'])} {score(row.get('value'), unit_of(row))}" if row.get("metric") else ""
+    about = f"speaker {row['speaker']}" if row.get("speaker") else ""
+    return ClipExample(str(row.get("id")), word_changes(reference, answer), measured, about, explained=explained)
 
 
 def _short(text: str) -> str:

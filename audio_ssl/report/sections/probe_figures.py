@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.figures.grids import bar_chart, confusion_matrix, heat_map, scatter, trial_histogram
 from audio_ssl.report.figures.lines import Mark, Series, line_chart
 from audio_ssl.report.html import Figure, Table, make_table
-from audio_ssl.report.numbers import count, finite, number, score
-from audio_ssl.report.sections.scores import direction
+from audio_ssl.report.language import probes as words
+from audio_ssl.report.language.phrases import better_words
+from audio_ssl.report.numbers import finite, number, score
+from audio_ssl.report.probe_summary import ProbeSummary, SystemSummary
 
 _SMALL = 12
 """Matrices up to this many classes are drawn twice: in clips and in shares."""
 
 
-def layer_figure(results: Sequence[Mapping[str, Any]], figure_id: str) -> Figure | None:
+def layer_figure(results: Sequence[ProbeSummary], figure_id: str) -> Figure | None:
     """Draw the validation score of each layer, of all models and baselines on one picture.
 
     A system with one layer is a level line.
@@ -28,7 +29,7 @@ def layer_figure(results: Sequence[Mapping[str, Any]], figure_id: str) -> Figure
     ends = (min(xs), max(xs))
     series, rows = [], []
     for style, (label, points, _) in enumerate(curves):
-        unit = results[0]["unit"]
+        unit = results[0].unit
         if len(points) == 1:
             value = points[0][1]
             series.append(Series(label, ends, (value, value), style=style))
@@ -50,19 +51,20 @@ def layer_figure(results: Sequence[Mapping[str, Any]], figure_id: str) -> Figure
     ]
     if len(marks) > 1:
         marks = [Mark(one.x, one.y, "") for one in marks]
-    better = direction(results[0]["higher_is_better"])
-    said = _said(marks, named, any(one.low for one in series), any(len(points) == 1 for _, points, _ in curves))
+    layers = [mark.x for mark in marks]
+    said = words.layer_words(layers, named, any(one.low for one in series), any(len(p) == 1 for _, p, _ in curves))
+    better = better_words(results[0].higher_is_better)
     svg = line_chart(
         figure_id,
-        f"{results[0]['name']}: validation score of each layer",
-        f"{'; '.join(_words(label, points, results[0]) for label, points, _ in curves)}; {better}. {said}".strip(),
+        f"{results[0].name}: validation score of each layer",
+        f"{'; '.join(_best(label, points, results[0]) for label, points, _ in curves)}; {better}. {said}".strip(),
         series,
         x_label="layer (0 is the encoder's input)",
         marks=marks,
         whole_x=True,
         legend=len(results) > 1,
     )
-    caption = f"Validation {metric_label(results[0]['main_metric'])} of each layer, {better}. {said}".strip()
+    caption = words.layer_caption(results[0], said)
     table = make_table("Score of each layer", ("Layer", "Score", "Over seeds"), rows)
     return Figure(f"{figure_id}-box", svg, caption, table)
 
@@ -70,32 +72,32 @@ def layer_figure(results: Sequence[Mapping[str, Any]], figure_id: str) -> Figure
 _Point = tuple[float, float, float, float]
 
 
-def _curves(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[_Point], set[float]]]:
+def _curves(results: Sequence[ProbeSummary]) -> Iterator[tuple[str, list[_Point], set[float]]]:
     """Yield name, points (layer, value, lowest, highest) and chosen layers of each system, models first."""
     for label, system in systems_of(results):
         points = _layer_points(system)
         if points:
-            yield label, points, _chosen(system) if system["system"] == "model" else set()
+            yield label, points, _chosen(system) if system.system == "model" else set()
 
 
-def systems_of(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+def systems_of(results: Sequence[ProbeSummary]) -> list[tuple[str, SystemSummary]]:
     """Return all systems of one probe's results with their names, models first; what is the same is there once."""
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, SystemSummary] = {}
     for result in results:
-        for system in result["systems"]:
-            found.setdefault(str(system["row" if len(results) > 1 else "label"]), system)
-    kinds = list(dict.fromkeys(system["system"] for system in found.values()))
-    return sorted(found.items(), key=lambda item: kinds.index(item[1]["system"]))
+        for system in result.systems:
+            found.setdefault(system.row if len(results) > 1 else system.label, system)
+    kinds = list(dict.fromkeys(system.system for system in found.values()))
+    return sorted(found.items(), key=lambda item: kinds.index(item[1].system))
 
 
-def _chosen(system: Mapping[str, Any]) -> set[float]:
-    layers = {finite(one.get("layer")) for one in system["chosen"]} | {finite(system["chosen_layer"])}
+def _chosen(system: SystemSummary) -> set[float]:
+    layers = {finite(one.get("layer")) for one in system.chosen} | {finite(system.chosen_layer)}
     return {layer for layer in layers if layer is not None}
 
 
-def _layer_points(system: Mapping[str, Any]) -> list[_Point]:
+def _layer_points(system: SystemSummary) -> list[_Point]:
     found = []
-    for row in system["layers"]:
+    for row in system.layers:
         layer, value = finite(row.get("layer")), finite(row.get("valid"))
         if layer is not None and value is not None:
             low, high = finite(row.get("low")), finite(row.get("high"))
@@ -103,59 +105,38 @@ def _layer_points(system: Mapping[str, Any]) -> list[_Point]:
     return sorted(found)
 
 
-def _said(marks: Sequence[Mark], named: Sequence[str], banded: bool, level: bool) -> str:
-    layers = sorted({mark.x for mark in marks})
-    said = []
-    if len(marks) == 1:
-        said.append(f"The ring marks layer {number(layers[0])}, chosen on the validation set.")
-    elif marks:
-        said.append(f"Rings mark the layers chosen on the validation set: {', '.join(named)}.")
-    if banded:
-        said.append("Bands go from the lowest to the highest seed (or fold).")
-    if level:
-        said.append("Level lines are systems with one layer.")
-    return " ".join(said)
-
-
-def _words(label: str, points: Sequence[_Point], result: Mapping[str, Any]) -> str:
-    pick = max if result["higher_is_better"] else min
+def _best(label: str, points: Sequence[_Point], result: ProbeSummary) -> str:
+    pick = max if result.higher_is_better else min
     best = pick(points, key=lambda point: point[1])
-    return f"{label}: best {score(best[1], result['unit'])} at layer {number(best[0])}"
+    return f"{label}: best {score(best[1], result.unit)} at layer {number(best[0])}"
 
 
-def grid_figure(result: Mapping[str, Any], figure_id: str) -> Figure | None:
+def grid_figure(result: ProbeSummary, figure_id: str) -> Figure | None:
     """Draw the validation score of every layer and learning rate."""
-    grid = result["grid"]
+    grid = result.grid
     if not grid:
         return None
     written = [
         ["×" if value is None and gone else score(value, "points") if value is not None else "" for value, gone in row]
-        for row in (zip(*pair, strict=True) for pair in zip(grid["valid"], grid["diverged"], strict=True))
+        for row in (zip(*pair, strict=True) for pair in zip(grid.valid, grid.diverged, strict=True))
     ]
-    if not result["unit"]:
+    if not result.unit:
         written = [
             [number(value) if value is not None else words for value, words in zip(*pair, strict=True)]
-            for pair in zip(grid["valid"], written, strict=True)
+            for pair in zip(grid.valid, written, strict=True)
         ]
-    columns, rows = [str(one) for one in grid["layers"]], [f"{one:g}" for one in grid["lrs"]]
-    over = [count(grid[name], name[:-1]) for name in ("seeds", "folds") if grid[name] > 1]
-    parts = [f"Validation {metric_label(result['main_metric'])} of every layer and learning rate"]
-    parts[0] += f", mean over {' and '.join(over)}." if over else "."
-    parts.append("The stronger the shade, the better; a frame marks what was chosen.")
-    gone = sum(map(sum, grid["diverged"]))
-    if gone:
-        parts.append(f"{count(gone, 'run')} diverged; × where all of a cell did.")
-    chosen = "; ".join(f"layer {columns[column]} at rate {rows[row]}" for row, column in grid["chosen"])
+    columns, rows = [str(one) for one in grid.layers], [f"{one:g}" for one in grid.lrs]
+    chosen = "; ".join(f"layer {columns[column]} at rate {rows[row]}" for row, column in grid.chosen)
     svg, width = heat_map(
         figure_id,
-        f"{result['title']}: validation score by layer and learning rate",
+        f"{result.title}: validation score by layer and learning rate",
         f"{len(rows)} learning rates by {len(columns)} layers; chosen: {chosen or 'not known'}.",
         columns,
         rows,
-        grid["valid"],
+        grid.valid,
         written=written,
-        marks=[(row, column) for row, column in grid["chosen"]],
-        higher_is_better=result["higher_is_better"],
+        marks=[(row, column) for row, column in grid.chosen],
+        higher_is_better=result.higher_is_better,
         x_label="layer",
         y_label="learning rate",
     )
@@ -164,30 +145,31 @@ def grid_figure(result: Mapping[str, Any], figure_id: str) -> Figure | None:
         ("Rate", *columns),
         [(row, *(cell or "–" for cell in line)) for row, line in zip(rows, written, strict=True)],
     )
-    return Figure(f"{figure_id}-box", svg, " ".join(parts), table, width=width * 1.05 if width > 348 else None)
+    return Figure(
+        f"{figure_id}-box", svg, words.grid_caption(result, grid), table, width=width * 1.05 if width > 348 else None
+    )
 
 
-def weight_figure(result: Mapping[str, Any], figure_id: str) -> Figure | None:
+def weight_figure(result: ProbeSummary, figure_id: str) -> Figure | None:
     """Draw the weights that the head learned for the layers."""
-    weights = [finite(value) for value in result["systems"][0]["layer_weights"] or ()]
+    weights = [finite(value) for value in result.systems[0].layer_weights or ()]
     values = [max(value, 0.0) for value in weights if value is not None]
     if len(values) < 2 or len(values) != len(weights):
         return None
     labels = [str(layer) for layer in range(len(values))]
-    top = max(range(len(values)), key=lambda layer: values[layer])
-    words = f"Weight the probe's head learned for each layer; the largest, {number(values[top])}, is layer {top}'s."
-    svg = bar_chart(figure_id, f"{result['title']}: learned layer weights", words, labels, values, "layer")
+    caption = words.weights_caption(values)
+    svg = bar_chart(figure_id, f"{result.title}: learned layer weights", caption, labels, values, "layer")
     table = make_table(
         "Learned layer weights", ("Layer", "Weight"), [(a, number(b)) for a, b in zip(labels, values, strict=True)]
     )
-    return Figure(f"{figure_id}-box", svg, words, table)
+    return Figure(f"{figure_id}-box", svg, caption, table)
 
 
-def history_figure(result: Mapping[str, Any], figure_id: str) -> Figure | None:
+def history_figure(result: ProbeSummary, figure_id: str) -> Figure | None:
     """Draw the validation score while the head was trained."""
     rows = [
         (step, value)
-        for row in result["systems"][0]["history"]
+        for row in result.systems[0].history
         if (step := finite(row.get("step"))) is not None and (value := finite(row.get("valid"))) is not None
     ]
     if len(rows) < 2:
@@ -195,30 +177,33 @@ def history_figure(result: Mapping[str, Any], figure_id: str) -> Figure | None:
     xs, ys = zip(*rows, strict=True)
     svg = line_chart(
         figure_id,
-        f"{result['title']}: validation score while the head was trained",
+        f"{result.title}: validation score while the head was trained",
         f"From {number(ys[0])} at step {number(xs[0])} to {number(ys[-1])} at step {number(xs[-1])}.",
-        [Series(metric_label(result["main_metric"]), xs, ys, markers=len(xs) < 30)],
+        [Series(metric_label(result.main_metric), xs, ys, markers=len(xs) < 30)],
         x_label="step of the head's training",
     )
-    caption = f"Validation {metric_label(result['main_metric'])} while the head was trained."
-    return Figure(f"{figure_id}-box", svg, caption)
+    return Figure(f"{figure_id}-box", svg, words.history_caption(result))
 
 
-def confusion_figures(result: Mapping[str, Any], figure_id: str) -> Iterator[Figure]:
+def confusion_figures(result: ProbeSummary, figure_id: str) -> Iterator[Figure]:
     """Draw which class was answered for which: in clips, and for few classes in shares as well."""
-    matrix = result["confusion"]
+    matrix = result.confusion
     if not matrix:
         return
-    labels, counts = matrix["labels"], matrix["counts"]
+    labels, counts = matrix.labels, matrix.counts
     small = len(labels) <= _SMALL
     for shares in (False, True) if small else (False,):
-        title = f"{result['title']}: answers by reference, {'in % of each row' if shares else 'in clips'}"
+        title = f"{result.title}: answers by reference, {'in % of each row' if shares else 'in clips'}"
         name = f"{figure_id}-shares" if shares else figure_id
         svg, width = confusion_matrix(name, title, labels, counts, shares)
-        unit = "in % of each reference's clips" if shares else "in clips"
-        caption = f"Which class was answered for which, {unit}; each row is shaded by its own total."
         wide = None if small and width <= 348 else max(width, 340) * 1.05
-        yield Figure(f"{name}-box", svg, caption, None if shares else _class_table(labels, counts), width=wide)
+        yield Figure(
+            f"{name}-box",
+            svg,
+            words.confusion_caption(shares),
+            None if shares else _class_table(labels, counts),
+            width=wide,
+        )
 
 
 def _class_table(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
@@ -235,43 +220,33 @@ def _class_table(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Tabl
     return make_table("Clips and right answers of each class", head, rows, text_columns=(4,))
 
 
-def value_figures(result: Mapping[str, Any], figure_id: str) -> Iterator[Figure]:
+def value_figures(result: ProbeSummary, figure_id: str) -> Iterator[Figure]:
     """Draw answers over references, one figure for each number asked for."""
-    for place, one in enumerate(result["values"]):
-        points = one["points"]
-        shown = (
-            f"{len(points):,} of {one['clips']:,} clips" if len(points) < one["clips"] else count(len(points), "clip")
-        )
-        words = f"Reference and answer of {shown}: {one['name']}. On the dashed line they are equal."
-        errors = sorted(abs(x - y) for x, y in points)
-        said = f"{words} Half of the answers are within {number(errors[len(errors) // 2])} of the reference."
-        svg = scatter(f"{figure_id}-{place}", f"{result['title']}: {one['name']}", said, points)
-        yield Figure(f"{figure_id}-{place}-box", svg, said)
+    for place, one in enumerate(result.values):
+        caption = words.values_caption(one)
+        svg = scatter(f"{figure_id}-{place}", f"{result.title}: {one.name}", caption, one.points)
+        yield Figure(f"{figure_id}-{place}-box", svg, caption)
 
 
-def trial_figure(result: Mapping[str, Any], figure_id: str) -> Figure | None:
+def trial_figure(result: ProbeSummary, figure_id: str) -> Figure | None:
     """Draw the scores of same and different pairs."""
-    trials = result["trials"]
+    trials = result.trials
     if not trials:
         return None
-    at = f"equal error {score(trials['eer'], '%')} at {number(trials['threshold'])}"
-    words = (
-        f"Scores of {trials['n_same']:,} pairs of the same (full line) and {trials['n_different']:,} of different ones "
-        f"(dashed), in % of their kind; {at}."
-    )
+    caption, at = words.trials_caption(trials), words.equal_error_words(trials)
     svg = trial_histogram(
         figure_id,
-        f"{result['title']}: scores of pairs",
-        words,
-        trials["edges"],
-        trials["same"],
-        trials["different"],
-        trials["threshold"],
+        f"{result.title}: scores of pairs",
+        caption,
+        trials.edges,
+        trials.same,
+        trials.different,
+        trials.threshold,
         at,
     )
-    edges = trials["edges"]
+    edges = trials.edges
     rows = [
         (f"{number(edges[index])} to {number(edges[index + 1])}", score(100 * same, "%"), score(100 * other, "%"))
-        for index, (same, other) in enumerate(zip(trials["same"], trials["different"], strict=True))
+        for index, (same, other) in enumerate(zip(trials.same, trials.different, strict=True))
     ]
-    return Figure(f"{figure_id}-box", svg, words, make_table("Pairs by score", ("Score", "Same", "Different"), rows))
+    return Figure(f"{figure_id}-box", svg, caption, make_table("Pairs by score", ("Score", "Same", "Different"), rows))

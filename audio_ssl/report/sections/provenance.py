@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
+from audio_ssl.base.documents import JsonObject
 from audio_ssl.report.html import Block, Fold, Section, Table, make_table
+from audio_ssl.report.language.methods import AGAIN_HEADING, AGAIN_LEAD
+from audio_ssl.report.summary import ReportSummary
 
 _FIRST = (
     "command", "seed", "model", "model_fingerprint", "manifest", "manifest_hash", "recipe_hash", "teachers",
@@ -18,26 +21,29 @@ _MOST_OPEN, _MOST_COMMANDS = 4, 12
 _PROGRAMS = ("audio-ssl", "__main__.py")
 
 
-def provenance_section(data: Mapping[str, Any]) -> Section:
+def provenance_section(report: ReportSummary) -> Section:
     """Show the provenance of every input and how to make it again."""
     blocks = []
     commands: list[str] = []
-    closed = sum(len(data[kind]) for kind in ("runs", "results", "fairness")) > _MOST_OPEN
-    sources = [("Run", run) for run in data["runs"]] + [("Probe", one) for one in data["results"]]
-    for index, (kind, source) in enumerate(sources):
-        table = provenance_table(f"{kind} {source['name']} ({source['path']})", source["provenance"])
+    closed = len(report.runs) + len(report.results) + len(report.fairness) > _MOST_OPEN
+    sources: list[tuple[str, str, str, JsonObject, str | None]] = [
+        ("Run", run["name"], run["path"], run["provenance"], None) for run in report.runs
+    ]
+    sources += [("Probe", one.name, one.path, one.provenance, one.model) for one in report.results]
+    for index, (kind, name, path, provenance, model) in enumerate(sources):
+        table = provenance_table(f"{kind} {name} ({path})", provenance)
         if table:
             blocks.append(Block(id=f"origin-{index}", tables=(replace(table, folded=closed),)))
-        commands.append(_command(kind, source))
-    for index, report in enumerate(data["fairness"]):
-        table = provenance_table(f"Fairness audit ({report['path']})", report.get("provenance") or {})
+        made = provenance.get("command")
+        commands.append(command_line(made) if made else _command(kind, path, model))
+    for index, audit in enumerate(report.fairness):
+        provenance = audit.get("provenance") or {}
+        table = provenance_table(f"Fairness audit ({audit['path']})", provenance)
         if table:
             blocks.append(Block(id=f"origin-fairness-{index}", tables=(replace(table, folded=closed),)))
-        made = (report.get("provenance") or {}).get("command")
-        commands += [command_line(made)] if made else []
-    lead = ("Each command needs the manifest it names; a run's resolved recipe is itself a recipe.",)
+        commands += [command_line(provenance["command"])] if provenance.get("command") else []
     typed = tuple(dict.fromkeys(commands))
-    again = Block(id="again", heading="To make it again", lead=lead, commands=typed)
+    again = Block(id="again", heading=AGAIN_HEADING, lead=(AGAIN_LEAD,), commands=typed)
     if len(typed) > _MOST_COMMANDS:
         fold = Fold(f"{len(typed)} commands", Block(id="commands", commands=typed))
         again = replace(again, commands=(), folds=(fold,))
@@ -88,13 +94,8 @@ def _split(command: str) -> list[str]:
         return [command]
 
 
-def _command(kind: str, source: Mapping[str, Any]) -> str:
-    made = source["provenance"].get("command")
-    if made:
-        return command_line(made)
-    path = source["path"]
+def _command(kind: str, path: str, model: str | None) -> str:
+    """Return a command that makes a run or a result again, where none is recorded."""
     if kind == "Run":
         return shlex.join(["audio-ssl", "pretrain", f"{path}/recipe.yaml", "--out", f"{path}-again"])
-    return shlex.join(
-        ["audio-ssl", "probe", f"{path}/probe.yaml", str(source.get("model") or "MODEL"), "--out", f"{path}-again"]
-    )
+    return shlex.join(["audio-ssl", "probe", f"{path}/probe.yaml", model or "MODEL", "--out", f"{path}-again"])

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, linked, make_table
+from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.language.study import (
     ALL,
     TESTS,
@@ -36,7 +37,6 @@ from audio_ssl.report.language.study import (
 )
 from audio_ssl.report.numbers import finite, percent, score, signed, slug
 from audio_ssl.report.sections.provenance import provenance_table
-from audio_ssl.report.sections.scores import direction
 
 _SHAPES = ("circle", "square")
 _HOW = (
@@ -91,9 +91,9 @@ def _overview(study: Study, title: str, is_last: bool) -> Table:
     return make_table(caption, head, rows, notes=notes if is_last else (), sticky=True)
 
 
-def _predictions(cell: Cell) -> dict[str, str]:
+def _predictions(cell: Cell) -> str | None:
     """Return where the predictions of a cell lie; those of several seeds are in several places."""
-    return {"predictions": f"{cell['results'][0]}/predictions.parquet"} if len(cell["results"]) == 1 else {}
+    return f"{cell['results'][0]}/predictions.parquet" if len(cell["results"]) == 1 else None
 
 
 def _column_block(study: Study, column: Mapping[str, Any]) -> Block:
@@ -134,7 +134,7 @@ def _scores_figure(study: Study, column: Mapping[str, Any], cells: Sequence[Cell
         axis_label=metric, unit=unit, higher_is_better=higher,
     )  # fmt: skip
     a, b = study["compare"]
-    caption = f"{axis_words(study, column)}, {direction(higher)}. Circles are {a}, squares {b}."
+    caption = f"{axis_words(study, column)}, {better_words(higher)}. Circles are {a}, squares {b}."
     return Figure(f"{name}-box", svg, caption)
 
 
