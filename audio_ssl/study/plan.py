@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from audio_ssl.artifacts.run import read_provenance
+from audio_ssl.artifacts.study import read_origin
 from audio_ssl.base import catalog
 from audio_ssl.base.config import build, kind_of, load
 from audio_ssl.base.errors import UserError
@@ -127,8 +127,8 @@ def make_plan(name: str, overrides: Sequence[str] = ()) -> StudyPlan:
 
 def _name_of(path: Path) -> str:
     """Return a study's name: the file's, or what the folder of a study records."""
-    recorded = read_provenance(path.parent).get("study") if path.name == "study.yaml" else None
-    return recorded if isinstance(recorded, str) else path.stem
+    origin = read_origin(path.parent) if path.name == "study.yaml" else None
+    return path.stem if origin is None else origin.study or path.stem
 
 
 def _told_apart(questions: Sequence[ProbedColumn]) -> tuple[ProbedColumn, ...]:

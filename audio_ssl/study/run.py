@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from audio_ssl.artifacts.records import write_record
-from audio_ssl.artifacts.run import hash_recipe, read_provenance
+from audio_ssl.artifacts.records import to_json, write_record
+from audio_ssl.artifacts.run import hash_recipe
+from audio_ssl.artifacts.study import StudyOrigin, StudyResult, read_origin
 from audio_ssl.base.config import dump_yaml
 from audio_ssl.base.documents import as_object, parse_yaml, read_text, read_yaml
 from audio_ssl.base.errors import StoppedBySignal, UserError
-from audio_ssl.base.files import is_used, locked_folder, write_json, write_text
+from audio_ssl.base.files import is_used, locked_folder, write_text
 from audio_ssl.data.manifest import hash_manifest, write_manifest
 from audio_ssl.features.source import UNTRAINED_PREFIX
 from audio_ssl.pretrain.recipe import identity
@@ -35,7 +35,7 @@ from audio_ssl.probing.result import is_finished
 from audio_ssl.probing.run import run_probe
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.language.study import study_answer, study_markdown
-from audio_ssl.report.numbers import count, strict_json
+from audio_ssl.report.numbers import count
 from audio_ssl.report.sections.study import study_sections
 from audio_ssl.study.plan import StudyPlan, make_plan
 from audio_ssl.study.settings import DrawnSet, StudyFolders
@@ -102,11 +102,12 @@ def _title(plan: StudyPlan, place: DrawnSet) -> str:
 
 def _claim(out: Path, plan: StudyPlan) -> None:
     """Write what the study is; refuse a folder that holds something else."""
-    text, basis = dump_yaml(plan.study), _basis(plan)
+    text, origin = dump_yaml(plan.study), _origin(plan)
     path = out / "study.yaml"
     if path.exists():
-        old = read_provenance(out, remedy="choose another --out")
-        differ = sorted(key for key, value in basis.items() if old.get(key) != value)
+        old = read_origin(out, remedy="choose another --out") or StudyOrigin()
+        compared = ("manifests", "probe_hashes", "recipe_hash", "study")
+        differ = [key for key in compared if getattr(old, key) != getattr(origin, key)]
         if read_text(path) != text or differ:
             then, now = read_yaml(path), as_object(parse_yaml(text, "study"), "study")
             differ += sorted(key for key in now if not isinstance(then, dict) or then.get(key) != now[key])
@@ -119,25 +120,22 @@ def _claim(out: Path, plan: StudyPlan) -> None:
     # A process killed right at its start leaves the provenance alone.
     if is_used(out, "provenance.json"):
         raise UserError("the folder is not empty and holds no study", where=str(out), remedy="choose another --out")
-    origin = {
-        "command": ["audio-ssl", *sys.argv[1:]],
-        **basis,
-        "seeds": list(plan.study.seeds),
-        "versions": {"audio_ssl": version("audio-ssl"), "torch": torch.__version__},
-    }
-    write_json(out / "provenance.json", origin)
+    write_record(out / "provenance.json", origin)
     write_text(path, text)
 
 
-def _basis(plan: StudyPlan) -> dict[str, Any]:
-    """Return hashes of what the study names: manifests, and recipe and probes with everything resolved."""
+def _origin(plan: StudyPlan) -> StudyOrigin:
+    """Return hashes of what the study names: manifests, and recipe and probes with all their settings."""
     manifests = {str(plan.study.manifest)} | {str(question.probe.data.manifest) for question in plan.questions}
-    return {
-        "study": plan.name,
-        "manifests": {path: hash_manifest(Path(path)) for path in sorted(manifests)},
-        "recipe_hash": hash_recipe(identity(plan.recipe)),
-        "probe_hashes": {q.name: hash_recipe({"probe": dump_yaml(q.probe)}) for q in plan.questions},
-    }
+    return StudyOrigin(
+        command=("audio-ssl", *sys.argv[1:]),
+        study=plan.name,
+        manifests={path: hash_manifest(Path(path)) for path in sorted(manifests)},
+        recipe_hash=hash_recipe(identity(plan.recipe)),
+        probe_hashes={q.name: hash_recipe({"probe": dump_yaml(q.probe)}) for q in plan.questions},
+        seeds=plan.study.seeds,
+        versions={"audio_ssl": version("audio-ssl"), "torch": torch.__version__},
+    )
 
 
 def _draw(plan: StudyPlan, place: DrawnSet) -> None:
@@ -169,19 +167,18 @@ def _ask(plan: StudyPlan, place: DrawnSet, model: str) -> None:
             run_probe(probe, model, out, settings, cache)
 
 
-def write_pages(out: Path, study: Mapping[str, Any]) -> Path:
+def write_pages(out: Path, study: StudyResult) -> Path:
     """Write ``study.json``, ``study.md`` and ``study.html`` into `out`; return the page."""
-    data: dict[str, Any] = strict_json(dict(study))
-    write_json(out / "study.json", data)
-    write_text(out / "study.md", study_markdown(data))
-    columns, sets = count(len(data["columns"]), "question"), count(len(data["sets"]), "pretraining set")
+    write_record(out / "study.json", study)
+    write_text(out / "study.md", study_markdown(study))
+    columns, sets = count(len(study.columns), "question"), count(len(study.sets), "pretraining set")
     page = Page(
-        title=f"Study {data['name']}",
-        answer=study_answer(data),
-        sections=study_sections(data),
+        title=f"Study {study.name}",
+        answer=study_answer(study),
+        sections=study_sections(study),
         about=f"Made by audio_ssl: {sets}, {columns} asked of each model.",
         json_name="study.json",
-        data=data,
+        data=to_json(study),
     )
     write_text(out / "study.html", render(page))
     return out / "study.html"

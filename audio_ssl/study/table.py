@@ -1,13 +1,10 @@
-"""The numbers of a study: what ``study.json`` holds, read from the answers of all models.
+"""The numbers of a study (`StudyResult`), read from the results of all its models.
 
-The cells of one column of the table: scores of both groups, the gap, and whether it differs from the reference's.
+A cell of the table has the scores of both groups, their gap, and whether the gap differs from that of the reference
+set. Groups, intervals, tests and refusals are those of the fairness audit.
 
-Groups, intervals, tests and refusals are those of the fairness audit.
-
-The answers of several seeds as those of one system.
-
-The seeds answered the same clips, so a score of all answers together is that of the mean model, and speakers stay what
-is resampled: an interval is over speakers, whatever the number of seeds.
+The answers of several seeds are scored together: they answered the same clips, so this is the score of the mean model.
+Speakers are what is resampled, whatever the number of seeds.
 """
 
 from __future__ import annotations
@@ -16,11 +13,26 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from audio_ssl.artifacts.run import read_provenance
+from audio_ssl.artifacts.draws import DrawRecord
+from audio_ssl.artifacts.records import read_record
+from audio_ssl.artifacts.study import (
+    UNTRAINED,
+    CellGroup,
+    GapAgainstReference,
+    StudyCell,
+    StudyColumn,
+    StudyExclusion,
+    StudyOrigin,
+    StudyOverlap,
+    StudyPretraining,
+    StudyResult,
+    StudySet,
+    read_origin,
+)
 from audio_ssl.base.documents import find, read_object
 from audio_ssl.fairness.comparisons import Chance, Question, comparison_rows, group_rows, holm
 from audio_ssl.fairness.counting import ClipCodes
@@ -30,8 +42,6 @@ from audio_ssl.fairness.predictions import Predictions, read_predictions
 from audio_ssl.fairness.systems import gap_difference_rows
 from audio_ssl.study.plan import ProbedColumn, StudyPlan
 from audio_ssl.study.settings import DrawnSet, Study, StudyFolders
-
-UNTRAINED = "untrained"
 
 LIMITS = (
     "A gap on these clips is a statement about these clips and these speakers; groups are as the corpus recorded them.",
@@ -43,125 +53,134 @@ LIMITS = (
 )
 
 
-def read_study(plan: StudyPlan, layout: StudyFolders) -> dict[str, Any]:
-    """Return the numbers of a study whose work is done, as plain data; NaN where a number is not defined."""
+def read_study(plan: StudyPlan, layout: StudyFolders) -> StudyResult:
+    """Return the numbers of a study whose models have all been probed."""
     study = plan.study
     rows: dict[str, list[DrawnSet]] = {name: [p for p in layout.places() if p.set == name] for name in study.sets}
     if study.untrained:
         rows[UNTRAINED] = layout.untrained()
-    cells: list[dict[str, Any]] = []
-    excluded: dict[tuple[str, str], dict[str, Any]] = {}
+    cells: list[StudyCell] = []
+    excluded: dict[tuple[str, str], StudyExclusion] = {}
     for question in plan.questions:
         answers = {
             name: [read_predictions(place.folder / "probes" / question.name, (study.by,)) for place in places]
             for name, places in rows.items()
         }
-        found = read_cells(answers, study.by, plan.compare, study.reference, study.replicates)
         folders = {
-            name: [str((place.folder / "probes" / question.name).relative_to(layout.out)) for place in places]
+            name: tuple(str((place.folder / "probes" / question.name).relative_to(layout.out)) for place in places)
             for name, places in rows.items()
         }
-        cells += [{"column": question.name, "results": folders[cell["set"]], **cell} for cell in found]
+        cells += read_cells(question.name, answers, folders, study.by, plan.compare, study.reference, study.replicates)
         for one in (one for seeds in answers.values() for one in seeds):
             for left in one.exclusions:
-                row = {"column": question.name, "reason": left.reason, "count": left.count, "names": list(left.names)}
+                row = StudyExclusion(question.name, left.reason, left.count, tuple(left.names))
                 excluded[question.name, left.reason] = row
-    _adjust(cells, plan.questions)
-    return {
-        "kind": "study",
-        "schema_version": 1,
-        "name": plan.name,
-        "by": study.by,
-        "compare": list(plan.compare),
-        "reference": study.reference,
-        "hours": study.hours,
-        "seeds": list(study.seeds),
-        "pretraining": {"recipe": study.pretrain.recipe, "settings": list(study.pretrain.settings)},
-        "columns": [_about(question, layout.out) for question in plan.questions],
-        "sets": [_composition(name, rows[name], study) for name in study.sets],
-        "untrained": study.untrained,
-        "cells": cells,
-        "known": {
-            "speakers": list(plan.known.speakers),
-            "files": list(plan.known.files),
-            "left_out": plan.known.left_out,
-            "sentence": plan.known.sentence(),
-        },
-        "note": study.note,
-        "warnings": list(plan.warnings),
-        "limits": list(LIMITS),
-        "excluded": list(excluded.values()),
-        "provenance": {**read_provenance(layout.out), "replicates": study.replicates},
-    }
+    origin = read_origin(layout.out) or StudyOrigin()
+    return StudyResult(
+        name=plan.name,
+        by=study.by,
+        compare=plan.compare,
+        reference=study.reference,
+        hours=study.hours,
+        seeds=study.seeds,
+        pretraining=StudyPretraining(study.pretrain.recipe, study.pretrain.settings),
+        columns=tuple(_about(question, layout.out) for question in plan.questions),
+        sets=tuple(_composition(name, rows[name], study) for name in study.sets),
+        untrained=study.untrained,
+        cells=adjusted(cells, {question.name: question.metrics[0] for question in plan.questions}),
+        known=StudyOverlap(plan.known.speakers, plan.known.files, plan.known.left_out, plan.known.sentence()),
+        note=study.note,
+        warnings=plan.warnings,
+        limits=LIMITS,
+        excluded=tuple(excluded.values()),
+        provenance=replace(origin, replicates=study.replicates),
+    )
 
 
-def _adjust(cells: Sequence[dict[str, Any]], questions: Sequence[ProbedColumn]) -> None:
-    """Add p-values adjusted for how many there are (Holm): gaps and their differences apart, main metrics apart."""
-    main = {question.name: question.metrics[0] for question in questions}
-    for is_main in (True, False):
-        rows = [cell for cell in cells if (cell["metric"] == main[cell["column"]]) == is_main]
-        # Models without pretraining are there to be seen beside the others; no question is asked of their gaps.
-        trained = [cell for cell in rows if cell["set"] != UNTRAINED]
-        _holm(trained)
-        _holm([cell["against_reference"] for cell in trained if cell["against_reference"] is not None])
-        for cell in rows:
-            if cell["set"] == UNTRAINED:
-                cell |= {"p_value": float("nan"), "p_holm": float("nan"), "compared": 0, "against_reference": None}
+def adjusted(cells: Sequence[StudyCell], main: Mapping[str, str]) -> tuple[StudyCell, ...]:
+    """Adjust p-values for the number of tests (Holm).
 
-
-def _holm(rows: Sequence[dict[str, Any]]) -> None:
-    compared = sum(row["p_value"] == row["p_value"] for row in rows)
-    for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-        row["p_holm"], row["compared"] = p_value, compared
-
-
-def _about(question: ProbedColumn, out: Path) -> dict[str, Any]:
-    folders = sorted(out.glob(f"**/probes/{question.name}/scores.json"))
-    warnings = {said for path in folders for said in find(read_object(path), "warnings", list, str(path))}
-    return {
-        "name": question.name,
-        "title": question.title,
-        "integration": question.integration,
-        "task": question.task,
-        "metric": question.metrics[0],
-        "metrics": list(question.metrics),
-        "manifest": str(question.probe.data.manifest),
-        "warnings": sorted(warnings),
-    }
-
-
-def _composition(name: str, places: Sequence[DrawnSet], study: Study) -> dict[str, Any]:
-    draws = [read_object(place.folder / "balance.json") for place in places]
-    return {"name": name, "shares": dict(study.sets[name]), "draws": draws}
-
-
-_MIN_SPEAKERS = 1
-"""A study shows the scores of its own test speakers, however few; below five nothing is concluded from them."""
-_OF_GROUP = ("value", "low", "high", "speakers", "clips", "words", "hours")
-_OF_GAP = (
-    "difference", "low", "high", "relative_symmetric", "relative_symmetric_low", "relative_symmetric_high", "ratio",
-    "ratio_low", "ratio_high", "p_value", "p_exact", "minimum_detectable", "direction", "refused", "warning",
-)  # fmt: skip
-_OF_DIFFERENCE = ("difference", "low", "high", "p_value", "clips", "speakers", "refused", "warning")
-
-
-def read_cells(
-    answers: Mapping[str, Sequence[Predictions]], by: str, compare: tuple[str, str], reference: str, replicates: int
-) -> list[dict[str, Any]]:
-    """Return the cells of one question, metric after metric, as plain data; NaN where a number is not defined.
+    Gaps and their differences from the reference are two families; main metrics and other metrics are apart, too.
+    Models without pretraining are there for comparison: their gaps are not tested.
 
     Parameters
     ----------
+    cells
+        All cells of the table.
+    main
+        Main metric of each column.
+    """
+    found = [
+        replace(cell, p_value=math.nan, against_reference=None) if cell.set == UNTRAINED else cell for cell in cells
+    ]
+    trained = [place for place, cell in enumerate(cells) if cell.set != UNTRAINED]
+    for is_main in (True, False):
+        places = [place for place in trained if (cells[place].metric == main[cells[place].column]) == is_main]
+        for place, test in zip(places, _holm([cells[place].p_value for place in places]), strict=True):
+            found[place] = replace(found[place], **test)
+        against = {place: row for place in places if (row := cells[place].against_reference) is not None}
+        tests = _holm([row.p_value for row in against.values()])
+        for (place, row), test in zip(against.items(), tests, strict=True):
+            found[place] = replace(found[place], against_reference=replace(row, **test))
+    return tuple(found)
+
+
+def _holm(p_values: Sequence[float]) -> list[dict[str, Any]]:
+    compared = sum(not math.isnan(p_value) for p_value in p_values)
+    return [{"p_holm": p_value, "compared": compared} for p_value in holm(p_values)]
+
+
+def _about(question: ProbedColumn, out: Path) -> StudyColumn:
+    folders = sorted(out.glob(f"**/probes/{question.name}/scores.json"))
+    warnings = {said for path in folders for said in find(read_object(path), "warnings", list, str(path))}
+    return StudyColumn(
+        name=question.name,
+        title=question.title,
+        integration=question.integration,
+        task=question.task,
+        metric=question.metrics[0],
+        metrics=question.metrics,
+        manifest=str(question.probe.data.manifest),
+        warnings=tuple(sorted(warnings)),
+    )
+
+
+def _composition(name: str, places: Sequence[DrawnSet], study: Study) -> StudySet:
+    draws = tuple(read_record(DrawRecord, place.folder / "balance.json") for place in places)
+    return StudySet(name, dict(study.sets[name]), draws)
+
+
+_MIN_SPEAKERS = 1
+"""Groups of any size are scored. Groups of fewer than five speakers are not tested."""
+
+
+def read_cells(
+    column: str,
+    answers: Mapping[str, Sequence[Predictions]],
+    folders: Mapping[str, tuple[str, ...]],
+    by: str,
+    compare: tuple[str, str],
+    reference: str,
+    replicates: int,
+) -> list[StudyCell]:
+    """Return the cells of one column, metric after metric; p-values are not adjusted yet.
+
+    Parameters
+    ----------
+    column
+        Name of the column.
     answers
         Name of the set to the answers of each seed.
+    folders
+        Name of the set to the folder of each seed's result.
     by
         The attribute that makes the groups.
     compare
         The two groups; gaps are the first minus the second.
     reference
-        The set whose gap the others' are compared with.
+        Name of the reference set.
     replicates
-        Resamples of the speakers.
+        Number of bootstrap and permutation replicates.
     """
     chance = Chance(0, replicates, replicates)
     pooled = {name: pool_seeds(seeds, name) for name, seeds in answers.items()}
@@ -169,56 +188,93 @@ def read_cells(
     # The first system is what all others are compared with.
     order = [reference, *(name for name in pooled if name != reference)]
     against = {
-        (row["result_a"], row["metric"]): row
+        (row["result_a"], row["metric"]): _against(row)
         for row in gap_difference_rows([(pooled[name], groupings[name]) for name in order], chance, _MIN_SPEAKERS)
     }
     cells = []
     for metric in pooled[reference].statistics:
         for name, seeds in answers.items():
-            cell = _cell(pooled[name], metric, by, compare, chance)
-            _add_seeds(cell, seeds, metric, by, compare)
-            found = against.get((name, metric))
-            cells.append({"set": name, **cell, "against_reference": found and {k: found[k] for k in _OF_DIFFERENCE}})
+            scores = _scores(pooled[name], metric, by, compare, chance)
+            # Of single seeds only the values are used, so two replicates are enough.
+            each = [_scores(one, metric, by, compare, Chance(0, 2, 2)) for one in seeds] if len(seeds) > 1 else []
+            gaps = _range([one.gap["difference"] for one in each])
+            relative = _range([one.gap["relative_symmetric"] for one in each])
+            measure = get_measure(metric)
+            cells.append(
+                StudyCell(
+                    column=column,
+                    results=folders[name],
+                    set=name,
+                    metric=metric,
+                    unit=measure.unit,
+                    higher_is_better=measure.higher_is_better,
+                    groups={
+                        group: _group(row, [one.groups.get(group) for one in each])
+                        for group, row in scores.groups.items()
+                    },
+                    **{key: scores.gap[key] for key in _OF_GAP},
+                    seed_low=gaps[0],
+                    seed_high=gaps[1],
+                    relative_symmetric_seed_low=relative[0],
+                    relative_symmetric_seed_high=relative[1],
+                    against_reference=against.get((name, metric)),
+                )
+            )
     return cells
 
 
-def _cell(one: Predictions, metric: str, by: str, compare: tuple[str, str], chance: Chance) -> dict[str, Any]:
-    measure = get_measure(metric)
-    question = Question(one, measure, chance)
+class _Scores(NamedTuple):
+    """Rows of the fairness audit: one per group, and the gap."""
+
+    groups: dict[str, dict[str, Any]]
+    gap: dict[str, Any]
+
+
+_OF_GAP = (
+    "difference", "low", "high", "relative_symmetric", "relative_symmetric_low", "relative_symmetric_high", "ratio",
+    "ratio_low", "ratio_high", "p_value", "p_exact", "minimum_detectable", "direction", "refused", "warning",
+)  # fmt: skip
+
+
+def _scores(one: Predictions, metric: str, by: str, compare: tuple[str, str], chance: Chance) -> _Scores:
+    question = Question(one, get_measure(metric), chance)
     (grouping,) = group_by(one, [by], {by: [compare]}, _MIN_SPEAKERS)
-    groups = {row["group"]: {key: row[key] for key in _OF_GROUP} for row in group_rows(question, grouping)}
+    groups = {row["group"]: row for row in group_rows(question, grouping)}
     gaps = comparison_rows(question, grouping)
     if gaps:
-        gap = {key: gaps[0][key] for key in _OF_GAP}
-    else:
-        missing = " and ".join(name for name in compare if name not in groups)
-        gap = {**dict.fromkeys(_OF_GAP, math.nan), "p_exact": None, "direction": "", "warning": None}
-        gap["refused"] = f"no clip of {missing} was scored"
-    return {
-        "metric": metric, "unit": measure.unit, "higher_is_better": measure.higher_is_better, "groups": groups, **gap,
-    }  # fmt: skip
+        return _Scores(groups, gaps[0])
+    missing = " and ".join(name for name in compare if name not in groups)
+    gap = {**dict.fromkeys(_OF_GAP, math.nan), "p_exact": None, "direction": "", "warning": None}
+    return _Scores(groups, {**gap, "refused": f"no clip of {missing} was scored"})
 
 
-def _add_seeds(
-    cell: dict[str, Any], seeds: Sequence[Predictions], metric: str, by: str, compare: tuple[str, str]
-) -> None:
-    """Say how far the seeds lie apart, and count clips, words and hours once."""
-    if len(seeds) == 1:
-        return
-    # Intervals are those of all seeds together: a few draws are enough where only values are read.
-    each = [_cell(one, metric, by, compare, Chance(0, 2, 2)) for one in seeds]
-    for name, group in cell["groups"].items():
-        for key in ("clips", "words", "hours"):
-            group[key] = group[key] / len(seeds) if key == "hours" else group[key] // len(seeds)
-        group |= _range("seed", [one["groups"].get(name, {}).get("value", math.nan) for one in each])
-    cell |= _range("seed", [one["difference"] for one in each])
-    cell |= _range("relative_symmetric_seed", [one["relative_symmetric"] for one in each])
+def _group(row: Mapping[str, Any], each: Sequence[Mapping[str, Any] | None]) -> CellGroup:
+    """Return a group's score. `each` is the group's row of each of several seeds, whose clips are counted once."""
+    seeds = max(1, len(each))
+    low, high = _range([math.nan if one is None else one["value"] for one in each])
+    return CellGroup(
+        value=row["value"],
+        low=row["low"],
+        high=row["high"],
+        speakers=row["speakers"],
+        clips=row["clips"] // seeds,
+        words=row["words"] // seeds,
+        hours=row["hours"] / seeds,
+        seed_low=low,
+        seed_high=high,
+    )
 
 
-def _range(name: str, values: Sequence[float]) -> dict[str, float]:
-    if not np.isfinite(values).all():
-        return {f"{name}_low": math.nan, f"{name}_high": math.nan}
-    return {f"{name}_low": min(values), f"{name}_high": max(values)}
+def _against(row: Mapping[str, Any]) -> GapAgainstReference:
+    kept = ("difference", "low", "high", "p_value", "clips", "speakers", "refused", "warning")
+    return GapAgainstReference(**{key: row[key] for key in kept})
+
+
+def _range(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Return the range over seeds; None where there is only one seed."""
+    if not values:
+        return None, None
+    return (min(values), max(values)) if np.isfinite(values).all() else (math.nan, math.nan)
 
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)

@@ -14,6 +14,7 @@ import pytest
 from audio_ssl.artifacts.composition import AuditReport
 from audio_ssl.artifacts.draws import DrawRecord, MixRecord
 from audio_ssl.artifacts.records import read_record, to_json
+from audio_ssl.artifacts.study import StudyOrigin, StudyResult
 from audio_ssl.commands.check import check
 from audio_ssl.data.store import ArrayStore
 from audio_ssl.fairness.predictions import read_predictions
@@ -29,6 +30,8 @@ RECORDS: list[tuple[str, type]] = [
     ("data/audit.json", AuditReport),
     ("data/*.balance.json", DrawRecord),
     ("study/sets/*/balance.json", DrawRecord),
+    ("study/study.json", StudyResult),
+    ("study/provenance.json", StudyOrigin),
     ("data/*.mix.json", MixRecord),
 ]
 """Files, as patterns below `artifacts/`, and the record that each is read as: one line for each kind of artifact."""

@@ -4,6 +4,8 @@ import copy
 
 import pytest
 
+from audio_ssl.artifacts.records import from_json
+from audio_ssl.artifacts.study import StudyCell, StudyResult
 from audio_ssl.report.language.study import (
     against_text,
     composition_rows,
@@ -16,7 +18,14 @@ from audio_ssl.report.language.study import (
 from audio_ssl.report.sections.study import study_sections
 from audio_ssl.study.run import write_pages
 
-NAN = float("nan")
+
+def table(study):
+    """Return the record of a study's JSON, in which null is a number that is not defined."""
+    return from_json(StudyResult, study, "study.json")
+
+
+def one_cell(*args, **more):
+    return from_json(StudyCell, cell(*args, **more), "study.json")
 
 
 def cell(name, women, men, against=None, refused=None, **more):
@@ -26,7 +35,7 @@ def cell(name, women, men, against=None, refused=None, **more):
     return {
         "set": name, "column": "asr", "results": [f"sets/{name}/probes/asr"],
         "metric": "wer", "unit": "%", "higher_is_better": False, "groups": groups,
-        "difference": women - men, "low": NAN, "high": NAN, "relative_symmetric": 100 * (women - men) / mean,
+        "difference": women - men, "low": None, "high": None, "relative_symmetric": 100 * (women - men) / mean,
         "relative_symmetric_low": -50.0, "relative_symmetric_high": 40.0, "p_value": 0.4, "p_holm": 0.8,
         "refused": refused, "warning": None, "against_reference": against, **more,
     }  # fmt: skip
@@ -37,7 +46,11 @@ def study():
     amounts = {"hours": 0.1, "clips": 9, "speakers": 3, "effective_speakers": 2.5, "most_hours_of_a_speaker": 0.05}
     against = {"difference": 4.0, "low": 1.0, "high": 7.0, "p_value": 0.01, "p_holm": 0.02, "refused": None}
     names = ("female", "balanced")
-    draw = {"groups": {"F": amounts}, "excluded": {"gender unknown": {"clips": 2, "hours": 0.5}}, "notes": ["One."]}
+    draw = {
+        "asked": {"balance": "", "column": "gender", "shares": {}, "hours": 0.1, "speaker_hours": None, "seed": 0},
+        "hours": 0.1, "clips": 9, "groups": {"F": {"asked_hours": 0.1, **amounts, "pool": amounts}},
+        "excluded": {"gender unknown": {"clips": 2, "hours": 0.5}}, "notes": ["One."], "pool_hash": "",
+    }  # fmt: skip
     column = {"name": "asr", "title": "ASR", "integration": "frozen", "task": "asr", "metric": "wer"}
     return {
         "name": "mine", "by": "gender", "compare": ["F", "M"], "reference": "balanced", "hours": 0.1, "seeds": [0],
@@ -51,28 +64,29 @@ def study():
 
 
 def test_cells_have_their_intervals_and_seeds():
-    one = cell("female", 50.0, 40.0)
+    one = one_cell("female", 50.0, 40.0)
     assert value_text(one, "F") == "50.0\xa0% (10.0 to 90.0)"
     assert relative_text(one) == "+22.2\xa0% (−50.0 to +40.0)"
-    one["groups"]["F"] |= {"seed_low": 45.0, "seed_high": 55.0}
-    assert value_text(one, "F") == "50.0\xa0% (10.0 to 90.0; seeds 45.0 to 55.0)"
+    plain = cell("female", 50.0, 40.0)
+    plain["groups"]["F"] |= {"seed_low": 45.0, "seed_high": 55.0}
+    assert value_text(from_json(StudyCell, plain, ""), "F") == "50.0\xa0% (10.0 to 90.0; seeds 45.0 to 55.0)"
     assert value_text(one, "X") == "–"
 
 
 def test_a_gap_against_the_reference_says_whether_it_is_significant():
     found = {"difference": 4.0, "low": 1.0, "high": 7.0, "p_value": 0.01, "p_holm": 0.02, "refused": None}
-    said = against_text(cell("female", 50.0, 40.0, found), "balanced")
+    said = against_text(one_cell("female", 50.0, 40.0, found), "balanced")
     assert said == "+4.0 (+1.0 to +7.0): statistically significant difference (p = 0.020)"
-    alone = against_text(cell("female", 50.0, 40.0, {**found, "p_holm": 0.06}), "balanced")
+    alone = against_text(one_cell("female", 50.0, 40.0, {**found, "p_holm": 0.06}), "balanced")
     assert alone.endswith("no statistically significant difference; inconclusive (p = 0.060)")
-    assert against_text(cell("balanced", 1.0, 1.0), "balanced") == "is balanced"
-    assert against_text(cell("untrained", 1.0, 1.0), "balanced") == "–"
-    refused = {"difference": 4.0, "low": NAN, "high": NAN, "p_value": NAN, "refused": "few"}
-    assert against_text(cell("female", 1.0, 1.0, refused), "balanced") == "+4.0: not tested"
+    assert against_text(one_cell("balanced", 1.0, 1.0), "balanced") == "is balanced"
+    assert against_text(one_cell("untrained", 1.0, 1.0), "balanced") == "–"
+    refused = {"difference": 4.0, "low": None, "high": None, "p_value": None, "refused": "few"}
+    assert against_text(one_cell("female", 1.0, 1.0, refused), "balanced") == "+4.0: not tested"
 
 
 def test_the_answer_names_best_and_worst_and_the_gaps(study):
-    said = study_answer(study)
+    said = study_answer(table(study))
     assert said["in short"][0].startswith(
         "1 of 1 gaps differs statistically significantly from the gap after pretraining on the balanced set"
     )
@@ -88,14 +102,14 @@ def test_the_answer_says_where_pretraining_gave_nothing(study):
     for one in study["cells"]:
         one["groups"]["all"]["value"] = 25.0 if one["set"] == "untrained" else 31.0
         one["relative_symmetric"] = 5.0
-    said = study_answer(study)["ASR, frozen"]
+    said = study_answer(table(study))["ASR, frozen"]
     assert said[0] == "WER over all speakers is 31.0\xa0% after pretraining on any set."
     assert said[1].startswith("Without pretraining it is 25.0\xa0%, no worse than after any pretraining")
     assert said[2].startswith("The relative gap F − M is +5.0\xa0% for every set; a positive one")
 
 
 def test_the_page_and_the_markdown_have_the_table(study, tmp_path):
-    page = write_pages(tmp_path, study).read_text()
+    page = write_pages(tmp_path, table(study)).read_text()
     assert "&lt;Noise&gt;" in page
     assert "<Noise>" not in page
     assert '<a href="sets/balanced/probes/asr/predictions.parquet">31.0' in page
@@ -116,18 +130,18 @@ def test_nothing_defined_is_drawn_as_nothing(study, tmp_path):
     empty = copy.deepcopy(study)
     for one in empty["cells"]:
         for group in one["groups"].values():
-            group |= {"value": NAN, "low": NAN, "high": NAN}
-        one |= {"difference": NAN, "relative_symmetric": NAN, "against_reference": None, "refused": "not defined"}
-    page = write_pages(tmp_path, empty).read_text()
+            group |= {"value": None, "low": None, "high": None}
+        one |= {"difference": None, "relative_symmetric": None, "against_reference": None, "refused": "not defined"}
+    page = write_pages(tmp_path, table(empty)).read_text()
     assert "Nothing was scored." in page
-    assert "nothing may be concluded about other speakers" in study_markdown(empty)
+    assert "nothing may be concluded about other speakers" in study_markdown(table(empty))
 
 
 def test_what_only_the_reference_was_not_asked_for_was_drawn_by_others(study):
     of_women = {"gender M: not asked for": {"clips": 5, "hours": 1.0}, "gender unknown": {"clips": 2, "hours": 0.5}}
     draw = study["sets"][1]["draws"][0]
     study["sets"][1]["draws"] = [{**draw, "excluded": of_women}]
-    assert never_drawn(study)[0] == "Never drawn: gender unknown (2 clips, 0.500 h)."
+    assert never_drawn(table(study))[0] == "Never drawn: gender unknown (2 clips, 0.500 h)."
 
 
 def test_every_task_has_its_own_table_narrow_enough_for_a_page(study):
@@ -137,7 +151,7 @@ def test_every_task_has_its_own_table_narrow_enough_for_a_page(study):
         for name, title, use in (("a", "ASR", "frozen"), ("b", "ASR", "fine-tuned"), ("c", "ST", "frozen"))
     ]
     study["cells"] = [{**one, "column": name} for name in "abc" for one in study["cells"]]
-    tables = study_sections(study)[0].blocks[0].tables
+    tables = study_sections(table(study))[0].blocks[0].tables
     assert [table.caption.partition(":")[0] for table in tables] == ["ASR", "ST"]
     assert [len(table.head) for table in tables] == [9, 5]
     assert tables[0].head[1:5] == ("frozen: F, WER", "frozen: M, WER", "frozen: all, WER", "frozen: Δrel")
@@ -145,4 +159,4 @@ def test_every_task_has_its_own_table_narrow_enough_for_a_page(study):
 
 def test_effective_speakers_have_a_decimal_and_counts_have_none(study):
     study["sets"][0]["draws"][0]["groups"]["F"] |= {"effective_speakers": 3.0}
-    assert composition_rows(study)[0][3:6] == ("9", "3", "3.0")
+    assert composition_rows(table(study))[0][3:6] == ("9", "3", "3.0")

@@ -1,15 +1,16 @@
 """A study of pretraining data: the table, scores and gaps of every set side by side, and what the sets were made of.
 
-Drawn from the JSON of the study stage alone, so that an old study can be drawn again.
+Made from `StudyResult` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from audio_ssl.artifacts.records import to_json
+from audio_ssl.artifacts.study import UNTRAINED, StudyCell, StudyColumn, StudyResult
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, linked, make_table
@@ -17,16 +18,14 @@ from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.language.study import (
     ALL,
     TESTS,
-    UNTRAINED,
-    Cell,
-    Study,
+    Ends,
     axis_words,
-    cells_of,
     column_title,
     composition_rows,
     difference_text,
     gap_direction,
     gap_text,
+    group_value,
     never_drawn,
     p_text,
     relative_text,
@@ -46,16 +45,10 @@ _HOW = (
 )
 
 
-def study_sections(study: Study) -> tuple[Section, ...]:
-    """Return the sections of a study's page, in order.
-
-    Parameters
-    ----------
-    study
-        The JSON of the study stage, without numbers that JSON has not (see `strict_json`).
-    """
-    columns = [_column_block(study, column) for column in study["columns"]]
-    titles = list(dict.fromkeys(column["title"] for column in study["columns"]))
+def study_sections(study: StudyResult) -> tuple[Section, ...]:
+    """Return the sections of a study's page, in order."""
+    columns = [_column_block(study, column) for column in study.columns]
+    titles = list(dict.fromkeys(column.title for column in study.columns))
     tables = tuple(_overview(study, title, title == titles[-1]) for title in titles)
     return (
         Section("table", "The table", (Block(id="study-table", tables=tables),), lead=(_HOW,)),
@@ -66,24 +59,24 @@ def study_sections(study: Study) -> tuple[Section, ...]:
     )
 
 
-def _overview(study: Study, title: str, is_last: bool) -> Table:
+def _overview(study: StudyResult, title: str, is_last: bool) -> Table:
     """Return the paper's table of one task, so that a screen holds it: for each use both groups, all, and Δrel."""
-    names = [*(one["name"] for one in study["sets"]), *([UNTRAINED] if study["untrained"] else [])]
-    groups = (*study["compare"], ALL)
+    names = [*(one.name for one in study.sets), *([UNTRAINED] if study.untrained else [])]
+    groups = (*study.compare, ALL)
     head: list[str] = ["Pretrained on"]
     rows: list[list[str | Markup]] = [[row_label(name)] for name in names]
-    for column in (one for one in study["columns"] if one["title"] == title):
-        metric, use = metric_label(column["metric"]), column["integration"]
+    for column in (one for one in study.columns if one.title == title):
+        metric, use = metric_label(column.metric), column.integration
         head += [f"{use}: {group}, {metric}" for group in groups] + [f"{use}: Δrel"]
-        of_set = {cell["set"]: cell for cell in cells_of(study, column["name"], column["metric"])}
+        of_set = {cell.set: cell for cell in study.cells_of(column.name, column.metric)}
         for row, name in zip(rows, names, strict=True):
             cell = of_set[name]
-            *parts, everybody = (score(cell["groups"].get(group, {}).get("value"), cell["unit"]) for group in groups)
-            row += [*parts, linked(everybody, _predictions(cell)), percent(cell["relative_symmetric"])]
-    several = len(study["seeds"]) > 1
+            *parts, everybody = (score(group_value(cell, group), cell.unit) for group in groups)
+            row += [*parts, linked(everybody, _predictions(cell)), percent(cell.relative_symmetric)]
+    several = len(study.seeds) > 1
     notes = ["Intervals, and whether a gap differs from that of the reference set, are with each column below."]
     notes.append(
-        f"Scores are of all answers of {len(study['seeds'])} seeds together."
+        f"Scores are of all answers of {len(study.seeds)} seeds together."
         if several
         else "The scores over all lead to the predictions."
     )
@@ -91,14 +84,14 @@ def _overview(study: Study, title: str, is_last: bool) -> Table:
     return make_table(caption, head, rows, notes=notes if is_last else (), sticky=True)
 
 
-def _predictions(cell: Cell) -> str | None:
+def _predictions(cell: StudyCell) -> str | None:
     """Return where the predictions of a cell lie; those of several seeds are in several places."""
-    return f"{cell['results'][0]}/predictions.parquet" if len(cell["results"]) == 1 else None
+    return f"{cell.results[0]}/predictions.parquet" if len(cell.results) == 1 else None
 
 
-def _column_block(study: Study, column: Mapping[str, Any]) -> Block:
-    cells = cells_of(study, column["name"], column["metric"])
-    prefix = f"column-{slug(column['name'])}"
+def _column_block(study: StudyResult, column: StudyColumn) -> Block:
+    cells = study.cells_of(column.name, column.metric)
+    prefix = f"column-{slug(column.name)}"
     figures = (
         _scores_figure(study, column, cells, f"{prefix}-scores"),
         _relative_figure(study, column, cells, f"{prefix}-relative"),
@@ -106,84 +99,87 @@ def _column_block(study: Study, column: Mapping[str, Any]) -> Block:
     )
     tables = [
         table
-        for metric in column["metrics"]
-        for table in _column_tables(study, column, metric, folded=metric != column["metric"])
+        for metric in column.metrics
+        for table in _column_tables(study, column, metric, folded=metric != column.metric)
     ]
     return Block(
         id=prefix,
-        heading=f"{column_title(column)}: {metric_label(column['metric'])}",
+        heading=f"{column_title(column)}: {metric_label(column.metric)}",
         lead=(speakers_text(study, column),),
         figures=tuple(figure for figure in figures if figure),
         tables=tuple(tables),
     )
 
 
-def _scores_figure(study: Study, column: Mapping[str, Any], cells: Sequence[Cell], name: str) -> Figure | None:
-    dots = []
-    for cell in cells:
-        for place, group in enumerate(study["compare"]):
-            found = cell["groups"].get(group, {})
-            dot = _dot(f"{row_label(cell['set'])}, {group}", found, "value", "", _SHAPES[place], cell, place)
-            dots += [dot] if dot else []
+def _scores_figure(study: StudyResult, column: StudyColumn, cells: Sequence[StudyCell], name: str) -> Figure | None:
+    dots = [
+        _dot(f"{row_label(cell.set)}, {group}", found.value, (found.low, found.high), _SHAPES[place], cell, place)
+        for cell in cells
+        for place, group in enumerate(study.compare)
+        if (found := cell.groups.get(group)) is not None and finite(found.value) is not None
+    ]
     if not dots:
         return None
-    unit, higher, metric = cells[0]["unit"], cells[0]["higher_is_better"], metric_label(column["metric"])
+    unit, higher, metric = cells[0].unit, cells[0].higher_is_better, metric_label(column.metric)
     said = "; ".join(f"{dot.label} {score(dot.value, unit)}" for dot in dots)
     svg = interval_chart(
         name, f"{column_title(column)}: {metric}", f"{said}.", dots,
         axis_label=metric, unit=unit, higher_is_better=higher,
     )  # fmt: skip
-    a, b = study["compare"]
+    a, b = study.compare
     caption = f"{axis_words(study, column)}, {better_words(higher)}. Circles are {a}, squares {b}."
     return Figure(f"{name}-box", svg, caption)
 
 
-def _relative_figure(study: Study, column: Mapping[str, Any], cells: Sequence[Cell], name: str) -> Figure | None:
-    dots = []
-    for cell in cells:
-        shape = "diamond" if cell.get("refused") else "circle"
-        dot = _dot(row_label(cell["set"]), cell, "relative_symmetric", "relative_symmetric_", shape, cell)
-        dots += [dot] if dot else []
+def _relative_figure(study: StudyResult, column: StudyColumn, cells: Sequence[StudyCell], name: str) -> Figure | None:
+    dots = [
+        _dot(
+            row_label(cell.set),
+            cell.relative_symmetric,
+            (cell.relative_symmetric_low, cell.relative_symmetric_high),
+            "diamond" if cell.refused else "circle",
+            cell,
+        )
+        for cell in cells
+        if finite(cell.relative_symmetric) is not None
+    ]
     caption = "Relative gap Δrel; the dashed line is no gap."
-    refused = " A diamond was not tested." if any(cell.get("refused") for cell in cells) else ""
+    refused = " A diamond was not tested." if any(cell.refused for cell in cells) else ""
     svg = _gaps(study, cells, dots, name, f"{column_title(column)}: relative gap", "%")
     return Figure(f"{name}-box", svg, caption + refused) if svg else None
 
 
-def _against_figure(study: Study, column: Mapping[str, Any], cells: Sequence[Cell], name: str) -> Figure | None:
-    dots = []
-    for cell in cells:
-        found = cell.get("against_reference") or {}
-        dot = _dot(row_label(cell["set"]), found, "difference", "", "circle", cell)
-        dots += [dot] if dot else []
-    reference = study["reference"]
-    svg = _gaps(study, cells, dots, name, f"{column_title(column)}: gap minus that of {reference}", cells[0]["unit"])
+def _against_figure(study: StudyResult, column: StudyColumn, cells: Sequence[StudyCell], name: str) -> Figure | None:
+    dots = [
+        _dot(row_label(cell.set), found.difference, (found.low, found.high), "circle", cell)
+        for cell in cells
+        if (found := cell.against_reference) is not None and finite(found.difference) is not None
+    ]
+    reference = study.reference
+    svg = _gaps(study, cells, dots, name, f"{column_title(column)}: gap minus that of {reference}", cells[0].unit)
     caption = f"Gap minus the gap after pretraining on {reference}, same speakers; the dashed line is the same gap."
     return Figure(f"{name}-box", svg, caption) if svg else None
 
 
-def _gaps(study: Study, cells: Sequence[Cell], dots: Sequence[Dot], name: str, title: str, unit: str) -> Markup | None:
+def _gaps(
+    study: StudyResult, cells: Sequence[StudyCell], dots: Sequence[Dot], name: str, title: str, unit: str
+) -> Markup | None:
     if not dots:
         return None
     said = "; ".join(f"{dot.label} {signed(dot.value, unit)}" for dot in dots)
-    sides = gap_direction(study, cells[0]["higher_is_better"])
+    sides = gap_direction(study, cells[0].higher_is_better)
     return interval_chart(name, title, f"{said}.", dots, axis_label="gap", unit=unit, zero=sides)
 
 
-def _dot(
-    label: str, found: Mapping[str, Any], key: str, prefix: str, shape: str, cell: Cell, style: int = 0
-) -> Dot | None:
-    value = finite(found.get(key))
-    if value is None:
-        return None
-    low, high = finite(found.get(f"{prefix}low")), finite(found.get(f"{prefix}high"))
-    return Dot(label, value, low, high, shape, quiet=cell["set"] == UNTRAINED, style=style)
+def _dot(label: str, value: float, ends: Ends, shape: str, cell: StudyCell, style: int = 0) -> Dot:
+    low, high = map(finite, ends)
+    return Dot(label, value, low, high, shape, quiet=cell.set == UNTRAINED, style=style)
 
 
-def _column_tables(study: Study, column: Mapping[str, Any], metric: str, folded: bool) -> tuple[Table, Table]:
+def _column_tables(study: StudyResult, column: StudyColumn, metric: str, folded: bool) -> tuple[Table, Table]:
     """Return the scores of the groups, and the gaps between them."""
-    cells, (a, b) = cells_of(study, column["name"], metric), study["compare"]
-    name, reference, seeds = f"{column_title(column)}: {metric_label(metric)}", study["reference"], len(study["seeds"])
+    cells, (a, b) = study.cells_of(column.name, metric), study.compare
+    name, reference, seeds = f"{column_title(column)}: {metric_label(metric)}", study.reference, len(study.seeds)
     notes = (
         (f"Of {seeds} seeds: a score is that of all their answers, and the range over seeds follows the interval.",)
         if seeds > 1
@@ -191,7 +187,7 @@ def _column_tables(study: Study, column: Mapping[str, Any], metric: str, folded:
     )
     scores = make_table(
         f"{name} with 95 % intervals over speakers", ("Pretrained on", a, b, ALL),
-        [(row_label(cell["set"]), *(value_text(cell, group) for group in (a, b, ALL))) for cell in cells],
+        [(row_label(cell.set), *(value_text(cell, group) for group in (a, b, ALL))) for cell in cells],
         notes=notes, sticky=True, folded=folded,
     )  # fmt: skip
     gaps = make_table(
@@ -199,8 +195,8 @@ def _column_tables(study: Study, column: Mapping[str, Any], metric: str, folded:
         ("Pretrained on", f"{a} − {b}", "Δrel", "p", f"Minus the gap of {reference}", "p", "The difference is"),
         [
             (
-                row_label(cell["set"]), gap_text(cell), relative_text(cell), p_text(cell), difference_text(cell),
-                p_text(cell["against_reference"]), verdict_text(cell["against_reference"]),
+                row_label(cell.set), gap_text(cell), relative_text(cell), p_text(cell), difference_text(cell),
+                p_text(cell.against_reference), verdict_text(cell.against_reference),
             )
             for cell in cells
         ],
@@ -209,18 +205,18 @@ def _column_tables(study: Study, column: Mapping[str, Any], metric: str, folded:
     return scores, gaps
 
 
-def _sets_block(study: Study) -> Block:
+def _sets_block(study: StudyResult) -> Block:
     head = ("Set", "Group", "Hours", "Clips", "Speakers", "Effective speakers", "Most of one speaker")
-    made = study["pretraining"]
-    lead = f"A model of the recipe {made['recipe']} was pretrained on each set of {study['hours']:g} hours."
-    settings = f"Its settings: {', '.join(made['settings'])}." if made["settings"] else "Its settings are as published."
+    made = study.pretraining
+    lead = f"A model of the recipe {made.recipe} was pretrained on each set of {study.hours:g} hours."
+    settings = f"Its settings: {', '.join(made.settings)}." if made.settings else "Its settings are as published."
     table = make_table(
         "Composition of the sets", head, composition_rows(study), text_columns=(1,),
         notes=(
             "The effective number of speakers is as many as would give the same spread if each gave as much.",
         ),
     )  # fmt: skip
-    known = study["known"]["sentence"]
+    known = study.known.sentence
     return Block(
         id="study-sets",
         lead=(lead, settings, *never_drawn(study)),
@@ -229,19 +225,19 @@ def _sets_block(study: Study) -> Block:
     )
 
 
-def _limits_block(study: Study) -> Block:
-    rows = [(row["column"], row["reason"], str(row["count"])) for row in study["excluded"]]
+def _limits_block(study: StudyResult) -> Block:
+    rows = [(row.column, row.reason, str(row.count)) for row in study.excluded]
     tables = (
         (make_table("Test clips left out", ("Column", "Reason", "Clips"), rows, text_columns=(1,)),) if rows else ()
     )
     said: dict[str, list[str]] = {}
-    for column in study["columns"]:
-        for warning in column["warnings"]:
+    for column in study.columns:
+        for warning in column.warnings:
             said.setdefault(warning, []).append(column_title(column))
     warnings = tuple(f"{'; '.join(columns)}: {warning}" for warning, columns in said.items())
-    return Block(id="study-limits", lead=tuple(study["limits"]), warnings=warnings, tables=tables)
+    return Block(id="study-limits", lead=study.limits, warnings=warnings, tables=tables)
 
 
-def _provenance(study: Study) -> Section:
-    table = provenance_table("Study", study["provenance"])
+def _provenance(study: StudyResult) -> Section:
+    table = provenance_table("Study", to_json(study.provenance))
     return Section("provenance", "Provenance", (Block(id="study-origin", tables=(table,) if table else ()),))
