@@ -124,8 +124,15 @@ def blank(cls: type) -> Mapping[str, Any]:
     return found
 
 
-def _either(adjusted: float, plain: float) -> float:
-    return plain if math.isnan(adjusted) else adjusted
+class AdjustedGap(TriedGap):
+    """A tried gap whose p-value is adjusted for all comparisons of its family, where that is known."""
+
+    p_holm: float
+
+    @property
+    def adjusted_p(self) -> float:
+        """The Holm-adjusted p-value, or the plain one where there is no other."""
+        return self.p_value if math.isnan(self.p_holm) else self.p_holm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +167,7 @@ class GroupScore(MetricRow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupComparison(TriedGap, MetricRow):
+class GroupComparison(AdjustedGap, MetricRow):
     """The gap between two groups, first minus second. The file has its `verdict` as well.
 
     Examples
@@ -217,11 +224,6 @@ class GroupComparison(TriedGap, MetricRow):
         return self.relative_to_b if math.isnan(self.ratio) else 100 * (self.ratio - 1)
 
     @property
-    def adjusted_p(self) -> float:
-        """The Holm-adjusted p-value, or the plain one where there is no other."""
-        return _either(self.p_holm, self.p_value)
-
-    @property
     def within_tolerance(self) -> bool:
         """Whether the 90 % interval lies within the stated tolerance."""
         return self.tolerance is not None and -self.tolerance < self.low_90 <= self.high_90 < self.tolerance
@@ -234,7 +236,7 @@ class GroupComparison(TriedGap, MetricRow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SystemComparison(TriedGap):
+class SystemComparison(AdjustedGap):
     """The gap of one system minus that of another, on the same clips."""
 
     result_a: str
@@ -258,11 +260,6 @@ class SystemComparison(TriedGap):
     refused: str | None
     warning: str | None
     direction: str
-
-    @property
-    def adjusted_p(self) -> float:
-        """The Holm-adjusted p-value, or the plain one where there is no other."""
-        return _either(self.p_holm, self.p_value)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ does not say is NaN, None or empty.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -206,6 +207,10 @@ class FairnessReport:
         """Return plain data; what is not defined is null, and no text steers the screen that shows it."""
         found = {"kind": KIND, "schema_version": SCHEMA_VERSION, **to_json(self, printable)}
         return found | {"comparisons": [_comparison(row) for row in self.comparisons]}
+
+    def to_text(self) -> str:
+        """Return the text of the file."""
+        return json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n"
 
 
 def _comparison(row: GroupComparison) -> JsonObject:

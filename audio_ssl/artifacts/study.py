@@ -7,6 +7,7 @@ from math import nan
 from pathlib import Path
 
 from audio_ssl.artifacts.draws import DrawRecord
+from audio_ssl.artifacts.fairness import AdjustedGap
 from audio_ssl.artifacts.records import absent, read_record
 from audio_ssl.base.documents import JsonObject
 
@@ -98,7 +99,7 @@ class CellGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GapAgainstReference:
+class GapAgainstReference(AdjustedGap):
     """The gap of a set minus that of the reference set, on the same clips."""
 
     difference: float
@@ -117,7 +118,7 @@ class GapAgainstReference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyCell:
+class StudyCell(AdjustedGap):
     """One set in one column by one metric: the scores of the groups, and the first group minus the second."""
 
     column: str

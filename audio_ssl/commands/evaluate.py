@@ -150,7 +150,7 @@ def fairness(
             tolerance=tolerance, about=asked.about, examples=examples,
         )  # fmt: skip
         build_fairness_report(found, page)
-    print("\n".join((*fairness_lines(page), str(page))))
+    print("\n".join((*fairness_lines(found), str(page))))
 
 
 @_fairness.command

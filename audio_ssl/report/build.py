@@ -6,15 +6,13 @@ drawing enters it: the same inputs give the same bytes.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from audio_ssl.artifacts.fairness_report import FairnessReport, fairness_of
 from audio_ssl.artifacts.records import to_json
-from audio_ssl.base.documents import JsonObject, read_object
+from audio_ssl.base.documents import JsonObject
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import locked_file, write_json, write_text
 from audio_ssl.report.clips import excerpts
@@ -22,19 +20,18 @@ from audio_ssl.report.comparison import compare_models
 from audio_ssl.report.html import Page, Section, render
 from audio_ssl.report.inputs import Inputs, read_inputs, share_baselines
 from audio_ssl.report.language.answer import score_lines
+from audio_ssl.report.language.conclusions import fairness_answer
 from audio_ssl.report.markdown import fairness_markdown
-from audio_ssl.report.numbers import count, strict_json
+from audio_ssl.report.numbers import count
+from audio_ssl.report.pages import sections_of
 from audio_ssl.report.paired import SystemPairs
 from audio_ssl.report.sections.codec import codec_section
-from audio_ssl.report.sections.fairness import fairness_answer, fairness_section, fairness_sections
+from audio_ssl.report.sections.fairness import fairness_section
 from audio_ssl.report.sections.probes import contents, probes_section
 from audio_ssl.report.sections.provenance import provenance_section
 from audio_ssl.report.sections.scores import comparison_section, gains_section
 from audio_ssl.report.sections.training import training_section
 from audio_ssl.report.summary import ReportSummary, summarise
-
-if TYPE_CHECKING:
-    from audio_ssl.artifacts.fairness_report import FairnessReport
 
 
 def build_report(inputs: Sequence[Path], out: Path, title: str = "Report", audio: bool = True) -> Path:
@@ -89,28 +86,29 @@ def build_fairness_report(result: FairnessReport, out: Path) -> Path:
         `out`.
     """
     json_path = _json_beside(out)
-    fairness = strict_json(result.to_json())
-    results = fairness.get("results") or {row["result"] for row in fairness["groups"]}
-    numbers = json.dumps(fairness, indent=2, allow_nan=False) + "\n"
+    # The page shows what the file says, in which no text steers a screen and no number is infinite.
+    report = fairness_of(result.to_json(), str(json_path))
+    numbers = report.to_text()
+    systems = {one.name for one in report.results} or {row.result for row in report.groups}
     page = Page(
         title="Fairness report",
-        answer=fairness_answer(fairness),
-        sections=fairness_sections(fairness, hashlib.sha256(numbers.encode()).hexdigest()),
-        about=f"Made by audio_ssl from {count(len(results), 'result')}.",
+        answer=fairness_answer(report),
+        sections=sections_of(report),
+        about=f"Made by audio_ssl from {count(len(systems), 'result')}.",
         json_name=json_path.name,
-        data=fairness,
+        data=report.to_json(),
     )
     # All three are made before any is written: numbers without their page would stand beside an older one.
-    drawn, markdown = render(page), fairness_markdown(fairness)
+    drawn, markdown = render(page), fairness_markdown(report)
     write_text(json_path, numbers)
     write_text(out.with_suffix(".md"), markdown)
     write_text(out, drawn)
     return out
 
 
-def fairness_lines(page: Path) -> list[str]:
+def fairness_lines(report: FairnessReport) -> list[str]:
     """Return what a fairness report answers, as lines for a terminal."""
-    said = fairness_answer(read_object(page.with_suffix(".json")))
+    said = fairness_answer(report)
     return [line for subject, lines in said.items() for line in (f"{subject}:", *(f"  {one}" for one in lines))]
 
 
@@ -158,7 +156,7 @@ def _page(report: ReportSummary, data: JsonObject, json_name: str, found: Inputs
     if report.results:
         sections.append(gains_section(report.results))
     if report.fairness:
-        sections.append(fairness_section(report.fairness))
+        sections.append(fairness_section([one.report for one in found.fairness]))
     if report.runs:
         sections += codec_section(found.runs, report.runs)
         sections.append(training_section(report.runs))

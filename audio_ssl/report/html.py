@@ -18,7 +18,8 @@ from markupsafe import Markup
 
 from audio_ssl.report.numbers import MISSING
 
-Shown = TypeVar("Shown")
+Shown = TypeVar("Shown", contravariant=True)
+_Row = TypeVar("_Row")
 MOST_ROWS = 200
 """Rows of a table that are written; the others are in the JSON."""
 MOST_OPEN = 12
@@ -191,8 +192,8 @@ def make_table(
 
 def tabulate(
     caption: str,
-    rows: Sequence[Shown],
-    columns: Sequence[TableColumn[Shown]],
+    rows: Sequence[_Row],
+    columns: Sequence[TableColumn[_Row]],
     *,
     notes: Sequence[str] = (),
     sticky: bool = False,

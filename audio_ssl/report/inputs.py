@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from audio_ssl.artifacts.fairness_report import FairnessReport, read_fairness
 from audio_ssl.artifacts.records import from_json
 from audio_ssl.artifacts.run import METRICS_FILE, RunFolder, read_run_folder
 from audio_ssl.base.checksums import require_whole
@@ -86,10 +87,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Fairness:
-    """A fairness report: `groups`, `comparisons`, `provenance`."""
+    """What a fairness audit found."""
 
     path: Path
     data: dict[str, Any]
+    """The file as it was written."""
+    report: FairnessReport
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def read_input(path: Path) -> RunFolder | Result | Fairness:
         raise UserError(f"expected {EXPECTED}, but found {_contents(path)}", where=str(path), remedy=_nearby(path))
     data = read_json(path) if path.suffix == ".json" else None
     if isinstance(data, dict) and {"groups", "comparisons"} <= data.keys():
-        return Fairness(path, data)
+        return Fairness(path, data, read_fairness(path))
     found = f"a JSON file with {_keys(data)}" if path.suffix == ".json" else f"the file {path.name}"
     raise UserError(f"expected {EXPECTED}, but found {found}", where=str(path))
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
+from audio_ssl.artifacts.fairness_report import FairnessReport
 from audio_ssl.report.html import Block, ClipExample, Section, Table
-from audio_ssl.report.sections.fairness import fairness_answer, fairness_sections
+from audio_ssl.report.language.conclusions import fairness_answer
+from audio_ssl.report.pages import sections_of
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$!&])")
 _BLOCK_MARK = re.compile(r"^(?:[-+](?=\s|$)|\d+[.)](?=\s|$)|[-=](?=[-=\s]*$))")
@@ -21,22 +22,11 @@ _MENTION = "@\u2060"
 """An at sign with an unseen joiner behind it, because GitHub notifies people whose name follows a plain one."""
 
 
-def fairness_markdown(data: Mapping[str, Any]) -> str:
-    """Write a fairness report as Markdown (GitHub's, with tables).
-
-    Parameters
-    ----------
-    data
-        The JSON of the fairness stage.
-
-    Returns
-    -------
-    str
-        The text, ending in a line end.
-    """
+def fairness_markdown(report: FairnessReport) -> str:
+    """Write what an audit found as Markdown (GitHub's, with tables)."""
     # A signature has its place on paper, not in a pull request.
-    sections = [section for section in fairness_sections(data) if section.id != "sign-off"]
-    return render_markdown("Fairness report", fairness_answer(data), sections)
+    sections = [section for section in sections_of(report) if section.id != "sign-off"]
+    return render_markdown("Fairness report", fairness_answer(report), sections)
 
 
 def render_markdown(title: str, answer: Mapping[str, Sequence[str]], sections: Sequence[Section]) -> str:

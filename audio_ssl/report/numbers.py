@@ -20,6 +20,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def defined(value: float) -> bool:
+    """Say whether a score of a record is defined; where it is not, it is NaN or infinite."""
+    return math.isfinite(value)
+
+
 def finite(value: Any) -> float | None:
     """Return `value` as a float, or None where it is missing, not a number, NaN or infinite."""
     return float(value) if is_number(value) else None

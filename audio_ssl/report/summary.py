@@ -54,7 +54,7 @@ def summarise(found: Inputs, title: str, home: Path) -> ReportSummary:
     )
     runs = tuple(describe_run(run, home) for run in found.runs)
     fairness = tuple({"path": relative(one.path, home), **one.data} for one in found.fairness)
-    said = answer(runs, results, comparison, fairness)
+    said = answer(runs, results, comparison, [one.report for one in found.fairness])
     return ReportSummary(title, runs, results, comparison, fairness, said)
 
 

@@ -16,6 +16,8 @@ from markupsafe import Markup, escape
 
 from audio_ssl.report.numbers import number
 
+SHAPES = ("circle", "square", "diamond", "triangle")
+"""Marks that can be told apart without colour."""
 CHARACTER_WIDTH = 6.8
 """Mean width of a character of the figures' 12-unit type, in SVG units (measured on DejaVu Sans, a wide face)."""
 

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from audio_ssl.artifacts.fairness_report import fairness_of
 from audio_ssl.base.errors import UserError
 from audio_ssl.commands.evaluate import fairness
 from audio_ssl.fairness.predictions import read_predictions
 from audio_ssl.fairness.systems import empty_rows
-from audio_ssl.report.sections.fairness import fairness_answer
+from audio_ssl.report.language.conclusions import fairness_answer
 
 
 def rows(speakers=24, clips=6, empty=0, missing=0):
@@ -70,11 +71,12 @@ def test_a_finding_that_rests_on_empty_hypotheses_is_warned_of(tmp_path):
     assert words in gap["warning"]
     assert words in effect["warning"]
     assert words in page
-    (first, _) = fairness_answer(report)["in short"]
+    (first, _) = fairness_answer(fairness_of(report, "page.json"))["in short"]
     assert first.endswith(f"But {effect['warning']}.")
     fairness(tmp_path / "p.jsonl", out=tmp_path / "page.html", replicates=400, normaliser="basic")
     both = json.loads((tmp_path / "page.json").read_text())
-    assert fairness_answer(both)["in short"][-1].startswith("2 comparisons depend on empty hypotheses")
+    said = fairness_answer(fairness_of(both, "page.json"))["in short"]
+    assert said[-1].startswith("2 comparisons depend on empty hypotheses")
 
 
 def test_leaving_them_out_gives_the_other_way(tmp_path):

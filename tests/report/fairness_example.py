@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
-from audio_ssl.artifacts.fairness import verdict
+from audio_ssl.artifacts.fairness import GroupComparison, blank, verdict
+from audio_ssl.artifacts.fairness_report import FairnessReport, fairness_of
 from audio_ssl.base.documents import parse_object
 
 HOSTILE = 'the <script>alert("x")</script> cat | sat `on` [it](http://x)\n# no heading'
@@ -123,6 +125,25 @@ def fairness_report() -> dict[str, Any]:
             "command": "audio-ssl fairness a.parquet b.parquet --by gender --by age --out report.html",
         },
     }
+
+
+def whole_audit() -> FairnessReport:
+    """Return `fairness_report` as the report's own reader gives it."""
+    return fairness_of(fairness_report(), "the example")
+
+
+def gap(**known: Any) -> GroupComparison:
+    """Return a gap of women and men in word error rate of which nothing but `known` is known."""
+    common = {"result": "", "by": "gender", "metric": "wer", "unit": "%", "higher_is_better": False}
+    common |= {"a": "F", "b": "M", "compared": 0, "direction": ""}
+    return GroupComparison(**{**blank(GroupComparison), **common, **known})
+
+
+def audit_of(*comparisons: GroupComparison, **parts: Any) -> FairnessReport:
+    """Return a report of these comparisons, and of the rows that `parts` names."""
+    origin = {"by": [], "seed": 0, "replicates": 10_000, "min_speakers": 5, "inputs": [], "versions": {}}
+    empty = {"groups": [], "comparisons": [], "limits": [], "provenance": origin}
+    return replace(fairness_of(empty, "nothing"), comparisons=comparisons, **parts)
 
 
 def _common(result: str, by: str, metric: str) -> dict[str, Any]:

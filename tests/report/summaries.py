@@ -9,11 +9,11 @@ from audio_ssl.report.probe_summary import ProbeSummary, SystemSummary
 from audio_ssl.report.summary import ReportSummary
 
 
-def make_summary(results=(), models=(), runs=(), fairness=()):
+def make_summary(results=(), models=(), runs=(), audits=()):
     """Return the summary of a report; `models` are the names of the models that are compared."""
     comparison = ModelComparison(tuple(models), len(models), (), (), (), ())
-    said = answer(runs, results, comparison, fairness)
-    return ReportSummary("t", tuple(runs), tuple(results), comparison, tuple(fairness), said)
+    said = answer(runs, results, comparison, audits)
+    return ReportSummary("t", tuple(runs), tuple(results), comparison, tuple(one.to_json() for one in audits), said)
 
 
 def make_probe(name, verdicts=(), model="run", **more):

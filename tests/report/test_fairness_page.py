@@ -1,39 +1,42 @@
 import collections
-import copy
+import hashlib
+import math
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from audio_ssl.artifacts.fairness import SIGNIFICANT, VERDICTS, verdict
+from audio_ssl.artifacts.fairness import SIGNIFICANT, VERDICTS, GapOutcome, SystemComparison, blank
+from audio_ssl.artifacts.fairness_report import SuppressedGroup, fairness_of
 from audio_ssl.report.figures.intervals import Estimate, Row, forest
 from audio_ssl.report.html import Page, render
-from audio_ssl.report.language.conclusions import conclusion, tally, tally_words
-from audio_ssl.report.language.fairness import (
-    comparison_words,
-    gap_difference_words,
-    gap_words,
-    plain_words,
-    verdict_of,
-)
-from audio_ssl.report.sections.fairness import (
-    conclusions_section,
-    fairness_answer,
-    fairness_section,
-    fairness_sections,
-    subject_section,
-)
+from audio_ssl.report.language.conclusions import conclusion, fairness_answer, tally, tally_words
+from audio_ssl.report.language.fairness import comparison_words, gap_difference_words, gap_words, plain_words
+from audio_ssl.report.language.fairness_cells import warnings_of
+from audio_ssl.report.pages import sections_of
+from audio_ssl.report.sections.fairness import conclusions_section, fairness_section
 from audio_ssl.report.sections.fairness_groups import suppressed_table
-from audio_ssl.report.sections.fairness_rows import foremost, warnings_of
+from audio_ssl.report.sections.fairness_sources import subject_section
+from audio_ssl.report.selection import foremost
 from tests.report.conftest import fairness_data
-from tests.report.fairness_example import fairness_report
+from tests.report.fairness_example import audit_of, fairness_report, gap, whole_audit
 from tests.report.test_build import Reader, text_of
 from tests.report.test_figures import assert_inside
 
 
 def page_of(report):
-    return render(Page("Fairness", fairness_answer(report), fairness_sections(report), "About.", "f.json", report))
+    data = report.to_json()
+    return render(Page("Fairness", fairness_answer(report), sections_of(report), "About.", "f.json", data))
+
+
+def old_audit(refused):
+    return fairness_of(fairness_data(refused=refused), "old")
+
+
+def section_of(report, name):
+    return next(one for one in sections_of(report) if one.id == name)
 
 
 def read(html):
@@ -46,7 +49,7 @@ def read(html):
 
 @pytest.fixture(scope="module")
 def html():
-    return page_of(fairness_report())
+    return page_of(whole_audit())
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +110,14 @@ def test_every_kind_of_row_is_shown(said):
 def test_an_older_report_is_drawn():
     old = fairness_data(refused=False)
     old["excluded"] = [{"result": "demo", "speaker": "s1", "reason": "recorded as gender F and M"}]
-    said = text_of(read(page_of(old)))
+    said = text_of(read(page_of(fairness_of(old, "old"))))
     assert "Women's word error rate is 13 % higher than men's (95 % confidence interval +2.3 to +6.5 points)" in said
     assert "p = 0.012" in said
     assert "speaker s1" in said
 
 
 def test_a_refused_report_concludes_nothing():
-    said = fairness_answer(fairness_data())["in short"]
+    said = fairness_answer(old_audit(refused=True))["in short"]
     assert said == [
         "No comparison was tested, so nothing may be concluded about other speakers: "
         "group F has 1 speaker, and at least 5 a group are needed."
@@ -127,13 +130,15 @@ def test_many_groups_do_not_make_a_huge_page():
     group = next(row for row in report["groups"] if row["by"] == "age")
     report["groups"] += [{**group, "group": f"g{n}"} for n in range(2000)]
     report["comparisons"] += [{**row, "a": f"g{n}"} for n in range(5000)]
-    html = render(Page("Fairness", fairness_answer(report), fairness_sections(report), "About.", "f.json", {}))
+    report = fairness_of(report, "large")
+    html = render(Page("Fairness", fairness_answer(report), sections_of(report), "About.", "f.json", {}))
     assert len(html) < 2_000_000
     assert "rows more are in the JSON" in html
 
 
 def test_warnings_of_one_kind_are_said_once():
-    rows = [{"warning": f"only {n} speakers in the smaller group: mind"} for n in (12, 9, 17)] + [{"warning": "else"}]
+    said = [f"only {n} speakers in the smaller group: mind" for n in (12, 9, 17)]
+    rows = [gap(warning=text) for text in (*said, "else")]
     assert warnings_of(rows) == (
         "only 9 speakers in the smaller group: mind (and 2 more of this kind, in the JSON)",
         "else",
@@ -141,46 +146,43 @@ def test_warnings_of_one_kind_are_said_once():
 
 
 def test_what_is_significant_is_drawn_first():
-    def row(metric, by, p_value, name):
-        return {"metric": metric, "by": by, "p_value": p_value, "a": name}
-
     rows = [
-        row("wer", "gender", 0.5, "plain"),
-        row("wer", "gender × age", 0.5, "crossed"),
-        row("cer", "gender", 0.5, "other metric"),
-        row("cer", "gender × age", 0.001, "found"),
+        gap(p_value=0.5, a="plain"),
+        gap(p_value=0.5, a="crossed", by="gender × age"),
+        gap(p_value=0.5, a="other metric", metric="cer"),
+        gap(p_value=0.001, a="found", metric="cer", by="gender × age"),
     ]
-    assert [one["a"] for one in foremost(rows, 9)] == ["found", "plain"]
+    assert [one.a for one in foremost(rows, 9)] == ["found", "plain"]
     assert foremost(rows[1:2], 9) == rows[1:2]
+    assert foremost([], 9) == []
 
 
 def test_verdicts_follow_the_adjusted_p():
-    assert verdict_of({"p_value": 0.01, "p_holm": 0.2}) == "alone"
-    assert verdict_of({"p_value": 0.01, "p_holm": 0.04}) == "found"
-    assert verdict_of({"p_value": 0.2, "p_holm": 0.2}) == "open"
-    assert verdict_of({"p_value": None}) == "untested"
-    assert verdict_of({"p_value": 0.01, "refused": "few"}) == "refused"
+    assert gap(p_value=0.01, p_holm=0.2).outcome == GapOutcome.ALONE
+    assert gap(p_value=0.01, p_holm=0.04).outcome == GapOutcome.FOUND
+    assert gap(p_value=0.2, p_holm=0.2).outcome == GapOutcome.OPEN
+    assert gap().outcome == GapOutcome.UNTESTED
+    assert gap(p_value=0.01, refused="few").outcome == GapOutcome.REFUSED
 
 
 def test_a_p_value_near_the_level_is_called_not_significant():
-    row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.1, "p_value": 0.052}
+    row = gap(difference=2.0, ratio=1.1, p_value=0.052)
     for text in (plain_words(row), comparison_words(row)):
         assert "not statistically significant" in text
 
 
 def test_no_gap_is_not_called_one():
-    row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "difference": 0.0, "p_value": 1.0}
+    row = gap(difference=0.0, p_value=1.0)
     assert plain_words(row) == "Word error rate is the same for women and men."
     assert comparison_words(row).replace("\u00a0", " ") == (
         "Word error rate is the same for women and men. The difference is not statistically significant (p = 1.000)."
     )
-    refused = plain_words({**row, "refused": "few"})
+    refused = plain_words(replace(row, refused="few"))
     assert refused.endswith("; not tested, so nothing may be concluded about other speakers.")
 
 
-def comparison(p_value=None, **more):
-    row = {"by": "gender", "metric": "wer", "unit": "%", "a": "F", "b": "M", "difference": 2.0, "ratio": 1.1}
-    return {**row, "value_a": 12.0, "value_b": 10.0, "p_value": p_value, **more}
+def comparison(p_value=math.nan, **more):
+    return gap(difference=2.0, ratio=1.1, value_a=12.0, value_b=10.0, p_value=p_value, **more)
 
 
 @pytest.mark.parametrize(
@@ -208,30 +210,30 @@ def comparison(p_value=None, **more):
     ],
 )
 def test_the_headline_has_at_most_three_lines(rows, lines):
-    said = fairness_answer({"comparisons": rows})["in short"]
+    said = fairness_answer(audit_of(*rows))["in short"]
     assert [line.replace("\u00a0", " ") for line in said] == lines
-    assert len(fairness_answer({"comparisons": rows * 50})["in short"]) <= 3
+    assert len(fairness_answer(audit_of(*rows * 50))["in short"]) <= 3
 
 
 def test_differences_that_no_permutation_could_find_are_said_to_be_so():
     rows = [comparison(0.01, p_holm=1.0, compared=6, assignments=100)] * 6
-    said = fairness_answer({"comparisons": rows})["in short"]
+    said = fairness_answer(audit_of(*rows))["in short"]
     assert said[1].startswith("With 100 permutations and 6 comparisons none could be statistically significant")
-    rows = [{**one, "assignments": 1000} for one in rows]
-    assert not any("permutations" in one for one in fairness_answer({"comparisons": rows})["in short"])
+    rows = [replace(one, assignments=1000) for one in rows]
+    assert not any("permutations" in one for one in fairness_answer(audit_of(*rows))["in short"])
 
 
 @pytest.mark.parametrize(("assignments", "hopeless"), [(19, True), (20, False)])
 def test_the_headline_has_the_level_of_the_tests(assignments, hopeless):
     # 1 / 20 is not below 0.05.
     row = comparison(0.3, p_holm=0.3, compared=1, assignments=assignments)
-    said = fairness_answer({"comparisons": [row]})["in short"]
+    said = fairness_answer(audit_of(row))["in short"]
     assert any("permutations" in one for one in said) == hopeless
 
 
 def test_a_report_in_which_nothing_is_scored_says_why():
-    hidden = [{"by": "gender", "groups": [name], "speakers": 1, "clips": 9, "reason": "few"} for name in "FM"]
-    said = fairness_answer({"comparisons": [], "groups": [], "suppressed": hidden})["in short"]
+    hidden = tuple(SuppressedGroup("S", "gender", (name,), 1, 9, "few") for name in "FM")
+    said = fairness_answer(audit_of(suppressed=hidden))["in short"]
     assert said == ["Nothing is scored, because no group has at least 5 speakers (women: 1 speaker, men: 1 speaker)."]
 
 
@@ -248,38 +250,34 @@ def verdicts_in(text):
 
 @pytest.mark.parametrize("tolerance", [None, 4.0, 30.0])
 def test_counts_of_the_page_are_those_of_its_json(tolerance):
-    report = fairness_report()
-    for row in report["comparisons"]:
-        row["tolerance"] = tolerance
-        row["verdict"] = verdict(row)
-    report["comparisons"].append(dict(report["comparisons"][0]))
-    found = collections.Counter(row["verdict"] for row in report["comparisons"])
-    expected = [len(report["comparisons"]), *(found[one] for one in VERDICTS), found[None]]
+    report = whole_audit()
+    rows = [replace(row, tolerance=tolerance) for row in report.comparisons]
+    report = replace(report, comparisons=(*rows, rows[0]))
+    found = collections.Counter(row["verdict"] for row in report.to_json()["comparisons"])
+    expected = [len(report.comparisons), *(found[one] for one in VERDICTS), found[None]]
     assert sum(expected[1:]) == expected[0]
     assert verdicts_in(fairness_answer(report)["in short"][0]) == expected
-    (table,) = next(one for one in fairness_sections(report) if one.id == "overview").blocks[0].tables
+    (table,) = section_of(report, "overview").blocks[0].tables
     read_as = collections.Counter(cells[-1] for cells in table.rows)
     assert [len(table.rows), *(read_as[one] for one in VERDICTS), read_as["not tested"]] == expected
-    scope = dict(next(one for one in fairness_sections(report) if one.id == "subject").blocks[0].tables[0].rows)[
-        "Scope"
-    ]
-    groups = {(row["by"], row["group"]) for row in report["groups"]}
-    assert f"{len(groups)} groups scored, {len(report['suppressed'])} counted only." in scope
+    scope = dict(section_of(report, "subject").blocks[0].tables[0].rows)["Scope"]
+    groups = {(row.by, row.group) for row in report.groups}
+    assert f"{len(groups)} groups scored, {len(report.suppressed)} counted only." in scope
 
 
 def test_a_tolerance_is_said_with_the_interval_that_shows_it():
     row = comparison(0.02, tolerance=3.0, low_90=1.1, high_90=2.9, speakers_a=40, speakers_b=41)
-    said = conclusion(row, {"statement": {"test_set": "T 1"}})
+    said = conclusion(row, audit_of(row))
     assert said.finding.replace("\u00a0", " ").endswith(
         "p = 0.020): difference smaller than the stated tolerance of 3.0 points (90 % confidence interval +1.1 to +2.9 "
         "points), and statistically significant."
     )
-    small = tally_words(tally([row, {**row, "speakers_a": 9}, {"refused": "few"}]))
+    small = tally_words(tally([row, replace(row, speakers_a=9), gap(refused="few")]))
     assert small == (
         "Of 3 comparisons between groups, 2 are smaller than the stated tolerance (though statistically significant), "
         "1 was not tested."
     )
-    one = tally_words(tally([row, {**row, "p_value": 0.3, "p_holm": 0.3}, {**row, "low_90": -5.0}]))
+    one = tally_words(tally([row, replace(row, p_value=0.3, p_holm=0.3), replace(row, low_90=-5.0)]))
     assert one == (
         "Of 3 comparisons between groups, 1 shows a statistically significant difference, 2 are smaller than the "
         "stated tolerance (1 of them statistically significant)."
@@ -288,8 +286,8 @@ def test_a_tolerance_is_said_with_the_interval_that_shows_it():
         said.may.replace("\u00a0", " ")
     )
     assert "It is statistically significant." in said.may
-    assert verdict({**row, "high_90": 3.0}) == SIGNIFICANT
-    assert verdict({**row, "tolerance": None}) == SIGNIFICANT
+    assert replace(row, high_90=3.0).verdict == SIGNIFICANT
+    assert replace(row, tolerance=None).verdict == SIGNIFICANT
 
 
 def test_the_page_is_to_be_signed(said):
@@ -311,32 +309,24 @@ def test_names_in_any_script_have_targets_of_their_own():
             for result in ("модель", "模型")
             for row in rows
         ]
-    reader = read(page_of(report))
+    reader = read(page_of(fairness_of(report, "scripts")))
     assert len(reader.ids) == len(set(reader.ids))
     assert {target[1:] for target in reader.targets if target.startswith("#")} <= set(reader.ids)
 
 
 def test_sign_off_names_the_file_of_numbers():
-    sections = fairness_sections(fairness_report(), sha256="ab" * 32)
-    assert sections[-1].id == "sign-off"
-    assert "ab" * 32 in sections[-1].lead[-1]
+    report = whole_audit()
+    assert sections_of(report)[-1].id == "sign-off"
+    assert hashlib.sha256(report.to_text().encode()).hexdigest() in sections_of(report)[-1].lead[-1]
 
 
 def test_costs_keep_three_decimals():
-    row = {"by": "gender", "metric": "min_dcf", "unit": "cost", "higher_is_better": False, "a": "F", "b": "M"}
-    said = plain_words({**row, "value_a": 0.0612, "value_b": 0.0534, "difference": 0.0078, "ratio": 1.146})
-    assert "0.061 against 0.053" in said
-
-
-def test_nothing_is_changed_by_drawing():
-    report = fairness_report()
-    before = copy.deepcopy(report)
-    page_of(report)
-    assert report == before
+    row = gap(metric="min_dcf", unit="cost", value_a=0.0612, value_b=0.0534, difference=0.0078, ratio=1.146)
+    assert "0.061 against 0.053" in plain_words(row)
 
 
 def test_section_of_a_larger_page():
-    section = fairness_section([fairness_report(), fairness_data()])
+    section = fairness_section([whole_audit(), old_audit(refused=True)])
     headings = [block.heading for block in section.blocks]
     assert "whisper-tiny.en: word error rate by gender" in headings
     assert "demo: word error rate by gender" in headings
@@ -353,8 +343,8 @@ def test_forest_stays_inside_and_shows_both_sides_of_no_gap(value):
 
 
 def test_scores_that_print_alike_are_called_almost_the_same():
-    row = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "value_a": 76.31, "value_b": 76.34, "difference": -0.03}
-    row |= {"unit": "%", "ratio": 76.31 / 76.34, "ratio_low": 0.83, "ratio_high": 1.2, "p_value": 1.0}
+    row = gap(value_a=76.31, value_b=76.34, difference=-0.03, ratio=76.31 / 76.34, p_value=1.0)
+    row = replace(row, ratio_low=0.83, ratio_high=1.2)
     assert gap_words(row).replace("\u00a0", " ") == (
         "Word error rate is almost the same for women and men "
         "(76.3 %; 95 % confidence interval 17 % lower to 20 % higher)."
@@ -372,40 +362,39 @@ def test_scores_that_print_alike_are_called_almost_the_same():
     ],
 )
 def test_a_gap_that_shrinks_is_not_said_to_turn_round(gap_a, gap_b, words):
-    about = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "result_a": "new", "result_b": "old"}
-    row = {**about, "gap_a": gap_a, "gap_b": gap_b, "difference": gap_a - gap_b, "p_value": 0.01, "p_holm": 0.01}
-    said = gap_difference_words(row)
+    about = {"by": "gender", "metric": "wer", "a": "F", "b": "M", "result_a": "new", "result_b": "old", "unit": "%"}
+    gaps = {"gap_a": gap_a, "gap_b": gap_b, "difference": gap_a - gap_b, "p_value": 0.01, "p_holm": 0.01}
+    more = {"higher_is_better": False, "compared": 1, "clips": 9, "speakers": 9, "direction": ""}
+    said = gap_difference_words(SystemComparison(**{**blank(SystemComparison), **about, **gaps, **more}))
     assert f"; {words}. The difference is statistically significant" in said
     assert "fare" not in said
 
 
 def test_the_statement_counts_a_group_of_two_systems_once_and_everybody_is_in_the_missing_data():
-    one = {"by": "gender", "metric": "wer", "speakers": 20, "clips": 40, "value": 9.0, "known": True}
-    named = [{**one, "result": result, "group": group} for result in ("S1", "S2") for group in ("F", "M")]
-    few = {"by": "gender", "clips": 8, "speakers": 1, "reason": "fewer than 5 speakers"}
-    hidden = [{**few, "result": result, "groups": ["divers"]} for result in ("S1", "S2")]
-    withheld = {**few, "result": "S1", "groups": [], "speakers": 3, "clips": 24, "reason": "long words"}
-    report = fairness_report() | {
-        "groups": named, "suppressed": [*hidden, withheld], "statement": {"date": "2026-03-01"},
-    }  # fmt: skip
+    example = whole_audit()
+    one = replace(example.groups[0], known=True)
+    named = tuple(replace(one, result=result, group=group) for result in ("S1", "S2") for group in ("F", "M"))
+    hidden = [SuppressedGroup(result, "gender", ("divers",), 1, 8, "fewer than 5 speakers") for result in ("S1", "S2")]
+    withheld = SuppressedGroup("S1", "gender", (), 3, 24, "long words")
+    report = replace(example, groups=named, totals=(), suppressed=(*hidden, withheld))
     statement, missing = (block.tables[0] for block in subject_section(report).blocks)
     assert "2 groups scored, 1 counted only." in dict(statement.rows)["Scope"]
-    assert ("S1: gender: others", "3", "24", "no: in a small group by another attribute") in missing.rows
+    assert ("S1: gender: others", "3", "24", "–", "no: in a small group by another attribute") in missing.rows
     assert "Those with an empty one are counted" in missing.notes[-1]
     table = suppressed_table(report, "gender")
     assert [cells[:2] for cells in table.rows] == [("S1", "divers"), ("S2", "divers"), ("S1", "others")]
-    report["provenance"]["empty_hypothesis"] = "leave-out"
-    assert "Those with an empty one are left out as well" in subject_section(report).blocks[1].tables[0].notes[-1]
+    left_out = replace(report, provenance=replace(report.provenance, empty_hypothesis="leave-out"))
+    assert "Those with an empty one are left out as well" in subject_section(left_out).blocks[1].tables[0].notes[-1]
 
 
 def test_a_heading_keeps_the_name_of_the_system_and_counts_one_comparison_as_one():
-    report = fairness_report()
-    row = {**report["comparisons"][0], "result": "mBart x"}
-    report["comparisons"] = [row] * 7
+    report = whole_audit()
+    row = replace(report.comparisons[0], result="mBart x")
+    report = replace(report, comparisons=(row,) * 7)
     section = conclusions_section(report)
     assert section.blocks[0].heading.startswith("mBart x, ")
     assert section.lead == (
         "The paragraph below each heading can be quoted alone.", "1 further tested comparison is in the tables below.",
     )  # fmt: skip
-    unnamed = conclusion({**row, "result": ""}, report)
+    unnamed = conclusion(replace(row, result=""), report)
     assert unnamed.subject.startswith("Word error rate, ")

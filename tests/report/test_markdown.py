@@ -1,11 +1,13 @@
 import pytest
 from markdown_it import MarkdownIt
 
+from audio_ssl.artifacts.fairness_report import fairness_of
 from audio_ssl.report.html import Table
+from audio_ssl.report.language.conclusions import fairness_answer
 from audio_ssl.report.markdown import escape, fairness_markdown
-from audio_ssl.report.sections.fairness import fairness_answer, fairness_sections
+from audio_ssl.report.pages import sections_of
 from tests.report.conftest import fairness_data
-from tests.report.fairness_example import fairness_report
+from tests.report.fairness_example import fairness_report, whole_audit
 
 
 def parse(text):
@@ -18,7 +20,7 @@ def inlines(tokens):
 
 @pytest.fixture(scope="module")
 def tokens():
-    return parse(fairness_markdown(fairness_report()))
+    return parse(fairness_markdown(whole_audit()))
 
 
 def plain(text):
@@ -41,7 +43,7 @@ def test_tables_hold_what_the_page_holds(tokens):
         for fold in block.folds:
             collect(fold.inside)
 
-    sections = fairness_sections(fairness_report())
+    sections = sections_of(whole_audit())
     for section in [one for one in sections if one.id != "sign-off"]:
         for block in section.blocks:
             collect(block)
@@ -50,8 +52,8 @@ def test_tables_hold_what_the_page_holds(tokens):
 
 
 def test_every_sentence_of_the_answer_is_there():
-    text = fairness_markdown(fairness_report())
-    for sentences in fairness_answer(fairness_report()).values():
+    text = fairness_markdown(whole_audit())
+    for sentences in fairness_answer(whole_audit()).values():
         for sentence in sentences:
             assert escape(sentence) in text
 
@@ -90,9 +92,10 @@ def test_plain_numbers_stay_legible():
 def test_command_cannot_leave_its_fence():
     report = fairness_report()
     report["provenance"]["command"] = "audio-ssl '```\n# x'"
-    tokens = parse(fairness_markdown(report))
+    tokens = parse(fairness_markdown(fairness_of(report, "x")))
     assert [token.content for token in tokens if token.type == "fence"] == ["audio-ssl '```\n# x'\n"]
 
 
 def test_older_reports_are_written():
-    assert "Women's word error rate is 13 % higher" in fairness_markdown(fairness_data(refused=False))
+    old = fairness_of(fairness_data(refused=False), "old")
+    assert "Women's word error rate is 13 % higher" in fairness_markdown(old)

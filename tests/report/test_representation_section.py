@@ -1,7 +1,25 @@
 """The blocks of what layers tell of an attribute: words, curve, table, and the gaps beside it."""
 
+import math
+from dataclasses import replace
+
+from audio_ssl.artifacts.fairness_report import AttributeProbe
+from audio_ssl.artifacts.records import from_json
 from audio_ssl.report.html import Page, Section, render
-from audio_ssl.report.sections.representation import representation_blocks
+from audio_ssl.report.sections.representation import representation_section
+from tests.report.fairness_example import audit_of, whole_audit
+from tests.report.fairness_example import gap as gap_row
+
+
+def blocks_of(rows, gaps=()):
+    """Return the blocks of probes and gaps; a gap may be of a model, named beside it."""
+    models = {one.result: model for one, model in gaps}
+    system = whole_audit().results[0]
+    systems = tuple(replace(system, name=name, model_fingerprint=model) for name, model in models.items())
+    probes = tuple(from_json(AttributeProbe, one, "probe") for one in rows)
+    report = audit_of(*(one for one, _ in gaps), results=systems, representation=probes)
+    section = representation_section(report)
+    return section.blocks if section else ()
 
 
 def layer(number, value, **more):
@@ -43,20 +61,9 @@ def row(*layers, **more):
     }
 
 
-def gap(**more):
-    return {
-        "result": "asr",
-        "by": "gender",
-        "metric": "wer",
-        "unit": "%",
-        "higher_is_better": False,
-        "a": "F",
-        "b": "M",
-        "difference": 2.0,
-        "ratio": 1.12,
-        "p_value": 0.3,
-        **more,
-    }
+def gap(model=None, **more):
+    known = {"result": "asr", "value_a": 14.0, "value_b": 12.5, "difference": 2.0, "ratio": 1.12, "p_value": 0.3}
+    return gap_row(**{**known, **more}), model
 
 
 def said(block):
@@ -68,7 +75,7 @@ def page(blocks):
 
 
 def test_words_say_layer_control_baselines_and_what_it_is_not():
-    (block,) = representation_blocks([row()], [])
+    (block,) = blocks_of([row()])
     text = said(block)
     assert "Layer 1 tells the recorded gender in 93.2 % of unseen speakers' clips (95 % interval 89.2 to 96.2)" in text
     assert "with the values shuffled over speakers, in 51.0 %." in text
@@ -85,19 +92,19 @@ def test_gaps_of_the_same_attribute_and_model_stand_beside():
     gaps = [
         gap(),
         gap(by="age", a="20–29", b="30–39"),
-        gap(result="other", model_fingerprint="xyz"),
-        gap(result="same", model_fingerprint="abc"),
-        gap(result="undefined", difference=None),
+        gap(result="other", model="xyz"),
+        gap(result="same", model="abc"),
+        gap(result="undefined", difference=math.nan),
     ]
-    (block,) = representation_blocks([row()], gaps)
+    (block,) = blocks_of([row()], gaps)
     assert [point.partition(":")[0] for point in block.points] == ["asr", "same"]
     assert "Women's word error rate is 12 % higher than men's" in said(block)
-    (many,) = representation_blocks([row()], [gap()] * 9)
+    (many,) = blocks_of([row()], [gap()] * 9)
     assert many.points[-1] == "3 gaps more stand with their scores."
 
 
 def test_the_curve_differs_by_marker_and_dash_and_reads_out():
-    (block,) = representation_blocks([row()], [])
+    (block,) = blocks_of([row()])
     curve, bits = (str(figure.svg) for figure in block.figures)
     assert "layer 1 93.2" in curve
     for style in range(4):
@@ -111,7 +118,7 @@ def test_the_curve_differs_by_marker_and_dash_and_reads_out():
 
 
 def test_the_table_has_every_layer_and_the_baselines_are_folded():
-    (block,) = representation_blocks([row()], [])
+    (block,) = blocks_of([row()])
     table, baselines = block.tables
     assert [line[0] for line in table.rows] == ["layer 0", "layer 1", "layer 2"]
     assert [cell.replace("\u00a0", " ") for cell in table.rows[1][1:]] == [
@@ -130,7 +137,7 @@ def test_the_table_has_every_layer_and_the_baselines_are_folded():
 
 def test_few_speakers_have_a_warning_and_no_band():
     bare = [layer(n, 80.0 + n, low=None, high=None) for n in range(2)]
-    (block,) = representation_blocks([row(*bare, warning="fewer than 5 speakers", low=None, high=None)], [])
+    (block,) = blocks_of([row(*bare, warning="fewer than 5 speakers", low=None, high=None)])
     assert block.warnings == ("fewer than 5 speakers",)
     assert "interval" not in said(block)
     assert str(block.figures[0].svg).count("band band-") == 1
@@ -138,19 +145,18 @@ def test_few_speakers_have_a_warning_and_no_band():
 
 
 def test_the_least_a_row_may_have():
-    least = {"attribute": "accent", "metric": "uar", "layers": [{"layer": 0, "value": 60.0}]}
-    (block,) = representation_blocks([least], [])
+    least = {"result": "r", "model": None, "attribute": "accent", "metric": "uar", "speakers": None, "clips": None}
+    least |= {"warning": None, "layers": [{"layer": 0, "value": 60.0}], "baselines": {}}
+    (block,) = blocks_of([least])
     assert "The only layer tells the recorded accent in 60.0 %" in said(block)
     assert len(block.figures) == 1
     assert len(block.tables) == 1
     assert page((block,))
-    assert (
-        representation_blocks([{**least, "layers": []}, {**least, "layers": [{"layer": 0, "value": None}]}], []) == ()
-    )
+    assert blocks_of([{**least, "layers": []}, {**least, "layers": [{"layer": 0, "value": None}]}]) == ()
 
 
 def test_names_are_escaped():
     hostile = row(result="<script>x</script>", attribute="<b>", baselines={"<i>": [layer(0, 70.0)]}, warning="<u>")
-    text = page(representation_blocks([hostile], []))
+    text = page(blocks_of([hostile]))
     for tag in ("<script>x", "<b>", "<i>", "<u>"):
         assert tag not in text

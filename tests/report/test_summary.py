@@ -1,11 +1,13 @@
 import pytest
 
 from audio_ssl.report.language.fairness import worse_group
+from tests.report.fairness_example import audit_of, gap
 from tests.report.summaries import make_summary
 
 
 def row(metric, difference, **extra):
-    return {"metric": metric, "by": "gender", "a": "F", "b": "M", "difference": difference, **extra}
+    higher = metric == "bleu"
+    return gap(metric=metric, difference=difference, higher_is_better=higher, unit="BLEU" if higher else "%", **extra)
 
 
 @pytest.mark.parametrize(
@@ -15,14 +17,14 @@ def test_which_group_a_gap_is_worse_for(metric, difference, worse):
     assert worse_group(row(metric, difference)) == worse
 
 
-def test_no_gap_and_no_direction():
+def test_no_gap_is_worse_for_nobody():
     assert worse_group(row("wer", 0.0)) is None
-    assert worse_group(row("words_per_minute", 3.0)) is None
+    assert worse_group(gap()) is None
 
 
 def test_audits_are_said_in_the_lines_of_their_own_page():
     rows = [row("wer", 1.0, value_a=11.0, value_b=10.0, p_value=0.01), row("bleu", 1.0, p_value=0.5)]
-    fairness = make_summary(fairness=[{"comparisons": rows}]).answer["fairness"]
+    fairness = make_summary(audits=[audit_of(*rows)]).answer["fairness"]
     assert fairness[0].startswith(
         "Of 2 comparisons between groups, 1 shows a statistically significant difference, 1 is"
     )

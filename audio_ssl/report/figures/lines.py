@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from audio_ssl.report.svg import CHARACTER_WIDTH, Scale, element, fit, line, path, picture, scale, shape, text
+from audio_ssl.report.svg import CHARACTER_WIDTH, SHAPES, Scale, element, fit, line, path, picture, scale, shape, text
 
 WIDTH, HEIGHT = 348.0, 216.0
 _TOP, _BOTTOM, _LEFT = 14.0, 40.0, 46.0
 _LABEL_GAP = 13.0
 _LEGEND_ROW = 17.0
-_MARKERS = ("circle", "square", "diamond", "triangle")
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def _legend(series: Sequence[Series], left: float) -> list[Markup]:
         y, style = HEIGHT + _LEGEND_ROW * (index + 0.5), one.style % 8
         parts.append(line(left, y, left + 30, y, f"line line-{style}"))
         if one.markers:
-            kind = _MARKERS[one.style % len(_MARKERS)]
+            kind = SHAPES[one.style % len(SHAPES)]
             parts.append(shape(kind, left + 15, y, f"marker marker-{style}", radius=3.2))
         parts.append(text(left + 38, y + 4, fit(one.label, WIDTH - left - 42), f"end-label text-{style}"))
     return parts
@@ -144,7 +143,7 @@ def _curve(one: Series, x_axis: Scale, y_axis: Scale) -> list[Markup]:
     points = [(x_axis(x), y_axis(y)) for x, y in zip(one.x, one.y, strict=True)]
     parts = [path(points, f"line line-{one.style % 8}")] if len(points) > 1 else []
     if one.markers or len(points) == 1:
-        kind = _MARKERS[one.style % len(_MARKERS)]
+        kind = SHAPES[one.style % len(SHAPES)]
         parts += [shape(kind, x, y, f"marker marker-{one.style % 8}", radius=3.2) for x, y in points]
     return parts
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from audio_ssl.artifacts.fairness_report import FairnessReport
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.language.conclusions import headline
 from audio_ssl.report.language.phrases import better_words, one_of
@@ -26,7 +27,7 @@ def answer(
     runs: Sequence[Mapping[str, Any]],
     results: Sequence[ProbeSummary],
     comparison: ModelComparison,
-    fairness: Sequence[Mapping[str, Any]],
+    audits: Sequence[FairnessReport],
 ) -> dict[str, list[str]]:
     """Answer what pretraining gave and what the fairness audits found.
 
@@ -48,7 +49,7 @@ def answer(
     said = {
         "pretraining": [*collapsed, *gain],
         "models": models,
-        "fairness": headline(fairness) if fairness else [],
+        "fairness": headline(audits) if audits else [],
     }
     order = ("pretraining", "models", "fairness") if gain else ("models", "pretraining", "fairness")
     return {subject: said[subject] for subject in order if models or subject != "models"}

@@ -6,16 +6,13 @@ A plan of a test as lines for a terminal: what it rests on, and how many speaker
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from audio_ssl.artifacts.fairness import ALPHA
+from audio_ssl.artifacts.fairness_report import FairnessReport
 from audio_ssl.fairness.power import MOST_SPEAKERS, Need, Spread
 from audio_ssl.fairness.wording import measure
 from audio_ssl.report.numbers import count, number, score
-
-_Row = Mapping[str, Any]
-_ASSUMED = {"replicates": 10_000, "min_speakers": 5}
 
 HOW_MADE = (
     "A difference is the first group's score minus the second's. Confidence intervals and tests resample speakers and "
@@ -33,13 +30,11 @@ AGAIN_LEAD = "Each command needs the manifest it names; a run's resolved recipe 
 SIGN_LEAD = "To be filled in by whoever has read this report and answers for it."
 
 
-def method_rows(report: _Row) -> list[tuple[str, str]]:
+def method_rows(report: FairnessReport) -> list[tuple[str, str]]:
     """Return a name and an explanation for every kind of number that the report has."""
-    origin = report.get("provenance") or {}
-    replicates = number(origin.get("replicates") or _ASSUMED["replicates"])
-    permutations = number(origin.get("permutations") or origin.get("replicates") or _ASSUMED["replicates"])
-    fewest = number(origin.get("min_speakers") or _ASSUMED["min_speakers"])
-    shown = number(origin.get("min_group_speakers") or _ASSUMED["min_speakers"])
+    origin = report.provenance
+    replicates, permutations = number(origin.replicates), number(origin.permutations or origin.replicates)
+    fewest, shown = number(origin.min_speakers), number(origin.min_group_speakers or origin.min_speakers)
     rows = [
         (
             "Difference",
@@ -81,13 +76,13 @@ def method_rows(report: _Row) -> list[tuple[str, str]]:
             "found by subtracting published scores.",
         ),
     ]
-    if report.get("models"):
+    if report.models:
         what = "A Poisson model of errors per word with a random effect of every speaker; covariates are held fixed."
         rows.append(("Adjusted ratio", what))
-    if report.get("gap_differences"):
+    if report.gap_differences:
         what = "The difference of one system minus that of another, the speakers of both drawn together."
         rows.append(("Difference between systems", what))
-    if any(row.get("metric") in ("term_coverage", "gender_accuracy") for row in report.get("groups") or ()):
+    if any(row.metric in ("term_coverage", "gender_accuracy") for row in report.groups):
         what = (
             "The share of the reference's annotated gendered words that the translation holds, in the right or the "
             "wrong form (MuST-SHE); gender accuracy is the share of these in the right form."

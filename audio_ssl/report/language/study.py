@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from audio_ssl.artifacts.fairness import GapOutcome
 from audio_ssl.artifacts.study import UNTRAINED, GapAgainstReference, StudyCell, StudyColumn, StudyResult
 from audio_ssl.fairness.wording import capital, people, whose
 from audio_ssl.metrics.registry import metric_label
-from audio_ssl.report.language.fairness import VERDICTS, Verdict, verdict_of
+from audio_ssl.report.language.fairness_cells import OUTCOMES
 from audio_ssl.report.numbers import MISSING, count, finite, interval, p_value, percent, score, signed
 
 ALL = "all"
-_TESTED = ("found", "alone", "open")
 TESTS = (
     "Gaps of percentages are in points. p-values give groups to other speakers (the gap) or swap the two models' "
     "answers of a speaker (the difference of gaps), and are adjusted for all columns together (Holm)."
@@ -103,14 +103,9 @@ def p_text(row: StudyCell | GapAgainstReference | None) -> str:
     return MISSING if row is None else p_value(row.p_holm)
 
 
-def outcome(row: StudyCell | GapAgainstReference) -> Verdict:
-    """Return what the test of a gap or of a difference of gaps came to."""
-    return verdict_of({"refused": row.refused, "p_value": row.p_value, "p_holm": row.p_holm})
-
-
 def verdict_text(row: StudyCell | GapAgainstReference | None) -> str:
     """Write what a test came to."""
-    return MISSING if row is None else VERDICTS[outcome(row)]
+    return MISSING if row is None else OUTCOMES[row.outcome]
 
 
 def against_text(cell: StudyCell, reference: str) -> str:
@@ -141,11 +136,11 @@ def _in_short(study: StudyResult) -> list[str]:
     reference = study.reference
     main = {column.name: column.metric for column in study.columns}
     cells = [cell for cell in study.cells if cell.metric == main[cell.column] and cell.set != UNTRAINED]
-    tested = [row for cell in cells if (row := cell.against_reference) is not None and outcome(row) in _TESTED]
+    tested = [row for cell in cells if (row := cell.against_reference) is not None and row.outcome.tested]
     if not tested:
         first = "No gap was tested against that of the reference set: nothing may be concluded about other speakers."
     else:
-        found = sum(outcome(row) == "found" for row in tested)
+        found = sum(row.outcome == GapOutcome.FOUND for row in tested)
         after = f"the gap after pretraining on the {reference} set"
         first = (
             f"None of {len(tested)} gaps differs statistically significantly from {after}."
@@ -153,8 +148,8 @@ def _in_short(study: StudyResult) -> list[str]:
             else f"{found} of {len(tested)} gaps {'differs' if found == 1 else 'differ'} statistically significantly "
             f"from {after}."
         )
-    gaps = [cell for cell in cells if outcome(cell) in _TESTED]
-    beyond = sum(outcome(cell) == "found" for cell in gaps)
+    gaps = [cell for cell in cells if cell.outcome.tested]
+    beyond = sum(cell.outcome == GapOutcome.FOUND for cell in gaps)
     a, b = (people(study.by, group) for group in study.compare)
     many = (
         f"{beyond} of {len(gaps)} gaps between {a} and {b} {'is' if beyond == 1 else 'are'}"

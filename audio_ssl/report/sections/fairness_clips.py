@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from audio_ssl.artifacts.fairness_report import FairnessReport, LeftOutRows, WorstClip
 from audio_ssl.fairness.wording import capital, people
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.clips import as_line, word_changes
 from audio_ssl.report.html import Block, ClipExample, Section, TableColumn, tabulate
-from audio_ssl.report.language.fairness import unit_of
+from audio_ssl.report.language.fairness_cells import metric_unit
+from audio_ssl.report.language.fairness_page import EXAMPLES_LEAD, EXCLUDED_LEAD
 from audio_ssl.report.numbers import MISSING, number, score
-from audio_ssl.report.sections.fairness_rows import Report, Row, rows_of, system_column
+from audio_ssl.report.pages import PlacedSection
+from audio_ssl.report.selection import system_column
 
 _MOST_CLIPS = 6
 _MOST_BLOCKS = 40
 _MOST_LETTERS = 400
 
 
-def examples_section(report: Report) -> Section | None:
+def examples_section(report: FairnessReport) -> Section | None:
     """Show the worst clips of every group; None where the report has none."""
-    groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows_of(report, "examples"):
-        key = (str(row.get("result") or ""), str(row.get("by") or ""), str(row.get("group")))
-        groups.setdefault(key, []).append(row)
+    groups: dict[tuple[str, str, str], list[WorstClip]] = {}
+    for row in report.examples:
+        groups.setdefault((row.result, row.by, row.group), []).append(row)
     blocks = [
         Block(
             id=f"clips-{place}",
@@ -32,50 +31,40 @@ def examples_section(report: Report) -> Section | None:
         )
         for place, ((result, by, group), rows) in enumerate(list(groups.items())[:_MOST_BLOCKS])
     ]
-    lead = (
-        "These clips were chosen because they have the most errors of their group, or the lowest scores where errors "
-        "are not counted; they are not typical."
-    )
-    return Section("examples", "Worst clips", tuple(blocks), lead=(lead,)) if blocks else None
+    return Section("examples", "Worst clips", tuple(blocks), lead=(EXAMPLES_LEAD,)) if blocks else None
 
 
-def _example(row: Row, explained: bool) -> ClipExample:
+def _example(row: WorstClip, explained: bool) -> ClipExample:
     """Describe a clip; what the marks mean is said above the first that has any."""
-    reference, answer = (_short(as_line(row.get(side))) for side in ("reference", "hypothesis"))
-    measured = f"{metric_label(row['metric'])} {score(row.get('value'), unit_of(row))}" if row.get("metric") else ""
-    about = f"speaker {row['speaker']}" if row.get("speaker") else ""
-    return ClipExample(str(row.get("id")), word_changes(reference, answer), measured, about, explained=explained)
+    changes = word_changes(_short(as_line(row.reference)), _short(as_line(row.hypothesis)))
+    measured = f"{metric_label(row.metric)} {score(row.value, metric_unit(row.metric))}"
+    return ClipExample(row.id, changes, measured, f"speaker {row.speaker}" if row.speaker else "", explained=explained)
 
 
 def _short(text: str) -> str:
     return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS].rstrip()} …"
 
 
-def excluded_section(report: Report) -> Section | None:
+def excluded_section(report: FairnessReport) -> Section | None:
     """Count what was left out by reason; None where nothing was."""
-    excluded = [_counted(row) for row in rows_of(report, "excluded")]
-    if not excluded:
-        return None
-    columns = [
+    columns: list[TableColumn[LeftOutRows]] = [
         *system_column(report),
-        TableColumn("Why", lambda row: str(row.get("reason") or ""), words=True),
-        TableColumn("Count", lambda row: number(row.get("count"))),
+        TableColumn("Why", lambda row: row.reason, words=True),
+        TableColumn("Count", lambda row: number(row.count)),
         TableColumn("Which", _names, words=True),
     ]
-    table = tabulate("Left out, by reason", excluded, columns)
-    lead = "Nothing of these is in any number above."
-    return Section("excluded", "Left out", (Block(id="excluded-rows", tables=(table,)),), lead=(lead,))
+    if not report.excluded:
+        return None
+    table = tabulate("Left out, by reason", report.excluded, columns)
+    return Section("excluded", "Left out", (Block(id="excluded-rows", tables=(table,)),), lead=(EXCLUDED_LEAD,))
 
 
-def _counted(row: Row) -> Mapping[str, Any]:
-    """Read a row of an older report, which names one speaker each, as one that counts."""
-    if "count" in row or "speaker" not in row:
-        return row
-    return {**row, "count": 1, "names": [f"speaker {row['speaker']}"]}
+def _names(row: LeftOutRows) -> str:
+    more = row.count > len(row.names)
+    return ", ".join(row.names) + (" …" if more else "") if row.names else MISSING
 
 
-def _names(row: Row) -> str:
-    names = [str(name) for name in row.get("names") or ()]
-    count = row.get("count")
-    more = isinstance(count, int) and count > len(names)
-    return ", ".join(names) + (" …" if more else "") if names else MISSING
+SECTIONS = (
+    PlacedSection(FairnessReport, 90, examples_section),
+    PlacedSection(FairnessReport, 100, excluded_section),
+)

@@ -1,21 +1,24 @@
 """How well each layer tells an attribute of unseen speakers, and beside it the gaps in recognition.
 
-Drawn from the rows ``representation`` and ``comparisons`` of the JSON of the fairness stage alone.
+Drawn from the rows ``representation`` and ``comparisons`` of a fairness report alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from audio_ssl.artifacts.fairness import GroupComparison
+from audio_ssl.artifacts.fairness_report import AttributeProbe, FairnessReport, LayerScore
 from audio_ssl.fairness.wording import short_people
 from audio_ssl.report.figures.lines import Mark, Series, line_chart
-from audio_ssl.report.html import Block, Figure, Table, make_table
+from audio_ssl.report.html import Block, Figure, Section, Table, TableColumn, tabulate
 from audio_ssl.report.language.fairness import plain_words
-from audio_ssl.report.numbers import MISSING, count, finite, interval, number, score, signed
+from audio_ssl.report.language.fairness_page import LAYERS
+from audio_ssl.report.numbers import MISSING, count, defined, finite, interval, number, score, signed
+from audio_ssl.report.pages import PlacedSection
 
-_Row = Mapping[str, Any]
-_Layers = Sequence[Mapping[str, Any]]
+_Layers = Sequence[LayerScore]
 _SPACE = "\u00a0"
 _MOST_GAPS = 6
 _MOST_BASELINES = 5
@@ -38,106 +41,109 @@ _NOTE = (
 )
 
 
-def representation_blocks(rows: Sequence[_Row], comparisons: Sequence[_Row]) -> tuple[Block, ...]:
-    """Show every row with its layers, and the gaps between the groups of the same attribute.
+class _NamedLayer(NamedTuple):
+    """A row of a table."""
 
-    Parameters
-    ----------
-    rows
-        ``representation`` of the report's JSON.
-    comparisons
-        Of the same report. Those that name another ``model_fingerprint`` than the row are left out.
-    """
-    return tuple(_block(row, comparisons, f"representation-{place}") for place, row in enumerate(rows) if _known(row))
+    name: str
+    layer: LayerScore
 
 
-def _known(row: _Row) -> list[Mapping[str, Any]]:
+def representation_section(report: FairnessReport) -> Section | None:
+    """Show every probe of an attribute with its layers, and the gaps between the groups of that attribute."""
+    model_of = {one.name: one.model_fingerprint for one in report.results}
+    blocks = []
+    for place, row in enumerate(report.representation):
+        ours = row.model_fingerprint
+        gaps = [
+            one
+            for one in report.comparisons
+            if one.by == row.attribute
+            and defined(one.difference)
+            and not (ours and (theirs := model_of.get(one.result)) and ours != theirs)
+        ]
+        if _known(row.layers):
+            blocks.append(_block(row, gaps, f"representation-{place}"))
+    return Section("representation", LAYERS, tuple(blocks)) if blocks else None
+
+
+def _known(layers: _Layers) -> list[LayerScore]:
     """Return the layers that have a value."""
-    return [one for one in row.get("layers") or () if finite(one.get("value")) is not None]
+    return [one for one in layers if defined(one.value)]
 
 
-def _block(row: _Row, comparisons: Sequence[_Row], prefix: str) -> Block:
-    attribute = str(row["attribute"])
-    gaps = [
-        one
-        for one in comparisons
-        if str(one.get("by")) == attribute and finite(one.get("difference")) is not None and _same_model(row, one)
-    ]
+def _block(row: AttributeProbe, gaps: Sequence[GroupComparison], prefix: str) -> Block:
     compression = _compression_figure(row, f"{prefix}-bits")
-    tables = [_table(row), _baseline_table(row)]
     return Block(
         id=prefix,
-        heading=f"{row.get('result') or 'model'}: {attribute} in the layers",
+        heading=f"{row.result or 'model'}: {row.attribute} in the layers",
         lead=tuple(_lead(row)),
         points=tuple(_gap_points(gaps)),
-        warnings=(str(row["warning"]),) if row.get("warning") else (),
+        warnings=(row.warning,) if row.warning else (),
         figures=(_figure(row, f"{prefix}-layers"), *((compression,) if compression else ())),
-        tables=tuple(table for table in tables if table),
+        tables=(_table(row), *_baseline_table(row)),
         beside=True,
     )
 
 
-def _same_model(row: _Row, comparison: _Row) -> bool:
-    ours, theirs = row.get("model_fingerprint"), comparison.get("model_fingerprint")
-    return not (ours and theirs) or ours == theirs
-
-
-def _gap_points(gaps: Sequence[_Row]) -> Iterator[str]:
+def _gap_points(gaps: Sequence[GroupComparison]) -> Iterator[str]:
     for one in gaps[:_MOST_GAPS]:
-        yield f"{one['result']}: {plain_words(one)}" if one.get("result") else plain_words(one)
+        yield f"{one.result}: {plain_words(one)}" if one.result else plain_words(one)
     if len(gaps) > _MOST_GAPS:
         yield f"{len(gaps) - _MOST_GAPS:,} gaps more stand with their scores."
 
 
-def _lead(row: _Row) -> Iterator[str]:
-    attribute, layers = str(row["attribute"]), _known(row)
-    best = max(layers, key=lambda one: float(one["value"]))
-    where = f"Layer {number(best['layer'])}" if len(layers) > 1 else "The only layer"
-    ends = interval(best.get("low"), best.get("high"), _UNIT)
-    text = f"{where} tells the recorded {attribute} in {score(best['value'], _UNIT)} of unseen speakers' clips"
-    text += f" (95{_SPACE}% interval {ends})" if ends != MISSING else ""
-    if finite(best.get("control")) is not None:
-        text += f"; with the values shuffled over speakers, in {score(best['control'], _UNIT)}"
+def _layer_name(one: LayerScore) -> str:
+    return one.layer if isinstance(one.layer, str) else number(one.layer)
+
+
+def _ends(low: float, high: float) -> str:
+    ends = interval(low, high, _UNIT)
+    return "" if ends == MISSING else f" (95{_SPACE}% interval {ends})"
+
+
+def _lead(row: AttributeProbe) -> Iterator[str]:
+    attribute, layers = row.attribute, _known(row.layers)
+    best = max(layers, key=lambda one: one.value)
+    where = f"Layer {_layer_name(best)}" if len(layers) > 1 else "The only layer"
+    text = f"{where} tells the recorded {attribute} in {score(best.value, _UNIT)} of unseen speakers' clips"
+    text += _ends(best.low, best.high)
+    if defined(best.control):
+        text += f"; with the values shuffled over speakers, in {score(best.control, _UNIT)}"
     yield f"{text}."
-    if finite(row.get("value")) is not None and len(layers) > 1:
-        ends = interval(row.get("low"), row.get("high"), _UNIT)
-        between = f" (95{_SPACE}% interval {ends})" if ends != MISSING else ""
+    if defined(row.value) and len(layers) > 1:
         yield (
             f"That is the best of {len(layers)} layers, so a little lucky: where other speakers choose the layer, it "
-            f"is {score(row['value'], _UNIT)}{between}."
+            f"is {score(row.value, _UNIT)}{_ends(row.low, row.high)}."
         )
-    found = [f"{label} {score(max(values), _UNIT)}" for label, values in _best_of_baselines(row) if values]
+    found = [
+        f"{_LABELS.get(name, name)} {score(max(one.value for one in theirs), _UNIT)}"
+        for name, theirs in _baselines(row)
+    ]
     if found:
         yield f"Beside it, at best: {', '.join(found)}."
     yield _CAUTION.format(attribute=attribute)
 
 
-def _best_of_baselines(row: _Row) -> Iterator[tuple[str, list[float]]]:
-    for name, layers in _baselines(row):
-        yield _LABELS.get(name, name), [float(one["value"]) for one in layers]
+def _baselines(row: AttributeProbe) -> list[tuple[str, list[LayerScore]]]:
+    found = [(name, _known(layers)) for name, layers in row.baselines.items()]
+    return [(name, layers) for name, layers in found[:_MOST_BASELINES] if layers]
 
 
-def _baselines(row: _Row) -> Sequence[tuple[str, _Layers]]:
-    found = row.get("baselines") or {}
-    return [(str(name), _known({"layers": layers})) for name, layers in found.items()][:_MOST_BASELINES]
-
-
-def _figure(row: _Row, figure_id: str) -> Figure:
-    attribute, layers = str(row["attribute"]), _known(row)
-    best = max(layers, key=lambda one: float(one["value"]))
+def _figure(row: AttributeProbe, figure_id: str) -> Figure:
+    attribute, layers = row.attribute, _known(row.layers)
+    best = max(layers, key=lambda one: one.value)
     series = [_series("this model", layers, "value", "low", "high", 0)]
-    controls = [one for one in layers if finite(one.get("control")) is not None]
+    controls = [one for one in layers if defined(one.control)]
     if controls:
         series.append(_series("values shuffled over speakers", controls, "control", "control_low", "control_high", 1))
-    last = max(float(one["layer"]) for one in layers)
+    last = max(float(one.layer) for one in layers)
     for place, (name, theirs) in enumerate(_baselines(row)):
-        if theirs:
-            series.append(_level(_LABELS.get(name, name), theirs, 2 + place, last))
-    said = "; ".join(f"layer {number(one['layer'])} {score(one['value'], _UNIT)}" for one in layers)
+        series.append(_level(_LABELS.get(name, name), theirs, 2 + place, last))
+    said = "; ".join(f"layer {_layer_name(one)} {score(one.value, _UNIT)}" for one in layers)
     svg = line_chart(
         figure_id, f"How well each layer tells {attribute}", f"This model: {said}.", series,
         x_label="layer (0 is the encoder's input)", whole_x=True, legend=True,
-        marks=[Mark(float(best["layer"]), float(best["value"]), score(best["value"], _UNIT))],
+        marks=[Mark(float(best.layer), best.value, score(best.value, _UNIT))],
     )  # fmt: skip
     bands = []
     if series[0].low:
@@ -154,13 +160,13 @@ def _figure(row: _Row, figure_id: str) -> Figure:
 
 
 def _series(label: str, layers: _Layers, key: str, low: str, high: str, style: int) -> Series:
-    banded = all(finite(one.get(end)) is not None for one in layers for end in (low, high))
+    banded = bool(low) and not any(not defined(getattr(one, end)) for one in layers for end in (low, high))
     return Series(
         label,
-        [float(one["layer"]) for one in layers],
-        [float(one[key]) for one in layers],
-        [float(one[low]) for one in layers] if banded else (),
-        [float(one[high]) for one in layers] if banded else (),
+        [float(one.layer) for one in layers],
+        [getattr(one, key) for one in layers],
+        [getattr(one, low) for one in layers] if banded else (),
+        [getattr(one, high) for one in layers] if banded else (),
         style,
         markers=True,
     )
@@ -168,89 +174,87 @@ def _series(label: str, layers: _Layers, key: str, low: str, high: str, style: i
 
 def _level(label: str, layers: _Layers, style: int, last: float) -> Series:
     """Draw a baseline of one layer as a level line under all of the model's."""
-    one = _series(label, layers, "value", "value", "value", style)
+    one = _series(label, layers, "value", "", "", style)
     if len(layers) == 1:
         return Series(
             label, [0.0, last] if last else [0.0], list(one.y) * (2 if last else 1), style=style, markers=True
         )
-    return Series(label, one.x, one.y, style=style, markers=True)
+    return one
 
 
-def _compression_figure(row: _Row, figure_id: str) -> Figure | None:
-    layers = [one for one in _known(row) if finite(one.get("compression")) is not None]
+def _compression_figure(row: AttributeProbe, figure_id: str) -> Figure | None:
+    layers = [one for one in _known(row.layers) if defined(one.compression)]
     if len(layers) < 2:
         return None
     series = [_series("this model", layers, "compression", "", "", 0)]
-    controls = [one for one in layers if finite(one.get("control_compression")) is not None]
+    controls = [one for one in layers if defined(one.control_compression)]
     if controls:
         series.append(_series("values shuffled over speakers", controls, "control_compression", "", "", 1))
-    said = "; ".join(f"layer {number(one['layer'])} {number(one['compression'])}" for one in layers)
+    said = "; ".join(f"layer {_layer_name(one)} {number(one.compression)}" for one in layers)
     svg = line_chart(
-        figure_id, f"Compression of {row['attribute']} by layer", f"This model: {said}.", series,
+        figure_id, f"Compression of {row.attribute} by layer", f"This model: {said}.", series,
         x_label="layer (0 is the encoder's input)", whole_x=True, legend=True,
     )  # fmt: skip
     caption = (
-        f"How many times shorter the {row['attribute']} of all clips can be sent with the features than without; "
+        f"How many times shorter the {row.attribute} of all clips can be sent with the features than without; "
         "1 is no shorter. It also counts how few speakers suffice to learn it."
     )
     return Figure(f"{figure_id}-box", svg, caption)
 
 
-_HEAD = ("Told (95 % interval)", "Shuffled (range)", "Selectivity", "Compression (shuffled)")
-
-
-def _table(row: _Row) -> Table:
-    attribute = str(row["attribute"])
-    cells = [(f"layer {number(one['layer'])}", *_cells(one)) for one in _known(row)]
+def _table(row: AttributeProbe) -> Table:
+    attribute = row.attribute
     groups = [
         f"{short_people(attribute, str(one.get('group')))} {count(int(speakers), 'speaker')}, "
         f"{count(int(clips), 'clip')}"
-        for one in row.get("groups") or ()
-        if isinstance(one, Mapping)
-        and (speakers := finite(one.get("speakers"))) is not None
-        and (clips := finite(one.get("clips"))) is not None
+        for one in row.groups or ()
+        if (speakers := finite(one.get("speakers"))) is not None and (clips := finite(one.get("clips"))) is not None
     ]
     notes = [_NOTE.format(guess=_guess(row))]
     if groups:
         notes.append(f"Speakers: {'; '.join(groups)}.")
-    majority = finite(row.get("majority_accuracy"))
-    if majority is not None:
-        notes.append(f"The most frequent value is that of {score(majority, _UNIT)} of the clips.")
-    left = finite(row.get("excluded"))
-    if left:
+    if defined(row.majority_accuracy):
+        notes.append(f"The most frequent value is that of {score(row.majority_accuracy, _UNIT)} of the clips.")
+    if row.excluded:
         notes.append(
-            f"{count(int(left), 'clip')} left out, such as those without a recorded value; scores.json names them."
+            f"{count(row.excluded, 'clip')} left out, such as those without a recorded value; scores.json names them."
         )
-    return make_table(f"What each layer tells of {attribute}", ("Layer", *_HEAD), cells, notes=notes, sticky=True)
+    rows = [_NamedLayer(f"layer {_layer_name(one)}", one) for one in _known(row.layers)]
+    return tabulate(f"What each layer tells of {attribute}", rows, _COLUMNS, notes=notes, sticky=True)
 
 
-def _baseline_table(row: _Row) -> Table | None:
-    cells = [
-        (f"{_LABELS.get(name, name)}, layer {number(one['layer'])}", *_cells(one))
+def _baseline_table(row: AttributeProbe) -> list[Table]:
+    rows = [
+        _NamedLayer(f"{_LABELS.get(name, name)}, layer {_layer_name(one)}", one)
         for name, layers in _baselines(row)
         for one in layers
     ]
-    if not cells:
-        return None
-    return make_table("The same of the baselines", ("Layer", *_HEAD), cells, sticky=True, folded=True)
+    return [tabulate("The same of the baselines", rows, _COLUMNS, sticky=True, open_up_to=0)] if rows else []
 
 
-def _cells(one: Mapping[str, Any]) -> tuple[str, ...]:
-    shuffled = finite(one.get("control_compression"))
-    return (
-        _between(one, "value", "low", "high"),
-        _between(one, "control", "control_low", "control_high"),
-        signed(one.get("selectivity"), "points"),
-        number(one.get("compression")) + (f" ({number(shuffled)})" if shuffled is not None else ""),
-    )
+def _compressed(one: LayerScore) -> str:
+    shuffled = "" if not defined(one.control_compression) else f" ({number(one.control_compression)})"
+    return number(one.compression) + shuffled
 
 
-def _between(one: Mapping[str, Any], key: str, low: str, high: str) -> str:
+def _between(value: float, low: float, high: float) -> str:
     """Write a share with its two ends, where there are any."""
-    ends = interval(one.get(low), one.get(high), _UNIT)
-    return score(one.get(key), _UNIT) + (f" ({ends})" if ends != MISSING else "")
+    ends = interval(low, high, _UNIT)
+    return score(value, _UNIT) + (f" ({ends})" if ends != MISSING else "")
 
 
-def _guess(row: _Row) -> str:
-    guess = finite(row.get("majority_uar"))
-    return f"{score(guess, _UNIT)}" if guess is not None else "half of them or fewer"
+def _guess(row: AttributeProbe) -> str:
+    return "half of them or fewer" if not defined(row.majority_uar) else score(row.majority_uar, _UNIT)
+
+
+_COLUMNS: list[TableColumn[_NamedLayer]] = [
+    TableColumn("Layer", lambda one: one.name),
+    TableColumn("Told (95 % interval)", lambda one: _between(one.layer.value, one.layer.low, one.layer.high)),
+    TableColumn(
+        "Shuffled (range)", lambda one: _between(one.layer.control, one.layer.control_low, one.layer.control_high)
+    ),
+    TableColumn("Selectivity", lambda one: signed(one.layer.selectivity, "points")),
+    TableColumn("Compression (shuffled)", lambda one: _compressed(one.layer)),
+]
+
+SECTIONS = (PlacedSection(FairnessReport, 80, representation_section),)
