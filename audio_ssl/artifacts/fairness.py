@@ -214,6 +214,11 @@ class GroupComparison(AdjustedGap, MetricRow):
     warning: str | None
 
     @property
+    def family(self) -> tuple[str, str]:
+        """The system and metric, whose tests are adjusted together."""
+        return self.result, self.metric
+
+    @property
     def key(self) -> tuple[str, str, str, str, str]:
         """System, attribute, metric and groups: what this row shares with the same gap counted in another way."""
         return self.result, self.by, self.metric, self.a, self.b
@@ -260,6 +265,11 @@ class SystemComparison(AdjustedGap):
     refused: str | None
     warning: str | None
     direction: str
+
+    @property
+    def family(self) -> tuple[str, str]:
+        """The system and metric, whose tests are adjusted together."""
+        return self.result_b, self.metric
 
 
 @dataclass(frozen=True)
@@ -332,6 +342,11 @@ class EmptyEffect(MetricRow):
     p_holm_left_out: float
     changes: tuple[str, ...]
     warning: str | None
+
+    @property
+    def key(self) -> tuple[str, str, str, str, str]:
+        """System, attribute, metric and groups, as of the comparison."""
+        return self.result, self.by, self.metric, self.a, self.b
 
     @property
     def counted(self) -> GapOfWay:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from audio_ssl import examples
+from audio_ssl.artifacts.fairness_report import AuditStatement
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.text import printable
 
@@ -44,15 +44,13 @@ class About:
             )
 
     def names(self, paths: Sequence[Path]) -> dict[Path, str]:
-        """Return what results are called, nothing where no names were given."""
-        return dict(zip(paths, self._called(), strict=True)) if self.systems else {}
+        """Return what results are called: as their systems and versions, or after their files."""
+        return dict(zip(paths, self._called(), strict=True)) if self.systems else _after_files(paths)
 
-    def of(self, place: int) -> dict[str, Any]:
-        """Return name and version of the result at a place, null where not given."""
-        return {
-            "system": printable(self.systems[place]) if self.systems else None,
-            "version": printable(self.versions[place]) if self.versions else None,
-        }
+    def of(self, place: int) -> tuple[str | None, str | None]:
+        """Return name and version of the system at a place, None where not given."""
+        name = printable(self.systems[place]) if self.systems else None
+        return name, printable(self.versions[place]) if self.versions else None
 
     def _called(self) -> list[str]:
         if not self.versions:
@@ -60,13 +58,24 @@ class About:
         return [printable(f"{name} {version}") for name, version in zip(self.systems, self.versions, strict=False)]
 
 
-def statement(about: About, tolerance: float | None) -> dict[str, Any]:
+def _after_files(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return a name for each result: the last part of its path, with the folders above where that is not unique."""
+    given = {path.resolve(): path for path in paths}
+    parts = {path: (*path.parts[:-1], path.stem if path.is_file() else path.name) for path in given}
+    names: dict[Path, str] = {}
+    for path, own in parts.items():
+        depth = 1
+        while depth < len(own) and sum(other[-depth:] == own[-depth:] for other in parts.values()) > 1:
+            depth += 1
+        same = sum(other[-depth:] == own[-depth:] for other in parts.values()) > 1
+        names[given[path]] = path.name if same else "/".join(own[-depth:])
+    return names
+
+
+def statement(about: About, tolerance: float | None) -> AuditStatement:
     """Return what the report states of itself: date (UTC), test set and tolerance."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "test_set": None if about.test_set is None else printable(about.test_set),
-        "tolerance": tolerance,
-    }
+    test_set = None if about.test_set is None else printable(about.test_set)
+    return AuditStatement(datetime.now(UTC).date().isoformat(), test_set, tolerance)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ speaker.
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
 
+from audio_ssl.artifacts.fairness import AdjustedRatio, CovariateRatio
 from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.comparisons import Question, sides_of
 from audio_ssl.fairness.design import Design, group_design
@@ -22,33 +23,34 @@ RATES = ("wer", "per", "cer")
 _UNITS = 3
 
 
-def model_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
+def model_rows(question: Question, grouping: Grouping) -> list[AdjustedRatio]:
     """Return one model a pair of groups; the question's metric is one of `RATES`."""
-    return [question.about(grouping.by) | _model(question, grouping, pair) for pair in grouping.pairs]
+    return [_model(question, grouping, pair) for pair in grouping.pairs]
 
 
-def _model(question: Question, grouping: Grouping, pair: Pair) -> dict[str, Any]:
+def _model(question: Question, grouping: Grouping, pair: Pair) -> AdjustedRatio:
     sides = sides_of(question, grouping, pair)
     score = question.metric.score
     a, b = float(score(sides.first.sum(0))), float(score(sides.second.sum(0)))
-    row: dict[str, Any] = {
-        "a": pair.first,
-        "b": pair.second,
-        "covariates": [],
-        "ratio": math.nan,
-        "low": math.nan,
-        "high": math.nan,
-        "p_value": math.nan,
-        "crude_ratio": a / b if b else math.nan,
-        "speaker_sd": math.nan,
-        "dispersion": math.nan,
-        "clips": 0,
-        "speakers": 0,
-        "covariate_ratios": {},
-        "refused": sides.refusal(pair),
-        "warning": None,
-    }
-    if row["refused"]:
+    row = AdjustedRatio(
+        **vars(question.about(grouping.by)),
+        a=pair.first,
+        b=pair.second,
+        covariates=(),
+        ratio=math.nan,
+        low=math.nan,
+        high=math.nan,
+        p_value=math.nan,
+        crude_ratio=a / b if b else math.nan,
+        speaker_sd=math.nan,
+        dispersion=math.nan,
+        clips=0,
+        speakers=0,
+        covariate_ratios={},
+        refused=sides.refusal(pair),
+        warning=None,
+    )
+    if row.refused:
         return row
     first, second = grouping.sides(pair)
     used = (first | second) & (question.statistics[:, _UNITS] > 0)
@@ -62,23 +64,23 @@ def _model(question: Question, grouping: Grouping, pair: Pair) -> dict[str, Any]
     try:
         model = fit_mixed_model(errors, units, predictions.speakers.index[used], design.columns)
     except UserError as error:
-        return row | {"refused": f"the model could not be fitted: {error}"}
-    return row | _fitted(model, column, design)
+        return replace(row, refused=f"the model could not be fitted: {error}")
+    return _fitted(row, model, column, design)
 
 
-def _fitted(model: MixedModel, column: str, design: Design) -> dict[str, Any]:
+def _fitted(row: AdjustedRatio, model: MixedModel, column: str, design: Design) -> AdjustedRatio:
     ratio = model.ratios[column]
-    covariates = list(design.per)
-    return {
-        "covariates": covariates,
-        "ratio": ratio.value,
-        "low": ratio.low,
-        "high": ratio.high,
-        "p_value": model.p_values[column],
-        "speaker_sd": model.speaker_sd,
-        "dispersion": model.dispersion,
-        "clips": model.clips,
-        "speakers": model.speakers,
-        "covariate_ratios": {name: {**model.ratios[name]._asdict(), "per": design.per[name]} for name in covariates},
-        "warning": "; ".join([*design.notes, *model.notes]) or None,
-    }
+    return replace(
+        row,
+        covariates=tuple(design.per),
+        ratio=ratio.value,
+        low=ratio.low,
+        high=ratio.high,
+        p_value=model.p_values[column],
+        speaker_sd=model.speaker_sd,
+        dispersion=model.dispersion,
+        clips=model.clips,
+        speakers=model.speakers,
+        covariate_ratios={name: CovariateRatio(*model.ratios[name], per=unit) for name, unit in design.per.items()},
+        warning="; ".join([*design.notes, *model.notes]) or None,
+    )

@@ -8,21 +8,37 @@ speakers a group.
 from __future__ import annotations
 
 import logging
-import math
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from audio_ssl.artifacts.fairness import UNKNOWN
-from audio_ssl.artifacts.fairness_report import SCHEMA_VERSION, FairnessReport, fairness_of
+from audio_ssl.artifacts.fairness import (
+    UNKNOWN,
+    AdjustedRatio,
+    EmptyEffect,
+    GroupComparison,
+    GroupScore,
+    GroupSpread,
+    SystemComparison,
+)
+from audio_ssl.artifacts.fairness_report import (
+    AttributeProbe,
+    AuditedSystem,
+    AuditOrigin,
+    FairnessReport,
+    LeftOutRows,
+    ReadFile,
+    SuppressedGroup,
+    WorstClip,
+    fairness_of,
+)
 from audio_ssl.base.documents import read_object
-from audio_ssl.base.errors import UserError, unknown_name
+from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.about import About, statement
 from audio_ssl.fairness.adjusted import RATES, model_rows
 from audio_ssl.fairness.comparisons import (
@@ -36,15 +52,16 @@ from audio_ssl.fairness.comparisons import (
     spread_row,
     too_many,
 )
-from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, Grouping, group_by, speakers_of, suppressed_rows
+from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, Grouping, group_by, speakers_of
 from audio_ssl.fairness.measures import KNOWN, OF_TERMS, get_measure
 from audio_ssl.fairness.must_she import CATEGORY_PAIRS
+from audio_ssl.fairness.options import AuditOptions
 from audio_ssl.fairness.predictions import Predictions, digest, read_predictions
 from audio_ssl.fairness.representation import SCORES_FILE, is_representation, read_representation
 from audio_ssl.fairness.systems import common_notes, empty_rows, gap_difference_rows
-from audio_ssl.fairness.tallies import EMPTY_WAYS, SHOWN, Exclusion
+from audio_ssl.fairness.tallies import SHOWN, Exclusion
 from audio_ssl.fairness.trials import TRIALS
-from audio_ssl.fairness.verification import UNITS, audit_verification, is_verification
+from audio_ssl.fairness.verification import PERMUTATIONS, UNITS, audit_verification, is_verification
 from audio_ssl.fairness.wording import LIMITS
 
 logger = logging.getLogger(__name__)
@@ -52,53 +69,28 @@ logger = logging.getLogger(__name__)
 REPLICATES = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Found:
     """What is found so far."""
 
-    results: list[dict[str, Any]]
-    groups: list[dict[str, Any]]
-    """Those of ``total`` are the rows of all clips."""
-    comparisons: list[dict[str, Any]]
-    excluded: list[dict[str, Any]]
-    provenance: dict[str, Any]
-    suppressed: list[dict[str, Any]] = field(default_factory=list)
-    spread: list[dict[str, Any]] = field(default_factory=list)
-    models: list[dict[str, Any]] = field(default_factory=list)
-    gap_differences: list[dict[str, Any]] = field(default_factory=list)
-    representation: list[dict[str, Any]] = field(default_factory=list)
-    examples: list[dict[str, Any]] = field(default_factory=list)
+    groups: list[GroupScore] = field(default_factory=list)
+    """With those of all scored groups together."""
+    results: list[AuditedSystem] = field(default_factory=list)
+    comparisons: list[GroupComparison] = field(default_factory=list)
+    excluded: list[LeftOutRows] = field(default_factory=list)
+    suppressed: list[SuppressedGroup] = field(default_factory=list)
+    spread: list[GroupSpread] = field(default_factory=list)
+    models: list[AdjustedRatio] = field(default_factory=list)
+    gap_differences: list[SystemComparison] = field(default_factory=list)
+    representation: list[AttributeProbe] = field(default_factory=list)
+    examples: list[WorstClip] = field(default_factory=list)
+    empty_hypotheses: list[EmptyEffect] = field(default_factory=list)
+    inputs: list[ReadFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    empty_hypotheses: list[dict[str, Any]] = field(default_factory=list)
-    statement: dict[str, Any] = field(default_factory=dict)
-    limits: Sequence[str] = LIMITS
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        totals = [row for row in self.groups if row["total"]]
-        groups = [row for row in self.groups if not row["total"]]
-        return {"schema_version": SCHEMA_VERSION, **vars(self), "groups": groups, "totals": totals}
 
 
 CATEGORY = "category"
-
-
-@dataclass(frozen=True)
-class _Options:
-    """How an audit is made: what `audit` is given."""
-
-    by: tuple[str, ...]
-    chance: Chance
-    metrics: tuple[str, ...]
-    manifest: Path | None
-    normaliser: str
-    min_speakers: int
-    columns: Mapping[str, str]
-    empty_hypothesis: str
-    tokenizer: str | None
-    tolerance: float | None
-    about: About
-    examples: bool
+TRIALS_TASK = "speaker_verification"
 
 
 def audit(
@@ -158,21 +150,21 @@ def audit(
     UserError
         If a result cannot be read or has no such attribute.
     """
-    options = _Options(
+    options = AuditOptions(
         tuple(by), Chance(seed, replicates, replicates), tuple(metrics), manifest, normaliser, min_speakers,
         dict(columns or {}), empty_hypothesis, tokenizer, tolerance, about or About(), examples,
     )  # fmt: skip
-    _check(options)
+    options.check()
     paths = [Path(path) for path in results]
     options.about.check(len(paths))
     if len({path.resolve() for path in paths}) < len(paths):
         raise UserError("a result is named twice", where=", ".join(map(str, paths)))
-    found = _Found([], [], [], [], _provenance(options), statement=statement(options.about, tolerance))
-    names = options.about.names(paths) or _names(paths)
+    found = _Found()
+    names = options.about.names(paths)
     answered: list[tuple[Predictions, list[Grouping]]] = []
     for path, name in names.items():
         if is_representation(path):
-            found.representation.extend({**row, "result": name} for row in read_representation(path))
+            found.representation.append(replace(read_representation(path), result=name))
             _add_inputs(found, name, "scores", [path / SCORES_FILE])
         elif is_verification(path):
             _add_verification(found, path, name, options)
@@ -182,69 +174,51 @@ def audit(
         _add_inputs(found, None, "manifest", [manifest])
     found.gap_differences.extend(gap_difference_rows(answered, options.chance, min_speakers))
     found.notes.extend(common_notes([predictions for predictions, _ in answered]))
-    adjust(found.comparisons)
-    adjust(found.gap_differences)
-    conclude(found.comparisons, tolerance)
+    found.comparisons = conclude(adjust(found.comparisons), tolerance)
+    found.gap_differences = adjust(found.gap_differences)
     _add_empty(found, [predictions for predictions, _ in answered], options)
     found.notes.extend(too_many(found.comparisons))
     _say_left_out(found.excluded)
-    return fairness_of(found.to_json(), "the audit")
+    report = FairnessReport(
+        results=tuple(found.results),
+        groups=tuple(row for row in found.groups if not row.total),
+        comparisons=tuple(found.comparisons),
+        excluded=tuple(found.excluded),
+        suppressed=tuple(found.suppressed),
+        spread=tuple(found.spread),
+        models=tuple(found.models),
+        gap_differences=tuple(found.gap_differences),
+        representation=tuple(found.representation),
+        examples=tuple(found.examples),
+        empty_hypotheses=tuple(found.empty_hypotheses),
+        totals=tuple(row for row in found.groups if row.total),
+        limits=LIMITS,
+        notes=tuple(found.notes),
+        statement=statement(options.about, tolerance),
+        provenance=_origin(options, found),
+    )
+    # As it will be read from its file, so that pages show the texts that the file has.
+    return fairness_of(report.to_json(), "the audit")
 
 
-def _say_left_out(excluded: Sequence[Mapping[str, Any]]) -> None:
+def _say_left_out(excluded: Sequence[LeftOutRows]) -> None:
     """Say how many rows and clips are in no number, and why; the page names them."""
-    for result in dict.fromkeys(str(one["result"]) for one in excluded):
-        mine = [one for one in excluded if one["result"] == result]
-        said = ", ".join(f"{one['count']:,} ({one['reason']})" for one in mine[:_REASONS_SAID])
+    for result in dict.fromkeys(one.result for one in excluded):
+        mine = [one for one in excluded if one.result == result]
+        said = ", ".join(f"{one.count:,} ({one.reason})" for one in mine[:_REASONS_SAID])
         more = f" and {len(mine) - _REASONS_SAID} other reasons" if len(mine) > _REASONS_SAID else ""
-        logger.warning("%s: left out %d: %s%s", result, sum(one["count"] for one in mine), said, more)
+        logger.warning("%s: left out %d: %s%s", result, sum(one.count for one in mine), said, more)
 
 
 _REASONS_SAID = 3
 
 
-def _check(options: _Options) -> None:
-    unknown = next((name for name in options.metrics if name not in KNOWN and name not in UNITS), None)
-    if unknown is not None:
-        raise unknown_name("metric", unknown, [*KNOWN, *UNITS])
-    by = options.by
-    if not by:
-        raise UserError("`by` must name at least one attribute")
-    twice = sorted({name for name in by if by.count(name) > 1})
-    if twice:
-        raise UserError(f"`by` names {', '.join(twice)} twice")
-    if options.chance.seed < 0:
-        raise UserError(f"`seed` must be 0 or more, but is {options.chance.seed}")
-    if options.chance.replicates < 100:
-        raise UserError(f"`replicates` must be at least 100, but is {options.chance.replicates}")
-    if options.empty_hypothesis not in EMPTY_WAYS:
-        raise unknown_name("value of `empty_hypothesis`", options.empty_hypothesis, EMPTY_WAYS)
-    if options.min_speakers < 1:
-        raise UserError(f"`min_speakers` must be at least 1, but is {options.min_speakers}")
-    if options.tolerance is not None and not 0 < options.tolerance < math.inf:
-        raise UserError(f"`tolerance` must be above 0, in points of the metric, but is {options.tolerance:g}")
-
-
-def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Return a name for each result: the last part of its path, with the folders above where that is not unique."""
-    given = {path.resolve(): path for path in paths}
-    parts = {path: (*path.parts[:-1], path.stem if path.is_file() else path.name) for path in given}
-    names: dict[Path, str] = {}
-    for path, own in parts.items():
-        depth = 1
-        while depth < len(own) and sum(other[-depth:] == own[-depth:] for other in parts.values()) > 1:
-            depth += 1
-        same = sum(other[-depth:] == own[-depth:] for other in parts.values()) > 1
-        names[given[path]] = path.name if same else "/".join(own[-depth:])
-    return names
-
-
-def _add_table(found: _Found, path: Path, name: str, options: _Options) -> tuple[Predictions, list[Grouping]]:
+def _add_table(found: _Found, path: Path, name: str, options: AuditOptions) -> tuple[Predictions, list[Grouping]]:
     predictions = replace(
         read_predictions(
             path,
             options.by,
-            _asked(options, KNOWN, path),
+            options.metrics_of(KNOWN, path),
             options.manifest,
             options.normaliser,
             options.columns,
@@ -255,34 +229,36 @@ def _add_table(found: _Found, path: Path, name: str, options: _Options) -> tuple
     if options.empty_hypothesis != "count":
         predictions = predictions.without_empty()
     seconds = predictions.seconds
+    system, version_ = options.about.of(len(found.results))
     found.results.append(
-        {
-            "name": name,
-            "path": str(path),
-            "sha256": predictions.sha256,
-            "task": predictions.task,
-            "model_fingerprint": _fingerprint(path),
-            "clips": len(seconds),
-            "speakers": len(speakers_of(predictions, np.ones(len(seconds), bool))),
-            "hours": float(seconds.sum()) / 3600,
-            "metrics": list(predictions.statistics),
-            "signature": "; ".join(filter(None, [predictions.signature, *_signatures(predictions)])),
-            **options.about.of(len(found.results)),
-        }
+        AuditedSystem(
+            name=name,
+            path=str(path),
+            sha256=predictions.sha256,
+            task=predictions.task,
+            model_fingerprint=_fingerprint(path),
+            clips=len(seconds),
+            speakers=len(speakers_of(predictions, np.ones(len(seconds), bool))),
+            hours=float(seconds.sum()) / 3600,
+            metrics=tuple(predictions.statistics),
+            signature="; ".join(filter(None, [predictions.signature, *_signatures(predictions)])),
+            system=system,
+            version=version_,
+        )
     )
     _add_inputs(found, name, "predictions", predictions.files)
     found.notes.extend(f"{name}: {warning}." for warning in predictions.warnings)
-    found.excluded.extend(_excluded(name, one) for one in predictions.exclusions)
+    _add_excluded(found, name, predictions.exclusions)
     groupings = _groupings(predictions, options)
     for grouping in groupings:
-        found.suppressed.extend({"result": name, **row} for row in suppressed_rows(grouping))
+        found.suppressed.extend(grouping.hidden)
         _add_grouping(found, predictions, grouping, options)
         if options.examples:
             found.examples.extend(_examples(predictions, grouping))
     return predictions, groupings
 
 
-def _groupings(predictions: Predictions, options: _Options) -> list[Grouping]:
+def _groupings(predictions: Predictions, options: AuditOptions) -> list[Grouping]:
     attributes = [*options.by, *(one for one in predictions.attributes if one not in options.by)]
     # Any table may have a column of this name.
     of_terms = any(metric in OF_TERMS for metric in predictions.statistics)
@@ -294,7 +270,7 @@ def _signatures(predictions: Predictions) -> list[str]:
     return [get_measure(metric, predictions.tokenizer).signature for metric in predictions.statistics]
 
 
-def _add_grouping(found: _Found, predictions: Predictions, grouping: Grouping, options: _Options) -> None:
+def _add_grouping(found: _Found, predictions: Predictions, grouping: Grouping, options: AuditOptions) -> None:
     modelled = next((metric for metric in predictions.statistics if metric in RATES), None)
     for metric in predictions.statistics:
         question = Question(predictions, get_measure(metric), options.chance)
@@ -308,73 +284,59 @@ def _add_grouping(found: _Found, predictions: Predictions, grouping: Grouping, o
             found.models.extend(model_rows(question, grouping))
 
 
-def _add_verification(found: _Found, path: Path, name: str, options: _Options) -> None:
-    metrics = _asked(options, UNITS, path) or tuple(UNITS)
-    chance = options.chance
-    rows = audit_verification(
-        path,
-        options.by,
-        chance.seed,
-        chance.replicates,
-        min_speakers=options.min_speakers,
-        name_people=options.examples,
+def _add_verification(found: _Found, path: Path, name: str, options: AuditOptions) -> None:
+    metrics = options.metrics_of(UNITS, path) or tuple(UNITS)
+    chance = replace(options.chance, permutations=PERMUTATIONS)
+    trials = audit_verification(
+        path, options.by, chance, name=name, min_speakers=options.min_speakers, name_people=options.examples
     )
+    system, version_ = options.about.of(len(found.results))
     found.results.append(
-        {
-            "name": name,
-            "path": str(path),
-            "sha256": digest([path / TRIALS]),
-            "task": "speaker_verification",
-            "model_fingerprint": _fingerprint(path),
-            **rows["everybody"][0],
-            "metrics": list(metrics),
-            "signature": "",
-            **options.about.of(len(found.results)),
-        }
+        AuditedSystem(
+            name=name,
+            path=str(path),
+            sha256=digest([path / TRIALS]),
+            task=TRIALS_TASK,
+            model_fingerprint=_fingerprint(path),
+            clips=trials.amount.clips,
+            speakers=trials.amount.speakers,
+            hours=trials.amount.hours,
+            metrics=metrics,
+            signature="",
+            system=system,
+            version=version_,
+        )
     )
     _add_inputs(found, name, "trials", [path / TRIALS, path / "predictions.parquet"])
-    found.excluded.extend({**row, "result": name} for row in rows["excluded"])
-    found.suppressed.extend({**row, "result": name} for row in rows["suppressed"])
-    for part in ("groups", "comparisons"):
-        getattr(found, part).extend({**row, "result": name} for row in rows[part] if row["metric"] in metrics)
-    found.notes.extend(f"{name}: {note}" for note in rows["notes"])
+    _add_excluded(found, name, trials.excluded)
+    found.suppressed.extend(trials.suppressed)
+    found.groups.extend(row for row in trials.groups if row.metric in metrics)
+    found.comparisons.extend(row for row in trials.comparisons if row.metric in metrics)
+    found.notes.extend(f"{name}: {note}" for note in trials.notes)
     if options.manifest is not None:
         found.notes.append(f"{name}: the manifest is not joined, as trials have their own columns.")
 
 
-def _add_empty(found: _Found, answered: Sequence[Predictions], options: _Options) -> None:
+def _add_empty(found: _Found, answered: Sequence[Predictions], options: AuditOptions) -> None:
     """Compare once more with empty hypotheses treated the other way, and say what that changes."""
-    other: list[dict[str, Any]] = []
+    compared: list[GroupComparison] = []
     for predictions in answered:
         again = predictions.other_way()
         if again is None:
             continue
         for grouping in _groupings(again, options):
             for metric in again.statistics:
-                other.extend(comparison_rows(Question(again, get_measure(metric), options.chance), grouping))
-    adjust(other)
-    results = {row["result"] for row in other}
-    same = [row for row in found.comparisons if row["result"] in results]
+                compared.extend(comparison_rows(Question(again, get_measure(metric), options.chance), grouping))
+    other = adjust(compared)
+    results = {row.result for row in other}
+    same = [row for row in found.comparisons if row.result in results]
     counted, left_out = (same, other) if options.empty_hypothesis == "count" else (other, same)
     found.empty_hypotheses.extend(empty_rows(counted, left_out, found.groups, options.tolerance))
-    warnings = {_place(row): row["warning"] for row in found.empty_hypotheses if row["warning"]}
-    for row in same:
-        row["warning"] = "; ".join(filter(None, [row["warning"], warnings.get(_place(row))])) or None
-
-
-def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("result", "by", "metric", "a", "b"))
-
-
-def _asked(options: _Options, known: Collection[str], path: Path) -> tuple[str, ...]:
-    """Return the metrics that were asked for and are of this kind of result; none means all that fit."""
-    fitting = tuple(name for name in options.metrics if name in known)
-    if options.metrics and not fitting:
-        raise UserError(
-            f"none of {', '.join(options.metrics)} is a score of this result; known: {', '.join(known)}",
-            where=str(path),
-        )
-    return fitting
+    warnings = {row.key: row.warning for row in found.empty_hypotheses if row.warning}
+    found.comparisons = [
+        replace(row, warning="; ".join(filter(None, [row.warning, warnings.get(row.key)])) or None)
+        for row in found.comparisons
+    ]
 
 
 def _fingerprint(path: Path) -> str | None:
@@ -386,46 +348,47 @@ def _fingerprint(path: Path) -> str | None:
     return None if found is None else str(found)
 
 
-def _excluded(result: str, one: Exclusion) -> dict[str, Any]:
-    return {"result": result, "reason": one.reason, "count": one.count, "names": list(one.names)}
+def _add_excluded(found: _Found, result: str, exclusions: Iterable[Exclusion]) -> None:
+    found.excluded.extend(LeftOutRows(result, one.reason, one.count, one.names) for one in exclusions)
 
 
-def _examples(predictions: Predictions, grouping: Grouping) -> Iterator[dict[str, Any]]:
+def _examples(predictions: Predictions, grouping: Grouping) -> Iterator[WorstClip]:
     """Yield a few of the worst clips of each group that is scored, of people who are scored in it."""
     shown = {*grouping.names, *([UNKNOWN] if (grouping.index == -1).any() else [])}
     scored = np.unique(predictions.speakers.index[grouping.index >= -1])
     people = {predictions.speakers.names[place] for place in scored.tolist()}
-    about = {"result": predictions.name, "metric": next(iter(predictions.statistics))}
+    metric = next(iter(predictions.statistics))
     many: Counter[str] = Counter()
-    for example in predictions.examples:
-        group = example["group"]
-        mine = example["by"] == grouping.by and group in shown and example["speaker"] in people
-        if mine and many[group] < SHOWN:
-            many[group] += 1
-            yield about | {key: value for key, value in example.items() if key != "empty"}
+    for clip in predictions.examples:
+        mine = clip.by == grouping.by and clip.group in shown and clip.texts.speaker in people
+        if mine and many[clip.group] < SHOWN:
+            many[clip.group] += 1
+            yield WorstClip(predictions.name, metric, clip.by, clip.group, *clip.texts, value=clip.value)
 
 
 def _add_inputs(found: _Found, name: str | None, role: str, files: Iterable[Path]) -> None:
     """Note the whole hash of what was read."""
-    found.provenance["inputs"] += [
-        {"result": name, "role": role, "path": str(path), "sha256": digest([path])} for path in files
-    ]
+    found.inputs.extend(ReadFile(name, role, str(path), digest([path])) for path in files)
 
 
-def _provenance(options: _Options) -> dict[str, Any]:
-    return {
-        "by": list(options.by),
-        "seed": options.chance.seed,
-        "replicates": options.chance.replicates,
-        "permutations": options.chance.permutations,
-        "min_speakers": MIN_SPEAKERS,
-        "min_group_speakers": options.min_speakers,
-        "inputs": [],
-        "normaliser": options.normaliser,
-        "tokenizer": options.tokenizer,
-        "columns": dict(options.columns),
-        "empty_hypothesis": options.empty_hypothesis,
-        "manifest": None if options.manifest is None else str(options.manifest),
-        "command": ["audio-ssl", *sys.argv[1:]],
-        "versions": {"audio_ssl": version("audio-ssl"), "numpy": np.__version__},
-    }
+def _origin(options: AuditOptions, found: _Found) -> AuditOrigin:
+    # A test of trials costs more, so it makes fewer permutations.
+    trials = PERMUTATIONS if any(one.task == TRIALS_TASK for one in found.results) else None
+    of_trials = all(one.task == TRIALS_TASK for one in found.results)
+    return AuditOrigin(
+        by=options.by,
+        seed=options.chance.seed,
+        replicates=options.chance.replicates,
+        permutations=trials if trials and of_trials else options.chance.permutations,
+        trial_permutations=trials,
+        min_speakers=MIN_SPEAKERS,
+        min_group_speakers=options.min_speakers,
+        inputs=tuple(found.inputs),
+        normaliser=options.normaliser,
+        tokenizer=options.tokenizer,
+        columns=dict(options.columns),
+        empty_hypothesis=options.empty_hypothesis,
+        manifest=None if options.manifest is None else str(options.manifest),
+        command=("audio-ssl", *sys.argv[1:]),
+        versions={"audio_ssl": version("audio-ssl"), "numpy": np.__version__},
+    )

@@ -15,18 +15,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.artifacts.fairness import ALL, ALPHA, CROSSED, UNKNOWN, verdict
+from audio_ssl.artifacts.fairness import (
+    ALL,
+    ALPHA,
+    CROSSED,
+    UNKNOWN,
+    GroupComparison,
+    GroupScore,
+    GroupSpread,
+    MetricRow,
+    SystemComparison,
+)
 from audio_ssl.fairness.gap_tests import Contrast, Permutation, contrast, contrast_crossed, permutation_test
 from audio_ssl.fairness.groups import Grouping, Mask, Pair
 from audio_ssl.fairness.power import Sensitivity, detectable, sensitivity
 from audio_ssl.fairness.predictions import Predictions
-from audio_ssl.fairness.wording import gap_direction, relative_symmetric, relative_to
+from audio_ssl.fairness.wording import few_speakers, gap_direction, relative_symmetric, relative_to, small_group
 from audio_ssl.metrics.metric import AdditiveMetric
 from audio_ssl.metrics.resampling import bootstrap_sums
 
@@ -37,6 +47,8 @@ MIN_SPEAKERS = 5
 
 WARN_BELOW_SPEAKERS = 20
 """Fewer speakers in a group: inference is made with a warning."""
+
+Tried = TypeVar("Tried", GroupComparison, SystemComparison)
 
 _ALIKE = "the speakers score alike: how far others are apart cannot be told"
 
@@ -67,15 +79,16 @@ class Question:
         """``[clip, column]``."""
         return self.predictions.statistics[self.metric.name]
 
-    def about(self, by: str) -> dict[str, Any]:
+    def about(self, by: str) -> MetricRow:
         """Return what every row of the metric begins with."""
-        return {
-            "result": self.predictions.name,
-            "by": by,
-            "metric": self.metric.name,
-            "unit": self.metric.unit,
-            "higher_is_better": self.metric.higher_is_better,
-        }
+        metric = self.metric
+        return MetricRow(
+            result=self.predictions.name,
+            by=by,
+            metric=metric.name,
+            unit=metric.unit,
+            higher_is_better=metric.higher_is_better,
+        )
 
     def sums(self, members: Mask) -> tuple[Array, npt.NDArray[np.int64]]:
         """Return the statistics of some clips summed per speaker, ``[speaker, column]``, and the speakers' codes."""
@@ -89,7 +102,7 @@ def speaker_sums(statistics: Array, speakers: npt.NDArray[np.int32]) -> tuple[Ar
     return sums.astype(np.float64), codes.astype(np.int64)
 
 
-def group_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
+def group_rows(question: Question, grouping: Grouping) -> list[GroupScore]:
     """Return one row a scored group, the speakers without a recorded value, and all of these together."""
     unknown = grouping.index == -1
     shown: list[tuple[str, Mask]] = [(name, grouping.members(name)) for name in grouping.names]
@@ -98,66 +111,66 @@ def group_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
     # If the groups without a score were in it, subtracting the scored groups would give theirs.
     if shown:
         shown.append((ALL, grouping.index != -2))
-    about, found = question.about(grouping.by), question.predictions
-    return [
-        about | _describe(question, name, members) | found.unanswered(grouping.by.split(CROSSED), name, members)
-        for name, members in shown
-    ]
+    return [_group_row(question, grouping.by, name, members) for name, members in shown]
 
 
-def _describe(question: Question, name: str, members: Mask) -> dict[str, Any]:
+def _group_row(question: Question, by: str, name: str, members: Mask) -> GroupScore:
     predictions, metric = question.predictions, question.metric
     sums, codes = question.sums(members)
     enough = len(codes) >= MIN_SPEAKERS
     chance = question.chance
     interval = bootstrap_sums(sums, metric.score, chance.replicates if enough else 2, chance.rng())
-    seconds = predictions.seconds[members]
-    return {
-        "group": name,
-        "known": name != UNKNOWN,
-        "total": name == ALL,
-        "value": interval.value,
-        "low": interval.low if enough else math.nan,
-        "high": interval.high if enough else math.nan,
-        "speakers": len(codes),
-        "clips": int(members.sum()),
-        "words": int(np.nansum(predictions.words[members])),
-        "hours": float(seconds.sum()) / 3600,
-        "empty_references": int(predictions.empty_references[members].sum()),
-    }
+    unanswered = predictions.unanswered(by.split(CROSSED), name, members)
+    return GroupScore(
+        **vars(question.about(by)),
+        group=name,
+        known=name != UNKNOWN,
+        total=name == ALL,
+        value=interval.value,
+        low=interval.low if enough else math.nan,
+        high=interval.high if enough else math.nan,
+        speakers=len(codes),
+        clips=int(members.sum()),
+        words=int(np.nansum(predictions.words[members])),
+        hours=float(predictions.seconds[members].sum()) / 3600,
+        empty_references=int(predictions.empty_references[members].sum()),
+        empty_hypotheses=unanswered.empty,
+        missing_hypotheses=unanswered.missing,
+    )
 
 
-def spread_row(question: Question, by: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def spread_row(question: Question, by: str, groups: Sequence[GroupScore]) -> GroupSpread | None:
     """Return the best and the worst of the known groups, None where all score the same.
 
     There is no row of fewer than two groups with a score and enough speakers.
     """
-    known = [row for row in groups if row["known"] and not row["total"] and row["speakers"] >= MIN_SPEAKERS]
-    scored = [row for row in known if math.isfinite(row["value"])]
+    known = [row for row in groups if row.known and not row.total and row.speakers >= MIN_SPEAKERS]
+    scored = [row for row in known if math.isfinite(row.value)]
     if len(scored) < 2:
         return None
-    ordered = sorted(scored, key=lambda row: (row["value"], row["group"]))
+    ordered = sorted(scored, key=lambda row: (row.value, row.group))
     low, high = ordered[0], ordered[-1]
-    apart = high["value"] > low["value"]
+    apart = high.value > low.value
     best, worst = (high, low) if question.metric.higher_is_better else (low, high)
-    return question.about(by) | {
-        "groups": len(scored),
-        "worst": worst["group"] if apart else None,
-        "best": best["group"] if apart else None,
-        "difference": high["value"] - low["value"],
-        "ratio": high["value"] / low["value"] if low["value"] else math.nan,
-        "overall": next(row["value"] for row in groups if row["total"]),
-    }
+    return GroupSpread(
+        **vars(question.about(by)),
+        groups=len(scored),
+        worst=worst.group if apart else None,
+        best=best.group if apart else None,
+        difference=high.value - low.value,
+        ratio=high.value / low.value if low.value else math.nan,
+        overall=next(row.value for row in groups if row.total),
+    )
 
 
-def comparison_rows(question: Question, grouping: Grouping) -> list[dict[str, Any]]:
+def comparison_rows(question: Question, grouping: Grouping) -> list[GroupComparison]:
     """Return the gap of every pair of groups; of pairs with a group that has no score, the reason alone.
 
     p-values are adjusted by the caller, who knows all tests.
     """
     about = question.about(grouping.by)
-    rows = [about | _compare(question, grouping, pair) for pair in grouping.pairs]
-    return rows + [about | unscored_row(pair.first, pair.second, reason) for pair, reason in grouping.refused]
+    rows = [_compare(question, grouping, pair) for pair in grouping.pairs]
+    return rows + [unscored_gap(about, pair.first, pair.second, reason) for pair, reason in grouping.refused]
 
 
 @dataclass(frozen=True)
@@ -178,8 +191,7 @@ class Sides:
         """Return why nothing may be concluded; None if something may."""
         for name, codes in ((pair.first, self.first_codes), (pair.second, self.second_codes)):
             if len(codes) < MIN_SPEAKERS:
-                people = "1 speaker" if len(codes) == 1 else f"{len(codes)} speakers"
-                return f"group {name} has {people}, and at least {MIN_SPEAKERS} a group are needed"
+                return few_speakers(name, len(codes), MIN_SPEAKERS)
         return None
 
     def warning(self) -> str | None:
@@ -187,7 +199,7 @@ class Sides:
         fewest = min(len(self.first_codes), len(self.second_codes))
         found = []
         if fewest < WARN_BELOW_SPEAKERS:
-            found.append(f"only {fewest} speakers in the smaller group: small gaps cannot be found")
+            found.append(small_group(fewest))
         if len(self.shared):
             found.append(f"{len(self.shared)} speakers are in both groups: an interval is given, but no p-value")
         return "; ".join(found) or None
@@ -201,17 +213,18 @@ def sides_of(question: Question, grouping: Grouping, pair: Pair) -> Sides:
     return Sides(ours, theirs, our_codes, their_codes)
 
 
-def _compare(question: Question, grouping: Grouping, pair: Pair) -> dict[str, Any]:
+def _compare(question: Question, grouping: Grouping, pair: Pair) -> GroupComparison:
     metric, sides = question.metric, sides_of(question, grouping, pair)
     a, b = float(metric.score(sides.first.sum(0))), float(metric.score(sides.second.sum(0)))
     refused = sides.refusal(pair) if math.isfinite(a - b) else "the score of one group is not defined"
     words = gap_direction(metric.name, metric.higher_is_better, pair.first, pair.second, a, b, by=grouping.by)
     speakers = len(sides.first_codes), len(sides.second_codes)
-    row = untested_row(pair.first, pair.second, a, b, words, refused, speakers)
-    return row if refused else row | _infer(question, sides, a, b)
+    about = question.about(grouping.by)
+    row = untested_gap(about, (pair.first, pair.second), (a, b), words, refused, speakers)
+    return row if refused else _infer(question, sides, row)
 
 
-def _infer(question: Question, sides: Sides, a: float, b: float) -> dict[str, Any]:
+def _infer(question: Question, sides: Sides, row: GroupComparison) -> GroupComparison:
     score, chance = question.metric.score, question.chance
     if len(sides.shared):
         found, test = _crossed(sides, score, chance), None
@@ -220,7 +233,7 @@ def _infer(question: Question, sides: Sides, a: float, b: float) -> dict[str, An
         test = permutation_test(sides.first, sides.second, score, chance.rng(), chance.permutations)
     power = sensitivity(sides.first, sides.second, score, found.standard_error)
     warnings = filter(None, [sides.warning(), _ALIKE if math.isnan(power.standard_error) else None])
-    return tested(found, test, power, a, b) | {"warning": "; ".join(warnings) or None}
+    return tested_gap(row, found, test, power, "; ".join(warnings) or None)
 
 
 def _crossed(sides: Sides, score: Callable[[Array], Array], chance: Chance) -> Contrast:
@@ -236,31 +249,38 @@ def _crossed(sides: Sides, score: Callable[[Array], Array], chance: Chance) -> C
     return contrast_crossed(first, second, score, chance.replicates, chance.rng())
 
 
-def adjust(rows: list[dict[str, Any]]) -> None:
-    """Adjust p-values by Holm's method: a family is all tests of one metric on one result."""
-    families: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        families.setdefault((str(row.get("result", row.get("result_b"))), str(row["metric"])), []).append(row)
-    for family in families.values():
-        tested = [row for row in family if np.isfinite(row["p_value"])]
-        for row, adjusted in zip(tested, holm([row["p_value"] for row in tested]), strict=True):
-            row["p_holm"] = adjusted
-        for row in tested:
-            row["compared"] = len(tested)
+def adjust(rows: Sequence[Tried]) -> list[Tried]:
+    """Return the rows with p-values adjusted by Holm's method: a family is all tests of one metric on one result."""
+    found = list(rows)
+    families: dict[tuple[str, str], list[int]] = {}
+    for place, row in enumerate(rows):
+        if math.isfinite(row.p_value):
+            families.setdefault(row.family, []).append(place)
+    for places in families.values():
+        adjusted = holm([rows[place].p_value for place in places])
+        for place, p_value in zip(places, adjusted, strict=True):
+            found[place] = replace(rows[place], p_holm=p_value, compared=len(places))
+    return found
 
 
-def conclude(rows: Sequence[dict[str, Any]], tolerance: float | None) -> None:
-    """Give each row its verdict, and the difference that the test as adjusted would usually find."""
-    for row in rows:
-        if row["unit"] != "cost":
-            row["tolerance"] = tolerance
-        if row["compared"] and np.isfinite(row["standard_error"]):
-            # Holm's first and strictest step: the level is shared among all comparisons of the family.
-            least = detectable(row["standard_error"], row["degrees_of_freedom"], alpha=ALPHA / row["compared"])
-            mean = 0.5 * (row["value_a"] + row["value_b"])
-            row["minimum_detectable"] = least
-            row["minimum_detectable_relative"] = 100 * least / mean if mean else math.nan
-        row["verdict"] = verdict(row)
+def conclude(rows: Sequence[GroupComparison], tolerance: float | None) -> list[GroupComparison]:
+    """Return the rows with the tolerance, and with the difference that the test as adjusted would usually find."""
+    return [_conclude(row if row.unit == "cost" else replace(row, tolerance=tolerance)) for row in rows]
+
+
+def _conclude(row: GroupComparison) -> GroupComparison:
+    if not row.compared or not math.isfinite(row.standard_error):
+        return row
+    # Holm's first and strictest step: the level is shared among all comparisons of the family.
+    least = detectable(row.standard_error, row.degrees_of_freedom, alpha=ALPHA / row.compared)
+    return _detecting(row, least)
+
+
+def _detecting(row: GroupComparison, least: float) -> GroupComparison:
+    """Return a row with its minimum detectable difference, also in percent of the mean score."""
+    mean = 0.5 * (row.value_a + row.value_b)
+    relative = 100 * least / mean if mean else math.nan
+    return replace(row, minimum_detectable=least, minimum_detectable_relative=relative)
 
 
 def out_of_reach(assignments: float, compared: float) -> bool:
@@ -274,15 +294,18 @@ def out_of_reach(assignments: float, compared: float) -> bool:
     return compared / (assignments + 1) >= ALPHA
 
 
-def too_many(rows: Sequence[dict[str, Any]]) -> list[str]:
+def too_many(rows: Sequence[GroupComparison]) -> list[str]:
     """Say of which families no gap could be found, however large, for want of permutations."""
     families: dict[tuple[str, int, int], list[str]] = {}
-    tested = [row for row in rows if row["assignments"] and row["compared"]]
-    for result, metric in dict.fromkeys((row["result"], row["metric"]) for row in tested):
-        family = [row for row in tested if (row["result"], row["metric"]) == (result, metric)]
-        tries, compared = max(row["assignments"] for row in family), family[0]["compared"]
-        if out_of_reach(tries, compared):
-            families.setdefault((result, tries, compared), []).append(metric)
+    assignments: dict[tuple[str, str], list[int]] = {}
+    compared: dict[tuple[str, str], int] = {}
+    for row in rows:
+        if row.assignments and row.compared:
+            assignments.setdefault(row.family, []).append(row.assignments)
+            compared[row.family] = row.compared
+    for (result, metric), tries in assignments.items():
+        if out_of_reach(max(tries), compared[result, metric]):
+            families.setdefault((result, max(tries), compared[result, metric]), []).append(metric)
     return [
         f"{result}, {', '.join(metrics)}: with {tries:,} permutations no p-value can be below {1 / (tries + 1):.2g}. "
         f"Adjusted for {compared:,} comparisons that is not below {ALPHA}, so no difference could be statistically "
@@ -292,71 +315,58 @@ def too_many(rows: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def untested_row(
-    first: str, second: str, a: float, b: float, direction: str, refused: str | None, speakers: tuple[int, int] | None
-) -> dict[str, Any]:
-    """Return a gap with nothing concluded from it: `a` and `b` are the scores of the first and the second group."""
-    return {
-        "a": first,
-        "b": second,
-        "value_a": a,
-        "value_b": b,
-        "speakers_a": None if speakers is None else speakers[0],
-        "speakers_b": None if speakers is None else speakers[1],
-        "difference": a - b,
-        "low": math.nan,
-        "high": math.nan,
-        "low_90": math.nan,
-        "high_90": math.nan,
-        "standard_error": math.nan,
-        "degrees_of_freedom": math.nan,
-        "relative_symmetric": relative_symmetric(a, b),
-        "relative_symmetric_low": math.nan,
-        "relative_symmetric_high": math.nan,
-        "relative_to_b": relative_to(a, b),
-        "ratio": a / b if b else math.nan,
-        "ratio_low": math.nan,
-        "ratio_high": math.nan,
-        "p_value": math.nan,
-        "p_exact": None,
-        "assignments": None,
-        "p_holm": math.nan,
-        "compared": 0,
-        "minimum_detectable": math.nan,
-        "minimum_detectable_relative": math.nan,
-        "tolerance": None,
-        "verdict": None,
-        "direction": direction,
-        "refused": refused,
-        "warning": None,
-    }
+def untested_gap(
+    about: MetricRow,
+    pair: tuple[str, str],
+    scores: tuple[float, float],
+    direction: str,
+    refused: str | None,
+    speakers: tuple[int, int],
+) -> GroupComparison:
+    """Return a gap with nothing concluded from it; `scores` and `speakers` are of the first and the second group."""
+    a, b = scores
+    return GroupComparison.untested(
+        about,
+        *pair,
+        direction,
+        value_a=a,
+        value_b=b,
+        speakers_a=speakers[0],
+        speakers_b=speakers[1],
+        difference=a - b,
+        relative_symmetric=relative_symmetric(a, b),
+        relative_to_b=relative_to(a, b),
+        ratio=a / b if b else math.nan,
+        refused=refused,
+    )
 
 
-def unscored_row(first: str, second: str, refused: str) -> dict[str, Any]:
-    """Return the row of a gap that has no estimate, because one of its groups is too small to be scored."""
-    return untested_row(first, second, math.nan, math.nan, "not compared", refused, None)
+def unscored_gap(about: MetricRow, first: str, second: str, refused: str) -> GroupComparison:
+    """Return a gap that has no estimate, because one of its groups is too small to be scored."""
+    return GroupComparison.untested(about, first, second, "not compared", refused=refused)
 
 
-def tested(found: Contrast, test: Permutation | None, power: Sensitivity, a: float, b: float) -> dict[str, Any]:
-    """Return what replaces the empty places of a row: intervals, the p-value if there is one, the detectable gap."""
-    mean, least = 0.5 * (a + b), power.detectable()
-    row: dict[str, Any] = {
-        "low": found.difference.low,
-        "high": found.difference.high,
-        "low_90": found.within.low,
-        "high_90": found.within.high,
-        "standard_error": power.standard_error,
-        "degrees_of_freedom": power.freedom,
-        "relative_symmetric_low": found.relative_symmetric.low,
-        "relative_symmetric_high": found.relative_symmetric.high,
-        "ratio_low": found.ratio.low,
-        "ratio_high": found.ratio.high,
-        "minimum_detectable": least,
-        "minimum_detectable_relative": 100 * least / mean if mean else math.nan,
-    }
-    if test is not None:
-        row |= {"p_value": test.p_value, "p_exact": test.exact, "assignments": test.assignments}
-    return row
+def tested_gap(
+    row: GroupComparison, found: Contrast, test: Permutation | None, power: Sensitivity, warning: str | None
+) -> GroupComparison:
+    """Return a gap with its intervals, its p-value if there is one, and the detectable gap."""
+    row = replace(
+        _detecting(row, power.detectable()),
+        low=found.difference.low,
+        high=found.difference.high,
+        low_90=found.within.low,
+        high_90=found.within.high,
+        standard_error=power.standard_error,
+        degrees_of_freedom=power.freedom,
+        relative_symmetric_low=found.relative_symmetric.low,
+        relative_symmetric_high=found.relative_symmetric.high,
+        ratio_low=found.ratio.low,
+        ratio_high=found.ratio.high,
+        warning=warning,
+    )
+    if test is None:
+        return row
+    return replace(row, p_value=test.p_value, p_exact=test.exact, assignments=test.assignments)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

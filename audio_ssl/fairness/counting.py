@@ -22,7 +22,15 @@ from audio_ssl.data.columns import by_number, is_unknown
 from audio_ssl.fairness.measures import OF_TERMS
 from audio_ssl.fairness.tables.scalars import Numbers, Spellings, notes_of, plain
 from audio_ssl.fairness.tables.source import Row
-from audio_ssl.fairness.tallies import NAMED, NOT_TEXT, PERHAPS_NOT_TEXT, Exclusions, GroupCounter, WorstClips
+from audio_ssl.fairness.tallies import (
+    NAMED,
+    NOT_TEXT,
+    PERHAPS_NOT_TEXT,
+    ClipTexts,
+    Exclusions,
+    GroupCounter,
+    WorstClips,
+)
 from audio_ssl.metrics.metric import AdditiveMetric, Array
 
 NORMALISED = ("wer", "cer", "bleu", "chrf")
@@ -63,6 +71,26 @@ class CountedClip(NamedTuple):
     groups: tuple[str | None, ...]
     numbers: tuple[Any, ...]
     """As in the row, in the order of `NUMBERS`."""
+
+
+class CountedColumns(NamedTuple):
+    """What is left of the rows that are kept; arrays are ``[clip]``."""
+
+    statistics: dict[str, Array]
+    """Metric -> ``[clip, column]``."""
+    speakers: ClipCodes
+    attributes: dict[str, ClipCodes]
+    numbers: dict[str, Array]
+    """By the names of `NUMBERS`; NaN where not recorded."""
+    words: Array
+    """Of the normalised reference."""
+    keys: npt.NDArray[np.uint64]
+    """Hash of id and reference."""
+    empty_references: npt.NDArray[np.bool_]
+    empty_hypotheses: npt.NDArray[np.bool_]
+    """Where something was said."""
+    empty_names: tuple[str, ...]
+    """Ids of the first of these."""
 
 
 class Coder:
@@ -164,7 +192,7 @@ class PredictionTable:
             self._statistics[name].append(measure.statistics(self._pair(name, clip) for clip in clips))
         main = next(iter(self._statistics.values()))[-1]
         codes = {name: coder.index(start) for name, coder in self.groups.items()}
-        self.worst.look(main, codes, np.frombuffer(self._silent[start:], np.bool_), lambda place: _shown(clips[place]))
+        self.worst.look(main, codes, np.frombuffer(self._silent[start:], np.bool_), lambda place: _texts(clips[place]))
 
     @property
     def clips(self) -> int:
@@ -175,24 +203,32 @@ class PredictionTable:
         """Return the ids, ``[clip]``."""
         return pa.chunked_array(self._ids, pa.large_string())
 
-    def statistics(self, name: str, kept: npt.NDArray[np.bool_]) -> Array:
-        """Return the statistics of one metric, ``[clip, column]``; they are given away."""
-        whole = np.concatenate(self._statistics.pop(name))
-        return whole if kept.all() else whole[kept]
-
     def absent(self, row: Row) -> None:
         """Count a clip that should have a row here."""
         groups = self._groups(row)
         self.missing.add([None] * len(self.spellings) if isinstance(groups, str) else groups)
         self.left_out.add("in the manifest, but no hypothesis", [one_line(str(row.get("id")), _LONGEST_ID)])
 
-    def numbers(self, name: str, kept: npt.NDArray[np.bool_], commas_between: bool) -> Array:
-        """Return a column of `NUMBERS`, ``[clip]``; NaN where not recorded."""
-        return self._numbers[name].values(commas_between)[kept]
+    def columns(self, kept: npt.NDArray[np.bool_], commas_between: bool) -> CountedColumns:
+        """Return what was counted of the clips that are kept; statistics are given away."""
+        empty = np.frombuffer(bytes(self._silent), np.bool_)[kept]
+        ids = self.ids()
+        first = np.flatnonzero(kept)[empty][:NAMED].tolist()
+        return CountedColumns(
+            statistics={name: self._take(name, kept) for name in self.measures},
+            speakers=self.speakers.codes(kept),
+            attributes={name: coder.codes(kept) for name, coder in self.groups.items()},
+            numbers={name: column.values(commas_between)[kept] for name, column in self._numbers.items()},
+            words=np.array(self._words, np.float64)[kept],
+            keys=np.array(self._keys, np.uint64)[kept],
+            empty_references=np.frombuffer(bytes(self._empty), np.bool_)[kept],
+            empty_hypotheses=empty,
+            empty_names=tuple(one_line(ids[place].as_py(), _LONGEST_ID) for place in first),
+        )
 
-    def words(self, kept: npt.NDArray[np.bool_]) -> Array:
-        """Return the words of the normalised references, ``[clip]``."""
-        return np.array(self._words, np.float64)[kept]
+    def _take(self, name: str, kept: npt.NDArray[np.bool_]) -> Array:
+        whole = np.concatenate(self._statistics.pop(name))
+        return whole if kept.all() else whole[kept]
 
     def notes(self, commas_between: bool) -> list[str]:
         """Return what the report should say of the values that were read."""
@@ -203,25 +239,6 @@ class PredictionTable:
             many = "1 hypothesis is" if self._perhaps_missing == 1 else f"{self._perhaps_missing:,} hypotheses are"
             found.append(f"{many} `None`, `null` or `nan`, and counted as the word")
         return found
-
-    def keys(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
-        """Return the hashes of id and reference, ``[clip]``."""
-        return np.array(self._keys, np.uint64)[kept]
-
-    def empty(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Return where nothing was said, ``[clip]``."""
-        return np.frombuffer(bytes(self._empty), np.bool_)[kept]
-
-    def first_ids(self, kept: npt.NDArray[np.bool_], members: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-        """Return ids of the first of some of the clips that are kept, ``[kept clip]``."""
-        ids = self.ids()
-        return tuple(
-            one_line(ids[place].as_py(), _LONGEST_ID) for place in np.flatnonzero(kept)[members][:NAMED].tolist()
-        )
-
-    def silent(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Return where something was said and the hypothesis is empty, ``[clip]``."""
-        return np.frombuffer(bytes(self._silent), np.bool_)[kept]
 
     def _append(self, clip: CountedClip) -> None:
         words = len(clip.plain_reference.split())
@@ -358,10 +375,7 @@ def _or_none(value: object) -> Any:
         return value
 
 
-def _shown(clip: CountedClip) -> dict[str, Any]:
-    return {
-        "id": one_line(clip.id, _LONGEST_ID),
-        "speaker": clip.speaker,
-        "reference": printable(clip.reference),
-        "hypothesis": printable(clip.hypothesis),
-    }
+def _texts(clip: CountedClip) -> ClipTexts:
+    return ClipTexts(
+        one_line(clip.id, _LONGEST_ID), clip.speaker, printable(clip.reference), printable(clip.hypothesis)
+    )

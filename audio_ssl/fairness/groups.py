@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.artifacts.fairness import CROSSED, REST, UNKNOWN
+from audio_ssl.artifacts.fairness_report import SuppressedGroup
 from audio_ssl.fairness.disclosure import Cells, Draft, drafts_of, protect
 from audio_ssl.fairness.predictions import Predictions
+from audio_ssl.fairness.wording import few_speakers
 
 MIN_GROUP_SPEAKERS = 5
 """Groups with fewer speakers are not scored."""
@@ -40,17 +41,6 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Hidden:
-    """Clips that are counted and not scored."""
-
-    name: str | None
-    """Of the group; None for people who are left out here because of their group in another attribute."""
-    speakers: int
-    clips: int
-    reason: str
-
-
-@dataclass(frozen=True)
 class Grouping:
     """The clips of one table, split by one or several attributes."""
 
@@ -66,7 +56,7 @@ class Grouping:
     pairs: tuple[Pair, ...]
     """What is compared."""
 
-    hidden: tuple[Hidden, ...] = ()
+    hidden: tuple[SuppressedGroup, ...] = ()
     """What is counted and not scored."""
 
     refused: tuple[tuple[Pair, str], ...] = ()
@@ -110,7 +100,9 @@ def group_by(
     sets += [chosen for size in range(2, len(people) + 1) for chosen in combinations(people, size)]
     drafts = protect(cells, drafts_of(cells, sets), min_speakers)
     return [
-        _grouping(cells, draft, CROSSED.join(by[place] for place in draft.parts), pairs_of, min_speakers)
+        _grouping(
+            cells, draft, CROSSED.join(by[place] for place in draft.parts), pairs_of, min_speakers, predictions.name
+        )
         for draft in drafts
     ]
 
@@ -121,7 +113,12 @@ def speakers_of(predictions: Predictions, members: Mask) -> npt.NDArray[np.int64
 
 
 def _grouping(
-    cells: Cells, draft: Draft, by: str, pairs_of: Mapping[str, Sequence[tuple[str, str]]], min_speakers: int
+    cells: Cells,
+    draft: Draft,
+    by: str,
+    pairs_of: Mapping[str, Sequence[tuple[str, str]]],
+    min_speakers: int,
+    result: str,
 ) -> Grouping:
     scored = [label for label in draft.labels if label in draft.scored]
     place = np.full(max(draft.labels, default=0) + 3, -2, np.int32)
@@ -135,7 +132,7 @@ def _grouping(
         names,
         of_cell[cells.of_clip].astype(np.int32),
         _pairs(draft, scored, names, pairs_of.get(by)),
-        tuple(_hidden(cells, draft, min_speakers)),
+        tuple(_hidden(cells, draft, min_speakers, result, by)),
         tuple(_refused(cells, draft, pairs_of.get(by), min_speakers)),
     )
 
@@ -168,11 +165,10 @@ def _refused(
         few = [name for name in (first, second) if name in label_of and label_of[name] not in draft.scored]
         if few and first in label_of and second in label_of:
             speakers = cells.speakers(draft.of_cell == label_of[few[0]])
-            people = "1 speaker" if speakers == 1 else f"{speakers} speakers"
-            yield Pair(first, second), f"group {few[0]} has {people}, and at least {min_speakers} a group are needed"
+            yield Pair(first, second), few_speakers(few[0], speakers, min_speakers)
 
 
-def _hidden(cells: Cells, draft: Draft, min_speakers: int) -> Iterator[Hidden]:
+def _hidden(cells: Cells, draft: Draft, min_speakers: int, result: str, by: str) -> Iterator[SuppressedGroup]:
     """Yield what is counted and not scored, group by group."""
     rest = draft.left_out.copy()
     unknown = [] if draft.unknown_scored else [-1]
@@ -188,24 +184,11 @@ def _hidden(cells: Cells, draft: Draft, min_speakers: int) -> Iterator[Hidden]:
             else f"withheld, so that a group of fewer than {min_speakers} speakers cannot be found by subtraction"
         )
         rest &= ~members
-        yield Hidden(UNKNOWN if label == -1 else draft.name(label), speakers, cells.clips(members), reason)
+        name = UNKNOWN if label == -1 else draft.name(label)
+        yield SuppressedGroup(result, by, (name,), speakers, cells.clips(members), reason)
     if rest.any():
         reason = (
             f"in a group of fewer than {min_speakers} speakers by another attribute, and left out here as well, "
             "so that its score cannot be found by subtraction"
         )
-        yield Hidden(None, cells.speakers(rest), cells.clips(rest), reason)
-
-
-def suppressed_rows(grouping: Grouping) -> list[dict[str, Any]]:
-    """Return what the report says of groups without scores, a row each."""
-    return [
-        {
-            "by": grouping.by,
-            "groups": [] if one.name is None else [one.name],
-            "speakers": one.speakers,
-            "clips": one.clips,
-            "reason": one.reason,
-        }
-        for one in grouping.hidden
-    ]
+        yield SuppressedGroup(result, by, (), cells.speakers(rest), cells.clips(rest), reason)

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +28,20 @@ from audio_ssl.fairness.measures import OF_TERMS, OF_TRANSLATION, choose_metrics
 from audio_ssl.fairness.tables.formats import open_source
 from audio_ssl.fairness.tables.join import Manifest, first_rows
 from audio_ssl.fairness.tables.source import Source, batches, nowhere
-from audio_ssl.fairness.tallies import Exclusion, Exclusions, GroupCounter, GroupCounts
+from audio_ssl.fairness.tallies import BadClip, Exclusion, Exclusions, GroupCounter, GroupCounts
 from audio_ssl.metrics.metric import Array
 from audio_ssl.metrics.texts import USUAL, get_normaliser
 
 __all__ = ["ClipCodes", "Exclusion", "Predictions", "read_predictions"]
 
 REQUIRED = ("id", "reference", "hypothesis", "speaker")
+
+
+class Unanswered(NamedTuple):
+    """Hypotheses of a group without a word, and clips of it without a hypothesis."""
+
+    empty: int
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -92,8 +99,8 @@ class Predictions:
     exclusions: list[Exclusion]
     """What was left out."""
 
-    examples: list[dict[str, Any]]
-    """The worst clips of each group: by, group, id, speaker, reference, hypothesis, value, and whether it is empty."""
+    examples: list[BadClip]
+    """The worst clips of each group."""
 
     signature: str
     """How it was read: normaliser, join, and what spellings of values were taken for the same."""
@@ -110,7 +117,7 @@ class Predictions:
     warnings: tuple[str, ...] = ()
     """What to know of the scores, in sentences."""
 
-    def unanswered(self, by: Sequence[str], group: str, members: npt.NDArray[np.bool_]) -> dict[str, int]:
+    def unanswered(self, by: Sequence[str], group: str, members: npt.NDArray[np.bool_]) -> Unanswered:
         """Return how many hypotheses of a group are empty, counted or not, and how many are missing.
 
         Parameters
@@ -128,10 +135,7 @@ class Predictions:
                 return counts.total
             return counts.unknown(by) if group == UNKNOWN else counts.of(by, group.split(CROSSED))
 
-        return {
-            "empty_hypotheses": int(self.empty_hypotheses[members].sum()) + more(self.empty_left_out),
-            "missing_hypotheses": more(self.missing),
-        }
+        return Unanswered(int(self.empty_hypotheses[members].sum()) + more(self.empty_left_out), more(self.missing))
 
     def without_empty(self) -> Predictions:
         """Return the predictions without the clips whose hypothesis is empty; these are named with what is left out."""
@@ -153,7 +157,7 @@ class Predictions:
             **{name: getattr(self, name)[kept] for name in _OF_CLIPS},
             empty_left_out=empty.found(),
             exclusions=[*self.exclusions, left_out],
-            examples=[one for one in self.examples if not one["empty"]],
+            examples=[one for one in self.examples if not one.empty],
             with_empty=self,
         )
 
@@ -269,11 +273,9 @@ def _finish(
     kept = _without_ambiguous(table) if table.clips else np.zeros(0, np.bool_)
     if not kept.any():
         raise UserError(f"no row can be used: {left_out}", where=str(path))
-    speakers = table.speakers.codes(kept)
-    attributes = {name: coder.codes(kept) for name, coder in table.groups.items()}
-    names = set(speakers.names)
+    counted = table.columns(kept, source.commas_between)
+    names = set(counted.speakers.names)
     of_texts = [name for name in table.measures if name in NORMALISED]
-    empty = table.silent(kept)
     notes = [
         f"{', '.join(of_texts)}: {normalised}" if of_texts else "",
         source.note,
@@ -287,20 +289,20 @@ def _finish(
         path=path,
         task=task,
         sha256=digest(source.files),
-        statistics={name: table.statistics(name, kept) for name in table.measures},
-        speakers=speakers,
-        attributes=attributes,
-        seconds=table.numbers("seconds", kept, source.commas_between),
-        words=table.words(kept),
-        level_dbfs=table.numbers("level_dbfs", kept, source.commas_between),
-        keys=table.keys(kept),
-        empty_references=table.empty(kept),
-        empty_hypotheses=empty,
-        empty_names=table.first_ids(kept, empty),
+        statistics=counted.statistics,
+        speakers=counted.speakers,
+        attributes=counted.attributes,
+        seconds=counted.numbers["seconds"],
+        words=counted.words,
+        level_dbfs=counted.numbers["level_dbfs"],
+        keys=counted.keys,
+        empty_references=counted.empty_references,
+        empty_hypotheses=counted.empty_hypotheses,
+        empty_names=counted.empty_names,
         missing=table.missing.found(),
-        empty_left_out=GroupCounts(tuple(attributes)),
+        empty_left_out=GroupCounts(tuple(counted.attributes)),
         exclusions=left_out.all(),
-        examples=table.worst.rows({name: coder.names for name, coder in table.groups.items()}, names.__contains__),
+        examples=table.worst.found({name: coder.names for name, coder in table.groups.items()}, names.__contains__),
         signature="; ".join(note for note in notes if note),
         files=tuple(source.files),
     )

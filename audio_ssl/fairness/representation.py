@@ -9,6 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from audio_ssl.artifacts.fairness_report import AttributeProbe
+from audio_ssl.artifacts.records import from_json
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError, shown
 
@@ -20,8 +22,10 @@ NUMBERS = (
 )  # fmt: skip
 """Of a layer; those that are not defined are null."""
 
-_KEPT = ("attribute", "metric", "value", "low", "high", "chosen", "groups", "folds", "shuffles", "majority_accuracy")
-_MAYBE = ("majority_uar", "speakers", "clips", "warning")
+_KEPT = (
+    "attribute", "metric", "value", "low", "high", "chosen", "groups", "folds", "shuffles", "majority_accuracy",
+    "majority_uar", "speakers", "clips", "warning",
+)  # fmt: skip
 
 
 def is_representation(folder: Path) -> bool:
@@ -32,13 +36,13 @@ def is_representation(folder: Path) -> bool:
         return False
 
 
-def read_representation(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of ``representation`` of a fairness report: here one, with the baselines in it.
+def read_representation(folder: Path) -> AttributeProbe:
+    """Return what the layers of a model tell, beside its baselines.
 
     ``layers`` has what each layer tells (``value``, balanced over the recorded values, in percent), with the interval
     over speakers; the same for values shuffled over speakers (``control``, the mean, with the lowest and highest
     shuffle); ``selectivity``, their difference; and how much shorter an online code is than a uniform one
-    (``compression``). ``value``, ``low`` and ``high`` of the row are of the layers chosen inside the folds.
+    (``compression``). ``value``, ``low`` and ``high`` are of the layers chosen inside the folds.
 
     Raises
     ------
@@ -47,19 +51,18 @@ def read_representation(folder: Path) -> list[dict[str, Any]]:
     """
     scores, found = _read(folder)
     baselines = sorted(path.parent for path in (folder / "baselines").glob(f"*/{SCORES_FILE}"))
-    return [
-        {
-            "result": folder.resolve().name,
-            "model": str(scores.get("model") or ""),
-            "model_fingerprint": scores.get("model_fingerprint"),
-            "path": str(folder),
-            "signature": str(scores.get("signature") or ""),
-            **{key: found.get(key) for key in (*_KEPT, *_MAYBE)},
-            "layers": _layers(found, folder),
-            "baselines": {path.name: _layers(_read(path)[1], path) for path in baselines},
-            "excluded": len(_list(scores, "excluded", folder)),
-        }
-    ]
+    row = {
+        "result": folder.resolve().name,
+        "model": str(scores.get("model") or ""),
+        "model_fingerprint": scores.get("model_fingerprint"),
+        "path": str(folder),
+        "signature": str(scores.get("signature") or ""),
+        **{key: found.get(key) for key in _KEPT},
+        "layers": _layers(found, folder),
+        "baselines": {path.name: _layers(_read(path)[1], path) for path in baselines},
+        "excluded": len(_list(scores, "excluded", folder)),
+    }
+    return from_json(AttributeProbe, row, f"{folder / SCORES_FILE}: $.representation", "run the probe again")
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

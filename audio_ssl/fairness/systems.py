@@ -12,13 +12,13 @@ finding about people: so both are counted for each group, and every gap is given
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.artifacts.fairness import SMALLER, is_significant, verdict
+from audio_ssl.artifacts.fairness import EmptyEffect, GroupComparison, GroupScore, MetricRow, SystemComparison
 from audio_ssl.fairness.comparisons import MIN_SPEAKERS, WARN_BELOW_SPEAKERS, Chance, speaker_sums
 from audio_ssl.fairness.gap_tests import gap_difference
 from audio_ssl.fairness.groups import Grouping, Pair
@@ -54,7 +54,7 @@ def _first_of_same(other: Predictions, before: Sequence[Predictions]) -> tuple[P
 
 def gap_difference_rows(
     answered: Sequence[Answered], chance: Chance, min_speakers: int = MIN_SPEAKERS
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[SystemComparison]:
     """Compare the gaps of every system with those of the first of the same clips.
 
     Parameters
@@ -71,15 +71,15 @@ def gap_difference_rows(
             ours, theirs = _common(other, first)
             if len(ours):
                 for mine, its in _matching(groupings, first_groupings):
-                    for row in _of_grouping(other, first, ours, theirs, mine, its, chance):
-                        yield _without_gaps(row) if row.pop("fewest") < min_speakers else row
+                    for row, fewest in _of_grouping(other, first, ours, theirs, mine, its, chance):
+                        yield _without_gaps(row) if fewest < min_speakers else row
                 # The first system of these clips is what all others are compared with.
                 break
 
 
-def _without_gaps(row: dict[str, Any]) -> dict[str, Any]:
+def _without_gaps(row: SystemComparison) -> SystemComparison:
     """Return a row that tells nothing of groups that would not be scored."""
-    return row | dict.fromkeys(("gap_a", "gap_b", "difference"), math.nan) | {"direction": "not compared"}
+    return replace(row, gap_a=math.nan, gap_b=math.nan, difference=math.nan, direction="not compared")
 
 
 def _common(a: Predictions, b: Predictions) -> tuple[Rows, Rows]:
@@ -97,24 +97,14 @@ def _matching(a: Sequence[Grouping], b: Sequence[Grouping]) -> Iterator[tuple[Gr
 
 def _of_grouping(
     a: Predictions, b: Predictions, ours: Rows, theirs: Rows, mine: Grouping, its: Grouping, chance: Chance
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[tuple[SystemComparison, int]]:
+    """Yield a row a metric and pair, with the number of speakers of its smaller group."""
     for name in a.statistics:
         if name not in b.statistics:
             continue
-        metric = get_measure(name)
         for pair in mine.pairs:
             if pair in its.pairs:
-                about = {
-                    "result_a": a.name,
-                    "result_b": b.name,
-                    "by": mine.by,
-                    "metric": name,
-                    "unit": metric.unit,
-                    "higher_is_better": metric.higher_is_better,
-                    "a": pair.first,
-                    "b": pair.second,
-                }
-                yield about | _compare(a, b, ours, theirs, (mine, its), pair, metric, chance)
+                yield _compare(a, b, ours, theirs, (mine, its), pair, get_measure(name), chance)
 
 
 def _compare(
@@ -126,7 +116,7 @@ def _compare(
     pair: Pair,
     metric: AdditiveMetric,
     chance: Chance,
-) -> dict[str, Any]:
+) -> tuple[SystemComparison, int]:
     """Compare one gap; a clip counts where both tables put it on the same side."""
     sides_a, sides_b = groupings[0].sides(pair), groupings[1].sides(pair)
     sums: list[Array] = []
@@ -145,29 +135,36 @@ def _compare(
     first_a, first_b, second_a, second_b = sums
     gap_a = float(metric.score(first_a.sum(0)) - metric.score(second_a.sum(0))) if clips else math.nan
     gap_b = float(metric.score(first_b.sum(0)) - metric.score(second_b.sum(0))) if clips else math.nan
-    row: dict[str, Any] = {
-        "gap_a": gap_a,
-        "gap_b": gap_b,
-        "difference": gap_a - gap_b,
-        "low": math.nan,
-        "high": math.nan,
-        "p_value": math.nan,
-        "p_holm": math.nan,
-        "compared": 0,
-        "clips": clips,
-        "speakers": len(np.union1d(*speakers)),
-        "fewest": min(map(len, speakers)),
-        "refused": _refusal(speakers, gap_a - gap_b),
-        "warning": None,
-        "direction": _direction(a.name, b.name, gap_a, gap_b),
-    }
-    if row["refused"] is not None:
-        return row
-    found_gap = gap_difference(first_a, second_a, first_b, second_b, metric.score, chance.replicates, chance.rng())
     fewest = min(map(len, speakers))
+    row = SystemComparison(
+        result_a=a.name,
+        result_b=b.name,
+        by=groupings[0].by,
+        metric=metric.name,
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        a=pair.first,
+        b=pair.second,
+        gap_a=gap_a,
+        gap_b=gap_b,
+        difference=gap_a - gap_b,
+        low=math.nan,
+        high=math.nan,
+        p_value=math.nan,
+        p_holm=math.nan,
+        compared=0,
+        clips=clips,
+        speakers=len(np.union1d(*speakers)),
+        refused=_refusal(speakers, gap_a - gap_b),
+        warning=None,
+        direction=_direction(a.name, b.name, gap_a, gap_b),
+    )
+    if row.refused is not None:
+        return row, fewest
+    change = gap_difference(first_a, second_a, first_b, second_b, metric.score, chance.replicates, chance.rng())
     few = f"only {fewest} speakers in the smaller group" if fewest < WARN_BELOW_SPEAKERS else None
-    interval = found_gap.difference
-    return row | {"low": interval.low, "high": interval.high, "p_value": found_gap.p_value, "warning": few}
+    interval = change.difference
+    return replace(row, low=interval.low, high=interval.high, p_value=change.p_value, warning=few), fewest
 
 
 def _refusal(speakers: Sequence[npt.NDArray[np.int64]], difference: float) -> str | None:
@@ -196,72 +193,74 @@ def _direction(a: str, b: str, gap_a: float, gap_b: float) -> str:
     return f"the gap of {a} is {word} than that of {b}" + (", and the other way round" if gap_a * gap_b < 0 else "")
 
 
-TableRows = Sequence[Mapping[str, Any]]
-
-
 def empty_rows(
-    counted: TableRows, left_out: TableRows, groups: TableRows, tolerance: float | None = None
-) -> list[dict[str, Any]]:
+    counted: Sequence[GroupComparison],
+    left_out: Sequence[GroupComparison],
+    groups: Sequence[GroupScore],
+    tolerance: float | None = None,
+) -> list[EmptyEffect]:
     """Return every gap with the empty hypotheses counted and left out, and what that changes.
 
     Parameters
     ----------
     counted, left_out
-        Rows of comparisons of both ways, adjusted within each.
+        Comparisons of both ways, adjusted within each.
     groups
-        Rows of groups, which have how many are empty.
+        Scores of groups, which have how many are empty.
     tolerance
         In points of the metric: what difference would matter.
     """
-    other = {_key(row): row for row in left_out}
-    many = {tuple(row[name] for name in ("result", "by", "group", "metric")): row for row in groups}
+    other = {row.key: row for row in left_out}
+    many = {(row.result, row.by, row.group, row.metric): row.empty_hypotheses for row in groups}
     found = []
     for row in counted:
-        again = other.get(_key(row))
-        sides = [many.get((row["result"], row["by"], row[side], row["metric"])) for side in ("a", "b")]
-        empty = [None if side is None else side["empty_hypotheses"] for side in sides]
-        if not any(empty) or (row["refused"] and (again is None or again["refused"])):
+        again = other.get(row.key)
+        empty = [many.get((row.result, row.by, side, row.metric)) for side in (row.a, row.b)]
+        if not any(empty) or (row.refused and (again is None or again.refused)):
             continue
-        about = {name: row[name] for name in ("result", "by", "metric", "unit", "higher_is_better", "a", "b")}
         changes = ["refused"] if again is None else _changes(row, again, tolerance)
-        found.append(
-            {
-                **about,
-                "empty_a": empty[0],
-                "empty_b": empty[1],
-                **_way(row, "counted"),
-                **_way(again or {}, "left_out"),
-                "changes": changes,
-                "warning": _warning(changes, row, empty),
-            }
-        )
+        found.append(_effect(row, again, empty, changes))
     return found
 
 
-def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("result", "by", "metric", "a", "b"))
+def _effect(
+    row: GroupComparison, again: GroupComparison | None, empty: Sequence[int | None], changes: Sequence[str]
+) -> EmptyEffect:
+    without = again or GroupComparison.untested(row, row.a, row.b, "")
+    return EmptyEffect(
+        **{one.name: getattr(row, one.name) for one in fields(MetricRow)},
+        a=row.a,
+        b=row.b,
+        empty_a=empty[0],
+        empty_b=empty[1],
+        difference_counted=row.difference,
+        low_counted=row.low,
+        high_counted=row.high,
+        p_holm_counted=row.p_holm,
+        difference_left_out=without.difference,
+        low_left_out=without.low,
+        high_left_out=without.high,
+        p_holm_left_out=without.p_holm,
+        changes=tuple(changes),
+        warning=_warning(changes, row, empty),
+    )
 
 
-def _way(row: Mapping[str, Any], way: str) -> dict[str, float]:
-    names = {"difference": "difference", "low": "low", "high": "high", "p_holm": "p_holm"}
-    return {f"{new}_{way}": float(row.get(name, math.nan)) for name, new in names.items()}
-
-
-def _changes(row: Mapping[str, Any], again: Mapping[str, Any], tolerance: float | None) -> list[str]:
+def _changes(row: GroupComparison, again: GroupComparison, tolerance: float | None) -> list[str]:
     """Return what of a finding the empty hypotheses change; an inconclusive difference that stays so is none."""
-    if (row["refused"] is None) != (again["refused"] is None):
+    if (row.refused is None) != (again.refused is None):
         return ["refused"]
-    stated = None if row["unit"] == "cost" else tolerance
-    significant = [bool(is_significant(way)) for way in (row, again)]
-    smaller = [verdict({**way, "tolerance": stated}) == SMALLER for way in (row, again)]
+    stated = None if row.unit == "cost" else tolerance
+    significant = [bool(way.significant) for way in (row, again)]
+    smaller = [replace(way, tolerance=stated).within_tolerance for way in (row, again)]
     found = []
     if significant[0] != significant[1]:
         found.append("significance")
     if smaller[0] != smaller[1]:
         found.append("tolerance")
-    if any(significant) and row["difference"] * again["difference"] < 0:
+    if any(significant) and row.difference * again.difference < 0:
         found.append("direction")
-    if any(significant) and stated is not None and abs(row["difference"] - again["difference"]) > stated:
+    if any(significant) and stated is not None and abs(row.difference - again.difference) > stated:
         found.append("size")
     return found
 
@@ -275,11 +274,11 @@ _WORDS = {
 }
 
 
-def _warning(changes: Sequence[str], row: Mapping[str, Any], empty: Sequence[int | None]) -> str | None:
+def _warning(changes: Sequence[str], row: GroupComparison, empty: Sequence[int | None]) -> str | None:
     if not changes:
         return None
     counts = ", ".join(
-        f"{many} of {name}" for many, name in zip(empty, (row["a"], row["b"]), strict=True) if many is not None
+        f"{many} of {name}" for many, name in zip(empty, (row.a, row.b), strict=True) if many is not None
     )
     what = " and ".join(_WORDS[one] for one in changes)
     return f"the difference depends on empty hypotheses ({counts}): {what}; find out first why they are empty"

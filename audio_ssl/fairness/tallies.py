@@ -10,13 +10,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from audio_ssl.artifacts.fairness import UNKNOWN
 from audio_ssl.metrics.metric import AdditiveMetric, Array
 
 NAMED = 10
@@ -129,6 +130,28 @@ class GroupCounter:
         return GroupCounts(self._attributes, tuple(sorted(self._counts.items(), key=repr)))
 
 
+class ClipTexts(NamedTuple):
+    """What can be shown of a clip."""
+
+    id: str
+    speaker: str
+    reference: str
+    hypothesis: str
+
+
+@dataclass(frozen=True)
+class BadClip:
+    """One of the worst clips of a group."""
+
+    by: str
+    group: str
+    texts: ClipTexts
+    value: float
+    """Score of the clip alone; NaN where it is not defined."""
+    empty: bool
+    """Whether its hypothesis has no word; some runs leave these out."""
+
+
 SHOWN = 3
 _KEPT = 32
 """More than are shown: speakers and empty hypotheses that are left out in the end take theirs with them."""
@@ -147,7 +170,7 @@ class WorstClips:
 
     def __init__(self, metric: AdditiveMetric) -> None:
         self._metric = metric
-        self._heaps: dict[tuple[str, int, bool], list[tuple[float, int, dict[str, Any]]]] = {}
+        self._heaps: dict[tuple[str, int, bool], list[tuple[float, int, BadClip]]] = {}
         self._count = 0
 
     def look(
@@ -155,7 +178,7 @@ class WorstClips:
         statistics: Array,
         codes: Mapping[str, npt.NDArray[np.int32]],
         empty: npt.NDArray[np.bool_],
-        row_of: Callable[[int], dict[str, Any]],
+        texts_of: Callable[[int], ClipTexts],
     ) -> None:
         """Look at a batch.
 
@@ -166,9 +189,9 @@ class WorstClips:
         codes
             Attribute -> group of each clip, -1 where unknown.
         empty
-            Whether the hypothesis of each clip has no word; some runs leave these out.
-        row_of
-            Returns ``id, speaker, reference, hypothesis`` of a clip of the batch.
+            Whether the hypothesis of each clip has no word.
+        texts_of
+            Returns the texts of a clip of the batch.
         """
         with np.errstate(all="ignore"):
             value = self._metric.score(statistics)
@@ -183,14 +206,13 @@ class WorstClips:
                     if len(heap) == _KEPT and bad <= heap[0][0]:
                         break
                     self._count += 1
-                    # Of equals the first stay: the counter also keeps rows from being compared.
-                    entry = (bad, -self._count, {**_cut(row_of(clip)), "value": _finite(float(value[clip]))})
+                    # Of equals the first stay: the counter also keeps clips from being compared.
+                    kept = BadClip(by, UNKNOWN, _cut(texts_of(clip)), float(value[clip]), silent)
+                    entry = (bad, -self._count, kept)
                     (heapq.heappush if len(heap) < _KEPT else heapq.heapreplace)(heap, entry)
 
-    def rows(self, names: Mapping[str, Sequence[str]], kept: Callable[[str], bool]) -> list[dict[str, Any]]:
+    def found(self, names: Mapping[str, Sequence[str]], kept: Callable[[str], bool]) -> list[BadClip]:
         """Return more of the worst clips of each attribute and group than are shown, the worst first.
-
-        Each says whether its hypothesis is empty.
 
         Parameters
         ----------
@@ -199,16 +221,12 @@ class WorstClips:
         kept
             Whether a speaker still counts.
         """
-        found: list[dict[str, Any]] = []
+        found: list[BadClip] = []
         for by, code in sorted({(by, code) for by, code, _ in self._heaps}):
-            group = names[by][code] if code >= 0 else "unknown"
-            entries = [
-                (bad, place, {**row, "empty": silent})
-                for silent in (False, True)
-                for bad, place, row in self._heaps.get((by, code, silent), [])
-            ]
-            clips = [row for _, _, row in sorted(entries, reverse=True) if kept(row["speaker"])]
-            found += [{"by": by, "group": group, **row} for row in clips]
+            group = names[by][code] if code >= 0 else UNKNOWN
+            entries = [entry for silent in (False, True) for entry in self._heaps.get((by, code, silent), [])]
+            clips = [clip for _, _, clip in sorted(entries, reverse=True) if kept(clip.texts.speaker)]
+            found += [replace(clip, group=group) for clip in clips]
         return found
 
 
@@ -217,9 +235,5 @@ def _loss(value: Array) -> Array:
     return np.asarray(100.0 - np.nan_to_num(value, nan=100.0))
 
 
-def _cut(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: f"{v[:_LONGEST]}…" if isinstance(v, str) and len(v) > _LONGEST else v for k, v in row.items()}
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _cut(texts: ClipTexts) -> ClipTexts:
+    return ClipTexts(*(f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text for text in texts))

@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.columns import by_number, is_unknown
 from audio_ssl.fairness.tables.scalars import Spellings, plain
+from audio_ssl.fairness.tallies import NAMED, Exclusion
 
 Places = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 
 TRIALS = "trials.parquet"
 _NEEDED = ("clip_a", "clip_b", "score", "same")
-_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Trials:
     people: dict[str, People]
     """By attribute."""
 
-    excluded: list[dict[str, Any]]
-    """``reason, count, names`` of what was left out."""
+    excluded: list[Exclusion]
+    """What was left out."""
 
     @property
     def sides(self) -> Places:
@@ -102,20 +102,15 @@ def read_trials(folder: Path, by: Sequence[str]) -> Trials:
     places = np.stack([pc.fill_null(pc.index_in(side, value_set=ids), -1).to_numpy() for side in both], 1)
     usable, excluded = _usable(both, places.astype(np.intp), scores, same, speaker_of)
     if not usable.any():
-        why = "; ".join(row["reason"] for row in excluded)
+        why = "; ".join(one.reason for one in excluded)
         raise UserError(f"none of {len(scores)} trials can be used: {why or 'there are none'}", where=str(path))
     kept = places[usable].astype(np.intp)
     return Trials(scores[usable], same[usable] == 1, kept, speakers, speaker_of, seconds, people, excluded)
 
 
-def excluded_row(reason: str, names: Sequence[str], count: int | None = None) -> dict[str, Any]:
-    """Return what the report says of something left out: the first names, and how many there are."""
-    return {"reason": reason, "count": len(names) if count is None else count, "names": list(names[:_NAMED])}
-
-
 def _usable(
     both: list[pa.Array], places: Places, scores: npt.NDArray[np.float64], same: npt.NDArray[Any], speaker_of: Places
-) -> tuple[Flags, list[dict[str, Any]]]:
+) -> tuple[Flags, list[Exclusion]]:
     """Return which trials can be used; each of the others is counted under the first reason that holds."""
     missing = (places < 0).any(1)
     of = np.where(places < 0, -1, speaker_of[places])
@@ -136,8 +131,8 @@ def _usable(
     ):
         found = np.flatnonzero(left & bad)
         if len(found):
-            names = [" ".join(str(side[int(row)].as_py()) for side in both) for row in found[:_NAMED]]
-            excluded.append(excluded_row(reason, names, len(found)))
+            names = [" ".join(str(side[int(row)].as_py()) for side in both) for row in found[:NAMED]]
+            excluded.append(Exclusion(reason, len(found), tuple(names)))
         left &= ~bad
     return left, excluded
 

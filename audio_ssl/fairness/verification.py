@@ -16,35 +16,66 @@ Metrics of verification trials as functions of how often each speaker counts, to
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.artifacts.fairness import ALL, UNKNOWN
+from audio_ssl.artifacts.fairness import ALL, UNKNOWN, GroupComparison, GroupScore, MetricRow
+from audio_ssl.artifacts.fairness_report import SuppressedGroup
 from audio_ssl.base.errors import UserError
-from audio_ssl.fairness.comparisons import MIN_SPEAKERS, WARN_BELOW_SPEAKERS, tested, unscored_row, untested_row
+from audio_ssl.fairness.comparisons import (
+    MIN_SPEAKERS,
+    WARN_BELOW_SPEAKERS,
+    Chance,
+    tested_gap,
+    unscored_gap,
+    untested_gap,
+)
 from audio_ssl.fairness.gap_tests import contrast, permutation_test
 from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, PAIRS_UP_TO_GROUPS
 from audio_ssl.fairness.power import sensitivity
-from audio_ssl.fairness.trials import TRIALS, People, Trials, excluded_row, read_trials
-from audio_ssl.fairness.wording import gap_direction
+from audio_ssl.fairness.tallies import NAMED, Exclusion
+from audio_ssl.fairness.trials import TRIALS, People, Trials, read_trials
+from audio_ssl.fairness.wording import few_speakers, gap_direction, small_group
 from audio_ssl.metrics.families.verification import Curve, SpeakerTrials
-from audio_ssl.metrics.resampling import bootstrap_sums
+from audio_ssl.metrics.resampling import Interval, bootstrap_sums
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
 
 PERMUTATIONS = 1_000
+"""Random assignments of a test, where not all are tried; each costs as much as two replicates."""
 
 _WEIGHED = 200_000_000
 _FEWEST_REPLICATES = 500
+
+
+class SpeechAmount(NamedTuple):
+    """How much speech some trials are about."""
+
+    speakers: int
+    clips: int
+    hours: float
+
+
+@dataclass
+class VerificationAudit:
+    """What the trials of one result say of groups."""
+
+    amount: SpeechAmount
+    """Of all usable trials."""
+    groups: list[GroupScore] = field(default_factory=list)
+    suppressed: list[SuppressedGroup] = field(default_factory=list)
+    comparisons: list[GroupComparison] = field(default_factory=list)
+    excluded: list[Exclusion] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def is_verification(folder: Path) -> bool:
@@ -54,14 +85,13 @@ def is_verification(folder: Path) -> bool:
 
 def audit_verification(
     folder: Path,
-    by: Sequence[str] = ("gender",),
-    seed: int = 0,
-    replicates: int = 10_000,
-    permutations: int = PERMUTATIONS,
+    by: Sequence[str],
+    chance: Chance,
     *,
+    name: str | None = None,
     min_speakers: int = MIN_GROUP_SPEAKERS,
     name_people: bool = False,
-) -> dict[str, list[Any]]:
+) -> VerificationAudit:
     """Compare groups of speakers in a result of the task ``speaker_verification``.
 
     Parameters
@@ -70,22 +100,15 @@ def audit_verification(
         With ``trials.parquet`` (``clip_a, clip_b, score, same``) and ``predictions.parquet`` (``id, speaker``, `by`).
     by
         Attributes of speakers.
-    seed
-        Seed of the bootstrap and of the permutation tests; every question starts from it.
-    replicates
-        Bootstrap resamples; fewer, not below 500, where there are so many trials that 200 million would be weighed.
-    permutations
-        All assignments up to this many, else so many random ones; as costly as two replicates each.
+    chance
+        Resamples and permutations. There are fewer resamples, but not below 500, where there are so many trials that
+        more than 200 million would be weighed.
+    name
+        Of the result; that of the folder if None.
     min_speakers
         Fewest speakers of a group that is scored.
     name_people
-        Name speakers among what is left out.
-
-    Returns
-    -------
-    dict
-        ``groups``, ``suppressed``, ``comparisons`` and ``excluded``, rows of the report; ``notes``, sentences; and in
-        ``everybody`` the clips, speakers and hours of all usable trials.
+        Name speakers among what is excluded.
 
     Raises
     ------
@@ -93,52 +116,35 @@ def audit_verification(
         If the folder cannot be read, has no such attribute, or has no usable trial of one kind.
     """
     trials = read_trials(folder, by)
-    found: dict[str, list[Any]] = {"groups": [], "suppressed": [], "comparisons": [], "excluded": [*trials.excluded]}
-    found |= {"notes": [], "everybody": []}
-    for name in by:
-        part = _Part.of(trials, name, seed, replicates, permutations, str(folder), min_speakers, name_people)
-        found["everybody"] = found["everybody"] or [part.amounts(part.used)]
-        found["suppressed"] += part.suppressed_rows()
-        found["groups"] += part.group_rows()
-        found["comparisons"] += part.comparison_rows()
-        found["excluded"] += part.excluded()
-        found["notes"] += part.notes()
-    return {
-        key: [{"result": folder.name, **row} if isinstance(row, dict) and key != "everybody" else row for row in rows]
-        for key, rows in found.items()
-    }
+    parts = [_AttributeTrials.of(trials, name or folder.name, one, chance, str(folder), min_speakers) for one in by]
+    found = VerificationAudit(parts[0].amount(parts[0].used), excluded=[*trials.excluded])
+    for part in parts:
+        found.suppressed += part.suppressed()
+        found.groups += part.group_rows()
+        found.comparisons += part.comparison_rows()
+        found.excluded += part.excluded(name_people)
+        found.notes += part.notes()
+    return found
 
 
 @dataclass(frozen=True)
-class _Part:
+class _AttributeTrials:
     """The trials by one attribute."""
 
     trials: Trials
+    result: str
     by: str
-    people: People
     used: Flags
     """``[trial]``, neither side is an ambiguous speaker."""
     group: Places
     """``[trial]``, of both sides; -1 where both are unknown, -2 where they are not in one."""
     threshold: float
     """Of the equal error rate of all used trials."""
-    seed: int
-    replicates: int
-    permutations: int
+    chance: Chance
     min_speakers: int
-    name_people: bool
 
     @staticmethod
-    def of(
-        trials: Trials,
-        by: str,
-        seed: int,
-        replicates: int,
-        permutations: int,
-        where: str,
-        min_speakers: int,
-        name_people: bool,
-    ) -> _Part:
+    def of(trials: Trials, result: str, by: str, chance: Chance, where: str, min_speakers: int) -> _AttributeTrials:
         people, sides = trials.people[by], trials.sides
         used = np.asarray(~people.ambiguous[sides].any(1))
         ours, theirs = people.group[sides].T
@@ -152,43 +158,58 @@ class _Part:
         assert curve is not None
         threshold = everything.threshold(_nearest(curve))
         group = np.where(used & (ours == theirs), ours, -2)
-        draws = min(replicates, most)
-        return _Part(trials, by, people, used, group, threshold, seed, draws, permutations, min_speakers, name_people)
+        draws = replace(chance, replicates=min(chance.replicates, most))
+        return _AttributeTrials(trials, result, by, used, group, threshold, draws, min_speakers)
 
-    def group_rows(self) -> list[dict[str, Any]]:
+    @property
+    def people(self) -> People:
+        """The speakers' groups."""
+        return self.trials.people[self.by]
+
+    def group_rows(self) -> list[GroupScore]:
         """Return one row a metric and scored group, the speakers without a recorded value, and all of these."""
         shown = [(name, members) for name, members, scored in self._groups() if scored]
         if shown:
             hidden = [code for code, (_, _, scored) in zip(self._codes(), self._groups(), strict=True) if not scored]
             of_sides = self.people.group[self.trials.sides]
             shown.append((ALL, self.used & ~np.isin(of_sides, hidden).any(1)))
-        rows = []
-        for name, members in shown:
-            about = {"group": name, "known": name != UNKNOWN, "total": name == ALL}
-            common = about | self.amounts(members) | {"words": 0, "empty_references": 0}
-            scores = self._scores(members)
-            rows += [self._about(metric) | common | self._scored(scores.of(metric)) for metric in UNITS]
-        return rows
+        return [row for name, members in shown for row in self._group_rows(name, members)]
 
-    def amounts(self, members: Flags) -> dict[str, Any]:
+    def _group_rows(self, name: str, members: Flags) -> Iterator[GroupScore]:
+        amount, metrics = self.amount(members), self._metrics(members)
+        for metric in UNITS:
+            interval = self._scored(metrics.of(metric))
+            yield GroupScore(
+                **vars(self._about(metric)),
+                group=name,
+                known=name != UNKNOWN,
+                total=name == ALL,
+                value=interval.value,
+                low=interval.low,
+                high=interval.high,
+                speakers=amount.speakers,
+                clips=amount.clips,
+                words=0,
+                hours=amount.hours,
+                empty_references=0,
+            )
+
+    def amount(self, members: Flags) -> SpeechAmount:
         """Return how much speech some trials are about."""
         clips = np.unique(self.trials.clips[members])
         seconds = self.trials.seconds[clips]
-        return {
-            "speakers": len(np.unique(self.trials.speaker_of[clips])),
-            "clips": len(clips),
-            "hours": float(seconds.sum()) / 3600,
-        }
+        speakers = len(np.unique(self.trials.speaker_of[clips]))
+        return SpeechAmount(speakers, len(clips), float(seconds.sum()) / 3600)
 
-    def suppressed_rows(self) -> list[dict[str, Any]]:
-        """Return one row a group that is counted and not scored."""
-        rows = []
-        for name, members, scored in self._groups():
-            amounts = self.amounts(members)
-            if not scored and amounts["speakers"]:
-                few = {"groups": [name], "reason": f"fewer than {self.min_speakers} speakers"}
-                rows.append({"by": self.by, **few, **{key: amounts[key] for key in ("speakers", "clips")}})
-        return rows
+    def suppressed(self) -> list[SuppressedGroup]:
+        """Return the groups that are counted and not scored."""
+        reason = f"fewer than {self.min_speakers} speakers"
+        amounts = [(name, self.amount(members)) for name, members, scored in self._groups() if not scored]
+        return [
+            SuppressedGroup(self.result, self.by, (name,), amount.speakers, amount.clips, reason)
+            for name, amount in amounts
+            if amount.speakers
+        ]
 
     def _codes(self) -> list[int]:
         return [*range(len(self.people.names)), -1]
@@ -202,7 +223,7 @@ class _Part:
             found.append((name, members, speakers >= self.min_speakers))
         return found
 
-    def comparison_rows(self) -> list[dict[str, Any]]:
+    def comparison_rows(self) -> list[GroupComparison]:
         """Return one row a metric and pair of groups; of many groups, the largest are compared."""
         rows = []
         groups = self._groups()
@@ -210,35 +231,33 @@ class _Part:
             small = [groups[code] for code in (first, second) if not groups[code][2]]
             if small:
                 speakers = len(np.unique(self.trials.sides[small[0][1]]))
-                reason = _few(small[0][0], speakers, self.min_speakers)
-                row = unscored_row(groups[first][0], groups[second][0], reason)
-                rows += [self._about(metric) | row for metric in UNITS]
+                reason = few_speakers(small[0][0], speakers, self.min_speakers)
+                names = groups[first][0], groups[second][0]
+                rows += [unscored_gap(self._about(metric), *names, reason) for metric in UNITS]
                 continue
-            scores = self._scores((self.group == first) | (self.group == second))
-            rows += [self._about(metric) | self._compare(metric, scores, first, second) for metric in UNITS]
+            metrics = self._metrics((self.group == first) | (self.group == second))
+            rows += [self._compare(metric, metrics, first, second) for metric in UNITS]
         return rows
 
-    def excluded(self) -> list[dict[str, Any]]:
-        """Return what is left out of this attribute's rows."""
-        rows = []
+    def excluded(self, name_people: bool) -> list[Exclusion]:
+        """Return what is excluded from this attribute's rows."""
+        found = []
         names = [self.trials.speakers[code] for code in np.flatnonzero(self.people.ambiguous)]
         if names:
             reason = f"speakers recorded under several values of {self.by}, with their trials"
-            rows.append(excluded_row(reason, names if self.name_people else [], len(names)))
+            found.append(Exclusion(reason, len(names), tuple(names[:NAMED]) if name_people else ()))
         across = int((self.used & (self.group == -2)).sum())
         if across:
-            rows.append(
-                excluded_row(f"trials across groups of {self.by}: in the row of all, in no group's", [], across)
-            )
-        return rows
+            found.append(Exclusion(f"trials across groups of {self.by}: in the row of all, in no group's", across, ()))
+        return found
 
     def notes(self) -> list[str]:
         """Return sentences about this attribute's rows."""
         found = [
             f"By {self.by}: a group's trials are those within it. The common threshold is a score of "
             f"{self.threshold:.4g}, where the two errors of all {int(self.used.sum())} trials are nearest to equal. It "
-            f"is held fixed in the intervals, which are of {self.replicates:,} resamples of speakers. "
-            f"p-values are of all ways to deal out the groups, or of {self.permutations:,} random ones."
+            f"is held fixed in the intervals, which are of {self.chance.replicates:,} resamples of speakers. "
+            f"p-values are of all ways to deal out the groups, or of {self.chance.permutations:,} random ones."
         ]
         if len(self._compared()) < len(self.people.names):
             left_out = len(self.people.names) - PAIRS_UP_TO_GROUPS
@@ -251,43 +270,37 @@ class _Part:
         sizes = np.bincount(self.people.group[self.people.group >= 0], minlength=len(self.people.names))
         return sorted(np.argsort(-sizes, kind="stable")[:PAIRS_UP_TO_GROUPS].tolist())
 
-    def _about(self, metric: str) -> dict[str, Any]:
-        return {"by": self.by, "metric": metric, "unit": UNITS[metric], "higher_is_better": False}
+    def _about(self, metric: str) -> MetricRow:
+        return MetricRow(result=self.result, by=self.by, metric=metric, unit=UNITS[metric], higher_is_better=False)
 
-    def _scored(self, score: Score) -> dict[str, float]:
+    def _scored(self, score: TrialMetric) -> Interval:
         rows = np.eye(score.speakers)
         if score.speakers < MIN_SPEAKERS:
-            return {"value": float(score(rows.sum(0))), "low": math.nan, "high": math.nan}
-        return bootstrap_sums(rows, score, self.replicates, self._rng())._asdict()
+            return Interval(float(score(rows.sum(0))), math.nan, math.nan)
+        return bootstrap_sums(rows, score, self.chance.replicates, self.chance.rng())
 
-    def _compare(self, metric: str, scores: Scores, first: int, second: int) -> dict[str, Any]:
-        score = scores.of(metric)
+    def _compare(self, metric: str, metrics: TrialMetrics, first: int, second: int) -> GroupComparison:
+        score = metrics.of(metric)
         # A speaker's row has a one in a column of their own: sums are how often each speaker counts.
-        mine = self.people.group[scores.codes] == first
+        mine = self.people.group[metrics.codes] == first
         ours, theirs = np.eye(score.speakers)[mine], np.eye(score.speakers)[~mine]
-        a, b = float(score(ours.sum(0))), float(score(theirs.sum(0)))
-        names = self.people.names[first], self.people.names[second]
-        words = gap_direction(metric, False, *names, a, b, by=self.by)
-        refused = _refusal(names, (len(ours), len(theirs)), (a, b))
-        row = untested_row(*names, a, b, words, refused, (len(ours), len(theirs)))
-        return row if refused else row | self._infer(score, ours, theirs, a, b)
+        scores = float(score(ours.sum(0))), float(score(theirs.sum(0)))
+        names, sizes = (self.people.names[first], self.people.names[second]), (len(ours), len(theirs))
+        words = gap_direction(metric, False, *names, *scores, by=self.by)
+        row = untested_gap(self._about(metric), names, scores, words, _refusal(names, sizes, scores), sizes)
+        if row.refused:
+            return row
+        found = contrast(ours, theirs, score, self.chance.replicates, self.chance.rng())
+        tries = self.chance.permutations
+        test = permutation_test(ours, theirs, score, self.chance.rng(), tries, studentise=False)
+        few = small_group(min(sizes)) if min(sizes) < WARN_BELOW_SPEAKERS else None
+        return tested_gap(row, found, test, sensitivity(ours, theirs, score, found.standard_error), few)
 
-    def _infer(self, score: Score, ours: Array, theirs: Array, a: float, b: float) -> dict[str, Any]:
-        found = contrast(ours, theirs, score, self.replicates, self._rng())
-        test = permutation_test(ours, theirs, score, self._rng(), self.permutations, studentise=False)
-        power = sensitivity(ours, theirs, score, found.standard_error)
-        fewest = min(len(ours), len(theirs))
-        few = f"only {fewest} speakers in the smaller group: small gaps cannot be found"
-        return tested(found, test, power, a, b) | {"warning": few if fewest < WARN_BELOW_SPEAKERS else None}
-
-    def _scores(self, members: Flags) -> Scores:
+    def _metrics(self, members: Flags) -> TrialMetrics:
         codes, sides = np.unique(self.trials.sides[members], return_inverse=True)
         left, right = sides.reshape(-1, 2).T
         trials = SpeakerTrials(self.trials.scores[members], self.trials.same[members], left, right)
-        return Scores(trials, codes, trials.place(self.threshold))
-
-    def _rng(self) -> np.random.Generator:
-        return np.random.default_rng(self.seed)
+        return TrialMetrics(trials, codes, trials.place(self.threshold))
 
 
 def _nearest(curve: Curve) -> int:
@@ -302,13 +315,8 @@ def _refusal(names: tuple[str, str], sizes: tuple[int, int], values: tuple[float
         if not math.isfinite(value):
             return f"group {name} lacks trials of the same speaker, or of different ones"
         if size < MIN_SPEAKERS:
-            return _few(name, size, MIN_SPEAKERS)
+            return few_speakers(name, size, MIN_SPEAKERS)
     return None
-
-
-def _few(name: str, size: int, needed: int) -> str:
-    people = "1 speaker" if size == 1 else f"{size} speakers"
-    return f"group {name} has {people}, and at least {needed} a group are needed"
 
 
 UNITS = {"eer": "%", "min_dcf": "cost", "fnmr_at_common": "%", "fmr_at_common": "%"}
@@ -316,7 +324,7 @@ UNITS = {"eer": "%", "min_dcf": "cost", "fnmr_at_common": "%", "fmr_at_common": 
 
 
 @dataclass(frozen=True)
-class Scores:
+class TrialMetrics:
     """All metrics of some trials, of how often each speaker counts.
 
     Each question draws the same resamples, so what was computed for one metric is kept for the others.
@@ -329,9 +337,9 @@ class Scores:
     """Place of the common threshold."""
     known: dict[bytes, tuple[float, ...]] = field(default_factory=dict)
 
-    def of(self, metric: str) -> Score:
+    def of(self, metric: str) -> TrialMetric:
         """Return one metric."""
-        return Score(self, list(UNITS).index(metric))
+        return TrialMetric(self, list(UNITS).index(metric))
 
     def read(self, counts: npt.NDArray[np.int64]) -> tuple[float, ...]:
         """Return the metrics in the order of `UNITS`, NaN where trials of one kind are lacking."""
@@ -347,19 +355,19 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Score:
+class TrialMetric:
     """One metric, as a function of summed statistics: ``[..., speaker]`` to ``[...]``."""
 
-    scores: Scores
+    metrics: TrialMetrics
     column: int
 
     @property
     def speakers(self) -> int:
         """Number of speakers."""
-        return len(self.scores.codes)
+        return len(self.metrics.codes)
 
     def __call__(self, counts: Array) -> Array:
         """Return the score of each row of counts, ``[..., speaker]``."""
         rows = np.rint(counts).astype(np.int64).reshape(math.prod(counts.shape[:-1]), self.speakers)
-        values = [self.scores.read(row)[self.column] for row in rows]
+        values = [self.metrics.read(row)[self.column] for row in rows]
         return np.array(values, np.float64).reshape(counts.shape[:-1])

@@ -147,6 +147,23 @@ def capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
+def few_speakers(group: str, speakers: int, needed: int) -> str:
+    """Say why a group is too small.
+
+    Examples
+    --------
+    >>> few_speakers("F", 1, 5)
+    'group F has 1 speaker, and at least 5 a group are needed'
+    """
+    people = "1 speaker" if speakers == 1 else f"{speakers} speakers"
+    return f"group {group} has {people}, and at least {needed} a group are needed"
+
+
+def small_group(speakers: int) -> str:
+    """Say what few speakers in the smaller group mean."""
+    return f"only {speakers} speakers in the smaller group: small gaps cannot be found"
+
+
 def relative_symmetric(a: float, b: float) -> float:
     """Return ``100 * (a - b) / ((a + b) / 2)``; NaN where both are 0.
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audio_ssl.artifacts.draws import DrawRecord
+from audio_ssl.artifacts.fairness import GroupComparison, GroupScore, SystemComparison
 from audio_ssl.artifacts.records import read_record
 from audio_ssl.artifacts.study import (
     UNTRAINED,
@@ -188,7 +189,7 @@ def read_cells(
     # The first system is what all others are compared with.
     order = [reference, *(name for name in pooled if name != reference)]
     against = {
-        (row["result_a"], row["metric"]): _against(row)
+        (row.result_a, row.metric): _against(row)
         for row in gap_difference_rows([(pooled[name], groupings[name]) for name in order], chance, _MIN_SPEAKERS)
     }
     cells = []
@@ -197,8 +198,8 @@ def read_cells(
             scores = _scores(pooled[name], metric, by, compare, chance)
             # Of single seeds only the values are used, so two replicates are enough.
             each = [_scores(one, metric, by, compare, Chance(0, 2, 2)) for one in seeds] if len(seeds) > 1 else []
-            gaps = _range([one.gap["difference"] for one in each])
-            relative = _range([one.gap["relative_symmetric"] for one in each])
+            gaps = _range([one.gap.difference for one in each])
+            relative = _range([one.gap.relative_symmetric for one in each])
             measure = get_measure(metric)
             cells.append(
                 StudyCell(
@@ -212,7 +213,21 @@ def read_cells(
                         group: _group(row, [one.groups.get(group) for one in each])
                         for group, row in scores.groups.items()
                     },
-                    **{key: scores.gap[key] for key in _OF_GAP},
+                    difference=scores.gap.difference,
+                    low=scores.gap.low,
+                    high=scores.gap.high,
+                    relative_symmetric=scores.gap.relative_symmetric,
+                    relative_symmetric_low=scores.gap.relative_symmetric_low,
+                    relative_symmetric_high=scores.gap.relative_symmetric_high,
+                    ratio=scores.gap.ratio,
+                    ratio_low=scores.gap.ratio_low,
+                    ratio_high=scores.gap.ratio_high,
+                    p_value=scores.gap.p_value,
+                    p_exact=scores.gap.p_exact,
+                    minimum_detectable=scores.gap.minimum_detectable,
+                    direction=scores.gap.direction,
+                    refused=scores.gap.refused,
+                    warning=scores.gap.warning,
                     seed_low=gaps[0],
                     seed_high=gaps[1],
                     relative_symmetric_seed_low=relative[0],
@@ -226,48 +241,50 @@ def read_cells(
 class _Scores(NamedTuple):
     """Rows of the fairness audit: one per group, and the gap."""
 
-    groups: dict[str, dict[str, Any]]
-    gap: dict[str, Any]
-
-
-_OF_GAP = (
-    "difference", "low", "high", "relative_symmetric", "relative_symmetric_low", "relative_symmetric_high", "ratio",
-    "ratio_low", "ratio_high", "p_value", "p_exact", "minimum_detectable", "direction", "refused", "warning",
-)  # fmt: skip
+    groups: dict[str, GroupScore]
+    gap: GroupComparison
 
 
 def _scores(one: Predictions, metric: str, by: str, compare: tuple[str, str], chance: Chance) -> _Scores:
     question = Question(one, get_measure(metric), chance)
     (grouping,) = group_by(one, [by], {by: [compare]}, _MIN_SPEAKERS)
-    groups = {row["group"]: row for row in group_rows(question, grouping)}
+    groups = {row.group: row for row in group_rows(question, grouping)}
     gaps = comparison_rows(question, grouping)
     if gaps:
         return _Scores(groups, gaps[0])
     missing = " and ".join(name for name in compare if name not in groups)
-    gap = {**dict.fromkeys(_OF_GAP, math.nan), "p_exact": None, "direction": "", "warning": None}
-    return _Scores(groups, {**gap, "refused": f"no clip of {missing} was scored"})
+    refused = f"no clip of {missing} was scored"
+    return _Scores(groups, GroupComparison.untested(question.about(by), *compare, "", refused=refused))
 
 
-def _group(row: Mapping[str, Any], each: Sequence[Mapping[str, Any] | None]) -> CellGroup:
+def _group(row: GroupScore, each: Sequence[GroupScore | None]) -> CellGroup:
     """Return a group's score. `each` is the group's row of each of several seeds, whose clips are counted once."""
     seeds = max(1, len(each))
-    low, high = _range([math.nan if one is None else one["value"] for one in each])
+    low, high = _range([math.nan if one is None else one.value for one in each])
     return CellGroup(
-        value=row["value"],
-        low=row["low"],
-        high=row["high"],
-        speakers=row["speakers"],
-        clips=row["clips"] // seeds,
-        words=row["words"] // seeds,
-        hours=row["hours"] / seeds,
+        value=row.value,
+        low=row.low,
+        high=row.high,
+        speakers=row.speakers,
+        clips=row.clips // seeds,
+        words=(row.words or 0) // seeds,
+        hours=row.hours / seeds,
         seed_low=low,
         seed_high=high,
     )
 
 
-def _against(row: Mapping[str, Any]) -> GapAgainstReference:
-    kept = ("difference", "low", "high", "p_value", "clips", "speakers", "refused", "warning")
-    return GapAgainstReference(**{key: row[key] for key in kept})
+def _against(row: SystemComparison) -> GapAgainstReference:
+    return GapAgainstReference(
+        difference=row.difference,
+        low=row.low,
+        high=row.high,
+        p_value=row.p_value,
+        clips=row.clips,
+        speakers=row.speakers,
+        refused=row.refused,
+        warning=row.warning,
+    )
 
 
 def _range(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:

@@ -284,6 +284,22 @@ def test_folders_of_verification_and_of_layers_fit_the_schema_too(tmp_path):
     assert all(row["p_holm"] is not None for row in report["comparisons"])
 
 
+def test_provenance_says_how_many_permutations_were_made(tmp_path):
+    verification = write_trials(tmp_path / "sv", *voices(1, women=7, men=8))
+    table_ = write(tmp_path / "p.jsonl", table((9, 9)))
+    made = {}
+    for name, paths in {"both": [verification, table_], "trials": [verification], "table": [table_]}.items():
+        report = audit(paths, replicates=200)
+        origin = report.provenance
+        made[name] = (origin.permutations, origin.trial_permutations)
+        kinds = {"table": origin.permutations, "sv": origin.trial_permutations, "p": origin.permutations}
+        for row in report.comparisons:
+            # More than a thousand assignments: none of these is exact.
+            assert (row.p_exact, row.assignments) == (False, kinds[row.result])
+    assert made == {"both": (200, 1000), "trials": (1000, 1000), "table": (200, None)}
+    assert "trial_permutations" not in report.to_json()["provenance"]
+
+
 def test_metrics_are_those_of_the_result_they_fit(tmp_path):
     verification = write_trials(tmp_path / "sv", *voices(1, women=7, men=8))
     table_ = write(tmp_path / "p.jsonl", table((6, 6)))

@@ -29,55 +29,55 @@ def test_rows_of_groups_agree_with_counting_by_hand():
     (grouping,) = group_by(table, ["gender"])
     women, men, everybody = group_rows(question(table), grouping)
     errors = table.statistics["wer"][:, 0]
-    assert women["value"] == pytest.approx(100 * errors[:18].sum() / 180)
-    assert everybody["value"] == pytest.approx(100 * errors.sum() / 360)
-    assert (women["group"], men["group"], everybody["group"], everybody["total"]) == ("F", "M", "all", True)
-    assert (women["speakers"], women["clips"], women["words"]) == (6, 18, 180)
-    assert women["hours"] == pytest.approx(18 * 2 / 3600)
-    assert women["low"] < women["value"] < women["high"]
+    assert women.value == pytest.approx(100 * errors[:18].sum() / 180)
+    assert everybody.value == pytest.approx(100 * errors.sum() / 360)
+    assert (women.group, men.group, everybody.group, everybody.total) == ("F", "M", "all", True)
+    assert (women.speakers, women.clips, women.words) == (6, 18, 180)
+    assert women.hours == pytest.approx(18 * 2 / 3600)
+    assert women.low < women.value < women.high
     spread = spread_row(question(table), "gender", [women, men, everybody])
-    assert (spread["worst"], spread["best"], spread["groups"]) == ("F", "M", 2)
-    assert spread["difference"] == pytest.approx(women["value"] - men["value"])
-    assert spread["overall"] == everybody["value"]
+    assert (spread.worst, spread.best, spread.groups) == ("F", "M", 2)
+    assert spread.difference == pytest.approx(women.value - men.value)
+    assert spread.overall == everybody.value
 
 
 def test_the_gap_of_groups_without_errors_has_no_ratio():
     table = two_groups(rates=(1, 0))
     (grouping,) = group_by(table, ["gender"])
     (row,) = comparison_rows(question(table), grouping)
-    assert row["value_b"] == 0
-    assert math.isnan(row["ratio"])
-    assert math.isnan(row["relative_to_b"])
-    assert row["relative_symmetric"] == 200
-    assert row["p_value"] < 0.05
+    assert row.value_b == 0
+    assert math.isnan(row.ratio)
+    assert math.isnan(row.relative_to_b)
+    assert row.relative_symmetric == 200
+    assert row.p_value < 0.05
     none = two_groups(rates=(0, 0))
     (row,) = comparison_rows(question(none), group_by(none, ["gender"])[0])
-    assert row["difference"] == 0
-    assert math.isnan(row["relative_symmetric"])
-    assert not row["p_value"] < 1
-    assert math.isnan(row["minimum_detectable"])
-    assert row["warning"].endswith("the speakers score alike: how far others are apart cannot be told")
+    assert row.difference == 0
+    assert math.isnan(row.relative_symmetric)
+    assert not row.p_value < 1
+    assert math.isnan(row.minimum_detectable)
+    assert row.warning.endswith("the speakers score alike: how far others are apart cannot be told")
 
 
 def test_few_speakers_are_refused_and_their_interval_is_not_given():
     table = two_groups(women=4)
     (grouping,) = group_by(table, ["gender"], min_speakers=4)
     (row,) = comparison_rows(question(table), grouping)
-    assert row["refused"] == "group F has 4 speakers, and at least 5 a group are needed"
-    assert math.isnan(row["p_value"])
-    assert math.isnan(row["minimum_detectable"])
-    assert math.isnan(group_rows(question(table), grouping)[0]["low"])
-    assert math.isfinite(group_rows(question(table), grouping)[1]["low"])
+    assert row.refused == "group F has 4 speakers, and at least 5 a group are needed"
+    assert math.isnan(row.p_value)
+    assert math.isnan(row.minimum_detectable)
+    assert math.isnan(group_rows(question(table), grouping)[0].low)
+    assert math.isfinite(group_rows(question(table), grouping)[1].low)
     (model,) = model_rows(question(table), grouping)
-    assert model["refused"] == row["refused"]
+    assert model.refused == row.refused
 
 
 def test_of_groups_that_score_the_same_none_is_the_worst():
     table = two_groups(rates=(0, 0))
     (grouping,) = group_by(table, ["gender"])
     spread = spread_row(question(table), "gender", group_rows(question(table), grouping))
-    assert spread["difference"] == 0
-    assert (spread["worst"], spread["best"]) == (None, None)
+    assert spread.difference == 0
+    assert (spread.worst, spread.best) == (None, None)
 
 
 def test_a_group_may_be_called_as_a_covariate():
@@ -89,9 +89,9 @@ def test_a_group_may_be_called_as_a_covariate():
     named = replace(plain, attributes=attributes)
     (expected,) = model_rows(question(plain), group_by(plain, ["gender"])[0])
     (row,) = model_rows(question(named), group_by(named, ["gender"])[0])
-    assert (row["a"], row["b"]) == ("seconds", "words_per_second")
-    assert row["ratio"] == pytest.approx(expected["ratio"])
-    assert row["covariate_ratios"] == expected["covariate_ratios"]
+    assert (row.a, row.b) == ("seconds", "words_per_second")
+    assert row.ratio == pytest.approx(expected.ratio)
+    assert row.covariate_ratios == expected.covariate_ratios
 
 
 def test_a_group_without_words_is_explained():
@@ -99,7 +99,7 @@ def test_a_group_without_words_is_explained():
     table.statistics["wer"][:18, 3] = 0
     (grouping,) = group_by(table, ["gender"])
     (row,) = comparison_rows(question(table), grouping)
-    assert row["refused"] == "the score of one group is not defined"
+    assert row.refused == "the score of one group is not defined"
 
 
 def test_groups_that_share_speakers_have_an_interval_and_no_p_value():
@@ -108,11 +108,11 @@ def test_groups_that_share_speakers_have_an_interval_and_no_p_value():
     (grouping,) = group_by(table, ["category"], {"category": (("1F", "1M"),)})
     (row,) = comparison_rows(question(table), grouping)
     # Every speaker has the same gap: drawing speakers together changes nothing.
-    assert row["difference"] == pytest.approx(15)
-    assert row["low"] == pytest.approx(15)
-    assert row["high"] == pytest.approx(15)
-    assert math.isnan(row["p_value"])
-    assert "8 speakers are in both groups" in row["warning"]
+    assert row.difference == pytest.approx(15)
+    assert row.low == pytest.approx(15)
+    assert row.high == pytest.approx(15)
+    assert math.isnan(row.p_value)
+    assert "8 speakers are in both groups" in row.warning
 
 
 def test_the_model_holds_alike_what_is_recorded():
@@ -120,15 +120,15 @@ def test_the_model_holds_alike_what_is_recorded():
     table = two_groups(women=12, men=12, clips=12, seconds=rng.uniform(1, 9, 288))
     (grouping,) = group_by(table, ["gender"])
     (row,) = model_rows(question(table), grouping)
-    assert row["covariates"] == ["seconds", "words_per_second"]
-    assert row["low"] < row["ratio"] < row["high"]
-    assert row["crude_ratio"] == pytest.approx(1.5, abs=0.2)
-    assert row["ratio"] == pytest.approx(row["crude_ratio"], abs=0.1)
-    assert "level_dbfs" in row["warning"]
-    assert (row["clips"], row["speakers"]) == (288, 24)
+    assert row.covariates == ("seconds", "words_per_second")
+    assert row.low < row.ratio < row.high
+    assert row.crude_ratio == pytest.approx(1.5, abs=0.2)
+    assert row.ratio == pytest.approx(row.crude_ratio, abs=0.1)
+    assert "level_dbfs" in row.warning
+    assert (row.clips, row.speakers) == (288, 24)
     louder = two_groups(women=12, men=12, clips=12, seconds=np.full(288, np.nan), level_dbfs=rng.normal(-25, 3, 288))
     (row,) = model_rows(question(louder), group_by(louder, ["gender"])[0])
-    assert row["covariates"] == ["level_dbfs"]
+    assert row.covariates == ("level_dbfs",)
 
 
 def test_what_confounds_a_gap_is_taken_out_by_the_model():
@@ -141,9 +141,9 @@ def test_what_confounds_a_gap_is_taken_out_by_the_model():
     table = predictions(speakers, {"gender": genders}, errors, words=20, seconds=seconds)
     (grouping,) = group_by(table, ["gender"])
     (row,) = model_rows(question(table), grouping)
-    assert row["crude_ratio"] == pytest.approx(1.5, abs=0.12)
-    assert row["low"] < 1 < row["high"]
-    assert row["ratio"] < 1.2
+    assert row.crude_ratio == pytest.approx(1.5, abs=0.12)
+    assert row.low < 1 < row.high
+    assert row.ratio < 1.2
 
 
 def test_systems_without_common_clips_are_not_compared():
@@ -156,6 +156,6 @@ def test_the_same_answers_have_the_same_gap():
     ours, theirs = two_groups(name="a"), two_groups(name="b")
     answered = [(table, group_by(table, ["gender"])) for table in (ours, theirs)]
     (row,) = gap_difference_rows(answered, Chance(0, 400, 400))
-    assert (row["difference"], row["low"], row["high"]) == (0, 0, 0)
-    assert row["p_value"] == 1
-    assert row["direction"] == "the gaps of b and a are equally large"
+    assert (row.difference, row.low, row.high) == (0, 0, 0)
+    assert row.p_value == 1
+    assert row.direction == "the gaps of b and a are equally large"

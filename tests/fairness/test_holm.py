@@ -1,13 +1,16 @@
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from audio_ssl.artifacts.fairness import ALPHA, is_significant
+from audio_ssl.artifacts.fairness import ALPHA, GroupComparison, MetricRow
 from audio_ssl.base.catalog import folder_path
 from audio_ssl.fairness.comparisons import holm, too_many
+
+ABOUT = MetricRow(result="r", by="gender", metric="wer", unit="%", higher_is_better=False)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -33,10 +36,10 @@ def test_nothing_to_adjust():
 def test_permutations_suffice_where_the_smallest_p_value_can_be_significant(compared, enough):
     """Of 19 permutations the smallest p-value is 0.05, of 20 it is below."""
     for tries in (enough - 1, enough):
-        row = {"result": "r", "metric": "wer", "assignments": tries, "compared": compared}
+        row = GroupComparison.untested(ABOUT, "F", "M", "", assignments=tries, compared=compared)
         smallest = holm([1 / (tries + 1)] + [1.0] * (compared - 1))[0]
         assert bool(too_many([row])) == (tries < enough) == (smallest >= ALPHA)
-        assert is_significant({"p_value": 1 / (tries + 1), "p_holm": smallest}) == (tries == enough)
+        assert replace(row, p_value=1 / (tries + 1), p_holm=smallest).significant == (tries == enough)
 
 
 def test_the_level_of_significance_is_written_in_one_place():

@@ -147,7 +147,7 @@ def test_a_speaker_with_two_genders_is_left_out(tmp_path, column):
     assert "s0" not in found.speakers.names
     assert len(found.words) == len(found.speakers.index) == len(found.statistics["wer"]) == 35
     assert found.speakers.index.max() == 6
-    assert all(row["speaker"] != "s0" for row in found.examples)
+    assert all(row.texts.speaker != "s0" for row in found.examples)
 
 
 def test_many_speakers_with_two_genders_are_counted(tmp_path):
@@ -196,12 +196,12 @@ def test_examples_are_the_worst_of_each_group(tmp_path):
         rows[place]["hypothesis"] = "y " * (500 + place)
     rows[13]["hypothesis"] = "z " * 20
     found = read_predictions(write(tmp_path / "p.jsonl", rows))
-    women = [e for e in found.examples if e["group"] == "F"]
-    assert [e["id"] for e in women][:3] == ["clip16", "clip14", "clip12"]
-    assert women[0]["value"] == pytest.approx(100 * 516 / 8)
-    assert len(women[0]["hypothesis"]) == 301
-    assert women[0]["reference"] == rows[16]["reference"]
-    assert next(e for e in found.examples if e["group"] == "M")["id"] == "clip13"
+    women = [e for e in found.examples if e.group == "F"]
+    assert [e.texts.id for e in women][:3] == ["clip16", "clip14", "clip12"]
+    assert women[0].value == pytest.approx(100 * 516 / 8)
+    assert len(women[0].texts.hypothesis) == 301
+    assert women[0].texts.reference == rows[16]["reference"]
+    assert next(e for e in found.examples if e.group == "M").texts.id == "clip13"
     few = audit([tmp_path / "p.jsonl"], min_speakers=1, replicates=100, examples=True).to_json()["examples"]
     assert [(e["group"], e["id"]) for e in few][:4] == [
         ("F", "clip16"),
@@ -216,7 +216,7 @@ def test_html_stays_text(tmp_path):
     rows = make_rows()
     rows[0]["hypothesis"] = "<script>alert(1)</script> & more words than there were before in it at all"
     found = read_predictions(write(tmp_path / "p.csv", rows))
-    assert found.examples[0]["hypothesis"] == rows[0]["hypothesis"]
+    assert found.examples[0].texts.hypothesis == rows[0]["hypothesis"]
 
 
 def test_numbers_and_half_surrogates(tmp_path):
@@ -226,7 +226,7 @@ def test_numbers_and_half_surrogates(tmp_path):
     found = read_predictions(write(tmp_path / "p.jsonl", rows), by=["group"])
     assert found.attributes["group"].names == ["2", "true"]
     assert found.speakers.names[found.speakers.index[0]] == "7"
-    json.dumps(found.examples, ensure_ascii=False).encode()
+    json.dumps([one.texts for one in found.examples], ensure_ascii=False).encode()
 
 
 def test_labels(tmp_path):

@@ -34,12 +34,12 @@ def test_its_columns_are_taken_for_ours(tmp_path):
     assert found.seconds.tolist() == [2, 3, 4, 5, 6, 7]
     assert found.attributes["gender"].names == ["F"]
     assert "NeMo's columns" in found.signature
-    assert found.examples[0]["id"] == "wav/c0.wav"
+    assert found.examples[0].texts.id == "wav/c0.wav"
 
 
 def test_ids_win_over_paths(tmp_path):
     rows = [{**row, "id": n, "speaker": "s", "gender": "F"} for n, row in enumerate(nemo())]
-    assert {e["id"] for e in read_predictions(lines(tmp_path / "p.jsonl", rows)).examples} <= set("012345")
+    assert {e.texts.id for e in read_predictions(lines(tmp_path / "p.jsonl", rows)).examples} <= set("012345")
 
 
 @pytest.mark.parametrize(

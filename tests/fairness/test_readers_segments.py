@@ -49,7 +49,7 @@ def cut(n, **custom):
 
 
 def ids(found):
-    return [example["id"] for example in found.examples]
+    return [example.texts.id for example in found.examples]
 
 
 def test_segments_of_one_file_are_clips_of_their_own(tmp_path):

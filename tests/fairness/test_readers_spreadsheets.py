@@ -113,8 +113,8 @@ def test_rows_without_ids_have_numbers(tmp_path):
     # A row that is refused has its number all the same.
     assert found.examples
     for example in found.examples:
-        row = int(example["id"].removeprefix("row "))
-        assert row == 3 or example["hypothesis"] == table[row - 1]["hypothesis"]
+        row = int(example.texts.id.removeprefix("row "))
+        assert row == 3 or example.texts.hypothesis == table[row - 1]["hypothesis"]
 
 
 def test_a_join_needs_ids(tmp_path):

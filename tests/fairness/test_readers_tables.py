@@ -51,7 +51,7 @@ def test_long_cells_are_read_and_the_limit_is_put_back(tmp_path):
     path = write(tmp_path / "p.csv", f"{HEADER}\na,yes,{'word ' * 100_000},s,F\n")
     found = read_predictions(path)
     assert found.statistics["wer"].tolist() == [[1, 0, 99_999, 1]]
-    assert len(found.examples[0]["hypothesis"]) == 301
+    assert len(found.examples[0].texts.hypothesis) == 301
     assert csv.field_size_limit() == before
 
 

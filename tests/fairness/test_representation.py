@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from audio_ssl.artifacts.records import to_json
 from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.representation import NUMBERS, is_representation, read_representation
 
@@ -44,7 +45,7 @@ def test_a_folder_gives_one_row_with_its_baselines(tmp_path):
     write(folder / "baselines" / "logmel", scores(layer(0, 70.0)))
     write(folder / "baselines" / "untrained", scores(layer(0, 75.0), layer(1, 74.0)))
     assert is_representation(folder)
-    (row,) = read_representation(folder)
+    row = to_json(read_representation(folder))
     assert {key: row[key] for key in ("result", "model", "attribute", "metric", "speakers", "clips", "warning")} == {
         "result": "base",
         "model": "runs/base",

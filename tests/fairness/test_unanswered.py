@@ -1,9 +1,11 @@
 """Hypotheses that are empty, and those that are missing: two things, for each group."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from audio_ssl.artifacts.fairness import GroupComparison, GroupScore, MetricRow, blank
 from audio_ssl.artifacts.fairness_report import fairness_of
 from audio_ssl.base.errors import UserError
 from audio_ssl.commands.evaluate import fairness
@@ -152,10 +154,18 @@ def test_nothing_but_empty_ones(tmp_path):
         audit(tmp_path, table, empty_hypothesis="skip")
 
 
+ABOUT = MetricRow(result="r", by="gender", metric="wer", unit="%", higher_is_better=False)
+
+
 def gap(difference, p_holm, low_90, high_90, **more):
-    about = {"result": "r", "by": "gender", "metric": "wer", "unit": "%", "higher_is_better": False, "a": "F", "b": "M"}
-    ends = {"low": low_90 - 1, "high": high_90 + 1, "low_90": low_90, "high_90": high_90, "refused": None}
-    return about | {"difference": difference, "p_value": p_holm, "p_holm": p_holm} | ends | more
+    ends = {"low": low_90 - 1, "high": high_90 + 1, "low_90": low_90, "high_90": high_90}
+    known = {"difference": difference, "p_value": p_holm, "p_holm": p_holm, **ends, **more}
+    return GroupComparison.untested(ABOUT, "F", "M", "", **known)
+
+
+def group(name, empty):
+    about = {"group": name, "known": True, "total": False, "empty_hypotheses": empty}
+    return GroupScore(**{**blank(GroupScore), **vars(ABOUT), **about, "speakers": 9, "clips": 9})
 
 
 @pytest.mark.parametrize(
@@ -174,12 +184,13 @@ def gap(difference, p_holm, low_90, high_90, **more):
     ],
 )
 def test_what_empty_hypotheses_decide_is_the_verdict(counted, left_out, tolerance, changes):
-    groups = [{**counted, "group": name, "empty_hypotheses": many} for name, many in (("F", 0), ("M", 6))]
+    groups = [group("F", 0), group("M", 6)]
     (effect,) = empty_rows([counted], [left_out], groups, tolerance)
-    assert effect["changes"] == changes
-    assert (effect["warning"] is None) == (not changes)
-    few = {"refused": "few"}
-    assert empty_rows([counted | few], [left_out | few], groups, tolerance) == []
+    assert list(effect.changes) == changes
+    assert (effect.warning is None) == (not changes)
+    assert (effect.counted.difference, effect.left_out.difference) == (counted.difference, left_out.difference)
+    few = [replace(row, refused="few") for row in (counted, left_out)]
+    assert empty_rows(few[:1], few[1:], groups, tolerance) == []
 
 
 def test_examples_are_of_what_is_counted(tmp_path):

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
+from audio_ssl.artifacts.records import to_json
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip, write_manifest
 from audio_ssl.fairness.representation import is_representation, read_representation
@@ -69,7 +70,7 @@ def test_a_result_has_what_other_results_have(manifest, tmp_path):
     assert scores["metrics"]["accuracy"]["value"] == pytest.approx(100 * right / 48)
     assert {"id", "speaker", "gender", "split"} <= set(rows[0])
     assert is_representation(out)
-    (row,) = read_representation(out)
+    row = to_json(read_representation(out))
     assert row["layers"][0]["value"] == scores["metrics"]["uar"]["value"]
     assert row["layers"][0]["compression"] > row["layers"][0]["control_compression"]
     assert row["excluded"] == 5
