@@ -12,25 +12,18 @@ from pathlib import Path
 
 from audio_ssl.artifacts.fairness_report import FairnessReport, fairness_of
 from audio_ssl.artifacts.records import to_json
-from audio_ssl.base.documents import JsonObject
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import locked_file, write_json, write_text
-from audio_ssl.report.clips import excerpts
 from audio_ssl.report.comparison import compare_models
-from audio_ssl.report.html import Page, Section, render
-from audio_ssl.report.inputs import Inputs, read_inputs, share_baselines
+from audio_ssl.report.html import Page, render
+from audio_ssl.report.inputs import read_inputs, share_baselines
 from audio_ssl.report.language.answer import score_lines
 from audio_ssl.report.language.conclusions import fairness_answer
 from audio_ssl.report.markdown import fairness_markdown
 from audio_ssl.report.numbers import count
-from audio_ssl.report.pages import sections_of
+from audio_ssl.report.pages import ReportPage, sections_of
 from audio_ssl.report.paired import SystemPairs
-from audio_ssl.report.sections.codec import codec_section
-from audio_ssl.report.sections.fairness import fairness_section
-from audio_ssl.report.sections.probes import contents, probes_section
-from audio_ssl.report.sections.provenance import provenance_section
-from audio_ssl.report.sections.scores import comparison_section, gains_section
-from audio_ssl.report.sections.training import training_section
+from audio_ssl.report.sections.probes import contents
 from audio_ssl.report.summary import ReportSummary, summarise
 
 
@@ -66,7 +59,9 @@ def build_report(inputs: Sequence[Path], out: Path, title: str = "Report", audio
         report = summarise(found, title, out.resolve().parent)
         data = to_json(report)
         write_json(json_path, data)
-        write_text(out, render(_page(report, data, json_path.name, found, audio)))
+        sections = sections_of(ReportPage(report, found, audio))
+        asked = contents(report.comparison.questions)
+        write_text(out, render(Page(title, report.answer, sections, _about(report), json_path.name, data, asked)))
         return out
 
 
@@ -137,33 +132,6 @@ def _json_beside(out: Path) -> Path:
     except UnicodeEncodeError as error:
         raise UserError(f"`out` must have a name in UTF-8, but {out.name!r} is not UTF-8") from error
     return out.with_suffix(".json")
-
-
-def _sounds(found: Inputs, report: ReportSummary) -> list[dict[str, str]]:
-    """Read excerpts of each result's worst clips; they are in the page and not in the JSON."""
-    return [
-        excerpts(result.model.predictions, [one.id for one in about.examples if one.which == "worst"])
-        for result, about in zip(found.results, report.results, strict=True)
-    ]
-
-
-def _page(report: ReportSummary, data: JsonObject, json_name: str, found: Inputs, audio: bool) -> Page:
-    sections: list[Section] = []
-    questions = report.comparison.questions
-    compared = comparison_section(report.comparison)
-    if compared:
-        sections.append(compared)
-    if report.results:
-        sections.append(gains_section(report.results))
-    if report.fairness:
-        sections.append(fairness_section([one.report for one in found.fairness]))
-    if report.runs:
-        sections += codec_section(found.runs, report.runs)
-        sections.append(training_section(report.runs))
-    if report.results:
-        sections.append(probes_section(report.results, questions, _sounds(found, report) if audio else ()))
-    sections.append(provenance_section(report))
-    return Page(report.title, report.answer, tuple(sections), _about(report), json_name, data, contents(questions))
 
 
 def _about(report: ReportSummary) -> str:

@@ -27,8 +27,8 @@ from audio_ssl.data.manifest import hash_manifest, read_manifest
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.language.composition import composition_answer, manifest_lines
 from audio_ssl.report.numbers import count
+from audio_ssl.report.pages import sections_of
 from audio_ssl.report.run_summary import relative
-from audio_ssl.report.sections.composition import composition_sections
 
 
 def build_composition_report(
@@ -195,4 +195,4 @@ def _page(report: AuditReport, json_name: str) -> Page:
     manifests = report.manifests
     title = f"What {manifests[0].name} is made of" if len(manifests) == 1 else "What the manifests are made of"
     about = f"Made by audio_ssl from {count(len(manifests), 'manifest')}."
-    return Page(title, composition_answer(report), composition_sections(report), about, json_name, to_json(report))
+    return Page(title, composition_answer(report), sections_of(report), about, json_name, to_json(report))

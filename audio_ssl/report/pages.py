@@ -1,7 +1,7 @@
 """Which sections a page has: the folder ``report/sections`` is the registry.
 
-Each file of the folder has `SECTIONS`: on which page its sections stand, in which place, and what they show. A page is
-known by the type of what it shows, so a section reads a typed record and not the JSON.
+Each file of the folder has ``SECTIONS``: on which page its sections stand, in which place, and what they show. A page
+is known by the type of what it shows, so a section reads a typed record and not the JSON.
 """
 
 from __future__ import annotations
@@ -10,12 +10,28 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from audio_ssl.report import sections
 from audio_ssl.report.html import Section
 
+if TYPE_CHECKING:
+    from audio_ssl.report.inputs import Inputs
+    from audio_ssl.report.summary import ReportSummary
+
 Told = TypeVar("Told")
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """What the page of ``audio-ssl report`` shows. The pages of audits and studies show one record each."""
+
+    summary: ReportSummary
+    """All numbers and sentences of the page; its JSON."""
+    inputs: Inputs
+    """As read, for what is in the page and not in its JSON, such as audio."""
+    audio: bool = True
+    """Put the beginnings of clips into the page."""
 
 
 @dataclass(frozen=True)
@@ -55,4 +71,4 @@ def sections_of(shown: object) -> tuple[Section, ...]:
 def placed_sections() -> Iterator[PlacedSection[Any]]:
     """Yield the sections of every file of the folder."""
     for found in pkgutil.iter_modules(sections.__path__):
-        yield from getattr(importlib.import_module(f"{sections.__name__}.{found.name}"), "SECTIONS", ())
+        yield from importlib.import_module(f"{sections.__name__}.{found.name}").SECTIONS

@@ -36,7 +36,7 @@ from audio_ssl.probing.run import run_probe
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.language.study import study_answer, study_markdown
 from audio_ssl.report.numbers import count
-from audio_ssl.report.sections.study import study_sections
+from audio_ssl.report.pages import sections_of
 from audio_ssl.study.plan import StudyPlan, make_plan
 from audio_ssl.study.settings import DrawnSet, StudyFolders
 from audio_ssl.study.table import read_study
@@ -175,7 +175,7 @@ def write_pages(out: Path, study: StudyResult) -> Path:
     page = Page(
         title=f"Study {study.name}",
         answer=study_answer(study),
-        sections=study_sections(study),
+        sections=sections_of(study),
         about=f"Made by audio_ssl: {sets}, {columns} asked of each model.",
         json_name="study.json",
         data=to_json(study),

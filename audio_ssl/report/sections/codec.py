@@ -15,6 +15,7 @@ from audio_ssl.report.figures.grids import bar_chart
 from audio_ssl.report.figures.lines import Series, line_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
 from audio_ssl.report.numbers import finite, is_number, number, score
+from audio_ssl.report.pages import PlacedSection, ReportPage
 
 _MOST_CLIPS = 4
 _MOST_BYTES = 1 << 20
@@ -173,3 +174,10 @@ def _curves(about: Mapping[str, Any], prefix: str) -> Iterator[Figure]:
 def _decibels(value: Any) -> str:
     amount = finite(value)
     return "–" if amount is None else f"{amount:.1f}\u00a0dB".replace("-", "−")
+
+
+def _codecs_of(page: ReportPage) -> list[Section]:
+    return codec_section(page.inputs.runs, page.summary.runs)
+
+
+SECTIONS = (PlacedSection(ReportPage, 40, _codecs_of),)

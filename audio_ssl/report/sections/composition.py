@@ -25,6 +25,7 @@ from audio_ssl.report.language.composition import (
     warnings,
 )
 from audio_ssl.report.numbers import MISSING, count, finite
+from audio_ssl.report.pages import PlacedSection
 from audio_ssl.report.sections.provenance import provenance_table
 from audio_ssl.report.sections.scores import GAIN_SHAPES
 
@@ -261,3 +262,6 @@ def _provenance(report: AuditReport) -> Section:
     blocks.append(Block("origin-report", tables=(table,) if table else ()))
     blocks.append(Block("again", "To make it again", commands=(made.command,)))
     return Section("provenance", "Provenance", tuple(blocks))
+
+
+SECTIONS = (PlacedSection(AuditReport, 10, composition_sections),)

@@ -14,7 +14,7 @@ from audio_ssl.report.language.fairness import gap_difference_words
 from audio_ssl.report.language.fairness_cells import OUTCOMES
 from audio_ssl.report.language.fairness_page import CONCLUSIONS, CONCLUSIONS_LEAD, more_blocks, more_conclusions
 from audio_ssl.report.language.methods import HOW_MADE
-from audio_ssl.report.pages import PlacedSection
+from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.sections.fairness_groups import metric_block
 from audio_ssl.report.selection import attributes, questions
 
@@ -63,4 +63,9 @@ def fairness_section(reports: Sequence[FairnessReport]) -> Section:
     return Section("fairness", "Fairness between groups", tuple(blocks[:_MOST_BLOCKS]), lead=(HOW_MADE, *more))
 
 
-SECTIONS = (PlacedSection(FairnessReport, 10, conclusions_section),)
+def _audits(page: ReportPage) -> Section | None:
+    reports = [one.report for one in page.inputs.fairness]
+    return fairness_section(reports) if reports else None
+
+
+SECTIONS = (PlacedSection(FairnessReport, 10, conclusions_section), PlacedSection(ReportPage, 30, _audits))

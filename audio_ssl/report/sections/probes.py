@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from markupsafe import Markup
 
 from audio_ssl.metrics.registry import metric_label
-from audio_ssl.report.clips import RankedClip, Sounds, word_changes
+from audio_ssl.report.clips import RankedClip, Sounds, excerpts, word_changes
 from audio_ssl.report.comparison import ComparedQuestion
 from audio_ssl.report.html import Block, ClipExample, Figure, Fold, Section, Table, linked, make_table
 from audio_ssl.report.language import probes as words
 from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.numbers import MISSING, count, duration, finite, interval, score
+from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.probe_summary import ProbeSummary, SystemSummary
 from audio_ssl.report.sections.probe_figures import (
     confusion_figures,
@@ -201,3 +202,21 @@ def _changes(result: ProbeSummary, one: RankedClip) -> list[tuple[str, str]]:
 def _example(result: ProbeSummary, one: RankedClip, sound: str) -> ClipExample:
     shown = "" if one.score is None else score(one.score, one.unit)
     return ClipExample(one.id, _changes(result, one), shown, one.about, one.which, sound)
+
+
+def _probed(page: ReportPage) -> Section | None:
+    results = page.summary.results
+    return probes_section(results, page.summary.comparison.questions, _sounds(page)) if results else None
+
+
+def _sounds(page: ReportPage) -> list[dict[str, str]]:
+    """Read excerpts of each result's worst clips; they are in the page and not in the JSON."""
+    if not page.audio:
+        return []
+    return [
+        excerpts(result.model.predictions, [one.id for one in about.examples if one.which == "worst"])
+        for result, about in zip(page.inputs.results, page.summary.results, strict=True)
+    ]
+
+
+SECTIONS = (PlacedSection(ReportPage, 60, _probed),)

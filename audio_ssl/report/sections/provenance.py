@@ -11,6 +11,7 @@ from typing import Any
 from audio_ssl.base.documents import JsonObject
 from audio_ssl.report.html import Block, Fold, Section, Table, make_table
 from audio_ssl.report.language.methods import AGAIN_HEADING, AGAIN_LEAD
+from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.summary import ReportSummary
 
 _FIRST = (
@@ -99,3 +100,10 @@ def _command(kind: str, path: str, model: str | None) -> str:
     if kind == "Run":
         return shlex.join(["audio-ssl", "pretrain", f"{path}/recipe.yaml", "--out", f"{path}-again"])
     return shlex.join(["audio-ssl", "probe", f"{path}/probe.yaml", model or "MODEL", "--out", f"{path}-again"])
+
+
+def _origins(page: ReportPage) -> Section:
+    return provenance_section(page.summary)
+
+
+SECTIONS = (PlacedSection(ReportPage, 90, _origins),)

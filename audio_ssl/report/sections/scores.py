@@ -19,6 +19,7 @@ from audio_ssl.report.html import Block, Figure, Fold, Section, Table, linked, m
 from audio_ssl.report.language import scores as words
 from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.numbers import MISSING, finite, interval, score, signed, signed_interval
+from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.probe_summary import BaselineVerdict, ProbeSummary, SystemSummary
 
 GAIN_SHAPES = ("circle", "square", "diamond", "triangle")
@@ -216,3 +217,14 @@ def _differences(questions: Sequence[ComparedQuestion]) -> Table:
     head = ("System, probe", "Difference", "95 % interval", "Reading", "Clips of both", "Resampled")
     caption = words.differences_caption(questions)
     return make_table(caption, head, rows, text_columns=(3, 5), sticky=True, folded=len(rows) > _MOST_ROWS)
+
+
+def _compared(page: ReportPage) -> Section | None:
+    return comparison_section(page.summary.comparison)
+
+
+def _gained(page: ReportPage) -> Section | None:
+    return gains_section(page.summary.results) if page.summary.results else None
+
+
+SECTIONS = (PlacedSection(ReportPage, 10, _compared), PlacedSection(ReportPage, 20, _gained))

@@ -35,6 +35,7 @@ from audio_ssl.report.language.study import (
     verdict_text,
 )
 from audio_ssl.report.numbers import finite, percent, score, signed, slug
+from audio_ssl.report.pages import PlacedSection
 from audio_ssl.report.sections.provenance import provenance_table
 
 _SHAPES = ("circle", "square")
@@ -241,3 +242,6 @@ def _limits_block(study: StudyResult) -> Block:
 def _provenance(study: StudyResult) -> Section:
     table = provenance_table("Study", to_json(study.provenance))
     return Section("provenance", "Provenance", (Block(id="study-origin", tables=(table,) if table else ()),))
+
+
+SECTIONS = (PlacedSection(StudyResult, 10, study_sections),)

@@ -12,6 +12,7 @@ from audio_ssl.pretrain.guards import PREDICTIONS, TARGETS, alike_sentences
 from audio_ssl.report.figures.lines import Series, line_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
 from audio_ssl.report.numbers import count, number, slug
+from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.run_summary import Family, families
 
 _TITLES = {
@@ -212,3 +213,10 @@ def _at(one: Series, step: float) -> float | None:
     """Return the value at the last point not after `step`."""
     before = [value for x, value in zip(one.x, one.y, strict=True) if x <= step]
     return before[-1] if before else None
+
+
+def _trained(page: ReportPage) -> Section | None:
+    return training_section(page.summary.runs) if page.summary.runs else None
+
+
+SECTIONS = (PlacedSection(ReportPage, 50, _trained),)
