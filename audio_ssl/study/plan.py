@@ -1,4 +1,4 @@
-"""A study made ready: all it names is read, every set is drawn, and what cannot work is said, before any work."""
+"""The plan of a study: everything it names is read, every set is drawn, and errors are raised before any training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FEW_SPEAKERS = 20
 
 @dataclass(frozen=True)
 class ProbedColumn:
-    """One column with its probe, read."""
+    """A column with its probe."""
 
     name: str
     title: str
@@ -38,37 +38,37 @@ class ProbedColumn:
     probe: Probe
     task: str
     metrics: tuple[str, ...]
-    """What groups are compared by; the first is the table's."""
+    """Metrics that groups are compared by; the first is the main metric."""
     tested: tuple[Clip, ...]
-    """Clips of its test split that its task can use."""
+    """Clips of its test split that its task accepts."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """Speakers and files that both the pool and the test clips have."""
+    """Speakers and files that are both in the pool and in the test clips."""
 
     speakers: tuple[str, ...]
     files: tuple[str, ...]
     left_out: int
-    """Clips of the pool that were left out because of them."""
+    """Number of clips of the pool that were left out because of them."""
 
     def sentence(self) -> str | None:
-        """Say what was found; None where nothing was."""
+        """Describe the overlap in words; None where there is none."""
         found = [_listed(one, what) for one, what in ((self.speakers, "speaker"), (self.files, "file")) if one]
         if not found:
             return None
         fate = f"{self.left_out} clips of the pool were left out of pretraining" if self.left_out else ""
-        return f"{' and '.join(found)} of the test clips are also in the pool{f'; {fate}' if fate else ''}"
+        return f"the pool also has {' and '.join(found)} of the test clips{f'; {fate}' if fate else ''}"
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """A study that can be run."""
+    """A study that is ready to run."""
 
     name: str
     study: Study
     compare: tuple[str, str]
-    """The groups as predictions call them: F and M, however the pool spells them."""
+    """The groups by their normalised names: F and M, however the pool spells them."""
     recipe: Recipe
     questions: tuple[ProbedColumn, ...]
     drawn: dict[tuple[str, int], Balanced]
@@ -77,11 +77,11 @@ class StudyPlan:
     warnings: tuple[str, ...]
 
     def settings(self, place: DrawnSet, manifest: Path) -> list[str]:
-        """Return the settings of the pretraining of one set."""
+        """Return the pretraining settings of one set."""
         return [*self.study.pretrain.settings, f"data.manifest={manifest}", f"seed={place.seed}"]
 
     def ask(self, name: str, seed: int) -> tuple[str, list[str]]:
-        """Return the probe of a column and its settings."""
+        """Return the probe of a column with its settings."""
         column = self.study.probes[name]
         return column.probe, _settings(self.study, column, seed)
 
@@ -99,8 +99,8 @@ def make_plan(name: str, overrides: Sequence[str] = ()) -> StudyPlan:
     Raises
     ------
     UserError
-        For a wrong key, a recipe or probe that is none, a probe that its clips cannot answer, a pool that has too
-        little of a group, or test speakers in the pool that the study does not allow.
+        For a wrong key, an unknown recipe or probe, a probe that does not fit its clips, a pool with too little
+        audio of a group, or test speakers in the pool where the study does not allow them.
     """
     path = catalog.find("recipes/studies", name)
     study = load(Study, path, overrides)
@@ -126,13 +126,13 @@ def make_plan(name: str, overrides: Sequence[str] = ()) -> StudyPlan:
 
 
 def _name_of(path: Path) -> str:
-    """Return a study's name: the file's, or what the folder of a study records."""
+    """Return the name of a study: that of its file, or the one recorded in its folder."""
     origin = read_origin(path.parent) if path.name == "study.yaml" else None
     return path.stem if origin is None else origin.study or path.stem
 
 
 def _told_apart(questions: Sequence[ProbedColumn]) -> tuple[ProbedColumn, ...]:
-    """Add the column's name to titles of which there are several with the same use."""
+    """Add the column's name to titles that several columns with the same use have."""
     times = Counter((one.title, one.integration) for one in questions)
     return tuple(
         replace(one, title=f"{one.title} ({one.name})") if times[one.title, one.integration] > 1 else one
@@ -142,17 +142,18 @@ def _told_apart(questions: Sequence[ProbedColumn]) -> tuple[ProbedColumn, ...]:
 
 def _recipe(study: Study) -> Recipe:
     for setting in study.pretrain.settings:
-        if setting.partition("=")[0] in _OURS_OF_RECIPE:
-            raise UserError(f"`{setting}`: the study says that itself", where="$.pretrain.settings", remedy="remove it")
+        key = setting.partition("=")[0]
+        if key in _OURS_OF_RECIPE:
+            raise UserError(f"the study sets `{key}` itself", where="$.pretrain.settings", remedy="remove it")
     try:
         recipe = load_recipe(study.pretrain.recipe, study.pretrain.settings)
     except UserError as error:
         raise _at(error, "$.pretrain") from error
     if recipe.max_minutes is not None:
         raise UserError(
-            "`max_minutes` would compare models of unequal training",
+            "`max_minutes` would stop the models after different numbers of updates",
             where="$.pretrain",
-            remedy="give max_minutes=null; a stopped study goes on when it is run again",
+            remedy="give max_minutes=null; a stopped study continues with the same command",
         )
     return recipe
 
@@ -162,7 +163,7 @@ def _question(study: Study, name: str) -> ProbedColumn:
     where = f"$.probes.{name}"
     for setting in column.settings:
         if setting.partition("=")[0] == "data.manifest":
-            raise UserError(f"`{setting}`: the key is `manifest` of the column", where=f"{where}.settings")
+            raise UserError(f"`{setting}` must be given as `manifest` of the column", where=f"{where}.settings")
     try:
         title, probe = read_probe(column.probe, _settings(study, column, study.seeds[0]))
     except UserError as error:
@@ -170,12 +171,12 @@ def _question(study: Study, name: str) -> ProbedColumn:
     task = kind_of(probe.task)
     if task not in METRICS_OF_TASK:
         raise UserError(
-            f"the task `{task}` has no score per clip to compare groups by; known: {', '.join(METRICS_OF_TASK)}",
+            f"the task `{task}` has no score per clip; groups are compared on {', '.join(METRICS_OF_TASK)}",
             where=f"{where}.probe",
         )
     clips = read_manifest(Path(str(probe.data.manifest)))
     try:
-        # What a probe refuses is found here, and not after days of pretraining.
+        # A probe that does not fit its clips is found before days of pretraining.
         parts, _ = choose_clips(clips, probe.data, build(probe.task))
     except UserError as error:
         raise _at(error, where) from error
@@ -200,13 +201,13 @@ def _groups(study: Study) -> tuple[str, str]:
 
 
 def _settings(study: Study, column: Column, seed: int) -> list[str]:
-    # Baselines of a kind are the study's untrained row; the head's seed is the study's, unless the column has its own.
+    # The untrained row replaces the baselines. The seed of the head is that of the study unless the column sets it.
     manifest = column.manifest or study.manifest
     return [f"data.manifest={manifest}", f"seeds=[{seed}]", "baselines=[]", *column.settings]
 
 
 def _known(study: Study, clips: list[Clip], questions: Sequence[ProbedColumn]) -> tuple[Known, list[Clip]]:
-    """Find speakers and files of test clips in the pool; refuse them, leave them out, or let them be."""
+    """Find speakers and files of the test clips in the pool. Refuse them, leave them out, or allow them."""
     tested = [clip for question in questions for clip in question.tested]
     speakers = {c.speaker for c in tested if c.speaker} & {c.speaker for c in clips if c.speaker}
     files = {c.path for c in tested} & {c.path for c in clips}
@@ -218,11 +219,11 @@ def _known(study: Study, clips: list[Clip], questions: Sequence[ProbedColumn]) -
         raise UserError(
             said,
             where="$.test_speakers",
-            remedy="test_speakers=leave_out keeps them out of pretraining; test_speakers=allow says so on the page",
+            remedy="test_speakers=leave_out excludes them from pretraining, test_speakers=allow keeps them and warns",
         )
     kept = [clip for clip in clips if clip.speaker not in speakers and clip.path not in files]
     if not kept:
-        raise UserError(f"{said}: without them the pool is empty", where="$.test_speakers")
+        raise UserError(f"{said}; without them the pool is empty", where="$.test_speakers")
     return replace(known, left_out=len(clips) - len(kept)), kept
 
 
@@ -230,8 +231,8 @@ def _warnings(study: Study, questions: Sequence[ProbedColumn]) -> list[str]:
     found = []
     if len(study.seeds) == 1:
         found.append(
-            "one seed: every set was drawn and trained once, so a difference between sets can be the chance of one "
-            "draw and one training; the intervals are over speakers and do not cover it"
+            "only one seed was used: differences between sets include the variance of drawing and training, which the "
+            "confidence intervals over speakers do not cover"
         )
     fewest: dict[str, list[str]] = {}
     for question in questions:
@@ -242,7 +243,7 @@ def _warnings(study: Study, questions: Sequence[ProbedColumn]) -> list[str]:
             said = " and ".join(f"{n} of {group}" for n, group in zip(counts, study.compare, strict=True))
             fewest.setdefault(said, []).append(question.name)
     for said, names in fewest.items():
-        found.append(f"test speakers of {', '.join(names)}: {said}; with so few, small gaps cannot be found")
+        found.append(f"few test speakers of {', '.join(names)} ({said}): only large gaps can be detected")
     return found
 
 
@@ -252,6 +253,6 @@ def _listed(names: Sequence[str], what: str) -> str:
 
 
 def _at(error: UserError, where: str) -> UserError:
-    """Return the error with the path of the study's key before the one it has."""
+    """Put the path of the study's key before the place that an error names."""
     inner = error.where or ""
     return UserError(error.what, where=f"{where}: {inner}" if inner else where, remedy=error.remedy)

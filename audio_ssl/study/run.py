@@ -1,11 +1,9 @@
-"""The `study` stage: sets are drawn, a model is trained on each, all are asked the same, and the answers are compared.
+"""The `study` stage: draws sets, pretrains a model on each, runs the same probes on all models, compares the scores.
 
-A study's folder has ``study.yaml`` and ``provenance.json`` (what is done, on what), ``sets/NAME/`` with
-``manifest.jsonl``, ``balance.json``, ``run/`` and ``probes/COLUMN/``, ``untrained/probes/COLUMN/``, and the table as
-``study.json``, ``study.md`` and ``study.html``; with several seeds, each set has a ``seed_N/`` for each. What is
-finished is not done again, so a study that was stopped goes on by the same command.
-
-The study's table as JSON, as Markdown and as a page.
+The folder of a study has ``study.yaml`` and ``provenance.json``; ``sets/NAME/`` with ``manifest.jsonl``,
+``balance.json``, ``run/`` and ``probes/COLUMN/``; ``untrained/probes/COLUMN/``; and the table as ``study.json``,
+``study.md`` and ``study.html``. With several seeds, each set has a folder ``seed_N/`` per seed. Finished work is not
+repeated, so a stopped study continues with the same command.
 """
 
 from __future__ import annotations
@@ -45,14 +43,14 @@ logger = logging.getLogger(__name__)
 
 
 def run_study(name: str, out: Path, overrides: Sequence[str] = ()) -> Path:
-    """Do a study, or go on with one that was stopped.
+    """Run a study, or continue a stopped one.
 
     Parameters
     ----------
     name
         Name or path of a study.
     out
-        Its folder; one that holds another study is refused.
+        Folder of the study. A folder of another study is refused.
     overrides
         ``key=value`` settings, among them ``manifest=POOL.jsonl``.
 
@@ -63,11 +61,11 @@ def run_study(name: str, out: Path, overrides: Sequence[str] = ()) -> Path:
     Raises
     ------
     UserError
-        For anything wrong with the study, the pool or the folder, before any work.
+        For an error in the study, the pool or the folder, before any training.
     StoppedBySignal
         After a signal during pretraining, with the state saved.
     """
-    # Manifests name each other by absolute paths, so that a study goes on whatever folder it is called from.
+    # Paths are absolute, so that a study continues from any working directory.
     out = out.absolute()
     plan = make_plan(name, overrides)
     with locked_folder(out):
@@ -101,7 +99,7 @@ def _title(plan: StudyPlan, place: DrawnSet) -> str:
 
 
 def _claim(out: Path, plan: StudyPlan) -> None:
-    """Write what the study is; refuse a folder that holds something else."""
+    """Write the settings of the study; refuse a folder that holds something else."""
     text, origin = dump_yaml(plan.study), _origin(plan)
     path = out / "study.yaml"
     if path.exists():
@@ -117,7 +115,7 @@ def _claim(out: Path, plan: StudyPlan) -> None:
                 remedy="choose another --out",
             )
         return
-    # A process killed right at its start leaves the provenance alone.
+    # A process that was killed right at its start leaves the provenance only.
     if is_used(out, "provenance.json"):
         raise UserError("the folder is not empty and holds no study", where=str(out), remedy="choose another --out")
     write_record(out / "provenance.json", origin)
@@ -152,8 +150,8 @@ def _pretrain(plan: StudyPlan, place: DrawnSet) -> None:
         try:
             pretrain(plan.study.pretrain.recipe, settings, run, resume=run.exists())
         except StoppedBySignal as stop:
-            # What pretraining says names an option that its own command has.
-            said = StoppedBySignal(f"stopped in the pretraining on {place.set}; the same command goes on from there")
+            # The message of `pretrain` names an option that `study` does not have.
+            said = StoppedBySignal(f"stopped while pretraining on {place.set}; the same command continues from there")
             said.said = stop.said
             raise said from stop
 

@@ -1,4 +1,4 @@
-"""What a study file says: how the sets are drawn, what is trained on them, and what is asked of the models."""
+"""The settings of a study: how the sets are drawn, what is trained on them, and what the models are probed on."""
 
 from __future__ import annotations
 
@@ -15,86 +15,86 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What is trained on every set."""
+    """The pretraining, the same on every set."""
 
     recipe: str
     """Name or path of a recipe."""
 
     settings: tuple[str, ...] = ()
-    """``key=value`` settings of it; its manifest and seed are the study's to say."""
+    """``key=value`` settings of the recipe. The study sets its manifest and its seed."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One question, asked of every model: a column of the table."""
+    """A column of the table: one probe, run on every model."""
 
     probe: str
-    """Name or path of a probe; whether it trains the model too (``finetune``) makes it frozen or fine-tuned."""
+    """Name or path of a probe. The column is called fine-tuned if the probe has ``finetune``, else frozen."""
 
     title: str = ""
-    """Of the task, for the table: ASR, ST. The name of the probe if left out."""
+    """Title of the task in the table, such as ASR or ST (default: the name of the probe)."""
 
     manifest: str | None = None
-    """Manifest that it is asked on; left out: the pool."""
+    """Manifest of the probe's clips (default: the pool)."""
 
     settings: tuple[str, ...] = ()
-    """``key=value`` settings of it; its manifest is said above."""
+    """``key=value`` settings of the probe, without its manifest."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """One study."""
+    """A study."""
 
     pretrain: Pretraining
-    """The same for every set."""
+    """The pretraining, the same on every set."""
 
     probes: dict[str, Column]
-    """By the column's name, in the table's order."""
+    """Columns by name, in the order of the table."""
 
     sets: dict[str, dict[str, float]]
-    """By the set's name, in the table's order: group to its share of the hours."""
+    """Sets by name, in the order of the table: group to its share of the hours."""
 
     hours: float
-    """Of every set, all groups together."""
+    """Hours of every set, all groups together."""
 
     manifest: str | None = None
-    """The pool that sets are drawn from; must be given."""
+    """Manifest of the pool that the sets are drawn from; required."""
 
     by: str = "gender"
-    """The attribute that makes the groups."""
+    """Column whose values are the groups."""
 
     compare: tuple[str, str] = ("F", "M")
-    """The two groups whose scores are compared; gaps are the first minus the second."""
+    """The two groups that are compared. A gap is the score of the first minus that of the second."""
 
     reference: str = "balanced"
-    """The set that the others' gaps are compared with."""
+    """The set whose gaps are the reference for those of the other sets."""
 
     speaker_hours: float | None = None
-    """At most this much of one speaker in a set."""
+    """Maximum hours per speaker in a set."""
 
     splits: tuple[str, ...] = ("train",)
-    """Splits of the pool that pretraining may see; empty: its clips have no splits, and all may be seen."""
+    """Splits of the pool that sets are drawn from; empty: the whole pool."""
 
     test_speakers: str = "refuse"
-    """What if the pool has speakers or files of a column's test clips: refuse, leave_out (of pretraining), or allow,
-    which the page then says."""
+    """What to do if speakers or files of test clips are in the pool: ``refuse`` the study, ``leave_out`` their clips
+    from pretraining, or ``allow`` them with a warning on the page."""
 
     seeds: tuple[int, ...] = (0,)
-    """For each, every set is drawn and trained anew, and the probes' heads start from it."""
+    """Random seeds. For each seed every set is drawn, every model is trained and every head is initialised anew."""
 
     untrained: bool = True
-    """Ask the model with fresh weights, too: what the heads learn without any pretraining."""
+    """Also probe a model with random weights, which shows what the heads learn without pretraining."""
 
     replicates: int = 10_000
-    """Resamples of the speakers for an interval, and permutations for a p-value."""
+    """Number of bootstrap and permutation replicates."""
 
     note: str = ""
-    """Said on the page: what these clips can show, and what not."""
+    """Note for the page: what these clips can and cannot show."""
 
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """One set drawn by one seed, and its folder."""
+    """The draw of a set by one seed, and its folder."""
 
     set: str
     seed: int
@@ -103,19 +103,19 @@ class DrawnSet:
 
 @dataclass(frozen=True)
 class StudyFolders:
-    """Where the parts of a study lie."""
+    """The folders of a study."""
 
     out: Path
     study: Study = field(repr=False)
 
     def places(self) -> list[DrawnSet]:
-        """Return every set of every seed, all sets of a seed together."""
+        """Return every set of every seed, ordered by seed."""
         return [
             DrawnSet(name, seed, self._of("sets", name, seed)) for seed in self.study.seeds for name in self.study.sets
         ]
 
     def untrained(self) -> list[DrawnSet]:
-        """Return where the answers of models with fresh weights lie, one a seed."""
+        """Return the folders of models with random weights, one per seed."""
         return [DrawnSet("untrained", seed, self._of("", "untrained", seed)) for seed in self.study.seeds]
 
     def _of(self, above: str, name: str, seed: int) -> Path:
@@ -124,7 +124,7 @@ class StudyFolders:
 
 
 def check_study(study: Study) -> None:
-    """Raise UserError for values that cannot work; the text has the key's path."""
+    """Raise UserError for values that cannot work. The message names the key."""
     _check_pool(study)
     _check_sets(study)
     for key, names in (("probes", study.probes), ("sets", study.sets)):
@@ -133,13 +133,13 @@ def check_study(study: Study) -> None:
         for name in names:
             if not _NAME.fullmatch(name) or name == "untrained":
                 raise UserError(
-                    f"`{name}` cannot be the name of a folder here: letters, digits, `_`, `-`, and not `untrained`",
+                    f"`{name}` must be made of letters, digits, `_`, `-` and `.`, and must not be `untrained`",
                     where=f"$.{key}",
                 )
     if study.test_speakers not in TEST_SPEAKERS:
         raise unknown_name("choice", study.test_speakers, TEST_SPEAKERS, "$.test_speakers")
     if not study.seeds or len(set(study.seeds)) != len(study.seeds):
-        raise UserError("must name at least one, each once", where="$.seeds")
+        raise UserError("must have at least one seed, and none twice", where="$.seeds")
     if study.replicates < 100:
         raise UserError(f"must be at least 100, but is {study.replicates}", where="$.replicates")
 

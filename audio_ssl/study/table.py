@@ -41,17 +41,9 @@ from audio_ssl.fairness.groups import group_by
 from audio_ssl.fairness.measures import get_measure
 from audio_ssl.fairness.predictions import Predictions, read_predictions
 from audio_ssl.fairness.systems import gap_difference_rows
+from audio_ssl.report.language.study import LIMITS
 from audio_ssl.study.plan import ProbedColumn, StudyPlan
 from audio_ssl.study.settings import DrawnSet, Study, StudyFolders
-
-LIMITS = (
-    "A gap on these clips is a statement about these clips and these speakers; groups are as the corpus recorded them.",
-    "The sets differ in their speakers and sentences too, not in the groups' shares alone: what a set changes is not "
-    "explained by its shares.",
-    "Intervals and tests are over test speakers. They say nothing of another draw of a set or another training; only "
-    "several seeds show how much those change.",
-    "That no difference was found is no proof of fairness: with few speakers only large differences can be found.",
-)
 
 
 def read_study(plan: StudyPlan, layout: StudyFolders) -> StudyResult:

@@ -151,7 +151,7 @@ def test_a_signal_says_how_the_study_goes_on(pool, tmp_path, monkeypatch):
         raise StoppedBySignal("Run the command again with --resume to go on")
 
     monkeypatch.setattr(run_module, "pretrain", stop)
-    with pytest.raises(StoppedBySignal, match="stopped in the pretraining on female; the same command goes on"):
+    with pytest.raises(StoppedBySignal, match="stopped while pretraining on female"):
         run_study("gender_study_tiny", tmp_path / "out", [f"manifest={pool}", *SMALL])
 
 
@@ -191,5 +191,5 @@ def test_several_seeds_have_folders_of_their_own_and_a_range(pool, done, tmp_pat
     assert [women[key] for key in ("speakers", "clips", "words")] == [
         then[key] for key in ("speakers", "clips", "words")
     ]
-    assert "Scores are of all answers of 2 seeds together." in page.read_text()
+    assert "Scores pool the answers of 2 seeds." in page.read_text()
     assert "female, seed 1" in page.read_text()

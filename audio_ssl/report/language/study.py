@@ -16,10 +16,30 @@ from audio_ssl.report.language.fairness_cells import OUTCOMES
 from audio_ssl.report.numbers import MISSING, count, finite, interval, p_value, percent, score, signed
 
 ALL = "all"
-TESTS = (
-    "Gaps of percentages are in points. p-values give groups to other speakers (the gap) or swap the two models' "
-    "answers of a speaker (the difference of gaps), and are adjusted for all columns together (Holm)."
+HOW = (
+    "Each row is one set of pretraining audio. Each column is one way to use the model: a head on the frozen model, or "
+    "model and head trained together (fine-tuned). Δrel is 100 · (first − second) divided by the mean of both groups. "
+    "Confidence intervals are bootstrap intervals over test speakers."
 )
+TESTS = (
+    "Gaps between percentages are in percentage points. p-values are those of permutation tests: the test of a gap "
+    "permutes the groups of the speakers; the test of a difference of gaps swaps the answers of the two models, "
+    "speaker by speaker. All are Holm-adjusted over the columns together."
+)
+LIMITS = (
+    "Results hold for these clips and these speakers. Groups are as the corpus records them.",
+    "The sets differ in their speakers and sentences, not only in the shares of the groups. The shares need not be the "
+    "cause of a difference between sets.",
+    "Confidence intervals and tests cover the choice of test speakers. They do not cover the draw of a set or the "
+    "training; several seeds show how much these vary.",
+    "Without a statistically significant difference, fairness is not proven: with few speakers, only large differences "
+    "can be detected.",
+)
+EFFECTIVE = (
+    "The effective number of speakers is the number of speakers with equal hours that would be as concentrated "
+    "(inverse Simpson index)."
+)
+AMOUNTS = ("Set", "Group", "Hours", "Clips", "Speakers", "Effective speakers", "Maximum per speaker")
 _SENTENCES = re.compile(r"(?<=\.)\s+")
 Ends = tuple[float | None, float | None]
 
@@ -108,13 +128,13 @@ def verdict_text(row: StudyCell | GapAgainstReference | None) -> str:
     return MISSING if row is None else OUTCOMES[row.outcome]
 
 
-def against_text(cell: StudyCell, reference: str) -> str:
-    """Say by how much a gap is larger than that of the reference set, and whether that is statistically significant."""
+def against_text(cell: StudyCell) -> str:
+    """Write by how much a gap is larger than that of the reference set, with the verdict."""
     if cell.set == UNTRAINED:
         return MISSING
     found = cell.against_reference
     if found is None:
-        return f"is {reference}"
+        return "reference set"
     size, chance = difference_text(cell), p_text(found)
     verdict = verdict_text(found)
     if chance != MISSING:
@@ -123,12 +143,12 @@ def against_text(cell: StudyCell, reference: str) -> str:
 
 
 def study_answer(study: StudyResult) -> dict[str, list[str]]:
-    """Answer what the study found: over all columns, for each, and what has to be minded."""
+    """Return the findings over all columns and of each column, and the warnings."""
     columns = {column_title(column): _column_answer(study, column) for column in study.columns}
     return {
         "in short": _in_short(study),
         **columns,
-        "mind": [_sentence(said) for said in (*_SENTENCES.split(study.note.strip()), *study.warnings) if said],
+        "warnings": [_sentence(said) for said in (*_SENTENCES.split(study.note.strip()), *study.warnings) if said],
     }
 
 
@@ -138,23 +158,19 @@ def _in_short(study: StudyResult) -> list[str]:
     cells = [cell for cell in study.cells if cell.metric == main[cell.column] and cell.set != UNTRAINED]
     tested = [row for cell in cells if (row := cell.against_reference) is not None and row.outcome.tested]
     if not tested:
-        first = "No gap was tested against that of the reference set: nothing may be concluded about other speakers."
+        first = "No gap was tested against that of the reference set. The scores describe these test speakers only."
     else:
         found = sum(row.outcome == GapOutcome.FOUND for row in tested)
         after = f"the gap after pretraining on the {reference} set"
-        first = (
-            f"None of {len(tested)} gaps differs statistically significantly from {after}."
-            if not found
-            else f"{found} of {len(tested)} gaps {'differs' if found == 1 else 'differ'} statistically significantly "
-            f"from {after}."
-        )
+        many = f"{found} of {len(tested)} tested gaps" if found else f"None of the {len(tested)} tested gaps"
+        first = f"{many} {'differs' if found < 2 else 'differ'} statistically significantly from {after}."
     gaps = [cell for cell in cells if cell.outcome.tested]
     beyond = sum(cell.outcome == GapOutcome.FOUND for cell in gaps)
     a, b = (people(study.by, group) for group in study.compare)
     many = (
-        f"{beyond} of {len(gaps)} gaps between {a} and {b} {'is' if beyond == 1 else 'are'}"
+        f"{beyond} of {len(gaps)} tested gaps between {a} and {b} {'is' if beyond == 1 else 'are'}"
         if beyond
-        else f"None of {len(gaps)} gaps between {a} and {b} is"
+        else f"None of the {len(gaps)} tested gaps between {a} and {b} is"
     )
     second = f"{many} statistically significant." if gaps else ""
     return [first, *([second] if second else [])]
@@ -171,8 +187,8 @@ def _column_answer(study: StudyResult, column: StudyColumn) -> list[str]:
     if score(group_value(best, ALL), unit) == score(group_value(worst, ALL), unit):
         out = [f"{metric} over all speakers is {score(group_value(best, ALL), unit)} after pretraining on any set."]
     else:
-        ends = [f"{one.set}, {score(group_value(one, ALL), unit)}" for one in (best, worst)]
-        out = [f"{metric} over all speakers is best after pretraining on {ends[0]}, and worst on {ends[1]}."]
+        ends = [f"{one.set} ({score(group_value(one, ALL), unit)})" for one in (best, worst)]
+        out = [f"{metric} over all speakers is best after pretraining on {ends[0]} and worst on {ends[1]}."]
     fresh = next((cell for cell in cells if cell.set == UNTRAINED and group_value(cell, ALL) is not None), None)
     if fresh is not None:
         out.append(_without_pretraining(group_value(fresh, ALL) or 0.0, group_value(best, ALL) or 0.0, higher, unit))
@@ -184,13 +200,13 @@ def _column_answer(study: StudyResult, column: StudyColumn) -> list[str]:
 
 
 def _without_pretraining(fresh: float, best: float, higher_is_better: bool, unit: str) -> str:
-    """Say what the heads reach alone, and what follows where no set's model is better."""
-    said = f"Without pretraining it is {score(fresh, unit)}"
+    """Give the score without pretraining, and say what follows where no set improves on it."""
+    said = f"Without pretraining it is {score(fresh, unit)}."
     if (best > fresh) == higher_is_better and best != fresh:
-        return f"{said}."
+        return said
     return (
-        f"{said}, no worse than after any pretraining: it gave nothing here, and how the sets differ is no sign of "
-        "what was learned from them."
+        f"{said} No set improved on that, so differences between the sets do not show what the models learned from "
+        "them."
     )
 
 
@@ -199,11 +215,11 @@ def _span_of_gaps(study: StudyResult, gaps: Sequence[StudyCell], higher_is_bette
     high = max(gaps, key=lambda cell: cell.relative_symmetric)
     a, b = study.compare
     ends = [percent(cell.relative_symmetric) for cell in (low, high)]
-    span = f"goes from {ends[0]} ({low.set}) to {ends[1]} ({high.set})"
+    span = f"ranges from {ends[0]} ({low.set}) to {ends[1]} ({high.set})"
     if ends[0] == ends[1]:
         span = f"is {ends[0]} for every set"
     return (
-        f"The relative gap {a} − {b} {span}; a positive one is "
+        f"The relative gap {a} − {b} {span}. A positive gap is "
         f"{'better' if higher_is_better else 'worse'} for {people(study.by, a)}."
     )
 
@@ -213,7 +229,7 @@ def _sentence(words: str) -> str:
 
 
 def speakers_text(study: StudyResult, column: StudyColumn) -> str:
-    """Say how many speakers and clips the column was tested on."""
+    """Return the number of speakers, clips and words that the column was tested on."""
     cells = study.cells_of(column.name, column.metric)
     if not cells:
         return ""
@@ -227,20 +243,20 @@ def speakers_text(study: StudyResult, column: StudyColumn) -> str:
 
 
 def gap_direction(study: StudyResult, higher_is_better: bool) -> tuple[str, str]:
-    """Say what lies left and right of no gap."""
+    """Return the directions left and right of no gap."""
     whom = people(study.by, study.compare[0])
     worse, better = f"worse for {whom}", f"better for {whom}"
     return (worse, better) if higher_is_better else (better, worse)
 
 
 def axis_words(study: StudyResult, column: StudyColumn) -> str:
-    """Say what the figure of scores shows."""
+    """Return what the figure of scores shows."""
     a, b = (whose(study.by, group, metric_label(column.metric)) for group in study.compare)
     return capital(f"{a} and {b}")
 
 
 def study_markdown(study: StudyResult) -> str:
-    """Write the table and what may be concluded as Markdown."""
+    """Write the answer, the tables and the limitations as Markdown."""
     lines = [f"# {study.name}", ""]
     for subject, sentences in study_answer(study).items():
         if sentences:
@@ -248,22 +264,21 @@ def study_markdown(study: StudyResult) -> str:
     a, b = study.compare
     for column in study.columns:
         for metric in column.metrics:
-            head = ("Pretrained on", a, b, ALL, "Δrel", f"Gap against {study.reference}")
+            head = ("Pretrained on", a, b, ALL, "Δrel", f"Gap compared with {study.reference}")
             title = f"{column_title(column)}: {metric_label(metric)}"
             rows = [
                 (
                     row_label(cell.set),
                     *(value_text(cell, group) for group in (a, b, ALL)),
                     relative_text(cell),
-                    against_text(cell, study.reference),
+                    against_text(cell),
                 )
                 for cell in study.cells_of(column.name, metric)
             ]
             lines += [f"## {title}", "", *_table(head, rows), ""]
     lines += [TESTS, ""]
-    amounts = ("Set", "Group", "Hours", "Clips", "Speakers", "Effective speakers", "Most of one speaker")
-    lines += ["## Sets", "", *_table(amounts, composition_rows(study)), ""]
-    lines += ["## Limits", "", *(f"- {said}" for said in study.limits), ""]
+    lines += ["## Sets", "", *_table(AMOUNTS, composition_rows(study)), ""]
+    lines += ["## Limitations", "", *(f"- {said}" for said in study.limits), ""]
     return "\n".join(lines)
 
 
@@ -275,18 +290,18 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def never_drawn(study: StudyResult) -> list[str]:
-    """Say what of the pool no set could have, such as clips whose gender is unknown, and what else was found in it."""
+    """Return what was excluded from every set, such as clips of unknown gender, and the notes on the pool."""
     draw = next(one for one in study.sets if one.name == study.reference).draws[0]
     left = [
         f"{reason} ({count(one.clips, 'clip')}, {_hours(one.hours)})"
         for reason, one in draw.excluded.items()
         if all(reason in other.draws[0].excluded for other in study.sets)
     ]
-    return ([f"Never drawn: {'; '.join(left)}."] if left else []) + list(draw.notes)
+    return ([f"Excluded from every set: {'; '.join(left)}."] if left else []) + list(draw.notes)
 
 
 def composition_rows(study: StudyResult) -> list[tuple[str, ...]]:
-    """Return what each set was made of: one row for each group of each draw."""
+    """Return the amounts of each set: one row per draw and group."""
     rows: list[tuple[str, ...]] = []
     for one in study.sets:
         for draw, seed in zip(one.draws, study.seeds, strict=True):

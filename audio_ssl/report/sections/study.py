@@ -17,6 +17,9 @@ from audio_ssl.report.html import Block, Figure, Section, Table, linked, make_ta
 from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.language.study import (
     ALL,
+    AMOUNTS,
+    EFFECTIVE,
+    HOW,
     TESTS,
     Ends,
     axis_words,
@@ -39,11 +42,6 @@ from audio_ssl.report.pages import PlacedSection
 from audio_ssl.report.sections.provenance import provenance_table
 
 _SHAPES = ("circle", "square")
-_HOW = (
-    "Every row is one set of pretraining audio and every column one way to use the model: a head on the frozen model, "
-    "or model and head trained together (fine-tuned). Δrel is 100 · (first − second) over the mean of the two groups. "
-    "Intervals resample test speakers, not clips."
-)
 
 
 def study_sections(study: StudyResult) -> tuple[Section, ...]:
@@ -52,16 +50,16 @@ def study_sections(study: StudyResult) -> tuple[Section, ...]:
     titles = list(dict.fromkeys(column.title for column in study.columns))
     tables = tuple(_overview(study, title, title == titles[-1]) for title in titles)
     return (
-        Section("table", "The table", (Block(id="study-table", tables=tables),), lead=(_HOW,)),
+        Section("table", "The table", (Block(id="study-table", tables=tables),), lead=(HOW,)),
         Section("columns", "Scores and gaps", tuple(columns)),
-        Section("sets", "What the models were pretrained on", (_sets_block(study),)),
-        Section("limits", "What may be concluded, and what not", (_limits_block(study),)),
+        Section("sets", "Pretraining sets", (_sets_block(study),)),
+        Section("limits", "Limitations", (_limits_block(study),)),
         _provenance(study),
     )
 
 
 def _overview(study: StudyResult, title: str, is_last: bool) -> Table:
-    """Return the paper's table of one task, so that a screen holds it: for each use both groups, all, and Δrel."""
+    """Return the table of one task: for each use of the model both groups, all speakers, and Δrel."""
     names = [*(one.name for one in study.sets), *([UNTRAINED] if study.untrained else [])]
     groups = (*study.compare, ALL)
     head: list[str] = ["Pretrained on"]
@@ -75,11 +73,11 @@ def _overview(study: StudyResult, title: str, is_last: bool) -> Table:
             *parts, everybody = (score(group_value(cell, group), cell.unit) for group in groups)
             row += [*parts, linked(everybody, _predictions(cell)), percent(cell.relative_symmetric)]
     several = len(study.seeds) > 1
-    notes = ["Intervals, and whether a gap differs from that of the reference set, are with each column below."]
+    notes = ["Confidence intervals and tests are in the tables of each column below."]
     notes.append(
-        f"Scores are of all answers of {len(study.seeds)} seeds together."
+        f"Scores pool the answers of {len(study.seeds)} seeds."
         if several
-        else "The scores over all lead to the predictions."
+        else "The scores over all speakers link to the predictions."
     )
     caption = f"{title}: scores by pretraining set and by use"
     return make_table(caption, head, rows, notes=notes if is_last else (), sticky=True)
@@ -144,8 +142,8 @@ def _relative_figure(study: StudyResult, column: StudyColumn, cells: Sequence[St
         for cell in cells
         if finite(cell.relative_symmetric) is not None
     ]
-    caption = "Relative gap Δrel; the dashed line is no gap."
-    refused = " A diamond was not tested." if any(cell.refused for cell in cells) else ""
+    caption = "Relative gap Δrel. The dashed line marks no gap."
+    refused = " Diamonds were not tested." if any(cell.refused for cell in cells) else ""
     svg = _gaps(study, cells, dots, name, f"{column_title(column)}: relative gap", "%")
     return Figure(f"{name}-box", svg, caption + refused) if svg else None
 
@@ -158,7 +156,7 @@ def _against_figure(study: StudyResult, column: StudyColumn, cells: Sequence[Stu
     ]
     reference = study.reference
     svg = _gaps(study, cells, dots, name, f"{column_title(column)}: gap minus that of {reference}", cells[0].unit)
-    caption = f"Gap minus the gap after pretraining on {reference}, same speakers; the dashed line is the same gap."
+    caption = f"Gap minus the gap of the {reference} set, on the same speakers. The dashed line marks equal gaps."
     return Figure(f"{name}-box", svg, caption) if svg else None
 
 
@@ -182,18 +180,18 @@ def _column_tables(study: StudyResult, column: StudyColumn, metric: str, folded:
     cells, (a, b) = study.cells_of(column.name, metric), study.compare
     name, reference, seeds = f"{column_title(column)}: {metric_label(metric)}", study.reference, len(study.seeds)
     notes = (
-        (f"Of {seeds} seeds: a score is that of all their answers, and the range over seeds follows the interval.",)
+        (f"Scores pool the answers of {seeds} seeds. The range over seeds follows the confidence interval.",)
         if seeds > 1
         else ()
     )
     scores = make_table(
-        f"{name} with 95 % intervals over speakers", ("Pretrained on", a, b, ALL),
+        f"{name} with 95 % confidence intervals", ("Pretrained on", a, b, ALL),
         [(row_label(cell.set), *(value_text(cell, group) for group in (a, b, ALL))) for cell in cells],
         notes=notes, sticky=True, folded=folded,
     )  # fmt: skip
     gaps = make_table(
-        f"{name}: gaps with 95 % intervals over speakers",
-        ("Pretrained on", f"{a} − {b}", "Δrel", "p", f"Minus the gap of {reference}", "p", "The difference is"),
+        f"{name}: gaps with 95 % confidence intervals",
+        ("Pretrained on", f"{a} − {b}", "Δrel", "p", f"Difference from {reference}", "p", "Verdict"),
         [
             (
                 row_label(cell.set), gap_text(cell), relative_text(cell), p_text(cell), difference_text(cell),
@@ -207,16 +205,11 @@ def _column_tables(study: StudyResult, column: StudyColumn, metric: str, folded:
 
 
 def _sets_block(study: StudyResult) -> Block:
-    head = ("Set", "Group", "Hours", "Clips", "Speakers", "Effective speakers", "Most of one speaker")
     made = study.pretraining
-    lead = f"A model of the recipe {made.recipe} was pretrained on each set of {study.hours:g} hours."
-    settings = f"Its settings: {', '.join(made.settings)}." if made.settings else "Its settings are as published."
-    table = make_table(
-        "Composition of the sets", head, composition_rows(study), text_columns=(1,),
-        notes=(
-            "The effective number of speakers is as many as would give the same spread if each gave as much.",
-        ),
-    )  # fmt: skip
+    lead = f"One model per set was pretrained with the recipe {made.recipe} on {study.hours:g} hours."
+    settings = f"Settings: {', '.join(made.settings)}." if made.settings else "All settings are those of the recipe."
+    rows = composition_rows(study)
+    table = make_table("Composition of the sets", AMOUNTS, rows, text_columns=(1,), notes=(EFFECTIVE,))
     known = study.known.sentence
     return Block(
         id="study-sets",
