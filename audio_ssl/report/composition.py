@@ -1,6 +1,6 @@
-"""The `audit` of manifests: one self-contained page and its JSON, of what pretraining or test data is made of.
+"""The `audit` stage: describes manifests in one self-contained page and a JSON file beside it.
 
-The page is drawn from the JSON alone; the same manifests give the same bytes.
+The same manifests give the same bytes.
 """
 
 from __future__ import annotations
@@ -34,20 +34,21 @@ from audio_ssl.report.run_summary import relative
 def build_composition_report(
     manifests: Sequence[Path], by: Sequence[str] = ("gender",), out: Path = Path("audit.html"), levels: bool = False
 ) -> Path:
-    """Write a report on what manifests are made of.
+    """Write a page on the composition of manifests.
 
     Parameters
     ----------
     manifests
-        At least one. Speakers that two of them share are named, too.
+        One or more manifests. Speakers in two of them are reported.
     by
         Columns whose values are the groups.
     out
         The page to write, ``.html``; the numbers go into a ``.json`` of the same name beside it.
     levels
-        Decode every clip and measure its level; the manifest with the column ``level_dbfs`` goes beside `out`
-        (``OUT.MANIFEST.levels.jsonl``, ``OUT.levels.jsonl`` where both have one name), clips that cannot be read to
-        ``OUT.levels.errors.jsonl``. Without it, that column counts where a manifest has one.
+        Decode every clip and measure its level. The manifest with the column ``level_dbfs`` is written beside `out`
+        (``OUT.MANIFEST.levels.jsonl``, or ``OUT.levels.jsonl`` where both have the same name). Clips that cannot be
+        read go to ``OUT.levels.errors.jsonl``. Without it, the column ``level_dbfs`` of the manifest is used if there
+        is one.
 
     Returns
     -------
@@ -56,8 +57,8 @@ def build_composition_report(
     Raises
     ------
     UserError
-        If `out` does not end in ``.html``, a manifest is missing, empty, damaged or given twice, would be replaced by
-        one with levels, or no manifest has a column of `by`.
+        If `out` does not end in ``.html``, a manifest is missing, empty, damaged or given twice, the manifest with
+        levels would replace one that is read, or no manifest has a column of `by`.
     """
     if out.suffix != ".html":
         raise UserError(f"`out` must end in .html, but is {out}", remedy=f"give {out}.html")
@@ -106,7 +107,7 @@ def _build(manifests: Sequence[Path], by: Sequence[str], out: Path, levels: bool
 
 
 def composition_report_lines(out: Path) -> list[str]:
-    """Return what a report found, given its page or its JSON, as lines for a terminal."""
+    """Return an audit, given its page or its JSON, as lines for a terminal."""
     report = read_record(AuditReport, out.with_suffix(".json"))
     lines = [line for manifest in report.manifests for line in manifest_lines(manifest)]
     lines += [
@@ -136,7 +137,7 @@ def _check_different(manifests: Sequence[Path]) -> None:
 
 
 def _levelled(out: Path, manifests: Sequence[Path]) -> list[Path | None]:
-    """Name the manifests with levels, one for each; UserError where one would replace a manifest that is read."""
+    """Return the path of each manifest with levels; UserError where one would replace a manifest that is read."""
     named: list[Path | None] = []
     for manifest in manifests:
         own = "" if out.stem == manifest.stem else f".{manifest.stem}"
@@ -159,7 +160,7 @@ def _read(path: Path, by: Sequence[str], levelled: Path | None, ledger: ErrorLed
             needed = columns_needed(by)
             table = read_table(path, ["speaker", *needed], [LEVEL_COLUMN])
             return columns_of(table, needed), 0
-        # Decoding brings torch's threads along, which a mere count does without.
+        # Decoding imports torch, which an audit without levels does not need.
         from audio_ssl.data.levels import measure_levels, write_levels
 
         clips = read_manifest(path)
@@ -180,7 +181,7 @@ def _record_of_draw(path: Path) -> DrawRecord | None:
 
 
 def _names(manifests: Sequence[Path]) -> list[str]:
-    """Name manifests by their files; by the paths that were given where two files have one name."""
+    """Name manifests by their files, or by the given paths where two files have the same name."""
     names = [path.name for path in manifests]
     return names if len(set(names)) == len(names) else [str(path) for path in manifests]
 
@@ -193,6 +194,6 @@ def _command(manifests: Sequence[Path], by: Sequence[str], out: Path, levels: bo
 
 def _page(report: AuditReport, json_name: str) -> Page:
     manifests = report.manifests
-    title = f"What {manifests[0].name} is made of" if len(manifests) == 1 else "What the manifests are made of"
+    title = f"Composition of {manifests[0].name}" if len(manifests) == 1 else "Composition of the manifests"
     about = f"Made by audio_ssl from {count(len(manifests), 'manifest')}."
     return Page(title, composition_answer(report), sections_of(report), about, json_name, to_json(report))

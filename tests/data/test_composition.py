@@ -199,12 +199,13 @@ def test_without_genders_and_speakers_everything_is_unknown() -> None:
 
 def test_lines_for_a_terminal() -> None:
     lines = manifest_lines(audit(SMALL))
-    assert lines[0].startswith(
-        "m.jsonl: 5.00 h, 7 clips of 1800.0 to 3600.0 s, 4 speakers (as good as 3.5 with equal hours)"
-    )
+    assert lines[0].startswith("m.jsonl: 5.00 h, 7 clips of 1800.0 to 3600.0 s, 4 speakers (effective number 3.5)")
     assert lines[1].startswith("  gender F: 50.0 % of the hours, 2.50 h")
     assert "1 clips without a speaker" not in "\n".join(lines)
-    assert lines[-2:] == ["  speakers of more than one gender: 1 (carl)", "  speakers in both test and train: 1 (carl)"]
+    assert lines[-2:] == [
+        "  speakers with more than one value of gender: 1 (carl)",
+        "  speakers in both test and train: 1 (carl)",
+    ]
 
 
 @pytest.mark.parametrize(

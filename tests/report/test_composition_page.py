@@ -37,12 +37,12 @@ def test_the_page_is_well_formed_and_says_what_the_json_says(tmp_path: Path) -> 
     assert {target[1:] for target in page.targets if target.startswith("#")} <= set(page.ids)
     assert len(set(page.headings)) == 3
     text = text_of(page)
-    assert "m.jsonl: 0.40 h in 40 clips; by gender, 40.0 % F, 40.0 % M, 20.0 % unknown" in text
-    assert "10 speakers, as good as 10.0 with equal hours; median 2.4 min a speaker, most 2.4 min." in text
-    assert "The hollow bar is what is not recorded." in text
+    assert "m.jsonl: 0.40 h in 40 clips; by gender: 40.0 % F, 40.0 % M, 20.0 % unknown" in text
+    assert "10 speakers (effective number 10.0), median 2.4 min per speaker, maximum 2.4 min." in text
+    assert "The hollow bar is the unknown part." in text
     assert "No two splits share a speaker." in text
-    assert "by gender, as good as fewer than 20 speakers with equal hours: F (4.0), M (4.0)." in text
-    assert "By age, the hours are 10.0 % 20–29, 10.0 % 30–39," in text
+    assert "few speakers by gender (effective number below 20): F (4.0), M (4.0)." in text
+    assert "by age: 10.0 % 20–29, 10.0 % 30–39," in text
     assert "Levels by" not in text
     data = json.loads((tmp_path / "m.json").read_text())
     assert (data["kind"], data["schema_version"]) == ("composition", 1)
@@ -127,8 +127,8 @@ def test_a_drawn_manifest_says_how_it_was_drawn(tmp_path: Path) -> None:
     out = build_composition_report([drawn], ("gender",), tmp_path / "m.html")
     text = text_of(read(out))
     assert (
-        "Drawn from a larger pool: 0.12 h with gender=F:0.25,M:0.75, seed 5, at most 0.04 h of one speaker. "
-        "Kept apart: 8 clips (gender unknown)." in text
+        "Drawn from a larger pool: 0.12 h with gender=F:0.25,M:0.75, seed 5, at most 0.04 h per speaker. "
+        "Excluded from the draw: 8 clips (gender unknown)." in text
     )
     # A record of other bytes is not this manifest's.
     drawn.write_text("\n".join(drawn.read_text().splitlines()[:-1]) + "\n")
@@ -146,7 +146,7 @@ def test_names_are_text_and_not_markup(tmp_path: Path) -> None:
     source = out.read_text(encoding="utf-8")
     assert "<b>" not in source
     assert "<i>" not in source
-    assert "1 speaker with more than one gender (<i>0)." in text_of(read(out))
+    assert "1 speaker with more than one value of gender (<i>0)." in text_of(read(out))
 
 
 def test_many_values_and_long_names_keep_within_the_figures(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_many_values_and_long_names_keep_within_the_figures(tmp_path: Path) -> N
     write_manifest(tmp_path / "m.jsonl", rows)
     out = build_composition_report([tmp_path / "m.jsonl"], ("accent",), tmp_path / "m.html")
     text = text_of(read(out))
-    assert "The 12 with the most hours." in text
+    assert "Only the 12 groups with the most hours" in text
     assert "21 other values" in text
 
 

@@ -1,4 +1,4 @@
-"""The composition of manifests in words and numbers: what its page and its answer say."""
+"""The audit of manifests in words: the sentences of its page, its answer and its lines for a terminal."""
 
 from __future__ import annotations
 
@@ -13,15 +13,34 @@ from audio_ssl.artifacts.composition import (
 from audio_ssl.report.numbers import MISSING, count, finite
 
 FEW_SPEAKERS = 20
-"""Fewer speakers' worth of hours than this say more of these speakers than of their group."""
+"""Effective number of speakers below which a group is reported to have few speakers."""
+
+LIMITS = (
+    "Groups are as the corpus records them. Nothing is inferred from voices or names.",
+    "Speakers are identified by name. Different people in two corpora may have the same name, and one person may have "
+    "two names.",
+    "The effective number of speakers is the number of speakers with equal hours that would be as concentrated: "
+    "1 / Σ p² over their shares p of the hours (inverse Simpson index). The Gini coefficient is 0 if all speakers have "
+    "equal hours and close to 1 if one speaker has nearly all.",
+)
+LEVEL_LIMIT = (
+    "The level of a clip is the root mean square of all its samples, pauses included, in dB below full scale (dBFS). "
+    "It does not measure loudness."
+)
+LORENZ = (
+    "Lorenz curves: the share of the hours (vertical) over the share of the speakers (horizontal), beginning with the "
+    "speakers with the fewest hours. The further a curve lies below the line of equal hours, the more a few speakers "
+    "dominate."
+)
+CLIPPED = "Clipped: clips with at least 0.1 % of their samples at full scale."
 
 _MOST_NAMED = 6
 _HARD_SPACE = "\u00a0"
 
 
 def composition_answer(report: AuditReport) -> dict[str, list[str]]:
-    """Say in sentences what the manifests hold and what to mind."""
-    hours, speakers, mind = [], [], []
+    """Return the hours, the speakers and the warnings of all manifests in sentences."""
+    hours, speakers, minded = [], [], []
     for manifest in report.manifests:
         name = manifest.name
         first, *others = amount_sentences(manifest)
@@ -34,23 +53,23 @@ def composition_answer(report: AuditReport) -> dict[str, list[str]]:
                 for row in part.rows[:_MOST_NAMED]
                 if row.speakers and len(part.rows) > 1
             ]
-        mind += [f"{name}: {one[0].lower()}{one[1:]}" for one in warnings(manifest, named=False)]
-    mind += [f"{one.a} and {one.b} share {count(one.count, 'speaker')}." for one in report.shared_speakers]
-    return {"hours": hours, "speakers": speakers, "to mind": mind}
+        minded += [f"{name}: {one[0].lower()}{one[1:]}" for one in warnings(manifest, named=False)]
+    minded += [f"{one.a} and {one.b} share {count(one.count, 'speaker')}." for one in report.shared_speakers]
+    return {"hours": hours, "speakers": speakers, "warnings": minded}
 
 
 def amount_sentences(manifest: ManifestAudit) -> list[str]:
-    """Say how many hours there are, and how they are shared: the first attribute in the first sentence."""
+    """Return the hours and clips, and the shares of the groups of each attribute."""
     total = manifest.total
     held = f"{hours_of(total)} in {count(total.clips, 'clip')}"
     if not manifest.by:
         return [f"{held}."]
     first, *others = manifest.by
-    return [f"{held}; by {first.attribute}, {_shares(first)}.", *(_shares_alone(part) for part in others)]
+    return [f"{held}; by {first.attribute}: {_shares(first)}.", *(_shares_alone(part) for part in others)]
 
 
 def _shares_alone(part: AttributeAmounts) -> str:
-    return f"By {part.attribute}, the hours are {_shares(part)}."
+    return f"By {part.attribute}: {_shares(part)}."
 
 
 def _shares(part: AttributeAmounts) -> str:
@@ -64,27 +83,27 @@ def _shares(part: AttributeAmounts) -> str:
 
 
 def evenness(row: GroupAmounts) -> str:
-    """Say how many speakers there are and how the hours lie over them."""
-    said = f"{count(row.speakers, 'speaker')}, as good as {tenths(row.effective_speakers)} with equal hours"
+    """Return the number of speakers, their effective number, and the hours per speaker."""
+    said = f"{count(row.speakers, 'speaker')} (effective number {tenths(row.effective_speakers)})"
     each = row.hours_per_speaker
-    return f"{said}; median {time_of(each.median)} a speaker, most {time_of(each.max)}" if each else said
+    return f"{said}, median {time_of(each.median)} per speaker, maximum {time_of(each.max)}" if each else said
 
 
 def warnings(manifest: ManifestAudit, named: bool = True) -> list[str]:
-    """Say what to mind before this manifest is used; with `named`, who the speakers are."""
+    """Return warnings about a manifest; with `named`, they name speakers."""
     said = []
     for part in manifest.by:
         several = part.speakers_of_several
         if several.count:
             whom = names_of(several) if named else ""
-            said.append(f"{count(several.count, 'speaker')} with more than one {part.attribute}{whom}.")
+            said.append(f"{count(several.count, 'speaker')} with more than one value of {part.attribute}{whom}.")
         said += _few(part)
     for one in manifest.shared_speakers:
         whom = names_of(one) if named else ""
         said.append(f"The splits {one.a} and {one.b} share {count(one.count, 'speaker')}{whom}.")
     total = manifest.total
     if total.clips_without_speaker:
-        said.append(f"{count(total.clips_without_speaker, 'clip')} without a speaker, left out of counts of speakers.")
+        said.append(f"{count(total.clips_without_speaker, 'clip')} without a speaker, not in the speaker counts.")
     level = total.level_dbfs
     if level and level.silent:
         said.append(f"{count(level.silent, 'clip')} of digital silence.")
@@ -100,13 +119,13 @@ def _few(part: AttributeAmounts) -> list[str]:
     groups = ", ".join(f"{row.value} ({tenths(row.effective_speakers)})" for row in few[:_MOST_NAMED])
     more = f" and {len(few) - _MOST_NAMED} more" if len(few) > _MOST_NAMED else ""
     return [
-        f"By {part.attribute}, as good as fewer than {FEW_SPEAKERS} speakers with equal hours: {groups}{more}. "
-        "What a model learns from so few may be theirs and not their group's."
+        f"Few speakers by {part.attribute} (effective number below {FEW_SPEAKERS}): {groups}{more}. "
+        "A model may learn these speakers rather than their group."
     ]
 
 
 def names_of(shared: NamedSpeakers | SharedSpeakers) -> str:
-    """Name the first speakers, in brackets."""
+    """Return the names of the first speakers, in brackets."""
     return f" ({', '.join(shared.names)}{' …' if shared.count > len(shared.names) else ''})"
 
 
@@ -144,7 +163,7 @@ def hours_of(row: GroupAmounts) -> str:
 
 
 def time_of(hours: float) -> str:
-    r"""Write the hours of one speaker: they may be seconds or days.
+    r"""Write hours in seconds, minutes or hours, whichever fits.
 
     Examples
     --------
@@ -165,8 +184,8 @@ def manifest_lines(manifest: ManifestAudit) -> list[str]:
             lines.append(f"  {part.attribute} {row.value}: {share} of the hours, {_amount(row)}")
         several = part.speakers_of_several
         if several.count:
-            lines.append(f"  speakers of more than one {part.attribute}: {several.count}{names_of(several)}")
-    lines += [f"  spellings read as the same: {note}" for note in manifest.spellings]
+            lines.append(f"  speakers with more than one value of {part.attribute}: {several.count}{names_of(several)}")
+    lines += [f"  spellings merged, {note}" for note in manifest.spellings]
     lines += [f"  speakers in both {one.a} and {one.b}: {one.count}{names_of(one)}" for one in manifest.shared_speakers]
     return lines
 
@@ -175,7 +194,7 @@ def _amount(row: GroupAmounts) -> str:
     lengths, level = row.clip_seconds, row.level_dbfs
     words = [f"{row.hours:,.2f} h", f"{count(row.clips, 'clip')} of {lengths.p5:.1f} to {lengths.p95:.1f} s"]
     if row.speakers:
-        words.append(f"{count(row.speakers, 'speaker')} (as good as {row.effective_speakers:.1f} with equal hours)")
+        words.append(f"{count(row.speakers, 'speaker')} (effective number {row.effective_speakers:.1f})")
     if row.clips_without_speaker:
         words.append(f"{count(row.clips_without_speaker, 'clip')} without a speaker")
     if level is not None and finite(level.p50) is not None:

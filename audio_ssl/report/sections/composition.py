@@ -1,6 +1,6 @@
-"""What manifests are made of: hours and speakers of each group, how even, how long, how loud; splits; languages.
+"""The page of an audit: hours, speakers, clip lengths and levels of each group, by manifest, split and language.
 
-Drawn from the JSON of `audio_ssl.report.composition` alone.
+Made from `AuditReport` alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from audio_ssl.report.figures.intervals import Bar, Dot, interval_chart, lying_b
 from audio_ssl.report.figures.lines import Series, line_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
 from audio_ssl.report.language.composition import (
+    CLIPPED,
+    LEVEL_LIMIT,
+    LIMITS,
+    LORENZ,
     amount_sentences,
     evenness,
     hours_of,
@@ -31,18 +35,10 @@ from audio_ssl.report.sections.scores import GAIN_SHAPES
 
 _MOST_DRAWN, _MOST_LINES = 12, 6
 _PERCENTS = ("5 %", "25 %", "Median", "75 %", "95 %")
-LIMITS = (
-    "Groups are what the corpus records of a clip; nothing is inferred from a voice or a name.",
-    "Speakers are one where they have one name. Two corpora may call different people by the same name, and one person "
-    "may have two.",
-    "The effective number of speakers is 1 / Σ p² over their shares p of the hours: so many speakers with equal hours "
-    "would be as concentrated. A Gini of 0 is equal hours; towards 1, one speaker has them all.",
-    "A level is the root mean square of the whole clip in dB below full scale, pauses included; it is no loudness.",
-)
 
 
 def composition_sections(report: AuditReport) -> tuple[Section, ...]:
-    """Show every manifest, what they share, and where the numbers come from."""
+    """Return the sections: every manifest, shared speakers, limitations and provenance."""
     sections = [_manifest(index, manifest) for index, manifest in enumerate(report.manifests)]
     if len(sections) > 1:
         sections.append(_shared(report))
@@ -66,15 +62,15 @@ def _overview(manifest: ManifestAudit, prefix: str) -> Block:
     lead = amount_sentences(manifest)
     if total.speakers:
         lead.append(f"{evenness(total)}.")
-    lead += [f"Read as the same, {note}." for note in manifest.spellings]
+    lead += [f"Spellings merged, {note}." for note in manifest.spellings]
     drawn = manifest.balance
     if drawn:
         asked = drawn.asked
-        capped = f", at most {asked.speaker_hours:g} h of one speaker" if asked.speaker_hours else ""
+        capped = f", at most {asked.speaker_hours:g} h per speaker" if asked.speaker_hours else ""
         left_out = [f"{count(one.clips, 'clip')} ({reason})" for reason, one in drawn.excluded.items()]
-        kept_apart = f" Kept apart: {', '.join(left_out)}." if left_out else ""
+        excluded = f" Excluded from the draw: {', '.join(left_out)}." if left_out else ""
         words = f"{asked.hours:g} h with {asked.balance}, seed {asked.seed}{capped}"
-        lead.append(f"Drawn from a larger pool: {words}.{kept_apart}")
+        lead.append(f"Drawn from a larger pool: {words}.{excluded}")
     return Block(f"{prefix}-all", lead=tuple(lead), warnings=tuple(warnings(manifest)))
 
 
@@ -84,7 +80,7 @@ def _attribute(manifest: ManifestAudit, part: AttributeAmounts, prefix: str) -> 
     if len(rows) > _MOST_DRAWN:
         kept = sorted(range(len(rows)), key=lambda place: -rows[place].hours)[:_MOST_DRAWN]
         drawn = [rows[place] for place in sorted(kept)]
-    beyond = f" The {_MOST_DRAWN} with the most hours." if len(rows) > len(drawn) else ""
+    beyond = f" Only the {_MOST_DRAWN} groups with the most hours are shown." if len(rows) > len(drawn) else ""
     figures = [_hours_figure(name, drawn, prefix, beyond), _lengths_figure(name, drawn, prefix, beyond)]
     figures += [figure for figure in (_levels_figure(name, drawn, prefix), _lorenz(name, drawn, prefix)) if figure]
     everything = [*rows, manifest.total]
@@ -98,7 +94,7 @@ def _hours_figure(name: str, rows: Sequence[GroupAmounts], prefix: str, beyond: 
     bars = [Bar(row.value, row.hours, f"{hours_of(row)}, {percent(row.share_of_hours)}", row.known) for row in rows]
     said = "; ".join(f"{bar.label} {bar.words}" for bar in bars)
     svg = lying_bars(f"{prefix}-hours", f"Hours by {name}", f"{said}.", bars, "hours")
-    hollow = " The hollow bar is what is not recorded." if not all(bar.filled for bar in bars) else ""
+    hollow = " The hollow bar is the unknown part." if not all(bar.filled for bar in bars) else ""
     return Figure(f"{prefix}-hours-box", svg, f"Hours by {name}.{hollow}{beyond}")
 
 
@@ -109,7 +105,9 @@ def _lengths_figure(name: str, rows: Sequence[GroupAmounts], prefix: str, beyond
         f"{prefix}-lengths", f"Clip lengths by {name}", f"{said}.", dots, axis_label="seconds", unit="s"
     )
     return Figure(
-        f"{prefix}-lengths-box", svg, f"Clip lengths by {name}: median, and 5 % to 95 % of the clips.{beyond}"
+        f"{prefix}-lengths-box",
+        svg,
+        f"Clip lengths by {name}: median, and range from the 5th to the 95th percentile.{beyond}",
     )
 
 
@@ -123,7 +121,7 @@ def _levels_figure(name: str, rows: Sequence[GroupAmounts], prefix: str) -> Figu
         return None
     said = "; ".join(f"{dot.label} {tenths(dot.value)} dBFS" for dot in dots)
     svg = interval_chart(f"{prefix}-levels", f"Levels by {name}", f"{said}.", dots, axis_label="dBFS", unit="dBFS")
-    caption = f"Levels by {name}: median, and 5 % to 95 % of the clips that are not silent."
+    caption = f"Levels by {name}: median, and range from the 5th to the 95th percentile, without silent clips."
     return Figure(f"{prefix}-levels-box", svg, caption)
 
 
@@ -134,7 +132,7 @@ def _dot(row: GroupAmounts, quantiles: Quantiles, index: int) -> Dot:
 
 
 def _lorenz(name: str, rows: Sequence[GroupAmounts], prefix: str) -> Figure | None:
-    """Draw how the hours add up over speakers from the one with the fewest on."""
+    """Draw Lorenz curves of the hours over speakers."""
     largest = sorted((row for row in rows if row.speakers > 1), key=lambda row: -row.hours)[:_MOST_LINES]
     shown = [row for row in rows if row in largest]
     if not shown:
@@ -145,22 +143,19 @@ def _lorenz(name: str, rows: Sequence[GroupAmounts], prefix: str) -> Figure | No
         # Style 4 is drawn full like style 0, so it comes last.
         series.append(Series(row.value, x, y, style=(0, 1, 2, 3, 5, 6)[index]))
     said = "; ".join(
-        f"{row.value}: the half with fewer hours has {percent(row.lorenz[10][1])} of them" for row in shown
+        f"{row.value}: the half of the speakers with fewer hours has {percent(row.lorenz[10][1])} of the hours"
+        for row in shown
     )
     svg = line_chart(
         f"{prefix}-spread", f"Hours over speakers by {name}", f"{said}.", series, x_label="% of speakers", legend=True
     )
-    caption = (
-        "Upright: % of the hours that the speakers with the fewest hours have together. The further below the line of "
-        "equal hours, the more a few speakers dominate."
-    )
-    return Figure(f"{prefix}-spread-box", svg, caption)
+    return Figure(f"{prefix}-spread-box", svg, LORENZ)
 
 
 def _amounts(caption: str, what: str, rows: Sequence[GroupAmounts]) -> Table:
     head = (
-        what, "Hours", "Share", "Clips", "Speakers", "Effective speakers", "Mean per speaker", "Median", "Most", "Gini",
-        "No speaker",
+        what, "Hours", "Share", "Clips", "Speakers", "Effective speakers", "Mean per speaker", "Median", "Maximum",
+        "Gini", "Clips without speaker",
     )  # fmt: skip
     cells = [
         (
@@ -196,7 +191,7 @@ def _levels(name: str, rows: Sequence[GroupAmounts]) -> Table:
         shown = [MISSING if one is None else f"{one:,}" for one in counts[: 3 if has_clipped else 2]]
         cells.append((row.value, *_percentiles(None if level is None else level.quantiles), *shown))
     head = (name.capitalize(), *_PERCENTS, "Measured", "Silent", *(("Clipped",) if has_clipped else ()))
-    notes = ("Clipped: clips with a thousandth of their samples or more at full scale.",) if has_clipped else ()
+    notes = (CLIPPED,) if has_clipped else ()
     return make_table(f"Levels by {name}, dBFS", head, cells, sticky=True, notes=notes)
 
 
@@ -236,15 +231,15 @@ def _splits(manifest: ManifestAudit, prefix: str) -> Block:
 
 def _shared(report: AuditReport) -> Section:
     rows = [(one.a, one.b, f"{one.count:,}", names_of(one).strip(" ()")) for one in report.shared_speakers]
-    head = ("Manifest", "And", "Speakers", "The first by name")
-    table = make_table("Speakers that two manifests share", head, rows, text_columns=(1, 3))
+    head = ("First manifest", "Second manifest", "Speakers", "First names")
+    table = make_table("Speakers in two manifests", head, rows, text_columns=(1, 3))
     lead = () if rows else ("No two manifests share a speaker.",)
     return Section("shared", "Shared speakers", (Block("shared-all", lead=lead, tables=(table,) if rows else ()),))
 
 
 def _limits(report: AuditReport) -> Section:
     has_levels = any(manifest.total.level_dbfs for manifest in report.manifests)
-    points = LIMITS if has_levels else LIMITS[:-1]
+    points = (*LIMITS, LEVEL_LIMIT) if has_levels else LIMITS
     return Section("limits", "How to read it", (Block("limits-all", points=points),))
 
 
@@ -260,7 +255,7 @@ def _provenance(report: AuditReport) -> Section:
     made = report.provenance
     table = provenance_table("This report", to_json(made))
     blocks.append(Block("origin-report", tables=(table,) if table else ()))
-    blocks.append(Block("again", "To make it again", commands=(made.command,)))
+    blocks.append(Block("again", "To reproduce this page", commands=(made.command,)))
     return Section("provenance", "Provenance", tuple(blocks))
 
 
