@@ -357,39 +357,3 @@ class EmptyEffect(MetricRow):
     def left_out(self) -> GapOfWay:
         """The gap without their clips."""
         return GapOfWay(self.difference_left_out, self.low_left_out, self.high_left_out, self.p_holm_left_out)
-
-
-def is_significant(row: Mapping[str, Any]) -> bool | None:
-    """Return whether the p-value, adjusted for the family where that is known, is below `ALPHA`; None if no test."""
-    plain, adjusted = number(row.get("p_value")), number(row.get("p_holm"))
-    if plain is None:
-        return None
-    return (plain if adjusted is None else adjusted) < ALPHA
-
-
-def verdict(row: Mapping[str, Any]) -> Verdict | None:
-    """Return the verdict on a row of comparisons; None where it was refused or not tested.
-
-    Examples
-    --------
-    >>> verdict({"p_value": 0.03, "p_holm": 0.12})
-    'no statistically significant difference; inconclusive'
-    >>> verdict({"p_value": 0.4, "tolerance": 1.0, "low_90": -0.4, "high_90": 0.9})
-    'difference smaller than the stated tolerance'
-    """
-    if row.get("refused"):
-        return None
-    tolerance, low, high = (number(row.get(key)) for key in ("tolerance", "low_90", "high_90"))
-    if tolerance is not None and low is not None and high is not None and -tolerance < low <= high < tolerance:
-        return SMALLER
-    significant = is_significant(row)
-    if significant is None:
-        return None
-    return SIGNIFICANT if significant else INCONCLUSIVE
-
-
-def number(value: Any) -> float | None:
-    """Return a finite number, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == float("inf"):
-        return None
-    return float(value)

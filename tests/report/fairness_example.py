@@ -6,8 +6,9 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
-from audio_ssl.artifacts.fairness import GroupComparison, blank, verdict
+from audio_ssl.artifacts.fairness import GroupComparison, blank
 from audio_ssl.artifacts.fairness_report import FairnessReport, fairness_of
+from audio_ssl.artifacts.records import from_json
 from audio_ssl.base.documents import parse_object
 
 HOSTILE = 'the <script>alert("x")</script> cat | sat `on` [it](http://x)\n# no heading'
@@ -261,7 +262,7 @@ def _comparison(
             "assignments p_holm minimum_detectable minimum_detectable_relative"
         )
         row |= dict.fromkeys(undefined.split())
-    return row | {"verdict": verdict(row)}
+    return row | {"verdict": from_json(GroupComparison, row, "the example").verdict}
 
 
 def _model(result: str, crude: float, ratio: float) -> dict[str, Any]:

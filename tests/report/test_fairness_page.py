@@ -116,6 +116,18 @@ def test_an_older_report_is_drawn():
     assert "speaker s1" in said
 
 
+@pytest.mark.parametrize(
+    ("of_tables", "of_trials", "words"),
+    [(10_000, None, "10,000"), (1_000, 1_000, "1,000"), (10_000, 1_000, "10,000 (1,000 in speaker verification)")],
+)
+def test_the_page_says_how_many_permutations_were_made(of_tables, of_trials, words):
+    found = whole_audit()
+    origin = replace(found.provenance, permutations=of_tables, trial_permutations=of_trials)
+    text = text_of(read(page_of(replace(found, provenance=origin))))
+    assert f"({words} permutations, or all)" in text
+    assert f"if there are at most {words}, otherwise" in text
+
+
 def test_a_refused_report_concludes_nothing():
     said = fairness_answer(old_audit(refused=True))["in short"]
     assert said == [

@@ -166,10 +166,10 @@ def statement_rows(
     ]
 
 
-def method_words(permutations: int, replicates: int, seed: int, fewest: int, version: str) -> str:
+def method_words(permutations: str, replicates: int, seed: int, fewest: int, version: str) -> str:
     """Say how the numbers were made, in one sentence."""
     return (
-        f"permutation tests over speakers ({number(permutations)} permutations, or all), Holm-adjusted; "
+        f"permutation tests over speakers ({permutations} permutations, or all), Holm-adjusted; "
         f"95 % confidence intervals from {number(replicates)} resamples of speakers; seed {seed}; "
         f"groups of fewer than {fewest} speakers not scored; audio_ssl {version or NOT_STATED}"
     )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from audio_ssl.artifacts.fairness import ALPHA
-from audio_ssl.artifacts.fairness_report import FairnessReport
+from audio_ssl.artifacts.fairness_report import AuditOrigin, FairnessReport
 from audio_ssl.fairness.power import MOST_SPEAKERS, Need, Spread
 from audio_ssl.fairness.wording import measure
 from audio_ssl.report.numbers import count, number, score
@@ -30,10 +30,18 @@ AGAIN_LEAD = "Each command needs the manifest it names; a run's resolved recipe 
 SIGN_LEAD = "To be filled in by whoever has read this report and answers for it."
 
 
+def permutations_words(origin: AuditOrigin) -> str:
+    """Say how many random permutations a test made, of speaker verification too where it is audited beside tables."""
+    made, of_trials = number(origin.permutations or origin.replicates), origin.trial_permutations
+    if of_trials is None or of_trials == origin.permutations:
+        return made
+    return f"{made} ({number(of_trials)} in speaker verification)"
+
+
 def method_rows(report: FairnessReport) -> list[tuple[str, str]]:
     """Return a name and an explanation for every kind of number that the report has."""
     origin = report.provenance
-    replicates, permutations = number(origin.replicates), number(origin.permutations or origin.replicates)
+    replicates, permutations = number(origin.replicates), permutations_words(origin)
     fewest, shown = number(origin.min_speakers), number(origin.min_group_speakers or origin.min_speakers)
     rows = [
         (
@@ -49,9 +57,9 @@ def method_rows(report: FairnessReport) -> list[tuple[str, str]]:
         ),
         (
             "p-value",
-            "Permutation test over speakers, in standard errors: how often a difference at least this large arises "
-            f"when the groups are dealt out at random: all ways where they can be counted, else {permutations} "
-            "random ones.",
+            "Permutation test over speakers: the share of assignments of the group labels to speakers that give a "
+            "difference at least as large, in standard errors (in speaker verification: in points). All assignments "
+            f"are tried if there are at most {permutations}, otherwise so many random ones.",
         ),
         (
             "Holm-adjusted p-value",

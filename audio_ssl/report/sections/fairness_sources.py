@@ -21,7 +21,7 @@ from audio_ssl.report.language.fairness_page import (
     statement_rows,
     system_words,
 )
-from audio_ssl.report.language.methods import GLOSSARY, SIGN_LEAD, method_rows
+from audio_ssl.report.language.methods import GLOSSARY, SIGN_LEAD, method_rows, permutations_words
 from audio_ssl.report.numbers import number
 from audio_ssl.report.pages import PlacedSection
 from audio_ssl.report.sections.provenance import command_line, provenance_table
@@ -47,9 +47,10 @@ def subject_section(report: FairnessReport) -> Section | None:
 
 def _method(report: FairnessReport) -> str:
     origin = report.provenance
-    permutations = origin.permutations or origin.replicates
     fewest = origin.min_group_speakers or origin.min_speakers
-    return method_words(permutations, origin.replicates, origin.seed, fewest, origin.versions.get("audio_ssl", ""))
+    return method_words(
+        permutations_words(origin), origin.replicates, origin.seed, fewest, origin.versions.get("audio_ssl", "")
+    )
 
 
 def _systems(results: Sequence[AuditedSystem]) -> list[tuple[str, str]]:
