@@ -17,14 +17,11 @@ from audio_ssl.fairness.design import Design, group_design
 from audio_ssl.fairness.groups import Grouping, Pair
 from audio_ssl.fairness.mixed_model import MixedModel, fit_mixed_model
 
-RATES = ("wer", "per", "cer")
-"""Metrics that count errors in units; the main one that a result has is modelled."""
-
 _UNITS = 3
 
 
 def model_rows(question: Question, grouping: Grouping) -> list[AdjustedRatio]:
-    """Return one model a pair of groups; the question's metric is one of `RATES`."""
+    """Return one model a pair of groups; the question's metric counts errors."""
     return [_model(question, grouping, pair) for pair in grouping.pairs]
 
 

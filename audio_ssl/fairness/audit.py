@@ -40,7 +40,7 @@ from audio_ssl.artifacts.fairness_report import (
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.about import About, statement
-from audio_ssl.fairness.adjusted import RATES, model_rows
+from audio_ssl.fairness.adjusted import model_rows
 from audio_ssl.fairness.comparisons import (
     MIN_SPEAKERS,
     Chance,
@@ -53,16 +53,17 @@ from audio_ssl.fairness.comparisons import (
     too_many,
 )
 from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, Grouping, group_by, speakers_of
-from audio_ssl.fairness.measures import KNOWN, OF_TERMS, get_measure
-from audio_ssl.fairness.must_she import CATEGORY_PAIRS
+from audio_ssl.fairness.measures import get_measure, of_terms
 from audio_ssl.fairness.options import AuditOptions
 from audio_ssl.fairness.predictions import Predictions, digest, read_predictions
 from audio_ssl.fairness.representation import SCORES_FILE, is_representation, read_representation
 from audio_ssl.fairness.systems import common_notes, empty_rows, gap_difference_rows
 from audio_ssl.fairness.tallies import SHOWN, Exclusion
 from audio_ssl.fairness.trials import TRIALS
-from audio_ssl.fairness.verification import PERMUTATIONS, UNITS, audit_verification, is_verification
+from audio_ssl.fairness.verification import PERMUTATIONS, audit_verification, is_verification, trial_metrics
 from audio_ssl.fairness.wording import LIMITS
+from audio_ssl.metrics.families.terms import CATEGORY_PAIRS
+from audio_ssl.metrics.registry import metrics_of_groups
 
 logger = logging.getLogger(__name__)
 
@@ -218,7 +219,7 @@ def _add_table(found: _Found, path: Path, name: str, options: AuditOptions) -> t
         read_predictions(
             path,
             options.by,
-            options.metrics_of(KNOWN, path),
+            options.metrics_of(metrics_of_groups(), path),
             options.manifest,
             options.normaliser,
             options.columns,
@@ -261,8 +262,7 @@ def _add_table(found: _Found, path: Path, name: str, options: AuditOptions) -> t
 def _groupings(predictions: Predictions, options: AuditOptions) -> list[Grouping]:
     attributes = [*options.by, *(one for one in predictions.attributes if one not in options.by)]
     # Any table may have a column of this name.
-    of_terms = any(metric in OF_TERMS for metric in predictions.statistics)
-    pairs_of = {CATEGORY: CATEGORY_PAIRS} if of_terms else {}
+    pairs_of = {CATEGORY: CATEGORY_PAIRS} if of_terms(predictions.statistics) else {}
     return group_by(predictions, attributes, pairs_of, options.min_speakers)
 
 
@@ -271,7 +271,7 @@ def _signatures(predictions: Predictions) -> list[str]:
 
 
 def _add_grouping(found: _Found, predictions: Predictions, grouping: Grouping, options: AuditOptions) -> None:
-    modelled = next((metric for metric in predictions.statistics if metric in RATES), None)
+    modelled = next((metric for metric in predictions.statistics if get_measure(metric).errors), None)
     for metric in predictions.statistics:
         question = Question(predictions, get_measure(metric), options.chance)
         rows = group_rows(question, grouping)
@@ -285,7 +285,7 @@ def _add_grouping(found: _Found, predictions: Predictions, grouping: Grouping, o
 
 
 def _add_verification(found: _Found, path: Path, name: str, options: AuditOptions) -> None:
-    metrics = options.metrics_of(UNITS, path) or tuple(UNITS)
+    metrics = options.metrics_of(trial_metrics(), path) or tuple(trial_metrics())
     chance = replace(options.chance, permutations=PERMUTATIONS)
     trials = audit_verification(
         path, options.by, chance, name=name, min_speakers=options.min_speakers, name_people=options.examples

@@ -19,7 +19,6 @@ import pyarrow as pa
 from audio_ssl.base.errors import UserError, one_line
 from audio_ssl.base.text import composed, is_composed, printable
 from audio_ssl.data.columns import by_number, is_unknown
-from audio_ssl.fairness.measures import OF_TERMS
 from audio_ssl.fairness.tables.scalars import Numbers, Spellings, notes_of, plain
 from audio_ssl.fairness.tables.source import Row
 from audio_ssl.fairness.tallies import (
@@ -33,10 +32,6 @@ from audio_ssl.fairness.tallies import (
 )
 from audio_ssl.metrics.metric import AdditiveMetric, Array
 
-NORMALISED = ("wer", "cer", "bleu", "chrf")
-"""Metrics whose texts are normalised; labels and phones are no prose."""
-
-_ALIGNED = ("wer", "cer", "per")
 _LONGEST_ALIGNMENT = 4e11
 """Characters of reference times characters of hypothesis: about a quarter of a minute for one clip."""
 
@@ -160,7 +155,7 @@ class PredictionTable:
         self.speakers = Coder("speaker")
         self.groups = {name: Coder(name, _MOST_GROUPS) for name in attributes}
         self.worst = WorstClips(next(iter(measures.values())))
-        self._labels = all(name in ("accuracy",) for name in measures)
+        self._labels = all(name == "accuracy" for name in measures)
         self._lines: dict[int, int] = {}
         self._line_of, self._content = array("q"), array("q")
         self._numbers = {name: Numbers(name, positive=name == "seconds") for name in NUMBERS}
@@ -254,9 +249,10 @@ class PredictionTable:
         self._keys.append(int.from_bytes(hashlib.blake2b(both, digest_size=8).digest(), "little"))
 
     def _pair(self, name: str, clip: CountedClip) -> tuple[str, str]:
-        if name in NORMALISED:
+        measure = self.measures[name]
+        if measure.prose:
             return clip.plain_reference, clip.plain_hypothesis
-        return (clip.terms if name in OF_TERMS else clip.reference), clip.hypothesis
+        return (clip.terms if measure.reference == "terms" else clip.reference), clip.hypothesis
 
     def _clip(self, number: int, row: Row, columns: Collection[str]) -> CountedClip | None:
         """Return what is counted of a row, or None where it is left out."""
@@ -335,19 +331,14 @@ class PredictionTable:
 
     def _why_not(self, reference: str, hypothesis: str, row: Row) -> str | None:
         """Return why one of the metrics cannot count a clip."""
-        if len(reference) * len(hypothesis) > _LONGEST_ALIGNMENT and any(name in _ALIGNED for name in self.measures):
+        measures = self.measures.values()
+        if len(reference) * len(hypothesis) > _LONGEST_ALIGNMENT and any(one.errors for one in measures):
             return "reference and hypothesis too long to align"
-        if any(name in OF_TERMS for name in self.measures):
-            # Imported here: most audits need no terms.
-            from audio_ssl.fairness.must_she import why_not
-
-            if reason := why_not(row.get("terms")):
-                return f"terms: {reason}"
-        if "key_score" in self.measures:
-            try:
-                self.measures["key_score"].per_clip(reference, hypothesis)
-            except ValueError as error:
-                return f"key_score: {error}"
+        for one in measures:
+            if one.why_not is not None:
+                right = row.get("terms") if one.reference == "terms" else reference
+                if reason := one.why_not(right, hypothesis):
+                    return reason
         return None
 
     def _seen(self, name: str, number: int, row: Row, columns: Collection[str]) -> bool:

@@ -9,14 +9,15 @@ references does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from audio_ssl.base import catalog
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.fairness.tables.source import Numbered, Row
 from audio_ssl.metrics.metric import AdditiveMetric
-from audio_ssl.metrics.registry import get_metric
+from audio_ssl.metrics.registry import find_metric, get_metric, metrics_of_groups
 from audio_ssl.metrics.texts import (
     USUAL,
     check_tokenizer,
@@ -27,20 +28,8 @@ from audio_ssl.metrics.texts import (
     words_warning,
 )
 
-METRICS_OF_TASK = {
-    "asr": ("wer", "cer"),
-    "st": ("bleu", "chrf"),
-    "phones": ("per",),
-    "slots": ("slot_f1", "slot_cer"),
-    "key": ("key_score", "accuracy"),
-    "classification": ("accuracy",),
-}
-DEFAULT_METRICS = ("wer", "cer")
-OF_TERMS = ("term_coverage", "gender_accuracy")
-"""Metrics whose reference is the column ``terms``."""
-OF_TRANSLATION = ("bleu", "chrf")
-
-KNOWN = tuple(dict.fromkeys([m for metrics in METRICS_OF_TASK.values() for m in metrics])) + OF_TERMS
+USUAL_TASK = "asr"
+"""What a table from elsewhere is taken to be of."""
 
 
 def get_measure(name: str, tokenizer: str | None = None) -> AdditiveMetric:
@@ -53,14 +42,36 @@ def get_measure(name: str, tokenizer: str | None = None) -> AdditiveMetric:
     UserError
         For an unknown name, or one that no single clip can be counted for.
     """
-    if name not in KNOWN:
-        raise unknown_name("metric", name, KNOWN)
-    if name in OF_TERMS:
-        # Imported here: most audits need no terms.
-        from audio_ssl.fairness.must_she import GENDER_ACCURACY, TERM_COVERAGE
-
-        return TERM_COVERAGE if name == "term_coverage" else GENDER_ACCURACY
+    known = metrics_of_groups()
+    if name not in known:
+        raise unknown_name("metric", name, known)
     return get_metric(name, (), tokenizer)
+
+
+def of_terms(names: Iterable[str]) -> bool:
+    """Tell whether one of some metrics asks for MuST-SHE's terms, the column ``terms``."""
+    found = map(find_metric, names)
+    return any(isinstance(one, AdditiveMetric) and one.reference == "terms" for one in found)
+
+
+def check_task(task: str, where: str) -> tuple[str, ...]:
+    """Return the metrics by which groups are compared in a task's results, the main one first.
+
+    Raises
+    ------
+    UserError
+        If its clips have no score each.
+    """
+    found = metrics_of_groups(task)
+    if not found:
+        known = [name for name in catalog.parts("probing/tasks") if metrics_of_groups(name)]
+        instead = "its equal error rate is read by audio_ssl/fairness/verification.py"
+        raise UserError(
+            f"the task `{task}` has no score per clip; groups are compared on {', '.join(known)}",
+            where=where,
+            remedy=instead if task == "speaker_verification" else None,
+        )
+    return found
 
 
 def choose_metrics(task: str | None, asked: Sequence[str], has_terms: bool, where: str) -> tuple[str, ...]:
@@ -86,16 +97,12 @@ def choose_metrics(task: str | None, asked: Sequence[str], has_terms: bool, wher
         for name in asked:
             get_measure(name)
         return tuple(dict.fromkeys(asked))
-    if task is not None and task not in METRICS_OF_TASK:
-        instead = "its equal error rate is read by audio_ssl/fairness/verification.py"
-        raise UserError(
-            f"the task `{task}` has no score per clip to compare groups by; known: {', '.join(METRICS_OF_TASK)}",
-            where=where,
-            remedy=instead if task == "speaker_verification" else None,
-        )
+    found = check_task(task or USUAL_TASK, where)
     if has_terms and task in (None, "st"):
-        return (*OF_TRANSLATION, *OF_TERMS)
-    return METRICS_OF_TASK[task] if task is not None else DEFAULT_METRICS
+        measures = [get_measure(name) for name in metrics_of_groups()]
+        translated = [one.name for one in measures if one.translation]
+        return (*translated, *(one.name for one in measures if one.reference == "terms"))
+    return found
 
 
 COLUMNS = ("translation_language", "target_language", "tgt_language", "target_lang", "tgt_lang")

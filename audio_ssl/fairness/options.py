@@ -10,9 +10,9 @@ from pathlib import Path
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.fairness.about import About
 from audio_ssl.fairness.comparisons import Chance
-from audio_ssl.fairness.measures import KNOWN
 from audio_ssl.fairness.tallies import EMPTY_WAYS
-from audio_ssl.fairness.verification import UNITS
+from audio_ssl.fairness.verification import trial_metrics
+from audio_ssl.metrics.registry import metrics_of_groups
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ class AuditOptions:
 
     def check(self) -> None:
         """Raise UserError for what cannot be asked."""
-        unknown = next((name for name in self.metrics if name not in KNOWN and name not in UNITS), None)
+        known = (*metrics_of_groups(), *trial_metrics())
+        unknown = next((name for name in self.metrics if name not in known), None)
         if unknown is not None:
-            raise unknown_name("metric", unknown, [*KNOWN, *UNITS])
+            raise unknown_name("metric", unknown, known)
         by = self.by
         if not by:
             raise UserError("`by` must name at least one attribute")
@@ -59,7 +60,7 @@ class AuditOptions:
         fitting = tuple(name for name in self.metrics if name in known)
         if self.metrics and not fitting:
             raise UserError(
-                f"none of {', '.join(self.metrics)} is a score of this result; known: {', '.join(known)}",
+                f"none of {', '.join(self.metrics)} is a score of this result; known: {', '.join(sorted(known))}",
                 where=str(path),
             )
         return fitting

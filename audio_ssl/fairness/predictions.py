@@ -23,8 +23,8 @@ from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.columns import is_gender
-from audio_ssl.fairness.counting import NORMALISED, NUMBERS, ClipCodes, PredictionTable
-from audio_ssl.fairness.measures import OF_TERMS, OF_TRANSLATION, choose_metrics, columns_to_read, get_measure, look_at
+from audio_ssl.fairness.counting import NUMBERS, ClipCodes, PredictionTable
+from audio_ssl.fairness.measures import choose_metrics, columns_to_read, get_measure, look_at
 from audio_ssl.fairness.tables.formats import open_source
 from audio_ssl.fairness.tables.join import Manifest, first_rows
 from audio_ssl.fairness.tables.source import Source, batches, nowhere
@@ -222,8 +222,9 @@ def read_predictions(
         found |= joined.columns
     has_terms = "terms" in found and "category" in found
     measures = {name: get_measure(name) for name in choose_metrics(task, metrics, has_terms, str(path))}
-    scores_terms = any(name in OF_TERMS for name in measures)
-    reference = "translation" if task == "st" or (next(iter(measures)) in OF_TRANSLATION and task is None) else "text"
+    scores_terms = any(one.reference == "terms" for one in measures.values())
+    translated = task == "st" or (next(iter(measures.values())).translation and task is None)
+    reference = "translation" if translated else "text"
     if joined is not None and (reference in joined.columns or "reference" in joined.columns):
         found["reference"] = None
     attributes = list(dict.fromkeys([*by, *(["category"] if scores_terms and "category" in found else [])]))
@@ -275,7 +276,7 @@ def _finish(
         raise UserError(f"no row can be used: {left_out}", where=str(path))
     counted = table.columns(kept, source.commas_between)
     names = set(counted.speakers.names)
-    of_texts = [name for name in table.measures if name in NORMALISED]
+    of_texts = [name for name, measure in table.measures.items() if measure.prose]
     notes = [
         f"{', '.join(of_texts)}: {normalised}" if of_texts else "",
         source.note,

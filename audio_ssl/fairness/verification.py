@@ -44,6 +44,8 @@ from audio_ssl.fairness.tallies import NAMED, Exclusion
 from audio_ssl.fairness.trials import TRIALS, People, Trials, read_trials
 from audio_ssl.fairness.wording import few_speakers, gap_direction, small_group
 from audio_ssl.metrics.families.verification import Curve, SpeakerTrials
+from audio_ssl.metrics.metric import TrialMetric
+from audio_ssl.metrics.registry import metrics
 from audio_ssl.metrics.resampling import Interval, bootstrap_sums
 
 Array = npt.NDArray[np.float64]
@@ -176,9 +178,9 @@ class _AttributeTrials:
         return [row for name, members in shown for row in self._group_rows(name, members)]
 
     def _group_rows(self, name: str, members: Flags) -> Iterator[GroupScore]:
-        amount, metrics = self.amount(members), self._metrics(members)
-        for metric in UNITS:
-            interval = self._scored(metrics.of(metric))
+        amount, scores = self.amount(members), self._metrics(members)
+        for metric in trial_metrics():
+            interval = self._scored(scores.of(metric))
             yield GroupScore(
                 **vars(self._about(metric)),
                 group=name,
@@ -233,10 +235,10 @@ class _AttributeTrials:
                 speakers = len(np.unique(self.trials.sides[small[0][1]]))
                 reason = few_speakers(small[0][0], speakers, self.min_speakers)
                 names = groups[first][0], groups[second][0]
-                rows += [unscored_gap(self._about(metric), *names, reason) for metric in UNITS]
+                rows += [unscored_gap(self._about(metric), *names, reason) for metric in trial_metrics()]
                 continue
-            metrics = self._metrics((self.group == first) | (self.group == second))
-            rows += [self._compare(metric, metrics, first, second) for metric in UNITS]
+            scores = self._metrics((self.group == first) | (self.group == second))
+            rows += [self._compare(metric, scores, first, second) for metric in trial_metrics()]
         return rows
 
     def excluded(self, name_people: bool) -> list[Exclusion]:
@@ -270,23 +272,25 @@ class _AttributeTrials:
         sizes = np.bincount(self.people.group[self.people.group >= 0], minlength=len(self.people.names))
         return sorted(np.argsort(-sizes, kind="stable")[:PAIRS_UP_TO_GROUPS].tolist())
 
-    def _about(self, metric: str) -> MetricRow:
-        return MetricRow(result=self.result, by=self.by, metric=metric, unit=UNITS[metric], higher_is_better=False)
+    def _about(self, name: str) -> MetricRow:
+        metric = trial_metrics()[name]
+        up = metric.higher_is_better
+        return MetricRow(result=self.result, by=self.by, metric=name, unit=metric.unit, higher_is_better=up)
 
-    def _scored(self, score: TrialMetric) -> Interval:
+    def _scored(self, score: SpeakerScore) -> Interval:
         rows = np.eye(score.speakers)
         if score.speakers < MIN_SPEAKERS:
             return Interval(float(score(rows.sum(0))), math.nan, math.nan)
         return bootstrap_sums(rows, score, self.chance.replicates, self.chance.rng())
 
-    def _compare(self, metric: str, metrics: TrialMetrics, first: int, second: int) -> GroupComparison:
+    def _compare(self, metric: str, metrics: SpeakerScores, first: int, second: int) -> GroupComparison:
         score = metrics.of(metric)
         # A speaker's row has a one in a column of their own: sums are how often each speaker counts.
         mine = self.people.group[metrics.codes] == first
         ours, theirs = np.eye(score.speakers)[mine], np.eye(score.speakers)[~mine]
         scores = float(score(ours.sum(0))), float(score(theirs.sum(0)))
         names, sizes = (self.people.names[first], self.people.names[second]), (len(ours), len(theirs))
-        words = gap_direction(metric, False, *names, *scores, by=self.by)
+        words = gap_direction(metric, trial_metrics()[metric].higher_is_better, *names, *scores, by=self.by)
         row = untested_gap(self._about(metric), names, scores, words, _refusal(names, sizes, scores), sizes)
         if row.refused:
             return row
@@ -296,11 +300,11 @@ class _AttributeTrials:
         few = small_group(min(sizes)) if min(sizes) < WARN_BELOW_SPEAKERS else None
         return tested_gap(row, found, test, sensitivity(ours, theirs, score, found.standard_error), few)
 
-    def _metrics(self, members: Flags) -> TrialMetrics:
+    def _metrics(self, members: Flags) -> SpeakerScores:
         codes, sides = np.unique(self.trials.sides[members], return_inverse=True)
         left, right = sides.reshape(-1, 2).T
         trials = SpeakerTrials(self.trials.scores[members], self.trials.same[members], left, right)
-        return TrialMetrics(trials, codes, trials.place(self.threshold))
+        return SpeakerScores(trials, codes, trials.place(self.threshold))
 
 
 def _nearest(curve: Curve) -> int:
@@ -319,12 +323,13 @@ def _refusal(names: tuple[str, str], sizes: tuple[int, int], values: tuple[float
     return None
 
 
-UNITS = {"eer": "%", "min_dcf": "cost", "fnmr_at_common": "%", "fmr_at_common": "%"}
-"""Metrics and their units; all are better where lower."""
+def trial_metrics() -> dict[str, TrialMetric]:
+    """Return the metrics of trials by name."""
+    return {metric.name: metric for metric in metrics() if isinstance(metric, TrialMetric)}
 
 
 @dataclass(frozen=True)
-class TrialMetrics:
+class SpeakerScores:
     """All metrics of some trials, of how often each speaker counts.
 
     Each question draws the same resamples, so what was computed for one metric is kept for the others.
@@ -335,30 +340,30 @@ class TrialMetrics:
     """``[speaker]``, who they are."""
     common: int
     """Place of the common threshold."""
+    measures: tuple[TrialMetric, ...] = field(default_factory=lambda: tuple(trial_metrics().values()))
+    """What is scored."""
     known: dict[bytes, tuple[float, ...]] = field(default_factory=dict)
 
-    def of(self, metric: str) -> TrialMetric:
+    def of(self, metric: str) -> SpeakerScore:
         """Return one metric."""
-        return TrialMetric(self, list(UNITS).index(metric))
+        return SpeakerScore(self, [one.name for one in self.measures].index(metric))
 
     def read(self, counts: npt.NDArray[np.int64]) -> tuple[float, ...]:
-        """Return the metrics in the order of `UNITS`, NaN where trials of one kind are lacking."""
+        """Return the metrics in the order of `measures`, NaN where trials of one kind are lacking."""
         key = blake2b(counts.tobytes(), digest_size=16).digest()
         if key not in self.known:
             curve = self.trials.weigh(counts)
-            self.known[key] = (math.nan,) * len(UNITS) if curve is None else self._of(curve)
+            self.known[key] = tuple(
+                math.nan if curve is None else one.of_curve(curve, self.common) for one in self.measures
+            )
         return self.known[key]
-
-    def _of(self, curve: Curve) -> tuple[float, ...]:
-        misses, alarms = curve.errors(self.common)
-        return curve.eer(), curve.min_dcf(), 100 * misses, 100 * alarms
 
 
 @dataclass(frozen=True)
-class TrialMetric:
+class SpeakerScore:
     """One metric, as a function of summed statistics: ``[..., speaker]`` to ``[...]``."""
 
-    metrics: TrialMetrics
+    metrics: SpeakerScores
     column: int
 
     @property

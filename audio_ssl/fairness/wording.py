@@ -13,7 +13,7 @@ from typing import Any
 
 from audio_ssl.artifacts.fairness import ALL, CROSSED, REST, UNKNOWN
 from audio_ssl.data.columns import is_gender
-from audio_ssl.metrics.registry import metric_label
+from audio_ssl.metrics.registry import metric_phrase
 
 LIMITS = (
     "A gap on these clips is a statement about these clips and these speakers.",
@@ -43,18 +43,6 @@ _QUALIFIERS: dict[str, Callable[[str], str]] = {
     "age": lambda value: f"aged {value}",
     "accent": lambda value: f"with accent {value}",
     "language": lambda value: f"of {value} clips",
-}
-_MEASURES = {
-    "wer": "word error rate",
-    "cer": "character error rate",
-    "per": "phone error rate",
-    "eer": "equal error rate",
-    "bleu": "BLEU score",
-    "chrf": "chrF score",
-    "uar": "mean recall",
-    "min_dcf": "smallest detection cost",
-    "fnmr_at_common": "rate of own voices refused",
-    "fmr_at_common": "rate of other voices accepted",
 }
 
 
@@ -132,14 +120,8 @@ def that_of(by: str, group: str) -> str:
 
 
 def measure(metric: Any) -> str:
-    """Call a score by its whole name.
-
-    Examples
-    --------
-    >>> measure("wer"), measure("term_coverage")
-    ('word error rate', 'term coverage')
-    """
-    return _MEASURES.get(str(metric), metric_label(metric))
+    """Call a score by its whole name."""
+    return metric_phrase(metric)
 
 
 def capital(sentence: str) -> str:

@@ -20,31 +20,11 @@ from audio_ssl.base.errors import UserError, unknown_name
 
 Kind = Literal["cosine", "angular", "euclidean"]
 KINDS = ("cosine", "angular", "euclidean")
+"""Distances of frames: 1 − cosine (0 to 2), angle over π (0 to 1; what ZeroSpeech calls cosine), euclidean. A frame of
+zeros is at a right angle to all."""
 _BATCH_ELEMENTS = 1 << 16
 _COPIED_ELEMENTS = 1 << 24
 """Numbers of frames that a batch copies, 64 MB."""
-
-
-def frame_distances(
-    x: Float[Tensor, "pair x_frame dim"], y: Float[Tensor, "pair y_frame dim"], kind: str = "angular"
-) -> Float[Tensor, "pair x_frame y_frame"]:
-    """Return the distance of every frame of `x` to every frame of `y`.
-
-    Parameters
-    ----------
-    x, y
-        Frames.
-    kind
-        ``cosine`` (1 − cosine, 0 to 2), ``angular`` (angle over π, 0 to 1; what ZeroSpeech calls cosine) or
-        ``euclidean``. A frame of zeros is at a right angle to all.
-
-    Raises
-    ------
-    UserError
-        For an unknown kind.
-    """
-    _check(kind)
-    return _between(_prepared(x, kind), _prepared(y, kind), kind)
 
 
 def _prepared(frames: Tensor, kind: str) -> Tensor:
@@ -126,7 +106,7 @@ def dtw_pairs(
     pairs
         Positions in `xs` and in `ys`.
     kind
-        See `frame_distances`.
+        See `KINDS`.
     subsequence
         Whether `x` is looked for inside `y`.
     batch_elements

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.metrics.families.ranking import KINDS, Rankings
-from audio_ssl.metrics.metric import AdditiveMetric
+from audio_ssl.metrics.families.ranking import Rankings
+from audio_ssl.metrics.metric import AdditiveMetric, RankingMetric
 from audio_ssl.probing.features import LayerBatch
 from audio_ssl.probing.layer_heads import HeadTeam
-from audio_ssl.probing.score import NOT_ADDITIVE, higher_is_better, metric_of, score_main, statistics_of
+from audio_ssl.probing.score import main_metric, score_main, statistics_of
 from audio_ssl.probing.task import Task
 
 ONCE_A_CLIP = ("class", "tags", "values")
@@ -52,14 +52,14 @@ class ValidationScorer:
 
     def __init__(self, task: Task, clips: Sequence[Clip], targets: Sequence[Tensor]) -> None:
         self.task, self.clips = task, list(clips)
-        self._higher = higher_is_better(task.metrics[0])
+        self._metric = main_metric(task)
+        self._higher = self._metric.higher_is_better
         self._targets = torch.stack(list(targets)) if task.output in ONCE_A_CLIP else torch.zeros(0)
         self._points = _points(task) if task.output == "class" else None
-        name = task.metrics[0]
-        self._additive = metric_of(task, name) if name not in NOT_ADDITIVE else None
-        if name in KINDS and not _some_have_it(self._targets > 0):
+        self._additive = self._metric if isinstance(self._metric, AdditiveMetric) else None
+        if isinstance(self._metric, RankingMetric) and not _some_have_it(self._targets > 0):
             raise UserError("the valid clips choose nothing: none of the tags is on some of them and not on others")
-        if name == "r2" and bool((self._targets == self._targets[0]).all(0).any()):
+        if self._metric.name == "r2" and bool((self._targets == self._targets[0]).all(0).any()):
             raise UserError("the valid clips choose nothing: one of the numbers is the same in all of them")
 
     def better(self, value: float, than: float) -> bool:
@@ -79,20 +79,19 @@ class ValidationScorer:
 
     def quick(self, outputs: Tensor) -> list[float] | None:
         """Return each run's score of its condensed outputs, or None where the metric is no function of arrays."""
-        metric = self.task.metrics[0]
-        if metric == "accuracy":
+        if self._metric.name == "accuracy":
             return (100.0 * (outputs == self._targets).double().mean(1)).tolist()
         if self._points is not None:
-            points, metric_of = self._points
+            points, of_points = self._points
             sums = points[self._targets[None], outputs].sum(1)
-            return [float(metric_of.score(row)) for row in sums.double().numpy()]
-        if metric == "r2":
+            return [float(of_points.score(row)) for row in sums.double().numpy()]
+        if self._metric.name == "r2":
             return r_squared(self._targets, outputs).mean(-1).tolist()
-        if metric in KINDS:
+        if isinstance(self._metric, RankingMetric):
             labels = (self._targets > 0).numpy()
             # What a run says that is no number is dealt with in `Tally.scores`.
             runs = outputs.nan_to_num().double().numpy()
-            return [float(Rankings(labels, run, self.task.classes).macro(metric)[0]) for run in runs]
+            return [float(Rankings(labels, run, self.task.classes).macro(self._metric)[0]) for run in runs]
         return None
 
     def sums(self, predictions: Sequence[Tensor], first: int) -> npt.NDArray[np.float64] | None:
@@ -166,10 +165,9 @@ class ValidationTally:
 
 def _points(task: Task) -> tuple[Float[Tensor, "class class column"], AdditiveMetric] | None:
     """Return what an answer is worth, by the class that is right and the one that was given."""
-    name, classes = task.metrics[0], task.classes
-    if name in (*NOT_ADDITIVE, "accuracy") or len(classes) > _MOST_POINTS:
+    metric, classes = main_metric(task), task.classes
+    if not isinstance(metric, AdditiveMetric) or metric.name == "accuracy" or len(classes) > _MOST_POINTS:
         return None
-    metric = metric_of(task, name)
     rows = [metric.statistics([(reference, answer) for answer in classes]) for reference in classes]
     return torch.stack([torch.from_numpy(row) for row in rows]).float(), metric
 

@@ -30,7 +30,7 @@ from audio_ssl.features.writers.parquet import readable_id
 from audio_ssl.metrics.metric import COUNTS
 from audio_ssl.probing.clips import SPLITS, ClipsBySplit, ExcludedClip, overlap_warnings
 from audio_ssl.probing.probe import plain
-from audio_ssl.probing.score import higher_is_better, score_test, score_trials
+from audio_ssl.probing.score import main_metric, score_test, score_trials
 from audio_ssl.probing.sweep import Outcome, layer_curve
 from audio_ssl.probing.task import Task
 
@@ -170,8 +170,8 @@ def _training(outcomes: Sequence[Outcome], task: Task) -> dict[str, Any]:
         for fold, outcome in enumerate(outcomes)
         for one in outcome.fitted
     ]
-    metric = task.metrics[0]
-    curves = [layer_curve(outcome.fitted, metric, higher_is_better(metric)) for outcome in outcomes]
+    metric = main_metric(task)
+    curves = [layer_curve(outcome.fitted, metric.name, metric.higher_is_better) for outcome in outcomes]
     return {
         "folds": folds,
         "runs": runs,

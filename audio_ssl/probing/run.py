@@ -41,7 +41,7 @@ from audio_ssl.probing.features import BankCache
 from audio_ssl.probing.head import Decoder
 from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.probing.result import Said, is_finished, write_result
-from audio_ssl.probing.score import higher_is_better
+from audio_ssl.probing.score import measured_by
 from audio_ssl.probing.sweep import make_head, runs_of, sweep
 from audio_ssl.probing.task import Task
 from audio_ssl.probing.tasks.attribute import Attribute
@@ -144,9 +144,8 @@ def _check(question: Probe, task: Task, source: FeatureSource) -> str | None:
         return None
     if question.head is None:
         raise UserError(f"the task {task.kind} needs a head", where="$.head")
-    for metric in task.metrics:
-        # A package that the score needs is asked for before the work, not after it.
-        higher_is_better(metric)
+    # A package that a score needs is asked for before the work, not after it.
+    measured_by(task)
     head = make_head(question, source, task)
     if task.output not in head.outputs:
         raise UserError(f"the head `{kind_of(question.head)}` does not fit the task {task.kind}", where="$.head.kind")

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.metrics.families.ranking import KINDS, Rankings
-from audio_ssl.metrics.families.verification import SpeakerTrials, eer, min_dcf
-from audio_ssl.metrics.metric import AdditiveMetric
-from audio_ssl.metrics.registry import get_metric
+from audio_ssl.metrics.families.ranking import Rankings
+from audio_ssl.metrics.families.verification import SpeakerTrials
+from audio_ssl.metrics.metric import AdditiveMetric, RankingMetric, TrialMetric
+from audio_ssl.metrics.registry import find_metric, get_metric, metrics_of
 from audio_ssl.metrics.resampling import (
     RANKING_REPLICATES,
     Interval,
@@ -30,37 +30,39 @@ from audio_ssl.metrics.resampling import (
 )
 from audio_ssl.probing.task import Answer, PairTask, Task
 
-_VERIFICATION = ("eer", "min_dcf")
-NOT_ADDITIVE = (*KINDS, *_VERIFICATION)
-"""Metrics that are no functions of sums over clips."""
+Scored = AdditiveMetric | RankingMetric | TrialMetric
+"""Metrics of what a head says."""
 
 
-def higher_is_better(metric: str) -> bool:
-    """Tell which way a metric is better."""
-    if metric in KINDS:
-        return True
-    if metric in _VERIFICATION:
-        return False
-    return get_metric(metric).higher_is_better
-
-
-def metric_of(task: Task, name: str) -> AdditiveMetric:
+def metric_of(task: Task, name: str) -> Scored:
     """Return one of a task's metrics, with the task's classes and its way to cut texts into words."""
+    known = find_metric(name)
+    if isinstance(known, RankingMetric | TrialMetric):
+        return known
     return get_metric(name, task.classes, getattr(task, "tokenizer", None))
+
+
+def main_metric(task: Task) -> Scored:
+    """Return the metric that chooses layers, rates and when to stop."""
+    return metric_of(task, task.metrics[0])
+
+
+def measured_by(task: Task) -> list[Scored]:
+    """Return the metrics of a task's results: those that it names, then those that name it."""
+    return [metric_of(task, name) for name in dict.fromkeys([*task.metrics, *metrics_of(task.kind)])]
 
 
 def score_main(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> float:
     """Return the task's main metric; NaN counts as the worst."""
-    metric = task.metrics[0]
-    if metric in KINDS:
+    metric = main_metric(task)
+    if isinstance(metric, RankingMetric):
         value = float(_rankings(task, clips, predictions).macro(metric)[0])
-    elif metric in _VERIFICATION:
+    elif isinstance(metric, TrialMetric):
         value = trial_value(metric, score_trials(task, clips, predictions))
     else:
-        of_sums = metric_of(task, metric)
-        value = float(of_sums.score(statistics_of(task, of_sums, clips, predictions).sum(0)))
+        value = float(metric.score(statistics_of(task, metric, clips, predictions).sum(0)))
     if value != value:
-        return -np.inf if higher_is_better(metric) else np.inf
+        return -np.inf if metric.higher_is_better else np.inf
     return value
 
 
@@ -76,25 +78,26 @@ def score_test(
     scores: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
     # Answers of frames are searched for, and trials may be many: both are made once for all metrics.
-    additive = any(name not in NOT_ADDITIVE for name in task.metrics)
+    metrics = measured_by(task)
+    additive = any(isinstance(metric, AdditiveMetric) for metric in metrics)
     pairs = pairs_of(task, clips, predictions) if additive else []
     trials = score_trials(task, clips, predictions) if task.output == "embedding" else None
-    ranked = any(name in KINDS for name in task.metrics)
+    ranked = any(isinstance(metric, RankingMetric) for metric in metrics)
     rankings = _rankings(task, clips, predictions, clusters) if ranked else None
-    for name in task.metrics:
-        if rankings is not None and name in KINDS:
-            interval = _ranking_interval(rankings, name, len(set(clusters)))
+    for metric in metrics:
+        if isinstance(metric, RankingMetric):
+            assert rankings is not None
+            interval = _ranking_interval(rankings, metric, len(set(clusters)))
             left_out = rankings.excluded.items()
-            notes += [f"{name}: tag `{tag}` left out, {why} in the test clips" for tag, why in left_out]
-            measured = "%"
-        elif trials is not None and name in _VERIFICATION:
-            interval, unit = trial_interval(name, trials, clips)
-            measured = "%" if name == "eer" else "cost"
+            notes += [f"{metric.name}: tag `{tag}` left out, {why} in the test clips" for tag, why in left_out]
+        elif isinstance(metric, TrialMetric):
+            assert trials is not None, f"{metric.name} is of tasks whose heads give a vector to compare"
+            interval, unit = trial_interval(metric, trials, clips)
         else:
-            metric = metric_of(task, name)
             sums, _ = cluster_sums(statistics_of(task, metric, clips, predictions, pairs), clusters)
-            interval, measured = bootstrap_sums(sums, metric.score), metric.unit
-        scores[name] = {**interval._asdict(), "higher_is_better": higher_is_better(name), "unit": measured}
+            interval = bootstrap_sums(sums, metric.score)
+        about = {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
+        scores[metric.name] = {**interval._asdict(), **about}
     return scores, unit, notes
 
 
@@ -147,7 +150,7 @@ def _rankings(
     return Rankings(labels, scores, task.classes, groups)
 
 
-def _ranking_interval(rankings: Rankings, metric: str, clusters: int) -> Interval:
+def _ranking_interval(rankings: Rankings, metric: RankingMetric, clusters: int) -> Interval:
     return bootstrap(lambda counts: rankings.macro(metric, counts), clusters, RANKING_REPLICATES, width=rankings.width)
 
 
@@ -186,12 +189,15 @@ def score_trials(task: Task, clips: Sequence[Clip], vectors: Sequence[Tensor]) -
     return ScoredTrials(first, second, cosines.numpy(), same)
 
 
-def trial_value(metric: str, trials: ScoredTrials) -> float:
-    """Return ``eer`` in percent or ``min_dcf``."""
-    return _value(metric, trials.scores, trials.same)
+def trial_value(metric: TrialMetric, trials: ScoredTrials) -> float:
+    """Return a metric of trials of which each counts once."""
+    # All are of one speaker, who counts once.
+    nobody = np.zeros(len(trials.scores), np.intp)
+    once = SpeakerTrials(trials.scores, trials.same, nobody, nobody)
+    return float(once.resampled(metric, np.ones((1, 1)))[0])
 
 
-def trial_interval(metric: str, trials: ScoredTrials, clips: Sequence[Clip]) -> tuple[Interval, str]:
+def trial_interval(metric: TrialMetric, trials: ScoredTrials, clips: Sequence[Clip]) -> tuple[Interval, str]:
     """Return a metric with its interval, by drawing speakers; a pair counts as often as both its speakers together.
 
     A pair of the same speaker counts as often as that speaker. Clips without speakers are drawn themselves.
@@ -200,7 +206,3 @@ def trial_interval(metric: str, trials: ScoredTrials, clips: Sequence[Clip]) -> 
     names, index = np.unique([str(clip.speaker) if known else clip.id for clip in clips], return_inverse=True)
     curves = SpeakerTrials(trials.scores, trials.same, index[trials.first], index[trials.second])
     return bootstrap(lambda counts: curves.resampled(metric, counts), len(names)), "speakers" if known else "clips"
-
-
-def _value(metric: str, scores: Array, same: npt.NDArray[np.bool_]) -> float:
-    return eer(scores, same) if metric == "eer" else min_dcf(scores, same)

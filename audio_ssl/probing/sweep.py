@@ -26,7 +26,7 @@ from audio_ssl.probing.layer_heads import HeadRun, LayerHead, LayerStatistics, m
 from audio_ssl.probing.live import STATISTICS_CLIPS, LiveBank, TunedBank, tuned_bank
 from audio_ssl.probing.probe import Probe
 from audio_ssl.probing.quick import ONCE_A_CLIP, ValidationScorer
-from audio_ssl.probing.score import higher_is_better
+from audio_ssl.probing.score import main_metric
 from audio_ssl.probing.task import FrameTask, Task
 from audio_ssl.probing.train import MODEL_PREFIX, Examples, TrainedHead, name_diverged, train_heads
 
@@ -156,7 +156,7 @@ def sweep(
     training = _Training(question, task, source, bank)
     fitted = training.fit(runs_of(question, source, head), train, valid)
     seconds = {"fit": time.monotonic() - started}
-    chosen = choose_run(fitted, higher_is_better(task.metrics[0]))
+    chosen = choose_run(fitted, main_metric(task).higher_is_better)
     system, tuned = training.restore(chosen)
     started = time.monotonic()
     predictions, files = _predict(question, task, system, tuned or bank, parts)
@@ -239,7 +239,7 @@ class _Training:
                     self._make, group, statistics, train, valid, scorer, question.optim, progress, own
                 )
                 if own is not None:
-                    _drop_beaten(fitted, higher_is_better(self._task.metrics[0]))
+                    _drop_beaten(fitted, main_metric(self._task).higher_is_better)
         if question.finetune is not None:
             name_diverged(fitted)
         return fitted

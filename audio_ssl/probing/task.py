@@ -121,10 +121,6 @@ class CompareTask(Protocol):
     """``nothing``."""
     metrics: tuple[str, ...]
     """The first is the main one; it chooses the layer on the validation clips."""
-    higher_is_better: bool
-    """Of the first metric."""
-    metric_unit: str
-    """``%`` or ``points``; of all metrics."""
     signature: str
 
     def why_not(self, clip: Clip) -> str | None:

@@ -6,7 +6,7 @@ How well each layer tells an attribute of speakers, asked in folds of the task's
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,8 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.source import FeatureSource
+from audio_ssl.metrics.registry import described_metric
+from audio_ssl.metrics.resampling import Interval
 from audio_ssl.probing.clips import ClipsBySplit, ExcludedClip
 from audio_ssl.probing.features import Bank, BankCache, Refuse
 from audio_ssl.probing.probe import Probe
@@ -69,7 +71,7 @@ def compare_frames(
         if not needed[split]:
             raise UserError(f"no clip of the {split} split can be used: {excluded[0].reason}")
     layers = layers_of(question, source)
-    sign = 1 if task.higher_is_better else -1
+    sign = 1 if described_metric(task.metrics[0]).higher_is_better else -1
     values: dict[int, float] = {}
     with Progress(f"{task.kind} of {source.name}", total=len(layers) + 1) as progress:
         for layer in layers:
@@ -82,10 +84,7 @@ def compare_frames(
         best = max(usable, key=lambda layer: sign * values[layer])
         result: Comparisons = task.compare(needed["test"], _frames(bank, best), source.grid)
         progress.advance()
-    scores = {
-        name: {**one._asdict(), "higher_is_better": task.higher_is_better, "unit": task.metric_unit}
-        for name, one in result.scores.items()
-    }
+    scores = _scores(result.scores)
     write_table(folder / "comparisons.parquet", result.rows)
     taken = time.monotonic() - started
     answer: dict[str, Any] = {
@@ -179,7 +178,7 @@ def ask_layers(
     asked = time.monotonic()
     with Progress(f"{task.column} in the layers of {source.name}", total=len(layers)) as progress:
         found = task.answer(clips, layers, features, progress.advance)
-    scores = {name: {**one._asdict(), "higher_is_better": True, "unit": "%"} for name, one in found.metrics.items()}
+    scores = _scores(found.metrics)
     write_predictions(folder / "predictions.parquet", cast(Task, task), clips, list(found.scores))
     answer: dict[str, Any] = {
         **head_line(said, source),
@@ -209,6 +208,15 @@ def ask_layers(
     }
     finish(folder, answer)
     log(said, source, scores)
+
+
+def _scores(found: Mapping[str, Interval]) -> dict[str, dict[str, Any]]:
+    """Return scores as ``scores.json`` has them."""
+    scores = {}
+    for name, interval in found.items():
+        metric = described_metric(name)
+        scores[name] = {**interval._asdict(), "higher_is_better": metric.higher_is_better, "unit": metric.unit}
+    return scores
 
 
 def _told(task: Attribute, found: Answered) -> dict[str, Any]:

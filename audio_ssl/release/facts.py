@@ -20,6 +20,7 @@ from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.columns import attribute
 from audio_ssl.data.corpus import Corpus, load_corpus
 from audio_ssl.data.manifest import Clip
+from audio_ssl.metrics.registry import find_metric
 from audio_ssl.pretrain.recipe import structure_recipe
 from audio_ssl.pretrain.selection import select_clips
 from audio_ssl.shipped.facts import HeardCorpus, PairedGap, ScoreRow, TrainingCost
@@ -140,7 +141,6 @@ def cost_of(run: Path, cores: float, watts_per_core: float) -> TrainingCost:
     return TrainingCost(len(rows), heard / 3600, seconds / 3600, cores, watts_per_core)
 
 
-_LOWER_IS_BETTER = ("CER", "WER", "PER", "EER", "ABX")
 _NEEDED = ("system", "task", "metric", "value", "low", "high")
 
 
@@ -193,5 +193,6 @@ def _row(value: object, where: str) -> ScoreRow:
     system, task, metric = (find(row, key, str, where) for key in _NEEDED[:3])
     score, low, high = (float(find(row, key, float, where)) for key in _NEEDED[3:])
     layer = row.get("layer")
-    higher = not metric.upper().startswith(_LOWER_IS_BETTER)
+    known = find_metric(metric.lower())
+    higher = known is None or known.higher_is_better
     return ScoreRow(task, system, metric, score, low, high, higher, layer if isinstance(layer, int) else None)

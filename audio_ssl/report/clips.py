@@ -33,8 +33,6 @@ MAX_CLASSES = 30
 _PER_END = 4
 _MOST_PAIRS = 15
 _TEXTS = ("asr", "st", "tagging")
-_OF_MANY = ("macro_f1", "uar", "r2")
-"""Metrics that say nothing about a single clip."""
 _TONICS = ("c", "c#", "d", "d#", "e", "f", "f#", "g", "g#", "a", "a#", "b")
 _FLATS = {"db": "c#", "eb": "d#", "gb": "f#", "ab": "g#", "bb": "a#", "cb": "b", "fb": "e"}
 _KEY = re.compile(r"([a-g][#b♯♭-]?)[ _:]*(maj(?:or)?|min(?:or)?|m)?", re.IGNORECASE)
@@ -128,7 +126,7 @@ def _quality(row: Mapping[str, Any], metric: AdditiveMetric | None) -> tuple[flo
     reference, hypothesis = row.get("reference"), row.get("hypothesis")
     if (metric is None or metric.name == "r2") and _are_numbers(reference) and _are_numbers(hypothesis):
         return -sum(abs(x - y) for x, y in zip(reference or (), hypothesis or (), strict=False)), None
-    if metric is None or reference is None or hypothesis is None or metric.name in _OF_MANY:
+    if metric is None or reference is None or hypothesis is None or metric.of_classes is not None:
         return _agreement(reference, hypothesis), None
     try:
         shown = float(metric.score(np.asarray(metric.per_clip(reference, hypothesis), dtype=np.float64)))

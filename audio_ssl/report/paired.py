@@ -23,10 +23,17 @@ from typing import Any
 import numpy as np
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.metrics.families.ranking import KINDS, Ranking, mean_defined
+from audio_ssl.metrics.families.ranking import Ranking, mean_defined
 from audio_ssl.metrics.families.verification import SpeakerTrials
-from audio_ssl.metrics.metric import COUNTS, AdditiveMetric, Array
-from audio_ssl.metrics.registry import get_metric
+from audio_ssl.metrics.metric import (
+    COUNTS,
+    AdditiveMetric,
+    Array,
+    ComparisonMetric,
+    RankingMetric,
+    TrialMetric,
+)
+from audio_ssl.metrics.registry import find_metric, get_metric
 from audio_ssl.metrics.resampling import (
     MIN_CLUSTERS,
     RANKING_REPLICATES,
@@ -85,15 +92,16 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
         here (no reference has words). With fewer than five speakers, tracks or whatever belongs together, the clips
         themselves are resampled, and ``unit`` says so.
     """
-    if metric_name == "eer":
-        return _compare_trials(model, baseline)
-    if is_zero(metric_name):
-        return compare_zero(model.comparisons, baseline.comparisons, metric_name)
+    known = find_metric(metric_name)
+    if isinstance(known, TrialMetric):
+        return _compare_trials(model, baseline, known)
+    if isinstance(known, ComparisonMetric):
+        return compare_zero(model.comparisons, baseline.comparisons, known)
     pairs = _common(model.rows, baseline.rows)
     if not pairs:
         return None
-    if metric_name in KINDS:
-        return _compare_rankings(pairs, model, baseline, metric_name)
+    if isinstance(known, RankingMetric):
+        return _compare_rankings(pairs, model, baseline, known)
     metric = additive(metric_name, model.classes, model.tokenizer)
     if metric is None or any("hypothesis" not in row for pair in pairs for row in pair):
         return None
@@ -127,7 +135,10 @@ def _common(ours: Rows, theirs: Rows) -> list[tuple[Mapping[str, Any], Mapping[s
 
 
 def _compare_rankings(
-    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], model: Answers, baseline: Answers, metric_name: str
+    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+    model: Answers,
+    baseline: Answers,
+    metric: RankingMetric,
 ) -> Difference | None:
     classes, other_classes = model.classes, baseline.classes
     shared = [name for name in classes if name in set(other_classes)]
@@ -151,7 +162,7 @@ def _compare_rankings(
         return None
 
     def gap(counts: Array) -> Array:
-        of = KINDS[metric_name]
+        of = metric.of_ranking
         # A class that a resample lacks is left out of that resample's mean.
         return mean_defined(np.stack([100.0 * (of(ours, counts) - of(theirs, counts)) for ours, theirs in rankings]))
 
@@ -164,7 +175,7 @@ def _tags(reference: Any) -> Sequence[str]:
     return reference if isinstance(reference, list) else (str(reference),)
 
 
-def _compare_trials(model: Answers, baseline: Answers) -> Difference | None:
+def _compare_trials(model: Answers, baseline: Answers, metric: TrialMetric) -> Difference | None:
     known_pairs = {(row["clip_a"], row["clip_b"]): row for row in baseline.trials}
     keyed = [(row, (row["clip_a"], row["clip_b"])) for row in model.trials]
     pairs = [(row, known_pairs[key]) for row, key in keyed if key in known_pairs]
@@ -184,7 +195,7 @@ def _compare_trials(model: Answers, baseline: Answers) -> Difference | None:
     first, second = (
         SpeakerTrials(np.array([pair[side]["score"] for pair in pairs], np.float64), same, *sides) for side in (0, 1)
     )
-    found = bootstrap(lambda counts: first.resampled("eer", counts) - second.resampled("eer", counts), len(names))
+    found = bootstrap(lambda counts: first.resampled(metric, counts) - second.resampled(metric, counts), len(names))
     return _difference(found, count(len(names), "speaker" if known else "clip"), len(pairs))
 
 
@@ -193,24 +204,17 @@ def _difference(found: Interval, unit: str, clips: int) -> Difference | None:
     return Difference(*found, unit, clips) if all(map(math.isfinite, found)) else None
 
 
-def is_zero(metric_name: str) -> bool:
-    """Tell whether a metric is one that is paired here."""
-    return metric_name.startswith("abx_") or metric_name == "map"
-
-
-def comparisons_of(rows: Rows, metric_name: str) -> Rows:
+def comparisons_of(rows: Rows, metric: ComparisonMetric) -> Rows:
     """Return the rows of a table of comparisons that a metric is made of."""
-    if metric_name.startswith("abx_"):
-        return [row for row in rows if row.get("mode") == metric_name.removeprefix("abx_")]
-    return rows
+    return rows if metric.mode is None else [row for row in rows if row.get("mode") == metric.mode]
 
 
-def compare_zero(ours: Rows, theirs: Rows, metric_name: str) -> Difference | None:
+def compare_zero(ours: Rows, theirs: Rows, metric: ComparisonMetric) -> Difference | None:
     """Compare two tables of comparisons; None where they share nothing, or are of a release without speakers."""
-    ours, theirs = (comparisons_of(rows, metric_name) for rows in (ours, theirs))
-    if metric_name == "map":
+    ours, theirs = (comparisons_of(rows, metric) for rows in (ours, theirs))
+    if metric.paired == "queries":
         return _queries(ours, theirs)
-    if any("speaker" not in row for row in (*ours, *theirs)):
+    if metric.paired is None or any("speaker" not in row for row in (*ours, *theirs)):
         return None
     return _abx(ours, theirs)
 
@@ -356,11 +360,12 @@ def _compare_systems(system: ScoredSystem, other: ScoredSystem, metric: str) -> 
     )
 
 
-def _rows_of(system: ScoredSystem, metric: str) -> Rows:
+def _rows_of(system: ScoredSystem, name: str) -> Rows:
     """Return the rows that a paired difference of a metric is made of."""
-    if metric == "eer":
+    metric = find_metric(name)
+    if isinstance(metric, TrialMetric):
         return system.trials
-    return comparisons_of(system.comparisons, metric) if is_zero(metric) else system.predictions
+    return comparisons_of(system.comparisons, metric) if isinstance(metric, ComparisonMetric) else system.predictions
 
 
 def _intervals_apart(ours: MetricScore, theirs: MetricScore) -> bool | None:

@@ -14,7 +14,7 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.data.balance import Balance, Balanced, balance
 from audio_ssl.data.columns import attribute
 from audio_ssl.data.manifest import Clip, read_manifest
-from audio_ssl.fairness.measures import METRICS_OF_TASK
+from audio_ssl.fairness.measures import check_task
 from audio_ssl.fairness.tables.scalars import Spellings
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
 from audio_ssl.probing.clips import choose_clips
@@ -169,11 +169,7 @@ def _question(study: Study, name: str) -> ProbedColumn:
     except UserError as error:
         raise _at(error, where) from error
     task = kind_of(probe.task)
-    if task not in METRICS_OF_TASK:
-        raise UserError(
-            f"the task `{task}` has no score per clip; groups are compared on {', '.join(METRICS_OF_TASK)}",
-            where=f"{where}.probe",
-        )
+    metrics = check_task(task, f"{where}.probe")
     clips = read_manifest(Path(str(probe.data.manifest)))
     try:
         # A probe that does not fit its clips is found before days of pretraining.
@@ -191,7 +187,7 @@ def _question(study: Study, name: str) -> ProbedColumn:
             remedy="check the manifest and the splits",
         )
     integration = "frozen" if probe.finetune is None else "fine-tuned"
-    return ProbedColumn(name, column.title or title, integration, probe, task, METRICS_OF_TASK[task], tested)
+    return ProbedColumn(name, column.title or title, integration, probe, task, metrics, tested)
 
 
 def _groups(study: Study) -> tuple[str, str]:

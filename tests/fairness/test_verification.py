@@ -10,8 +10,8 @@ import torch
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
 from audio_ssl.fairness.comparisons import Chance
-from audio_ssl.fairness.verification import PERMUTATIONS, UNITS, audit_verification, is_verification
-from audio_ssl.metrics.families.verification import SpeakerTrials, eer, min_dcf
+from audio_ssl.fairness.verification import PERMUTATIONS, audit_verification, is_verification, trial_metrics
+from audio_ssl.metrics.families.verification import EER, SpeakerTrials, eer, min_dcf
 from audio_ssl.metrics.resampling import bootstrap
 from audio_ssl.probing.result import write_predictions, write_table
 from audio_ssl.probing.score import score_trials
@@ -90,9 +90,10 @@ def test_groups_are_scored_by_the_trials_within_them(tmp_path):
             assert row["value"] == pytest.approx(value, abs=1e-9)
             assert (row["speakers"], row["clips"], row["known"]) == (speakers, 4 * speakers, name != "unknown")
             assert row["hours"] == pytest.approx(row["clips"] / 1000)
-            assert (row["total"], row["unit"], row["higher_is_better"]) == (name == "all", UNITS[metric], False)
+            assert (row["total"], row["higher_is_better"]) == (name == "all", False)
+            assert row["unit"] == ("cost" if metric == "min_dcf" else "%")
             assert math.isnan(row["low"]) if name == "unknown" else row["low"] <= row["high"]
-    assert {(c["a"], c["b"], c["metric"]) for c in report["comparisons"]} == {("F", "M", m) for m in UNITS}
+    assert {(c["a"], c["b"], c["metric"]) for c in report["comparisons"]} == {("F", "M", m) for m in trial_metrics()}
     across = sum(group[t["clip_a"]] != group[t["clip_b"]] for t in trials)
     assert report["excluded"] == [
         {
@@ -109,7 +110,7 @@ def test_groups_are_scored_by_the_trials_within_them(tmp_path):
 def test_a_comparison_is_of_the_groups_rows(tmp_path):
     folder = write(tmp_path / "r", *voices(1, women=7, men=8, noise=(1.3, 0.8)))
     report = audited(folder, replicates=300)
-    for metric in UNITS:
+    for metric in trial_metrics():
         gap = one(report["comparisons"], metric=metric)
         a, b = (one(report["groups"], metric=metric, group=name)["value"] for name in "FM")
         assert (gap["value_a"], gap["value_b"], gap["difference"]) == (a, b, a - b)
@@ -350,7 +351,7 @@ def test_the_interval_of_all_equals_that_of_the_probe_in_kind(tmp_path):
     speaker = {row["id"]: row["speaker"] for row in rows}
     names, sides = np.unique([speaker[t[end]] for end in ("clip_a", "clip_b") for t in trials], return_inverse=True)
     curves = SpeakerTrials(*arrays(trials), *sides.reshape(2, -1))
-    expected = bootstrap(lambda counts: curves.resampled("eer", counts), len(names), 1000)
+    expected = bootstrap(lambda counts: curves.resampled(EER, counts), len(names), 1000)
     row = one(audited(write(tmp_path / "r", rows, trials), replicates=1000)["groups"], group="all", metric="eer")
     width = expected.high - expected.low
     assert row["low"] == pytest.approx(expected.low, abs=0.1 * width)

@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import (
 from torchmetrics.functional.regression import r2_score
 from torchmetrics.functional.text import char_error_rate, chrf_score, sacre_bleu_score, word_error_rate
 
-from audio_ssl.metrics.families.ranking import KINDS, Rankings
+from audio_ssl.metrics.families.ranking import METRICS, Rankings
 from audio_ssl.metrics.registry import get_metric
 
 CLASSES = ["a", "b", "c", "d"]
@@ -71,4 +71,4 @@ def test_scores_of_tags(random):
     labels, scores = random.random((80, 4)) < 0.3, np.round(random.random((80, 4)), 3)
     given = torch.from_numpy(scores), torch.from_numpy(labels).long(), 4
     expected = 100 * float(multilabel_auroc(*given)), 100 * float(multilabel_average_precision(*given))
-    assert [Rankings(labels, scores, CLASSES).score(name).value for name in KINDS] == pytest.approx(expected, rel=1e-5)
+    assert [Rankings(labels, scores, CLASSES).score(one).value for one in METRICS] == pytest.approx(expected, rel=1e-5)

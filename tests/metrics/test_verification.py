@@ -5,7 +5,7 @@ from scipy.optimize import brentq
 from sklearn.metrics import roc_curve
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.metrics.families.verification import SpeakerTrials, eer, equal_error, min_dcf
+from audio_ssl.metrics.families.verification import EER, MIN_DCF, SpeakerTrials, eer, equal_error, min_dcf
 from audio_ssl.metrics.resampling import bootstrap
 
 
@@ -73,7 +73,7 @@ def curves(scores, same, pairs):
 def test_the_interval_holds_the_value_and_is_wider_than_one_over_trials():
     scores, same, pairs = speaker_trials(0)
     trials, speakers = curves(scores, same, pairs)
-    interval = bootstrap(lambda counts: trials.resampled("eer", counts), speakers, 200)
+    interval = bootstrap(lambda counts: trials.resampled(EER, counts), speakers, 200)
     assert interval.value == eer(scores, same)
     assert interval.low < interval.value < interval.high
     rng = np.random.default_rng(0)
@@ -82,7 +82,7 @@ def test_the_interval_holds_the_value_and_is_wider_than_one_over_trials():
     assert interval.high - interval.low > 1.3 * (high - low)
 
 
-@pytest.mark.parametrize(("metric", "function"), [("eer", eer), ("min_dcf", min_dcf)])
+@pytest.mark.parametrize(("metric", "function"), [(EER, eer), (MIN_DCF, min_dcf)])
 def test_weights_are_copies_of_speakers(metric, function):
     scores, same, pairs = speaker_trials(1, speakers=4)
     counts = {"s0": 2, "s1": 1, "s2": 1, "s3": 0}

@@ -9,7 +9,7 @@ import torch
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.metrics.families.verification import eer
+from audio_ssl.metrics.families.verification import EER, MIN_DCF, eer
 from audio_ssl.probing.run import run_probe
 from audio_ssl.probing.score import score_trials, trial_interval, trial_value
 
@@ -30,13 +30,13 @@ def test_trials_are_cosines_and_their_interval_is_over_speakers():
     trials = score_trials(Pairs(pairs), clips, vectors)
     expected = [float(torch.cosine_similarity(vectors[i], vectors[j], dim=0)) for i, j, _ in pairs]
     np.testing.assert_allclose(trials.scores, expected, atol=1e-6)
-    value = trial_value("eer", trials)
+    value = trial_value(EER, trials)
     assert value == eer(trials.scores, trials.same)
     assert 0 < value < 50
-    interval, unit = trial_interval("eer", trials, clips)
+    interval, unit = trial_interval(EER, trials, clips)
     assert (interval.value, unit) == (value, "speakers")
     assert interval.low <= value <= interval.high
-    assert trial_interval("min_dcf", trials, clips)[0].high <= 1.0
+    assert trial_interval(MIN_DCF, trials, clips)[0].high <= 1.0
 
 
 def test_trials_of_one_kind_are_refused():

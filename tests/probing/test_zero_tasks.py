@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -11,9 +12,9 @@ from sklearn.metrics import average_precision_score
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip, write_manifest
+from audio_ssl.metrics.dtw import dtw_pairs
 from audio_ssl.metrics.families.zero_resource import AbxItem
 from audio_ssl.metrics.families.zero_resource import abx as abx_of_items
-from audio_ssl.metrics.same_different import same_different
 from audio_ssl.probing.run import run_probe
 from audio_ssl.probing.tasks import abx, query, words
 from audio_ssl.probing.tasks._segments import pieces_of, resampled, spans_of, standardised, why_no_spans
@@ -171,9 +172,16 @@ def test_average_precision_of_words_is_that_of_scikit_learn():
 def test_warped_words_are_those_of_the_metric():
     clips, frames = word_clips(noisy)
     found = words.build(words.Config(times=None, standardise=False, embedding="dtw")).compare(clips, frames, GRID)
-    expected = same_different([c.label for c in clips], [c.speaker for c in clips], [frames(c) for c in clips])
-    assert found.scores["ap_all"].value == pytest.approx(expected.value)
-    assert found.scores["ap_across"].value == pytest.approx(expected.across_speakers)
+    pairs = list(itertools.combinations(range(len(clips)), 2))
+    pieces = [frames(one) for one in clips]
+    nearness = -dtw_pairs(pieces, pieces, pairs, "cosine").double().numpy()
+    same, across = (
+        np.array([getattr(clips[i], name) == getattr(clips[j], name) for i, j in pairs]) == equal
+        for name, equal in (("label", True), ("speaker", False))
+    )
+    for name, chosen in (("ap_all", same | ~same), ("ap_across", across | ~same)):
+        expected = 100 * average_precision_score(same[chosen], nearness[chosen])
+        assert found.scores[name].value == pytest.approx(expected)
 
 
 def test_sampled_frames_know_the_order_and_their_mean_does_not():

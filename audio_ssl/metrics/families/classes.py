@@ -10,7 +10,7 @@ Coefficient of determination, from sums of squares.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,7 +38,15 @@ def macro_f1(classes: Sequence[str]) -> AdditiveMetric:
         hit, false, missed = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, len(index)), -2, 0)
         return _mean_of_defined(ratio(2 * hit, 2 * hit + false + missed))
 
-    return _metric("macro_f1", ("hit", "false", "missed"), classes, counts, score, "in reference or hypothesis")
+    return AdditiveMetric(
+        name="macro_f1",
+        label="macro F1",
+        columns=_named(("hit", "false", "missed"), classes),
+        per_clip=counts,
+        score=score,
+        signature_of=lambda: "average:macro over classes in reference or hypothesis",
+        of_classes=macro_f1,
+    )
 
 
 def uar(classes: Sequence[str]) -> AdditiveMetric:
@@ -58,19 +66,20 @@ def uar(classes: Sequence[str]) -> AdditiveMetric:
         hit, clips = np.moveaxis(sums.reshape(*sums.shape[:-1], 2, len(index)), -2, 0)
         return _mean_of_defined(ratio(hit, clips))
 
-    return _metric("uar", ("hit", "clips"), classes, counts, score, "in reference")
+    return AdditiveMetric(
+        name="uar",
+        label="UAR",
+        phrase="mean recall",
+        columns=_named(("hit", "clips"), classes),
+        per_clip=counts,
+        score=score,
+        signature_of=lambda: "average:macro over classes in reference",
+        of_classes=uar,
+    )
 
 
-def _metric(
-    name: str,
-    kinds: Sequence[str],
-    classes: Sequence[str],
-    counts: Callable[[Answer, Answer], Array],
-    score: Callable[[Array], Array],
-    over: str,
-) -> AdditiveMetric:
-    columns = tuple(f"{kind}:{one}" for kind in kinds for one in classes)
-    return AdditiveMetric(name, columns, True, "%", counts, score, f"average:macro over classes {over}")
+def _named(kinds: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{kind}:{one}" for kind in kinds for one in classes)
 
 
 def _index(classes: Sequence[str]) -> dict[str, int]:
@@ -132,12 +141,21 @@ def r2(names: Sequence[str] = ()) -> AdditiveMetric:
         defined = spread > 0
         return 100.0 * ratio(np.where(defined, values, 0.0).sum(-1), defined.sum(-1).astype(np.float64))
 
-    kinds = ("clips", "sum", "squares", "squared_residuals")
-    columns = tuple(f"{kind}:{name}" for kind in kinds for name in (names or ("value",)))
-    return AdditiveMetric("r2", columns, True, "%", statistics, score, "average:uniform over values that vary")
+    return AdditiveMetric(
+        name="r2",
+        label="R²",
+        columns=_named(("clips", "sum", "squares", "squared_residuals"), names or ("value",)),
+        per_clip=statistics,
+        score=score,
+        signature_of=lambda: "average:uniform over values that vary",
+        of_classes=r2,
+    )
 
 
 def _numbers(answer: Answer) -> Array:
     if isinstance(answer, str) or any(isinstance(value, str) for value in answer):
         raise UserError(f"metric `r2` takes a list of numbers, but got {answer!r}")
     return np.array(answer, np.float64)
+
+
+METRICS = (macro_f1(()), uar(()), r2(()))

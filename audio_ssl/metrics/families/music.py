@@ -1,56 +1,72 @@
-"""Metrics of music: keys, chords, beats and notes.
+"""Metrics of music: keys, chords, beats and notes, scored by mir_eval.
 
-The weighted key score of MIREX (mir_eval), as an additive metric.
+Keys: MIREX's weighted score. Right 1, a perfect fifth off 0.5, the relative key 0.3, the parallel key 0.2, others 0.
 
-Right 1, a perfect fifth off 0.5, the relative key 0.3, the parallel key 0.2, anything else 0.
+Chords are the ``chords`` of a manifest: ``0.0 1.5 C:maj; 1.5 3.0 A:min7`` (start, end in seconds, label in Harte's
+syntax; Harte et al. 2005). The accuracy is weighted by duration, over major, minor and no chord. Labels are reduced to
+triads; what is neither major, minor nor ``N`` in the reference is not counted, nor is time that it leaves open.
 
-F-measure of things that are matched, such as beats and notes: counts pooled over clips, or a mean over tracks.
+Beats are the ``beats`` of a manifest: ``0.512/1 1.024/2`` (seconds from the clip's start, number in the bar; the number
+may be missing). The F-measure is within a window. Nothing is trimmed from a clip's start; evaluations of whole songs
+commonly leave out the first five seconds.
 
-Chord accuracy over major, minor and no chord, weighted by duration (mir_eval's majmin).
+Notes are the ``notes`` of a manifest: ``0.0 0.5 69; 0.5 1.0 71`` (start, end in seconds, MIDI pitch). `note_f1` is the
+score of MAPS and MAESTRO without offsets: a note is right whose pitch is right and whose onset is within 50 ms.
+`frame_f1` compares what sounds every 10 ms, as MIREX's multiple fundamental frequencies. `frame_ap` is the average
+precision of activations over all pairs of a frame and a key (micro average, as MusicNet; Thickstun et al. 2017, arXiv
+1611.09827); it takes activations, not answers.
 
-Answers are the ``chords`` of a manifest: ``0.0 1.5 C:maj; 1.5 3.0 A:min7`` (start, end in seconds, label in Harte's
-syntax; Harte et al. 2005). Labels are reduced to triads; what is neither major, minor nor ``N`` in the reference is not
-counted, nor is time that the reference leaves open.
-
-F-measure of beats and downbeats within a window (mir_eval), pooled over tracks, or averaged over them.
-
-Answers are the ``beats`` of a manifest: ``0.512/1 1.024/2`` (seconds from the clip's start, number in the bar; the
-number may be missing). Nothing is trimmed from a clip's start; evaluations of whole songs commonly leave out the first
-five seconds.
-
-Scores of transcriptions: average precision and F-measure of frames, F-measure of notes (mir_eval).
-
-Answers are the ``notes`` of a manifest: ``0.0 0.5 69; 0.5 1.0 71`` (start, end in seconds, MIDI pitch). `note_f1` is
-the score of MAPS and MAESTRO without offsets: a note is right whose pitch is right and whose onset is within 50 ms.
-`frame_f1` compares what sounds every 10 ms, as MIREX's multiple fundamental frequencies. Both pool the counts of all
-clips; ``_track`` is the mean over clips, which papers on MAESTRO report. `frame_ap` is the average precision of
-activations over all pairs of a frame and a key (micro average, as MusicNet; Thickstun et al. 2017, arXiv 1611.09827);
-it takes activations, not answers.
+F-measures pool the counts of all clips; ``_track`` is the mean over clips, which papers on MAESTRO report.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
-import mir_eval
 import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.metrics.metric import AdditiveMetric, Answer, Array, as_text, ratio
+from audio_ssl.metrics.metric import AdditiveMetric, Answer, Array, as_text, ratio, share
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
-"""The 24 keys under the names that labels use."""
+"""The 24 keys as labels name them."""
+
+
+@lru_cache
+def _mir_eval() -> Any:
+    # Imported here: what a metric is called is known without the package that computes it.
+    return importlib.import_module("mir_eval")
 
 
 def _key_points(reference: Answer, hypothesis: Answer) -> Array:
+    mir_eval = _mir_eval()
     return np.array([mir_eval.key.weighted_score(as_text(reference), as_text(hypothesis)), 1.0])
 
 
+def _why_no_key(reference: object, hypothesis: str) -> str | None:
+    try:
+        _key_points(str(reference), hypothesis)
+    except ValueError as error:
+        return f"key_score: {error}"
+    return None
+
+
 KEY_SCORE = AdditiveMetric(
-    "key_score", ("points", "clips"), True, "%", _key_points, lambda s: 100.0 * ratio(s[..., 0], s[..., 1])
+    name="key_score",
+    label="weighted key score",
+    tasks=("key",),
+    packages=("mir_eval",),
+    columns=("points", "clips"),
+    per_clip=_key_points,
+    score=share,
+    why_not=_why_no_key,
 )
 """Mean weighted key score, in percent."""
 
@@ -58,33 +74,47 @@ Count = Callable[[Answer, Answer], Array]
 """From a reference and a hypothesis to matches, things in the reference, things in the hypothesis."""
 
 
-def f_metrics(name: str, things: str, count: Count, signature: str) -> tuple[AdditiveMetric, AdditiveMetric]:
+def f_metrics(
+    name: str, label: str, things: str, count: Count, way: str, versioned: bool = True
+) -> tuple[AdditiveMetric, AdditiveMetric]:
     """Return the metrics `name`, of the counts of all clips together, and ``NAME_track``, the mean over clips.
 
     Parameters
     ----------
-    name
+    name, label
         Of the first.
     things
         What is counted: ``beats``.
     count
         What matches.
-    signature
-        How things are matched.
+    way
+        How things are matched, for the signature.
+    versioned
+        Whether mir_eval matches them.
     """
-    columns = ("matches", f"reference_{things}", f"hypothesis_{things}")
-    return (
-        AdditiveMetric(name, columns, True, "%", count, lambda s: 100.0 * f_measure(s), f"{signature}|counts pooled"),
-        AdditiveMetric(
-            f"{name}_track",
-            ("f", "tracks"),
-            True,
-            "%",
-            _per_track(count),
-            lambda s: 100.0 * ratio(s[..., 0], s[..., 1]),
-            f"{signature}|mean over tracks that have any",
-        ),
+
+    def signature() -> str:
+        return f"{way}|mir_eval:{_mir_eval().__version__}" if versioned else way
+
+    pooled = AdditiveMetric(
+        name=name,
+        label=label,
+        packages=("mir_eval",),
+        columns=("matches", f"reference_{things}", f"hypothesis_{things}"),
+        per_clip=count,
+        score=lambda sums: 100.0 * f_measure(sums),
+        signature_of=lambda: f"{signature()}|counts pooled",
     )
+    of_tracks = replace(
+        pooled,
+        name=f"{name}_track",
+        label=f"{label}, mean over tracks",
+        columns=("f", "tracks"),
+        per_clip=_per_track(count),
+        score=share,
+        signature_of=lambda: f"{signature()}|mean over tracks that have any",
+    )
+    return pooled, of_tracks
 
 
 def f_measure(counts: Array) -> Array:
@@ -134,6 +164,7 @@ def segments(text: str) -> tuple[Array, list[str]]:
 
 
 def _majmin_seconds(reference: Answer, hypothesis: Answer) -> Array:
+    mir_eval = _mir_eval()
     (right, right_labels), (said, said_labels) = segments(as_text(reference)), segments(as_text(hypothesis))
     if not right_labels:
         return np.zeros(2)
@@ -162,13 +193,13 @@ def _at(times: Array, intervals: Array) -> np.ndarray[tuple[int], np.dtype[np.in
 
 
 CHORD_ACCURACY = AdditiveMetric(
-    "chord_accuracy",
-    ("right_seconds", "seconds"),
-    True,
-    "%",
-    _majmin_seconds,
-    lambda s: 100.0 * ratio(s[..., 0], s[..., 1]),
-    f"vocabulary:majmin|weight:seconds|mir_eval:{mir_eval.__version__}",
+    name="chord_accuracy",
+    label="chord accuracy",
+    packages=("mir_eval",),
+    columns=("right_seconds", "seconds"),
+    per_clip=_majmin_seconds,
+    score=share,
+    signature_of=lambda: f"vocabulary:majmin|weight:seconds|mir_eval:{_mir_eval().__version__}",
 )
 """Share of the time that the chord is right."""
 
@@ -210,24 +241,25 @@ def _matches(window_seconds: float, downbeats: bool) -> Callable[[Answer, Answer
                 # The reference does not know bars: nothing can be right or wrong.
                 return np.zeros(3)
             right, said = right[number == 1], said[said_number == 1]
-        matched = len(mir_eval.util.match_events(right, said, window_seconds)) if len(right) and len(said) else 0
+        both = len(right) and len(said)
+        matched = len(_mir_eval().util.match_events(right, said, window_seconds)) if both else 0
         return np.array([matched, len(right), len(said)], np.float64)
 
     return count
-
-
-def _metrics(name: str, window_seconds: float, downbeats: bool) -> tuple[AdditiveMetric, AdditiveMetric]:
-    signature = f"window:{window_seconds}s|trim:0s|mir_eval:{mir_eval.__version__}"
-    return f_metrics(name, "beats", _matches(window_seconds, downbeats), signature)
 
 
 BEATS = tuple(
     metric
     for name, downbeats in (("beat", False), ("downbeat", True))
     for milliseconds in (70, 20)
-    for metric in _metrics(f"{name}_f{milliseconds}", milliseconds / 1000, downbeats)
+    for metric in f_metrics(
+        f"{name}_f{milliseconds}",
+        f"{name} F1 ({milliseconds} ms)",
+        "beats",
+        _matches(milliseconds / 1000, downbeats),
+        f"window:{milliseconds / 1000}s|trim:0s",
+    )
 )
-"""beat_f70, downbeat_f70, beat_f20, downbeat_f20 (windows of ±70 and ±20 ms), and their means over tracks."""
 
 HIGHEST_PITCH = 127
 """Of MIDI."""
@@ -329,6 +361,7 @@ def _frames(reference: Answer, hypothesis: Answer) -> Array:
 
 def _notes(reference: Answer, hypothesis: Answer) -> Array:
     (right, right_pitches), (said, said_pitches) = read_notes(as_text(reference)), read_notes(as_text(hypothesis))
+    mir_eval = _mir_eval()
     matched = 0
     # Other pitches never match, so each is matched by itself: a graph of few notes.
     for pitch in np.intersect1d(right_pitches, said_pitches):
@@ -348,19 +381,19 @@ def _notes(reference: Answer, hypothesis: Answer) -> Array:
 
 
 FRAME_AP = AdditiveMetric(
-    "frame_ap",
-    tuple(f"{what}_{step - STEPS // 2}" for what in ("sounding", "silent") for step in range(STEPS)),
-    True,
-    "%",
-    _of_activations,
-    _average_precision,
-    f"micro over frames and keys|steps of 1/{_STEPS_PER_UNIT}|counts pooled",
+    name="frame_ap",
+    label="average precision of frames",
+    columns=tuple(f"{what}_{step - STEPS // 2}" for what in ("sounding", "silent") for step in range(STEPS)),
+    per_clip=_of_activations,
+    score=_average_precision,
+    signature_of=lambda: f"micro over frames and keys|steps of 1/{_STEPS_PER_UNIT}|counts pooled",
 )
 """Average precision of activations of frames and keys."""
 
 NOTES = (
     FRAME_AP,
-    *f_metrics("frame_f1", "frames", _frames, f"hop:{HOP_SECONDS}s"),
-    *f_metrics("note_f1", "notes", _notes, f"onset:{ONSET_SECONDS}s|no offset|mir_eval:{mir_eval.__version__}"),
+    *f_metrics("frame_f1", "frame F1", "frames", _frames, f"hop:{HOP_SECONDS}s", versioned=False),
+    *f_metrics("note_f1", "note F1", "notes", _notes, f"onset:{ONSET_SECONDS}s|no offset"),
 )
-"""frame_ap, frame_f1, frame_f1_track, note_f1, note_f1_track."""
+
+METRICS = (KEY_SCORE, CHORD_ACCURACY, *BEATS, *NOTES)

@@ -13,7 +13,7 @@ Values are given for each query, so that queries can be resampled. A query that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.metric import RankingMetric
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -88,11 +89,15 @@ class Ranking:
         return _share(np.where(above[-1] > 0, found, np.nan), right.sum(0))
 
 
-KINDS: dict[str, Callable[[Ranking, Array | None], Array]] = {
-    "roc_auc": Ranking.roc_auc,
-    "average_precision": Ranking.average_precision,
-}
-"""Ranking metrics by name."""
+ROC_AUC = RankingMetric(name="roc_auc", label="ROC-AUC", earlier_names=("roc_auc_macro",), of_ranking=Ranking.roc_auc)
+AVERAGE_PRECISION = RankingMetric(
+    name="average_precision",
+    label="average precision",
+    earlier_names=("average_precision_macro",),
+    of_ranking=Ranking.average_precision,
+)
+
+METRICS = (ROC_AUC, AVERAGE_PRECISION)
 
 
 class _Counter:
@@ -171,15 +176,15 @@ class Rankings:
         """Return how many numbers a resample of a class takes at most, for `audio_ssl.metrics.resampling.bootstrap`."""
         return max((one.width for one in self.of_class.values()), default=1)
 
-    def macro(self, metric: str, counts: Array | None = None) -> Array:
+    def macro(self, metric: RankingMetric, counts: Array | None = None) -> Array:
         """Return the mean over classes in percent, ``[resample]``; a class that a resample lacks is left out of it."""
         if not self.of_class:
             return np.full(1 if counts is None else len(counts), np.nan)
-        return mean_defined(np.stack([100.0 * KINDS[metric](one, counts) for one in self.of_class.values()]))
+        return mean_defined(np.stack([100.0 * metric.of_ranking(one, counts) for one in self.of_class.values()]))
 
-    def score(self, metric: str) -> RankingScore:
-        """Return the mean with the value of each class; `metric` is a name of `KINDS` (MARBLE's ROC-AUC and AP)."""
-        per_class = {name: 100.0 * float(KINDS[metric](one, None)[0]) for name, one in self.of_class.items()}
+    def score(self, metric: RankingMetric) -> RankingScore:
+        """Return the mean with the value of each class (MARBLE's ROC-AUC and AP)."""
+        per_class = {name: 100.0 * float(metric.of_ranking(one, None)[0]) for name, one in self.of_class.items()}
         return RankingScore(float(self.macro(metric)[0]), per_class, self.excluded)
 
 
@@ -216,12 +221,6 @@ def average_precisions(scores: Array, relevant: Flags, candidates: Flags | None 
         elif found.any():
             values[query] = 100.0 * Ranking(scores[query, kept], found).average_precision()[0]
     return values
-
-
-def mean_average_precision(scores: Array, relevant: Flags, candidates: Flags | None = None) -> float:
-    """Return the mean of `average_precisions` over the queries that have something to find; NaN if none has."""
-    values = average_precisions(scores, relevant, candidates)
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 def precisions_at_n(scores: Array, relevant: Flags, candidates: Flags | None = None) -> Array:

@@ -14,22 +14,21 @@ a slot's value are not part of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-import sacrebleu
-from rapidfuzz.distance import Levenshtein
-from sacrebleu.metrics import bleu as sacrebleu_bleu
-from sacrebleu.metrics import chrf as sacrebleu_chrf
 
 from audio_ssl.base.text import composed
-from audio_ssl.metrics.metric import AdditiveMetric, Answer, Array, as_text, ratio
+from audio_ssl.metrics.metric import AdditiveMetric, Answer, Array, as_text, ratio, share
 from audio_ssl.metrics.texts import USUAL, check_tokenizer
 
 _ERRORS = ("substitutions", "deletions", "insertions")
-_CHRF = sacrebleu_chrf.CHRF()
 _MAX_ORDER = 4
+_CHRF_BETA = 2
+"""Weight of recall (Popović 2017): chrF2."""
 _SPACES = re.compile(r"\s\s+")
 
 
@@ -44,9 +43,17 @@ def edits(reference: Answer, hypothesis: Answer, characters: bool = False) -> Ar
     right: Sequence[str] = reference.strip() if characters else _words(reference)
     said: Sequence[str] = hypothesis.strip() if characters else _words(hypothesis)
     counts = {"replace": 0, "delete": 0, "insert": 0, "equal": 0}
-    for part in Levenshtein.opcodes(right, said):
+    for part in _opcodes()(right, said):
         counts[part.tag] += max(part.src_end - part.src_start, part.dest_end - part.dest_start)
     return np.array([counts["replace"], counts["delete"], counts["insert"], len(right)], np.float64)
+
+
+@lru_cache
+def _opcodes() -> Callable[..., Any]:
+    # Imported here, as all below: what a metric is called is known without the packages that compute it.
+    from rapidfuzz.distance import Levenshtein
+
+    return Levenshtein.opcodes
 
 
 def _words(text: str) -> list[str]:
@@ -60,6 +67,21 @@ def error_rate(sums: Array) -> Array:
 
 
 @lru_cache
+def _bleu_counter(tokenizer: str) -> Any:
+    from sacrebleu.metrics import bleu as sacrebleu_bleu
+
+    counter = sacrebleu_bleu.BLEU(effective_order=False, tokenize=check_tokenizer(tokenizer))
+    # The signature knows the number of references once something was scored.
+    counter.corpus_score(["a"], [["a"]])
+    return counter
+
+
+def _bleu_statistics(reference: Answer, hypothesis: Answer, tokenizer: str = USUAL) -> Array:
+    found = _bleu_counter(tokenizer)._extract_corpus_statistics([as_text(hypothesis)], [[as_text(reference)]])[0]
+    return np.array(found, np.float64)
+
+
+@lru_cache
 def bleu(tokenizer: str = USUAL) -> AdditiveMetric:
     """Return corpus BLEU with one of sacrebleu's tokenisers.
 
@@ -68,16 +90,12 @@ def bleu(tokenizer: str = USUAL) -> AdditiveMetric:
     UserError
         If there is none of the name, or its package is not installed.
     """
-    counter = sacrebleu_bleu.BLEU(effective_order=False, tokenize=check_tokenizer(tokenizer))
-    # The signature knows the number of references once something was scored.
-    counter.corpus_score(["a"], [["a"]])
-
-    def statistics(reference: Answer, hypothesis: Answer) -> Array:
-        found = counter._extract_corpus_statistics([as_text(hypothesis)], [[as_text(reference)]])[0]
-        return np.array(found, np.float64)
-
-    columns = ("sys_len", "ref_len", *(f"{kind}_{n}" for kind in ("correct", "total") for n in range(1, 5)))
-    return AdditiveMetric("bleu", columns, True, "points", statistics, _bleu_score, str(counter.get_signature()))
+    check_tokenizer(tokenizer)
+    return replace(
+        BLEU,
+        per_clip=lambda reference, hypothesis: _bleu_statistics(reference, hypothesis, tokenizer),
+        signature_of=lambda: str(_bleu_counter(tokenizer).get_signature()),
+    )
 
 
 def _bleu_score(sums: Array) -> Array:
@@ -96,8 +114,22 @@ def _bleu_score(sums: Array) -> Array:
     return np.asarray(np.where(reference == 0, np.nan, score))
 
 
+@lru_cache
+def _chrf_counter() -> Any:
+    from sacrebleu.metrics import chrf as sacrebleu_chrf
+
+    return sacrebleu_chrf.CHRF(beta=_CHRF_BETA)
+
+
 def _chrf_statistics(reference: Answer, hypothesis: Answer) -> Array:
-    return np.array(_CHRF._extract_corpus_statistics([as_text(hypothesis)], [[as_text(reference)]])[0], np.float64)
+    found = _chrf_counter()._extract_corpus_statistics([as_text(hypothesis)], [[as_text(reference)]])[0]
+    return np.array(found, np.float64)
+
+
+def _chrf_signature() -> str:
+    import sacrebleu
+
+    return f"nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{sacrebleu.__version__}"
 
 
 def _chrf_score(sums: Array) -> Array:
@@ -110,7 +142,7 @@ def _chrf_score(sums: Array) -> Array:
     precision = np.where(effective, match / np.maximum(hypothesis, 1), 0.0).sum(-1)
     recall = np.where(effective, match / np.maximum(reference, 1), 0.0).sum(-1)
     precision, recall = precision / np.maximum(orders, 1), recall / np.maximum(orders, 1)
-    factor = float(_CHRF.beta) ** 2
+    factor = float(_CHRF_BETA) ** 2
     score = 100.0 * np.nan_to_num(ratio((1 + factor) * precision * recall, factor * precision + recall))
     return np.asarray(np.where(reference.sum(-1) == 0, np.nan, score))
 
@@ -121,31 +153,83 @@ def _exact_match(reference: Answer, hypothesis: Answer) -> Array:
     return np.array([float(reference == hypothesis), 1.0])
 
 
-WER = AdditiveMetric("wer", (*_ERRORS, "words"), False, "%", edits, error_rate)
+WER = AdditiveMetric(
+    name="wer",
+    label="WER",
+    phrase="word error rate",
+    higher_is_better=False,
+    tasks=("asr",),
+    packages=("rapidfuzz",),
+    columns=(*_ERRORS, "words"),
+    per_clip=edits,
+    score=error_rate,
+    prose=True,
+    errors=True,
+)
 """Word error rate; can exceed 100 %."""
 
-CER = AdditiveMetric("cer", (*_ERRORS, "characters"), False, "%", lambda r, h: edits(r, h, True), error_rate)
+CER = replace(
+    WER,
+    name="cer",
+    label="CER",
+    phrase="character error rate",
+    columns=(*_ERRORS, "characters"),
+    per_clip=lambda reference, hypothesis: edits(reference, hypothesis, True),
+)
 """Character error rate, spaces included."""
 
-PER = AdditiveMetric("per", (*_ERRORS, "phones"), False, "%", edits, error_rate, "units:between spaces")
+PER = replace(
+    WER,
+    name="per",
+    label="PER",
+    phrase="phone error rate",
+    tasks=("phones",),
+    columns=(*_ERRORS, "phones"),
+    prose=False,
+    signature_of=lambda: "units:between spaces",
+)
 """Phone error rate, over phones with spaces between them (``HH AH0 L OW1``); stress marks count as written."""
 
-BLEU = bleu()
+BLEU = AdditiveMetric(
+    name="bleu",
+    label="BLEU",
+    phrase="BLEU score",
+    unit="points",
+    tasks=("st",),
+    packages=("sacrebleu",),
+    columns=("sys_len", "ref_len", *(f"{kind}_{n}" for kind in ("correct", "total") for n in range(1, 5))),
+    per_clip=_bleu_statistics,
+    score=_bleu_score,
+    signature_of=lambda: str(_bleu_counter(USUAL).get_signature()),
+    of_tokenizer=bleu,
+    prose=True,
+    translation=True,
+)
 """Corpus BLEU of languages with spaces between words."""
 
 CHRF = AdditiveMetric(
-    "chrf",
-    tuple(f"{kind}_{n}" for n in range(1, 7) for kind in ("hypothesis", "reference", "match")),
-    True,
-    "points",
-    _chrf_statistics,
-    _chrf_score,
-    f"nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{sacrebleu.__version__}",
+    name="chrf",
+    label="chrF",
+    phrase="chrF score",
+    unit="points",
+    tasks=("st",),
+    packages=("sacrebleu",),
+    columns=tuple(f"{kind}_{n}" for n in range(1, 7) for kind in ("hypothesis", "reference", "match")),
+    per_clip=_chrf_statistics,
+    score=_chrf_score,
+    signature_of=_chrf_signature,
+    prose=True,
+    translation=True,
 )
 """Corpus chrF2."""
 
 ACCURACY = AdditiveMetric(
-    "accuracy", ("correct", "clips"), True, "%", _exact_match, lambda s: 100.0 * ratio(s[..., 0], s[..., 1])
+    name="accuracy",
+    label="accuracy",
+    tasks=("key", "classification"),
+    columns=("correct", "clips"),
+    per_clip=_exact_match,
+    score=share,
 )
 """Share of clips whose label is right."""
 
@@ -187,23 +271,27 @@ def _value_edits(reference: Answer, hypothesis: Answer) -> Array:
 
 
 SLOT_F1 = AdditiveMetric(
-    "slot_f1",
-    ("f1", "clips"),
-    True,
-    "%",
-    _type_f1,
-    lambda s: 100.0 * ratio(s[..., 0], s[..., 1]),
-    "slot types, as sets|mean over clips",
+    name="slot_f1",
+    label="slot F1",
+    tasks=("slots",),
+    columns=("f1", "clips"),
+    per_clip=_type_f1,
+    score=share,
+    signature_of=lambda: "slot types, as sets|mean over clips",
 )
 """F1 of the set of slot types of each clip, averaged over clips."""
 
 SLOT_CER = AdditiveMetric(
-    "slot_cer",
-    ("substitutions", "deletions", "insertions", "characters"),
-    False,
-    "%",
-    _value_edits,
-    error_rate,
-    "slot values|nearest value of the same type, else empty|spaces count",
+    name="slot_cer",
+    label="slot CER",
+    higher_is_better=False,
+    tasks=("slots",),
+    packages=("rapidfuzz",),
+    columns=(*_ERRORS, "characters"),
+    per_clip=_value_edits,
+    score=error_rate,
+    signature_of=lambda: "slot values|nearest value of the same type, else empty|spaces count",
 )
 """Character error rate of the reference's slot values, each against the nearest value of the same type."""
+
+METRICS = (WER, CER, PER, BLEU, CHRF, ACCURACY, SLOT_F1, SLOT_CER)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.base.errors import UserError
+from audio_ssl.metrics.metric import TrialMetric
 from audio_ssl.metrics.resampling import pair_counts
 
 Array = npt.NDArray[np.float64]
@@ -111,10 +112,13 @@ class SpeakerTrials:
                 return None
         return Curve(sums[0], sums[1], self._accepted[0], self._accepted[1], self._steps)
 
-    def resampled(self, metric: str, counts: Array) -> Array:
-        """Return ``eer`` or ``min_dcf`` of speakers that count so often, ``[resample, speaker]`` to ``[resample]``."""
+    def resampled(self, metric: TrialMetric, counts: Array, common: int = 0) -> Array:
+        """Return a metric of speakers that count so often, ``[resample, speaker]`` to ``[resample]``.
+
+        `common` is the place of the threshold that all groups share, for metrics that ask for it.
+        """
         curves = [self.weigh(row) for row in np.rint(counts).astype(np.int64)]
-        values = [None if curve is None else curve.eer() if metric == "eer" else curve.min_dcf() for curve in curves]
+        values = [np.nan if curve is None else metric.of_curve(curve, common) for curve in curves]
         return np.array(values, np.float64)
 
     def place(self, threshold: float) -> int:
@@ -167,6 +171,39 @@ class Curve:
         alarms = self.alarms[self.alarms_at[self.steps]] / self.alarms[-1]
         cost = c_miss * p_target * misses + c_fa * (1 - p_target) * alarms
         return float(cost.min() / min(c_miss * p_target, c_fa * (1 - p_target)))
+
+
+EER = TrialMetric(
+    name="eer",
+    label="EER",
+    phrase="equal error rate",
+    higher_is_better=False,
+    of_curve=lambda curve, common: curve.eer(),
+)
+MIN_DCF = TrialMetric(
+    name="min_dcf",
+    label="minDCF",
+    phrase="minimum detection cost",
+    unit="cost",
+    higher_is_better=False,
+    of_curve=lambda curve, common: curve.min_dcf(),
+)
+FNMR_AT_COMMON = TrialMetric(
+    name="fnmr_at_common",
+    label="FNMR at one threshold",
+    phrase="rate of own voices refused",
+    higher_is_better=False,
+    of_curve=lambda curve, common: 100 * curve.errors(common)[0],
+)
+FMR_AT_COMMON = TrialMetric(
+    name="fmr_at_common",
+    label="FMR at one threshold",
+    phrase="rate of other voices accepted",
+    higher_is_better=False,
+    of_curve=lambda curve, common: 100 * curve.errors(common)[1],
+)
+
+METRICS = (EER, MIN_DCF, FNMR_AT_COMMON, FMR_AT_COMMON)
 
 
 def _once(scores: Array, same: Flags) -> tuple[SpeakerTrials, Curve]:

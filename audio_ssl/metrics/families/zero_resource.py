@@ -19,16 +19,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
-from torch import Tensor
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.metrics.dtw import dtw_pairs
+from audio_ssl.metrics.metric import ComparisonMetric
 from audio_ssl.metrics.resampling import Interval, bootstrap_means
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = npt.NDArray[np.float64]
 Mode = Literal["within", "across"]
@@ -139,7 +141,7 @@ def abx(
     mode
         ``within``: A, B and X of one speaker; ``across``: X of another speaker than A and B.
     kind
-        Distance of frames; see `frame_distances`.
+        Distance of frames, see `audio_ssl.metrics.dtw.KINDS`.
     max_group
         Tokens of one label, context and speaker that are used at most; drawn once, for A, B and X alike. None: all.
     max_x_speakers
@@ -226,6 +228,9 @@ def _chunks(drawn: Iterator[Triples]) -> Iterator[list[Triples]]:
 
 
 def _scored(items: Sequence[AbxItem], chunk: list[Triples], kind: str) -> list[Cell]:
+    # Imported here: what a metric is called is known without torch.
+    from audio_ssl.metrics.dtw import dtw_pairs
+
     # A pair is a code, smaller position first: dense tables of distances would not fit.
     def codes(xs: list[int], others: list[int]) -> npt.NDArray[np.int64]:
         x, other = np.array(xs)[:, None], np.array(others)[None]
@@ -279,21 +284,6 @@ def _by_speaker(cells: Sequence[Cell]) -> Array:
 
 
 Flags = npt.NDArray[np.bool_]
-
-
-def search(
-    queries: Sequence[Float[Tensor, "frame dim"]],
-    utterances: Sequence[Float[Tensor, "frame dim"]],
-    kind: str = "cosine",
-) -> Array:
-    """Return the score of each query in each utterance, ``[query, utterance]``, higher where it is more likely said.
-
-    Rank them with `metrics.retrieval` (MAP, P@N), or give them to `mtwv` after `standardised`.
-    """
-    shape = len(queries), len(utterances)
-    pairs = [(query, utterance) for query in range(shape[0]) for utterance in range(shape[1])]
-    costs = dtw_pairs(queries, utterances, pairs, kind, subsequence=True)
-    return -np.asarray(costs.double().cpu().numpy()).reshape(shape)
 
 
 def standardised(scores: Array) -> Array:
@@ -374,3 +364,22 @@ class RankedTrials:
         gains = np.cumsum(self._gain * counts[:, self._query], axis=1)[:, self._ends]
         values = np.divide(gains, queries, out=np.full_like(gains, np.nan), where=queries > 0)
         return np.concatenate([np.zeros_like(queries), values], axis=1)
+
+
+METRICS = (
+    *(
+        ComparisonMetric(
+            name=f"abx_{mode}",
+            label=f"ABX {mode} speakers",
+            higher_is_better=False,
+            paired="pairs of labels",
+            mode=mode,
+        )
+        for mode in MODES
+    ),
+    ComparisonMetric(name="map", label="MAP", phrase="mean average precision", paired="queries"),
+    ComparisonMetric(name="mtwv", label="MTWV", phrase="maximum term-weighted value"),
+    ComparisonMetric(name="p_at_n", label="P@N", phrase="precision at N"),
+    ComparisonMetric(name="ap_across", label="AP across speakers", phrase="average precision across speakers"),
+    ComparisonMetric(name="ap_all", label="AP of all pairs", phrase="average precision of all pairs"),
+)

@@ -58,8 +58,6 @@ class Abx:
 
     kind = "abx"
     output: Output = "nothing"
-    higher_is_better = False
-    metric_unit = "%"
 
     def __init__(self, config: Config) -> None:
         self._config = config

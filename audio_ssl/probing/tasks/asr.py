@@ -16,6 +16,7 @@ from torch import Tensor
 
 from audio_ssl.base.errors import UserError, check_choice
 from audio_ssl.data.manifest import Clip
+from audio_ssl.metrics.registry import main_first, metrics_of
 from audio_ssl.metrics.texts import get_normaliser, language_without_spaces, words_warning
 from audio_ssl.probing.task import Output
 from audio_ssl.probing.tasks._text import make_units
@@ -32,8 +33,8 @@ class Config:
     """Pieces of sentencepiece."""
 
     metric: str = "wer"
-    """The main score: wer, or cer, which tells systems apart that get few words right; the other is given beside it. In
-    languages written without spaces it is cer."""
+    """The main score: wer, or cer, which still separates systems that get few words right; the other is reported beside
+    it. In languages written without spaces it is cer."""
 
     normaliser: str = "basic"
     """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.texts`."""
@@ -44,9 +45,10 @@ class ASR:
 
     kind = "asr"
     output: Output = "tokens"
+    metrics: tuple[str, ...] = ("wer", "cer")
 
     def __init__(self, config: Config) -> None:
-        self.metrics: tuple[str, ...] = ("cer", "wer") if config.metric == "cer" else ("wer", "cer")
+        self.metrics = main_first(self.metrics, config.metric)
         self.warnings: list[str] = []
         self._units = make_units(config.units, config.vocab_size, known=("characters", "sentencepiece"))
         self._normalise = get_normaliser(config.normaliser)
@@ -77,7 +79,7 @@ class ASR:
         self._units.learn(texts)
         language = language_without_spaces(clip.text or "" for clip in clips)
         if language is not None:
-            self.metrics, self.warnings = ("cer", "wer"), [words_warning(language)]
+            self.metrics, self.warnings = main_first(self.metrics, "cer"), [words_warning(language)]
 
     def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
         """Count the characters of some transcripts that training lacks, the most frequent first."""
@@ -103,5 +105,5 @@ class ASR:
 
 def build(config: Config) -> ASR:
     """Make the task; UserError for other units, normalisers or main scores."""
-    check_choice("metric", config.metric, ("wer", "cer"))
+    check_choice("metric", config.metric, metrics_of(ASR.kind))
     return ASR(config)

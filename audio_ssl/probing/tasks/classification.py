@@ -16,9 +16,8 @@ from torch import Tensor
 
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.manifest import Clip
+from audio_ssl.metrics.registry import main_first, metrics_of
 from audio_ssl.probing.task import Output, Vocabulary
-
-METRICS = ("accuracy", "uar", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,11 @@ class Classification:
 
     kind = "classification"
     output: Output = "class"
+    metrics: tuple[str, ...] = ("accuracy", "uar", "macro_f1")
 
     def __init__(self, config: Config) -> None:
         self.column = config.column
-        self.metrics = (config.metric, *(name for name in METRICS if name != config.metric))
+        self.metrics = main_first(self.metrics, config.metric)
         self.signature = f"column {config.column}, at least {config.min_count} training clips a class"
         self._min_count = config.min_count
         self._counts: Counter[str] = Counter()
@@ -101,6 +101,7 @@ class Classification:
 
 def build(config: Config) -> Classification:
     """Make the task; UserError for another metric."""
-    if config.metric not in METRICS:
-        raise unknown_name("metric of classes", config.metric, METRICS, "$.task.metric")
+    known = dict.fromkeys([*Classification.metrics, *metrics_of(Classification.kind)])
+    if config.metric not in known:
+        raise unknown_name("metric of classes", config.metric, known, "$.task.metric")
     return Classification(config)

@@ -23,6 +23,7 @@ from audio_ssl.metrics.dtw import KINDS, dtw_pairs
 from audio_ssl.metrics.families.ranking import average_precisions, precisions_at_n
 from audio_ssl.metrics.families.zero_resource import RankedTrials
 from audio_ssl.metrics.families.zero_resource import standardised as standardised_scores
+from audio_ssl.metrics.registry import main_first
 from audio_ssl.metrics.resampling import (
     MIN_CLUSTERS,
     RANKING_REPLICATES,
@@ -40,8 +41,6 @@ from audio_ssl.probing.tasks._segments import (
     standardised,
     why_no_spans,
 )
-
-METRICS = ("map", "mtwv", "p_at_n")
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -88,12 +87,11 @@ class Query:
 
     kind = "query"
     output: Output = "nothing"
-    higher_is_better = True
-    metric_unit = "%"
+    metrics: tuple[str, ...] = ("map", "mtwv", "p_at_n")
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self.metrics: tuple[str, ...] = (config.metric, *(name for name in METRICS if name != config.metric))
+        self.metrics = main_first(self.metrics, config.metric)
         scale = "frames standardised" if config.standardise else "frames as they are"
         self.signature = f"subsequence dtw over steps|{config.distance}|{scale}|queries:{config.max_queries}"
 
@@ -206,8 +204,8 @@ def _mean(values: Array, groups: Sequence[str]) -> Interval:
 
 def build(config: Config) -> Query:
     """Make the task; UserError for another metric or distance."""
-    if config.metric not in METRICS:
-        raise unknown_name("metric of queries", config.metric, METRICS, "$.task.metric")
+    if config.metric not in Query.metrics:
+        raise unknown_name("metric of queries", config.metric, Query.metrics, "$.task.metric")
     if config.distance not in KINDS:
         raise unknown_name("distance", config.distance, KINDS, "$.task.distance")
     if config.max_queries < 1:

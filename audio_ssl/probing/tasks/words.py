@@ -76,8 +76,6 @@ class Words:
 
     kind = "words"
     output: Output = "nothing"
-    higher_is_better = True
-    metric_unit = "%"
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -12,7 +12,7 @@ from audio_ssl.artifacts.fairness import ALL, UNKNOWN, GapOutcome, GroupComparis
 from audio_ssl.data.columns import is_gender
 from audio_ssl.fairness.wording import people, short_people
 from audio_ssl.report.numbers import MISSING, defined, percent, signed
-from audio_ssl.report.paired import additive
+from audio_ssl.metrics.registry import find_metric
 
 _SHORT = 22
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -90,7 +90,7 @@ def points_of(row: _Measured) -> str:
 
 def metric_unit(metric: str) -> str:
     """Return the unit of a metric that is no cost; nothing where the metric is not known."""
-    known = additive(metric)
+    known = find_metric(metric)
     return known.unit if known else ""
 
 

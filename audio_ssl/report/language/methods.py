@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from audio_ssl.artifacts.fairness import ALPHA
 from audio_ssl.artifacts.fairness_report import AuditOrigin, FairnessReport
+from audio_ssl.fairness.measures import of_terms
 from audio_ssl.fairness.power import MOST_SPEAKERS, Need, Spread
 from audio_ssl.fairness.wording import measure
 from audio_ssl.report.numbers import count, number, score
@@ -90,7 +91,7 @@ def method_rows(report: FairnessReport) -> list[tuple[str, str]]:
     if report.gap_differences:
         what = "The difference of one system minus that of another, the speakers of both drawn together."
         rows.append(("Difference between systems", what))
-    if any(row.metric in ("term_coverage", "gender_accuracy") for row in report.groups):
+    if of_terms(row.metric for row in report.groups):
         what = (
             "The share of the reference's annotated gendered words that the translation holds, in the right or the "
             "wrong form (MuST-SHE); gender accuracy is the share of these in the right form."

@@ -5,7 +5,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.metrics.dtw import dtw, dtw_pairs, frame_distances
+from audio_ssl.metrics.dtw import dtw, dtw_pairs
 
 
 def sequences(seed, count, longest=12, dim=5):
@@ -35,16 +35,23 @@ def one_by_one(distances):
     return cost[rows, columns], steps
 
 
-@pytest.mark.parametrize(("kind", "metric"), [("cosine", "cosine"), ("euclidean", "euclidean")])
-def test_distances_of_frames_equal_scipy(kind, metric):
-    x, y = np.random.default_rng(0).normal(size=(2, 9, 4))
-    x, y = torch.tensor(x), torch.tensor(y)
-    np.testing.assert_allclose(frame_distances(x[None], y[None], kind)[0], cdist(x, y, metric), atol=1e-12)
+def distances_of_frames(x, y, kind):
+    distances = cdist(x, y, kind.replace("angular", "cosine"))
+    return np.arccos((1 - distances).clip(-1, 1)) / np.pi if kind == "angular" else distances
 
 
-def test_angles():
-    x = torch.tensor([[[1.0, 0], [0, 2], [-3, 0], [0, 0]]])
-    assert frame_distances(x[:, :1], x, "angular").flatten().tolist() == pytest.approx([0, 0.5, 1, 0.5])
+@pytest.mark.parametrize("kind", ["cosine", "angular", "euclidean"])
+def test_the_cost_of_single_frames_is_their_distance(kind):
+    x = torch.tensor(np.random.default_rng(0).normal(size=(9, 1, 4)))
+    pairs = list(np.ndindex(9, 9))
+    expected = distances_of_frames(x[:, 0], x[:, 0], kind)
+    np.testing.assert_allclose(dtw_pairs(list(x), list(x), pairs, kind).reshape(9, 9), expected, atol=1e-6)
+
+
+def test_a_frame_of_zeros_is_at_a_right_angle_to_all():
+    x = torch.tensor([[[1.0, 0]], [[0, 2]], [[-3, 0]], [[0, 0]]])
+    found = dtw_pairs(list(x), list(x), [(0, other) for other in range(4)], "angular")
+    assert found.tolist() == pytest.approx([0, 0.5, 1, 0.5])
 
 
 @pytest.mark.parametrize("kind", ["cosine", "angular", "euclidean"])
@@ -53,7 +60,7 @@ def test_costs_equal_librosa_and_are_divided_by_the_steps(kind):
     pairs = [(i, j) for i in range(12) for j in range(12)]
     ours = dtw_pairs(items, items, pairs, kind, batch_elements=300)
     for value, (i, j) in zip(ours.tolist(), pairs, strict=True):
-        distances = frame_distances(items[i][None], items[j][None], kind)[0].numpy()
+        distances = distances_of_frames(items[i], items[j], kind)
         cost, steps = one_by_one(distances)
         assert value == pytest.approx(cost / steps, rel=1e-5, abs=1e-6)
         table = librosa.sequence.dtw(C=distances, backtrack=False)
@@ -105,4 +112,4 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(UserError, match="sequence 0 has frames that are not finite"):
         dtw_pairs([torch.full((2, 3), torch.nan)], [torch.ones(2, 3)], [(0, 0)])
     with pytest.raises(UserError, match="unknown distance `cosin`"):
-        frame_distances(torch.ones(1, 2, 3), torch.ones(1, 2, 3), "cosin")
+        dtw_pairs([torch.ones(2, 3)], [torch.ones(2, 3)], [(0, 0)], "cosin")

@@ -8,7 +8,7 @@ import torch
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.corpus import load_corpus
-from audio_ssl.fairness.must_she import (
+from audio_ssl.metrics.families.terms import (
     CATEGORY_PAIRS,
     GENDER_ACCURACY,
     TERM_COVERAGE,

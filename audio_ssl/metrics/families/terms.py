@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.metrics.metric import AdditiveMetric, Answer, Array, as_text, ratio
+from audio_ssl.metrics.metric import AdditiveMetric, Answer, Array, as_text, ratio, share
 
 CATEGORY_PAIRS = (("1F", "1M"), ("2F", "2M"))
 """What is compared: feminine and masculine terms whose gender is known from the same place, voice (1) or words (2).
@@ -104,32 +105,19 @@ def why_not(terms: object) -> str | None:
     return None
 
 
-def _measures() -> tuple[AdditiveMetric, AdditiveMetric]:
-    """Return term coverage and gender accuracy, whose reference is `terms`; see `count_terms`."""
+def _coverage(terms: Answer, translation: Answer) -> Array:
+    counts = count_terms(as_text(terms), as_text(translation))
+    return np.array([counts.found, counts.terms], np.float64)
 
-    def coverage(terms: Answer, translation: Answer) -> Array:
-        counts = count_terms(as_text(terms), as_text(translation))
-        return np.array([counts.found, counts.terms], np.float64)
 
-    def accuracy(terms: Answer, translation: Answer) -> Array:
-        counts = count_terms(as_text(terms), as_text(translation))
-        return np.array([counts.right, counts.wrong], np.float64)
+def _accuracy(terms: Answer, translation: Answer) -> Array:
+    counts = count_terms(as_text(terms), as_text(translation))
+    return np.array([counts.right, counts.wrong], np.float64)
 
-    way = "case:lc|nfc|tok:spaces, punctuation and elision apart|both forms:right"
-    return (
-        AdditiveMetric(
-            "term_coverage", ("found", "terms"), True, "%", coverage, lambda s: 100.0 * ratio(s[..., 0], s[..., 1]), way
-        ),
-        AdditiveMetric(
-            "gender_accuracy",
-            ("right", "wrong"),
-            True,
-            "%",
-            accuracy,
-            lambda s: 100.0 * ratio(s[..., 0], s.sum(-1)),
-            way,
-        ),
-    )
+
+def _why_no_terms(terms: object, hypothesis: str) -> str | None:
+    reason = why_not(terms)
+    return f"terms: {reason}" if reason else None
 
 
 def _read(terms: str) -> list[tuple[str, str]]:
@@ -162,5 +150,26 @@ def _take(tokens: list[str | None], word: str) -> bool:
     return False
 
 
-TERM_COVERAGE, GENDER_ACCURACY = _measures()
-"""Percent of terms found in either form, and percent of right forms among them."""
+TERM_COVERAGE = AdditiveMetric(
+    name="term_coverage",
+    label="term coverage",
+    columns=("found", "terms"),
+    per_clip=_coverage,
+    score=share,
+    signature_of=lambda: "case:lc|nfc|tok:spaces, punctuation and elision apart|both forms:right",
+    reference="terms",
+    why_not=_why_no_terms,
+)
+"""Percent of terms found in either form."""
+
+GENDER_ACCURACY = replace(
+    TERM_COVERAGE,
+    name="gender_accuracy",
+    label="gender accuracy",
+    columns=("right", "wrong"),
+    per_clip=_accuracy,
+    score=lambda sums: 100.0 * ratio(sums[..., 0], sums.sum(-1)),
+)
+"""Percent of right forms among the terms that were found."""
+
+METRICS = (TERM_COVERAGE, GENDER_ACCURACY)
