@@ -305,7 +305,7 @@ def test_metrics_are_those_of_the_result_they_fit(tmp_path):
     table_ = write(tmp_path / "p.jsonl", table((6, 6)))
     report = audit([verification, table_], replicates=200, metrics=("eer", "cer")).to_json()
     assert {(row["result"], row["metric"]) for row in report["groups"]} == {("sv", "eer"), ("p", "cer")}
-    for path, metric, known in ((verification, "wer", "eer, min_dcf"), (table_, "eer", "wer, cer")):
+    for path, metric, known in ((verification, "wer", "eer, fmr_at"), (table_, "eer", "accuracy, bleu")):
         with pytest.raises(UserError, match=f"none of {metric} is a score of this result; known: {known}"):
             audit([path], metrics=(metric,))
 

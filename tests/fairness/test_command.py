@@ -53,7 +53,7 @@ def test_inputs_are_not_replaced(tmp_path):
         ({"by": ()}, "`by` must name at least one"),
         ({"by": ("gender", "gender")}, "`by` names gender twice"),
         ({"metric": ("wrr",)}, "unknown metric `wrr`"),
-        ({"metric": ("eer",)}, "none of eer is a score of this result; known: wer"),
+        ({"metric": ("eer",)}, "none of eer is a score of this result; known: accuracy, bleu"),
         ({"out": "p.pdf"}, "must end in .html"),
         ({"out": "\udcff.html"}, "is not UTF-8"),
     ],

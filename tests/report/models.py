@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from audio_ssl.metrics.families.ranking import Rankings
+from audio_ssl.metrics.families.ranking import ROC_AUC, Rankings
 from audio_ssl.metrics.families.verification import eer
 from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import bootstrap_sums, cluster_sums
@@ -109,7 +109,7 @@ def measure(
     elif name == "roc_auc":
         table = np.array([row["scores"] for row in rows])
         has = np.array([[tag in row["reference"] for tag in classes] for row in rows])
-        value = Rankings(has, table, classes).score("roc_auc").value
+        value = Rankings(has, table, classes).score(ROC_AUC).value
         found = (value, value - 3, min(value + 3, 100.0))
     else:
         metric = get_metric(name, classes)

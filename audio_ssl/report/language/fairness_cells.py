@@ -11,8 +11,8 @@ from audio_ssl.artifacts import fairness
 from audio_ssl.artifacts.fairness import ALL, UNKNOWN, GapOutcome, GroupComparison, GroupScore
 from audio_ssl.data.columns import is_gender
 from audio_ssl.fairness.wording import people, short_people
-from audio_ssl.report.numbers import MISSING, defined, percent, signed
 from audio_ssl.metrics.registry import find_metric
+from audio_ssl.report.numbers import MISSING, defined, percent, signed
 
 _SHORT = 22
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
