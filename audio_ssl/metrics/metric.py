@@ -141,6 +141,9 @@ class TrialMetric(Metric):
     of_curve: Callable[[Curve, int], float]
     """From the errors at each threshold, and the place of the threshold that all groups share, to the score."""
 
+    paired: bool = False
+    """Whether two systems are compared by it trial by trial; else by their separate intervals."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonMetric(Metric):

@@ -94,7 +94,7 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
     """
     known = find_metric(metric_name)
     if isinstance(known, TrialMetric):
-        return _compare_trials(model, baseline, known)
+        return _compare_trials(model, baseline, known) if known.paired else None
     if isinstance(known, ComparisonMetric):
         return compare_zero(model.comparisons, baseline.comparisons, known)
     pairs = _common(model.rows, baseline.rows)

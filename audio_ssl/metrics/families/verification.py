@@ -179,6 +179,7 @@ EER = TrialMetric(
     phrase="equal error rate",
     higher_is_better=False,
     of_curve=lambda curve, common: curve.eer(),
+    paired=True,
 )
 MIN_DCF = TrialMetric(
     name="min_dcf",
