@@ -34,9 +34,7 @@ def test_what_fits():
 
 
 def test_tasks_without_scores_a_clip():
-    with pytest.raises(
-        UserError, match="the task `tagging` has no score per clip; groups are compared on asr, cl"
-    ):
+    with pytest.raises(UserError, match="the task `tagging` has no score per clip; groups are compared on asr, cl"):
         choose_metrics("tagging", (), False, "p")
     with pytest.raises(UserError, match=r"equal error rate is read by audio_ssl/fairness/verification\.py"):
         choose_metrics("speaker_verification", (), False, "p")

@@ -289,7 +289,7 @@ def test_what_is_no_table_is_explained(tmp_path):
             read_predictions(tmp_path / name)
     write(tmp_path / "predictions.parquet", make_rows(1))
     (tmp_path / "scores.json").write_text(json.dumps({"task": "speaker_verification"}))
-    with pytest.raises(UserError, match=r"has no score per clip .*verification\.py"):
+    with pytest.raises(UserError, match=r"has no score per clip.*verification\.py"):
         read_predictions(tmp_path)
 
 
