@@ -16,6 +16,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from audio_ssl.report.language.phrases import more_rows
 from audio_ssl.report.numbers import MISSING
 
 Shown = TypeVar("Shown", contravariant=True)
@@ -233,7 +234,7 @@ def tabulate(
         [columns[place].head for place in kept],
         list(zip(*(written[place] for place in kept), strict=True)),
         text_columns=[new for new, place in enumerate(kept) if new and columns[place].words],
-        notes=([f"{len(rows) - most:,} rows more are in the JSON."] if len(rows) > most else []) + list(notes),
+        notes=([more_rows(len(rows) - most)] if len(rows) > most else []) + list(notes),
         sticky=sticky,
         folded=open_up_to is not None and len(shown) > open_up_to,
     )

@@ -68,7 +68,7 @@ def _block(block: Block) -> Iterator[str]:
     if block.points:
         yield _list(block.points)
     for sentence in block.warnings:
-        yield f"> **Mind:** {escape(sentence)}"
+        yield f"> **Warning:** {escape(sentence)}"
     for table in block.tables:
         yield from _table(table)
     if block.examples:
@@ -106,7 +106,7 @@ def _example(example: ClipExample) -> Iterator[str]:
             for kind, text in example.changes
             if kind != left_out
         ]
-        yield f"  - {name}: {' '.join(words) or '(nothing)'}"
+        yield f"  - {name}: {' '.join(words) or '(empty)'}"
 
 
 def _code(command: str) -> str:

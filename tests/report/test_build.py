@@ -14,6 +14,7 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.report.build import build_fairness_report, build_report
 from audio_ssl.report.language.answer import summary_lines
 from audio_ssl.report.summary import read_report
+from tests.report.meaning import in_order, numbers_in, says_significant
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "col"}
 
@@ -114,7 +115,10 @@ def test_page_says_what_pretraining_gave(page):
             assert f"{system.score_of(result.main_metric).value:.1f} %" in said
     first = report.answer["pretraining"][0]
     assert first in said
-    assert first.startswith("Pretraining beats every baseline (untrained twin, log-mel frames")
+    assert says_significant(first)
+    assert in_order(first, "untrained twin", "log-mel frames")
+    won = sum(all(one.decided and one.better for one in result.verdicts) for result in report.results)
+    assert won in numbers_in(first)
 
 
 def test_page_shows_every_part(page):
@@ -125,8 +129,8 @@ def test_page_shows_every_part(page):
         "Seconds of audio trained on per second",
         "Teacher of run: codec",
         "The ring marks layer 3",
-        "Which class was answered for which",
-        "struck out",
+        "Answers for each reference class",
+        "Struck out",
         "1 step skipped",
         "3 files could not be used: empty file (2), not an audio file (1)",
         "group F has 1 speaker, and at least 5 a group are needed",
@@ -183,7 +187,7 @@ def test_two_results_of_one_name_keep_ids_apart(tmp_path, result_maker):
 
 def test_a_run_without_probes_says_so(tmp_path, run_maker):
     page = build_report([run_maker("short", steps=3, codec=False)], tmp_path / "r.html")
-    assert "No probe is given" in text_of(read(page))
+    assert "No probe result was given" in text_of(read(page))
 
 
 def test_a_run_that_has_logged_nothing_yet(tmp_path):

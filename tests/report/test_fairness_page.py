@@ -92,7 +92,7 @@ def test_every_kind_of_row_is_shown(said):
         "women × 70–79",
         "fewer than 5 speakers",
         "group 70–79 has 3 speakers",
-        "Mind: only 12 speakers in the smaller group",
+        "Warning: only 12 speakers in the smaller group",
         "feminine words about the speaker (1F)",
         "among clips alike in duration, speech rate and level",
         "no model was fitted: too few speakers",
@@ -145,7 +145,7 @@ def test_many_groups_do_not_make_a_huge_page():
     report = fairness_of(report, "large")
     html = render(Page("Fairness", fairness_answer(report), sections_of(report), "About.", "f.json", {}))
     assert len(html) < 2_000_000
-    assert "rows more are in the JSON" in html
+    assert "more rows are in the JSON" in html
 
 
 def test_warnings_of_one_kind_are_said_once():

@@ -47,29 +47,29 @@ def test_page_shows_every_part(reader):
     said = text_of(reader)
     for words in (
         "Best score among 2 models",
-        "mert beats every baseline (untrained twin, log-mel frames) on all 6 probes",
-        "by paired 95 % intervals over speakers.",
-        "Each system minus mert, on the clips that both predicted",
+        "mert is significantly better than every baseline (untrained twin, log-mel frames) on all 6 probes",
+        "paired bootstrap over speakers",
+        "Each system minus mert, on the clips that both answered",
         "not significant",
         "significantly worse",
         "Mean rank",
-        "Rings mark the layers chosen on the validation set: mert layer 3, wav2vec2 layer 3",
-        "Bands go from the lowest to the highest seed",
-        "Level lines are systems with one layer",
-        "of every layer and learning rate, mean over 3 seeds",
+        "Rings mark the layers that the validation clips selected: mert layer 3, wav2vec2 layer 3",
+        "Bands show the range over seeds or folds",
+        "Horizontal lines are systems with one layer",
+        "by layer and learning rate, mean over 3 seeds",
         "mean over 3 seeds and 3 folds",
-        "3 runs diverged; × where all of a cell did",
+        "3 runs diverged; × marks cells where all runs did",
         "in % of each reference's clips",
-        "Classes most often taken for another",
-        "Reference and answer of 48 clips: valence",
-        "Scores of 120 pairs of the same (full line)",
-        "What it cost",
+        "Most frequent confusions",
+        "valence: reference and answer of 48 clips",
+        "Scores of 120 pairs of the same speaker (solid line)",
+        "Peak memory",
         "76,800",
         "1.23 GB",
-        "Search: beam 8, no language model.",
-        "3 folds, each tested once.",
+        "Decoding: beam 8, no language model.",
+        "3 folds: each clip is tested once.",
         "learning rate 0.001, seed 1",
-        "Mind: 3 of 45 runs diverged",
+        "Warning: 3 of 45 runs diverged",
     ):
         assert words in said, words
 
@@ -138,7 +138,7 @@ def test_audio_is_left_out_when_asked(models_folder, tmp_path):
     page = build_report(models_folder[1][:1], tmp_path / "r.html", audio=False)
     source = page.read_text(encoding="utf-8")
     assert "data:audio" not in source
-    assert "can be heard" not in source
+    assert "can be played" not in source
 
 
 def test_audio_that_is_gone_is_said(tmp_path):
@@ -176,7 +176,7 @@ def test_summary_of_many_models(page):
     table = lines[: next(n for n, line in enumerate(lines) if line.startswith("* best"))]
     assert max(map(len, table)) <= 100
     assert any(line.startswith("Best score among 2 models") for line in lines)
-    assert any(line.startswith("wav2vec2 beats every baseline (") for line in lines)
+    assert any(line.startswith("wav2vec2 is significantly better than every baseline (") for line in lines)
 
 
 def test_lines_of_one_result(models_folder):

@@ -28,7 +28,7 @@ def test_rows_that_are_not_written_are_counted():
     names = [f"g{place}" for place in range(1205)]
     table = tabulate("Groups", names, [NAME], most=5, notes=["Made up."], open_up_to=5)
     assert len(table.rows) == 5
-    assert "1,200 rows" in table.notes[0]
+    assert "1,200 more rows" in table.notes[0]
     assert table.notes[1] == "Made up."
     assert not table.folded
     assert tabulate("Groups", names, [NAME], most=6, open_up_to=5).folded

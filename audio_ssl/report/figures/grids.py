@@ -52,7 +52,7 @@ def confusion_matrix(
     total = sum(map(sum, counts))
     for row, numbers in enumerate(counts):
         parts += _matrix_row(numbers, row, left, top + cell * row, cell, shares)
-    words = f"{right} of {count(total, 'clip')} lie on the diagonal, where the answer is the reference."
+    words = f"{right} of {count(total, 'clip')} on the diagonal"
     return picture(figure_id, title, words, max(width, WIDTH), height, *parts), max(width, WIDTH)
 
 

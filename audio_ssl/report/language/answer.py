@@ -43,7 +43,7 @@ def answer(
         gain += [_scores(result) for result in results]
     if not results and runs:
         names = one_of([f"{run['name']} ({run['steps']:,} steps)" for run in runs], "and")
-        gain = [f"Training curves of {names}.", "No probe is given, so what the training is good for is not shown."]
+        gain = [f"Training curves of {names}.", "No probe result was given. The benefit of training was not measured."]
     collapsed = [f"{run['name']}: {one}" for run in runs for one in collapse_sentences(run)]
     models = compare_sentences(comparison) if several else []
     said = {
@@ -69,7 +69,7 @@ def _scores(result: ProbeSummary) -> str:
         f"{score(system.score_of(result.main_metric).value, result.unit)} {_noun(system)}" for system in result.systems
     ]
     way = better_words(result.higher_is_better)
-    return f"{result.name}: {metric_label(result.main_metric)} {', '.join(parts)} ({way})."
+    return f"{result.name}, {metric_label(result.main_metric)} ({way}): {', '.join(parts)}."
 
 
 def _noun(system: SystemSummary) -> str:
@@ -91,8 +91,8 @@ def summary_lines(report: ReportSummary) -> list[str]:
 def score_lines(comparison: ModelComparison) -> list[str]:
     """Write the main scores as a table: a line a probe, a column a system.
 
-    A star marks the best score of a line, a tilde one without a statistically significant difference from the line's
-    first model. Where the columns need more than 100 characters, the rest follows as another table.
+    A star marks the best score of a line, a tilde one that does not differ significantly from the line's first model.
+    Where the columns need more than 100 characters, the rest follows as another table.
     """
     questions = comparison.questions
     if not questions:
@@ -122,7 +122,7 @@ def score_lines(comparison: ModelComparison) -> list[str]:
         lines += [*([""] if lines else []), *(line.rstrip() for line in _joined(table))]
     marks = [mark for mark in ("*", "~") if any(line.rstrip().endswith(mark) or f"{mark} " in line for line in lines)]
     first = shortened(first_models(questions), _MOST_NAME)
-    legend = {"*": "* best of its line", "~": f"~ no statistically significant difference from {first}"}
+    legend = {"*": "* best of its row", "~": f"~ not significantly different from {first}"}
     return lines + (["; ".join(legend[mark] for mark in marks)] if marks else [])
 
 

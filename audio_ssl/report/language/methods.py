@@ -26,8 +26,8 @@ HIDDEN = (
 CROSSED_LEAD = (
     "Groups of several attributes together: a difference can sit where two attributes meet and show in neither."
 )
-AGAIN_HEADING = "To make it again"
-AGAIN_LEAD = "Each command needs the manifest it names; a run's resolved recipe is itself a recipe."
+AGAIN_HEADING = "How to reproduce it"
+AGAIN_LEAD = "Each command needs the manifest that it names. The resolved recipe of a run can be used as a recipe."
 SIGN_LEAD = "To be filled in by whoever has read this report and answers for it."
 
 

@@ -24,6 +24,11 @@ def label_of(name: str) -> str:
     return _LABELS.get(name, name)
 
 
+def more_rows(left: int) -> str:
+    """Count the rows that a table does not show."""
+    return f"{left:,} more {'row is' if left == 1 else 'rows are'} in the JSON beside this page."
+
+
 def better_words(higher_is_better: bool) -> str:
     """Say which way a score is better."""
     return "higher is better" if higher_is_better else "lower is better"

@@ -12,9 +12,9 @@ from audio_ssl.report.numbers import count, duration, finite, number, score
 if TYPE_CHECKING:
     from audio_ssl.report.probe_summary import ProbeSummary, RunGrid, TrialHistogram, ValuePairs
 
-SCORES_CAPTION = "Every score on the test set, with its 95 % interval"
+SCORES_CAPTION = "All scores on the test set, with 95 % confidence intervals"
 COST_NOTE = (
-    "Extraction costs nothing where an earlier probe has left its features. Memory is that of the whole process."
+    "Extraction takes no time where an earlier probe has stored the features. Memory is the peak of the whole process."
 )
 
 
@@ -29,9 +29,9 @@ def lead(result: ProbeSummary) -> tuple[str, ...]:
         words += [count(int(found["speakers"]), "speaker")] if found.get("speakers") else []
         parts.append(f"{str(split).capitalize()}: {', '.join(words)}.")
     if result.folds:
-        parts.append(f"{result.folds} folds, each tested once.")
+        parts.append(f"{result.folds} folds: each clip is tested once.")
     signature = f"Score signature: {result.signature}." if result.signature else ""
-    decoder = f"Search: {result.decoder}." if result.decoder else ""
+    decoder = f"Decoding: {result.decoder}." if result.decoder else ""
     return tuple(line for line in (" ".join(filter(None, parts)), _chosen(result), signature, decoder) if line)
 
 
@@ -46,14 +46,8 @@ def _chosen(result: ProbeSummary) -> str:
         where = "mix of layers" if layer is None else f"layer {number(layer)}"
         whitened = ", whitened" if one.get("whiten") is True else ""
         runs.append(f"{where}{whitened}, learning rate {one.get('lr')}, seed {one.get('seed')}")
-    return (
-        f"Chosen on the validation clips{' of the folds' if len(chosen) > 1 else ''}: {'; '.join(dict.fromkeys(runs))}."
-    )
-
-
-def more_excluded(left: int) -> str:
-    """Count the excluded clips that a table does not name."""
-    return f"{left:,} more are in the JSON beside this page."
+    where = "the validation clips of the folds" if len(chosen) > 1 else "the validation clips"
+    return f"Selected on {where}: {'; '.join(dict.fromkeys(runs))}."
 
 
 def layer_words(layers: Sequence[float], named: Sequence[str], banded: bool, level: bool) -> str:
@@ -70,47 +64,54 @@ def layer_words(layers: Sequence[float], named: Sequence[str], banded: bool, lev
     """
     said = []
     if len(layers) == 1:
-        said.append(f"The ring marks layer {number(layers[0])}, chosen on the validation set.")
+        said.append(f"The ring marks layer {number(layers[0])}, which the validation clips selected.")
     elif layers:
-        said.append(f"Rings mark the layers chosen on the validation set: {', '.join(named)}.")
+        said.append(f"Rings mark the layers that the validation clips selected: {', '.join(named)}.")
     if banded:
-        said.append("Bands go from the lowest to the highest seed (or fold).")
+        said.append("Bands show the range over seeds or folds.")
     if level:
-        said.append("Level lines are systems with one layer.")
+        said.append("Horizontal lines are systems with one layer.")
     return " ".join(said)
 
 
 def layer_caption(result: ProbeSummary, marks: str) -> str:
     """Say what the layer curves show; `marks` as of `layer_words`."""
     better = better_words(result.higher_is_better)
-    return f"Validation {metric_label(result.main_metric)} of each layer, {better}. {marks}".strip()
+    return f"{metric_label(result.main_metric)} on the validation clips by layer ({better}). {marks}".strip()
 
 
 def grid_caption(result: ProbeSummary, grid: RunGrid) -> str:
     """Say what the grid of all runs shows."""
     over = [count(found, noun) for found, noun in ((grid.seeds, "seed"), (grid.folds, "fold")) if found > 1]
-    text = f"Validation {metric_label(result.main_metric)} of every layer and learning rate"
+    text = f"{metric_label(result.main_metric)} on the validation clips by layer and learning rate"
     text += f", mean over {' and '.join(over)}." if over else "."
-    text += " The stronger the shade, the better; a frame marks what was chosen."
+    text += " A stronger shade is a better score. The frame marks the selected run."
     gone = sum(map(sum, grid.diverged))
-    return f"{text} {count(gone, 'run')} diverged; × where all of a cell did." if gone else text
+    return f"{text} {count(gone, 'run')} diverged; × marks cells where all runs did." if gone else text
 
 
 def weights_caption(values: Sequence[float]) -> str:
     """Say what the learned weights of the layers are."""
     top = max(range(len(values)), key=lambda layer: values[layer])
-    return f"Weight the probe's head learned for each layer; the largest, {number(values[top])}, is layer {top}'s."
+    return (
+        f"Weight of each layer in the mix that the head learned. The largest is {number(values[top])}, of layer {top}."
+    )
+
+
+def history_words(steps: Sequence[float], values: Sequence[float]) -> str:
+    """Say where the curve of the head's training begins and ends."""
+    return f"From {number(values[0])} at step {number(steps[0])} to {number(values[-1])} at step {number(steps[-1])}."
 
 
 def history_caption(result: ProbeSummary) -> str:
     """Say what the curve of the head's training shows."""
-    return f"Validation {metric_label(result.main_metric)} while the head was trained."
+    return f"{metric_label(result.main_metric)} on the validation clips during the training of the head."
 
 
 def confusion_caption(shares: bool) -> str:
     """Say what a confusion matrix shows: shares of each reference's clips, or clips."""
     unit = "in % of each reference's clips" if shares else "in clips"
-    return f"Which class was answered for which, {unit}; each row is shaded by its own total."
+    return f"Answers for each reference class, {unit}. Shades are relative to the total of the row."
 
 
 def values_caption(pairs: ValuePairs) -> str:
@@ -119,19 +120,19 @@ def values_caption(pairs: ValuePairs) -> str:
     shown = f"{len(points):,} of {pairs.clips:,} clips" if len(points) < pairs.clips else count(len(points), "clip")
     errors = sorted(abs(x - y) for x, y in points)
     return (
-        f"Reference and answer of {shown}: {pairs.name}. On the dashed line they are equal. "
-        f"Half of the answers are within {number(errors[len(errors) // 2])} of the reference."
+        f"{pairs.name}: reference and answer of {shown}. On the dashed line they are equal. "
+        f"The median absolute error is {number(errors[len(errors) // 2])}."
     )
 
 
 def equal_error_words(trials: TrialHistogram) -> str:
     """Name the equal error rate and its threshold."""
-    return f"equal error {score(trials.eer, '%')} at {number(trials.threshold)}"
+    return f"equal error rate {score(trials.eer, '%')} at {number(trials.threshold)}"
 
 
 def trials_caption(trials: TrialHistogram) -> str:
     """Say what the histogram of pairs shows."""
     return (
-        f"Scores of {trials.n_same:,} pairs of the same (full line) and {trials.n_different:,} of different ones "
-        f"(dashed), in % of their kind; {equal_error_words(trials)}."
+        f"Scores of {trials.n_same:,} pairs of the same speaker (solid line) and {trials.n_different:,} pairs of "
+        f"different speakers (dashed line), in % of each kind. The {equal_error_words(trials)}."
     )

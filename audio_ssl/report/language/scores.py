@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.language.phrases import better_words, one_of
-from audio_ssl.report.numbers import MISSING, score, shortened, signed, signed_interval
+from audio_ssl.report.numbers import MISSING, count, score, shortened, signed, signed_interval
 
 if TYPE_CHECKING:
     from audio_ssl.report.comparison import ComparedQuestion, ModelComparison
@@ -26,14 +26,15 @@ _MOST_NAME = 22
 def verdict_sentence(metric: str, ours: MetricScore, theirs: MetricScore, label: str, found: PairedComparison) -> str:
     """Say what the difference between a model and one of its baselines shows."""
     if found.difference is None:
-        return f"No {metric_label(metric)} was measured for both this model and the {label}."
+        return f"{metric_label(metric)} was not measured for both this model and the {label}."
     unit = ours.unit
     between = ""
     if found.paired:
-        between = f", 95 % interval {signed_interval(found.low, found.high, unit)} over {found.over}"
+        ends = signed_interval(found.low, found.high, unit)
+        between = f" (95 % confidence interval {ends}, {found.over} resampled)"
     return (
-        f"{metric_label(metric)} {score(ours.value, unit)} against {score(theirs.value, unit)} for the {label} "
-        f"({signed(found.difference, unit)}{between}): {_judgement(found)}."
+        f"{metric_label(metric)} {score(ours.value, unit)}, {label} {score(theirs.value, unit)}. "
+        f"Difference {signed(found.difference, unit)}{between}: {_judgement(found)}."
     )
 
 
@@ -42,9 +43,11 @@ def _judgement(found: PairedComparison) -> str:
         return "no difference"
     side = "better" if found.better else "worse"
     if found.apart:
-        return f"{side}, beyond what chance in the test set explains"
-    why = "the interval holds zero" if found.paired else "their intervals overlap or are missing"
-    return f"{side} here, but {why}, so this test set cannot tell them apart"
+        return f"significantly {side}"
+    if found.apart is None:
+        return f"{side} on this test set; not tested, because a confidence interval is missing"
+    why = "the interval includes zero" if found.paired else "the intervals of the two systems overlap"
+    return f"{side} on this test set, but not statistically significant ({why})"
 
 
 def verdict_reading(verdict: BaselineVerdict) -> str:
@@ -52,27 +55,33 @@ def verdict_reading(verdict: BaselineVerdict) -> str:
     if verdict.better is None:
         return MISSING
     if not verdict.decided:
-        why = " on these clips" if verdict.paired else ": intervals overlap or are missing"
-        return f"no significant difference{why}"
-    return ("better" if verdict.better else "worse") + ("" if verdict.paired else " (separate intervals)")
+        return NOT_SIGNIFICANT + ("" if verdict.paired else " (intervals overlap or are missing)")
+    return f"significantly {'better' if verdict.better else 'worse'}" + ("" if verdict.paired else SEPARATE)
 
 
-GAINS_HEADING = "What pretraining gave"
+NOT_SIGNIFICANT = "not significant"
+SEPARATE = " (separate intervals)"
+"""Said where the two systems' own intervals were compared."""
+
+_HOW_PAIRED = (
+    "Differences are tested with a paired bootstrap: the answers of both systems to the same clips are resampled "
+    "together, by the column `data.cluster` if the probe sets it, else by speaker, else by track, else clip by clip. "
+    "A difference is statistically significant if its 95 % confidence interval excludes zero."
+)
+
+GAINS_HEADING = "Gain over the baselines"
 GAINS_CAPTION = "Main score of every probe on its test set"
 GAINS_NOTES = (
-    "All systems get the same head, trained the same way on the same clips; only the frozen features differ. "
-    "The untrained twin has the model's architecture with fresh random weights.",
-    "The interval of a difference comes from drawing the clips that both systems heard again, together: all of "
-    "what the probe says belongs together (data.cluster), else of a speaker, else of a track, else single "
-    "clips. It is given where each clip's answer is known. A model is called better or worse "
-    "only where that interval leaves out zero, or, for other scores (minDCF, same-different words), where "
-    "the two intervals do not overlap, which is the more cautious reading.",
+    "Every system has the same kind of head, trained in the same way on the same clips. Only the features differ. "
+    "The untrained twin is the same model with random weights.",
+    f"{_HOW_PAIRED} Some scores cannot be paired (minDCF, same-different words). There the two systems' own confidence "
+    "intervals must not overlap, which is a more conservative test.",
 )
 DIFFERENCES_TITLE = "The model minus each baseline, on the same clips"
 DIFFERENCES_CAPTION = (
-    "The model minus each baseline in points of each probe's score, on the same clips, with the 95 % interval of "
-    "the difference. Right of zero the model is better, whichever way its score goes; filled: "
-    "statistically significant."
+    "The model minus each baseline on the same clips, in points of each probe's score, with the 95 % confidence "
+    "interval of the difference. Right of zero the model is better, whether a high or a low score is good. "
+    "Filled marks are statistically significant differences."
 )
 
 
@@ -88,7 +97,7 @@ def gain_sentence(results: Sequence[ProbeSummary], name: str = "") -> str:
 
 
 def gain_sentences(results: Sequence[ProbeSummary], name: str = "") -> list[str]:
-    """Say on how many probes a model is better than every baseline, then which baselines are not behind it.
+    """Say on how many probes a model is significantly better than every baseline, then where it is not.
 
     Parameters
     ----------
@@ -101,14 +110,15 @@ def gain_sentences(results: Sequence[ProbeSummary], name: str = "") -> list[str]
     labels = list(dict.fromkeys(verdict.label for verdict in verdicts))
     # Only the untrained twin tells what the training gave; beside spectra alone the architecture counts, too.
     twin = any(verdict.baseline == "untrained" for verdict in verdicts)
-    subject = name or ("Pretraining" if twin else "The model")
+    subject = name or ("The pretrained model" if twin else "The model")
     better = [one.name for one in results if all(_is(verdict, True) for verdict in one.verdicts)]
-    verb = "beats" if better or len(results) > 1 else "does not beat"
-    found = [f"{subject} {verb} {_baselines(results, labels)} {_share(len(better), len(results))}, {_means(results)}."]
+    verb = "is" if better or len(results) > 1 else "is not"
+    than, share = _baselines(results, labels), _share(len(better), len(results))
+    found = [f"{subject} {verb} significantly better than {than} {share} ({_means(results)})."]
     if better and len(better) < len(results):
-        found.append(f"It does on {one_of(better, 'and')}.")
+        found.append(f"{'This probe is' if len(better) == 1 else 'These probes are'} {one_of(better, 'and')}.")
     model = name or "the model"
-    found += _others(results, labels, True, f"Better than {model}")
+    found += _others(results, labels, True, f"Significantly better than {model}")
     return found + _others(results, labels, False, f"No statistically significant difference from {model}")
 
 
@@ -130,7 +140,7 @@ def _share(better: int, total: int) -> str:
         return "on the one probe"
     if better == total:
         return "on both probes" if total == 2 else f"on all {total} probes"
-    return f"on {better or 'none'} of {total} probes"
+    return f"on {better or 'none'} of the {total} probes"
 
 
 def _means(results: Sequence[ProbeSummary]) -> str:
@@ -145,13 +155,11 @@ def _means(results: Sequence[ProbeSummary]) -> str:
                 noun = (verdict.over or "clips").partition(" ")[2] or "clips"
                 paired.append(noun if noun.endswith("s") else f"{noun}s")
     if not paired:
-        return "by separate 95 % intervals that do not overlap"
-    several = len(paired) > 1
-    text = f"by {'' if several else 'a '}paired 95 % interval{'s' if several else ''} over "
-    text += one_of(list(dict.fromkeys(paired)), "or")
+        return "separate 95 % confidence intervals"
+    text = f"paired bootstrap over {one_of(list(dict.fromkeys(paired)), 'or')}"
     if apart:
         names = one_of(list(dict.fromkeys(apart)), "and")
-        text += f", and on {names} by separate ones that do not overlap"
+        text += f"; on {names}, separate 95 % confidence intervals"
     return text
 
 
@@ -179,7 +187,7 @@ def compare_sentences(comparison: ModelComparison) -> list[str]:
     models = comparison.systems[: comparison.models]
     shared = [one for one in comparison.questions if sum(name in one.cells for name in models) > 1]
     if not shared:
-        return [f"{len(models)} models, but no probe that two of them answered."]
+        return [f"The {len(models)} models have no probe in common."]
     best = dict.fromkeys(models, 0)
     for one in shared:
         for name in _leaders(one, models):
@@ -192,7 +200,8 @@ def compare_sentences(comparison: ModelComparison) -> list[str]:
     decided = [row for one in shared for row in one.differences if row.system in models]
     apart = sum(bool(row.apart) for row in decided)
     first = shortened(first_models(shared), _MOST_NAME)
-    head += f" {apart} of {len(decided)} differences to {first} are statistically significant."
+    head += f" {apart} of {count(len(decided), 'difference')} from {first} {'is' if apart == 1 else 'are'} "
+    head += "statistically significant."
     return [head, *(_sentence(one, models) for one in shared)]
 
 
@@ -207,14 +216,15 @@ def _leaders(question: ComparedQuestion, models: Sequence[str]) -> list[str]:
 
 def _sentence(question: ComparedQuestion, models: Sequence[str]) -> str:
     parts = [f"{name} {score(cell.value, question.unit)}" for name, cell in question.cells.items() if name in models]
-    way = better_words(question.higher_is_better)
     said = [
-        f"{row.system} has {'a' if row.apart else 'no'} statistically significant difference from {question.first}"
+        f"{row.system} is significantly {'better' if row.better else 'worse'} than {question.first}"
+        if row.apart
+        else f"{row.system} does not differ significantly from {question.first}"
         for row in question.differences
         if row.system in models and row.apart is not None
     ]
-    tail = f"; {', '.join(said)}" if said else ""
-    return f"{question.title}: {metric_label(question.metric)} {', '.join(parts)} ({way}{tail})."
+    about = f"{question.title}, {metric_label(question.metric)} ({better_words(question.higher_is_better)})"
+    return f"{about}: {'; '.join([', '.join(parts), *said])}."
 
 
 def first_models(questions: Sequence[ComparedQuestion]) -> str:
@@ -223,36 +233,37 @@ def first_models(questions: Sequence[ComparedQuestion]) -> str:
     return firsts.pop() if len(firsts) == 1 else "the first model"
 
 
-SCORES_LEAD = (
-    "A score leads to the predictions it was made from. "
-    "↑ marks scores of which the higher is better, ↓ those of which the lower is better."
-)
+SCORES_LEAD = "Each score links to its predictions. ↑ means that a higher score is better, ↓ that a lower one is."
 SUPERB_NOTE = (
-    "Each task on a line from 0 (log-mel features) to 1000 (the best of the leaderboard of October 2021), then the "
-    "mean; compare only scores of the same tasks, and only with scores made with the same ends."
+    "Each task's score is put on a scale from 0 (log-mel features) to 1000 (the best of the leaderboard in October "
+    "2021). The SUPERB score is the mean over tasks. Compare it only with SUPERB scores of the same tasks on the same "
+    "scale."
 )
 
 
 def score_notes(which: str, numbered: bool) -> tuple[str, ...]:
     """Say how the table of scores is read; `which` (row or column) has the scores of one probe."""
-    note = f"Below each score: its 95 % interval. Best: of its {which}, by the score alone."
-    again = "A number after a name tells apart results of models of the same name, in the order they were given."
+    note = (
+        f"Below each score is its 95 % confidence interval. The best score of each {which} is marked, even if it is "
+        "not significantly better than the others."
+    )
+    again = "Models of the same name are numbered in the order in which they were given."
     return (note, again) if numbered else (note,)
 
 
 def rank_notes(questions: int, whole: bool) -> tuple[str, ...]:
     """Say what mean ranks over so many probes are; not `whole` where systems are left out."""
     note = (
-        f"Over the {questions} probes that all of them answered; 1 is best. Ranks depend on who is in the "
-        "table, and say nothing about how large or sure a difference is."
+        f"Mean over the {questions} probes that all of these systems answered; 1 is best. Ranks depend on which "
+        "systems are in the table. They do not say how large or how certain a difference is."
     )
-    left = "Systems that did not answer all probes of the first model are left out."
+    left = "Systems without a score on every probe of the first model are excluded."
     return (note,) if whole else (note, left)
 
 
 def differences_caption(questions: Sequence[ComparedQuestion]) -> str:
     """Say what the table of differences has."""
-    return f"Each system minus {first_models(questions)}, on the clips that both predicted"
+    return f"Each system minus {first_models(questions)}, on the clips that both answered"
 
 
 def difference_reading(found: PairedComparison) -> str:
@@ -262,25 +273,22 @@ def difference_reading(found: PairedComparison) -> str:
     if not found.paired:
         if not found.apart:
             return "intervals overlap"
-        return f"significantly {'better' if found.better else 'worse'} (separate intervals)"
+        return f"significantly {'better' if found.better else 'worse'}{SEPARATE}"
     if not found.apart or found.better is None:
-        return "not significant"
+        return NOT_SIGNIFICANT
     return f"significantly {'better' if found.better else 'worse'}"
 
 
 def how_compared(questions: Sequence[ComparedQuestion]) -> str:
     """Say how the differences between systems are tested."""
-    text = (
-        "The bootstrap resamples both systems' answers to the same clips together: all clips of a speaker, else of a "
-        "track, else single clips. A difference is significant if its 95 % interval leaves out zero."
-    )
+    text = _HOW_PAIRED
     bare = [q for q in questions if any(not one.paired and one.apart is not None for one in q.differences)]
     if bare:
         named = ", ".join(dict.fromkeys(metric_label(one.metric) for one in bare))
         text += (
-            f" Where that cannot be done ({named}), the two systems' own intervals are compared. The difference is "
-            "significant if they do not overlap, which is more cautious; where they overlap there may still be one."
+            f" Some scores cannot be paired ({named}). There a difference is significant if the two systems' own "
+            "confidence intervals do not overlap. This test is more conservative: it misses small differences."
         )
     if any(one.left_out for q in questions for one in q.differences):
-        text += " Clips that only one predicted, or with other references, do not count; how many is in brackets."
+        text += " Clips that only one system answered, or that have different references, are excluded and counted."
     return text

@@ -178,7 +178,7 @@ def history_figure(result: ProbeSummary, figure_id: str) -> Figure | None:
     svg = line_chart(
         figure_id,
         f"{result.title}: validation score while the head was trained",
-        f"From {number(ys[0])} at step {number(xs[0])} to {number(ys[-1])} at step {number(xs[-1])}.",
+        words.history_words(xs, ys),
         [Series(metric_label(result.main_metric), xs, ys, markers=len(xs) < 30)],
         x_label="step of the head's training",
     )
@@ -216,7 +216,7 @@ def _class_table(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Tabl
         said = f"{labels[-most[1]]} ({most[0]:,}, {score(100 * most[0] / total, '%')})" if most else "–"
         right = score(100 * counts[index][index] / total, "%") if total else "–"
         rows.append((label, f"{total:,}", f"{counts[index][index]:,}", right, said))
-    head = ("Class", "Clips", "Right", "Share right", "Most often taken for")
+    head = ("Class", "Clips", "Right", "Share right", "Most often confused with")
     return make_table("Clips and right answers of each class", head, rows, text_columns=(4,))
 
 

@@ -11,7 +11,7 @@ from audio_ssl.report.clips import RankedClip, Sounds, excerpts, word_changes
 from audio_ssl.report.comparison import ComparedQuestion
 from audio_ssl.report.html import Block, ClipExample, Figure, Fold, Section, Table, linked, make_table
 from audio_ssl.report.language import probes as words
-from audio_ssl.report.language.phrases import better_words
+from audio_ssl.report.language.phrases import better_words, more_rows
 from audio_ssl.report.numbers import MISSING, count, duration, finite, interval, score
 from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.probe_summary import ProbeSummary, SystemSummary
@@ -158,7 +158,7 @@ def _cost_table(results: Sequence[ProbeSummary], shown: bool) -> Table | None:
     if not rows:
         return None
     head = ("System", "Extract", "Fit", "Predict", "Trained parameters", "Peak memory", "Audio")
-    return make_table("What it cost", head, rows, notes=(words.COST_NOTE,), sticky=True, folded=not shown)
+    return make_table("Cost", head, rows, notes=(words.COST_NOTE,), sticky=True, folded=not shown)
 
 
 def _pair_table(result: ProbeSummary) -> Table | None:
@@ -169,7 +169,7 @@ def _pair_table(result: ProbeSummary) -> Table | None:
     if not rows:
         return None
     head = ("Reference", "Answered", "Clips", "Share of the reference's clips")
-    return make_table("Classes most often taken for another", head, rows, text_columns=(1,))
+    return make_table("Most frequent confusions", head, rows, text_columns=(1,))
 
 
 def _excluded_table(result: ProbeSummary) -> Table | None:
@@ -184,8 +184,8 @@ def _excluded_table(result: ProbeSummary) -> Table | None:
     if not rows:
         return None
     shown, left = rows[:_MOST_EXCLUDED], len(rows) - _MOST_EXCLUDED
-    notes = (words.more_excluded(left),) if left > 0 else ()
-    return make_table(f"Left out ({len(rows):,})", ("What", "Reason"), shown, text_columns=(1,), notes=notes)
+    notes = (more_rows(left),) if left > 0 else ()
+    return make_table(f"Excluded ({len(rows):,})", ("What", "Reason"), shown, text_columns=(1,), notes=notes)
 
 
 def _changes(result: ProbeSummary, one: RankedClip) -> list[tuple[str, str]]:

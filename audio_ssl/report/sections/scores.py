@@ -1,6 +1,6 @@
 """Sections of scores: gains over baselines, and models side by side.
 
-What pretraining gave: every probe's score for the model, its untrained twin and plain spectral frames.
+Gains: every probe's score for the model, its untrained twin and plain spectral frames.
 
 Models side by side: every main score in one table, and how each system differs from the first model.
 """
@@ -141,7 +141,7 @@ def comparison_section(comparison: ModelComparison) -> Section | None:
     # With one model, what it gains over its baselines is the next section.
     if comparison.models > 1 and differences.rows:
         how = (words.how_compared(questions),)
-        heading = "Differences to the first model"
+        heading = "Differences from the first model"
         blocks.append(Block(id="comparison-differences", heading=heading, lead=how, tables=(differences,)))
     return Section("comparison", "Side by side", tuple(blocks))
 
@@ -203,7 +203,7 @@ def _differences(questions: Sequence[ComparedQuestion]) -> Table:
         for one in question.differences:
             name = f"{one.system} minus {question.first}" if several else one.system
             clips = MISSING if one.clips is None else f"{one.clips:,}"
-            clips += f" ({one.left_out:,} not)" if one.left_out else ""
+            clips += f" ({one.left_out:,} excluded)" if one.left_out else ""
             rows.append(
                 (
                     Markup('{}<br><span class="soft">{}</span>').format(name, ", ".join(_column_name(question))),
@@ -214,7 +214,7 @@ def _differences(questions: Sequence[ComparedQuestion]) -> Table:
                     one.over or MISSING,
                 )
             )
-    head = ("System, probe", "Difference", "95 % interval", "Reading", "Clips of both", "Resampled")
+    head = ("System, probe", "Difference", "95 % interval", "Result", "Common clips", "Resampled")
     caption = words.differences_caption(questions)
     return make_table(caption, head, rows, text_columns=(3, 5), sticky=True, folded=len(rows) > _MOST_ROWS)
 
