@@ -9,6 +9,7 @@ from audio_ssl.report.html import Page, Section, render
 from audio_ssl.report.sections.representation import representation_section
 from tests.report.fairness_example import audit_of, whole_audit
 from tests.report.fairness_example import gap as gap_row
+from tests.report.meaning import in_order, numbers_in
 
 
 def blocks_of(rows, gaps=()):
@@ -77,13 +78,13 @@ def page(blocks):
 def test_words_say_layer_control_baselines_and_what_it_is_not():
     (block,) = blocks_of([row()])
     text = said(block)
-    assert "Layer 1 tells the recorded gender in 93.2 % of unseen speakers' clips (95 % interval 89.2 to 96.2)" in text
-    assert "with the values shuffled over speakers, in 51.0 %." in text
-    assert "the best of 3 layers, so a little lucky: where other speakers choose the layer, it is 92.1 %" in text
-    assert "log-mel spectrum 79.5 %, untrained twin 71.5 %" in text
-    assert "not for telling the gender of people" in text
-    assert "A high value is not itself a harm" in text
-    assert "Attanasio et al. 2024" in text
+    best, control = text.split(". ")[:2]
+    assert in_order(best, "Layer 1", "gender")
+    assert numbers_in(best)[1:] == [93.2, 95, 89.2, 96.2]
+    assert numbers_in(control) == [51.0]
+    assert numbers_in(text.split("optimistic")[1])[:2] == [92.1, 95]
+    assert in_order(text, "log-mel frames 79.5 %", "untrained twin 71.5 %")
+    assert in_order(text, "Do not use it to infer a person's gender", "harm", "fairness", "Attanasio")
     assert block.points == ()
     assert block.warnings == ()
 
@@ -100,7 +101,7 @@ def test_gaps_of_the_same_attribute_and_model_stand_beside():
     assert [point.partition(":")[0] for point in block.points] == ["asr", "same"]
     assert "Women's word error rate is 12 % higher than men's" in said(block)
     (many,) = blocks_of([row()], [gap()] * 9)
-    assert many.points[-1] == "3 gaps more stand with their scores."
+    assert numbers_in(many.points[-1]) == [3]
 
 
 def test_the_curve_differs_by_marker_and_dash_and_reads_out():
@@ -111,10 +112,10 @@ def test_the_curve_differs_by_marker_and_dash_and_reads_out():
         assert f"line-{style}" in curve
         assert f"marker-{style}" in curve
     assert curve.count("band band-") == 2
-    assert "values shuffled over speakers" in curve
-    assert "Without the features a guess is right in 50.0" in block.figures[0].caption
+    assert "control" in curve
+    assert 50.0 in numbers_in(block.figures[0].caption)
     assert "layer 2 2.76" in bits
-    assert "1 is no shorter" in block.figures[1].caption
+    assert "shorter" in block.figures[1].caption
 
 
 def test_the_table_has_every_layer_and_the_baselines_are_folded():
@@ -130,8 +131,8 @@ def test_the_table_has_every_layer_and_the_baselines_are_folded():
     notes = " ".join(table.notes).replace("\u00a0", " ")
     assert "women (F) 20 speakers, 400 clips; men (M) 1 speaker, 1 clip" in notes
     assert "61.0 % of the clips" in notes
-    assert "3 clips left out" in notes
-    assert baselines.rows[0][0] == "log-mel spectrum, layer 0"
+    assert "3 clips excluded" in notes
+    assert baselines.rows[0][0] == "log-mel frames, layer 0"
     assert baselines.folded
 
 
@@ -141,14 +142,14 @@ def test_few_speakers_have_a_warning_and_no_band():
     assert block.warnings == ("fewer than 5 speakers",)
     assert "interval" not in said(block)
     assert str(block.figures[0].svg).count("band band-") == 1
-    assert "95 % interval" not in block.figures[0].caption.replace("\u00a0", " ")
+    assert "interval" not in block.figures[0].caption.replace("\u00a0", " ")
 
 
 def test_the_least_a_row_may_have():
     least = {"result": "r", "model": None, "attribute": "accent", "metric": "uar", "speakers": None, "clips": None}
     least |= {"warning": None, "layers": [{"layer": 0, "value": 60.0}], "baselines": {}}
     (block,) = blocks_of([least])
-    assert "The only layer tells the recorded accent in 60.0 %" in said(block)
+    assert in_order(said(block), "The only layer", "accent", "60.0 %")
     assert len(block.figures) == 1
     assert len(block.tables) == 1
     assert page((block,))

@@ -80,6 +80,11 @@ def layer_caption(result: ProbeSummary, marks: str) -> str:
     return f"{metric_label(result.main_metric)} on the validation clips by layer ({better}). {marks}".strip()
 
 
+def grid_words(rates: int, layers: int, selected: str) -> str:
+    """Describe the grid of all runs to those who do not see it."""
+    return f"{count(rates, 'learning rate')}, {count(layers, 'layer')}. Selected: {selected or 'not recorded'}."
+
+
 def grid_caption(result: ProbeSummary, grid: RunGrid) -> str:
     """Say what the grid of all runs shows."""
     over = [count(found, noun) for found, noun in ((grid.seeds, "seed"), (grid.folds, "fold")) if found > 1]

@@ -130,7 +130,7 @@ def grid_figure(result: ProbeSummary, figure_id: str) -> Figure | None:
     svg, width = heat_map(
         figure_id,
         f"{result.title}: validation score by layer and learning rate",
-        f"{len(rows)} learning rates by {len(columns)} layers; chosen: {chosen or 'not known'}.",
+        words.grid_words(len(rows), len(columns), chosen),
         columns,
         rows,
         grid.valid,
