@@ -290,8 +290,14 @@ def tested(setting: Setting, fitted: Sequence[TrainedHead]) -> dict[str, Any]:
     predictions = system.predict(setting.train.bank, setting.test)
     scores, unit, _ = score_test(setting.task, setting.test, predictions)
     main = scores[setting.task.metrics[0]]
-    found = {name: main[name] for name in ("value", "low", "high")}
-    return {**found, "unit": unit, "chosen": vars(chosen.run), "valid": chosen.valid}
+    return {
+        "value": main.value,
+        "low": main.low,
+        "high": main.high,
+        "unit": unit,
+        "chosen": vars(chosen.run),
+        "valid": chosen.valid,
+    }
 
 
 def main() -> None:

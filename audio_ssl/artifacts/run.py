@@ -32,7 +32,7 @@ from pathlib import Path
 from audio_ssl.artifacts.recipe_outline import RecipeOutline, read_outline
 from audio_ssl.artifacts.reconstructions import Reconstructions, read_reconstructions
 from audio_ssl.artifacts.records import absent, read_record, write_record
-from audio_ssl.base.documents import JsonObject, iterate_json_lines, read_object, readable_rows
+from audio_ssl.base.documents import JsonObject, iterate_json_lines, readable_rows
 
 PROVENANCE_FILE, METRICS_FILE, ERRORS_FILE = "provenance.json", "metrics.jsonl", "errors.jsonl"
 STATE_FOLDER, TEACHERS_FOLDER = "state", "teachers"
@@ -184,12 +184,6 @@ def is_marked_finished(folder: Path) -> bool:
     """Return whether the record of a run or of an iteration says that it is finished."""
     record = read_run_record(folder)
     return record is not None and bool(record.finished)
-
-
-def read_provenance(folder: Path, remedy: str | None = _REMEDY) -> JsonObject:
-    """Return the provenance of a study, or nothing where there is none; UserError with `remedy` where it is damaged."""
-    path = folder / PROVENANCE_FILE
-    return read_object(path, remedy=remedy) if path.is_file() else {}
 
 
 def hash_recipe(recipe: Mapping[str, object]) -> str:

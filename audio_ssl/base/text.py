@@ -45,6 +45,11 @@ _UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u206
 _SPACES = "\t\n\v\f\r\x85\u2028\u2029"
 
 
+def readable_id(clip_id: str) -> str:
+    """Return an id as valid UTF-8, with the bytes of a name that is not UTF-8 escaped."""
+    return clip_id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def printable(text: str) -> str:
     r"""Return text that can be shown anywhere, on one line.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
+from audio_ssl.artifacts.result import BASELINES, QUESTION_FILE, SCORES_FILE, ResultOrigin, is_result, read_origin
 from audio_ssl.artifacts.run import (
     METRICS_FILE,
     PROVENANCE_FILE,
@@ -140,7 +141,7 @@ def _kind(folder: Path) -> str | None:
         return "store"
     if checkpoint_step(folder) is not None and has(STATE_FILE, *MODEL_FILES):
         return "checkpoint"
-    if has("scores.json", "probe.yaml"):
+    if has(SCORES_FILE, QUESTION_FILE):
         return "result"
     if has("study.yaml"):
         return "study"
@@ -209,13 +210,14 @@ def _checkpoint(folder: Path) -> Finding:
 
 
 def _result(folder: Path) -> Finding:
-    found = _check_folder(folder, "result", () if folder.parent.name == "baselines" else ("probe.yaml",))
-    home = folder.parent.parent if folder.parent.name == "baselines" else folder
-    if not (folder / "scores.json").is_file() and not found.damaged:
+    below = folder.parent.name == BASELINES
+    found = _check_folder(folder, "result", () if below else (QUESTION_FILE,))
+    home = folder.parent.parent if below else folder
+    if not is_result(folder) and not found.damaged:
         found.notes = ["not finished"]
-    none: list[object] = []
-    command = _quietly(lambda: find(read_object(home / PROVENANCE_FILE), "command", list, ""), none)
-    found.mend = shlex.join(map(str, command)) if command else "run the same probe into this folder again"
+    command = _quietly(lambda: read_origin(home), ResultOrigin()).command
+    again = command if isinstance(command, str) else shlex.join(command)
+    found.mend = again or "run the same probe into this folder again"
     return found
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from audio_ssl.artifacts.result import BASELINES, is_result
 from audio_ssl.artifacts.run import STATE_FOLDER
 from audio_ssl.base.files import locked_folder
 from audio_ssl.commands.demo_clock import Clock, Stage, machine_pace
@@ -141,8 +142,8 @@ def _untrained(run: Path) -> float:
 
 def _unanswered(result: Path) -> float:
     """Return the share of systems that an earlier demo has not asked."""
-    systems = [result, *((result / "baselines").iterdir() if (result / "baselines").is_dir() else ())]
-    answered = sum((one / "scores.json").is_file() for one in systems)
+    systems = [result, *((result / BASELINES).iterdir() if (result / BASELINES).is_dir() else ())]
+    answered = sum(is_result(one) for one in systems)
     return 1.0 - answered / max(len(systems), 3) if answered < len(systems) or answered < 3 else 0.0
 
 

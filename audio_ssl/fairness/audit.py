@@ -37,7 +37,8 @@ from audio_ssl.artifacts.fairness_report import (
     WorstClip,
     fairness_of,
 )
-from audio_ssl.base.documents import read_object
+from audio_ssl.artifacts.result import SCORES_FILE, read_origin
+from audio_ssl.artifacts.result_tables import PREDICTIONS_FILE, TRIALS_FILE
 from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.about import About, statement
 from audio_ssl.fairness.adjusted import model_rows
@@ -56,10 +57,9 @@ from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, Grouping, group_by, sp
 from audio_ssl.fairness.measures import get_measure, of_terms
 from audio_ssl.fairness.options import AuditOptions
 from audio_ssl.fairness.predictions import Predictions, digest, read_predictions
-from audio_ssl.fairness.representation import SCORES_FILE, is_representation, read_representation
+from audio_ssl.fairness.representation import is_representation, read_representation
 from audio_ssl.fairness.systems import common_notes, empty_rows, gap_difference_rows
 from audio_ssl.fairness.tallies import SHOWN, Exclusion
-from audio_ssl.fairness.trials import TRIALS
 from audio_ssl.fairness.verification import PERMUTATIONS, audit_verification, is_verification, trial_metrics
 from audio_ssl.fairness.wording import LIMITS
 from audio_ssl.metrics.families.terms import CATEGORY_PAIRS
@@ -295,7 +295,7 @@ def _add_verification(found: _Found, path: Path, name: str, options: AuditOption
         AuditedSystem(
             name=name,
             path=str(path),
-            sha256=digest([path / TRIALS]),
+            sha256=digest([path / TRIALS_FILE]),
             task=TRIALS_TASK,
             model_fingerprint=_fingerprint(path),
             clips=trials.amount.clips,
@@ -307,7 +307,7 @@ def _add_verification(found: _Found, path: Path, name: str, options: AuditOption
             version=version_,
         )
     )
-    _add_inputs(found, name, "trials", [path / TRIALS, path / "predictions.parquet"])
+    _add_inputs(found, name, "trials", [path / TRIALS_FILE, path / PREDICTIONS_FILE])
     _add_excluded(found, name, trials.excluded)
     found.suppressed.extend(trials.suppressed)
     found.groups.extend(row for row in trials.groups if row.metric in metrics)
@@ -342,10 +342,9 @@ def _add_empty(found: _Found, answered: Sequence[Predictions], options: AuditOpt
 def _fingerprint(path: Path) -> str | None:
     """Return which model a result folder is of; None of a table from elsewhere."""
     try:
-        found = read_object(path / "provenance.json").get("model_fingerprint")
+        return read_origin(path).model_fingerprint
     except UserError:
         return None
-    return None if found is None else str(found)
 
 
 def _add_excluded(found: _Found, result: str, exclusions: Iterable[Exclusion]) -> None:

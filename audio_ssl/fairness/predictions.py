@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.artifacts.fairness import ALL, CROSSED, UNKNOWN
+from audio_ssl.artifacts.result import is_result, read_scores
 from audio_ssl.base.checksums import require_whole
-from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.columns import is_gender
@@ -332,12 +332,10 @@ def _without_ambiguous(table: PredictionTable) -> npt.NDArray[np.bool_]:
 
 
 def _task(path: Path) -> str | None:
-    scores = path / "scores.json"
-    if not scores.is_file():
+    if not is_result(path):
         return None
     require_whole(path, "run the same probe into this folder again: it answers what is damaged again")
-    task = read_object(scores).get("task")
-    return None if task is None else str(task)
+    return read_scores(path).task
 
 
 def _join(source: Source, manifest: Path) -> Manifest:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from audio_ssl.artifacts.result_tables import PREDICTIONS_FILE, TRIALS_FILE, read_columns
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.columns import by_number, is_unknown
 from audio_ssl.fairness.tables.scalars import Spellings, plain
@@ -21,7 +21,6 @@ from audio_ssl.fairness.tallies import NAMED, Exclusion
 Places = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 
-TRIALS = "trials.parquet"
 _NEEDED = ("clip_a", "clip_b", "score", "same")
 
 
@@ -79,8 +78,8 @@ def read_trials(folder: Path, by: Sequence[str]) -> Trials:
         If one is missing or cannot be read, a column is missing or of the wrong type, an id appears twice, or no trial
         can be used.
     """
-    path = folder / "predictions.parquet"
-    clips = _read(path, ("id", "speaker", *by), ("seconds",))
+    path = folder / PREDICTIONS_FILE
+    clips = read_columns(path, ("id", "speaker", *by), ("seconds",))
     ids = _texts(clips, "id", path)
     if doubled := [row["values"].as_py() for row in ids.value_counts() if row["counts"].as_py() > 1]:
         raise UserError(f"the id `{doubled[0]}` appears twice", where=str(path))
@@ -92,8 +91,8 @@ def read_trials(folder: Path, by: Sequence[str]) -> Trials:
     seconds = np.full(len(ids), np.nan)
     if "seconds" in clips.column_names:
         seconds = _numbers(clips, "seconds", path)
-    path = folder / TRIALS
-    table = _read(path, _NEEDED)
+    path = folder / TRIALS_FILE
+    table = read_columns(path, _NEEDED)
     both = [_texts(table, name, path) for name in ("clip_a", "clip_b")]
     scores = _numbers(table, "score", path)
     same = _numbers(table, "same", path)
@@ -154,17 +153,6 @@ def _people(values: list[Any], name: str, speaker_of: Places, speakers: int, pat
     code = {one: place for place, one in enumerate(names)}
     group_of = np.array([-1 if one is None else code[one] for one in single], np.intp)
     return People(names, group_of, ambiguous, spellings.note())
-
-
-def _read(path: Path, needed: Sequence[str], wanted: Sequence[str] = ()) -> pa.Table:
-    try:
-        columns = pq.read_schema(path).names
-        if missing := [name for name in needed if name not in columns]:
-            found = ", ".join(sorted(columns))
-            raise UserError(f"the columns {', '.join(missing)} are missing; found: {found}", where=str(path))
-        return pq.read_table(path, columns=list(dict.fromkeys([*needed, *(n for n in wanted if n in columns)])))
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"cannot be read: {error}", where=str(path)) from error
 
 
 def _texts(table: pa.Table, name: str, path: Path) -> pa.Array:

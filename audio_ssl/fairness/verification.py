@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from audio_ssl.artifacts.fairness import ALL, UNKNOWN, GroupComparison, GroupScore, MetricRow
 from audio_ssl.artifacts.fairness_report import SuppressedGroup
+from audio_ssl.artifacts.result_tables import TRIALS_FILE
 from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.comparisons import (
     MIN_SPEAKERS,
@@ -41,7 +42,7 @@ from audio_ssl.fairness.gap_tests import contrast, permutation_test
 from audio_ssl.fairness.groups import MIN_GROUP_SPEAKERS, PAIRS_UP_TO_GROUPS
 from audio_ssl.fairness.power import sensitivity
 from audio_ssl.fairness.tallies import NAMED, Exclusion
-from audio_ssl.fairness.trials import TRIALS, People, Trials, read_trials
+from audio_ssl.fairness.trials import People, Trials, read_trials
 from audio_ssl.fairness.wording import few_speakers, gap_direction, small_group
 from audio_ssl.metrics.families.verification import Curve, SpeakerTrials
 from audio_ssl.metrics.metric import TrialMetric
@@ -82,7 +83,7 @@ class VerificationAudit:
 
 def is_verification(folder: Path) -> bool:
     """Tell whether a path is a result folder with trials."""
-    return (folder / TRIALS).is_file()
+    return (folder / TRIALS_FILE).is_file()
 
 
 def audit_verification(

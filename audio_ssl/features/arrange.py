@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from audio_ssl.artifacts.result import is_result
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.features.pieces import Piece
 from audio_ssl.features.pooling import (
@@ -19,7 +20,6 @@ from audio_ssl.features.pooling import (
     Pool,
     RateChange,
     frames_at,
-    is_result,
     read_learned,
 )
 from audio_ssl.features.source import FeatureSource
@@ -80,7 +80,7 @@ def arrangement(
     for name, value, known in (("pool", pool, POOLS), ("dtype", dtype, tuple(DTYPES))):
         if value not in known:
             raise UserError(f"`--{name}` must be one of {', '.join(known)}, but is `{value}`")
-    learned = read_learned(Path(layers), source.fingerprint, source.num_layers) if is_result(layers) else None
+    learned = read_learned(Path(layers), source.fingerprint, source.num_layers) if is_result(Path(layers)) else None
     numbers = list(learned.layers) if learned is not None else parse_layers(layers, source.num_layers)
     if pool == "attentive" and (learned is None or learned.attention is None):
         raise UserError(

@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from audio_ssl.base.documents import read_object
+from audio_ssl.artifacts.result import SCORES_FILE, read_scores
 from audio_ssl.base.errors import UserError, shown
 
 
@@ -183,7 +183,7 @@ def _means(frames: Tensor, edges: Tensor) -> Tensor:
     return (integral[:, 1:] - integral[:, :-1]) / (edges[1:] - edges[:-1])[:, None]
 
 
-HEAD_FILE, SCORES_FILE = "head.safetensors", "scores.json"
+HEAD_FILE = "head.safetensors"
 _ATTENTION = "head.attention."
 
 
@@ -209,11 +209,6 @@ class LearnedMix:
         return mixed
 
 
-def is_result(text: str) -> bool:
-    """Tell whether a text names the folder of a probe's result."""
-    return (Path(text) / SCORES_FILE).is_file()
-
-
 def read_learned(folder: Path, model: str, num_layers: int) -> LearnedMix:
     """Read what a probe has learned.
 
@@ -231,24 +226,24 @@ def read_learned(folder: Path, model: str, num_layers: int) -> LearnedMix:
     UserError
         If there is no such result, or it is one of another model.
     """
-    scores, state = _read(folder)
-    if scores.get("model_fingerprint") != model:
+    scores, state = read_scores(folder), _read_head(folder / HEAD_FILE)
+    if scores.model_fingerprint != model:
         raise UserError(
-            f"the probe asked the model `{scores.get('model')}` ({scores.get('model_fingerprint')}), not {model}",
+            f"the result is of the model `{scores.model}` ({scores.model_fingerprint}), not of {model}",
             where=str(folder),
         )
     missing = [name for name in ("mean", "scale") if name not in state]
     if missing or len(state["mean"]) != num_layers:
         raise UserError(f"the result's {HEAD_FILE} does not fit the model", where=str(folder))
-    chosen = scores.get("chosen_layer")
-    if chosen is not None and (not isinstance(chosen, int) or not 0 <= chosen < num_layers):
+    chosen = scores.chosen_layer
+    if chosen is not None and not 0 <= chosen < num_layers:
         raise UserError(
             f"`chosen_layer` must be one of the model's {num_layers} layers, but is {shown(chosen)}",
             where=str(folder / SCORES_FILE),
             remedy="run the probe again",
         )
     if chosen is not None or num_layers == 1:
-        numbers = [0 if chosen is None else int(chosen)]
+        numbers = [chosen or 0]
         weights = torch.ones(1)
     elif "mix" in state:
         numbers, weights = list(range(num_layers)), state["mix"].softmax(0)
@@ -258,11 +253,11 @@ def read_learned(folder: Path, model: str, num_layers: int) -> LearnedMix:
     return LearnedMix(tuple(numbers), state["mean"][numbers], scale, _attention(state))
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read_head(path: Path) -> dict[str, Tensor]:
     try:
-        return read_object(folder / SCORES_FILE), load_file(folder / HEAD_FILE)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"not a probe's result: {error}", where=str(folder / HEAD_FILE)) from error
+        raise UserError(f"not the head of a probe's result: {error}", where=str(path)) from error
 
 
 def _attention(state: dict[str, Tensor]) -> AttentionPooling | None:

@@ -6,8 +6,8 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from audio_ssl.artifacts.result import ExcludedClip
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
 from audio_ssl.probing.probe import ProbeData
@@ -25,15 +25,6 @@ OVERLAP_SECONDS = 0.05
 
 ClipsBySplit = dict[str, list[Clip]]
 """Clips by split: train, valid, test."""
-
-
-@dataclass(frozen=True)
-class ExcludedClip:
-    """A clip that was left out, and why."""
-
-    clip_id: str
-    split: str
-    reason: str
 
 
 def choose_clips(clips: Sequence[Clip], data: ProbeData, task: Task) -> tuple[list[ClipsBySplit], list[ExcludedClip]]:

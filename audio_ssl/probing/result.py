@@ -7,36 +7,46 @@ predictions.parquet: what was right, what was said, and every manifest column, s
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import resource
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from audio_ssl.artifacts.result import (
+    BASELINES,
+    SCORES_FILE,
+    ExcludedClip,
+    LayerPoint,
+    MetricResult,
+    ProbeCost,
+    ProbeScores,
+    SelectedRun,
+    SplitSize,
+    TrainedRun,
+    is_result,
+    write_scores,
+)
+from audio_ssl.artifacts.result_tables import PREDICTIONS_FILE, TRIALS_FILE, TrialRow, write_table
 from audio_ssl.base.checksums import faults, write_seals
-from audio_ssl.base.files import atomic_write, write_json
+from audio_ssl.base.files import atomic_write
+from audio_ssl.base.text import readable_id
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.source import FeatureSource
-from audio_ssl.features.writers.parquet import readable_id
 from audio_ssl.metrics.metric import COUNTS
-from audio_ssl.probing.clips import SPLITS, ClipsBySplit, ExcludedClip, overlap_warnings
-from audio_ssl.probing.probe import plain
-from audio_ssl.probing.score import main_metric, score_test, score_trials
+from audio_ssl.probing.clips import SPLITS, ClipsBySplit, overlap_warnings
+from audio_ssl.probing.score import score_test, score_trials
 from audio_ssl.probing.sweep import Outcome, layer_curve
 from audio_ssl.probing.task import Task
 
 logger = logging.getLogger(__name__)
-
-SCORES_FILE = "scores.json"
 
 
 @dataclass(frozen=True)
@@ -69,37 +79,36 @@ def write_result(folder: Path, said: Said, source: FeatureSource, outcomes: Sequ
     for name, content in {**getattr(task, "files", dict)(), **outcomes[0].files}.items():
         with atomic_write(folder / name) as partial:
             partial.write_bytes(content)
-    write_predictions(folder / "predictions.parquet", task, clips, predictions)
+    write_predictions(folder / PREDICTIONS_FILE, task, clips, predictions)
     if task.output == "embedding":
-        write_table(folder / "trials.parquet", _trials(task, clips, predictions))
-    answer = {
-        **head_line(said, source),
-        "metrics": scores,
-        "interval_unit": unit,
-        "interval_column": said.cluster,
-        **_training(outcomes, task),
-        "decoder": said.decoder,
-        "counts": counts([outcome.parts for outcome in outcomes]),
-        "excluded": listed([*said.excluded, *(one for outcome in outcomes for one in outcome.excluded)]),
-        "warnings": [*_warnings(outcomes, task), *notes],
-        "cost": _cost(outcomes),
-        "seconds_taken": taken,
-    }
-    finish(folder, answer)
-    log(said, source, scores)
+        write_table(folder / TRIALS_FILE, [vars(row) for row in _trials(task, clips, predictions)])
+    found = replace(
+        begin_scores(said, source, scores),
+        interval_unit=unit,
+        interval_column=said.cluster,
+        decoder=said.decoder,
+        counts=split_sizes([outcome.parts for outcome in outcomes]),
+        excluded=each_once([*said.excluded, *(one for outcome in outcomes for one in outcome.excluded)]),
+        warnings=(*_warnings(outcomes, task), *notes),
+        cost=_cost(outcomes),
+        seconds_taken=taken,
+    )
+    finish(folder, _with_training(found, outcomes))
 
 
-def finish(folder: Path, answer: dict[str, Any]) -> None:
-    """Record what the files of an answer are, and write the scores last: a folder with scores is a finished one."""
+def finish(folder: Path, scores: ProbeScores) -> None:
+    """Record lengths and hashes of a result's files, write its scores last, and log the main one."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix in (".safetensors", ".parquet"))
     # Features are kept until the answer is there, baselines are answers of their own.
-    write_seals(folder, sorted(p.as_posix() for p in found if p.parts[0] not in ("features", "baselines")))
-    write_json(folder / SCORES_FILE, plain(answer))
+    write_seals(folder, sorted(p.as_posix() for p in found if p.parts[0] not in ("features", BASELINES)))
+    write_scores(folder, scores)
+    main = scores.main
+    logger.info("%s on %s: %s %.2f %s", scores.probe, scores.model, scores.main_metric, main.value, main.unit)
 
 
 def is_finished(folder: Path, full: bool = False) -> bool:
-    """Tell whether an answer is finished and has its files; a damaged one is said, and is not."""
-    if not (folder / SCORES_FILE).exists():
+    """Return whether a result is finished and its files are whole; damage is logged."""
+    if not is_result(folder):
         return False
     found = faults(folder, [SCORES_FILE], full)
     for name, wrong in found.items():
@@ -107,39 +116,33 @@ def is_finished(folder: Path, full: bool = False) -> bool:
     return not found
 
 
-def head_line(said: Said, source: FeatureSource) -> dict[str, Any]:
-    """Return what every scores.json begins with."""
-    return {
-        "probe": said.probe,
-        "task": said.task.kind,
-        "model": source.name,
-        "model_fingerprint": source.fingerprint,
-        "main_metric": said.task.metrics[0],
-        "signature": said.task.signature,
-        "tokenizer": getattr(said.task, "tokenizer", None),
-    }
+def begin_scores(said: Said, source: FeatureSource, metrics: dict[str, MetricResult]) -> ProbeScores:
+    """Return the scores of a system with the question and the model; the rest is at its defaults."""
+    return ProbeScores(
+        probe=said.probe,
+        task=said.task.kind,
+        model=source.name,
+        model_fingerprint=source.fingerprint,
+        main_metric=said.task.metrics[0],
+        signature=said.task.signature,
+        tokenizer=getattr(said.task, "tokenizer", None),
+        metrics=metrics,
+    )
 
 
-def log(said: Said, source: FeatureSource, scores: dict[str, dict[str, Any]]) -> None:
-    """Say the main score."""
-    name = said.task.metrics[0]
-    main = scores[name]
-    logger.info("%s on %s: %s %.2f %s", said.probe, source.name, name, main["value"], main["unit"])
+def each_once(excluded: Iterable[ExcludedClip]) -> tuple[ExcludedClip, ...]:
+    """Return exclusions without repetitions, in order."""
+    return tuple(dict.fromkeys(excluded))
 
 
-def listed(excluded: Sequence[ExcludedClip]) -> list[dict[str, str]]:
-    """Return exclusions as rows, each once."""
-    return [{"id": e.clip_id, "split": e.split, "reason": e.reason} for e in dict.fromkeys(excluded)]
-
-
-def counts(parts: Sequence[ClipsBySplit]) -> dict[str, dict[str, Any]]:
-    """Return clips, seconds and speakers of each split; of folds, the test clips together and the largest training."""
+def split_sizes(parts: Sequence[ClipsBySplit]) -> dict[str, SplitSize]:
+    """Return the size of each split; of folds, the test clips together and the largest training."""
     found = {}
     for split in SPLITS:
         of_folds = [one[split] for one in parts]
         clips = [c for one in of_folds for c in one] if split == "test" else max(of_folds, key=len)
         speakers = {clip.speaker for clip in clips if clip.speaker is not None}
-        found[split] = {"clips": len(clips), "seconds": sum(c.seconds for c in clips), "speakers": len(speakers)}
+        found[split] = SplitSize(len(clips), sum(c.seconds for c in clips), len(speakers))
     return found
 
 
@@ -155,43 +158,41 @@ def _save(path: Path, state: dict[str, Tensor]) -> None:
         save_file(state, partial)
 
 
-def _training(outcomes: Sequence[Outcome], task: Task) -> dict[str, Any]:
-    """Return the runs, the choice and the layer curve; of folds, one choice each and the mean curve."""
-    chosen = [vars(outcome.chosen.run) for outcome in outcomes]
-    folds = len(outcomes) if len(outcomes) > 1 else 0
-    runs = [
-        {
-            **vars(one.run),
-            "valid": one.valid,
-            "steps": one.steps,
-            "diverged": one.diverged,
-            **({"fold": fold} if folds else {}),
-        }
+def _with_training(scores: ProbeScores, outcomes: Sequence[Outcome]) -> ProbeScores:
+    """Return the scores with the runs, what was selected, and the layer curve (of folds, their mean)."""
+    in_folds = len(outcomes) > 1
+    first, weights = outcomes[0], outcomes[0].system.layer_weights()
+    selected = tuple(SelectedRun(**vars(outcome.chosen.run)) for outcome in outcomes)
+    runs = tuple(
+        TrainedRun(
+            **vars(one.run), valid=one.valid, steps=one.steps, diverged=one.diverged, fold=fold if in_folds else None
+        )
         for fold, outcome in enumerate(outcomes)
         for one in outcome.fitted
-    ]
-    metric = main_metric(task)
-    curves = [layer_curve(outcome.fitted, metric.name, metric.higher_is_better) for outcome in outcomes]
-    return {
-        "folds": folds,
-        "runs": runs,
-        "chosen": chosen if folds else chosen[0],
-        "chosen_layer": outcomes[0].chosen.run.layer if not folds else None,
-        "layers": curves[0] if not folds else _mean_curve(curves),
-        "layer_weights": outcomes[0].system.layer_weights(),
-        "history": outcomes[0].chosen.history,
-    }
+    )
+    metric = scores.main_metric
+    curves = [layer_curve(outcome.fitted, metric, scores.main.higher_is_better) for outcome in outcomes]
+    return replace(
+        scores,
+        folds=len(outcomes) if in_folds else 0,
+        runs=runs,
+        chosen=selected if in_folds else selected[0],
+        chosen_layer=None if in_folds else first.chosen.run.layer,
+        layers=tuple(_mean_curve(curves) if in_folds else curves[0]),
+        layer_weights=None if weights is None else tuple(weights),
+        history=tuple(first.chosen.history),
+    )
 
 
-def _mean_curve(curves: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _mean_curve(curves: Sequence[Sequence[LayerPoint]]) -> list[LayerPoint]:
     """Return the mean over folds, with the lowest and highest fold; the rate may differ between folds."""
-    rows = []
-    for row in zip(*curves, strict=True):
-        values = [one["valid"] for one in row if one["valid"] is not None]
-        mean = sum(values) / len(values) if values else None
-        ends = {"low": min(values, default=None), "high": max(values, default=None)}
-        rows.append({"layer": row[0]["layer"], "metric": row[0]["metric"], "valid": mean, **ends, "lr": None})
-    return rows
+    points = []
+    for of_folds in zip(*curves, strict=True):
+        values = [one.valid for one in of_folds if not math.isnan(one.valid)]
+        mean = sum(values) / len(values) if values else math.nan
+        low, high = min(values, default=math.nan), max(values, default=math.nan)
+        points.append(replace(of_folds[0], valid=mean, low=low, high=high, lr=None))
+    return points
 
 
 def _warnings(outcomes: Sequence[Outcome], task: Task) -> list[str]:
@@ -211,18 +212,14 @@ def _warnings(outcomes: Sequence[Outcome], task: Task) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _cost(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _cost(outcomes: Sequence[Outcome]) -> ProbeCost:
     head = sum(parameter.numel() for parameter in outcomes[0].system.parameters())
     tuned = outcomes[0].tuned
     model = 0 if tuned is None else sum(parameter.numel() for parameter in tuned.parameters())
     clips = {(c.path, c.start, c.seconds) for outcome in outcomes for part in outcome.parts.values() for c in part}
     times = {f"{name}_seconds": sum(one.seconds[name] for one in outcomes) for name in outcomes[0].seconds}
-    return {
-        **times,
-        "parameters": head + model,
-        "peak_memory_bytes": peak_memory(),
-        "audio_seconds": sum(seconds for *_, seconds in clips),
-    }
+    audio_seconds = sum(seconds for *_, seconds in clips)
+    return ProbeCost(**times, parameters=head + model, peak_memory_bytes=peak_memory(), audio_seconds=audio_seconds)
 
 
 def peak_memory() -> int:
@@ -233,11 +230,11 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _trials(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[dict[str, Any]]:
+def _trials(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[TrialRow]:
     trials = score_trials(task, clips, predictions)
     ids = [clip.id for clip in clips]
-    rows = zip(trials.first, trials.second, trials.scores.tolist(), trials.same.tolist(), strict=True)
-    return [{"clip_a": ids[i], "clip_b": ids[j], "score": score, "same": same} for i, j, score, same in rows]
+    pairs = zip(trials.first, trials.second, trials.scores.tolist(), trials.same.tolist(), strict=True)
+    return [TrialRow(ids[i], ids[j], score, same) for i, j, score, same in pairs]
 
 
 ANSWERS = ("reference", "hypothesis", "scores", "embedding")
@@ -269,23 +266,4 @@ def write_predictions(path: Path, task: Task, clips: Sequence[Clip], predictions
             if counted is not None:
                 answer[f"{name}{COUNTS}"] = counted.astype(int).tolist()
         rows.append({**columns, **answer})
-    metadata = {"task": task.kind, "classes": json.dumps(task.classes, ensure_ascii=True)}
-    write_table(path, rows, metadata)
-
-
-def write_table(path: Path, rows: Sequence[dict[str, Any]], metadata: dict[str, str] | None = None) -> None:
-    """Write rows of plain values; a key that a row lacks is null."""
-    # A column that only some clips have must not be lost with the first row.
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = pa.table({name: _column([row.get(name) for row in rows]) for name in names})
-    table = table.replace_schema_metadata(metadata)
-    with atomic_write(path) as partial:
-        pq.write_table(table, partial)
-
-
-def _column(values: Sequence[Any]) -> pa.Array:
-    """Return a column; as text where values are of several types (an age of 20, or `twenties`) or too large."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-        return pa.array([None if value is None else readable_id(str(value)) for value in values])
+    write_table(path, rows, task.kind, task.classes)

@@ -21,14 +21,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
+from audio_ssl.artifacts.result import (
+    BASELINES,
+    QUESTION_FILE,
+    ExcludedClip,
+    ManifestOrigin,
+    ResultOrigin,
+    read_origin,
+    write_origin,
+)
 from audio_ssl.base import catalog
 from audio_ssl.base.config import build, dump_yaml, kind_of, load, read_yaml, structure
 from audio_ssl.base.disk import DiskError
-from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.files import locked_folder, remove_folder, write_json, write_text
 from audio_ssl.data.ledger import ErrorLedger
@@ -36,7 +44,7 @@ from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
 from audio_ssl.features.baselines import is_baseline
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
-from audio_ssl.probing.clips import ClipsBySplit, ExcludedClip, check_cluster, choose_clips, drop_unanswerable
+from audio_ssl.probing.clips import ClipsBySplit, check_cluster, choose_clips, drop_unanswerable
 from audio_ssl.probing.features import BankCache
 from audio_ssl.probing.head import Decoder
 from audio_ssl.probing.probe import Probe, read_probe
@@ -45,7 +53,7 @@ from audio_ssl.probing.score import measured_by
 from audio_ssl.probing.sweep import make_head, runs_of, sweep
 from audio_ssl.probing.task import Task
 from audio_ssl.probing.tasks.attribute import Attribute
-from audio_ssl.probing.untrained import ask_layers, compare_frames
+from audio_ssl.probing.untrained import answer_untrained
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +99,7 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
     check_cluster(parts, question.data, task)
     decoder = _check(question, task, source)
     systems = [(out, source)] + [
-        (out / "baselines" / baseline, open_source(_baseline(baseline, model)))
+        (out / BASELINES / baseline, open_source(_baseline(baseline, model)))
         for baseline in question.baselines
         if not is_baseline(model) and not model.startswith(UNTRAINED_PREFIX)
     ]
@@ -168,18 +176,18 @@ def _baseline(name: str, model: str) -> str:
 def _claim(out: Path, question: Probe, source: FeatureSource) -> None:
     """Write the question and where it comes from; refuse a folder that holds another one."""
     text = dump_yaml(question)
-    path = out / "probe.yaml"
-    origin: dict[str, Any] = {
-        "command": ["audio-ssl", *sys.argv[1:]],
-        "model": source.name,
-        "model_fingerprint": source.fingerprint,
-        "manifest": {"path": question.data.manifest, "sha256": hash_manifest(Path(str(question.data.manifest)))},
-        "seed": question.seeds[0],
-        "versions": {"audio_ssl": version("audio-ssl"), "torch": torch.__version__},
-    }
+    path = out / QUESTION_FILE
+    origin = ResultOrigin(
+        command=("audio-ssl", *sys.argv[1:]),
+        model=source.name,
+        model_fingerprint=source.fingerprint,
+        manifest=ManifestOrigin(question.data.manifest, hash_manifest(Path(str(question.data.manifest)))),
+        seed=question.seeds[0],
+        versions={"audio_ssl": version("audio-ssl"), "torch": torch.__version__},
+    )
     if path.exists():
-        old = read_object(out / "provenance.json", remedy="choose another --out, or delete the folder")
-        same_model = old.get("model_fingerprint") == source.fingerprint and old.get("manifest") == origin["manifest"]
+        old = read_origin(out, remedy="choose another --out, or delete the folder")
+        same_model = (old.model_fingerprint, old.manifest) == (origin.model_fingerprint, origin.manifest)
         # A question of an earlier release lacks keys that are new.
         if dump_yaml(load(Probe, path)) != text or not same_model:
             raise UserError(
@@ -188,7 +196,7 @@ def _claim(out: Path, question: Probe, source: FeatureSource) -> None:
                 remedy="choose another --out",
             )
         return
-    write_json(out / "provenance.json", origin)
+    write_origin(out, origin)
     write_text(path, text)
 
 
@@ -204,8 +212,7 @@ def _answer(folder: Path, asked: _Asked, source: FeatureSource) -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     if task.output == "nothing":
-        ask = ask_layers if getattr(task, "own_folds", False) else compare_frames
-        ask(folder, asked.said, question, source, asked.parts[0], store, asked.cache, refuse)
+        answer_untrained(folder, asked.said, question, source, asked.parts[0], store, asked.cache, refuse)
         remove_folder(store)
         return
     if question.finetune is not None and not isinstance(source, ModelSource):

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from audio_ssl.artifacts.result import MetricResult
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.families.ranking import Rankings
@@ -68,14 +69,14 @@ def score_main(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor])
 
 def score_test(
     task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor], cluster: str | None = None
-) -> tuple[dict[str, dict[str, Any]], str, list[str]]:
+) -> tuple[dict[str, MetricResult], str, list[str]]:
     """Return the scores of every metric, what the intervals are over, and what was left out of a mean.
 
     Clips of one value of the column `cluster` are drawn together; None: those of one speaker, else of one track.
     """
     clusters, noun = choose_clusters([clip.row() for clip in clips], cluster)
     unit = f"{noun}s{_why_clips(clips, cluster) if noun == 'clip' else ''}"
-    scores: dict[str, dict[str, Any]] = {}
+    scores: dict[str, MetricResult] = {}
     notes: list[str] = []
     # Answers of frames are searched for, and trials may be many: both are made once for all metrics.
     metrics = measured_by(task)
@@ -96,8 +97,7 @@ def score_test(
         else:
             sums, _ = cluster_sums(statistics_of(task, metric, clips, predictions, pairs), clusters)
             interval = bootstrap_sums(sums, metric.score)
-        about = {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
-        scores[metric.name] = {**interval._asdict(), **about}
+        scores[metric.name] = MetricResult(*interval, metric.higher_is_better, metric.unit)
     return scores, unit, notes
 
 

@@ -10,16 +10,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor
 
+from audio_ssl.artifacts.result import ExcludedClip, LayerPoint
 from audio_ssl.base.config import build
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.source import FeatureSource
-from audio_ssl.probing.clips import ClipsBySplit, ExcludedClip, evenly
+from audio_ssl.probing.clips import ClipsBySplit, evenly
 from audio_ssl.probing.features import Bank, BankCache, Refuse, extract_features
 from audio_ssl.probing.head import Decoder, Head
 from audio_ssl.probing.layer_heads import HeadRun, LayerHead, LayerStatistics, measure_layers
@@ -331,26 +332,23 @@ def runs_by_setting(fitted: Sequence[TrainedHead]) -> list[list[TrainedHead]]:
     return list(groups.values())
 
 
-def layer_curve(fitted: Sequence[TrainedHead], metric: str, higher: bool) -> list[dict[str, Any]]:
-    """Return ``layer, metric, valid, low, high, lr`` of each layer that had runs of its own.
+def layer_curve(fitted: Sequence[TrainedHead], metric: str, higher: bool) -> list[LayerPoint]:
+    """Return the score of each layer that had runs of its own.
 
-    ``valid`` is the mean over seeds at the layer's best rate, whitened or not; ``low`` and ``high`` are the worst and
-    the best of those seeds.
+    ``valid`` is the mean over seeds at the layer's best rate, whitened or not; ``low`` and ``high`` are the lowest and
+    the highest of those seeds.
     """
-    rows: list[dict[str, Any]] = []
+    curve: list[LayerPoint] = []
     for layer in sorted({one.run.layer for one in fitted if one.run.layer is not None}):
         runs = [one for one in fitted if one.run.layer == layer]
         if not any(has_weights(one) for one in runs):
-            rows.append({"layer": layer, "metric": metric, "valid": None, "low": None, "high": None, "lr": None})
+            curve.append(LayerPoint(layer, metric))
             continue
         best = choose_run(runs, higher).run
-        lr = best.lr
         values = [one.valid for one in runs if replace(one.run, seed=best.seed) == best and has_weights(one)]
         mean = sum(values) / len(values)
-        rows.append(
-            {"layer": layer, "metric": metric, "valid": mean, "low": min(values), "high": max(values), "lr": lr}
-        )
-    return rows
+        curve.append(LayerPoint(layer, metric, mean, min(values), max(values), best.lr))
+    return curve
 
 
 def has_weights(one: TrainedHead) -> bool:

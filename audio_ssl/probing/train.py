@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audio_ssl.artifacts.result import HistoryPoint
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.manifest import Clip
@@ -56,8 +57,8 @@ class TrainedHead:
     state: State = field(default_factory=dict)
     """Weights of its `LayerHead`, and of the tuned model."""
 
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """``step, train_loss, valid`` of each evaluation."""
+    history: list[HistoryPoint] = field(default_factory=list)
+    """One point for each evaluation."""
 
     diverged: bool = False
     """Whether its loss became something that is no number."""
@@ -270,7 +271,7 @@ class _Course:
         if not math.isfinite(loss) or not whole:
             fitted.diverged = True
             return False
-        fitted.history.append({"step": step, "train_loss": loss, "valid": value})
+        fitted.history.append(HistoryPoint(step, loss, value))
         if self._optim.average_last > 1:
             self._recent[run].append(state)
         if better:

@@ -1,45 +1,39 @@
-"""Questions without training: every layer is compared on the validation clips, the best of them on the test clips.
+"""Questions without training: what the frames of each layer say by themselves.
 
-How well each layer tells an attribute of speakers, asked in folds of the task's own.
+Either the layers are compared on the validation clips and the best is scored on the test clips (ABX, spoken terms), or
+an attribute of speakers is read from each layer, in folds of the task's own.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.artifacts.result import ExcludedClip, LayerPoint, MetricResult, ProbeCost, ProbeScores, SelectedRun
+from audio_ssl.artifacts.result_tables import COMPARISONS_FILE, PREDICTIONS_FILE, write_table
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.source import FeatureSource
 from audio_ssl.metrics.registry import described_metric
 from audio_ssl.metrics.resampling import Interval
-from audio_ssl.probing.clips import ClipsBySplit, ExcludedClip
+from audio_ssl.probing.clips import ClipsBySplit
 from audio_ssl.probing.features import Bank, BankCache, Refuse
 from audio_ssl.probing.probe import Probe
-from audio_ssl.probing.result import (
-    Said,
-    counts,
-    finish,
-    head_line,
-    listed,
-    log,
-    peak_memory,
-    write_predictions,
-    write_table,
-)
+from audio_ssl.probing.result import Said, begin_scores, each_once, finish, peak_memory, split_sizes, write_predictions
 from audio_ssl.probing.sweep import open_bank
-from audio_ssl.probing.task import CompareTask, Comparisons, Task
-from audio_ssl.probing.tasks.attribute import Answered, Attribute
+from audio_ssl.probing.task import CompareTask, Task
+from audio_ssl.probing.tasks.attribute import Attribute
 
 
-def compare_frames(
+def answer_untrained(
     folder: Path,
     said: Said,
     question: Probe,
@@ -49,74 +43,48 @@ def compare_frames(
     cache: BankCache,
     refuse: Refuse,
 ) -> None:
-    """Answer, and write ``comparisons.parquet`` and ``scores.json``.
+    """Score one system without training, and write its table and ``scores.json``.
 
     Raises
     ------
     UserError
-        If a split has no clip that can be used, or a layer is none of the source's.
+        If a split has no clip that can be used, a layer is none of the source's, a feature is not finite, or fewer than
+        two values of an attribute have enough speakers.
     """
-    started, task = time.monotonic(), cast(CompareTask, said.task)
+    started, task = time.monotonic(), said.task
     excluded: list[ExcludedClip] = []
-    split_of = {clip.id: split for split, clips in parts.items() for clip in clips}
+    in_folds = isinstance(task, Attribute)
+    split_of = {clip.id: "fold" if in_folds else split for split, clips in parts.items() for clip in clips}
 
     def refused(clip: Clip, reason: str) -> None:
         refuse(clip, reason)
         excluded.append(ExcludedClip(clip.id, split_of[clip.id], reason))
 
-    needed: ClipsBySplit = {"train": [], "valid": parts["valid"], "test": parts["test"]}
-    bank = open_bank(question, source, False, needed, store, cache, refused)
-    needed = {split: [clip for clip in clips if clip in bank] for split, clips in needed.items()}
-    for split in ("valid", "test"):
-        if not needed[split]:
-            raise UserError(f"no clip of the {split} split can be used: {excluded[0].reason}")
     layers = layers_of(question, source)
-    sign = 1 if described_metric(task.metrics[0]).higher_is_better else -1
-    values: dict[int, float] = {}
-    with Progress(f"{task.kind} of {source.name}", total=len(layers) + 1) as progress:
-        for layer in layers:
-            found = task.compare(needed["valid"], _frames(bank, layer), source.grid)
-            values[layer] = found.scores[task.metrics[0]].value
-            progress.advance()
-        usable = [layer for layer in layers if values[layer] == values[layer]]
-        if not usable:
-            raise UserError(f"the valid split has nothing to compare for the task {task.kind}")
-        best = max(usable, key=lambda layer: sign * values[layer])
-        result: Comparisons = task.compare(needed["test"], _frames(bank, best), source.grid)
-        progress.advance()
-    scores = _scores(result.scores)
-    write_table(folder / "comparisons.parquet", result.rows)
+    bank = open_bank(question, source, in_folds, {**parts, "train": []}, store, cache, refused)
+    used = {split: [clip for clip in clips if clip in bank] for split, clips in {**parts, "train": []}.items()}
+    if isinstance(task, Attribute):
+        # Once more: clips that cannot be read may have been a value's third speaker.
+        used["test"], left = task.usable(used["test"])
+        excluded += [ExcludedClip(clip.id, "fold", reason) for clip, reason in left]
+        found = _read_attribute(folder, said, task, source, bank, used["test"], layers)
+    else:
+        for split in ("valid", "test"):
+            if not used[split]:
+                raise UserError(f"no clip of the {split} split can be used: {excluded[0].reason}")
+        found = _compare_layers(folder, said, cast(CompareTask, task), source, bank, used, layers)
     taken = time.monotonic() - started
-    answer: dict[str, Any] = {
-        **head_line(said, source),
-        "metrics": scores,
-        "interval_unit": result.unit,
-        "folds": 0,
-        "runs": [],
-        "chosen": {"layer": best, "lr": None, "seed": None},
-        "chosen_layer": best,
-        "layers": [
-            {"layer": layer, "metric": task.metrics[0], "valid": value, "low": None, "high": None, "lr": None}
-            for layer, value in values.items()
-        ],
-        "layer_weights": None,
-        "history": [],
-        "decoder": None,
-        "counts": counts([needed]),
-        "excluded": listed([*said.excluded, *excluded]),
-        "warnings": [],
-        "cost": {
-            "extract_seconds": bank.seconds_taken,
-            "fit_seconds": 0.0,
-            "predict_seconds": taken - bank.seconds_taken,
-            "parameters": 0,
-            "peak_memory_bytes": peak_memory(),
-            "audio_seconds": sum(clip.seconds for clips in needed.values() for clip in clips),
-        },
-        "seconds_taken": taken,
-    }
-    finish(folder, answer)
-    log(said, source, scores)
+    seconds = {"fit_seconds": 0.0, "predict_seconds": 0.0, "extract_seconds": bank.seconds_taken}
+    seconds["fit_seconds" if in_folds else "predict_seconds"] = taken - bank.seconds_taken
+    audio_seconds = sum(clip.seconds for clips in used.values() for clip in clips)
+    scores = replace(
+        found,
+        counts=split_sizes([used]),
+        excluded=each_once([*said.excluded, *excluded]),
+        cost=ProbeCost(**seconds, parameters=0, peak_memory_bytes=peak_memory(), audio_seconds=audio_seconds),
+        seconds_taken=taken,
+    )
+    finish(folder, scores)
 
 
 def layers_of(question: Probe, source: FeatureSource) -> list[int]:
@@ -135,39 +103,62 @@ def layers_of(question: Probe, source: FeatureSource) -> list[int]:
     return layers
 
 
+def _compare_layers(
+    folder: Path,
+    said: Said,
+    task: CompareTask,
+    source: FeatureSource,
+    bank: Bank,
+    used: ClipsBySplit,
+    layers: list[int],
+) -> ProbeScores:
+    """Select a layer on the validation clips and score it on the test clips; write ``comparisons.parquet``."""
+    metric = task.metrics[0]
+    sign = 1 if described_metric(metric).higher_is_better else -1
+    values: dict[int, float] = {}
+    with Progress(f"{task.kind} of {source.name}", total=len(layers) + 1) as progress:
+        for layer in layers:
+            values[layer] = task.compare(used["valid"], _frames(bank, layer), source.grid).scores[metric].value
+            progress.advance()
+        usable = [layer for layer in layers if values[layer] == values[layer]]
+        if not usable:
+            raise UserError(f"the valid split has nothing to compare for the task {task.kind}")
+        best = max(usable, key=lambda layer: sign * values[layer])
+        result = task.compare(used["test"], _frames(bank, best), source.grid)
+        progress.advance()
+    write_table(folder / COMPARISONS_FILE, result.rows)
+    return replace(
+        begin_scores(said, source, _described(result.scores)),
+        interval_unit=result.unit,
+        chosen=SelectedRun(best),
+        chosen_layer=best,
+        layers=tuple(LayerPoint(layer, metric, value) for layer, value in values.items()),
+    )
+
+
 def _frames(bank: Bank, layer: int) -> Callable[[Clip], Tensor]:
     return lambda clip: bank.one(clip)[layer]
 
 
-def ask_layers(
+def _described(scores: Mapping[str, Interval]) -> dict[str, MetricResult]:
+    """Return scores with the direction and the unit of their metrics."""
+    found = {}
+    for name, interval in scores.items():
+        metric = described_metric(name)
+        found[name] = MetricResult(*interval, metric.higher_is_better, metric.unit)
+    return found
+
+
+def _read_attribute(
     folder: Path,
     said: Said,
-    question: Probe,
+    task: Attribute,
     source: FeatureSource,
-    parts: ClipsBySplit,
-    store: Path,
-    cache: BankCache,
-    refuse: Refuse,
-) -> None:
-    """Answer, and write ``predictions.parquet`` (of the layers that the folds chose) and ``scores.json``.
-
-    Raises
-    ------
-    UserError
-        If fewer than two values have enough speakers, a feature is not finite, or a layer is none of the source's.
-    """
-    started, task = time.monotonic(), cast(Attribute, said.task)
-    excluded: list[ExcludedClip] = []
-
-    def refused(clip: Clip, reason: str) -> None:
-        refuse(clip, reason)
-        excluded.append(ExcludedClip(clip.id, "fold", reason))
-
-    layers = layers_of(question, source)
-    bank = open_bank(question, source, True, parts, store, cache, refused)
-    # Once more: clips that cannot be read may have been a value's third speaker.
-    clips, left = task.usable([clip for clip in parts["test"] if clip in bank])
-    excluded += [ExcludedClip(clip.id, "fold", reason) for clip, reason in left]
+    bank: Bank,
+    clips: list[Clip],
+    layers: list[int],
+) -> ProbeScores:
+    """Score what each layer tells of an attribute; write the predictions of the layers that the folds selected."""
     values = bank.batch(clips).values[:, :, 0]
     if not bool(torch.isfinite(values).all()):
         raise UserError("a feature is not finite", where=source.name)
@@ -175,65 +166,17 @@ def ask_layers(
     def features(layer: int) -> Float[Tensor, "clip dim"]:
         return values[layer]
 
-    asked = time.monotonic()
     with Progress(f"{task.column} in the layers of {source.name}", total=len(layers)) as progress:
         found = task.answer(clips, layers, features, progress.advance)
-    scores = _scores(found.metrics)
-    write_predictions(folder / "predictions.parquet", cast(Task, task), clips, list(found.scores))
-    answer: dict[str, Any] = {
-        **head_line(said, source),
-        "metrics": scores,
-        **_told(task, found),
-        "counts": counts([{"train": [], "valid": [], "test": clips}]),
-        "excluded": listed([*said.excluded, *excluded]),
-        "representation": {
-            "attribute": task.column,
-            "metric": task.metrics[0],
-            "layers": [vars(one) for one in found.layers],
-            "chosen": found.chosen,
-            **{key: scores[task.metrics[0]][key] for key in ("value", "low", "high")},
-            "speakers": len({clip.speaker for clip in clips}),
-            "clips": len(clips),
-            **found.about,
-        },
-        "cost": {
-            "extract_seconds": bank.seconds_taken,
-            "fit_seconds": time.monotonic() - asked,
-            "predict_seconds": 0.0,
-            "parameters": 0,
-            "peak_memory_bytes": peak_memory(),
-            "audio_seconds": sum(clip.seconds for clip in clips),
-        },
-        "seconds_taken": time.monotonic() - started,
-    }
-    finish(folder, answer)
-    log(said, source, scores)
-
-
-def _scores(found: Mapping[str, Interval]) -> dict[str, dict[str, Any]]:
-    """Return scores as ``scores.json`` has them."""
-    scores = {}
-    for name, interval in found.items():
-        metric = described_metric(name)
-        scores[name] = {**interval._asdict(), "higher_is_better": metric.higher_is_better, "unit": metric.unit}
-    return scores
-
-
-def _told(task: Attribute, found: Answered) -> dict[str, Any]:
-    """Return the layers as other probes have theirs; there is no search, and no head of one layer."""
-    warning = found.about["warning"]
-    return {
-        "interval_unit": "speakers",
-        "folds": found.about["folds"],
-        "runs": [],
-        "chosen": [{"layer": layer, "lr": None, "seed": None} for layer in found.chosen],
-        "chosen_layer": None,
-        "layers": [
-            {"layer": one.layer, "metric": task.metrics[0], "valid": one.value, "low": None, "high": None, "lr": None}
-            for one in found.layers
-        ],
-        "layer_weights": None,
-        "history": [],
-        "decoder": None,
-        "warnings": [f"{task.column}: {warning}"] if warning else [],
-    }
+    write_predictions(folder / PREDICTIONS_FILE, cast(Task, task), clips, list(found.scores))
+    scores = found.representation
+    return replace(
+        begin_scores(said, source, _described(found.metrics)),
+        interval_unit="speakers",
+        folds=scores.folds or 0,
+        chosen=tuple(SelectedRun(layer) for layer in scores.chosen),
+        # There is no search: the curve has the scores of the layers themselves.
+        layers=tuple(LayerPoint(one.layer, scores.metric, one.value) for one in scores.layers),
+        warnings=(f"{task.column}: {scores.warning}",) if scores.warning else (),
+        representation=scores,
+    )

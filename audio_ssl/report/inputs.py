@@ -14,18 +14,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from audio_ssl.artifacts.fairness_report import FairnessReport, read_fairness
 from audio_ssl.artifacts.records import from_json
+from audio_ssl.artifacts.result_tables import read_table
 from audio_ssl.artifacts.run import METRICS_FILE, RunFolder, read_run_folder
 from audio_ssl.base.checksums import require_whole
 from audio_ssl.base.documents import (
     JsonObject,
     as_object,
     iterate_json_lines,
-    parse_json,
     read_json,
     read_object,
     read_yaml,
@@ -179,16 +176,8 @@ def _check_shape(scores: dict[str, Any], path: Path) -> None:
 
 def _read_table(path: Path) -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
     """Return the rows of a table and the class names in its metadata; nothing where there is no such file."""
-    if not path.is_file():
-        return (), ()
-    try:
-        # Vectors are for other programs; as Python lists they would fill the memory.
-        names = [name for name in pq.read_schema(path).names if name != "embedding"]
-        table = pq.read_table(path, columns=names)
-        classes = parse_json((table.schema.metadata or {}).get(b"classes", b"[]"), str(path))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise UserError(f"not a table that can be read: {error}", where=str(path)) from error
-    return tuple(table.to_pylist()), tuple(map(str, classes)) if isinstance(classes, list) else ()
+    found = read_table(path)
+    return found.rows, found.classes
 
 
 def _read_optional(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 from audio_ssl.artifacts.draws import DrawRecord
 from audio_ssl.artifacts.fairness import GroupComparison, GroupScore, SystemComparison
 from audio_ssl.artifacts.records import read_record
+from audio_ssl.artifacts.result import is_result, read_scores
 from audio_ssl.artifacts.study import (
     UNTRAINED,
     CellGroup,
@@ -34,7 +35,6 @@ from audio_ssl.artifacts.study import (
     StudySet,
     read_origin,
 )
-from audio_ssl.base.documents import find, read_object
 from audio_ssl.fairness.comparisons import Chance, Question, comparison_rows, group_rows, holm
 from audio_ssl.fairness.counting import ClipCodes
 from audio_ssl.fairness.groups import group_by
@@ -124,8 +124,8 @@ def _holm(p_values: Sequence[float]) -> list[dict[str, Any]]:
 
 
 def _about(question: ProbedColumn, out: Path) -> StudyColumn:
-    folders = sorted(out.glob(f"**/probes/{question.name}/scores.json"))
-    warnings = {said for path in folders for said in find(read_object(path), "warnings", list, str(path))}
+    folders = [path for path in out.glob(f"**/probes/{question.name}") if is_result(path)]
+    warnings = {said for folder in folders for said in read_scores(folder).warnings}
     return StudyColumn(
         name=question.name,
         title=question.title,

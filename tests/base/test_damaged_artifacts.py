@@ -31,6 +31,7 @@ from audio_ssl.targets.codec.rvq_vae import Codec
 from audio_ssl.targets.health import read_labels
 
 ROW = {"id": "a", "path": "a.wav", "start": 0, "seconds": 1.5, "sample_rate": 16000, "text": "hello"}
+SCORES = {"task": "asr", "main_metric": "wer", "metrics": {"wer": {"value": 1.0}}}
 # A whole one of each, which is then damaged; a name, and what reads it.
 ARTIFACTS = {
     "manifest": ("m.jsonl", ROW, lambda folder: read_manifest(folder / "m.jsonl")),
@@ -58,15 +59,19 @@ ARTIFACTS = {
         lambda folder: newest_whole(folder / "state"),
     ),
     "metrics": ("metrics.jsonl", {"step": 1, "loss": 2.5}, read_input),
-    "scores": ("scores.json", {"metrics": {"wer": {"value": 1.0}}}, read_input),
+    "scores": ("scores.json", SCORES, read_input),
     "representation": (
         "scores.json",
-        {"task": "attribute", "representation": {"attribute": "a", "metric": "uar"}},
+        {
+            **SCORES,
+            "task": "attribute",
+            "representation": {"attribute": "a", "metric": "uar", "layers": [{"layer": 0}]},
+        },
         read_representation,
     ),
     "learned": (
         "scores.json",
-        {"model_fingerprint": "x", "chosen_layer": 0},
+        {**SCORES, "model_fingerprint": "x", "chosen_layer": 0},
         lambda folder: read_learned(folder, "x", 1),
     ),
     "report": ("page.json", {"groups": [], "comparisons": []}, lambda folder: read_report(folder / "page.html")),

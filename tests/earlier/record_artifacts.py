@@ -27,7 +27,6 @@ from audio_ssl.__main__ import run as command_line  # noqa: E402
 from audio_ssl.base.checksums import SEALS_FILE, read_seals, write_seals  # noqa: E402
 from audio_ssl.data.manifest import Clip, write_manifest  # noqa: E402
 from tests.contracts.test_recipes import TINY  # noqa: E402
-from tests.report.conftest import fairness_data  # noqa: E402
 
 RATE = 16000
 WORDS = ("abacab", "dabada", "bacaba")
@@ -209,8 +208,6 @@ def record_fairness(out: Path) -> None:
         "--out", "layers.html")  # fmt: skip
     for name in ("asr", "verification", "layers"):
         shutil.copy(f"{name}.json", out / "fairness" / f"{name}.json")
-    old = {"kind": "fairness", "schema_version": 2, **fairness_data(refused=False)}
-    (out / "fairness" / "schema_2.json").write_text(json.dumps(old, indent=2) + "\n")
 
 
 def record_study(out: Path) -> None:

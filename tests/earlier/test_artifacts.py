@@ -14,16 +14,19 @@ import pytest
 from audio_ssl.artifacts.composition import AuditReport
 from audio_ssl.artifacts.draws import DrawRecord, MixRecord
 from audio_ssl.artifacts.records import read_record, to_json
+from audio_ssl.artifacts.result import ProbeScores, ResultOrigin
 from audio_ssl.artifacts.study import StudyOrigin, StudyResult
 from audio_ssl.commands.check import check
 from audio_ssl.data.store import ArrayStore
 from audio_ssl.fairness.predictions import read_predictions
 from audio_ssl.fairness.representation import is_representation, read_representation
 from audio_ssl.features.index import INDEX_FILE
-from audio_ssl.report.build import build_report, read_report, result_lines
+from audio_ssl.report.build import build_report, result_lines
 from audio_ssl.report.inputs import read_inputs
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
+TRAINED = ("key", "emotion_in_folds", "asr", "tagging", "verification")
+"""Results with heads."""
 RESULTS = ARTIFACTS / "results"
 
 RECORDS: list[tuple[str, type]] = [
@@ -33,6 +36,8 @@ RECORDS: list[tuple[str, type]] = [
     ("study/study.json", StudyResult),
     ("study/provenance.json", StudyOrigin),
     ("data/*.mix.json", MixRecord),
+    *((f"results/{name}/**/scores.json", ProbeScores) for name in TRAINED),
+    ("results/*/provenance.json", ResultOrigin),
 ]
 """Files, as patterns below `artifacts/`, and the record that each is read as: one line for each kind of artifact."""
 
@@ -44,6 +49,15 @@ def test_a_record_that_is_read_and_written_has_the_same_bytes(pattern: str, reco
     for path in paths:
         as_it_was = json.loads(path.read_text())
         assert json.dumps(to_json(read_record(record, path))) == json.dumps(as_it_was), path
+
+
+@pytest.mark.parametrize("name", ["abx", "gender_layers"])
+def test_a_result_without_training_is_written_with_the_keys_of_the_others(name: str) -> None:
+    for path in (RESULTS / name).rglob("scores.json"):
+        written = to_json(read_record(ProbeScores, path))
+        # Earlier releases left this key out of such results, and had two keys at another place.
+        assert written.pop("interval_column") is None
+        assert written == json.loads(path.read_text())
 
 
 MAIN = {
@@ -76,7 +90,7 @@ def test_a_page_is_made_of_everything(tmp_path: Path) -> None:
     read = read_inputs(inputs)
     assert (len(read.runs), len(read.results), len(read.fairness)) == (2, 7, 4)
     page = build_report(inputs, tmp_path / "page.html")
-    data = read_report(page)
+    data = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     shown = [one["systems"][0]["metrics"][one["main_metric"]]["value"] for one in data["results"]]
     assert shown == [value for _, value in MAIN.values()]
     text = page.read_text(encoding="utf-8")
@@ -93,10 +107,10 @@ def test_predictions_are_audited() -> None:
 
 def test_layers_that_tell_an_attribute_are_read() -> None:
     assert [name for name in MAIN if is_representation(RESULTS / name)] == ["gender_layers"]
-    (row,) = read_representation(RESULTS / "gender_layers")
-    assert (row["attribute"], row["speakers"], row["value"], row["excluded"]) == ("gender", 12, 52.52873563218391, 1)
-    assert [one["value"] for one in row["layers"]] == [56.14942528735632, 52.52873563218391]
-    assert list(row["baselines"]) == ["logmel"]
+    found = read_representation(RESULTS / "gender_layers")
+    assert (found.attribute, found.speakers, found.value, found.excluded) == ("gender", 12, 52.52873563218391, 1)
+    assert [one.value for one in found.layers] == [56.14942528735632, 52.52873563218391]
+    assert list(found.baselines) == ["logmel"]
 
 
 def test_everything_with_a_record_of_its_length_is_whole() -> None:

@@ -12,7 +12,7 @@ import sacrebleu
 from audio_ssl.base.errors import UserError
 from audio_ssl.fairness.audit import audit
 from audio_ssl.report.build import build_fairness_report
-from tests.fairness.test_representation import layer, scores
+from tests.fairness.test_representation import METRICS, layer, scores
 from tests.fairness.test_representation import write as write_layers
 from tests.fairness.test_verification import voices
 from tests.fairness.test_verification import write as write_trials
@@ -113,7 +113,7 @@ def test_a_true_gap_is_found_and_no_gap_is_not(tmp_path):
 def test_a_result_folder_of_translation_uses_bleu(tmp_path):
     rows = table((5, 5))
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "predictions.parquet")
-    (tmp_path / "scores.json").write_text(json.dumps({"task": "st"}))
+    (tmp_path / "scores.json").write_text(json.dumps({"task": "st", **METRICS}))
     report = audit([tmp_path]).to_json()
     assert {g["metric"] for g in report["groups"]} == {"bleu", "chrf"}
     women = [r for r in rows if r["gender"] == "F"]

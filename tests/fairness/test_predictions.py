@@ -17,6 +17,11 @@ from audio_ssl.fairness.predictions import read_predictions
 WORDS = ["the", "a", "sea", "fish", "swims", "under", "old", "stones", "and", "looks", "for", "bread"]
 
 
+def scores_of(task):
+    """The least that scores.json of a result says."""
+    return json.dumps({"task": task, "main_metric": "m", "metrics": {"m": {"value": 1.0}}})
+
+
 def make_rows(count=40, speakers=8, seed=0):
     rng = np.random.default_rng(seed)
     rows = []
@@ -89,7 +94,7 @@ def test_the_same_clip_has_the_same_key_in_two_systems(tmp_path):
 def test_a_result_folder_has_what_fits_its_task(tmp_path):
     rows = make_rows()
     write(tmp_path / "predictions.parquet", rows)
-    (tmp_path / "scores.json").write_text(json.dumps({"task": "st"}))
+    (tmp_path / "scores.json").write_text(scores_of("st"))
     found = read_predictions(tmp_path)
     assert list(found.statistics) == ["bleu", "chrf"]
     expected = sacrebleu.corpus_bleu([r["hypothesis"] for r in rows], [[r["reference"] for r in rows]]).score
@@ -234,7 +239,7 @@ def test_labels(tmp_path):
     found = read_predictions(write(tmp_path / "p.jsonl", rows), metrics=["accuracy"])
     assert found.statistics["accuracy"].sum(0).tolist() == [20, 40]
     write(tmp_path / "predictions.parquet", [{**r, "reference": "C major", "hypothesis": "H"} for r in make_rows(1)])
-    (tmp_path / "scores.json").write_text(json.dumps({"task": "key"}))
+    (tmp_path / "scores.json").write_text(scores_of("key"))
     with pytest.raises(UserError, match="no row can be used: 1 key_score: 'H'"):
         read_predictions(tmp_path)
 
@@ -288,7 +293,7 @@ def test_what_is_no_table_is_explained(tmp_path):
         with pytest.raises(UserError, match=remedy):
             read_predictions(tmp_path / name)
     write(tmp_path / "predictions.parquet", make_rows(1))
-    (tmp_path / "scores.json").write_text(json.dumps({"task": "speaker_verification"}))
+    (tmp_path / "scores.json").write_text(scores_of("speaker_verification"))
     with pytest.raises(UserError, match=r"has no score per clip.*verification\.py"):
         read_predictions(tmp_path)
 

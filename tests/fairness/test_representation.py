@@ -1,12 +1,17 @@
 """Rows of ``representation`` are read from a folder, and a damaged one is refused by name."""
 
 import json
+from dataclasses import fields
 
 import pytest
 
 from audio_ssl.artifacts.records import to_json
+from audio_ssl.artifacts.result import AttributeLayer
 from audio_ssl.base.errors import UserError
-from audio_ssl.fairness.representation import NUMBERS, is_representation, read_representation
+from audio_ssl.fairness.representation import is_representation, read_representation
+
+NUMBERS = [field.name for field in fields(AttributeLayer) if field.name != "layer"]
+METRICS = {"main_metric": "uar", "metrics": {"uar": {"value": 90.0}}}
 
 
 def layer(number, value):
@@ -16,6 +21,7 @@ def layer(number, value):
 def scores(*layers, **more):
     return {
         "task": "attribute",
+        **METRICS,
         "model": "runs/base",
         "model_fingerprint": "abc",
         "signature": "column gender",
@@ -70,21 +76,21 @@ def test_other_folders_are_none(tmp_path):
     assert not is_representation(tmp_path / "missing")
     assert not is_representation(write(tmp_path / "a", "{"))
     assert not is_representation(write(tmp_path / "b", "[1]"))
-    assert not is_representation(write(tmp_path / "c", {"task": "asr"}))
+    assert not is_representation(write(tmp_path / "c", {"task": "asr", **METRICS}))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "not JSON: .*give the folder of a finished probe"),
-        ({"task": "asr"}, "a result of the task `attribute` is needed, but the task is `asr`"),
+        ({"task": "asr", **METRICS}, "a result of the task `attribute` is needed, but the task is `asr`"),
         ([], "must be an object of keys and values"),
-        ({"task": "attribute"}, "`representation` must be an object"),
-        (scores(layer(0, 1.0), attribute=3), "`attribute` must be text, but is 3"),
-        (scores(), "`layers` is empty"),
-        (scores("x"), r"layers\[0\]: each layer must be an object with its number"),
-        (scores(layer(0, "<b>")), r"`value` must be a number or null, but is '<b>'"),
-        (scores(layer(0, 1.0), layers=None), "`layers` must be a list, but is None"),
+        ({"task": "attribute", **METRICS}, "`representation` has no layers"),
+        (scores(layer(0, 1.0), attribute=3), "`representation.attribute` must be text, but is 3"),
+        (scores(), "`representation` has no layers"),
+        (scores("x"), r"`representation.layers\[0\]` must be a mapping"),
+        (scores(layer(0, "<b>")), r"`representation.layers\[0\].value` must be a number, but is '<b>'"),
+        (scores(layer(0, 1.0), layers=None), "`representation.layers` must be a list, but is None"),
     ],
 )
 def test_a_damaged_result_is_refused(tmp_path, content, message):

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from audio_ssl.artifacts.result import LayerPoint
 from audio_ssl.base.errors import UserError
 from audio_ssl.features.baselines.logmel import LogMelSource
 from audio_ssl.features.source import open_source
@@ -50,7 +51,7 @@ def test_the_score_of_averaged_weights_is_theirs():
     system.load_state_dict(one.state)
     scorer = ValidationScorer(task, valid.clips, valid.targets)
     assert one.valid == pytest.approx(scorer.slow(system.predict(valid.bank, valid.clips)))
-    assert one.valid < max(point["valid"] for point in one.history)
+    assert one.valid < max(point.valid for point in one.history)
 
 
 def test_weights_that_the_last_update_spoilt_are_not_kept():
@@ -81,9 +82,7 @@ def test_the_layer_curve_shows_the_rate_that_would_be_chosen():
         return TrainedHead(HeadRun(0, lr, seed), valid=valid, state={"x": torch.zeros(1)})
 
     runs = [fitted(1.0, 0, math.nan), fitted(1.0, 1, 90.0), fitted(0.1, 0, 80.0), fitted(0.1, 1, 82.0)]
-    assert layer_curve(runs, "accuracy", True) == [
-        {"layer": 0, "metric": "accuracy", "valid": 81.0, "low": 80.0, "high": 82.0, "lr": 0.1}
-    ]
+    assert layer_curve(runs, "accuracy", True) == [LayerPoint(0, "accuracy", 81.0, 80.0, 82.0, 0.1)]
 
 
 def test_of_tuned_models_one_a_layer_and_rate_is_held():

@@ -63,7 +63,7 @@ def test_a_class_that_a_fold_never_trains_is_left_out_by_name():
     parts, _ = choose_clips(clips, data, task)
     task.learn([one for part in parts[0].values() for one in part])
     kept = [drop_unanswerable(part, task) for part in parts]
-    assert [[(one.clip_id, one.reason) for one in excluded] for _, excluded in kept if excluded] == [
+    assert [[(one.id, one.reason) for one in excluded] for _, excluded in kept if excluded] == [
         [("lone", "`c` is not in training")]
     ] * 2
     of_speakers = classification.build(classification.Config(column="speaker"))

@@ -119,9 +119,9 @@ def test_the_layer_that_holds_the_answer_is_chosen():
     found = trained([HeadRun(layer, 0.02, seed) for seed in (0, 1) for layer in range(3)], optim=optim)
     assert choose_run(found, True).run.layer == 1
     points = layer_curve(found, "accuracy", True)
-    assert [point["layer"] for point in points] == [0, 1, 2]
-    assert points[1]["valid"] > 90 > points[0]["valid"] + 30
-    assert points[1]["low"] <= points[1]["valid"] <= points[1]["high"]
+    assert [point.layer for point in points] == [0, 1, 2]
+    assert points[1].valid > 90 > points[0].valid + 30
+    assert points[1].low <= points[1].valid <= points[1].high
 
 
 def test_the_mean_over_seeds_chooses_and_not_the_luckiest_seed():

@@ -143,7 +143,7 @@ def test_where_both_are_tried_the_validation_clips_choose(tmp_path):
     # Neither is taken for another seed of the other, and the curve over layers is of the better one.
     assert runs_by_setting([plain, whitened]) == [[plain], [whitened]]
     (point,) = layer_curve([plain, whitened], "accuracy", True)
-    assert (point["valid"], point["low"], point["high"]) == (whitened.valid,) * 3
+    assert (point.valid, point.low, point.high) == (whitened.valid,) * 3
     # The head comes back with what it was trained behind.
     system, _ = training.restore(chosen)
     answers = torch.stack(system.predict(bank, others)).argmax(1)

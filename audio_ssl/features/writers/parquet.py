@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from audio_ssl.base.files import atomic_write
+from audio_ssl.base.text import readable_id
 from audio_ssl.data.store import Waiting
 from audio_ssl.features.index import JOURNALS, Row
 from audio_ssl.features.writing import OnWritten, Pieces, next_number, placed
@@ -88,11 +89,6 @@ def table(ids: Sequence[str], first: Sequence[int], arrays: Sequence[Tensor]) ->
             "features": pa.LargeListArray.from_arrays(ends, flat),
         }
     )
-
-
-def readable_id(clip_id: str) -> str:
-    """Return an id as valid UTF-8, with the bytes of a name that is not UTF-8 escaped."""
-    return clip_id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def build(out: Path, part: str, meta: Mapping[str, Any], sealed: OnWritten) -> ParquetWriter:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.artifacts.result import AttributeGroup, AttributeLayer, AttributeScores
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.columns import attribute
 from audio_ssl.data.manifest import Clip
@@ -58,34 +59,16 @@ class Config:
     """Of the folds, shuffles and orders."""
 
 
-@dataclass
-class LayerTold:
-    """What one layer tells; control values are means over the shuffles."""
-
-    layer: int
-    value: float
-    low: float
-    high: float
-    control: float
-    control_low: float
-    control_high: float
-    compression: float
-    control_compression: float
-    selectivity: float
-
-
-@dataclass
-class Answered:
+@dataclass(frozen=True)
+class AttributeAnswer:
     """What all layers of a system gave."""
 
-    layers: list[LayerTold]
-    chosen: list[int]
-    """The layer that each fold's training speakers chose."""
-    scores: Float[Tensor, "clip class"]
-    """Of the chosen layers, for clips in order."""
+    representation: AttributeScores
     metrics: dict[str, Interval]
-    about: dict[str, Any] = field(default_factory=dict)
-    """Groups, folds, baseline and warning: plain values."""
+    """Of the layers that the folds selected."""
+
+    scores: Float[Tensor, "clip class"]
+    """Of the same layers, for clips in order."""
 
 
 class Attribute:
@@ -166,7 +149,7 @@ class Attribute:
         layers: Sequence[int],
         features: Callable[[int], Float[Tensor, "clip dim"]],
         advance: Callable[[], None] = lambda: None,
-    ) -> Answered:
+    ) -> AttributeAnswer:
         """Ask every layer.
 
         Parameters
@@ -209,17 +192,25 @@ class Attribute:
             name: _measured(right, picked.argmax(-1).numpy(), speakers, get_metric(name, self.classes), enough)
             for name in self.metrics
         }
-        about = {
-            "groups": [
-                {"group": value, "speakers": people[value], "clips": values.count(value)} for value in self.classes
-            ],
-            "folds": count,
-            "shuffles": config.shuffles,
-            "majority_accuracy": 100.0 * max(Counter(values).values()) / len(values),
-            "majority_uar": 100.0 / len(self.classes),
-            "warning": self._warning(people, count),
-        }
-        return Answered(told, [layers[int(one)] for one in best], picked, measured, about)
+        main = measured[self.metrics[0]]
+        representation = AttributeScores(
+            attribute=self.column,
+            metric=self.metrics[0],
+            layers=tuple(told),
+            chosen=tuple(layers[int(one)] for one in best),
+            value=main.value,
+            low=main.low,
+            high=main.high,
+            speakers=len(set(speakers)),
+            clips=len(clips),
+            groups=tuple(AttributeGroup(one, people[one], values.count(one)) for one in self.classes),
+            folds=count,
+            shuffles=config.shuffles,
+            majority_accuracy=100.0 * max(Counter(values).values()) / len(values),
+            majority_uar=100.0 / len(self.classes),
+            warning=self._warning(people, count),
+        )
+        return AttributeAnswer(representation, measured, picked)
 
     def _layer(
         self,
@@ -230,14 +221,14 @@ class Attribute:
         bits: Float[Tensor, " labelling"],
         metric: AdditiveMetric,
         enough: bool,
-    ) -> LayerTold:
+    ) -> AttributeLayer:
         said, right = scores.argmax(-1).numpy(), labels.numpy()
         one = _measured(right[0], said[0], speakers, metric, enough)
         controls = [_uar(r, s, len(self.classes)).sum(0) for r, s in zip(right[1:], said[1:], strict=True)]
         found = [float(metric.score(sums)) for sums in controls] or [float("nan")]
         uniform, control_bits = uniform_bits(len(speakers), len(self.classes)), bits[1:].mean()
         control = float(np.mean(found))
-        return LayerTold(
+        return AttributeLayer(
             layer, one.value, one.low, one.high, control, min(found), max(found),
             compression=uniform / float(bits[0]),
             control_compression=uniform / float(control_bits),
