@@ -32,7 +32,7 @@ where one system is better for everybody, since swapping then spreads the gaps a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations, islice
 from math import comb
 from typing import NamedTuple
@@ -40,6 +40,7 @@ from typing import NamedTuple
 import numpy as np
 
 from audio_ssl.metrics.resampling import (
+    CONFIDENCE,
     Array,
     Interval,
     ScoreOfSums,
@@ -75,9 +76,8 @@ def contrast(
     first: Array,
     second: Array,
     score: ScoreOfSums,
-    replicates: int = 10_000,
-    rng: np.random.Generator | None = None,
-    confidence: float = 0.95,
+    replicates: int,
+    rng: np.random.Generator,
 ) -> Contrast:
     """Return the gap between two groups that share no speaker.
 
@@ -88,15 +88,12 @@ def contrast(
     score
         ``[..., column]`` to ``[...]``.
     replicates
-        Resamples.
+        Number of bootstrap resamples.
     rng
-        Where the chance comes from; a generator seeded with 0 if None.
-    confidence
-        Coverage asked for.
+        Of the resamples.
     """
-    rng = rng or np.random.default_rng(0)
     a, b = score(replicate_sums(first, replicates, rng)), score(replicate_sums(second, replicates, rng))
-    levels = [expanded_levels(a, b, len(first), len(second), one) for one in (confidence, EQUIVALENCE)]
+    levels = [expanded_levels(a, b, len(first), len(second), one) for one in (CONFIDENCE, EQUIVALENCE)]
     defined = np.isfinite(a) & np.isfinite(b)
     variances = [_unbiased(draws[defined], n) for draws, n in ((a, len(first)), (b, len(second)))]
     return _contrast(score(first.sum(0)), score(second.sum(0)), a, b, levels, math.sqrt(sum(variances)))
@@ -106,22 +103,20 @@ def contrast_crossed(
     first: Array,
     second: Array,
     score: ScoreOfSums,
-    replicates: int = 10_000,
-    rng: np.random.Generator | None = None,
-    confidence: float = 0.95,
+    replicates: int,
+    rng: np.random.Generator,
 ) -> Contrast:
     """Return the gap between two groups of clips that have speakers in common.
 
     Row ``i`` of both is the same speaker, zeros where the speaker has no clips in a group; a resample draws a speaker
     with all clips. Otherwise as `contrast`.
     """
-    rng = rng or np.random.default_rng(0)
     both = replicate_sums(np.concatenate([first, second], axis=1), replicates, rng)
     a, b = score(both[:, : first.shape[1]]), score(both[:, first.shape[1] :])
     gaps = a - b
     # What counts is the smaller group, whoever is in both: one sample of that many differences.
     speakers = min(int(group.any(1).sum()) for group in (first, second))
-    levels = [expanded_levels(gaps, np.zeros(replicates), speakers, speakers, one) for one in (confidence, EQUIVALENCE)]
+    levels = [expanded_levels(gaps, np.zeros(replicates), speakers, speakers, one) for one in (CONFIDENCE, EQUIVALENCE)]
     variance = _unbiased(gaps[np.isfinite(gaps)], speakers)
     return _contrast(score(first.sum(0)), score(second.sum(0)), a, b, levels, math.sqrt(variance))
 
@@ -249,14 +244,19 @@ def permutation_test(
         return studentised(gaps, variance)
 
     observed = float(statistic((np.arange(len(pooled)) < len(first)).astype(np.float64)[None])[0])
+    every = _all(*sizes) if exact else _some(*sizes, permutations, rng)
+    return _share_as_extreme(observed, map(statistic, every), exact)
+
+
+def _share_as_extreme(observed: float, others: Iterable[Array], exact: bool) -> Permutation:
+    """Return the p-value of an observed statistic among those of all assignments, or of random ones."""
     if np.isnan(observed):
-        return Permutation(float("nan"), exact, 0)
+        return Permutation(math.nan, exact, 0)
     extreme = tried = 0
-    for members in _all(*sizes) if exact else _some(*sizes, permutations, rng):
-        found = statistic(members)
-        found = found[~np.isnan(found)]
-        extreme += int(np.sum(found >= observed * (1 - _EQUAL_SCORES)))
-        tried += len(found)
+    for found in others:
+        defined = found[~np.isnan(found)]
+        extreme += int(np.sum(defined >= observed * (1 - _EQUAL_SCORES)))
+        tried += len(defined)
     return Permutation(extreme / tried if exact else (extreme + 1) / (tried + 1), exact, tried)
 
 
@@ -293,9 +293,6 @@ class GapChange(NamedTuple):
     p_value: float
     """Two-sided; NaN where a gap is not defined."""
 
-    gap_a: float
-    gap_b: float
-
 
 def gap_difference(
     first_a: Array,
@@ -303,9 +300,8 @@ def gap_difference(
     first_b: Array,
     second_b: Array,
     score: ScoreOfSums,
-    replicates: int = 10_000,
-    rng: np.random.Generator | None = None,
-    confidence: float = 0.95,
+    replicates: int,
+    rng: np.random.Generator,
 ) -> GapChange:
     """Compare the gaps of systems a and b between a first and a second group.
 
@@ -317,26 +313,19 @@ def gap_difference(
     score
         ``[..., column]`` to ``[...]``.
     replicates
-        Resamples, and random swaps where they cannot be enumerated.
+        Number of bootstrap resamples, and of random swaps where they cannot be enumerated.
     rng
-        Where the chance comes from; a generator seeded with 0 if None.
-    confidence
-        Coverage asked for.
+        Of both.
     """
-    rng = rng or np.random.default_rng(0)
-    gap_a, gap_b = (
-        float(score(ours.sum(0)) - score(theirs.sum(0))) for ours, theirs in ((first_a, second_a), (first_b, second_b))
-    )
+    gaps = [float(score(a.sum(0)) - score(b.sum(0))) for a, b in ((first_a, second_a), (first_b, second_b))]
     changes = []
     for a, b in ((first_a, first_b), (second_a, second_b)):
         both = replicate_sums(np.concatenate([a, b], axis=1), replicates, rng)
         changes.append(score(both[:, : a.shape[1]]) - score(both[:, a.shape[1] :]))
-    levels = expanded_levels(changes[0], changes[1], len(first_a), len(second_a), confidence)
+    levels = expanded_levels(changes[0], changes[1], len(first_a), len(second_a), CONFIDENCE)
     return GapChange(
-        quantile_interval(gap_a - gap_b, changes[0] - changes[1], levels),
+        quantile_interval(gaps[0] - gaps[1], changes[0] - changes[1], levels),
         _p_value(first_a, second_a, first_b, second_b, score, replicates, rng),
-        gap_a,
-        gap_b,
     )
 
 
@@ -361,16 +350,9 @@ def _p_value(
         return studentised(change, our_variance + their_variance)
 
     observed = float(statistic(np.zeros((1, speakers)))[0])
-    if np.isnan(observed):
-        return float("nan")
     exact = 2**speakers <= ENUMERATE_UP_TO
-    extreme = tried = 0
-    for swaps in _all_swaps(speakers) if exact else _some_swaps(speakers, count, rng):
-        found = statistic(swaps)
-        found = found[~np.isnan(found)]
-        extreme += int(np.sum(found >= observed * (1 - _EQUAL_SCORES)))
-        tried += len(found)
-    return extreme / tried if exact else (extreme + 1) / (tried + 1)
+    every = _all_swaps(speakers) if exact else _some_swaps(speakers, count, rng)
+    return _share_as_extreme(observed, map(statistic, every), exact).p_value
 
 
 def _change(score: ScoreOfSums, a: Array, b: Array, swaps: Array) -> tuple[Array, Array]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from audio_ssl.artifacts.fairness import EmptyEffect, GroupComparison, GroupScore, MetricRow, SystemComparison
+from audio_ssl.artifacts.fairness import EmptyEffect, GroupComparison, GroupScore, SystemComparison
 from audio_ssl.fairness.comparisons import MIN_SPEAKERS, WARN_BELOW_SPEAKERS, Chance, speaker_sums
 from audio_ssl.fairness.gap_tests import gap_difference
 from audio_ssl.fairness.groups import Grouping, Pair
@@ -228,7 +228,11 @@ def _effect(
 ) -> EmptyEffect:
     without = again or GroupComparison.untested(row, row.a, row.b, "")
     return EmptyEffect(
-        **{one.name: getattr(row, one.name) for one in fields(MetricRow)},
+        result=row.result,
+        by=row.by,
+        metric=row.metric,
+        unit=row.unit,
+        higher_is_better=row.higher_is_better,
         a=row.a,
         b=row.b,
         empty_a=empty[0],
