@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from audio_ssl.artifacts.features import EXTRACTION_FILE, INDEX_FILE, STORE, read_extraction, read_index
 from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
 from audio_ssl.artifacts.result import BASELINES, QUESTION_FILE, SCORES_FILE, ResultOrigin, is_result, read_origin
 from audio_ssl.artifacts.run import (
@@ -31,8 +32,6 @@ from audio_ssl.base.files import LOCK_FILE, PARTIAL
 from audio_ssl.base.progress import track
 from audio_ssl.data.manifest import iterate_manifest
 from audio_ssl.data.store import META_FILE, read_ids
-from audio_ssl.features.index import INDEX_FILE
-from audio_ssl.features.job import CLAIM_FILE
 from audio_ssl.pretrain.checkpoint import STATE_FILE, checkpoints
 from audio_ssl.pretrain.run_folder import MODEL_FILES
 from audio_ssl.shipped import Shelf
@@ -135,7 +134,7 @@ def _kind(folder: Path) -> str | None:
     def has(*names: str) -> bool:
         return any((folder / name).is_file() for name in names)
 
-    if has(INDEX_FILE, CLAIM_FILE):
+    if has(INDEX_FILE, EXTRACTION_FILE):
         return "features"
     if has(META_FILE):
         return "store"
@@ -248,7 +247,8 @@ def _store(folder: Path) -> Finding:
 def _features(folder: Path) -> Finding:
     found = Finding(folder, "features")
     usual = "the same audio-ssl extract as before"
-    again = _quietly(lambda: find(read_object(folder / CLAIM_FILE), "command", str, ""), usual)
+    begun = _quietly(lambda: read_extraction(folder), None)
+    again = begun.command or usual if begun is not None else usual
     if not (folder / INDEX_FILE).is_file():
         found.notes.append(f"not finished: {again}")
     else:
@@ -256,7 +256,7 @@ def _features(folder: Path) -> Finding:
         found.look(INDEX_FILE, folder / INDEX_FILE, told)
         if INDEX_FILE not in found.damaged:
             _read_index(folder, found)
-    for name in (CLAIM_FILE, f"store/{META_FILE}"):
+    for name in (EXTRACTION_FILE, f"{STORE}/{META_FILE}"):
         if (folder / name).is_file():
             found.look(name, folder / name)
     found.mend = _without(folder, found, "", again)
@@ -265,17 +265,13 @@ def _features(folder: Path) -> Finding:
 
 def _read_index(folder: Path, found: Finding) -> None:
     """Check every file that the index names, and that the shards hold the clips it names."""
-    index = folder / INDEX_FILE
     wanted: dict[str, set[str]] = {}
     told: dict[str, Seal | None] = {}
     try:
-        for number, row in iterate_json_lines(index):
-            where = f"{index}, line {number}"
-            file = find(row, "file", str, where)
-            recorded = "bytes" in row and "sha256" in row
-            told[file] = Seal(find(row, "bytes", int, where), find(row, "sha256", str, where)) if recorded else None
-            if file.endswith(".safetensors"):
-                wanted.setdefault(file, set()).add(find(row, "id", str, where))
+        for row in read_index(folder):
+            told[row.file] = row.seal
+            if row.file.endswith(".safetensors"):
+                wanted.setdefault(row.file, set()).add(row.id)
     except UserError as error:
         found.damaged[INDEX_FILE] = error.what
         return
@@ -285,7 +281,7 @@ def _read_index(folder: Path, found: Finding) -> None:
             lacking = wanted[file] - set(read_ids(folder / file))
             if lacking:
                 found.damaged[file] = f"lacks {len(lacking):,} clips of the index"
-    _compare_records(folder / "store", told, found)
+    _compare_records(folder / STORE, told, found)
     files = {path.relative_to(folder).as_posix() for suffix in _OF_FEATURES for path in folder.rglob(f"[!.]*{suffix}")}
     if not told and files:
         found.damaged[INDEX_FILE] = f"names no clip, and there are {len(files):,} files of features"

@@ -6,18 +6,20 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from audio_ssl.artifacts.features import Extraction, read_extraction, write_extraction
+from audio_ssl.artifacts.records import to_json
+from audio_ssl.artifacts.run import ERRORS_FILE
 from audio_ssl.base.catalog import load_part, parts
-from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError, shown
-from audio_ssl.base.files import clear_partials, locked_folder, write_json
+from audio_ssl.base.files import clear_partials, locked_folder
 from audio_ssl.base.launch import read_place
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.features.clips import SCHEME
 from audio_ssl.features.index import JOURNALS, publish, remove_damaged
-from audio_ssl.features.job import CLAIM_FILE, ERRORS_FILE, Job
+from audio_ssl.features.job import Job
 from audio_ssl.features.settings import read_settings
 from audio_ssl.features.source import FeatureSource, ModelSource, open_source
 from audio_ssl.models.fast.prepared import check_precision
@@ -88,7 +90,7 @@ def extract(
             if leads:
                 held.enter_context(locked_folder(out, deep=False))
                 clear_partials(out / JOURNALS)
-                _claim(out, job.meta(source), job.command())
+                _claim(out, job.extraction(source), job.command())
                 remove_damaged(out)
 
         load_part("features/engines", engine).run(job, begin)
@@ -113,19 +115,17 @@ def _check(job: Job) -> FeatureSource:
     return source
 
 
-def _claim(out: Path, meta: dict[str, Any], command: str) -> None:
+def _claim(out: Path, extraction: Extraction, command: str) -> None:
     """Write what this extraction is, or check that the folder holds a part of the same one."""
-    path = out / CLAIM_FILE
-    if path.exists():
-        old = read_object(path, remedy="choose another --out, or delete the folder to extract again")
-        changed = [key for key in meta if old.get(key) != meta[key]]
-        if changed:
-            what = "; ".join(f"`{key}` is {shown(old.get(key))} there, {shown(meta[key])} here" for key in changed)
-            raise UserError(
-                f"the folder holds another extraction: {what}", where=str(out), remedy="choose another --out"
-            )
-    else:
-        write_json(path, {**meta, "names": SCHEME, "command": command})
+    begun = read_extraction(out)
+    if begun is None:
+        write_extraction(out, replace(extraction, names=SCHEME, command=command))
+        return
+    there, here = to_json(begun), to_json(extraction)
+    changed = [key for key in here if there[key] != here[key]]
+    if changed:
+        what = "; ".join(f"`{key}` is {shown(there[key])} there, {shown(here[key])} here" for key in changed)
+        raise UserError(f"the folder holds another extraction: {what}", where=str(out), remedy="choose another --out")
 
 
 def _finish(out: Path, audio: Path) -> None:

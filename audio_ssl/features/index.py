@@ -8,26 +8,24 @@ row. Files are written there, too, before they get their names, so that what a k
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import shutil
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from audio_ssl.artifacts.features import INDEX_FILE, STORE, IndexRow, as_index_row
 from audio_ssl.base.checksums import SEALS_FILE, Seal, fault, put_seals, write_seals
 from audio_ssl.base.documents import parse_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import append, atomic_write
 from audio_ssl.features.clips import folded
 
-INDEX_FILE, JOURNALS, STORE = "index.jsonl", ".index", "store"
-Row = dict[str, Any]
+JOURNALS = ".index"
 _MOST_SAID = 10
 
 logger = logging.getLogger(__name__)
@@ -41,9 +39,9 @@ class Journal:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(self._path)
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[IndexRow]) -> None:
         """Add rows whose features are on the disk."""
-        append(self._path, "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows).encode("ascii"))
+        append(self._path, "".join(f"{row.line(number=True)}\n" for row in rows).encode("ascii"))
 
 
 class Done:
@@ -54,8 +52,8 @@ class Done:
         for path in _sources(out):
             for _, row in _rows(path, say=True):
                 if files.fault(row) is None:
-                    digests += _digest(row["id"])
-                    named += _digest(folded(row["file"])) if row["file"].endswith(".npy") else b""
+                    digests += _digest(row.id)
+                    named += _digest(folded(row.file)) if row.file.endswith(".npy") else b""
         self._digests, self._files = _sorted(digests), _sorted(named)
 
     def __len__(self) -> int:
@@ -86,9 +84,9 @@ class _Files:
         self._out = out
         self._known: dict[str, str | None] = {}
 
-    def fault(self, row: Row) -> str | None:
+    def fault(self, row: IndexRow) -> str | None:
         """Return what is wrong with a row's file; rows of earlier versions do not say how long it was."""
-        file: str = row["file"]
+        file = row.file
         if file.endswith(".npy"):
             # A clip's own file is not worth remembering.
             return self._look(file, row)
@@ -96,9 +94,9 @@ class _Files:
             self._known[file] = self._look(file, row)
         return self._known[file]
 
-    def _look(self, file: str, row: Row) -> str | None:
-        path, told = self._out / file, row.get("bytes")
-        if not isinstance(told, int):
+    def _look(self, file: str, row: IndexRow) -> str | None:
+        path, told = self._out / file, row.bytes
+        if told is None:
             return fault(path)
         try:
             size = path.stat().st_size
@@ -124,7 +122,7 @@ def remove_damaged(out: Path) -> None:
             if end not in ends:
                 row = _row(line, path)
                 # A damaged row is left to those who read rows.
-                ends[end] = ("", None) if row is None else (row["file"], files.fault(row))
+                ends[end] = ("", None) if row is None else (row.file, files.fault(row))
             file, wrong = ends[end]
             if file.endswith(".npy"):
                 del ends[end]
@@ -169,12 +167,11 @@ def publish(out: Path) -> int:
             # Of a clip that is in the folder no more, or cannot be read any more.
             if files.fault(row) is not None:
                 continue
-            size, sha256 = row.get("bytes"), row.get("sha256")
-            if row["file"].startswith(f"{STORE}/") and isinstance(size, int) and isinstance(sha256, str):
-                shards[row["file"].removeprefix(f"{STORE}/")] = Seal(size, sha256)
-            digests += _digest(row["id"])
+            if row.file.startswith(f"{STORE}/") and row.seal is not None:
+                shards[row.file.removeprefix(f"{STORE}/")] = row.seal
+            digests += _digest(row.id)
             # Rows of an earlier index come first, in their order.
-            places.extend((row.get("number", offset - (1 << 62)), number, offset))
+            places.extend((offset - (1 << 62) if row.number is None else row.number, number, offset))
     if not places:
         return 0
     order = np.frombuffer(places, dtype=np.int64).reshape(-1, 3)
@@ -199,9 +196,8 @@ def _copy_rows(sources: list[Path], places: npt.NDArray[np.int64], path: Path) -
         with path.open("w", encoding="ascii") as out:
             for _, number, offset in places.tolist():
                 files[number].seek(offset)
-                row = parse_object(files[number].readline(), str(sources[number]))
-                row.pop("number", None)
-                out.write(json.dumps(row, ensure_ascii=True) + "\n")
+                row = _parsed(files[number].readline(), sources[number])
+                out.write(f"{row.line()}\n")
     finally:
         for file in files:
             file.close()
@@ -212,7 +208,7 @@ def _sources(out: Path) -> list[Path]:
     return [*([index] if index.exists() else []), *sorted((out / JOURNALS).glob("*.jsonl"))]
 
 
-def _rows(path: Path, say: bool = False) -> Iterator[tuple[int, Row]]:
+def _rows(path: Path, say: bool = False) -> Iterator[tuple[int, IndexRow]]:
     """Yield whole rows with where they begin.
 
     Clips whose rows are damaged are extracted again; `say` tells of them.
@@ -238,14 +234,16 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             offset += len(line)
 
 
-def _row(line: bytes, path: Path) -> Row | None:
+def _row(line: bytes, path: Path) -> IndexRow | None:
+    """Return a row; None of a damaged one."""
     try:
-        row = parse_object(line, str(path))
+        return _parsed(line, path)
     except UserError:
         return None
-    whole = isinstance(row.get("id"), str) and isinstance(row.get("file"), str)
-    number = row.get("number", 0)
-    return row if whole and isinstance(number, int) and abs(number) < 1 << 62 else None
+
+
+def _parsed(line: bytes, path: Path) -> IndexRow:
+    return as_index_row(parse_object(line, str(path)), str(path))
 
 
 def _cut_torn_line(path: Path) -> None:

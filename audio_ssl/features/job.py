@@ -17,23 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audio_ssl.artifacts.features import Extraction, IndexRow, read_extraction
+from audio_ssl.artifacts.run import ERRORS_FILE
 from audio_ssl.base.catalog import load_part
-from audio_ssl.base.documents import find, read_object
 from audio_ssl.base.errors import AudioError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.arrange import Arrangement, ClipArranger, arrangement
 from audio_ssl.features.clips import SCHEME, ClipToExtract, own_name, walk
-from audio_ssl.features.index import JOURNALS, Done, Journal, Row
+from audio_ssl.features.index import JOURNALS, Done, Journal
 from audio_ssl.features.pieces import WINDOW_CLIPS, Piece, pieces
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import FeatureSource, open_source
 from audio_ssl.features.writing import BackgroundWriter, Writer
-
-CLAIM_FILE = "extraction.json"
-"""Says what the folder holds."""
-ERRORS_FILE = "errors.jsonl"
 
 
 @dataclass(frozen=True)
@@ -68,21 +65,21 @@ class Job:
         words += [f"{name}={value}" for name, value in own.items() if value != plain[name]]
         return shlex.join(words)
 
-    def meta(self, source: FeatureSource) -> dict[str, Any]:
+    def extraction(self, source: FeatureSource) -> Extraction:
         """Return what the features depend on, and what they are; the same in every process."""
         made = self.arrangement(source)
-        return {
-            "model": source.fingerprint,
-            "layers": list(made.layers),
-            "mix": self.layers if made.learned is not None else None,
-            "pool": self.pool,
-            "format": self.format,
-            "dtype": self.dtype,
-            "hop_seconds": source.grid.hop_samples / source.sample_rate * (made.step or 1.0),
-            "precision": self.settings.precision,
-            "chunk_seconds": self.settings.chunk_seconds,
-            "context_seconds": self.settings.context_seconds,
-        }
+        return Extraction(
+            model=source.fingerprint,
+            layers=tuple(made.layers),
+            mix=self.layers if made.learned is not None else None,
+            pool=self.pool,
+            format=self.format,
+            dtype=self.dtype,
+            hop_seconds=source.grid.hop_samples / source.sample_rate * (made.step or 1.0),
+            precision=self.settings.precision,
+            chunk_seconds=self.settings.chunk_seconds,
+            context_seconds=self.settings.context_seconds,
+        )
 
 
 @dataclass(frozen=True)
@@ -110,12 +107,12 @@ def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
     """Do one process's part of a job; a process that was stopped goes on when this is called again."""
     out = Path(job.out)
     source = open_source(job.model).at(device, job.settings.precision)
-    meta, made = job.meta(source), job.arrangement(source)
+    extraction, made = job.extraction(source), job.arrangement(source)
     done = Done(out)
     journal = Journal(out, part.name)
     ledger = part.ledger(out)
     with Progress("extract", initial=len(done), silent=part.rank > 0) as progress:
-        writer: Writer = load_part("features/writers", job.format).build(out, part.name, meta, journal.add)
+        writer: Writer = load_part("features/writers", job.format).build(out, part.name, extraction, journal.add)
 
         def refuse(clip: Clip, reason: str) -> None:
             ledger.record(clip.path, reason)
@@ -136,7 +133,7 @@ def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
                 # Else it is left over from a clip that was refused half-way.
                 if piece.first == 0:
                     try:
-                        _take(piece, found, made, meta, background)
+                        _take(piece, found, made, extraction, background)
                     except AudioError as error:
                         refuse(piece.clip, error.reason)
                     else:
@@ -164,16 +161,17 @@ class _Deaf(ErrorLedger):
 
 def read_scheme(out: Path) -> int:
     """Return how files of features are named in a folder: as the version did that began it."""
-    path = out / CLAIM_FILE
-    if not path.exists():
+    begun = read_extraction(out)
+    if begun is None:
         return SCHEME
-    claim = read_object(path, remedy="choose another --out, or delete the folder to extract again")
-    return find(claim, "names", int, str(path)) if "names" in claim else 1
+    return 1 if begun.names is None else begun.names
 
 
-def _take(piece: Piece, found: Iterator[Piece], made: Arrangement, meta: dict[str, Any], out: BackgroundWriter) -> None:
+def _take(
+    piece: Piece, found: Iterator[Piece], made: Arrangement, extraction: Extraction, out: BackgroundWriter
+) -> None:
     """Write the clip that begins with a piece, and whose further pieces are the next of `found`."""
-    arranger, row = ClipArranger(made), _index_row(piece, made, meta)
+    arranger, row = ClipArranger(made), _index_row(piece, made, extraction)
     if made.pool == "none" and not piece.last:
         shape = made.shape(piece.total, piece.layers[0].shape[-1])
         out.add_long(row, piece.item.name, shape, made.dtype, _given(arranger, piece, found))
@@ -201,14 +199,14 @@ def _rest(piece: Piece, found: Iterator[Piece]) -> Iterator[Piece]:
         yield piece
 
 
-def _index_row(piece: Piece, made: Arrangement, meta: dict[str, Any]) -> Row:
-    return {
-        "id": piece.clip.id,
-        "number": piece.item.number,
-        "path": piece.clip.path,
-        "seconds": piece.clip.seconds,
-        "frames": made.frames(piece.total),
-        "layers": meta["layers"],
-        "hop_seconds": meta["hop_seconds"],
-        "model": meta["model"],
-    }
+def _index_row(piece: Piece, made: Arrangement, extraction: Extraction) -> IndexRow:
+    return IndexRow(
+        id=piece.clip.id,
+        number=piece.item.number,
+        path=piece.clip.path,
+        seconds=piece.clip.seconds,
+        frames=made.frames(piece.total),
+        layers=extraction.layers,
+        hop_seconds=extraction.hop_seconds,
+        model=extraction.model,
+    )

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
+from audio_ssl.artifacts.features import IndexRow
 from audio_ssl.base.checksums import seal
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import atomic_write
-from audio_ssl.features.index import Row
 
-OnWritten = Callable[[list[Row]], None]
+OnWritten = Callable[[list[IndexRow]], None]
 """Called with rows of the index when their features are safely on the disk."""
 
 Pieces = Iterable[Tensor]
@@ -28,7 +29,7 @@ Pieces = Iterable[Tensor]
 class Writer(Protocol):
     """Writes the features of clips; only whole files get their final name."""
 
-    def add(self, row: Row, name: str, array: Tensor) -> None:
+    def add(self, row: IndexRow, name: str, array: Tensor) -> None:
         """Write a clip.
 
         Parameters
@@ -42,7 +43,7 @@ class Writer(Protocol):
         """
         ...
 
-    def add_long(self, row: Row, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
+    def add_long(self, row: IndexRow, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
         """Write a clip whose frames come in pieces, of which one is held."""
         ...
 
@@ -57,10 +58,10 @@ def next_number(folder: Path, prefix: str, suffix: str) -> int:
     return max((int(text) for text in found if text.isdigit()), default=-1) + 1
 
 
-def placed(rows: Sequence[Row], out: Path, file: str) -> list[Row]:
+def placed(rows: Sequence[IndexRow], out: Path, file: str) -> list[IndexRow]:
     """Return rows of the index with the file, just written, that holds their features, its length and its hash."""
     told = seal(out / file)
-    return [{**row, "file": file, "bytes": told.bytes, "sha256": told.sha256} for row in rows]
+    return [replace(row, file=file, bytes=told.bytes, sha256=told.sha256) for row in rows]
 
 
 def bytes_of(array: Tensor) -> bytes:
@@ -113,18 +114,18 @@ class BackgroundWriter:
             self._pool.shutdown(wait=True)
             self._writer.close()
 
-    def add(self, row: Row, name: str, array: Tensor) -> None:
+    def add(self, row: IndexRow, name: str, array: Tensor) -> None:
         """Write a clip."""
         self._settle(_AHEAD)
-        self.seconds += row["seconds"]
+        self.seconds += row.seconds or 0.0
         self._pending.append(self._pool.submit(self._writer.add, row, name, array))
 
     def add_long(
-        self, row: Row, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Iterator[Tensor]
+        self, row: IndexRow, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Iterator[Tensor]
     ) -> None:
         """Write a clip in pieces, which are computed as they are written."""
         self._settle(0)
-        self.seconds += row["seconds"]
+        self.seconds += row.seconds or 0.0
         self._writer.add_long(row, name, shape, dtype, pieces)
 
     def _settle(self, left: int) -> None:

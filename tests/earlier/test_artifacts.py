@@ -13,16 +13,20 @@ import pytest
 
 from audio_ssl.artifacts.composition import AuditReport
 from audio_ssl.artifacts.draws import DrawRecord, MixRecord
+from audio_ssl.artifacts.features import INDEX_FILE, Extraction, read_index
+from audio_ssl.artifacts.reconstructions import Reconstructions
 from audio_ssl.artifacts.records import read_record, to_json
 from audio_ssl.artifacts.result import ProbeScores, ResultOrigin
+from audio_ssl.artifacts.run import METRICS_FILE, RunRecord, read_updates
 from audio_ssl.artifacts.study import StudyOrigin, StudyResult
 from audio_ssl.commands.check import check
 from audio_ssl.data.store import ArrayStore
 from audio_ssl.fairness.predictions import read_predictions
 from audio_ssl.fairness.representation import is_representation, read_representation
-from audio_ssl.features.index import INDEX_FILE
 from audio_ssl.report.build import build_report, result_lines
 from audio_ssl.report.inputs import read_inputs
+from audio_ssl.targets.health import Labels
+from audio_ssl.targets.sources import TargetStoreMeta
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
 TRAINED = ("key", "emotion_in_folds", "asr", "tagging", "verification")
@@ -38,6 +42,13 @@ RECORDS: list[tuple[str, type]] = [
     ("data/*.mix.json", MixRecord),
     *((f"results/{name}/**/scores.json", ProbeScores) for name in TRAINED),
     ("results/*/provenance.json", ResultOrigin),
+    ("runs/*/provenance.json", RunRecord),
+    ("runs/*/labels.json", Labels),
+    ("runs/*/reconstructions/clips.json", Reconstructions),
+    ("store/labels.json", Labels),
+    ("store/meta.json", TargetStoreMeta),
+    ("features/*/extraction.json", Extraction),
+    ("features/*/store/meta.json", Extraction),
 ]
 """Files, as patterns below `artifacts/`, and the record that each is read as: one line for each kind of artifact."""
 
@@ -127,6 +138,14 @@ def test_targets_are_read() -> None:
 
 def test_extractions_name_their_files() -> None:
     for folder in (ARTIFACTS / "features").iterdir():
-        rows = [json.loads(line) for line in (folder / INDEX_FILE).read_text().splitlines()]
-        assert [row["id"] for row in rows] == ["clip0", "clip1", "clip2"]
-        assert all((folder / row["file"]).is_file() for row in rows)
+        rows = list(read_index(folder))
+        assert [row.id for row in rows] == ["clip0", "clip1", "clip2"]
+        assert all((folder / row.file).is_file() for row in rows)
+        assert [row.line() for row in rows] == (folder / INDEX_FILE).read_text().splitlines()
+
+
+def test_the_log_of_a_run_is_written_back_as_it_was() -> None:
+    for folder in (ARTIFACTS / "runs").iterdir():
+        rows = list(read_updates(folder))
+        assert len(rows) > 1
+        assert [row.line() for row in rows] == (folder / METRICS_FILE).read_text().splitlines()

@@ -1,1 +1,1 @@
-"""How features are written. A file is a format; each has a ``build(out, part, sealed)``."""
+"""How features are written. A file is a format; each has a ``build(out, part, extraction, sealed)``."""

@@ -6,16 +6,15 @@ Where two files differ in the suffix only, the second keeps its own: ``a.flac.np
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from audio_ssl.artifacts.features import Extraction, IndexRow
 from audio_ssl.base.files import atomic_write
-from audio_ssl.features.index import JOURNALS, Row
+from audio_ssl.features.index import JOURNALS
 from audio_ssl.features.writing import OnWritten, Pieces, placed, write_long
 
 _TYPES = {torch.float32: np.float32, torch.float16: np.float16}
@@ -28,13 +27,13 @@ class NpyWriter:
         self._out, self._sealed = out, sealed
         self._work = out / JOURNALS
 
-    def add(self, row: Row, name: str, array: Tensor) -> None:
+    def add(self, row: IndexRow, name: str, array: Tensor) -> None:
         """Write the clip's file."""
         with atomic_write(self._out / f"{name}.npy", self._work, array.nbytes) as partial:
             np.save(partial, array.numpy(), allow_pickle=False)
         self._sealed(placed([row], self._out, f"{name}.npy"))
 
-    def add_long(self, row: Row, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
+    def add_long(self, row: IndexRow, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
         """Write the clip's file piece by piece."""
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(
@@ -47,6 +46,6 @@ class NpyWriter:
         """Do nothing: every file is whole already."""
 
 
-def build(out: Path, part: str, meta: Mapping[str, Any], sealed: OnWritten) -> NpyWriter:
+def build(out: Path, part: str, extraction: Extraction, sealed: OnWritten) -> NpyWriter:
     """Make the writer."""
     return NpyWriter(out, sealed)

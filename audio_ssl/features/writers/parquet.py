@@ -7,9 +7,8 @@ first frame. The parts lie in a folder of their own, as what reads tables reads 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +16,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from audio_ssl.artifacts.features import Extraction, IndexRow
 from audio_ssl.base.files import atomic_write
 from audio_ssl.base.text import readable_id
 from audio_ssl.data.store import Waiting
-from audio_ssl.features.index import JOURNALS, Row
+from audio_ssl.features.index import JOURNALS
 from audio_ssl.features.writing import OnWritten, Pieces, next_number, placed
 
 FOLDER = "parquet"
@@ -35,22 +35,22 @@ class ParquetWriter:
         # An extraction that was begun with its parts beside the index goes on there, so that they stay together.
         self._below = "" if next(out.glob("features-*.parquet"), None) else f"{FOLDER}/"
         self._number = next_number(out / self._below, f"features-{part}", ".parquet")
-        self._held: list[tuple[Row, Tensor]] = []
+        self._held: list[tuple[IndexRow, Tensor]] = []
         self._waiting = Waiting()
 
-    def add(self, row: Row, name: str, array: Tensor) -> None:
+    def add(self, row: IndexRow, name: str, array: Tensor) -> None:
         """Hold a clip; write a part if it is full."""
         self._held.append((row, array.clone() if array._base is not None else array))
         if self._waiting.add(array.nbytes):
             self.close()
 
-    def add_long(self, row: Row, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
+    def add_long(self, row: IndexRow, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
         """Write a part of one clip."""
         file, first, writer = self._next(), 0, None
         with atomic_write(self._out / file, self._work) as partial:
             try:
                 for piece in pieces:
-                    rows = table([row["id"]], [first], [piece])
+                    rows = table([row.id], [first], [piece])
                     writer = writer or pq.ParquetWriter(partial, rows.schema)
                     writer.write_table(rows)
                     first += piece.shape[-2]
@@ -65,7 +65,7 @@ class ParquetWriter:
             return
         file = self._next()
         with atomic_write(self._out / file, self._work) as partial:
-            rows = table([row["id"] for row, _ in self._held], [0] * len(self._held), [a for _, a in self._held])
+            rows = table([row.id for row, _ in self._held], [0] * len(self._held), [a for _, a in self._held])
             pq.write_table(rows, partial)
         self._sealed(placed([row for row, _ in self._held], self._out, file))
         self._held = []
@@ -91,6 +91,6 @@ def table(ids: Sequence[str], first: Sequence[int], arrays: Sequence[Tensor]) ->
     )
 
 
-def build(out: Path, part: str, meta: Mapping[str, Any], sealed: OnWritten) -> ParquetWriter:
+def build(out: Path, part: str, extraction: Extraction, sealed: OnWritten) -> ParquetWriter:
     """Make the writer."""
     return ParquetWriter(out, part, sealed)

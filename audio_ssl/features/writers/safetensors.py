@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from audio_ssl.base.files import write_json
+from audio_ssl.artifacts.features import STORE, Extraction, IndexRow
+from audio_ssl.artifacts.records import write_record
 from audio_ssl.data.store import META_FILE, Waiting, shard_metadata, write_shard
-from audio_ssl.features.index import JOURNALS, STORE, Row
+from audio_ssl.features.index import JOURNALS
 from audio_ssl.features.writing import OnWritten, Pieces, next_number, placed, write_long
 
 _TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -21,27 +20,27 @@ _TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 class SafetensorsWriter:
     """Holds clips until a shard is full."""
 
-    def __init__(self, out: Path, part: str, meta: Mapping[str, Any], sealed: OnWritten) -> None:
+    def __init__(self, out: Path, part: str, extraction: Extraction, sealed: OnWritten) -> None:
         self._out, self._folder, self._part, self._sealed = out, out / STORE, part, sealed
         self._work = out / JOURNALS
         if not (self._folder / META_FILE).exists():
-            write_json(self._folder / META_FILE, dict(meta))
+            write_record(self._folder / META_FILE, extraction)
         self._number = next_number(self._folder, f"shard-{part}", ".safetensors")
-        self._held: list[tuple[Row, Tensor]] = []
+        self._held: list[tuple[IndexRow, Tensor]] = []
         self._waiting = Waiting()
 
-    def add(self, row: Row, name: str, array: Tensor) -> None:
+    def add(self, row: IndexRow, name: str, array: Tensor) -> None:
         """Hold a clip; write a shard if it is full."""
         # A view of a batch would keep the whole batch.
         self._held.append((row, array.clone() if array._base is not None else array))
         if self._waiting.add(array.nbytes):
             self.close()
 
-    def add_long(self, row: Row, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
+    def add_long(self, row: IndexRow, name: str, shape: tuple[int, ...], dtype: torch.dtype, pieces: Pieces) -> None:
         """Write a shard of one clip."""
         size = dtype.itemsize * torch.Size(shape).numel()
         table = {
-            "__metadata__": shard_metadata([row["id"]]),
+            "__metadata__": shard_metadata([row.id]),
             "0/features": {"dtype": _TYPES[dtype], "shape": list(shape), "data_offsets": [0, size]},
         }
         text = json.dumps(table).encode("ascii")
@@ -56,7 +55,7 @@ class SafetensorsWriter:
         if not self._held:
             return
         file = self._next()
-        arrays = {row["id"]: {"features": array} for row, array in self._held}
+        arrays = {row.id: {"features": array} for row, array in self._held}
         write_shard(self._folder / file, arrays, self._work)
         self._sealed(placed([row for row, _ in self._held], self._out, f"{STORE}/{file}"))
         self._held = []
@@ -67,6 +66,6 @@ class SafetensorsWriter:
         return f"shard-{self._part}{self._number - 1:05d}.safetensors"
 
 
-def build(out: Path, part: str, meta: Mapping[str, Any], sealed: OnWritten) -> SafetensorsWriter:
+def build(out: Path, part: str, extraction: Extraction, sealed: OnWritten) -> SafetensorsWriter:
     """Make the writer."""
-    return SafetensorsWriter(out, part, meta, sealed)
+    return SafetensorsWriter(out, part, extraction, sealed)
