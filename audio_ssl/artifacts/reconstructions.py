@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from audio_ssl.artifacts.records import read_record, write_record
+from audio_ssl.artifacts.records import absent, read_record, write_record
 
 RECONSTRUCTIONS_FOLDER = "reconstructions"
 _FILE = "clips.json"
@@ -30,17 +30,17 @@ class Reconstruction:
 class Reconstructions:
     """Clips to judge a codec by: ``reconstructions/clips.json``."""
 
-    held_out: bool
-    """Whether the codec was not trained on them."""
-    sample_rate: int
+    held_out: bool | None = absent(None)
+    """Whether the codec was not trained on them; None: there are no clips."""
+    sample_rate: int | None = absent(None)
     """In Hz."""
-    clips: tuple[Reconstruction, ...]
+    clips: tuple[Reconstruction, ...] = absent(())
 
 
-def read_reconstructions(codec: Path) -> Reconstructions | None:
-    """Return the clips of a codec's folder; None where there are none."""
+def read_reconstructions(codec: Path) -> Reconstructions:
+    """Return the clips of a codec's folder, if it has any."""
     path = codec / RECONSTRUCTIONS_FOLDER / _FILE
-    return read_record(Reconstructions, path) if path.is_file() else None
+    return read_record(Reconstructions, path) if path.is_file() else Reconstructions()
 
 
 def write_reconstructions(codec: Path, found: Reconstructions) -> None:

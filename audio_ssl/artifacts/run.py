@@ -302,12 +302,14 @@ class RunFolder:
     path: Path
     updates: tuple[UpdateRow, ...]
     recipe: RecipeOutline
-    record: RunRecord | None
+    record: RunRecord
+    """An empty one where there is none."""
     errors: tuple[JsonObject, ...]
     """Clips that could not be used, with the reason."""
     teachers: tuple[RunFolder, ...]
     """Teachers that were trained on the way and kept their curves, such as the codec of an `rvq` teacher."""
-    reconstructions: Reconstructions | None
+    reconstructions: Reconstructions
+    """None of a run that is no codec."""
 
 
 def read_run_folder(path: Path) -> RunFolder:
@@ -325,7 +327,7 @@ def read_run_folder(path: Path) -> RunFolder:
         path=path,
         updates=tuple(read_updates(path)),
         recipe=read_outline(path),
-        record=read_run_record(path),
+        record=read_run_record(path) or RunRecord(),
         errors=tuple(row for _, row in rows),
         teachers=tuple(read_run_folder(folder) for folder in inner if (folder / METRICS_FILE).is_file()),
         reconstructions=read_reconstructions(path),

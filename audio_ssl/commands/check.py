@@ -26,7 +26,7 @@ from audio_ssl.artifacts.run import (
     state_folders,
 )
 from audio_ssl.base.checksums import SEALS_FILE, Seal, fault, read_seals
-from audio_ssl.base.documents import find, iterate_json_lines, read_json, read_object, read_yaml
+from audio_ssl.base.documents import iterate_json_lines, read_json, read_yaml
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.files import LOCK_FILE, PARTIAL
 from audio_ssl.base.progress import track

@@ -26,6 +26,7 @@ from statistics import fmean, median
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from audio_ssl.artifacts.records import absent
 from audio_ssl.artifacts.run import UpdateRow
 from audio_ssl.base.errors import UserError
 
@@ -252,8 +253,18 @@ def all_alike(values: Mapping[str, float], guard: CollapseGuard) -> dict[str, di
     return {what: metrics for what, metrics in found.items() if metrics}
 
 
-def alike_at_end(rows: Sequence[UpdateRow], guard: CollapseGuard) -> tuple[int, dict[str, dict[str, float]]]:
-    """Return by which metrics targets or predictions are all alike at the end of a run, and the step that says so.
+@dataclass(frozen=True)
+class AlikeAtEnd:
+    """By which metrics, with their values, targets or predictions are all alike at the end of a run."""
+
+    step: int
+    """At which that was measured."""
+    targets: dict[str, float] = absent({})
+    predictions: dict[str, float] = absent({})
+
+
+def alike_at_end(rows: Sequence[UpdateRow], guard: CollapseGuard) -> AlikeAtEnd:
+    """Return by which metrics targets or predictions are all alike at the end of a run.
 
     The last validation says it, or where there is none the mean over the last updates.
 
@@ -268,29 +279,29 @@ def alike_at_end(rows: Sequence[UpdateRow], guard: CollapseGuard) -> tuple[int, 
     validated = [(step, row) for step, row in numbers if any(key.startswith(_VALID) for key in row)]
     if validated:
         step, last = validated[-1]
-        return step, all_alike({key: value for key, value in last.items() if key.startswith(_VALID)}, guard)
+        return AlikeAtEnd(step, **all_alike({key: v for key, v in last.items() if key.startswith(_VALID)}, guard))
     recent = [row for _, row in numbers[-_SMOOTHING:]]
     names = dict.fromkeys(key for row in recent for key in row)
     means = {key: fmean([row[key] for row in recent if key in row]) for key in names}
-    return (rows[-1].step if rows else 0), all_alike(means, guard)
+    return AlikeAtEnd(rows[-1].step if rows else 0, **all_alike(means, guard))
 
 
-def alike_sentences(step: int, alike: Mapping[str, Mapping[str, float]]) -> list[str]:
+def alike_sentences(found: AlikeAtEnd) -> list[str]:
     """Say what is all alike at a step, and what that means.
 
     Examples
     --------
-    >>> alike_sentences(400, {"targets": {"target_variance": 0.0}})
+    >>> alike_sentences(AlikeAtEnd(400, targets={"target_variance": 0.0}))
     ['At step 400 the targets are all alike: target_variance is 0; there is nothing to learn from them.']
     """
-    meanings = {
-        PREDICTIONS: "the model has collapsed, or has not begun to learn",
-        TARGETS: "there is nothing to learn from them",
-    }
+    meanings = (
+        (PREDICTIONS, found.predictions, "the model has collapsed, or has not begun to learn"),
+        (TARGETS, found.targets, "there is nothing to learn from them"),
+    )
     return [
-        f"At step {step:,} {alike_words(what, alike[what])}; {meaning}."
-        for what, meaning in meanings.items()
-        if what in alike
+        f"At step {found.step:,} {alike_words(what, metrics)}; {meaning}."
+        for what, metrics, meaning in meanings
+        if metrics
     ]
 
 

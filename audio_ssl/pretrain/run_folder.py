@@ -153,7 +153,7 @@ def write_card(folder: Path, title: str, what: str, facts: CardFacts) -> str:
         hours=sum(heard) / 3600,
         skipped=round(sum(skipped)),
         numbers=_numbers(rows),
-        collapse="".join(f"\n**{one}**\n" for one in alike_sentences(*alike_at_end(rows, CollapseGuard()))),
+        collapse="".join(f"\n**{one}**\n" for one in alike_sentences(alike_at_end(rows, CollapseGuard()))),
         **asdict(facts),
     )
 

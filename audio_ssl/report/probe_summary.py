@@ -23,7 +23,7 @@ from audio_ssl.report.language.phrases import label_of
 from audio_ssl.report.language.scores import verdict_sentence
 from audio_ssl.report.numbers import finite, is_number
 from audio_ssl.report.paired import PairedComparison, SystemPairs
-from audio_ssl.report.run_summary import count_reasons, relative
+from audio_ssl.report.run_summary import LeftOutCounts, count_reasons, relative
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class ProbeSummary:
     verdicts: tuple[BaselineVerdict, ...]
     counts: JsonObject = field(default_factory=dict)
     excluded: Sequence[JsonObject | str] = ()
-    errors: JsonObject = field(default_factory=dict)
+    errors: LeftOutCounts = field(default_factory=LeftOutCounts)
     signature: str | None = None
     decoder: str | None = None
     folds: int = 0

@@ -1,4 +1,4 @@
-"""A run folder as plain data: its curves, where it started and ended, what was left out, where it came from.
+"""A run as a report shows it: its curves, where they begin and end, what was left out, where the run came from.
 
 Training curves short enough to draw: at most `MAX_POINTS` points, each with its mean, lowest and highest raw value.
 
@@ -15,14 +15,73 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audio_ssl.artifacts.recipe_outline import RecipeOutline
-from audio_ssl.artifacts.records import from_json, to_json
-from audio_ssl.artifacts.run import RunFolder, UpdateRow
-from audio_ssl.pretrain.guards import CollapseGuard, alike_at_end
+from audio_ssl.artifacts.recipe_outline import RECIPE_FILE, RecipeOutline
+from audio_ssl.artifacts.reconstructions import Reconstructions
+from audio_ssl.artifacts.records import from_json
+from audio_ssl.artifacts.run import RunFolder, RunRecord, UpdateRow
+from audio_ssl.base.documents import JsonObject
+from audio_ssl.pretrain.guards import AlikeAtEnd, CollapseGuard, alike_at_end
 
 
-def describe_run(run: RunFolder, home: Path) -> dict[str, Any]:
-    """Turn a run into the JSON of a report.
+@dataclass(frozen=True)
+class RunCurve:
+    """One metric over the steps, short enough to draw; the four have one length."""
+
+    steps: tuple[float, ...]
+    mean: tuple[float, ...]
+    """Smoothed."""
+    low: tuple[float, ...]
+    """Lowest raw value of each point; `high` is the highest."""
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LeftOutReason:
+    """Why clips were left out, and how many."""
+
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True)
+class LeftOutCounts:
+    """Clips that were left out, by reason, the commonest first."""
+
+    count: int = 0
+    reasons: tuple[LeftOutReason, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a report says of a run; a part of ``report.json``."""
+
+    name: str
+    path: str
+    kind: str | None
+    """Of the recipe; None: not known."""
+    steps: int
+    """Updates done."""
+    steps_planned: int | None
+    skipped_steps: float | None
+    audio_seconds_per_second: float | None
+    """Median over the updates."""
+    first: dict[str, float]
+    """Smoothed value of each metric at the first point; `last` has those at the last point."""
+    last: dict[str, float]
+    curves: dict[str, RunCurve]
+    alike: AlikeAtEnd | None
+    """None: neither targets nor predictions are all alike."""
+    errors: LeftOutCounts
+    teachers: tuple[RunSummary, ...]
+    """Those that were trained for the run."""
+    reconstructions: Reconstructions
+    recipe: JsonObject
+    """As it was written."""
+    provenance: RunRecord
+
+
+def summarise_run(run: RunFolder, home: Path) -> RunSummary:
+    """Summarise a run for a report.
 
     Parameters
     ----------
@@ -32,42 +91,36 @@ def describe_run(run: RunFolder, home: Path) -> dict[str, Any]:
         The report's folder; paths are given relative to it where they lie below it.
     """
     curves = make_curves(run.updates)
-    return {
-        "name": run.path.name,
-        "path": relative(run.path, home),
-        "kind": run.recipe.kind,
-        "steps": max((row.step for row in run.updates), default=0),
-        "steps_planned": run.recipe.steps,
-        "skipped_steps": _last(run.updates, "skipped_steps"),
-        "audio_seconds_per_second": _median(run.updates, "audio_seconds_per_second"),
-        "first": _ends(curves, 0),
-        "last": _ends(curves, -1),
-        "curves": curves,
-        "alike": find_alike(run.updates, run.recipe),
-        "errors": count_reasons(run.errors),
-        "teachers": [describe_run(teacher, home) for teacher in run.teachers],
-        "reconstructions": {} if run.reconstructions is None else to_json(run.reconstructions),
-        "recipe": run.recipe.as_written,
-        "provenance": {} if run.record is None else to_json(run.record),
-    }
+    return RunSummary(
+        name=run.path.name,
+        path=relative(run.path, home),
+        kind=run.recipe.kind,
+        steps=max((row.step for row in run.updates), default=0),
+        steps_planned=run.recipe.steps,
+        skipped_steps=_last(run.updates, "skipped_steps"),
+        audio_seconds_per_second=_median(run.updates, "audio_seconds_per_second"),
+        first={key: curve.mean[0] for key, curve in curves.items()},
+        last={key: curve.mean[-1] for key, curve in curves.items()},
+        curves=curves,
+        alike=find_alike(run.updates, run.recipe),
+        errors=count_reasons(run.errors),
+        teachers=tuple(summarise_run(teacher, home) for teacher in run.teachers),
+        reconstructions=run.reconstructions,
+        recipe=run.recipe.as_written,
+        provenance=run.record,
+    )
 
 
-def find_alike(rows: Sequence[UpdateRow], recipe: RecipeOutline) -> dict[str, Any] | None:
-    """Return by which metrics targets or predictions are all alike at the end of a run; None where they are not.
-
-    Returns
-    -------
-    dict or None
-        ``step``; ``targets`` and ``predictions``: metrics and their values, where these are all alike.
-    """
-    step, alike = alike_at_end(rows, _guard(recipe))
-    return {"step": step, **alike} if alike else None
+def find_alike(rows: Sequence[UpdateRow], recipe: RecipeOutline) -> AlikeAtEnd | None:
+    """Return by which metrics targets or predictions are all alike at the end of a run; None where they are not."""
+    found = alike_at_end(rows, _guard(recipe))
+    return found if found.targets or found.predictions else None
 
 
 def _guard(recipe: RecipeOutline) -> CollapseGuard:
     """Return what the run itself took for alike, or the defaults where it looked at nothing."""
     given = recipe.guards.collapse if recipe.guards is not None else None
-    return CollapseGuard() if given is None else from_json(CollapseGuard, given, "guards.collapse")
+    return CollapseGuard() if given is None else from_json(CollapseGuard, given, f"{RECIPE_FILE}: $.guards.collapse")
 
 
 def relative(path: Path, home: Path) -> str:
@@ -76,26 +129,19 @@ def relative(path: Path, home: Path) -> str:
     return inside.relative_to(below).as_posix() if inside.is_relative_to(below) and inside != below else str(path)
 
 
-def count_reasons(rows: Iterable[Mapping[str, Any] | str]) -> dict[str, Any]:
+def count_reasons(rows: Iterable[Mapping[str, Any] | str]) -> LeftOutCounts:
     """Count left-out clips by reason, commonest first.
 
     Examples
     --------
     >>> count_reasons([{"path": "a.wav", "reason": "empty file"}, {"path": "b.wav", "reason": "empty file"}])
-    {'count': 2, 'reasons': [{'reason': 'empty file', 'count': 2}]}
+    LeftOutCounts(count=2, reasons=(LeftOutReason(reason='empty file', count=2),))
     """
     found = Counter(
         str(row.get("reason") or "no reason given") if isinstance(row, Mapping) else "no reason given" for row in rows
     )
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return {
-        "count": sum(found.values()),
-        "reasons": [{"reason": reason, "count": count} for reason, count in ordered],
-    }
-
-
-def _ends(curves: Mapping[str, Mapping[str, list[float]]], index: int) -> dict[str, float]:
-    return {key: curve["mean"][index] for key, curve in curves.items()}
+    return LeftOutCounts(sum(found.values()), tuple(LeftOutReason(reason, count) for reason, count in ordered))
 
 
 def _last(rows: Iterable[UpdateRow], key: str) -> float | None:
@@ -126,7 +172,7 @@ class Family:
     """What tells the members apart; one empty string for a single quantity."""
 
 
-def make_curves(rows: Iterable[UpdateRow]) -> dict[str, dict[str, list[float]]]:
+def make_curves(rows: Iterable[UpdateRow]) -> dict[str, RunCurve]:
     """Turn the rows of ``metrics.jsonl`` into curves.
 
     Parameters
@@ -137,7 +183,7 @@ def make_curves(rows: Iterable[UpdateRow]) -> dict[str, dict[str, list[float]]]:
     Returns
     -------
     dict
-        Per key: ``steps``, ``mean`` (smoothed), ``low``, ``high`` (raw extremes), all of one length.
+        Name of a metric to its curve.
     """
     values: dict[str, dict[float, float]] = {}
     for row in rows:
@@ -147,16 +193,16 @@ def make_curves(rows: Iterable[UpdateRow]) -> dict[str, dict[str, list[float]]]:
     return {key: _bin(sorted(points.items()), key not in _EXACT) for key, points in values.items()}
 
 
-def _bin(points: Sequence[tuple[float, float]], smooth: bool) -> dict[str, list[float]]:
+def _bin(points: Sequence[tuple[float, float]], smooth: bool) -> RunCurve:
     width = -(-len(points) // MAX_POINTS)
     bins = [points[start : start + width] for start in range(0, len(points), width)]
     means = [sum(value for _, value in one) / len(one) for one in bins]
-    return {
-        "steps": [one[len(one) // 2][0] for one in bins],
-        "mean": [_short(value) for value in (_smooth(means) if smooth else means)],
-        "low": [_short(min(value for _, value in one)) for one in bins],
-        "high": [_short(max(value for _, value in one)) for one in bins],
-    }
+    return RunCurve(
+        steps=tuple(one[len(one) // 2][0] for one in bins),
+        mean=tuple(_short(value) for value in (_smooth(means) if smooth else means)),
+        low=tuple(_short(min(value for _, value in one)) for one in bins),
+        high=tuple(_short(max(value for _, value in one)) for one in bins),
+    )
 
 
 def _smooth(values: Sequence[float]) -> list[float]:

@@ -13,7 +13,7 @@ from audio_ssl.report.inputs import Inputs
 from audio_ssl.report.language.answer import answer
 from audio_ssl.report.paired import SystemPairs
 from audio_ssl.report.probe_summary import ProbeSummary, summarise_probe
-from audio_ssl.report.run_summary import describe_run, relative
+from audio_ssl.report.run_summary import RunSummary, relative, summarise_run
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ReportSummary:
     """Everything one report shows; as JSON the ``report.json``."""
 
     title: str
-    runs: tuple[JsonObject, ...]
+    runs: tuple[RunSummary, ...]
     results: tuple[ProbeSummary, ...]
     comparison: ModelComparison
     fairness: tuple[JsonObject, ...]
@@ -52,7 +52,7 @@ def summarise(found: Inputs, title: str, home: Path) -> ReportSummary:
         summarise_probe(result, home, pairs, comparison.of_results[place], titles[place])
         for place, result in enumerate(found.results)
     )
-    runs = tuple(describe_run(run, home) for run in found.runs)
+    runs = tuple(summarise_run(run, home) for run in found.runs)
     fairness = tuple({"path": relative(one.path, home), **one.data} for one in found.fairness)
     said = answer(runs, results, comparison, [one.report for one in found.fairness])
     return ReportSummary(title, runs, results, comparison, fairness, said)

@@ -111,7 +111,8 @@ def test_an_outline_has_the_settings_of_an_iteration(tmp_path: Path) -> None:
 def test_a_run_that_has_only_begun_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("")
     found = read_run_folder(tmp_path)
-    assert (found.updates, found.recipe, found.record, found.reconstructions) == ((), RecipeOutline(), None, None)
+    assert (found.updates, found.recipe, found.record) == ((), RecipeOutline(), RunRecord())
+    assert found.reconstructions.clips == ()
 
 
 def test_reading_a_run_does_not_import_torch() -> None:

@@ -13,6 +13,7 @@ from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.report.build import build_fairness_report, build_report
 from audio_ssl.report.language.answer import summary_lines
+from audio_ssl.report.language.training import title_of
 from audio_ssl.report.summary import read_report
 from tests.report.meaning import in_order, numbers_in, says_significant
 
@@ -126,7 +127,7 @@ def test_page_shows_every_part(page):
     for words in (
         "Accuracy on masked frames, by codebook",
         "CQT error on masked frames",
-        "Seconds of audio trained on per second",
+        title_of("audio_seconds_per_second"),
         "Teacher of run: codec",
         "The ring marks layer 3",
         "Answers for each reference class",
@@ -194,7 +195,7 @@ def test_a_run_that_has_logged_nothing_yet(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "metrics.jsonl").write_text('{"step": 1, "lo', encoding="utf-8")
-    assert "No step has been logged yet" in text_of(read(build_report([run], tmp_path / "r.html")))
+    assert "No step is done yet" in text_of(read(build_report([run], tmp_path / "r.html")))
 
 
 def test_nothing_is_left_behind_but_the_two_files(tmp_path, result_folder):

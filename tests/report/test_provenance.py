@@ -1,5 +1,9 @@
-import pytest
+from pathlib import Path
 
+from audio_ssl.artifacts.recipe_outline import RecipeOutline
+from audio_ssl.artifacts.reconstructions import Reconstructions
+from audio_ssl.artifacts.run import RunFolder, RunRecord
+from audio_ssl.report.run_summary import summarise_run
 from audio_ssl.report.sections.provenance import provenance_section, provenance_table
 from tests.report.summaries import make_probe, make_summary
 
@@ -9,7 +13,9 @@ def origin(command):
 
 
 def run(command):
-    return {"name": "run", "path": "runs/run", "kind": "", "steps": 1, "provenance": origin(command)}
+    record = RunRecord(command=command or "")
+    folder = RunFolder(Path("runs/run"), (), RecipeOutline(), record, (), (), Reconstructions())
+    return summarise_run(folder, Path("reports"))
 
 
 def commands(*runs, results=()):
@@ -18,12 +24,11 @@ def commands(*runs, results=()):
     return block.commands
 
 
-@pytest.mark.parametrize(
-    "recorded",
-    ["/opt/env/bin/audio-ssl demo --out 'my runs'", ["python/audio_ssl/__main__.py", "demo", "--out", "my runs"]],
-)
-def test_commands_are_shown_as_typed(recorded):
-    assert commands(run(recorded)) == ("audio-ssl demo --out 'my runs'",)
+def test_commands_are_shown_as_typed():
+    typed = ("audio-ssl demo --out 'my runs'",)
+    assert commands(run("/opt/env/bin/audio-ssl demo --out 'my runs'")) == typed
+    words = ["python/audio_ssl/__main__.py", "demo", "--out", "my runs"]
+    assert commands(results=[make_probe("asr", provenance=origin(words))]) == typed
 
 
 def test_one_command_that_made_several_artifacts_is_shown_once():

@@ -1,16 +1,25 @@
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
 from audio_ssl.artifacts.recipe_outline import GuardsOutline, RecipeOutline
-from audio_ssl.artifacts.run import as_update
+from audio_ssl.artifacts.run import as_update, read_run_folder
+from audio_ssl.pretrain.guards import AlikeAtEnd
 from audio_ssl.report.build import build_report
 from audio_ssl.report.language.answer import summary_lines
-from audio_ssl.report.run_summary import find_alike
+from audio_ssl.report.language.training import TOGETHER
+from audio_ssl.report.run_summary import find_alike, summarise_run
 from audio_ssl.report.sections.training import training_section
 from audio_ssl.report.summary import read_report
 from tests.report.conftest import make_run, write_rows
+
+LOSSES = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
+
+
+def updates(rows):
+    return [as_update(row) for row in rows]
 
 
 def page_of(tmp_path, *runs):
@@ -22,7 +31,7 @@ def test_two_runs_are_drawn_over_one_another_with_a_legend_that_tells_them_apart
     runs = [make_run(tmp_path / "small", steps=200), make_run(tmp_path / "large", steps=400, codec=False)]
     _, report = page_of(tmp_path, *runs)
     together, *alone = training_section(report.runs).blocks
-    assert together.heading == "The runs over one another"
+    assert together.heading == TOGETHER
     titles = [figure.caption for figure in together.figures]
     assert titles[:3] == ["Loss.", "Validation: loss.", "Accuracy on masked frames."]
     chart = ET.fromstring(together.figures[0].svg)
@@ -40,27 +49,18 @@ def test_two_runs_are_drawn_over_one_another_with_a_legend_that_tells_them_apart
 
 def test_one_run_is_shown_alone_and_runs_of_one_name_by_their_paths(tmp_path):
     _, report = page_of(tmp_path, make_run(tmp_path / "a" / "run"))
-    assert all("one another" not in block.heading for block in training_section(report.runs).blocks)
+    assert all(block.heading != TOGETHER for block in training_section(report.runs).blocks)
     _, report = page_of(tmp_path, tmp_path / "a" / "run", make_run(tmp_path / "b" / "run"))
     figure = training_section(report.runs).blocks[0].figures[0]
     assert [row[0] for row in figure.table.rows] == ["a/run", "b/run"]
 
 
 def test_more_runs_than_lines_can_tell_apart_are_counted(tmp_path):
-    runs = [{"name": f"run{n}", "path": f"run{n}", "curves": {"loss": {"steps": [1, 2], "mean": [2.0, 1.0]}}}
-            for n in range(10)]  # fmt: skip
-    for run in runs:
-        run |= {"teachers": [], "steps_planned": 2, "steps": 2, "first": {}, "last": {}, "provenance": {}}
-        run |= {"audio_seconds_per_second": None, "skipped_steps": 0, "errors": {"count": 0, "reasons": []}}
-        curve = run["curves"]["loss"]
-        curve |= {"low": curve["mean"], "high": curve["mean"]}
-    together = training_section(runs).blocks[0]
-    assert together.lead == ("Each line is one of the first 8 of 10 runs; below, each run is shown alone.",)
+    empty = read_run_folder(tmp_path)
+    runs = [replace(empty, path=tmp_path / f"run{n}", updates=updates(LOSSES)) for n in range(10)]
+    together = training_section([summarise_run(run, tmp_path) for run in runs]).blocks[0]
+    assert together.lead == ("Each line is one of the first 8 of 10 runs. The figures of each run follow.",)
     assert len(together.figures[0].table.rows) == 8
-
-
-def updates(rows):
-    return [as_update(row) for row in rows]
 
 
 def collapsed(folder, **last):
@@ -87,12 +87,11 @@ def test_a_collapsed_run_is_said_at_the_top_in_its_section_and_on_the_terminal(t
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
-        ([{"step": 3, "predicted_perplexity": 1.0}], {"step": 3.0, "predictions": {"predicted_perplexity": 1.0}}),
+        ([{"step": 3, "predicted_perplexity": 1.0}], AlikeAtEnd(3, predictions={"predicted_perplexity": 1.0})),
         ([{"step": n, "predicted_perplexity": 1.0 + 9 * (n > 0)} for n in range(200)], None),
         # An earlier collapse that is over is none.
         ([{"step": 1, "valid_target_variance": 0.0}, {"step": 2, "valid_target_variance": 1.0}], None),
-        ([{"step": 2, "valid_target_variance": 0.05}],
-         {"step": 2.0, "targets": {"valid_target_variance": 0.05}}),
+        ([{"step": 2, "valid_target_variance": 0.05}], AlikeAtEnd(2, targets={"valid_target_variance": 0.05})),
         ([{"step": 2, "valid_predicted_perplexity_0": 1.0, "valid_predicted_perplexity_1": 9.0}], None),
         ([], None),
     ],

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from audio_ssl.artifacts.fairness_report import FairnessReport
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.language.conclusions import headline
 from audio_ssl.report.language.phrases import better_words, one_of
 from audio_ssl.report.language.scores import compare_sentences, first_models, gain_sentence, gain_sentences
+from audio_ssl.report.language.training import collapse_sentences
 from audio_ssl.report.numbers import score, shortened
-from audio_ssl.report.sections.training import collapse_sentences
 
 if TYPE_CHECKING:
     from audio_ssl.report.comparison import ComparedQuestion, ModelComparison
     from audio_ssl.report.probe_summary import ProbeSummary, SystemSummary
+    from audio_ssl.report.run_summary import RunSummary
     from audio_ssl.report.summary import ReportSummary
 
 MOST_COLUMNS = 100
@@ -24,7 +25,7 @@ _MOST_NAME = 22
 
 
 def answer(
-    runs: Sequence[Mapping[str, Any]],
+    runs: Sequence[RunSummary],
     results: Sequence[ProbeSummary],
     comparison: ModelComparison,
     audits: Sequence[FairnessReport],
@@ -42,9 +43,9 @@ def answer(
     if not several:
         gain += [_scores(result) for result in results]
     if not results and runs:
-        names = one_of([f"{run['name']} ({run['steps']:,} steps)" for run in runs], "and")
+        names = one_of([f"{run.name} ({run.steps:,} steps)" for run in runs], "and")
         gain = [f"Training curves of {names}.", "No probe result was given. The benefit of training was not measured."]
-    collapsed = [f"{run['name']}: {one}" for run in runs for one in collapse_sentences(run)]
+    collapsed = [f"{run.name}: {one}" for run in runs for one in collapse_sentences(run)]
     models = compare_sentences(comparison) if several else []
     said = {
         "pretraining": [*collapsed, *gain],

@@ -180,7 +180,7 @@ def _excluded_table(result: ProbeSummary) -> Table | None:
             rows.append((name, str(one.get("reason") or MISSING)))
         else:
             rows.append((str(one), MISSING))
-    rows += [(f"{one['count']:,} in errors.jsonl", one["reason"]) for one in result.errors["reasons"]]
+    rows += [(f"{one.count:,} in errors.jsonl", one.reason) for one in result.errors.reasons]
     if not rows:
         return None
     shown, left = rows[:_MOST_EXCLUDED], len(rows) - _MOST_EXCLUDED

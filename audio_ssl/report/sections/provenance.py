@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
+from audio_ssl.artifacts.records import to_json
 from audio_ssl.base.documents import JsonObject
 from audio_ssl.report.html import Block, Fold, Section, Table, make_table
 from audio_ssl.report.language.methods import AGAIN_HEADING, AGAIN_LEAD
@@ -28,7 +29,7 @@ def provenance_section(report: ReportSummary) -> Section:
     commands: list[str] = []
     closed = len(report.runs) + len(report.results) + len(report.fairness) > _MOST_OPEN
     sources: list[tuple[str, str, str, JsonObject, str | None]] = [
-        ("Run", run["name"], run["path"], run["provenance"], None) for run in report.runs
+        ("Run", run.name, run.path, to_json(run.provenance), None) for run in report.runs
     ]
     sources += [("Probe", one.name, one.path, one.provenance, one.model) for one in report.results]
     for index, (kind, name, path, provenance, model) in enumerate(sources):

@@ -6,28 +6,24 @@ A run alone has its raw values as a faint band, smoothed on top, validation besi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from audio_ssl.pretrain.guards import PREDICTIONS, TARGETS, alike_sentences
 from audio_ssl.report.figures.lines import Series, line_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
-from audio_ssl.report.numbers import count, number, slug
+from audio_ssl.report.language.training import (
+    TOGETHER,
+    TRAINING,
+    curve_ends,
+    run_heading,
+    run_lead,
+    run_warnings,
+    teacher_heading,
+    title_of,
+    together_lead,
+)
+from audio_ssl.report.numbers import number, slug
 from audio_ssl.report.pages import PlacedSection, ReportPage
-from audio_ssl.report.run_summary import Family, families
+from audio_ssl.report.run_summary import Family, RunCurve, RunSummary, families
 
-_TITLES = {
-    "loss": "Loss",
-    "accuracy": "Accuracy on masked frames",
-    "code_perplexity": "Perplexity of the codes",
-    "perplexity": "Perplexity of the codes",
-    "predicted_perplexity": "Perplexity of the predicted codes",
-    "code_usage": "Share of the codes in use",
-    "cqt_mse": "CQT error on masked frames",
-    "audio_seconds_per_second": "Seconds of audio trained on per second",
-    "lr": "Learning rate",
-    "grad_norm": "Gradient norm",
-    "feature_penalty": "Feature penalty",
-}
 _FIRST = ("loss", "accuracy", "cqt_mse", "code_perplexity", "predicted_perplexity", "perplexity")
 _MOST_LINES = 8
 """Lines that colour and dash tell apart."""
@@ -36,51 +32,46 @@ _FEW_POINTS = 30
 _LAST = ("audio_seconds_per_second", "lr", "grad_norm")
 
 
-def training_section(runs: Sequence[Mapping[str, Any]]) -> Section:
+def training_section(runs: Sequence[RunSummary]) -> Section:
     """Show several runs over one another, then the curves of every run, followed by the teachers trained for it."""
     blocks = [_together(runs)] if len(runs) > 1 else []
     for index, run in enumerate(runs):
-        blocks.append(_block(run, f"run-{index}", f"Pretraining: {run['name']}"))
-        for place, teacher in enumerate(run["teachers"]):
-            heading = f"Teacher of {run['name']}: {teacher['name']}"
-            blocks.append(_block(teacher, f"run-{index}-teacher-{place}", heading))
-    return Section("training", "Training curves", tuple(blocks))
+        blocks.append(_block(run, f"run-{index}", run_heading(run)))
+        for place, teacher in enumerate(run.teachers):
+            blocks.append(_block(teacher, f"run-{index}-teacher-{place}", teacher_heading(teacher, run)))
+    return Section("training", TRAINING, tuple(blocks))
 
 
-def _together(runs: Sequence[Mapping[str, Any]]) -> Block:
+def _together(runs: Sequence[RunSummary]) -> Block:
     """Draw each quantity that at least two runs have, one line a run."""
     shown, names = runs[:_MOST_LINES], distinct_names(runs)
-    curves = [_single_curves(run["curves"]) for run in shown]
+    curves = [_single_curves(run.curves) for run in shown]
     keys = [key for key in dict.fromkeys(key for one in curves for key in one) if sum(key in one for one in curves) > 1]
     figures = []
     for family in sorted((Family(key, (key,), ("",)) for key in keys), key=_together_order):
         series = [
-            Series(name, curve["steps"], curve["mean"], style=style, markers=len(curve["steps"]) < _FEW_POINTS)
+            Series(name, curve.steps, curve.mean, style=style, markers=len(curve.steps) < _FEW_POINTS)
             for style, (name, one) in enumerate(zip(names, curves, strict=False))
             if (curve := one.get(family.name)) is not None
         ]
         figures.append(_over_one_another(family.name, series))
-    lead = "Each line is a run; below, each run is shown alone."
-    if len(runs) > len(shown):
-        lead = f"Each line is one of the first {len(shown)} of {len(runs)} runs; below, each run is shown alone."
-    if not figures:
-        lead = "The runs have no measured quantity in common."
-    return Block(id="runs-together", heading="The runs over one another", lead=(lead,), figures=tuple(figures))
+    lead = together_lead(len(shown), len(runs), len(figures))
+    return Block(id="runs-together", heading=TOGETHER, lead=(lead,), figures=tuple(figures))
 
 
-def distinct_names(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+def distinct_names(runs: Sequence[RunSummary]) -> list[str]:
     """Return the runs' names, or their paths where two have one name."""
-    names = [str(run["name"]) for run in runs]
-    return [str(run["path"]) if names.count(name) > 1 else name for run, name in zip(runs, names, strict=True)]
+    names = [run.name for run in runs]
+    return [run.path if names.count(name) > 1 else name for run, name in zip(runs, names, strict=True)]
 
 
-def _single_curves(curves: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Mapping[str, list[float]]]:
-    """Return one curve a quantity: of codebooks their mean."""
-    found: dict[str, Mapping[str, list[float]]] = {}
+def _single_curves(curves: Mapping[str, RunCurve]) -> dict[str, RunCurve]:
+    """Return one curve for each metric, without a band: of codebooks their mean."""
+    found = {}
     for family in families(curves):
-        members = [curves[key] for key in family.members if curves[key]["steps"] == curves[family.members[0]]["steps"]]
-        means = [sum(values) / len(values) for values in zip(*(one["mean"] for one in members), strict=True)]
-        found[family.name] = {"steps": members[0]["steps"], "mean": means}
+        members = [curves[key] for key in family.members if curves[key].steps == curves[family.members[0]].steps]
+        means = tuple(sum(values) / len(values) for values in zip(*(one.mean for one in members), strict=True))
+        found[family.name] = RunCurve(members[0].steps, means, (), ())
     return found
 
 
@@ -91,21 +82,20 @@ def _together_order(family: Family) -> tuple[int, int, bool]:
 
 def _over_one_another(name: str, series: Sequence[Series]) -> Figure:
     title, figure_id = title_of(name), f"runs-together-{slug(name)}"
-    ends = "; ".join(f"{one.label} from {number(one.y[0])} to {number(one.y[-1])}" for one in series)
-    svg = line_chart(figure_id, title, f"{ends}.", series, x_label="step", legend=True)
+    svg = line_chart(figure_id, title, f"{curve_ends(series)}.", series, x_label="step", legend=True)
     rows = [(one.label, number(one.x[-1]), number(one.y[0]), number(one.y[-1]), number(min(one.y))) for one in series]
     table = make_table(f"{title}, smoothed", ("Run", "Last step", "First", "Last", "Lowest"), rows)
     return Figure(f"{figure_id}-box", svg, f"{title}.", table)
 
 
-def _block(run: Mapping[str, Any], prefix: str, heading: str) -> Block:
-    curves = run["curves"]
+def _block(run: RunSummary, prefix: str, heading: str) -> Block:
+    curves = run.curves
     train = [key for key in curves if not key.startswith("valid_")]
     alone = [key for key in curves if key.startswith("valid_") and key.removeprefix("valid_") not in train]
     alone += [key for key in curves if key.startswith("valid_") and _is_member(key, train)]
     found = sorted(families([*train, *dict.fromkeys(alone)]), key=_order)
     figures = tuple(_figure(one, curves, f"{prefix}-{slug(one.name)}-{len(one.members)}") for one in found)
-    return Block(id=prefix, heading=heading, lead=_lead(run), warnings=_warnings(run), figures=figures)
+    return Block(id=prefix, heading=heading, lead=(run_lead(run),), warnings=run_warnings(run), figures=figures)
 
 
 def _is_member(key: str, train: Sequence[str]) -> bool:
@@ -120,79 +110,20 @@ def _order(family: Family) -> tuple[int, int]:
     return (2, _LAST.index(family.name)) if family.name in _LAST else (1, 0)
 
 
-def _lead(run: Mapping[str, Any]) -> tuple[str, ...]:
-    if not run["curves"]:
-        return ("No step has been logged yet.",)
-    planned = run["steps_planned"]
-    words = f"{run['steps']:,} steps"
-    if isinstance(planned, int) and planned > run["steps"]:
-        words += f" of {planned:,} planned"
-    first, last = run["first"].get("loss"), run["last"].get("loss")
-    if first is not None and last is not None:
-        words += f"; the loss went from {number(first)} to {number(last)}"
-    if run["audio_seconds_per_second"]:
-        words += f"; {number(run['audio_seconds_per_second'])} seconds of audio per second (median)"
-    return (f"{words}.",)
-
-
-def _warnings(run: Mapping[str, Any]) -> tuple[str, ...]:
-    out = []
-    if run["provenance"].get("finished") is False:
-        out.append("This run has not finished; what follows is how far it has come.")
-    out += collapse_sentences(run)
-    if run["skipped_steps"]:
-        steps = count(int(run["skipped_steps"]), "step")
-        out.append(f"{steps} skipped, because the loss or the gradient was not finite.")
-    if run["errors"]["count"]:
-        reasons = ", ".join(f"{one['reason']} ({one['count']:,})" for one in run["errors"]["reasons"][:5])
-        out.append(f"{count(run['errors']['count'], 'file')} could not be used: {reasons}.")
-    return tuple(out)
-
-
-def collapse_sentences(run: Mapping[str, Any]) -> list[str]:
-    """Say where a run's predictions or targets are all alike, and what that means."""
-    found = run.get("alike") or {}
-    return alike_sentences(
-        int(found.get("step", 0)), {what: found[what] for what in (TARGETS, PREDICTIONS) if what in found}
-    )
-
-
-def title_of(name: str) -> str:
-    """Say in words what a key of ``metrics.jsonl`` measures.
-
-    Examples
-    --------
-    >>> title_of("cqt_mse"), title_of("valid_accuracy"), title_of("loss_codes")
-    ('CQT error on masked frames', 'Validation: accuracy on masked frames', 'Loss: codes')
-    """
-    if name.startswith("valid_"):
-        inner = title_of(name.removeprefix("valid_"))
-        keep = inner[:2].isupper()
-        return f"Validation: {inner if keep else inner[0].lower() + inner[1:]}"
-    if name in _TITLES:
-        return _TITLES[name]
-    if name.startswith("loss_"):
-        return f"Loss: {name.removeprefix('loss_').replace('_', ' ')}"
-    return name.replace("_", " ").capitalize()
-
-
-def _figure(family: Family, curves: Mapping[str, Mapping[str, list[float]]], figure_id: str) -> Figure:
+def _figure(family: Family, curves: Mapping[str, RunCurve], figure_id: str) -> Figure:
     several = len(family.members) > 1
     title = title_of(family.name) + (", by codebook" if several else "")
     series = []
     for style, (key, label) in enumerate(zip(family.members, family.labels, strict=True)):
         curve = curves[key]
         # Eight bands on top of one another would hide the lines.
-        low, high = ((), ()) if several else (curve["low"], curve["high"])
-        series.append(Series(label or "training", curve["steps"], curve["mean"], low, high, style=style))
+        low, high = ((), ()) if several else (curve.low, curve.high)
+        series.append(Series(label or "training", curve.steps, curve.mean, low, high, style=style))
     checked = curves.get(f"valid_{family.name}")
     if checked and not several:
-        short = len(checked["steps"]) < _FEW_POINTS
-        series.append(Series("validation", checked["steps"], checked["mean"], style=1, markers=short))
-    ends = "; ".join(
-        f"{one.label if len(series) > 1 else title} from {number(one.y[0])} to {number(one.y[-1])}" for one in series
-    )
-    svg = line_chart(figure_id, title, f"{ends}.", series, x_label="step")
+        short = len(checked.steps) < _FEW_POINTS
+        series.append(Series("validation", checked.steps, checked.mean, style=1, markers=short))
+    svg = line_chart(figure_id, title, f"{curve_ends(series, title)}.", series, x_label="step")
     return Figure(f"{figure_id}-box", svg, f"{title}.", _numbers(title, series))
 
 
