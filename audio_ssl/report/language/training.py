@@ -142,6 +142,16 @@ def codec_lead(run: RunSummary, usage: Sequence[float], codebook_size: int | Non
     return (f"On held-out audio after {run.steps:,} steps: {'; '.join(parts)}.",) if parts else ()
 
 
+def usage_words(usage: Sequence[float]) -> str:
+    """Say what share of each codebook is in use, in percent."""
+    return f"{'; '.join(f'codebook {book}: {value:.0f} %' for book, value in enumerate(usage))}."
+
+
+def curve_words(series: Series) -> str:
+    """Say where a curve begins and ends."""
+    return f"From {number(series.y[0])} at step {number(series.x[0])} to {number(series.y[-1])}."
+
+
 def too_large(name: str) -> str:
     """Say why a file is not on the page."""
     return f"too large for this page: {name}"

@@ -25,8 +25,10 @@ from audio_ssl.report.language.training import (
     PLAYERS,
     USED,
     codec_lead,
+    curve_words,
     decibels,
     too_large,
+    usage_words,
 )
 from audio_ssl.report.numbers import number, score
 from audio_ssl.report.pages import PlacedSection, ReportPage
@@ -126,8 +128,8 @@ def _bars(about: RunSummary, prefix: str) -> Figure | None:
     if not usage:
         return None
     labels = [str(book) for book in range(len(usage))]
-    words = "; ".join(f"codebook {label}: {value:.0f} %" for label, value in zip(labels, usage, strict=True))
-    svg = bar_chart(f"{prefix}-usage", USED, f"{words}.", labels, usage, "codebook")
+    words = usage_words(usage)
+    svg = bar_chart(f"{prefix}-usage", USED, words, labels, usage, "codebook")
     perplexities = _by_codebook(about, "valid_code_perplexity")
     rows = [
         (label, score(value, "%"), number(perplexities[index] if index < len(perplexities) else None))
@@ -143,7 +145,7 @@ def _curves(about: RunSummary, prefix: str) -> Iterator[Figure]:
             continue
         series = Series("validation", curve.steps, curve.mean, style=1, markers=len(curve.steps) < 30)
         figure_id = f"{prefix}-{key.replace('_', '-')}"
-        words = f"From {number(series.y[0])} at step {number(series.x[0])} to {number(series.y[-1])}."
+        words = curve_words(series)
         rows = [(number(x), number(y)) for x, y in zip(series.x, series.y, strict=True)]
         every = max(1, len(rows) // 8)
         numbers = make_table(title, ("Step", "Value"), rows[::-1][::every][::-1])
