@@ -36,8 +36,7 @@ def choose_clips(clips: Sequence[Clip], data: ProbeData, task: Task) -> tuple[li
         If a split has no usable clip, the same audio is in two splits, there are fewer groups than folds, or folds are
         asked of a task without training, or splits of one that takes all (``own_folds``).
     """
-    own_folds = getattr(task, "own_folds", False)
-    if own_folds:
+    if task.own_folds:
         _refuse_splits(data, task)
     elif data.folds and task.output == "nothing":
         raise UserError(f"the task {task.kind} trains nothing", where="$.data.folds", remedy="give data.folds=0")
@@ -48,7 +47,7 @@ def choose_clips(clips: Sequence[Clip], data: ProbeData, task: Task) -> tuple[li
     if len(names) < len(SPLITS) and not data.folds:
         raise UserError("train, valid and test must be three splits", where="$.data", remedy="or give data.folds=4")
     for clip in wanted:
-        split = "fold" if data.folds or own_folds else names.get(str(clip.split))
+        split = "fold" if data.folds or task.own_folds else names.get(str(clip.split))
         if split is None:
             continue
         reason = task.why_not(clip)
@@ -60,7 +59,7 @@ def choose_clips(clips: Sequence[Clip], data: ProbeData, task: Task) -> tuple[li
             usable.append(clip)
         else:
             excluded.append(ExcludedClip(clip.id, split, reason))
-    if own_folds:
+    if task.own_folds:
         if not usable:
             reasons = Counter(one.reason for one in excluded).most_common(1)
             why = f": {reasons[0][1]} left out: {reasons[0][0]}" if reasons else ""
@@ -227,14 +226,11 @@ def drop_unanswerable(parts: ClipsBySplit, task: Task) -> tuple[ClipsBySplit, li
     UserError
         If a split is then empty.
     """
-    check = getattr(task, "why_not_after", None)
-    if check is None:
-        return parts, []
     # Of folds, classes are those of all clips: what the training clips of this fold lack is found here.
-    trained = {str(task.reference(clip)) for clip in parts["train"]} if task.output == "class" else None
+    trained = {str(task.reference(clip)) for clip in parts["train"]} if task.learns_classes else None
 
     def why_not(clip: Clip) -> str | None:
-        reason: str | None = check(clip)
+        reason = task.why_not_after(clip)
         if reason is None and trained is not None and str(task.reference(clip)) not in trained:
             reason = f"`{task.reference(clip)}` is not in training"
         return reason
@@ -260,7 +256,7 @@ def overlap_warnings(parts: ClipsBySplit, task: Task) -> list[str]:
         "tracks": lambda clip: clip.extra.get("track"),
         "files": lambda clip: clip.path,
     }
-    if getattr(task, "column", None) == "speaker":
+    if task.known_speakers:
         del columns["speakers"]
     found = []
     for name, value in columns.items():

@@ -9,9 +9,9 @@ What a search must give.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -170,23 +170,24 @@ def masked(
     return features
 
 
-class Decoder(Protocol):
-    """A search for the most likely tokens of the test clips.
-
-    It may also have ``files()``: what belongs to the answer, name to content (a language model), after `start`.
-    """
+class Decoder(ABC):
+    """A search for the most likely tokens of the test clips."""
 
     signature: str
     """What it is, with its settings, enough to reproduce the result."""
 
+    @abstractmethod
     def start(self, task: Task, train: Sequence[Clip]) -> None:
         """Take the task's tokens and what the training transcripts say."""
-        ...
 
+    @abstractmethod
     def decode(self, head: Head, batch: HeadBatch) -> list[Tensor]:
         """Return token ids of each clip, as `Task.hypothesis` takes them."""
-        ...
 
+    @abstractmethod
     def why_not(self, head: Head) -> str | None:
         """Return why this search does not fit a head, or None."""
-        ...
+
+    def files(self) -> dict[str, bytes]:
+        """Return what else belongs to the result after `start`, name to content (a language model)."""
+        return {}

@@ -71,12 +71,12 @@ def write_result(folder: Path, said: Said, source: FeatureSource, outcomes: Sequ
     clips = [clip for outcome in outcomes for clip in outcome.clips]
     predictions = [prediction for outcome in outcomes for prediction in outcome.predictions]
     scores, unit, notes = score_test(task, clips, predictions, said.cluster)
-    for name, outcome in _named(folder, outcomes):
-        _save(name, {k: v.contiguous() for k, v in outcome.system.state_dict().items()})
+    for path, outcome in _named(folder, outcomes):
+        _save(path, {k: v.contiguous() for k, v in outcome.system.state_dict().items()})
     tuned = outcomes[0].tuned
     if tuned is not None and len(outcomes) == 1:
         tuned.model.cpu().eval().save_pretrained(folder / "model")
-    for name, content in {**getattr(task, "files", dict)(), **outcomes[0].files}.items():
+    for name, content in {**task.files(), **outcomes[0].files}.items():
         with atomic_write(folder / name) as partial:
             partial.write_bytes(content)
     write_predictions(folder / PREDICTIONS_FILE, task, clips, predictions)
@@ -125,7 +125,7 @@ def begin_scores(said: Said, source: FeatureSource, metrics: dict[str, MetricRes
         model_fingerprint=source.fingerprint,
         main_metric=said.task.metrics[0],
         signature=said.task.signature,
-        tokenizer=getattr(said.task, "tokenizer", None),
+        tokenizer=said.task.tokenizer,
         metrics=metrics,
     )
 
@@ -196,10 +196,9 @@ def _mean_curve(curves: Sequence[Sequence[LayerPoint]]) -> list[LayerPoint]:
 
 
 def _warnings(outcomes: Sequence[Outcome], task: Task) -> list[str]:
-    found = list(getattr(task, "warnings", ()))
+    found = list(task.warnings)
     found += [warning for outcome in outcomes for warning in overlap_warnings(outcome.parts, task)]
-    unseen = getattr(task, "unseen", None)
-    lacking = unseen([clip for outcome in outcomes for clip in outcome.clips]) if unseen is not None else {}
+    lacking = task.unseen([clip for outcome in outcomes for clip in outcome.clips])
     if lacking:
         most = sorted(lacking.items(), key=lambda item: -item[1])
         names = ", ".join(f"`{name}` {count} times" for name, count in most[:10])
@@ -248,7 +247,6 @@ def write_predictions(path: Path, task: Task, clips: Sequence[Clip], predictions
     activations are in columns like ``frame_ap_counts``.
     """
     rows: list[dict[str, Any]] = []
-    own = getattr(task, "statistics", None)
     for clip, prediction in zip(clips, predictions, strict=True):
         columns = {
             f"manifest_{k}" if k in ANSWERS else k: readable_id(v) if isinstance(v, str) else v
@@ -262,7 +260,7 @@ def write_predictions(path: Path, task: Task, clips: Sequence[Clip], predictions
         if task.output in ("class", "tags"):
             answer["scores"] = prediction.tolist()
         for name in task.metrics:
-            counted = own(name, clip, prediction) if own is not None else None
+            counted = task.statistics(name, clip, prediction)
             if counted is not None:
                 answer[f"{name}{COUNTS}"] = counted.astype(int).tolist()
         rows.append({**columns, **answer})

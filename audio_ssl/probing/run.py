@@ -132,8 +132,8 @@ _REASONS_SAID = 3
 
 def _learn(task: Task, parts: list[ClipsBySplit]) -> tuple[list[ClipsBySplit], list[ExcludedClip]]:
     """Let the task take its classes from the training clips (of folds: from all, so that every fold has the same)."""
-    if getattr(task, "own_folds", False):
-        kept_clips, left = cast(Attribute, task).usable(parts[0]["test"])
+    if isinstance(task, Attribute):
+        kept_clips, left = task.usable(parts[0]["test"])
         return [{**parts[0], "test": kept_clips}], [ExcludedClip(clip.id, "fold", reason) for clip, reason in left]
     if task.output == "nothing":
         return parts, []

@@ -5,7 +5,7 @@ Trials of verification: pairs of test clips, the cosine of their vectors, and wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -40,7 +40,7 @@ def metric_of(task: Task, name: str) -> Scored:
     known = find_metric(name)
     if isinstance(known, RankingMetric | TrialMetric):
         return known
-    return get_metric(name, task.classes, getattr(task, "tokenizer", None))
+    return get_metric(name, task.classes, task.tokenizer)
 
 
 def main_metric(task: Task) -> Scored:
@@ -132,8 +132,7 @@ def statistics_of(
     pairs
         Of `pairs_of`, where they have been made already.
     """
-    own: Callable[[str, Clip, Tensor], npt.NDArray[np.float64] | None] | None = getattr(task, "statistics", None)
-    found = [own(metric.name, *pair) for pair in zip(clips, predictions, strict=True)] if own is not None else []
+    found = [task.statistics(metric.name, *pair) for pair in zip(clips, predictions, strict=True)]
     rows = [row for row in found if row is not None]
     if rows:
         return np.stack(rows)

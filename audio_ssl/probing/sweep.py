@@ -296,7 +296,7 @@ def _predict(
         for batch in system.batches(bank, clips):
             found += decoder.decode(system.head, batch)
             progress.advance(len(batch.frames))
-    return [answer.cpu() for answer in found], getattr(decoder, "files", dict)()
+    return [answer.cpu() for answer in found], decoder.files()
 
 
 def choose_run(fitted: Sequence[TrainedHead], higher: bool) -> TrainedHead:

@@ -9,8 +9,10 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,75 +30,105 @@ Answer = str | list[str] | list[float]
 """A reference or a hypothesis, as people read it and metrics take it."""
 
 
-class Task(Protocol):
-    """The meaning of a head's numbers.
+class Task(ABC):
+    """A question about clips: which of them can be asked, what is right, and how a head's numbers are read.
 
-    A task may also have
-
-    - ``why_not_after(clip)``: why a clip cannot be used, once the classes have been learned (a label training lacks);
-    - ``unseen(clips)``: what of the clips' answers training lacks, with counts, for a warning (characters);
-    - ``warnings``: what to know of its score, in sentences;
-    - ``statistics(metric, clip, prediction)``: a clip's statistics of a metric of activations (frame_ap), else None;
-    - ``tokenizer``: how BLEU cuts texts into words, see `audio_ssl.metrics.texts`;
-    - ``files()``: what else belongs to the answer, name to content (a sentencepiece model).
+    What only some tasks have is here at its default, so whoever reads a task asks nothing of it by name.
     """
 
     kind: str
     """As in the probe: asr, st, key, tagging, classification …"""
+
     output: Output
     """What it needs of a head."""
+
     metrics: tuple[str, ...]
-    """The first is the main one."""
+    """The first is the main one: it selects layers and rates on the validation clips."""
+
     signature: str
-    """How text was normalised."""
+    """How texts were normalised, and other settings that change the score."""
+
+    tokenizer: str | None = None
+    """How BLEU cuts texts into words, see `audio_ssl.metrics.texts`."""
+
+    warnings: Sequence[str] = ()
+    """What to know of the score, in sentences."""
+
+    own_folds = False
+    """Whether the task takes the clips of all splits and deals them into folds itself."""
+
+    learns_classes = False
+    """Whether its classes are those of the training clips, so that a clip of any other cannot be answered."""
+
+    known_speakers = False
+    """Whether the speakers of the test clips are meant to be those of training."""
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes or tokens, in the order of the head's outputs (blank and specials not among them)."""
-        ...
+        """Return the names of the classes or tokens, in the order of the head's outputs, without blank and specials."""
+        return []
 
+    @abstractmethod
     def why_not(self, clip: Clip) -> str | None:
         """Return why a clip cannot be used, or None."""
-        ...
 
-    def learn(self, clips: Sequence[Clip]) -> None:
-        """Take the classes or tokens from the training clips."""
-        ...
+    def why_not_after(self, clip: Clip) -> str | None:
+        """Return why a clip cannot be used with the classes of training (a label that training lacks), or None."""
+        return None
+
+    def learn(self, clips: Sequence[Clip]) -> None:  # noqa: B027 - a task may leave it as it is
+        """Take the classes or tokens from the training clips; nothing where they are known."""
 
     def target(self, clip: Clip) -> Tensor:
         """Return token ids ``[token]``, a class id (``embedding`` too), ``[class]`` zeros and ones, ``[value]``.
 
         Tasks of frames are `FrameTask`: their targets depend on how many frames there are.
         """
-        ...
+        raise AssertionError(f"the task {self.kind} has no target of a clip")
 
     def reference(self, clip: Clip) -> Answer:
         """Return what is right, for people and metrics."""
-        ...
+        raise AssertionError(f"the task {self.kind} has no reference")
 
     def hypothesis(self, prediction: Tensor) -> Answer:
         """Return what the head said: from token ids, scores of classes, values, or activations of frames."""
-        ...
+        raise AssertionError(f"the task {self.kind} has no hypothesis")
+
+    def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
+        """Count what of the clips' references training lacks (characters), the most frequent first."""
+        return {}
+
+    def statistics(self, name: str, clip: Clip, prediction: Tensor) -> npt.NDArray[np.float64] | None:
+        """Return a clip's statistics of a metric of activations (frame_ap); None: they are those of the hypothesis."""
+        return None
+
+    def files(self) -> dict[str, bytes]:
+        """Return what else belongs to the result, name to content (a sentencepiece model)."""
+        return {}
 
 
-class FrameTask(Task, Protocol):
+class FrameTask(Task):
     """A question about every frame: beats, chords, notes."""
 
+    output: Output = "frames"
+
+    @abstractmethod
     def frame_target(self, clip: Clip, frames: int, grid: FrameGrid) -> Tensor:
         """Return ``[frame, class]`` between 0 and 1, or class ids ``[frame]``, for a clip of so many frames."""
-        ...
 
+    @abstractmethod
     def start(self, grid: FrameGrid) -> None:
         """Take the grid of the frames, before any target or hypothesis is asked for."""
-        ...
 
 
-class PairTask(Task, Protocol):
+class PairTask(Task):
     """A question about pairs of clips: is it the same speaker? Its head is trained on classes."""
 
+    output: Output = "embedding"
+
+    @abstractmethod
     def trials(self, clips: Sequence[Clip]) -> list[tuple[int, int, bool]]:
         """Return pairs of positions in `clips`, and whether they are the same."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -113,25 +145,16 @@ class Comparisons:
     """One for each thing that was compared, with the ids of its clips: plain values."""
 
 
-class CompareTask(Protocol):
+class CompareTask(Task):
     """A question that the frames answer without training (zero-resource evaluation); its probe has no head."""
 
-    kind: str
-    output: Output
-    """``nothing``."""
-    metrics: tuple[str, ...]
-    """The first is the main one; it chooses the layer on the validation clips."""
-    signature: str
+    output: Output = "nothing"
 
-    def why_not(self, clip: Clip) -> str | None:
-        """Return why a clip cannot be used, or None."""
-        ...
-
+    @abstractmethod
     def compare(
         self, clips: Sequence[Clip], frames: Callable[[Clip], Float[Tensor, "frame dim"]], grid: FrameGrid
     ) -> Comparisons:
         """Compare the frames of some clips, of one layer of one model."""
-        ...
 
 
 class Vocabulary:
@@ -162,15 +185,12 @@ IGNORED = -100
 """Class of a frame that has no answer; it is left out of losses (torch's own default)."""
 
 
-class TimesTask(ABC):
+class TimesTask(FrameTask):
     """A question about frames whose answer a column has, with times; its classes are known before training.
 
     The column is called as the task is, ``kind``. What is left to a task is `why_not_text`, the classes, the target of
     frames and the answer.
     """
-
-    kind: str
-    output: Output = "frames"
 
     def __init__(self) -> None:
         self._grid: FrameGrid | None = None
@@ -195,16 +215,9 @@ class TimesTask(ABC):
     def why_not_text(self, text: str) -> str | None:
         """Return why an answer that is there cannot be used, or None; UserError if it cannot be read."""
 
-    def learn(self, clips: Sequence[Clip]) -> None:  # noqa: B027 - a task may leave it as it is
-        """Do nothing: the classes are known."""
-
     def start(self, grid: FrameGrid) -> None:
         """Take the grid of the frames."""
         self._grid = grid
-
-    def target(self, clip: Clip) -> Tensor:
-        """Refuse: the target depends on the frames."""
-        raise AssertionError("the target of frames is `frame_target`")
 
     def reference(self, clip: Clip) -> str:
         """Return the answer as the manifest has it."""

@@ -29,7 +29,7 @@ from audio_ssl.probing.features import Bank, BankCache, Refuse
 from audio_ssl.probing.probe import Probe
 from audio_ssl.probing.result import Said, begin_scores, each_once, finish, peak_memory, split_sizes, write_predictions
 from audio_ssl.probing.sweep import open_bank
-from audio_ssl.probing.task import CompareTask, Task
+from audio_ssl.probing.task import CompareTask
 from audio_ssl.probing.tasks.attribute import Attribute
 
 
@@ -168,7 +168,7 @@ def _read_attribute(
 
     with Progress(f"{task.column} in the layers of {source.name}", total=len(layers)) as progress:
         found = task.answer(clips, layers, features, progress.advance)
-    write_predictions(folder / PREDICTIONS_FILE, cast(Task, task), clips, list(found.scores))
+    write_predictions(folder / PREDICTIONS_FILE, task, clips, list(found.scores))
     scores = found.representation
     return replace(
         begin_scores(said, source, _described(found.metrics)),

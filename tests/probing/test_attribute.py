@@ -66,7 +66,7 @@ def test_what_is_planted_is_told_and_neither_voices_nor_noise_are(generator):
     planted[:, 0] += 8 * value_numbers(clips)
     voiced = noise + voices(clips, generator)
     found, _ = asked(clips, noise, voiced, planted)
-    in_noise, in_voices, told = found.layers
+    in_noise, in_voices, told = found.representation.layers
     assert told.value > 99
     assert told.low > 95
     assert told.compression > 3
@@ -75,14 +75,14 @@ def test_what_is_planted_is_told_and_neither_voices_nor_noise_are(generator):
         # The voice says who of the known speakers it is, and nothing of those that were not heard.
         assert 30 < one.value < 70
         assert one.compression < 1.1
-    for one in found.layers:
+    for one in found.representation.layers:
         assert 35 < one.control < 65
         assert one.control_low <= one.control <= one.control_high
         assert one.control_compression < 1.1
-    assert found.chosen == [2] * 5
+    assert found.representation.chosen == (2,) * 5
     assert found.metrics["uar"].value == pytest.approx(told.value)
-    assert found.about["majority_accuracy"] == 50.0
-    assert found.about["warning"] is None
+    assert found.representation.majority_accuracy == 50.0
+    assert found.representation.warning is None
 
 
 def test_the_same_voices_would_be_told_if_folds_tore_speakers_apart(generator):
@@ -93,7 +93,7 @@ def test_the_same_voices_would_be_told_if_folds_tore_speakers_apart(generator):
     torn = np.arange(len(clips)) % 2 == 0
     fitted = LogisticRegression(max_iter=2000).fit(features[torn].numpy(), right[torn])
     assert fitted.score(features[~torn].numpy(), right[~torn]) > 0.9
-    assert asked(clips, features)[0].layers[0].value < 65
+    assert asked(clips, features)[0].representation.layers[0].value < 65
 
 
 def test_three_values_of_any_column(generator):
@@ -103,8 +103,8 @@ def test_three_values_of_any_column(generator):
     features[torch.arange(len(clips)), value_numbers(clips, values).long()] += 4
     found, task = asked(clips, features, column="accent")
     assert task.classes == list(values)
-    assert found.layers[0].value > 95
-    assert found.about["majority_uar"] == pytest.approx(100 / 3)
+    assert found.representation.layers[0].value > 95
+    assert found.representation.majority_uar == pytest.approx(100 / 3)
     assert task.hypothesis(found.scores[0]) == "north"
 
 
@@ -113,12 +113,12 @@ def test_few_speakers_have_a_number_a_warning_and_no_interval(generator):
     features = torch.randn(len(clips), DIM, generator=generator)
     features[:, 0] += 9 * value_numbers(clips)
     found, _ = asked(clips, features)
-    assert found.layers[0].value > 90
-    assert math.isnan(found.layers[0].low)
+    assert found.representation.layers[0].value > 90
+    assert math.isnan(found.representation.layers[0].low)
     assert math.isnan(found.metrics["accuracy"].high)
-    assert found.about["folds"] == 4
-    assert "fewer than 5 speakers (F has 4, M has 4)" in found.about["warning"]
-    assert "4 folds instead of 5" in found.about["warning"]
+    assert found.representation.folds == 4
+    assert "fewer than 5 speakers (F has 4, M has 4)" in found.representation.warning
+    assert "4 folds instead of 5" in found.representation.warning
 
 
 def test_what_cannot_be_asked_is_left_out_with_the_reason():

@@ -29,7 +29,7 @@ from audio_ssl.base.catalog import quiet_import
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
 from audio_ssl.probing.decode._language_model import END, SMOOTHINGS, KenLM, NGram, has_kenlm, read_arpa, train_ngrams
-from audio_ssl.probing.head import CTCHeadBase, Head, HeadBatch
+from audio_ssl.probing.head import CTCHeadBase, Decoder, Head, HeadBatch
 from audio_ssl.probing.task import Task
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Config:
     """Tokens less likely in a frame, as natural logarithm, are not tried, but for the best."""
 
 
-class CTCBeam:
+class CTCBeam(Decoder):
     """The search."""
 
     def __init__(self, config: Config) -> None:
@@ -85,19 +85,7 @@ class CTCBeam:
         self._whole = False
         self._searcher: CTCBeamSearcher | None = None
         self._own: NGram | None = None
-
-    @property
-    def signature(self) -> str:
-        """Return the settings."""
-        config = self._config
-        parts = [f"speechbrain {version('speechbrain')} CTCBeamSearcher", f"beam:{config.beam_size}"]
-        if config.arpa is not None:
-            parts.append(f"lm:{Path(config.arpa).name}")
-        elif config.order:
-            parts.append(f"lm:{config.order}-gram of the training transcripts, {config.smoothing}")
-        else:
-            return "|".join([*parts, "lm:none"])
-        return "|".join([*parts, f"alpha:{config.alpha:g}", f"beta:{config.beta:g}"])
+        self.signature = _sign(config)
 
     def why_not(self, head: Head) -> str | None:
         """Return why a head cannot be searched, or None."""
@@ -209,6 +197,18 @@ def build(config: Config) -> CTCBeam:
 
 _LONG = 6
 """Letters from which on an unknown word costs more, the longer it is."""
+
+
+def _sign(config: Config) -> str:
+    """Return the settings of the search."""
+    parts = [f"speechbrain {version('speechbrain')} CTCBeamSearcher", f"beam:{config.beam_size}"]
+    if config.arpa is not None:
+        parts.append(f"lm:{Path(config.arpa).name}")
+    elif config.order:
+        parts.append(f"lm:{config.order}-gram of the training transcripts, {config.smoothing}")
+    else:
+        return "|".join([*parts, "lm:none"])
+    return "|".join([*parts, f"alpha:{config.alpha:g}", f"beta:{config.beta:g}"])
 
 
 class WordModel(Protocol):

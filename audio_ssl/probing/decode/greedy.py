@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
-from audio_ssl.probing.head import Head, HeadBatch
+from audio_ssl.probing.head import Decoder, Head, HeadBatch
 from audio_ssl.probing.task import Task
 
 
@@ -17,7 +17,7 @@ class Config:
     """No options."""
 
 
-class Greedy:
+class Greedy(Decoder):
     """The head's own predictions."""
 
     signature = "greedy"

@@ -1,15 +1,22 @@
-"""What text is cut into: characters, words, or pieces of words learned from the training texts."""
+"""Questions that are answered by a text, and what text is cut into: characters, words, or learned pieces of words."""
 
 from __future__ import annotations
 
 import io
 import logging
+from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
 from audio_ssl.base.catalog import optional_packages
 from audio_ssl.base.errors import UserError
-from audio_ssl.probing.task import Vocabulary, frequent_tokens
+from audio_ssl.data.manifest import Clip
+from audio_ssl.probing.task import Output, Task, Vocabulary, frequent_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +24,66 @@ UNKNOWN = "<unk>"
 UNITS = ("characters", "words", "sentencepiece")
 _WORD_START = "▁"
 _LONGEST_TEXT_BYTES = 1_000_000
+
+
+class TokenTask(Task):
+    """A question whose answer is a text, said in units that are learned from the training clips.
+
+    Parameters
+    ----------
+    units
+        How text is cut.
+    thing
+        What a clip must have, for people: transcript, phones …
+    """
+
+    output: Output = "tokens"
+
+    def __init__(self, units: Units, thing: str) -> None:
+        self._units, self._thing = units, thing
+        self._known: set[str] = set()
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the units."""
+        return self._units.names
+
+    @abstractmethod
+    def text(self, clip: Clip) -> str:
+        """Return the text that is cut into units; empty where a clip has none."""
+
+    def symbols(self, text: str) -> list[str]:
+        """Return what of a text training must have had to say it: its characters."""
+        return list(text)
+
+    def learn(self, clips: Sequence[Clip]) -> None:
+        """Take the units of the training texts; UserError where there are none."""
+        texts = [self.text(clip) for clip in clips]
+        if not any(texts):
+            raise UserError(f"no training clip has {self._thing}")
+        self._known = {symbol for text in texts for symbol in self.symbols(text)}
+        self._units.learn(texts)
+
+    def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
+        """Count the symbols of some texts that training lacks, the most frequent first."""
+        counts = Counter(symbol for clip in clips for symbol in self.symbols(self.text(clip)))
+        return {symbol: count for symbol, count in counts.most_common() if symbol not in self._known}
+
+    def target(self, clip: Clip) -> Int[Tensor, " token"]:
+        """Return the ids of the units."""
+        return torch.tensor(self._units.encode(self.text(clip)), dtype=torch.long)
+
+    def reference(self, clip: Clip) -> str:
+        """Return the text."""
+        return self.text(clip)
+
+    def hypothesis(self, prediction: Int[Tensor, " token"]) -> str:
+        """Return the units as text."""
+        return self._units.decode(prediction.tolist())
+
+    def files(self) -> dict[str, bytes]:
+        """Return the sentencepiece model, if there is one."""
+        return self._units.files()
 
 
 class Units(Protocol):
@@ -68,14 +135,14 @@ class Symbols:
 
     def learn(self, texts: Sequence[str]) -> None:
         """Take the units that are frequent enough."""
-        units = frequent_tokens((self._cut(text) for text in texts), self._min_count)
+        units = frequent_tokens((self.cut(text) for text in texts), self._min_count)
         if not units:
             raise UserError(f"no unit appears `min_count` {self._min_count} times in the training texts")
         self._vocabulary = Vocabulary([self._unknown, *units] if self._unknown else units, self._unknown)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids."""
-        return self._vocabulary.encode(self._cut(text))
+        return self._vocabulary.encode(self.cut(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text."""
@@ -85,7 +152,8 @@ class Symbols:
         """Return nothing: the names say all."""
         return {}
 
-    def _cut(self, text: str) -> list[str]:
+    def cut(self, text: str) -> list[str]:
+        """Return the characters or words of a text."""
         return text.split() if self._words else list(text)
 
 

@@ -15,7 +15,7 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.dtw import KINDS
 from audio_ssl.metrics.families.zero_resource import MODES, AbxItem, abx
 from audio_ssl.metrics.resampling import Interval
-from audio_ssl.probing.task import Comparisons, Output
+from audio_ssl.probing.task import CompareTask, Comparisons
 from audio_ssl.probing.tasks._segments import EDGE, Frames, enough_speakers, pieces_of, why_no_spans
 
 UNITS = ("triphone", "phone")
@@ -53,11 +53,10 @@ class Config:
     """Of the draws."""
 
 
-class Abx:
+class Abx(CompareTask):
     """ABX errors within and across speakers."""
 
     kind = "abx"
-    output: Output = "nothing"
 
     def __init__(self, config: Config) -> None:
         self._config = config

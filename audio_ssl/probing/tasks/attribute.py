@@ -24,7 +24,7 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.metric import AdditiveMetric
 from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import MIN_CLUSTERS, Array, Interval, bootstrap_sums, cluster_sums
-from audio_ssl.probing.task import Output
+from audio_ssl.probing.task import Output, Task
 from audio_ssl.probing.tasks._unseen_speakers import (
     RIDGES,
     code_lengths,
@@ -71,7 +71,7 @@ class AttributeAnswer:
     """Of the same layers, for clips in order."""
 
 
-class Attribute:
+class Attribute(Task):
     """The value of a column, asked of speakers that the probe has not heard."""
 
     kind = "attribute"
@@ -89,7 +89,12 @@ class Attribute:
             f"folds of speakers:{config.folds}|shuffles of speakers:{config.shuffles}|orders:{config.orders}|"
             f"seed:{config.seed}"
         )
-        self.classes: list[str] = []
+        self._values: list[str] = []
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the values that enough speakers have."""
+        return self._values
 
     def why_not(self, clip: Clip) -> str | None:
         """Return why a clip cannot be used, or None."""
@@ -122,7 +127,7 @@ class Attribute:
             values[clip.speaker].add(self.reference(clip))
         torn = {speaker: " and ".join(sorted(found)) for speaker, found in values.items() if len(found) > 1}
         people = Counter(next(iter(found)) for speaker, found in values.items() if speaker not in torn)
-        self.classes = sorted(value for value, count in people.items() if count >= FEWEST_SPEAKERS)
+        self._values = sorted(value for value, count in people.items() if count >= FEWEST_SPEAKERS)
         if len(self.classes) < 2:
             had = ", ".join(f"`{value}` {count}" for value, count in sorted(people.items())) or "none"
             also = f"; {len(torn)} speakers are recorded with several values" if torn else ""

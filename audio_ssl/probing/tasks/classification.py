@@ -17,7 +17,7 @@ from torch import Tensor
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.registry import main_first, metrics_of
-from audio_ssl.probing.task import Output, Vocabulary
+from audio_ssl.probing.task import Output, Task, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,16 @@ class Config:
     """The main metric: accuracy, uar (unweighted average recall) or macro_f1; the other two are reported beside it."""
 
 
-class Classification:
+class Classification(Task):
     """The value of a column as one class."""
 
     kind = "classification"
     output: Output = "class"
+    learns_classes = True
     metrics: tuple[str, ...] = ("accuracy", "uar", "macro_f1")
 
     def __init__(self, config: Config) -> None:
-        self.column = config.column
+        self.column, self.known_speakers = config.column, config.column == "speaker"
         self.metrics = main_first(self.metrics, config.metric)
         self.signature = f"column {config.column}, at least {config.min_count} training clips a class"
         self._min_count = config.min_count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.families.music import KEYS
-from audio_ssl.probing.task import Output
+from audio_ssl.probing.task import Output, Task
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Config:
     """No options: the label of a clip is its key, as ``F# minor``."""
 
 
-class Key:
+class Key(Task):
     """The label as one of 24 classes."""
 
     kind = "key"
@@ -37,9 +36,6 @@ class Key:
         if clip.label is None:
             return "no key"
         return None if clip.label in KEYS else f"`{clip.label}` is no key; a key is written like F# minor"
-
-    def learn(self, clips: Sequence[Clip]) -> None:
-        """Do nothing: the classes are known."""
 
     def target(self, clip: Clip) -> Int[Tensor, ""]:
         """Return the class."""

@@ -32,7 +32,7 @@ from audio_ssl.metrics.resampling import (
     bootstrap_sums,
     cluster_sums,
 )
-from audio_ssl.probing.task import Comparisons, Output
+from audio_ssl.probing.task import CompareTask, Comparisons
 from audio_ssl.probing.tasks._segments import (
     Frames,
     Span,
@@ -82,11 +82,10 @@ class _Query:
     frames: Float[Tensor, "frame dim"]
 
 
-class Query:
+class Query(CompareTask):
     """Ranked utterances of spoken queries."""
 
     kind = "query"
-    output: Output = "nothing"
     metrics: tuple[str, ...] = ("map", "mtwv", "p_at_n")
 
     def __init__(self, config: Config) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.probing.task import Output
+from audio_ssl.probing.task import Output, Task
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Config:
     """Columns of the manifest that hold them; R² is averaged over these."""
 
 
-class Regression:
+class Regression(Task):
     """Columns as numbers."""
 
     kind = "regression"

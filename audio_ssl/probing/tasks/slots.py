@@ -7,18 +7,13 @@ the metrics look at the marked slots alone: which kinds there are, and how well 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
-
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.metrics.texts import get_normaliser
-from audio_ssl.probing.task import Output, Vocabulary, frequent_tokens
+from audio_ssl.metrics.texts import Normaliser, get_normaliser
+from audio_ssl.probing.tasks._text import Symbols, TokenTask
 
 _MARK = re.compile(r"(</?[^\s<>/]+>)")
 
@@ -31,26 +26,38 @@ class Config:
     """``basic``: lower case, no punctuation; ``none``: as written; or another of `audio_ssl.metrics.texts`."""
 
 
-class Slots:
+class MarkedText(Symbols):
+    """Characters, and marks as units of their own."""
+
+    def __init__(self, normalise: Normaliser) -> None:
+        super().__init__(words=False)
+        self._normalise = normalise
+
+    def cut(self, text: str) -> list[str]:
+        """Return the characters and marks of a text; single spaces between words, none at its ends."""
+        units: list[str] = []
+        for part in _MARK.split(text):
+            if _MARK.fullmatch(part):
+                units.append(part)
+            elif part:
+                words = self._normalise(part)
+                # A space, or something that is left out, parts a word from the mark beside it.
+                before, after = (" " if not self._normalise(edge) else "" for edge in (part[0], part[-1]))
+                units += f"{before}{words}{after}" if words else " "
+        return _single_spaces(units)
+
+
+class Slots(TokenTask):
     """Characters and marks."""
 
     kind = "slots"
-    output: Output = "tokens"
     metrics: tuple[str, ...] = ("slot_f1", "slot_cer")
+    _units: MarkedText
 
     def __init__(self, config: Config) -> None:
-        self._normalise = get_normaliser(config.normaliser)
-        self._vocabulary = Vocabulary([])
-
-    @property
-    def signature(self) -> str:
-        """Return how the text between marks was normalised."""
-        return self._normalise.signature
-
-    @property
-    def classes(self) -> list[str]:
-        """Return characters and marks."""
-        return self._vocabulary.tokens
+        normalise = get_normaliser(config.normaliser)
+        super().__init__(MarkedText(normalise), "slots")
+        self.signature = normalise.signature
 
     def why_not(self, clip: Clip) -> str | None:
         """Return why a clip cannot be used, or None."""
@@ -68,47 +75,25 @@ class Slots:
             open_mark = None if closes else name
         if open_mark is not None:
             return f"the slot <{open_mark}> has no end: `{text}`"
-        return None if any(not _MARK.fullmatch(unit) for unit in self._cut(text)) else "empty transcript"
+        return None if any(not _MARK.fullmatch(unit) for unit in self._units.cut(text)) else "empty transcript"
 
     def learn(self, clips: Sequence[Clip]) -> None:
-        """Take characters and marks of the training clips."""
-        self._vocabulary = Vocabulary(frequent_tokens(self._cut(self._slots(clip)) for clip in clips))
+        """Take characters and marks of the training clips; UserError where none is marked."""
+        super().learn(clips)
         if not any(_MARK.fullmatch(unit) for unit in self.classes):
             raise UserError("no training clip has a marked slot, as in `play <artist>queen</artist>`")
 
-    def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
-        """Count the characters and marks of some clips that training lacks, the most frequent first."""
-        known = set(self.classes)
-        counts = Counter(unit for clip in clips for unit in self._cut(self._slots(clip)))
-        return {unit: count for unit, count in counts.most_common() if unit not in known}
+    def text(self, clip: Clip) -> str:
+        """Return the marked text as it is written."""
+        return str(clip.extra.get("slots") or "")
 
-    def target(self, clip: Clip) -> Int[Tensor, " token"]:
-        """Return the ids of characters and marks."""
-        return torch.tensor(self._vocabulary.encode(self._cut(self._slots(clip))), dtype=torch.long)
+    def symbols(self, text: str) -> list[str]:
+        """Return characters and marks."""
+        return self._units.cut(text)
 
     def reference(self, clip: Clip) -> str:
         """Return the marked, normalised text."""
-        return "".join(self._cut(self._slots(clip)))
-
-    def hypothesis(self, prediction: Int[Tensor, " token"]) -> str:
-        """Return the marked text that the head said; a mark may lack its partner."""
-        return " ".join("".join(self._vocabulary.decode(prediction.tolist())).split())
-
-    def _slots(self, clip: Clip) -> str:
-        return str(clip.extra.get("slots") or "")
-
-    def _cut(self, text: str) -> list[str]:
-        """Return the characters and marks of a text; single spaces between words, none at its ends."""
-        units: list[str] = []
-        for part in _MARK.split(text):
-            if _MARK.fullmatch(part):
-                units.append(part)
-            elif part:
-                words = self._normalise(part)
-                # A space, or something that is left out, parts a word from the mark beside it.
-                before, after = (" " if not self._normalise(edge) else "" for edge in (part[0], part[-1]))
-                units += f"{before}{words}{after}" if words else " "
-        return _single_spaces(units)
+        return "".join(self._units.cut(self.text(clip)))
 
 
 def _single_spaces(units: Sequence[str]) -> list[str]:

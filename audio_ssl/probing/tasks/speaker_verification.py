@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from audio_ssl.base.documents import read_text
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.probing.task import Output, Vocabulary
+from audio_ssl.probing.task import PairTask, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +44,10 @@ class Config:
     """Of the draw."""
 
 
-class SpeakerVerification:
+class SpeakerVerification(PairTask):
     """Speakers as classes to learn, pairs of clips to judge."""
 
     kind = "speaker_verification"
-    output: Output = "embedding"
     metrics: tuple[str, ...] = ("eer", "min_dcf")
     column = "speaker"
 
@@ -81,10 +80,6 @@ class SpeakerVerification:
     def reference(self, clip: Clip) -> str:
         """Return the speaker."""
         return clip.speaker or ""
-
-    def hypothesis(self, prediction: Float[Tensor, " dim"]) -> str:
-        """Refuse: a vector says nothing alone."""
-        raise AssertionError("vectors are compared by `trials`")
 
     def trials(self, clips: Sequence[Clip]) -> list[Trial]:
         """Return pairs of positions in `clips`, and whether they are of the same speaker.

@@ -7,21 +7,15 @@ translations as they are written: ``normaliser: none`` with ``units: sentencepie
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.columns import attribute
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.texts import USUAL, check_tokenizer, get_normaliser, language_of_script, one_tokenizer
-from audio_ssl.probing.task import Output
-from audio_ssl.probing.tasks._text import make_units
+from audio_ssl.probing.tasks._text import TokenTask, make_units
 
 
 @dataclass(frozen=True)
@@ -47,87 +41,60 @@ class Config:
     """``translation``, or ``text``: the transcript, to see what the same head makes of no translation at all."""
 
 
-class ST:
+class ST(TokenTask):
     """Translations, or transcripts, as words, characters or pieces."""
 
     kind = "st"
-    output: Output = "tokens"
     metrics: tuple[str, ...] = ("bleu", "chrf")
 
     def __init__(self, config: Config) -> None:
-        self._thing = "translation" if config.source == "translation" else "transcript"
-        self._units = make_units(
+        self._column = "translation" if config.source == "translation" else "transcript"
+        units = make_units(
             config.units, config.vocab_size, config.min_count, True, ("words", "characters", "sentencepiece")
         )
+        super().__init__(units, f"a {self._column}")
         self._normalise = get_normaliser(config.normaliser)
-        self._characters: set[str] = set()
         self._asked = config.tokenizer
         self.tokenizer: str = USUAL if self._asked == "auto" else check_tokenizer(self._asked)
-        self.warnings: list[str] = []
-
-    @property
-    def signature(self) -> str:
-        """Return how texts were normalised, and sacrebleu's signatures."""
-        scores = (f"{name} {get_metric(name, (), self.tokenizer).signature}" for name in self.metrics)
-        return "; ".join((self._normalise.signature, *scores))
-
-    @property
-    def classes(self) -> list[str]:
-        """Return the units."""
-        return self._units.names
+        self.signature = self._sign()
 
     def why_not(self, clip: Clip) -> str | None:
         """Return why a clip cannot be used, or None."""
-        if self._text(clip) is None:
-            return f"no {self._thing}"
-        return None if self.reference(clip) else f"empty {self._thing}"
+        if self._as_written(clip) is None:
+            return f"no {self._column}"
+        return None if self.text(clip) else f"empty {self._column}"
 
     def learn(self, clips: Sequence[Clip]) -> None:
         """Take the units of the training texts."""
-        texts = [self.reference(clip) for clip in clips]
-        if not any(texts):
-            raise UserError(f"no training clip has a {self._thing}")
-        self._characters = set("".join(texts))
-        self._units.learn(texts)
+        super().learn(clips)
         if self._asked == "auto":
             self._choose_tokenizer(clips)
 
-    def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
-        """Count the characters of some texts that training lacks, the most frequent first."""
-        counts = Counter(letter for clip in clips for letter in self.reference(clip))
-        return {letter: count for letter, count in counts.most_common() if letter not in self._characters}
-
-    def target(self, clip: Clip) -> Int[Tensor, " token"]:
-        """Return the ids of the units."""
-        return torch.tensor(self._units.encode(self.reference(clip)), dtype=torch.long)
-
-    def reference(self, clip: Clip) -> str:
+    def text(self, clip: Clip) -> str:
         """Return the normalised text."""
-        return self._normalise(self._text(clip) or "")
+        return self._normalise(self._as_written(clip) or "")
 
-    def hypothesis(self, prediction: Int[Tensor, " token"]) -> str:
-        """Return the units as text."""
-        return self._units.decode(prediction.tolist())
-
-    def files(self) -> dict[str, bytes]:
-        """Return the sentencepiece model, if there is one."""
-        return self._units.files()
+    def _sign(self) -> str:
+        """Return how texts are normalised, and sacrebleu's signatures."""
+        scores = (f"{name} {get_metric(name, (), self.tokenizer).signature}" for name in self.metrics)
+        return "; ".join((self._normalise.signature, *scores))
 
     def _choose_tokenizer(self, clips: Sequence[Clip]) -> None:
         """Take the tokeniser of the target language: as recorded, else as the script of the texts tells."""
-        column = "translation_language" if self._thing == "translation" else "language"
+        column = "translation_language" if self._column == "translation" else "language"
         recorded = [attribute(clip, column) for clip in clips]
         known = {language for language in recorded if language is not None}
-        if not known and (told := language_of_script(self._text(clip) or "" for clip in clips)):
+        if not known and (told := language_of_script(self._as_written(clip) or "" for clip in clips)):
             known = {told}
         chosen = one_tokenizer(
             known or {None}, "take clips of one language (data.where), or name a tokenizer: task.tokenizer=char", column
         )
         self.tokenizer = chosen.name
+        self.signature = self._sign()
         self.warnings = [chosen.reason] if chosen.reason else []
 
-    def _text(self, clip: Clip) -> str | None:
-        return clip.translation if self._thing == "translation" else clip.text
+    def _as_written(self, clip: Clip) -> str | None:
+        return clip.translation if self._column == "translation" else clip.text
 
 
 def build(config: Config) -> ST:

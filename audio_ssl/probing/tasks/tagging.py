@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
-from audio_ssl.probing.task import Output, Vocabulary, frequent_tokens
+from audio_ssl.probing.task import Output, Task, Vocabulary, frequent_tokens
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Config:
     """Tags of fewer training clips are left out."""
 
 
-class Tagging:
+class Tagging(Task):
     """Tags as zeros and ones."""
 
     kind = "tagging"

@@ -21,7 +21,7 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.dtw import dtw_pairs
 from audio_ssl.metrics.families.ranking import Ranking
 from audio_ssl.metrics.resampling import RANKING_REPLICATES, Interval, bootstrap, pair_counts
-from audio_ssl.probing.task import Comparisons, Output
+from audio_ssl.probing.task import CompareTask, Comparisons
 from audio_ssl.probing.tasks._segments import (
     Frames,
     Span,
@@ -71,11 +71,10 @@ class Config:
     """Of the draw."""
 
 
-class Words:
+class Words(CompareTask):
     """Average precision of pairs of words."""
 
     kind = "words"
-    output: Output = "nothing"
 
     def __init__(self, config: Config) -> None:
         self._config = config
