@@ -202,7 +202,7 @@ def test_examples_are_of_what_is_counted(tmp_path):
     assert ways["leave-out"] == ["the sea"] * 3
 
 
-@pytest.mark.parametrize(("way", "words"), [("count", "are counted in this"), ("leave-out", "are left out of this")])
+@pytest.mark.parametrize(("way", "words"), [("count", "are counted in this"), ("leave-out", "are excluded from this")])
 def test_the_page_says_what_this_report_does_with_them(tmp_path, way, words):
     _, page = audit(tmp_path, rows(empty=3), empty_hypothesis=way)
     assert words in page

@@ -32,3 +32,15 @@ def in_order(text, *names):
     """Tell whether a text has all of these, one behind the other."""
     places = [text.find(name) for name in names]
     return -1 not in places and places == sorted(places)
+
+
+def worse_for(text):
+    """Return the first word of each group that a text calls worse off."""
+    return re.findall(r"worse for (\w+)", text)
+
+
+def counts_in(text, *words):
+    """Return what a headline counts, and of each word the number before it; 0 where the word is not there."""
+    clauses = re.split(r", | and ", text.replace("none ", "0 "))
+    named = [next((numbers_in(one)[0] for one in clauses[1:] if word in one), 0) for word in words]
+    return [int(one) for one in (numbers_in(clauses[0])[0], *named)]

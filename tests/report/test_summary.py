@@ -2,6 +2,7 @@ import pytest
 
 from audio_ssl.report.language.fairness import worse_group
 from tests.report.fairness_example import audit_of, gap
+from tests.report.meaning import counts_in, numbers_in
 from tests.report.summaries import make_summary
 
 
@@ -25,8 +26,6 @@ def test_no_gap_is_worse_for_nobody():
 def test_audits_are_said_in_the_lines_of_their_own_page():
     rows = [row("wer", 1.0, value_a=11.0, value_b=10.0, p_value=0.01), row("bleu", 1.0, p_value=0.5)]
     fairness = make_summary(audits=[audit_of(*rows)]).answer["fairness"]
-    assert fairness[0].startswith(
-        "Of 2 comparisons between groups, 1 shows a statistically significant difference, 1 is"
-    )
-    assert fairness[1].startswith("It is: word error rate, women 11.0")
+    assert counts_in(fairness[0], "statistically significant difference", "inconclusive") == [2, 1, 1]
+    assert numbers_in(fairness[1]) == [11.0, 10.0, 1.0]
     assert len(fairness) == 3

@@ -17,7 +17,8 @@ from audio_ssl.artifacts.fairness_report import FairnessReport
 from audio_ssl.fairness.comparisons import out_of_reach
 from audio_ssl.fairness.wording import capital, measure, people
 from audio_ssl.report.language.fairness import amount, p_words, significance_words, tolerance_words, worse_group
-from audio_ssl.report.language.fairness_cells import OUTCOMES, points_of, unit_of
+from audio_ssl.report.language.fairness_cells import points_of, unit_of
+from audio_ssl.report.language.phrases import one_of
 from audio_ssl.report.numbers import count, defined, number, score, signed
 
 _MOST_NAMED = 4
@@ -60,7 +61,7 @@ def tally_words(found: VerdictTally) -> str:
     Examples
     --------
     >>> tally_words(VerdictTally(3, 0, 3, 0, 0))
-    'Of 3 comparisons between groups, none shows a statistically significant difference, 3 are inconclusive.'
+    'Of 3 comparisons between groups, none shows a statistically significant difference and 3 are inconclusive.'
     """
     both, said = found.smaller_significant, []
     # "None shows a significant difference" would be wrong of one that is significant and small.
@@ -75,7 +76,7 @@ def tally_words(found: VerdictTally) -> str:
         said.append(_some(found.smaller, "is", "are", f"smaller than the stated tolerance{as_well}"))
     if found.untested:
         said.append(_some(found.untested, "was", "were", "not tested"))
-    return f"Of {count(found.comparisons, 'comparison')} between groups, {', '.join(said)}."
+    return f"Of {count(found.comparisons, 'comparison')} between groups, {one_of(said, 'and')}."
 
 
 def _some(many: int, one: str, several: str, what: str) -> str:
@@ -110,7 +111,8 @@ def headline(reports: Sequence[FairnessReport]) -> list[str]:
     largest = max(
         significant, key=lambda row: (CROSSED not in row.by, row.metric == main, _or_zero(row.relative_symmetric))
     )
-    return [first, f"{'The largest' if len(significant) > 1 else 'It is'}: {short_finding(largest)}", caution]
+    which = "The largest difference" if len(significant) > 1 else "The difference"
+    return [first, f"{which} is in {short_finding(largest)}", caution]
 
 
 def _or_zero(value: float) -> float:
@@ -123,20 +125,20 @@ def _empty_ones(reports: Sequence[FairnessReport]) -> str:
     if not many:
         return ""
     verb = "depends" if many == 1 else "depend"
-    return f"{count(many, 'comparison')} {verb} on empty hypotheses: find out first why they are empty."
+    return f"{count(many, 'comparison')} {verb} on empty hypotheses. Find out first why they are empty."
 
 
 def _nothing_to_compare(reports: Sequence[FairnessReport]) -> str:
     hidden = [row for report in reports for row in report.suppressed if row.groups]
     scored = any(row.known for report in reports for row in report.groups)
     if not hidden or scored:
-        return "There are no two groups to compare, so nothing can be said about a difference."
+        return "There are no two groups to compare."
     named = dict.fromkeys(f"{people(row.by, row.groups[0])}: {count(row.speakers, 'speaker')}" for row in hidden)
     more = f" and {len(named) - _MOST_NAMED} more groups" if len(named) > _MOST_NAMED else ""
     origin = reports[0].provenance
     fewest = origin.min_group_speakers or origin.min_speakers
     return (
-        f"Nothing is scored, because no group has at least {number(fewest)} speakers "
+        f"No group is scored, because none has at least {number(fewest)} speakers "
         f"({', '.join(list(named)[:_MOST_NAMED])}{more})."
     )
 
@@ -145,17 +147,17 @@ def _caution(rows: Sequence[GroupComparison]) -> str:
     """Say what an inconclusive comparison does not mean, and how large a difference this data would show."""
     unclear = [row for row in rows if row.outcome in (GapOutcome.OPEN, GapOutcome.ALONE)]
     if not unclear:
-        return "This is about speakers and recordings like these; it does not say why groups differ."
+        return "This holds for speakers and recordings like these. It does not say why the groups differ."
     hopeless = _hopeless(unclear)
     if hopeless:
         return hopeless
     known = [row for row in unclear if defined(row.minimum_detectable)]
-    text = "Inconclusive is not the same as no difference"
+    text = "Inconclusive does not mean equal"
     if not known:
         return f"{text}."
     least = min((row for row in known if row.metric == known[0].metric), key=lambda row: row.minimum_detectable)
-    size = f"{amount(least.minimum_detectable, least)} in {measure(least.metric)}"
-    return f"{text}: differences of less than {size} would usually be missed (80\u00a0% power)."
+    size = f"{measure(least.metric)} is {amount(least.minimum_detectable, least)}"
+    return f"{text}: the minimum detectable difference in {size} (80\u00a0% power)."
 
 
 def _hopeless(tested: Sequence[GroupComparison]) -> str:
@@ -164,8 +166,8 @@ def _hopeless(tested: Sequence[GroupComparison]) -> str:
     if not tries or not out_of_reach(tries, fewest):
         return ""
     return (
-        f"With {tries:,} permutations and {fewest} comparisons none could be statistically significant, however "
-        "large the difference: see the notes."
+        f"With {tries:,} permutations and {fewest} comparisons no difference can be statistically significant, "
+        "however large it is: see the notes."
     )
 
 
@@ -192,20 +194,22 @@ def conclusion(row: GroupComparison, report: FairnessReport) -> Conclusion:
 
 
 def finding(row: GroupComparison, report: FairnessReport) -> str:
-    """Say the numbers of a comparison and its verdict in one sentence that can be quoted alone."""
+    """Say the numbers of a comparison and its verdict so that they can be quoted alone."""
     unit = unit_of(row)
     ends = f"{_interval(row)}; " if defined(row.low) else ""
-    found = OUTCOMES[row.outcome]
+    found = f"The difference is {significance_words(row)}."
     if row.outcome == GapOutcome.SMALLER:
         # Whoever quotes it must not leave out how large the tolerance is, nor that the difference may be significant.
-        found = f"difference {tolerance_words(row)}, and {significance_words(row)}"
+        found = f"The difference is {tolerance_words(row)}. It is {significance_words(row)}."
+    elif row.outcome != GapOutcome.FOUND:
+        found = f"{found[:-1]}, so the comparison is inconclusive."
     test_set = report.statement.test_set if report.statement else None
     where = " on ".join(filter(None, (row.result, test_set)))
     begin = f"{where}: the" if where else "The"
     return (
         f"{begin} {measure(row.metric)} is {score(row.value_a, unit)} for {_group(row.by, row.a, row.speakers_a)} and "
         f"{score(row.value_b, unit)} for {_group(row.by, row.b, row.speakers_b)}, a difference of "
-        f"{signed(row.difference, unit)} ({ends}permutation test over speakers, {p_words(row)}): {found}."
+        f"{signed(row.difference, unit)} ({ends}permutation test over speakers, {p_words(row)}). {found}"
         f"{_without_empty(row, report)}"
     )
 
@@ -229,8 +233,8 @@ def short_finding(row: GroupComparison) -> str:
     where = f" with {row.result}" if row.result else ""
     ends = "" if not defined(row.low) else f" ({_interval(row)})"
     return (
-        f"{measure(row.metric)}{where}, {people(by, row.a)} {score(row.value_a, unit)}, "
-        f"{people(by, row.b)} {score(row.value_b, unit)}: {signed(row.difference, unit)}{ends}."
+        f"{measure(row.metric)}{where}: {score(row.value_a, unit)} for {people(by, row.a)} and "
+        f"{score(row.value_b, unit)} for {people(by, row.b)}, {signed(row.difference, unit)}{ends}."
     )
 
 
@@ -251,26 +255,26 @@ def _allowed(row: GroupComparison) -> tuple[str, str]:
     if row.outcome == GapOutcome.FOUND:
         higher = "higher" if row.difference > 0 else "lower"
         worse = worse_group(row)
-        whom = f", which is worse for {people(by, worse)}" if worse else ""
+        whom = f" (worse for {people(by, worse)})" if worse else ""
         return (
             f"for speakers and recordings like these, the {thing} is {higher} for {first} than for {second}{whom}.",
-            "that the group is the cause (groups can differ in what was said and how it was recorded), that every "
-            "speaker of the group fares worse, or how large the difference is beyond its confidence interval.",
+            "that the group is the cause (groups can differ in what they said and how they were recorded), that every "
+            "speaker of the group fares worse, or that the difference is exactly as large as measured.",
         )
     if row.outcome == GapOutcome.SMALLER:
         return (
             f"for speakers and recordings like these, the difference in {thing} between {first} and {second} is "
             f"{tolerance_words(row)}. It is {significance_words(row)}.",
-            "that there is no difference at all, or that a difference this small is harmless: the tolerance was stated "
+            "that there is no difference at all, or that so small a difference is harmless. The tolerance was chosen "
             "by whoever ordered the audit.",
         )
     least = row.minimum_detectable
     usual = (
-        f"this data would usually (80{_SPACE}% power) show a difference of {amount(least, row)} or more"
+        f"The minimum detectable difference is {amount(least, row)} (80{_SPACE}% power)."
         if defined(least)
-        else "how large a difference this data would usually show cannot be estimated"
+        else "The minimum detectable difference cannot be estimated."
     )
     return (
-        f"the data does not decide whether the {thing} differs between {first} and {second}; {usual}.",
+        f"the data does not decide whether the {thing} differs between {first} and {second}. {usual}",
         f"that there is no difference, or that the system treats {first} and {second} alike.",
     )

@@ -50,7 +50,7 @@ def gap_words(row: GroupComparison, interval: bool = True) -> str:
 
 _IN_SHORT = {
     GapOutcome.FOUND: "; statistically significant",
-    GapOutcome.ALONE: "; not statistically significant once all comparisons are counted",
+    GapOutcome.ALONE: "; not statistically significant after Holm adjustment",
     GapOutcome.OPEN: "; not statistically significant",
     GapOutcome.SMALLER: "; smaller than the stated tolerance",
     GapOutcome.REFUSED: "; not tested, so nothing may be concluded about other speakers",
@@ -101,9 +101,9 @@ def test_words(row: _TestedRow) -> str:
         return "No test was made."
     tested = p_words(row)
     if isinstance(row, GroupComparison) and outcome == GapOutcome.SMALLER:
-        return f"It is {tolerance_words(row)}; {significance_words(row)} ({tested})."
+        return f"It is {tolerance_words(row)}. It is {significance_words(row)} ({tested})."
     if outcome == GapOutcome.ALONE:
-        return f"The difference is not statistically significant once all comparisons are counted ({tested})."
+        return f"The difference is not statistically significant after Holm adjustment ({tested})."
     return f"The difference is {significance_words(row)} ({tested})."
 
 
@@ -145,11 +145,8 @@ def detectable_words(row: GroupComparison) -> str:
     if not defined(row.minimum_detectable) or row.refused:
         return ""
     relative = row.minimum_detectable_relative
-    share = "" if not defined(relative) else f" ({_size(relative)}{_SPACE}% of the mean score)"
-    return (
-        f"The minimum detectable difference (80{_SPACE}% power) is {amount(row.minimum_detectable, row)}{share}; "
-        "smaller ones would usually be missed."
-    )
+    share = f", {_size(relative)}{_SPACE}% of the mean score" if defined(relative) else ""
+    return f"The minimum detectable difference (80{_SPACE}% power) is {amount(row.minimum_detectable, row)}{share}."
 
 
 def comparison_words(row: GroupComparison) -> str:
@@ -162,13 +159,13 @@ def spread_words(row: GroupSpread) -> str:
     by, unit = row.by, unit_of(row)
     if not defined(row.difference) or row.worst is None or row.best is None:
         return ""
-    times = "" if not defined(row.ratio) else f", a ratio of {number(row.ratio)}"
+    times = f" (ratio {number(row.ratio)})" if defined(row.ratio) else ""
     of_many = f"Of {row.groups} groups, the" if row.groups > 2 else "The"
     size = signed(abs(row.difference), unit).lstrip("+")
-    overall = "" if not defined(row.overall) else f"; over all scored groups it is {score(row.overall, unit)}"
+    overall = f" Over all scored groups it is {score(row.overall, unit)}." if defined(row.overall) else ""
     return (
-        f"{of_many} {measure(row.metric)} is worst for {people(by, row.worst)} and best for {people(by, row.best)}: "
-        f"{size} apart{times}{overall}."
+        f"{of_many} {measure(row.metric)} is worst for {people(by, row.worst)} and best for {people(by, row.best)}. "
+        f"The two are {size} apart{times}.{overall}"
     )
 
 
@@ -180,21 +177,23 @@ def model_words(row: AdjustedRatio) -> str:
         return f"{where}{metric}, {pair}: no model was fitted: {row.refused.rstrip('.')}."
     if not defined(row.ratio):
         return f"{where}{metric}, {pair}: the model gave no ratio."
-    said = f"{capital(whose(row.by, row.a, measure(row.metric)))} is {percent_words(100 * (row.ratio - 1))}"
-    text = f"{where}{said} than {that_of(row.by, row.b)}"
-    if defined(row.low):
+    told = []
+    if defined(row.low) and defined(row.high):
         ends = _relative_interval(100 * (row.low - 1), 100 * (row.high - 1))
-        text += f" (95{_SPACE}% confidence interval {ends})"
-    text += f" among clips alike in {covariates_words(row)}" if row.covariates else ""
-    crude, p = row.crude_ratio, row.p_value
-    text += "" if not defined(crude) else f"; without the model it is {percent_words(100 * (crude - 1))}"
-    return text + ("." if not defined(p) else f"; p = {p_value(p)}.".replace("= <", "<"))
+        told.append(f"95{_SPACE}% confidence interval {ends}")
+    told += [f"p = {p_value(row.p_value)}".replace("= <", "<")] if defined(row.p_value) else []
+    size = percent_words(100 * (row.ratio - 1)) + f" than {that_of(row.by, row.b)}"
+    fixed = f"With {covariates_words(row)} held fixed" if row.covariates else "In the mixed model"
+    text = f"{where}{fixed}, {whose(row.by, row.a, measure(row.metric))} is {size}"
+    text += f" ({'; '.join(told)})." if told else "."
+    crude = f" Without the model it is {percent_words(100 * (row.crude_ratio - 1))}."
+    return text + (crude if defined(row.crude_ratio) else "")
 
 
 def refusals_words(rows: list[AdjustedRatio]) -> str:
     """Say of many models that none was fitted, with one of the reasons."""
     reason = str(rows[0].refused or "no reason is given").rstrip(".")
-    return f"For {len(rows)} pairs of groups no model was fitted, such as: {reason}."
+    return f"For {len(rows)} pairs of groups no model was fitted. One of the reasons: {reason}."
 
 
 def covariates_words(row: AdjustedRatio) -> str:
@@ -216,7 +215,7 @@ def gap_difference_words(row: SystemComparison) -> str:
         return f"The gaps of {row.result_a} and {row.result_b} between {pair} could not be compared."
     text = (
         f"In {measure(row.metric)}, the gap between {pair} is {signed(row.gap_a, unit)} with {row.result_a} and "
-        f"{signed(row.gap_b, unit)} with {row.result_b}: a difference of {signed(row.difference, unit)}"
+        f"{signed(row.gap_b, unit)} with {row.result_b}, a difference of {signed(row.difference, unit)}"
     )
     if defined(row.low):
         ends = " to ".join(signed(end, points_of(row)) for end in (row.low, row.high))
@@ -232,9 +231,9 @@ def _whose_gap(row: SystemComparison) -> str:
     worse = [worse_of(row, gap) for gap in (row.gap_a, row.gap_b)]
     if worse[0] is not None and worse[0] == worse[1]:
         larger = systems[0] if abs(row.gap_a) > abs(row.gap_b) else systems[1]
-        return f"; with both systems it is worse for {people(by, worse[0])}, and larger with {larger}"
+        return f". With both systems it is worse for {people(by, worse[0])}; it is larger with {larger}"
     told = [f"worse for {people(by, one)} with {name}" for one, name in zip(worse, systems, strict=True) if one]
-    return f"; it is {' and '.join(told)}" if told else ""
+    return f". It is {' and '.join(told)}" if told else ""
 
 
 def _size(relative: float) -> str:

@@ -7,56 +7,61 @@ from collections.abc import Sequence
 from audio_ssl.report.language.fairness_cells import group_name
 from audio_ssl.report.numbers import count, defined, number
 
-IN_PERCENT = "In percent of the second (95 % CI)"
-DIFFERENCE = "difference (95 % confidence interval)"
+IN_PERCENT = "Relative to the second (95 % CI)"
+DIFFERENCE = "difference (95 % CI)"
 SYMMETRIC = "Δrel, in percent of the mean (95 % CI)"
 DETECTABLE = "Minimum detectable (80 % power)"
 
 CONCLUSIONS = "What may be concluded"
 OVERVIEW = "All comparisons at a glance"
-ADJUSTED = "The gap between like clips"
+ADJUSTED = "Adjusted gaps (mixed model)"
 SYSTEMS = "Gaps of two systems"
-LAYERS = "What the layers tell"
+LAYERS = "Attributes in the layers"
+NOTES = "Notes"
+LIMITATIONS = "Limitations"
+EXCLUDED = "Excluded"
+EXCLUDED_TABLE = "Excluded, by reason"
 
-CONCLUSIONS_LEAD = "The paragraph below each heading can be quoted alone."
+CONCLUSIONS_LEAD = "The paragraph below each heading can be quoted on its own."
 EXAMPLES_LEAD = (
-    "These clips were chosen because they have the most errors of their group, or the lowest scores where errors are "
-    "not counted; they are not typical."
+    "These clips have the most errors of their group, or the lowest scores where errors are not counted. They are not "
+    "typical."
 )
-EXCLUDED_LEAD = "Nothing of these is in any number above."
+EXCLUDED_LEAD = "Excluded clips are in none of the scores above."
 MODELS_LEAD = (
-    "A gap can come from what the groups said and how it was recorded. A Poisson model with an effect of its own for "
-    "every speaker (Liu, Veliche & Peng 2022) counts errors per word and holds these differences fixed, as far as "
-    "they were measured. What the model does not know of, it cannot hold fixed."
+    "A gap can come from what the groups said and how they were recorded. A Poisson mixed model with a random effect "
+    "for every speaker (Liu, Veliche & Peng 2022) describes the errors per word and holds the recorded covariates "
+    "fixed. It cannot account for what was not recorded."
 )
 SYSTEMS_LEAD = (
-    "Both systems heard the same speakers, so both are resampled together, which finds smaller differences than two "
-    "separate intervals do. The test swaps the systems' answers speaker by speaker."
+    "Both systems answered clips of the same speakers, so speakers are resampled for both together. This detects "
+    "smaller differences than two separate confidence intervals do. The permutation test swaps the two systems' "
+    "answers speaker by speaker."
 )
 _EMPTY_COUNTED = (
     "Empty hypotheses are counted in this report: every word of the reference is an error, as in sclite and jiwer."
 )
-_EMPTY_LEFT_OUT = "Clips with an empty hypothesis are left out of this report (--empty-hypothesis leave-out)."
+_EMPTY_LEFT_OUT = "Clips with an empty hypothesis are excluded from this report (--empty-hypothesis leave-out)."
 _EMPTY_LEAD = (
-    "A hypothesis that is empty because a request failed says nothing about the speakers. Each difference is given "
-    "here with these clips counted as errors and without them."
+    "A hypothesis that is empty because a request failed says nothing about the speakers. So each difference is given "
+    "twice: with these clips counted as errors, and without them."
 )
-EMPTY_TABLE = "Differences with empty hypotheses counted, and left out"
-EMPTY_NOTE = "In brackets: 95 % intervals. p is Holm-adjusted."
+EMPTY_TABLE = "Differences with empty hypotheses counted and excluded"
+EMPTY_NOTE = "In brackets: 95 % confidence intervals. p-values are Holm-adjusted."
 UNANSWERED_NOTE = (
-    "Empty: the hypothesis has no word. Missing: there is no hypothesis; these clips are not among those counted."
+    "Empty: the hypothesis has no words. Missing: there is no hypothesis. Clips without a hypothesis are not counted."
 )
-MODELS_TABLE = "Ratios of error rates, crude and adjusted"
+MODELS_TABLE = "Crude and adjusted ratios of error rates"
 MODELS_NOTE = (
-    "Ratios are errors per word of the first group over those of the second; 1 is no gap. Speaker SD is the "
-    "standard deviation between speakers of the logarithm of that rate. A dispersion far above 1 says that errors "
-    "come in bursts; the interval allows for them, and a part of them is in the speaker SD."
+    "A ratio is the first group's errors per word over the second's; 1 means no gap. Speaker SD is the standard "
+    "deviation between speakers of the logarithm of that rate. A dispersion far above 1 means that errors come in "
+    "bursts. The intervals account for it, and a part of it is in the speaker SD."
 )
-COVARIATES_TABLE = "What else the errors go with"
+COVARIATES_TABLE = "Covariates of the models"
 SYSTEMS_TABLE = "Gaps of two systems on the same clips"
 MODELS_CAPTION = (
-    "First group against the second, in percent of the second. Circle with interval: adjusted; "
-    "open diamond: crude, without the model; dashed: no gap."
+    "First group relative to the second, in percent. Circle with interval: adjusted. Open diamond: crude, without the "
+    "model. Dashed line: no gap."
 )
 
 
@@ -73,15 +78,15 @@ def more_blocks(shown: int, all_of_them: int) -> str:
 def overview_caption(system: str, marks: str, drawn: int, all_of_them: int) -> str:
     """Say what the figure of all gaps of a system shows."""
     about = f"{system}: " if system else ""
-    caption = f"{about}first group against the second, in percent of the second; dashed: no difference.{marks}"
+    caption = f"{about}first group relative to the second, in percent; dashed line: no gap.{marks}"
     return caption + (f" {drawn} of {all_of_them} comparisons; all are in the table." if all_of_them > drawn else "")
 
 
 def groups_caption(metric: str, better: str, total: bool, without_interval: bool, drawn: int, all_of_them: int) -> str:
     """Say what the figure of the scores of groups shows."""
     caption = [f"{metric} per group, {better}"]
-    caption += ["dotted: all scored groups"] if total else []
-    caption += ["no interval where speakers are too few"] if without_interval else []
+    caption += ["dotted line: all scored groups"] if total else []
+    caption += ["no interval where there are too few speakers"] if without_interval else []
     caption += [f"the first {drawn} of {all_of_them} groups"] if all_of_them > drawn else []
     return f"{'; '.join(caption)}."
 
@@ -89,14 +94,14 @@ def groups_caption(metric: str, better: str, total: bool, without_interval: bool
 def gaps_caption(metric: str, unit: str, marks: str, drawn: int, all_of_them: int) -> str:
     """Say what the figure of the gaps of one metric shows."""
     size = f" in {'percentage points' if unit == '%' else metric}"
-    caption = f"Gap{size}, first group minus second; dashed: no gap.{marks}"
+    caption = f"Gap{size}, first group minus second; dashed line: no gap.{marks}"
     return caption + (f" The {drawn} largest of {all_of_them}." if all_of_them > drawn else "")
 
 
 def systems_caption(metric: str, systems: tuple[str, str] | None, marks: str) -> str:
     """Say what the figure of the gaps of two systems, or of several pairs of systems, shows."""
     what = f"the gap with {systems[0]} minus that with {systems[1]}" if systems else "gap minus gap"
-    return f"{metric}: {what}; dashed: no difference.{marks}"
+    return f"{metric}: {what}; dashed line: no difference.{marks}"
 
 
 def groups_table(metric: str, by: str) -> str:
@@ -106,17 +111,17 @@ def groups_table(metric: str, by: str) -> str:
 
 def suppressed_table_name(by: str) -> str:
     """Call the table of groups without a score."""
-    return f"Groups by {by} that are counted and not scored"
+    return f"Groups by {by} without a score"
 
 
 def no_words(groups: Sequence[str]) -> tuple[str, ...]:
     """Say which groups have clips without words in the reference, and how many; nothing of none."""
-    return (f"Clips without words in the reference: {', '.join(groups)}.",) if groups else ()
+    return (f"Clips whose reference has no words: {', '.join(groups)}.",) if groups else ()
 
 
 def models_note(models: int) -> str:
     """Say that p-values of models stand alone."""
-    return f"The p-values are those of single models; they are not adjusted for there being {models}."
+    return "The p-values are not adjusted for the number of models" + (f" ({models})." if models > 1 else ".")
 
 
 def not_tested(reasons: Sequence[str], most: int) -> list[str]:
@@ -132,16 +137,16 @@ def empty_lead(leave_out: bool) -> str:
 def missing_note(leave_out: bool) -> str:
     """Say what becomes of clips without a hypothesis, or with an empty one."""
     empty = (
-        "Those with an empty one are left out as well (--empty-hypothesis leave-out)."
+        "Clips with an empty hypothesis are excluded as well (--empty-hypothesis leave-out)."
         if leave_out
-        else "Those with an empty one are counted: each word of the reference is an error."
+        else "Clips with an empty hypothesis are counted: each word of the reference is an error."
     )
-    return f"Clips without a hypothesis are left out of every number and are not among the clips counted. {empty}"
+    return f"Clips without a hypothesis are excluded from every number, also from the number of clips. {empty}"
 
 
 def sign_off_note(sha256: str) -> str:
     """Name the file whose numbers were read."""
-    return f"The numbers read are those of the JSON file with the SHA-256 {sha256}."
+    return f"The numbers are those of the JSON file with the SHA-256 {sha256}."
 
 
 NOT_STATED = "not stated"

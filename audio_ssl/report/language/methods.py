@@ -16,19 +16,20 @@ from audio_ssl.fairness.wording import measure
 from audio_ssl.report.numbers import count, number, score
 
 HOW_MADE = (
-    "A difference is the first group's score minus the second's. Confidence intervals and tests resample speakers and "
-    "not clips, because clips of one speaker are alike."
+    "A difference is the first group's score minus the second's. Confidence intervals resample speakers and tests "
+    "permute them, because the clips of one speaker are not independent."
 )
 HIDDEN = (
-    "These groups are counted and not scored. The row of all scored groups leaves them out, so that no score of few "
-    "people can be found by subtraction."
+    "These groups are counted but not scored. They are not in the row of all scored groups either, so that their "
+    "scores cannot be found by subtraction."
 )
 CROSSED_LEAD = (
-    "Groups of several attributes together: a difference can sit where two attributes meet and show in neither."
+    "Groups of several attributes together. A difference can exist where two attributes meet and show in neither of "
+    "them."
 )
 AGAIN_HEADING = "How to reproduce it"
 AGAIN_LEAD = "Each command needs the manifest that it names. The resolved recipe of a run can be used as a recipe."
-SIGN_LEAD = "To be filled in by whoever has read this report and answers for it."
+SIGN_LEAD = "To be filled in by whoever has read this report and takes responsibility for it."
 
 
 def permutations_words(origin: AuditOrigin) -> str:
@@ -47,14 +48,15 @@ def method_rows(report: FairnessReport) -> list[tuple[str, str]]:
     rows = [
         (
             "Difference",
-            "The first group's score minus the second's. In percent it is relative to the second; Δrel is 100 times "
-            "the difference over the mean of the two, whose size does not depend on the order. It is rounded only when "
-            "written, so it can differ in the last digit from the difference of two rounded scores.",
+            "The first group's score minus the second's. The relative difference is in percent of the second group's "
+            "score. Δrel is 100 times the difference over the mean of the two scores; its size does not depend on "
+            "their order. Differences are rounded last, so they can differ in the last digit from the difference of "
+            "two rounded scores.",
         ),
         (
             "95 % confidence interval",
-            f"Speakers are drawn again {replicates} times (bootstrap over speakers). Percentiles are moved outwards "
-            "for few speakers (expanded percentile interval).",
+            f"Bootstrap over speakers with {replicates} resamples. The percentiles are moved outwards where there are "
+            "few speakers (expanded percentile interval).",
         ),
         (
             "p-value",
@@ -64,72 +66,75 @@ def method_rows(report: FairnessReport) -> list[tuple[str, str]]:
         ),
         (
             "Holm-adjusted p-value",
-            f"The p-value with all comparisons of one metric of one system counted (Holm's method). Below {ALPHA} the "
-            "difference is called statistically significant.",
+            "The p-value adjusted for all comparisons of one metric of one system (Holm's method). Where it is below "
+            f"{ALPHA}, the difference is called statistically significant.",
         ),
         (
             "Minimum detectable difference",
-            "The true difference that this data would show as statistically significant with 80 % power, at the 5 % "
-            "level shared among the comparisons.",
+            "The true difference that a test set like this one shows as statistically significant in 80 % of cases "
+            "(80 % power), at the 5 % level divided by the number of comparisons.",
         ),
         (
             "Tolerance",
-            "A difference is smaller than the stated tolerance if its 90 % confidence interval lies within it: two "
-            "one-sided tests at 5 % each (TOST), not adjusted for the number of comparisons. This verdict comes first; "
-            "the difference may be statistically significant as well, and the page says so.",
+            "A difference is smaller than the stated tolerance if its 90 % confidence interval lies within the "
+            "tolerance: two one-sided tests at 5 % each (TOST), not adjusted for the number of comparisons. This "
+            "verdict comes first. The difference may be statistically significant as well; the page then says so.",
         ),
         (
             "Few speakers",
-            f"A group of fewer than {shown} speakers is counted and not scored; with fewer than {fewest} nothing is "
-            "tested; with fewer than 20 there is a warning. A larger group is withheld where a small one could be "
-            "found by subtracting published scores.",
+            f"A group of fewer than {shown} speakers is counted but not scored. With fewer than {fewest} speakers "
+            "nothing is tested, and with fewer than 20 there is a warning. A larger group is not scored either where "
+            "the score of a small one could be found by subtracting published scores.",
         ),
     ]
     if report.models:
-        what = "A Poisson model of errors per word with a random effect of every speaker; covariates are held fixed."
+        what = "A Poisson mixed model of errors per word, with a random effect for every speaker and fixed covariates."
         rows.append(("Adjusted ratio", what))
     if report.gap_differences:
-        what = "The difference of one system minus that of another, the speakers of both drawn together."
+        what = "The gap of one system minus that of another. Speakers are resampled for both systems together."
         rows.append(("Difference between systems", what))
     if of_terms(row.metric for row in report.groups):
         what = (
-            "The share of the reference's annotated gendered words that the translation holds, in the right or the "
-            "wrong form (MuST-SHE); gender accuracy is the share of these in the right form."
+            "The share of the reference's annotated gendered words that are in the translation, in the right or the "
+            "wrong form (MuST-SHE). Gender accuracy is the share of these in the right form."
         )
         rows.append(("Term coverage", what))
     return rows
 
 
 GLOSSARY = (
-    ("Bootstrap", "Drawing speakers again, with replacement, to see how far a score would vary with other speakers."),
+    ("Bootstrap", "Resampling speakers with replacement, to see how much a score would vary with other speakers."),
     (
         "Confidence interval",
-        "A range made so that, over many test sets like this one, 95 % (or 90 %) of such ranges hold the true value.",
+        "A range that, computed from many test sets like this one, holds the true value in 95 % (or 90 %) of them.",
     ),
     ("Equivalence test", "A test that asks whether a difference is smaller than a tolerance stated beforehand (TOST)."),
-    ("Group", "Speakers with the same recorded value of an attribute; nothing about a person was inferred."),
+    ("Group", "Speakers with the same recorded value of an attribute. Nothing about a person was inferred."),
     (
         "Holm-adjusted p-value",
-        "A p-value raised so that, over all comparisons of a metric, the probability of any false finding is 5 %.",
+        "A p-value raised so that the probability of a false positive among all comparisons of a metric is 5 %.",
     ),
-    ("Inconclusive", "The data neither shows a difference nor shows that it is small."),
+    ("Inconclusive", "The data shows neither that there is a difference nor that the difference is small."),
     ("Intersection", "A group by several attributes together, such as women aged 20–29."),
     (
         "Minimum detectable difference",
-        "The smallest true difference that a test set of this size would find in 80 % of cases (80 % power).",
+        "The smallest true difference that a test set of this size detects in 80 % of cases (80 % power).",
     ),
     ("p-value", "The probability of a difference at least this large if the groups did not differ."),
-    ("Percentage point", "Unit of the difference of two percentages: from 10 % to 12 % are 2 points, or 20 % more."),
-    ("Permutation test", "A test that deals the groups out to the speakers at random and compares the differences."),
-    ("Power", "The probability that a test finds a difference that is there."),
+    ("Percentage point", "Unit of the difference of two percentages. From 10 % to 12 % is 2 points, or 20 % more."),
+    (
+        "Permutation test",
+        "A test that assigns the group labels to speakers at random and compares the differences with the one found.",
+    ),
+    ("Power", "The probability that a test detects a difference that exists."),
     (
         "Statistically significant",
         f"The Holm-adjusted p-value is below {ALPHA}. The difference may still be small.",
     ),
-    ("Tolerance", "A difference that whoever ordered the audit holds to be too small to matter."),
+    ("Tolerance", "The largest difference that whoever ordered the audit considers unimportant."),
     (
         "Word error rate (WER)",
-        "Words substituted, deleted and inserted, in percent of the words that were said; CER: of characters.",
+        "Words substituted, deleted and inserted, in percent of the words of the reference. CER: of characters.",
     ),
 )
 """Terms of the page, in alphabetical order."""
@@ -171,10 +176,10 @@ def plan_lines(
         f"- The pilot ({count(spread.speakers, 'speaker')}, {count(spread.clips, 'clip')}) is like the test: the score "
         f"is {score(spread.value, unit).replace(chr(160), ' ')}, the standard deviation between speakers of a group "
         f"{math.sqrt(spread.between):.2f}, between clips of a speaker {math.sqrt(spread.within):.2f} {points}.",
-        "- The gap is relative to that score; both groups have as many speakers, and vary alike.",
+        "- The gap is relative to that score. Both groups have the same number of speakers and the same variance.",
         f"- Two-sided test over speakers at the level {alpha:.3g}"
-        + (f": 5 % shared among {pairs} comparisons of {groups} groups." if pairs > 1 else "."),
-        "- Cautious: the spread between speakers is at the upper end of its one-sided 80 % interval.",
+        + (f": 5 % divided by {pairs} comparisons of {groups} groups." if pairs > 1 else "."),
+        "- Cautious: the variance between speakers is at the upper limit of its one-sided 80 % confidence interval.",
     ]
 
 

@@ -8,7 +8,7 @@ from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.clips import as_line, word_changes
 from audio_ssl.report.html import Block, ClipExample, Section, TableColumn, tabulate
 from audio_ssl.report.language.fairness_cells import metric_unit
-from audio_ssl.report.language.fairness_page import EXAMPLES_LEAD, EXCLUDED_LEAD
+from audio_ssl.report.language.fairness_page import EXAMPLES_LEAD, EXCLUDED, EXCLUDED_LEAD, EXCLUDED_TABLE
 from audio_ssl.report.numbers import MISSING, number, score
 from audio_ssl.report.pages import PlacedSection
 from audio_ssl.report.selection import system_column
@@ -49,14 +49,14 @@ def excluded_section(report: FairnessReport) -> Section | None:
     """Count what was left out by reason; None where nothing was."""
     columns: list[TableColumn[LeftOutRows]] = [
         *system_column(report),
-        TableColumn("Why", lambda row: row.reason, words=True),
+        TableColumn("Reason", lambda row: row.reason, words=True),
         TableColumn("Count", lambda row: number(row.count)),
         TableColumn("Which", _names, words=True),
     ]
     if not report.excluded:
         return None
-    table = tabulate("Left out, by reason", report.excluded, columns)
-    return Section("excluded", "Left out", (Block(id="excluded-rows", tables=(table,)),), lead=(EXCLUDED_LEAD,))
+    table = tabulate(EXCLUDED_TABLE, report.excluded, columns)
+    return Section("excluded", EXCLUDED, (Block(id="excluded-rows", tables=(table,)),), lead=(EXCLUDED_LEAD,))
 
 
 def _names(row: LeftOutRows) -> str:

@@ -199,7 +199,7 @@ def suppressed_table(report: FairnessReport, by: str) -> Table | None:
     columns: list[TableColumn[SuppressedGroup]] = [
         *system_column(report),
         TableColumn("Group", lambda row: hidden_groups(by, row.groups), words=True),
-        TableColumn("Why", lambda row: row.reason, words=True),
+        TableColumn("Reason", lambda row: row.reason, words=True),
         TableColumn("Speakers", lambda row: number(row.speakers)),
         TableColumn("Clips", lambda row: number(row.clips)),
     ]

@@ -138,7 +138,7 @@ def _covariate_table(report: FairnessReport, models: Sequence[AdjustedRatio]) ->
         TableColumn("Groups", lambda row: pair_name(row.model), words=True),
         TableColumn("Covariate", lambda row: covariate_label(row.name), words=True),
         TableColumn("Ratio", lambda row: number(row.ratio.value)),
-        TableColumn("95 % interval", lambda row: f"{number(row.ratio.low)} to {number(row.ratio.high)}"),
+        TableColumn("95 % CI", lambda row: f"{number(row.ratio.low)} to {number(row.ratio.high)}"),
         TableColumn("For", lambda row: row.ratio.per, words=True),
     ]
     table = tabulate(COVARIATES_TABLE, rows, columns, sticky=True, most=_MOST_COVARIATES, open_up_to=0)
@@ -227,7 +227,7 @@ def empty_section(report: FairnessReport) -> Section | None:
         TableColumn("Empty", lambda row: " / ".join(map(number, (row.empty_a, row.empty_b)))),
         TableColumn("Counted", lambda row: between(row, *row.counted[:3])),
         TableColumn("p", lambda row: p_value(row.counted.p_holm)),
-        TableColumn("Left out", lambda row: between(row, *row.left_out[:3])),
+        TableColumn("Excluded", lambda row: between(row, *row.left_out[:3])),
         TableColumn("p", lambda row: p_value(row.left_out.p_holm)),
     ]
     table = tabulate(EMPTY_TABLE, effects, columns, notes=(EMPTY_NOTE,), open_up_to=MOST_OPEN)

@@ -13,6 +13,8 @@ from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.html import MOST_OPEN, Block, Section, Table, TableColumn, make_table, tabulate
 from audio_ssl.report.language.fairness_cells import group_name
 from audio_ssl.report.language.fairness_page import (
+    LIMITATIONS,
+    NOTES,
     amount_words,
     method_words,
     missing_note,
@@ -21,7 +23,7 @@ from audio_ssl.report.language.fairness_page import (
     statement_rows,
     system_words,
 )
-from audio_ssl.report.language.methods import GLOSSARY, SIGN_LEAD, method_rows, permutations_words
+from audio_ssl.report.language.methods import AGAIN_HEADING, GLOSSARY, SIGN_LEAD, method_rows, permutations_words
 from audio_ssl.report.numbers import number
 from audio_ssl.report.pages import PlacedSection
 from audio_ssl.report.sections.provenance import command_line, provenance_table
@@ -128,9 +130,9 @@ def methods_section(report: FairnessReport) -> Section:
     how = make_table("What the numbers mean", ("Number", "How it was made"), method_rows(report), text_columns=(1,))
     blocks = [Block(id="methods-how", tables=(how,))]
     if report.notes:
-        blocks.append(Block(id="methods-notes", heading="To be known in reading", points=report.notes))
+        blocks.append(Block(id="methods-notes", heading=NOTES, points=report.notes))
     if report.limits:
-        blocks.append(Block(id="methods-limits", heading="What this cannot say", points=report.limits))
+        blocks.append(Block(id="methods-limits", heading=LIMITATIONS, points=report.limits))
     return Section("methods", "Methods and limits", tuple(blocks))
 
 
@@ -146,7 +148,7 @@ def sources_section(report: FairnessReport) -> Section:
     if table:
         blocks.append(Block(id="sources-audit", tables=(table,)))
     if origin.command:
-        blocks.append(Block(id="sources-again", heading="To make it again", commands=(command_line(origin.command),)))
+        blocks.append(Block(id="sources-again", heading=AGAIN_HEADING, commands=(command_line(origin.command),)))
     return Section("provenance", "Provenance", tuple(blocks))
 
 
