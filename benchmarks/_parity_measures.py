@@ -23,12 +23,14 @@ from audio_ssl.base.catalog import load_part
 from audio_ssl.base.config import kind_of
 from audio_ssl.base.errors import UserError
 from audio_ssl.models.model import SSLModel, build_model
-from audio_ssl.pretrain.checks import check_teachers, is_online
+from audio_ssl.pretrain.checks import Round, check_teachers
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.masking import draw_masks
 from audio_ssl.pretrain.optim import learning_rate
 from audio_ssl.pretrain.recipe import Recipe
+from audio_ssl.pretrain.view import ModelShape
 from audio_ssl.targets.codec.rvq_vae import Codec, CodecConfig
+from audio_ssl.targets.spec import is_online
 
 HOME = Path(__file__).resolve().parents[1]
 DRAWS = 2000
@@ -95,7 +97,7 @@ def gumbel_temperature(recipe: Recipe, update: int, stage: int = 0) -> float:
     """Return the temperature of the quantiser's Gumbel softmax at an update (from 0)."""
     config = _stage(recipe, stage)
     objective = next(one for one in config.objectives if kind_of(one) == "contrastive")
-    return float(parts.build(objective, 8, 8, None).gumbel_temperature(update))
+    return float(parts.build(objective, ModelShape(8, 8, layers=1), None).gumbel_temperature(update))
 
 
 def start(recipe: Recipe, parameter: str, stage: int = 0) -> float:
@@ -141,7 +143,7 @@ def _small(config: masked_prediction.Config) -> tuple[masked_prediction.Config, 
 
 
 def _specs(config: masked_prediction.Config, model: SSLModel) -> list[Any]:
-    return check_teachers(config, config.teachers, config.codec, model.grid, "", None, model=lambda: model)
+    return check_teachers(Round(config, model.frontend, model.encoder, lambda: model))
 
 
 MEASURES: Mapping[str, Callable[..., float]] = {

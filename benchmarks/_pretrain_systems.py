@@ -49,12 +49,13 @@ def _ours(rate: int) -> System:
     from audio_ssl.pretrain.learner import penalty_sum
     from audio_ssl.pretrain.masking import Mask, draw_masks
     from audio_ssl.pretrain.objectives import masked_codes
-    from audio_ssl.pretrain.view import View
+    from audio_ssl.pretrain.view import ModelShape, View
     from audio_ssl.targets.spec import TargetSpec
 
     model = SSLModel(ModelConfig(conv.Config(), transformer.Config(layer_drop=0.0), rate))
     target = TargetSpec("codes", 1, CLASSES, model.grid)
-    head = masked_codes.build(masked_codes.Config(final_dim=256), model.dim, conv.Config().channels[-1], target)
+    shape = ModelShape.of(model.frontend, model.encoder, decoded=False)
+    head = masked_codes.build(masked_codes.Config(final_dim=256), shape, target)
 
     def loss(waveform: Tensor) -> Tensor:
         frames = model.grid.num_frames(torch.full((len(waveform),), waveform.shape[1]))

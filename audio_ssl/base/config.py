@@ -110,6 +110,21 @@ def kind_of(config: Any) -> str:
     return type(config).__module__.rsplit(".", 1)[-1]
 
 
+def traits_of(config: object, cls: type[T]) -> T:
+    """Return what a part's file says of it: the ``TRAITS`` of the module that defines the config.
+
+    Raises
+    ------
+    TypeError
+        If the module has no such ``TRAITS``; every part of a folder has them (``tests/contracts/test_parts.py``).
+    """
+    module = import_module(type(config).__module__)
+    found = vars(module).get("TRAITS")
+    if not isinstance(found, cls):
+        raise TypeError(f"{module.__name__} has no TRAITS = {cls.__name__}(...)")
+    return found
+
+
 def build(config: Any, *args: Any, **deps: Any) -> Any:
     """Make the thing a part's config describes, by the ``build`` function of the config's module."""
     return import_module(type(config).__module__).build(config, *args, **deps)

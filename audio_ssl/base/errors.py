@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from reprlib import Repr
 
@@ -134,6 +135,53 @@ def check_choice(name: str, value: str, known: Iterable[str]) -> None:
     known = tuple(known)
     if value not in known:
         raise UserError(f"`{name}` must be {either(known)}, but is `{one_line(str(value), 80)}`")
+
+
+def check_at_least(config: object, least: int, *names: str) -> None:
+    """Raise UserError where one of the named settings of a config is too small.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> check_at_least(SimpleNamespace(stack=0), 1, "stack")
+    Traceback (most recent call last):
+        ...
+    audio_ssl.base.errors.UserError: `stack` must be at least 1, but is 0
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value < least:
+            raise UserError(f"`{name}` must be at least {least}, but is {value}")
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Give UserErrors raised inside the key path they are about: `where`, or a key below it that they name (``.path``).
+
+    Examples
+    --------
+    >>> with located("$.objectives[0]"):
+    ...     raise UserError("no such point", where=".point")
+    Traceback (most recent call last):
+        ...
+    audio_ssl.base.errors.UserError: $.objectives[0].point: no such point
+    """
+    try:
+        yield
+    except UserError as error:
+        if error.where is not None and not error.where.startswith("."):
+            raise
+        raise UserError(error.what, where=f"{where}{error.where or ''}", remedy=error.remedy) from error
+
+
+@contextmanager
+def under(where: str) -> Iterator[None]:
+    """Put a key path before what UserErrors raised inside are about, such as the file that the key names."""
+    try:
+        yield
+    except UserError as error:
+        what = error.what if error.where is None else f"{error.where}: {error.what}"
+        raise UserError(what, where=where, remedy=error.remedy) from error
 
 
 def unknown_name(thing: str, name: str, known: Iterable[str], where: str | None = None) -> UserError:

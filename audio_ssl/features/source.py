@@ -15,15 +15,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from audio_ssl.base.config import kind_of
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.features.baselines import baselines, is_baseline, open_baseline
 from audio_ssl.interop.read import ACCEPTED, read_model
 from audio_ssl.interop.settings import MissingSettingError, take_point, with_remedy
 from audio_ssl.models.fast.prepared import Precision, prepare
+from audio_ssl.models.interfaces import check_point
 from audio_ssl.models.model import ClipStatistics, ModelOutput, SSLModel, build_model, fingerprint
-from audio_ssl.models.points import Point, check_point
+from audio_ssl.models.points import Point
 
 UNTRAINED_PREFIX = "untrained:"
 _UNTRAINED_SEED = 20_240_601
@@ -120,7 +120,7 @@ class ModelSource:
     """All hidden states of a model."""
 
     def __init__(self, name: str, model: SSLModel, point: Point = "output") -> None:
-        check_point(point, model.encoder, kind_of(model.config.encoder))
+        check_point(point, model.config.encoder)
         self.name, self.model, self._point = name, model, point
         self.sample_rate = model.config.sample_rate
         self.num_layers, self.dim = model.num_layers + 1, model.dim

@@ -19,15 +19,16 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from audio_ssl.base.checksums import write_seals
-from audio_ssl.base.config import PartOf, build, kind_of, structure, unstructure
+from audio_ssl.base.config import PartOf, build, structure, unstructure
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError, shown
 from audio_ssl.base.files import atomic_write, write_json
 from audio_ssl.base.versions import hashed
 from audio_ssl.data.frames import FrameGrid
-from audio_ssl.models.normalisation import Collector, Collectors, Moments
-from audio_ssl.models.padding import HiddenNoise
-from audio_ssl.models.points import Point, check_point
+from audio_ssl.models.interfaces import Encoder, Frontend, check_point
+from audio_ssl.models.normalisation import Collector, Moments
+from audio_ssl.models.padding import HiddenNoise, frame_mask
+from audio_ssl.models.points import Point
 from audio_ssl.models.waveforms import check_shapes
 from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE, hashed_bytes, load_weights, stored, write_stored
 
@@ -90,25 +91,23 @@ class SSLModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.frontend: nn.Module = build(config.frontend, config.sample_rate)
-        self.encoder: nn.Module = build(config.encoder, self.frontend.dim)
+        self.frontend: Frontend = build(config.frontend, config.sample_rate)
+        self.encoder: Encoder = build(config.encoder, self.frontend.dim)
 
     @property
     def grid(self) -> FrameGrid:
         """How samples become frames."""
-        grid = self.frontend.grid
-        assert isinstance(grid, FrameGrid)
-        return grid
+        return self.frontend.grid
 
     @property
     def num_layers(self) -> int:
         """Number of blocks; there is one more hidden state."""
-        return int(self.encoder.num_layers)  # type: ignore[arg-type]
+        return self.encoder.num_layers
 
     @property
     def dim(self) -> int:
         """Width of the hidden states."""
-        return int(self.encoder.dim)  # type: ignore[arg-type]
+        return self.encoder.dim
 
     def forward(
         self,
@@ -148,12 +147,9 @@ class SSLModel(nn.Module):
             raise UserError(f"`layers` must be 0 to {self.num_layers}, but is {layers}")
         if lengths is None:
             lengths = torch.full((len(waveform),), waveform.shape[1], device=waveform.device)
-        asked = {}
-        if point != "output":
-            check_point(point, self.encoder, kind_of(self.config.encoder))
-            asked = {"point": point}
+        check_point(point, self.config.encoder)
         features, frames = self.features_of(waveform, lengths, statistics)
-        return ModelOutput(self.encoder(features, frames, mask, layers=layers, **asked), frames, features)
+        return ModelOutput(self.encoder(features, frames, mask, layers=layers, point=point), frames, features)
 
     def statistics(self, blocks: Iterable[Float[Tensor, " sample"]]) -> ClipStatistics | None:
         """Return what parts of a clip need to be computed as parts of it, without the clip in memory.
@@ -167,8 +163,7 @@ class SSLModel(nn.Module):
             The waveform in pieces of any size, in order; read once, and only where the model needs statistics.
         """
         samples = Collector(1, 1) if self.config.normalize else None
-        collect = getattr(self.frontend, "collector", None)
-        frontend: Collector | Collectors | None = None if collect is None else collect()
+        frontend = self.frontend.collector()
         if samples is None and frontend is None:
             return None
         for block in blocks:
@@ -200,9 +195,7 @@ class SSLModel(nn.Module):
         """
         samples, found = (None, None) if statistics is None else statistics
         waveform = clean(waveform, lengths, self.config, samples)
-        given = () if found is None else (found,)
-        hidden = {} if noise is None else {"noise": noise}
-        features, frames = self.frontend(waveform, lengths, *given, **hidden)
+        features, frames = self.frontend(waveform, lengths, found, noise)
         return features, frames
 
     def save_pretrained(self, folder: str | Path, weights: str = "float32") -> None:
@@ -292,7 +285,7 @@ def fingerprint(module: nn.Module) -> str:
 
 def clean(waveform: Tensor, lengths: Tensor, config: ModelConfig, whole: Moments | None) -> Tensor:
     """Return waveforms, zero past each clip, standardised if the model wants it, by a whole clip's moments if given."""
-    inside = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
+    inside = frame_mask(lengths, waveform.shape[1])
     waveform = torch.where(inside, waveform, 0.0)
     if not config.normalize:
         return waveform

@@ -164,5 +164,5 @@ class HiddenNoise(NamedTuple):
 
 
 def frames_inside(frames: Int[Tensor, " batch"], total: int) -> Bool[Tensor, "batch frame 1"]:
-    """Return True where a frame belongs to its clip."""
-    return (torch.arange(total, device=frames.device) < frames[:, None])[..., None]
+    """Return `frame_mask` with an axis for what a frame holds."""
+    return frame_mask(frames, total)[..., None]

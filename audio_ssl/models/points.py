@@ -25,39 +25,7 @@ data2vec's targets are made of ``layer_result`` (so are those of data2vec 2.0, u
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
-from torch import nn
-
-from audio_ssl.base.errors import UserError, check_choice
+from typing import Literal
 
 Point = Literal["output", "feed_forward"]
 """Where in a layer its hidden state is taken."""
-
-
-def points_of(encoder: nn.Module) -> tuple[Point, ...]:
-    """Return the points that an encoder can give: all have ``output``, those with ``POINTS`` what it names."""
-    return getattr(encoder, "POINTS", ("output",))
-
-
-def check_point(point: Point, encoder: nn.Module, kind: str) -> None:
-    """Raise UserError where an encoder has no such point.
-
-    Parameters
-    ----------
-    point
-        What is asked for.
-    encoder
-        Of whom.
-    kind
-        Its name in a recipe.
-    """
-    given = points_of(encoder)
-    if point in given:
-        return
-    if point in get_args(Point):
-        raise UserError(
-            f"`point` {point} needs layers that end with a feed-forward part, which a {kind} encoder does not have",
-            remedy="give `point: output`, or take a transformer or a conformer",
-        )
-    check_choice("point", point, given)

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import UserError, check_at_least
 from audio_ssl.base.seeds import derive_seed
 from audio_ssl.base.versions import added
 from audio_ssl.models.fast.cpu import Dropout
@@ -166,9 +166,7 @@ class LayerDecoders(nn.Module):
 
 def build_decoder(config: DecoderSizes, hidden_dim: int, depth: int = 1) -> ConvDecoder | LayerDecoders:
     """Make the decoder, one for each of the last `depth` layers; UserError for sizes that cannot be."""
-    for name in ("layers", "dim", "kernel_frames", "groups"):
-        if getattr(config, name) < 1:
-            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    check_at_least(config, 1, "layers", "dim", "kernel_frames", "groups")
     if config.kernel_frames % 2 == 0:
         raise UserError(f"`kernel_frames` must be odd, but is {config.kernel_frames}", remedy="7 is usual")
     for what, width in (("the encoder's width", hidden_dim), ("`dim`", config.dim)):

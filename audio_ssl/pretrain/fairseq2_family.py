@@ -17,6 +17,9 @@ from audio_ssl.models.model import ModelConfig, SSLModel, read_model_config
 
 FAMILY = "audio_ssl"
 
+_KIND = "masked_prediction"
+"""The kind of recipes that train this family, by its name: to import it brings soundfile in after fairseq2."""
+
 
 @dataclass(kw_only=True)
 class FamilyConfig:
@@ -49,7 +52,7 @@ def architectures() -> list[str]:
     (True, False)
     """
     recipes = {name: read_yaml(catalog.find("recipes", name)) for name in catalog.names("recipes")}
-    return [name for name, data in recipes.items() if data.get("kind") == "masked_prediction"]
+    return [name for name, data in recipes.items() if data.get("kind") == _KIND]
 
 
 def config_of_recipe(name: str) -> FamilyConfig:

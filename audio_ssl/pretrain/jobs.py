@@ -60,6 +60,29 @@ class StageContext:
     """Runs another recipe into a folder, or goes on with it: for teachers that are trained on the way."""
 
 
+@dataclass(frozen=True)
+class KindTraits:
+    """What a kind of training does for a run; a file of `kinds/` has it as ``TRAITS``."""
+
+    title: str
+    """Shown beside the progress bar."""
+
+    check: Callable[[Any, Selection], None]
+    """Raises UserError for what would fail later in a run of a recipe on these clips."""
+
+    stages: Callable[[Any], list[RunStage]]
+    """Returns the stretches of a recipe's run, at least one."""
+
+    build: Callable[[Any, StageContext], Training]
+    """Makes what a stage trains, from the stage's recipe."""
+
+    describe: Callable[[Any], str]
+    """Returns a sentence on what a recipe trains, for the model card."""
+
+    check_new: Callable[[Any], None] | None = None
+    """Raises UserError for what a new run must not have, though one of an earlier release may be resumed with it."""
+
+
 def loader_setups(recipe: Recipe, training: Training, context: StageContext) -> tuple[LoaderSetup, LoaderSetup | None]:
     """Return what the training loader and the validation loader read.
 

@@ -1,24 +1,20 @@
-"""The learner that the loop trains, and the learner of masked prediction.
-
-What the loop needs of a kind of training: a module that turns a batch into a loss, and how to save the result.
-
-The module that masked prediction trains: the model, one head per objective, and the feature penalty.
+"""The module that is trained: a batch in, the loss as a sum out. What any learner gives, and the masked learner.
 
 HuBERT (Hsu et al. 2021, arXiv 2106.07447) and MERT (Li et al. 2023, arXiv 2306.00107): per masked frame,
 ``sum of the objectives + feature_penalty * mean(features ** 2)``. The penalty's mean is taken clip by clip and
 weighted by the clip's masked frames, so that it does not depend on how an update is split or padded. A recipe that
 masks nothing counts all frames instead.
 
-A clip may have several masks (clones), and masked frames may be left out of the encoder, as in data2vec 2.0 (Baevski et
-al. 2022, arXiv 2212.07525): frontend and teachers then run once per clip, the encoder once per mask on what is visible,
-and a decoder, thrown away like the heads, fills in the rest for them.
+A clip may have several masks, and masked frames may be left out of the encoder, as in data2vec 2.0 (Baevski et al.
+2022, arXiv 2212.07525). Frontend and teachers then run once for a clip, the encoder once for each mask, on what is
+visible. A decoder, thrown away like the heads, fills in the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,14 +22,16 @@ from torch import Tensor, nn
 
 from audio_ssl.data.augment import Mixing, mix_in_batch
 from audio_ssl.data.loader import Batch
+from audio_ssl.models.interfaces import Encoder
 from audio_ssl.models.model import ModelOutput, SSLModel
 from audio_ssl.models.normalisation import BatchNorm
 from audio_ssl.models.padding import frame_mask, visible_frames
+from audio_ssl.models.points import Point
 from audio_ssl.pretrain.decoder import ConvDecoder, LayerDecoders
 from audio_ssl.pretrain.masking import Mask, clone_keys, draw_masks, hidden_noise
 from audio_ssl.pretrain.optim import GradientScale, StopGradient
-from audio_ssl.pretrain.view import Metrics, View, VisibleStates
-from audio_ssl.targets.teachers.ema import EmaTeacher
+from audio_ssl.pretrain.view import Metrics, Objective, View, VisibleStates
+from audio_ssl.targets.spec import FollowingTeacher
 
 
 @dataclass(frozen=True)
@@ -55,33 +53,38 @@ class StepOutput:
 
 
 class Learner(nn.Module):
-    """The module that the loop trains; a kind of training has one of its own.
+    """The module that the loop trains; a kind of training has one of its own."""
 
-    It is called as ``learner(batch, generator, step) -> StepOutput``: `generator` (on the CPU) is its only source of
-    randomness besides dropout, and `step` the number of the update, from 0.
-    """
+    def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
+        """Return the loss of a micro-batch.
+
+        Parameters
+        ----------
+        batch
+            On the learner's device.
+        generator
+            On the CPU; besides dropout and the crops' own keys the only source of randomness.
+        step
+            Number of the update, from 0.
+        """
+        raise NotImplementedError
 
     def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
         """Follow the parameters after update `step` was applied: teachers and codebooks that are averages.
 
-        Parameters
-        ----------
-        step
-            Number of the update, from 0.
-        sum_over_processes
-            Adds a tensor up over all processes; every process must call it for the same tensors in the same order.
+        `sum_over_processes` adds a tensor up; every process calls it for the same tensors in the same order.
         """
 
-
-_INPUT = ("feature_norm", "projection")
-"""What an encoder makes of the frontend's features before it masks them, frozen with the frontend."""
+    def trained_encoder(self) -> Encoder | None:
+        """Return the encoder that is trained, whose layers may be compiled or shared out; None: there is none."""
+        return None
 
 
 @dataclass(frozen=True)
 class ObjectiveHead:
     """One objective: its module, the teacher it listens to (None: to none), its weight and its name in the log."""
 
-    module: nn.Module
+    module: Objective
     teacher: int | None
     weight: float
     name: str
@@ -120,7 +123,7 @@ class MaskedLearner(Learner):
         mixing: Mixing | None,
         feature_penalty: float,
         feature_grad_mult: float,
-        online: Mapping[int, EmaTeacher] | None = None,
+        online: Mapping[int, FollowingTeacher] | None = None,
         decoder: ConvDecoder | LayerDecoders | None = None,
         freeze_frontend_after: int | None = None,
     ) -> None:
@@ -132,18 +135,17 @@ class MaskedLearner(Learner):
         self._heads, self._mask, self._mixing = tuple(heads), mask, mixing
         self._clones = 1 if mask is None else mask.clones
         self._feature_penalty = feature_penalty
-        # States are taken at one point for all heads; an encoder that has outputs alone knows of no other.
-        points = {getattr(head.module, "point", "output") for head in heads} - {"output"}
-        self._asked: dict[str, Any] = {"point": points.pop()} if points else {}
+        # All heads look at one point of a layer: refused by `check_points` otherwise.
+        self._point: Point = heads[0].module.point if heads else "output"
         self._freeze_after, self._stop = freeze_frontend_after, StopGradient()
         if feature_grad_mult == 0:
             model.frontend.requires_grad_(False)
         elif feature_grad_mult != 1:
             model.frontend.register_forward_hook(GradientScale(feature_grad_mult))
         if freeze_frontend_after is not None:
-            for module in (model.frontend, *(getattr(model.encoder, name, None) for name in _INPUT)):
-                if isinstance(module, nn.Module):
-                    module.register_forward_hook(self._stop)
+            # What the encoder makes of the features before it masks them is frozen with the frontend.
+            for module in (model.frontend, model.encoder.feature_norm, model.encoder.projection):
+                module.register_forward_hook(self._stop)
         if mask is None or decoder is not None or mask.fill != "embedding":
             # It never takes a frame's place, and a parameter without a gradient stops data parallel training.
             for name, parameter in model.encoder.named_parameters():
@@ -152,11 +154,8 @@ class MaskedLearner(Learner):
 
     def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
         """Return the loss over the masked frames, or all where nothing is masked; in training, on mixed waveforms."""
+        self._freeze(step)
         waveform = batch.waveform
-        self._stop.on = self._freeze_after is not None and step >= self._freeze_after
-        if self._stop.on:
-            # Its stored statistics stay as well, and it drops nothing any more.
-            self.model.frontend.eval()
         if self.training and self._mixing is not None:
             rate = self.model.grid.sample_rate
             waveform = mix_in_batch(waveform, batch.lengths, self._mixing, rate, generator, batch.noise)
@@ -165,28 +164,28 @@ class MaskedLearner(Learner):
         if self._mask is not None:
             mask = draw_masks(self._repeat(batch.frames), total, self._mask, keys).to(waveform.device)
         output, seen = self._encode(waveform, batch.lengths, mask, keys)
-        clean = waveform is batch.waveform and (self._mask is None or self._mask.fill == "embedding")
         # Targets may end a frame before the model does; masks and counts do not reach past the shorter.
         width = min([total, *(target.shape[1] for target in batch.targets)])
-        times = self._times_counted(batch, None if mask is None else mask[:, :width], width)
-        targets = self._targets(batch, (output.features, output.lengths) if clean else None, times)
+        mask = None if mask is None else mask[:, :width]
+        clean = waveform is batch.waveform and (self._mask is None or self._mask.fill == "embedding")
+        targets = self._targets(batch, output if clean else None, self._times_counted(batch, mask, width))
         view = View(
             hidden=[state[:, :width] for state in output.hidden],
             features=self._repeat(output.features[:, :width]),
             frames=self._repeat(batch.frames),
-            mask=None if mask is None else mask[:, :width],
+            mask=mask,
             targets=None,
             generator=generator,
             step=step,
             keys=keys,
-            feature_norm=getattr(self.model.encoder, "feature_norm", None),
+            feature_norm=self.model.encoder.feature_norm,
             clones=self._clones,
             seen=seen,
         )
         loss_sum, metrics = self._losses(view, [self._repeat(target[:, :width]) for target in targets])
         if self.training:
-            for teacher in self.online.values():
-                metrics.update(teacher.metrics())  # type: ignore[operator]
+            for teacher in self._following.values():
+                metrics.update(teacher.metrics())
         counted = view.counted
         count = counted.sum()
         penalty = penalty_sum(output.features, output.lengths, counted.reshape(len(waveform), -1))
@@ -198,52 +197,55 @@ class MaskedLearner(Learner):
         for module in self.model.modules():
             if isinstance(module, BatchNorm):
                 module.follow(sum_over_processes)
-        for teacher in self.online.values():
-            teacher.update(self.model, step)  # type: ignore[operator]
-            teacher.follow(sum_over_processes)  # type: ignore[operator]
+        for teacher in self._following.values():
+            teacher.update(self.model, step)
+            teacher.follow(sum_over_processes)
+
+    def trained_encoder(self) -> Encoder:
+        """Return the model's encoder."""
+        return self.model.encoder
+
+    @property
+    def _following(self) -> dict[int, FollowingTeacher]:
+        """The teachers that follow the model, by their index in the recipe."""
+        return {int(index): cast(FollowingTeacher, teacher) for index, teacher in self.online.items()}
+
+    def _freeze(self, step: int) -> None:
+        """Let no gradient into the frontend any more where its last update is done."""
+        self._stop.on = self._freeze_after is not None and step >= self._freeze_after
+        if self._stop.on:
+            # Its stored statistics stay as well, and it drops nothing any more.
+            self.model.frontend.eval()
 
     def _encode(
         self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]
     ) -> tuple[ModelOutput, VisibleStates]:
-        """Return features and lengths of each clip, and hidden states of each clone; `depth` of them, where decoded.
+        """Return features and lengths of each clip and hidden states under each of its masks, filled in if decoded.
 
         The second is what the encoder made of the frames that it saw.
         """
+        noise = None
+        if mask is not None and self._mask is not None and self._mask.fill != "embedding":
+            in_waveform = self._mask.fill == "waveform_noise"
+            width = self.model.grid.hop_samples if in_waveform else self.model.frontend.noise_width
+            assert width is not None, "refused by `check_fill`"
+            noise = hidden_noise(mask, width, self._mask.noise_std, keys)
+            if in_waveform:
+                waveform, noise = noise.put(waveform), None
+        features, frames = self.model.features_of(waveform, lengths, noise=noise)
+        many, encoder = self._repeat(frames), self.model.encoder
         if mask is not None and self.decoder is not None:
-            features, frames = self.model.features_of(waveform, lengths)
-            many = self._repeat(frames)
             visible = visible_frames(mask, many)
-            states = self.model.encoder(features, frames, mask, visible, **self._asked)
+            states = encoder(features, frames, mask, visible, point=self._point)
             decoded = self.decoder.decode(states, visible, mask, many, keys)
             inside = frame_mask(visible.frames, states[-1].shape[1])
             return ModelOutput(decoded, frames, features), VisibleStates(states[-1], visible.places, inside)
-        output = self._encode_all(waveform, lengths, mask, keys)
-        inside = frame_mask(self._repeat(output.lengths), output.hidden[-1].shape[1])
+        embedded = mask if self._mask is not None and self._mask.fill == "embedding" else None
+        states = encoder(self._repeat(features), many, embedded, point=self._point)
+        inside = frame_mask(many, states[-1].shape[1])
         places = torch.arange(inside.shape[1], device=inside.device).expand_as(inside)
-        return output, VisibleStates(output.hidden[-1], places, inside if mask is None else inside & ~mask)
-
-    def _encode_all(self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]) -> ModelOutput:
-        """Return the same with all frames in the encoder, hidden ones as the mask says."""
-        if mask is not None and self._mask is not None and self._mask.fill != "embedding":
-            return self._encode_noisy(waveform, lengths, mask, keys, self._mask)
-        if mask is None or self._clones == 1:
-            output: ModelOutput = self.model(waveform, lengths, mask, **self._asked)
-            return output
-        features, frames = self.model.features_of(waveform, lengths)
-        states = self.model.encoder(self._repeat(features), self._repeat(frames), mask, **self._asked)
-        return ModelOutput(states, frames, features)
-
-    def _encode_noisy(
-        self, waveform: Tensor, lengths: Tensor, mask: Tensor, keys: Sequence[int], how: Mask
-    ) -> ModelOutput:
-        """Return what the model makes of clips whose hidden frames are noise."""
-        if how.fill == "waveform_noise":
-            noise = hidden_noise(mask, self.model.grid.hop_samples, how.noise_std, keys)
-            output: ModelOutput = self.model(noise.put(waveform), lengths, **self._asked)
-            return output
-        noise = hidden_noise(mask, int(self.model.frontend.noise_width), how.noise_std, keys)  # type: ignore[arg-type]
-        features, frames = self.model.features_of(waveform, lengths, noise=noise)
-        return ModelOutput(self.model.encoder(features, frames, **self._asked), frames, features)
+        seen = VisibleStates(states[-1], places, inside if mask is None else inside & ~mask)
+        return ModelOutput(states, frames, features), seen
 
     def _repeat(self, rows: Tensor) -> Tensor:
         """Return the rows of clips as rows of their clones."""
@@ -265,28 +267,18 @@ class MaskedLearner(Learner):
         """Return how often the loss counts each frame of a clip: in how many of its masks it is hidden."""
         if mask is not None:
             return mask.reshape(len(batch.frames), self._clones, width).sum(1)
-        inside = torch.arange(width, device=batch.waveform.device) < batch.frames[:, None]
-        return inside.long() * self._clones
+        return frame_mask(batch.frames, width).long() * self._clones
 
-    def _targets(self, batch: Batch, features: tuple[Tensor, Tensor] | None, times: Tensor) -> list[Tensor]:
+    def _targets(self, batch: Batch, output: ModelOutput | None, times: Tensor) -> list[Tensor]:
         """Return the targets of all teachers in the recipe's order.
 
-        Parameters
-        ----------
-        batch
-            With the targets of the others.
-        features
-            Those of the clean waveform, if known.
-        times
-            How often each frame counts.
+        `output` has the features of the clean waveform, if these are known, and `times` says how often a frame counts.
         """
-        stored = iter(batch.targets)
-        number = len(batch.targets) + len(self.online)
+        features = None if output is None else (output.features, output.lengths)
+        stored, following = iter(batch.targets), self._following
         return [
-            self.online[str(index)](batch.waveform, batch.lengths, features, times)
-            if str(index) in self.online
-            else next(stored)
-            for index in range(number)
+            following[index](batch.waveform, batch.lengths, features, times) if index in following else next(stored)
+            for index in range(len(batch.targets) + len(following))
         ]
 
 
@@ -296,7 +288,6 @@ def penalty_sum(
     mask: Bool[Tensor, "batch place"],
 ) -> Float[Tensor, ""]:
     """Return the sum over clips of (masked frames) times (mean square of the clip's features)."""
-    inside = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
     squares = features.float().square().mean(-1)
-    per_clip = torch.where(inside, squares, 0.0).sum(1) / lengths.clamp(min=1)
+    per_clip = torch.where(frame_mask(lengths, features.shape[1]), squares, 0.0).sum(1) / lengths.clamp(min=1)
     return (per_clip * mask.sum(1)).sum()

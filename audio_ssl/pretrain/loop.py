@@ -26,7 +26,7 @@ from audio_ssl.pretrain.distributed import ALONE, Team, agreed, choose_device
 from audio_ssl.pretrain.guards import TIME_IS_UP, GuardWatch, StopRequest
 from audio_ssl.pretrain.jobs import TrainingJob
 from audio_ssl.pretrain.log import MetricsLog, NoLog, open_log, profiled
-from audio_ssl.pretrain.replicas import compile_blocks, gather_weights
+from audio_ssl.pretrain.replicas import compile_layers, gather_weights
 from audio_ssl.pretrain.update import Updater, UpdateResult
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def train(job: TrainingJob, team: Team = ALONE) -> int:
     device = team.device(choose_device(job.recipe.device).type)
     learner = job.training.learner.to(device)
     if job.recipe.compile:
-        compile_blocks(learner)
+        compile_layers(learner)
     updater = Updater(learner, job.recipe, job.steps, device, team)
     state = TrainingState(job.recipe.seed, epoch=0, position=0, step=0)
     found: Path | None = None

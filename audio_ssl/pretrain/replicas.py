@@ -10,7 +10,6 @@ would not gather their weights in all processes, so with layer drop the whole le
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any, Protocol, cast
 
@@ -24,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.loader import Batch
 from audio_ssl.pretrain.distributed import Team
-from audio_ssl.pretrain.learner import StepOutput
+from audio_ssl.pretrain.learner import Learner, StepOutput
 from audio_ssl.pretrain.optim import trainable
 
 
@@ -58,18 +57,16 @@ class Replica:
         On its device already.
     team
         How many share it and how.
-    layer_drop
-        Whether blocks may be skipped.
     """
 
-    def __init__(self, learner: nn.Module, team: Team, layer_drop: bool) -> None:
+    def __init__(self, learner: Learner, team: Team) -> None:
         self.learner, self._team = learner, team
         self._whole = AllParametersUsed(learner)
         self._ddp: DistributedDataParallel | None = None
         if team.mode == "ddp":
             self._ddp = DistributedDataParallel(self._whole, process_group=team.data, broadcast_buffers=False)
         elif team.mode == "fsdp2":
-            shard(self._whole, learner, team, layer_drop)
+            shard(self._whole, learner, team)
 
     @property
     def used(self) -> set[str]:
@@ -145,7 +142,7 @@ def leaves(loss: Tensor) -> set[int]:
     return found
 
 
-def shard(whole: nn.Module, learner: nn.Module, team: Team, layer_drop: bool) -> None:
+def shard(whole: nn.Module, learner: Learner, team: Team) -> None:
     """Shard a learner's parameters over the team.
 
     Raises
@@ -158,18 +155,11 @@ def shard(whole: nn.Module, learner: nn.Module, team: Team, layer_drop: bool) ->
             raise UserError(f"FSDP2 cannot share out the scalar parameter `{name}`", where="$.parallel")
     device = next(learner.parameters()).device
     mesh = DeviceMesh.from_group(team.data, device.type)
-    if not layer_drop:
-        for block in blocks(learner):
-            fully_shard(block, mesh=mesh)
+    encoder = learner.trained_encoder()
+    if encoder is not None and encoder.layer_drop == 0:
+        for layer in encoder.alike():
+            fully_shard(layer, mesh=mesh)
     fully_shard(whole, mesh=mesh)
-
-
-def blocks(learner: nn.Module) -> Iterator[nn.Module]:
-    """Yield the blocks of the encoder of a learner's model, where it has some."""
-    encoder = getattr(getattr(learner, "model", None), "encoder", None)
-    found = getattr(encoder, "blocks", None)
-    if isinstance(found, nn.ModuleList):
-        yield from found
 
 
 @torch.no_grad()
@@ -182,16 +172,16 @@ def gather_weights(module: nn.Module) -> None:
                 part._parameters[name] = plain
 
 
-def compile_blocks(learner: nn.Module) -> None:
-    """Compile the encoder's blocks, which all share one compilation, or else the encoder.
+def compile_layers(learner: Learner) -> None:
+    """Compile the encoder's layers, which all share one compilation, or else the encoder.
 
     Raises
     ------
     UserError
         If the learner has no encoder.
     """
-    encoder = getattr(getattr(learner, "model", None), "encoder", None)
-    if not isinstance(encoder, nn.Module):
+    encoder = learner.trained_encoder()
+    if encoder is None:
         raise UserError("`compile` is for models with an encoder", where="$.compile", remedy="give compile=false")
-    for module in list(blocks(learner)) or [encoder]:
+    for module in encoder.alike() or [encoder]:
         module.compile()  # type: ignore[no-untyped-call]

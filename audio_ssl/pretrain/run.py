@@ -7,7 +7,6 @@ each in ``iteration_N/``. Everything wrong with the recipe or the manifest is sa
 
 from __future__ import annotations
 
-import importlib
 import logging
 import shlex
 import shutil
@@ -16,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -37,20 +35,19 @@ from audio_ssl.artifacts.run import (
     write_run_record,
 )
 from audio_ssl.base.catalog import load_part
-from audio_ssl.base.config import read_yaml
+from audio_ssl.base.config import read_yaml, traits_of
 from audio_ssl.base.errors import StoppedBySignal, UserError
 from audio_ssl.base.files import atomic_write, is_used, locked_folder, write_text
 from audio_ssl.data.augment import NoiseBank
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.loader import ClipReader
 from audio_ssl.models.weights import WEIGHTS_FILE
-from audio_ssl.pretrain.checks import check_new
 from audio_ssl.pretrain.distributed import ALONE, Team, choose_device, deterministic, open_team
-from audio_ssl.pretrain.jobs import RunStage, StageContext, Training, TrainingJob, loader_setups
+from audio_ssl.pretrain.jobs import KindTraits, RunStage, StageContext, Training, TrainingJob, loader_setups
 from audio_ssl.pretrain.log import check_wandb
 from audio_ssl.pretrain.optim import effective_warmup
 from audio_ssl.pretrain.recipe import ENGINES, Recipe, identity, load_recipe, plain, recipe_yaml, structure_recipe
-from audio_ssl.pretrain.run_folder import CardFacts, is_whole, reopen, seal_model, write_card
+from audio_ssl.pretrain.run_folder import MODEL_FILES, CardFacts, is_whole, reopen, seal_model, write_card
 from audio_ssl.pretrain.selection import Selection, select_clips
 
 logger = logging.getLogger(__name__)
@@ -109,7 +106,7 @@ def run_recipe(recipe: Recipe, out: Path, resume: bool, team: Team = ALONE) -> P
 
 def _run_until(deadline: float | None, recipe: Recipe, out: Path, resume: bool, team: Team = ALONE) -> bool:
     """Run a recipe until a time by `time.monotonic`; return whether it is finished."""
-    kind = importlib.import_module(type(recipe).__module__)
+    kind = traits_of(recipe, KindTraits)
     with team.together():
         device = team.device(choose_device(recipe.device).type)
         selection = select_clips(recipe.data)
@@ -121,13 +118,13 @@ def _run_until(deadline: float | None, recipe: Recipe, out: Path, resume: bool, 
         with team.together():
             if team.leads:
                 held.enter_context(locked_folder(out))
-                _open_run(recipe, selection, out, resume)
+                _open_run(kind, recipe, selection, out, resume)
         return _go_on(deadline, kind, recipe, selection, device, out, team)
 
 
 def _go_on(
     deadline: float | None,
-    kind: ModuleType,
+    kind: KindTraits,
     recipe: Recipe,
     selection: Selection,
     device: torch.device,
@@ -166,10 +163,10 @@ def _go_on(
 
 
 def _run_stages(
-    kind: ModuleType, recipe: Recipe, base: StageContext, out: Path, team: Team, deadline: float | None
+    kind: KindTraits, recipe: Recipe, base: StageContext, out: Path, team: Team, deadline: float | None
 ) -> int:
     """Run the stages that are not finished; return how many updates of the run are done."""
-    stages: list[RunStage] = kind.stages(recipe)
+    stages = kind.stages(recipe)
     previous: Path | None = None
     offset = 0
     for number, stage in enumerate(stages, 1):
@@ -184,7 +181,7 @@ def _run_stages(
         if done < stage.steps:
             break
     if previous is not None and previous != out and team.leads:
-        for name in kind.MODEL_FILES:
+        for name in MODEL_FILES:
             with atomic_write(out / name) as partial:
                 shutil.copyfile(previous / name, partial)
     return offset
@@ -204,7 +201,7 @@ def run_or_go_on(recipe: Recipe, out: Path) -> Path:
 
 
 def _run_stage(
-    kind: ModuleType,
+    kind: KindTraits,
     stage: RunStage,
     context: StageContext,
     out: Path,
@@ -229,7 +226,7 @@ def _run_stage(
             stage.steps,
         )
     job = TrainingJob(
-        name=kind.TITLE if iteration is None else f"{kind.TITLE}, iteration {iteration}",
+        name=kind.title if iteration is None else f"{kind.title}, iteration {iteration}",
         recipe=stage.recipe,
         steps=stage.steps,
         training=training,
@@ -258,7 +255,7 @@ def _save(training: Training, folder: Path, out: Path, iteration: int | None, fi
         write_run_record(out, replace(_record(out), teachers=tuple(training.target_fingerprints)))
 
 
-def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> None:
+def _open_run(kind: KindTraits, recipe: Recipe, selection: Selection, out: Path, resume: bool) -> None:
     """Begin a run's folder, or make sure that it is the one to go on with."""
     used = is_used(out)
     if used and not resume:
@@ -275,7 +272,8 @@ def _open_run(recipe: Recipe, selection: Selection, out: Path, resume: bool) -> 
             # The model of an earlier end would soon be older than the checkpoints, which stand for it until the next.
             (out / WEIGHTS_FILE).unlink(missing_ok=True)
         return
-    check_new(recipe)
+    if kind.check_new is not None:
+        kind.check_new(recipe)
     write_text(out / RECIPE_FILE, recipe_yaml(recipe))
     write_run_record(out, start_record(identity(recipe), selection.manifest_hash))
 
@@ -345,7 +343,7 @@ def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _finish(recipe: Recipe, selection: Selection, ledger: ErrorLedger, out: Path, done: int) -> None:
-    kind = importlib.import_module(type(recipe).__module__)
+    kind = traits_of(recipe, KindTraits)
     finished = done >= recipe.steps
     facts = CardFacts(
         steps=f"{done}" if finished else f"{done} of {recipe.steps}, when its time was over",

@@ -22,7 +22,6 @@ from torch import Tensor
 from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
 from audio_ssl.artifacts.run import TEACHERS_FOLDER
 from audio_ssl.base import config as parts
-from audio_ssl.base.catalog import load_part
 from audio_ssl.base.config import kind_of
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.files import atomic_write
@@ -34,12 +33,9 @@ from audio_ssl.models.model import SSLModel
 from audio_ssl.pretrain.jobs import StageContext
 from audio_ssl.pretrain.kinds.codec import Config as CodecRecipe
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
-from audio_ssl.targets.spec import TargetSpec, Teacher, needs_fit
+from audio_ssl.targets.spec import PREVIOUS, TargetSpec, Teacher, hears, needs_fit, teacher_traits
 
 logger = logging.getLogger(__name__)
-
-PREVIOUS = "previous"
-"""As `model` of a `kmeans` or `hidden` teacher: the model of the iteration before."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,8 @@ def prepare_teachers(
     """
     ready = [_complete(recipe, index, config, codec, context) for index, config in enumerate(teachers)]
     for index, config in enumerate(ready):
-        if getattr(config, "random_weights", False):
+        untrained = teacher_traits(config).untrained
+        if untrained is not None and untrained(config):
             logger.warning(
                 "teacher %d has random weights: its targets are meaningless, good to try a recipe only", index
             )
@@ -83,7 +80,8 @@ def prepare_teachers(
 
 def build_teacher(config: Any, sample_rate: int, device: torch.device) -> Teacher:
     """Build a teacher whose config is complete; one that listens to a model is given the way to open it."""
-    if getattr(config, "path", None) is None and getattr(config, "model", None) is None:
+    traits = teacher_traits(config)
+    if not (traits.path and config.path is not None) and not (hears(config) and config.model is not None):
         return _build_once(config, sample_rate, device)
     teacher: Teacher = parts.build(config, sample_rate, device, **_dependencies(config, device))
     return teacher
@@ -91,14 +89,14 @@ def build_teacher(config: Any, sample_rate: int, device: torch.device) -> Teache
 
 def spec_before_fit(config: Any, sample_rate: int, device: torch.device) -> TargetSpec:
     """Return what a teacher that has yet to be fitted will give; UserError where it cannot be made."""
-    part = load_part("teachers", kind_of(config))
-    spec: TargetSpec = part.target_spec(config, sample_rate, device, **_dependencies(config, device))
-    return spec
+    spec_of = teacher_traits(config).spec_before_fit
+    assert spec_of is not None, "a part with `fit` has it"
+    return spec_of(config, sample_rate, device, **_dependencies(config, device))
 
 
 def _dependencies(config: Any, device: torch.device) -> dict[str, Any]:
     """Return what a teacher is given beside its config: a way to open the model it listens to."""
-    return {"load_model": model_loader(device)} if hasattr(config, "model") else {}
+    return {"load_model": model_loader(device)} if hears(config) else {}
 
 
 @lru_cache(maxsize=4)
@@ -116,9 +114,9 @@ def model_loader(device: torch.device) -> Callable[[str], SSLModel]:
 def _complete(recipe: Recipe, index: int, config: Any, codec: CodecRun | None, context: StageContext) -> Any:
     """Return a teacher's config with its paths filled in."""
     folder = _home(recipe, context) / TEACHERS_FOLDER
-    if kind_of(config) == "rvq" and config.path is None:
+    if teacher_traits(config).codec and config.path is None:
         return dataclasses.replace(config, path=str(_codec(recipe, codec, folder / "codec", context)))
-    if getattr(config, "model", None) == PREVIOUS:
+    if hears(config) and config.model == PREVIOUS:
         config = dataclasses.replace(config, model=str(context.previous))
     if not needs_fit(config):
         return config
@@ -188,7 +186,9 @@ def _fit(recipe: Recipe, index: int, config: Any, path: Path, context: StageCont
     long_enough = [clip for clip in context.clips.train if clip.seconds >= recipe.data.min_seconds]
     clips = clips_to_fit(long_enough, recipe.data.fit_hours, recipe.seed)
     logger.info("fitting teacher %d (%s) to %d clips", index, name, len(clips))
-    state: dict[str, Tensor] = load_part("teachers", name).fit(
+    fit = teacher_traits(config).fit
+    assert fit is not None, "asked by `needs_fit`"
+    state = fit(
         config,
         _waveforms(clips, f"fit {name}", context),
         recipe.data.sample_rate,

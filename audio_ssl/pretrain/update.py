@@ -73,8 +73,7 @@ class Updater:
         replica: Runner | None = None,
     ) -> None:
         self.learner, self.device = learner, device
-        layer_drop = getattr(getattr(recipe, "encoder", None), "layer_drop", 0) > 0
-        self._replica: Runner = replica if replica is not None else Replica(learner, team, layer_drop)
+        self._replica: Runner = replica if replica is not None else Replica(learner, team)
         self.optimizer = make_optimizer(learner, recipe.optim)
         self.average = WeightsEma(learner, recipe.weights_ema) if recipe.weights_ema is not None else None
         self._recipe, self._steps, self._team = recipe, steps, team

@@ -1,15 +1,7 @@
 """What an objective sees of a micro-batch and what it gives back.
 
-An objective file has, besides ``Config`` (with a `weight`, and `teacher` if it listens to one) and ``build(config,
-hidden_dim, feature_dim, target)``:
-
-- ``NEEDS``, what its teacher must give: ``"codes"``, ``"values"``, or None where it has no teacher;
-- ``CAUSAL = True`` where the encoder must not look ahead;
-- ``MASKED = True`` where the loss means nothing unless frames are hidden;
-- ``CLONES = True`` where a clip needs two masks or more.
-
-An objective may say more of itself: its ``point`` is where in a layer it looks at hidden states (``output`` if it does
-not say), its ``depth`` how many of the last states it needs (1), so that a decoder gives as many.
+An objective file has ``Config`` (with a `weight`, and `teacher` if its ``TRAITS`` need one), ``TRAITS =
+ObjectiveTraits(...)``, and ``build(config, shape, target)``, which returns an `Objective`.
 
 Losses are sums with counts, and chance that concerns a clip comes from the clip's own key, so that gradients do not
 depend on how an update is split into micro-batches.
@@ -23,15 +15,62 @@ from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from audio_ssl.base.errors import UserError
+from audio_ssl.models.interfaces import Encoder, Frontend
+from audio_ssl.models.padding import frame_mask
+from audio_ssl.models.points import Point
 from audio_ssl.targets.spec import TargetSpec
 
 Metrics = dict[str, tuple[Tensor, Tensor]]
 """Sums and counts by name: a metric is ``sum / count`` over all batches of an update."""
 
 Needs = Literal["codes", "values"] | None
+
+
+@dataclass(frozen=True)
+class ObjectiveTraits:
+    """What the file of an objective says of it."""
+
+    needs: Needs
+    """What its teacher must give; None: it has no teacher."""
+
+    causal: bool = False
+    """The encoder must not look ahead."""
+
+    masked: bool = False
+    """The loss means nothing unless frames are hidden."""
+
+    clones: bool = False
+    """A clip needs two masks or more."""
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What an objective's head is built for."""
+
+    dim: int
+    """Width of the hidden states."""
+
+    feature_dim: int
+    """Width of the frontend's features."""
+
+    layers: int
+    """Layers of the encoder; there is one hidden state more."""
+
+    feature_norm: bool = True
+    """Whether the encoder has a norm of the features."""
+
+    decoded: bool = False
+    """Masked frames are left out of the encoder, and a decoder fills in the last hidden states."""
+
+    @classmethod
+    def of(cls, frontend: Frontend, encoder: Encoder, decoded: bool) -> ModelShape:
+        """Return the shape of a model's parts."""
+        normed = isinstance(encoder.feature_norm, nn.LayerNorm)
+        return cls(encoder.dim, frontend.dim, encoder.num_layers, normed, decoded)
+
 
 _SALT = 0x5DEECE66D
 """Keeps what objectives draw apart from the masks, which are drawn from the same keys."""
@@ -96,8 +135,7 @@ class View:
     @property
     def inside(self) -> Bool[Tensor, "batch frame"]:
         """True where a frame belongs to its clip."""
-        total = self.features.shape[1]
-        return torch.arange(total, device=self.features.device) < self.frames[:, None]
+        return frame_mask(self.frames, self.features.shape[1])
 
     @property
     def counted(self) -> Bool[Tensor, "batch frame"]:
@@ -131,6 +169,26 @@ class ObjectiveOutput:
 
     metrics: Metrics
     """For the log; detached."""
+
+
+class Objective(nn.Module):
+    """Hidden states, targets and mask to a loss.
+
+    Parameters
+    ----------
+    point
+        Where in a layer its hidden states are taken.
+    depth
+        How many of the last hidden states it looks at; a decoder gives as many.
+    """
+
+    def __init__(self, point: Point = "output", depth: int = 1) -> None:
+        super().__init__()
+        self.point, self.depth = point, depth
+
+    def forward(self, view: View) -> ObjectiveOutput:
+        """Return the loss of a micro-batch as a sum, the number that it is to be divided by, and metrics."""
+        raise NotImplementedError
 
 
 def require_targets(

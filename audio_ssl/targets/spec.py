@@ -14,22 +14,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from audio_ssl.base.catalog import load_part
-from audio_ssl.base.config import kind_of
+from audio_ssl.base.config import kind_of, traits_of
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.versions import hashed
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.models.interfaces import Encoder, MelSettings
+from audio_ssl.models.model import SSLModel
+from audio_ssl.models.points import Point
 from audio_ssl.models.weights import hashed_bytes
 
 
@@ -62,6 +64,82 @@ def check_targets(targets: Shaped[Tensor, "frame width"], spec: TargetSpec, samp
         raise AudioError(f"codes must lie in 0..{(spec.num_classes or 0) - 1}, but reach {int(targets.max())}")
 
 
+PREVIOUS = "previous"
+"""As `model` of a teacher's config: the model of the iteration before."""
+
+
+@dataclass(frozen=True)
+class TeacherTraits:
+    """What the file of a teacher says of it; its functions are given here, so that none is looked up by name."""
+
+    path: bool = False
+    """The config has `path`, from which the teacher's state is read; None: it has yet to be made."""
+
+    codec: bool = False
+    """Where `path` is None, it is the folder of a codec that the run trains first."""
+
+    fit: Callable[..., dict[str, Tensor]] | None = None
+    """Where `path` is None, makes the state from audio: ``fit(config, waveforms, sample_rate, generator, device=...)``,
+    with ``load_model=...`` where the teacher hears a model."""
+
+    spec_before_fit: Callable[..., TargetSpec] | None = None
+    """Returns what the teacher will give once it is fitted: ``(config, sample_rate, device)``, and `load_model`."""
+
+    spec_of_previous: Callable[[Any, FrameGrid, Encoder], TargetSpec] | None = None
+    """The config has `model`, a model that the teacher hears. Where that is `PREVIOUS`, returns what it will give: of
+    frames on this grid and the hidden states of this encoder."""
+
+    follow: Callable[[Any, SSLModel], FollowingTeacher] | None = None
+    """Makes the teacher of the model that is trained, which it follows; its targets cannot be stored."""
+
+    mel: Callable[[Any], MelSettings] | None = None
+    """Returns the mel spectrogram of a config; None: there is none, or one that is checked as it is built."""
+
+    check_frontend: Callable[[Any, object, str], None] | None = None
+    """Looks at the frontend's config, and raises UserError where the targets are not in what it hears; the text is the
+    key path of the teacher."""
+
+    untrained: Callable[[Any], bool] | None = None
+    """Returns whether a config asks for random weights, whose targets mean nothing."""
+
+
+class FrozenModel(Protocol):
+    """A model whose hidden states a teacher hears."""
+
+    grid: FrameGrid
+    dim: int
+    num_layers: int
+
+    def __call__(self, waveform: Tensor, *, layers: int, point: Point) -> Any:
+        """Return an object with ``hidden``, a list of ``[batch, frame, dim]``."""
+        ...
+
+
+LoadModel = Callable[[str], FrozenModel]
+
+
+def open_model(name: str, teacher: str, sample_rate: int, load_model: LoadModel | None) -> FrozenModel:
+    """Open the model that a teacher hears; UserError where it is for another sample rate."""
+    if load_model is None:
+        raise ValueError(f"`load_model` must be given where the {teacher} teacher hears a model")
+    model = load_model(name)
+    if model.grid.sample_rate != sample_rate:
+        raise UserError(
+            f"the model of the {teacher} teacher is for {model.grid.sample_rate} Hz, the recipe for {sample_rate} Hz",
+            where=name,
+        )
+    return model
+
+
+def check_previous_layer(name: str, layer: int, previous: Encoder) -> None:
+    """Raise UserError where the model of the iteration before has no such hidden state; `name` is the setting's."""
+    if not 0 <= layer <= previous.num_layers:
+        raise UserError(
+            f"`{name}` must be 0 to {previous.num_layers}, as the model of the iteration before has, but is {layer}",
+            where=f".{name}",
+        )
+
+
 class Teacher(Protocol):
     """Turns one whole clip into targets."""
 
@@ -80,10 +158,61 @@ class Teacher(Protocol):
         ...
 
 
+class FollowingTeacher(nn.Module):
+    """A teacher that lives in the learner and follows the model that is trained; without weights of its own here."""
+
+    spec: TargetSpec
+
+    def forward(
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        features: tuple[Tensor, Tensor] | None = None,
+        counted: Int[Tensor, "batch frame"] | None = None,
+    ) -> Shaped[Tensor, "batch frame width"]:
+        """Return the targets of a padded batch.
+
+        Parameters
+        ----------
+        waveform, lengths
+            Clean: neither mixed nor masked; and the samples of each clip.
+        features
+            What the model's frontend gives for this waveform, and the frames of each clip; None: not known.
+        counted
+            How often the loss counts each frame, for a teacher that learns from these; None: it learns nothing.
+        """
+        raise NotImplementedError
+
+    def metrics(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return metrics of the teacher itself, as sums and counts."""
+        return {}
+
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move towards the model after update `step`, counted from 0."""
+        raise NotImplementedError
+
+    def follow(self, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
+        """Take in what was counted in an update; every process calls this."""
+
+
+def teacher_traits(config: object) -> TeacherTraits:
+    """Return what a teacher, given by its config, says of itself."""
+    return traits_of(config, TeacherTraits)
+
+
+def is_online(config: object) -> bool:
+    """Return whether a teacher, given by its config, follows the model while it is trained."""
+    return teacher_traits(config).follow is not None
+
+
+def hears(config: object) -> bool:
+    """Return whether a teacher, given by its config, can hear a model; its config then has `model`."""
+    return teacher_traits(config).spec_of_previous is not None
+
+
 def needs_fit(config: Any) -> bool:
-    """Tell whether a teacher has to be fitted to audio before it can be built."""
-    module = load_part("teachers", kind_of(config))
-    return hasattr(module, "fit") and config.path is None
+    """Return whether a teacher has to be fitted to audio before it can be built."""
+    return teacher_traits(config).fit is not None and config.path is None
 
 
 def read_state(path: Path, names: Sequence[str]) -> dict[str, Tensor]:

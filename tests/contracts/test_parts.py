@@ -9,9 +9,20 @@ import pytest
 from audio_ssl.base import catalog
 from audio_ssl.base.config import structure, unstructure
 from audio_ssl.commands.explain import PART_FOLDERS, listing_lines
+from audio_ssl.models.interfaces import EncoderTraits, FrontendTraits
+from audio_ssl.pretrain.jobs import KindTraits
+from audio_ssl.pretrain.view import ObjectiveTraits
+from audio_ssl.targets.spec import TeacherTraits
 
-TRAITS = {"encoders": {"VISIBLE"}, "objectives": {"CAUSAL", "CLONES", "MASKED"}, "teachers": {"ONLINE"}}
-CLASS_TRAITS = {"encoders": {"POINTS"}}
+TRAITS = {
+    "frontends": FrontendTraits,
+    "encoders": EncoderTraits,
+    "teachers": TeacherTraits,
+    "objectives": ObjectiveTraits,
+    "pretrain/kinds": KindTraits,
+}
+"""The folders whose parts say something of themselves that others act on."""
+
 PARTS = [(folder, kind) for folder in PART_FOLDERS for kind in catalog.parts(folder)]
 
 
@@ -29,15 +40,35 @@ def test_part_has_a_frozen_config_and_a_build(folder, kind):
     assert len((module.__doc__ or "").splitlines()[0]) > 20
 
 
-@pytest.mark.parametrize(("folder", "kind"), PARTS)
-def test_what_a_part_says_of_itself_is_asked_for(folder, kind):
-    """Traits are looked up by name and may be left out, so a misspelt one would go unseen."""
+@pytest.mark.parametrize(("folder", "kind"), [part for part in PARTS if part[0] in TRAITS])
+def test_a_part_says_what_others_act_on_in_one_typed_place(folder, kind):
     module = catalog.load_part(folder, kind)
-    said = {name for name, value in vars(module).items() if value is True}
-    assert said <= TRAITS.get(folder, set())
-    classes = [one for one in vars(module).values() if inspect.isclass(one) and one.__module__ == module.__name__]
-    listed = {name for one in classes for name, value in vars(one).items() if name.isupper() and type(value) is tuple}
-    assert listed <= CLASS_TRAITS.get(folder, set())
+    assert type(module.TRAITS) is TRAITS[folder]
+    words = {name for name, value in vars(module).items() if name.isupper() and isinstance(value, bool | None)}
+    assert words == set(), "a word beside TRAITS is read by nobody"
+
+
+@pytest.mark.parametrize("kind", catalog.parts("objectives"))
+def test_an_objective_has_the_keys_that_the_learner_reads(kind):
+    module = catalog.load_part("objectives", kind)
+    keys = {field.name for field in dataclasses.fields(module.Config)}
+    assert "weight" in keys
+    assert ("teacher" in keys) == (module.TRAITS.needs is not None)
+
+
+@pytest.mark.parametrize("kind", catalog.parts("teachers"))
+def test_a_teacher_has_the_keys_and_functions_that_its_traits_promise(kind):
+    module = catalog.load_part("teachers", kind)
+    keys, traits = {field.name for field in dataclasses.fields(module.Config)}, module.TRAITS
+    assert ("path" in keys) == traits.path
+    assert ("model" in keys) == (traits.spec_of_previous is not None)
+    assert (traits.fit is None) == (traits.spec_before_fit is None)
+    assert traits.path or not (traits.codec or traits.fit)
+    assert ("random_weights" in keys) == (traits.untrained is not None)
+    # A function of one of these names that is not in TRAITS would never be called.
+    named = {name for name in ("fit", "spec_of_previous", "check_frontend", "build_online") if hasattr(module, name)}
+    given = (traits.fit, traits.spec_of_previous, traits.check_frontend, traits.follow)
+    assert named == {function.__name__ for function in given if function is not None}
 
 
 @pytest.mark.parametrize(("folder", "kind"), PARTS)

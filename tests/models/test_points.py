@@ -13,9 +13,9 @@ from audio_ssl.models.encoders import conformer, gru, transformer
 from audio_ssl.models.fast.prepared import prepare
 from audio_ssl.models.fast.unpadded import UnpaddedModel
 from audio_ssl.models.frontends import conv
+from audio_ssl.models.interfaces import check_point
 from audio_ssl.models.model import ModelConfig, build_model
 from audio_ssl.models.padding import visible_frames
-from audio_ssl.models.points import check_point, points_of
 from tests.models.test_conformer import PARTS, ChannelNorm
 from tests.models.test_golden import OURS, SIZES, copied, random_weights
 
@@ -168,8 +168,7 @@ def test_models_and_what_they_are_prepared_as_give_them():
 
 def test_an_encoder_without_it_refuses():
     model = small_model(gru.Config(layers=1, dim=32))
-    assert points_of(model.encoder) == ("output",)
     with pytest.raises(UserError, match="feed-forward part, which a gru encoder does not have"):
         model(torch.randn(1, 9000), point="feed_forward")
     with pytest.raises(UserError, match="`point` must be output or feed_forward, but is `residual`"):
-        check_point("residual", small_model(SMALL).encoder, "transformer")
+        check_point("residual", SMALL)

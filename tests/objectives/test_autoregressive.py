@@ -7,14 +7,14 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.pretrain.objectives import autoregressive
 from audio_ssl.targets.spec import TargetSpec
-from tests.objectives.views import assert_runs_in_bfloat16, assert_sums_over_clips, make_view, rows
+from tests.objectives.views import assert_runs_in_bfloat16, assert_sums_over_clips, make_view, rows, shape
 
 SPEC = TargetSpec("values", 9, None, FrameGrid(16000, 160, 400))
 
 
 def setup(**options):
     torch.manual_seed(0)
-    module = autoregressive.build(autoregressive.Config(**options), 16, 12, SPEC)
+    module = autoregressive.build(autoregressive.Config(**options), shape(16, 12), SPEC)
     return module, make_view((40, 33, 4), targets=torch.randn(3, 40, 9), masked=False)
 
 
@@ -69,7 +69,7 @@ def test_the_quantiser_says_how_many_codes_it_uses():
 
 def test_bad_settings_are_refused():
     with pytest.raises(UserError, match="autoregressive needs a teacher of values, but teacher 0 gives codes"):
-        autoregressive.build(autoregressive.Config(), 16, 12, TargetSpec("codes", 1, 3, SPEC.grid))
+        autoregressive.build(autoregressive.Config(), shape(16, 12), TargetSpec("codes", 1, 3, SPEC.grid))
     with pytest.raises(UserError, match="`ahead_frames` must be at least 1, but is 0"):
         setup(ahead_frames=0)
     with pytest.raises(UserError, match="`codes` must be at least 2 or null, but is 1"):

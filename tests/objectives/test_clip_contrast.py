@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from audio_ssl.base.errors import UserError
 from audio_ssl.pretrain.objectives import clip_contrast
 from audio_ssl.pretrain.view import VisibleStates
-from tests.objectives.views import make_view
+from tests.objectives.views import make_view, shape
 
 
 def view_of(means, clones):
@@ -22,7 +22,7 @@ def view_of(means, clones):
 
 def module(**options):
     torch.manual_seed(0)
-    return clip_contrast.build(clip_contrast.Config(**{"halves": False, **options}), 16, 12, None)
+    return clip_contrast.build(clip_contrast.Config(**{"halves": False, **options}), shape(16, 12), None)
 
 
 def random(*shape):

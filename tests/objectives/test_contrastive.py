@@ -10,7 +10,13 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.base.versions import fill_in
 from audio_ssl.pretrain.objectives import contrastive
 from audio_ssl.pretrain.objectives._gumbel import GumbelQuantizer, perplexity
-from tests.objectives.views import assert_empty_is_zero, assert_runs_in_bfloat16, assert_sums_over_clips, make_view
+from tests.objectives.views import (
+    assert_empty_is_zero,
+    assert_runs_in_bfloat16,
+    assert_sums_over_clips,
+    make_view,
+    shape,
+)
 
 SMALL = {
     "codebook_size": 20,
@@ -24,7 +30,7 @@ SMALL = {
 
 def make(**options):
     torch.manual_seed(0)
-    return contrastive.build(contrastive.Config(**{**SMALL, **options}), 16, 12, None)
+    return contrastive.build(contrastive.Config(**{**SMALL, **options}), shape(16, 12), None)
 
 
 class Encoded(nn.Module):

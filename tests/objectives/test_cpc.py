@@ -6,14 +6,14 @@ from torch.nn import functional as F
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.pretrain.objectives import cpc
-from tests.objectives.views import assert_runs_in_bfloat16, assert_sums_over_clips, make_view, rows
+from tests.objectives.views import assert_runs_in_bfloat16, assert_sums_over_clips, make_view, rows, shape
 
 
 def setup(lengths=(40, 33, 5), **options):
     torch.manual_seed(0)
     options = {"steps": 6, "negatives": 20, "heads": 2, "dropout": 0.0, **options}
     width = 16 if options.get("predictor") == "cpc_audio" else 12
-    return cpc.build(cpc.Config(**options), 16, width, None), make_view(lengths, masked=False)
+    return cpc.build(cpc.Config(**options), shape(16, width), None), make_view(lengths, masked=False)
 
 
 @pytest.mark.parametrize("predictor", ["linear", "transformer"])
@@ -119,6 +119,6 @@ def test_bad_settings_are_refused():
     with pytest.raises(UserError, match="`heads` must divide the encoder's width 16, but is 3"):
         setup(heads=3)
     with pytest.raises(UserError, match="needs an encoder as wide as the frontend's 12, but it is 16"):
-        cpc.build(cpc.Config(predictor="cpc_audio"), 16, 12, None)
+        cpc.build(cpc.Config(predictor="cpc_audio"), shape(16, 12), None)
     with pytest.raises(UserError, match="`steps` must be at least 1, but is 0"):
         setup(steps=0)

@@ -9,7 +9,13 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.pretrain.objectives import masked_codes
 from audio_ssl.targets.spec import TargetSpec
-from tests.objectives.views import assert_empty_is_zero, assert_runs_in_bfloat16, assert_sums_over_clips, make_view
+from tests.objectives.views import (
+    assert_empty_is_zero,
+    assert_runs_in_bfloat16,
+    assert_sums_over_clips,
+    make_view,
+    shape,
+)
 
 GRID = FrameGrid(16000, 320, 400)
 
@@ -17,7 +23,7 @@ GRID = FrameGrid(16000, 320, 400)
 def setup(head="cosine", codebooks=3, classes=11, dim=16, frames=40, **options):
     torch.manual_seed(0)
     spec = TargetSpec("codes", codebooks, classes, GRID)
-    module = masked_codes.build(masked_codes.Config(head=head, final_dim=8, **options), dim, 12, spec)
+    module = masked_codes.build(masked_codes.Config(head=head, final_dim=8, **options), shape(dim, 12), spec)
     lengths = (frames, frames - 7, frames // 2)
     return module, make_view(lengths, dim, targets=torch.randint(classes, (3, frames, codebooks)))
 
@@ -95,11 +101,11 @@ def test_learning_reaches_certainty_on_a_toy():
 
 def test_wrong_teachers_and_heads_are_refused():
     with pytest.raises(UserError, match="needs a teacher of codes, but teacher 1 gives values"):
-        masked_codes.build(masked_codes.Config(teacher=1), 8, 12, TargetSpec("values", 84, None, GRID))
+        masked_codes.build(masked_codes.Config(teacher=1), shape(8, 12), TargetSpec("values", 84, None, GRID))
     with pytest.raises(UserError, match="`head` must be cosine or linear"):
-        masked_codes.build(masked_codes.Config(head="dot"), 8, 12, TargetSpec("codes", 1, 4, GRID))
+        masked_codes.build(masked_codes.Config(head="dot"), shape(8, 12), TargetSpec("codes", 1, 4, GRID))
     with pytest.raises(UserError, match="needs a teacher of codes, but there is none"):
-        masked_codes.build(masked_codes.Config(), 8, 12, None)
+        masked_codes.build(masked_codes.Config(), shape(8, 12), None)
 
 
 @pytest.mark.parametrize("head", ["cosine", "linear"])

@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from audio_ssl.pretrain.view import View
+from audio_ssl.pretrain.view import ModelShape, View
+
+
+def shape(dim: int, feature_dim: int) -> ModelShape:
+    """Return the shape of a model of three layers, as `make_view` has by default."""
+    return ModelShape(dim, feature_dim, layers=3)
 
 
 def make_view(

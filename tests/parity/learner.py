@@ -20,7 +20,7 @@ from audio_ssl.data.loader import Batch
 from audio_ssl.interop.weight_names import common_name, fairseq_name
 from audio_ssl.models.model import build_model
 from audio_ssl.pretrain import learner as masked
-from audio_ssl.pretrain.checks import check_teachers
+from audio_ssl.pretrain.checks import Round, check_teachers
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.recipe import load_recipe
@@ -83,15 +83,8 @@ def learner(
     model = build_model(masked_prediction.model_config(config), torch.Generator().manual_seed(0))
     online = masked_prediction.build_online(config, model)
     if specs is None:
-        specs = check_teachers(
-            config,
-            config.teachers,
-            config.codec,
-            model.grid,
-            "",
-            None if stage == 0 else model.dim,
-            model=lambda: model,
-        )
+        previous = None if stage == 0 else model.encoder
+        specs = check_teachers(Round(config, model.frontend, model.encoder, lambda: model, previous=previous))
     heads = masked_prediction.build_heads(config, model, specs)
     return masked_prediction.build_learner(config, model, heads, online).train()
 

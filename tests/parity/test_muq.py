@@ -18,7 +18,6 @@ from audio_ssl.interop.muq import muq_name
 from audio_ssl.models.frontends import mel, mel_res2d
 from audio_ssl.models.padding import HiddenNoise
 from audio_ssl.pretrain import learner as masked
-from audio_ssl.pretrain.checks import check_spectrum
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.learner import MaskedLearner
 from audio_ssl.pretrain.optim import learning_rate
@@ -216,15 +215,15 @@ def test_frontend_and_teacher_hear_the_same_spectrum_or_the_recipe_is_refused() 
     for name, value in (("mean", "0.0"), ("std", "1.0"), ("n_mels", "64"), ("window_seconds", "0.05")):
         recipe = load_recipe("muq_style", [f"frontend.{name}={value}"])
         with pytest.raises(UserError, match=f"`{name}` must be that of the frontend"):
-            check_spectrum(recipe.frontend, recipe.teachers[0], "$.teachers[0]")  # type: ignore[attr-defined]
+            mel_rvq.check_frontend(recipe.teachers[0], recipe.frontend, "$.teachers[0]")  # type: ignore[attr-defined]
 
 
 def test_levels_that_the_frontend_takes_away_are_said(caplog: pytest.LogCaptureFixture) -> None:
     teacher = mel_rvq.Config()
-    check_spectrum(mel.Config(normalize=False), teacher, "$.teachers[0]")
-    check_spectrum(mel_res2d.Config(), teacher, "$.teachers[0]")
+    mel_rvq.check_frontend(teacher, mel.Config(normalize=False), "$.teachers[0]")
+    mel_rvq.check_frontend(teacher, mel_res2d.Config(), "$.teachers[0]")
     assert not caplog.messages
-    check_spectrum(mel.Config(), teacher, "$.teachers[0]")
+    mel_rvq.check_frontend(teacher, mel.Config(), "$.teachers[0]")
     assert "predicts levels that the mel frontend takes away" in caplog.text
 
 

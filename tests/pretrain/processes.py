@@ -17,27 +17,30 @@ from torch import Tensor, nn
 from audio_ssl.base.errors import StoppedBySignal, UserError
 from audio_ssl.data.loader import Batch
 from audio_ssl.data.manifest import Clip
+from audio_ssl.models.interfaces import Encoder
 from audio_ssl.models.normalisation import BatchNorm
 from audio_ssl.pretrain.distributed import Team, open_team
 from audio_ssl.pretrain.jobs import TrainingJob
 from audio_ssl.pretrain.learner import StepOutput
 from audio_ssl.pretrain.loop import train
-from audio_ssl.pretrain.recipe import Recipe
 from tests.pretrain.toy import ToyLearner, toy_job, toy_recipe, toy_setup
 
 Work = Callable[[Team, Path, Path], None]
 
 
-class Encoder(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
+class Blocks(Encoder):
+    def __init__(self, drop: float) -> None:
+        super().__init__(16, 3, drop)
         self.blocks = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+
+    def alike(self) -> list[nn.Module]:
+        return list(self.blocks)
 
 
 class Model(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, drop: float) -> None:
         super().__init__()
-        self.encoder = Encoder()
+        self.encoder = Blocks(drop)
 
 
 class BlockLearner(ToyLearner):
@@ -47,7 +50,7 @@ class BlockLearner(ToyLearner):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
-            self.model = Model()
+            self.model = Model(drop)
             self.idle = nn.Parameter(torch.ones(3))
             self.norm = BatchNorm(16)
         self.drop = drop
@@ -71,6 +74,9 @@ class BlockLearner(ToyLearner):
         finally:
             self.layers = layers
 
+    def trained_encoder(self) -> Encoder:
+        return self.model.encoder
+
     def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
         self.norm.follow(sum_over_processes)
 
@@ -84,23 +90,10 @@ class _Function(nn.Module):
         return self._function(x)
 
 
-@dataclasses.dataclass(frozen=True)
-class DropRecipe(Recipe):
-    """Says that blocks are skipped, as the recipe of a model with layer drop does."""
-
-    @dataclasses.dataclass(frozen=True)
-    class Layers:
-        layer_drop: float = 0.5
-
-    encoder: Layers = dataclasses.field(default_factory=Layers)
-
-
 def block_job(
     manifest: Path, out: Path, drop: float = 0.0, steps: int = 12, weights_ema: float | None = 0.9
 ) -> TrainingJob:
-    base = toy_recipe(steps=steps, weights_ema=weights_ema)
-    recipe = DropRecipe(**{f.name: getattr(base, f.name) for f in dataclasses.fields(base)}) if drop else base
-    return toy_job(manifest, out, recipe, BlockLearner(drop))
+    return toy_job(manifest, out, toy_recipe(steps=steps, weights_ema=weights_ema), BlockLearner(drop))
 
 
 def run_job(job: TrainingJob, team: Team, out: Path, mode: str = "auto") -> None:

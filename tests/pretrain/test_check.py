@@ -1,21 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from torch import Tensor, nn
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.models.encoders import transformer
-from audio_ssl.pretrain.checks import (
-    check_clones,
-    check_conditions,
-    check_objectives,
-    check_previous,
-    check_shares,
-    is_causal,
-)
+from audio_ssl.models.encoders import gru, transformer
+from audio_ssl.pretrain.checks import check_conditions, check_objectives, check_shares, check_teachers, is_causal
+from audio_ssl.pretrain.kinds.masked_prediction import Config
 from audio_ssl.pretrain.masking import Mask
 from audio_ssl.pretrain.objectives import autoregressive, clip_contrast, contrastive, cpc
 from audio_ssl.targets.teachers import hidden, kmeans
+from tests.pretrain.rounds import a_round
 
 
 class Forwards(nn.Module):
@@ -43,22 +40,24 @@ def test_causality_is_tried_out() -> None:
 
 @pytest.mark.parametrize("config", [cpc.Config(), autoregressive.Config()])
 def test_what_predicts_ahead_needs_an_encoder_that_does_not_look_ahead(config: object) -> None:
-    check_conditions([config], False, Forwards(), 6)
+    recipe = Config(objectives=(config,), mask=None)
+    check_conditions(a_round(recipe, Forwards()))
     with pytest.raises(UserError, match=r"\$\.encoder: .* needs an encoder that sees no frame after"):
-        check_conditions([config], False, Forwards(late=2), 6)
+        check_conditions(a_round(recipe, Forwards(late=2)))
 
 
 def test_a_shared_norm_needs_one_in_the_encoder() -> None:
     sizes = {"layers": 1, "dim": 16, "ffn_dim": 16, "heads": 2, "position_kernel_frames": 4, "position_groups": 2}
+    own, shared = (Config(objectives=(contrastive.Config(shared_norm=shared),)) for shared in (False, True))
     for feature_norm in (True, False):
         encoder = transformer.build(transformer.Config(**sizes, feature_norm=feature_norm), 6)  # type: ignore[arg-type]
-        check_objectives([contrastive.Config(shared_norm=False)], [], encoder, 6)
+        assert len(check_objectives(a_round(own, encoder), [])) == 1
         if feature_norm:
-            check_objectives([contrastive.Config()], [], encoder, 6)
+            check_objectives(a_round(shared, encoder), [])
             continue
         with pytest.raises(UserError, match=r"\$\.objectives\[0\]\.shared_norm: .* this encoder has none") as raised:
-            check_objectives([contrastive.Config()], [], encoder, 6)
-        assert raised.value.remedy == "give the objective a norm of its own: objectives.0.shared_norm=false"
+            check_objectives(a_round(shared, encoder), [])
+        assert raised.value.remedy == "give `shared_norm: false`, so that the objective has a norm of its own"
 
 
 @pytest.mark.parametrize("wrong", [{"dropout": 1.0}, {"layer_drop": -0.1}, {"attention_dropout": 3.0}])
@@ -70,24 +69,29 @@ def test_nothing_drops_more_than_everything(wrong: dict[str, float]) -> None:
 
 
 def test_a_teacher_listens_to_a_layer_that_the_round_before_has() -> None:
-    check_previous([kmeans.Config(model="previous", layer=6), kmeans.Config(layer=9)], 6, "$.teachers")
+    def check(*teachers: object) -> None:
+        previous = gru.build(gru.Config(layers=5, dim=8), 6)
+        check_teachers(dataclasses.replace(a_round(Config(teachers=teachers), previous), previous=previous))
+
+    check(kmeans.Config(model="previous", layer=5))
     with pytest.raises(UserError, match=r"\$\.teachers\[0\]\.layer: `layer` must be 0 to 5, .* but is 6"):
-        check_previous([kmeans.Config(model="previous", layer=6)], 5, "$.teachers")
-    check_previous([hidden.Config(model="previous", layers=(0, 5)), hidden.Config(model="previous")], 5, "$.teachers")
+        check(kmeans.Config(model="previous", layer=6))
+    check(hidden.Config(model="previous", layers=(0, 5)), hidden.Config(model="previous"))
     with pytest.raises(UserError, match=r"\$\.teachers\[0\]\.layers: `layers` must be 0 to 5, .* but is 6"):
-        check_previous([hidden.Config(model="previous", layers=(5, 6))], 5, "$.teachers")
+        check(hidden.Config(model="previous", layers=(5, 6)))
 
 
 def test_masks_that_are_compared_must_be_drawn() -> None:
-    check_clones([clip_contrast.Config(), cpc.Config()], Mask(clones=2))
-    for mask in (Mask(), None):
-        with pytest.raises(UserError, match=r"`mask\.clones` must be at least 2, but is 1") as raised:
-            check_clones([cpc.Config(), clip_contrast.Config()], mask)
-        assert raised.value.where == "$.objectives[1]"
-        assert raised.value.remedy == "give mask.clones=2"
+    check_conditions(
+        a_round(Config(objectives=(clip_contrast.Config(), cpc.Config()), mask=Mask(clones=2)), Forwards())
+    )
+    with pytest.raises(UserError, match=r"`mask\.clones` must be at least 2, but is 1") as raised:
+        check_conditions(a_round(Config(objectives=(cpc.Config(), clip_contrast.Config())), Forwards()))
+    assert raised.value.where == "$.objectives[1]"
+    assert raised.value.remedy == "give mask.clones=2"
 
 
 def test_what_fills_in_needs_a_mask() -> None:
-    check_conditions([contrastive.Config()], True, Forwards(late=2), 6)
+    check_conditions(a_round(Config(objectives=(contrastive.Config(),)), Forwards(late=2)))
     with pytest.raises(UserError, match="contrastive needs frames hidden from the encoder, but `mask` is null"):
-        check_conditions([contrastive.Config()], False, Forwards(), 6)
+        check_conditions(a_round(Config(objectives=(contrastive.Config(),), mask=None), Forwards()))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audio_ssl.base.config import build
 from audio_ssl.base.errors import UserError
@@ -16,12 +16,13 @@ from audio_ssl.models.model import ModelConfig, build_model
 from audio_ssl.pretrain.learner import MaskedLearner, ObjectiveHead, StepOutput, penalty_sum
 from audio_ssl.pretrain.masking import Mask, draw_masks
 from audio_ssl.pretrain.objectives import autoregressive, contrastive, cpc, distillation, masked_codes, reconstruction
-from audio_ssl.pretrain.view import ObjectiveOutput, View
+from audio_ssl.pretrain.view import ModelShape, Objective, ObjectiveOutput, View
 from audio_ssl.targets.spec import TargetSpec
 from audio_ssl.targets.teachers import ema
 
 GRID = FrameGrid(16000, 320, 400)
 CPU = torch.device("cpu")
+SHAPE = ModelShape(32, 16, layers=2)
 
 
 def make_learner(mixing: Mixing | None = None, penalty: float = 10.0, grad_mult: float = 0.1) -> MaskedLearner:
@@ -31,8 +32,8 @@ def make_learner(mixing: Mixing | None = None, penalty: float = 10.0, grad_mult:
     )
     model = build_model(ModelConfig(frontend, encoder, 16000), generator(1))
     with seeded(CPU, 1):
-        codes = masked_codes.build(masked_codes.Config(), 32, 16, TargetSpec("codes", 2, 5, GRID))
-        values = reconstruction.build(reconstruction.Config(teacher=1), 32, 16, TargetSpec("values", 4, None, GRID))
+        codes = masked_codes.build(masked_codes.Config(), SHAPE, TargetSpec("codes", 2, 5, GRID))
+        values = reconstruction.build(reconstruction.Config(teacher=1), SHAPE, TargetSpec("values", 4, None, GRID))
     heads = [ObjectiveHead(codes, 0, 1.0, "rvq"), ObjectiveHead(values, 1, 2.0, "cqt")]
     return MaskedLearner(model, heads, Mask(length_frames=3), mixing, penalty, grad_mult)
 
@@ -153,7 +154,7 @@ def test_senseless_masks_are_refused(mask: Mask, match: str) -> None:
         mask.check("$.mask")
 
 
-class Spy(nn.Module):
+class Spy(Objective):
     """An objective that keeps what it sees."""
 
     def forward(self, view: View) -> ObjectiveOutput:
@@ -218,7 +219,7 @@ def one_objective(name: str) -> MaskedLearner:
             config = distillation.Config()
             online = {0: ema.build_online(ema.Config(layers=2), model)}
         spec = TargetSpec("values", 32 if online else 4, None, GRID)
-        module = build(config, 32, 16, spec)
+        module = build(config, SHAPE, spec)
     index = None if name in ("contrastive", "cpc") else 0 if online else 1
     mask = Mask(length_frames=3) if name in ("contrastive", "distillation") else None
     return MaskedLearner(model, [ObjectiveHead(module, index, 1.0, name)], mask, None, 10.0, 0.1, online)

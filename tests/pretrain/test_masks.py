@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
+from torch import nn
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.seeds import generator
 from audio_ssl.models.encoders import conformer
-from audio_ssl.models.frontends import conv, mel
+from audio_ssl.models.frontends import mel
 from audio_ssl.models.model import ModelConfig, build_model
 from audio_ssl.models.padding import HiddenNoise
 from audio_ssl.pretrain.checks import check_fill
 from audio_ssl.pretrain.decoder import DecoderSizes
+from audio_ssl.pretrain.kinds.masked_prediction import Config
 from audio_ssl.pretrain.learner import MaskedLearner
 from audio_ssl.pretrain.masking import Mask, draw_masks, hidden_noise
+from tests.pretrain.rounds import a_round
 from tests.pretrain.test_masked import make_batch, make_learner
 from tests.reference import golden
 
@@ -117,12 +121,15 @@ def test_what_cannot_be_filled_is_refused() -> None:
         Mask(blocks=True, prob=0.5, adjust=0.1).check("$.mask")
     with pytest.raises(UserError, match="must not be negative"):
         Mask(noise_std=-1.0).check("$.mask")
-    frontend = conv.build(conv.Config(channels=(8,) * 7), 16000)
+
+    def check(fill: Literal["waveform_noise", "feature_noise"], decoder: DecoderSizes | None = None) -> None:
+        check_fill(a_round(Config(mask=Mask(fill=fill), decoder=decoder), nn.Identity()))
+
     with pytest.raises(UserError, match=r"needs a frontend with a spectrogram, but `conv`"):
-        check_fill(Mask(fill="feature_noise"), conv.Config(), frontend, None)
+        check("feature_noise")
     with pytest.raises(UserError, match="`fill: waveform_noise` would do nothing"):
-        check_fill(Mask(fill="waveform_noise"), conv.Config(), frontend, DecoderSizes())
-    check_fill(Mask(fill="waveform_noise"), conv.Config(), frontend, None)
+        check("waveform_noise", DecoderSizes())
+    check("waveform_noise")
 
 
 def test_a_teacher_that_follows_the_model_hears_the_clean_clip() -> None:

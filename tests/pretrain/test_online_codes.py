@@ -19,6 +19,7 @@ from audio_ssl.pretrain.learner import MaskedLearner, ObjectiveHead
 from audio_ssl.pretrain.masking import Mask, clone_keys, draw_masks
 from audio_ssl.pretrain.objectives import masked_codes
 from audio_ssl.pretrain.update import Updater
+from audio_ssl.pretrain.view import ModelShape
 from audio_ssl.targets.teachers import online_clustering
 from tests.pretrain.test_masked import CPU, gradients, make_batch, rows
 from tests.pretrain.toy import toy_recipe
@@ -41,7 +42,7 @@ def make_learner(
     with seeded(CPU, 1):
         teacher = online_clustering.build_online(online_clustering.Config(layers=2, codebook_size=6), model)
         config = masked_codes.Config(head="linear", layer_by_layer=layer_by_layer, point=point)
-        head = masked_codes.build(config, 32, 16, teacher.spec)
+        head = masked_codes.build(config, ModelShape(32, 16, layers=2), teacher.spec)
         part = None if decoder is None else build_decoder(decoder, 32, head.depth)
     heads = [ObjectiveHead(head, 0, 1.0, "online_clustering")]
     return MaskedLearner(model, heads, mask, None, 0.0, 1.0, {0: teacher}, part, freeze)

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.seeds import generator, seeded
@@ -25,6 +25,7 @@ from audio_ssl.pretrain.masking import Mask, clone_keys, draw_masks
 from audio_ssl.pretrain.objectives import contrastive, distillation, masked_codes, reconstruction
 from audio_ssl.pretrain.recipe import load_recipe
 from audio_ssl.pretrain.run import pretrain, run_recipe
+from audio_ssl.pretrain.view import ModelShape, Objective
 from audio_ssl.targets.spec import TargetSpec
 from audio_ssl.targets.teachers import ema
 from tests.pretrain.conftest import MakeManifest
@@ -32,11 +33,12 @@ from tests.pretrain.processes import start
 from tests.pretrain.test_masked import GRID, Spy, gradients, make_batch, rows
 from tests.pretrain.test_objectives import SHARED
 
+SHAPE = ModelShape(32, 16, layers=2)
 SMALL = DecoderSizes(layers=2, dim=32, kernel_frames=3, groups=4, dropout=0.0)
 
 
 def make_learner(
-    kind: str, mask: Mask, decoder: DecoderSizes | None = SMALL, head: nn.Module | None = None
+    kind: str, mask: Mask, decoder: DecoderSizes | None = SMALL, head: Objective | None = None
 ) -> MaskedLearner:
     encoder = transformer.Config(
         layers=2, dim=32, ffn_dim=64, heads=2, dropout=0, attention_dropout=0, input_dropout=0, layer_drop=0, alibi=True
@@ -46,20 +48,17 @@ def make_learner(
     with seeded(torch.device("cpu"), 1):
         heads = {
             "codes": lambda: masked_codes.build(
-                masked_codes.Config(unmasked_weight=0.5), 32, 16, TargetSpec("codes", 2, 5, GRID)
+                masked_codes.Config(unmasked_weight=0.5), SHAPE, TargetSpec("codes", 2, 5, GRID)
             ),
-            "values": lambda: reconstruction.build(
-                reconstruction.Config(), 32, 16, TargetSpec("values", 4, None, GRID)
-            ),
+            "values": lambda: reconstruction.build(reconstruction.Config(), SHAPE, TargetSpec("values", 4, None, GRID)),
             "distillation": lambda: distillation.build(
-                distillation.Config(), 32, 16, TargetSpec("values", 32, None, GRID)
+                distillation.Config(), SHAPE, TargetSpec("values", 32, None, GRID)
             ),
             "contrastive": lambda: contrastive.build(
                 contrastive.Config(
                     codebook_size=8, code_dim=16, final_dim=16, negatives=10, diversity_weight=0.0, feature_dropout=0.0
                 ),
-                32,
-                16,
+                SHAPE,
                 None,
             ),
         }

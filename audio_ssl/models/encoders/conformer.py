@@ -22,10 +22,13 @@ from audio_ssl.base.errors import UserError, check_choice
 from audio_ssl.base.versions import added
 from audio_ssl.models.attention import BlockContext, Relative, SelfAttention, check_attention, run_blocks, zero_padding
 from audio_ssl.models.fast.cpu import Dropout
+from audio_ssl.models.interfaces import Encoder, EncoderTraits
 from audio_ssl.models.normalisation import BatchNorm
-from audio_ssl.models.padding import frame_mask, hide, key_mask, may_pack
+from audio_ssl.models.padding import Visible, frame_mask, hide, key_mask, may_pack
 from audio_ssl.models.points import Point
 from audio_ssl.models.positions import RelativePositions, rotate, rotation, sinusoids_of
+
+TRAITS = EncoderTraits(points=("output", "feed_forward"))
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
 FORMS = ("w2v_bert", "muq", "speechbrain")
@@ -93,14 +96,11 @@ class Config:
     """Compute each block again in the backward pass: less memory, a third more work."""
 
 
-class ConformerEncoder(nn.Module):
+class ConformerEncoder(Encoder):
     """Feature norm, projection, mask embedding, blocks."""
 
-    POINTS: tuple[Point, ...] = ("output", "feed_forward")
-
     def __init__(self, config: Config, input_dim: int) -> None:
-        super().__init__()
-        self.dim, self.num_layers = config.dim, config.layers
+        super().__init__(config.dim, config.layers, config.layer_drop)
         self._config = config
         form = config.form
         self.feature_norm = nn.LayerNorm(input_dim) if form == "w2v_bert" else nn.Identity()
@@ -121,10 +121,13 @@ class ConformerEncoder(nn.Module):
         features: Float[Tensor, "batch frame feature"],
         frames: Int[Tensor, " batch"],
         mask: Bool[Tensor, "batch frame"] | None = None,
+        visible: Visible | None = None,
+        *,
         layers: int | None = None,
         point: Point = "output",
     ) -> list[Float[Tensor, "batch frame dim"]]:
-        """Return the first block's input and the states of `layers` blocks (None: all), zero past each clip."""
+        """Return the input of the first block and the state of every block; see `Encoder.forward`."""
+        assert visible is None, "refused by the checks of a recipe"
         config, total = self._config, features.shape[1]
         inside = frame_mask(frames, total)[..., None]
         if may_pack(self, features) and not bool(inside.all()):
@@ -161,10 +164,14 @@ class ConformerEncoder(nn.Module):
         for row, count in enumerate(frames.tolist()):
             if count:
                 own = None if mask is None else mask[row : row + 1, :count]
-                found = self(features[row : row + 1, :count], frames[row : row + 1], own, layers, point)
+                found = self(features[row : row + 1, :count], frames[row : row + 1], own, layers=layers, point=point)
                 for state, part in zip(states, found, strict=True):
                     state[row, :count] = part[0]
         return states
+
+    def alike(self) -> list[nn.Module]:
+        """Return the blocks."""
+        return list(self.blocks)
 
 
 class ConformerBlock(SelfAttention):

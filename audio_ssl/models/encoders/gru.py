@@ -17,10 +17,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError, check_choice
+from audio_ssl.base.errors import UserError, check_at_least, check_choice
 from audio_ssl.base.versions import added
 from audio_ssl.models.fast.cpu import Dropout
-from audio_ssl.models.padding import frame_mask, hide
+from audio_ssl.models.interfaces import Encoder, EncoderTraits
+from audio_ssl.models.padding import Visible, frame_mask, hide
+from audio_ssl.models.points import Point
+
+TRAITS = EncoderTraits()
 
 FORMS = ("projected", "frames")
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
@@ -51,12 +55,11 @@ class Config:
     """``gru`` (APC, CPC) or ``lstm`` (CPC_audio)."""
 
 
-class GRUEncoder(nn.Module):
+class GRUEncoder(Encoder):
     """Feature norm and projection (or neither), mask embedding, recurrent layers."""
 
     def __init__(self, config: Config, input_dim: int) -> None:
-        super().__init__()
-        self.dim, self.num_layers = config.dim, config.layers
+        super().__init__(config.dim, config.layers)
         self._residual, self._projects = config.residual, config.form == "projected"
         width = config.dim if self._projects else input_dim
         self.feature_norm = nn.LayerNorm(input_dim) if self._projects else nn.Identity()
@@ -71,9 +74,14 @@ class GRUEncoder(nn.Module):
         features: Float[Tensor, "batch frame feature"],
         frames: Int[Tensor, " batch"],
         mask: Bool[Tensor, "batch frame"] | None = None,
+        visible: Visible | None = None,
+        *,
         layers: int | None = None,
+        point: Point = "output",
     ) -> list[Float[Tensor, "batch frame dim"]]:
-        """Return the input of the first layer and the output of `layers` layers (None: all), zero past each clip."""
+        """Return the input of the first layer and the output of every layer; see `Encoder.forward`."""
+        assert visible is None, "refused by the checks of a recipe"
+        assert point == "output", "refused by `check_point`"
         inside = frame_mask(frames, features.shape[1])[..., None]
         x = hide(self.projection(self.feature_norm(features)), mask, self.mask_embedding, inside)
         states = [F.pad(x, (0, self.dim - x.shape[-1]))]
@@ -90,8 +98,7 @@ class GRUEncoder(nn.Module):
 
 def build(config: Config, input_dim: int) -> GRUEncoder:
     """Make the encoder; UserError for less than one layer."""
-    if config.layers < 1:
-        raise UserError(f"`layers` must be at least 1, but is {config.layers}")
+    check_at_least(config, 1, "layers")
     for name, known in (("form", FORMS), ("cell", tuple(CELLS))):
         check_choice(name, getattr(config, name), known)
     if config.form == "frames" and input_dim > config.dim:

@@ -18,15 +18,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.base.errors import UserError, check_choice
+from audio_ssl.base.errors import UserError, check_at_least, check_choice
 from audio_ssl.base.versions import added
 from audio_ssl.models.attention import BlockContext, Relative, SelfAttention, check_attention, run_blocks, zero_padding
 from audio_ssl.models.fast.cpu import Dropout, linear
+from audio_ssl.models.interfaces import Encoder, EncoderTraits
 from audio_ssl.models.padding import Visible, frame_mask, hide, key_mask, may_pack, pack, spans, take_visible, unpack
 from audio_ssl.models.points import Point
 from audio_ssl.models.positions import ConvPositions, LinearBias, RelativePositions, StackedConvPositions, rotation
 
-VISIBLE = True
+TRAITS = EncoderTraits(leaves_out=True, points=("output", "feed_forward"))
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,11 @@ class Config:
     as its Linear starts (wav2vec 2.0, HuBERT, MERT, WavLM, data2vec 1 and 2). A trained model has its own."""
 
 
-class TransformerEncoder(nn.Module):
+class TransformerEncoder(Encoder):
     """Feature norm, projection, mask embedding, positions, blocks."""
 
-    POINTS: tuple[Point, ...] = ("output", "feed_forward")
-
     def __init__(self, config: Config, input_dim: int) -> None:
-        super().__init__()
-        self.dim, self.num_layers = config.dim, config.layers
+        super().__init__(config.dim, config.layers, config.layer_drop)
         self._config = config
         self.feature_norm = nn.LayerNorm(input_dim) if config.feature_norm else nn.Identity()
         self.projection = nn.Linear(input_dim, config.dim)
@@ -137,27 +135,11 @@ class TransformerEncoder(nn.Module):
         frames: Int[Tensor, " batch"],
         mask: Bool[Tensor, "row frame"] | None = None,
         visible: Visible | None = None,
+        *,
         layers: int | None = None,
         point: Point = "output",
     ) -> list[Float[Tensor, "row kept dim"]]:
-        """Return the input of the first block and the state of every block, zero past each clip's frames.
-
-        Parameters
-        ----------
-        features
-            Of the frontend.
-        frames
-            Of each clip.
-        mask
-            Frames to replace by the mask embedding; a row a clip.
-        visible
-            What `mask` leaves: then masked frames are zero for the convolutional positions, left out of the blocks and
-            missing in what is returned, and there may be several rows a clip, one after the other.
-        layers
-            Blocks to run, from the first; None: all.
-        point
-            Where in a block its state is taken.
-        """
+        """Return the input of the first block and the state of every block; see `Encoder.forward`."""
         if visible is None and may_pack(self, features):
             return self._packed(features, frames.tolist(), mask, layers, point)
         config = self._config
@@ -182,6 +164,10 @@ class TransformerEncoder(nn.Module):
         recompute = config.checkpoint_activations and self.training
         states = run_blocks(self.blocks[:layers], x, context, layer_drop, recompute, point)
         return zero_padding(self._finished(states, point), context)
+
+    def alike(self) -> list[nn.Module]:
+        """Return the blocks."""
+        return list(self.blocks)
 
     def _finished(self, states: list[Tensor], point: Point) -> list[Tensor]:
         """Return the states with the last output of a pre-LN encoder normalised."""
@@ -279,8 +265,7 @@ def build(config: Config, input_dim: int) -> TransformerEncoder:
     if config.positions == "conv" and config.dim % config.position_groups:
         raise UserError(f"`dim` {config.dim} must be a multiple of `position_groups` {config.position_groups}")
     check_choice("projection_init", config.projection_init, ("normal", "torch"))
-    if config.position_layers < 1:
-        raise UserError(f"`position_layers` must be at least 1, but is {config.position_layers}")
+    check_at_least(config, 1, "position_layers")
     if config.alibi and config.relative_positions is not None:
         raise UserError("`alibi` and `relative_positions` are both a bias by distance", remedy="give one of them")
     if config.pre_norm and config.deepnorm:

@@ -22,7 +22,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from audio_ssl.base.config import kind_of
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.models.encoders.transformer import TransformerEncoder
 from audio_ssl.models.fast import unpadded
@@ -30,8 +29,9 @@ from audio_ssl.models.fast.convolutions_by_piece import ColumnsLayer
 from audio_ssl.models.fast.cpu import product
 from audio_ssl.models.fast.positions import FEWEST_FRAMES, FourierPositions
 from audio_ssl.models.frontends.conv import ConvFrontend
+from audio_ssl.models.interfaces import check_point
 from audio_ssl.models.model import ClipStatistics, ModelOutput, SSLModel
-from audio_ssl.models.points import Point, check_point
+from audio_ssl.models.points import Point
 from audio_ssl.models.positions import ConvPositions
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -63,7 +63,7 @@ class PreparedModel(nn.Module):
         point: Point = "output",
     ) -> ModelOutput:
         """Encode a padded batch as `SSLModel.forward` does; hidden states are float32 on the device."""
-        check_point(point, self._model.encoder, kind_of(self.config.encoder))
+        check_point(point, self.config.encoder)
         waveform = waveform.to(self.device)
         if lengths is None:
             lengths = torch.full((len(waveform),), waveform.shape[1])

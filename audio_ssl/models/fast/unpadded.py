@@ -144,7 +144,7 @@ class UnpaddedEncoder(nn.Module):
         self.dim, self.num_layers, self._dtype = encoder.dim, encoder.num_layers, dtype
         self._pre_norm = encoder._config.pre_norm
         self._feature_norm, self._norm = encoder.feature_norm, encoder.norm
-        self._projection = _Product([encoder.projection], dtype)
+        self._projection = _Product([cast(nn.Linear, encoder.projection)], dtype)
         self._embedding = nn.Parameter(encoder.mask_embedding.detach().float(), requires_grad=False)
         positions: nn.Module | None = encoder.positions
         if isinstance(positions, ConvPositions) and cast(nn.Conv1d, positions.conv).kernel_size[0] >= FEWEST_FRAMES:

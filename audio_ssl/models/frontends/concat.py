@@ -21,8 +21,11 @@ from audio_ssl.base.config import PartOf, kind_of
 from audio_ssl.base.config import build as build_part
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.models.interfaces import Frontend, FrontendTraits
 from audio_ssl.models.normalisation import Collector, Collectors, Moments
 from audio_ssl.models.padding import HiddenNoise, frames_inside
+
+TRAITS = FrontendTraits(inner=lambda config: {f".parts[{n}]": part for n, part in enumerate(config.parts)})
 
 _EPSILON = 1e-5
 """Of the parts' layer norms (that of torch)."""
@@ -39,20 +42,16 @@ class Config:
     """Layer norm without weights of each part's frame, so that no part outweighs another by its scale."""
 
 
-class ConcatFrontend(nn.Module):
+class ConcatFrontend(Frontend):
     """Frames of several frontends, side by side."""
 
-    def __init__(self, parts: list[nn.Module], norm: bool) -> None:
-        super().__init__()
+    def __init__(self, parts: list[Frontend], norm: bool) -> None:
+        self._noise_widths = [part.noise_width for part in parts if part.noise_width is not None]
+        # Where one part cannot be filled, the frame as a whole cannot.
+        noise_width = sum(self._noise_widths) if len(self._noise_widths) == len(parts) else None
+        super().__init__(_shortest([part.grid for part in parts]), sum(part.dim for part in parts), noise_width)
         self.parts = nn.ModuleList(parts)
         self._norm = norm
-        self._dims = [int(cast(int, part.dim)) for part in parts]
-        self.dim = sum(self._dims)
-        self.grid = _shortest([cast(FrameGrid, part.grid) for part in parts])
-        if all(hasattr(part, "noise_width") for part in parts):
-            self._noise_widths = [int(cast(int, part.noise_width)) for part in parts]
-            self.noise_width = sum(self._noise_widths)
-            """Numbers of the spectrograms that belong to one output frame; missing where a part cannot be filled."""
 
     def forward(
         self,
@@ -61,30 +60,19 @@ class ConcatFrontend(nn.Module):
         statistics: tuple[Moments | None, ...] | None = None,
         noise: HiddenNoise | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
-        """Return frames, zero past each clip's, and the frames of each clip.
-
-        Parameters
-        ----------
-        waveform, lengths
-            A padded batch.
-        statistics
-            What a `collector` gathered for each part of a longer waveform whose parts the rows are; None: rows are
-            whole clips.
-        noise
-            Replaces hidden frames in the parts' spectrograms; None: nothing is hidden.
-        """
+        """Return frames, zero past each clip's, and the frames of each clip; see `Frontend.forward`."""
         frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
         found = []
         for number, part in enumerate(self.parts):
-            given = () if statistics is None or statistics[number] is None else (statistics[number],)
-            hidden = {} if noise is None else {"noise": self._noise_of(noise, number)}
-            features = part(waveform, lengths, *given, **hidden)[0][:, :total]
+            own = None if statistics is None else statistics[number]
+            hidden = None if noise is None else self._noise_of(noise, number)
+            features = part(waveform, lengths, own, hidden)[0][:, :total]
             found.append(F.layer_norm(features, features.shape[2:], eps=_EPSILON) if self._norm else features)
         return torch.where(frames_inside(frames, total), torch.cat(found, 2), 0.0), frames
 
     def collector(self) -> Collectors | None:
         """Return what gathers the parts' statistics of a waveform in pieces; None where no part looks at the clip."""
-        made = [cast("Collector | None", getattr(part, "collector", lambda: None)()) for part in self.parts]
+        made = [cast("Collector | None", cast(Frontend, part).collector()) for part in self.parts]
         return Collectors(made) if any(collector is not None for collector in made) else None
 
     def _noise_of(self, noise: HiddenNoise, number: int) -> HiddenNoise:
@@ -103,16 +91,16 @@ def _shortest(grids: list[FrameGrid]) -> FrameGrid:
     return found
 
 
-def _named(config: Config, frontends: list[nn.Module]) -> Iterator[tuple[str, FrameGrid]]:
+def _named(config: Config, frontends: list[Frontend]) -> Iterator[tuple[str, FrameGrid]]:
     for number, (part, frontend) in enumerate(zip(config.parts, frontends, strict=True)):
-        yield f"parts[{number}] ({kind_of(part)})", cast(FrameGrid, frontend.grid)
+        yield f"parts[{number}] ({kind_of(part)})", frontend.grid
 
 
 def build(config: Config, sample_rate: int) -> ConcatFrontend:
     """Make the frontend; UserError where parts are too few or differ in their hop."""
     if len(config.parts) < 2:
         raise UserError(f"`parts` must be at least 2 frontends, but has {len(config.parts)}", remedy="add another part")
-    made: list[nn.Module] = []
+    made: list[Frontend] = []
     for number, part in enumerate(config.parts):
         if isinstance(part, Config):
             raise UserError(f"`parts[{number}]` must not be `concat` itself", remedy="list its parts here")

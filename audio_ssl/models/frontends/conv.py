@@ -22,7 +22,11 @@ from audio_ssl.data.frames import FrameGrid
 from audio_ssl.models.fast.convolutions import ConvSizes, FirstLayer, Source, conv_stack
 from audio_ssl.models.fast.convolutions_by_piece import Layer, PlainLayer, conv_features, plain_first
 from audio_ssl.models.fast.cpu import is_inference
+from audio_ssl.models.interfaces import Frontend, FrontendTraits
 from audio_ssl.models.normalisation import Collector, Moments
+from audio_ssl.models.padding import HiddenNoise, frame_mask
+
+TRAITS = FrontendTraits()
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Config:
     (CPC_audio): 2.4 times narrower, which a norm hides, but Adam's steps do not. A trained model has its own."""
 
 
-class ConvFrontend(nn.Module):
+class ConvFrontend(Frontend):
     """Strided convolutions.
 
     Parameters
@@ -64,9 +68,7 @@ class ConvFrontend(nn.Module):
     """
 
     def __init__(self, config: Config, sample_rate: int) -> None:
-        super().__init__()
-        self.grid = frame_grid(config, sample_rate)
-        self.dim = config.channels[-1]
+        super().__init__(frame_grid(config, sample_rate), config.channels[-1])
         inputs = (1, *config.channels[:-1])
         sizes = list(zip(inputs, config.channels, config.kernels, config.strides, strict=True))
         convs = [nn.Conv1d(i, o, kernel, stride, bias=config.bias) for i, o, kernel, stride in sizes]
@@ -90,16 +92,10 @@ class ConvFrontend(nn.Module):
         waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         statistics: Moments | None = None,
+        noise: HiddenNoise | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
-        """Return features, zero past each clip's frames, and the frames of each clip.
-
-        Parameters
-        ----------
-        waveform, lengths
-            A padded batch.
-        statistics
-            What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
-        """
+        """Return features, zero past each clip's frames, and the frames of each clip; see `Frontend.forward`."""
+        assert noise is None, "it has no spectrogram; refused by the checks of a recipe"
         if self._gelu and _plain_cpu(waveform):
             if is_inference(waveform):
                 return self._inferred(waveform, lengths.tolist(), statistics), self._frames(lengths)
@@ -135,7 +131,7 @@ class ConvFrontend(nn.Module):
                 x = self.norms[index](x.transpose(1, 2)).transpose(1, 2)
             x = F.gelu(x) if self._gelu else F.relu(x)
         features = x.transpose(1, 2)
-        inside = torch.arange(features.shape[1], device=x.device) < lengths[:, None]
+        inside = frame_mask(lengths, features.shape[1])
         # where, not multiplication: garbage in the padding may be infinite, and inf * 0 is NaN.
         return torch.where(inside[..., None], features, 0.0), lengths
 
@@ -205,7 +201,7 @@ class MaskedInstanceNorm(nn.Module):
             return ((x.float() - mean) * factor + self.bias[:, None]).to(x.dtype)
         if bool((lengths == frames).all()):
             return F.group_norm(x.float(), x.shape[1], self.weight, self.bias, self.EPS).to(x.dtype)
-        inside = (torch.arange(frames, device=x.device) < lengths[:, None])[:, None]
+        inside = frame_mask(lengths, frames)[:, None]
         values = torch.where(inside, x.float(), 0.0)
         count = lengths.clamp(min=1)[:, None, None]
         mean = values.sum(-1, keepdim=True) / count

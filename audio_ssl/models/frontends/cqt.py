@@ -19,14 +19,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import check_at_least
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.models.interfaces import Frontend, FrontendTraits
 from audio_ssl.models.normalisation import check_statistics, standardise
-from audio_ssl.models.padding import frames_inside
+from audio_ssl.models.padding import HiddenNoise, frames_inside
 from audio_ssl.models.spectra import check_constant_q
+
+TRAITS = FrontendTraits()
 
 _BLOCK_FRAMES = 256
 """Frames computed from one FFT; fixed, so that a clip's values do not depend on what else is computed."""
@@ -64,17 +67,16 @@ class Config:
     """Standard deviation of all log magnitudes of the data, with `mean`."""
 
 
-class CQTFrontend(nn.Module):
+class CQTFrontend(Frontend):
     """Log constant-Q magnitudes."""
 
     def __init__(self, config: Config, sample_rate: int) -> None:
-        super().__init__()
-        self.dim, self._config = config.n_bins, config
         hop = config.hop_samples
         quality = 1.0 / (2.0 ** (1.0 / config.bins_per_octave) - 1.0)
         lengths = [ceil(quality * sample_rate / _frequency(config, number)) for number in range(config.n_bins)]
         longest = lengths[0]
-        self.grid = FrameGrid(sample_rate, hop, longest, "center")
+        super().__init__(FrameGrid(sample_rate, hop, longest, "center"), config.n_bins)
+        self._config = config
         # A block sees half a kernel more on both sides, in whole hops, so that folding decimates exactly.
         self._margin_frames = -(-(longest // 2 + 1) // hop)
         self._rate_bins = fast_length(_BLOCK_FRAMES + 2 * self._margin_frames)
@@ -85,9 +87,14 @@ class CQTFrontend(nn.Module):
             self._first_rows.append(first)
 
     def forward(
-        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        statistics: None = None,
+        noise: HiddenNoise | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
         """Return normalised log magnitudes, zero past each clip's frames, and the frames of each clip."""
+        assert noise is None, "it takes none; refused by the checks of a recipe"
         config = self._config
         frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
         # A float32 island: autocast would lose the low bins.
@@ -194,9 +201,7 @@ def _frequency(config: Config, number: int) -> float:
 
 def build(config: Config, sample_rate: int) -> CQTFrontend:
     """Make the frontend; UserError for sizes below 1 or a top bin above half the sample rate."""
-    for name in ("n_bins", "bins_per_octave", "hop_samples"):
-        if getattr(config, name) < 1:
-            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    check_at_least(config, 1, "n_bins", "bins_per_octave", "hop_samples")
     check_constant_q(config.n_bins, config.bins_per_octave, config.fmin_hz, sample_rate)
     check_statistics(config.normalize, config.mean, config.std)
     return CQTFrontend(config, sample_rate)

@@ -17,10 +17,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError, check_choice
+from audio_ssl.base.errors import UserError, check_at_least, check_choice
 from audio_ssl.base.versions import added
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.models.fast.cpu import is_inference
+from audio_ssl.models.interfaces import Frontend, FrontendTraits, MelSettings
 from audio_ssl.models.normalisation import Collector, Moments, check_statistics, standardise, standardise_by
 from audio_ssl.models.padding import HiddenNoise, frames_inside
 from audio_ssl.models.spectra import FORMS, MelSpectrogram, hop_and_window
@@ -66,43 +67,33 @@ class Config:
     them; null: the window's."""
 
 
-class MelFrontend(nn.Module):
+class MelFrontend(Frontend):
     """Stacked or subsampled log-mel frames."""
 
     def __init__(self, config: Config, sample_rate: int) -> None:
-        super().__init__()
-        self._mel = LogMel(
-            sample_rate,
-            config.n_mels,
-            config.window_seconds,
-            config.hop_seconds,
-            config.normalize,
-            config.mean,
-            config.std,
-            config.form,
-            config.fft_samples,
-        )
-        self._mirrors = config.form == "speechbrain" and bool(config.conv_channels)
+        mel = LogMel(_settings(config), sample_rate)
+        mirrors = config.form == "speechbrain" and bool(config.conv_channels)
         shrink, reach, bands, sizes = config.stack, config.stack - 1, config.n_mels, []
         for channels in config.conv_channels:
             reach, shrink, bands = reach + 2 * shrink, 2 * shrink, (bands + 1) // 2
             sizes.append([bands, channels])
         # A frame whose convolutions mirror the start looks back; it needs no more frames than a stack does.
-        reach = shrink - 1 if self._mirrors else reach
-        self._together = shrink if self._mirrors else config.stack
+        reach = shrink - 1 if mirrors else reach
+        hop = mel.grid.hop_samples
+        super().__init__(
+            FrameGrid(sample_rate, hop * shrink, mel.grid.window_samples + reach * hop),
+            bands * (config.conv_channels[-1] if config.conv_channels else config.stack),
+            noise_width=shrink * config.n_mels,
+        )
+        self._mel, self._mirrors, self._together = mel, mirrors, shrink if mirrors else config.stack
         inputs = (1, *config.conv_channels)
         # Bands are padded, frames are not.
-        padding = (0, 0) if self._mirrors else (0, 1)
+        padding = (0, 0) if mirrors else (0, 1)
         self.convs = nn.ModuleList(
             nn.Conv2d(i, o, 3, stride=2, padding=padding) for i, o in zip(inputs, config.conv_channels, strict=False)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes) if self._mirrors else None
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes) if mirrors else None
         self.dropout = nn.Dropout(config.dropout)
-        hop = self._mel.grid.hop_samples
-        self.grid = FrameGrid(sample_rate, hop * shrink, self._mel.grid.window_samples + reach * hop)
-        self.noise_width = shrink * config.n_mels
-        """Numbers of the spectrogram that belong to one output frame."""
-        self.dim = bands * (config.conv_channels[-1] if config.conv_channels else config.stack)
 
     def forward(
         self,
@@ -111,17 +102,7 @@ class MelFrontend(nn.Module):
         statistics: Moments | None = None,
         noise: HiddenNoise | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
-        """Return frames, zero past each clip's, and the frames of each clip.
-
-        Parameters
-        ----------
-        waveform, lengths
-            A padded batch.
-        statistics
-            What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
-        noise
-            Replaces the normalised spectrogram of hidden frames; None: nothing is hidden.
-        """
+        """Return frames, zero past each clip's, and the frames of each clip; see `Frontend.forward`."""
         frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
         if is_inference(waveform) and bool((lengths < waveform.shape[1]).any()):
             return self._clip_by_clip(waveform, lengths, statistics, noise, total), frames
@@ -170,10 +151,25 @@ class MelFrontend(nn.Module):
         return x.permute(0, 2, 3, 1)
 
 
+def _settings(config: Config) -> MelSettings:
+    return MelSettings(
+        config.n_mels,
+        config.hop_seconds,
+        config.window_seconds,
+        config.fft_samples,
+        config.form,
+        config.normalize,
+        config.mean,
+        config.std,
+    )
+
+
+TRAITS = FrontendTraits(mel=_settings)
+
+
 def build(config: Config, sample_rate: int) -> MelFrontend:
     """Make the frontend; UserError where the options do not go together."""
-    if config.stack < 1:
-        raise UserError(f"`stack` must be at least 1, but is {config.stack}")
+    check_at_least(config, 1, "stack")
     if config.conv_channels and config.stack != 1:
         raise UserError(
             f"`stack` must be 1 with `conv_channels`, which make frames fewer themselves, but is {config.stack}"
@@ -188,39 +184,20 @@ class LogMel(nn.Module):
 
     Parameters
     ----------
+    settings
+        Spectrogram and normalisation.
     sample_rate
         Of the waveforms, in Hz.
-    n_mels
-        Bands.
-    window_seconds, hop_seconds
-        Of the spectrogram, at least one sample each.
-    normalize
-        Zero mean and unit variance of each band over the clip.
-    mean, std
-        Of all values of the data; None: not used.
-    form
-        Of the spectrogram, see `MelSpectrogram`.
-    fft_samples
-        Of the Fourier transform; None: those of the window.
     """
 
-    def __init__(
-        self,
-        sample_rate: int,
-        n_mels: int,
-        window_seconds: float,
-        hop_seconds: float,
-        normalize: bool,
-        mean: float | None,
-        std: float | None,
-        form: str = "plain",
-        fft_samples: int | None = None,
-    ) -> None:
+    def __init__(self, settings: MelSettings, sample_rate: int) -> None:
         super().__init__()
-        hop, window = hop_and_window(sample_rate, hop_seconds, window_seconds)
+        hop, window = hop_and_window(sample_rate, settings.hop_seconds, settings.window_seconds)
         self.grid = FrameGrid(sample_rate, hop, window)
-        self._normalize, self._mean, self._std = normalize, mean, std
-        self._mel = MelSpectrogram(sample_rate, window, hop, n_mels, form=form, fft_samples=fft_samples)
+        self._normalize, self._mean, self._std = settings.normalize, settings.mean, settings.std
+        self._mel = MelSpectrogram(
+            sample_rate, window, hop, settings.n_mels, form=settings.form, fft_samples=settings.fft_samples
+        )
 
     def forward(
         self,

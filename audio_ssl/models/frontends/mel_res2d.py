@@ -18,9 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import UserError, check_at_least
 from audio_ssl.base.versions import added
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.models.interfaces import Frontend, FrontendTraits, MelSettings
 from audio_ssl.models.normalisation import BatchNorm, check_statistics
 from audio_ssl.models.padding import HiddenNoise, frames_inside
 from audio_ssl.models.spectra import DecibelMel, hop_and_window
@@ -62,34 +63,27 @@ class Config:
     them; null: the window's."""
 
 
-class MelRes2dFrontend(nn.Module):
+class MelRes2dFrontend(Frontend):
     """Spectrogram, two residual modules, linear layer."""
 
     def __init__(self, config: Config, sample_rate: int) -> None:
-        super().__init__()
         hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
+        grid = FrameGrid(sample_rate, _STACK * hop, window + 2 * _REACH * hop, "floor")
+        super().__init__(grid, config.dim, noise_width=_STACK * config.n_mels)
         self._mel = DecibelMel(
             sample_rate, window, hop, config.n_mels, _STACK, config.mean, config.std, config.fft_samples
         )
-        self.grid = FrameGrid(sample_rate, _STACK * hop, window + 2 * _REACH * hop, "floor")
-        self.noise_width = _STACK * config.n_mels
-        """Numbers of the spectrogram that belong to one output frame."""
         self.modules_2d = nn.ModuleList(Residual(inputs, config.channels) for inputs in (1, config.channels))
         self.linear = nn.Linear(config.channels * config.n_mels // 4, config.dim)
-        self.dim = config.dim
 
     def forward(
-        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"], noise: HiddenNoise | None = None
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        statistics: None = None,
+        noise: HiddenNoise | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
-        """Return frames, zero past each clip's, and the frames of each clip.
-
-        Parameters
-        ----------
-        waveform, lengths
-            A padded batch.
-        noise
-            Replaces the standardised spectrogram of hidden frames; None: nothing is hidden.
-        """
+        """Return frames, zero past each clip's, and the frames of each clip; see `Frontend.forward`."""
         frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
         mel = self._mel(waveform, lengths)
         if total == 0:
@@ -132,11 +126,24 @@ def _inside(frames: Tensor, total: int) -> Tensor:
     return frames_inside(frames, total)[:, None].transpose(2, 3)
 
 
+def _settings(config: Config) -> MelSettings:
+    return MelSettings(
+        config.n_mels,
+        config.hop_seconds,
+        config.window_seconds,
+        config.fft_samples,
+        mean=config.mean,
+        std=config.std,
+        decibels=True,
+    )
+
+
+TRAITS = FrontendTraits(mel=_settings)
+
+
 def build(config: Config, sample_rate: int) -> MelRes2dFrontend:
     """Make the frontend; UserError for sizes that cannot be."""
-    for name in ("channels", "dim", "n_mels"):
-        if getattr(config, name) < 1:
-            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    check_at_least(config, 1, "channels", "dim", "n_mels")
     if config.n_mels % 4:
         raise UserError(f"`n_mels` must be a multiple of 4, as bands are halved twice, but is {config.n_mels}")
     check_statistics(False, config.mean, config.std)

@@ -28,11 +28,14 @@ from nnAudio.features.stft import STFT
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from audio_ssl.base.errors import UserError, check_choice
+from audio_ssl.base.errors import UserError, check_at_least, check_choice
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.models.interfaces import Frontend, FrontendTraits
 from audio_ssl.models.normalisation import check_statistics, standardise
-from audio_ssl.models.padding import frames_inside
+from audio_ssl.models.padding import HiddenNoise, frames_inside
 from audio_ssl.models.spectra import LOG_FLOOR, check_constant_q, empty_bands, mel_filters
+
+TRAITS = FrontendTraits()
 
 TRANSFORMS = ("cqt", "mel", "stft")
 
@@ -85,23 +88,23 @@ class Config:
     """Standard deviation of all values of the data, with `mean`."""
 
 
-class NNAudioFrontend(nn.Module):
+class NNAudioFrontend(Frontend):
     """One of nnAudio's transforms, with its kernels as weights or as constants."""
 
     def __init__(self, config: Config, sample_rate: int) -> None:
-        super().__init__()
-        self._config, kind = config, config.transform
+        kind = config.transform
         # Constants of the config are made again, never saved; on the CPU, also where a model is laid out elsewhere.
         with torch.device("cpu"):
-            self._transform, bands = _MAKERS[kind](config, sample_rate)
+            transform, bands = _MAKERS[kind](config, sample_rate)
         longest = config.window_samples
         if kind == "cqt":
             longest = ceil(sample_rate / (config.fmin_hz * (2 ** (1 / config.bins_per_octave) - 1)))
-        self.grid = FrameGrid(sample_rate, config.hop_samples, longest, "center")
+        kernels = {ours: transform.get_buffer(theirs) for ours, theirs in _THEIR_NAMES[kind].items()}
+        dim = len(kernels["real"]) if bands is None else len(bands)
+        super().__init__(FrameGrid(sample_rate, config.hop_samples, longest, "center"), dim)
+        self._config, self._transform = config, transform
         self.kernels = nn.ParameterDict()
         """Each kernel divided by its peak; empty where none is trained."""
-        kernels = {ours: self._transform.get_buffer(theirs) for ours, theirs in _THEIR_NAMES[kind].items()}
-        self.dim = len(kernels["real"]) if bands is None else len(bands)
         for name, constant in list(self._transform.named_buffers()):
             self._transform.register_buffer(name, constant, persistent=False)
         self.register_buffer("_bands", bands, persistent=False)
@@ -119,9 +122,14 @@ class NNAudioFrontend(nn.Module):
             self.kernels["bands"] = nn.Parameter(bands / bands.amax(1, keepdim=True))
 
     def forward(
-        self, waveform: Float[Tensor, "batch sample"], lengths: Int[Tensor, " batch"]
+        self,
+        waveform: Float[Tensor, "batch sample"],
+        lengths: Int[Tensor, " batch"],
+        statistics: None = None,
+        noise: HiddenNoise | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
         """Return normalised values, zero past each clip's frames, and the frames of each clip."""
+        assert noise is None, "it takes none; refused by the checks of a recipe"
         config = self._config
         frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
         # A float32 island: autocast would lose the low bins.
@@ -210,9 +218,7 @@ _MAKERS: dict[str, Callable[[Config, int], tuple[nn.Module, Tensor | None]]] = {
 def build(config: Config, sample_rate: int) -> NNAudioFrontend:
     """Make the frontend; UserError for sizes that make no transform, or a top bin above half the sample rate."""
     check_choice("transform", config.transform, TRANSFORMS)
-    for name in ("n_bins", "bins_per_octave", "hop_samples"):
-        if getattr(config, name) < 1:
-            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    check_at_least(config, 1, "n_bins", "bins_per_octave", "hop_samples")
     if config.window_samples < 2 or config.window_samples % 2:
         raise UserError(f"`window_samples` must be an even number above 0, but is {config.window_samples}")
     if config.transform == "cqt":

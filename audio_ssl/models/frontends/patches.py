@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.versions import added
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.models.frontends.mel import LogMel
+from audio_ssl.models.interfaces import Frontend, FrontendTraits, MelSettings
 from audio_ssl.models.normalisation import Collector, Moments, check_statistics
-from audio_ssl.models.padding import frames_inside
+from audio_ssl.models.padding import HiddenNoise, frames_inside
 
 
 @dataclass(frozen=True)
@@ -54,41 +55,25 @@ class Config:
     them; null: the window's."""
 
 
-class PatchFrontend(nn.Module):
+class PatchFrontend(Frontend):
     """Tall patches of log-mel frames."""
 
     def __init__(self, config: Config, sample_rate: int) -> None:
-        super().__init__()
-        self._mel = LogMel(
-            sample_rate,
-            config.n_mels,
-            config.window_seconds,
-            config.hop_seconds,
-            config.normalize,
-            config.mean,
-            config.std,
-            fft_samples=config.fft_samples,
-        )
-        self._width, self._stride = config.patch_frames, config.stride_frames
-        hop, window = self._mel.grid.hop_samples, self._mel.grid.window_samples
-        self.grid = FrameGrid(sample_rate, hop * config.stride_frames, window + (config.patch_frames - 1) * hop)
-        self.dim = config.n_mels * config.patch_frames
+        mel = LogMel(_settings(config), sample_rate)
+        hop, window = mel.grid.hop_samples, mel.grid.window_samples
+        grid = FrameGrid(sample_rate, hop * config.stride_frames, window + (config.patch_frames - 1) * hop)
+        super().__init__(grid, config.n_mels * config.patch_frames)
+        self._mel, self._width, self._stride = mel, config.patch_frames, config.stride_frames
 
     def forward(
         self,
         waveform: Float[Tensor, "batch sample"],
         lengths: Int[Tensor, " batch"],
         statistics: Moments | None = None,
+        noise: HiddenNoise | None = None,
     ) -> tuple[Float[Tensor, "batch frame dim"], Int[Tensor, " batch"]]:
-        """Return patches, frame after frame in each, zero past each clip's, and the patches of each clip.
-
-        Parameters
-        ----------
-        waveform, lengths
-            A padded batch.
-        statistics
-            What a `collector` gathered of a longer waveform whose parts the rows are; None: rows are whole clips.
-        """
+        """Return patches, frame after frame in each, zero past each clip's, and the patches of each clip."""
+        assert noise is None, "patches may overlap, so it takes none; refused by the checks of a recipe"
         frames, total = self.grid.num_frames(lengths), self.grid.num_frames(waveform.shape[1])
         mel = self._mel(waveform, self._mel.grid.num_frames(lengths), statistics)
         if total == 0:
@@ -99,6 +84,21 @@ class PatchFrontend(nn.Module):
     def collector(self) -> Collector | None:
         """Return what gathers the statistics of a waveform in pieces; None where no frame looks at the whole clip."""
         return self._mel.collector(1)
+
+
+def _settings(config: Config) -> MelSettings:
+    return MelSettings(
+        config.n_mels,
+        config.hop_seconds,
+        config.window_seconds,
+        config.fft_samples,
+        normalize=config.normalize,
+        mean=config.mean,
+        std=config.std,
+    )
+
+
+TRAITS = FrontendTraits(mel=_settings)
 
 
 def build(config: Config, sample_rate: int) -> PatchFrontend:

@@ -56,7 +56,7 @@ from audio_ssl.pretrain.guards import TIME_IS_UP, GuardWatch, StopRequest
 from audio_ssl.pretrain.jobs import TrainingJob
 from audio_ssl.pretrain.log import MetricsLog, NoLog, open_log, profiled
 from audio_ssl.pretrain.loop import Speed, advance, row_of, stopped_by, validate, validation_due
-from audio_ssl.pretrain.replicas import compile_blocks
+from audio_ssl.pretrain.replicas import compile_layers
 from audio_ssl.pretrain.update import Updater, UpdateSums
 
 logger = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ def train(job: TrainingJob, team: Team) -> int:
     device = team.device(choose_device(job.recipe.device).type)
     learner = job.training.learner.to(device)
     if job.recipe.compile:
-        compile_blocks(learner)
+        compile_layers(learner)
     gangs = gangs_of(team, device)
     with _quiet(), closing(OneThread()) as thread, closing(Reader(job, team)) as reader:
         runs = Runs(learner, gangs)

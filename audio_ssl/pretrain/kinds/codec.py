@@ -21,7 +21,8 @@ from audio_ssl.base.seeds import seeded
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.loader import Batch
 from audio_ssl.data.subsets import limit_seconds
-from audio_ssl.pretrain.jobs import RunStage, StageContext, Training
+from audio_ssl.models.padding import frame_mask
+from audio_ssl.pretrain.jobs import KindTraits, RunStage, StageContext, Training
 from audio_ssl.pretrain.learner import Learner, StepOutput
 from audio_ssl.pretrain.recipe import Recipe
 from audio_ssl.pretrain.selection import Selection
@@ -37,9 +38,6 @@ from audio_ssl.targets.codec.reconstruction import (
     waveform_loss,
 )
 from audio_ssl.targets.codec.rvq_vae import Codec, CodecConfig
-
-TITLE = "codec"
-MODEL_FILES = ("config.json", "model.safetensors")
 
 _LISTEN_SECONDS = 2.0
 """Clips to judge a codec by last at least this long, where there are any."""
@@ -153,7 +151,7 @@ class CodecLearner(Learner):
         metrics["mel_distance"] = (self.mel_distance(audio, batch.waveform, batch.lengths).sum(), clips)
         before = code_statistics(self.histogram)
         first = torch.tensor(0.0 if self.histogram.sum() > 0 else 1.0)
-        inside = torch.arange(codes.shape[1], device=codes.device) < self.codec.grid.num_frames(batch.lengths)[:, None]
+        inside = frame_mask(self.codec.grid.num_frames(batch.lengths), codes.shape[1])
         for book, counts in enumerate(self.histogram):
             counts += torch.bincount(codes[inside][:, book], minlength=len(counts))
         # Neither is a mean over micro-batches. Each adds what it changes to a sum that is divided by one, so that the
@@ -230,3 +228,6 @@ def describe(config: Config) -> str:
         f"An RVQ-VAE with {sizes.codebooks} codebooks of {sizes.codebook_size} codes at "
         f"{frame_grid(config).frame_rate_hz:g} frames/s, trained for its codes rather than for listening."
     )
+
+
+TRAITS = KindTraits("codec", check, stages, build, describe)

@@ -12,52 +12,34 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from torch import nn
-
 from audio_ssl.base import config as parts
-from audio_ssl.base.catalog import load_part
 from audio_ssl.base.config import PartOf, apply_overrides, kind_of, structure, unstructure
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import UserError, located, under
 from audio_ssl.base.seeds import generator, seeded
 from audio_ssl.base.versions import added
-from audio_ssl.data.augment import Mixing, NoiseBank, read_noise
+from audio_ssl.data.augment import Mixing, NoiseBank
 from audio_ssl.models.encoders import transformer
 from audio_ssl.models.frontends import conv
+from audio_ssl.models.interfaces import Encoder, Frontend
 from audio_ssl.models.model import ModelConfig, SSLModel, build_model
-from audio_ssl.pretrain.checks import (
-    check_clones,
-    check_conditions,
-    check_decoder,
-    check_fill,
-    check_objectives,
-    check_previous,
-    check_shares,
-    check_teachers,
-    is_online,
-    located,
-    needs_of,
-    under,
-)
-from audio_ssl.pretrain.checks_of_states import check_states
+from audio_ssl.pretrain.checks import Round, check_new, check_round, check_shares, needs_of
 from audio_ssl.pretrain.decoder import DecoderSizes, build_decoder
-from audio_ssl.pretrain.jobs import RunStage, StageContext, Training
+from audio_ssl.pretrain.jobs import KindTraits, RunStage, StageContext, Training
 from audio_ssl.pretrain.learner import MaskedLearner, ObjectiveHead
 from audio_ssl.pretrain.masking import Mask
 from audio_ssl.pretrain.recipe import Recipe, check_values
 from audio_ssl.pretrain.selection import Selection
 from audio_ssl.pretrain.teachers import CodecRun, prepare_teachers
+from audio_ssl.pretrain.view import ModelShape, Objective
 from audio_ssl.targets.health import check_labels
 from audio_ssl.targets.sources import ComputedTargets, StoredTargets
-from audio_ssl.targets.spec import TargetSpec
-from audio_ssl.targets.teachers.ema import EmaTeacher
+from audio_ssl.targets.spec import FollowingTeacher, TargetSpec, is_online, teacher_traits
 
 logger = logging.getLogger(__name__)
-
-TITLE = "pretrain"
-MODEL_FILES = ("config.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -132,53 +114,27 @@ def check(config: Config, selection: Selection) -> None:
         raise UserError(
             f"`steps` must be at least the {len(config.iterations)} iterations, but is {config.steps}", where="$.steps"
         )
-    own, layers, previous_dim = own_recipes(config), 0, None
+    own, previous = own_recipes(config), None
     for number, alone in enumerate(own):
         where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
-        if number:
-            check_previous(alone.teachers, layers, where)
         before = own[number - 1]
         with _own_settings(config, number):
             # Building what is published takes a second; iterations mostly have the same.
             if number == 0 or (alone.frontend, alone.encoder) != (before.frontend, before.encoder):
                 with located("$.frontend"):
                     check_shares(alone.frontend)
-                    frontend = parts.build(alone.frontend, alone.data.sample_rate)
+                    frontend: Frontend = parts.build(alone.frontend, alone.data.sample_rate)
                 with located("$.encoder"):
                     check_shares(alone.encoder)
-                    encoder = parts.build(alone.encoder, frontend.dim)
-            _check_round(alone, previous_dim, where, frontend, encoder)
-            layers, previous_dim = int(encoder.num_layers), int(encoder.dim)
+                    encoder: Encoder = parts.build(alone.encoder, frontend.dim)
+            check_round(Round(alone, frontend, encoder, partial(_model_of, alone), where, previous))
+            previous = encoder
     if config.data.targets is not None and not stored(own[0].teachers):
         raise UserError("no teacher of this recipe has targets to store", where="$.data.targets")
 
 
-def _check_round(alone: Config, previous_dim: int | None, where: str, frontend: Any, encoder: Any) -> None:
-    """Raise UserError for what would fail in one iteration; `where` is the key path of its teachers."""
-    if alone.mask is not None:
-        alone.mask.check("$.mask")
-    if alone.mixing is not None:
-        alone.mixing.check("$.mixing")
-        if alone.mixing.noise is not None:
-            with under("$.mixing.noise.manifest"):
-                read_noise(alone.mixing.noise)
-    masked = alone.mask is not None
-    if alone.freeze_frontend_after is not None and alone.freeze_frontend_after < 0:
-        raise UserError(
-            f"`freeze_frontend_after` must not be negative, or be null, but is {alone.freeze_frontend_after}",
-            where="$.freeze_frontend_after",
-        )
-    check_fill(alone.mask, alone.frontend, frontend, alone.decoder)
-    check_decoder(alone.decoder, masked, alone.encoder, encoder, alone.objectives)
-    if not alone.teachers and any(needs_of(objective) is not None for objective in alone.objectives):
-        raise UserError("a recipe needs at least one teacher", where=where)
-    specs = check_teachers(
-        alone, alone.teachers, alone.codec, frontend.grid, where, previous_dim, lambda: SSLModel(model_config(alone))
-    )
-    check_objectives(alone.objectives, specs, encoder, frontend.dim)
-    check_states(alone.objectives, specs, alone.encoder, encoder)
-    check_conditions(alone.objectives, masked, encoder, frontend.dim)
-    check_clones(alone.objectives, alone.mask)
+def _model_of(alone: Config) -> SSLModel:
+    return SSLModel(model_config(alone))
 
 
 _OF_AN_ITERATION = (
@@ -259,13 +215,13 @@ def stored(teachers: Sequence[object]) -> tuple[object, ...]:
 
 
 def build_learner(
-    config: Config, model: SSLModel, heads: Sequence[ObjectiveHead], online: Mapping[int, EmaTeacher]
+    config: Config, model: SSLModel, heads: Sequence[ObjectiveHead], online: Mapping[int, FollowingTeacher]
 ) -> MaskedLearner:
     """Return the learner of a model, its heads and the teachers that follow it, with the recipe's decoder."""
     decoder = None
     if config.decoder is not None:
         with seeded(next(model.parameters()).device, config.seed, "decoder"):
-            decoder = build_decoder(config.decoder, model.dim, max(getattr(head.module, "depth", 1) for head in heads))
+            decoder = build_decoder(config.decoder, model.dim, max(head.module.depth for head in heads))
     return MaskedLearner(
         model,
         heads,
@@ -307,28 +263,31 @@ def build(config: Config, context: StageContext) -> Training:
     return Training(learner, model.grid, targets, fingerprints, model.save_pretrained, noise)
 
 
-def build_online(config: Config, model: SSLModel) -> dict[int, EmaTeacher]:
+def build_online(config: Config, model: SSLModel) -> dict[int, FollowingTeacher]:
     """Build the teachers that follow the model, by their index in the recipe."""
-    found: dict[int, EmaTeacher] = {}
+    found = {}
     for index, teacher in enumerate(config.teachers):
-        if is_online(teacher):
+        follow = teacher_traits(teacher).follow
+        if follow is not None:
             with seeded(next(model.parameters()).device, config.seed, "teacher", index):
-                found[index] = load_part("teachers", kind_of(teacher)).build_online(teacher, model)
+                found[index] = follow(teacher, model)
     return found
 
 
 def build_heads(config: Config, model: SSLModel, specs: Sequence[TargetSpec]) -> list[ObjectiveHead]:
     """Build one head per objective, for the targets of the teacher it names, if it needs one."""
     heads: list[ObjectiveHead] = []
+    shape = ModelShape.of(model.frontend, model.encoder, config.decoder is not None)
+    objective: Any
     for number, objective in enumerate(config.objectives):
-        index: int | None = None if needs_of(objective) is None else objective.teacher  # type: ignore[attr-defined]
+        index: int | None = None if needs_of(objective) is None else objective.teacher
         name = kind_of(objective) if index is None else kind_of(config.teachers[index])
         if any(head.name == name for head in heads):
             name = f"{name}_{number}"
         spec = None if index is None else specs[index]
         with seeded(next(model.parameters()).device, config.seed, "head", number):
-            module: nn.Module = parts.build(objective, model.dim, model.frontend.dim, spec)
-        heads.append(ObjectiveHead(module, index, getattr(objective, "weight", 1.0), name))
+            module: Objective = parts.build(objective, shape, spec)
+        heads.append(ObjectiveHead(module, index, objective.weight, name))
     return heads
 
 
@@ -348,3 +307,10 @@ def _teachers_of(alone: Config, iteration: Iteration | None) -> str:
     names = " and ".join(kind_of(teacher) for teacher in alone.teachers)
     own = "" if iteration is None else ", ".join(iteration.settings)
     return f"{names} (with {own})" if own else names
+
+
+def _check_new(config: Config) -> None:
+    check_new(config.frontend, config.teachers, config.data.sample_rate)
+
+
+TRAITS = KindTraits("pretrain", check, stages, build, describe, _check_new)

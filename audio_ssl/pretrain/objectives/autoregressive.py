@@ -13,13 +13,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import UserError, check_at_least
 from audio_ssl.pretrain.objectives._gumbel import GumbelQuantizer, perplexity
-from audio_ssl.pretrain.view import Metrics, Needs, ObjectiveOutput, View, require_targets
+from audio_ssl.pretrain.view import (
+    Metrics,
+    ModelShape,
+    Objective,
+    ObjectiveOutput,
+    ObjectiveTraits,
+    View,
+    require_targets,
+)
 from audio_ssl.targets.spec import TargetSpec
 
-NEEDS: Needs = "values"
-CAUSAL = True
+TRAITS = ObjectiveTraits("values", causal=True)
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Config:
     """Of the quantiser's Gumbel softmax (VQ-APC in s3prl: 0.5)."""
 
 
-class Autoregressive(nn.Module):
+class Autoregressive(Objective):
     """Linear head, absolute error, frames ahead."""
 
     def __init__(self, config: Config, hidden_dim: int, width: int) -> None:
@@ -78,11 +85,10 @@ class Autoregressive(nn.Module):
         return torch.cat(noise).to(view.features.device)
 
 
-def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> Autoregressive:
+def build(config: Config, shape: ModelShape, target: TargetSpec | None) -> Autoregressive:
     """Make the head for a teacher of values; UserError for another teacher or a target that is not ahead."""
     spec = require_targets("autoregressive", "values", config.teacher, target)
-    if config.ahead_frames < 1:
-        raise UserError(f"`ahead_frames` must be at least 1, but is {config.ahead_frames}")
+    check_at_least(config, 1, "ahead_frames")
     if config.codes is not None and config.codes < 2:
         raise UserError(f"`codes` must be at least 2 or null, but is {config.codes}")
-    return Autoregressive(config, hidden_dim, spec.width)
+    return Autoregressive(config, shape.dim, spec.width)

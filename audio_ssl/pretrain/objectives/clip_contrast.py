@@ -27,13 +27,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError
-from audio_ssl.pretrain.view import Needs, ObjectiveOutput, View
+from audio_ssl.base.errors import UserError, check_at_least
+from audio_ssl.pretrain.view import ModelShape, Objective, ObjectiveOutput, ObjectiveTraits, View
 from audio_ssl.targets.spec import TargetSpec
 
-NEEDS: Needs = None
-MASKED = True
-CLONES = True
+TRAITS = ObjectiveTraits(None, masked=True, clones=True)
 
 _NO_OTHER = -1e4
 """Logit in the place of what is no other clip: nothing after the exponential, yet finite."""
@@ -57,7 +55,7 @@ class Config:
     """Width after the two layers, which are thrown away (SimCLR, CLMR: 128)."""
 
 
-class ClipContrast(nn.Module):
+class ClipContrast(Objective):
     """Two layers and cross-entropy over the clips of a micro-batch."""
 
     def __init__(self, config: Config, hidden_dim: int) -> None:
@@ -105,10 +103,9 @@ class ClipContrast(nn.Module):
         return torch.where(pairs, losses, 0.0).sum(1) / per_row, (pairs & right).sum(1) / per_row
 
 
-def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> ClipContrast:
+def build(config: Config, shape: ModelShape, target: TargetSpec | None) -> ClipContrast:
     """Make the head; UserError for a temperature or a width that cannot be."""
     if not config.temperature > 0:
         raise UserError(f"`temperature` must be above 0, but is {config.temperature:g}")
-    if config.projection_dim < 1:
-        raise UserError(f"`projection_dim` must be at least 1, but is {config.projection_dim}")
-    return ClipContrast(config, hidden_dim)
+    check_at_least(config, 1, "projection_dim")
+    return ClipContrast(config, shape.dim)

@@ -22,14 +22,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import UserError, check_at_least
 from audio_ssl.base.versions import added
 from audio_ssl.pretrain.objectives._gumbel import GumbelQuantized, GumbelQuantizer, perplexity
-from audio_ssl.pretrain.view import Metrics, Needs, ObjectiveOutput, View, first_is_highest
+from audio_ssl.pretrain.view import (
+    Metrics,
+    ModelShape,
+    Objective,
+    ObjectiveOutput,
+    ObjectiveTraits,
+    View,
+    first_is_highest,
+)
 from audio_ssl.targets.spec import TargetSpec
 
-NEEDS: Needs = None
-MASKED = True
+TRAITS = ObjectiveTraits(None, masked=True)
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class Draws:
     """For each clip, numbers of other masked frames of that clip; no rows where there is only one."""
 
 
-class Contrastive(nn.Module):
+class Contrastive(Objective):
     """Quantiser, two projections, InfoNCE and diversity."""
 
     def __init__(self, config: Config, hidden_dim: int, feature_dim: int) -> None:
@@ -130,7 +137,7 @@ class Contrastive(nn.Module):
         count = counted.sum()
         context = self.project_context(view.hidden[-1][counted])
         norm = self.feature_norm or view.feature_norm
-        assert norm is not None, "refused by check_objectives"
+        assert norm is not None, "refused by build"
         features = self.dropout(norm(view.features[counted]))
         quantized = self.quantizer(features, self.gumbel_temperature(view.step), draws.noise)
         targets = self.project_codes(quantized.vectors)
@@ -194,11 +201,15 @@ def _code_metrics(quantized: GumbelQuantized, count: Tensor) -> Metrics:
     return metrics
 
 
-def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> Contrastive:
+def build(config: Config, shape: ModelShape, target: TargetSpec | None) -> Contrastive:
     """Make quantiser and heads; UserError for sizes that do not fit together."""
-    for name in ("negatives", "codebooks", "codebook_size", "code_dim", "final_dim"):
-        if getattr(config, name) < 1:
-            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    check_at_least(config, 1, "negatives", "codebooks", "codebook_size", "code_dim", "final_dim")
     if config.code_dim % config.codebooks:
         raise UserError(f"`code_dim` {config.code_dim} must be a multiple of `codebooks` {config.codebooks}")
-    return Contrastive(config, hidden_dim, feature_dim)
+    if config.shared_norm and not shape.feature_norm:
+        raise UserError(
+            "`shared_norm` takes the encoder's norm of the features, but this encoder has none",
+            where=".shared_norm",
+            remedy="give `shared_norm: false`, so that the objective has a norm of its own",
+        )
+    return Contrastive(config, shape.dim, shape.feature_dim)

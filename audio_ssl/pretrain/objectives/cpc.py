@@ -26,13 +26,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError, check_choice
+from audio_ssl.base.errors import UserError, check_at_least, check_choice
 from audio_ssl.base.versions import added
-from audio_ssl.pretrain.view import Needs, ObjectiveOutput, View, first_is_highest
+from audio_ssl.pretrain.view import ModelShape, Objective, ObjectiveOutput, ObjectiveTraits, View, first_is_highest
 from audio_ssl.targets.spec import TargetSpec
 
-NEEDS: Needs = None
-CAUSAL = True
+TRAITS = ObjectiveTraits(None, causal=True)
 
 Predictor = Literal["cpc_audio", "transformer", "linear"]
 
@@ -65,7 +64,7 @@ class Config:
     """Distances that the predictor ``cpc_audio`` tells apart (CPC_audio: 116, its window of 128 less 12)."""
 
 
-class Cpc(nn.Module):
+class Cpc(Objective):
     """Predictors, InfoNCE."""
 
     def __init__(self, config: Config, hidden_dim: int, feature_dim: int) -> None:
@@ -136,20 +135,19 @@ def _logits(
     return torch.cat([positive, others], -1)
 
 
-def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> Cpc:
+def build(config: Config, shape: ModelShape, target: TargetSpec | None) -> Cpc:
     """Make the predictor; UserError for sizes that do not fit together."""
-    for name in ("steps", "negatives", "heads", "reach_frames"):
-        if getattr(config, name) < 1:
-            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    check_at_least(config, 1, "steps", "negatives", "heads", "reach_frames")
     check_choice("predictor", config.predictor, get_args(Predictor))
-    if config.predictor != "linear" and hidden_dim % config.heads:
-        raise UserError(f"`heads` must divide the encoder's width {hidden_dim}, but is {config.heads}")
-    if config.predictor == "cpc_audio" and hidden_dim != feature_dim:
+    if config.predictor != "linear" and shape.dim % config.heads:
+        raise UserError(f"`heads` must divide the encoder's width {shape.dim}, but is {config.heads}")
+    if config.predictor == "cpc_audio" and shape.dim != shape.feature_dim:
         raise UserError(
-            f"`predictor: cpc_audio` needs an encoder as wide as the frontend's {feature_dim}, but it is {hidden_dim}",
+            f"`predictor: cpc_audio` needs an encoder as wide as the frontend's {shape.feature_dim}, but it is "
+            f"{shape.dim}",
             remedy="give both the same width, or predictor: transformer",
         )
-    return Cpc(config, hidden_dim, feature_dim)
+    return Cpc(config, shape.dim, shape.feature_dim)
 
 
 class StepPredictor(nn.Module):

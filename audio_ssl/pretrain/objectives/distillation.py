@@ -19,11 +19,10 @@ from torch.nn import functional as F
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.versions import added
-from audio_ssl.pretrain.view import Needs, ObjectiveOutput, View, require_targets
+from audio_ssl.pretrain.view import ModelShape, Objective, ObjectiveOutput, ObjectiveTraits, View, require_targets
 from audio_ssl.targets.spec import TargetSpec
 
-NEEDS: Needs = "values"
-MASKED = True
+TRAITS = ObjectiveTraits("values", masked=True)
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Config:
     whose `decoder` ends with a linear layer)."""
 
 
-class Distillation(nn.Module):
+class Distillation(Objective):
     """Linear head, or none, and squared error."""
 
     def __init__(self, hidden_dim: int, width: int, projection: bool) -> None:
@@ -71,13 +70,13 @@ def spread(rows: Float[Tensor, "row dim"]) -> Float[Tensor, ""]:
     return torch.sqrt(centred.square().sum(0) / max(1, number - 1) + 1e-6).mean()
 
 
-def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> Distillation:
+def build(config: Config, shape: ModelShape, target: TargetSpec | None) -> Distillation:
     """Make the head for a teacher of values; UserError for another teacher, or a width that nothing projects to."""
     spec = require_targets("distillation", "values", config.teacher, target)
-    if not config.projection and spec.width != hidden_dim:
+    if not config.projection and spec.width != shape.dim:
         raise UserError(
             f"without a `projection` a hidden state must have the {spec.width} values of teacher {config.teacher}, but "
-            f"has {hidden_dim}",
+            f"has {shape.dim}",
             remedy="give `projection: true`",
         )
-    return Distillation(hidden_dim, spec.width, config.projection)
+    return Distillation(shape.dim, spec.width, config.projection)

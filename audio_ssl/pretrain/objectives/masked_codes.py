@@ -20,10 +20,18 @@ from torch.nn import functional as F
 
 from audio_ssl.base.errors import UserError, check_choice
 from audio_ssl.base.versions import added
-from audio_ssl.pretrain.view import Metrics, Needs, ObjectiveOutput, View, require_targets
+from audio_ssl.pretrain.view import (
+    Metrics,
+    ModelShape,
+    Objective,
+    ObjectiveOutput,
+    ObjectiveTraits,
+    View,
+    require_targets,
+)
 from audio_ssl.targets.spec import TargetSpec
 
-NEEDS: Needs = "codes"
+TRAITS = ObjectiveTraits("codes")
 
 
 @dataclass(frozen=True)
@@ -73,24 +81,16 @@ class Config:
     ``feed_forward`` part's, before the last residual sum (SpidR). All objectives of a recipe have the same."""
 
 
-class MaskedCodes(nn.Module):
+class MaskedCodes(Objective):
     """One untied head per codebook; the loss is the sum or mean over codebooks and the mean over layers.
 
     The code embeddings are shared by all layers, the projections are each layer's own.
-
-    Attributes
-    ----------
-    point
-        Where in a layer the states are taken that it looks at.
-    depth
-        How many of the last hidden states it looks at, besides those of `layers`.
     """
 
     def __init__(self, config: Config, hidden_dim: int, codebooks: int, classes: int) -> None:
-        super().__init__()
+        super().__init__(config.point, depth=codebooks if config.layer_by_layer else 1)
         self._config, self._codebooks = config, codebooks
         self._cosine = config.head == "cosine"
-        self.point, self.depth = config.point, codebooks if config.layer_by_layer else 1
         own = config.final_dim if self._cosine else classes
         width = codebooks * own
         normal = config.projection_init == "normal"
@@ -188,7 +188,7 @@ def _perplexity(codes: Tensor, classes: int) -> Tensor:
     return torch.exp(-(share * share.clamp(min=1e-12).log()).sum())
 
 
-def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> MaskedCodes:
+def build(config: Config, shape: ModelShape, target: TargetSpec | None) -> MaskedCodes:
     """Make the head for a teacher of codes; UserError for another teacher, or settings that do not fit it."""
     spec = require_targets("masked_codes", "codes", config.teacher, target)
     check_choice("head", config.head, ("cosine", "linear"))
@@ -204,8 +204,24 @@ def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec 
         raise UserError(f"`unmasked_weight` must not be negative, but is {config.unmasked_weight}")
     if len(set(config.layers)) < len(config.layers) or min(config.layers, default=0) < 0:
         raise UserError(f"`layers` must be numbers of different hidden layers from 0 on, but is {config.layers}")
+    if max(config.layers, default=0) > shape.layers:
+        raise UserError(
+            f"`layers` names hidden layer {max(config.layers)}, but the encoder has {shape.layers}", where=".layers"
+        )
+    if config.layers and shape.decoded:
+        raise UserError(
+            "`layers` needs hidden states of masked frames, but with a `decoder` the encoder never sees these",
+            where=".layers",
+            remedy="leave `layers` or the `decoder` out",
+        )
     if config.layers and config.layer_by_layer:
         raise UserError("with `layer_by_layer` every layer has its own codebook", remedy="leave `layers` out")
+    if config.layer_by_layer and spec.width > shape.layers:
+        raise UserError(
+            f"`layer_by_layer` needs a layer for each of the teacher's {spec.width} codebooks, but the encoder has "
+            f"{shape.layers}",
+            where=".layer_by_layer",
+        )
     check_choice("point", config.point, ("output", "feed_forward"))
     assert spec.num_classes is not None
-    return MaskedCodes(config, hidden_dim, spec.width, spec.num_classes)
+    return MaskedCodes(config, shape.dim, spec.width, spec.num_classes)

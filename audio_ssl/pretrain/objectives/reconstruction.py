@@ -14,10 +14,18 @@ from torch.nn import functional as F
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.versions import added
-from audio_ssl.pretrain.view import Metrics, Needs, ObjectiveOutput, View, require_targets
+from audio_ssl.pretrain.view import (
+    Metrics,
+    ModelShape,
+    Objective,
+    ObjectiveOutput,
+    ObjectiveTraits,
+    View,
+    require_targets,
+)
 from audio_ssl.targets.spec import TargetSpec
 
-NEEDS: Needs = "values"
+TRAITS = ObjectiveTraits("values")
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Config:
     """Weight of the loss on visible frames, which the model then has to keep (MERT: 0)."""
 
 
-class Reconstruction(nn.Module):
+class Reconstruction(Objective):
     """Linear head and mean square error."""
 
     def __init__(self, config: Config, hidden_dim: int, bins: int) -> None:
@@ -64,9 +72,9 @@ class Reconstruction(nn.Module):
         return F.mse_loss(predicted, view.targets[rows].float(), reduction="none").mean(-1).sum()
 
 
-def build(config: Config, hidden_dim: int, feature_dim: int, target: TargetSpec | None) -> Reconstruction:
+def build(config: Config, shape: ModelShape, target: TargetSpec | None) -> Reconstruction:
     """Make the head for a teacher of values; UserError for a teacher of codes."""
     if config.unmasked_weight < 0:
         raise UserError(f"`unmasked_weight` must not be negative, but is {config.unmasked_weight}")
     spec = require_targets("reconstruction", "values", config.teacher, target)
-    return Reconstruction(config, hidden_dim, spec.width)
+    return Reconstruction(config, shape.dim, spec.width)

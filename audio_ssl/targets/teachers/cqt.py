@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.models.spectra import check_constant_q
-from audio_ssl.targets.spec import TargetSpec, fingerprint_of
+from audio_ssl.targets.spec import TargetSpec, TeacherTraits, fingerprint_of
 
 _COLUMNS = 128
 """Frames of a block at the full rate: its spectrum stays in a core's cache."""
@@ -138,6 +138,9 @@ def _place(out: Tensor, frames: Tensor, first: int) -> int:
     if start < end:
         out[start:end] = frames[start - first : end - first]
     return last
+
+
+TRAITS = TeacherTraits()
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> CQTTeacher:

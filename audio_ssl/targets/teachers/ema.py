@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
@@ -22,14 +21,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.base.config import kind_of
 from audio_ssl.base.errors import UserError, check_choice
 from audio_ssl.base.versions import added
+from audio_ssl.models.interfaces import check_point
+from audio_ssl.models.model import SSLModel
 from audio_ssl.models.normalisation import standardise
-from audio_ssl.models.points import Point, check_point
-from audio_ssl.targets.spec import TargetSpec
-
-ONLINE = True
+from audio_ssl.models.points import Point
+from audio_ssl.targets.spec import FollowingTeacher, TargetSpec, TeacherTraits
 
 Average = Literal["layers", "transformer", "encoder"]
 Schedule = Literal["linear", "exponential"]
@@ -73,7 +71,7 @@ class Config:
     """Take the frontend as the model has it, instead of its average (data2vec: yes)."""
 
 
-class EmaTeacher(nn.Module):
+class EmaTeacher(FollowingTeacher):
     """Follows a model and gives targets.
 
     Parameters
@@ -81,14 +79,14 @@ class EmaTeacher(nn.Module):
     config
         Layers and decay.
     model
-        The model that is trained; it has `frontend`, `encoder`, `grid` and `dim`, and is copied.
+        The model that is trained; it is copied.
     """
 
-    def __init__(self, config: Config, model: nn.Module) -> None:
+    def __init__(self, config: Config, model: SSLModel) -> None:
         super().__init__()
         self._config = config
         self.model = copy.deepcopy(model).requires_grad_(False)
-        self.spec = TargetSpec("values", int(model.dim), None, model.grid)  # type: ignore[arg-type]
+        self.spec = TargetSpec("values", model.dim, None, model.grid)
         self.model.eval()
 
     def train(self, mode: bool = True) -> Self:
@@ -105,15 +103,7 @@ class EmaTeacher(nn.Module):
         features: tuple[Tensor, Tensor] | None = None,
         counted: Int[Tensor, "batch frame"] | None = None,
     ) -> Tensor:
-        """Return the targets of a batch, float32: the mean of the states.
-
-        Parameters
-        ----------
-        waveform, lengths, features
-            As of `states`.
-        counted
-            Not looked at; for teachers that learn from the frames that the loss counts.
-        """
+        """Return the targets of a batch, float32: the mean of the states."""
         last = self.states(waveform, lengths, features)
         total = torch.zeros_like(last[0])
         for state in last:
@@ -129,28 +119,14 @@ class EmaTeacher(nn.Module):
     ) -> list[Float[Tensor, "batch frame dim"]]:
         """Return the states of the last layers, each normalised over its clip's frames, float32.
 
-        Parameters
-        ----------
-        waveform
-            Clean: neither mixed nor masked.
-        lengths
-            Samples of each clip.
-        features
-            What the trained model's frontend gives for this waveform and the frames of each clip, where that is known:
-            it is not computed again if the frontend is shared.
+        `features` are not computed again where they are known and the frontend is shared; see `FollowingTeacher`.
         """
-        # An encoder that has outputs alone knows of no other point.
-        asked = {} if self._config.point == "output" else {"point": self._config.point}
         if features is not None and self._config.share_frontend:
             frames = features[1]
-            hidden = self.model.encoder(features[0].detach(), frames, **asked)  # type: ignore[operator]
+            hidden = self.model.encoder(features[0].detach(), frames, point=self._config.point)
         else:
-            hidden, frames, _ = self.model(waveform, lengths, **asked)
+            hidden, frames, _ = self.model(waveform, lengths, point=self._config.point)
         return [standardise(state.float(), frames) for state in hidden[-self._config.layers :]]
-
-    def metrics(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return what the teacher tells of itself: nothing, as the objective tells of its targets."""
-        return {}
 
     @property
     def freeze_after(self) -> int | None:
@@ -199,21 +175,20 @@ class EmaTeacher(nn.Module):
             if not frozen or self._is_input(name):
                 value.copy_(buffers[name])
 
-    def follow(self, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
-        """Take in what was counted in an update; an average of weights counts nothing."""
 
-
-def build_online(config: Config, model: nn.Module) -> EmaTeacher:
+def build_online(config: Config, model: SSLModel) -> EmaTeacher:
     """Make the teacher of a model; UserError for layers or a point that the model lacks, or a setting that is none."""
     check_settings(config, model)
     return EmaTeacher(config, model)
 
 
-def check_settings(config: Config, model: nn.Module) -> None:
+TRAITS = TeacherTraits(follow=build_online)
+
+
+def check_settings(config: Config, model: SSLModel) -> None:
     """Raise UserError for layers or a point that the model lacks, or a setting of an average that is none."""
-    layers = int(model.num_layers)  # type: ignore[arg-type]
-    if not 1 <= config.layers <= layers:
-        raise UserError(f"`layers` must lie between 1 and the encoder's {layers}, but is {config.layers}")
+    if not 1 <= config.layers <= model.num_layers:
+        raise UserError(f"`layers` must lie between 1 and the encoder's {model.num_layers}, but is {config.layers}")
     for name in ("decay_start", "decay_end"):
         if not 0 <= getattr(config, name) <= 1:
             raise UserError(f"`{name}` must be a share between 0 and 1, but is {getattr(config, name)}")
@@ -226,7 +201,7 @@ def check_settings(config: Config, model: nn.Module) -> None:
             f"with `share_frontend: false` the projection must be averaged too, but `average` is {config.average}",
             remedy="give `average: encoder`, or leave `share_frontend` out",
         )
-    check_point(config.point, model.encoder, kind_of(model.config.encoder))  # type: ignore[arg-type,union-attr]
+    check_point(config.point, model.config.encoder)
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> EmaTeacher:

@@ -37,7 +37,7 @@ from audio_ssl.base.catalog import torchaudio_or_nothing
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.targets.clustering import half_squares, nearest
-from audio_ssl.targets.spec import TargetSpec, fingerprint_of
+from audio_ssl.targets.spec import TargetSpec, TeacherTraits, fingerprint_of
 
 SAMPLE_RATE = 24_000
 
@@ -76,6 +76,9 @@ class EncodecTeacher:
         # A float32 island: a code is the nearest of many, and half precision picks another.
         with torch.autocast(self._device.type, enabled=False):
             return self._stream(waveforms.to(self._device, torch.float32))
+
+
+TRAITS = TeacherTraits(path=True, untrained=lambda config: config.path is None and config.random_weights)
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> EncodecTeacher:

@@ -11,19 +11,27 @@ The statistics are fitted in one pass over the clips; the state is a safetensors
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import UserError, check_at_least
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.models.interfaces import Encoder
 from audio_ssl.models.points import Point
-from audio_ssl.targets.spec import TargetSpec, fingerprint_of, read_state
+from audio_ssl.targets.spec import (
+    LoadModel,
+    TargetSpec,
+    TeacherTraits,
+    check_previous_layer,
+    fingerprint_of,
+    open_model,
+    read_state,
+)
 
 STATE_FILE = "hidden.safetensors"
 
@@ -51,18 +59,6 @@ class Config:
     """Frames of the model whose mean is one target: 2 lets 50 frames a second teach 25."""
 
 
-class FrozenModel(Protocol):
-    """What a model must be for its hidden states to be targets."""
-
-    grid: FrameGrid
-    dim: int
-    num_layers: int
-
-    def __call__(self, waveform: Tensor, *, layers: int, point: Point) -> Any:
-        """Return an object with ``hidden``, a list of ``[batch, frame, dim]``."""
-        ...
-
-
 class LayersOf:
     """The chosen hidden states of whole clips, not yet normalised."""
 
@@ -71,24 +67,15 @@ class LayersOf:
         config: Config,
         sample_rate: int,
         device: torch.device,
-        load_model: Callable[[str], FrozenModel] | None,
+        load_model: LoadModel | None,
     ) -> None:
         if config.model is None:
             raise UserError(
                 "`model` must be given: whose hidden states are the targets", remedy="give a model's folder"
             )
-        if config.pool_frames < 1:
-            raise UserError(f"`pool_frames` must be at least 1, but is {config.pool_frames}")
-        if load_model is None:
-            raise ValueError("`load_model` must be given where the targets are a model's")
-        self._model = load_model(config.model)
+        check_at_least(config, 1, "pool_frames")
+        self._model = open_model(config.model, "hidden", sample_rate, load_model)
         self._device, self._point, self._pool = device, config.point, config.pool_frames
-        if self._model.grid.sample_rate != sample_rate:
-            raise UserError(
-                f"the model of the hidden teacher is for {self._model.grid.sample_rate} Hz, the recipe for "
-                f"{sample_rate} Hz",
-                where=config.model,
-            )
         highest = self._model.num_layers
         self.layers = config.layers or (highest,)
         for layer in self.layers:
@@ -142,7 +129,7 @@ def target_spec(
     config: Config,
     sample_rate: int,
     device: torch.device,
-    load_model: Callable[[str], FrozenModel] | None = None,
+    load_model: LoadModel | None = None,
 ) -> TargetSpec:
     """Return what the teacher will give once it is fitted."""
     layers = LayersOf(config, sample_rate, device, load_model)
@@ -155,7 +142,7 @@ def fit(
     sample_rate: int,
     generator: torch.Generator,
     device: torch.device | None = None,
-    load_model: Callable[[str], FrozenModel] | None = None,
+    load_model: LoadModel | None = None,
 ) -> dict[str, Tensor]:
     """Measure mean and deviation of each channel of each layer over a stream of clips.
 
@@ -200,11 +187,21 @@ def fit(
     return {"mean": mean.float(), "scale": (squares / count + _EPSILON).rsqrt().float()}
 
 
+def spec_of_previous(config: Config, grid: FrameGrid, previous: Encoder) -> TargetSpec:
+    """Return what the teacher will give of the model before; UserError for a layer that it does not have."""
+    for layer in config.layers:
+        check_previous_layer("layers", layer, previous)
+    return TargetSpec("values", previous.dim, None, pooled_grid(grid, config.pool_frames))
+
+
+TRAITS = TeacherTraits(path=True, fit=fit, spec_before_fit=target_spec, spec_of_previous=spec_of_previous)
+
+
 def build(
     config: Config,
     sample_rate: int,
     device: torch.device,
-    load_model: Callable[[str], FrozenModel] | None = None,
+    load_model: LoadModel | None = None,
 ) -> HiddenTeacher:
     """Make the teacher from its fitted statistics; UserError where there are none or they are damaged."""
     if config.path is None:

@@ -12,23 +12,32 @@ are clustered as they are, as in fairseq's ``learn_kmeans.py``: standardised MFC
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import UserError, check_at_least
 from audio_ssl.base.versions import added
 from audio_ssl.data.frames import FrameGrid
+from audio_ssl.models.interfaces import Encoder
 from audio_ssl.models.points import Point
 from audio_ssl.models.spectra import check_bands
 from audio_ssl.targets.acoustic import Blocks, CenteredLogMel, Chroma, FramesOf, KaldiMfcc39, Mfcc39, scaling
 from audio_ssl.targets.clustering import Reservoir, cluster, half_squares, nearest
-from audio_ssl.targets.spec import TargetSpec, fingerprint_of, read_state
+from audio_ssl.targets.spec import (
+    LoadModel,
+    TargetSpec,
+    TeacherTraits,
+    check_previous_layer,
+    fingerprint_of,
+    open_model,
+    read_state,
+)
 from audio_ssl.targets.teachers import cqt
 
 STATE_FILE = "kmeans.safetensors"
@@ -38,22 +47,8 @@ FeatureKind = Literal["mfcc", "kaldi_mfcc", "logmel", "chroma", "cqt", "logmel+c
 _WINDOW_SECONDS = {"mfcc": 0.025, "kaldi_mfcc": 0.025, "logmel": 0.128, "chroma": 0.256}
 
 
-class HiddenStates(Protocol):
-    """What a model must be for its hidden layers to be clustered."""
-
-    grid: FrameGrid
-    dim: int
-    num_layers: int
-
-    def __call__(self, waveform: Tensor, *, layers: int, point: Point) -> Any:
-        """Return an object with ``hidden``, a list of ``[batch, frame, dim]``."""
-        ...
-
-
 _PICKLES = (".bin", ".km", ".pkl", ".joblib")
 """What files of scikit-learn's k-means are called (fairseq: ``hubert_base_ls960_L9_km500.bin``)."""
-
-LoadModel = Callable[[str], HiddenStates]
 
 
 @dataclass(frozen=True)
@@ -133,20 +128,13 @@ class ClusteredFeatures:
             self.grid, self.dim = self._acoustic.grid, self._acoustic.dim
             self.dims = self._acoustic.dims if isinstance(self._acoustic, Blocks) else [self.dim]
             return
-        if load_model is None:
-            raise ValueError("`load_model` must be given where the features are a model's")
         assert config.model is not None, "refused by feature_kind"
-        self._model = load_model(config.model)
+        self._model = open_model(config.model, "k-means", sample_rate, load_model)
         self.grid, self.dim = self._model.grid, self._model.dim
         self.dims = [self.dim]
         if not 0 <= self._layer <= self._model.num_layers:
             raise UserError(
                 f"`layer` must be 0 to {self._model.num_layers}, but is {self._layer}",
-                where=config.model,
-            )
-        if self.grid.sample_rate != sample_rate:
-            raise UserError(
-                f"the model of the k-means teacher is for {self.grid.sample_rate} Hz, the recipe for {sample_rate} Hz",
                 where=config.model,
             )
 
@@ -179,9 +167,7 @@ def _frames_of(config: Config, kind: FeatureKind, sample_rate: int) -> FramesOf:
 
 def _acoustic(config: Config, kind: str, sample_rate: int) -> FramesOf:
     if kind == "cqt":
-        for name in ("hop_samples", "n_bins", "bins_per_octave"):
-            if getattr(config, name) < 1:
-                raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+        check_at_least(config, 1, "hop_samples", "n_bins", "bins_per_octave")
         return LogCQT(sample_rate, config.hop_samples, config.n_bins, config.bins_per_octave)
     seconds = _WINDOW_SECONDS[kind] if config.window_seconds is None else config.window_seconds
     window = round(seconds * sample_rate)
@@ -301,6 +287,15 @@ def fit_frames(
     kept = reservoir.rows().sub_(mean).mul_(scale).to(device)
     centroids = cluster(kept, config.clusters, generator, config.batch_frames, config.init_tries)
     return {"centroids": centroids.cpu(), "mean": mean, "scale": scale}
+
+
+def spec_of_previous(config: Config, grid: FrameGrid, previous: Encoder) -> TargetSpec:
+    """Return what the teacher will give of the model before; UserError for a layer that it does not have."""
+    check_previous_layer("layer", config.layer, previous)
+    return TargetSpec("codes", 1, config.clusters, grid)
+
+
+TRAITS = TeacherTraits(path=True, fit=fit, spec_before_fit=target_spec, spec_of_previous=spec_of_previous)
 
 
 def build(config: Config, sample_rate: int, device: torch.device, load_model: LoadModel | None = None) -> KMeansTeacher:

@@ -12,11 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import check_at_least
 from audio_ssl.base.versions import added
+from audio_ssl.models.interfaces import MelSettings
 from audio_ssl.models.spectra import hop_and_window
 from audio_ssl.targets.acoustic import StackedLogMel
-from audio_ssl.targets.spec import TargetSpec, fingerprint_of
+from audio_ssl.targets.spec import TargetSpec, TeacherTraits, fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,14 @@ class MelTeacher:
             return self._mel(waveform.cpu().float()).to(self._device)
 
 
+def _settings(config: Config) -> MelSettings:
+    return MelSettings(config.n_mels, config.hop_seconds, config.window_seconds, config.fft_samples)
+
+
+TRAITS = TeacherTraits(mel=_settings)
+
+
 def build(config: Config, sample_rate: int, device: torch.device) -> MelTeacher:
     """Make the teacher; UserError for no bands or no frames."""
-    for name in ("n_mels", "stack"):
-        if getattr(config, name) < 1:
-            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    check_at_least(config, 1, "n_mels", "stack")
     return MelTeacher(config, sample_rate, device)

@@ -23,13 +23,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError, check_choice
+from audio_ssl.base.config import kind_of, traits_of
+from audio_ssl.base.errors import UserError, check_at_least, check_choice, shown
 from audio_ssl.base.versions import added
+from audio_ssl.models.interfaces import FrontendTraits
 from audio_ssl.models.normalisation import check_statistics
 from audio_ssl.models.spectra import check_bands, hop_and_window
 from audio_ssl.targets.acoustic import DecibelPatches, StackedLogMel
 from audio_ssl.targets.clustering import Reservoir, cluster, half_squares, nearest
-from audio_ssl.targets.spec import TargetSpec, fingerprint_of, read_state
+from audio_ssl.targets.spec import TargetSpec, TeacherTraits, fingerprint_of, read_state
 from audio_ssl.targets.teachers._learnt_rvq import learn
 
 logger = logging.getLogger(__name__)
@@ -157,9 +159,7 @@ class _Quantiser:
 
 def _patches(config: Config, sample_rate: int) -> StackedLogMel | DecibelPatches:
     hop, window = hop_and_window(sample_rate, config.hop_seconds, config.window_seconds)
-    for name in ("n_mels", "stack", "codebooks", "codebook_size", "code_dim", "fit_steps"):
-        if getattr(config, name) < 1:
-            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    check_at_least(config, 1, "n_mels", "stack", "codebooks", "codebook_size", "code_dim", "fit_steps")
     check_choice("form", config.form, _FORMS)
     check_bands(config.n_mels, window, sample_rate, config.fft_samples)
     check_statistics(False, config.mean, config.std)
@@ -273,6 +273,45 @@ def _tell_statistics(mean: float, std: float, reservoir: Reservoir) -> None:
         "(`mean` and `std` of frontend and teacher)",
         *(mean + std * centre, std * deviation, mean, std),
     )
+
+
+def check_frontend(config: Config, frontend: object, where: str) -> None:
+    """Raise UserError where the frontend's spectrogram in decibels is another one: its targets are not in there.
+
+    Parameters
+    ----------
+    config
+        Of the teacher.
+    frontend
+        The frontend's config.
+    where
+        Key path of the teacher.
+    """
+    settings_of = traits_of(frontend, FrontendTraits).mel
+    if settings_of is None:
+        return
+    theirs = settings_of(frontend)
+    if theirs.normalize:
+        logger.warning(
+            "%s predicts levels that the %s frontend takes away clip by clip: much of it cannot be learnt; take the "
+            "mel_res2d frontend, or frontend.normalize=false with frontend.mean and frontend.std",
+            where,
+            kind_of(frontend),
+        )
+    if not theirs.decibels:
+        return
+    for name in ("n_mels", "hop_seconds", "window_seconds", "fft_samples", "mean", "std"):
+        wanted, mine = getattr(theirs, name), getattr(config, name)
+        if wanted != mine:
+            raise UserError(
+                f"`{name}` must be that of the frontend, {shown(wanted)}, as the model predicts what it hears, but is "
+                f"{shown(mine)}",
+                where=f"{where}.{name}",
+                remedy="give frontend and teacher the same value",
+            )
+
+
+TRAITS = TeacherTraits(path=True, fit=fit, spec_before_fit=target_spec, check_frontend=check_frontend)
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> MelRVQTeacher:

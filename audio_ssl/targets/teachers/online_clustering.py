@@ -29,13 +29,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import UserError, check_at_least
+from audio_ssl.models.model import SSLModel
 from audio_ssl.models.points import Point
 from audio_ssl.targets.clustering import half_squares, nearest
-from audio_ssl.targets.spec import TargetSpec
+from audio_ssl.targets.spec import TargetSpec, TeacherTraits
 from audio_ssl.targets.teachers import ema
-
-ONLINE = True
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,10 @@ class OnlineClustering(ema.EmaTeacher):
         The model that is trained; see `EmaTeacher`.
     """
 
-    def __init__(self, config: Config, model: nn.Module) -> None:
+    def __init__(self, config: Config, model: SSLModel) -> None:
         super().__init__(config, model)
-        self.spec = TargetSpec("codes", config.layers, config.codebook_size, model.grid)  # type: ignore[arg-type]
-        dim = int(model.dim)  # type: ignore[arg-type]
-        self.codebooks = OnlineCodebooks(config.layers, config.codebook_size, dim, config.codebook_decay)
+        self.spec = TargetSpec("codes", config.layers, config.codebook_size, model.grid)
+        self.codebooks = OnlineCodebooks(config.layers, config.codebook_size, model.dim, config.codebook_decay)
 
     @torch.no_grad()
     def forward(
@@ -90,15 +88,7 @@ class OnlineClustering(ema.EmaTeacher):
         features: tuple[Tensor, Tensor] | None = None,
         counted: Int[Tensor, "batch frame"] | None = None,
     ) -> Int[Tensor, "batch frame layer"]:
-        """Return the codes of a batch.
-
-        Parameters
-        ----------
-        waveform, lengths, features
-            As of `EmaTeacher.states`.
-        counted
-            In how many masks of its clip each frame is hidden, of any number of frames; None: codebooks count nothing.
-        """
+        """Return the codes of a batch; codebooks learn from the frames that are `counted`, of any number of frames."""
         states = self.states(waveform, lengths, features)
         weights = torch.zeros(states[0].shape[:2], device=waveform.device)
         if counted is not None:
@@ -121,14 +111,16 @@ class OnlineClustering(ema.EmaTeacher):
         self.codebooks.follow(sum_over_processes)
 
 
-def build_online(config: Config, model: nn.Module) -> OnlineClustering:
+def build_online(config: Config, model: SSLModel) -> OnlineClustering:
     """Make the teacher of a model; UserError for what `ema` refuses, or codebooks that cannot be."""
     ema.check_settings(config, model)
-    if config.codebook_size < 1:
-        raise UserError(f"`codebook_size` must be at least 1, but is {config.codebook_size}")
+    check_at_least(config, 1, "codebook_size")
     if not 0 <= config.codebook_decay <= 1:
         raise UserError(f"`codebook_decay` must be a share between 0 and 1, but is {config.codebook_decay}")
     return OnlineClustering(config, model)
+
+
+TRAITS = TeacherTraits(follow=build_online)
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> OnlineClustering:

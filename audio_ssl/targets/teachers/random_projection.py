@@ -16,12 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio_ssl.base.errors import UserError, check_choice
+from audio_ssl.base.errors import check_at_least, check_choice
 from audio_ssl.base.versions import added
+from audio_ssl.models.interfaces import MelSettings
 from audio_ssl.models.spectra import FORMS, hop_and_window
 from audio_ssl.targets.acoustic import StackedLogMel
 from audio_ssl.targets.clustering import nearest
-from audio_ssl.targets.spec import TargetSpec, fingerprint_of
+from audio_ssl.targets.spec import TargetSpec, TeacherTraits, fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,15 @@ class RandomProjectionTeacher:
         return torch.stack([nearest(frames @ p, c)[0] for p, c in zip(projection, codes, strict=True)], dim=-1)
 
 
+def _settings(config: Config) -> MelSettings:
+    return MelSettings(config.n_mels, config.hop_seconds, config.window_seconds, config.fft_samples, config.form)
+
+
+TRAITS = TeacherTraits(mel=_settings)
+
+
 def build(config: Config, sample_rate: int, device: torch.device) -> RandomProjectionTeacher:
     """Make the teacher; UserError for empty codebooks."""
-    for name in ("codebooks", "codebook_size", "code_dim", "stack"):
-        if getattr(config, name) < 1:
-            raise UserError(f"`{name}` must be at least 1, but is {getattr(config, name)}")
+    check_at_least(config, 1, "codebooks", "codebook_size", "code_dim", "stack")
     check_choice("form", config.form, FORMS)
     return RandomProjectionTeacher(config, sample_rate, device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.targets.codec.rvq_vae import Codec
-from audio_ssl.targets.spec import TargetSpec, fingerprint_of
+from audio_ssl.targets.spec import TargetSpec, TeacherTraits, fingerprint_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class RVQTeacher:
         with torch.autocast(self._device.type, enabled=False):
             codes = self._codec.encode(waveform.to(self._device, torch.float32)[None])
         return codes[0].T.contiguous()
+
+
+TRAITS = TeacherTraits(path=True, codec=True)
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> RVQTeacher:
