@@ -30,8 +30,9 @@ from torch import Tensor
 from audio_ssl.base.files import write_json
 from audio_ssl.base.seeds import generator
 from audio_ssl.data.batching import Batching, Crop, Update
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import Batch, ClipReader, Loader, LoaderSetup, Position, collate, load_crop
+from audio_ssl.data.loader import Batch, Loader, LoaderSetup, Position, collate, load_crop
 from audio_ssl.data.subsets import lengths_of
 from audio_ssl.pretrain.jobs import StageContext, Training, loader_setups
 from audio_ssl.pretrain.kinds import masked_prediction

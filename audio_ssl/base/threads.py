@@ -1,12 +1,14 @@
-"""Work in background threads: results in the order of the work, and a cache of the latest."""
+"""Work in background threads: items made ahead, results in the order of the work, and a cache of the latest."""
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 import torch
 
@@ -39,6 +41,64 @@ def in_order(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A
     finally:
         for future in waiting:
             future.cancel()
+
+
+class MadeAhead(Generic[T]):
+    """Makes items in a thread of its own, a few ahead of the one who iterates; a context manager.
+
+    An error while an item is made is raised where it would have come.
+
+    Parameters
+    ----------
+    items
+        Iterated in the thread; what it holds is used there alone.
+    ahead
+        Items that wait at most.
+    """
+
+    def __init__(self, items: Iterable[T], ahead: int) -> None:
+        self._items = items
+        self._queue: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(ahead)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="made ahead", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item[0]
+
+    def _run(self) -> None:
+        try:
+            for item in self._items:
+                if not self._put((item,)):
+                    return
+            self._put(None)
+        except BaseException as error:  # handed to the thread that iterates, which raises it
+            self._put(error)
+
+    def _put(self, item: tuple[T] | BaseException | None) -> bool:
+        """Wait for room in the queue; return False if nobody iterates any more."""
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
 
 
 class LruCache(Generic[T]):

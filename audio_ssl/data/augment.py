@@ -36,9 +36,9 @@ from torch import Tensor
 
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.versions import added
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.clip_table import read_table
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import ClipReader
 from audio_ssl.data.manifest import Clip
 
 

@@ -1,17 +1,14 @@
 """A background thread that turns planned crops into micro-batches, in the planned order.
 
-Decoding and on-the-fly targets run beside the training step; a few micro-batches wait in a queue. The order and the
-content depend on the plan alone, never on timing. A clip that cannot be used is recorded once and skipped; when an
-epoch has nothing usable the loader says so.
+Decoding and on-the-fly targets run beside the training step; a few micro-batches wait in a queue. Order and content
+depend on the plan alone, never on timing. A clip that cannot be used is recorded once and skipped.
 
-Where several processes share the updates, each loads every n-th micro-batch. All get equally many: one that is short of
-a micro-batch, or cannot read its own, gets a double of another that does not count (`Batch.counts`).
+Where several processes share the updates, each loads every n-th micro-batch. All get the same number of batches: a
+process that has none left, or cannot read its own, gets a padding batch, a duplicate of another (`Batch.counts`).
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -22,16 +19,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from audio_ssl.base.errors import AudioError, UserError
-from audio_ssl.base.threads import LruCache, background_pool
-from audio_ssl.data.audio import read_clip
+from audio_ssl.base.threads import MadeAhead, background_pool
 from audio_ssl.data.batching import Batching, Crop, MicroBatch, Update
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
 
 _PREFETCH = 4
-_WHOLE_CLIP_SECONDS = 40.0
-"""Clips up to this long are decoded whole and kept; of longer ones only the crop is read."""
 
 
 class Position(NamedTuple):
@@ -66,7 +61,7 @@ class Batch(NamedTuple):
     """Number of the micro-batch in its update, over all processes."""
 
     counts: bool = True
-    """False for a padding batch: a duplicate, so that every process has the same number of batches."""
+    """False for a padding batch, a duplicate that keeps the number of batches equal in all processes."""
 
     last: bool = True
     """Whether it is this process's last of the update."""
@@ -78,16 +73,14 @@ class Batch(NamedTuple):
         """Return the batch on a device."""
         if device.type == "cpu":
             return self
-        waveform, lengths, frames = (
-            x.to(device, non_blocking=True) for x in (self.waveform, self.lengths, self.frames)
-        )
-        targets = tuple(target.to(device, non_blocking=True) for target in self.targets)
+        tensors = (self.waveform, self.lengths, self.frames, *self.targets)
+        waveform, lengths, frames, *targets = (tensor.to(device, non_blocking=True) for tensor in tensors)
         noise = None if self.noise is None else self.noise.to(device, non_blocking=True)
-        return self._replace(waveform=waveform, lengths=lengths, frames=frames, targets=targets, noise=noise)
+        return self._replace(waveform=waveform, lengths=lengths, frames=frames, targets=tuple(targets), noise=noise)
 
 
 class EndOfUpdate(NamedTuple):
-    """Says that an update is complete, and where the run goes on."""
+    """The end of an update, and where the run continues."""
 
     then: Position
 
@@ -111,33 +104,6 @@ class NoiseSource(Protocol):
         ...
 
 
-class ClipReader:
-    """Reads clips and crops of clips; keeps short clips decoded, within `max_bytes`."""
-
-    def __init__(self, sample_rate: int, max_bytes: int = 512 << 20) -> None:
-        self.sample_rate = sample_rate
-        self._cache: LruCache[Tensor] = LruCache(max_bytes, lambda waveform: waveform.nbytes)
-
-    def whole(self, clip: Clip) -> Float[Tensor, " sample"]:
-        """Return the waveform of a whole clip."""
-        if clip.seconds > _WHOLE_CLIP_SECONDS:
-            return torch.from_numpy(read_clip(clip, self.sample_rate))
-        return self._cache.get(clip.id, lambda: torch.from_numpy(read_clip(clip, self.sample_rate)))
-
-    def crop(self, clip: Clip, start_samples: int, num_samples: int) -> Float[Tensor, " sample"]:
-        """Return a span of a clip; shorter where the clip ends."""
-        if clip.seconds <= _WHOLE_CLIP_SECONDS:
-            return self.whole(clip)[start_samples : start_samples + num_samples]
-        span = Clip(
-            clip.id,
-            clip.path,
-            clip.start + start_samples / self.sample_rate,
-            num_samples / self.sample_rate,
-            clip.sample_rate,
-        )
-        return torch.from_numpy(read_clip(span, self.sample_rate))[:num_samples]
-
-
 @dataclass(frozen=True)
 class LoaderSetup:
     """What a loader reads and how."""
@@ -155,21 +121,19 @@ class LoaderSetup:
 
 
 class Loader:
-    """Iterates over `Batch` and `EndOfUpdate` from a position on, for ever or up to `epochs`; a context manager.
+    """Yields the `Batch` of each micro-batch and an `EndOfUpdate`, from a position on; a context manager.
 
-    An update of which nothing can be read is left out; with several processes its end is given all the same, as they
-    must agree on that.
+    An update of which nothing can be read is left out. With several processes its end is still yielded, as they must
+    agree on it.
 
     Parameters
     ----------
-    setup
-        What to read.
-    start
-        Where to begin.
+    setup, start
+        What to read, and where to begin.
     epochs
-        Where to end; None: nowhere.
+        Epoch before which to end; None: never.
     rank, world_size
-        Number of this process and number of processes.
+        Number of this process, and number of processes.
 
     Raises
     ------
@@ -182,50 +146,24 @@ class Loader:
     ) -> None:
         self._setup, self._start, self._epochs = setup, start, epochs
         self._rank, self._world_size = rank, world_size
-        self._queue: queue.Queue[Batch | EndOfUpdate | BaseException | None] = queue.Queue(_PREFETCH)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
         self._pool = background_pool(setup.workers)
+        self._ahead = MadeAhead(self._items(), _PREFETCH)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._ahead.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._ahead.__exit__(kind, error, trace)
         self._pool.shutdown()
 
     def __iter__(self) -> Iterator[Batch | EndOfUpdate]:
-        while True:
-            item = self._queue.get()
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    def _run(self) -> None:
-        try:
-            for item in self._items():
-                if not self._put(item):
-                    return
-            self._put(None)
-        except BaseException as error:  # handed to the thread that iterates, which raises it
-            self._put(error)
-
-    def _put(self, item: Batch | EndOfUpdate | BaseException | None) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=0.2)
-                return True
-            except queue.Full:
-                continue
-        return False
+        return iter(self._ahead)
 
     def _items(self) -> Iterator[Batch | EndOfUpdate]:
+        """Yield the batches and the end of every planned update, epoch after epoch."""
         epoch, first = self._start
         while self._epochs is None or epoch < self._epochs:
             updates = self._setup.batching.epoch(epoch)
@@ -254,6 +192,7 @@ class Loader:
         rounds = -(-len(update) // self._world_size)
         for round_ in range(rounds):
             planned = round_ * self._world_size + self._rank
+            # Its own micro-batch, or the next one that can be read, as a padding batch.
             for index in (number % len(update) for number in range(planned, planned + len(update))):
                 batch = self._load(update[index])
                 if batch is not None:
@@ -261,6 +200,7 @@ class Loader:
                     break
 
     def _load(self, micro: MicroBatch) -> Batch | None:
+        """Read the crops of a micro-batch side by side; None where not one can be read."""
         loaded = [one for one in self._pool.map(self._load_crop, micro) if one is not None]
         return collate(loaded, self._setup.grid.sample_rate) if loaded else None
 

@@ -165,6 +165,19 @@ def best_checkpoint(folder: Path) -> Path | None:
     return min(scored, key=lambda one: one[0])[1] if scored else None
 
 
+def resume(
+    folder: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, average: WeightsEma | None, team: Team
+) -> TrainingState | None:
+    """Load the newest whole checkpoint into every process and return where it stands; None where there is none."""
+    found: Path | None = None
+    with team.together():
+        if team.leads:
+            found = newest_whole(folder)
+    # All continue from the checkpoint that the leader sees.
+    newest = team.gather_text(found.name if found else "")[0]
+    return load_checkpoint(folder / newest, learner, optimizer, average) if newest else None
+
+
 def load_checkpoint(
     checkpoint: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, average: WeightsEma | None = None
 ) -> TrainingState:

@@ -22,13 +22,14 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean, median
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from audio_ssl.artifacts.records import absent
 from audio_ssl.artifacts.run import UpdateRow
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import StoppedBySignal, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -380,3 +381,11 @@ class StopRequest:
         if self.signal_name is not None:
             raise KeyboardInterrupt
         self.signal_name = signal.Signals(number).name
+
+
+def stopped_by(number: int, step: int, steps: int, folder: Path) -> StoppedBySignal:
+    """Return what ends a job that a signal has stopped after a step whose state is in a folder."""
+    name = signal.Signals(number).name
+    return StoppedBySignal(
+        f"{name} received; step {step} of {steps} is saved in {folder}. Run the command again with --resume to continue"
+    )

@@ -15,9 +15,10 @@ import torch
 
 from audio_ssl.data.augment import NoiseBank
 from audio_ssl.data.batching import Batching
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import ClipReader, LoaderSetup, TargetSource
+from audio_ssl.data.loader import LoaderSetup, TargetSource
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.subsets import lengths_of, limit_seconds, long_enough, without_short
 from audio_ssl.pretrain.learner import Learner

@@ -56,16 +56,9 @@ class Learner(nn.Module):
     """The module that the loop trains; a kind of training has one of its own."""
 
     def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
-        """Return the loss of a micro-batch.
+        """Return the loss of a micro-batch on the learner's device, of update `step` (counted from 0).
 
-        Parameters
-        ----------
-        batch
-            On the learner's device.
-        generator
-            On the CPU; besides dropout and the crops' own keys the only source of randomness.
-        step
-            Number of the update, from 0.
+        Besides dropout and the crops' own keys, `generator` (on the CPU) is the only source of randomness.
         """
         raise NotImplementedError
 

@@ -17,6 +17,7 @@ import math
 import os
 import platform
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +124,19 @@ class NoLog:
 
     def sync(self) -> None:
         """Do nothing."""
+
+
+class Speed:
+    """Audio seconds a second over the last updates, for the progress shown; the first ones of a run are slow."""
+
+    def __init__(self) -> None:
+        self._updates: deque[tuple[float, float]] = deque(maxlen=20)
+
+    def over(self, audio_seconds: float, seconds: float) -> str:
+        """Return the speed after one more update, in words."""
+        self._updates.append((audio_seconds, seconds))
+        audio, spent = (sum(values) for values in zip(*self._updates, strict=True))
+        return f"{audio / max(1e-9, spent):.3g} s of audio a second"
 
 
 def require_wandb() -> Any:

@@ -22,8 +22,8 @@ from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.files import locked_folder, write_text
 from audio_ssl.base.progress import track
 from audio_ssl.base.threads import background_pool, in_order
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import ClipReader
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.store import StoreWriter
 from audio_ssl.pretrain.distributed import choose_device

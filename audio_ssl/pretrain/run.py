@@ -39,8 +39,8 @@ from audio_ssl.base.config import read_yaml, traits_of
 from audio_ssl.base.errors import StoppedBySignal, UserError
 from audio_ssl.base.files import atomic_write, is_used, locked_folder, write_text
 from audio_ssl.data.augment import NoiseBank
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import ClipReader
 from audio_ssl.models.weights import WEIGHTS_FILE
 from audio_ssl.pretrain.distributed import ALONE, Team, choose_device, deterministic, open_team
 from audio_ssl.pretrain.jobs import KindTraits, RunStage, StageContext, Training, TrainingJob, loader_setups

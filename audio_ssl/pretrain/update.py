@@ -30,7 +30,7 @@ from audio_ssl.pretrain.replicas import Replica, Runner
 
 @dataclasses.dataclass(frozen=True)
 class UpdateResult:
-    """What became of an update."""
+    """Result of one optimiser update."""
 
     row: dict[str, float]
     """Metrics."""
@@ -43,7 +43,7 @@ class UpdateResult:
 
 
 class Updater:
-    """Accumulates micro-batches into updates.
+    """Accumulates micro-batches into updates: `add` each, then `finish`.
 
     The gradients of the summed losses are added up over micro-batches and processes and divided once by the update's
     count, and what a micro-batch draws at random depends on its number in the update, so an update is the same however
@@ -51,16 +51,12 @@ class Updater:
 
     Parameters
     ----------
-    learner
-        On its device already.
-    recipe
-        Optimiser, precision and seed.
+    learner, device
+        The learner, on its device already.
     steps
         Updates of the whole schedule.
-    team
-        The processes that share the updates.
     replica
-        How the learner is run and shared out; None: by torch's own means.
+        How the learner is run and shared out over the team; None: by torch's own means.
     """
 
     def __init__(
@@ -77,27 +73,36 @@ class Updater:
         self.optimizer = make_optimizer(learner, recipe.optim)
         self.average = WeightsEma(learner, recipe.weights_ema) if recipe.weights_ema is not None else None
         self._recipe, self._steps, self._team = recipe, steps, team
-        self._saved: dict[str, Tensor] | None = None
-        self._double: dict[str, Tensor] | None = None
         self._step = 0
         self._begin()
 
+    def _begin(self) -> None:
+        """Start an update with no gradients and nothing counted."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self._replica.used.clear()
+        self._outputs: list[StepOutput] = []
+        self._seconds = 0.0
+        self._before: dict[str, Tensor] | None = None
+        """Buffers before the update."""
+        self._before_padding: dict[str, Tensor] | None = None
+        """Buffers before a padding batch whose effect is still to be undone."""
+
     def add(self, batch: Batch, step: int) -> None:
         """Add the gradients of a micro-batch of update `step` (counted from 0)."""
-        self._undo_double()
+        self._undo_padding()
         buffers: dict[str, Tensor] = {}
-        if self._saved is None or not batch.counts:
+        if self._before is None or not batch.counts:
             buffers = {name: buffer.clone() for name, buffer in self.learner.named_buffers()}
-        if self._saved is None:
+        if self._before is None:
             # Codebooks that follow averages are changed by the forward pass; a skipped update puts them back.
-            self._saved = buffers
-        # A double leaves no trace: no statistics, and a weight of zero.
+            self._before = buffers
+        # A padding batch changes nothing: its loss has weight zero, and its statistics are undone.
         self.learner.train(batch.counts)
         purpose = (self._recipe.seed, "update", step, batch.number)
         with seeded(self.device, *purpose, "layers"), self.precision():
             output = self._replica.backward(batch.to(self.device), generator(*purpose), step)
         if not batch.counts:
-            self._double = buffers
+            self._before_padding = buffers
             return
         self._outputs.append(dataclasses.replace(output, loss_sum=output.loss_sum.detach()))
         self._seconds += batch.seconds
@@ -114,8 +119,8 @@ class Updater:
         return self.apply(step, sums, lr, norm)
 
     def gather(self) -> UpdateSums:
-        """Return what the update sums up to over all processes, and turn its gradients into those of the mean loss."""
-        self._undo_double()
+        """Return the update's sums over all processes, and turn its gradients into those of the mean loss."""
+        self._undo_padding()
         sums = UpdateSums.of(self._outputs, self._seconds, self._replica.used).over(self._team)
         if not sums.batches:
             return sums
@@ -129,9 +134,13 @@ class Updater:
         """Let the optimiser make update `step` of gathered and clipped gradients, if loss and norm are finite."""
         changed = math.isfinite(sums.loss) and math.isfinite(norm)
         if changed:
-            self._apply(step)
+            self.optimizer.step()
+            with torch.no_grad():
+                self.learner.after_update(step, self._team.sum)
+            if self.average is not None:
+                self.average.update(step)
         else:
-            self._restore_buffers(self._saved or {})
+            self._restore(self._before or {})
         self._step = step
         self._begin()
         return UpdateResult({"loss": sums.loss, "lr": lr, "grad_norm": norm, **sums.means}, changed, sums.seconds)
@@ -155,35 +164,19 @@ class Updater:
             return {}
         return {"valid_loss": sums.loss, **{f"valid_{name}": value for name, value in sums.means.items()}}
 
-    def _apply(self, step: int) -> None:
-        self.optimizer.step()
-        with torch.no_grad():
-            self.learner.after_update(step, self._team.sum)
-        if self.average is not None:
-            self.average.update(step)
-
     def precision(self) -> torch.autocast:
         """Return a block in which the learner runs in the recipe's precision, forwards and backwards."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._recipe.precision == "bfloat16")
 
-    def _begin(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        self._replica.used.clear()
-        self._outputs: list[StepOutput] = []
-        self._saved = None
-        self._double = None
-        self._seconds = 0.0
+    def _undo_padding(self) -> None:
+        """Undo what a padding batch did to the buffers; not before it was run backwards, which may need them."""
+        self._restore(self._before_padding or {})
+        self._before_padding = None
 
-    def _undo_double(self) -> None:
-        """Take back what a double did to the buffers; not before it was run backwards, which may need them."""
-        if self._double is not None:
-            self._restore_buffers(self._double)
-        self._double = None
-
-    def _restore_buffers(self, saved: dict[str, Tensor]) -> None:
+    def _restore(self, buffers: dict[str, Tensor]) -> None:
         for name, buffer in self.learner.named_buffers():
-            if name in saved:
-                buffer.copy_(saved[name])
+            if name in buffers:
+                buffer.copy_(buffers[name])
 
 
 @dataclasses.dataclass

@@ -18,7 +18,7 @@ from audio_ssl.artifacts.records import from_json
 from audio_ssl.base.documents import JsonObject
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.threads import LruCache
-from audio_ssl.data.loader import ClipReader
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.store import META_FILE, ArrayStore
 from audio_ssl.targets.spec import Teacher, check_targets

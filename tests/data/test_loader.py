@@ -13,9 +13,10 @@ from torch import Tensor
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.threads import LruCache
 from audio_ssl.data.batching import Batching
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import Batch, ClipReader, EndOfUpdate, Loader, LoaderSetup, Position, TargetSource
+from audio_ssl.data.loader import Batch, EndOfUpdate, Loader, LoaderSetup, Position, TargetSource
 from audio_ssl.data.manifest import Clip
 
 RATE = 8000

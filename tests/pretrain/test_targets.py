@@ -15,9 +15,10 @@ import torch
 
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.threads import background_pool
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import Batch, ClipReader, Loader, Position
+from audio_ssl.data.loader import Batch, Loader, Position
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.store import ArrayStore
 from audio_ssl.pretrain.jobs import StageContext, loader_setups

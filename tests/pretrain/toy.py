@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from audio_ssl.data.batching import Batching
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import Batch, ClipReader, LoaderSetup
+from audio_ssl.data.loader import Batch, LoaderSetup
 from audio_ssl.data.manifest import Clip, read_manifest
 from audio_ssl.pretrain.jobs import Training, TrainingJob
 from audio_ssl.pretrain.learner import Learner, StepOutput

@@ -10,8 +10,8 @@ import torch
 
 pytest.importorskip("encodec")
 
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import ClipReader
 from audio_ssl.data.manifest import Clip
 from audio_ssl.targets.codec.reconstruction import MOST_CLIPS, MOST_SECONDS, make_reconstructions, si_sdr, spread_out
 from audio_ssl.targets.codec.rvq_vae import Codec, CodecConfig

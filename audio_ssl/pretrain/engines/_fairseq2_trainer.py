@@ -52,10 +52,10 @@ from audio_ssl.pretrain.engines._fairseq2_parts import (
     Schedule,
     gangs_of,
 )
-from audio_ssl.pretrain.guards import TIME_IS_UP, GuardWatch, StopRequest
+from audio_ssl.pretrain.guards import TIME_IS_UP, GuardWatch, StopRequest, stopped_by
 from audio_ssl.pretrain.jobs import TrainingJob
-from audio_ssl.pretrain.log import MetricsLog, NoLog, open_log, profiled
-from audio_ssl.pretrain.loop import Speed, advance, row_of, stopped_by, validate, validation_due
+from audio_ssl.pretrain.log import MetricsLog, NoLog, Speed, open_log, profiled
+from audio_ssl.pretrain.loop import advance, row_of, validate, validation_due
 from audio_ssl.pretrain.replicas import compile_layers
 from audio_ssl.pretrain.update import Updater, UpdateSums
 
@@ -310,7 +310,7 @@ def _train(job: TrainingJob, team: Team, gangs: Gangs, parts: Parts, done: int) 
     if course.error is not None:
         raise team.own(course.error)
     if course.asked > TIME_IS_UP and course.state.step < job.steps:
-        raise team.own(stopped_by(course.asked, course.state.step, job))
+        raise team.own(stopped_by(course.asked, course.state.step, job.steps, job.state_folder))
     return course.state.step
 
 

@@ -45,7 +45,7 @@ class Config:
     """Weight of the loss on visible frames, which the model then has to keep (MERT: 0)."""
 
 
-class Reconstruction(Objective):
+class MaskedReconstruction(Objective):
     """Linear head and mean square error."""
 
     def __init__(self, config: Config, hidden_dim: int, bins: int) -> None:
@@ -72,9 +72,9 @@ class Reconstruction(Objective):
         return F.mse_loss(predicted, view.targets[rows].float(), reduction="none").mean(-1).sum()
 
 
-def build(config: Config, shape: ModelShape, target: TargetSpec | None) -> Reconstruction:
+def build(config: Config, shape: ModelShape, target: TargetSpec | None) -> MaskedReconstruction:
     """Make the head for a teacher of values; UserError for a teacher of codes."""
     if config.unmasked_weight < 0:
         raise UserError(f"`unmasked_weight` must not be negative, but is {config.unmasked_weight}")
     spec = require_targets("reconstruction", "values", config.teacher, target)
-    return Reconstruction(config, shape.dim, spec.width)
+    return MaskedReconstruction(config, shape.dim, spec.width)

@@ -35,8 +35,8 @@ from audio_ssl.artifacts.reconstructions import (
 )
 from audio_ssl.base.errors import AudioError
 from audio_ssl.base.files import atomic_write
+from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.loader import ClipReader
 from audio_ssl.data.manifest import Clip
 from audio_ssl.models.spectra import mel_filters, power_spectrum
 from audio_ssl.targets.codec.rvq_vae import Codec
