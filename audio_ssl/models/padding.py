@@ -7,9 +7,8 @@ The frames of a padded batch, one clip after the other and nothing between: padd
 Encoders that see the visible frames alone: where these lie, how they are taken out and put back.
 
 Masked frames left out: MAE (He et al. 2022, arXiv 2111.06377) for images, data2vec 2.0 (Baevski et al. 2022,
-arXiv 2212.07525, section 3) for speech. A file of this folder says ``VISIBLE = True`` if its encoder can do without
-frames: it takes `visible` as a fourth argument, then gives states of the visible frames only, and tells positions from
-the frames' true places.
+arXiv 2212.07525, section 3) for speech. An encoder that `leaves_out` frames takes `visible`, then gives states of the
+visible frames only, and tells positions from the frames' true places.
 
 Noise in the place of what is hidden from the encoder (BEST-RQ, Chiu et al. 2022, arXiv 2202.01855).
 """
