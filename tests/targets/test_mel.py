@@ -6,6 +6,7 @@ import torch
 from audio_ssl.base.errors import UserError
 from audio_ssl.models.frontends import mel as frontend
 from audio_ssl.pretrain.objectives import reconstruction
+from audio_ssl.pretrain.view import ModelShape
 from audio_ssl.targets.spec import check_targets
 from audio_ssl.targets.teachers import mel
 from tests.objectives.views import make_view
@@ -48,7 +49,7 @@ def test_settings_and_rate_are_in_the_fingerprint():
 def test_it_can_be_reconstructed():
     teacher = mel.build(mel.Config(n_mels=10, stack=1), 16000, CPU)
     targets = torch.stack([teacher(noise(9000))] * 3)
-    head = reconstruction.build(reconstruction.Config(name="mel"), 16, 12, teacher.spec)
+    head = reconstruction.build(reconstruction.Config(name="mel"), ModelShape(16, 12, layers=3), teacher.spec)
     output = head(make_view((targets.shape[1],) * 3, targets=targets))
     assert set(output.metrics) == {"mel_mse"}
     assert 0 < float(output.loss_sum.detach() / output.count) < 3
