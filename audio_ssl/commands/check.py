@@ -32,8 +32,8 @@ from audio_ssl.base.files import LOCK_FILE, PARTIAL
 from audio_ssl.base.progress import track
 from audio_ssl.data.manifest import iterate_manifest
 from audio_ssl.data.store import META_FILE, read_ids
+from audio_ssl.models.weights import MODEL_FILES
 from audio_ssl.pretrain.checkpoint import STATE_FILE, checkpoints
-from audio_ssl.pretrain.run_folder import MODEL_FILES
 from audio_ssl.shipped import Shelf
 from audio_ssl.shipped.facts import FACTS_FILE
 

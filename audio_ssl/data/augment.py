@@ -38,6 +38,7 @@ from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.versions import added
 from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.clip_table import read_table
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
 
@@ -215,7 +216,7 @@ def _gains(
     if mixing.snr_db is None:
         return torch.full_like(share, mixing.gain)
     low, high = mixing.snr_db
-    valid = torch.arange(waveform.shape[1], device=waveform.device) < lengths.to(waveform.device)[:, None]
+    valid = frame_mask(lengths.to(waveform.device), waveform.shape[1])
     clip_power = torch.where(valid, waveform.square(), 0.0).sum(1) / valid.sum(1).clamp(min=1)
     other_power = clip_power[other] if mixing.snr_of == "clip" else stretch.square().sum(-1) / length.clamp(min=1)
     wanted = clip_power[:, None] / 10 ** ((low + share * (high - low)) / 10)

@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, overload
 
+import torch
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from audio_ssl.base.errors import UserError
@@ -101,3 +103,14 @@ class FrameGrid:
                 f"{theirs} gives {other.frame_rate_hz:g} frames/s (hop {other.hop_samples} at {other.sample_rate} Hz)",
                 remedy="give both the same sample rate and hop",
             )
+
+
+def frame_mask(frames: Shaped[Tensor, " batch"], total: int) -> Bool[Tensor, "batch frame"]:
+    """Return ``[batch, frame]``, True where a frame (or a sample) belongs to its clip.
+
+    Examples
+    --------
+    >>> frame_mask(torch.tensor([1, 2]), 2).tolist()
+    [[True, False], [True, True]]
+    """
+    return torch.arange(total, device=frames.device) < frames[:, None]

@@ -24,10 +24,10 @@ from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError, shown
 from audio_ssl.base.files import atomic_write, write_json
 from audio_ssl.base.versions import hashed
-from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.frames import FrameGrid, frame_mask
 from audio_ssl.models.interfaces import Encoder, Frontend, check_point
 from audio_ssl.models.normalisation import Collector, Moments
-from audio_ssl.models.padding import HiddenNoise, frame_mask
+from audio_ssl.models.padding import HiddenNoise
 from audio_ssl.models.points import Point
 from audio_ssl.models.waveforms import check_shapes
 from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE, hashed_bytes, load_weights, stored, write_stored

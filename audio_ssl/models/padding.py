@@ -22,18 +22,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.models.fast.cpu import is_inference
-
-
-def frame_mask(frames: Int[Tensor, " batch"], total: int) -> Bool[Tensor, "batch frame"]:
-    """Return ``[batch, frame]``, True where a frame belongs to its clip.
-
-    Examples
-    --------
-    >>> frame_mask(torch.tensor([1, 2]), 2).tolist()
-    [[True, False], [True, True]]
-    """
-    return torch.arange(total, device=frames.device) < frames[:, None]
 
 
 def key_mask(frames: Int[Tensor, " batch"], total: int) -> Bool[Tensor, "batch 1 1 frame"]:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from audio_ssl.base.errors import UserError
+from audio_ssl.data.frames import frame_mask
 
 _MOST_CHANNELS = 8
 """Of a waveform that may have been given with its channels last."""
@@ -114,7 +115,7 @@ def checked_batch(
 
 def _check_values(waveform: Tensor, lengths: Tensor, shortest: int, normalized: bool) -> None:
     samples = waveform.shape[1]
-    inside = torch.arange(samples, device=waveform.device) < lengths[:, None]
+    inside = frame_mask(lengths, samples)
     # NaN and infinity are above every limit; what lies past a clip's length has no influence.
     peaks = torch.where(inside, waveform.detach(), 0.0).abs().nan_to_num(torch.inf, torch.inf).amax(1).double()
     for clip, (length, peak) in enumerate(torch.stack([lengths.double(), peaks], 1).tolist()):

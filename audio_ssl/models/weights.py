@@ -135,3 +135,5 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
 
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE)
+"""What a saved model or codec is."""

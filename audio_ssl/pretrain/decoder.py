@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.base.errors import UserError, check_at_least
-from audio_ssl.base.seeds import derive_seed
 from audio_ssl.base.versions import added
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.models.fast.cpu import Dropout
-from audio_ssl.models.padding import Visible, frame_mask, hide, put_back
+from audio_ssl.models.padding import Visible, hide, put_back
+from audio_ssl.pretrain.masking import noise_frames
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,7 @@ class ConvDecoder(nn.Module):
         return [self(states[-1], visible, mask, frames, keys)]
 
     def _noise(self, mask: Tensor, dim: int, keys: Sequence[int]) -> Float[Tensor, "masked dim"]:
-        """Draw the noise of all masked frames, each row's from its own key."""
-        rows = []
-        for count, key in zip(mask.sum(1).tolist(), keys, strict=True):
-            generator = torch.Generator(mask.device).manual_seed(derive_seed(key, "noise"))
-            rows.append(torch.randn(count, dim, generator=generator, device=mask.device))
-        return torch.cat(rows) * cast(float, self._noise_std)
+        return noise_frames(mask, dim, keys) * cast(float, self._noise_std)
 
 
 class LayerDecoders(nn.Module):

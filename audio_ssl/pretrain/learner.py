@@ -21,11 +21,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from audio_ssl.data.augment import Mixing, mix_in_batch
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.data.loader import Batch
 from audio_ssl.models.interfaces import Encoder
 from audio_ssl.models.model import ModelOutput, SSLModel
 from audio_ssl.models.normalisation import BatchNorm
-from audio_ssl.models.padding import frame_mask, visible_frames
+from audio_ssl.models.padding import visible_frames
 from audio_ssl.models.points import Point
 from audio_ssl.pretrain.decoder import ConvDecoder, LayerDecoders
 from audio_ssl.pretrain.masking import Mask, clone_keys, draw_masks, hidden_noise

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from audio_ssl.base.errors import UserError
@@ -159,13 +159,18 @@ def hidden_noise(mask: Bool[Tensor, "row frame"], width: int, std: float, keys: 
     keys
         Of each row.
     """
+    values = torch.zeros(*mask.shape, width, device=mask.device)
+    values[mask] = noise_frames(mask, width, keys) * std
+    return HiddenNoise(mask, values)
+
+
+def noise_frames(mask: Bool[Tensor, "row frame"], width: int, keys: Sequence[int]) -> Float[Tensor, "hidden width"]:
+    """Draw standard normal numbers for every hidden frame, row after row, each row's from its own key."""
     rows = []
     for count, key in zip(mask.sum(1).tolist(), keys, strict=True):
         generator = torch.Generator(mask.device).manual_seed(derive_seed(key, "noise"))
         rows.append(torch.randn(count, width, generator=generator, device=mask.device))
-    values = torch.zeros(*mask.shape, width, device=mask.device)
-    values[mask] = torch.cat(rows) * std
-    return HiddenNoise(mask, values)
+    return torch.cat(rows)
 
 
 def span_mask(

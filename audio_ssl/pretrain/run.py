@@ -41,13 +41,13 @@ from audio_ssl.base.files import atomic_write, is_used, locked_folder, write_tex
 from audio_ssl.data.augment import NoiseBank
 from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.models.weights import WEIGHTS_FILE
+from audio_ssl.models.weights import MODEL_FILES, WEIGHTS_FILE
 from audio_ssl.pretrain.distributed import ALONE, Team, choose_device, deterministic, open_team
 from audio_ssl.pretrain.jobs import KindTraits, RunStage, StageContext, Training, TrainingJob, loader_setups
 from audio_ssl.pretrain.log import check_wandb
 from audio_ssl.pretrain.optim import effective_warmup
 from audio_ssl.pretrain.recipe import ENGINES, Recipe, identity, load_recipe, plain, recipe_yaml, structure_recipe
-from audio_ssl.pretrain.run_folder import MODEL_FILES, CardFacts, is_whole, reopen, seal_model, write_card
+from audio_ssl.pretrain.run_folder import CardFacts, is_whole, reopen, seal_model, write_card
 from audio_ssl.pretrain.selection import Selection, select_clips
 
 logger = logging.getLogger(__name__)

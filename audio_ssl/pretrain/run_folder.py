@@ -24,14 +24,11 @@ from audio_ssl.artifacts.run import (
 )
 from audio_ssl.base.checksums import faults, write_seals
 from audio_ssl.base.errors import UserError
+from audio_ssl.models.weights import MODEL_FILES, WEIGHTS_FILE
 from audio_ssl.pretrain.checkpoint import checkpoints
 from audio_ssl.pretrain.guards import CollapseGuard, alike_at_end, alike_sentences
 
 logger = logging.getLogger(__name__)
-
-WEIGHTS_FILE = "model.safetensors"
-MODEL_FILES = ("config.json", WEIGHTS_FILE)
-"""What a finished run has, whatever its kind."""
 
 
 def seal_model(folder: Path) -> None:

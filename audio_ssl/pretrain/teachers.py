@@ -30,6 +30,7 @@ from audio_ssl.base.seeds import generator
 from audio_ssl.data.manifest import Clip
 from audio_ssl.interop.read import read_model
 from audio_ssl.models.model import SSLModel
+from audio_ssl.models.weights import WEIGHTS_FILE
 from audio_ssl.pretrain.jobs import StageContext
 from audio_ssl.pretrain.kinds.codec import Config as CodecRecipe
 from audio_ssl.pretrain.recipe import Recipe, load_recipe
@@ -129,7 +130,7 @@ def _complete(recipe: Recipe, index: int, config: Any, codec: CodecRun | None, c
 def _codec(recipe: Recipe, codec: CodecRun | None, folder: Path, context: StageContext) -> Path:
     """Return the folder of a run's codec, trained if it is not there."""
     assert codec is not None, "refused by check_teachers"
-    if not folder.is_relative_to(context.folder) and (folder / "model.safetensors").is_file():
+    if not folder.is_relative_to(context.folder) and (folder / WEIGHTS_FILE).is_file():
         # A target store brings the codec its codes are of, however long that one was trained.
         return folder
     logger.info("a codec for the rvq teacher is trained first, in %s", folder)

@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from audio_ssl.base.errors import UserError
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.models.interfaces import Encoder, Frontend
-from audio_ssl.models.padding import frame_mask
 from audio_ssl.models.points import Point
 from audio_ssl.targets.spec import TargetSpec
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -87,11 +87,6 @@ class Head(nn.Module):
     def why_not(self, frames: int, target: Tensor) -> str | None:
         """Return why a clip of so many frames cannot be used, or None."""
         return None
-
-
-def inside(frames: Int[Tensor, " batch"], total: int) -> Bool[Tensor, "batch frame"]:
-    """Return True where a frame belongs to its clip."""
-    return torch.arange(total, device=frames.device) < frames[:, None]
 
 
 class CTCHeadBase(Head):

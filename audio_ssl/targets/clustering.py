@@ -27,6 +27,35 @@ _INIT_PER_CLUSTER = 20
 """Frames per cluster that k-means++ chooses from."""
 
 
+class RunningVariance:
+    """Mean and variance over the rows of a stream, in float64; rows lie along the last axis but one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean = self._squares = torch.zeros(())
+
+    def add(self, rows: Float[Tensor, "*group row dim"]) -> None:
+        """Take the next rows, at least one."""
+        rows = rows.double()
+        number, mean = rows.shape[-2], rows.mean(-2)
+        squares = (rows - mean[..., None, :]).square().sum(-2)
+        step, total = mean - self._mean, self.count + number
+        # Chan, Golub and LeVeque 1983: joins two sets without loss of digits.
+        self._squares = self._squares + squares + step.square() * (self.count * number / total)
+        self._mean = self._mean + step * (number / total)
+        self.count = total
+
+    @property
+    def mean(self) -> Float[Tensor, "*group dim"]:
+        """Mean of all rows."""
+        return self._mean
+
+    @property
+    def variance(self) -> Float[Tensor, "*group dim"]:
+        """Variance of all rows, divided by their number."""
+        return self._squares / max(self.count, 1)
+
+
 class Reservoir:
     """A uniform sample of the rows of a stream, and mean and variance of all its rows.
 
@@ -43,14 +72,13 @@ class Reservoir:
         self._keys: list[Tensor] = []
         self._rows: list[Tensor] = []
         self._held, self._threshold = 0, -1.0
-        self.count = 0
-        self._mean = self._squares = torch.zeros(())
+        self._moments = RunningVariance()
 
     def add(self, rows: Float[Tensor, "frame dim"]) -> None:
         """Take the next rows of the stream."""
         if len(rows) == 0:
             return
-        self._add_moments(rows)
+        self._moments.add(rows)
         keys = torch.rand(len(rows), generator=self._generator, dtype=torch.float64)
         stay = keys > self._threshold
         self._keys.append(keys[stay])
@@ -59,17 +87,6 @@ class Reservoir:
         # Pruned a quarter too late, so that most rows are copied once.
         if self._held > self._capacity + max(self._capacity // 4, 1):
             self._prune()
-
-    def _add_moments(self, rows: Tensor) -> None:
-        rows = rows.double()
-        mean = rows.mean(0)
-        squares = (rows - mean).square().sum(0)
-        total = self.count + len(rows)
-        step = mean - self._mean
-        # Chan, Golub and LeVeque 1983: joins two sets without loss of digits.
-        self._squares = self._squares + squares + step.square() * (self.count * len(rows) / total)
-        self._mean = self._mean + step * (len(rows) / total)
-        self.count = total
 
     def _prune(self) -> None:
         keys, rows = torch.cat(self._keys), torch.cat(self._rows)
@@ -80,14 +97,19 @@ class Reservoir:
         self._keys, self._rows, self._held = [keys], [rows], len(keys)
 
     @property
+    def count(self) -> int:
+        """Rows of the stream so far."""
+        return self._moments.count
+
+    @property
     def mean(self) -> Float[Tensor, " dim"]:
         """Mean of all rows, float32."""
-        return self._mean.float()
+        return self._moments.mean.float()
 
     @property
     def variance(self) -> Float[Tensor, " dim"]:
         """Variance of all rows, float32."""
-        return (self._squares / max(self.count, 1)).float()
+        return self._moments.variance.float()
 
     def rows(self) -> Float[Tensor, "frame dim"]:
         """Return the sample, at most `capacity` rows in the order of the stream."""

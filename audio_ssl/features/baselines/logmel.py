@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from audio_ssl.base.catalog import load_part
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.features.baselines._base import HOP_SAMPLES, SAMPLE_RATE, Baseline
 
 FEATURES: tuple[str, ...] = ()
@@ -32,7 +33,7 @@ class LogMelSource(Baseline):
         self, waveform: Tensor, lengths: Tensor, *, top: int | None = None, statistics: object | None = None
     ) -> tuple[list[Tensor], Tensor]:
         """Return log-mel frames as the only layer."""
-        inside = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
+        inside = frame_mask(lengths, waveform.shape[1])
         frames, counts = self._frontend(torch.where(inside, waveform, 0.0), lengths)
         return [frames], counts
 

@@ -20,11 +20,12 @@ from torch.nn import functional as F
 
 from audio_ssl.base.errors import UserError, check_choice
 from audio_ssl.base.versions import added
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.models.attention import BlockContext, Relative, SelfAttention, check_attention, run_blocks, zero_padding
 from audio_ssl.models.fast.cpu import Dropout
 from audio_ssl.models.interfaces import Encoder, EncoderTraits
 from audio_ssl.models.normalisation import BatchNorm
-from audio_ssl.models.padding import Visible, frame_mask, hide, key_mask, may_pack
+from audio_ssl.models.padding import Visible, hide, key_mask, may_pack
 from audio_ssl.models.points import Point
 from audio_ssl.models.positions import RelativePositions, rotate, rotation, sinusoids_of
 

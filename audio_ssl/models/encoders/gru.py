@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from audio_ssl.base.errors import UserError, check_at_least, check_choice
 from audio_ssl.base.versions import added
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.models.fast.cpu import Dropout
 from audio_ssl.models.interfaces import Encoder, EncoderTraits
-from audio_ssl.models.padding import Visible, frame_mask, hide
+from audio_ssl.models.padding import Visible, hide
 from audio_ssl.models.points import Point
 
 TRAITS = EncoderTraits()

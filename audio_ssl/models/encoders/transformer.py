@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from audio_ssl.base.errors import UserError, check_at_least, check_choice
 from audio_ssl.base.versions import added
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.models.attention import BlockContext, Relative, SelfAttention, check_attention, run_blocks, zero_padding
 from audio_ssl.models.fast.cpu import Dropout, linear
 from audio_ssl.models.interfaces import Encoder, EncoderTraits
-from audio_ssl.models.padding import Visible, frame_mask, hide, key_mask, may_pack, pack, spans, take_visible, unpack
+from audio_ssl.models.padding import Visible, hide, key_mask, may_pack, pack, spans, take_visible, unpack
 from audio_ssl.models.points import Point
 from audio_ssl.models.positions import ConvPositions, LinearBias, RelativePositions, StackedConvPositions, rotation
 

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.models.encoders.transformer import TransformerBlock, TransformerEncoder
 from audio_ssl.models.fast import unpadded_frontend
 from audio_ssl.models.fast.cpu import gelu_
@@ -113,7 +114,7 @@ class Places(NamedTuple):
     def keys(self) -> Tensor:
         """Return ``[clip, 1, 1, longest]``: the places that may be attended to."""
         own = self.edges.diff()
-        return (torch.arange(self.longest, device=own.device) < own[:, None])[:, None, None]
+        return frame_mask(own, self.longest)[:, None, None]
 
 
 def flat_places(counts: Sequence[int], longest: int) -> Tensor:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from audio_ssl.models.fast.cpu import gelu_
 from audio_ssl.models.frontends.conv import ConvFrontend
 from audio_ssl.models.normalisation import Moments
+from audio_ssl.models.padding import frames_inside
 
 _ALIGNED = 16
 """Columns of the first product: the kernel, a column of ones for the shift, zeros up to what tensor cores take."""
@@ -143,7 +144,7 @@ def _kept(value: Tensor) -> nn.Parameter:
 def _moments(windows: Tensor, frames: list[int]) -> tuple[Tensor, Tensor]:
     """Return mean ``[batch, kernel]`` and covariance ``[batch, kernel, kernel]`` of each clip's own windows."""
     count = torch.tensor(frames, device=windows.device)
-    inside = (torch.arange(windows.shape[1], device=windows.device) < count[:, None])[..., None]
+    inside = frames_inside(count, windows.shape[1])
     own = torch.where(inside, windows.double(), 0.0)
     total = count.clamp(min=1)[:, None]
     mean = own.sum(1) / total

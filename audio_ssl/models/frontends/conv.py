@@ -18,13 +18,13 @@ from torch.nn import functional as F
 
 from audio_ssl.base.errors import UserError, check_choice
 from audio_ssl.base.versions import added
-from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.frames import FrameGrid, frame_mask
 from audio_ssl.models.fast.convolutions import ConvSizes, FirstLayer, Source, conv_stack
 from audio_ssl.models.fast.convolutions_by_piece import Layer, PlainLayer, conv_features, plain_first
 from audio_ssl.models.fast.cpu import is_inference
 from audio_ssl.models.interfaces import Frontend, FrontendTraits
 from audio_ssl.models.normalisation import Collector, Moments
-from audio_ssl.models.padding import HiddenNoise, frame_mask
+from audio_ssl.models.padding import HiddenNoise
 
 TRAITS = FrontendTraits()
 

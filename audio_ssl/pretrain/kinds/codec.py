@@ -18,10 +18,9 @@ from torch.nn import functional as F
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.seeds import seeded
-from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.frames import FrameGrid, frame_mask
 from audio_ssl.data.loader import Batch
 from audio_ssl.data.subsets import limit_seconds
-from audio_ssl.models.padding import frame_mask
 from audio_ssl.pretrain.jobs import KindTraits, RunStage, StageContext, Training
 from audio_ssl.pretrain.learner import Learner, StepOutput
 from audio_ssl.pretrain.recipe import Recipe

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.probing.head import Head, inside
+from audio_ssl.data.frames import frame_mask
+from audio_ssl.probing.head import Head
 from audio_ssl.probing.task import IGNORED, Output
 
 OUTPUTS: tuple[Output, ...] = ("class", "tags", "values")
@@ -85,7 +86,7 @@ class ResidualConvs(nn.Module):
         self, features: Float[Tensor, "batch frame in_dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch frame dim"]:
         """Return the frames of the last layer."""
-        mask = inside(frames, features.shape[1])[..., None]
+        mask = frame_mask(frames, features.shape[1])[..., None]
         x: Tensor = self.projection(features)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             # Padding is zero before each convolution, so that a clip's frames do not see it.
@@ -133,7 +134,7 @@ def frame_losses(
     wanted = pad_sequence(list(targets), batch_first=True)
     wanted = F.pad(wanted, (0, 0, 0, total - wanted.shape[1]))
     loss = F.binary_cross_entropy_with_logits(outputs, wanted.expand_as(outputs), reduction="none").mean(-1)
-    mask = inside(frames, total)
+    mask = frame_mask(frames, total)
     return torch.where(mask, loss, 0.0).sum((1, 2)) / mask.sum()
 
 

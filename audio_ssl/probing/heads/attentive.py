@@ -14,8 +14,9 @@ from typing import cast
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.features.pooling import AttentionPooling
-from audio_ssl.probing.head import Head, inside
+from audio_ssl.probing.head import Head
 from audio_ssl.probing.heads._shared import OUTPUTS, clip_losses, mean_and_deviation
 from audio_ssl.probing.task import Output
 
@@ -53,7 +54,7 @@ class AttentiveHead(Head):
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch class"]:
         """Return the scores (logits) or values of each clip."""
-        mask = inside(frames, features.shape[1])
+        mask = frame_mask(frames, features.shape[1])
         if not self._statistics:
             return cast(Tensor, self.output(self.attention(features, mask)))
         weights = self.attention.scores(features).masked_fill(~mask, float("-inf")).softmax(-1)

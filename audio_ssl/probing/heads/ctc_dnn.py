@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.probing.head import CTCHeadBase, inside
+from audio_ssl.data.frames import frame_mask
+from audio_ssl.probing.head import CTCHeadBase
 from audio_ssl.probing.task import Output
 
 
@@ -49,7 +50,7 @@ class CTCDnnHead(CTCHeadBase):
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch frame class"]:
         """Return the logits of blank and tokens; zeros past a clip's frames."""
-        mask = inside(frames, features.shape[1])
+        mask = frame_mask(frames, features.shape[1])
         x = features[mask]
         for number, (linear, norm) in enumerate(zip(self.linears, self.norms, strict=True), 1):
             x = F.leaky_relu(norm(linear(x)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from audio_ssl.probing.head import inside
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.probing.heads._shared import Cosines, EmbeddingHeadBase, mean_and_deviation
 from audio_ssl.probing.task import Output
 
@@ -45,7 +45,7 @@ class MeanEmbeddingHead(EmbeddingHeadBase):
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch wide"]:
         """Return the vectors and the cosines to the classes."""
-        pooled = mean_and_deviation(features, inside(frames, features.shape[1]))
+        pooled = mean_and_deviation(features, frame_mask(frames, features.shape[1]))
         vectors = self.projection(self.dropout(pooled))
         return self.joined(vectors, self.cosines(vectors))
 

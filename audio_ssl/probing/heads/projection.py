@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.probing.head import Head, inside
+from audio_ssl.data.frames import frame_mask
+from audio_ssl.probing.head import Head
 from audio_ssl.probing.heads._shared import OUTPUTS, clip_losses
 from audio_ssl.probing.task import Output
 
@@ -46,7 +47,7 @@ class ProjectionHead(Head):
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch class"]:
         """Return the scores (logits) or values of each clip."""
-        mask = inside(frames, features.shape[1])[..., None]
+        mask = frame_mask(frames, features.shape[1])[..., None]
         x = self.projection(features)
         x = torch.where(mask, F.relu(x) if self._relu else x, 0.0)
         scores: Tensor = self.output(x.sum(1) / frames[:, None])

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.probing.head import Head, HeadBatch, inside
+from audio_ssl.data.frames import frame_mask
+from audio_ssl.probing.head import Head, HeadBatch
 from audio_ssl.probing.task import Output
 
 _PAD, _START, _END = 0, 1, 2
@@ -108,7 +109,7 @@ class Seq2SeqHead(Head):
         from audio_ssl.probing.heads._beam import search
 
         def step(tokens: Tensor, memory: Tensor, lengths: Tensor) -> Tensor:
-            return self._following(tokens, memory, ~inside(lengths, memory.shape[1]))
+            return self._following(tokens, memory, ~frame_mask(lengths, memory.shape[1]))
 
         config = self._config
         found = search(
@@ -142,13 +143,13 @@ class Seq2SeqHead(Head):
         return F.log_softmax(logits, dim=-1)
 
     def _encode(self, batch: HeadBatch) -> tuple[Float[Tensor, "batch frame dim"], Tensor]:
-        mask = inside(batch.frames, batch.features.shape[1])[:, None]
+        mask = frame_mask(batch.frames, batch.features.shape[1])[:, None]
         x = F.gelu(self.first(torch.where(mask, self.projection(batch.features).transpose(1, 2), 0.0)))
         # Padding is zero again before the second convolution, so that a clip's frames do not see it.
         x = torch.where(mask[..., ::2][..., : x.shape[-1]], x, 0.0)
         x = F.gelu(self.second(x)).transpose(1, 2)
         frames = (batch.frames + _STRIDE - 1) // _STRIDE
-        padding = ~inside(frames, x.shape[1])
+        padding = ~frame_mask(frames, x.shape[1])
         x = x + _positions(x.shape[1], x)
         return self.encoder(x, src_key_padding_mask=padding), padding
 

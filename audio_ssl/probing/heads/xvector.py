@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audio_ssl.probing.head import inside
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.probing.heads._shared import Cosines, EmbeddingHeadBase, mean_and_deviation
 from audio_ssl.probing.task import Output
 
@@ -56,7 +56,7 @@ class XVectorHead(EmbeddingHeadBase):
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch wide"]:
         """Return the vectors and the cosines to the classes."""
-        mask = inside(frames, features.shape[1])
+        mask = frame_mask(frames, features.shape[1])
         x = self.projection(features).transpose(1, 2)
         for layer in self.layers:
             # Padding is zero before each layer, so that a clip's frames do not see it.

@@ -36,6 +36,7 @@ from audio_ssl.artifacts.reconstructions import (
 from audio_ssl.base.errors import AudioError
 from audio_ssl.base.files import atomic_write
 from audio_ssl.data.clip_reader import ClipReader
+from audio_ssl.data.frames import frame_mask
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
 from audio_ssl.models.spectra import mel_filters, power_spectrum
@@ -129,7 +130,7 @@ def si_sdr(
     """
     samples = target.shape[1]
     length = torch.full_like(target[:, 0], samples) if lengths is None else lengths.to(target.dtype)
-    inside = torch.arange(samples, device=target.device) < length[:, None]
+    inside = frame_mask(length, samples)
     output, target = (
         (signal - signal.sum(1, keepdim=True) / length[:, None].clamp(min=1)) * inside for signal in (output, target)
     )

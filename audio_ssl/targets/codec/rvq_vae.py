@@ -15,8 +15,7 @@ from typing import NamedTuple, Self
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +24,8 @@ from audio_ssl.base.config import structure, unstructure
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import atomic_write, write_json
-from audio_ssl.data.frames import FrameGrid
+from audio_ssl.data.frames import FrameGrid, frame_mask
+from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
 from audio_ssl.targets.codec.quantizer import LatentNorm, ResidualQuantizer, UpdateSample, draw_lots
 
 FORMAT = "audio_ssl codec 2"
@@ -140,7 +140,7 @@ class Codec(nn.Module):
             lengths = torch.full((len(waveform),), waveform.shape[1], device=waveform.device)
         latents = self._latents(waveform)
         others = None if reference is None else self._latents(reference).flatten(0, 1)
-        inside = torch.arange(latents.shape[1], device=lengths.device) < self.grid.num_frames(lengths)[:, None]
+        inside = frame_mask(self.grid.num_frames(lengths), latents.shape[1])
         with torch.autocast(waveform.device.type, enabled=False):
             frames = latents.float()[inside]
             frames = self.norm(frames, None if others is None else others.float())
@@ -154,7 +154,7 @@ class Codec(nn.Module):
         commitment = torch.zeros(inside.shape, device=inside.device)
         commitment[inside] = quantized.commitment
         audio = self.decoder(values.transpose(1, 2))[:, 0, : waveform.shape[1]]
-        heard = torch.arange(waveform.shape[1], device=lengths.device) < lengths[:, None]
+        heard = frame_mask(lengths, waveform.shape[1])
         return CodecOutput(audio * heard, codes, commitment)
 
     @torch.no_grad()
@@ -222,17 +222,17 @@ class Codec(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, each whole or not at all."""
         folder = Path(folder)
-        with atomic_write(folder / "model.safetensors") as partial:
+        with atomic_write(folder / WEIGHTS_FILE) as partial:
             save_file({name: value.contiguous() for name, value in self.state_dict().items()}, partial)
-        write_json(folder / "config.json", {"format": FORMAT, **unstructure(self.config)})
+        write_json(folder / CONFIG_FILE, {"format": FORMAT, **unstructure(self.config)})
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Read a saved codec; UserError where the folder is none or its weights do not fit."""
         folder = Path(folder)
-        if not (folder / "config.json").is_file():
-            raise UserError("not a codec: config.json is missing", where=str(folder))
-        data = read_object(folder / "config.json")
+        if not (folder / CONFIG_FILE).is_file():
+            raise UserError(f"not a codec: {CONFIG_FILE} is missing", where=str(folder))
+        data = read_object(folder / CONFIG_FILE)
         if data.pop("format", None) != FORMAT:
             raise UserError(
                 "not a codec: the folder holds something else",
@@ -240,8 +240,5 @@ class Codec(nn.Module):
                 remedy="give the run folder of a codec recipe",
             )
         codec = cls(structure(CodecConfig, data))
-        try:
-            codec.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise UserError(f"weights do not fit: {str(error).splitlines()[0]}", where=str(folder)) from error
+        load_weights(codec, folder / WEIGHTS_FILE)
         return codec.eval()

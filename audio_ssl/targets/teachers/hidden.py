@@ -23,6 +23,7 @@ from audio_ssl.base.errors import UserError, check_at_least
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.models.interfaces import Encoder
 from audio_ssl.models.points import Point
+from audio_ssl.targets.clustering import RunningVariance
 from audio_ssl.targets.spec import (
     LoadModel,
     TargetSpec,
@@ -171,20 +172,14 @@ def fit(
         If no clip has a frame.
     """
     layers = LayersOf(config, sample_rate, device or torch.device("cpu"), load_model)
-    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    found = RunningVariance()
     for waveform in waveforms:
         states = layers(waveform).double().cpu()
-        frames = states.shape[1]
-        if frames == 0:
-            continue
-        own = states.mean(1)
-        step, total = own - mean, count + frames
-        # Chan, Golub and LeVeque 1983: joins two sets without loss of digits.
-        squares = squares + (states - own[:, None]).square().sum(1) + step.square() * (count * frames / total)
-        mean, count = mean + step * (frames / total), total
-    if count == 0:
+        if states.shape[1]:
+            found.add(states)
+    if found.count == 0:
         raise UserError("no clip is long enough for a frame of the model", remedy="give longer clips")
-    return {"mean": mean.float(), "scale": (squares / count + _EPSILON).rsqrt().float()}
+    return {"mean": found.mean.float(), "scale": (found.variance + _EPSILON).rsqrt().float()}
 
 
 def spec_of_previous(config: Config, grid: FrameGrid, previous: Encoder) -> TargetSpec:
