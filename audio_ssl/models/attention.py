@@ -1,16 +1,10 @@
 """Self-attention of all encoders, how their blocks are run, and checks of their sizes.
 
-Self-attention of all encoders: fused where torch can fuse it, with optional positions and relaxed logits.
-
-Relaxed logits are PB-Relax (CogView, Ding et al. 2021, arXiv 2105.13290, section 2.4), which WavLM and MERT 330M name
-as what keeps training in float16 from overflowing: the logits are made c times smaller *before* they are computed,
-their maximum is taken away, and only then they are made large again. MERT's public code has the option but never
-reaches it. Fused kernels keep their logits in float32, where nothing overflows; the relaxed path is explicit, needs the
-memory of all logits, and bounds them in any type.
-
-Running blocks one after the other: layer drop, and activations computed anew in the backward pass.
-
-Complaints about sizes that several encoders share.
+Attention is torch's fused kernel where there is one, with optional positions and relaxed logits. Relaxed logits are
+PB-Relax (CogView, Ding et al. 2021, arXiv 2105.13290, section 2.4), which WavLM and MERT 330M use against overflow in
+float16: the logits are divided by c *before* they are computed, their maximum is subtracted, and only then they are
+multiplied by c. MERT's public code has the option but never reaches it. Fused kernels keep their logits in float32,
+where nothing overflows. The relaxed path is explicit, needs the memory of all logits, and bounds them in any type.
 """
 
 from __future__ import annotations

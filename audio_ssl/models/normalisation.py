@@ -1,14 +1,12 @@
-"""Normalisation: statistics of a clip in pieces, norms of spectral frames, batch norm of padded batches.
+"""Normalisation of clips: statistics of a clip in pieces, norms of spectral frames, batch norm of padded batches.
 
-Mean and covariance of frames that come in pieces: the statistics of a whole clip without the clip in memory.
+`Collector` takes a waveform in pieces and gives the mean and covariance of its frames, without the clip in memory.
+`standardise` normalises spectral frames by the clip's own mean and deviation.
 
-Normalisation of spectral frames: by the clip's own mean and deviation, by fixed ones, or not at all.
-
-Batch norm of padded batches (Ioffe and Szegedy 2015, arXiv 1502.03167), in any number of processes.
-
-Values are torch's ``BatchNorm1d`` and ``BatchNorm2d``. Only what belongs to clips counts, so padding has no influence.
-In training the statistics are those of the micro-batch. The stored ones take in an update as a whole, by the mean over
-its micro-batches, so they do not depend on how these were shared out, and a skipped update leaves them as they are.
+`BatchNorm` (Ioffe and Szegedy 2015, arXiv 1502.03167) has the values of torch's ``BatchNorm1d`` and ``BatchNorm2d``, in
+any number of processes. Only what belongs to clips counts, so padding has no influence. In training the statistics are
+those of the micro-batch. The stored ones take in an update as a whole, by the mean over its micro-batches. So they do
+not depend on how the micro-batches were shared out, and a skipped update leaves them as they are.
 """
 
 from __future__ import annotations

@@ -1,16 +1,12 @@
-"""Frames of a padded batch: which belong to a clip, which are visible, and all of them without the padding.
+"""Frames of a padded batch: packed without the padding, hidden from the encoder, or left out of it.
 
-What belongs to each clip of a padded batch, and what is hidden from the encoder.
+`pack` puts the frames of all clips one after the other, so that padding costs nothing and cannot leak.
 
-The frames of a padded batch, one clip after the other and nothing between: padding costs nothing and cannot leak.
+Masked frames can be left out of an encoder: MAE (He et al. 2022, arXiv 2111.06377) for images, data2vec 2.0 (Baevski
+et al. 2022, arXiv 2212.07525, section 3) for speech. `Visible` says where the other frames lie. An encoder that
+`leaves_out` frames gives states of the visible frames only, at the positions of their true places.
 
-Encoders that see the visible frames alone: where these lie, how they are taken out and put back.
-
-Masked frames left out: MAE (He et al. 2022, arXiv 2111.06377) for images, data2vec 2.0 (Baevski et al. 2022,
-arXiv 2212.07525, section 3) for speech. An encoder that `leaves_out` frames takes `visible`, then gives states of the
-visible frames only, and tells positions from the frames' true places.
-
-Noise in the place of what is hidden from the encoder (BEST-RQ, Chiu et al. 2022, arXiv 2202.01855).
+`HiddenNoise` replaces hidden frames by noise (BEST-RQ, Chiu et al. 2022, arXiv 2202.01855).
 """
 
 from __future__ import annotations

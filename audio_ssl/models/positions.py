@@ -4,9 +4,8 @@ Convolutions: wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477, section 2) has
 2022, arXiv 2202.03555) several narrow ones. Rotation: RoFormer (Su et al. 2021, arXiv 2104.09864). Bias:
 WavLM (Chen et al. 2021, arXiv 2110.13900) learns it, ALiBi (Press et al. 2021, arXiv 2108.12409) is a straight line.
 
-Relative positions of Transformer-XL: products of what a frame asks for with sinusoids of the distance to others.
-
-Dai et al. 2019 (arXiv 1901.02860), section 3.3. In the form of SpeechBrain's Conformer (``RelPosMHAXL`` and
+Transformer-XL (Dai et al. 2019, arXiv 1901.02860, section 3.3): products of what a frame asks for with sinusoids of the
+distance to others. In the form of SpeechBrain's Conformer (``RelPosMHAXL`` and
 ``RelPosEncXL``), with which it trains BEST-RQ (Whetten et al. 2024, arXiv 2405.04296): past and future distances have
 the same sinusoids, so that only the convolutions tell what comes before from what comes after, and scores are divided
 by the root of the model's width, not of a head's.

@@ -1,14 +1,12 @@
-"""The processes of a job, the device of each, and deterministic kernels.
+"""The processes of a job as one team, the device of each, and deterministic kernels.
 
-The processes of a job as one team: who leads, what is summed, and how an error of one ends all.
+A `Team` says who leads, adds up tensors, and ends all processes where one has an error. Small things (errors, stops,
+sums for the log) go over gloo as text; gradients go over NCCL on GPUs and gloo on CPUs. Nothing is pickled. Without a
+launcher the team is one process, and every method returns what it was given.
 
-Small things (errors, stops, sums for the log) go over gloo as text; gradients go over NCCL on GPUs and gloo on CPUs.
-Nothing is pickled. Without a launcher the team is one process, and every method returns what it was given.
-
-Kernels that give the same bits each time, so that on a GPU, too, a resumed run is the uninterrupted one.
-
-On a CPU they all do. On a GPU some gradients (of convolutions, of attention) are sums in the order in which threads
-happen to come.
+`deterministic` chooses kernels that give the same bits each time, so that a resumed run equals the uninterrupted one on
+a GPU, too. On a CPU all kernels do. On a GPU some gradients (of convolutions, of attention) are sums in the order in
+which threads happen to come.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 The loss and the metrics are those of all processes, so all of them stop at the same update. What the guards remember is
 not saved: after a resume they start anew.
 
-A stop asked for by a signal, or because the time is over: the update in work is finished and saved first.
+`StopRequest` is a stop by a signal, or because the time is over: the current update is completed and saved first.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
-"""What a run tells: one row per step in ``metrics.jsonl``, the same in TensorBoard and, if asked, Weights & Biases.
+"""The log of a run: one row per step in ``metrics.jsonl``, the same in TensorBoard and, if asked, Weights & Biases.
 
-Scalars in TensorBoard's format, written by the caller's own thread.
+`TensorBoardFile` writes scalars in TensorBoard's format, in the caller's own thread. TensorBoard's own writer works in
+a thread of its own, so an error of the disk reaches the training some updates later, or never.
 
-TensorBoard's own writer works in a thread; what the disk refuses there ends in that thread's traceback and is told to
-the training some updates later, or never.
-
-A trace of a few updates by torch's profiler, in Chrome's format: open it at ui.perfetto.dev.
+`profiled` traces a few updates by torch's profiler, in Chrome's format: open the trace at ui.perfetto.dev.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The folder of a run: whether the run is finished, and its README.md.
 
-Whether a run is finished: it says so, and its model is there, as it was written.
-
-README.md of a run: a short model card with what is known, and no more.
+A run is finished if its record says so and its model is there, as it was written. README.md is a short model card with
+what is known, and no more.
 """
 
 from __future__ import annotations

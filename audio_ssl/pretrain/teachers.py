@@ -1,7 +1,7 @@
-"""Teachers made ready: those that must be fitted or trained first are, into the run's folder, and found there again.
+"""Makes teachers ready: what must be fitted or trained first is made in the run's folder, once.
 
-A teacher whose file has a `fit` (`kmeans`, `mel_rvq`, `hidden`) and that has no path is fitted to the training clips,
-and its state kept as ``teachers/INDEX/KIND.safetensors``; an `rvq` teacher without a path gets a codec that the run
+A teacher that is fitted (`kmeans`, `mel_rvq`, `hidden`) and has no path is fitted to the training clips, and its state
+kept as ``teachers/INDEX/KIND.safetensors``. A teacher of a codec (`rvq`) without a path gets a codec that the run
 trains first, by the recipe's `codec` section.
 """
 

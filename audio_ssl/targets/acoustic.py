@@ -1,27 +1,23 @@
 """Acoustic features of one clip: log-mel, MFCC, Kaldi's MFCC, chroma, and two of them as one frame.
 
-Log-mel and MFCC of one clip; not centred, so that no frame looks beyond the clip, but for one.
+Windows are not centred, so that no frame looks beyond the clip; `CenteredLogMel` is the exception.
 
-Kaldi's MFCCs with their differences, HuBERT's features of iteration 1 as fairseq computes them.
+`KaldiMfcc39`: HuBERT's features of iteration 1. ``dump_mfcc_feature.py`` of fairseq (Hsu et al. 2021, arXiv 2106.07447,
+section IV-B) takes ``torchaudio.compliance.kaldi.mfcc`` with ``use_energy=False`` and two ``compute_deltas``. Values
+here are theirs to 1e-4, and torchaudio is not needed. Theirs come every 10 ms, differences span five of them, and
+training uses every second one for frames of 20 ms: here the others are dropped at once. Left out on purpose: dither and
+energy, which fairseq turns off.
 
-``dump_mfcc_feature.py`` of fairseq (Hsu et al. 2021, arXiv 2106.07447, section IV-B) takes
-``torchaudio.compliance.kaldi.mfcc`` with ``use_energy=False`` and two ``compute_deltas``; values here are theirs to
-1e-4, and torchaudio is not needed. They come every 10 ms, differences span five of them, and training uses every second
-one for frames of 20 ms: here the others are dropped at once. Left out on purpose: dither and energy, which fairseq
-turns off.
+`Chroma`: how much of each pitch class sounds, whatever the octave. MERT's first models (Li et al. 2023, arXiv
+2306.00107, section 3.2) cluster log-mel and 264-dimensional chroma, 22 per semitone. The paper does not say from which
+transform; here it is the power spectrum of long windows, folded over the octaves by Ellis' Gaussian filters (2007, the
+ones of ``librosa.filters.chroma``), and each frame has unit length. A constant-Q transform would separate low notes
+better at many times the cost.
 
-Chroma of one clip: how much of each pitch class sounds, whatever the octave.
-
-MERT's first models (Li et al. 2023, arXiv 2306.00107, section 3.2) cluster log-mel and 264-dimensional chroma, 22 per
-semitone. The paper does not say from which transform; here it is the power spectrum of long windows, folded over the
-octaves by Ellis' Gaussian filters (2007, the ones of ``librosa.filters.chroma``), and each frame has unit length. A
-constant-Q transform would separate low notes better at many times the cost.
-
-Acoustic features of two kinds clustered as one frame, each kind with its share of the distances.
-
-MERT's first models have two k-means teachers, of log-mel and of chroma (Li et al. 2023, arXiv 2306.00107); labels of
-both together say timbre and harmony in one code. Chroma has unit length and log-mel hundreds of bands that vary by
-several units each, so a plain concatenation would be clustered by log-mel alone.
+`Blocks`: two features clustered as one frame, each with its share of the distances. MERT's first models have two
+k-means teachers, of log-mel and of chroma; labels of both together say timbre and harmony in one code. Chroma has unit
+length and log-mel hundreds of bands that vary by several units each, so a plain concatenation would be clustered by
+log-mel alone.
 """
 
 from __future__ import annotations

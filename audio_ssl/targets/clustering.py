@@ -6,7 +6,7 @@ Efraimidis and Spirakis 2006), and the exact mean and variance of all. The sampl
 nothing. An iteration over the sample costs as much as one round of mini-batches over it and moves every centroid to
 its optimum at once, which a mini-batch's learning rate never does. Each step is one matrix product.
 
-The nearest of many codes for each frame, by matrix product, in memory that does not grow with the clip.
+`nearest` finds the nearest of many codes for each frame, in memory that does not grow with the clip.
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
-"""Targets and teachers: the description of targets (`TargetSpec`), and what a teacher must give.
+"""What targets and teachers are: `TargetSpec` describes targets, `Teacher` and `TeacherTraits` what makes them.
 
-What targets are: their shape, their meaning, and the check that they keep what they promise.
-
-Teachers make targets and objectives consume them; neither needs to know the other, both know this.
-
-What a teacher is: targets of one whole clip, and a description of them.
+Teachers make targets and objectives consume them; neither knows the other, both know this.
 
 Targets of a clip are always those of the whole clip (a row of the manifest); crops are sliced from them. A stored
 target and one made on the fly are therefore the same numbers.

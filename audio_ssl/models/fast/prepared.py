@@ -7,8 +7,6 @@
   `audio_ssl.models.fast.unpadded`.
 
 Hidden states are float32 in any precision, and do not depend on the batch.
-
-What `prepare` puts in the place of a model's layers.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""A convolutional frontend and a transformer on a GPU without gradients: as `SSLModel`, in rows and in one dtype.
+"""A convolutional frontend and a transformer on a GPU without gradients and without padding.
 
-The transformer encoder on a GPU without gradients: products in one dtype, the residual path in float32.
-
-Frames of all clips lie one after the other, so padding costs nothing; queries, keys and values come from one product;
-attention is torch's flash kernel for sequences of any lengths where there is one.
+Products are in one dtype, the residual path is in float32. Frames of all clips lie one after the other, so padding
+costs nothing; queries, keys and values come from one product; attention is torch's flash kernel for sequences of any
+lengths where there is one. The call and the values are those of `SSLModel`, but for rounding.
 """
 
 from __future__ import annotations

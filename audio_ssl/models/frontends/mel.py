@@ -2,10 +2,8 @@
 
 Stacking: BEST-RQ (Chiu et al. 2022, arXiv 2202.01855). Convolutions: two of stride 2, as before the Conformer (Gulati
 et al. 2020, arXiv 2005.08100) and in SpeechBrain's BEST-RQ (Whetten et al. 2024, arXiv 2405.04296). The spectrogram is
-not padded in time, and convolutions at most by what they mirror at a clip's start, so no frame looks beyond its clip: a
-padded clip's frames are those it has alone.
-
-Log-mel frames of a padded batch, not centred: no frame looks beyond its clip.
+not centred or padded in time, and convolutions see at most a clip's start mirrored. So no frame looks beyond its clip:
+a padded clip's frames are those it has alone.
 """
 
 from __future__ import annotations

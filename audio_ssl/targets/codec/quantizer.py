@@ -1,12 +1,13 @@
 """Residual vector quantiser with moving-average codebooks (SoundStream, Zeghidour et al. 2021, arXiv 2107.03312).
 
-Codebook k holds the codes of what codebooks before it left over. Codes are the moving average of their frames (van den
-Oord et al. 2017, arXiv 1711.00937, appendix A.1), start with k-means, and are replaced by frames once hardly any frame
-uses them. Statistics are added up over the micro-batches of an update and applied after it, so that nothing depends on
-how an update is split. Codes are those of the encodec package for the same codebooks; its training differs in that
-every codebook's commitment reaches the encoder here, and that codes revived stay revived.
+Codebook k codes what the codebooks before it left over. Codes are the moving average of their frames (van den Oord et
+al. 2017, arXiv 1711.00937, appendix A.1), start with k-means, and are replaced by frames once hardly any frame uses
+them. Statistics are added up over the micro-batches of an update and applied after it, so that nothing depends on how
+an update is split. Codes are those of the encodec package for the same codebooks; its training differs in that every
+codebook's commitment reaches the encoder here, and that revived codes stay revived.
 
-What a codec needs to know of more than one clip, however an update is split: a norm, and a sample of an update.
+`LatentNorm` and `UpdateSample` hold what a codec needs of more than one clip: a norm, and a sample of an update's
+frames.
 """
 
 from __future__ import annotations

@@ -1,19 +1,13 @@
 """Losses of a codec, distances of audio to a reference, and reconstructions to listen to.
 
-What a codec is trained on: multi-scale mel spectrograms and the waveform; and how well its codes are used.
-
 The spectral loss follows EnCodec's (Défossez et al. 2022, arXiv 2210.13438, section 3.4), which at every scale adds the
 L1 distance of mel magnitudes to the squared L2 distance of their logarithms. Here both are of the logarithms, so that
 soft frames count as loud ones do: a codec for targets should tell them apart, where listening forgives them.
 
-How close audio comes to a reference: SI-SDR for the waveform, mel distance for what is heard of it.
+SI-SDR (of the waveform) and mel distance (of what is heard) are per clip, on tensors of any device, so that training
+can report them. Audio past a clip's end must be zero in both signals.
 
-Both are per clip, on tensors of any device, so that training can report them. Audio past a clip's end must be zero in
-both signals.
-
-Clips and what a codec makes of them, to listen to: ``reconstructions/`` beside the codec.
-
-``clips.json`` names for each clip the FLAC files of the original and the reconstruction, SI-SDR and mel distance.
+``reconstructions/`` beside the codec holds the original and the reconstruction of a few clips, as FLAC files.
 """
 
 from __future__ import annotations

@@ -8,13 +8,12 @@ maximum (``benchmarks/teachers.py`` prints error and speed).
 Edges: beyond a clip are zeros, as in nnAudio with ``pad_mode="constant"``; frame *i* is centred on sample ``i * hop``,
 and a clip of n samples has ``n // hop + 1`` frames.
 
-The arithmetic of the CQT teacher: kernels, and blocks of frames by FFT, small matrix products and inverse FFT.
-
-A frame every `hop` samples is wanted, not a value at every sample. So the spectrum of a block of ``columns * hop``
-samples, times a kernel's, is folded to `columns` lines (decimation) and transformed back by an FFT of that length.
-Folding is a sum over the `hop` rows of the spectrum: for one column and many kernels, a matrix product. Kernels are
-symmetric about their middle, so their spectra are real, if the spectrum of the audio is turned by half a sample where
-a kernel has an odd length. Low bins are computed at a lower rate, from a low-passed spectrum of the same blocks.
+The arithmetic is an FFT of a block, small matrix products and an inverse FFT. A frame every `hop` samples is wanted,
+not a value at every sample. So the spectrum of a block of ``columns * hop`` samples, times a kernel's, is folded to
+`columns` lines (decimation) and transformed back by an FFT of that length. Folding is a sum over the `hop` rows of the
+spectrum: for one column and many kernels, a matrix product. Kernels are symmetric about their middle, so their spectra
+are real, if the spectrum of the audio is turned by half a sample where a kernel has an odd length. Low bins are
+computed at a lower rate, from a low-passed spectrum of the same blocks.
 """
 
 from __future__ import annotations

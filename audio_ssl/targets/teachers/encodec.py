@@ -4,16 +4,12 @@
 it: codes are those of the whole clip, and crops are sliced from them, as MERT does. The encodec package loads the
 weights; `CodeStream` computes the package's codes with them, in bounded memory.
 
-EnCodec's encoder and quantiser over whole files in bounded memory, faster than the package and equal to it.
-
-Défossez et al. 2022, arXiv 2210.13438; the module reads the weights of the encodec package's 24 kHz model.
-
-Every convolution is causal, so a chunk needs only the last few rows of the chunk before (kept by each layer) and the
-state of the LSTM. The package pads by reflection: on the left at the start of a file, and on the right of its end up
-to a whole number of strides; the first and the last chunk do the same. Activations are ``[batch, time, channel]``:
-convolutions of width 1 are then matrix products, and the others run without a change of layout. The layers at a high
-rate take a chunk in tiles that stay in a core's cache. What the package computes and codes do not need (decoder,
-weight norm at every call) is left out.
+`CodeStream` is faster than the package and gives the same codes. Every convolution is causal, so a chunk needs only the
+last few rows of the chunk before (kept by each layer) and the state of the LSTM. The package pads by reflection: on the
+left at the start of a file, and on the right of its end up to a whole number of strides; the first and the last chunk
+do the same. Activations are ``[batch, time, channel]``: convolutions of width 1 are then matrix products, and the
+others run without a change of layout. The layers at a high rate take a chunk in tiles that stay in a core's cache. What
+the package computes and codes do not need (decoder, weight norm at every call) is left out.
 """
 
 from __future__ import annotations

@@ -8,15 +8,13 @@ cannot be stored. It lives in the learner: in checkpoints, and never in the opti
 SpidR (Poli et al. 2025, arXiv 2512.20308) has this teacher with an `exponential` decay; its student learns layer by
 layer (`layer_by_layer` of the objective `masked_codes`).
 
-Codebooks that follow the frames they label: the online clustering of DinoSR (Liu et al. 2023, arXiv 2305.10005).
-
 A code is the sum of the frames nearest to it over their number, both moving averages: with n frames of sum s in an
 update, ``sum = decay * sum + (1 - decay) * s`` and ``number = decay * number + (1 - decay) * n``. A code that has no
 frame in an update stays as it is, and none is ever drawn anew. First codes are normal noise, of zero mean and unit
 variance over the codes of a codebook, each with a number of one.
 
 Statistics are added up over the micro-batches of an update and over processes, and taken in after it. So codes do not
-depend on how an update is split, and a skipped update leaves them, as batch norm's statistics (`batch_norm`).
+depend on how an update is split, and a skipped update leaves them, as it leaves the statistics of `BatchNorm`.
 """
 
 from __future__ import annotations
