@@ -70,7 +70,7 @@ class ModelOutput(NamedTuple):
 
 
 class ClipStatistics(NamedTuple):
-    """What a model needs to know of a whole clip to compute a part of it."""
+    """Statistics of a whole clip, for computing a part of it."""
 
     waveform: Moments | None
     """Of the samples, for models that normalise them; None: they are not normalised."""
@@ -152,7 +152,7 @@ class SSLModel(nn.Module):
         return ModelOutput(self.encoder(features, frames, mask, layers=layers, point=point), frames, features)
 
     def statistics(self, blocks: Iterable[Float[Tensor, " sample"]]) -> ClipStatistics | None:
-        """Return what parts of a clip need to be computed as parts of it, without the clip in memory.
+        """Return the statistics of a clip that its parts need, without the clip in memory.
 
         A cqt frontend looks further than a chunk's context and so has none. A mel frontend's statistics are known
         only where the waveform itself is not normalised; elsewhere each part is normalised by itself.

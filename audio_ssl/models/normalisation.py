@@ -88,7 +88,7 @@ class Collector:
         return self._sum
 
     def result_of(self, waveform: Moments | None, eps: float) -> Moments | None:
-        """Return the same of the waveform after it is normalised by its own moments; None where that is not known.
+        """Return the moments for the normalised waveform; None if they cannot be derived.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ def standardise(x: Float[Tensor, "batch frame bin"], frames: Int[Tensor, " batch
 
 
 def standardise_by(x: Float[Tensor, "batch frame bin"], whole: Moments) -> Float[Tensor, "batch frame bin"]:
-    """Do the same by the mean and variance of a clip of which each row is a part."""
+    """Standardise by the mean and variance of a clip of which each row is a part."""
     mean, variance = whole.mean.to(x.device), whole.variance.to(x.device)
     return (x - mean.float()) * (variance + 1e-5).rsqrt().float()
 

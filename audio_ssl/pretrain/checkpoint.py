@@ -104,7 +104,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def read_state(checkpoint: Path) -> TrainingState:
-    """Read where a checkpoint stands; UserError where that cannot be told."""
+    """Read where a checkpoint stands; UserError where its state cannot be read."""
     path = checkpoint / STATE_FILE
     return structure(TrainingState, read_object(path), where=str(path))
 
@@ -122,8 +122,7 @@ def check_whole(checkpoint: Path) -> None:
 def newest_whole(folder: Path) -> Path | None:
     """Return the newest checkpoint that is whole, None where there is none at all.
 
-    Newer ones that are damaged are said and set aside, under a name of which nobody takes them for a checkpoint: a run
-    that goes on from an older one will write them again.
+    Damaged newer checkpoints are logged and renamed to ``damaged_step_N``; the resumed run writes them again.
 
     Raises
     ------

@@ -74,7 +74,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and tells the user."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
     def device(self, kind: str) -> torch.device:
@@ -115,12 +115,12 @@ class Team:
         return total
 
     def own(self, ending: _End) -> _End:
-        """Return an error that every process has come to by itself, to be told by the leader alone."""
+        """Mark an error that all processes raise, so that the leader alone prints it."""
         ending.said = not self.leads
         return ending
 
     def agree(self, error: _Ending | None) -> None:
-        """End all processes alike where one has an error; the leader's exception is the one that is shown."""
+        """End all processes where one has an error; the message of the leader is the one that is shown."""
         if not self.most([int(error is not None)])[0]:
             return
         texts = self.gather_text(_to_text(error))
@@ -150,7 +150,7 @@ class Team:
         self.agree(error)
 
     def leader_first(self, work: Callable[[], T]) -> T:
-        """Return the result of `work`, begun by the others when the leader is done: it may leave files for them."""
+        """Run `work` on the leader first; the other processes run it afterwards and find its files."""
         result: T
         with self.together():
             if self.leads:
@@ -175,7 +175,7 @@ ALONE = Team()
 
 @contextmanager
 def open_team() -> Iterator[Team]:
-    """Meet the other processes that a launcher has started, and part at the end.
+    """Join the processes that a launcher has started; leave them at the end.
 
     Raises
     ------
@@ -235,7 +235,7 @@ _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def deterministic(asked: bool) -> Iterator[None]:
-    """Choose such kernels inside the block, where they are asked for and there is a GPU.
+    """Choose kernels that repeat their bits inside the block, where they are asked for and there is a GPU.
 
     Raises
     ------
@@ -266,7 +266,7 @@ def deterministic(asked: bool) -> Iterator[None]:
 def agreed(
     items: Iterable[Batch | EndOfUpdate], team: Team, stop: StopRequest | None = None
 ) -> Iterator[tuple[Batch | EndOfUpdate, int]]:
-    """Yield each item with what asks any process for a stop (`StopRequest.asked`), when all have come to it.
+    """Wait until all processes have the next item, then yield it with the stop request of any (`StopRequest.asked`).
 
     An error of one loader ends all processes here, before they meet in the item's collectives.
 

@@ -62,8 +62,8 @@ class Mask:
     """Masks of a clip; frontend and teachers run once for all of them (data2vec 2.0: 8)."""
 
     fill: Literal["embedding", "waveform_noise", "feature_noise"] = added("embedding")
-    """What stands in the place of hidden frames: a learnt embedding at the encoder's input (HuBERT, MERT), noise in the
-    waveform (MusicFM, MuQ), or noise in the frontend's spectrogram (BEST-RQ in SpeechBrain)."""
+    """What replaces hidden frames: a learnt embedding at the encoder's input (HuBERT, MERT), noise in the waveform
+    (MusicFM, MuQ), or noise in the frontend's spectrogram (BEST-RQ in SpeechBrain)."""
 
     noise_std: float = added(0.1)
     """Standard deviation of the noise, whose mean is 0 (BEST-RQ, MusicFM, MuQ: 0.1)."""

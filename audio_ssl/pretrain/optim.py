@@ -34,7 +34,7 @@ class OptimConfig:
     """AdamW with warmup and decay."""
 
     lr: float = 5e-4
-    """Highest learning rate (MERT 95M)."""
+    """Peak learning rate (MERT 95M)."""
 
     betas: tuple[float, float] = (0.9, 0.98)
     """Adam's betas (MERT, HuBERT)."""
@@ -43,7 +43,7 @@ class OptimConfig:
     """Adam's epsilon (MERT, HuBERT)."""
 
     weight_decay: float = 0.01
-    """Share of a weight that is taken away at each update, times the learning rate (MERT, HuBERT)."""
+    """Decoupled weight decay, times the learning rate (MERT, HuBERT)."""
 
     weight_decay_on: Literal["all", "matrices"] = added("all", earlier="matrices")
     """Which weights decay: all (fairseq and SpeechBrain, so all published recipes), or matrices alone: no norms, no

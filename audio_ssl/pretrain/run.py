@@ -56,7 +56,7 @@ _FREE_ON_RESUME = (
     *("data.workers", "checkpoint.every", "checkpoint.keep_last", "device", "parallel", "compile", "deterministic"),
     *("guards", "profile", "wandb", "max_minutes"),
 )
-"""Settings that do not change what is computed but for rounding, so a resumed run may change them."""
+"""Settings that change results only by rounding; a resumed run may change them."""
 
 
 def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = False) -> Path:
@@ -158,7 +158,9 @@ def _go_on(
             seal_model(out)
             _finish(recipe, selection, ledger, out, done)
     if done < recipe.steps:
-        logger.info("the time is over: %s has the model after step %d of %d; --resume goes on", out, done, recipe.steps)
+        logger.info(
+            "time limit reached: %s holds the model of step %d of %d; continue with --resume", out, done, recipe.steps
+        )
     return done >= recipe.steps
 
 

@@ -142,7 +142,7 @@ _OF_AN_ITERATION = (
     "freeze_frontend_after",
     *("data.crop_seconds", "data.seconds_per_update", "data.seconds_per_group", "data.seconds_per_batch"),
 )
-"""Settings that an iteration may have of its own: clips, sample rate and frames are those of the run."""
+"""Settings that an iteration may change; clips, sample rate and frame rate are shared by the run."""
 
 
 def own_recipes(config: Config) -> list[Config]:

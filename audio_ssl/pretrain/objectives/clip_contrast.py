@@ -1,17 +1,16 @@
 """Agreement of a clip's means under two masks, against other clips: a clip-level term beside a frame-level one.
 
-What tells one recording from another lasts for all of it: the instruments, the key, the room, the voice. Predicting
-frames needs little of that; probes of tagging, genre or instrument ask for it. Here the mean of the last hidden state
-over the frames that the encoder saw is a summary of a clip under one of its masks (`mask.clones`); two of them are a
-pair that agrees, and those of the other clips of the micro-batch are what it is told from. As two masks of the same
-seconds are told from other clips at a glance, a pair is by default made of the first half of the clip under one mask
-and the second half under another, so that notes and words differ and what lasts must tell.
+Instruments, key, room and voice stay the same for a whole recording. Predicting frames needs little of them; probes of
+tagging, genre or instrument ask for them. A clip under one of its masks (`mask.clones`) is summarised by the mean of
+the last hidden state over the frames that the encoder saw. Two summaries of one clip are a positive pair, those of the
+other clips of the micro-batch are the negatives. Two masks of the same seconds are too easy to match. By default a
+positive pair is therefore the first half of a clip under one mask and the second half under another.
 
 The loss is NT-Xent of SimCLR (Chen et al. 2020, arXiv 2002.05709: two layers, cosines over a temperature), which CLMR
 (Spijkervet and Burgoyne 2021, arXiv 2103.09410) brought to music; COLA (Saeed et al. 2021, arXiv 2010.10915) pairs
 segments of one recording. A term per clip beside one per frame is EAT's (Chen et al. 2024, arXiv 2401.03497), which
-regresses a teacher's mean where this contrasts. With more than two masks, a pair is told from other clips only, not
-from the clip's further masks (they agree as well), and a mask's loss is the mean over its pairs.
+regresses a teacher's mean where this contrasts. With more than two masks, the negatives of a pair are still other clips
+only, as the clip's further masks agree as well, and a mask's loss is the mean over its pairs.
 
 A mask's loss counts as often as it hides frames, as the loss of an update is divided by these. Other clips are those of
 the micro-batch, which is the same in any number of processes: as for batch norm, `data.seconds_per_batch` is part of
@@ -76,7 +75,7 @@ class ClipContrast(Objective):
             kept = kept & ((2 * view.seen.places >= view.frames[:, None]) == (number == 1)[:, None])
         with torch.autocast(counts.device.type, enabled=False):
             points = F.normalize(self.layers(view.seen.mean(kept)), dim=1)
-            # A half that is hidden as a whole is nobody's pair, and no other clip.
+            # A fully masked half is neither a positive nor a negative.
             losses, right = self._losses(points @ points.T / self._temperature, view.clones, number, kept.any(1))
             loss_sum = (losses * counts).sum()
         return ObjectiveOutput(loss_sum, counts.sum(), {"clip_accuracy": ((right * counts).sum(), counts.sum())})

@@ -1,9 +1,9 @@
 """Contrastive prediction of quantised features: wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477, section 3.2).
 
-From a masked frame's context, the quantised features of that frame are to be told from those of other masked frames
-of the same clip, by cosine similarity; the diversity loss asks the quantiser to use all its codes. All similarities
-of a clip are one matrix product, from which those of the negatives are taken: frames x frames numbers where the
-published code holds frames x negatives x dim.
+From a masked frame's context, the model has to find the quantised features of that frame among those of other masked
+frames of the same clip, by cosine similarity; the diversity loss asks the quantiser to use all its codes. All
+similarities of a clip are one matrix product, from which those of the negatives are taken: frames x frames numbers
+where the published code holds frames x negatives x dim.
 
 The quantiser sees the features through the encoder's own norm, as in the published code: one module, whose gradient is
 the sum of both.
@@ -47,7 +47,7 @@ class Config:
     """Factor of this loss in the total."""
 
     negatives: int = 100
-    """Masked frames of the same clip that a frame is told from (wav2vec 2.0: 100)."""
+    """Negatives of a frame: masked frames of the same clip (wav2vec 2.0: 100)."""
 
     temperature: float = 0.1
     """Divides the cosine (wav2vec 2.0: 0.1)."""

@@ -47,7 +47,7 @@ class Config:
     """How many of the next frames are predicted (van den Oord et al., CPC_audio: 12)."""
 
     negatives: int = 128
-    """Frames of the same clip that the right one is told from (CPC_audio: 128)."""
+    """Negatives of a prediction: frames of the same clip (CPC_audio: 128)."""
 
     predictor: Predictor = "transformer"
     """``cpc_audio``: a causal transformer layer with relative positions for each step; frames whose steps do not all

@@ -5,9 +5,10 @@ over the clip's frames; as in the published code a state is what the layer's fee
 residual sum (`point`). It follows the model after every update, so its targets cannot be stored, and it lives in the
 learner: its weights are in checkpoints and never in the optimiser.
 
-Only a part of the model is averaged, the rest is the model's own (`average`): data2vec averages what comes after the
-convolutional positions, data2vec 2.0 (Baevski et al. 2022, arXiv 2212.07525) the positions as well. How fast it follows
-is `schedule`, and from `freeze_after` on it stands still, as in DinoSR (Liu et al. 2023, arXiv 2305.10005).
+`average` names the averaged part of the model; the other parameters are copied from it. data2vec averages what comes
+after the convolutional positions, data2vec 2.0 (Baevski et al. 2022, arXiv 2212.07525) the positions as well.
+`schedule` says how fast the average follows, and after `freeze_after` updates it stops (DinoSR, Liu et al. 2023, arXiv
+2305.10005).
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ class Config:
     """Updates of the model after which the average stands still (DinoSR: 200,000); null: it follows to the end."""
 
     average: Average = added("layers", earlier="encoder")
-    """What of the encoder is averaged, the rest being the model's own: its ``layers`` and all else after the positions
-    (data2vec: `ema_layers_only`), the ``transformer``, with the positions (data2vec 2.0), or the whole ``encoder``,
-    with the projection."""
+    """What of the encoder is averaged, while the rest is copied from the model: its ``layers`` and all else after the
+    positions (data2vec: `ema_layers_only`), the ``transformer``, with the positions (data2vec 2.0), or the whole
+    ``encoder``, with the projection."""
 
     share_frontend: bool = True
     """Take the frontend as the model has it, instead of its average (data2vec: yes)."""
@@ -143,7 +144,7 @@ class EmaTeacher(FollowingTeacher):
         return config.decay_start + (config.decay_end - config.decay_start) * share
 
     def averages(self, name: str) -> bool:
-        """Return whether a parameter is averaged; the others are the model's own."""
+        """Return whether a parameter is averaged; the others are copied from the model."""
         section, part = name.split(".")[:2]
         if section == "frontend":
             return not self._config.share_frontend
@@ -152,7 +153,7 @@ class EmaTeacher(FollowingTeacher):
         return part != "positions" or self._config.average != "layers"
 
     def _is_input(self, name: str) -> bool:
-        """Return whether a parameter is the model's own, of what the teacher gets as input: it is so to the end."""
+        """Return whether a parameter makes the input of the teacher and is copied from the model, even when frozen."""
         section, part = name.split(".")[:2]
         return (section == "frontend" or part in _INPUT) and not self.averages(name)
 
