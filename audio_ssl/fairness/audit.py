@@ -208,7 +208,7 @@ def _say_left_out(excluded: Sequence[LeftOutRows]) -> None:
         mine = [one for one in excluded if one.result == result]
         said = ", ".join(f"{one.count:,} ({one.reason})" for one in mine[:_REASONS_SAID])
         more = f" and {len(mine) - _REASONS_SAID} other reasons" if len(mine) > _REASONS_SAID else ""
-        logger.warning("%s: left out %d: %s%s", result, sum(one.count for one in mine), said, more)
+        logger.warning("%s: excluded %d: %s%s", result, sum(one.count for one in mine), said, more)
 
 
 _REASONS_SAID = 3

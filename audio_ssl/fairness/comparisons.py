@@ -50,7 +50,7 @@ WARN_BELOW_SPEAKERS = 20
 
 Tried = TypeVar("Tried", GroupComparison, SystemComparison)
 
-_ALIKE = "the speakers score alike: how far others are apart cannot be told"
+_ALIKE = "the speakers have the same score, so the variance between speakers cannot be estimated"
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,9 @@ class Sides:
         if fewest < WARN_BELOW_SPEAKERS:
             found.append(small_group(fewest))
         if len(self.shared):
-            found.append(f"{len(self.shared)} speakers are in both groups: an interval is given, but no p-value")
+            found.append(
+                f"{len(self.shared)} speakers are in both groups, so there is a confidence interval and no p-value"
+            )
         return "; ".join(found) or None
 
 

@@ -224,12 +224,12 @@ def group_design(group: str, first: npt.NDArray[np.bool_], seconds: Array, words
     for name, values in covariates.items():
         missing = int(np.sum(~np.isfinite(values)))
         if missing:
-            notes.append(f"`{name}` is left out: not recorded in {missing} of {len(values)} clips")
+            notes.append(f"`{name}` is excluded: not recorded in {missing} of {len(values)} clips")
             continue
         try:
             column = standardise(values, name)
         except UserError as error:
-            notes.append(f"left out: {error.what}")
+            notes.append(f"excluded: {error.what}")
             continue
         columns[name] = column.values
         per[name] = {

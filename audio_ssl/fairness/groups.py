@@ -181,14 +181,14 @@ def _hidden(cells: Cells, draft: Draft, min_speakers: int, result: str, by: str)
         reason = (
             f"fewer than {min_speakers} speakers"
             if few
-            else f"withheld, so that a group of fewer than {min_speakers} speakers cannot be found by subtraction"
+            else f"withheld, because it would reveal the score of a group of fewer than {min_speakers} speakers"
         )
         rest &= ~members
         name = UNKNOWN if label == -1 else draft.name(label)
         yield SuppressedGroup(result, by, (name,), speakers, cells.clips(members), reason)
     if rest.any():
         reason = (
-            f"in a group of fewer than {min_speakers} speakers by another attribute, and left out here as well, "
-            "so that its score cannot be found by subtraction"
+            f"excluded here too, because another attribute puts these speakers into a group of fewer than "
+            f"{min_speakers}, whose score would be revealed"
         )
         yield SuppressedGroup(result, by, (), cells.speakers(rest), cells.clips(rest), reason)

@@ -109,13 +109,13 @@ def fit_mixed_model(
     expected = rows.clip_expected(best.beta, best.rates)
     dispersion = _dispersion(rows, expected)
     ratios, p_values = _ratios(rows, best, expected)
-    notes = [] if best.converged else ["the fit did not converge: take its numbers with caution"]
+    notes = [] if best.converged else ["the fit did not converge, so its numbers may be wrong"]
     if best.sd == 0:
-        notes.append("the speakers' rates vary no more than chance: the model is a plain Poisson regression")
+        notes.append("the estimated variance between speakers is zero, so the model is a plain Poisson regression")
     if best.sd > 0.9 * _SD_TO:
-        notes.append("the speakers' rates lie too far apart for the model: few speakers have nearly all errors")
+        notes.append("a few speakers have nearly all errors: the variance between speakers is too large for the model")
     if dispersion > BURSTS_ABOVE:
-        notes.append(f"errors come in bursts (dispersion {dispersion:.1f}): `speaker_sd` holds a part of that")
+        notes.append(f"errors are overdispersed (dispersion {dispersion:.1f}), which increases `speaker_sd`")
     return MixedModel(
         ratios,
         p_values,

@@ -24,6 +24,7 @@ from audio_ssl.fairness.gap_tests import gap_difference
 from audio_ssl.fairness.groups import Grouping, Pair
 from audio_ssl.fairness.measures import get_measure
 from audio_ssl.fairness.predictions import Predictions
+from audio_ssl.fairness.wording import small_group
 from audio_ssl.metrics.metric import AdditiveMetric
 
 Array = npt.NDArray[np.float64]
@@ -36,11 +37,11 @@ def common_notes(tables: Sequence[Predictions]) -> Iterator[str]:
     for place, other in enumerate(tables):
         first, common = _first_of_same(other, tables[:place])
         if first is None and place:
-            yield f"{other.name} is compared with no other system: no clips are alike in id and reference."
+            yield f"{other.name} is not compared with another system: no clip has the same id and reference."
         elif first is not None and not common == len(other.keys) == len(first.keys):
             yield (
-                f"{other.name} and {first.name} are compared on the {common:,} clips, alike in id and reference, that "
-                f"both have, of {len(other.keys):,} and {len(first.keys):,}."
+                f"{other.name} and {first.name} are compared on the {common:,} clips with the same id and reference, "
+                f"of {len(other.keys):,} and {len(first.keys):,} clips."
             )
 
 
@@ -162,7 +163,7 @@ def _compare(
     if row.refused is not None:
         return row, fewest
     change = gap_difference(first_a, second_a, first_b, second_b, metric.score, chance.replicates, chance.rng())
-    few = f"only {fewest} speakers in the smaller group" if fewest < WARN_BELOW_SPEAKERS else None
+    few = small_group(fewest) if fewest < WARN_BELOW_SPEAKERS else None
     interval = change.difference
     return replace(row, low=interval.low, high=interval.high, p_value=change.p_value, warning=few), fewest
 
@@ -183,14 +184,14 @@ def _direction(a: str, b: str, gap_a: float, gap_b: float) -> str:
     Examples
     --------
     >>> _direction("new", "old", 3.0, -1.0)
-    'the gap of new is larger than that of old, and the other way round'
+    'the gap of new is larger than that of old, in the other direction'
     """
     if not (math.isfinite(gap_a) and math.isfinite(gap_b)):
         return "the gap of one system is not defined"
     if abs(gap_a) == abs(gap_b):
         return f"the gaps of {a} and {b} are equally large"
     word = "larger" if abs(gap_a) > abs(gap_b) else "smaller"
-    return f"the gap of {a} is {word} than that of {b}" + (", and the other way round" if gap_a * gap_b < 0 else "")
+    return f"the gap of {a} is {word} than that of {b}" + (", in the other direction" if gap_a * gap_b < 0 else "")
 
 
 def empty_rows(
@@ -270,7 +271,7 @@ def _changes(row: GroupComparison, again: GroupComparison, tolerance: float | No
 
 
 _WORDS = {
-    "refused": "without them a group is too small to compare",
+    "refused": "without them a group is too small to be compared",
     "significance": "they decide whether it is statistically significant",
     "tolerance": "they decide whether it is smaller than the stated tolerance",
     "direction": "they decide which group it is worse for",

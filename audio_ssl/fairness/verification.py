@@ -251,16 +251,19 @@ class _AttributeTrials:
             found.append(Exclusion(reason, len(names), tuple(names[:NAMED]) if name_people else ()))
         across = int((self.used & (self.group == -2)).sum())
         if across:
-            found.append(Exclusion(f"trials across groups of {self.by}: in the row of all, in no group's", across, ()))
+            found.append(
+                Exclusion(f"trials between groups of {self.by}: counted in the row of all, in no group", across, ())
+            )
         return found
 
     def notes(self) -> list[str]:
         """Return sentences about this attribute's rows."""
         found = [
-            f"By {self.by}: a group's trials are those within it. The common threshold is a score of "
-            f"{self.threshold:.4g}, where the two errors of all {int(self.used.sum())} trials are nearest to equal. It "
-            f"is held fixed in the intervals, which are of {self.chance.replicates:,} resamples of speakers. "
-            f"p-values are of all ways to deal out the groups, or of {self.chance.permutations:,} random ones."
+            f"By {self.by}: a group is scored by the trials within it. The common threshold is a score of "
+            f"{self.threshold:.4g}, where the two error rates of all {int(self.used.sum())} trials are most nearly "
+            f"equal. It is fixed in the confidence intervals, which come from {self.chance.replicates:,} resamples of "
+            "speakers. Permutation tests use all assignments of speakers to groups, or "
+            f"{self.chance.permutations:,} random ones."
         ]
         if len(self._compared()) < len(self.people.names):
             left_out = len(self.people.names) - PAIRS_UP_TO_GROUPS
@@ -318,7 +321,7 @@ def _nearest(curve: Curve) -> int:
 def _refusal(names: tuple[str, str], sizes: tuple[int, int], values: tuple[float, float]) -> str | None:
     for name, size, value in zip(names, sizes, values, strict=True):
         if not math.isfinite(value):
-            return f"group {name} lacks trials of the same speaker, or of different ones"
+            return f"group {name} has no trials of the same speaker, or none of different speakers"
         if size < MIN_SPEAKERS:
             return few_speakers(name, size, MIN_SPEAKERS)
     return None

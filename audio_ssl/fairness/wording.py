@@ -16,16 +16,17 @@ from audio_ssl.data.columns import is_gender
 from audio_ssl.metrics.registry import metric_phrase
 
 LIMITS = (
-    "A gap on these clips is a statement about these clips and these speakers.",
+    "The differences found describe these clips and these speakers.",
     "Groups are as the corpus recorded them; nothing about a person was inferred.",
-    "Groups can differ in what they said, how fast, and how they were recorded. The mixed model holds alike what was "
-    "recorded of that, and cannot hold alike what was not. It takes the speakers of all groups to vary alike, and "
-    "compares typical speakers, not the groups' rates: where one group varies more than the other, the two differ.",
-    "Confidence intervals and p-values are about drawing other speakers of the same kind. They know nothing of errors "
-    "in the references, of a test set that leaves some people out, or of the harm that an error does.",
+    "Groups can differ in what they said, how fast they spoke, and how they were recorded. The mixed model adjusts for "
+    "the recorded part of that only. It assumes the same variance between speakers in all groups, and it compares "
+    "typical speakers, not the groups' overall rates; the two differ where one group varies more than the other.",
+    "Confidence intervals and p-values describe what other speakers of the same kind would change. They do not cover "
+    "errors in the references, people who are missing from the test set, or the harm that an error does.",
     "No statistically significant difference does not mean that there is none. The minimum detectable difference says "
     "how large a difference this test set would usually show.",
-    "A p-value is about one comparison. Holm-adjusted p-values count how many comparisons of a metric were made.",
+    "A p-value is about one comparison. A Holm-adjusted p-value takes into account how many comparisons of a metric "
+    "were made.",
 )
 """What a report cannot say, on every page."""
 
@@ -135,15 +136,15 @@ def few_speakers(group: str, speakers: int, needed: int) -> str:
     Examples
     --------
     >>> few_speakers("F", 1, 5)
-    'group F has 1 speaker, and at least 5 a group are needed'
+    'group F has 1 speaker, fewer than the 5 needed'
     """
     people = "1 speaker" if speakers == 1 else f"{speakers} speakers"
-    return f"group {group} has {people}, and at least {needed} a group are needed"
+    return f"group {group} has {people}, fewer than the {needed} needed"
 
 
 def small_group(speakers: int) -> str:
     """Say what few speakers in the smaller group mean."""
-    return f"only {speakers} speakers in the smaller group: small gaps cannot be found"
+    return f"the smaller group has only {speakers} speakers, so small differences are usually missed"
 
 
 def relative_symmetric(a: float, b: float) -> float:

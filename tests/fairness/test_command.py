@@ -155,8 +155,8 @@ def test_systems_say_on_which_clips_they_are_compared(tmp_path):
     fairness(first, second, third, out=tmp_path / "p.html", replicates=100)
     notes = read(tmp_path / "p.html")["notes"]
     assert notes == [
-        "b and a are compared on the 14 clips, alike in id and reference, that both have, of 28 and 28.",
-        "c is compared with no other system: no clips are alike in id and reference.",
+        "b and a are compared on the 14 clips with the same id and reference, of 28 and 28 clips.",
+        "c is not compared with another system: no clip has the same id and reference.",
     ]
 
 

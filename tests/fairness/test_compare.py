@@ -9,6 +9,7 @@ from audio_ssl.fairness.comparisons import Chance, Question, comparison_rows, gr
 from audio_ssl.fairness.groups import group_by
 from audio_ssl.fairness.measures import get_measure
 from audio_ssl.fairness.systems import gap_difference_rows
+from audio_ssl.fairness.wording import few_speakers
 from tests.fairness.tables import predictions
 
 
@@ -56,14 +57,14 @@ def test_the_gap_of_groups_without_errors_has_no_ratio():
     assert math.isnan(row.relative_symmetric)
     assert not row.p_value < 1
     assert math.isnan(row.minimum_detectable)
-    assert row.warning.endswith("the speakers score alike: how far others are apart cannot be told")
+    assert row.warning.endswith("the variance between speakers cannot be estimated")
 
 
 def test_few_speakers_are_refused_and_their_interval_is_not_given():
     table = two_groups(women=4)
     (grouping,) = group_by(table, ["gender"], min_speakers=4)
     (row,) = comparison_rows(question(table), grouping)
-    assert row.refused == "group F has 4 speakers, and at least 5 a group are needed"
+    assert row.refused == few_speakers("F", 4, 5)
     assert math.isnan(row.p_value)
     assert math.isnan(row.minimum_detectable)
     assert math.isnan(group_rows(question(table), grouping)[0].low)

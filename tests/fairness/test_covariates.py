@@ -42,7 +42,7 @@ def test_what_is_not_recorded_is_left_out_and_said():
     assert list(found.columns) == ["F"]
     assert found.per == {}
     assert found.notes == (
-        "`seconds` is left out: not recorded in 1 of 3 clips",
-        "`words_per_second` is left out: not recorded in 1 of 3 clips",
-        "left out: `level_dbfs` is -20 in every clip: it explains nothing",
+        "`seconds` is excluded: not recorded in 1 of 3 clips",
+        "`words_per_second` is excluded: not recorded in 1 of 3 clips",
+        "excluded: `level_dbfs` is -20 in every clip: it explains nothing",
     )

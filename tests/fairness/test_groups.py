@@ -3,6 +3,7 @@ import pytest
 
 from audio_ssl.artifacts.fairness import REST
 from audio_ssl.fairness.groups import Pair, group_by, speakers_of
+from audio_ssl.fairness.wording import few_speakers
 from tests.fairness.tables import predictions
 
 
@@ -41,12 +42,12 @@ def test_groups_of_few_speakers_are_counted_and_not_compared():
     (grouping,) = group_by(table, ["gender"])
     assert grouping.names == ("M",)
     assert grouping.pairs == ()
-    assert grouping.refused == ((Pair("F", "M"), "group F has 4 speakers, and at least 5 a group are needed"),)
+    assert grouping.refused == ((Pair("F", "M"), few_speakers("F", 4, 5)),)
     assert hidden(grouping) == {"F": (4, 8), "unknown": (2, 4)}
     assert set(grouping.index.tolist()) == {0, -2}
     (grouping,) = group_by(table, ["gender"], min_speakers=10)
     assert grouping.names == ()
-    assert grouping.refused[0][1] == "group F has 4 speakers, and at least 10 a group are needed"
+    assert grouping.refused[0][1] == few_speakers("F", 4, 10)
 
 
 def test_cells_that_would_give_a_small_one_away_are_withheld():
@@ -60,7 +61,7 @@ def test_cells_that_would_give_a_small_one_away_are_withheld():
     assert crossed.pairs == (Pair("F × a", "M × a"),)
     assert {row.reason for row in crossed.hidden} == {
         "fewer than 5 speakers",
-        "withheld, so that a group of fewer than 5 speakers cannot be found by subtraction",
+        "withheld, because it would reveal the score of a group of fewer than 5 speakers",
     }
 
 

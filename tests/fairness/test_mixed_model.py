@@ -298,7 +298,7 @@ def test_two_speakers_with_all_errors_are_said():
     errors[speakers > 1] = 0
     found = fit_mixed_model(errors, words, speakers, {"F": group})
     assert found.speaker_sd > 2
-    assert any("too far apart" in note for note in found.notes)
+    assert any("variance between speakers is too large" in note for note in found.notes)
     assert found.ratios["F"].low < 1 < found.ratios["F"].high
 
 
