@@ -104,9 +104,13 @@ def find(folder: Folder, name_or_path: str) -> Path:
 
 
 def parts(folder: str) -> list[str]:
-    """Return the kinds of parts in a folder of the package (``teachers``, ``probing/heads``); imports nothing."""
-    root = part_folder(folder)
-    return sorted(p.stem for p in root.glob("*.py") if not p.name.startswith("_"))
+    """Return the kinds of parts in a folder of the package (``teachers``, ``probing/heads``); imports nothing.
+
+    A folder that a program has appended to the package's ``__path__`` is looked through as well.
+    """
+    package = sys.modules.get(_module_of(folder))
+    roots = [part_folder(folder)] if package is None else map(Path, package.__path__)
+    return sorted({p.stem for root in roots for p in root.glob("*.py") if not p.name.startswith("_")})
 
 
 def part_folder(folder: str) -> Path:
@@ -126,7 +130,11 @@ def load_part(folder: str, kind: str, where: str = "$") -> ModuleType:
     if kind not in parts(folder):
         raise unknown_name(thing, kind, parts(folder), where)
     with optional_packages(f"{thing} `{kind}`", where):
-        return importlib.import_module(f"audio_ssl.{_PLACES.get(folder, folder).replace('/', '.')}.{kind}")
+        return importlib.import_module(f"{_module_of(folder)}.{kind}")
+
+
+def _module_of(folder: str) -> str:
+    return f"audio_ssl.{_PLACES.get(folder, folder).replace('/', '.')}"
 
 
 @contextmanager

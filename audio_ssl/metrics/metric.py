@@ -60,6 +60,9 @@ class Metric:
     """Tasks whose results have it, whether or not the task names it. What is scored clip by clip there also compares
     groups of people in an audit."""
 
+    main_of: tuple[str, ...] = ()
+    """Those of `tasks` in which an audit takes it for the main one."""
+
     packages: tuple[str, ...] = ()
     """Optional packages that computing it imports."""
 

@@ -83,13 +83,16 @@ def metrics_of(task: str) -> tuple[str, ...]:
 def metrics_of_groups(task: str | None = None) -> tuple[str, ...]:
     """Return the names of the metrics by which groups of people can be compared; with a task, in its results.
 
+    The main one of a task comes first.
+
     Examples
     --------
     >>> metrics_of_groups("asr"), metrics_of_groups("speaker_verification")
     (('wer', 'cer'), ())
     """
-    known = (metric for metric in metrics() if isinstance(metric, AdditiveMetric) and metric.of_groups)
-    return tuple(metric.name for metric in known if task is None or task in metric.tasks)
+    known = [metric for metric in metrics() if isinstance(metric, AdditiveMetric) and metric.of_groups]
+    fitting = [metric for metric in known if task is None or task in metric.tasks]
+    return tuple(metric.name for metric in sorted(fitting, key=lambda metric: task not in metric.main_of))
 
 
 def main_first(names: Sequence[str], main: str) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ KEY_SCORE = AdditiveMetric(
     name="key_score",
     label="weighted key score",
     tasks=("key",),
+    main_of=("key",),
     packages=("mir_eval",),
     columns=("points", "clips"),
     per_clip=_key_points,
