@@ -104,18 +104,19 @@ def find(folder: Folder, name_or_path: str) -> Path:
 
 
 def parts(folder: str) -> list[str]:
-    """Return the kinds of parts in a folder of the package (``teachers``, ``probing/heads``); imports nothing.
+    """Return the kinds of parts in a folder of the package (``teachers``, ``probing/heads``); imports nothing."""
+    return [file.stem for file in part_files(folder)]
+
+
+def part_files(folder: str) -> list[Path]:
+    """Return the files of the parts in a folder of the package, by kind.
 
     A folder that a program has appended to the package's ``__path__`` is looked through as well.
     """
     package = sys.modules.get(_module_of(folder))
-    roots = [part_folder(folder)] if package is None else map(Path, package.__path__)
-    return sorted({p.stem for root in roots for p in root.glob("*.py") if not p.name.startswith("_")})
-
-
-def part_folder(folder: str) -> Path:
-    """Return where the files of a folder of parts lie."""
-    return _PACKAGE / _PLACES.get(folder, folder)
+    roots = [_PACKAGE / _PLACES.get(folder, folder)] if package is None else [Path(one) for one in package.__path__]
+    files = (file for root in roots for file in root.glob("*.py") if not file.name.startswith("_"))
+    return sorted(files, key=lambda file: file.stem)
 
 
 def load_part(folder: str, kind: str, where: str = "$") -> ModuleType:

@@ -263,9 +263,7 @@ def listing_lines(what: What = "all", shelf: Shelf = SHIPPED) -> Iterator[str]:
     if what in ("all", "parts"):
         # Baselines have no settings; probes and `extract` name them.
         for part_folder in (*PART_FOLDERS, "features/baselines"):
-            yield from _section(
-                part_folder, [catalog.part_folder(part_folder) / f"{k}.py" for k in catalog.parts(part_folder)]
-            )
+            yield from _section(part_folder, catalog.part_files(part_folder))
 
 
 def _models(shelf: Shelf) -> Iterator[str]:
