@@ -97,6 +97,9 @@ class AdditiveMetric(Metric):
     of_tokenizer: Callable[[str], AdditiveMetric] | None = None
     """Makes the metric for a way to cut texts into words, see `audio_ssl.metrics.texts`."""
 
+    of_numbers: Callable[[Array, Array], Array] | None = None
+    """Of a metric of numbers: statistics ``[..., column]`` of references and hypotheses ``[..., value]``."""
+
     reference: Literal["reference", "terms"] = "reference"
     """Column of a table that says what is right."""
 

@@ -58,9 +58,10 @@ class ValidationScorer:
         self._points = _points(task) if task.output == "class" else None
         self._additive = self._metric if isinstance(self._metric, AdditiveMetric) else None
         if isinstance(self._metric, RankingMetric) and not _some_have_it(self._targets > 0):
-            raise UserError("the valid clips choose nothing: none of the tags is on some of them and not on others")
-        if self._metric.name == "r2" and bool((self._targets == self._targets[0]).all(0).any()):
-            raise UserError("the valid clips choose nothing: one of the numbers is the same in all of them")
+            raise UserError("the validation clips cannot rank the heads: every tag is on all of them or on none")
+        of_numbers = self._additive is not None and self._additive.of_numbers is not None
+        if of_numbers and bool((self._targets == self._targets[0]).all(0).any()):
+            raise UserError("the validation clips cannot rank the heads: one target has the same value in all of them")
 
     def better(self, value: float, than: float) -> bool:
         """Tell whether a score is better than another; what is no number is worse than any."""
@@ -85,8 +86,9 @@ class ValidationScorer:
             points, of_points = self._points
             sums = points[self._targets[None], outputs].sum(1)
             return [float(of_points.score(row)) for row in sums.double().numpy()]
-        if self._metric.name == "r2":
-            return r_squared(self._targets, outputs).mean(-1).tolist()
+        if self._additive is not None and self._additive.of_numbers is not None:
+            right, said = (numbers.double().numpy() for numbers in (self._targets, outputs))
+            return [float(one) for one in self._additive.score(self._additive.of_numbers(right[None], said).sum(1))]
         if isinstance(self._metric, RankingMetric):
             labels = (self._targets > 0).numpy()
             # What a run says that is no number is dealt with in `Tally.scores`.
@@ -174,15 +176,6 @@ def _points(task: Task) -> tuple[Float[Tensor, "class class column"], AdditiveMe
 
 def _not_finite(outputs: Float[Tensor, "run ..."]) -> set[int]:
     return set((~outputs.isfinite().flatten(1).all(1)).nonzero()[:, 0].tolist())
-
-
-def r_squared(
-    targets: Float[Tensor, "clip value"], outputs: Float[Tensor, "run clip value"]
-) -> Float[Tensor, "run value"]:
-    """Return the coefficient of determination, in percent."""
-    residual = (outputs.double() - targets).square().sum(1)
-    spread = (targets.double() - targets.double().mean(0)).square().sum(0)
-    return 100.0 * (1.0 - residual / spread)
 
 
 def _some_have_it(labels: Bool[Tensor, "clip class"]) -> bool:

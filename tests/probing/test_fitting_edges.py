@@ -102,12 +102,12 @@ def test_valid_clips_that_choose_nothing_are_refused():
     tags = tagging.build(tagging.Config(min_count=1))
     clips = [dataclasses.replace(c, tags=("a", "b")[: 1 + i % 2]) for i, c in enumerate(made.clips)]
     tags.learn([*clips, dataclasses.replace(clips[0], tags=("c",))])
-    with pytest.raises(UserError, match="valid clips choose nothing: none of the tags"):
+    with pytest.raises(UserError, match="cannot rank the heads: every tag"):
         ValidationScorer(tags, clips[::2], [tags.target(c) for c in clips[::2]])
     numbers = regression.build(regression.Config(("v",)))
     numbered = [dataclasses.replace(c, extra={"v": float(i > 9)}) for i, c in enumerate(made.clips)]
     numbers.learn(numbered)
-    with pytest.raises(UserError, match="valid clips choose nothing: one of the numbers"):
+    with pytest.raises(UserError, match="cannot rank the heads: one target"):
         ValidationScorer(numbers, numbered[:5], [numbers.target(c) for c in numbered[:5]])
     assert ValidationScorer(numbers, numbered, [numbers.target(c) for c in numbered]).task is numbers
 

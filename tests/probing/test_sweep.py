@@ -23,7 +23,7 @@ from audio_ssl.probing.probe import HeadTraining
 from audio_ssl.probing.quick import ValidationScorer
 from audio_ssl.probing.run import run_probe
 from audio_ssl.probing.sweep import choose_run, layer_curve
-from audio_ssl.probing.tasks import key, tagging
+from audio_ssl.probing.tasks import key, regression, tagging
 from audio_ssl.probing.train import Examples, TrainedHead, factor, train_heads
 
 LAYERS, DIM = 3, 6
@@ -148,8 +148,10 @@ def test_weights_may_be_the_mean_of_the_last_evaluations():
 def test_numbers_of_many_runs_are_scored_as_scikit_learn_scores_one():
     random = torch.Generator().manual_seed(0)
     values, guesses = torch.randn(50, 2, generator=random), torch.randn(4, 50, 2, generator=random)
-    expected = [100 * r2_score(values, run, multioutput="raw_values") for run in guesses]
-    np.testing.assert_allclose(quick.r_squared(values, guesses), expected, rtol=1e-5)
+    expected = [100 * r2_score(values, run) for run in guesses]
+    task = regression.build(regression.Config(("valence", "arousal")))
+    scorer = quick.ValidationScorer(task, examples(50, 2, True)[1].clips, list(values))
+    np.testing.assert_allclose(scorer.quick(guesses), expected, rtol=1e-5)
 
 
 def test_a_quick_score_is_the_slow_one():

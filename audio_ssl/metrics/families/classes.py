@@ -128,10 +128,7 @@ def r2(names: Sequence[str] = ()) -> AdditiveMetric:
         if len(right) != len(said) or (count and len(right) != count):
             wanted = f"{count} numbers ({', '.join(names)})" if count else "as many numbers as the reference has"
             raise UserError(f"metric `r2` takes {wanted}, but got {len(right)} and {len(said)}")
-        known = np.isfinite(right)
-        right = np.where(known, right, 0.0)
-        residual = np.where(known, right - said, 0.0)
-        return np.stack([known.astype(np.float64), right, right**2, residual**2]).ravel()
+        return _squares(right, said)
 
     def score(sums: Array) -> Array:
         clips, total, squares, residuals = np.moveaxis(sums.reshape(*sums.shape[:-1], 4, -1), -2, 0)
@@ -149,7 +146,17 @@ def r2(names: Sequence[str] = ()) -> AdditiveMetric:
         score=score,
         signature_of=lambda: "average:uniform over values that vary",
         of_classes=r2,
+        of_numbers=_squares,
     )
+
+
+def _squares(right: Array, said: Array) -> Array:
+    """Return whether each number is known, it, its square, and the square of its error, ``[..., 4 x value]``."""
+    known = np.isfinite(right)
+    right = np.where(known, right, 0.0)
+    residual = np.where(known, right - said, 0.0)
+    parts = np.broadcast_arrays(known.astype(np.float64), right, right**2, residual**2)
+    return np.stack(parts, -2).reshape(*parts[0].shape[:-1], -1)
 
 
 def _numbers(answer: Answer) -> Array:
