@@ -21,6 +21,7 @@ SCORES_FILE, ORIGIN_FILE, QUESTION_FILE = "scores.json", "provenance.json", "pro
 BASELINES = "baselines"
 """Folder of the baselines, one below it for each."""
 
+SUITE_FILE = "suite.json"
 UNTRAINED = "untrained"
 """Name of the baseline that is the probed model before its pretraining."""
 
@@ -284,6 +285,22 @@ class ResultOrigin:
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
     more: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SuiteRecord:
+    """``suite.json``: what became of the probes of a suite."""
+
+    suite: str
+    model: str
+    results: tuple[str, ...] = ()
+    """Probes with a result, each in a folder of its name."""
+
+    missing: dict[str, str] = field(default_factory=dict)
+    """Probe to the name of its missing manifest."""
+
+    failed: dict[str, str] = field(default_factory=dict)
+    """Probe to the reason."""
 
 
 def is_result(folder: Path) -> bool:

@@ -248,15 +248,16 @@ def _show(probe: str, settings: Sequence[str]) -> None:
 
 
 def _suite(name: str, model: str, overrides: Sequence[str], out: Path) -> None:
+    from audio_ssl.artifacts.result import SUITE_FILE
     from audio_ssl.probing.run import run_suite
     from audio_ssl.report.build import build_report
 
     done = run_suite(name, model, out, overrides)
     if done.results:
         title = f"{Path(name).stem} of {Path(model).name}"
-        _summary(build_report(done.results, out / "report.html", title=title))
+        _summary(build_report([out / one for one in done.results], out / "report.html", title=title))
     if done.failed:
-        raise UserError(f"{len(done.failed)} probes failed: {', '.join(done.failed)}", where=str(out / "suite.json"))
+        raise UserError(f"{len(done.failed)} probes failed: {', '.join(done.failed)}", where=str(out / SUITE_FILE))
 
 
 def _summary(page: Path) -> None:

@@ -131,14 +131,14 @@ def _why_no_clip(clips: Sequence[Clip], task: Task) -> str:
 
 
 def _could_be_used(clip: Clip, data: ProbeData, task: Task) -> bool:
-    """Tell whether a clip could be asked about, whatever its split."""
+    """Return whether a clip can be used, whatever its split."""
     row = clip.row()
     wanted = all(str(row.get(key)) == value for key, value in data.where.items())
     return wanted and task.why_not(clip) is None and clip.seconds <= data.max_seconds
 
 
 def evenly(clips: list[Clip], limit: int | None) -> list[Clip]:
-    """Return at most so many clips, evenly spread."""
+    """Return at most `limit` clips, evenly spread."""
     if limit is None or len(clips) <= limit:
         return clips
     step = len(clips) / limit
@@ -146,7 +146,7 @@ def evenly(clips: list[Clip], limit: int | None) -> list[Clip]:
 
 
 def _other_folds(groups: int, clips: int, data: ProbeData) -> str:
-    """Say which folds can be made where there are fewer groups than were asked for."""
+    """Suggest folds that can be made where there are fewer groups than folds."""
     fewer = f"data.folds={groups}" if groups >= _FEWEST_FOLDS else ""
     apart = "data.fold_column=id" if clips >= data.folds and data.fold_column != "id" else ""
     return " or ".join(filter(None, (fewer, apart))) or "give more clips"

@@ -55,7 +55,7 @@ class Bank(Protocol):
     """What extracting has taken."""
 
     def __contains__(self, clip: Clip) -> bool:
-        """Tell whether a clip is there."""
+        """Return whether a clip is there."""
         ...
 
     def frames(self, clip: Clip) -> int:
@@ -89,7 +89,7 @@ class MemoryBank:
         self._packed: Tensor | None = None
 
     def __contains__(self, clip: Clip) -> bool:
-        """Tell whether a clip is there."""
+        """Return whether a clip is there."""
         return key_of(clip) in self._rows
 
     def add(self, clip: Clip, layers: Sequence[Float[Tensor, "frame dim"]]) -> None:
@@ -104,7 +104,7 @@ class MemoryBank:
         return sum(value.nbytes for value in self._values)
 
     def only(self, clips: Sequence[Clip]) -> MemoryBank:
-        """Return a bank of these clips only, as far as they are here."""
+        """Return a bank of those of these clips that are here."""
         less = MemoryBank(self.pooled)
         for key in dict.fromkeys(key_of(clip) for clip in clips if clip in self):
             less._rows[key] = len(less._values)
@@ -135,7 +135,7 @@ class DiskBank:
     Parameters
     ----------
     folder
-        Of the store; one that is there already is gone on with.
+        Folder of the store. An existing store is continued.
     fingerprint
         Of the source.
     """
@@ -160,7 +160,7 @@ class DiskBank:
         return self._store
 
     def __contains__(self, clip: Clip) -> bool:
-        """Tell whether a clip is there."""
+        """Return whether a clip is there."""
         return (self.folder / "meta.json").exists() and store_id(clip) in self.store
 
     def frames(self, clip: Clip) -> int:
@@ -195,7 +195,7 @@ def pad_layers(clips: Sequence[Float[Tensor, "layer frame dim"]]) -> LayerBatch:
 
 
 def portions(clips: Sequence[Clip], bank: Bank, most_clips: int) -> Iterator[list[Clip]]:
-    """Cut clips into batches of at most so many, fewer where they are long: all their layers are in memory at once."""
+    """Split clips into batches; long clips make smaller ones, as all their layers are in memory at once."""
     part: list[Clip] = []
     longest = 0
     for clip in clips:

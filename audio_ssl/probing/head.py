@@ -85,7 +85,7 @@ class Head(nn.Module):
         return self.answers(self(batch.features, batch.frames), batch.frames)
 
     def why_not(self, frames: int, target: Tensor) -> str | None:
-        """Return why a clip of so many frames cannot be used, or None."""
+        """Return why a clip of `frames` frames cannot be used, or None."""
         return None
 
 

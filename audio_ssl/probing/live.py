@@ -28,7 +28,7 @@ BATCH_SECONDS = 160.0
 
 
 class LiveBank:
-    """Features of a frozen source, computed whenever they are asked for.
+    """Features of a frozen source, computed each time they are needed.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class LiveBank:
                 progress.advance()
 
     def __contains__(self, clip: Clip) -> bool:
-        """Tell whether a clip can be used."""
+        """Return whether a clip can be used."""
         return key_of(clip) in self._samples
 
     def frames(self, clip: Clip) -> int:

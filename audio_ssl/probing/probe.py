@@ -31,10 +31,10 @@ class ProbeData:
     """Scored once."""
 
     folds: int = 0
-    """Cross-validation: so many parts, each tested once by a head that the part after it has chosen; 0: the splits."""
+    """Number of cross-validation folds; each is tested once, and the next one selects the head. 0: the splits."""
 
     fold_column: str = "speaker"
-    """What is not torn apart between folds (IEMOCAP: session)."""
+    """Clips with one value in this column stay in one fold (IEMOCAP: session)."""
 
     where: dict[str, str] = field(default_factory=dict)
     """Only clips whose columns have these values, for example {language: cs}."""
@@ -121,7 +121,7 @@ class Probe:
     """One question."""
 
     task: Annotated[object, PartOf("probing/tasks")]
-    """What is asked."""
+    """The task."""
 
     head: Annotated[object, PartOf("probing/heads")] | None = None
     """What is trained on the features; the same for the model and its baselines. Tasks without training have none."""

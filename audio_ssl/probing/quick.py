@@ -47,7 +47,7 @@ class ValidationScorer:
     Raises
     ------
     UserError
-        If the clips can tell no run from another: numbers that are all the same, tags that all clips or none have.
+        If the clips cannot rank the heads: numbers that are all the same, tags that all clips or none have.
     """
 
     def __init__(self, task: Task, clips: Sequence[Clip], targets: Sequence[Tensor]) -> None:
@@ -64,7 +64,7 @@ class ValidationScorer:
             raise UserError("the validation clips cannot rank the heads: one target has the same value in all of them")
 
     def better(self, value: float, than: float) -> bool:
-        """Tell whether a score is better than another; what is no number is worse than any."""
+        """Return whether a score is better than another; NaN is worse than any number."""
         if math.isnan(value):
             return False
         return value > than if self._higher else value < than
@@ -74,7 +74,7 @@ class ValidationScorer:
         return ValidationTally(self)
 
     def condense(self, outputs: Float[Tensor, "run clip class"]) -> Tensor:
-        """Return what is kept of the outputs: the likeliest class where that is enough, as thousands may be asked."""
+        """Return what is kept of the outputs: the likeliest class where that is enough, as there may be thousands."""
         enough = self._points is not None or self.task.metrics[0] == "accuracy"
         return (outputs.argmax(-1) if enough else outputs).cpu()
 
@@ -91,13 +91,13 @@ class ValidationScorer:
             return [float(one) for one in self._additive.score(self._additive.of_numbers(right[None], said).sum(1))]
         if isinstance(self._metric, RankingMetric):
             labels = (self._targets > 0).numpy()
-            # What a run says that is no number is dealt with in `Tally.scores`.
+            # Runs with outputs that are not finite are dealt with in `ValidationTally.scores`.
             runs = outputs.nan_to_num().double().numpy()
             return [float(Rankings(labels, run, self.task.classes).macro(self._metric)[0]) for run in runs]
         return None
 
     def sums(self, predictions: Sequence[Tensor], first: int) -> npt.NDArray[np.float64] | None:
-        """Return summed statistics of the clips from number `first` on, or None where the metric is none of sums."""
+        """Return summed statistics of the clips from number `first` on; None where the metric does not use sums."""
         if self._additive is None:
             return None
         clips = self.clips[first : first + len(predictions)]
@@ -139,7 +139,7 @@ class ValidationTally:
         # Metrics take arrays of the CPU. Where it can be, what is kept is sums: answers of frames are large.
         answers = [[answer.cpu() for answer in run] for run in answers]
         self._broken |= {row for row, run in enumerate(answers) if any(_not_finite(one[None]) for one in run)}
-        # Metrics are asked about numbers only; what they say of these is not used.
+        # Metrics take finite numbers only; the scores of these runs are not used.
         answers = [[one.nan_to_num() for one in run] if row in self._broken else run for row, run in enumerate(answers)]
         sums = [self._scorer.sums(run, self._seen) for run in answers]
         self._seen += len(answers[0])
@@ -152,7 +152,7 @@ class ValidationTally:
             old += new
 
     def scores(self) -> list[float]:
-        """Return each run's score; NaN where it said something that is no number."""
+        """Return each run's score; NaN where an output was not finite."""
         return [math.nan if row in self._broken else value for row, value in enumerate(self._found())]
 
     def _found(self) -> list[float]:
@@ -179,5 +179,5 @@ def _not_finite(outputs: Float[Tensor, "run ..."]) -> set[int]:
 
 
 def _some_have_it(labels: Bool[Tensor, "clip class"]) -> bool:
-    """Tell whether some clips have one of the classes and others have not."""
+    """Return whether some clips have one of the classes and others have not."""
     return bool((labels.any(0) & ~labels.all(0)).any())

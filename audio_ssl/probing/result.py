@@ -1,8 +1,7 @@
-"""What an answer's folder holds: the head, the predictions, and last the scores.
+"""Writes the result of a probe: the head, the predictions, and last the scores.
 
-A folder with ``scores.json`` is finished.
-
-predictions.parquet: what was right, what was said, and every manifest column, so that audits need no join.
+A folder with ``scores.json`` is finished. ``predictions.parquet`` has references, hypotheses and every column of the
+manifest, so that audits need no join.
 """
 
 from __future__ import annotations
@@ -50,13 +49,13 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Said:
+class ProbeContext:
     """What is the same for every system."""
 
     probe: str
     """Name for tables."""
     task: Task
-    """What was asked."""
+    """The task of the probe."""
     excluded: Sequence[ExcludedClip]
     """Clips that were left out before any features."""
     decoder: str | None = None
@@ -65,12 +64,14 @@ class Said:
     """Column whose clips are drawn together for intervals."""
 
 
-def write_result(folder: Path, said: Said, source: FeatureSource, outcomes: Sequence[Outcome], taken: float) -> None:
-    """Write an answer: one outcome, or one for each fold, whose test clips are scored together."""
-    task = said.task
+def write_result(
+    folder: Path, context: ProbeContext, source: FeatureSource, outcomes: Sequence[Outcome], taken: float
+) -> None:
+    """Write a result of one outcome, or of one for each fold, whose test clips are scored together."""
+    task = context.task
     clips = [clip for outcome in outcomes for clip in outcome.clips]
     predictions = [prediction for outcome in outcomes for prediction in outcome.predictions]
-    scores, unit, notes = score_test(task, clips, predictions, said.cluster)
+    scores, unit, notes = score_test(task, clips, predictions, context.cluster)
     for path, outcome in _named(folder, outcomes):
         _save(path, {k: v.contiguous() for k, v in outcome.system.state_dict().items()})
     tuned = outcomes[0].tuned
@@ -83,12 +84,12 @@ def write_result(folder: Path, said: Said, source: FeatureSource, outcomes: Sequ
     if task.output == "embedding":
         write_table(folder / TRIALS_FILE, [vars(row) for row in _trials(task, clips, predictions)])
     found = replace(
-        begin_scores(said, source, scores),
+        begin_scores(context, source, scores),
         interval_unit=unit,
-        interval_column=said.cluster,
-        decoder=said.decoder,
+        interval_column=context.cluster,
+        decoder=context.decoder,
         counts=split_sizes([outcome.parts for outcome in outcomes]),
-        excluded=each_once([*said.excluded, *(one for outcome in outcomes for one in outcome.excluded)]),
+        excluded=each_once([*context.excluded, *(one for outcome in outcomes for one in outcome.excluded)]),
         warnings=(*_warnings(outcomes, task), *notes),
         cost=_cost(outcomes),
         seconds_taken=taken,
@@ -116,16 +117,16 @@ def is_finished(folder: Path, full: bool = False) -> bool:
     return not found
 
 
-def begin_scores(said: Said, source: FeatureSource, metrics: dict[str, MetricResult]) -> ProbeScores:
+def begin_scores(context: ProbeContext, source: FeatureSource, metrics: dict[str, MetricResult]) -> ProbeScores:
     """Return the scores of a system with the question and the model; the rest is at its defaults."""
     return ProbeScores(
-        probe=said.probe,
-        task=said.task.kind,
+        probe=context.probe,
+        task=context.task.kind,
         model=source.name,
         model_fingerprint=source.fingerprint,
-        main_metric=said.task.metrics[0],
-        signature=said.task.signature,
-        tokenizer=said.task.tokenizer,
+        main_metric=context.task.metrics[0],
+        signature=context.task.signature,
+        tokenizer=context.task.tokenizer,
         metrics=metrics,
     )
 
@@ -201,9 +202,9 @@ def _warnings(outcomes: Sequence[Outcome], task: Task) -> list[str]:
     lacking = task.unseen([clip for outcome in outcomes for clip in outcome.clips])
     if lacking:
         most = sorted(lacking.items(), key=lambda item: -item[1])
-        names = ", ".join(f"`{name}` {count} times" for name, count in most[:10])
+        names = ", ".join(f"`{name}` ({count} times)" for name, count in most[:10])
         more = f" and {len(most) - 10} more" if len(most) > 10 else ""
-        found.append(f"the test clips have what training lacks, and it counts as wrong: {names}{more}")
+        found.append(f"the test clips contain symbols that training lacks; each counts as an error: {names}{more}")
     diverged = sum(one.diverged for outcome in outcomes for one in outcome.fitted)
     if diverged:
         total = sum(len(outcome.fitted) for outcome in outcomes)

@@ -3,11 +3,11 @@
 A result folder has ``probe.yaml`` (the exact question), ``predictions.parquet``, ``scores.json``, ``head.safetensors``,
 ``provenance.json`` and ``baselines/NAME/`` with the same files. What is finished is not done again.
 
-Many questions about one model: a suite names probes and, for each, the manifest it is asked on.
+A suite is several probes of one model, each with the name of its manifest.
 
-Manifests lie in one folder, as ``NAME.jsonl``. A probe whose manifest is not there is named before the work begins and
-left out; one that fails is noted in ``suite.json``, and the others go on. Features that several probes need are
-extracted once.
+Manifests lie in one folder, as ``NAME.jsonl``. A probe whose manifest is missing is named before the work begins and
+skipped; one that fails is recorded in ``suite.json``, and the others are still run. Features that several probes need
+are extracted once.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ from typing import cast
 
 import torch
 
+from audio_ssl.artifacts.records import write_record
 from audio_ssl.artifacts.result import (
     BASELINES,
     QUESTION_FILE,
+    SUITE_FILE,
+    UNTRAINED,
     ExcludedClip,
     ManifestOrigin,
     ResultOrigin,
+    SuiteRecord,
     read_origin,
     write_origin,
 )
@@ -38,7 +42,7 @@ from audio_ssl.base import catalog
 from audio_ssl.base.config import build, dump_yaml, kind_of, load, read_yaml, structure
 from audio_ssl.base.disk import DiskError
 from audio_ssl.base.errors import AudioError, UserError
-from audio_ssl.base.files import locked_folder, remove_folder, write_json, write_text
+from audio_ssl.base.files import locked_folder, remove_folder, write_text
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
 from audio_ssl.features.baselines import is_baseline
@@ -48,7 +52,7 @@ from audio_ssl.probing.clips import ClipsBySplit, check_cluster, choose_clips, d
 from audio_ssl.probing.features import BankCache
 from audio_ssl.probing.head import Decoder
 from audio_ssl.probing.probe import Probe, read_probe
-from audio_ssl.probing.result import Said, is_finished, write_result
+from audio_ssl.probing.result import ProbeContext, is_finished, write_result
 from audio_ssl.probing.score import measured_by
 from audio_ssl.probing.sweep import make_head, runs_of, sweep
 from audio_ssl.probing.task import Task
@@ -59,18 +63,18 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A question with its clips, the same for every system."""
+class _RunningProbe:
+    """A probe with its clips, the same for every system."""
 
     question: Probe
-    said: Said
+    context: ProbeContext
     parts: list[ClipsBySplit]
     ledger: ErrorLedger
     cache: BankCache
 
 
 def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), cache: BankCache | None = None) -> Path:
-    """Answer one question about a model and its baselines.
+    """Run one probe on a model and its baselines.
 
     Parameters
     ----------
@@ -79,7 +83,7 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
     model
         What `open_source` takes.
     out
-        The result folder; a stopped probe goes on, another question in the same folder is refused.
+        The result folder. A stopped probe is continued; another probe in the same folder is refused.
     overrides
         ``key=value`` settings.
     cache
@@ -88,7 +92,7 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
     Raises
     ------
     UserError
-        For a wrong question, a model that is none, or clips that cannot be used.
+        For a wrong setting, a model that cannot be opened, or clips that cannot be used.
     """
     name, question = read_probe(probe, overrides)
     task: Task = build(question.task)
@@ -103,31 +107,31 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
         for baseline in question.baselines
         if not is_baseline(model) and not model.startswith(UNTRAINED_PREFIX)
     ]
-    said = Said(name, task, [*excluded, *untaught], decoder, question.data.cluster)
-    _say_left_out(name, said.excluded)
+    context = ProbeContext(name, task, [*excluded, *untaught], decoder, question.data.cluster)
+    _log_left_out(name, context.excluded)
     device = Settings().torch_device()
     with locked_folder(out):
         _claim(out, question, source)
         ledger = ErrorLedger(out / "errors.jsonl")
-        asked = _Asked(question, said, parts, ledger, BankCache() if cache is None else cache)
+        running = _RunningProbe(question, context, parts, ledger, BankCache() if cache is None else cache)
         for folder, one in systems:
             if is_finished(folder, full=True):
-                # Of a process killed when it had just answered.
+                # Left behind by a process that was killed after it had written its result.
                 remove_folder(folder / "features")
             else:
-                _answer(folder, asked, one.at(device, "float32"))
+                _run_system(folder, running, one.at(device, "float32"))
     return out
 
 
-def _say_left_out(name: str, excluded: Sequence[ExcludedClip]) -> None:
-    """Say how many clips no head will see, and why; their ids are in the result."""
+def _log_left_out(name: str, excluded: Sequence[ExcludedClip]) -> None:
+    """Log how many clips are left out, and why; their ids are in the result."""
     if excluded:
-        reasons = Counter(one.reason for one in excluded).most_common(_REASONS_SAID)
-        said = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-        logger.info("%s: left out %d clips: %s", name, len(excluded), said)
+        reasons = Counter(one.reason for one in excluded).most_common(_REASONS_LOGGED)
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+        logger.info("%s: left out %d clips: %s", name, len(excluded), counts)
 
 
-_REASONS_SAID = 3
+_REASONS_LOGGED = 3
 
 
 def _learn(task: Task, parts: list[ClipsBySplit]) -> tuple[list[ClipsBySplit], list[ExcludedClip]]:
@@ -152,7 +156,7 @@ def _check(question: Probe, task: Task, source: FeatureSource) -> str | None:
         return None
     if question.head is None:
         raise UserError(f"the task {task.kind} needs a head", where="$.head")
-    # A package that a score needs is asked for before the work, not after it.
+    # Optional packages of the metrics are checked before any work is done.
     measured_by(task)
     head = make_head(question, source, task)
     if task.output not in head.outputs:
@@ -170,7 +174,7 @@ def _check(question: Probe, task: Task, source: FeatureSource) -> str | None:
 
 
 def _baseline(name: str, model: str) -> str:
-    return f"{UNTRAINED_PREFIX}{model}" if name == "untrained" else name
+    return f"{UNTRAINED_PREFIX}{model}" if name == UNTRAINED else name
 
 
 def _claim(out: Path, question: Probe, source: FeatureSource) -> None:
@@ -200,30 +204,30 @@ def _claim(out: Path, question: Probe, source: FeatureSource) -> None:
     write_text(path, text)
 
 
-def _answer(folder: Path, asked: _Asked, source: FeatureSource) -> None:
-    """Answer for one system."""
-    started, question, task = time.monotonic(), asked.question, asked.said.task
+def _run_system(folder: Path, running: _RunningProbe, source: FeatureSource) -> None:
+    """Run the probe on one system."""
+    started, question, task = time.monotonic(), running.question, running.context.task
 
     def refuse(clip: Clip, reason: str) -> None:
-        asked.ledger.record(clip.path, reason)
+        running.ledger.record(clip.path, reason)
 
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / "features"
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     if task.output == "nothing":
-        answer_untrained(folder, asked.said, question, source, asked.parts[0], store, asked.cache, refuse)
+        answer_untrained(folder, running.context, question, source, running.parts[0], store, running.cache, refuse)
         remove_folder(store)
         return
     if question.finetune is not None and not isinstance(source, ModelSource):
         # A baseline without weights stays as it is; its heads are trained alike.
         question = _frozen(question)
     outcomes = []
-    for number, parts in enumerate(asked.parts, 1):
-        if len(asked.parts) > 1:
-            logger.info("fold %d of %d", number, len(asked.parts))
-        outcomes.append(sweep(question, task, source, parts, store, asked.cache, refuse))
-    write_result(folder, asked.said, source, outcomes, time.monotonic() - started)
+    for number, parts in enumerate(running.parts, 1):
+        if len(running.parts) > 1:
+            logger.info("fold %d of %d", number, len(running.parts))
+        outcomes.append(sweep(question, task, source, parts, store, running.cache, refuse))
+    write_result(folder, running.context, source, outcomes, time.monotonic() - started)
     # Kept until here, so that a probe that is stopped need not extract again.
     remove_folder(store)
 
@@ -238,7 +242,7 @@ _MANIFESTS = "manifests"
 
 @dataclass(frozen=True)
 class SuiteProbe:
-    """Of one probe."""
+    """One probe of a suite."""
 
     manifest: str
     """Name of its manifest."""
@@ -249,33 +253,19 @@ class SuiteProbe:
 
 @dataclass(frozen=True)
 class Suite:
-    """Which questions, on which clips."""
+    """The probes of a suite."""
 
     probes: dict[str, SuiteProbe]
     """By probe."""
 
 
-@dataclass(frozen=True)
-class SuiteOutcome:
-    """What was answered and what was not."""
-
-    results: list[Path]
-    """Folders of the answers."""
-
-    missing: dict[str, str]
-    """Probe to the manifest that is not there."""
-
-    failed: dict[str, str]
-    """Probe to the reason."""
-
-
 def is_suite(name: str) -> bool:
-    """Tell whether a name or path means a suite."""
+    """Return whether a name or path means a suite."""
     return Path(name).stem.startswith(PREFIX)
 
 
-def run_suite(name: str, model: str, out: Path, overrides: Sequence[str] = ()) -> SuiteOutcome:
-    """Ask all questions of a suite; those that are answered already stay.
+def run_suite(name: str, model: str, out: Path, overrides: Sequence[str] = ()) -> SuiteRecord:
+    """Run all probes of a suite; those with a finished result are skipped.
 
     Parameters
     ----------
@@ -291,7 +281,7 @@ def run_suite(name: str, model: str, out: Path, overrides: Sequence[str] = ()) -
     Raises
     ------
     UserError
-        For a wrong suite, no folder of manifests, or a suite of which no probe can be asked.
+        For a wrong suite, no folder of manifests, or a suite with no probe that can be run.
     """
     suite = structure(Suite, read_yaml(catalog.find("probes/suites", name)))
     for probe in suite.probes:
@@ -307,31 +297,24 @@ def run_suite(name: str, model: str, out: Path, overrides: Sequence[str] = ()) -
             remedy=f"`audio-ssl manifest CORPUS --root ROOT --out {shlex.quote(str(folder))}/NAME.jsonl` makes one",
         )
     for probe, stem in missing.items():
-        logger.warning("left out: %s, as there is no %s", probe, folder / f"{stem}.jsonl")
-    cache, results, failed = BankCache(), [], {}
+        logger.warning("skipping %s: %s does not exist", probe, folder / f"{stem}.jsonl")
+    cache = BankCache()
+    record = SuiteRecord(Path(name).stem, model, missing=missing)
     with locked_folder(out, deep=False):
         for probe in (probe for probe in suite.probes if probe not in missing):
             manifest = f"data.manifest={folder / stems[probe]}.jsonl"
             settings = [manifest, *suite.probes[probe].settings, *common, *own.get(probe, ())]
             try:
-                results.append(run_probe(probe, model, out / probe, settings, cache))
+                run_probe(probe, model, out / probe, settings, cache)
+                record = replace(record, results=(*record.results, probe))
             except DiskError:
                 # The next probe would meet the same disk.
                 raise
             except (UserError, AudioError, torch.OutOfMemoryError) as error:
                 logger.error("%s: %s", probe, error)
-                failed[probe] = str(error)
-            write_json(
-                out / "suite.json",
-                {
-                    "suite": Path(name).stem,
-                    "model": model,
-                    "results": [result.name for result in results],
-                    "missing": missing,
-                    "failed": failed,
-                },
-            )
-    return SuiteOutcome(results, missing, failed)
+                record = replace(record, failed={**record.failed, probe: str(error)})
+            write_record(out / SUITE_FILE, record)
+    return record
 
 
 def _sort(overrides: Sequence[str], suite: Suite) -> tuple[Path, list[str], dict[str, list[str]]]:

@@ -111,7 +111,7 @@ def _why_clips(clips: Sequence[Clip], cluster: str | None) -> str:
 
 
 def pairs_of(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[tuple[Answer, Answer]]:
-    """Return what is right and what was said of some clips."""
+    """Return reference and hypothesis of some clips."""
     pairs = zip(clips, predictions, strict=True)
     return [(task.reference(clip), task.hypothesis(prediction)) for clip, prediction in pairs]
 

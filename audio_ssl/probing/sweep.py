@@ -162,7 +162,7 @@ def sweep(
     started = time.monotonic()
     predictions, files = _predict(question, task, system, tuned or bank, parts)
     seconds["predict"] = time.monotonic() - started
-    # Features that are streamed are part of training; only what was extracted beforehand is said apart.
+    # Streamed features are part of training; only extraction beforehand has a time of its own.
     seconds["extract"] = extracted
     if tuned is not None:
         # Folds have a model each.
@@ -182,7 +182,7 @@ def open_bank(
     cache: BankCache,
     refuse: Refuse,
 ) -> Bank:
-    """Return the features of all clips, extracted, or to be computed when they are asked for."""
+    """Return the features of all clips, extracted, or to be computed when they are needed."""
     clips = [clip for part in parts.values() for clip in part]
     if question.data.features == "stream" or question.finetune is not None:
         live = LiveBank(source, pooled)
@@ -300,10 +300,10 @@ def _predict(
 
 
 def choose_run(fitted: Sequence[TrainedHead], higher: bool) -> TrainedHead:
-    """Return the chosen run.
+    """Return the selected run.
 
-    The rate, the layer and whether it is whitened, with the best mean over seeds, of those whose runs diverged least
-    often; a single lucky seed does not choose them.
+    Layer, rate and whitening have the best mean over seeds, among those whose runs diverged least often; the mean is
+    used so that one lucky seed cannot decide.
 
     Parameters
     ----------
@@ -352,7 +352,7 @@ def layer_curve(fitted: Sequence[TrainedHead], metric: str, higher: bool) -> lis
 
 
 def has_weights(one: TrainedHead) -> bool:
-    """Tell whether a run was scored before it diverged, if it did."""
+    """Return whether a run has a validation score, from before it diverged if it did."""
     return not math.isnan(one.valid)
 
 

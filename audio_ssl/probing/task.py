@@ -91,7 +91,7 @@ class Task(ABC):
         raise AssertionError(f"the task {self.kind} has no reference")
 
     def hypothesis(self, prediction: Tensor) -> Answer:
-        """Return what the head said: from token ids, scores of classes, values, or activations of frames."""
+        """Return the answer as text or numbers: from token ids, scores of classes, values, or activations of frames."""
         raise AssertionError(f"the task {self.kind} has no hypothesis")
 
     def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
@@ -114,11 +114,11 @@ class FrameTask(Task):
 
     @abstractmethod
     def frame_target(self, clip: Clip, frames: int, grid: FrameGrid) -> Tensor:
-        """Return ``[frame, class]`` between 0 and 1, or class ids ``[frame]``, for a clip of so many frames."""
+        """Return ``[frame, class]`` between 0 and 1, or class ids ``[frame]``, for a clip of `frames` frames."""
 
     @abstractmethod
     def start(self, grid: FrameGrid) -> None:
-        """Take the grid of the frames, before any target or hypothesis is asked for."""
+        """Take the grid of the frames, before any target or hypothesis is computed."""
 
 
 class PairTask(Task):
@@ -197,7 +197,7 @@ class TimesTask(FrameTask):
 
     @property
     def grid(self) -> FrameGrid:
-        """Return the grid of the frames, which `start` was told."""
+        """Return the grid of the frames, as given to `start`."""
         assert self._grid is not None, "`start` comes first"
         return self._grid
 

@@ -61,7 +61,7 @@ class TrainedHead:
     """One point for each evaluation."""
 
     diverged: bool = False
-    """Whether its loss became something that is no number."""
+    """Whether its loss became NaN or infinite."""
 
 
 def train_heads(
@@ -103,7 +103,7 @@ def train_heads(
     Raises
     ------
     UserError
-        If every run's loss becomes something that is no number; with `tuned`, whose other runs come later, the caller
+        If every run's loss becomes NaN or infinite; with `tuned`, whose other runs come later, the caller
         asks `name_diverged`.
     """
     with torch.random.fork_rng(devices=[]):
@@ -170,7 +170,7 @@ class _Course:
 
     @property
     def alive(self) -> int:
-        """Runs that go on."""
+        """Runs that are still trained."""
         return sum(len(team.runs) for team in self._teams)
 
     def update(self, step: int) -> float:
@@ -259,7 +259,7 @@ class _Course:
         return [tally.scores() for tally in found]
 
     def _note(self, team: HeadTeam, row: int, value: float, step: int) -> bool:
-        """Note a run's score; return whether the run goes on."""
+        """Note a run's score; return whether its training continues."""
         run = team.runs[row]
         fitted, loss = self.fitted[run], float(self._losses[run]) / max(self._since, 1)
         self._losses[run] = torch.zeros(())
@@ -331,7 +331,7 @@ def name_diverged(fitted: Sequence[TrainedHead]) -> None:
     """Name the rates at which runs diverged; UserError if none has weights."""
     diverged = [one.run for one in fitted if one.diverged]
     if not any(one.state for one in fitted):
-        raise UserError("the loss of every run became something that is no number", remedy="lower optim.lrs")
+        raise UserError("the loss of every run became NaN or infinite", remedy="lower optim.lrs")
     if diverged:
         rates = ", ".join(f"{lr:g}" for lr in sorted({run.lr for run in diverged}))
-        logger.info("%d runs diverged, at learning rates of %s; they stay out", len(diverged), rates)
+        logger.info("%d runs diverged (learning rates %s) and are not used", len(diverged), rates)

@@ -27,7 +27,15 @@ from audio_ssl.metrics.resampling import Interval
 from audio_ssl.probing.clips import ClipsBySplit
 from audio_ssl.probing.features import Bank, BankCache, Refuse
 from audio_ssl.probing.probe import Probe
-from audio_ssl.probing.result import Said, begin_scores, each_once, finish, peak_memory, split_sizes, write_predictions
+from audio_ssl.probing.result import (
+    ProbeContext,
+    begin_scores,
+    each_once,
+    finish,
+    peak_memory,
+    split_sizes,
+    write_predictions,
+)
 from audio_ssl.probing.sweep import open_bank
 from audio_ssl.probing.task import CompareTask
 from audio_ssl.probing.tasks.attribute import Attribute
@@ -35,7 +43,7 @@ from audio_ssl.probing.tasks.attribute import Attribute
 
 def answer_untrained(
     folder: Path,
-    said: Said,
+    context: ProbeContext,
     question: Probe,
     source: FeatureSource,
     parts: ClipsBySplit,
@@ -51,7 +59,7 @@ def answer_untrained(
         If a split has no clip that can be used, a layer is none of the source's, a feature is not finite, or fewer than
         two values of an attribute have enough speakers.
     """
-    started, task = time.monotonic(), said.task
+    started, task = time.monotonic(), context.task
     excluded: list[ExcludedClip] = []
     in_folds = isinstance(task, Attribute)
     split_of = {clip.id: "fold" if in_folds else split for split, clips in parts.items() for clip in clips}
@@ -67,12 +75,12 @@ def answer_untrained(
         # Once more: clips that cannot be read may have been a value's third speaker.
         used["test"], left = task.usable(used["test"])
         excluded += [ExcludedClip(clip.id, "fold", reason) for clip, reason in left]
-        found = _read_attribute(folder, said, task, source, bank, used["test"], layers)
+        found = _read_attribute(folder, context, task, source, bank, used["test"], layers)
     else:
         for split in ("valid", "test"):
             if not used[split]:
                 raise UserError(f"no clip of the {split} split can be used: {excluded[0].reason}")
-        found = _compare_layers(folder, said, cast(CompareTask, task), source, bank, used, layers)
+        found = _compare_layers(folder, context, cast(CompareTask, task), source, bank, used, layers)
     taken = time.monotonic() - started
     seconds = {"fit_seconds": 0.0, "predict_seconds": 0.0, "extract_seconds": bank.seconds_taken}
     seconds["fit_seconds" if in_folds else "predict_seconds"] = taken - bank.seconds_taken
@@ -80,7 +88,7 @@ def answer_untrained(
     scores = replace(
         found,
         counts=split_sizes([used]),
-        excluded=each_once([*said.excluded, *excluded]),
+        excluded=each_once([*context.excluded, *excluded]),
         cost=ProbeCost(**seconds, parameters=0, peak_memory_bytes=peak_memory(), audio_seconds=audio_seconds),
         seconds_taken=taken,
     )
@@ -88,7 +96,7 @@ def answer_untrained(
 
 
 def layers_of(question: Probe, source: FeatureSource) -> list[int]:
-    """Return the numbers of the layers that are asked; UserError for a mix, or one that the source does not have."""
+    """Return the numbers of the layers that are compared; UserError for a mix, or one that the source does not have."""
     asked = question.layers or ("each",)
     if "mix" in asked:
         raise UserError("a mix of layers is learned, and this task has no training", where="$.layers")
@@ -105,7 +113,7 @@ def layers_of(question: Probe, source: FeatureSource) -> list[int]:
 
 def _compare_layers(
     folder: Path,
-    said: Said,
+    context: ProbeContext,
     task: CompareTask,
     source: FeatureSource,
     bank: Bank,
@@ -128,7 +136,7 @@ def _compare_layers(
         progress.advance()
     write_table(folder / COMPARISONS_FILE, result.rows)
     return replace(
-        begin_scores(said, source, _described(result.scores)),
+        begin_scores(context, source, _described(result.scores)),
         interval_unit=result.unit,
         chosen=SelectedRun(best),
         chosen_layer=best,
@@ -151,7 +159,7 @@ def _described(scores: Mapping[str, Interval]) -> dict[str, MetricResult]:
 
 def _read_attribute(
     folder: Path,
-    said: Said,
+    context: ProbeContext,
     task: Attribute,
     source: FeatureSource,
     bank: Bank,
@@ -171,7 +179,7 @@ def _read_attribute(
     write_predictions(folder / PREDICTIONS_FILE, task, clips, list(found.scores))
     scores = found.representation
     return replace(
-        begin_scores(said, source, _described(found.metrics)),
+        begin_scores(context, source, _described(found.metrics)),
         interval_unit="speakers",
         folds=scores.folds or 0,
         chosen=tuple(SelectedRun(layer) for layer in scores.chosen),

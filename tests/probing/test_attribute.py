@@ -117,7 +117,7 @@ def test_few_speakers_have_a_number_a_warning_and_no_interval(generator):
     assert math.isnan(found.representation.layers[0].low)
     assert math.isnan(found.metrics["accuracy"].high)
     assert found.representation.folds == 4
-    assert "fewer than 5 speakers (F has 4, M has 4)" in found.representation.warning
+    assert "fewer than 5 speakers (F: 4, M: 4)" in found.representation.warning
     assert "4 folds instead of 5" in found.representation.warning
 
 
@@ -147,7 +147,7 @@ def test_what_cannot_be_asked_is_left_out_with_the_reason():
         ({"folds": 2}, "`folds` must be at least 3, but is 2"),
         ({"shuffles": 0}, "`shuffles` must be at least 1"),
         ({"orders": 0}, "`orders` must be at least 1"),
-        ({"column": "speaker"}, "unseen speakers have no speaker"),
+        ({"column": "speaker"}, "held-out speakers cannot be identified"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):

@@ -226,7 +226,7 @@ def test_trials_of_a_file(tmp_path, caplog):
     path.write_text("1 a/0 a/1\n0 a/0 b/2\n\n0 a/0 gone/9\n")
     task = speaker_verification.build(speaker_verification.Config(trials=str(path)))
     assert task.trials(voices("a", "a", "b")) == [(0, 1, True), (0, 2, False)]
-    assert "1 of 3 trials name clips that are missing" in caplog.text
+    assert "1 of 3 trials refer to clips that are not in the manifest" in caplog.text
     drawn = task.trials(voices("a", "a", "b", split="valid"))
     assert drawn == draw_trials(["a", "a", "b"], 10_000, 0)
     with pytest.raises(UserError, match="none of the 3 trials is about two usable clips of the split `test`"):

@@ -44,9 +44,9 @@ def manifests(toy_manifest, tmp_path):
 def test_a_suite_asks_all_and_says_what_it_left_out(suite, manifests, tmp_path, caplog):
     (manifests / "speech.jsonl").unlink()
     done = run_suite(suite, "cqt", tmp_path / "out", [f"manifests={manifests}", *QUICK, "demo_key.seeds=[3]"])
-    assert [path.name for path in done.results] == ["demo_key", "demo_tagging"]
+    assert done.results == ("demo_key", "demo_tagging")
     assert done.missing == {"demo_asr": "speech", "demo_st": "speech"}
-    assert "left out: demo_asr" in caplog.text
+    assert "skipping demo_asr" in caplog.text
     assert "seeds:\n- 3\n" in (tmp_path / "out" / "demo_key" / "probe.yaml").read_text()
     assert "seeds:\n- 0\n" in (tmp_path / "out" / "demo_tagging" / "probe.yaml").read_text()
 

@@ -110,7 +110,7 @@ def test_a_run_that_diverges_leaves_the_others_alone():
     assert not good.diverged
     assert good.valid == trained([runs[0]], optim=optim)[0].valid
     assert other.valid == trained([runs[2]], optim=optim)[0].valid
-    with pytest.raises(UserError, match="the loss of every run became something that is no number"):
+    with pytest.raises(UserError, match="the loss of every run became NaN or infinite"):
         trained([runs[1]], optim=optim)
 
 
@@ -165,7 +165,7 @@ def test_a_quick_score_is_the_slow_one():
         outputs = torch.randn(3, 40, len(task.classes), generator=random)
         found = scorer.quick(scorer.condense(outputs))
         assert found == pytest.approx([scorer.slow(list(run)) for run in outputs])
-        # A run that says something that is no number leaves the others what they are.
+        # A run whose output is NaN leaves the others what they are.
         outputs[1, 3, 0] = torch.nan
         others = scorer.quick(scorer.condense(outputs))
         assert [others[0], others[2]] == [found[0], found[2]]

@@ -257,7 +257,7 @@ def _discount(counts: Counter[WordSequence]) -> float:
 
 
 def has_kenlm() -> bool:
-    """Tell whether kenlm is installed."""
+    """Return whether kenlm is installed."""
     return find_spec("kenlm") is not None
 
 

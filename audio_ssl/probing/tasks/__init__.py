@@ -1,1 +1,1 @@
-"""What is asked: targets, references, hypotheses and metrics. A file is a kind."""
+"""Tasks: targets, references, hypotheses and metrics of a question. A file is a kind."""

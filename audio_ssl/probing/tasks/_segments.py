@@ -175,5 +175,5 @@ def standardised(clips: Sequence[Clip], frames: Frames) -> Frames:
 
 
 def enough_speakers(pieces: Sequence[Stretch]) -> bool:
-    """Tell whether speakers can be resampled: there are at least five."""
+    """Return whether speakers can be resampled: there are at least five."""
     return len({piece.speaker for piece in pieces}) >= MIN_CLUSTERS

@@ -27,7 +27,7 @@ _LONGEST_TEXT_BYTES = 1_000_000
 
 
 class TokenTask(Task):
-    """A question whose answer is a text, said in units that are learned from the training clips.
+    """A question whose answer is a text, in units that are learned from the training clips.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
-"""How well each layer tells a recorded attribute (gender) of unseen speakers, beside chance and shuffled speakers.
+"""How well a recorded attribute (gender) of held-out speakers can be predicted from each layer.
 
-A linear probe on a clip's mean frame, in folds that share no speaker; the length of an online code (Voita & Titov
-2020, arXiv 2003.12298); and the same for values dealt anew among the speakers, the control task of Hewitt & Liang
-2019 (arXiv 1909.03368): what it reaches, the probe can learn by heart. It describes a representation, no person.
+A linear probe on a clip's mean frame is cross-validated in folds that share no speaker, and the length of an online
+code is computed (Voita & Titov 2020, arXiv 2003.12298). The same is done for values permuted over the speakers, the
+control task of Hewitt & Liang 2019 (arXiv 1909.03368): its score is what the probe reaches by memorising speakers. The
+result describes a representation, not people.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ FEWEST_SPEAKERS = 3
 
 @dataclass(frozen=True)
 class Config:
-    """Which attribute, and how it is asked for."""
+    """Which attribute, and how it is probed."""
 
     column: str = "gender"
     """Column of the manifest; every speaker has one value."""
@@ -50,7 +51,7 @@ class Config:
     """Parts that share no speaker; fewer where a value has fewer speakers."""
 
     shuffles: int = 5
-    """How often the values are dealt anew among the speakers, for the control."""
+    """Number of random permutations of the values over the speakers, for the control."""
 
     orders: int = 3
     """Orders of the speakers in which the code is sent; its length is the mean."""
@@ -72,12 +73,12 @@ class AttributeAnswer:
 
 
 class Attribute(Task):
-    """The value of a column, asked of speakers that the probe has not heard."""
+    """The value of a column, predicted for held-out speakers."""
 
     kind = "attribute"
     output: Output = "nothing"
     own_folds = True
-    """Clips of all splits are taken, and dealt into folds here."""
+    """Clips of all splits are used, and assigned to folds here."""
 
     metrics: tuple[str, ...] = ("uar", "accuracy")
 
@@ -105,7 +106,7 @@ class Attribute(Task):
         return None if clip.speaker else "no speaker"
 
     def reference(self, clip: Clip) -> str:
-        """Return the recorded value, as `data/columns.py` reads it."""
+        """Return the recorded value, as `audio_ssl.data.columns` reads it."""
         value = attribute(clip, self.column)
         assert value is not None
         return value
@@ -241,13 +242,13 @@ class Attribute(Task):
         )  # fmt: skip
 
     def _warning(self, people: Counter[str], folds: int) -> str | None:
-        few = [f"{value} has {count}" for value, count in sorted(people.items()) if count < MIN_CLUSTERS]
+        few = [f"{value}: {count}" for value, count in sorted(people.items()) if count < MIN_CLUSTERS]
         if not few:
             return None
         fewer = f"; {folds} folds instead of {self._config.folds}" if folds < self._config.folds else ""
         return (
-            f"fewer than {MIN_CLUSTERS} speakers ({', '.join(few)}): nothing follows for other speakers, and there is "
-            f"no interval{fewer}"
+            f"fewer than {MIN_CLUSTERS} speakers ({', '.join(few)}): no confidence interval is given, "
+            f"and the result says nothing about other speakers{fewer}"
         )
 
 
@@ -279,8 +280,8 @@ def build(config: Config) -> Attribute:
             raise UserError(f"`{key}` must be at least {least}, but is {getattr(config, key)}", where=f"$.task.{key}")
     if config.column == "speaker":
         raise UserError(
-            "unseen speakers have no speaker to be told",
+            "held-out speakers cannot be identified",
             where="$.task.column",
-            remedy="the probe speaker_id_superb asks for known ones",
+            remedy="the probe speaker_id_superb identifies speakers of the training clips",
         )
     return Attribute(config)

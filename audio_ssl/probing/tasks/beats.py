@@ -37,7 +37,7 @@ class Config:
     """Targets, and how activations become beats."""
 
     downbeats: bool = True
-    """Ask for downbeats, too; clips whose beats have no number in the bar are then left out."""
+    """Detect downbeats, too; clips whose beats have no number in the bar are then left out."""
 
     widen: tuple[float, ...] = (0.95, 0.5)
     """Targets of the frames next to a beat, then of those next to them (MARBLE at 75 frames a second: 0.95, 0.5)."""

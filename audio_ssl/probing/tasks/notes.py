@@ -34,7 +34,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Config:
-    """What is asked of a frame, and how activations become notes."""
+    """What a frame's target is, and how activations become notes."""
 
     onsets: bool = False
     """Ask as well where keys are struck: 88 more activations."""
@@ -60,7 +60,7 @@ class Notes(TimesTask):
 
     @property
     def classes(self) -> list[str]:
-        """Return the keys, then their onsets where these are asked for."""
+        """Return the keys, then their onsets where these are targets."""
         keys = [f"{_NAMES[pitch % 12]}{pitch // 12 - 1}" for pitch in range(LOWEST_KEY, LOWEST_KEY + KEYS)]
         return keys + [f"{key} struck" for key in keys] if self._config.onsets else keys
 
@@ -137,7 +137,7 @@ def _peaks(activation: Array, threshold: float) -> Flags:
 
 
 def build(config: Config) -> Notes:
-    """Make the task; UserError for a threshold that is no probability, or a negative length."""
+    """Make the task; UserError for a threshold that is not a probability, or a negative length."""
     if not 0 < config.threshold < 1:
         raise UserError(f"must be between 0 and 1, but is {config.threshold:g}", where="$.task.threshold")
     if config.shortest_seconds < 0:

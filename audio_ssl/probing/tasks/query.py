@@ -72,7 +72,7 @@ class Config:
     """Most queries that are cut from clips."""
 
     seed: int = 0
-    """Of the draw."""
+    """Seed of the random selection of queries."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Query(CompareTask):
         spoken = [query.frames for query in queries]
         for column, clip in enumerate(utterances):
             inside = frames(clip)
-            # The utterance is copied once a query; a batch holds so many that they stay small.
+            # Each query needs its own copy of the utterance, so the size of a batch is limited.
             limit = max(1, (1 << 24) // inside.shape[1])
             pairs = [(row, 0) for row in range(len(spoken))]
             costs = dtw_pairs(spoken, [inside], pairs, self._config.distance, subsequence=True, batch_elements=limit)

@@ -41,7 +41,7 @@ class Config:
     """Most trials that are drawn, half of them of one speaker."""
 
     seed: int = 0
-    """Of the draw."""
+    """Seed of the random selection of trials."""
 
 
 class SpeakerVerification(PairTask):
@@ -113,7 +113,9 @@ class SpeakerVerification(PairTask):
                 where=self._config.trials,
             )
         if lost:
-            logger.warning("%d of %d trials name clips that are missing; they stay out", lost, len(self._listed))
+            logger.warning(
+                "%d of %d trials refer to clips that are not in the manifest: ignored", lost, len(self._listed)
+            )
         return found
 
 

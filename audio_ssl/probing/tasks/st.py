@@ -20,7 +20,7 @@ from audio_ssl.probing.tasks._text import TokenTask, make_units
 
 @dataclass(frozen=True)
 class Config:
-    """What is said, and in which units."""
+    """What the target text is, and in which units."""
 
     units: str = "words"
     """``words``, ``characters``, or ``sentencepiece``: pieces learned from the training translations."""

@@ -68,7 +68,7 @@ class Config:
     """Most words that are used; pairs are half their square."""
 
     seed: int = 0
-    """Of the draw."""
+    """Seed of the random selection of words."""
 
 
 class Words(CompareTask):
@@ -137,7 +137,7 @@ class Words(CompareTask):
 def _precision(
     same: Flags, nearness: Array, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], speakers: int
 ) -> Interval:
-    """Return the average precision in percent with its interval over so many speakers; without limits for one.
+    """Return the average precision in percent and its interval over speakers, if there are several.
 
     `first` and `second` are the speakers of both sides of each pair.
     """
