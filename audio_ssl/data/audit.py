@@ -1,10 +1,8 @@
-"""What a manifest is made of: hours, clips and speakers of every group, how evenly, how long, how loud.
+"""Describes a manifest: hours, clips, speakers, clip lengths and levels of every group.
 
-Speakers are counted as one where they have one name. Evenness is over the hours of speakers: the effective number of
-speakers is the number of equal speakers that would be as concentrated (Hill 1973, order 2 and order 1), Gini is 0 where
-all have the same hours.
-
-How evenly an amount is spread over its holders: hours over speakers.
+Speakers are identified by name. How evenly the hours are spread over the speakers is given as the effective number of
+speakers, which is the number of speakers with equal hours that would be as concentrated (Hill 1973, order 2 and order
+1), and as the Gini coefficient.
 """
 
 from __future__ import annotations
@@ -34,19 +32,19 @@ from audio_ssl.data.audit_columns import AuditColumns
 from audio_ssl.data.columns import Indices, Numbers, spellings_note
 
 MOST_VALUES = 40
-"""Values of an attribute with a row of their own; those with the fewest hours share one beyond."""
+"""Maximum number of rows of an attribute. With more values, those with the fewest hours share the last row."""
 
 _NAMED = 10
 _PERCENTS = (5, 25, 50, 75, 95)
 _LORENZ_POINTS = 21
 _CLIPPED_SHARE = 0.001
-"""A clip counts as clipped where this share of its samples stands at full scale."""
+"""Share of samples at full scale from which on a clip counts as clipped."""
 _ALWAYS = ("gender", "speaker", "language", "split", "label")
-"""Columns that may be asked for where no clip has them: the answer is that all is unknown."""
+"""Columns that are accepted even if no clip has them: all clips are then unknown."""
 
 
 def columns_needed(by: Sequence[str]) -> list[str]:
-    """Return the columns to read for a description by `by`."""
+    """Return the columns that `describe_manifest` needs."""
     return list(dict.fromkeys([*by, "language", "split"]))
 
 
@@ -64,11 +62,11 @@ def describe_manifest(columns: AuditColumns, by: Sequence[str], source: AuditedM
     Parameters
     ----------
     columns
-        Its columns, read with `columns_needed`.
+        Columns of the manifest, read with `columns_needed`.
     by
         Columns whose values are the groups.
     source
-        Which manifest it is.
+        Name, path and hash of the manifest.
     """
     everything = np.arange(len(columns.seconds))
     splits = _parts(columns, "split", everything)
@@ -100,12 +98,12 @@ def _by(columns: AuditColumns, by: Sequence[str], index: Indices) -> tuple[Attri
 
 
 def _rows(columns: AuditColumns, name: str, index: Indices) -> tuple[GroupAmounts, ...]:
-    """Describe every value of a column: by name, the unknown last."""
+    """Describe every value of a column, sorted by name, unknown last."""
     hours = float(columns.seconds[index].sum())
     parts = _parts(columns, name, index)
     known = [part for part in parts if part[1]]
     if len(known) > MOST_VALUES:
-        # Stable, so values with equal hours stay in the order of their names.
+        # A stable sort keeps values with equal hours in the order of their names.
         ranked = sorted(known, key=lambda part: -float(columns.seconds[part[2]].sum()))
         kept, rest = sorted(ranked[: MOST_VALUES - 1], key=lambda part: part[0]), ranked[MOST_VALUES - 1 :]
         together = np.sort(np.concatenate([part[2] for part in rest]))
@@ -115,7 +113,7 @@ def _rows(columns: AuditColumns, name: str, index: Indices) -> tuple[GroupAmount
 
 
 def _parts(columns: AuditColumns, name: str, index: Indices) -> list[tuple[str, bool, Indices]]:
-    """Return every value with whether it is known and the clips that have it; the unknown last."""
+    """Return every value, whether it is known, and the clips that have it; unknown last."""
     codes = columns.values[name]
     inside = codes.index[index]
     order = np.argsort(inside, kind="stable")
@@ -152,9 +150,9 @@ def _row(columns: AuditColumns, value: str, is_known: bool, index: Indices, hour
 
 
 def _sums(codes: Indices, amounts: Numbers) -> Numbers:
-    """Return the sums of the amounts of each code that occurs."""
+    """Return the sum of the amounts of each code that occurs."""
     _, inverse = np.unique(codes, return_inverse=True)
-    # Of no clips, bincount gives integers.
+    # Without clips, bincount returns integers.
     return np.asarray(np.bincount(inverse, weights=amounts), dtype=np.float64)
 
 
@@ -198,7 +196,7 @@ def _levels(columns: AuditColumns, index: Indices) -> Levels | None:
 
 
 def _several(columns: AuditColumns, name: str, index: Indices) -> NamedSpeakers:
-    """Return the speakers that appear under more than one known value of a column."""
+    """Return the speakers with more than one known value of a column."""
     codes, speakers = columns.values[name].index[index], columns.speakers.index[index]
     known = (codes >= 0) & (speakers >= 0)
     width = len(columns.values[name].names) + 1
@@ -208,7 +206,7 @@ def _several(columns: AuditColumns, name: str, index: Indices) -> NamedSpeakers:
 
 
 def _shared_between(columns: AuditColumns, splits: Sequence[tuple[str, bool, Indices]]) -> tuple[SharedSpeakers, ...]:
-    """Return, for every two splits that share speakers, how many and who."""
+    """Return the shared speakers of every two splits that share any."""
     who = {name: np.unique(columns.speakers.index[index]) for name, known, index in splits if known}
     rows = []
     for first, second in combinations(who, 2):
@@ -224,18 +222,18 @@ def _named(names: Sequence[str]) -> NamedSpeakers:
 
 
 def _rounded(value: float) -> float:
-    """Keep six digits: sums in another order differ beyond."""
+    """Round to six digits, as further digits depend on the order of the sums."""
     return float(f"{value:.6g}") if math.isfinite(value) else value
 
 
 Amounts = npt.ArrayLike
-"""``[holder]``, none negative."""
+"""``[holder]``, not negative."""
 
 
 def effective_number(amounts: Amounts) -> float:
-    """Return the inverse Simpson index 1 / Σ p², the number of equal holders that would be as concentrated.
+    """Return the inverse Simpson index 1 / Σ p²: so many holders with equal amounts would be as concentrated.
 
-    Hill's number of order 2 (Hill 1973); 0 where nothing is held.
+    Hill's number of order 2 (Hill 1973); 0 if all amounts are 0.
 
     Examples
     --------
@@ -248,7 +246,7 @@ def effective_number(amounts: Amounts) -> float:
 
 
 def entropy_number(amounts: Amounts) -> float:
-    """Return exp(−Σ p log p), Hill's number of order 1: small holders weigh more than in `effective_number`.
+    """Return exp(−Σ p log p), Hill's number of order 1. Small holders weigh more than in `effective_number`.
 
     Examples
     --------
@@ -263,7 +261,7 @@ def entropy_number(amounts: Amounts) -> float:
 
 
 def gini(amounts: Amounts) -> float:
-    """Return the Gini coefficient: 0 where all hold the same, towards 1 where one holds everything.
+    """Return the Gini coefficient: 0 if all amounts are equal, close to 1 if one holder has nearly everything.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What an audit needs of a manifest, as arrays: a million clips in some tens of megabytes."""
+"""The columns of a manifest that an audit needs, as arrays: a million clips take some tens of megabytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AuditColumns:
-    """A manifest by columns."""
+    """Columns of a manifest."""
 
     seconds: Numbers
     """``[clip]``."""
@@ -29,17 +29,17 @@ class AuditColumns:
     speakers: Codes
     values: dict[str, Codes]
     level_dbfs: Numbers
-    """``[clip]``, NaN where not measured, −inf where every sample is 0."""
+    """``[clip]``; NaN where not measured, −inf where every sample is 0."""
 
     clipped: Numbers
-    """``[clip]``, share of samples at full scale; NaN where not measured."""
+    """Share of samples at full scale, ``[clip]``; NaN where not measured."""
 
     found: frozenset[str]
-    """Names of the columns that some clip has."""
+    """Names of all columns that at least one clip has."""
 
 
 class _ValueCoder:
-    """Gives the values of a column their numbers, from 0 in the order they come."""
+    """Numbers the values of a column from 0, in the order of their first appearance."""
 
     def __init__(self, attribute: str) -> None:
         self._attribute = attribute
@@ -50,7 +50,7 @@ class _ValueCoder:
         self._index.append(-1 if written is None else self._number.setdefault(written, len(self._number)))
 
     def codes(self) -> Codes:
-        """Return the column as groups, see `read_value`, sorted: the order of the rows does not matter."""
+        """Return the column as groups (`read_value`), sorted, so that the order of the rows does not matter."""
         return code_groups(self._attribute, list(self._number), np.array(self._index, dtype=np.int64))
 
 
@@ -63,7 +63,7 @@ class _Gathered:
 
 
 def columns_of(table: ClipTable, by: Sequence[str]) -> AuditColumns:
-    """Return what an audit needs of a manifest that was read with `by`, ``speaker`` and the level among its columns."""
+    """Return the columns of a table that was read with `by`, ``speaker`` and the level among its columns."""
     values = {name: code_groups(name, table.columns[name].values, table.columns[name].index) for name in by}
     speakers = code_groups("speaker", table.columns["speaker"].values, table.columns["speaker"].index)
     unknown = np.full(len(table), np.nan)
@@ -73,21 +73,21 @@ def columns_of(table: ClipTable, by: Sequence[str]) -> AuditColumns:
 def read_columns(
     clips: Iterable[Clip], by: Sequence[str], levels: Sequence[Level | None] | None = None
 ) -> AuditColumns:
-    """Go through clips once and keep what an audit needs.
+    """Return the columns of clips, read once in order.
 
     Parameters
     ----------
     clips
         Rows of a manifest.
     by
-        Names of the columns to keep, beside the speakers.
+        Names of the columns to keep in addition to the speakers.
     levels
-        What `measure_levels` found for the same clips; without it, the column ``level_dbfs`` counts where there is one.
+        Result of `measure_levels` for the same clips. Without it, the column ``level_dbfs`` is used if there is one.
 
     Raises
     ------
     UserError
-        If there is no clip, an id appears twice, or `levels` are of other clips.
+        If there is no clip, an id appears twice, or `levels` has another number of clips.
     """
     gathered = _Gathered(values={name: _ValueCoder(name) for name in by})
     ids: set[str] = set()
@@ -109,7 +109,7 @@ def read_columns(
     level, clipped = np.array(gathered.level), np.full(len(ids), np.nan)
     if levels is not None:
         if len(levels) != len(ids):
-            raise UserError(f"`levels` are of {len(levels)} clips, and there are {len(ids)}")
+            raise UserError(f"`levels` must have one entry per clip, {len(ids)}, but has {len(levels)}")
         level = np.array([math.nan if one is None else one.dbfs for one in levels])
         clipped = np.array([math.nan if one is None else one.clipped for one in levels])
     values = {name: coder.codes() for name, coder in gathered.values.items()}

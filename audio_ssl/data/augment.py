@@ -1,26 +1,18 @@
-"""Adds stretches of other clips, or of recordings of noise, to waveforms while their targets stay clean.
+"""Adds segments of other clips of the batch, or of noise recordings, to waveforms; targets stay those of clean audio.
 
-In-batch noise mixture: stretches of other clips are added to each waveform while its targets stay clean.
-
-MERT (Li et al. 2023, arXiv 2306.00107, section 3.3): with probability 0.5 a clip gets one to three stretches of 0.5 to
-1 s from the other clips of its batch, at gain 1. The released code applies the mixture with one minus the probability
-and at inference too; here `prob` is the share of clips that are mixed, and only training calls this.
+MERT (Li et al. 2023, arXiv 2306.00107, section 3.3): with probability 0.5 a clip gets one to three segments of 0.5 to
+1 s from other clips of its batch, at gain 1. The released code applies the mixture with one minus the probability, and
+at inference as well. Here `prob` is the share of clips that are mixed, and only training clips are mixed.
 
 WavLM (Chen et al. 2022, arXiv 2110.13900, algorithm 1; UniSpeech's `mixing_collated_audios`): with probability 0.2 a
-clip gets one stretch, as long as chance wants up to half of the clip, at a level that sets the energies of the two
-whole clips -5 to 5 dB apart: ``max_share: 0.5, snr_of: clip, snr_db: [-5, 5]``. The released code lets a clip be mixed
-with itself, and takes stretches from clips that are mixed already; here they come from other clips, which are clean.
-With `noise` some clips get a stretch of a recording of noise in the place of another clip's (`audio_ssl.data.augment`).
+clip gets one segment of random length, at most half of the clip, with the energies of the two whole clips -5 to 5 dB
+apart: ``max_share: 0.5, snr_of: clip, snr_db: [-5, 5]``. With some probability the segment is cut from a noise
+recording instead, with the clip's mean energy -5 to 20 dB above that of the whole recording (`noise`). The released
+code may mix a clip with itself and may cut segments from clips that are already mixed. Here segments are cut from
+other, clean clips.
 
-The stretches are cut from clips, never from padding, and each from a single clip, so none has a seam in it.
-Left out on purpose: reverberation.
-
-Noise from recordings of it, added to the waveforms of training while their targets stay clean.
-
-WavLM (Chen et al. 2022, arXiv 2110.13900, algorithm 1; UniSpeech's `mixing_collated_audios`): a clip that is mixed
-gets, with some probability, one stretch of noise in the place of another clip's: as long as chance wants up to half of
-the clip, at a level that sets the clip's mean energy -5 to 20 dB over that of the whole recording. Whether, which,
-where and how loud comes from the crop's own key, so the noise is the same in whatever batch the crop lands.
+A segment is cut from a single clip and never from padding. The noise of a crop is drawn from the crop's own key, so it
+does not depend on the batch. Left out on purpose: reverberation.
 """
 
 from __future__ import annotations
@@ -45,51 +37,51 @@ from audio_ssl.data.manifest import Clip
 
 @dataclass(frozen=True)
 class Noise:
-    """Recordings of noise, at the levels of WavLM's code (Chen et al. 2022, arXiv 2110.13900)."""
+    """Noise recordings; the levels are those of WavLM's code (Chen et al. 2022, arXiv 2110.13900)."""
 
     manifest: str
-    """A manifest (.jsonl) of noise, such as the DNS challenge's; a row of it is read whole."""
+    """Manifest (.jsonl) of noise recordings, such as those of the DNS challenge. Rows are read whole."""
 
     prob: float = 0.5
-    """Share of the mixed clips that get noise in the place of another clip (WavLM's code leaves it to its user)."""
+    """Share of the mixed clips that get noise instead of another clip (no default in WavLM's code)."""
 
     snr_db: tuple[float, float] = (-5.0, 20.0)
-    """Range of the clip's mean energy over that of the whole recording of noise, in dB, drawn evenly (WavLM)."""
+    """Range of the clip's mean energy relative to that of the whole recording, in dB, drawn uniformly (WavLM)."""
 
 
 @dataclass(frozen=True)
 class Mixing:
-    """In-batch noise mixture; the defaults are MERT 95M's."""
+    """In-batch noise mixture; the defaults are those of MERT 95M."""
 
     prob: float = 0.5
     """Share of clips that are mixed (MERT, arXiv 2306.00107)."""
 
     max_segments: int = 3
-    """A mixed clip gets 1 to this many stretches, drawn evenly (MERT config)."""
+    """Maximum number of segments of a mixed clip; the number is drawn uniformly from 1 (MERT config)."""
 
     min_seconds: float = 0.5
-    """Shortest stretch, in seconds (12,000 samples at 24 kHz in MERT 95M; WavLM: 0)."""
+    """Shortest segment, in seconds (12,000 samples at 24 kHz in MERT 95M; WavLM: 0)."""
 
     max_seconds: float = 1.0
-    """Longest stretch, in seconds (24,000 samples in MERT 95M; 1.5 s in 330M)."""
+    """Longest segment, in seconds (24,000 samples in MERT 95M; 1.5 s in 330M)."""
 
     max_share: float | None = added(None)
-    """Longest stretch as a share of the clip it is added to, in place of `max_seconds` (WavLM: 0.5); null: none."""
+    """Longest segment as a share of the clip it is added to, instead of `max_seconds` (WavLM: 0.5); null: not used."""
 
     gain: float = 1.0
-    """Factor on the stretches where `snr_db` is not given (MERT config)."""
+    """Gain of the segments if `snr_db` is not given (MERT config)."""
 
     snr_db: tuple[float, float] | None = None
-    """Range of the clip's mean energy over the other's, in dB, drawn evenly (WavLM: -5 to 5); null: fixed `gain`."""
+    """Range of the clip's mean energy relative to the other's, in dB, uniform (WavLM: -5 to 5); null: use `gain`."""
 
     snr_of: Literal["stretch", "clip"] = added("stretch")
-    """Whose energy `snr_db` compares with the clip's: the stretch's, or that of the clip it is cut from (WavLM)."""
+    """Energy that `snr_db` refers to: that of the segment, or that of the clip it is cut from (WavLM)."""
 
     noise: Noise | None = added(None)
-    """Recordings of noise; some mixed clips get a stretch of one in the place of another clip (WavLM); null: none."""
+    """Noise recordings that some mixed clips get a segment of, instead of another clip's (WavLM); null: none."""
 
     def check(self, where: str) -> None:
-        """Raise UserError where a value makes no sense."""
+        """Raise UserError for values that cannot work."""
         if not 0 <= self.prob <= 1:
             raise UserError(f"`prob` must be a share between 0 and 1, but is {self.prob}", where=f"{where}.prob")
         if self.max_segments < 1:
@@ -115,7 +107,7 @@ class Mixing:
             )
 
     def range_samples(self, lengths: Int[Tensor, ...], sample_rate: int) -> tuple[Tensor, Tensor]:
-        """Return the fewest and the most samples of a stretch on clips of these lengths, in samples."""
+        """Return the minimum and maximum length of a segment, in samples, for clips of these lengths."""
         if self.max_share is None:
             longest = torch.full_like(lengths, round(self.max_seconds * sample_rate))
         else:
@@ -131,26 +123,26 @@ def mix_in_batch(
     generator: torch.Generator,
     noise: Float[Tensor, "batch sample"] | None = None,
 ) -> Float[Tensor, "batch sample"]:
-    """Add stretches of other clips of the batch.
+    """Add segments of other clips of the batch.
 
     Parameters
     ----------
     waveform
-        Padded waveforms; what lies past a clip's length is left as it is.
+        Padded waveforms. Samples past a clip's length stay as they are.
     lengths
-        Samples of each clip.
+        Number of samples of each clip.
     mixing
-        What to add.
+        Settings of the mixture.
     sample_rate
-        In Hz, to turn seconds into samples.
+        In Hz.
     generator
-        A generator on the CPU; the same draws on every device.
+        Generator on the CPU, so that the draws do not depend on the device.
     noise
-        Added as it is; clips that it is not zero for get no stretch of another clip. None: there is none.
+        Noise to add. Clips with noise get no segment of another clip. None: no noise.
 
     Returns
     -------
-    A new tensor; without noise a batch of one clip is returned unchanged.
+    A new tensor. Without noise, a batch of one clip is returned unchanged.
     """
     batch, total = waveform.shape
     clean = waveform if noise is None else waveform + noise
@@ -177,9 +169,9 @@ def mix_in_batch(
 def _draw(
     lengths: Tensor, noisy: Tensor, mixing: Mixing, sample_rate: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Draw, per clip and segment: the other clip, where it is read, where it is added, its length (0: none), a share.
+    """Draw for each segment: the other clip, its start there, its start here, its length (0: no segment), and a share.
 
-    Every number is drawn whether used or not, so what one clip gets does not depend on another's luck.
+    All numbers are drawn, used or not, so the draws of one clip do not depend on those of another.
     """
     batch, most = len(lengths), mixing.max_segments
     shape = (batch, most)
@@ -212,7 +204,7 @@ def _gains(
     share: Tensor,
     mixing: Mixing,
 ) -> Tensor:
-    """Return the factor of each stretch; `share` says where in the range of `snr_db` it lies."""
+    """Return the gain of each segment; `share` is the position within the range of `snr_db`."""
     if mixing.snr_db is None:
         return torch.full_like(share, mixing.gain)
     low, high = mixing.snr_db
@@ -220,25 +212,25 @@ def _gains(
     clip_power = torch.where(valid, waveform.square(), 0.0).sum(1) / valid.sum(1).clamp(min=1)
     other_power = clip_power[other] if mixing.snr_of == "clip" else stretch.square().sum(-1) / length.clamp(min=1)
     wanted = clip_power[:, None] / 10 ** ((low + share * (high - low)) / 10)
-    # What is silent adds nothing, whatever its gain.
+    # A silent segment adds nothing, whatever its gain.
     return torch.where(other_power > 0, (wanted / other_power.clamp(min=1e-12)).sqrt(), 0.0)
 
 
 _SALT = 0x0DDBA11
-"""Keeps what is drawn here apart from masks, which are drawn from the same keys."""
+"""Makes these draws independent of the masks, which are drawn from the same keys."""
 
 
 class NoiseBank:
-    """Draws noise for crops; noise that cannot be read is recorded, and the crop goes without.
+    """Draws noise for crops. If a recording cannot be read, this is recorded and the crop gets no noise.
 
     Parameters
     ----------
     mixing
-        With its `noise`.
+        Settings of the mixture, with `noise`.
     sample_rate
-        Of the crops, in Hz.
+        Sample rate of the crops, in Hz.
     ledger
-        Where noise that cannot be read is recorded.
+        Where recordings that cannot be read are recorded.
 
     Raises
     ------
@@ -250,18 +242,18 @@ class NoiseBank:
         assert mixing.noise is not None
         self._mixing, self._noise, self._ledger = mixing, mixing.noise, ledger
         self.clips, self.manifest_hash = read_noise(mixing.noise)
-        # Ids of the noise may be those of clips, so it has a reader of its own.
+        # Noise recordings and clips may have the same ids, so they do not share a reader.
         self._reader = ClipReader(sample_rate)
 
     def __call__(self, waveform: Float[Tensor, " sample"], key: int) -> Float[Tensor, " sample"] | None:
-        """Return what is to be added to a crop, of its length; None: nothing.
+        """Return the noise for a crop, of its length; None: no noise.
 
         Parameters
         ----------
         waveform
-            The crop, to whose mean energy the noise is set.
+            The crop; the level of the noise is relative to its mean energy.
         key
-            The crop's own, from which all chance comes.
+            Key of the crop, the seed of all draws.
         """
         mixing, noise = self._mixing, self._noise
         draws = torch.rand(6, generator=torch.Generator().manual_seed(key ^ _SALT), dtype=torch.float64).tolist()
@@ -286,7 +278,7 @@ class NoiseBank:
 
 
 def read_noise(noise: Noise) -> tuple[Sequence[Clip], str]:
-    """Return the recordings of a manifest of noise, and the manifest's hash; UserError if there are none."""
+    """Return the recordings of a manifest of noise and its hash; UserError if it has none."""
     table = read_table(Path(noise.manifest))
     if not len(table):
         raise UserError("the manifest of noise has no clips", where=noise.manifest)

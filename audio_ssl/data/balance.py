@@ -1,9 +1,10 @@
-"""Sets of pretraining audio with the asked hours per group, as even over speakers as the pool allows.
+"""Draws sets with given hours per group, spread over the speakers as evenly as the pool allows.
 
-Within a group every clip has one place in an order that depends on the seed and the ids alone: clips of a speaker are
-sorted by a hash, a clip's level is what the speaker has given before it, and clips enter from the lowest level up.
-Cutting that order at the asked hours is water filling: speakers with little give all, the others up to a common level.
-It also nests: more hours with the same seed hold all clips of fewer, and 5 h of women are the same 5 h at any share.
+The clips of a group have a fixed order that depends on the seed and the ids only. The clips of each speaker are sorted
+by a hash. The level of a clip is the amount of audio of the same speaker before it. Clips are drawn from the lowest
+level up until the hours are reached. So speakers with little audio give all of it, and the others give up to a common
+level (water filling). Sets are nested: with the same seed, a larger set contains the smaller one, and 5 h of women are
+the same 5 h at any share.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from audio_ssl.data.pool import PoolRows, pool_rows
 
 _EXAMPLE = "for example gender=F:0.5,M:0.5"
 _SLACK_SECONDS = 1e-6
-"""Sums of many lengths are not exact."""
+"""Tolerance, as sums of many lengths are not exact."""
 
 
 @dataclass(frozen=True)
 class Balance:
-    """The share of the hours that each group of a column gets.
+    """Share of the hours of each group of a column.
 
     Examples
     --------
@@ -43,7 +44,7 @@ class Balance:
     shares: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        """Check that the shares can be shares."""
+        """Check that the shares are valid."""
         if not self.shares:
             raise UserError("`balance` names no group", remedy=_EXAMPLE)
         for group, share in self.shares.items():
@@ -54,12 +55,12 @@ class Balance:
             raise UserError(f"the shares must sum to 1, but sum to {total:g}", where=f"balance {self}")
 
     def __str__(self) -> str:
-        """Return the balance as it is typed."""
+        """Return the balance in the form of the command line."""
         return f"{self.column}=" + ",".join(f"{group}:{share}" for group, share in self.shares.items())
 
 
 class Balanced(NamedTuple):
-    """What was drawn, and how."""
+    """The drawn clips and the record of the draw."""
 
     clips: list[Clip]
     """Sorted by id."""
@@ -68,7 +69,7 @@ class Balanced(NamedTuple):
 
 
 class _Pool(NamedTuple):
-    """What of a pool can be drawn, and what cannot; rows are numbers of clips."""
+    """A pool divided into the groups that are drawn from (by clip number) and the clips that are excluded."""
 
     rows: PoolRows
     groups: dict[str, Indices]
@@ -78,12 +79,12 @@ class _Pool(NamedTuple):
 
 
 def parse_balance(text: str) -> Balance:
-    """Read a balance as it is typed.
+    """Read a balance from the form of the command line.
 
     Raises
     ------
     UserError
-        If it is not ``COLUMN=GROUP:SHARE,…``, names a group twice, or the shares do not sum to 1.
+        If the text is not ``COLUMN=GROUP:SHARE,…``, names a group twice, or the shares do not sum to 1.
 
     Examples
     --------
@@ -111,22 +112,22 @@ def parse_balance(text: str) -> Balance:
 def balance(
     clips: Iterable[Clip], shares: Balance, hours: float, *, speaker_hours: float | None = None, seed: int = 0
 ) -> Balanced:
-    """Draw from a pool a set with the asked hours of each group.
+    """Draw a set with given hours of each group from a pool.
 
     Parameters
     ----------
     clips
-        The pool, in any order; of a `ClipTable` with the columns ``speaker`` and that of `shares` no clip is made but
-        those drawn. Clips whose column is unknown are never drawn, nor are clips without a speaker where
-        others have one; where none has one, the clips of a group are drawn by hash alone.
+        The pool, in any order. A `ClipTable` must have the columns ``speaker`` and that of `shares`; only the drawn
+        clips are created from it. Clips with an unknown group are excluded. Clips without a speaker are excluded if
+        other clips have one. If no clip has a speaker, clips are drawn by hash alone.
     shares
-        Which column, and what share of the hours each group gets.
+        The column and the share of the hours of each group.
     hours
-        Of the whole set. Each group gets its share of them, to within the length of one clip, and one clip at least.
+        Hours of the whole set. Each group gets its share to within the length of one clip, and at least one clip.
     speaker_hours
-        The most that one speaker of a group may give; without it, no more than evenness needs.
+        Maximum hours per speaker of a group (default: no maximum).
     seed
-        Decides which clips of a speaker are drawn.
+        Random seed; it decides which clips of a speaker are drawn.
 
     Returns
     -------
@@ -135,8 +136,8 @@ def balance(
     Raises
     ------
     UserError
-        If `hours` is not positive, a group or the column is not in the pool, an id appears twice, or a group has too
-        little audio; the error says how many hours there are and the most that this balance allows.
+        If `hours` is not positive, the column or a group is not in the pool, an id appears twice, or a group has too
+        little audio. The message has the available hours and the maximum that this balance allows.
     """
     shares = _as_read(shares)
     _check_positive("hours", hours)
@@ -145,7 +146,7 @@ def balance(
     source = clips if isinstance(clips, ClipTable) else list(clips)
     pool = _sort_out(pool_rows(source, shares.column), shares)
     if speaker_hours is not None and not pool.has_speakers:
-        raise UserError("`speaker_hours` needs a speaker of each clip, and the pool records none")
+        raise UserError("`speaker_hours` needs speakers, but no clip of the pool has one")
     most = math.inf if speaker_hours is None else speaker_hours * 3600
     orders = {
         group: _in_order(pool.rows, pool.groups[group], most, seed) for group, share in shares.shares.items() if share
@@ -181,7 +182,7 @@ def balance(
 
 
 def _as_read(shares: Balance) -> Balance:
-    """Return the shares under the names that their groups are read as: ``female`` is F."""
+    """Return the shares with normalised group names: ``female`` becomes F."""
     named: dict[str, float] = {}
     for group, share in shares.shares.items():
         name = read_value(shares.column, group) or group
@@ -197,7 +198,7 @@ def _check_positive(name: str, hours: float) -> None:
 
 
 def _sort_out(rows: PoolRows, shares: Balance) -> _Pool:
-    """Split the pool into the groups asked for and, by reason, what is never drawn."""
+    """Divide the pool into the groups that are drawn from and, by reason, the excluded clips."""
     column, codes = shares.column, rows.values
     number = {name: code for code, name in enumerate(codes.names)}
     for group, share in shares.shares.items():
@@ -222,14 +223,14 @@ def _sort_out(rows: PoolRows, shares: Balance) -> _Pool:
 
 
 def _in_order(pool: PoolRows, group: Indices, most_seconds: float, seed: int) -> Indices:
-    """Order the clips of a group for drawing; what would take a speaker above `most_seconds` is left out."""
+    """Return the clips of a group in the order of drawing, without those that exceed `most_seconds` of a speaker."""
     by_hash = group[_hash_order([pool.ids[row] for row in group.tolist()], seed)]
     given: dict[int, float] = {}
     levels: list[float] = []
     kept: list[int] = []
     seconds, speakers = pool.seconds[by_hash].tolist(), pool.speakers.index[by_hash].tolist()
     for place, (length, speaker) in enumerate(zip(seconds, speakers, strict=True)):
-        # Without a speaker each clip stands at level 0, so the hash alone orders them.
+        # Without speakers, all clips have level 0, so they are ordered by hash.
         level = given.get(speaker, 0.0)
         if level + length <= most_seconds + _SLACK_SECONDS:
             levels.append(level)
@@ -240,12 +241,12 @@ def _in_order(pool: PoolRows, group: Indices, most_seconds: float, seed: int) ->
 
 
 def _hash_order(ids: Sequence[str], seed: int) -> Indices:
-    """Return the order of ids by a hash of the seed and the id, then by the id."""
+    """Return the order of ids by a hash of seed and id, ties by id."""
     salt = hashlib.blake2b(f"{seed}\n".encode(), digest_size=8)
 
     def digest(name: str) -> int:
         found = salt.copy()
-        # File names need not be UTF-8; ids made of them have lone surrogates.
+        # Ids made of file names that are not UTF-8 contain lone surrogates.
         found.update(name.encode("utf-8", "surrogatepass"))
         return int.from_bytes(found.digest(), "big")
 
@@ -257,12 +258,12 @@ def _hash_order(ids: Sequence[str], seed: int) -> Indices:
 
 
 def _how_many(lengths: Sequence[float], seconds: float) -> int:
-    """Return how many clips from the first on come closest to `seconds` in sum."""
+    """Return the number of clips, counted from the first, whose sum is closest to `seconds`."""
     total = 0.0
     for number, length in enumerate(lengths):
         after = total + length
         if after >= seconds:
-            # Half a clip at most, but no group is left empty.
+            # The error is at most half a clip, but no group is left empty.
             return number + (after - seconds <= seconds - total or number == 0)
         total = after
     return len(lengths)
@@ -284,7 +285,7 @@ def _check_enough(lengths: Mapping[str, Numbers], shares: Balance, hours: float,
 
 
 def _floor(hours: float) -> str:
-    """Write hours rounded down to four digits, so that asking for them can be met."""
+    """Write hours rounded down to four digits, so that a request for them can be met."""
     if hours <= 0:
         return "0"
     digits = 3 - math.floor(math.log10(hours))
@@ -313,20 +314,20 @@ def _amounts(pool: _Pool, rows: Indices) -> DrawnAmounts:
 def _notes(pool: _Pool, column: str) -> list[str]:
     notes: list[str] = []
     if said := spellings_note(column, pool.rows.values.merged):
-        notes.append(f"Read as the same, {said}.")
+        notes.append(f"Spellings merged, {said}.")
     if not pool.has_speakers:
-        notes.append("No clip has a speaker, so the hours of a group are spread over clips and not over speakers.")
+        notes.append("No clip has a speaker, so clips are drawn without regard to speakers.")
     people = [np.unique(pool.rows.speakers.index[rows]) for rows in pool.groups.values()]
     who, times = np.unique(np.concatenate(people), return_counts=True)
     several = sorted(pool.rows.speakers.names[code] for code in who[(times > 1) & (who >= 0)].tolist())
     if several:
         named = ", ".join(several[:10]) + (" …" if len(several) > 10 else "")
-        notes.append(f"Speakers of the pool that appear under more than one {column}: {len(several)} ({named}).")
+        notes.append(f"Speakers of the pool with more than one {column}: {len(several)} ({named}).")
     return notes
 
 
 def _hash_pool(rows: PoolRows) -> str:
-    """Return 16 hex digits over what decides a draw, whatever the order of the pool."""
+    """Return a hash (16 hex digits) of everything that determines a draw; it does not depend on the pool's order."""
     speakers, groups = [*rows.speakers.names, None], [*rows.values.names, None]
     texts = sorted(
         repr((name, length, speakers[speaker], groups[group]))

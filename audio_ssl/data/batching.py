@@ -1,20 +1,19 @@
-"""Which crops make which update: a pure function of (seed, epoch, position).
+"""Which crops make up which update: a pure function of (seed, epoch, position).
 
-An epoch visits every clip once. Its crops are chosen here and nowhere else, on frame boundaries, so that targets
-stored once and targets computed on the fly are cut at the same frames.
+An epoch visits every clip once. Crops are chosen here only, on frame boundaries, so that stored targets and targets
+computed on the fly are cut at the same frames.
 
-Clips of like length come together in groups, which need little padding, and an update (global batch) is made of groups
-drawn at random. So fairseq does it, where a group is the batch of one GPU: the lengths in an update are those of the
-corpus, and its gradient is less noisy than that of an update of neighbours in length (``docs/benchmarks.md``). Where an
-update is no longer than a group, it is one group.
+Clips of similar length form groups, which need little padding. An update (global batch) consists of random groups, as
+in fairseq, where a group is the batch of one GPU. The lengths in an update are then those of the corpus, and its
+gradient is less noisy than that of an update of clips of similar length (``docs/benchmarks.md``). An update that is no
+longer than a group is one group.
 
-An update is chosen first and only then cut or packed into micro-batches that fit into memory; micro-batches are the
-unit that processes share out, so neither the memory of a machine nor the number of machines changes what an update is
-made of. Where a group fits into a micro-batch none is cut, so that as many processes as an update has groups are all
-busy.
+An update is chosen first and then divided into micro-batches that fit into memory. Micro-batches are distributed over
+the processes, so neither the memory of a machine nor the number of machines changes an update. A group that fits into a
+micro-batch is not cut, so up to as many processes as an update has groups are busy.
 
-Left out on purpose: weighting of corpora, updates that span two epochs, and fairseq's cutting of a batch's clips to the
-shortest; they are padded.
+Left out on purpose: weighting of corpora, and updates that span two epochs. The clips of a batch are padded; fairseq
+cuts them to the shortest.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ import numpy as np
 from audio_ssl.base.errors import UserError
 
 _POOL_UPDATES = 8
-"""Crops are sorted by length within pools of this many updates: little padding, and updates stay random."""
+"""Crops are sorted by length within pools of this many updates, so there is little padding and updates stay random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Crop:
     """Length of the span."""
 
     key: int
-    """A random number of this crop's own: its mask is drawn from it, whatever batch the crop lands in."""
+    """Random number of the crop. Its mask is drawn from it, so the mask does not depend on the batch."""
 
 
 MicroBatch = tuple[Crop, ...]
@@ -62,16 +61,16 @@ class Batching:
     hop_samples
         Hop of the frame grid; crops start on multiples of it.
     crop_samples
-        Longest crop; longer clips are cut at random.
+        Maximum length of a crop. Longer clips are cropped at a random position.
     update_samples
-        Audio of one optimiser update; of several groups, that of all of them if they were full.
+        Audio of one optimiser update: that of all its groups if they were full.
     batch_samples
-        Most audio of one micro-batch, padding included.
+        Maximum audio of a micro-batch, padding included.
     seed
         Seed of the order.
     group_samples
-        Most audio of a group of clips of like length, padding included; an update has as many as come nearest to
-        `update_samples`. None: an update is one group.
+        Maximum audio of a group of clips of similar length, padding included. The number of groups of an update is
+        the one closest to `update_samples`. None: an update is one group.
 
     Examples
     --------
@@ -101,23 +100,23 @@ class Batching:
 
     @property
     def groups(self) -> int:
-        """How many groups make an update."""
+        """Number of groups of an update."""
         return max(1, round(self.update_samples / self._group_samples))
 
     @property
     def most_samples(self) -> int:
-        """Audio of an update of full groups, where all clips are as long as a crop may be."""
+        """Audio of an update if all its groups are full and all crops have the maximum length."""
         if self.groups == 1:
             return self.update_samples
         return self.groups * (self._group_samples // self.crop_samples) * self.crop_samples
 
     @property
     def _group_samples(self) -> int:
-        """Length of a group, which holds one crop at least."""
+        """Maximum audio of a group, at least one crop."""
         return max(self.group_samples or self.update_samples, self.crop_samples)
 
     def epoch(self, epoch: int) -> list[Update]:
-        """Return the updates of one epoch, in order; the same for the same (seed, epoch)."""
+        """Return the updates of one epoch in order; they depend on (seed, epoch) only."""
         rng = np.random.default_rng([self.seed, epoch])
         group_samples, number = self._group_samples, self.groups
         updates: list[list[list[Crop]]] = []
@@ -129,7 +128,7 @@ class Batching:
         for first in range(0, len(order), number):
             some = [groups[index] for index in order[first : first + number]]
             if updates and len(some) < number / 2:
-                # A short rest joins the last update, so that none is tiny.
+                # A short rest joins the last update, so that no update is tiny.
                 updates[-1].extend(some)
             else:
                 updates.append(some)
@@ -145,7 +144,7 @@ class Batching:
         return [Crop(int(i), int(starts[i]), int(sizes[i]), int(keys[i])) for i in order]
 
     def _micro_batches(self, groups: Sequence[Sequence[Crop]]) -> Update:
-        """Cut groups that are too large for a micro-batch, and pack others together as long as they fit."""
+        """Cut groups that are too large for a micro-batch, and combine others as long as they fit."""
         parts = [part for group in groups for part in _fit(sorted(group, key=_by_length), self.batch_samples)]
         micro: list[list[Crop]] = []
         for part in sorted(parts, key=lambda part: _by_length(part[0])):
@@ -161,10 +160,10 @@ def _by_length(crop: Crop) -> tuple[int, int]:
 
 
 def _fit(crops: Sequence[Crop], samples: int) -> list[list[Crop]]:
-    """Cut crops, the longest first, into groups of at most `samples` when padded, or of one crop."""
+    """Divide crops, longest first, into groups of at most `samples` with padding, or of one crop."""
     groups: list[list[Crop]] = []
     for crop in crops:
-        # The first crop of a group is its longest, so it sets the padded length.
+        # The first crop of a group is the longest, so it sets the padded length.
         if groups and groups[-1][0].num_samples * (len(groups[-1]) + 1) <= samples:
             groups[-1].append(crop)
         else:
@@ -173,7 +172,7 @@ def _fit(crops: Sequence[Crop], samples: int) -> list[list[Crop]]:
 
 
 def _fill(crops: Sequence[Crop], samples: int) -> list[list[Crop]]:
-    """Cut a sequence of crops into groups of `samples`; a short rest joins the last group, so none is tiny."""
+    """Divide a sequence of crops into groups of `samples`; a short rest joins the last group."""
     groups: list[list[Crop]] = [[]]
     filled = 0
     for crop in crops:

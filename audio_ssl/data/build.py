@@ -1,4 +1,4 @@
-"""The `manifest` stage: a folder, a corpus, a mix of corpora or a longer manifest becomes a manifest."""
+"""The `manifest` stage: writes the manifest of a folder, a corpus or a mix of corpora, or draws one from a manifest."""
 
 from __future__ import annotations
 
@@ -49,31 +49,31 @@ def make_manifest(
     Parameters
     ----------
     source
-        Folder or file of audio; a corpus by name or by the path of its ``.py`` file; a mix by name or by the path of
-        its ``.yaml`` file (`audio_ssl.data.mix`); or, with `balance`, a manifest.
+        Folder or file of audio; name or ``.py`` file of a corpus; name or ``.yaml`` file of a mix
+        (`audio_ssl.data.mix`); or, with `balance`, a manifest.
     out
-        The manifest to write; unusable files go to `out` with the suffix ``.errors.jsonl``.
+        The manifest to write. Unusable files are listed in `out` with the suffix ``.errors.jsonl``.
     root
-        Where the corpus lies (``data/<name>`` if None), or the folder of a mix's corpora (``data``).
+        Folder of the corpus (default: ``data/<name>``), or the folder of the corpora of a mix (default: ``data``).
     split
-        Only this split; not for folders.
+        Use only this split; not for folders.
     fetch
         Fetch the corpus first.
     max_seconds
-        Cut longer files of a folder into rows of equal length up to this.
+        Cut longer files of a folder into rows of equal length up to this length.
     columns
-        ``text=sentence``: what of the manifest is which column of the corpus; for corpora that are tables.
+        ``text=sentence``: the column of a table that a field of the manifest is read from.
     options
-        ``name=value``: what a corpus's reader takes besides; of a mix, ``corpus=folder``: where one of them lies.
+        ``name=value``: options of the reader of a corpus. For a mix, ``corpus=folder``: the folder of one corpus.
     balance
-        ``gender=F:0.5,M:0.5``: draw these shares of `hours`, see `audio_ssl.data.balance`. What was done goes to `out`
-        with the suffix ``.balance.json``.
+        ``gender=F:0.5,M:0.5``: draw these shares of `hours` (`audio_ssl.data.balance`). The record of the draw is
+        `out` with the suffix ``.balance.json``.
     hours
-        Hours of the set to draw; with `balance` alone, and needed there.
+        Hours of the set to draw; required with `balance`.
     speaker_hours
-        The most that one speaker of a group may give.
+        Maximum hours per speaker.
     seed
-        Of the draw.
+        Random seed of the draw.
 
     Returns
     -------
@@ -82,8 +82,8 @@ def make_manifest(
     Raises
     ------
     UserError
-        If `out` is a folder, there is no such source, an option does not apply to it, nothing in it is usable, or it
-        cannot be balanced as asked.
+        If `out` is a folder, the source does not exist, an option does not apply to it, it has no usable clip, or the
+        balance is not possible.
     """
     if out.is_dir():
         raise UserError("`--out` is a folder", where=str(out), remedy="give the name of a file, M.jsonl")
@@ -95,7 +95,7 @@ def make_manifest(
     if is_mix(source):
         not_for_mixes = {"--split": split, "--max-seconds": max_seconds, "--column": columns, "--balance": balance}
         if given := [flag for flag, value in not_for_mixes.items() if value]:
-            raise UserError(f"`{given[0]}` is not for a mix, whose file says what it has", where=source)
+            raise UserError(f"`{given[0]}` is not for a mix; its file has these settings", where=source)
         roots = {corpus: Path(folder).expanduser() for corpus, folder in parse_assignments("--option", options).items()}
         return make_mix(source, out, data=root or Path("data"), fetch=fetch, roots=roots)
     with locked_file(out, DRAW_SUFFIX):
@@ -119,8 +119,8 @@ def _read_source(
     options: Sequence[str],
     balanced: str | None,
 ) -> tuple[Sequence[Clip], int]:
-    """Return the clips of a source, and how many of its files cannot be used; the ledger beside `out` names them."""
-    # The ledger is this manifest's own: an older one beside it speaks of other files.
+    """Return the clips of a source and the number of unusable files, which the ledger beside `out` lists."""
+    # An older ledger beside the manifest is about other files.
     ledger_path = out.with_suffix(".errors.jsonl")
     ledger_path.unlink(missing_ok=True)
     ledger = ErrorLedger(ledger_path, read=False)
@@ -128,7 +128,7 @@ def _read_source(
     only_corpora = {"--root": root, "--fetch": fetch, "--column": columns, "--option": options}
     if source in catalog.names("corpora") or source.endswith(".py"):
         if max_seconds is not None:
-            raise UserError("`--max-seconds` is for folders; a corpus reader cuts its own clips")
+            raise UserError("`--max-seconds` is for folders; the reader of a corpus cuts its clips itself")
         clips: Sequence[Clip] = _read_corpus(source, out, ledger, root, split, fetch, columns, options)
     elif _is_manifest(source):
         _refuse_options(source, {**only_corpora, "--max-seconds": max_seconds})
@@ -151,7 +151,7 @@ def _why_none(ledger: ErrorLedger) -> str:
 
 
 def _reader_for(source: str, out: Path) -> str | None:
-    """Return the command that reads what was taken for audio, where its suffix tells what it is."""
+    """Return the command that reads a table or a manifest of another toolkit, recognised by its suffix."""
     path = Path(source)
     if path.is_dir():
         table = any(next(path.rglob(f"*{suffix}"), None) for suffix in (".parquet", ".arrow"))
@@ -165,19 +165,19 @@ def _reader_for(source: str, out: Path) -> str | None:
         f"`audio-ssl manifest {reader} --root {shlex.quote(source)} --out {shlex.quote(str(out))}`"
         for reader in readers
     ]
-    return f"what is listed there is read by {' or '.join(commands)}" if commands else None
+    return f"if it is a table or a manifest of another toolkit, {' or '.join(commands)} reads it" if commands else None
 
 
 def _check_draw(
     source: str, out: Path, balance: Balance | str | None, hours: float | None, speaker_hours: float | None
 ) -> Balance | None:
-    """Return the balance asked for; UserError where its options do not go together."""
+    """Return the requested balance; UserError for options that do not go together."""
     if balance is None:
         if hours is not None or speaker_hours is not None:
             given = "--hours" if hours is not None else "--speaker-hours"
             raise UserError(f"`{given}` needs `--balance`", remedy="for example --balance gender=F:0.5,M:0.5")
         if _is_manifest(source) and Path(source).is_file():
-            # One of another toolkit is told by its first row.
+            # The first row tells a manifest of another toolkit, which raises an error of its own.
             next(iterate_manifest(Path(source)), None)
             raise UserError(
                 "the source is a manifest already", where=source, remedy="give --balance and --hours to draw from it"
@@ -197,10 +197,10 @@ def _is_manifest(source: str) -> bool:
 def _refuse_options(source: str, options: Mapping[str, Any]) -> None:
     given = [name for name, value in options.items() if value]
     if given and given[0] == "--max-seconds":
-        raise UserError("`--max-seconds` is for folders; a manifest has its clips", where=source)
+        raise UserError("`--max-seconds` is for folders; the clips of a manifest are cut already", where=source)
     if given:
         raise UserError(
-            f"`{given[0]}` is for corpora, and `{source}` is not one", remedy="`audio-ssl list corpora` names them"
+            f"`{given[0]}` is for corpora, but `{source}` is not one", remedy="`audio-ssl list corpora` names them"
         )
 
 
@@ -225,7 +225,7 @@ def _read_corpus(
 
 
 def _read_split(path: Path, split: str | None, balanced: str | None) -> ClipTable:
-    """Return the clips to draw from, or those of one split."""
+    """Return the clips of a manifest, or those of one split."""
     columns = ["speaker", "split", *([] if balanced is None else [balanced])]
     table = read_table(path, list(dict.fromkeys(columns)))
     if split is None:
@@ -241,11 +241,11 @@ def _write_drawn(
 ) -> int:
     drawn = draw(clips, shares, hours, speaker_hours=speaker_hours, seed=seed)
     for reason, some in drawn.record.excluded.items():
-        logger.warning("kept apart: %s: %d clips, %g h", reason, some.clips, some.hours)
+        logger.warning("excluded from the draw (%s): %d clips, %g h", reason, some.clips, some.hours)
     for note in drawn.record.notes:
         logger.warning("%s", note)
     record = out.with_suffix(DRAW_SUFFIX)
-    # A record never stands beside a manifest it does not speak of.
+    # A record must never lie beside a manifest that it does not describe.
     record.unlink(missing_ok=True)
     count = write_manifest(out, drawn.clips)
     write_record(record, replace(drawn.record, manifest_hash=hash_manifest(out)))
@@ -253,7 +253,7 @@ def _write_drawn(
 
 
 def _options(corpus: LoadedCorpus, columns: Sequence[str], options: Sequence[str], out: Path) -> dict[str, Any]:
-    """Return what the reader gets by keyword."""
+    """Return the keyword arguments for the reader of a corpus."""
     where = f"corpus {corpus.card.name}"
     given: dict[str, Any] = dict(parse_assignments("--option", options))
     texts = [name for name in corpus.options if name not in ("columns", "written")]
@@ -262,7 +262,7 @@ def _options(corpus: LoadedCorpus, columns: Sequence[str], options: Sequence[str
             raise unknown_name("option", name, texts, where)
     if columns:
         if "columns" not in corpus.options:
-            raise UserError("`--column` is for corpora that are tables, and this one knows its own", where=where)
+            raise UserError("`--column` is for corpora that are tables; this one has fixed columns", where=where)
         given["columns"] = parse_assignments("--column", columns)
     if "written" in corpus.options:
         given["written"] = out.with_suffix("") / "audio"
@@ -270,7 +270,7 @@ def _options(corpus: LoadedCorpus, columns: Sequence[str], options: Sequence[str
 
 
 def parse_assignments(flag: str, given: Sequence[str]) -> Mapping[str, str]:
-    """Return ``NAME=VALUE`` as pairs; UserError for what is none, or a name that comes twice."""
+    """Return ``NAME=VALUE`` texts as a mapping; UserError for other texts or a name given twice."""
     found: dict[str, str] = {}
     for text in given:
         name, mark, value = text.partition("=")

@@ -1,8 +1,8 @@
-"""A manifest of any length by columns: read once, hashed on the way, its clips made when somebody asks for one.
+"""A manifest of any length as a table: read and hashed in one pass; clips are created when they are asked for.
 
-What whole-manifest stages need of a row (id, length, speaker, a few columns) is kept in arrays; the rest stays in the
-file, and a row's place in it. Rows are parsed by pyarrow in blocks. Whatever is odd (a wrong row, mixed types in
-one column, line ends of other systems) is left to the reader of rows, which reads or refuses it as before.
+The columns that whole-manifest stages need (id, length, speaker and a few more) are kept in arrays. The other columns
+stay in the file, and each row's position in the file is kept. pyarrow parses the rows in blocks. Anything unusual (an
+invalid row, mixed types in a column, line ends of other systems) is passed to the reader of single rows.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ _EXACT = 2.0**53
 
 
 class _Odd(Exception):  # noqa: N818 - it never leaves this module
-    """A block for the reader of rows."""
+    """The block is unusual; the reader of single rows must read it."""
 
 
 @dataclass(frozen=True)
 class TextColumn:
-    """A column as it is recorded: its different values, and which one each row has."""
+    """A column as recorded: its different values, and the value of each row."""
 
     values: list[str]
     index: Indices
-    """``[row]``, into `values`; −1 where empty."""
+    """Index into `values`, ``[row]``; −1 where empty."""
 
     def take(self, rows: Indices) -> TextColumn:
-        """Return the column of some rows, with the values that they have."""
+        """Return the column of some rows, with only the values that occur."""
         index = self.index[rows]
         used = np.unique(index[index >= 0])
         place = np.full(len(self.values) + 1, -1, np.int64)
@@ -65,7 +65,7 @@ class _TextCoder:
     parts: list[Indices] = field(default_factory=list)
 
     def add(self, column: Any, rows: int) -> None:
-        """Take the column of a block; None where no row of it has one."""
+        """Add the column of a block; None: no row of the block has the column."""
         if column is None or pa.types.is_null(column.type):
             self.parts.append(np.full(rows, -1, np.int64))
             return
@@ -76,7 +76,7 @@ class _TextCoder:
         self.parts.append(table[np.asarray(coded.indices.fill_null(len(places)))])
 
     def place(self, value: object) -> int:
-        """Return the number of a value, −1 where it is empty."""
+        """Return the number of a value; −1 if it is empty."""
         text = "" if value is None else value_text(value)
         return self.number.setdefault(text, len(self.number)) if text else -1
 
@@ -85,7 +85,7 @@ class _TextCoder:
 
 
 class OpenFile:
-    """A file held open, so that it stays what it was when another one takes its name.
+    """A file that is held open, so that it can be read even after another file has replaced it.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class OpenFile:
         self._number = os.open(path, os.O_RDONLY)
 
     def read(self, start: int, length: int) -> bytes:
-        """Return some bytes; fewer at the end."""
+        """Return bytes from a position; fewer at the end of the file."""
         return os.pread(self._number, length, start)
 
     def __del__(self) -> None:
@@ -107,30 +107,30 @@ class OpenFile:
 
 
 class ClipTable(Sequence[Clip]):
-    """Rows of a manifest; as a sequence, its clips.
+    """The rows of a manifest. As a sequence, it yields the clips.
 
     Parameters
     ----------
     path
         The manifest.
     hash
-        Of its bytes, see `hash_manifest`.
+        Hash of its bytes (`hash_manifest`).
     ids
-        Of the rows, ``[row]``.
+        Ids, ``[row]``.
     seconds
-        Lengths of the clips, ``[row]``.
+        Lengths of the clips in seconds, ``[row]``.
     columns
-        Those that were asked for.
+        Text columns that were asked for.
     found
-        Names of the columns that some row has.
+        Names of all columns that at least one row has.
     numbers
-        Numeric columns that were asked for, ``[row]``; NaN where there is none.
+        Numeric columns that were asked for, ``[row]``; NaN where empty.
     lines
-        Where each row begins in the file and how many bytes it has, ``[row 2]``; None where `clips` holds them.
+        First byte and number of bytes of each row in the file, ``[row, 2]``; None if `clips` has the rows.
     clips
-        The clips, where the file had to be read by rows.
+        The clips, if the file had to be read row by row.
     file
-        The manifest, held open.
+        The open manifest.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class ClipTable(Sequence[Clip]):
 
 
 def read_table(path: Path, columns: Sequence[str] = (), numbers: Sequence[str] = ()) -> ClipTable:
-    """Read a manifest once; see `ClipTable`.
+    """Read a manifest in one pass as a `ClipTable`.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def read_table(path: Path, columns: Sequence[str] = (), numbers: Sequence[str] =
     """
     check_there(path)
     pool = pa.default_memory_pool()
-    # The usual pool keeps what blocks have given back: a quarter of the memory, for no gain in time.
+    # The default memory pool keeps freed blocks: four times the memory, with no gain in time.
     pa.set_memory_pool(pa.system_memory_pool())
     try:
         return _by_blocks(path, columns, numbers)
@@ -274,7 +274,7 @@ def _by_blocks(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> Cl
 
 
 def _blocks(file: OpenFile) -> Iterator[tuple[int, bytes]]:
-    """Yield whole lines, some megabytes at a time, with the place where they begin."""
+    """Yield blocks of whole lines, some megabytes each, with their position in the file."""
     start, at, rest = 0, 0, b""
     while more := file.read(at, _BLOCK_BYTES):
         at += len(more)
@@ -290,7 +290,7 @@ def _blocks(file: OpenFile) -> Iterator[tuple[int, bytes]]:
 
 
 def _lines_of(data: bytes) -> Indices:
-    """Return where each line begins and its length without the line's end; `_Odd` where one is no object."""
+    """Return the start and the length of each line, without line ends; `_Odd` if a line is not an object."""
     # Searching for plain bytes is much faster than the pattern.
     if (b"\\ud" in data or b"\\uD" in data) and _HALF.search(data):
         raise _Odd
@@ -315,7 +315,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _parse(data: bytes, texts: dict[str, Any]) -> Any:
-    """Return a block as a table; what looks like a time of day is text, and remembered as such in `texts`."""
+    """Return a block as a table. Columns that pyarrow reads as times are read as text and added to `texts`."""
     reading = pj.ReadOptions(use_threads=False, block_size=len(data) + 1)
     while True:
         schema = pa.schema([*texts.items(), *_NUMBERS.items()])
@@ -327,7 +327,7 @@ def _parse(data: bytes, texts: dict[str, Any]) -> Any:
 
 
 def _check(table: Any) -> None:
-    """Let pass only what `Clip.from_row` would take."""
+    """Raise `_Odd` for rows that `Clip.from_row` would not accept."""
     for name in _REQUIRED:
         if table[name].null_count:
             raise _Odd
@@ -360,7 +360,7 @@ def _numbers(table: Any, name: str) -> Numbers:
 
 
 def _by_rows(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> ClipTable:
-    """Read the manifest row by row, and keep its clips."""
+    """Read the manifest row by row and keep the clips."""
     clips = read_manifest(path)
     found: set[str] = set()
     coders = {name: _TextCoder() for name in columns}

@@ -1,12 +1,8 @@
-"""Values of manifest columns: spellings, groups, and what counts as not recorded.
+"""Normalises the values of manifest columns: which spellings mean the same group, and which mean "not recorded".
 
-Values of attributes as corpora and tables spell them: which mean the same, and which mean that nothing is recorded.
-
-The one place for this. Readers of corpora, manifests, audits, balances, studies, releases and fairness all ask here, so
-the same manifest has the same groups everywhere. Nothing is inferred: a word that is no known spelling of women, men, a
-language or unknown stays a group of its own.
-
-What a manifest says about a clip, asked for by the column's name.
+Readers of corpora, manifests and tables, audits, balances, studies, releases and the fairness audit use this module, so
+a manifest has the same groups everywhere. Nothing is inferred. A word that is not a known spelling of a gender, a
+language or "unknown" is a group of its own.
 """
 
 from __future__ import annotations
@@ -65,7 +61,7 @@ _NOT_KNOWN = "unknown"
 
 
 def is_unknown(written: str) -> bool:
-    """Return whether a value stands for not recorded, or not said.
+    """Return whether a value means "not recorded" or "not said".
 
     Examples
     --------
@@ -77,7 +73,7 @@ def is_unknown(written: str) -> bool:
 
 
 def is_gender(attribute: str) -> bool:
-    """Return whether the values of an attribute are read as genders.
+    """Return whether the values of an attribute are normalised as genders.
 
     Examples
     --------
@@ -89,16 +85,16 @@ def is_gender(attribute: str) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def read_value(attribute: str, written: str) -> str | None:
-    """Return the group that a recorded value stands for, None where it is a word for unknown.
+    """Return the group of a recorded value; None if it means "unknown".
 
-    Genders become ``F`` and ``M``, ages their decade, languages their code, with the region where one is named. Any
-    other value stays as it is written, without spaces around it.
+    Genders become ``F`` and ``M``, ages become decades, languages become codes, with the region if one is named. Any
+    other value is only stripped.
 
     Parameters
     ----------
     attribute
-        Name of the column. ``gender``, ``sex`` and ``language`` (and names that end so) and ``age`` have rules of their
-        own.
+        Name of the column. ``gender``, ``sex``, ``language`` (and names that end with these) and ``age`` have their own
+        rules.
     written
         The value.
 
@@ -122,7 +118,7 @@ def read_value(attribute: str, written: str) -> str | None:
 
 
 def by_number(group: str) -> tuple[float, str]:
-    """Return what groups are sorted by: years, ages and decades as numbers, before words.
+    """Return a sort key of groups: years, ages and decades as numbers, before words.
 
     Examples
     --------
@@ -134,14 +130,14 @@ def by_number(group: str) -> tuple[float, str]:
 
 
 def spellings_note(attribute: str, merged: Mapping[str, str | None]) -> str:
-    """Say which recorded values were read as which group, empty where none was.
+    """Describe which recorded values were read as which group; empty if none was changed.
 
     Parameters
     ----------
     attribute
         Name of the column.
     merged
-        Recorded value -> its group, None for unknown, of those that differ.
+        Recorded value to its group (None for unknown), for values that differ from their group.
 
     Examples
     --------
@@ -163,7 +159,7 @@ def _folded(said: str) -> str:
 
 
 def _language(said: str) -> str:
-    """Return the code of a language, and its region; a name that is not known as it is."""
+    """Return the code of a language with its region; an unknown name is returned unchanged."""
     first, *more = re.split(r"[-_]", said.casefold())
     if first not in _LANGUAGES and not _CODE.fullmatch(first):
         return said
@@ -172,7 +168,7 @@ def _language(said: str) -> str:
 
 
 def _decade(said: str) -> str | None:
-    """Return ``20–29`` of a number, or of the names that Common Voice uses; other text as it is."""
+    """Return the decade, such as ``20–29``, of a number or of a name of Common Voice; other text unchanged."""
     folded = _folded(said)
     written = _DECADE.fullmatch(said)
     if folded in _DECADES or written:
@@ -194,7 +190,7 @@ _NO_GROUP = ("id", "path", "start", "seconds", "tags")
 
 
 def value_text(value: object) -> str:
-    """Return a value of a row as text: whole numbers without a point, ``true`` and ``false``.
+    """Return a value of a row as text: integers without a decimal point, ``true`` and ``false``.
 
     Examples
     --------
@@ -209,7 +205,7 @@ def value_text(value: object) -> str:
 
 
 def recorded(clip: Clip, column: str) -> str | None:
-    """Return the value of a column as the manifest writes it, None where it is empty.
+    """Return the value of a column as the manifest has it; None if it is empty.
 
     Examples
     --------
@@ -221,7 +217,7 @@ def recorded(clip: Clip, column: str) -> str | None:
 
 
 def attribute(clip: Clip, column: str) -> str | None:
-    """Return the group that a clip belongs to by a column, or None where it is empty or a word for unknown.
+    """Return the group of a clip by a column; None if the value is empty or means "unknown".
 
     Examples
     --------
@@ -234,8 +230,8 @@ def attribute(clip: Clip, column: str) -> str | None:
 
 
 def note_columns(clip: Clip, found: set[str]) -> None:
-    """Add the names of the columns that can name groups and that this clip has to `found`."""
-    # Most clips of a manifest have the same columns, so there is little to look at.
+    """Add the columns of this clip that can name groups to `found`."""
+    # Most clips of a manifest have the same columns, so there is little to check.
     for name in _OWN:
         if name not in found and getattr(clip, name) is not None:
             found.add(name)
@@ -244,9 +240,11 @@ def note_columns(clip: Clip, found: set[str]) -> None:
 
 
 def check_names_groups(column: str) -> None:
-    """Raise UserError where `column` cannot name groups."""
+    """Raise UserError if `column` cannot name groups."""
     if column in _NO_GROUP:
-        raise UserError(f"`{column}` names no groups of clips", remedy="give a column such as gender, language, age")
+        raise UserError(
+            f"`{column}` cannot name groups of clips", remedy="give a column such as gender, language or age"
+        )
 
 
 Numbers = npt.NDArray[np.float64]
@@ -255,27 +253,27 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Codes:
-    """A column of names."""
+    """A column of groups."""
 
     names: list[str]
     index: Indices
-    """``[clip]``, into `names`; −1 where unknown."""
+    """Index into `names`, ``[clip]``; −1 where unknown."""
 
     merged: Mapping[str, str | None] = field(default_factory=dict)
-    """Recorded value -> the name it was read as, None for unknown; of those that differ."""
+    """Recorded value to its group (None for unknown), for values that differ from their group."""
 
 
 def code_groups(attribute: str, written: Sequence[str], index: Indices) -> Codes:
-    """Return a column of recorded values as one of groups: spellings of one thing get one code.
+    """Return a column of recorded values as groups: all spellings of a group get the same code.
 
     Parameters
     ----------
     attribute
         Name of the column.
     written
-        Its different values as recorded.
+        Different values, as recorded.
     index
-        ``[clip]``, into `written`; −1 where empty.
+        Index into `written`, ``[clip]``; −1 where empty.
     """
     groups = [read_value(attribute, value) for value in written]
     names = sorted({group for group in groups if group is not None}, key=by_number)
@@ -287,4 +285,4 @@ def code_groups(attribute: str, written: Sequence[str], index: Indices) -> Codes
 
 
 LEVEL_COLUMN = "level_dbfs"
-"""The level of a clip, see `audio_ssl.data.levels`; a covariate of the mixed model of fairness."""
+"""Column of the level of a clip (`audio_ssl.data.levels`), a covariate of the mixed model of the fairness audit."""

@@ -1,11 +1,9 @@
-"""What a ``corpora/*.py`` file provides, and what it may lean on.
+"""The contract of a corpus file (``corpora/*.py``), and the functions that it may use.
 
-A corpus is one file with the same parts in the same order: a docstring (what, size, provenance, layout), the card
-``CORPUS``, ``read(root, split, *, left_out)`` which yields clips and names what it leaves out, and, where packages
-allow it, ``fetch(root)``. The idea is mirdata's (Bittner et al. 2019, "mirdata: Software for Reproducible Usage of
-Datasets"). The file is loaded by its path, and imports only this module and ``audio_ssl.data.manifest``.
-
-A corpus file as a module, loaded by its path rather than by a module name.
+A corpus file has these parts in this order: a docstring (content, size, provenance, layout); the card ``CORPUS``;
+``read(root, split, *, left_out)``, which yields clips and reports what it leaves out; and ``fetch(root)``, if a package
+client can bring the audio. The idea is that of mirdata (Bittner et al. 2019, "mirdata: Software for Reproducible Usage
+of Datasets"). The file is loaded by its path. It imports only this module and ``audio_ssl.data.manifest``.
 """
 
 from __future__ import annotations
@@ -148,42 +146,42 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LoadedCorpus:
-    """A corpus file, loaded and checked."""
+    """A corpus file that was loaded and checked."""
 
     card: Corpus
     reader: Callable[..., Iterable[Clip]]
-    """The file's own `read`, of root and split; options by keyword: see `options`."""
+    """The `read` function of the file: root, split, and the `options` as keywords."""
     fetch: Callable[..., None] | None
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names of what the user may give the reader, by keyword.
+        """Names of the keyword options of the reader.
 
-        ``columns`` is manifest name -> the corpus's column, ``written`` a folder beside the manifest for audio that
-        lies in no file; others are texts.
+        ``columns`` maps fields of the manifest to columns of a table. ``written`` is a folder beside the manifest for
+        audio that has no file of its own. All others are texts.
         """
         return tuple(name for name in self._keywords() if name != LEFT_OUT)
 
     def read(
         self, root: Path, split: str | None = None, *, ledger: ErrorLedger | None = None, **options: Any
     ) -> Iterator[Clip]:
-        """Yield the clips below a root; genders are read as F, M, or the corpus's own word.
+        """Yield the clips of a corpus. Genders become F and M; other words stay as they are.
 
         Parameters
         ----------
         root
-            The corpus's folder.
+            Folder of the corpus.
         split
-            Only this one.
+            Yield only clips of this split.
         ledger
-            Gets what is left out, by name and with the reason; the log says how many.
+            Where left-out files are recorded with the reason; the log has their number.
         options
-            See `options`.
+            Keyword options of the reader (`options`).
         """
         left_out = LeftOut(self.card.name, ledger)
-        # Files of people's own need not name what they leave out.
+        # The corpus file of a user need not report what it leaves out.
         given = {**options, LEFT_OUT: left_out} if LEFT_OUT in self._keywords() else options
-        # Absolute, so that no reader can take a path below the root for one below the table that names it.
+        # An absolute root keeps readers from taking a path below the root for one relative to a table.
         yield from read_genders(self.card.name, self.reader(Path(root).absolute(), split, **given))
         left_out.log()
 
@@ -193,12 +191,12 @@ class LoadedCorpus:
 
 
 def load_corpus(name_or_path: str) -> LoadedCorpus:
-    """Load a corpus by name, or by the path of its file.
+    """Load a corpus by its name or by the path of its file.
 
     Raises
     ------
     UserError
-        If there is no such corpus, its file cannot be run, or a part of the contract is missing.
+        If there is no such corpus, its file fails, or a part of the contract is missing.
     """
     path = catalog.find("corpora", name_or_path)
     module, where = import_file(path), str(path)
@@ -215,7 +213,7 @@ def load_corpus(name_or_path: str) -> LoadedCorpus:
 
 
 def _one_at_a_time(fetch: Callable[..., None]) -> Callable[..., None]:
-    """Return a way to fetch a corpus that no two processes go into one folder with."""
+    """Return `fetch` with a lock, so that two processes never write the same folder."""
 
     def locked(root: Path, **options: Any) -> None:
         with locked_folder(root):
@@ -232,7 +230,7 @@ def _check_card(card: Corpus, path: Path) -> None:
     if card.name != path.stem:
         raise UserError(f"`CORPUS.name` must be the file's name `{path.stem}`, but is `{card.name}`", where=str(path))
     if not isinstance(card.splits, Mapping) or not card.splits:
-        raise UserError("`CORPUS.splits` must say how each split is cut", where=str(path))
+        raise UserError("`CORPUS.splits` must describe every split", where=str(path))
     for field in ("languages", "labels", "requires"):
         if not isinstance(getattr(card, field), tuple):
             raise UserError(f"`CORPUS.{field}` must be a tuple of names", where=str(path))
@@ -244,15 +242,15 @@ def import_file(path: Path) -> ModuleType:
     Raises
     ------
     UserError
-        If it cannot be run, or a package that it needs is not installed.
+        If the file fails, or a package that it needs is not installed.
     """
-    # The path is part of the module's name, so that a user's fillets.py and ours do not collide.
+    # The path is part of the module name, so that a user's fillets.py and ours do not collide.
     name = f"_audio_ssl_corpus_{path.stem}_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # dataclasses defined in the file look their module up.
+    # Dataclasses look up the module that they are defined in.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -273,14 +271,14 @@ def import_file(path: Path) -> ModuleType:
 
 
 def read_genders(corpus: str, clips: Iterable[Clip]) -> Iterator[Clip]:
-    """Yield clips with their genders as `read_value` reads them; in the end the log says which words stood for which.
+    """Yield clips with normalised genders (`read_value`); at the end the log has the values that were changed.
 
     Parameters
     ----------
     corpus
-        Its name, for the log.
+        Name of the corpus, for the log.
     clips
-        As the corpus records them.
+        Clips with the genders that the corpus records.
     """
     merged: dict[str, str | None] = {}
     for clip in clips:
@@ -293,4 +291,4 @@ def read_genders(corpus: str, clips: Iterable[Clip]) -> Iterator[Clip]:
             merged[said.strip()] = group
         yield dataclasses.replace(clip, gender=group)
     if note := spellings_note("gender", merged):
-        logger.info("%s: read as the same, %s", corpus, note)
+        logger.info("%s: spellings merged, %s", corpus, note)

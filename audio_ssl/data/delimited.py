@@ -1,11 +1,10 @@
-"""Tables of text with a header: commas, semicolons or tabs between cells, in whatever way spreadsheets write them.
+"""The reader of tables with a header whose cells are separated by commas, semicolons or tabs.
 
-Encoding and delimiter are found and said. No row is ever shifted or swallowed in silence: a row with another number of
-cells than the header is refused by its line, and a quote that nothing closes stops the reading and names the line where
-it was opened. Cells may hold line ends, as RFC 4180 has it, unless the lines within look like rows themselves: then a
-stray quote is the likelier reading.
+Encoding and delimiter are detected and reported. A row with another number of cells than the header is refused with its
+line number. A quote that is never closed stops the reading with the line number of the quote. Quoted cells may contain
+line ends (RFC 4180), unless the lines within look like rows: then the quote is taken for a stray one.
 
-In ``.tsv`` files a quote is a sign like any other, as in Common Voice, unless quotes are doubled within quoted cells.
+In ``.tsv`` files, as in Common Voice, a quote is an ordinary character unless quoted cells contain doubled quotes.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from audio_ssl.base.errors import UserError, one_line
 from audio_ssl.base.text import Encoding, find_encoding
 
 LONGEST = 1 << 26
-"""Characters of a line, or of a cell of several lines: more are no row of a table."""
+"""Maximum number of characters of a line, or of a cell of several lines."""
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-"""Possible delimiters and their names."""
+"""Delimiters and their names."""
 
 Refuse = Callable[[int, str], None]
-"""Is given the number of the line where a row begins, and why the row cannot be used."""
+"""Called with the line number of a row that cannot be used, and the reason."""
 
 _SAMPLE_LINES = 200
 _SEP = re.compile(r'"?sep=(.)"?\s*\Z', re.IGNORECASE)
@@ -38,37 +37,37 @@ _SHOWN = 60
 
 @dataclass
 class Read:
-    """What was met on the way; it grows while rows are read."""
+    """Counts of rows; they grow while rows are read."""
 
     rows: int = 0
-    """Rows that were given."""
+    """Number of rows that were yielded."""
 
     refused: int = 0
-    """Rows that were not."""
+    """Number of rows that were refused."""
 
     several_lines: int = 0
-    """Rows with cells that hold line ends."""
+    """Number of rows with line ends within cells."""
 
 
 @dataclass(frozen=True)
 class Delimited:
-    """A table that is not read yet: how it is written, and its header."""
+    """The format and the header of a table whose rows are not read yet."""
 
     path: Path
     encoding: Encoding
     delimiter: str
     quotes: bool
-    """Whether quotes hold cells together."""
+    """Whether quotes enclose cells."""
 
     header: tuple[str, ...]
-    """Names without spaces around; empty for columns without one."""
+    """Stripped names; empty for columns without a name."""
 
     header_lines: int
-    """Lines before the first row."""
+    """Number of lines before the first row."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is unusual about how it is written, in words."""
+        """Anything unusual about the format, in words."""
         expected = _usual_delimiter(self.path)
         found = [] if self.encoding.usual else [f"read as {self.encoding.name}"]
         if self.delimiter != expected:
@@ -78,19 +77,19 @@ class Delimited:
         return tuple(found)
 
     def rows(self, refuse: Refuse, read: Read | None = None) -> Iterator[tuple[int, list[str]]]:
-        """Yield the line where each row begins, and its cells, as many as the header has; empty rows are passed over.
+        """Yield the line number and the cells of each row, as many cells as the header has; empty rows are skipped.
 
         Parameters
         ----------
         refuse
-            Gets the rows that cannot be used.
+            Called for rows that cannot be used.
         read
-            Counts what is met.
+            Counts the rows.
 
         Raises
         ------
         UserError
-            If a quote is not closed in its row, or a line is too long.
+            If a quote is not closed within its row, or a line is too long.
         """
         read = read or Read()
         width, delimiter = len(self.header), self.delimiter
@@ -125,21 +124,21 @@ class Delimited:
 
 
 def open_delimited(path: Path, delimiter: str | None = None, quotes: bool | None = None) -> Delimited:
-    """Find out how a table is written, and read its header.
+    """Detect the format of a table and read its header.
 
     Parameters
     ----------
     path
         The file.
     delimiter
-        What is between cells, where the format says so; None: commas, semicolons or tabs, whichever makes the table.
+        Delimiter of the format; None: detect it among commas, semicolons and tabs.
     quotes
-        Whether quotes hold cells together, where the format says so.
+        Whether quotes enclose cells in the format; None: detect it.
 
     Raises
     ------
     UserError
-        If it cannot be read, or a name is in the header twice. An empty file has an empty header.
+        If the file cannot be read, or the header has a name twice. An empty file has an empty header.
     """
     encoding = find_encoding(path)
     usual = _usual_delimiter(path)
@@ -152,7 +151,7 @@ def open_delimited(path: Path, delimiter: str | None = None, quotes: bool | None
         sample = [first, *islice(iter(lines.next, ""), _SAMPLE_LINES)]
     delimiter = delimiter or _find_delimiter(sample, usual)
     if quotes is None:
-        # Excel's "Unicode text" quotes as its CSV does; so does whoever doubles quotes.
+        # Excel's "Unicode text" encloses cells in quotes as its CSV does, and so do files with doubled quotes.
         bare = usual == delimiter == "\t" and encoding.usual
         quotes = not bare or _doubles_quotes(sample, delimiter)
     with _open(path, encoding) as file:
@@ -174,36 +173,37 @@ def open_delimited(path: Path, delimiter: str | None = None, quotes: bool | None
 
 
 class _Lines:
-    """Lines of an open file with their ends, numbered, none too long."""
+    """Numbered lines of an open file, with their line ends and a maximum length."""
 
     def __init__(self, file: TextIO, path: Path) -> None:
         self._read, self.path = file.readline, path
         self.number = 0
 
     def next(self) -> str:
-        """Return the next line, empty at the end."""
+        """Return the next line; empty at the end of the file."""
         line = self._read(LONGEST + 1)
         self.number += 1
         if len(line) > LONGEST:
             raise UserError(
-                f"the line has more than {LONGEST} characters: this is not a table", where=f"{self.path}:{self.number}"
+                f"the line has more than {LONGEST} characters: this is not a table",
+                where=f"{self.path}:{self.number}",
             )
         return line
 
 
 class _QuotedRow:
-    """Takes one row apart that has quotes in it, over as many lines as its cells have.
+    """Splits one row with quotes into cells. Its cells may continue on further lines.
 
     Parameters
     ----------
     lines
-        Where further lines come from.
+        Source of further lines.
     line
-        The first one.
+        First line of the row.
     delimiter
-        What is between cells.
+        Delimiter.
     width
-        Cells of the header; 0 for the header itself.
+        Number of cells of the header; 0 for the header itself.
     """
 
     def __init__(self, lines: _Lines, line: str, delimiter: str, width: int) -> None:
@@ -212,8 +212,8 @@ class _QuotedRow:
         self._likeness = 0
 
     def cells(self) -> tuple[list[str], str]:
-        """Return the cells, and what is wrong with them, or nothing."""
-        # Rows of one line with nothing wrong are left to C; it refuses all others, and cells of more than 128 KiB.
+        """Return the cells, and a fault in words; empty if there is none."""
+        # Correct rows of one line are read by C code, which refuses all others and cells above 128 KiB.
         with suppress(csv.Error):
             return next(csv.reader((self._line,), delimiter=self._delimiter, strict=True)), ""
         cells: list[str] = []
@@ -228,13 +228,13 @@ class _QuotedRow:
                 return cells, "" if after in ("\r", "\n", "") else "there is text after a closing quote"
 
     def _cell(self, column: int, start: int) -> tuple[str, int]:
-        """Return a cell, and where it ends in the line it ends in."""
+        """Return a cell, and its end within the line it ends in."""
         line = self._line
         if line[start : start + 1] != '"':
             end = line.find(self._delimiter, start)
             end = end if end >= 0 else len(line.rstrip("\r\n"))
             return line[start:end], end
-        # 1 if the row is as wide as the header when this quote and all after it are ordinary characters.
+        # 1 if the row has the width of the header when this quote and all after it are ordinary characters.
         self._likeness = int(column + 1 + line.count(self._delimiter, start) == self._width)
         opened, pieces, place, size = self._lines.number, [], start + 1, 0
         while True:
@@ -254,18 +254,18 @@ class _QuotedRow:
                 pieces.append(self._line[place : end + 1])
                 place = end + 2
             else:
-                # The end of a cell in the first column always leaves a whole row.
+                # After a cell in the first column there is always a whole row.
                 if column and self._lines.number > opened and self._like_a_row():
                     raise _stray(self._lines.path, opened, self._lines.number)
                 pieces.append(self._line[place:end])
                 return "".join(pieces), end + 1
 
     def _like_a_row(self) -> bool:
-        """Return whether the lines since the quote was opened look like rows, if quotes are ordinary characters."""
+        """Return whether the lines since the quote look like rows when quotes are ordinary characters."""
         if self._width < 2 or self._line.count(self._delimiter) + 1 != self._width:
             return False
         ours, first = _shape(self._line, self._delimiter), _shape(self._first, self._delimiter)
-        # Of two columns the second is often prose, with commas and line ends in it.
+        # With two columns, the second is often prose that contains commas and line ends.
         if self._width > 2 or ours == first:
             self._likeness += 1 + (ours == first and "0" in ours)
         return self._likeness > 1
@@ -285,7 +285,7 @@ _REMEDY = "remove the quote, or write it twice in a quoted cell; cells with line
 @contextmanager
 def _open(path: Path, encoding: Encoding) -> Iterator[TextIO]:
     try:
-        # Untranslated, so that a line end within a cell stays what it is.
+        # Line ends are not translated, so that those within cells are kept.
         with path.open(encoding=encoding.codec, newline="") as file:
             yield file
     except OSError as error:
@@ -297,7 +297,7 @@ def _usual_delimiter(path: Path) -> str:
 
 
 def _find_delimiter(sample: list[str], usual: str) -> str:
-    """Return what makes most rows as wide as the header, of those what makes it widest."""
+    """Return the delimiter with which most rows have the width of the header; of several, the one with most columns."""
     best, chosen = (0.0, 0), usual
     for delimiter in sorted(DELIMITERS, key=lambda one: one != usual):
         widths = [len(_plain_cells(line, delimiter)) for line in sample if line.strip()]
@@ -310,13 +310,13 @@ def _find_delimiter(sample: list[str], usual: str) -> str:
 
 
 def _plain_cells(line: str, delimiter: str) -> list[str]:
-    """Take one line apart as well as it goes, to look at how a table is written."""
+    """Split one line, as well as possible, to detect the format."""
     pattern = rf'(?:\A|{delimiter})("[^"]*(?:""[^"]*)*"|[^{delimiter}]*)'
     return re.findall(pattern, line.rstrip("\r\n"))
 
 
 def _doubles_quotes(sample: list[str], delimiter: str) -> bool:
-    """Return whether cells between quotes have doubled ones within, and none has others."""
+    """Return whether quoted cells contain doubled quotes, and no single ones."""
     doubled = False
     for line in sample:
         for cell in line.rstrip("\r\n").split(delimiter):
@@ -328,5 +328,5 @@ def _doubles_quotes(sample: list[str], delimiter: str) -> bool:
 
 
 def _shape(line: str, delimiter: str) -> str:
-    """Return how the first cell is built: ``a0`` of ``clip12``."""
+    """Return the pattern of the first cell: ``a0`` for ``clip12``."""
     return re.sub(r"\d+", "0", re.sub(r"[^\W\d_]+", "a", line.partition(delimiter)[0].strip('"')))

@@ -1,10 +1,9 @@
-"""FrameGrid: the only home of sample / frame / second arithmetic.
+"""FrameGrid: the conversions between samples, frames and seconds.
 
-Frame *i* of every grid belongs to the samples that start at ``i * hop_samples``; grids differ in how many frames they
-give at the end of a clip (`edge`). A 24 kHz clip of 120,000 samples has 374 frames from a convolutional frontend
+Frame *i* of every grid belongs to the samples from ``i * hop_samples`` on. Grids differ in the number of frames at the
+end of a clip (`edge`). A 24 kHz clip of 120,000 samples has 374 frames from a convolutional frontend
 (``valid``), 375 from EnCodec (``ceil``), 376 from a centred CQT (``center``) and 375 from a centred spectrogram without
-its last frame (``floor``): targets and model frames are aligned
-by index and cut to the shorter.
+its last frame (``floor``). Targets and model frames are aligned by index, and the longer sequence is cut.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Edge = Literal["valid", "ceil", "center", "floor"]
 
 @dataclass(frozen=True)
 class FrameGrid:
-    """How samples become frames.
+    """How samples are divided into frames.
 
     Examples
     --------
@@ -36,17 +35,17 @@ class FrameGrid:
     """
 
     sample_rate: int
-    """Samples per second the grid counts in."""
+    """Samples per second."""
 
     hop_samples: int
-    """Samples from one frame's start to the next."""
+    """Samples between the starts of consecutive frames."""
 
     window_samples: int
-    """Samples one frame looks at (receptive field)."""
+    """Samples of the receptive field of a frame."""
 
     edge: Edge = "valid"
-    """``valid``: only whole windows; ``ceil``: one frame per started hop; ``center``: windows centred on hops;
-    ``floor``: centred as well, one for each whole hop."""
+    """``valid``: whole windows only; ``ceil``: one frame per started hop; ``center``: windows centred on hops;
+    ``floor``: centred windows, one per whole hop."""
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "hop_samples", "window_samples"):
@@ -63,7 +62,7 @@ class FrameGrid:
     @overload
     def num_frames(self, samples: Tensor) -> Tensor: ...
     def num_frames(self, samples: int | Tensor) -> int | Tensor:
-        """Frames that `samples` samples give; 0 where there is not one whole window (``valid``)."""
+        """Return the number of frames of `samples` samples; 0 for less than one window (``valid``)."""
         if self.edge == "valid":
             frames = (samples - self.window_samples) // self.hop_samples + 1
             return frames.clamp(min=0) if isinstance(frames, Tensor) else max(frames, 0)
@@ -74,7 +73,7 @@ class FrameGrid:
         return samples // self.hop_samples + 1
 
     def num_samples(self, frames: int) -> int:
-        """Fewest samples that give `frames` frames (0 for 0 frames)."""
+        """Return the minimum number of samples that give `frames` frames."""
         if frames <= 0:
             return 0
         if self.edge == "valid":
@@ -86,17 +85,17 @@ class FrameGrid:
         return (frames - 1) * self.hop_samples
 
     def frame_start_samples(self, frame: int) -> int:
-        """First sample that belongs to `frame`."""
+        """Return the first sample of a frame."""
         return frame * self.hop_samples
 
     def frame_center_seconds(self, frame: int) -> float:
-        """Time of the middle of the window of `frame`, in seconds from the clip's start."""
+        """Return the centre of the window of a frame, in seconds from the clip's start."""
         start = frame * self.hop_samples
         middle = start if self.edge in ("center", "floor") else start + self.window_samples / 2
         return middle / self.sample_rate
 
     def require_same_rate(self, other: FrameGrid, mine: str, theirs: str) -> None:
-        """Raise UserError that names both rates unless both grids have the same sample rate and hop."""
+        """Raise UserError, with both rates, unless both grids have the same sample rate and hop."""
         if (self.sample_rate, self.hop_samples) != (other.sample_rate, other.hop_samples):
             raise UserError(
                 f"{mine} gives {self.frame_rate_hz:g} frames/s (hop {self.hop_samples} at {self.sample_rate} Hz) but "

@@ -1,8 +1,8 @@
-"""How loud clips are: the level of each whole span, its peak, and how much of it stands at full scale.
+"""Levels of clips, and the share of their samples at full scale.
 
-A level is 20·log10 of the root mean square of the mono mixdown, in dB relative to full scale: a square wave of full
-scale has 0 dBFS and a sine of full scale −3.01 dBFS (RMS convention; AES17 calls that sine 0 dBFS). Silence and pauses
-count, so it is no loudness after ITU-R BS.1770 and no speech level after ITU-T P.56.
+The level is 20·log10 of the root mean square of the mono mixdown, in dB relative to full scale. A square wave of full
+scale has 0 dBFS and a sine of full scale −3.01 dBFS (RMS convention; AES17 defines that sine as 0 dBFS). Pauses are
+included, so it is neither a loudness (ITU-R BS.1770) nor an active speech level (ITU-T P.56).
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, write_manifest
 
 _MOST_THREADS = 8
-"""That decode; as many as there are cores, up to this."""
+"""Maximum number of decoding threads; there are at most as many as cores."""
 
 _FULL_SCALE = 0.9999
-"""Above what 16 bits can hold between 32,764 and the largest number."""
+"""Full scale: in 16 bits, values from 32,765 on."""
 
 
 class Level(NamedTuple):
-    """How loud one clip is."""
+    """The level of one clip."""
 
     dbfs: float
-    """Of the whole span; −inf where every sample is 0."""
+    """Level of the whole span in dBFS; −inf if all samples are 0."""
 
     clipped: float
     """Share of samples at full scale."""
 
 
 def measure_level(clip: Clip) -> Level:
-    """Measure one clip at the file's own rate, in memory that does not grow with its length.
+    """Measure one clip at the file's own sample rate. The memory does not depend on its length.
 
     Raises
     ------
     AudioError
-        As `read_blocks`; also where nothing could be decoded.
+        As `read_blocks`, and if there are no samples.
     """
     energy, clipped, number = 0.0, 0, 0
     for block in read_blocks(clip, clip.sample_rate):
@@ -60,18 +60,18 @@ def measure_level(clip: Clip) -> Level:
 
 
 def measure_levels(clips: Sequence[Clip], ledger: ErrorLedger) -> list[Level | None]:
-    """Measure the levels of clips; progress is shown.
+    """Measure the levels of clips with a progress bar.
 
     Parameters
     ----------
     clips
         Rows of a manifest.
     ledger
-        Receives each clip that cannot be read, with its reason.
+        Where clips that cannot be read are recorded with the reason.
 
     Returns
     -------
-    One for each clip, in order; None where it cannot be read.
+    One level per clip, in order; None for clips that cannot be read.
     """
     pool = background_pool(min(os.cpu_count() or 1, _MOST_THREADS))
     try:
@@ -84,22 +84,22 @@ def measure_levels(clips: Sequence[Clip], ledger: ErrorLedger) -> list[Level | N
 def write_levels(out: Path, clips: Sequence[Clip], levels: Sequence[Level | None]) -> None:
     """Write a manifest with the column ``level_dbfs``, to a hundredth of a dB.
 
-    Clips of digital silence and clips that cannot be read are kept without a level, as JSON has no infinity.
+    Clips of digital silence and clips that cannot be read are kept without a level.
 
     Parameters
     ----------
     out
-        The manifest to write, atomically; may be the one that the clips are from.
+        The manifest to write, atomically. It may be the one that the clips come from.
     clips
-        What `read_manifest` returned.
+        Clips of the manifest.
     levels
-        What `measure_levels` returned for them.
+        Result of `measure_levels` for these clips.
     """
     write_manifest(out, (_with_level(clip, level) for clip, level in zip(clips, levels, strict=True)))
 
 
 def _try_level(clip: Clip) -> Level | AudioError:
-    """Keep errors as answers: the ledger is written in the order of the clips, by one thread."""
+    """Return an error as a result, so that one thread writes the ledger in the order of the clips."""
     try:
         return measure_level(clip)
     except AudioError as error:

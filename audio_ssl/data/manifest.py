@@ -1,7 +1,7 @@
-"""Manifests: one clip a line, JSON Lines, on the disk as in memory.
+"""Manifests: JSON Lines with one clip per line.
 
 A row has ``id, path, start, seconds, sample_rate`` and any of ``text, translation, tags, label, speaker, gender,
-language, split``; further keys are kept and travel with the clip to every prediction made on it.
+language, split``. Other keys are kept and become columns of all predictions for the clip.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from audio_ssl.data.audio.formats import SUFFIXES, may_be_audio
 from audio_ssl.data.ledger import ErrorLedger
 
 LONGEST_SECONDS = 1e9
-"""Of a file; 31 years."""
+"""Maximum length of a file in seconds: 31 years."""
 _SCAN_THREADS, _SCAN_WINDOW = 4, 256
 
 Scalar = str | int | float | bool | None
@@ -38,7 +38,7 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One span of one audio file, and what is known about it.
+    """A span of an audio file, and what is known about it.
 
     Examples
     --------
@@ -53,43 +53,43 @@ class Clip:
     """The audio file."""
 
     start: float
-    """Where the span begins, in seconds from the file's start."""
+    """Start of the span, in seconds from the start of the file."""
 
     seconds: float
-    """Length of the span."""
+    """Length of the span, in seconds."""
 
     sample_rate: int
-    """Of the file, in Hz."""
+    """Sample rate of the file, in Hz."""
 
     text: str | None = None
-    """Transcript, in the language spoken."""
+    """Transcript in the spoken language."""
 
     translation: str | None = None
-    """The same in the target language."""
+    """Translation of the transcript."""
 
     tags: tuple[str, ...] | None = None
-    """Names for multi-label tagging."""
+    """Labels for multi-label tagging."""
 
     label: str | None = None
-    """One class, for example the key."""
+    """Class of the clip, for example the key."""
 
     speaker: str | None = None
-    """Who speaks; statistics are resampled over speakers."""
+    """Name of the speaker. Statistics are resampled over speakers."""
 
     gender: str | None = None
-    """As recorded by the corpus, never inferred; None where unknown."""
+    """Gender as recorded by the corpus, never inferred; None if unknown."""
 
     language: str | None = None
-    """ISO 639 code of the language spoken."""
+    """ISO 639 code of the spoken language."""
 
     split: str | None = None
-    """train, valid, test, or the corpus's own names."""
+    """``train``, ``valid``, ``test``, or a name of the corpus."""
 
     extra: Mapping[str, Scalar] = field(default_factory=dict)
-    """Anything else; flattened into the row."""
+    """Other columns; they are keys of the row themselves."""
 
     def row(self) -> dict[str, Any]:
-        """Return the JSON row: no None, `extra` flattened."""
+        """Return the JSON row, without None and with the keys of `extra`."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "extra"}
         row = {k: v for k, v in values.items() if v is not None}
         if self.tags is not None:
@@ -98,7 +98,7 @@ class Clip:
 
     @staticmethod
     def from_row(row: Mapping[str, Any], where: str = "$") -> Clip:
-        """Read a JSON row; UserError names what is missing or of the wrong type."""
+        """Return the clip of a JSON row; UserError if a key is missing or has the wrong type."""
         for key, kinds in _REQUIRED.items():
             if key not in row:
                 what = f"the key `{key}` is missing; a row needs {', '.join(_REQUIRED)}"
@@ -106,10 +106,10 @@ class Clip:
             if not isinstance(row[key], kinds) or isinstance(row[key], bool):
                 raise UserError(f"`{key}` has the wrong type: {shown(row[key])}", where=where)
         if not (math.isfinite(row["start"]) and row["start"] >= 0 and row["seconds"] > 0 and row["sample_rate"] > 0):
-            raise UserError("`start` must be >= 0, `seconds` and `sample_rate` > 0", where=where)
+            raise UserError("`start` must be at least 0, `seconds` and `sample_rate` above 0", where=where)
         if not row["seconds"] < LONGEST_SECONDS:
             raise UserError(
-                "`seconds` is 1e9 or more, and no recording is that long",
+                "`seconds` must be below 1e9, as no recording is longer",
                 where=where,
                 remedy="make the manifest again: earlier versions believed headers that give no length",
             )
@@ -123,7 +123,7 @@ class Clip:
             if value is not None and not isinstance(value, str):
                 raise UserError(f"`{key}` must be text, but is {shown(value)}", where=where)
         if texts["speaker"] is not None:
-            # One person, however the letters of the name are composed.
+            # Composed letters (NFC), so that a speaker has one name.
             texts["speaker"] = composed(texts["speaker"])
         extra = {k: v for k, v in row.items() if k not in _REQUIRED and k not in _TEXTS and k != "tags"}
         for key, value in extra.items():
@@ -153,24 +153,24 @@ _TEXTS = ("text", "translation", "label", "speaker", "gender", "language", "spli
 
 
 def _too_large(value: Scalar) -> bool:
-    # A table of predictions holds integers of 64 bits.
+    # Tables of predictions have integers of 64 bits.
     return isinstance(value, int) and abs(value) >= _MAX_INT
 
 
 def read_manifest(path: Path) -> list[Clip]:
-    """Read a manifest; relative audio paths resolve against the manifest's folder.
+    """Read a manifest. Relative audio paths are relative to the folder of the manifest.
 
     Raises
     ------
     UserError
-        For a missing or empty file, a bad row (with its line number) or an id that appears twice.
+        For a missing or empty file, an invalid row (with its line number) or an id that appears twice.
     """
     clips: list[Clip] = []
     first_line: dict[str, int] = {}
     for number, clip in _numbered(path):
         if clip.id in first_line:
             raise UserError(
-                f"the id `{clip.id}` was used in line {first_line[clip.id]} already", where=f"{path}:{number}"
+                f"the id `{clip.id}` is already used in line {first_line[clip.id]}", where=f"{path}:{number}"
             )
         first_line[clip.id] = number
         clips.append(clip)
@@ -180,12 +180,12 @@ def read_manifest(path: Path) -> list[Clip]:
 
 
 def iterate_manifest(path: Path) -> Iterator[Clip]:
-    """Yield the rows of a manifest that may be longer than memory; ids that appear twice are the caller's to find."""
+    """Yield the clips of a manifest of any length. Ids that appear twice are not detected."""
     return (clip for _, clip in _numbered(path))
 
 
 def check_there(path: Path) -> None:
-    """Raise UserError where there is no such manifest."""
+    """Raise UserError if there is no such manifest."""
     if not path.is_file():
         raise UserError(
             "no such manifest", where=str(path), remedy="make one with `audio-ssl manifest SOURCE --out M.jsonl`"
@@ -193,12 +193,12 @@ def check_there(path: Path) -> None:
 
 
 def parse_row(line: str, path: Path, number: int) -> Clip:
-    """Return the clip of one line of a manifest; its audio path resolves against the manifest's folder.
+    """Return the clip of one line of a manifest. A relative audio path is relative to the folder of the manifest.
 
     Raises
     ------
     UserError
-        If it is no row, with the number of the line.
+        If the line is not a valid row; the message has the line number.
     """
     return _clip(parse_line(line, path, number), path, number)
 
@@ -211,35 +211,35 @@ def _clip(row: dict[str, Any], path: Path, number: int) -> Clip:
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, Clip]]:
-    """Yield rows with the numbers of their lines."""
+    """Yield clips with their line numbers."""
     check_there(path)
     for number, row in iterate_json_lines(path):
         yield number, _clip(row, path, number)
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> int:
-    """Write a manifest atomically; return how many clips it has. Paths are written absolute."""
+    """Write a manifest atomically, with absolute paths; return the number of clips."""
     count = 0
     with atomic_write(path) as partial, partial.open("w", encoding="ascii") as file:
         for clip in clips:
             row = {**clip.row(), "path": os.path.abspath(clip.path)}
-            # ASCII-only JSON keeps file names that are not UTF-8 (escaped surrogates).
+            # ASCII-only JSON keeps file names that are not UTF-8, as escaped surrogates.
             file.write(json.dumps(row, ensure_ascii=True) + "\n")
             count += 1
     return count
 
 
 def scan_folder(root: Path, ledger: ErrorLedger, max_seconds: float | None = None) -> list[Clip]:
-    """Make clips of all audio files below `root`, sorted by path.
+    """Return the clips of all audio files below `root`, sorted by path.
 
     Parameters
     ----------
     root
-        The folder (or one file). Links to files are followed; links to folders are not, so loops end.
+        Folder, or one file. Links to files are followed. Links to folders are not, as they may form loops.
     ledger
-        Receives each file that cannot be used, with its reason, and what is worth knowing of the others.
+        Where unusable files are recorded with the reason, and notes on other files.
     max_seconds
-        Cut longer files into rows of equal length up to this; their ids end in ``#000``, ``#001`` ...
+        Cut longer files into rows of equal length up to this length. Their ids end in ``#000``, ``#001`` ...
 
     Raises
     ------
@@ -253,7 +253,7 @@ def scan_folder(root: Path, ledger: ErrorLedger, max_seconds: float | None = Non
     try:
         paths = audio_files(root, ledger)
         with Progress("scan") as progress:
-            # In windows: the pool would take all of a folder at once.
+            # In windows, as the pool would list a whole folder at once.
             while window := list(islice(paths, _SCAN_WINDOW)):
                 for path, info, notes in pool.map(_look_at, window):
                     progress.advance()
@@ -270,7 +270,7 @@ def scan_folder(root: Path, ledger: ErrorLedger, max_seconds: float | None = Non
 
 
 def _look_at(path: Path) -> tuple[Path, AudioInfo | AudioError, list[str]]:
-    """Keep errors and notes as answers: one thread writes them, in the order of the files."""
+    """Return errors and notes as results, so that one thread writes them in the order of the files."""
     notes: list[str] = []
     try:
         return path, audio_info(path, lambda _, text: notes.append(text), look_at_channels=True), notes
@@ -279,14 +279,14 @@ def _look_at(path: Path) -> tuple[Path, AudioInfo | AudioError, list[str]]:
 
 
 def audio_files(root: Path, ledger: ErrorLedger) -> Iterator[Path]:
-    """Yield the files below `root` that are audio by their names, or else by their first bytes, sorted.
+    """Yield the audio files below `root`, sorted. Audio is recognised by the suffix, else by the first bytes.
 
     Parameters
     ----------
     root
-        The folder, or one file.
+        Folder, or one file.
     ledger
-        Receives folders that cannot be read, and at the end how many files are no audio, by suffix.
+        Where folders that cannot be read are recorded, and the number of other files by suffix.
     """
     if root.is_file():
         yield root
@@ -299,8 +299,8 @@ def audio_files(root: Path, ledger: ErrorLedger) -> Iterator[Path]:
     for folder, subfolders, files in os.walk(root, onerror=refuse):
         subfolders.sort()
         for name in sorted(files + [s for s in subfolders if Path(s).suffix.lower() in SUFFIXES]):
-            # ".partial-" files are ours, half-written; "._" files are archive litter, as are others with a dot.
-            # So are locks, of which one is there while a manifest is written into the folder itself.
+            # ".partial-" files are unfinished files of ours, and "._" files are remains of archives.
+            # Lock files have a dot as well; one is there while a manifest is written into the folder.
             ours = name.startswith((".partial-", "._")) or (name.startswith(".") and name.endswith(LOCK_FILE))
             if ours or (name.startswith(".") and Path(name).suffix == ""):
                 continue
@@ -313,7 +313,7 @@ def audio_files(root: Path, ledger: ErrorLedger) -> Iterator[Path]:
 
 
 def _reader_of(row: Mapping[str, Any], where: str) -> str | None:
-    """Return the command that reads a row of another toolkit, or None."""
+    """Return the command that reads manifests of another toolkit; None if the row is of no known toolkit."""
     reader = "nemo" if "audio_filepath" in row else "lhotse" if "recording" in row else None
     file = shlex.quote(where.rpartition(":")[0])
     return (

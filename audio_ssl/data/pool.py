@@ -1,4 +1,4 @@
-"""A pool of clips to draw from, by columns: ids, lengths, speakers, groups."""
+"""The columns of a pool that a draw needs: ids, lengths, speakers and groups."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from audio_ssl.data.manifest import Clip
 
 @dataclass(frozen=True)
 class PoolRows:
-    """What a draw needs to know of a pool."""
+    """Columns of a pool."""
 
     ids: list[str]
     seconds: Numbers
     """``[clip]``."""
 
     speakers: Codes
-    """As recorded: whoever has a name, whatever it is."""
+    """Speakers as recorded: any name counts as a speaker."""
 
     values: Codes
-    """Groups of the column that is balanced."""
+    """Groups of the balanced column."""
 
 
 def pool_rows(clips: Sequence[Clip] | ClipTable, column: str) -> PoolRows:
@@ -34,14 +34,14 @@ def pool_rows(clips: Sequence[Clip] | ClipTable, column: str) -> PoolRows:
     Parameters
     ----------
     clips
-        The pool; a table has the columns ``speaker`` and `column`.
+        The pool. A table must have the columns ``speaker`` and `column`.
     column
-        What is balanced.
+        The balanced column.
 
     Raises
     ------
     UserError
-        If there is no clip, an id appears twice, or `column` names no groups.
+        If there is no clip, an id appears twice, or `column` cannot name groups.
     """
     if not len(clips):
         raise UserError("the pool has no clips")

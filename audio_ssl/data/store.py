@@ -1,13 +1,9 @@
 """ArrayStore: arrays by clip id in sharded safetensors, for targets and features alike.
 
-A shard is written under a temporary name, flushed and renamed; its ids are in the shard's own header. What is to become
-the next shard lies in parts below ``.unfinished``, so that a killed writer loses two minutes of work at most. A resumed
-one fills the same shard up: a store has the same files, byte by byte, however often its making was stopped. Readers map
-the files into memory and can read a slice of frames without the rest.
-
-When clips that wait in memory are written: after so many bytes, or when the first has waited so long.
-
-So a killed process loses two minutes of work at most, and a fast one does not write thousands of small files.
+A shard is written under a temporary name, flushed and renamed. Its header has the ids of its clips. Parts of the next
+shard lie below ``.unfinished`` and are written every two minutes, so a killed writer loses at most that. A resumed
+writer continues with the same shard, so a store has the same bytes however often its writer was stopped. Readers map
+the files into memory and can read a slice of frames alone.
 """
 
 from __future__ import annotations
@@ -41,18 +37,18 @@ SEAL_BYTES = 256 << 20
 
 
 class StoreWriter:
-    """Writes a store; leaving the ``with`` block seals what was added, and an exception keeps it in parts.
+    """Writes a store. Leaving the ``with`` block seals the last shard; after an exception it stays in parts.
 
     Parameters
     ----------
     folder
-        Of the store.
+        Folder of the store.
     meta
-        What the store says about itself; must be equal when a store is resumed.
+        Description of the store. It must be equal when a store is resumed.
     shard_bytes
-        A shard is sealed when its arrays reach this size.
+        Size of its arrays at which a shard is sealed.
     resume
-        Go on with a store that exists.
+        Continue an existing store.
 
     Raises
     ------
@@ -80,7 +76,7 @@ class StoreWriter:
             self._pending |= {name: own for name, own in _read_shard(part).items() if name not in self._done}
             self._parts = _number(part) + 1
         self._pending_bytes = sum(_bytes(arrays) for arrays in self._pending.values())
-        # The first of what is pending, which lie in parts already.
+        # The first of the pending clips are already written in parts.
         self._kept = len(self._pending)
 
     def __enter__(self) -> Self:
@@ -89,7 +85,7 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Whole arrays are worth keeping also when the work was interrupted.
+        # Complete arrays are kept when the work is interrupted.
         if kind is None:
             self._seal()
         else:
@@ -97,11 +93,11 @@ class StoreWriter:
 
     @property
     def done(self) -> set[str]:
-        """Ids that are stored or about to be."""
+        """Ids that are stored or pending."""
         return self._done | self._pending.keys()
 
     def add(self, clip_id: str, arrays: Mapping[str, Tensor]) -> None:
-        """Add the arrays of one clip; ValueError if the clip is there already."""
+        """Add the arrays of one clip; ValueError if the clip is already there."""
         if clip_id in self._done or clip_id in self._pending:
             raise ValueError(f"the clip `{clip_id}` is in the store already")
         self._pending[clip_id] = {name: value.detach().cpu().contiguous() for name, value in arrays.items()}
@@ -113,7 +109,7 @@ class StoreWriter:
             self._keep()
 
     def _keep(self) -> None:
-        """Write what lies in memory alone as a part of the next shard."""
+        """Write the clips in memory as a part of the next shard."""
         arrays = dict(islice(self._pending.items(), self._kept, None))
         if arrays:
             name = _SHARD.format(self._parts)
@@ -124,7 +120,7 @@ class StoreWriter:
         self._waiting.clear()
 
     def _seal(self) -> None:
-        """Write the next shard; its parts are needed no more."""
+        """Write the next shard and delete its parts."""
         if self._pending:
             name = _SHARD.format(self._number)
             write_shard(self.folder / name, self._pending)
@@ -138,7 +134,7 @@ class StoreWriter:
 
 
 def write_shard(path: Path, arrays: Mapping[str, Mapping[str, Tensor]], work: Path | None = None) -> None:
-    """Write one shard: the arrays of each clip by its id; `work` is that of `atomic_write`."""
+    """Write one shard with the arrays of each clip by id; `work` is that of `atomic_write`."""
     tensors = {f"{row}/{name}": v.contiguous() for row, own in enumerate(arrays.values()) for name, v in own.items()}
     size = sum(tensor.nbytes for tensor in tensors.values())
     with atomic_write(path, work, size) as partial:
@@ -146,8 +142,8 @@ def write_shard(path: Path, arrays: Mapping[str, Mapping[str, Tensor]], work: Pa
 
 
 def shard_metadata(ids: Sequence[str]) -> dict[str, str]:
-    """Return what a shard's header says about its clips."""
-    # ASCII JSON carries any id, also one that is not valid UTF-8.
+    """Return the header of a shard, with the ids of its clips."""
+    # ASCII JSON can hold any id, even one that is not valid UTF-8.
     return {"ids": json.dumps(list(ids), ensure_ascii=True)}
 
 
@@ -157,12 +153,12 @@ class ArrayStore:
     Parameters
     ----------
     folder
-        Of the store.
+        Folder of the store.
 
     Raises
     ------
     UserError
-        If the folder is no store, or a shard is missing or damaged.
+        If the folder is not a store, or a shard is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -200,7 +196,7 @@ class ArrayStore:
         return {name: handle.get_tensor(f"{row}/{name}") for name in self._names[shard][row]}
 
     def get(self, clip_id: str, name: str, start_frame: int = 0, stop_frame: int | None = None) -> Tensor:
-        """Return frames `start_frame` to `stop_frame` (the first axis) of one array; only those are read."""
+        """Return frames `start_frame` to `stop_frame` (first axis) of one array. Only these are read."""
         shard, row = self._find(clip_id)
         handle = self._handle(shard)
         if name not in self._names[shard][row]:
@@ -237,16 +233,16 @@ def _bytes(arrays: Mapping[str, Tensor]) -> int:
 
 
 def _whole_shards(folder: Path, full: bool = False) -> Iterator[Path]:
-    """Yield the shards of a store that is written to; a damaged one is removed, so that its clips come again.
+    """Yield the shards of a store that is being written. Damaged ones are removed, so their clips are computed again.
 
-    With `full` their contents are compared, not their lengths alone: what a part holds is written and sealed anew.
+    With `full`, contents are compared and not only lengths, as parts are written and sealed anew.
     """
     seals, unknown = read_seals(folder), []
     for shard in _shards(folder):
         wrong = fault(shard, seals.get(shard.name), full)
         if wrong is None:
             yield shard
-            # Its writer was killed before it was recorded.
+            # The writer was killed before it recorded the shard.
             unknown += [shard.name] if shard.name not in seals else []
         else:
             logger.warning("%s %s: its clips are computed again", shard, wrong)
@@ -283,31 +279,34 @@ def _check_resumable(meta_path: Path, meta: Mapping[str, Any], resume: bool) -> 
             "the folder holds a store already", where=str(meta_path.parent), remedy="choose another `--out`"
         )
     old = read_object(meta_path, remedy="choose another `--out`, or delete the folder to make the store again")
-    # Through JSON and back: tuples become lists, as in the file.
+    # As in the file, where tuples are lists.
     new = as_written(dict(meta))
     if old != new:
         keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
         changes = "; ".join(f"`{k}` is {old.get(k)!r} there, {new.get(k)!r} here" for k in keys)
-        raise UserError(f"the store was made otherwise: {changes}", where=str(meta_path.parent))
+        raise UserError(f"the store was made with other settings: {changes}", where=str(meta_path.parent))
 
 
 SEAL_SECONDS = 120.0
-"""A file of many clips is written when it is this large, or its first clip has waited this long."""
+"""Size, and seconds since its first clip, at which a part is written."""
 
 
 class Waiting:
-    """Counts what waits for being written."""
+    """Decides when pending clips are written: by their size, or by the age of the first.
+
+    So a killed process loses two minutes of work at most, and a fast one does not write thousands of small files.
+    """
 
     def __init__(self) -> None:
         self._bytes, self._since = 0, time.monotonic()
 
     def add(self, size: int) -> bool:
-        """Count some bytes; tell whether it is time to write."""
+        """Add bytes; return whether it is time to write."""
         if not self._bytes:
             self._since = time.monotonic()
         self._bytes += size
         return self._bytes >= SEAL_BYTES or time.monotonic() - self._since > SEAL_SECONDS
 
     def clear(self) -> None:
-        """Count from nothing again."""
+        """Start again from zero."""
         self._bytes = 0

@@ -1,4 +1,4 @@
-"""Which clips of the manifest are trained on, which validate, and which are too short."""
+"""Divides the clips of a manifest into training and validation, and leaves out clips that are too short."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 
 
 def hold_out(clips: Sequence[Clip], share: float) -> tuple[Sequence[Clip], Sequence[Clip]]:
-    """Split clips into training and validation, whole tracks or speakers at a time.
+    """Split clips into training and validation by whole tracks or speakers.
 
     Parameters
     ----------
     clips
-        All clips; a table has the columns ``track`` and ``speaker``.
+        All clips. A table must have the columns ``track`` and ``speaker``.
     share
-        Share of the groups to hold out; at least one group is, if there are two and `share` is above 0.
+        Share of the groups to hold out. If it is above 0 and there are two groups, at least one is held out.
     """
     group_of = _groups(clips)
     groups = sorted(set(group_of), key=_hash)
@@ -39,7 +39,7 @@ def hold_out(clips: Sequence[Clip], share: float) -> tuple[Sequence[Clip], Seque
 
 
 def _groups(clips: Sequence[Clip]) -> list[str]:
-    """Return each clip's track, else its speaker, else its file's name."""
+    """Return the track of each clip, else its speaker, else the name of its file."""
     if not isinstance(clips, ClipTable):
         return [str(clip.extra.get("track") or clip.speaker or clip.id.partition("#")[0]) for clip in clips]
     track, speaker = clips.columns["track"], clips.columns["speaker"]
@@ -49,7 +49,7 @@ def _groups(clips: Sequence[Clip]) -> list[str]:
 
 
 def lengths_of(clips: Sequence[Clip]) -> list[float]:
-    """Return the lengths of clips in seconds; those of a table are known without making its clips."""
+    """Return the lengths of clips in seconds, without creating the clips of a table."""
     found: list[float] = clips.seconds.tolist() if isinstance(clips, ClipTable) else [clip.seconds for clip in clips]
     return found
 
@@ -63,17 +63,17 @@ def _hash(text: str) -> str:
 
 
 def without_short(clips: Sequence[Clip], min_seconds: float) -> Sequence[Clip]:
-    """Return the clips that last `min_seconds`."""
+    """Return the clips of at least `min_seconds`."""
     return _some(clips, [row for row, seconds in enumerate(lengths_of(clips)) if seconds >= min_seconds])
 
 
 def long_enough(clips: Sequence[Clip], min_seconds: float, ledger: ErrorLedger) -> Sequence[Clip]:
-    """Leave out clips shorter than `min_seconds`, each written to `ledger`.
+    """Leave out clips shorter than `min_seconds` and record them in `ledger`.
 
     Raises
     ------
     UserError
-        If none is left.
+        If no clip is left.
     """
     lengths = lengths_of(clips)
     kept = [row for row, seconds in enumerate(lengths) if seconds >= min_seconds]
@@ -87,7 +87,7 @@ def long_enough(clips: Sequence[Clip], min_seconds: float, ledger: ErrorLedger) 
     if not kept:
         longest = max(lengths)
         raise UserError(
-            f"none of the {len(clips)} clips lasts `data.min_seconds` = {min_seconds:g} s; the longest has "
+            f"all {len(clips)} clips are shorter than `data.min_seconds`, {min_seconds:g} s; the longest has "
             f"{longest:g} s",
             where="$.data.min_seconds",
             remedy=f"give data.min_seconds={math.floor(longest * 50) / 100:g}" if longest >= 0.1 else None,
@@ -96,7 +96,7 @@ def long_enough(clips: Sequence[Clip], min_seconds: float, ledger: ErrorLedger) 
 
 
 def limit_seconds(clips: Sequence[Clip], seconds: float, longest: float) -> Sequence[Clip]:
-    """Choose clips by the hash of their ids until their crops, each at most `longest`, fill `seconds`."""
+    """Choose clips, ordered by a hash of their ids, until their crops (at most `longest` each) fill `seconds`."""
     ids = clips.names() if isinstance(clips, ClipTable) else [clip.id for clip in clips]
     lengths = lengths_of(clips)
     chosen: list[int] = []

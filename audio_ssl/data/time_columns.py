@@ -1,17 +1,14 @@
-"""Columns of times in a manifest: `notes` and `chords`.
+"""The columns ``notes`` and ``chords`` of a manifest.
 
-The column ``notes`` of a manifest: every note that sounds in a clip, ``start end midi; start end midi``.
+``notes`` has every note of a clip: ``start end midi; start end midi``. Times are seconds from the clip's start, pitches
+are MIDI numbers (69 is A at 440 Hz), and notes are sorted. Notes of the same pitch never overlap: a unison of two
+instruments is one note, and a repeated key ends the note before. So a transcription of the mixture can get every note
+right (mir_eval matches each note once). The reader is `audio_ssl.metrics.families.music.read_notes`.
 
-Times are seconds from the clip's start, pitches are MIDI numbers (69 is A at 440 Hz), and notes are sorted. No two
-notes of one pitch sound at once in it: a unison of two instruments is one note, and a key that is struck again ends
-what it sounded before. A transcription of the mixture can then be right in every note (mir_eval matches each note
-once). The reader is `audio_ssl.metrics.families.music.read_notes`.
-
-Chords that notes make, slice by slice, in Harte's syntax (Harte et al. 2005): for corpora that know their scores.
-
-A slice lasts until any note begins or ends. What sounds in it is named by its pitch classes alone: triads, seventh
-chords and a suspended fourth, also without their fifth, with the lowest note after the slash. Passing notes are not
-explained away: a slice that is none of these is ``X`` (unknown), which mir_eval does not score.
+``chords`` has the chords of the notes in the syntax of Harte et al. 2005, for corpora whose scores are known. A chord
+lasts until any note begins or ends. It is named by its pitch classes: triads, seventh chords and suspended fourths,
+also without their fifth, with the lowest note after the slash. Anything else, such as a chord with a passing note, is
+``X`` (unknown), which mir_eval does not score.
 """
 
 from __future__ import annotations
@@ -23,21 +20,21 @@ Sounding = tuple[float, float, int]
 """Start and end in seconds, MIDI pitch."""
 
 UNISON_SECONDS = 0.05
-"""Notes of one pitch that begin within this are one note: mir_eval's tolerance of onsets."""
+"""Seconds within which notes of the same pitch are one note: mir_eval's onset tolerance."""
 
 
 def notes_column(notes: Iterable[Sounding]) -> str:
-    """Return what the column says of some notes.
+    """Return the text of the column ``notes``.
 
     Parameters
     ----------
     notes
-        Of all instruments together, in any order.
+        Notes of all instruments, in any order.
 
     Notes
     -----
-    Where notes of one pitch overlap, the first ends where the second begins, and the second lasts as long as either.
-    Those that begin within 50 ms of each other are one, and what is shorter than a millisecond is none.
+    If notes of the same pitch overlap, the first ends where the second begins, and the second ends at the later end.
+    Notes that begin within 50 ms of each other are one note. Notes shorter than a millisecond are left out.
 
     Examples
     --------
@@ -62,7 +59,7 @@ def notes_column(notes: Iterable[Sounding]) -> str:
 
 
 ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-"""One spelling a pitch class, which mir_eval reads."""
+"""Name of each pitch class, as mir_eval reads it."""
 
 _QUALITIES = {
     "maj": ((0, 4, 7), (0, 4)),
@@ -79,16 +76,16 @@ _QUALITIES = {
     "5": ((0, 7),),
     "1": ((0,),),
 }
-"""Name of a quality -> the sets of semitones above the root that are called so."""
+"""Name of a chord quality to its sets of semitones above the root."""
 
 _NAMES = {frozenset(one): name for name, sets in _QUALITIES.items() for one in sets}
 _DEGREES = ("1", "b2", "2", "b3", "3", "4", "b5", "5", "#5", "6", "b7", "7")
 
 
 def chord_name(pitches: Iterable[int]) -> str:
-    """Return the chord of some MIDI pitches: ``N`` for none, ``X`` for what is no chord.
+    """Return the chord of MIDI pitches: ``N`` without pitches, ``X`` for an unknown chord.
 
-    Of chords that divide the octave evenly the lowest note is the root.
+    The root of a chord that divides the octave evenly is its lowest note.
 
     Examples
     --------
@@ -109,14 +106,14 @@ def chord_name(pitches: Iterable[int]) -> str:
 
 
 def chords_of_notes(notes: Sequence[Sounding], until: float | None = None) -> str:
-    """Return the chords of some notes as ``start end label; start end label``, from 0 to the last end or `until`.
+    """Return the chords of notes as ``start end label; start end label``, from 0 to the last end or `until`.
 
     Parameters
     ----------
     notes
         Start and end in seconds, MIDI pitch.
     until
-        Seconds; None: to the end of the last note.
+        End in seconds; None: the end of the last note.
 
     Examples
     --------
@@ -125,7 +122,7 @@ def chords_of_notes(notes: Sequence[Sounding], until: float | None = None) -> st
     """
     end = max((end for _, end, _ in notes), default=0.0)
     end = end if until is None else min(until, end)
-    # Voices that end and begin together may differ by a rounding: whole milliseconds, as in the column.
+    # Rounded to milliseconds, as in the column, as simultaneous ends and starts may differ by a rounding error.
     whole = [(round(start, 3), round(end, 3), pitch) for start, end, pitch in notes]
     last = round(end, 3)
     edges = sorted({0.0, last, *(time for start, end, _ in whole for time in (start, end) if time < last)})
@@ -136,7 +133,7 @@ def chords_of_notes(notes: Sequence[Sounding], until: float | None = None) -> st
 
 
 def chords_column(spans: Iterable[tuple[float, float, str]]) -> str:
-    """Return start, end in seconds and names as ``start end label; start end label``; what goes on is one.
+    """Return spans (start, end, label) as ``start end label; start end label``. Adjacent equal labels are joined.
 
     Examples
     --------

@@ -140,13 +140,13 @@ def test_a_pool_without_speakers_is_drawn_by_clip_and_says_so() -> None:
     assert len(drawn.clips) == 20
     assert drawn.record.groups["F"].speakers is None
     assert "No clip has a speaker" in drawn.record.notes[0]
-    with pytest.raises(UserError, match="`speaker_hours` needs a speaker"):
+    with pytest.raises(UserError, match="`speaker_hours` needs speakers"):
         balance(pool, HALVES, 0.2, speaker_hours=0.1)
 
 
 def test_a_speaker_of_two_groups_is_named() -> None:
     record = balance([*even(4, 10), clip("odd", 36.0, "0", "M")], HALVES, 0.1).record
-    assert record.notes == ("Speakers of the pool that appear under more than one gender: 1 (0).",)
+    assert record.notes == ("Speakers of the pool with more than one gender: 1 (0).",)
 
 
 def test_any_column_can_be_balanced() -> None:
@@ -164,7 +164,7 @@ def test_any_column_can_be_balanced() -> None:
         (even(4, 10), Balance("gender", {"F": 0.5, "divers": 0.5}), 0.1, "unknown group `divers`; known: F, M"),
         (even(4, 10), Balance("gender", {"F": 0.5, "woman": 0.5}), 0.1, "names the group `F` twice"),
         (even(4, 10), Balance("accent", {"F": 1.0}), 0.1, "unknown column `accent`; known: gender, speaker"),
-        (even(4, 10), Balance("seconds", {"F": 1.0}), 0.1, "`seconds` names no groups"),
+        (even(4, 10), Balance("seconds", {"F": 1.0}), 0.1, "`seconds` cannot name groups"),
         (even(4, 10) * 2, HALVES, 0.1, "the id `0-0` appears twice"),
     ],
 )

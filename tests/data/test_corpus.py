@@ -92,7 +92,7 @@ def test_unknown_names_list_the_known():
         ("def read(", "def load(", r"must define `read\(root, split\)`"),
         ('"CC0-1.0"', '" "', "`CORPUS.licence` must be text and not empty"),
         ('"mine"', '"other"', "`CORPUS.name` must be the file's name `mine`, but is `other`"),
-        ('{"train": "all of it"}', "{}", "`CORPUS.splits` must say how each split is cut"),
+        ('{"train": "all of it"}', "{}", "`CORPUS.splits` must describe every split"),
         ('"all of it"}', '"all"}, languages="en"', "`CORPUS.languages` must be a tuple"),
         ("@dataclass", "fetch = 3\n\n@dataclass", "`fetch` must be a function"),
         ("def read(", "def read(:", "cannot be run: SyntaxError"),

@@ -172,7 +172,7 @@ def test_what_is_kept_apart_and_who_is_in_two_groups_is_said(tmp_path, caplog):
     assert {clip.gender for clip in torn if clip.speaker == "torn"} == {"F", "M"}
     write_manifest(tmp_path / "torn.jsonl", torn)
     make_manifest(str(tmp_path / "torn.jsonl"), tmp_path / "m.jsonl", balance="gender=F:0.5,M:0.5", hours=0.1)
-    assert "kept apart: gender unknown: 1 clips, 0.01 h" in caplog.text
+    assert "excluded from the draw (gender unknown): 1 clips, 0.01 h" in caplog.text
     assert "more than one gender: 1 (torn)" in caplog.text
 
 

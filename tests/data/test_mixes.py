@@ -182,7 +182,7 @@ def test_a_corpus_that_is_not_there_is_named_and_gone_without(own, tmp_path, cap
     out, data = tmp_path / "m.jsonl", tmp_path / "data"
     (data / "first").mkdir(parents=True)
     assert make_manifest(str(own), out, root=data) == (4, 0)
-    assert "goes without `second`" in caplog.text
+    assert "skipping the corpus `second`" in caplog.text
     assert list(json.loads(out.with_suffix(MIX_SUFFIX).read_text())["missing"]) == ["second"]
     (tmp_path / "elsewhere").mkdir()
     option = f"second={tmp_path / 'elsewhere'}"
@@ -191,7 +191,7 @@ def test_a_corpus_that_is_not_there_is_named_and_gone_without(own, tmp_path, cap
 
 def test_what_does_not_go_with_a_mix_is_refused(own, tmp_path):
     out = tmp_path / "m.jsonl"
-    with pytest.raises(UserError, match="has no speech: none of first, second is there"):
+    with pytest.raises(UserError, match="has no speech: all of its corpora are missing"):
         make_manifest(str(own), out, root=tmp_path / "data")
     with pytest.raises(UserError, match="unknown corpus `third`; known: first, second"):
         make_manifest(str(own), out, options=["third=x"])
