@@ -200,6 +200,17 @@ def shortened(words: str, most: int) -> str:
     return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
+def hard_spaces(text: str) -> str:
+    r"""Keep a number and its percent sign on one line.
+
+    Examples
+    --------
+    >>> hard_spaces("95 % of 100 clips")
+    '95\xa0% of 100 clips'
+    """
+    return re.sub(r"(?<=\d) (?=%)", _HARD_SPACE, text)
+
+
 def slug(text: str) -> str:
     """Turn a name into something an HTML id may hold.
 

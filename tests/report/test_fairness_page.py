@@ -19,6 +19,7 @@ from audio_ssl.report.sections.fairness import conclusions_section, fairness_sec
 from audio_ssl.report.sections.fairness_groups import suppressed_table
 from audio_ssl.report.sections.fairness_sources import subject_section
 from audio_ssl.report.selection import foremost
+from audio_ssl.report.svg import CHARACTER_WIDTH
 from tests.report.conftest import fairness_data
 from tests.report.fairness_example import audit_of, fairness_report, gap, whole_audit
 from tests.report.meaning import counts_in, numbers_in, says_significant, worse_for
@@ -351,6 +352,28 @@ def test_forest_stays_inside_and_shows_both_sides_of_no_gap(value):
     assert_inside(svg)
     zero = next(one for one in ET.fromstring(svg).iter("line") if one.get("class") == "zero")
     assert 40 < float(zero.get("x1")) < 308
+
+
+@pytest.mark.parametrize("high", [9.0, 106.0, 240.0, 1300.0, 98000.0])
+def test_numbers_below_a_forest_stand_apart(high):
+    svg = forest("f", "t", "d", [Row("a", "b", (Estimate(5.0, -30.0, high),))], sides=("left", "right"), unit=" %")
+    ticks = [one for one in ET.fromstring(svg).iter("text") if one.get("class") == "tick"]
+    assert ticks[-1].text.endswith(" %")
+    ends = []
+    for one in ticks:
+        at, wide = float(one.get("x")), len(one.text) * CHARACTER_WIDTH
+        left = at - (wide if one.get("text-anchor") == "end" else wide / 2)
+        ends.append((left, left + wide))
+    assert all(before[1] < after[0] for before, after in pairwise(ends))
+
+
+def test_the_name_of_a_single_system_is_not_repeated_beside_its_models():
+    report = whole_audit()
+    one = replace(report, results=report.results[:1])
+    for shown, named in ((report, True), (one, False)):
+        block = section_of(shown, "adjusted").blocks[0]
+        assert any(point.startswith("whisper-tiny.en: ") for point in block.points) == named
+        assert ("whisper-tiny.en" in str(block.figures[0].svg)) == named
 
 
 def test_scores_that_print_alike_are_called_almost_the_same():

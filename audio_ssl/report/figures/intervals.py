@@ -229,13 +229,15 @@ def forest(
 
 def _forest_axis(axis: Scale, floor: float, unit: str) -> list[Markup]:
     parts = []
-    for tick, words in zip(axis.ticks, axis.labels(), strict=True):
+    # The sign says on which side of zero a tick is, and the unit is said once, at the right end.
+    labels = [f"+{words}" if tick > 0 else words for tick, words in zip(axis.ticks, axis.labels(), strict=True)]
+    last = f"{labels[-1]}{unit}"
+    free = WIDTH - 8 - len(last) * CHARACTER_WIDTH
+    for tick, words in zip(axis.ticks, labels, strict=True):
         parts.append(line(axis(tick), _FOREST_TOP, axis(tick), floor, "grid"))
-        # The sign says on which side of zero a tick is, and the unit is said once, at the right end.
-        words = f"+{words}" if tick > 0 else words
         if tick == axis.ticks[-1]:
-            parts.append(text(WIDTH - 1, floor + 14, f"{words}{unit}", "tick", "end"))
-        else:
+            parts.append(text(WIDTH - 1, floor + 14, last, "tick", "end"))
+        elif axis(tick) + len(words) * CHARACTER_WIDTH / 2 < free:
             parts.append(text(axis(tick), floor + 14, words, "tick", "middle"))
     parts.append(line(axis.start, floor, axis.stop, floor, "axis"))
     parts.append(line(axis(0.0), _FOREST_TOP, axis(0.0), floor, "zero"))

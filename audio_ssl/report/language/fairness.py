@@ -169,9 +169,9 @@ def spread_words(row: GroupSpread) -> str:
     )
 
 
-def model_words(row: AdjustedRatio) -> str:
-    """Say what the mixed model makes of a gap, beside the plain ratio, and the p-value."""
-    where, metric = f"{row.result}: " if row.result else "", metric_label(row.metric)
+def model_words(row: AdjustedRatio, several: bool = True) -> str:
+    """Say what the mixed model makes of a gap, beside the plain ratio, and the p-value; of `several` systems which."""
+    where, metric = f"{row.result}: " if several and row.result else "", metric_label(row.metric)
     pair = f"{people(row.by, row.a)} and {people(row.by, row.b)}"
     if row.refused:
         return f"{where}{metric}, {pair}: no model was fitted: {row.refused.rstrip('.')}."
@@ -181,7 +181,7 @@ def model_words(row: AdjustedRatio) -> str:
     if defined(row.low) and defined(row.high):
         ends = _relative_interval(100 * (row.low - 1), 100 * (row.high - 1))
         told.append(f"95{_SPACE}% confidence interval {ends}")
-    told += [f"p = {p_value(row.p_value)}".replace("= <", "<")] if defined(row.p_value) else []
+    told += [_equals("p", row.p_value)] if defined(row.p_value) else []
     size = percent_words(100 * (row.ratio - 1)) + f" than {that_of(row.by, row.b)}"
     fixed = f"With {covariates_words(row)} held fixed" if row.covariates else "In the mixed model"
     text = f"{where}{fixed}, {whose(row.by, row.a, measure(row.metric))} is {size}"

@@ -13,7 +13,7 @@ from audio_ssl.artifacts.fairness_report import AuditOrigin, FairnessReport
 from audio_ssl.fairness.measures import of_terms
 from audio_ssl.fairness.power import MOST_SPEAKERS, Need, Spread
 from audio_ssl.fairness.wording import measure
-from audio_ssl.report.numbers import count, number, score
+from audio_ssl.report.numbers import count, hard_spaces, number, score
 
 HOW_MADE = (
     "A difference is the first group's score minus the second's. Confidence intervals resample speakers and tests "
@@ -99,7 +99,7 @@ def method_rows(report: FairnessReport) -> list[tuple[str, str]]:
             "wrong form (MuST-SHE). Gender accuracy is the share of these in the right form."
         )
         rows.append(("Term coverage", what))
-    return rows
+    return [(name, hard_spaces(text)) for name, text in rows]
 
 
 GLOSSARY = (

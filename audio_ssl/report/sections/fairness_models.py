@@ -45,6 +45,7 @@ from audio_ssl.report.language.fairness_page import (
     MODELS_LEAD,
     MODELS_NOTE,
     MODELS_TABLE,
+    RATIO,
     SYSTEMS,
     SYSTEMS_LEAD,
     SYSTEMS_TABLE,
@@ -81,9 +82,10 @@ def models_section(report: FairnessReport) -> Section | None:
     fitted = [row for row in rows if defined(row.ratio)]
     refused = [row for row in rows if not defined(row.ratio)]
     shown = foremost(fitted, _MOST_DRAWN)
-    said = [model_words(row) for row in shown[:_MOST_SAID]]
-    said += [refusals_words(refused)] if len(refused) > 2 else map(model_words, refused)
-    figures = (_models_figure(shown),) if shown else ()
+    several = len(report.results) != 1
+    said = [model_words(row, several) for row in shown[:_MOST_SAID]]
+    said += [refusals_words(refused)] if len(refused) > 2 else [model_words(row, several) for row in refused]
+    figures = (_models_figure(shown, several),) if shown else ()
     block = Block(id="adjusted-models", points=tuple(said), warnings=warnings_of(rows), figures=figures, beside=True)
     numbers = Block(id="adjusted-numbers", tables=(_models_table(report), *_covariate_table(report, fitted)))
     return Section("adjusted", ADJUSTED, (block, numbers), lead=(MODELS_LEAD,))
@@ -93,13 +95,13 @@ def _percent(ratio: float) -> float:
     return 100 * (ratio - 1)
 
 
-def _models_figure(rows: Sequence[AdjustedRatio]) -> Figure:
+def _models_figure(rows: Sequence[AdjustedRatio], several: bool) -> Figure:
     lines, said = [], []
     for row in rows:
         value, crude = _percent(row.ratio), _percent(row.crude_ratio)
         marks = [] if not defined(crude) else [Estimate(crude, shape="diamond", filled=False)]
         marks.append(Estimate(value, finite(_percent(row.low)), finite(_percent(row.high))))
-        label = f"{f'{row.result} · ' if row.result else ''}{metric_label(row.metric)}, {pair_name(row)}"
+        label = f"{f'{row.result} · ' if several and row.result else ''}{metric_label(row.metric)}, {pair_name(row)}"
         words = percent_words(value)
         lines.append(Line(label, words, tuple(marks)))
         said.append(f"{label}: adjusted {words}" + ("" if not defined(crude) else f", crude {percent_words(crude)}"))
@@ -115,7 +117,7 @@ def _models_table(report: FairnessReport) -> Table:
         TableColumn("Metric", lambda row: metric_label(row.metric), words=True),
         TableColumn("Groups", pair_name, words=True),
         TableColumn("Crude ratio", lambda row: number(row.crude_ratio)),
-        TableColumn("Adjusted ratio (95 % CI)", lambda row: _with_ends(row.ratio, row.low, row.high)),
+        TableColumn(RATIO, lambda row: _with_ends(row.ratio, row.low, row.high)),
         TableColumn("p", lambda row: p_value(row.p_value)),
         TableColumn("Speaker SD", lambda row: number(row.speaker_sd)),
         TableColumn("Dispersion", lambda row: number(row.dispersion)),

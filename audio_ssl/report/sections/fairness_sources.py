@@ -24,7 +24,7 @@ from audio_ssl.report.language.fairness_page import (
     system_words,
 )
 from audio_ssl.report.language.methods import AGAIN_HEADING, GLOSSARY, SIGN_LEAD, method_rows, permutations_words
-from audio_ssl.report.numbers import number
+from audio_ssl.report.numbers import hard_spaces, number
 from audio_ssl.report.pages import PlacedSection
 from audio_ssl.report.sections.provenance import command_line, provenance_table
 from audio_ssl.report.selection import ordered
@@ -141,7 +141,7 @@ def sources_section(report: FairnessReport) -> Section:
     origin = report.provenance
     blocks = []
     if report.results:
-        files = _input_table(origin.inputs) if origin.inputs else _file_table(report.results)
+        files = _input_table(report) if origin.inputs else _file_table(report.results)
         blocks.append(Block(id="sources-results", tables=(_result_table(report.results), files)))
     shown = {key: value for key, value in to_json(origin).items() if value is not None and key != "inputs"}
     table = provenance_table("How the audit was run", shown)
@@ -165,14 +165,15 @@ def _result_table(results: Sequence[AuditedSystem]) -> Table:
     return tabulate("What was audited", results, columns, sticky=True)
 
 
-def _input_table(inputs: Sequence[ReadFile]) -> Table:
+def _input_table(report: FairnessReport) -> Table:
+    several: list[TableColumn[ReadFile]] = [TableColumn("System", lambda row: row.result or "all")]
     columns: list[TableColumn[ReadFile]] = [
-        TableColumn("System", lambda row: row.result or "all"),
+        *(several if len(report.results) > 1 else []),
         TableColumn("What", lambda row: row.role, words=True),
         TableColumn("File", lambda row: row.path, words=True),
         TableColumn("SHA-256", lambda row: row.sha256, words=True),
     ]
-    return tabulate("The files that were read", inputs, columns)
+    return tabulate("The files that were read", report.provenance.inputs, columns)
 
 
 def _file_table(results: Sequence[AuditedSystem]) -> Table:
@@ -186,7 +187,8 @@ def _file_table(results: Sequence[AuditedSystem]) -> Table:
 
 def glossary_section(report: FairnessReport) -> Section:
     """Explain the terms of the page."""
-    table = make_table("Terms", ("Term", "Meaning"), GLOSSARY, text_columns=(1,))
+    terms = [(term, hard_spaces(meaning)) for term, meaning in GLOSSARY]
+    table = make_table("Terms", ("Term", "Meaning"), terms, text_columns=(1,))
     return Section("glossary", "Glossary", (Block(id="glossary-terms", tables=(table,)),))
 
 
