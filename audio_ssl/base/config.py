@@ -111,14 +111,12 @@ def kind_of(config: Any) -> str:
 
 
 def traits_of(config: object, cls: type[T]) -> T:
-    """Return what a part's file says of it: the ``TRAITS`` of the module that defines the config.
+    """Return what a part, given by its config, says of itself: the ``TRAITS`` of its file, which are a `cls`."""
+    return module_traits(import_module(type(config).__module__), cls)
 
-    Raises
-    ------
-    TypeError
-        If the module has no such ``TRAITS``; every part of a folder has them (``tests/contracts/test_parts.py``).
-    """
-    module = import_module(type(config).__module__)
+
+def module_traits(module: types.ModuleType, cls: type[T]) -> T:
+    """Return the ``TRAITS`` of a part's module; TypeError if they are not a `cls`."""
     found = vars(module).get("TRAITS")
     if not isinstance(found, cls):
         raise TypeError(f"{module.__name__} has no TRAITS = {cls.__name__}(...)")

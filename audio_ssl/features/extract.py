@@ -13,15 +13,17 @@ from audio_ssl.artifacts.features import Extraction, read_extraction, write_extr
 from audio_ssl.artifacts.records import to_json
 from audio_ssl.artifacts.run import ERRORS_FILE
 from audio_ssl.base.catalog import load_part, parts
+from audio_ssl.base.config import module_traits
 from audio_ssl.base.errors import UserError, shown
 from audio_ssl.base.files import clear_partials, locked_folder
 from audio_ssl.base.launch import read_place
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.features.clips import SCHEME
 from audio_ssl.features.index import JOURNALS, publish, remove_damaged
-from audio_ssl.features.job import Job
+from audio_ssl.features.job import EngineTraits, Job
 from audio_ssl.features.settings import read_settings
 from audio_ssl.features.source import FeatureSource, ModelSource, open_source
+from audio_ssl.features.writing import WriterTraits
 from audio_ssl.models.fast.prepared import check_precision
 
 logger = logging.getLogger(__name__)
@@ -77,11 +79,12 @@ def extract(
     if engine not in parts("features/engines"):
         raise UserError(f"`--engine` must be one of {', '.join(parts('features/engines'))}, but is `{engine}`")
     place = read_place(os.environ)
-    if engine != "local" and place is not None:
+    starts_processes = module_traits(load_part("features/engines", engine), EngineTraits).starts_processes
+    if starts_processes and place is not None:
         raise UserError(f"`--engine {engine}` starts processes of its own", remedy="start it without torchrun or srun")
     source = _check(job)
     # With `auto`, workers of a cluster may have GPUs that this machine has not.
-    if isinstance(source, ModelSource) and (engine == "local" or job.settings.device != "auto"):
+    if isinstance(source, ModelSource) and (not starts_processes or job.settings.device != "auto"):
         check_precision(job.settings.precision, job.settings.torch_device())
     leads = place is None or place.rank == 0
     with ExitStack() as held:
@@ -104,7 +107,7 @@ def _check(job: Job) -> FeatureSource:
     formats = parts("features/writers")
     if job.format not in formats:
         raise UserError(f"`--format` must be one of {', '.join(formats)}, but is `{job.format}`")
-    if job.dtype == "bfloat16" and job.format != "safetensors":
+    if job.dtype == "bfloat16" and not module_traits(load_part("features/writers", job.format), WriterTraits).bfloat16:
         raise UserError(
             f"the format {job.format} has no bfloat16", remedy="use --format safetensors or --dtype float16"
         )

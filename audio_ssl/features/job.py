@@ -20,6 +20,7 @@ from torch import Tensor
 from audio_ssl.artifacts.features import Extraction, IndexRow, read_extraction
 from audio_ssl.artifacts.run import ERRORS_FILE
 from audio_ssl.base.catalog import load_part
+from audio_ssl.base.config import module_traits
 from audio_ssl.base.errors import AudioError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.ledger import ErrorLedger
@@ -30,7 +31,15 @@ from audio_ssl.features.index import JOURNALS, Done, Journal
 from audio_ssl.features.pieces import WINDOW_CLIPS, Piece, pieces
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import FeatureSource, open_source
-from audio_ssl.features.writing import BackgroundWriter, Writer
+from audio_ssl.features.writing import BackgroundWriter, Writer, WriterTraits
+
+
+@dataclass(frozen=True)
+class EngineTraits:
+    """What the file of an engine says of it."""
+
+    starts_processes: bool
+    """It starts the processes that extract, which may lie on other machines."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,9 @@ def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
     journal = Journal(out, part.name)
     ledger = part.ledger(out)
     with Progress("extract", initial=len(done), silent=part.rank > 0) as progress:
-        writer: Writer = load_part("features/writers", job.format).build(out, part.name, extraction, journal.add)
+        form = load_part("features/writers", job.format)
+        writer: Writer = form.build(out, part.name, extraction, journal.add)
+        own_file = module_traits(form, WriterTraits).own_file
 
         def refuse(clip: Clip, reason: str) -> None:
             ledger.record(clip.path, reason)
@@ -123,7 +134,7 @@ def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
             for item in walk(Path(job.audio), ledger if part.rank == 0 else _Deaf(ledger), read_scheme(out)):
                 if part.takes(item.number) and item.id not in done:
                     # An earlier run, when there were fewer files, may have given the name to another one.
-                    in_use = job.format == "npy" and done.has_file(f"{item.name}.npy")
+                    in_use = own_file is not None and done.has_file(f"{item.name}{own_file}")
                     yield item._replace(name=own_name(item.id)) if in_use else item
 
         started = time.monotonic()

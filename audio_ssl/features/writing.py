@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -24,6 +24,17 @@ OnWritten = Callable[[list[IndexRow]], None]
 
 Pieces = Iterable[Tensor]
 """Consecutive frames of a clip, ``[frame, dim]`` or ``[layer, frame, dim]``."""
+
+
+@dataclass(frozen=True)
+class WriterTraits:
+    """What the file of a format says of it."""
+
+    bfloat16: bool = False
+    """The format can hold bfloat16."""
+
+    own_file: str | None = None
+    """Suffix of the file that each clip has alone; None: clips share files."""
 
 
 class Writer(Protocol):

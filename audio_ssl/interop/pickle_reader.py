@@ -14,7 +14,7 @@ import copyreg
 import itertools
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class InertRecord:
     """An object of a class that was named in the file: its arguments, state and items, and no behaviour."""
 
     __slots__ = ("args", "items", "kind", "pairs", "state")
+    KIND: ClassVar[str] = "?"
     kind: str
     args: tuple[object, ...]
     state: object
@@ -37,7 +38,7 @@ class InertRecord:
     def __new__(cls, *args: object, **named: object) -> InertRecord:
         """Keep the arguments."""
         record = super().__new__(cls)
-        record.kind = getattr(cls, "KIND", "?")
+        record.kind = cls.KIND
         record.args, record.state = args, dict(named)
         record.items, record.pairs = [], []
         return record

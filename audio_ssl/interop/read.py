@@ -10,6 +10,7 @@ import logging
 from enum import Enum
 from pathlib import Path
 
+from audio_ssl.base.config import traits_of
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
@@ -28,6 +29,7 @@ from audio_ssl.interop.settings import (
 from audio_ssl.interop.torchaudio import PREFIX, is_torchaudio, read_bundle, read_torchaudio_weights
 from audio_ssl.interop.transformers import read_transformers, trainer_checkpoint
 from audio_ssl.interop.weights import PICKLED, read_pickle, read_safetensors
+from audio_ssl.models.interfaces import EncoderTraits
 from audio_ssl.models.model import SSLModel, read_model_config
 from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
 from audio_ssl.shipped import PREFIX as SHIPPED_PREFIX
@@ -111,7 +113,8 @@ def _read(name: str | Path, given: ModelSettings, shelf: Shelf) -> SSLModel:
         model = read_transformers(path, normalize=given.normalize, sample_rate=given.sample_rate)
     else:
         model = read_bundle(str(name), normalize=given.normalize, sample_rate=given.sample_rate)
-    there = getattr(model.config.encoder, "heads", None)
+    heads = traits_of(model.config.encoder, EncoderTraits).heads
+    there = None if heads is None else heads(model.config.encoder)
     if given.heads not in (None, there):
         raise UserError(f"`heads` is part of the model and is {there}, but {given.heads} was given", where=str(name))
     return model

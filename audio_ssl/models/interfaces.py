@@ -67,6 +67,9 @@ class EncoderTraits:
     points: tuple[Point, ...] = ("output",)
     """Where in a layer a hidden state can be taken."""
 
+    heads: Callable[[Any], int] | None = None
+    """Returns the attention heads of a config; None: it does not attend."""
+
 
 class Frontend(nn.Module):
     """Waveforms to frames.

@@ -3,12 +3,15 @@
 import ast
 import dataclasses
 import inspect
+from pathlib import Path
 
 import pytest
 
 from audio_ssl.base import catalog
 from audio_ssl.base.config import structure, unstructure
 from audio_ssl.commands.explain import PART_FOLDERS, listing_lines
+from audio_ssl.features.job import EngineTraits
+from audio_ssl.features.writing import WriterTraits
 from audio_ssl.models.interfaces import EncoderTraits, FrontendTraits
 from audio_ssl.pretrain.jobs import KindTraits
 from audio_ssl.pretrain.view import ObjectiveTraits
@@ -20,9 +23,12 @@ TRAITS = {
     "teachers": TeacherTraits,
     "objectives": ObjectiveTraits,
     "pretrain/kinds": KindTraits,
+    "features/writers": WriterTraits,
+    "features/engines": EngineTraits,
 }
 """The folders whose parts say something of themselves that others act on."""
 
+PACKAGE = Path(__file__).parents[2] / "audio_ssl"
 PARTS = [(folder, kind) for folder in PART_FOLDERS for kind in catalog.parts(folder)]
 
 
@@ -40,12 +46,33 @@ def test_part_has_a_frozen_config_and_a_build(folder, kind):
     assert len((module.__doc__ or "").splitlines()[0]) > 20
 
 
-@pytest.mark.parametrize(("folder", "kind"), [part for part in PARTS if part[0] in TRAITS])
+@pytest.mark.parametrize(("folder", "kind"), [(folder, kind) for folder in TRAITS for kind in catalog.parts(folder)])
 def test_a_part_says_what_others_act_on_in_one_typed_place(folder, kind):
+    if kind == "ray":
+        pytest.importorskip("ray")
     module = catalog.load_part(folder, kind)
     assert type(module.TRAITS) is TRAITS[folder]
     words = {name for name, value in vars(module).items() if name.isupper() and isinstance(value, bool | None)}
     assert words == set(), "a word beside TRAITS is read by nobody"
+
+
+def looked_up(path):
+    """Return the names that a file looks up as text and does without if they are not there."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    named = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in ("getattr", "hasattr")]
+    optional = [call for call in named if call.func.id == "hasattr" or len(call.args) == 3]
+    return {call.args[1].value for call in optional if isinstance(call.args[1], ast.Constant)}
+
+
+def test_nothing_of_a_part_is_looked_up_by_name_and_done_without(tmp_path):
+    """A typo in such a name turns off what depends on it."""
+    (tmp_path / "code.py").write_text('getattr(part, "MASKED", False) or hasattr(part, "fit") or getattr(part, name)')
+    assert looked_up(tmp_path / "code.py") == {"MASKED", "fit"}
+    packages = ("models", "targets", "pretrain", "features")
+    files = [path for package in packages for path in sorted((PACKAGE / package).rglob("*.py"))]
+    found = {path.relative_to(PACKAGE).as_posix(): names for path in files if (names := looked_up(path))}
+    # Of torch's own objects, which differ between its versions.
+    assert found == {"models/fast/cpu.py": {"_linear_pointwise"}, "pretrain/replicas.py": {"variable"}}
 
 
 @pytest.mark.parametrize("kind", catalog.parts("objectives"))

@@ -11,7 +11,9 @@ import torch.distributed as dist
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.launch import read_place
-from audio_ssl.features.job import Job, ProcessShare, run_share
+from audio_ssl.features.job import EngineTraits, Job, ProcessShare, run_share
+
+TRAITS = EngineTraits(starts_processes=False)
 
 
 def run(job: Job, begin: Callable[[], None]) -> None:

@@ -11,7 +11,9 @@ import ray
 import torch
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.features.job import Job, ProcessShare, run_share
+from audio_ssl.features.job import EngineTraits, Job, ProcessShare, run_share
+
+TRAITS = EngineTraits(starts_processes=True)
 
 _CORES = 2
 """Of a worker without a GPU."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from audio_ssl.artifacts.features import Extraction, IndexRow
 from audio_ssl.base.files import atomic_write
 from audio_ssl.features.index import JOURNALS
-from audio_ssl.features.writing import OnWritten, Pieces, placed, write_long
+from audio_ssl.features.writing import OnWritten, Pieces, WriterTraits, placed, write_long
 
 _TYPES = {torch.float32: np.float32, torch.float16: np.float16}
 
@@ -44,6 +44,9 @@ class NpyWriter:
 
     def close(self) -> None:
         """Do nothing: every file is whole already."""
+
+
+TRAITS = WriterTraits(own_file=".npy")
 
 
 def build(out: Path, part: str, extraction: Extraction, sealed: OnWritten) -> NpyWriter:

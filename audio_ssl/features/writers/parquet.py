@@ -21,7 +21,7 @@ from audio_ssl.base.files import atomic_write
 from audio_ssl.base.text import readable_id
 from audio_ssl.data.store import Waiting
 from audio_ssl.features.index import JOURNALS
-from audio_ssl.features.writing import OnWritten, Pieces, next_number, placed
+from audio_ssl.features.writing import OnWritten, Pieces, WriterTraits, next_number, placed
 
 FOLDER = "parquet"
 
@@ -89,6 +89,9 @@ def table(ids: Sequence[str], first: Sequence[int], arrays: Sequence[Tensor]) ->
             "features": pa.LargeListArray.from_arrays(ends, flat),
         }
     )
+
+
+TRAITS = WriterTraits()
 
 
 def build(out: Path, part: str, extraction: Extraction, sealed: OnWritten) -> ParquetWriter:

@@ -12,7 +12,7 @@ from audio_ssl.artifacts.features import STORE, Extraction, IndexRow
 from audio_ssl.artifacts.records import write_record
 from audio_ssl.data.store import META_FILE, Waiting, shard_metadata, write_shard
 from audio_ssl.features.index import JOURNALS
-from audio_ssl.features.writing import OnWritten, Pieces, next_number, placed, write_long
+from audio_ssl.features.writing import OnWritten, Pieces, WriterTraits, next_number, placed, write_long
 
 _TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
@@ -64,6 +64,9 @@ class SafetensorsWriter:
     def _next(self) -> str:
         self._number += 1
         return f"shard-{self._part}{self._number - 1:05d}.safetensors"
+
+
+TRAITS = WriterTraits(bfloat16=True)
 
 
 def build(out: Path, part: str, extraction: Extraction, sealed: OnWritten) -> SafetensorsWriter:

@@ -29,7 +29,7 @@ from audio_ssl.models.padding import Visible, hide, key_mask, may_pack
 from audio_ssl.models.points import Point
 from audio_ssl.models.positions import RelativePositions, rotate, rotation, sinusoids_of
 
-TRAITS = EncoderTraits(points=("output", "feed_forward"))
+TRAITS = EncoderTraits(points=("output", "feed_forward"), heads=lambda config: config.heads)
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
 FORMS = ("w2v_bert", "muq", "speechbrain")
