@@ -1,4 +1,4 @@
-"""Which clips train, choose and test: by the manifest's splits, or by folds of a column; and what must not be."""
+"""Training, validation and test clips of a probe: by the manifest's splits, or by cross-validation folds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SPLITS = ("train", "valid", "test")
 _FEWEST_FOLDS = 3
 
 FOLDS = 4
-"""Folds that are offered where a manifest has no splits."""
+"""Folds that an error suggests where a manifest has no splits."""
 
 OVERLAP_SECONDS = 0.05
-"""What neighbouring clips of two splits may have in common: times in manifests are rounded."""
+"""Overlap of clips in two splits that is tolerated: times in manifests are rounded."""
 
 ClipsBySplit = dict[str, list[Clip]]
 """Clips by split: train, valid, test."""
@@ -70,7 +70,7 @@ def choose_clips(clips: Sequence[Clip], data: ProbeData, task: Task) -> tuple[li
 
 
 def _refuse_splits(data: ProbeData, task: Task) -> None:
-    """Refuse settings that a task with folds of its own would not follow."""
+    """Refuse settings that have no effect on a task with folds of its own."""
     for key in ("train_split", "valid_split", "test_split", "folds", "max_train_clips"):
         if getattr(data, key) != getattr(ProbeData(), key):
             raise UserError(
@@ -105,7 +105,7 @@ def _splits(
 
 
 def _other_clips(split: str, names: dict[str, str], clips: Sequence[Clip], data: ProbeData, task: Task) -> str:
-    """Say which settings would find clips where a split has none: another name for it, or folds of all clips."""
+    """Suggest settings that make the empty split non-empty: another split name, or cross-validation."""
     usable = [clip for clip in clips if _could_be_used(clip, data, task)]
     others = sorted({str(clip.split) for clip in usable if clip.split is not None} - names.keys())
     lacking = [role for name, role in names.items() if all(str(clip.split) != name for clip in usable)]
@@ -219,14 +219,14 @@ def _refuse_overlap(parts: ClipsBySplit) -> None:
 
 
 def drop_unanswerable(parts: ClipsBySplit, task: Task) -> tuple[ClipsBySplit, list[ExcludedClip]]:
-    """Drop what a task that has learned its classes cannot answer, such as a label that training lacks.
+    """Leave out clips that a task cannot score once its classes are known, such as a label that training lacks.
 
     Raises
     ------
     UserError
         If a split is then empty.
     """
-    # Of folds, classes are those of all clips: what the training clips of this fold lack is found here.
+    # With folds the classes are those of all clips, so labels that this fold's training lacks are found here.
     trained = {str(task.reference(clip)) for clip in parts["train"]} if task.learns_classes else None
 
     def why_not(clip: Clip) -> str | None:
@@ -250,7 +250,7 @@ def drop_unanswerable(parts: ClipsBySplit, task: Task) -> tuple[ClipsBySplit, li
 
 
 def overlap_warnings(parts: ClipsBySplit, task: Task) -> list[str]:
-    """Say when speakers, tracks or files are both in training and in test: the score is then one for known ones."""
+    """Warn of speakers, tracks or files that are in both training and test: the score is then not of held-out ones."""
     columns: dict[str, Callable[[Clip], object]] = {
         "speakers": lambda clip: clip.speaker,
         "tracks": lambda clip: clip.extra.get("track"),

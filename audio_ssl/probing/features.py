@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 Refuse = Callable[[Clip, str], None]
 
 MOST_FRAMES = 8192
-"""Of a batch that is scored, padding included; with 13 layers of 768 in float32: 330 MB."""
+"""Frames of a batch that is scored, padding included; 330 MB with 13 layers of 768 dimensions in float32."""
 
 
 class LayerBatch(NamedTuple):
@@ -42,7 +42,7 @@ class LayerBatch(NamedTuple):
     """Padded with zeros."""
 
     frames: Int[Tensor, " batch"]
-    """Of each clip; on the CPU."""
+    """Number of frames of each clip; on the CPU."""
 
 
 class Bank(Protocol):
@@ -52,7 +52,7 @@ class Bank(Protocol):
     """Whether a clip is one frame, the mean of its frames."""
 
     seconds_taken: float
-    """What extracting has taken."""
+    """Seconds that extraction took."""
 
     def __contains__(self, clip: Clip) -> bool:
         """Return whether a clip is there."""
@@ -75,7 +75,7 @@ AudioSpan = tuple[str, float, float]
 
 
 def key_of(clip: Clip) -> AudioSpan:
-    """Return what makes the features of a clip: the span of audio."""
+    """Return the span of audio that the features of a clip are of."""
     return clip.path, clip.start, clip.seconds
 
 
@@ -93,14 +93,14 @@ class MemoryBank:
         return key_of(clip) in self._rows
 
     def add(self, clip: Clip, layers: Sequence[Float[Tensor, "frame dim"]]) -> None:
-        """Take a clip's layers."""
+        """Add a clip's layers."""
         self._rows[key_of(clip)] = len(self._values)
         self._values.append(torch.stack(list(layers)).float() if self.pooled else to_half(layers))
         self._packed = None
 
     @property
     def nbytes(self) -> int:
-        """Size of what is held."""
+        """Size of the features, in bytes."""
         return sum(value.nbytes for value in self._values)
 
     def only(self, clips: Sequence[Clip]) -> MemoryBank:
@@ -216,7 +216,7 @@ class BankCache:
         self._banks: dict[tuple[str, bool], MemoryBank] = {}
 
     def memory(self, source: FeatureSource, pooled: bool, clips: Sequence[Clip], most_bytes: float) -> MemoryBank:
-        """Return the bank of a source, and forget what would take more than `most_bytes` together with some clips.
+        """Return the bank of a source; drop other features where all together would exceed `most_bytes`.
 
         Other sources go first, the oldest before; then clips of this one that are not wanted now.
         """
@@ -281,7 +281,7 @@ def extract_features(
                 arrays = {"layers": to_half(layers), "frames": torch.tensor([len(layers[0])])}
                 writer.add(store_id(clip), arrays)
     else:
-        # Of frames the means are kept as well: a later question about whole clips need not hear them again.
+        # Mean frames are kept as well: a later probe of whole clips then needs no extraction.
         means = bank if pooled else cache.memory(source, True, (), data.memory_gb * 1e9)
         for clip, layers in _extract(missing, source, refuse):
             means.add(clip, [layer.mean(0, keepdim=True) for layer in layers])

@@ -1,4 +1,4 @@
-"""What is trained: a mix of layers or one of them, standardised or whitened, and a head.
+"""What is trained: one layer or a mix of layers, standardised or whitened, and a head on it.
 
 Layers are mixed by a softmax over learned weights, uniform at the start (SUPERB, Yang et al. 2021, arXiv 2105.01051).
 Each layer's dimensions are first standardised by the training clips, so that sources of any scale train with the same
@@ -37,12 +37,12 @@ WEAKEST_DIRECTION = 1e-5
 """Share of the strongest direction's variance below which whitening leaves a direction out: noise, not information."""
 
 _BATCH_CLIPS = 32
-"""Clips that a trained head answers at a time."""
+"""Clips in a batch of a trained head."""
 
 
 @dataclass(frozen=True)
 class HeadRun:
-    """One of the trainings that answer a question."""
+    """One training of a head."""
 
     layer: int | None
     """The layer its head sees; None: a learned mix of all."""
@@ -59,10 +59,10 @@ class LayerStatistics:
     """Of the training frames, by layer and dimension."""
 
     mean: Float[Tensor, "layer 1 dim"]
-    """Taken away."""
+    """Mean, which is subtracted."""
     scale: Float[Tensor, "layer rows dim"]
-    """One over the deviation, one row; 0 for a dimension that never varies: a clip where it does would be nothing else.
-    Of whitened layers the matrix ``[layer, dim, dim]`` that does it."""
+    """One over the standard deviation, one row; 0 for a constant dimension, so that a clip in which it differs does not
+    dominate. For whitened layers the whitening matrix ``[layer, dim, dim]``."""
 
     def standardise(self, layers: LayerBatch) -> LayerBatch:
         """Return standardised or whitened layers, where the statistics are; padding is no longer zero."""
@@ -172,7 +172,7 @@ def _whitening(covariance: Float[Tensor, "layer dim dim"]) -> Float[Tensor, "lay
 def scaled(
     centred: Float[Tensor, "layer ... dim"], scale: Float[Tensor, "layer rows dim"]
 ) -> Float[Tensor, "layer ... dim"]:
-    """Return layers without their means times what `LayerStatistics` has for them."""
+    """Return centred layers times the scale of `LayerStatistics`."""
     if scale.shape[1] == 1:
         return centred * scale.view(len(scale), *(1,) * (centred.ndim - 2), -1)
     return torch.einsum("l...d,lde->l...e", centred, scale)
@@ -207,7 +207,7 @@ class HeadTeam(Protocol):
         ...
 
     def keep(self, rows: Sequence[int], optimizer: torch.optim.Optimizer) -> None:
-        """Go on with these runs only."""
+        """Keep these runs only."""
         ...
 
     def clip(self, norm: float) -> None:
@@ -298,7 +298,7 @@ class StackedHeads:
         return {**heads, **mix, **self._buffers}
 
     def keep(self, rows: Sequence[int], optimizer: torch.optim.Optimizer) -> None:
-        """Go on with these runs only; the optimiser's memory of the others goes with them."""
+        """Keep these runs only, and the optimiser's state of these."""
         index = torch.tensor(list(rows))
         self.runs = [self.runs[row] for row in rows]
         self._layers = [self._layers[row] for row in rows]
@@ -335,7 +335,7 @@ class StackedHeads:
         def one(parameters: State, features: Tensor) -> Tensor:
             return cast(Tensor, functional_call(self._head, parameters, (features, layers.frames)))
 
-        # One dropout mask for all runs: that which each would draw alone, so that a run does not depend on its company.
+        # One dropout mask for all runs, the one that each would draw alone: a run does not depend on the others.
         return cast(Tensor, vmap(one, randomness="same")(self._heads, x))
 
 

@@ -1,4 +1,4 @@
-"""Features computed for every batch: for corpora whose features fit nowhere, and for training the model itself."""
+"""Features computed for every batch: where they are too large to keep, and where the model itself is trained."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATISTICS_CLIPS = 256
 """Training clips that standardise the layers of a model which will be trained."""
 
 BATCH_SECONDS = 160.0
-"""Audio that goes through a frozen model at once."""
+"""Seconds of audio in one forward pass of a frozen model."""
 
 
 class LiveBank:
@@ -83,7 +83,7 @@ class LiveBank:
         return pad_layers(rows)
 
     def portions(self, clips: Sequence[Clip], rows: Sequence[int]) -> Iterator[list[int]]:
-        """Cut a batch into parts that go through the model at once."""
+        """Split a batch into parts of one forward pass each."""
         part: list[int] = []
         for row in rows:
             longest = max([clips[row].seconds, *(clips[other].seconds for other in part)])
@@ -132,7 +132,7 @@ class TunedBank(LiveBank):
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def learn(self, learning: bool) -> None:
-        """Say whether gradients are wanted."""
+        """Switch gradients on or off."""
         self._learning = learning
         self.model.train(learning)
         for module in self.model.modules():
@@ -150,7 +150,7 @@ class TunedBank(LiveBank):
         self.learn(False)
 
     def _check(self, clips: Sequence[Clip], rows: Sequence[Tensor]) -> None:
-        """Accept anything: a model may diverge, and the loss then says so."""
+        """Accept features that are not finite: a model may diverge, and the loss then shows it."""
 
     def _hidden(self, waves: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         lengths = torch.tensor([len(wave) for wave in waves])

@@ -1,4 +1,4 @@
-"""What a probe file says: the task, the head, the clips, and how the head is trained."""
+"""Settings of a probe: the task, the head, the clips, and how the head is trained."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from audio_ssl.base import catalog
 from audio_ssl.base.config import PartOf, kind_of, load
@@ -16,19 +16,19 @@ from audio_ssl.features.baselines import baselines, features_of, is_baseline
 
 @dataclass(frozen=True)
 class ProbeData:
-    """Which clips train, choose and test, and where their features are kept."""
+    """Training, validation and test clips, and where their features are kept."""
 
     manifest: str | None = None
     """Manifest with all three splits; must be given."""
 
     train_split: str = "train"
-    """Trains the head."""
+    """Split that trains the head."""
 
     valid_split: str = "valid"
-    """Chooses the layer, the learning rate and when to stop."""
+    """Split that selects the layer, the learning rate and when to stop."""
 
     test_split: str = "test"
-    """Scored once."""
+    """Split that is scored, once."""
 
     folds: int = 0
     """Number of cross-validation folds; each is tested once, and the next one selects the head. 0: the splits."""
@@ -40,8 +40,8 @@ class ProbeData:
     """Only clips whose columns have these values, for example {language: cs}."""
 
     cluster: str | None = None
-    """Column whose clips belong together, such as the clips of one sentence: intervals draw them together. Left out:
-    clips of one speaker, else of one track."""
+    """Column whose clips are resampled together for intervals, such as the clips of one sentence. Left out: clips of
+    one speaker, else of one track."""
 
     max_seconds: float = 30.0
     """Longer clips are left out, and counted."""
@@ -61,26 +61,26 @@ class HeadTraining:
     """How the head is trained."""
 
     lrs: tuple[float, ...] = (1e-3,)
-    """Learning rates, all tried; the validation clips choose."""
+    """Learning rates. All are trained; the validation clips select one."""
 
     steps: int = 500
-    """Most updates."""
+    """Largest number of updates."""
 
     batch_clips: int = 16
-    """Clips of an update."""
+    """Clips in a batch; a batch is an update."""
 
     optimizer: str = "adamw"
     """adamw, adam, adadelta (the gender study's heads: learning rate 1, rho 0.95) or sgd."""
 
     schedule: str = "constant"
-    """Of the learning rate: constant, linear (falling to 0 at the last update), inverse_sqrt (fairseq's, after the
-    warm-up)."""
+    """Schedule of the learning rate: constant, linear (falling to 0 at the last update), or inverse_sqrt (fairseq's,
+    after the warm-up)."""
 
     warmup_steps: int = 0
     """Updates over which the learning rate rises to its value."""
 
     weight_decay: float = 0.0
-    """Of the optimiser."""
+    """Weight decay of the optimiser."""
 
     clip_norm: float | None = 5.0
     """Largest norm of a head's gradient."""
@@ -92,19 +92,18 @@ class HeadTraining:
     """Evaluations without improvement before a run stops."""
 
     average_last: int = 1
-    """Weights are the mean over this many last evaluations, instead of those of the best one (translation: 10); the
-    validation clips score that mean."""
+    """Average the weights of the last N evaluations instead of keeping the best one (translation: 10)."""
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Training of the model itself, beside the head."""
+    """Fine-tuning of the model, together with the head."""
 
     lr: float = 1e-5
     """Learning rate of the model (the gender study: 1e-4)."""
 
     optimizer: str = "adam"
-    """Of the model: adamw, adam, adadelta or sgd."""
+    """Optimiser of the model: adamw, adam, adadelta or sgd."""
 
     freeze_steps: int = 500
     """Updates in which the head alone is trained; no run stops before they are over."""
@@ -113,24 +112,24 @@ class FineTuning:
     """The waveform frontend stays as it is (wav2vec 2.0, Baevski et al. 2020, section 4)."""
 
     batch_seconds: float = 60.0
-    """Audio that goes through the model at once; a larger update is made of several, and so are evaluations."""
+    """Seconds of audio in one forward pass; a larger batch is split into several."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One question."""
+    """One probe."""
 
     task: Annotated[object, PartOf("probing/tasks")]
     """The task."""
 
     head: Annotated[object, PartOf("probing/heads")] | None = None
-    """What is trained on the features; the same for the model and its baselines. Tasks without training have none."""
+    """The head, trained alike on the model and its baselines. Tasks without training have none."""
 
     data: ProbeData = field(default_factory=ProbeData)
     """The clips."""
 
     optim: HeadTraining = field(default_factory=HeadTraining)
-    """The training of the head."""
+    """How the head is trained."""
 
     layers: tuple[int | str, ...] | None = None
     """Which layers are tried: ``each`` (all, one by one), ``mix`` (a learned mix of all), ``last``, numbers. Left out:
@@ -142,13 +141,13 @@ class Probe:
     `both`: heads are trained either way, and the validation clips choose, of each system by itself."""
 
     seeds: tuple[int, ...] = (0,)
-    """Of the head's weights and the order of the clips; the layer and the rate are chosen by the mean over seeds."""
+    """Seeds of the head's weights and of the order of the clips. Layer and rate are selected by the mean over seeds."""
 
     decode: Annotated[object, PartOf("probing/decode")] | None = None
-    """Search for the test clips' tokens, instead of the head's own greedy one."""
+    """Search for the tokens of the test clips; left out: greedy decoding."""
 
     finetune: FineTuning | None = None
-    """Train the model, too; left out: it is frozen."""
+    """Fine-tune the model; left out: it is frozen."""
 
     baselines: tuple[str, ...] = ("untrained", "logmel")
     """What the model stands beside: untrained (its twin with fresh weights), logmel, cqt, librosa (hand-made features
@@ -243,14 +242,3 @@ def _check_numbers(probe: Probe) -> None:
 def _title(path: Path, probe: Probe) -> str:
     """Return the name for tables: the file's, or the task's when a result's own probe.yaml is run again."""
     return path.stem if path.stem != "probe" else kind_of(probe.task)
-
-
-def plain(value: Any) -> Any:
-    """Return JSON data without NaN: what is not a number is null."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value

@@ -1,7 +1,7 @@
 """Scores of many runs at once on the validation clips, where a task's main metric is a function of arrays.
 
-They choose layers, rates and when to stop. What is reported comes from `audio_ssl.probing.score`, by the original
-libraries; tests hold the two together.
+They select layers, learning rates and when to stop. Reported scores come from `audio_ssl.probing.score`; tests compare
+the two.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ONCE_A_CLIP = ("class", "tags", "values")
 """Tasks whose heads give a row of numbers for a clip."""
 
 _MOST_POINTS = 64
-"""Classes up to which a table of what each answer is worth is kept."""
+"""Largest number of classes for a table of the statistics of each pair of classes."""
 
 
 class ValidationScorer:
@@ -104,7 +104,7 @@ class ValidationScorer:
         return cast(npt.NDArray[np.float64], statistics_of(self.task, self._additive, clips, predictions).sum(0))
 
     def of_sums(self, sums: npt.NDArray[np.float64]) -> float:
-        """Return the score of summed statistics; what is undefined is the worst."""
+        """Return the score of summed statistics; an undefined score counts as the worst."""
         metric = cast(AdditiveMetric, self._additive)
         value = float(metric.score(sums))
         return value if value == value else -math.inf if metric.higher_is_better else math.inf
@@ -115,7 +115,7 @@ class ValidationScorer:
 
 
 class ValidationTally:
-    """Collects what a team says of the clips, batch by batch."""
+    """Collects a team's outputs of the clips, batch by batch."""
 
     def __init__(self, scorer: ValidationScorer) -> None:
         self._scorer = scorer
@@ -126,7 +126,7 @@ class ValidationTally:
         self._broken: set[int] = set()
 
     def add(self, team: HeadTeam, layers: LayerBatch) -> None:
-        """Ask a team about some clips."""
+        """Add a team's outputs of some clips."""
         arrays = self._scorer.task.output in ONCE_A_CLIP
         outputs = team.outputs(layers) if arrays else None
         answers = [] if outputs is not None else team.answers(layers)
@@ -136,7 +136,7 @@ class ValidationTally:
             self._broken |= _not_finite(outputs)
             self._outputs.append(self._scorer.condense(outputs))
             return
-        # Metrics take arrays of the CPU. Where it can be, what is kept is sums: answers of frames are large.
+        # Metrics take arrays on the CPU. Sums are kept where possible, as predictions of frames are large.
         answers = [[answer.cpu() for answer in run] for run in answers]
         self._broken |= {row for row, run in enumerate(answers) if any(_not_finite(one[None]) for one in run)}
         # Metrics take finite numbers only; the scores of these runs are not used.
@@ -166,7 +166,7 @@ class ValidationTally:
 
 
 def _points(task: Task) -> tuple[Float[Tensor, "class class column"], AdditiveMetric] | None:
-    """Return what an answer is worth, by the class that is right and the one that was given."""
+    """Return the main metric's statistics by true and predicted class; None where they are not needed or too many."""
     metric, classes = main_metric(task), task.classes
     if not isinstance(metric, AdditiveMetric) or metric.name == "accuracy" or len(classes) > _MOST_POINTS:
         return None

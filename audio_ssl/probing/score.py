@@ -1,4 +1,4 @@
-"""Scores of predictions with intervals over speakers, tracks or what a probe says belongs together.
+"""Scores of predictions with intervals over speakers, tracks or a column of the probe.
 
 Trials of verification: pairs of test clips, the cosine of their vectors, and whether they are the same speaker.
 """
@@ -32,11 +32,11 @@ from audio_ssl.metrics.resampling import (
 from audio_ssl.probing.task import Answer, PairTask, Task
 
 Scored = AdditiveMetric | RankingMetric | TrialMetric
-"""Metrics of what a head says."""
+"""Metrics of a head's predictions."""
 
 
 def metric_of(task: Task, name: str) -> Scored:
-    """Return one of a task's metrics, with the task's classes and its way to cut texts into words."""
+    """Return one of a task's metrics, for its classes and its tokeniser."""
     known = find_metric(name)
     if isinstance(known, RankingMetric | TrialMetric):
         return known
@@ -44,7 +44,7 @@ def metric_of(task: Task, name: str) -> Scored:
 
 
 def main_metric(task: Task) -> Scored:
-    """Return the metric that chooses layers, rates and when to stop."""
+    """Return the metric that selects layers, learning rates and when to stop."""
     return metric_of(task, task.metrics[0])
 
 
@@ -78,7 +78,7 @@ def score_test(
     unit = f"{noun}s{_why_clips(clips, cluster) if noun == 'clip' else ''}"
     scores: dict[str, MetricResult] = {}
     notes: list[str] = []
-    # Answers of frames are searched for, and trials may be many: both are made once for all metrics.
+    # Decoding of frames and scoring of trials are slow, so both are done once for all metrics.
     metrics = measured_by(task)
     additive = any(isinstance(metric, AdditiveMetric) for metric in metrics)
     pairs = pairs_of(task, clips, predictions) if additive else []
@@ -102,7 +102,7 @@ def score_test(
 
 
 def _why_clips(clips: Sequence[Clip], cluster: str | None) -> str:
-    """Say how few there are of what would be drawn instead of clips."""
+    """Return why clips are resampled, in brackets: there are too few speakers or values of the column."""
     name = cluster or "speaker"
     few = {str(value) for clip in clips if (value := clip.row().get(name)) is not None}
     if not few or name == "id":
@@ -189,17 +189,18 @@ def score_trials(task: Task, clips: Sequence[Clip], vectors: Sequence[Tensor]) -
 
 
 def trial_value(metric: TrialMetric, trials: ScoredTrials) -> float:
-    """Return a metric of trials of which each counts once."""
-    # All are of one speaker, who counts once.
+    """Return a metric of unweighted trials."""
+    # All trials belong to one speaker with the weight 1.
     nobody = np.zeros(len(trials.scores), np.intp)
     once = SpeakerTrials(trials.scores, trials.same, nobody, nobody)
     return float(once.resampled(metric, np.ones((1, 1)))[0])
 
 
 def trial_interval(metric: TrialMetric, trials: ScoredTrials, clips: Sequence[Clip]) -> tuple[Interval, str]:
-    """Return a metric with its interval, by drawing speakers; a pair counts as often as both its speakers together.
+    """Return a metric with its interval by resampling speakers; a pair's weight is the product of its speakers' counts.
 
-    A pair of the same speaker counts as often as that speaker. Clips without speakers are drawn themselves.
+    The weight of a same-speaker pair is the speaker's count, not its square. Clips without speakers are resampled
+    themselves.
     """
     known = all(clip.speaker is not None for clip in clips)
     names, index = np.unique([str(clip.speaker) if known else clip.id for clip in clips], return_inverse=True)

@@ -1,6 +1,6 @@
-"""One system's answer on one set of splits: features, all runs, the choice by validation, the test once.
+"""A probe of one system on one set of splits: features, training of all runs, selection, predictions of the test clips.
 
-What the validation clips choose: the layer and the learning rate by the mean over seeds, then the best seed.
+The validation clips select the layer and the learning rate by the mean over seeds, and then the best seed.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ from audio_ssl.probing.train import MODEL_PREFIX, Examples, TrainedHead, name_di
 
 @dataclass
 class Outcome:
-    """What came of it."""
+    """Runs, selection and test predictions."""
 
     clips: list[Clip]
     """The test clips."""
     predictions: list[Tensor]
-    """Of the test clips."""
+    """Predictions of the test clips."""
     fitted: list[TrainedHead]
     """Every run; only the chosen one has weights."""
     chosen: TrainedHead
-    """The one that the validation clips chose."""
+    """The run that the validation clips selected."""
     system: LayerHead
-    """Its system."""
+    """Its head with the layer mix."""
     tuned: TunedBank | None
-    """Its model, where that was trained."""
+    """Its model, where that was fine-tuned."""
     parts: ClipsBySplit
     """The clips that were used."""
     excluded: list[ExcludedClip]
     """Clips that could not be used, beyond those known before."""
     seconds: dict[str, float]
-    """What ``extract``, ``train_heads`` and ``predict`` took."""
+    """Seconds of ``extract``, ``fit`` and ``predict``."""
     files: dict[str, bytes]
-    """Of the search: name to content (its language model)."""
+    """Files of the search, name to content (its language model)."""
 
 
 def make_head(question: Probe, source: FeatureSource, task: Task) -> Head:
@@ -111,12 +111,12 @@ def sweep(
     cache: BankCache,
     refuse: Refuse,
 ) -> Outcome:
-    """Answer.
+    """Train all runs, select one, and predict the test clips.
 
     Parameters
     ----------
     question, task, source
-        What is asked of whom. The task has learned its classes.
+        Settings, task and system. The task has learned its classes.
     parts
         The clips.
     folder
@@ -165,7 +165,7 @@ def sweep(
     # Streamed features are part of training; only extraction beforehand has a time of its own.
     seconds["extract"] = extracted
     if tuned is not None:
-        # Folds have a model each.
+        # Each fold has a model of its own.
         tuned.model.cpu()
     for one in fitted:
         if one is not chosen:
@@ -212,14 +212,14 @@ def _fitting(
 
 
 class _Training:
-    """Trains the runs of a question and makes the chosen one again."""
+    """Trains the runs of a probe and rebuilds the selected one."""
 
     def __init__(self, question: Probe, task: Task, source: FeatureSource, bank: Bank) -> None:
         self._question, self._task, self._source, self._bank = question, task, source, bank
         self._statistics: dict[bool, LayerStatistics] = {}
 
     def fit(self, runs: Sequence[HeadRun], train: Examples, valid: Examples) -> list[TrainedHead]:
-        """Train: together on features, one after another where each trains the model, too."""
+        """Train the runs together on features, or one after another where each fine-tunes the model."""
         question = self._question
         streamed = isinstance(self._bank, LiveBank)
         measured = evenly(train.clips, STATISTICS_CLIPS if streamed else None)

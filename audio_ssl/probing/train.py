@@ -1,4 +1,4 @@
-"""Training of all runs of a question together: mini-batches, scores on the validation clips, early stopping of each.
+"""Training of all runs of a probe together: mini-batches, validation scores, early stopping of each run.
 
 Every run sees each batch once it has been read; a run that has stopped leaves its team. A run whose loss is not finite
 stops and is named; the others do not notice.
@@ -35,7 +35,7 @@ class Examples:
 
     clips: list[Clip]
     targets: list[Tensor]
-    """Of the clips; none for validation clips whose metric takes no arrays."""
+    """Targets of the clips; none for validation clips whose metric takes no arrays."""
     bank: Bank
 
     def batch(self, rows: Sequence[int]) -> tuple[LayerBatch, list[Tensor]]:
@@ -49,7 +49,7 @@ class TrainedHead:
 
     run: HeadRun
     valid: float = math.nan
-    """Main metric on the validation clips, of the weights that are kept; NaN: it diverged before it had any."""
+    """Main metric on the validation clips, of the weights that are kept; NaN where the run diverged before any."""
 
     steps: int = 0
     """Updates until it stopped."""
@@ -204,18 +204,18 @@ class _Course:
         total = torch.zeros(())
         self._draws[seed] += 1
         for team in (team for team in self._teams if team.runs[0].seed == seed):
-            # Dropout is that of the seed and the update, whatever else is trained beside.
+            # Dropout depends on the seed and the update alone, not on other runs.
             torch.manual_seed((seed * 1_000_003 + self._draws[seed]) % 2**63)
             losses = share * team.losses(layers, targets)
             losses.sum().backward()  # type: ignore[no-untyped-call]
             for run, loss in zip(team.runs, losses.detach().unbind(), strict=True):
                 self._losses[run] = self._losses[run] + loss
-            # It stays where it is: to ask a GPU for a number is to wait for it.
+            # The sum stays on the device: reading a number from a GPU waits for it.
             total = total + losses.detach().sum()
         return total
 
     def evaluate(self, step: int) -> None:
-        """Score every run on the validation clips; let those that do not improve, or diverged, stop."""
+        """Score every run on the validation clips; stop those that do not improve or diverged."""
         for team, values in zip(self._teams, self._scores(self._teams), strict=True):
             going = [row for row in range(len(team.runs)) if self._note(team, row, values[row], step)]
             if len(going) < len(team.runs):
@@ -224,7 +224,7 @@ class _Course:
         self._since = 0
 
     def _end(self, team: HeadTeam) -> None:
-        """Let a whole team go, with the optimiser's memory of it."""
+        """Remove a whole team, with the optimiser's state of it."""
         team.runs.clear()
         gone = {id(parameter) for parameter in team.parameters()}
         for group in self._optimizer.param_groups:
@@ -233,7 +233,7 @@ class _Course:
             self._optimizer.state.pop(parameter, None)
 
     def average(self, make: Callable[[HeadRun], LayerHead]) -> None:
-        """Give each run the mean of its last weights, and the score of that."""
+        """Give each run the mean of its last weights, and its score."""
         for run, states in self._recent.items():
             if not states:
                 continue
@@ -266,7 +266,7 @@ class _Course:
         fitted.steps = step
         better = math.isnan(fitted.valid) or self._scorer.better(value, fitted.valid)
         state = self._state(team, row) if better or self._optim.average_last > 1 else {}
-        # The last update may have spoilt weights whose loss was still a number.
+        # The last update may have made weights NaN although the loss was finite.
         whole = not math.isnan(value) and all(bool(one.isfinite().all()) for one in state.values())
         if not math.isfinite(loss) or not whole:
             fitted.diverged = True
@@ -277,7 +277,7 @@ class _Course:
         if better:
             fitted.valid, fitted.state, self._stale[run] = value, state, 0
         elif self._tuned is None or step > self._tuned.settings.freeze_steps:
-            # No run stops before its model has begun to learn.
+            # No run stops before its model is trained at all.
             self._stale[run] += 1
         return self._stale[run] < self._optim.patience
 
@@ -287,7 +287,7 @@ class _Course:
 
 
 MODEL_PREFIX = "model."
-"""What the names of a tuned model's weights begin with."""
+"""Prefix of the names of a tuned model's weights."""
 
 EVALUATION_CLIPS = 64
 
@@ -328,7 +328,7 @@ def _average(states: Sequence[State]) -> State:
 
 
 def name_diverged(fitted: Sequence[TrainedHead]) -> None:
-    """Name the rates at which runs diverged; UserError if none has weights."""
+    """Log the learning rates at which runs diverged; UserError if no run has weights."""
     diverged = [one.run for one in fitted if one.diverged]
     if not any(one.state for one in fitted):
         raise UserError("the loss of every run became NaN or infinite", remedy="lower optim.lrs")

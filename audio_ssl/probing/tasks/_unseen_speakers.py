@@ -1,4 +1,4 @@
-"""How well a layer tells an attribute of unseen speakers: folds, ridge regression, scores.
+"""How well an attribute of held-out speakers is predicted from a layer: folds, logistic regression, scores.
 
 Speakers dealt into folds and blocks, and values dealt among speakers: a speaker is never torn apart.
 
@@ -33,7 +33,7 @@ _TRIES = 100
 
 
 def deal_folds(speakers: Sequence[str], values: Sequence[str], folds: int, rng: np.random.Generator) -> Ints:
-    """Return the fold of each clip: speakers of each value evenly, and of these the clips as evenly as it goes."""
+    """Return the fold of each clip; folds have equally many speakers of each value, and clips as evenly as possible."""
     clips = Counter(speakers)
     value_of = dict(zip(speakers, values, strict=True))
     fold_of: dict[str, int] = {}
@@ -51,10 +51,10 @@ def deal_folds(speakers: Sequence[str], values: Sequence[str], folds: int, rng: 
 
 
 def shuffle_values(speakers: Sequence[str], values: Ints, folds: Ints, rng: np.random.Generator) -> Ints:
-    """Return values dealt anew among the speakers of each fold, every clip of a speaker the same.
+    """Return values permuted over the speakers of each fold; all clips of a speaker have one value.
 
-    Within folds, because folds that have lost their share of a value would pull the control below chance. A deal that
-    is the true one is drawn again, as far as there is another.
+    Within folds, because folds that have lost their share of a value would pull the control below chance. A permutation
+    equal to the true values is drawn again, if another one exists.
     """
     names, first, index = np.unique(np.asarray(speakers, dtype=str), return_index=True, return_inverse=True)
     true, fold_of = values[first], folds[first]
@@ -222,7 +222,7 @@ RIDGES = (1e4, 10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 
 @dataclass(frozen=True)
 class FoldScores:
-    """What the folds gave, for each labelling."""
+    """Results of cross-validation, for each labelling."""
 
     scores: Float[Tensor, "labelling clip class"]
     """Logarithms of probabilities by the fold that has not seen the speaker, as if all classes were equally likely."""
@@ -260,7 +260,7 @@ def cross_validate(
     for fold in range(count):
         train, test = folds != fold, folds == fold
         prior = _clips_a_speaker(speakers[train])
-        # The first of equals is the largest ridge.
+        # Among equal losses the first is the largest ridge.
         best = loss[fold].argmin(1)
         (said,) = log_posteriors(features[train], labels[:, train], ridges[best], classes, prior, features[test])
         seen = torch.stack([(labels[:, train] == one).sum(1) for one in range(classes)], dim=1) + prior

@@ -46,7 +46,7 @@ class Config:
     """``peaks``, or ``viterbi`` (MARBLE uses madmom's model of the same kind)."""
 
     threshold: float = 0.5
-    """Of peaks."""
+    """Lowest activation of a peak."""
 
     min_bpm: float = 55.0
     """Slowest tempo of ``viterbi``, in beats a minute (madmom: 55)."""
@@ -127,7 +127,7 @@ class Beats(TimesTask):
 
 
 def build(config: Config) -> Beats:
-    """Make the task; UserError for another decoding, or settings that cannot be."""
+    """Make the task; UserError for another decoding, or numbers out of range."""
     if config.decoding not in DECODINGS:
         raise unknown_name("decoding of beats", config.decoding, DECODINGS, "$.task.decoding")
     if not 0 < config.min_bpm < config.max_bpm:
@@ -146,7 +146,7 @@ _TRANSITION = 100.0
 """How unlikely changes of tempo are (Krebs et al.: lambda of 100)."""
 
 _BEAT_SHARE = 16
-"""One part in so many of an interval is the beat itself (Böck et al. 2014)."""
+"""The beat itself takes one part in this many of an interval (Böck et al. 2014)."""
 
 _EPSILON = 1e-6
 

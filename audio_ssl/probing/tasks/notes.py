@@ -37,10 +37,10 @@ class Config:
     """What a frame's target is, and how activations become notes."""
 
     onsets: bool = False
-    """Ask as well where keys are struck: 88 more activations."""
+    """Predict onsets as well: 88 more activations."""
 
     threshold: float = 0.5
-    """Of activations (probabilities); what is above is a note (Hawthorne et al.: 0.5)."""
+    """Probability above which a key sounds (Hawthorne et al.: 0.5)."""
 
     shortest_seconds: float = 0.05
     """Notes that are shorter are left out; 0: none."""
@@ -71,7 +71,7 @@ class Notes(TimesTask):
         return None if inside.any() else "no note that a piano has a key for"
 
     def frame_target(self, clip: Clip, frames: int, grid: FrameGrid) -> Float[Tensor, "frame class"]:
-        """Return 1 where a key sounds at the middle of a frame, and, asked for, in the frame in which it is struck.
+        """Return 1 where a key sounds at the middle of a frame, and with `onsets` in the frame in which it is struck.
 
         A note that begins and ends between two middles sounds in the nearest frame.
         """

@@ -48,7 +48,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Config:
-    """Which queries, and how they are looked for."""
+    """Which queries, and how they are searched for."""
 
     times: str | None = "word_times"
     """Column with the words, ``start end word; start end word``; null: each clip is one, its label."""
@@ -57,19 +57,19 @@ class Config:
     """The main metric: map, mtwv (QUESST 2014's weights, times 100) or p_at_n; the others are reported beside it."""
 
     distance: str = "cosine"
-    """Of frames: cosine, angular or euclidean."""
+    """Distance of frames: cosine, angular or euclidean."""
 
     standardise: bool = True
-    """Take the mean of all frames away and divide by their deviation, dimension by dimension (SUPERB)."""
+    """Standardise frames: subtract the mean and divide by the standard deviation of each dimension (SUPERB)."""
 
     min_seconds: float = 0.3
-    """Shorter words are no queries, where words are cut from clips."""
+    """Shorter words are not used as queries, where words are cut from clips."""
 
     min_letters: int = 4
-    """Words of fewer letters are no queries, where words are cut from clips."""
+    """Words of fewer letters are not used as queries, where words are cut from clips."""
 
     max_queries: int = 100
-    """Most queries that are cut from clips."""
+    """Largest number of queries that are cut from clips."""
 
     seed: int = 0
     """Seed of the random selection of queries."""

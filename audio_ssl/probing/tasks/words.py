@@ -1,4 +1,4 @@
-"""Same word or another: average precision of pairs of spoken words (Carlin et al. 2011).
+"""Same or different word: average precision of pairs of spoken words (Carlin et al. 2011).
 
 Nothing is trained. A word is one vector, its mean frame or ten frames at even distances (Holzenberger et al. 2018),
 and pairs are ranked by cosine; or its frames, and pairs are ranked by dynamic time warping. Across speakers, pairs of
@@ -47,13 +47,13 @@ class Config:
     """Column with the words, ``start end word; start end word``; null: each clip is one, its label."""
 
     embedding: str = "mean"
-    """``mean`` frame, ``sampled`` frames in a row, or ``dtw``: no vector, but warped frames."""
+    """``mean`` frame, ``sampled`` frames concatenated, or ``dtw``: dynamic time warping of frames, without a vector."""
 
     frames: int = 10
-    """Of ``sampled`` (Holzenberger et al. 2018: 10)."""
+    """Number of frames of ``sampled`` (Holzenberger et al. 2018: 10)."""
 
     standardise: bool = True
-    """Take the mean of all frames away and divide by their deviation, dimension by dimension, before all else."""
+    """Standardise frames first: subtract the mean and divide by the standard deviation of each dimension."""
 
     min_seconds: float = 0.5
     """Shorter words are left out, where words are cut from clips (Carlin et al. 2011: 0.5)."""
@@ -62,10 +62,10 @@ class Config:
     """Words of fewer letters are left out, where words are cut from clips (Carlin et al. 2011: 5)."""
 
     main: str = "across"
-    """``across`` speakers or ``all`` pairs: which chooses the layer; both are reported."""
+    """Main metric, which selects the layer: ``across`` speakers or ``all`` pairs. Both are reported."""
 
     max_words: int = 1000
-    """Most words that are used; pairs are half their square."""
+    """Largest number of words; there are half as many pairs as their square."""
 
     seed: int = 0
     """Seed of the random selection of words."""
@@ -141,7 +141,7 @@ def _precision(
 
     `first` and `second` are the speakers of both sides of each pair.
     """
-    # Pairs of the same two speakers count equally often: they are added up once, not in each resample.
+    # Pairs of the same two speakers have one weight in a resample, so they are summed once beforehand.
     cells, cell = np.unique(first * speakers + second, return_inverse=True)
     ranking = Ranking(nearness, same, cell)
     sides = np.divmod(cells, speakers)
