@@ -66,9 +66,11 @@ def model_config(
     frontend = _frontend(state, encoder)
     transform = _encoder(state, encoder, given, where)
     source = f"the section `{OUR_KEY}` of model.yaml"
-    normalize, rate = preparation_of(given, ours if isinstance(ours, Mapping) else {}, source, where)
-    epsilon = ours.get("normalize_epsilon", FAIRSEQ_EPSILON) if isinstance(ours, Mapping) else FAIRSEQ_EPSILON
-    return ModelConfig(frontend, transform, rate, normalize, float(epsilon))
+    ours = ours if isinstance(ours, Mapping) else {}
+    found = ModelSettings(ours.get("normalize"), ours.get("sample_rate"))
+    prepared = preparation_of(given, found, source, where)
+    epsilon = float(ours.get("normalize_epsilon", FAIRSEQ_EPSILON))
+    return ModelConfig(frontend, transform, prepared.sample_rate, prepared.normalize, epsilon)
 
 
 def _encoder_section(card: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from audio_ssl.artifacts.run import read_run_record
@@ -11,7 +12,7 @@ from audio_ssl.interop.fairseq2 import write_fairseq2
 from audio_ssl.interop.hub import push_to_hub
 from audio_ssl.interop.read import ModelKind, detect, read_model
 from audio_ssl.interop.settings import parse_name
-from audio_ssl.interop.write import LICENCE, export
+from audio_ssl.interop.write import export
 from audio_ssl.shipped import SHIPPED, Shelf
 
 
@@ -54,37 +55,48 @@ def export_model(
             remedy="leave out `--weights`, or `--to` and `--push`",
         )
     found = read_model(model, normalize=normalize, sample_rate=sample_rate, heads=heads)
-    facts = facts_of(model)
+    origin = origin_of(model)
     with locked_folder(out):
         if to == "fairseq2":
             write_fairseq2(found, out)
             return None
-        export(found, out, name=push, facts=facts, weights=weights)
-    return None if push is None else push_to_hub(found, push, facts=facts)
+        export(found, out, name=push, facts=origin.rows, licence=origin.licence, weights=weights)
+    return None if push is None else push_to_hub(found, push, facts=origin.rows, licence=origin.licence)
 
 
-def facts_of(model: str, shelf: Shelf = SHIPPED) -> dict[str, object]:
-    """Return what a model card can say about where a model comes from."""
+@dataclass(frozen=True)
+class ModelOrigin:
+    """Where a model comes from, for its card."""
+
+    rows: dict[str, str]
+    """Names and values of the card's table."""
+    licence: str | None = None
+    """Of the weights, where it is known."""
+
+
+def origin_of(model: str, shelf: Shelf = SHIPPED) -> ModelOrigin:
+    """Return what is known of where a model comes from."""
     plain, _ = parse_name(model)
     shipped = shelf.name_in(plain)
     if shipped is not None and detect(plain, shelf) is ModelKind.SHIPPED:
         found = shelf.facts(shipped)
-        return {
+        rows = {
             "exported from": f"{shipped}, which ships with audio_ssl",
-            LICENCE: found.licence,
+            "licence of the weights": found.licence,
             "trained on": "; ".join(f"{one.title}, {one.hours:.2f} h ({one.licence})" for one in found.corpora),
             "recipe (hash)": found.recipe_hash,
             "manifest (hash)": found.manifest_hash,
         }
-    facts: dict[str, object] = {"exported from": Path(plain).name if Path(plain).exists() else model}
+        return ModelOrigin(rows, found.licence)
+    rows = {"exported from": Path(plain).name if Path(plain).exists() else model}
     record = read_run_record(Path(plain))
     if record is None:
-        return facts
+        return ModelOrigin(rows)
     known = {
         "recipe (hash)": record.recipe_hash,
         "manifest (hash)": record.manifest_hash,
-        "training finished": record.finished,
+        "training finished": "" if record.finished is None else str(record.finished),
         "training ended": record.ended,
         "versions": ", ".join(f"{name} {number}" for name, number in record.versions.items()),
     }
-    return facts | {name: value for name, value in known.items() if value not in (None, "")}
+    return ModelOrigin(rows | {name: value for name, value in known.items() if value})

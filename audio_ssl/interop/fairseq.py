@@ -21,7 +21,14 @@ from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.pickle_reader import plain
-from audio_ssl.interop.settings import FAIRSEQ_EPSILON, ModelSettings, heads_of, invalid_settings, preparation_of
+from audio_ssl.interop.settings import (
+    FAIRSEQ_EPSILON,
+    ModelSettings,
+    Preparation,
+    heads_of,
+    invalid_settings,
+    preparation_of,
+)
 from audio_ssl.interop.weight_names import common_name, fairseq_name
 from audio_ssl.interop.weights import (
     Name,
@@ -89,9 +96,9 @@ def read_fairseq_content(content: Any, path: Path, given: ModelSettings) -> SSLM
     def name(common: str) -> str:
         return prefix + fairseq_name(common, group_norm)
 
-    chosen = preparation_of(given, found.preparation(), f"its `{key}`", path)
+    prepared = preparation_of(given, found.preparation(), f"its `{key}`", path)
     with invalid_settings(path):
-        config = config_of(found, state, name, group_norm, chosen, given, path)
+        config = config_of(found, state, name, group_norm, prepared, given, path)
     heads = tuple(f"{p}{head}" for p in dict.fromkeys((prefix, "")) for head in _HEADS)
     assert isinstance(config.encoder, transformer.Config)
     assert isinstance(config.frontend, conv.Config)
@@ -154,10 +161,9 @@ class FairseqSettings:
         found = {ours: [value for key in keys for value in _said(self._last, key)] for ours, keys in _DROPOUTS.items()}
         return {ours: float(values[0]) for ours, values in found.items() if values}
 
-    def preparation(self) -> dict[str, Any]:
-        """Return ``normalize`` and ``sample_rate``, where the file says them."""
-        found = {key: list(_said(self._preparation, key)) for key in ("normalize", "sample_rate")}
-        return {key: values[0] for key, values in found.items() if values}
+    def preparation(self) -> ModelSettings:
+        """Return normalisation and sample rate, where the file says them."""
+        return ModelSettings(*(next(_said(self._preparation, key), None) for key in Preparation._fields))
 
 
 def config_of(
@@ -165,7 +171,7 @@ def config_of(
     state: Mapping[str, Tensor],
     name: Name,
     group_norm: bool,
-    chosen: tuple[bool, int],
+    prepared: Preparation,
     given: ModelSettings,
     where: Path | str,
 ) -> ModelConfig:
@@ -179,8 +185,8 @@ def config_of(
         Weights, and the way from common names to theirs.
     group_norm
         Whether the frontend has one norm only.
-    chosen
-        Normalisation and rate.
+    prepared
+        How waveforms are prepared.
     given
         What the caller said of heads.
     where
@@ -200,8 +206,8 @@ def config_of(
     sizes = encoder_sizes(state, name, where)
     relax = found.model("attention_relax", -1)
     encoder = transformer.Config(
-        **sizes,
-        heads=heads_of(given, found.model("encoder_attention_heads"), sizes["dim"], where),
+        **sizes._asdict(),
+        heads=heads_of(given, found.model("encoder_attention_heads"), sizes.dim, where),
         pre_norm=bool(pre_norm),
         deepnorm=bool(found.model("deepnorm", False)),
         attention_relax=float(relax) if relax > 0 else None,
@@ -211,7 +217,7 @@ def config_of(
     layers = found.model("conv_feature_layers")
     strides = None if layers is None else [layer[2] for layer in conv_layers(layers, where)]
     frontend = frontend_sizes(state, name, strides, group_norm, where)
-    return ModelConfig(frontend, encoder, chosen[1], chosen[0], FAIRSEQ_EPSILON)
+    return ModelConfig(frontend, encoder, prepared.sample_rate, prepared.normalize, FAIRSEQ_EPSILON)
 
 
 def conv_layers(text: object, where: Path | str) -> list[tuple[int, int, int]]:

@@ -70,6 +70,7 @@ def push_to_hub(
     *,
     private: bool = True,
     facts: Mapping[str, object] | None = None,
+    licence: str | None = None,
 ) -> str:
     """Send a model to the hub, as `export` writes it, under the account that huggingface_hub is logged in with.
 
@@ -81,7 +82,7 @@ def push_to_hub(
         ``org/name``; it is made if there is none.
     private
         Whether a new repository is private. One that is there keeps its state.
-    facts
+    facts, licence
         For the model card; see `export`.
 
     Returns
@@ -98,7 +99,7 @@ def push_to_hub(
     if _NAME.fullmatch(repo_id) is None or "@" in repo_id:
         raise UserError(f"`repo_id` must be of the form org/name, but is `{repo_id}`")
     with tempfile.TemporaryDirectory() as folder:
-        path = export(model, Path(folder) / "model", name=repo_id, facts=facts)
+        path = export(model, Path(folder) / "model", name=repo_id, facts=facts, licence=licence)
         try:
             api: Any = hub.HfApi()
             api.create_repo(repo_id, private=private, exist_ok=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError, shown
-from audio_ssl.interop.settings import ModelSettings, invalid_settings, preparation_of
+from audio_ssl.interop.settings import ModelSettings, Preparation, invalid_settings, preparation_of
 from audio_ssl.interop.weights import build_from, no_mask, read_folder
 from audio_ssl.models.encoders import conformer
 from audio_ssl.models.frontends import mel_res2d
@@ -71,15 +71,15 @@ def is_muq(data: Mapping[str, Any]) -> bool:
     return isinstance(data.get("w2v2_config"), Mapping) and isinstance(data.get("stat"), Mapping)
 
 
-def read_muq(folder: str | Path, *, normalize: bool | None = None, sample_rate: int | None = None) -> SSLModel:
+def read_muq(folder: str | Path, given: ModelSettings) -> SSLModel:
     """Read a folder of MuQ.
 
     Parameters
     ----------
     folder
         With config.json and weights.
-    normalize, sample_rate
-        Instead of False and 24,000 Hz.
+    given
+        What the caller says, instead of waveforms that are not normalised and 24,000 Hz.
 
     Raises
     ------
@@ -87,10 +87,9 @@ def read_muq(folder: str | Path, *, normalize: bool | None = None, sample_rate: 
         If the model has parts that cannot be, or a weight is missing, unexpected or misshapen.
     """
     folder = Path(folder)
-    said = {"normalize": False, "sample_rate": _RATE}
-    chosen = preparation_of(ModelSettings(normalize, sample_rate), said, "MuQ's code", folder)
+    prepared = preparation_of(given, ModelSettings(False, _RATE), "MuQ's code", folder)
     with invalid_settings(folder / CONFIG_FILE):
-        config = config_of(read_object(folder / CONFIG_FILE), *chosen, folder / CONFIG_FILE)
+        config = config_of(read_object(folder / CONFIG_FILE), prepared, folder / CONFIG_FILE)
     state = named_as_linear(read_folder(folder))
     defaults = no_mask(config.encoder.dim)  # type: ignore[attr-defined]
     return build_from(
@@ -98,15 +97,15 @@ def read_muq(folder: str | Path, *, normalize: bool | None = None, sample_rate: 
     )
 
 
-def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where: Path) -> ModelConfig:
+def config_of(data: Mapping[str, Any], prepared: Preparation, where: Path) -> ModelConfig:
     """Return the settings of a model of ours for those of a MuQ ``config.json``.
 
     Parameters
     ----------
     data
         Its content.
-    normalize, sample_rate
-        Of the waveforms.
+    prepared
+        How waveforms are prepared.
     where
         The file, for errors.
     """
@@ -138,7 +137,7 @@ def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where:
         rope_base=float(theirs["rotary_embedding_base"]),
         form="muq",
     )
-    return ModelConfig(frontend, encoder, sample_rate, normalize)
+    return ModelConfig(frontend, encoder, prepared.sample_rate, prepared.normalize)
 
 
 def named_as_linear(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from audio_ssl.base.config import traits_of
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
-from audio_ssl.interop.fairseq2 import MODEL_YAML, model_of, read_card, read_fairseq2, renamed, weights_in
+from audio_ssl.interop.fairseq2 import MODEL_YAML, model_of, read_card, read_weights, renamed, weights_in
 from audio_ssl.interop.hub import fetch, is_hub_name
 from audio_ssl.interop.muq import is_muq, read_muq
 from audio_ssl.interop.runs import read_run, run_of
@@ -100,7 +100,7 @@ def _read(name: str | Path, given: ModelSettings, shelf: Shelf) -> SSLModel:
         logger.warning("%s: the newest whole checkpoint is taken, %s", path, newest.name)
         path, source = newest, ModelKind.TRANSFORMERS
     if source is ModelKind.FAIRSEQ2:
-        return read_fairseq2(path, given.heads, normalize=given.normalize, sample_rate=given.sample_rate)
+        return model_of(read_weights(path), path, given)
     if source is ModelKind.FILE:
         return _file(path, given)
     if source is ModelKind.OURS:
@@ -108,11 +108,11 @@ def _read(name: str | Path, given: ModelSettings, shelf: Shelf) -> SSLModel:
     elif source is ModelKind.RUN:
         model = read_run(path, given)
     elif source is ModelKind.MUQ:
-        model = read_muq(path, normalize=given.normalize, sample_rate=given.sample_rate)
+        model = read_muq(path, given)
     elif source is ModelKind.TRANSFORMERS:
-        model = read_transformers(path, normalize=given.normalize, sample_rate=given.sample_rate)
+        model = read_transformers(path, given)
     else:
-        model = read_bundle(str(name), normalize=given.normalize, sample_rate=given.sample_rate)
+        model = read_bundle(str(name), given)
     heads = traits_of(model.config.encoder, EncoderTraits).heads
     there = None if heads is None else heads(model.config.encoder)
     if given.heads not in (None, there):
@@ -122,11 +122,11 @@ def _read(name: str | Path, given: ModelSettings, shelf: Shelf) -> SSLModel:
 
 def _ours(path: Path, given: ModelSettings) -> SSLModel:
     config = read_model_config(path)
-    found = {"normalize": config.normalize, "sample_rate": config.sample_rate}
-    normalize, rate = preparation_of(given, found, CONFIG_FILE, path)
-    if (normalize, rate) == (config.normalize, config.sample_rate):
+    found = ModelSettings(config.normalize, config.sample_rate)
+    prepared = preparation_of(given, found, CONFIG_FILE, path)
+    if prepared == (config.normalize, config.sample_rate):
         return SSLModel.from_pretrained(path)
-    model = SSLModel(dataclasses.replace(config, normalize=normalize, sample_rate=rate))
+    model = SSLModel(dataclasses.replace(config, **prepared._asdict()))
     load_weights(model, path / WEIGHTS_FILE)
     return model.eval()
 
@@ -138,9 +138,7 @@ def _file(path: Path, given: ModelSettings) -> SSLModel:
         return read_fairseq_content(content, path, given)
     state = weights_in(content, path)
     if is_torchaudio(state):
-        return read_torchaudio_weights(
-            state, path, normalize=given.normalize, sample_rate=given.sample_rate, heads=given.heads
-        )
+        return read_torchaudio_weights(state, path, given)
     state = renamed(state)
     if any(name.startswith("encoder_frontend.") for name in state):
         return model_of(state, path, given)

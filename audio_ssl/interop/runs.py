@@ -152,7 +152,7 @@ def _weights(folder: Path) -> dict[str, Tensor]:
 def _model(recipe: RecipeOutline, state: Mapping[str, Tensor], given: ModelSettings, where: Path) -> SSLModel:
     if recipe.encoder is None or recipe.frontend is None:
         raise UserError(f"the run's recipe is of kind {recipe.kind!r}, which trains no model", where=str(where))
-    found = {"normalize": recipe.normalize, "sample_rate": recipe.data.sample_rate}
+    found = ModelSettings(recipe.normalize, recipe.data.sample_rate)
     normalize, rate = preparation_of(given, found, RECIPE_FILE, where)
     parts = {"frontend": recipe.frontend, "encoder": recipe.encoder}
     with invalid_settings(where):

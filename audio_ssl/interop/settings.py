@@ -9,10 +9,10 @@ features are asked for, ``point=feed_forward`` may stand there too (`take_point`
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import NamedTuple, cast, get_args
 
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.models.points import Point
@@ -27,11 +27,23 @@ HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16}
 
 
 class ModelSettings(NamedTuple):
-    """What the caller said; None: nothing."""
+    """What the caller or a file says of a model; None: nothing."""
 
     normalize: bool | None = None
+    """Whether each waveform gets zero mean and unit variance."""
     sample_rate: int | None = None
+    """In Hz."""
     heads: int | None = None
+    """Attention heads."""
+
+
+class Preparation(NamedTuple):
+    """How waveforms are prepared for a model."""
+
+    normalize: bool
+    """Whether each gets zero mean and unit variance."""
+    sample_rate: int
+    """In Hz."""
 
 
 class MissingSettingError(UserError):
@@ -68,17 +80,17 @@ def invalid_settings(where: Path | str | None) -> Iterator[None]:
         raise UserError(f"the model's settings make no sense: {error}", where=place) from error
 
 
-def preparation_of(given: ModelSettings, found: Mapping[str, Any], source: str, where: Path | str) -> tuple[bool, int]:
-    """Return normalisation and rate: the caller's, else those found under ``normalize`` and ``sample_rate``.
+def preparation_of(given: ModelSettings, found: ModelSettings, source: str, where: Path | str) -> Preparation:
+    """Return normalisation and sample rate: the caller's, else those of a file.
 
     Parameters
     ----------
     given
-        The caller's.
+        What the caller says.
     found
-        What `source` says, or nothing.
+        What `source` says. Values of a file of another library may have any type.
     source
-        Where they would stand, for errors and the log.
+        The place where a file says them, for errors and the log.
     where
         The model.
 
@@ -87,27 +99,25 @@ def preparation_of(given: ModelSettings, found: Mapping[str, Any], source: str, 
     UserError
         If neither says them.
     """
-    missing = [
-        name for name in ("normalize", "sample_rate") if getattr(given, name) is None and found.get(name) is None
-    ]
+    missing = [name for name in Preparation._fields if getattr(given, name) is None and getattr(found, name) is None]
     if missing:
         names = " and ".join(f"`{name}`" for name in missing)
         raise MissingSettingError(
             f"{names} of the model cannot be told from its weights, and {source} does not say", where, missing
         )
-    for name in ("normalize", "sample_rate"):
-        said, stands = getattr(given, name), found.get(name)
-        if said is not None and stands is not None and said != stands:
-            logger.info("%s: %s=%s as given, though %s says %s", where, name, said, source, stands)
-    normalize = found["normalize"] if given.normalize is None else given.normalize
-    rate = found["sample_rate"] if given.sample_rate is None else given.sample_rate
+    for name in Preparation._fields:
+        mine, theirs = getattr(given, name), getattr(found, name)
+        if mine is not None and theirs is not None and mine != theirs:
+            logger.info("%s: %s=%s as given; %s says %s", where, name, mine, source, theirs)
+    normalize: object = found.normalize if given.normalize is None else given.normalize
+    rate: object = found.sample_rate if given.sample_rate is None else given.sample_rate
     number = isinstance(rate, int | float) and not isinstance(rate, bool) and float(rate).is_integer() and rate > 0
-    if not isinstance(normalize, bool) or not number:
+    if not isinstance(normalize, bool) or not isinstance(rate, int | float) or not number:
         raise UserError(
             f"`normalize` must be true or false and `sample_rate` a number of Hz, but are {normalize!r} and {rate!r}",
             where=str(where),
         )
-    return normalize, int(rate)
+    return Preparation(normalize, int(rate))
 
 
 def heads_of(given: ModelSettings, found: object, dim: int, where: Path | str) -> int:
@@ -126,7 +136,7 @@ def heads_of(given: ModelSettings, found: object, dim: int, where: Path | str) -
             ["heads"],
         )
     if given.heads is not None and found is not None and given.heads != found:
-        logger.info("%s: heads=%s as given, though the file says %s", where, heads, found)
+        logger.info("%s: heads=%s as given; the file says %s", where, heads, found)
     if not isinstance(heads, int) or heads < 1 or dim % heads:
         raise UserError(f"`heads` must divide the width {dim}, but is {heads}", where=str(where))
     return heads

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from audio_ssl.base.catalog import install_hint
 from audio_ssl.base.errors import UserError, unknown_name
-from audio_ssl.interop.settings import FAIRSEQ_EPSILON, ModelSettings, heads_of, preparation_of
+from audio_ssl.interop.settings import FAIRSEQ_EPSILON, ModelSettings, Preparation, heads_of, preparation_of
 from audio_ssl.interop.weight_names import common_name, torchaudio_name
 from audio_ssl.interop.weights import MASK, build_from, encoder_sizes, frontend_sizes, no_mask, relative_positions
 from audio_ssl.models.attention import Relative
@@ -44,15 +44,15 @@ def is_torchaudio(state: Mapping[str, object]) -> bool:
     return any(_unwrapped(name).startswith("encoder.transformer.") for name in state)
 
 
-def read_bundle(name: str, *, normalize: bool | None = None, sample_rate: int | None = None) -> SSLModel:
+def read_bundle(name: str, given: ModelSettings) -> SSLModel:
     """Read a bundle of torchaudio, which it downloads if it has not before.
 
     Parameters
     ----------
     name
         ``torchaudio:HUBERT_BASE`` and the like.
-    normalize, sample_rate
-        Instead of what the bundle says.
+    given
+        What the caller says, instead of what the bundle says.
 
     Raises
     ------
@@ -60,8 +60,8 @@ def read_bundle(name: str, *, normalize: bool | None = None, sample_rate: int | 
         If there is no such bundle, torchaudio is not installed, or the download fails.
     """
     bundle = _bundle(name)
-    said = {"normalize": bool(bundle._normalize_waveform), "sample_rate": int(bundle.sample_rate)}
-    chosen = preparation_of(ModelSettings(normalize, sample_rate), said, "the bundle", name)
+    found = ModelSettings(bool(bundle._normalize_waveform), int(bundle.sample_rate))
+    prepared = preparation_of(given, found, "the bundle", name)
     try:
         model = bundle.get_model()
     except (OSError, HTTPException) as error:
@@ -72,17 +72,10 @@ def read_bundle(name: str, *, normalize: bool | None = None, sample_rate: int | 
         ) from error
     # Bundles that standardise waveforms wrap the model.
     state = _taken_apart(getattr(model, "model", model).state_dict())
-    return _fill(_config_of(bundle._params, *chosen), state, name)
+    return _fill(_config_of(bundle._params, prepared), state, name)
 
 
-def read_torchaudio_weights(
-    state: Mapping[str, Tensor],
-    where: Path | str,
-    *,
-    normalize: bool | None = None,
-    sample_rate: int | None = None,
-    heads: int | None = None,
-) -> SSLModel:
+def read_torchaudio_weights(state: Mapping[str, Tensor], where: Path | str, given: ModelSettings) -> SSLModel:
     """Make a model of ``Wav2Vec2Model.state_dict()``; sizes are read from the weights.
 
     Parameters
@@ -91,32 +84,32 @@ def read_torchaudio_weights(
         The weights.
     where
         The file, for errors.
-    normalize, sample_rate
-        Which the weights do not say.
-    heads
-        Attention heads; None: WavLM's weights say them, else those of the published models of this width.
+    given
+        What the caller says: normalisation and sample rate, which the weights do not tell, and the number of heads.
+        WavLM's weights tell it; for others, None stands for that of the published models of this width.
 
     Raises
     ------
     UserError
         If something is not given, or the weights do not fit together.
     """
-    given = ModelSettings(normalize, sample_rate, heads)
-    chosen = preparation_of(given, {}, "a file of torchaudio", where)
+    prepared = preparation_of(given, ModelSettings(), "a file of torchaudio", where)
     state = _taken_apart({_unwrapped(name): value for name, value in state.items()})
     group_norm = "feature_extractor.conv_layers.1.layer_norm.weight" not in state
     sizes = encoder_sizes(state, torchaudio_name, where)
     gate = state.get("encoder.transformer.layers.0.attention.gru_rel_pos_const")
     said = None if gate is None else gate.numel()
     encoder = transformer.Config(
-        **sizes,
-        heads=heads_of(given, said, sizes["dim"], where),
+        **sizes._asdict(),
+        heads=heads_of(given, said, sizes.dim, where),
         # In the published models one norm and post-LN go together; a file of weights does not say it otherwise.
         pre_norm=not group_norm,
         relative_positions=relative_positions(state, torchaudio_name, None, where),
     )
     frontend = frontend_sizes(state, torchaudio_name, None, group_norm, where)
-    return _fill(ModelConfig(frontend, encoder, chosen[1], chosen[0], FAIRSEQ_EPSILON), state, where)
+    return _fill(
+        ModelConfig(frontend, encoder, prepared.sample_rate, prepared.normalize, FAIRSEQ_EPSILON), state, where
+    )
 
 
 def _unwrapped(name: str) -> str:
@@ -137,7 +130,7 @@ def _bundle(name: str) -> Any:
     return getattr(pipelines, wanted)
 
 
-def _config_of(params: Mapping[str, Any], normalize: bool, sample_rate: int) -> ModelConfig:
+def _config_of(params: Mapping[str, Any], prepared: Preparation) -> ModelConfig:
     """Return the config of what torchaudio's factories make of these arguments."""
     channels, kernels, strides = zip(*params["extractor_conv_layer_config"], strict=True)
     norm = "group" if params["extractor_mode"] == "group_norm" else "layer"
@@ -155,7 +148,7 @@ def _config_of(params: Mapping[str, Any], normalize: bool, sample_rate: int) -> 
         **{ours: params[theirs] for ours, theirs in _DROPOUTS.items()},
     )
     frontend = conv.Config(channels, kernels, strides, norm, params["extractor_conv_bias"])
-    return ModelConfig(frontend, encoder, sample_rate, normalize, FAIRSEQ_EPSILON)
+    return ModelConfig(frontend, encoder, prepared.sample_rate, prepared.normalize, FAIRSEQ_EPSILON)
 
 
 def _taken_apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from audio_ssl.base.config import structure, unstructure
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
-from audio_ssl.interop.settings import ModelSettings, invalid_settings, preparation_of
+from audio_ssl.interop.settings import ModelSettings, Preparation, invalid_settings, preparation_of
 from audio_ssl.interop.weight_names import common_name
 from audio_ssl.interop.weights import MASK, build_from, has_weights, no_mask, read_folder
 from audio_ssl.models.attention import Relative
@@ -44,7 +44,7 @@ _HEADS = (
 """Beginnings of the names of all heads in transformers: CTC, pretraining, classification, x-vectors."""
 
 
-def read_transformers(folder: str | Path, *, normalize: bool | None = None, sample_rate: int | None = None) -> SSLModel:
+def read_transformers(folder: str | Path, given: ModelSettings) -> SSLModel:
     """Read a folder of transformers.
 
     Parameters
@@ -52,8 +52,8 @@ def read_transformers(folder: str | Path, *, normalize: bool | None = None, samp
     folder
         With config.json, weights, and preprocessor_config.json or processor_config.json, which say how waveforms are
         prepared.
-    normalize, sample_rate
-        Instead of what these say.
+    given
+        What the caller says, instead of what these say.
 
     Returns
     -------
@@ -68,9 +68,9 @@ def read_transformers(folder: str | Path, *, normalize: bool | None = None, samp
     """
     folder = Path(folder)
     data, state = read_object(folder / CONFIG_FILE), read_folder(folder)
-    chosen = preparation_of(ModelSettings(normalize, sample_rate), *preparation(folder), folder)
+    prepared = preparation_of(given, *preparation(folder), folder)
     with invalid_settings(folder / CONFIG_FILE):
-        config, masked = config_of(data, *chosen, folder / CONFIG_FILE), has_mask(data)
+        config, masked = config_of(data, prepared, folder / CONFIG_FILE), has_mask(data)
         assert isinstance(config.encoder, transformer.Config)
         defaults = no_mask(config.encoder.dim)
     base = f"{MODEL_TYPES[data['model_type']]}."
@@ -85,8 +85,8 @@ def read_transformers(folder: str | Path, *, normalize: bool | None = None, samp
     return build_from(config, state, name, heads=_HEADS, defaults=defaults, where=folder)
 
 
-def preparation(folder: Path) -> tuple[dict[str, Any], str]:
-    """Return ``normalize`` and ``sample_rate`` as far as transformers' files say them, and the name of the file.
+def preparation(folder: Path) -> tuple[ModelSettings, str]:
+    """Return normalisation and sample rate as far as transformers' files say them, and the name of the file.
 
     They stand in preprocessor_config.json, or under ``feature_extractor`` in processor_config.json (transformers 5, and
     processors of 4). A checkpoint of the Trainer may leave them in the folder above it.
@@ -99,8 +99,8 @@ def preparation(folder: Path) -> tuple[dict[str, Any], str]:
         data = dict(nested) if isinstance(nested, Mapping) else data
         found = {ours: data[theirs] for ours, theirs in names.items() if theirs in data}
         if found:
-            return found, path.name
-    return {}, PREPROCESSOR_FILE
+            return ModelSettings(**found), path.name
+    return ModelSettings(), PREPROCESSOR_FILE
 
 
 def trainer_checkpoint(folder: Path) -> Path | None:
@@ -173,15 +173,15 @@ _MAY_LACK_IT = ("hubert", "mert_model")
 """Types that can do without the norm of the features; others have it whatever their config says."""
 
 
-def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where: Path | str) -> ModelConfig:
+def config_of(data: Mapping[str, Any], prepared: Preparation, where: Path | str) -> ModelConfig:
     """Return our config of a transformers model.
 
     Parameters
     ----------
     data
         ``config.json``.
-    normalize, sample_rate
-        Which stand elsewhere.
+    prepared
+        How waveforms are prepared, which another file says.
     where
         The file, for errors.
 
@@ -224,8 +224,7 @@ def config_of(data: Mapping[str, Any], normalize: bool, sample_rate: int, where:
         "frontend": {"kind": "conv", **frontend, "norm": norm, "bias": data.get("conv_bias", False)},
         "encoder": {"kind": "transformer", **encoder, **ours.get("encoder", {})},
         **{key: value for key, value in ours.items() if key != "encoder"},
-        "sample_rate": sample_rate,
-        "normalize": normalize,
+        **prepared._asdict(),
     }
     return structure(ModelConfig, _lists(model), where=str(where))
 
@@ -291,7 +290,7 @@ def config_json(config: ModelConfig, kind: str) -> dict[str, Any]:
 
 def _rest(config: ModelConfig, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return what reading `data` would not give back."""
-    read = unstructure(config_of(data, config.normalize, config.sample_rate, "config.json"))
+    read = unstructure(config_of(data, Preparation(config.normalize, config.sample_rate), CONFIG_FILE))
     want = unstructure(config)
     encoder = {key: value for key, value in want["encoder"].items() if read["encoder"].get(key) != value}
     others = {key: value for key, value in want.items() if key not in ("encoder", "frontend") and read[key] != value}

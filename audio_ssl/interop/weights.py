@@ -14,7 +14,7 @@ import tarfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -287,8 +287,19 @@ def frontend_sizes(
     )
 
 
-def encoder_sizes(state: Mapping[str, Tensor], name: Name, where: Path | str) -> dict[str, Any]:
-    """Return layers, widths and positions, as keyword arguments of the transformer's config.
+class TransformerSizes(NamedTuple):
+    """Layers, widths and convolutional positions of a transformer, as its config names them."""
+
+    layers: int
+    dim: int
+    ffn_dim: int
+    position_kernel_frames: int
+    position_groups: int
+    position_layers: int
+
+
+def encoder_sizes(state: Mapping[str, Tensor], name: Name, where: Path | str) -> TransformerSizes:
+    """Return the sizes of a transformer.
 
     Raises
     ------
@@ -302,14 +313,7 @@ def encoder_sizes(state: Mapping[str, Tensor], name: Name, where: Path | str) ->
         raise UserError("there are no layers of a transformer among the weights", where=str(where))
     ffn_dim, dim = state[name("encoder.layers.0.feed_forward.intermediate_dense.weight")].shape
     kernel, groups, stacked = _positions(state, name, dim, where)
-    return {
-        "layers": layers,
-        "dim": dim,
-        "ffn_dim": ffn_dim,
-        "position_kernel_frames": kernel,
-        "position_groups": groups,
-        "position_layers": stacked,
-    }
+    return TransformerSizes(layers, dim, ffn_dim, kernel, groups, stacked)
 
 
 def relative_positions(

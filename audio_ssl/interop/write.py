@@ -39,6 +39,7 @@ def export(
     *,
     name: str | None = None,
     facts: Mapping[str, object] | None = None,
+    licence: str | None = None,
     weights: str = "float32",
 ) -> Path:
     """Write ``config.json``, ``model.safetensors``, ``preprocessor_config.json`` and ``README.md``.
@@ -57,6 +58,8 @@ def export(
         For the card, such as ``org/name`` on the hub; None: the folder's.
     facts
         Names and values for the card's section on where the model comes from, such as those of a run.
+    licence
+        Of the weights; None: the card asks the owner to name it.
     weights
         How they are stored: ``float32``, or ``float16`` or ``bfloat16`` at half the length
         (`audio_ssl.models.weights`).
@@ -87,7 +90,7 @@ def export(
         write_stored(table, partial, weights)
     write_seals(folder, [WEIGHTS_FILE])
     write_json(folder / PREPROCESSOR_FILE, _preparation(model))
-    write_text(folder / CARD_FILE, model_card(model, name or folder.resolve().name, kind, facts))
+    write_text(folder / CARD_FILE, model_card(model, name or folder.resolve().name, kind, facts, licence))
     # Last, as it is what makes the folder a model.
     write_json(folder / CONFIG_FILE, data)
     return folder
@@ -195,15 +198,15 @@ _UNSTATED = (
     "top, and\nmay do so only as far as the audio it was trained on, and any model it came from, allow."
 )
 _STATED = "Of the weights: {licence}. The audio it was trained on keeps its own licences, which stand below."
-LICENCE = "licence of the weights"
-"""Among the facts, where it is known."""
 
 _OURS_ONLY = """
 Only audio_ssl opens this folder: transformers has no model with these parts.
 """
 
 
-def model_card(model: SSLModel, name: str, model_type: str | None, facts: Mapping[str, object] | None) -> str:
+def model_card(
+    model: SSLModel, name: str, model_type: str | None, facts: Mapping[str, object] | None, licence: str | None
+) -> str:
     """Return the text.
 
     Parameters
@@ -216,6 +219,8 @@ def model_card(model: SSLModel, name: str, model_type: str | None, facts: Mappin
         Of transformers; None: it has none.
     facts
         Where the model comes from, as names and values; None: not known.
+    licence
+        Of the weights; None: not known.
     """
     config, grid = model.config, model.grid
     title = name.rsplit("/", 1)[-1]
@@ -237,7 +242,7 @@ def model_card(model: SSLModel, name: str, model_type: str | None, facts: Mappin
         fingerprint=fingerprint(model),
         name=name,
         transformers=_OURS_ONLY if model_type is None else code,
-        licence=_STATED.format(licence=facts[LICENCE]) if facts and LICENCE in facts else _UNSTATED,
+        licence=_UNSTATED if licence is None else _STATED.format(licence=licence),
         provenance=known if facts else "Not stated.",
     )
 

@@ -20,7 +20,7 @@ from audio_ssl.data.store import ArrayStore
 from audio_ssl.fairness.representation import read_representation
 from audio_ssl.features.index import Done, publish
 from audio_ssl.features.pooling import read_learned
-from audio_ssl.interop.export import facts_of
+from audio_ssl.interop.export import origin_of
 from audio_ssl.interop.read import read_model
 from audio_ssl.models.model import read_model_config
 from audio_ssl.pretrain.checkpoint import newest_whole
@@ -52,7 +52,7 @@ ARTIFACTS = {
         lambda folder: read_labels(folder / "labels.json", ["x"]),
     ),
     "provenance": ("provenance.json", {"finished": True, "versions": {}}, read_run_record),
-    "facts": ("provenance.json", {"finished": True, "versions": {}}, lambda folder: facts_of(str(folder))),
+    "facts": ("provenance.json", {"finished": True, "versions": {}}, lambda folder: origin_of(str(folder))),
     "checkpoint": (
         "state/step_3/state.json",
         {"seed": 1, "epoch": 0, "position": 0, "step": 3},

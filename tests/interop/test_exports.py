@@ -7,7 +7,7 @@ import torch
 
 from audio_ssl import __main__
 from audio_ssl.features.load import load
-from audio_ssl.interop.export import export_model, facts_of
+from audio_ssl.interop.export import export_model, origin_of
 from audio_ssl.interop.read import read_model
 from audio_ssl.models.encoders import transformer
 from audio_ssl.models.frontends import conv, cqt
@@ -66,4 +66,4 @@ def test_bare_weights_need_to_be_told_how_they_are_used(run, tmp_path, capsys):
 
 
 def test_facts_of_what_is_no_run():
-    assert facts_of("org/name") == {"exported from": "org/name"}
+    assert origin_of("org/name").rows == {"exported from": "org/name"}

@@ -37,7 +37,7 @@ def test_our_own_folders(model, tmp_path, caplog):
     assert same(read_model(str(tmp_path)), model)
     with caplog.at_level("INFO"):
         assert not read_model(tmp_path, normalize=False).config.normalize
-    assert "normalize=False as given, though config.json says True" in caplog.text
+    assert "normalize=False as given; config.json says True" in caplog.text
     assert same(read_model(tmp_path, heads=4), model)
     with pytest.raises(UserError, match="`heads` is part of the model and is 4, but 8 was given"):
         read_model(tmp_path, heads=8)

@@ -160,7 +160,7 @@ def test_preparation_is_never_guessed(hubert, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         config = read_model(tmp_path, normalize=True, sample_rate=24000).config
     assert (config.normalize, config.sample_rate) == (True, 24000)
-    assert "normalize=True as given, though preprocessor_config.json says False" in caplog.text
+    assert "normalize=True as given; preprocessor_config.json says False" in caplog.text
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(UserError, match=r"`normalize` and `sample_rate` .*preprocessor_config.json does not say.*name"):
         read_model(tmp_path)

@@ -14,6 +14,7 @@ from torchaudio.pipelines import Wav2Vec2ASRBundle, Wav2Vec2Bundle
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.read import read_model
+from audio_ssl.interop.settings import Preparation
 from audio_ssl.interop.torchaudio import _config_of, _taken_apart
 from audio_ssl.interop.weight_names import common_name, torchaudio_name
 from audio_ssl.interop.weights import matched, no_mask
@@ -137,7 +138,9 @@ def test_published_bundles_have_our_shapes(name):
     with torch.device("meta"):
         factory = wavlm_model if published._model_type == "WavLM" else wav2vec2_model
         theirs = factory(**published._params)
-        ours = SSLModel(_config_of(published._params, published._normalize_waveform, int(published.sample_rate)))
+        ours = SSLModel(
+            _config_of(published._params, Preparation(published._normalize_waveform, int(published.sample_rate)))
+        )
     matched(
         ours.state_dict(),
         _taken_apart(theirs.state_dict()),

@@ -3,6 +3,7 @@
 import torch
 from transformers import HubertConfig, HubertModel
 
+from audio_ssl.interop.settings import ModelSettings
 from audio_ssl.interop.transformers import read_transformers, to_transformers_weights
 
 TOLERANCE = 1e-5
@@ -27,7 +28,7 @@ def pair(folder, large):
         for parameter in theirs.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     theirs.save_pretrained(folder)
-    return read_transformers(folder, normalize=False, sample_rate=16000), theirs
+    return read_transformers(folder, ModelSettings(False, 16000)), theirs
 
 
 def test_a_padded_batch_equals_single_clips_where_transformers_does_not(tmp_path):

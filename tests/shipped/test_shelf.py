@@ -13,7 +13,7 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.commands.app import app
 from audio_ssl.commands.check import check
 from audio_ssl.commands.explain import listing_lines
-from audio_ssl.interop.export import facts_of
+from audio_ssl.interop.export import origin_of
 from audio_ssl.interop.read import ACCEPTED, ModelKind, detect, read_model
 from audio_ssl.interop.write import export
 from audio_ssl.models.model import SSLModel, build_model, fingerprint
@@ -163,12 +163,12 @@ def test_only_folders_of_models_are_names(shelf):
 
 
 def test_an_exported_shipped_model_keeps_its_licence(shelf, tmp_path):
-    facts = facts_of("shipped:toy", shelf)
-    assert facts["exported from"] == "toy, which ships with audio_ssl"
-    assert facts["licence of the weights"] == "Apache-2.0"
-    assert "LibriSpeech" in str(facts["trained on"])
-    assert facts_of("org/name", shelf) == {"exported from": "org/name"}
-    export(read_model("toy", shelf=shelf), tmp_path / "out", facts=facts)
+    origin = origin_of("shipped:toy", shelf)
+    assert origin.rows["exported from"] == "toy, which ships with audio_ssl"
+    assert origin.licence == origin.rows["licence of the weights"] == "Apache-2.0"
+    assert "LibriSpeech" in origin.rows["trained on"]
+    assert origin_of("org/name", shelf).rows == {"exported from": "org/name"}
+    export(read_model("toy", shelf=shelf), tmp_path / "out", facts=origin.rows, licence=origin.licence)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "Of the weights: Apache-2.0" in card
     assert "Not stated yet" not in card
