@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,11 @@ from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.settings import FAIRSEQ_EPSILON, ModelSettings, heads_of, preparation_of
+from audio_ssl.interop.weight_names import fairseq2_name, fairseq_name
+from audio_ssl.interop.weights import TransformerSizes, encoder_sizes, frontend_sizes
 from audio_ssl.models.encoders import transformer
 from audio_ssl.models.frontends import conv
 from audio_ssl.models.model import ModelConfig
-
-EXTRACTOR = "encoder_frontend.feature_extractor.layers"
-POSITIONS = "encoder_frontend.pos_encoder"
-PROJECTION = "encoder_frontend.model_dim_proj"
 
 _DROPOUTS = {
     "dropout": "dropout_p",
@@ -39,17 +38,54 @@ positions."""
 _CONFIG_KEYS = ("model_config", "model_config_overrides", "model_config_override")
 OUR_KEY = "audio_ssl"
 """Key of the card with what fairseq2 has no field for."""
+_CARD_IS_MISSING = "put fairseq2's model.yaml beside the weights"
+
+
+@dataclass(frozen=True)
+class FileLayout:
+    """By which names a file holds its weights."""
+
+    group_norm: bool
+    """Whether the frontend has one norm, over time."""
+    pre_norm: bool
+    fairseq: bool = False
+    """Whether the names are fairseq's."""
+
+    def name(self, common: str) -> str:
+        """Return the file's name of a weight."""
+        if self.fairseq:
+            return fairseq_name(common, self.group_norm)
+        return fairseq2_name(common, self.group_norm, self.pre_norm)
+
+
+def is_named_by_fairseq(state: Mapping[str, Tensor]) -> bool:
+    """Return whether weights have fairseq's names."""
+    return "mask_emb" in state
+
+
+def layout_of(state: Mapping[str, Tensor]) -> FileLayout:
+    """Return by which names weights are held."""
+    if is_named_by_fairseq(state):
+        # The encoder's norm has one name before the blocks (base) and after them (large, where every convolution has
+        # a norm).
+        group_norm = "feature_extractor.conv_layers.1.2.1.weight" not in state
+        return FileLayout(group_norm, not group_norm, fairseq=True)
+    one_norm = FileLayout(group_norm=True, pre_norm=True)
+    group_norm = one_norm.name("feature_extractor.conv_layers.0.layer_norm.weight") in state
+    return FileLayout(group_norm, one_norm.name("encoder.layer_norm.weight") in state)
 
 
 def model_config(
-    state: Mapping[str, Tensor], card: Mapping[str, Any], given: ModelSettings, where: Path
+    state: Mapping[str, Tensor], layout: FileLayout, card: Mapping[str, Any], given: ModelSettings, where: Path
 ) -> ModelConfig:
     """Return the config of a model with these weights.
 
     Parameters
     ----------
     state
-        Weights under fairseq2's names.
+        The weights.
+    layout
+        By which names they are held.
     card
         ``model.yaml``, or nothing; its section `OUR_KEY` says rate and normalisation, which fairseq2 has no field for.
     given
@@ -63,8 +99,15 @@ def model_config(
         If the weights are no wav2vec 2.0 with a transformer, have a layout ours cannot have, or something is not said.
     """
     encoder, ours = _encoder_section(card), card.get(OUR_KEY, {})
-    frontend = _frontend(state, encoder)
-    transform = _encoder(state, encoder, given, where)
+    described = encoder.get("feature_extractor_layer_descs")
+    strides = None if described is None else [int(layer[2]) for layer in described]
+    frontend = frontend_sizes(state, layout.name, strides, layout.group_norm, where, _CARD_IS_MISSING)
+    sizes = encoder_sizes(state, layout.name, where)
+    _check_norms(state, layout)
+    if sizes.position_layers > 1 and sizes.position_kernel_frames % 2 == 0:
+        raise UserError("stacked positions with an even kernel are padded otherwise in fairseq2")
+    heads = heads_of(given, encoder.get("num_encoder_attn_heads"), sizes.dim, where)
+    transform = _encoder(sizes, heads, layout.pre_norm, encoder)
     source = f"the section `{OUR_KEY}` of model.yaml"
     ours = ours if isinstance(ours, Mapping) else {}
     found = ModelSettings(ours.get("normalize"), ours.get("sample_rate"))
@@ -82,83 +125,23 @@ def _encoder_section(card: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def _frontend(state: Mapping[str, Tensor], encoder: Mapping[str, Any]) -> conv.Config:
-    weights = [state[name] for index in range(len(state)) if (name := f"{EXTRACTOR}.{index}.conv.weight") in state]
-    if not weights:
-        raise UserError("no wav2vec 2.0 of fairseq2: there is no convolutional feature extractor")
-    kernels = tuple(weight.shape[2] for weight in weights)
-    described = encoder.get("feature_extractor_layer_descs")
-    default = conv.Config()
-    if described is not None:
-        strides = tuple(int(layer[2]) for layer in described)
-    elif kernels == default.kernels:
-        strides = default.strides
-    else:
-        raise UserError(
-            f"the strides of convolutions with the kernels {list(kernels)} are not known",
-            remedy="put fairseq2's model.yaml beside the weights",
-        )
-    return conv.Config(
-        channels=tuple(weight.shape[0] for weight in weights),
-        kernels=kernels,
-        strides=strides,
-        norm="group" if f"{EXTRACTOR}.0.group_norm.weight" in state else "layer",
-        bias=f"{EXTRACTOR}.0.conv.bias" in state,
-    )
-
-
-def _encoder(
-    state: Mapping[str, Tensor], encoder: Mapping[str, Any], given: ModelSettings, where: Path
-) -> transformer.Config:
-    inner = [weight for name, weight in state.items() if name.endswith(".ffn.inner_proj.weight")]
-    if not inner:
-        raise UserError("the encoder is no transformer of fairseq2's standard layers")
-    ffn_dim, dim = inner[0].shape
-    heads = heads_of(given, encoder.get("num_encoder_attn_heads"), dim, where)
-    kernel, groups, layers = _positions(state, dim)
+def _encoder(sizes: TransformerSizes, heads: int, pre_norm: bool, encoder: Mapping[str, Any]) -> transformer.Config:
     default = transformer.Config()
+    dropouts: dict[str, Any] = {
+        ours: float(encoder.get(theirs, getattr(default, ours))) for ours, theirs in _DROPOUTS.items()
+    }
+    return transformer.Config(**sizes._asdict(), heads=heads, pre_norm=pre_norm, **dropouts)
 
-    def dropout(ours: str) -> float:
-        return float(encoder.get(_DROPOUTS[ours], getattr(default, ours)))
 
-    return transformer.Config(
-        layers=len(inner),
-        dim=dim,
-        ffn_dim=ffn_dim,
-        heads=heads,
-        pre_norm=_pre_norm(state),
-        position_kernel_frames=kernel,
-        position_groups=groups,
-        position_layers=layers,
-        dropout=dropout("dropout"),
-        attention_dropout=dropout("attention_dropout"),
-        activation_dropout=dropout("activation_dropout"),
-        input_dropout=dropout("input_dropout"),
-        layer_drop=dropout("layer_drop"),
+def _check_norms(state: Mapping[str, Tensor], layout: FileLayout) -> None:
+    at_start, at_end = (
+        replace(layout, pre_norm=pre_norm).name("encoder.layer_norm.weight") in state for pre_norm in (False, True)
     )
-
-
-def _pre_norm(state: Mapping[str, Tensor]) -> bool:
-    at_end, at_start = "encoder.layer_norm.weight" in state, "encoder_frontend.layer_norm.weight" in state
-    if at_end == at_start:
+    if at_end == at_start and not layout.fairseq:
         raise UserError(
             f"an encoder has one layer norm of its own, at its start (post-LN) or its end (pre-LN), but this has "
             f"{'both' if at_end else 'none'}"
         )
-    return at_end
-
-
-def _positions(state: Mapping[str, Tensor], dim: int) -> tuple[int, int, int]:
-    """Return kernel, groups and number of the positions' convolutions."""
-    single = state.get(f"{POSITIONS}.conv.weight_v")
-    if single is not None:
-        return single.shape[2], dim // single.shape[1], 1
-    stacked = [weight for name, weight in state.items() if name.startswith(POSITIONS) and name.endswith("conv.weight")]
-    if not stacked:
-        raise UserError("only convolutional positions can be read from fairseq2")
-    if stacked[0].shape[2] % 2 == 0:
-        raise UserError("stacked positions with an even kernel are padded otherwise in fairseq2")
-    return stacked[0].shape[2], dim // stacked[0].shape[1], len(stacked)
 
 
 def check_writable(config: ModelConfig) -> tuple[conv.Config, transformer.Config]:

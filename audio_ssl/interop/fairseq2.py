@@ -21,69 +21,36 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from audio_ssl.artifacts.run import checkpoint_folders
 from audio_ssl.base.config import read_yaml
 from audio_ssl.base.documents import dump_yaml
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import atomic_write, write_text
 from audio_ssl.interop._fairseq2_config import (
-    EXTRACTOR,
-    POSITIONS,
-    PROJECTION,
+    FileLayout,
     card_of,
     check_writable,
     head_shapes,
+    is_named_by_fairseq,
+    layout_of,
     model_config,
 )
 from audio_ssl.interop.settings import ModelSettings, invalid_settings
+from audio_ssl.interop.weight_names import common_name
 from audio_ssl.interop.weights import PICKLED, build_from, checked_table, identity, read_pickle, read_safetensors
 from audio_ssl.models.model import SSLModel
 
-_HEADS = ("quantizer.", "final_proj.", "final_target_proj.")
+_HEADS = ("quantizer.", "final_proj.", "final_target_proj.", "project_q.")
 _BASE_HEADS = {"final_dim": 256, "quantized_dim": 256, "num_codebooks": 2, "num_codebook_entries": 320}
 """Sizes of fresh ones (wav2vec 2.0 base)."""
 _HEADS_SEED = 20_200_620
 
-_BLOCK_PARTS = {
-    "query": "self_attn.q_proj",
-    "key": "self_attn.k_proj",
-    "value": "self_attn.v_proj",
-    "out": "self_attn.output_proj",
-    "attention_norm": "self_attn_layer_norm",
-    "inner": "ffn.inner_proj",
-    "outer": "ffn.output_proj",
-    "final_norm": "ffn_layer_norm",
-}
-_OUTER_PARTS = {"encoder.feature_norm": "encoder_frontend.post_extract_layer_norm", "encoder.projection": PROJECTION}
-_WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
-
-
-def their_name(ours: str, pre_norm: bool, group_norm: bool) -> str:
-    """Return fairseq2's name of one of our weights.
-
-    Examples
-    --------
-    >>> their_name("encoder.blocks.3.query.weight", pre_norm=False, group_norm=True)
-    'encoder.layers.3.self_attn.q_proj.weight'
-    >>> their_name("frontend.norms.0.bias", pre_norm=False, group_norm=True)
-    'encoder_frontend.feature_extractor.layers.0.group_norm.bias'
-    """
-    if ours == "encoder.mask_embedding":
-        return "masker.temporal_mask_embed"
-    part, _, leaf = ours.rpartition(".")
-    if part in _OUTER_PARTS:
-        return f"{_OUTER_PARTS[part]}.{leaf}"
-    if part == "encoder.norm":
-        return f"{'encoder' if pre_norm else 'encoder_frontend'}.layer_norm.{leaf}"
-    if ours.startswith("encoder.positions."):
-        rest = ours.removeprefix("encoder.positions.")
-        for long, short in _WEIGHT_NORM.items():
-            rest = rest.replace(long, short)
-        return f"{POSITIONS}.{rest}"
-    pieces = ours.split(".")
-    if ours.startswith("encoder.blocks."):
-        return f"encoder.layers.{pieces[2]}.{_BLOCK_PARTS[pieces[3]]}.{leaf}"
-    norm = "group_norm" if group_norm else "layer_norm"
-    return f"{EXTRACTOR}.{pieces[2]}.{'conv' if pieces[1] == 'convs' else norm}.{leaf}"
+_HEAD_NAMES = (
+    (r"^quantizer\.vars$", "quantizer.entries"),
+    (r"^quantizer\.weight_proj\.0\.|^quantizer\.weight_proj\.", "quantizer.entry_proj."),
+    (r"^project_q\.", "final_target_proj."),
+)
+"""fairseq's names of what belongs to the loss, which published fairseq2 files may hold, and fairseq2's."""
 
 
 def to_fairseq2_weights(model: SSLModel) -> dict[str, Tensor]:
@@ -136,13 +103,14 @@ def read_fairseq2(
 
 
 def model_of(state: Mapping[str, Tensor], path: Path, given: ModelSettings) -> SSLModel:
-    """Make a model of weights under fairseq2's names; see `read_fairseq2`."""
+    """Make a model of weights under fairseq2's names, or fairseq's; see `read_fairseq2`."""
     with invalid_settings(path):
-        config = model_config(state, read_card(path), given, path)
+        layout = layout_of(state)
+        config = model_config(state, layout, read_card(path), given, path)
         frontend, encoder = check_writable(config)
 
     def name(ours: str) -> str:
-        return their_name(ours, encoder.pre_norm, frontend.norm == "group")
+        return layout.name(common_name(ours))
 
     # Where the widths are the same, fairseq2 projects nothing.
     defaults = identity(encoder.dim) if frontend.channels[-1] == encoder.dim else {}
@@ -150,8 +118,19 @@ def model_of(state: Mapping[str, Tensor], path: Path, given: ModelSettings) -> S
 
 
 def read_fairseq2_heads(path: str | Path) -> dict[str, Tensor]:
-    """Return the weights that `read_fairseq2` leaves out, for `write_fairseq2`."""
-    return {name: value for name, value in read_weights(Path(path)).items() if name.startswith(_HEADS)}
+    """Return the weights that `read_fairseq2` leaves out, under fairseq2's names, for `write_fairseq2`."""
+    found = {}
+    for name, value in read_weights(Path(path)).items():
+        for pattern, replacement in _HEAD_NAMES:
+            name = re.sub(pattern, replacement, name)
+        if name.startswith(_HEADS):
+            found[name] = value
+    return found
+
+
+def is_fairseq2(state: Mapping[str, Tensor]) -> bool:
+    """Return whether a table of weights has fairseq2's names, or fairseq's, which published files may hold."""
+    return is_named_by_fairseq(state) or any(name.startswith("encoder_frontend.") for name in state)
 
 
 def write_fairseq2(model: SSLModel, folder: str | Path, heads: Mapping[str, Tensor] | None = None) -> None:
@@ -192,7 +171,8 @@ def write_fairseq2(model: SSLModel, folder: str | Path, heads: Mapping[str, Tens
 
 def _names(model: SSLModel) -> dict[str, str]:
     frontend, encoder = check_writable(model.config)
-    return {name: their_name(name, encoder.pre_norm, frontend.norm == "group") for name in model.state_dict()}
+    layout = FileLayout(frontend.norm == "group", encoder.pre_norm)
+    return {name: layout.name(common_name(name)) for name in model.state_dict()}
 
 
 def _sizes(heads: Mapping[str, Tensor]) -> dict[str, int]:
@@ -213,27 +193,9 @@ MODEL_YAML = "model.yaml"
 MODEL_FOLDER = Path("step_0") / "model"
 """Where we write, so that fairseq2 finds a folder of checkpoints."""
 
-_FAIRSEQ_NAMES = (
-    (r"^encoder\.layers\.(\d+)\.self_attn\.out_proj\.", r"encoder.layers.\1.self_attn.output_proj."),
-    (r"^encoder\.layers\.(\d+)\.fc1\.", r"encoder.layers.\1.ffn.inner_proj."),
-    (r"^encoder\.layers\.(\d+)\.fc2\.", r"encoder.layers.\1.ffn.output_proj."),
-    (r"^encoder\.layers\.(\d+)\.final_layer_norm\.", r"encoder.layers.\1.ffn_layer_norm."),
-    (r"^encoder\.pos_conv\.0\.", "encoder_frontend.pos_encoder.conv."),
-    (r"^feature_extractor\.conv_layers\.(\d+)\.0\.", r"encoder_frontend.feature_extractor.layers.\1.conv."),
-    (r"^feature_extractor\.conv_layers\.(\d+)\.2\.1\.", r"encoder_frontend.feature_extractor.layers.\1.layer_norm."),
-    (r"^feature_extractor\.conv_layers\.0\.2\.", "encoder_frontend.feature_extractor.layers.0.group_norm."),
-    (r"^layer_norm\.", "encoder_frontend.post_extract_layer_norm."),
-    (r"^post_extract_proj\.", "encoder_frontend.model_dim_proj."),
-    (r"^mask_emb$", "masker.temporal_mask_embed"),
-    (r"^quantizer\.vars$", "quantizer.entries"),
-    (r"^quantizer\.weight_proj\.0\.|^quantizer\.weight_proj\.", "quantizer.entry_proj."),
-    (r"^project_q\.", "final_target_proj."),
-)
-"""fairseq's own names, which published fairseq2 files may hold, and fairseq2's."""
-
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return all weights under fairseq2's names.
+    """Return all weights of a file or folder.
 
     Parameters
     ----------
@@ -248,7 +210,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for file in _weight_files(path):
         state.update(_read_file(file))
-    return renamed(state)
+    return state
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -264,9 +226,8 @@ def _weight_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError("no such file or folder", where=str(path))
-    steps = [found for found in path.glob("step_*") if re.fullmatch(r"step_\d+", found.name)]
-    if steps:
-        path = max(steps, key=lambda step: int(step.name.removeprefix("step_")))
+    if steps := checkpoint_folders(path):
+        path = steps[-1]
     if (path / "model").is_dir():
         path = path / "model"
     shards = sorted(path.glob("pp_*/tp_*/sdp_*.pt"))
@@ -300,20 +261,3 @@ def weights_in(content: Any, file: Path) -> dict[str, Tensor]:
             remedy="name the file itself",
         )
     return {name.removeprefix("module."): value for name, value in checked_table(inner, file).items()}
-
-
-def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights with fairseq's names, if they have them, under fairseq2's."""
-    if "mask_emb" not in state:
-        return state
-    names = {}
-    for name in state:
-        new = name
-        for pattern, replacement in _FAIRSEQ_NAMES:
-            new = re.sub(pattern, replacement, new)
-        names[name] = new
-    # fairseq has one name for the norm at the start (base) and at the end (large, where every convolution has a norm).
-    if not any(name.startswith("feature_extractor.conv_layers.1.2.1.") for name in state):
-        for leaf in ("weight", "bias"):
-            names[f"encoder.layer_norm.{leaf}"] = f"encoder_frontend.layer_norm.{leaf}"
-    return {names[name]: value for name, value in state.items()}

@@ -14,7 +14,7 @@ from audio_ssl.base.config import traits_of
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
-from audio_ssl.interop.fairseq2 import MODEL_YAML, model_of, read_card, read_weights, renamed, weights_in
+from audio_ssl.interop.fairseq2 import MODEL_YAML, is_fairseq2, model_of, read_card, read_weights, weights_in
 from audio_ssl.interop.hub import fetch, is_hub_name
 from audio_ssl.interop.muq import is_muq, read_muq
 from audio_ssl.interop.runs import read_run, run_of
@@ -139,8 +139,7 @@ def _file(path: Path, given: ModelSettings) -> SSLModel:
     state = weights_in(content, path)
     if is_torchaudio(state):
         return read_torchaudio_weights(state, path, given)
-    state = renamed(state)
-    if any(name.startswith("encoder_frontend.") for name in state):
+    if is_fairseq2(state):
         return model_of(state, path, given)
     if any("feature_projection." in name for name in state):
         raise UserError(

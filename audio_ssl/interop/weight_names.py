@@ -1,6 +1,6 @@
-"""Names of our weights in transformers, torchaudio and fairseq.
+"""Names of our weights in transformers, torchaudio, fairseq and fairseq2.
 
-transformers' names serve as the common ones: torchaudio's and fairseq's follow from them.
+transformers' names serve as the common ones: those of the other libraries follow from them.
 """
 
 from __future__ import annotations
@@ -41,6 +41,22 @@ _FAIRSEQ = (
     (r"\.attention\.rel_attn_embed\.", ".attention.relative_attention_bias."),
     (r"\.attention\.gru_rel_pos_linear\.", ".attention.grep_linear."),
     (r"\.attention\.gru_rel_pos_const$", ".attention.grep_a"),
+    (r"\.attention\.", ".self_attn."),
+)
+_FAIRSEQ2 = (
+    (r"^masked_spec_embed$", "masker.temporal_mask_embed"),
+    (r"^feature_projection\.layer_norm\.", "encoder_frontend.post_extract_layer_norm."),
+    (r"^feature_projection\.projection\.", "encoder_frontend.model_dim_proj."),
+    (r"^encoder\.pos_conv_embed\.layers\.(\d+)\.", r"encoder_frontend.pos_encoder.layers.\1."),
+    (r"^encoder\.pos_conv_embed\.conv\.", "encoder_frontend.pos_encoder.conv."),
+    (r"\.parametrizations\.weight\.original0$", ".weight_g"),
+    (r"\.parametrizations\.weight\.original1$", ".weight_v"),
+    (r"^feature_extractor\.conv_layers\.", "encoder_frontend.feature_extractor.layers."),
+    (r"\.layers\.(\d+)\.final_layer_norm\.", r".layers.\1.ffn_layer_norm."),
+    (r"^encoder\.layers\.(\d+)\.layer_norm\.", r"encoder.layers.\1.self_attn_layer_norm."),
+    (r"\.feed_forward\.intermediate_dense\.", ".ffn.inner_proj."),
+    (r"\.feed_forward\.output_dense\.", ".ffn.output_proj."),
+    (r"\.attention\.out_proj\.", ".self_attn.output_proj."),
     (r"\.attention\.", ".self_attn."),
 )
 
@@ -91,5 +107,27 @@ def fairseq_name(common: str, group_norm: bool) -> str:
     place = "2" if group_norm else "2.1"
     name = re.sub(r"^(feature_extractor\.conv_layers\.\d+)\.layer_norm\.", rf"\1.{place}.", common)
     for pattern, replacement in _FAIRSEQ:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def fairseq2_name(common: str, group_norm: bool, pre_norm: bool) -> str:
+    """Return fairseq2's name; the encoder's own norm has another place before the blocks than after them.
+
+    Examples
+    --------
+    >>> fairseq2_name("encoder.layers.3.attention.q_proj.weight", group_norm=True, pre_norm=False)
+    'encoder.layers.3.self_attn.q_proj.weight'
+    >>> fairseq2_name("encoder.layer_norm.bias", group_norm=True, pre_norm=False)
+    'encoder_frontend.layer_norm.bias'
+    >>> fairseq2_name("feature_extractor.conv_layers.0.layer_norm.bias", group_norm=True, pre_norm=False)
+    'encoder_frontend.feature_extractor.layers.0.group_norm.bias'
+    """
+    name = common
+    if group_norm:
+        name = re.sub(r"^(feature_extractor\.conv_layers\.\d+)\.layer_norm\.", r"\1.group_norm.", name)
+    if not pre_norm:
+        name = re.sub(r"^encoder\.layer_norm\.", "encoder_frontend.layer_norm.", name)
+    for pattern, replacement in _FAIRSEQ2:
         name = re.sub(pattern, replacement, name)
     return name

@@ -249,6 +249,7 @@ def frontend_sizes(
     strides: Sequence[int] | None,
     group_norm: bool,
     where: Path | str,
+    remedy: str | None = None,
 ) -> conv.Config:
     """Return the frontend's config.
 
@@ -264,6 +265,8 @@ def frontend_sizes(
         Whether there is one norm only.
     where
         The file, for errors.
+    remedy
+        What to do where the strides are not known.
 
     Raises
     ------
@@ -277,7 +280,11 @@ def frontend_sizes(
         raise UserError("there is no convolutional feature extractor among the weights", where=str(where))
     kernels, default = tuple(weight.shape[2] for weight in weights), conv.Config()
     if strides is None and kernels != default.kernels:
-        raise UserError(f"the strides of convolutions with the kernels {list(kernels)} are not known", where=str(where))
+        raise UserError(
+            f"the strides of convolutions with the kernels {list(kernels)} are not known",
+            where=str(where),
+            remedy=remedy,
+        )
     return conv.Config(
         channels=tuple(weight.shape[0] for weight in weights),
         kernels=kernels,
