@@ -70,8 +70,8 @@ def test_a_wrong_column_is_told_with_the_known_ones(tmp_path, write_audio, write
         ("gone.wav,0,1", "cannot be opened"),
         (",0,1", "no audio file in the row"),
         ("a.wav,zero,1", "`start` is not a number"),
-        ("a.wav,0.5,1", "the span does not lie within the file"),
-        ("a.wav,0,-1", "the span does not lie within the file"),
+        ("a.wav,0.5,1", "the span is not within the file"),
+        ("a.wav,0,-1", "the span is not within the file"),
     ],
 )
 def test_an_unusable_row_is_left_out_and_counted(row, reason, tmp_path, write_audio, write_text, caplog):

@@ -186,7 +186,7 @@ def test_made_corpora_are_finished_when_their_labels_are_there(tmp_path, caplog)
     assert read_made(root, CARD) == [{"name": "é"}]
     assert caplog.text == ""
     assert not is_made(root, 1)
-    assert "labels.json: asked for 2 clips before, now for 1; the audio of the others stays" in caplog.text
+    assert "labels.json: 2 clips were requested before, now 1; the audio of the others is kept" in caplog.text
 
 
 def test_whole_file_and_one_that_cannot_be_used(tmp_path):

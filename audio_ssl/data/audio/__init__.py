@@ -1,7 +1,7 @@
-"""Audio for everything else: a span of a file becomes mono float32 at the rate asked for; soxr resamples.
+"""Reads audio: a span of a file becomes mono float32 at a given sample rate (resampled by soxr).
 
-`decoding` decodes the samples. A length is what a decoder gives: where a header is missing or lies,
-it is counted. What is worth knowing about a file that is used nevertheless is a note, logged once per file.
+`decoding` decodes the samples. The length of a file is what the decoder gives: if a header is missing or wrong, the
+samples are counted. Remarkable properties of files that are used are notes, logged once per file.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ __all__ = ["SUFFIXES", "AudioInfo", "Note", "Waveform", "audio_info", "notes_to"
 logger = logging.getLogger(__name__)
 
 Note = Callable[[str | Path, str], None]
-"""Is called with a file that is used and what is worth knowing about it."""
+"""Called with the path of a file and a note on it."""
 
 OPPOSITE_PHASE = "its channels are in opposite phase: their mean is nearly silent"
 _AUDIBLE = 1e-6
-"""Mean square of the samples (-60 dBFS) below which channels are not compared."""
+"""Mean square (-60 dBFS) below which channels are not compared."""
 _CANCELLED = 1e-4
-"""Share of the channels' mean square that is left of the mean of channels in opposite phase (-40 dB)."""
+"""Mean square of the mixdown over that of the channels (-40 dB) below which channels cancel each other."""
 _UNSURE_SECONDS = 0.25
-"""Lengths of containers differ from those of their audio by this much without a fault (pictures, encoder delay)."""
+"""Seconds by which the length of a container may differ from that of its audio (pictures, encoder delay)."""
 _LOOKED_AT_SECONDS = 3.0
 _SAID_MOST = 50
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a decoder gives of a file."""
+    """Length, sample rate and channels of a file."""
 
     seconds: float
     sample_rate: int
@@ -53,19 +53,19 @@ class AudioInfo:
 
 
 def audio_info(path: str | Path, note: Note | None = None, *, look_at_channels: bool = False) -> AudioInfo:
-    """Return a file's length, rate and channels.
+    """Return the length, sample rate and channels of a file.
 
-    The header is believed where the format makes it sure, after a look at the rest of the file; elsewhere the file is
-    decoded to its end.
+    The header is used for formats in which it is reliable, after a check of the rest of the file. Other files are
+    decoded to their end.
 
     Parameters
     ----------
     path
         The file.
     note
-        Told where the header and the samples differ; None: the log says so, once a file.
+        Called if the header and the samples differ; None: they are logged, once per file.
     look_at_channels
-        Decode the first seconds of files with two channels, and tell `note` if their mean is nearly silent.
+        Decode the first seconds of files with two channels, and note if the channels cancel each other.
 
     Raises
     ------
@@ -105,10 +105,10 @@ def read_clip(clip: Clip, sample_rate: int, note: Note | None = None) -> Wavefor
     clip
         The manifest row; its `start` and `seconds` choose the span.
     sample_rate
-        The rate wanted, in Hz; other rates are resampled (soxr, high quality).
+        Sample rate of the result, in Hz (resampled by soxr, high quality).
     note
-        Told of channels that cancel each other, and where the header and the samples differ; None: the log says so,
-        once a file.
+        Called if channels cancel each other, or the header and the samples differ; None: this is logged, once per
+        file.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def read_clip(clip: Clip, sample_rate: int, note: Note | None = None) -> Wavefor
     Raises
     ------
     AudioError
-        If the file cannot be decoded, is shorter than the span, or holds NaN or infinite samples.
+        If the file cannot be decoded, is shorter than the span, or has NaN or infinite samples.
     """
     path, mix = Path(clip.path), _Mix()
     pieces = [(mix.add(samples), rate) for samples, rate in decode(path, clip.start, clip.seconds, None)]
@@ -134,27 +134,27 @@ def read_clip(clip: Clip, sample_rate: int, note: Note | None = None) -> Wavefor
 def read_blocks(
     clip: Clip, sample_rate: int, block_seconds: float = 20.0, note: Note | None = None
 ) -> Iterator[Waveform]:
-    """Yield a clip's span piece by piece, for clips that are too long to hold: the samples of `read_clip`, to 1e-5.
+    """Yield a clip's span in blocks, for long clips: the samples of `read_clip`, to 1e-5.
 
     Parameters
     ----------
     clip
         The manifest row.
     sample_rate
-        The rate wanted, in Hz.
+        Sample rate of the result, in Hz.
     block_seconds
-        About how much is decoded at once.
+        Approximate length of a block.
     note
-        As of `read_clip`.
+        As in `read_clip`.
 
     Yields
     ------
-    ``[sample]`` each; the pieces follow one another without a gap.
+    Consecutive blocks, ``[sample]``.
 
     Raises
     ------
     AudioError
-        As `read_clip`; what is wrong with the end of a file is found when the pieces before it have been given.
+        As `read_clip`. An error at the end of a file is raised after the blocks before it.
     """
     resampler, path, mix = None, Path(clip.path), _Mix()
     for samples, rate in decode(path, clip.start, clip.seconds, block_seconds):
@@ -172,14 +172,14 @@ def read_blocks(
 
 
 class _Mix:
-    """Mixes channels to their mean, and compares how much is left of them."""
+    """Mixes channels to their mean, and detects channels that cancel each other."""
 
     def __init__(self) -> None:
         self._channels = self._mono = 0.0
         self._samples = 0
 
     def add(self, samples: Waveform) -> Waveform:
-        """Return the mean of the channels; AudioError if it is not finite."""
+        """Return the mean of the channels; AudioError if a sample is not finite."""
         mono = samples.mean(axis=1, dtype=np.float32)
         if not np.isfinite(mono).all():
             raise AudioError("contains NaN or infinite samples")
@@ -191,17 +191,17 @@ class _Mix:
 
     @property
     def audible(self) -> bool:
-        """Whether there was something to compare."""
+        """Whether the channels were loud enough to be compared."""
         return self._channels > _AUDIBLE * self._samples
 
     def tell(self, path: Path, note: Note) -> None:
-        """Tell of channels that cancel each other."""
+        """Note channels that cancel each other."""
         if self.audible and self._mono < _CANCELLED * self._channels:
             note(path, OPPOSITE_PHASE)
 
 
 def _look_at_channels(path: Path, info: AudioInfo, note: Note) -> None:
-    """Compare the channels of the first seconds in which there is something to hear."""
+    """Compare the channels of the first seconds that are not silent."""
     mix, seconds = _Mix(), 0.0
     for samples, rate in decode(path, 0.0, info.seconds, 1.0):
         mix.add(samples)
@@ -217,7 +217,7 @@ _said: set[tuple[str, str]] = set()
 
 @contextmanager
 def notes_to(note: Note) -> Iterator[None]:
-    """Send the notes of this thread to someone, where nobody else is named; else the log says them."""
+    """Pass the notes of this thread to a function, unless a call names another one."""
     token = _listener.set(note)
     try:
         yield
@@ -226,7 +226,7 @@ def notes_to(note: Note) -> Iterator[None]:
 
 
 def _say(path: str | Path, text: str) -> None:
-    """Tell who listens, or say a note in the log, once."""
+    """Pass a note to the listener; without one, log it once per file."""
     if (listener := _listener.get()) is not None:
         listener(path, text)
         return
@@ -236,5 +236,5 @@ def _say(path: str | Path, text: str) -> None:
     logger.warning("%s: %s", path, text)
     if len(_said) > _SAID_MOST:
         logger.warning(
-            "further notes on files are not said; `audio-ssl manifest FOLDER --out M.jsonl` writes all of them"
+            "further notes on files are not logged; `audio-ssl manifest FOLDER --out M.jsonl` writes all of them"
         )

@@ -1,7 +1,7 @@
-"""Samples of a span of a file, by libsndfile where it can and by PyAV where it cannot.
+"""Decodes a span of a file by libsndfile, or by PyAV for formats that libsndfile does not read.
 
-The first bytes tell the format (`formats`); a `Layout` says how a file is decoded to its end where its header is
-missing or wrong. Both are found once per file.
+The format is recognised by the first bytes (`formats`). A `Layout` describes how a file is decoded to its end if its
+header is missing or wrong. Both are determined once per file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from audio_ssl.data.audio.mpeg import mpeg_layout
 
 Waveform = npt.NDArray[np.float32]
 Pieces = Iterator[tuple[Waveform, int]]
-"""``[sample, channel]`` each, with the rate."""
+"""Blocks, ``[sample, channel]``, with the sample rate."""
 
 _LAYOUTS: dict[str, Callable[[Data], Layout]] = {
     "FLAC": flac_layout,
@@ -36,17 +36,17 @@ _LAYOUTS: dict[str, Callable[[Data], Layout]] = {
     "MPEG audio": mpeg_layout,
 }
 _READ_WHOLE = frozenset({"Ogg", "MPEG audio"})
-"""Formats of which every page is looked at."""
+"""Formats of which every page is checked."""
 _MPEG_SUFFIXES = frozenset({".mp3", ".mp2", ".mpga"})
 _MOST_SAMPLES_PER_BYTE = 1 << 16
-"""No format packs digital silence more densely."""
+"""Maximum samples per byte; no format compresses digital silence more."""
 _MMAP_BYTES = 256 << 20
 _SAYS_SECONDS = frozenset({"MP4", "3GPP", "WebM", "Matroska", "ASF", "WavPack", "Monkey's Audio", "True Audio"})
-"""Containers whose header has the length; ffmpeg estimates that of others by their bit rate."""
+"""Containers whose header has the length. ffmpeg estimates the length of others from their bit rate."""
 SAYS_SAMPLES = frozenset({"FLAC"})
-"""Formats whose header has the length to the sample."""
+"""Formats whose header has the exact length."""
 _OPTIONS = {"protocol_whitelist": "file,pipe,fd"}
-"""A playlist must not lead to other machines."""
+"""Protocols of PyAV; a playlist must not open network addresses."""
 _SKIP_SAMPLES = 1 << 16
 
 
@@ -59,7 +59,7 @@ class Way:
     layout: Layout
     format: Format | None
     frames: int = 0
-    """As libsndfile says, of all streams."""
+    """Number of samples of all streams, by libsndfile."""
     rate: int = 0
     channels: int = 0
 
@@ -70,7 +70,7 @@ def way_of(path: Path) -> Way:
     Raises
     ------
     AudioError
-        If the file cannot be opened, is empty, or is no audio that can be read here.
+        If the file cannot be opened, is empty, or is not audio that can be read here.
     """
     try:
         status = path.stat()
@@ -93,10 +93,10 @@ def _look(name: str, size: int, _changed: int) -> Way:
     suffix = path.suffix.lower()
     found = sniff_file(path)
     if suffix == ".g722" and found is None:
-        # Raw samples of four bits, with no header.
+        # Raw 4-bit samples without a header.
         return Way("av", Layout(), None, 2 * size, 16_000, 1)
     if found is None and suffix in _MPEG_SUFFIXES:
-        # A stream that was cut out of another one begins in the middle of a frame.
+        # A stream cut out of another one may begin within a frame.
         found = Format("MPEG audio", ".mp3")
     by_av = Way("av", Layout(exact=False), found)
     if found is None and suffix in AV_SUFFIXES:
@@ -139,10 +139,10 @@ def _layout(path: Path, found: Format | None, size: int) -> Layout:
 
 
 class Straight(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read straight on.
+    """A file that claims not to be seekable.
 
-    soundfile goes to where it stands after each piece that it has read, whereupon MPEG decoders forget the bits that
-    following frames share with the ones before. It does so with files that can be sought in, so this one says no.
+    soundfile seeks to its position after each block of a seekable file. MPEG decoders then lose the bits that a frame
+    shares with the frames before it.
     """
 
     def seekable(self) -> bool:
@@ -151,15 +151,15 @@ class Straight(soundfile.SoundFile):  # type: ignore[misc]
 
     @property
     def can_seek(self) -> bool:
-        """Whether it can be sought in all the same."""
+        """Whether the file is seekable in fact."""
         return bool(super().seekable())
 
 
 @contextmanager
 def opened(path: Path, link: Link | None) -> Iterator[Straight]:
-    """Open a file, or a link of it, with libsndfile."""
+    """Open a file, or a link of its layout, with libsndfile."""
     if link is None:
-        # As bytes: a name need not be UTF-8.
+        # As bytes, as a name need not be UTF-8.
         with Straight(os.fsencode(path)) as file:
             yield file
         return
@@ -168,7 +168,7 @@ def opened(path: Path, link: Link | None) -> Iterator[Straight]:
 
 
 def decode(path: Path, start_seconds: float, seconds: float, block_seconds: float | None) -> Pieces:
-    """Yield pieces of a span; about as long as `block_seconds`, or as few as can be if it is None.
+    """Yield blocks of a span, of about `block_seconds`; None: as few blocks as possible.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def _with_soundfile(path: Path, way: Way, start: float, seconds: float, block_se
     held = way.layout.truncated_seconds
     if held is not None and first + wanted > (held + 0.001) * rate:
         raise AudioError(_truncated(held, seconds))
-    # Memory is allocated for the samples that are there, not for those that a manifest claims.
+    # Memory is allocated for the samples of the file, not for those that a manifest claims.
     wanted_there = min(wanted, max(0, way.frames - first))
     most = wanted_there if block_seconds is None else max(1, int(block_seconds * rate))
     for link in way.layout.links or (None,):
@@ -229,7 +229,7 @@ def _with_soundfile(path: Path, way: Way, start: float, seconds: float, block_se
                 yield samples, rate
         if got >= wanted_there:
             break
-    # A rounding of one sample is fine; more means the file ends before the header or the manifest says.
+    # A rounding error of one sample is accepted. A larger difference means that the file is cut off.
     if got and got < wanted - max(1, rate // 1000):
         raise AudioError(_truncated(got / rate, wanted / rate))
 
@@ -240,7 +240,7 @@ def _truncated(there: float, wanted: float) -> str:
 
 
 def _go_to(file: Straight, place: int, preroll: int) -> None:
-    """Go to a sample; formats that need the samples before it decode them and drop them."""
+    """Go to a sample. For formats that need the samples before it, these are decoded and dropped."""
     place = min(place, file.frames)
     if place == 0:
         return
@@ -282,7 +282,7 @@ def _with_av(path: Path, way: Way, start: float, seconds: float, block_seconds: 
 
 
 def blocks_with_av(path: Path, way: Way) -> Pieces:
-    """Yield what PyAV decodes of a file, from its beginning.
+    """Yield the samples of a file, decoded by PyAV from its beginning.
 
     Raises
     ------
@@ -298,10 +298,10 @@ def blocks_with_av(path: Path, way: Way) -> Pieces:
     kind: tuple[int, int] | None = None
     samples = 0
     try:
-        # Raw g722 has no header to recognise it by.
+        # Raw G.722 has no header, so its format must be named.
         with path.open("rb") as file, av.open(file, format="g722" if raw else None, options=_OPTIONS) as container:
             if not container.streams.audio:
-                raise AudioError(f"this {name} file has no sound")
+                raise AudioError(f"this {name} file has no audio stream")
             for frame in container.decode(container.streams.audio[0]):
                 block = _av_samples(frame)
                 found = int(frame.sample_rate), block.shape[1]
@@ -318,7 +318,7 @@ def blocks_with_av(path: Path, way: Way) -> Pieces:
 
 
 def said_by_av(path: Path, way: Way) -> float | None:
-    """Return the seconds that the header of a file for PyAV gives; None where it gives none, or an estimate."""
+    """Return the length in seconds from the header of a file for PyAV; None without one, or if it is an estimate."""
     if way.format is None or way.format.name not in _SAYS_SECONDS | SAYS_SAMPLES:
         return None
     import av
@@ -352,7 +352,7 @@ def _has_av() -> bool:
 
 
 def short(error: BaseException, path: Path) -> str:
-    """Return an error's text without the file's path, which the ledger has already."""
+    """Return the text of an error without the path of the file, which the ledger has."""
     text = str(error)
     for form in (repr(os.fsencode(path)), repr(str(path)), str(path)):
         text = text.replace(form, "the file")

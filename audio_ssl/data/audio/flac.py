@@ -1,8 +1,8 @@
-"""FLAC: the last frame says how many samples there are, where the header does not or says something else.
+"""FLAC: the length is taken from the last frame if the header has none or a wrong one.
 
-Frames carry the number of their first sample and two checksums (RFC 9639), so the end of a file tells its length
-without decoding. A recorder that wrote to a stream leaves 0 in the header; files that were joined have the header of
-the first.
+Frames have the number of their first sample and two checksums (RFC 9639), so the length of a file is known from its end
+without decoding. A recorder that writes to a stream leaves 0 in the header. Joined files have the header of the first
+file.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from audio_ssl.data.audio.mpeg import id3_size
 
 _MARKS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 _TAIL_BYTES = 1 << 20
-"""How far from the end the last frames are looked for, at least."""
+"""Minimum number of bytes before the end in which the last frames are searched."""
 
 
 @dataclass(frozen=True)
 class _Stream:
-    """A stream from its mark to the next stream or the end."""
+    """A stream, from its marker to the next stream or the end of the file."""
 
     begin: int
     end: int
     blocks: tuple[int, int]
-    """Smallest and largest block, in samples."""
+    """Minimum and maximum block size, in samples."""
     largest_frame: int
-    """In bytes; 0: not known."""
+    """Maximum frame size in bytes; 0: unknown."""
     rate: int
     total: int
-    """Samples, as the header says; 0: not known."""
+    """Number of samples in the header; 0: unknown."""
     frames_begin: int
 
     @property
     def may_hold_more(self) -> bool:
-        """Whether there are more bytes than the header's samples can take."""
+        """Whether the stream has more bytes than the samples of the header can need."""
         most = -(-self.total // max(1, self.blocks[0])) * self.largest_frame
         return bool(self.largest_frame) and self.end - self.frames_begin > most
 
@@ -45,9 +45,9 @@ class _Stream:
 class _Frame:
     place: int
     first: int
-    """Its first sample."""
+    """Number of its first sample."""
     last: int
-    """The sample after its last."""
+    """Number of the sample after its last one."""
 
 
 def flac_layout(data: Data) -> Layout:
@@ -112,7 +112,7 @@ def _stream(data: Data, begin: int, end: int) -> _Stream | None:
 
 
 def _pieces(data: Data, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield where each of the streams of a joined file begins and ends."""
+    """Yield the start and the end of each stream of a joined file."""
     starts = [begin]
     for mark in _MARKS:
         place = data.find(mark, begin + 4, end)
@@ -124,17 +124,17 @@ def _pieces(data: Data, begin: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _samples(data: Data, stream: _Stream) -> tuple[int | None, bool]:
-    """Return the samples of whole frames, and whether the last frame is whole; None: no frame is found."""
+    """Return the number of samples of complete frames, and whether the last frame is complete; None without frames."""
     frames = _last_frames(data, stream)
     if len(frames) == 1 and frames[0].last == stream.total:
         return stream.total, True
-    # A header that the one before it leads up to is no accident of the audio.
+    # A header that continues the frame before it is not a coincidence within the audio.
     chained = [b for a, b in itertools.pairwise(frames) if b.first == a.last]
     last = chained[-1] if chained else next((frame for frame in frames if frame.first == 0), None)
     if last is None:
         return None, False
     body = data[last.place : stream.end]
-    # The checksum over a whole frame, its own two bytes included, is 0.
+    # The checksum of a whole frame including its own two bytes is 0.
     complete = _crc(body, 16, 0x8005) == 0
     return (last.last, True) if complete else (last.first, False)
 
@@ -155,11 +155,11 @@ def _last_frames(data: Data, stream: _Stream) -> list[_Frame]:
 
 
 def _frame(head: bytes, place: int, stream: _Stream) -> _Frame | None:
-    """Return the frame that begins with these bytes; None: none does."""
+    """Return the frame that begins with these bytes; None if there is none."""
     if len(head) < 6 or head[1] & 0xFE != 0xF8 or head[3] & 1 or head[3] >> 4 > 10:
         return None
     size_code, rate_code, first = head[2] >> 4, head[2] & 15, head[4]
-    # The number is written as UTF-8 writes characters, up to 36 bits.
+    # The number is coded like a UTF-8 character, with up to 36 bits.
     more = next((bits for bits in range(7) if not first << bits & 0x80), 7)
     if size_code == 0 or rate_code == 15 or more == 1:
         return None
@@ -207,7 +207,7 @@ _TABLES: dict[tuple[int, int], list[int]] = {}
 
 
 def _corrected(data: Data, stream: _Stream, samples: int) -> Link:
-    """Return a stream with the number of samples that it has."""
+    """Return the bytes of a stream with the correct number of samples in its header."""
     place = stream.begin + 18
     numbers = int.from_bytes(data[place : place + 8], "big") >> 36 << 36 | samples
     return ((stream.begin, place), numbers.to_bytes(8, "big"), (place + 8, stream.end))

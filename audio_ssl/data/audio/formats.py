@@ -1,7 +1,8 @@
-"""What a file is, by its first bytes: one table for folder scans, decoding, and audio inside tables.
+"""Recognises formats by the first bytes of a file: one table for folder scans, decoding, and audio inside tables.
 
-A name is a hint: people call a WebM ``.wav``, and datasets carry bytes without a name. What has no mark of its own (raw
-G.722) is known by its suffix only. libsndfile decodes what it can; the rest goes through PyAV.
+A suffix is only a hint: a WebM file may be called ``.wav``, and datasets have audio without a name. Formats without a
+marker (raw G.722) are recognised by their suffix only. libsndfile decodes the formats that it reads; PyAV decodes the
+others.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SUFFIXES = AV_SUFFIXES | frozenset(
     {".wav", ".wave", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mpga", ".aif", ".aiff", ".aifc"}
     | {".au", ".snd", ".w64", ".caf", ".sph", ".nist", ".voc"}
 )
-"""File names that count as audio without a look inside."""
+"""Suffixes that count as audio without opening the file."""
 
 OTHER_SUFFIXES = frozenset(
     {".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".md", ".html", ".pdf", ".log", ".lab", ".lrc"}
@@ -43,19 +44,19 @@ OTHER_SUFFIXES = frozenset(
     }
     | {".jpg", ".jpeg", ".png", ".gif", ".svg", ".webp", ".bmp", ".db", ".sqlite", ".md5", ".sha256", ".pkl"}
 )
-"""File names that are not opened to see whether they are audio."""
+"""Suffixes of other files, which are not opened."""
 
 HEAD_BYTES = 4096
-"""How much of a file `sniff` wants to see."""
+"""Number of bytes that `sniff` needs."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file."""
+    """A format."""
 
     name: str
     suffix: str
-    """What files of this kind are usually called."""
+    """Usual suffix of the format."""
 
 
 _WAV, _AIFF, _OGG = Format("WAV", ".wav"), Format("AIFF", ".aiff"), Format("Ogg", ".ogg")
@@ -105,7 +106,7 @@ def _is_matroska(head: bytes) -> Format | None:
 
 
 def _is_adts(head: bytes) -> Format | None:
-    """Tell AAC from MPEG audio: the same sync, but layer 0, and a second frame where the first one's length says."""
+    """Return whether the bytes are AAC: MPEG's sync word with layer 0, and a second frame after the first."""
     if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
         return None
     size = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
@@ -122,7 +123,7 @@ _LOOKS: tuple[Callable[[bytes], Format | None], ...] = (_is_riff, _is_mp4, _is_m
 
 
 def sniff(head: bytes) -> Format | None:
-    r"""Return what a file with these first bytes is, or None where nothing is recognised.
+    r"""Return the format of a file by its first bytes; None if it is not recognised.
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ def sniff(head: bytes) -> Format | None:
     """
     head = head[:HEAD_BYTES]
     if head.startswith(b"ID3") and len(head) >= 10:
-        # The tag stands before several kinds of files; whose it is the bytes after it say, where they can be seen.
+        # An ID3 tag may precede several formats. The bytes after it tell which, if they are within the head.
         inner = head[10 + id3_size(head) :]
         return (sniff(inner) if inner and not inner.startswith(b"ID3") else None) or MPEG
     for mark, kind in _MARKS:
@@ -148,12 +149,12 @@ def sniff(head: bytes) -> Format | None:
 
 
 def sniff_file(path: Path) -> Format | None:
-    """Return what a file is; None where it is not recognised or cannot be opened."""
+    """Return the format of a file; None if it is not recognised or cannot be opened."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
             if head.startswith(b"ID3") and len(head) >= 10:
-                # A picture in the tag is longer than the head.
+                # A tag with a picture is longer than the head.
                 file.seek(10 + id3_size(head))
                 rest = file.read(HEAD_BYTES)
                 return (sniff(rest) if not rest.startswith(b"ID3") else None) or MPEG
@@ -163,7 +164,7 @@ def sniff_file(path: Path) -> Format | None:
 
 
 def may_be_audio(path: Path) -> bool:
-    """Tell whether a folder scan takes a file: by its suffix, or, where that says nothing, by its first bytes."""
+    """Return whether a folder scan takes a file: by its suffix, or by its first bytes if the suffix is unknown."""
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         return True
@@ -171,7 +172,7 @@ def may_be_audio(path: Path) -> bool:
 
 
 def suffix_of(content: bytes, name: str = "") -> str | None:
-    """Return what a file of these bytes should be called: by its first bytes, else by the name it comes with."""
+    """Return the suffix for a file with these bytes: by its first bytes, else that of the name."""
     found = sniff(content)
     if found is not None:
         return found.suffix

@@ -1,25 +1,17 @@
-"""Corrects headers of audio files: WAV, AIFF, AU, CAF, RF64, W64, SPHERE and chained Ogg.
+"""Corrects the headers of audio files: WAV, AIFF, AU, CAF, RF64, W64, SPHERE and chained Ogg.
 
-A file as a decoder should see it: byte ranges of it and bytes of ours, one after the other.
+A `Layout` presents a file to the decoder as a sequence of byte ranges of the file and of corrected bytes. If a header
+is missing or wrong, a corrected header precedes the ranges with audio. Nothing is copied: the decoder reads from the
+disk.
 
-Where a header is missing or says something else than the file holds, a corrected header stands before the ranges that
-hold audio. Nothing is copied: what the decoder asks for is read from the disk.
+WAV: the data size of the header may be wrong. It is 0 if a recorder was stopped, the remainder modulo 2^32 for files
+above 4 GiB, too large if a copy broke off, and that of the first file if files were joined.
 
-WAV: the size of the audio data that the header gives, and what the file holds.
+AIFF, AU, CAF, RF64, W64 and SPHERE: libsndfile reads most files that were cut off, but it needs help if the header says
+0 or "unknown", and it does not report missing data.
 
-A recorder that was stopped leaves 0, a file of more than 4 GiB the rest of a division by 2^32, a copy that broke off
-more than there is, and joined files the size of the first.
-
-AIFF, AU, CAF, RF64, W64 and SPHERE: the size of the audio data that the header gives, and what the file holds.
-
-libsndfile takes what is there of most files that were cut. It needs help where a header says 0 or "not known", and says
-nothing of what is missing.
-
-Ogg: streams that follow one another in one file (chained, RFC 3533) are decoded one after the other.
-
-The length of a stream is that of its last page. libsndfile ends with the first stream; joined files have several. A
-page whose checksum is wrong is left out by decoders without a word, so checksums and numbers of pages are looked at
-here.
+Ogg: consecutive streams of one file (chained, RFC 3533) are decoded one after the other, as libsndfile stops after the
+first. Decoders silently skip pages with a wrong checksum, so checksums and page numbers are checked here.
 """
 
 from __future__ import annotations
@@ -36,16 +28,16 @@ from pathlib import Path
 from typing import Literal
 
 Data = bytes | mmap
-"""A whole file."""
+"""The bytes of a file."""
 
 NOT_KNOWN_BYTES = 0x7FFF0000
-"""Programs that write to a pipe give sizes from here on."""
+"""Programs that write to a pipe use sizes from here on as "unknown"."""
 
 Part = bytes | tuple[int, int]
-"""Bytes of ours, or first byte and the one after the last of a range of the file."""
+"""Corrected bytes, or the range of the file from its first byte to the one after its last."""
 
 Link = tuple[Part, ...]
-"""One stream that a decoder opens; a file of several streams is a chain of them."""
+"""A stream as the decoder reads it, in parts."""
 
 
 @dataclass(frozen=True)
@@ -53,30 +45,30 @@ class Layout:
     """How a file is decoded."""
 
     links: tuple[Link, ...] = ()
-    """Streams that follow one another; none: the file as it lies."""
+    """Consecutive streams; empty: the file as it is."""
 
     notes: tuple[str, ...] = ()
-    """How the header differs from what can be decoded, in words."""
+    """Description of how the header differs from the samples."""
 
     exact: bool = True
-    """Whether the header gives the length that a decoder gives; else the file is decoded to its end and counted."""
+    """Whether the header has the correct length. If not, the file is decoded to its end."""
 
     preroll: int = 0
-    """Samples before a span that are decoded and dropped: a frame needs bits of frames before it."""
+    """Number of samples before a span that are decoded and dropped, as a frame needs bits of the frames before it."""
 
     truncated_seconds: float | None = None
-    """How much can be decoded of a stream that was cut; None: it is whole, or nothing tells."""
+    """Number of samples of a stream that was cut off; None: the stream is complete, or this is unknown."""
 
 
 class LinkView(io.RawIOBase):
-    """Bytes of a link, read where they lie.
+    """The bytes of a link, read from the disk.
 
     Parameters
     ----------
     path
         The file.
     link
-        What is read of it, and what stands between.
+        Ranges of the file and corrected bytes.
     """
 
     def __init__(self, path: Path, link: Link) -> None:
@@ -87,25 +79,25 @@ class LinkView(io.RawIOBase):
         self._place = 0
 
     def readable(self) -> bool:
-        """Return that it can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Return that it can be sought in."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Return the place of the next byte."""
+        """Return the position of the next byte."""
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place; return it."""
+        """Go to a position and return it."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._starts[-1]}[whence]
         self._place = max(0, base + offset)
         return self._place
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer as far as the link goes; return how many bytes it got."""
+        """Fill a buffer up to the end of the link; return the number of bytes."""
         done = 0
         with memoryview(buffer) as target:
             while done < len(target) and self._place < self._starts[-1]:
@@ -132,13 +124,13 @@ class LinkView(io.RawIOBase):
 
 
 def open_view(path: Path, link: Link) -> io.BufferedReader:
-    """Open a link for a decoder."""
+    """Open a link as a file for the decoder."""
     return io.BufferedReader(LinkView(path, link), 1 << 16)
 
 
 _IN_DS64 = b"\xff\xff\xff\xff"
 _STRAY_BYTES = 4096
-"""After the data; fewer are the litter of some program."""
+"""Number of bytes after the data from which on they may be audio; fewer are remains of some program."""
 
 
 def riff_layout(data: Data) -> Layout:
@@ -192,13 +184,13 @@ def _single(data: Data) -> Layout:
 
 
 def _rf64(size: int) -> bytes:
-    """Return the beginning of a file whose sizes have 64 bits (EBU Tech 3306), up to the chunk `fmt`."""
+    """Return the start of a file with 64-bit sizes (RF64, EBU Tech 3306), up to the chunk `fmt`."""
     sizes = [number.to_bytes(8, "little") for number in (size + 80, size, 0)]
     return b"RF64" + _IN_DS64 + b"WAVEds64" + (28).to_bytes(4, "little") + b"".join(sizes) + bytes(4)
 
 
 def _is_chunk(data: Data, place: int) -> bool:
-    """Tell whether a chunk begins here."""
+    """Return whether a chunk begins here."""
     name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
     named = len(name) == 4 and all(32 <= byte < 127 for byte in name)
     return named and place + 8 + size <= len(data) + 1
@@ -214,18 +206,18 @@ Order = Literal["big", "little"]
 
 @dataclass(frozen=True)
 class _Size:
-    """What a header says of its data."""
+    """The data that a header describes."""
 
     said: int
-    """Bytes; 0 or less: not known."""
+    """Size in bytes; 0 or less: unknown."""
     begin: int
-    """Of the data."""
+    """Start of the data in the file."""
     place: int
-    """Where the size stands."""
+    """Position of the size in the header."""
     width: int
     order: Order
     mend: bool
-    """Whether libsndfile needs the size to be right."""
+    """Whether libsndfile needs a correct size."""
 
 
 def _au(data: Data) -> _Size | None:
@@ -293,7 +285,7 @@ SIZED = frozenset(_SIZES)
 
 
 def _chunk(data: Data, place: int, wanted: bytes, width: int, order: Order) -> int | None:
-    """Return where a chunk begins."""
+    """Return the start of a chunk."""
     while place + 4 + width <= len(data):
         if data[place : place + 4] == wanted:
             return place
@@ -304,14 +296,14 @@ def _chunk(data: Data, place: int, wanted: bytes, width: int, order: Order) -> i
 
 
 def sized_layout(data: Data, name: str) -> Layout:
-    """Return how a file whose header has the size of its data is decoded to its end.
+    """Return how a file with the data size in its header is decoded to its end.
 
     Parameters
     ----------
     data
         The whole file.
     name
-        Of its format, one of `SIZED`.
+        Name of its format, one of `SIZED`.
     """
     size = _SIZES[name](data)
     if size is None or size.begin >= len(data):
@@ -327,9 +319,9 @@ def sized_layout(data: Data, name: str) -> Layout:
 
 
 _FIRST, _LAST = 2, 4
-"""Of a page: it is the first, the last of its stream."""
+"""Flags of the first and the last page of a stream."""
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-"""Each byte with its bits in the opposite order."""
+"""Each byte with its bits reversed."""
 
 
 def ogg_layout(data: Data) -> Layout:
@@ -349,7 +341,7 @@ def ogg_layout(data: Data) -> Layout:
             if place < 0:
                 break
             continue
-        # Streams that lie side by side all begin before any goes on.
+        # Multiplexed streams all begin before any of them continues.
         first = bool(data[place + 5] & _FIRST)
         if first and not beginning:
             starts.append(place)
@@ -357,7 +349,7 @@ def ogg_layout(data: Data) -> Layout:
         segments = data[place + 26]
         end = place + 27 + segments + sum(data[place + 27 : place + 27 + segments])
         if end > len(data):
-            # Cut: nothing follows.
+            # The file is cut off.
             place = end
         elif _is_whole(data[place:end]):
             serial, number = data[place + 14 : place + 18], int.from_bytes(data[place + 18 : place + 22], "little")
@@ -365,7 +357,7 @@ def ogg_layout(data: Data) -> Layout:
             expected[serial] = number + 1
             place = end
         else:
-            # Its length may be what is damaged. What follows it has another number than is expected.
+            # The damage may be in the length, so the next page may have an unexpected number.
             broken += 1
             expected.clear()
             place += 4
@@ -380,7 +372,7 @@ def ogg_layout(data: Data) -> Layout:
 
 
 def _is_whole(page: bytes) -> bool:
-    """Return whether a page has the checksum that it says: the CRC of Ogg, which is zip's on mirrored bits."""
+    """Return whether the checksum of a page is correct: the CRC of Ogg, which is that of zip with reversed bits."""
     said = int.from_bytes(page[22:26], "little")
     mirrored = (page[:22] + bytes(4) + page[26:]).translate(_MIRRORED)
     found = zlib.crc32(mirrored, 0xFFFFFFFF) ^ 0xFFFFFFFF

@@ -1,9 +1,9 @@
-"""MPEG audio (MP1, MP2, MP3): the frames are counted, because what its headers say of the length is often wrong.
+"""MPEG audio (MP1, MP2, MP3): frames are counted, as the length in the headers is often wrong.
 
-A frame's header gives its own size, so a file is walked from header to header, which is much faster than decoding it
-(ISO 11172-3, 13818-3). Tags between frames are no audio (ID3v1, ID3v2, APE, Lyrics3). Decoders stop where
-the Xing, Info or LAME header of the first frame says, and estimate where there is none; where that is not the number of
-frames, they are given a header that says it. Free-format streams are left as they are.
+The header of each frame has its size, so a file is read from header to header, which is much faster than decoding (ISO
+11172-3, 13818-3). Tags between frames are skipped (ID3v1, ID3v2, APE, Lyrics3). Decoders stop at the length in the
+Xing, Info or LAME header of the first frame, or estimate the length without one. If this is not the number of frames,
+the decoder gets a corrected header. Free-format streams are left as they are.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ _BIT_RATES = {
     (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""In kbit/s, by version (2 and 2.5 are alike) and layer."""
+"""Bit rates in kbit/s, by version (2 and 2.5 have the same) and layer."""
 _RATES = (44_100, 48_000, 32_000)
 _PREROLL_FRAMES = 32
-"""A frame may use 511 bytes of those before it, which the smallest frames of 24 bytes share out over this many."""
+"""Maximum number of frames before a frame that it may need: 511 bytes, in frames of at least 24 bytes."""
 _CHAIN = 3
-"""Frames that must follow one another where the next frame is looked for: fewer are found in noise."""
+"""Number of consecutive frames that a search requires; fewer are also found in noise."""
 _FIELDS = {1: 4, 2: 4, 4: 100, 8: 4}
-"""Bytes of each part of a Xing header that its flags announce; LAME's part follows them."""
+"""Bytes of each optional part of a Xing header, by flag. The part of LAME follows them."""
 _DECODER_DELAY = 529
-"""Samples that every decoder gives late, which the LAME header does not count."""
+"""Delay of every decoder in samples, which is not included in the LAME header."""
 _SYNC = re.compile(rb"\xff(?=[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef])")
-"""Where a frame may begin; one in a thousand places of noise."""
+"""Possible start of a frame; it matches at one in a thousand positions of noise."""
 _TAG = b"ID3\x03\0\0\0\0\0\x0a" + bytes(10)
-"""An empty tag: by it libsndfile knows MPEG audio whatever the file is called."""
+"""An empty tag. With it, libsndfile recognises MPEG audio whatever the suffix."""
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What all frames of a stream have in common."""
+    """Properties that all frames of a stream share."""
 
     version_and_layer: int
     """Bits 3 to 1 of the second byte."""
@@ -68,7 +68,7 @@ class _Kind:
 
 @dataclass
 class _FrameRun:
-    """Frames of one kind, with nothing but tags between them."""
+    """Consecutive frames of one kind, with only tags between them."""
 
     kind: _Kind
     ranges: list[tuple[int, int]]
@@ -77,7 +77,7 @@ class _FrameRun:
 
 @lru_cache(maxsize=64)
 def _sizes(kind: _Kind) -> dict[int, int]:
-    """Return the bytes of a frame by its second and third byte."""
+    """Return the size of a frame by its second and third byte."""
     sizes = {}
     for index, kbits in enumerate(_BIT_RATES[kind.version, kind.layer], 1):
         for padding in (0, 1):
@@ -92,7 +92,7 @@ def _sizes(kind: _Kind) -> dict[int, int]:
 
 
 def _kind(data: Data, place: int) -> _Kind | None:
-    """Return what begins here; None: no frame that can be walked."""
+    """Return the frame that begins here; None if there is none with a known size."""
     if place + 4 > len(data) or data[place] != 0xFF or data[place + 1] & 0xE0 != 0xE0:
         return None
     version_and_layer, rate_index = data[place + 1] >> 1 & 15, data[place + 2] >> 2 & 3
@@ -103,7 +103,7 @@ def _kind(data: Data, place: int) -> _Kind | None:
 
 
 def looks_like_mpeg(head: bytes) -> bool:
-    """Tell whether these first bytes of a file are frames: two that follow one another, as far as can be seen."""
+    """Return whether a file begins with frames: two consecutive ones, as far as the bytes reach."""
     kind = _kind(head, 0)
     if kind is None:
         return False
@@ -112,13 +112,13 @@ def looks_like_mpeg(head: bytes) -> bool:
 
 
 def id3_size(head: bytes) -> int:
-    """Return the bytes of an ID3v2 tag after its first ten (ID3v2.4, 3.1: seven bits each)."""
+    """Return the size of an ID3v2 tag without its first ten bytes (ID3v2.4, 3.1: seven bits per byte)."""
     size = (head[6] & 127) << 21 | (head[7] & 127) << 14 | (head[8] & 127) << 7 | head[9] & 127
     return size + (10 if head[5] & 0x10 else 0)
 
 
 def _after_tag(data: Data, place: int) -> int | None:
-    """Return where the tag that begins here ends; None: none begins here."""
+    """Return the end of the tag that begins here; None if there is none."""
     head = data[place : place + 32]
     if head.startswith(b"ID3") and len(head) >= 10:
         return place + 10 + id3_size(head)
@@ -133,7 +133,7 @@ def _after_tag(data: Data, place: int) -> int | None:
 
 
 def _advance(data: Data, place: int, kind: _Kind, most: int | None = None) -> tuple[int, int]:
-    """Return the number of whole frames of a kind that follow one another from here, and where they end."""
+    """Return the number of complete consecutive frames of a kind from here on, and their end."""
     size_of, last, mono, frames = _sizes(kind).get, len(data) - 4, kind.mono, 0
     while place <= last and frames != most:
         size = size_of(data[place + 1] << 8 | data[place + 2])
@@ -145,7 +145,7 @@ def _advance(data: Data, place: int, kind: _Kind, most: int | None = None) -> tu
 
 
 def _next_frame(data: Data, place: int) -> int | None:
-    """Return where the next frame begins from here on that others follow, or that ends the file."""
+    """Return the start of the next frame that others follow, or that ends the file."""
     for found in _SYNC.finditer(data, place):
         kind = _kind(data, found.start())
         if kind is not None:
@@ -156,7 +156,7 @@ def _next_frame(data: Data, place: int) -> int | None:
 
 
 def _runs(data: Data) -> Iterator[tuple[_FrameRun, int]]:
-    """Yield runs of frames, each with the bytes before it that are neither frames nor tags."""
+    """Yield runs of frames, each with the number of other bytes before it."""
     place, run, junk = 0, None, 0
     while place < len(data):
         kind = _kind(data, place)
@@ -173,7 +173,7 @@ def _runs(data: Data) -> Iterator[tuple[_FrameRun, int]]:
         after = _after_tag(data, place)
         if after is None:
             found = _next_frame(data, place + 1)
-            # What is after the last frame is no gap in the audio.
+            # Bytes after the last frame are not a gap in the audio.
             junk += found - place if found is not None and run is not None else 0
             after = len(data) if found is None else found
         place = after
@@ -220,7 +220,7 @@ def mpeg_layout(data: Data) -> Layout:
 
 
 def _begins(data: Data) -> int:
-    """Return where a decoder looks for the first frame."""
+    """Return the position at which a decoder expects the first frame."""
     place = 0
     while data[place : place + 3] == b"ID3" and (after := _after_tag(data, place)) is not None:
         place = after
@@ -232,14 +232,14 @@ class _Header:
     """A Xing or Info header, in the first frame."""
 
     place: int
-    """Of its mark, in the file."""
+    """Position of its marker in the file."""
     size: int
-    """Bytes of its frame."""
+    """Size of its frame."""
     flags: int
     frames: int
-    """As it says; 0 where it does not."""
+    """Number of frames; 0 if the header has none."""
     delay: int
-    """Samples at the beginning that decoders drop: the encoder's and their own."""
+    """Number of samples that decoders drop at the beginning: the delays of encoder and decoder."""
 
     @staticmethod
     def of(data: Data, run: _FrameRun) -> _Header | None:
@@ -247,7 +247,7 @@ class _Header:
         size = _sizes(kind)[data[start + 1] << 8 | data[start + 2]]
         side = ((9 if kind.mono else 17) if kind.version == 2 else (17 if kind.mono else 32)) if kind.layer == 3 else 0
         for place in (start + 4 + side, start + 6 + side):
-            # Decoders take a frame for audio, whatever it says, unless its side information is empty.
+            # Decoders treat the frame as audio unless its side information is empty.
             if side and data[place : place + 4] in (b"Xing", b"Info") and not any(data[place - side : place]):
                 flags = int.from_bytes(data[place + 4 : place + 8], "big")
                 frames = int.from_bytes(data[place + 8 : place + 12], "big") if flags & 1 else 0
@@ -258,7 +258,7 @@ class _Header:
 
 
 def _link(data: Data, run: _FrameRun, header: _Header | None) -> Link:
-    """Return a run with a header that says how many frames it has."""
+    """Return a run with a header that has its number of frames."""
     start = run.ranges[0][0]
     ranges: list[Part] = list(run.ranges)
     if header is None or not header.flags & 1:
@@ -275,7 +275,7 @@ def _link(data: Data, run: _FrameRun, header: _Header | None) -> Link:
         place += 4
     place += sum(length for bit, length in _FIELDS.items() if bit > 2 and header.flags & bit) + 21
     if place + 3 <= len(frame):
-        # The encoder's padding belongs to the end that the header means, which is not where the file ends.
+        # The padding in the header refers to another end than that of the file.
         delay = frame[place] << 4 | frame[place + 1] >> 4
         frame[place : place + 3] = (delay << 12 | _DECODER_DELAY).to_bytes(3, "big")
     ranges[0] = (start + header.size, run.ranges[0][1])
@@ -283,10 +283,10 @@ def _link(data: Data, run: _FrameRun, header: _Header | None) -> Link:
 
 
 def _new_header(data: Data, kind: _Kind, start: int, frames: int) -> bytes:
-    """Return two frames: one that says how many follow, known by its mark and not decoded, and one of silence.
+    """Return two frames: a header with the number of frames, which is not decoded, and a frame of silence.
 
-    A decoder that knows the number of frames drops its own delay, and so 529 samples of audio that the frames alone
-    would have given. The silence is there to be dropped instead: its samples are the encoder's delay and the decoder's.
+    A decoder that knows the number of frames drops its own delay of 529 samples, which would be audio. It drops the
+    silence instead, whose samples are the delays of encoder and decoder.
     """
     second, fourth, rate = data[start + 1] | 1, data[start + 3], data[start + 2] & 0x0C
     side = (9 if kind.mono else 17) if kind.version == 2 else (17 if kind.mono else 32)

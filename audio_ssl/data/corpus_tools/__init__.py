@@ -1,1 +1,1 @@
-"""What files of corpora are made with; they import it from `audio_ssl.data.corpus`."""
+"""Tools for corpus files, which import them from `audio_ssl.data.corpus`."""

@@ -1,8 +1,8 @@
-"""An accompaniment for a melody of known key and bars: chords by a simple rule, and what instruments make of them.
+"""Accompaniments for melodies of known key and metre: chords by a simple rule, and the parts of instruments.
 
-Each bar, or half of one, gets the chord of the key that most of its melody belongs to; the main degrees are preferred,
-a tune ends on its tonic, and mostly comes from the dominant. Whoever accompanies plays that chord and nothing else, so
-its name is exact, whatever the melody passes through. Times are quarter notes from the beginning of the score.
+Each bar or half bar gets the chord of the key that contains most of its melody. The main degrees are preferred, and a
+tune ends on its tonic, mostly after the dominant. The accompaniment plays this chord only, so its label is exact. Times
+are quarter notes from the beginning of the score.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from audio_ssl.data.corpus_tools.scores import Note
 from audio_ssl.data.time_columns import ROOTS
 
 Beats = Sequence[tuple[float, int]]
-"""Time of each beat, and its number in the bar."""
+"""Time and number in the bar of each beat."""
 
 Strike = tuple[float, float, int, float]
-"""Start, end, MIDI pitch, and how much of an accent it has, from 0 to 1."""
+"""Start, end, MIDI pitch, and accent from 0 to 1."""
 
 _DEGREES: dict[str, tuple[tuple[int, str, float], ...]] = {
     "major": ((0, "maj", 0.15), (7, "maj", 0.12), (5, "maj", 0.1), (9, "min", 0.04), (2, "min", 0.03), (4, "min", 0.0)),
@@ -31,7 +31,7 @@ _DEGREES: dict[str, tuple[tuple[int, str, float], ...]] = {
         (3, "maj", 0.05),
     ),
 }
-"""Semitones above the tonic, quality, and what it is preferred by, as a share of the melody."""
+"""Semitones above the tonic, quality, and preference, as a share of the melody."""
 
 _TRIADS = {"maj": (0, 4, 7), "min": (0, 3, 7), "7": (0, 4, 7, 10)}
 _DOMINANT = 7
@@ -39,19 +39,19 @@ _CADENCE = 0.1
 _CLOSE = 1e-6
 
 COMPING = ("held", "beats", "offbeats", "broken")
-"""How chords are played: held, on each beat, between the beats, or note by note."""
+"""Ways to play chords: held, on each beat, between the beats, or note by note."""
 
 BASSES = ("roots", "alternating", "walking")
-"""What a bass plays: the root of each chord, root and fifth in turn, or a note of the chord on every beat."""
+"""Ways to play a bass: the root of each chord, root and fifth in turn, or a chord note on every beat."""
 
 _KICK, _SNARE = 36, 38
 RIDES = (42, 51, 54, 70)
-"""Hi-hat, ride cymbal, tambourine or maracas: what beats time."""
+"""Instruments that keep time: hi-hat, ride cymbal, tambourine or maracas."""
 
 
 @dataclass(frozen=True)
 class Harmony:
-    """A chord and how long it lasts."""
+    """A chord with its start and end."""
 
     start: float
     end: float
@@ -63,16 +63,16 @@ class Harmony:
 
     @property
     def classes(self) -> list[int]:
-        """Return its pitch classes, the root first."""
+        """Return the pitch classes, root first."""
         return [(self.root + step) % 12 for step in _TRIADS[self.quality]]
 
     def label(self, transposed: int) -> str:
-        """Return its name in Harte's syntax, so many semitones higher."""
+        """Return the label in Harte's syntax, transposed by semitones."""
         return f"{ROOTS[(self.root + transposed) % 12]}:{self.quality}"
 
 
 def chord_starts(beats: Beats, halves: bool) -> list[float]:
-    """Return where a chord may begin: at each downbeat, and in the middle of bars of an even number of beats."""
+    """Return the possible starts of chords: downbeats, and the middle of bars with an even number of beats."""
     count = max((number for _, number in beats), default=1)
     middle = count // 2 + 1 if halves and count % 2 == 0 else 1
     return [time for time, number in beats if number in (1, middle)]
@@ -81,20 +81,20 @@ def chord_starts(beats: Beats, halves: bool) -> list[float]:
 def harmonise(
     melody: Sequence[Note], starts: Sequence[float], end: float, tonic: int, mode: str, *, closes: bool, sevenths: bool
 ) -> list[Harmony]:
-    """Return a chord from each start to the next, the last to `end`.
+    """Return one chord per start; each lasts to the next start, the last to `end`.
 
     Parameters
     ----------
     melody
-        What is accompanied.
+        The melody.
     starts, end
-        Where chords begin, and where the last ends.
+        Starts of the chords, and the end of the last one.
     tonic, mode
-        The key: a pitch class, and ``major`` or ``minor``.
+        The key: pitch class, and ``major`` or ``minor``.
     closes
-        The melody is at its end there, so the last chord is that of the tonic.
+        The melody ends here, so the last chord is the tonic.
     sevenths
-        Dominants have a seventh.
+        Whether dominants have a seventh.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def harmonise(
         for begin, finish, pitch in melody:
             heard = min(finish, stop) - max(begin, start)
             if heard > _CLOSE:
-                # What begins with the bar counts twice.
+                # Notes that begin with the chord count twice.
                 weights[pitch % 12] += heard * (2 if abs(begin - start) < _CLOSE else 1)
         left = len(starts) - 1 - place
         root, quality = _best(weights, tonic, mode, left if closes else None)
@@ -134,18 +134,18 @@ def _best(weights: Sequence[float], tonic: int, mode: str, left: int | None) -> 
 
 
 def comping(harmonies: Sequence[Harmony], beats: Beats, divisions: int, how: str, lowest: int) -> list[Strike]:
-    """Return what a chordal instrument plays.
+    """Return the notes of a chordal instrument.
 
     Parameters
     ----------
     harmonies, beats
         The chords, and the beats of the score.
     divisions
-        Of a beat: 2, or 3 in 6/8.
+        Divisions of a beat: 2, or 3 in 6/8.
     how
         One of `COMPING`.
     lowest
-        Chords lie within the octave above this pitch.
+        Lowest pitch; chords are within the octave above it.
     """
     length = _beat_length(beats)
     strikes: list[Strike] = []
@@ -174,7 +174,7 @@ def comping(harmonies: Sequence[Harmony], beats: Beats, divisions: int, how: str
 
 
 def bass_line(harmonies: Sequence[Harmony], beats: Beats, how: str, lowest: int) -> list[Strike]:
-    """Return what a bass plays, one of `BASSES`, within the octave above `lowest`."""
+    """Return the notes of a bass in the way `how` (one of `BASSES`), within the octave above `lowest`."""
     length = _beat_length(beats)
     strikes: list[Strike] = []
     for one in harmonies:
@@ -192,7 +192,7 @@ def bass_line(harmonies: Sequence[Harmony], beats: Beats, how: str, lowest: int)
 
 
 def drum_beat(beats: Beats, end: float, divisions: int, ride: int) -> list[Strike]:
-    """Return what drums play: a bass drum on heavy beats, a snare on the others, and `ride` on every division."""
+    """Return the notes of drums: bass drum on heavy beats, snare on the others, and `ride` on every division."""
     count = max((number for _, number in beats), default=1)
     step = _beat_length(beats) / divisions
     strikes: list[Strike] = []

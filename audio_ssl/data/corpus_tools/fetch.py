@@ -1,12 +1,11 @@
-"""Fetches corpora, makes them, and records what was made.
+"""Fetches corpora through Debian's package client, and records corpora that are made rather than downloaded.
 
-Fetching corpora through Debian's package client, without root and without touching the system's own state.
+``apt-get download`` and ``dpkg-deb -x`` need no root. ``apt-get update`` needs none with private ``Dir::State::lists``
+and ``Dir::Cache``, and the state of the system is not changed. The sources of the system are used, and apt checks the
+signature and the hash of every archive.
 
-``apt-get download`` and ``dpkg-deb -x`` need no root; with private ``Dir::State::lists`` and ``Dir::Cache`` neither
-does ``apt-get update``. The system's sources are used as they are, and apt checks every archive's signature and hash.
-
-Each package lands in a folder of its own, ``into/<package>``. That folder appears by a rename once everything is
-unpacked, so its presence says the package is finished and an interrupted fetch goes on where it stopped.
+Each package is unpacked into a folder of its own, ``into/<package>``. The folder gets its name when everything is
+unpacked, so an existing folder is complete, and an interrupted fetch continues where it stopped.
 """
 
 from __future__ import annotations
@@ -41,19 +40,19 @@ def apt_available() -> bool:
 
 
 def fetch_apt(packages: Sequence[str], into: Path) -> None:
-    """Download Debian packages and unpack each into ``into/<package>``; finished ones are left alone.
+    """Download Debian packages and unpack each into ``into/<package>``. Existing ones are kept.
 
     Parameters
     ----------
     packages
         Names of binary packages.
     into
-        Folder that receives one folder a package; made if missing.
+        Folder of the folders; created if missing.
 
     Raises
     ------
     UserError
-        If apt is not here, a package is unknown to the system's sources, or the download or the unpacking fails.
+        If apt is not installed, a package is unknown, or downloading or unpacking fails.
     """
     wanted = [p for p in packages if not (into / p).is_dir()]
     if not wanted:
@@ -88,9 +87,9 @@ def _fetch_one(package: str, into: Path, work: Path, options: Sequence[str]) -> 
     _run(["apt-get", "-q", *options, "download", package], folder, f"the package `{package}` cannot be downloaded")
     archives = sorted(folder.glob("*.deb"))
     if not archives:
-        raise UserError(f"apt-get gave no archive for the package `{package}`", where=str(folder))
+        raise UserError(f"apt-get downloaded no archive of the package `{package}`", where=str(folder))
     unpacked = work / "unpacked" / package
-    # A half-unpacked folder of an interrupted fetch is worth nothing.
+    # A partly unpacked folder of an interrupted fetch is of no use.
     shutil.rmtree(unpacked, ignore_errors=True)
     unpacked.mkdir(parents=True)
     _run(["dpkg-deb", "-x", str(archives[-1]), str(unpacked)], folder, f"the package `{package}` cannot be unpacked")
@@ -106,14 +105,14 @@ def _run(command: Sequence[str], cwd: Path, what: str) -> None:
 
 
 def announce(card: Corpus, root: Path) -> None:
-    """Say what is about to be fetched or made, how big it is, and under which licence."""
+    """Log what is going to be fetched or made, its size and its licence."""
     logger.info("%s: %s", card.title, card.size)
     logger.info("licence: %s", card.licence)
     logger.info("into: %s", root)
 
 
 def is_made(root: Path, wanted: int) -> bool:
-    """Return whether a corpus that is made rather than downloaded is finished below `root`, with `wanted` clips."""
+    """Return whether a corpus that is made, rather than downloaded, is complete below `root` with `wanted` clips."""
     path = root / _MADE
     try:
         before = find(read_object(path, _MAX_MADE_BYTES), "wanted", int, str(path)) if path.is_file() else -1
@@ -121,21 +120,23 @@ def is_made(root: Path, wanted: int) -> bool:
         logger.warning("%s; the corpus is made again", error)
         return False
     if before > wanted:
-        logger.warning("%s: asked for %d clips before, now for %d; the audio of the others stays", path, before, wanted)
+        logger.warning(
+            "%s: %d clips were requested before, now %d; the audio of the others is kept", path, before, wanted
+        )
     return before == wanted
 
 
 def write_made(root: Path, wanted: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the labels of a corpus that was made; that they are there says that it is finished.
+    """Write the labels of a corpus that was made. They mark it as complete.
 
     Parameters
     ----------
     root
-        The corpus's folder.
+        Folder of the corpus.
     wanted
-        How many clips were asked for.
+        Number of clips that were requested.
     rows
-        What `read_made` gives back.
+        Rows that `read_made` returns.
     """
     write_json(root / _MADE, {"wanted": wanted, "clips": rows})
 
@@ -146,14 +147,14 @@ def read_made(root: Path, card: Corpus) -> list[dict[str, Any]]:
     Raises
     ------
     UserError
-        If `root` is missing or the corpus was not finished.
+        If `root` is missing or the corpus is not complete.
     """
     path = require_folder(root, card) / _MADE
     if not path.is_file():
         raise UserError(
             f"{card.title} was not finished here: `{_MADE}` is missing",
             where=str(root),
-            remedy=f"`audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl` goes on",
+            remedy=f"`audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl` completes it",
         )
     again = f"delete it and make the corpus again: audio-ssl manifest {card.name} --fetch --out {card.name}.jsonl"
     with advised(again):
@@ -162,7 +163,7 @@ def read_made(root: Path, card: Corpus) -> list[dict[str, Any]]:
 
 
 def made_clips(root: Path, card: Corpus, split: str | None, left_out: LeftOut) -> Iterator[tuple[Clip, dict[str, Any]]]:
-    """Yield the clips of `read_made`, which lie in ``audio/NAME.flac``, with their rows; damaged ones are left out."""
+    """Yield the clips of `read_made` (``audio/NAME.flac``) with their rows. Damaged ones are left out."""
     check_split(card, split)
     for row in read_made(root, card):
         if split not in (None, row["split"]):
@@ -178,7 +179,7 @@ def optional_package(package: str, card: Corpus, pip: str | None = None) -> Any:
     Raises
     ------
     UserError
-        If it is not installed; the text has the pip command (`pip`, where it is an unusual one).
+        If it is not installed. The message has the pip command, which is `pip` where it is unusual.
     """
     try:
         return importlib.import_module(package)
@@ -190,5 +191,5 @@ def optional_package(package: str, card: Corpus, pip: str | None = None) -> Any:
 
 _MADE = "labels.json"
 LEFT_OUT = "left_out"
-"""Argument of `read` that takes what a reader leaves out."""
+"""Argument of `read` for reporting what is left out."""
 _MAX_MADE_BYTES = 1 << 30

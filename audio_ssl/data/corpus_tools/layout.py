@@ -1,8 +1,7 @@
-"""What a corpus is (`Corpus`), which files it must have, its long recordings in pieces, its splits.
+"""The card of a corpus (`Corpus`), checks of its files, pieces of long recordings, and splits.
 
-Long recordings in pieces of equal length, for corpora whose annotations are times.
-
-Which split a group of clips belongs to, decided by its name, so that it is the same on every machine.
+Long recordings are cut into pieces of equal length if their annotations have times. Splits are derived from names, so
+they are the same on every machine.
 """
 
 from __future__ import annotations
@@ -22,43 +21,43 @@ from audio_ssl.data.manifest import Clip
 
 @dataclass(frozen=True)
 class Corpus:
-    """The card of a corpus: what one must know before using it."""
+    """The card of a corpus: what its users must know."""
 
     name: str
-    """The file's name, without ``.py``."""
+    """Name of the file, without ``.py``."""
 
     title: str
-    """What people call it."""
+    """Title."""
 
     description: str
-    """What is in it, what it is good for, and what to beware of."""
+    """Content, uses and limitations."""
 
     licence: str
-    """SPDX names where there are any."""
+    """Licence, by its SPDX name if it has one."""
 
     citation: str
-    """Whom to credit, and where it comes from."""
+    """Authors to cite, and source."""
 
     size: str
-    """Download, clips and minutes, as measured."""
+    """Size of the download, number of clips and minutes, as measured."""
 
     layout: str
-    """Where files lie below the root."""
+    """Layout of the files below the root."""
 
     splits: Mapping[str, str]
-    """Name of each split, and how it is cut."""
+    """Name of each split to its description."""
 
     languages: tuple[str, ...] = ()
-    """ISO 639 codes of what is spoken."""
+    """ISO 639 codes of the spoken languages."""
 
     labels: tuple[str, ...] = ()
-    """Manifest columns that are filled, the corpus's own included."""
+    """Columns of the manifest that are filled, including columns of this corpus."""
 
     made: bool = False
-    """Its sound is rendered or synthesised by `fetch`."""
+    """Whether `fetch` renders or synthesises the audio."""
 
     requires: tuple[str, ...] = ()
-    """What `fetch` or `read` needs besides this package: ``apt``, ``pip:NAME``."""
+    """Other programs that `fetch` or `read` needs: ``apt``, ``pip:NAME``."""
 
 
 def check_split(card: Corpus, split: str | None) -> None:
@@ -68,14 +67,14 @@ def check_split(card: Corpus, split: str | None) -> None:
 
 
 def require_folder(path: Path, card: Corpus, can_fetch: bool | None = None) -> Path:
-    """Return `path`, or raise a UserError that says what was expected there.
+    """Return `path`; UserError, with the expected layout, if it is not a folder.
 
     Parameters
     ----------
     path, card
-        The folder, and the corpus whose it is.
+        Folder and card of the corpus.
     can_fetch
-        Whether the corpus can be fetched; None: the card says, by `made` and `requires`.
+        Whether the corpus can be fetched; None: derived from `made` and `requires` of the card.
     """
     if path.is_dir():
         return path
@@ -89,7 +88,7 @@ def require_folder(path: Path, card: Corpus, can_fetch: bool | None = None) -> P
 
 
 def require_file(path: Path, card: Corpus, what: str | None = None) -> Path:
-    """Return `path`, or raise a UserError that says which file was expected there, and `what` more there is to know."""
+    """Return `path`; UserError if it is not a file. `what` replaces the layout as the remedy."""
     if path.is_file():
         return path
     raise UserError(
@@ -100,7 +99,7 @@ def require_file(path: Path, card: Corpus, what: str | None = None) -> Path:
 
 
 def table_files(root: Path, suffixes: Sequence[str], card: Corpus, kinds: str) -> list[Path]:
-    """Return the tables at `root`, which is one itself or a folder of some; UserError, which names `kinds`, if none."""
+    """Return the tables at `root`, a table or a folder of tables; UserError if there is none of the `kinds`."""
     files = [root] if root.is_file() else sorted(p for p in root.glob("*") if p.suffix.lower() in suffixes)
     if not files:
         raise UserError(
@@ -119,7 +118,7 @@ def named_files(
     example: str,
     left_out: LeftOut | None = None,
 ) -> list[tuple[Path, re.Match[str]]]:
-    """Return the files whose names say what they are, with what they say; UserError if there is none."""
+    """Return the files whose names match a pattern, with the match; UserError if there is none."""
     named: list[tuple[Path, re.Match[str]]] = []
     for path in paths:
         if match := name.match(path.stem):
@@ -132,13 +131,13 @@ def named_files(
 
 
 def whole_file(path: Path, clip_id: str) -> Clip:
-    """Return the clip that spans a whole file, without labels; AudioError if it cannot be used."""
+    """Return the clip of a whole file, without labels; AudioError if the file cannot be used."""
     info = audio_info(path)
     return Clip(clip_id, str(path), 0.0, info.seconds, info.sample_rate)
 
 
 def usable_file(path: Path, clip_id: str, left_out: LeftOut) -> Clip | None:
-    """Return the clip that spans a whole file, without labels; None, and named in `left_out`, if it cannot be used."""
+    """Return the clip of a whole file, without labels; None if it cannot be used, which `left_out` records."""
     try:
         return whole_file(path, clip_id)
     except AudioError as error:
@@ -147,18 +146,18 @@ def usable_file(path: Path, clip_id: str, left_out: LeftOut) -> Clip | None:
 
 
 def expected(card: Corpus, where: Path, what: str, part: str = "") -> UserError:
-    """Return the error for a corpus, or a `part` of it (``a table of``), that is not where it should be."""
+    """Return the error for a missing corpus, or a missing `part` of it (``a table of``)."""
     named = f"{part} {card.title}" if part else card.title
     return UserError(f"{named} was expected here, but {what}", where=str(where), remedy=f"layout: {card.layout}")
 
 
 def first_file(*paths: Path) -> Path:
-    """Return the first of some paths that is a file; where none is, the first, which an error then names."""
+    """Return the first path that is a file; without one, the first path, which an error then names."""
     return next((path for path in paths if path.is_file()), paths[0])
 
 
 def piece_seconds(text: str, corpus: str) -> float:
-    """Read the option `seconds` of a corpus: the longest piece, 0 for whole recordings.
+    """Read the option `seconds` of a corpus: the maximum length of a piece; 0 for whole recordings.
 
     Raises
     ------
@@ -175,9 +174,9 @@ def piece_seconds(text: str, corpus: str) -> float:
 
 
 def pieces(clip: Clip, longest: float) -> Iterator[tuple[Clip, float]]:
-    """Yield pieces of equal length up to `longest` seconds, each with where it begins in the clip; 0: the clip itself.
+    """Yield pieces of equal length up to `longest` seconds, with their start within the clip; 0: the whole clip.
 
-    Ids of pieces are the clip's with ``#000``, ``#001`` behind.
+    Ids of pieces are the id of the clip with ``#000``, ``#001`` appended.
     """
     count = max(1, math.ceil(clip.seconds / longest - 1e-9)) if longest else 1
     length = clip.seconds / count
@@ -188,14 +187,14 @@ def pieces(clip: Clip, longest: float) -> Iterator[tuple[Clip, float]]:
 
 
 def hash_split(corpus: str, key: str, valid: float = 0.1, test: float = 0.1) -> str:
-    """Return train, valid or test for a group of clips; depends on nothing but the two names.
+    """Return train, valid or test for a group of clips, by the two names only.
 
     Parameters
     ----------
     corpus
-        Name of the corpus, so that two corpora are cut independently.
+        Name of the corpus, so that corpora are split independently.
     key
-        What must not be torn apart: a level, a prompt, a track.
+        Name of the group that must stay together: a level, a prompt, a track.
     valid, test
         Shares of the groups.
 
@@ -211,10 +210,10 @@ def hash_split(corpus: str, key: str, valid: float = 0.1, test: float = 0.1) -> 
 
 
 def even_split(corpus: str, keys: Iterable[str]) -> dict[str, str]:
-    """Return the split of each of a few groups: like `hash_split`, but with at least one group in each split.
+    """Return the split of each group: as `hash_split`, but for few groups, with at least one group in each split.
 
-    The shares (a tenth for validation, a tenth for the test) are exact, at the price that a split depends on which
-    other groups there are. Fewer than three groups are all for training.
+    The shares (a tenth for validation and a tenth for the test) are exact, but a split depends on the other groups.
+    With fewer than three groups, all are for training.
 
     Examples
     --------

@@ -1,8 +1,6 @@
-"""MIDI: notes of a file, and sound of notes.
+"""Reads notes of MIDI files, with the sustain pedal of a piano, and renders notes to audio.
 
-Notes of a MIDI file of a piano, as long as they sound: until key and sustain pedal are up.
-
-Notes to sound: the General MIDI soundfont TimGM6mb, which comes with pretty_midi, played by tinysoundfont.
+Notes are rendered by tinysoundfont with the General MIDI soundfont TimGM6mb, which comes with pretty_midi.
 """
 
 from __future__ import annotations
@@ -20,11 +18,11 @@ from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.data.time_columns import Sounding
 
 _SUSTAIN, _DOWN = 64, 64
-"""The controller of the pedal, and the value from which it is down."""
+"""Controller of the sustain pedal, and the value from which on it is down."""
 
 
 def midi_notes(path: Path, pretty_midi: Any) -> list[Sounding]:
-    """Return the notes of all instruments but drums.
+    """Return the notes of all instruments except drums.
 
     Raises
     ------
@@ -45,17 +43,17 @@ def midi_notes(path: Path, pretty_midi: Any) -> list[Sounding]:
 
 
 def sustained(notes: Sequence[Sounding], pedal: Iterable[tuple[float, int]]) -> list[Sounding]:
-    """Return notes with the ends that the sustain pedal gives them, as the field has it (Hawthorne et al. 2018).
+    """Return notes that are prolonged by the sustain pedal, as is usual (Hawthorne et al. 2018).
 
-    A note whose key is let go while the pedal is down (64 or more) sounds until the pedal is up, or its key is struck
-    again. Half pedalling, which makes it softer, is not looked at.
+    A note whose key is released while the pedal is down (64 or more) lasts until the pedal is up or the key is struck
+    again. Half pedalling is ignored.
 
     Parameters
     ----------
     notes
-        Start and end in seconds as the keys go, MIDI pitch.
+        Start and end of the key in seconds, MIDI pitch.
     pedal
-        Second and value of each movement of the pedal.
+        Time and value of each pedal event.
 
     Examples
     --------
@@ -72,7 +70,7 @@ def sustained(notes: Sequence[Sounding], pedal: Iterable[tuple[float, int]]) -> 
             since = None
     last = max((end for _, end, _ in notes), default=0.0)
     if since is not None:
-        # Never let up: until the last key is.
+        # The pedal is never released: until the last key is.
         downs.append((since, max(last, since)))
     struck: dict[int, list[float]] = {}
     for start, _, pitch in sorted(notes):
@@ -91,7 +89,7 @@ def sustained(notes: Sequence[Sounding], pedal: Iterable[tuple[float, int]]) -> 
 
 
 def notes_within(notes: Iterable[Sounding], start: float, end: float) -> list[Sounding]:
-    """Return what sounds between two times, from the first of them on: a note that sounds already begins at 0."""
+    """Return the notes between two times, relative to the first. A note that began before starts at 0."""
     return [
         (max(begin, start) - start, min(finish, end) - start, pitch)
         for begin, finish, pitch in notes
@@ -105,22 +103,22 @@ Played = tuple[float, float, int, int]
 """Start and end in seconds, MIDI pitch, velocity from 1 to 127."""
 
 RELEASE_SECONDS = 1.0
-"""What is played after the last note has ended."""
+"""Seconds that are rendered after the end of the last note."""
 
 _DRUMS_BANK = 128
 
 
 class Soundfont:
-    """The soundfont and the synthesiser that plays it.
+    """The soundfont with its synthesiser.
 
     Parameters
     ----------
     tinysoundfont
         The package.
     sample_rate
-        Of what is played.
+        Sample rate of the audio, in Hz.
     install
-        The command that installs what is missing.
+        Command that installs the packages.
 
     Raises
     ------
@@ -144,27 +142,27 @@ class Soundfont:
         tuning: float = 0.0,
         seconds: float | None = None,
     ) -> Samples:
-        """Return the mono samples of one instrument.
+        """Return the mono audio of one instrument.
 
         Parameters
         ----------
         notes
-            What is played.
+            The notes.
         program
-            General MIDI program, or drum kit, counted from 0.
+            General MIDI program or drum kit, from 0.
         drums
-            Pitches are drums of a kit.
+            Whether pitches are drums of a kit.
         tuning
-            Semitones above 440 Hz.
+            Tuning in semitones relative to 440 Hz.
         seconds
-            Length; None: to the end of the last note, and a second more.
+            Length; None: to one second after the end of the last note.
         """
-        # A fresh synthesiser each time: no voice of the last tune rings on, so the order of tunes changes nothing.
+        # A new synthesiser each time: no voice of the last tune rings on, so the order of tunes does not matter.
         synth = self._tinysoundfont.Synth(samplerate=self.sample_rate)
         synth.program_select(0, synth.sfload(self._path), _DRUMS_BANK if drums else 0, program, drums)
         if tuning:
             synth.set_tuning(0, tuning)
-        # At the same time a note ends before the next begins (0 is the velocity of an end).
+        # At the same time, ends (velocity 0) come before starts.
         events = [(round(end * self.sample_rate), 0, pitch) for _, end, pitch, _ in notes]
         events += [(round(start * self.sample_rate), velocity, pitch) for start, _, pitch, velocity in notes]
         blocks, now = [], 0
@@ -186,7 +184,7 @@ class Soundfont:
 
 
 def with_peak(samples: Samples, peak: float) -> Samples:
-    """Return samples whose largest value is `peak`; silence stays."""
+    """Return samples scaled to the maximum `peak`; silence stays silence."""
     return np.asarray(samples * (peak / max(float(np.abs(samples).max(initial=0.0)), 1e-6)), dtype=np.float32)
 
 

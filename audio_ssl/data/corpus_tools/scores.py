@@ -1,13 +1,8 @@
-"""Scores of music: music21's corpus, compressed MusicXML, beats from bar lines.
+"""Reads scores of music21's corpus that name their key, and derives beats from bar lines.
 
-Scores of music21's corpus that name their key: fiddle tunes in ABC and Bach's chorales in MusicXML.
-
-The tunes of Ryan's Mammoth Collection and O'Neill's Music of Ireland whose header names a major or a minor key, and the
-chorales whose MusicXML names the mode. Their notes are read without music21's streams, which are twenty times slower.
-
-Notes and bar lines of a compressed MusicXML file, without a notation library.
-
-Beats from the bar lines of a score, for corpora that know their scores.
+The scores are the tunes of Ryan's Mammoth Collection and O'Neill's Music of Ireland (ABC) whose header names a major or
+minor key, and those of Bach's chorales (compressed MusicXML) that name the mode. Notes are read without music21's
+streams, which are twenty times slower.
 """
 
 from __future__ import annotations
@@ -28,12 +23,12 @@ CHORALES = "bach"
 
 @dataclass(frozen=True)
 class Tune:
-    """One score, before it is transposed."""
+    """A score before transposition."""
 
     name: str
     source: str
     title: str
-    """In small letters without spaces; tunes of one title belong together."""
+    """Title in lower case without spaces. Tunes with the same title belong together."""
 
     tonic: int
     """Pitch class, C is 0."""
@@ -42,18 +37,18 @@ class Tune:
     metre: str
     dance: str | None
     text: str
-    """ABC, or the path of a MusicXML file."""
+    """ABC text, or path of a MusicXML file."""
 
 
 @dataclass(frozen=True)
 class TuneScore:
-    """What a tune consists of; times are quarter notes from the beginning."""
+    """The content of a tune. Times are quarter notes from the beginning."""
 
     parts: list[list[Note]]
-    """The notes of each voice."""
+    """Notes of each voice."""
 
     beats: list[tuple[float, int]] | None
-    """Where the beats are, and their numbers in the bar; None if bars do not add up to one metre."""
+    """Times of the beats and their numbers in the bar; None if the bars do not fit one metre."""
 
     @property
     def notes(self) -> list[Note]:
@@ -62,18 +57,18 @@ class TuneScore:
 
 
 def all_tunes(music21: Any) -> list[Tune]:
-    """Return the tunes of all sources, in the order of their names' hashes: fixed, and shuffled."""
+    """Return the tunes of all sources in a fixed random order, by the hashes of their names."""
     corpus = Path(music21.__file__).parent / "corpus"
     tunes = [*(tune for source in ABC_SOURCES for tune in abc_tunes(corpus, source)), *chorales(corpus)]
     return sorted(tunes, key=lambda tune: hashlib.sha256(tune.name.encode()).digest())
 
 
 def abc_tunes(corpus: Path, source: str) -> Iterator[Tune]:
-    """Yield the tunes of one of `ABC_SOURCES` below the folder of music21's corpus."""
+    """Yield the tunes of one of `ABC_SOURCES` in the folder of music21's corpus."""
     for path in sorted((corpus / source).glob("*.abc")):
         for text in re.split(r"(?m)^(?=X:)", path.read_text(encoding="utf-8", errors="replace")):
             fields = {k: v.strip() for k, v in reversed(re.findall(r"(?m)^([XTRMK]):(.*)$", text))}
-            # Modal tunes and remarks about a doubtful key do not match.
+            # Modal tunes and remarks on a doubtful key do not match.
             key = re.fullmatch(r"([A-G])([#b]?)\s*(|maj|major|m|min|minor)", fields.get("K", ""), re.IGNORECASE)
             if key is None or not {"X", "T", "M"} <= fields.keys():
                 continue
@@ -91,13 +86,13 @@ def abc_tunes(corpus: Path, source: str) -> Iterator[Tune]:
 
 
 def chorales(corpus: Path) -> Iterator[Tune]:
-    """Yield Bach's chorales below the folder of music21's corpus."""
+    """Yield Bach's chorales in the folder of music21's corpus."""
     for path in sorted((corpus / CHORALES).glob("bwv*.mxl")):
         xml = musicxml_text(path)
         key = re.search(r"<fifths>(-?\d+)</fifths>\s*<mode>(major|minor)</mode>", xml)
         metre = re.search(r"<beats>(\d+)</beats>\s*<beat-type>(\d+)</beat-type>", xml)
         if key is not None and metre is not None:
-            # Seven semitones a fifth; the relative minor lies three below.
+            # A fifth has seven semitones; the relative minor is three semitones below.
             tonic = int(key[1]) * 7 - (3 if key[2] == "minor" else 0)
             yield Tune(
                 name=f"{CHORALES}/{path.stem}",
@@ -112,40 +107,40 @@ def chorales(corpus: Path) -> Iterator[Tune]:
 
 
 def tune_parts(tune: Tune, music21: Any, lines: list[float] | None = None) -> list[list[Note]]:
-    """Return the notes of each voice, in quarter notes from the beginning; bar lines go to `lines`."""
+    """Return the notes of each voice, in quarter notes from the beginning. Bar lines are appended to `lines`."""
     if tune.source == CHORALES:
         return musicxml_parts(Path(tune.text), lines)
     return [abc_notes(tune.text, music21, lines)]
 
 
 def ends_on_tonic(notes: Sequence[Note], tonic: int) -> bool:
-    """Return whether the lowest note of the end is the tonic; chorales in church modes are often notated otherwise."""
+    """Return whether the lowest note at the end is the tonic, which excludes most chorales in church modes."""
     last = max(end for _, end, _ in notes)
     return min(pitch for _, end, pitch in notes if end == last) % 12 == tonic
 
 
 def read_score(tune: Tune, music21: Any) -> TuneScore:
-    """Return the voices and the beats of a tune; beats are None where bars do not add up to one metre."""
+    """Return the voices and beats of a tune. Beats are None if the bars do not fit one metre."""
     lines: list[float] = []
     parts = tune_parts(tune, music21, lines)
     text = musicxml_text(Path(tune.text)) if tune.source == CHORALES else tune.text
     if not any(parts) or len(set(re.findall(r"<beats>\d+</beats>\s*<beat-type>\d+|M: *[0-9C|/]+", text))) > 1:
-        # Where the metre changes it is not known here which bars it is of.
+        # If the metre changes, it is unknown which bars have which metre.
         return TuneScore(parts, None)
     return TuneScore(parts, beats_of_bars(lines, max(end for part in parts for _, end, _ in part), tune.metre))
 
 
 def melody_steps(score: TuneScore, count: int) -> set[tuple[int, ...]]:
-    """Return every run of so many steps of the first voice, in semitones, which no transposition changes."""
+    """Return all sequences of `count` intervals of the first voice, which do not depend on the key."""
     pitches = [pitch for _, _, pitch in (score.parts[0] if score.parts else [])]
     steps = [after - before for before, after in pairwise(pitches)]
     return {tuple(steps[place : place + count]) for place in range(len(steps) - count + 1)}
 
 
 def abc_notes(text: str, music21: Any, lines: list[float] | None = None) -> list[Note]:
-    """Read ABC through music21's tokens: twenty times faster than through its streams. Repeats are not played.
+    """Read ABC by music21's tokens, twenty times faster than by its streams. Repeats are not expanded.
 
-    Bar lines go to `lines`.
+    Bar lines are appended to `lines`.
     """
     abc = music21.abcFormat
     notes: list[Note] = []
@@ -179,7 +174,7 @@ def musicxml_text(path: Path) -> str:
 
 
 def musicxml_parts(path: Path, lines: list[float] | None = None) -> list[list[Note]]:
-    """Return the notes of each part: fifteen times faster than through music21's streams; bar lines go to `lines`."""
+    """Return the notes of each part, 15 times faster than by music21's streams; bar lines are appended to `lines`."""
     score = ElementTree.fromstring(musicxml_text(path))
     parts: list[list[Note]] = []
     for part in score.iter("part"):
@@ -207,7 +202,7 @@ def musicxml_parts(path: Path, lines: list[float] | None = None) -> list[list[No
 def _add_note(
     notes: list[Note], element: ElementTree.Element, start: float, length: float, tied: dict[int, int]
 ) -> None:
-    """Append a MusicXML note, or lengthen the one it is tied to (`tied`: pitch -> its latest index)."""
+    """Append a MusicXML note, or lengthen the note it is tied to (`tied`: pitch to the index of its last note)."""
     pitch = element.find("pitch")
     if pitch is None:
         return
@@ -224,21 +219,21 @@ _CLOSE = 1e-6
 
 
 def beats_of_bars(lines: Iterable[float], end: float, metre: str) -> list[tuple[float, int]] | None:
-    """Return where the beats of a score are, and their numbers in the bar, from 1; None if its bars do not add up.
+    """Return the beats of a score with their numbers in the bar, from 1; None if the bars do not fit the metre.
 
     Parameters
     ----------
     lines
-        Where bar lines are, in quarter notes from the beginning; in any order, more than once or not.
+        Bar lines in quarter notes from the beginning, in any order; they may appear more than once.
     end
-        Where the score ends.
+        End of the score.
     metre
-        As ``6/8``: over 8, three eighths are a beat where there are 6, 9 or 12, else the lower number says what is.
+        Metre, such as ``6/8``. In 6/8, 9/8 and 12/8 a beat has three eighths; else the lower number is the beat.
 
     Notes
     -----
-    A first bar that is too short is an upbeat, and beats in it are numbered from the end of the bar. Of two short bars
-    that make one, as at repeats, the second continues the first. The last may be of any length up to a bar.
+    A short first bar is an upbeat whose beats are numbered from the end of the bar. Two short bars that make one bar,
+    as at repeats, are one bar. The last bar may be short.
 
     Examples
     --------
@@ -265,7 +260,7 @@ def _distinct(lines: Sequence[float]) -> list[float]:
 
 
 def _bar_starts(lines: Sequence[float], full: float) -> list[float] | None:
-    """Return where bars start, the first perhaps before 0; None if some bar is neither full nor made of short ones."""
+    """Return the starts of bars, the first possibly before 0; None if a bar is neither full nor two short ones."""
     starts: list[float] = []
     if len(lines) > 2 and lines[1] < full - _CLOSE:
         starts, lines = [lines[1] - full], lines[1:]

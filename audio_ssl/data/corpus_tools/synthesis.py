@@ -1,12 +1,9 @@
-"""Speech synthesis through the C interfaces of espeak-ng and Flite.
+"""Speech synthesis through the C interfaces of espeak-ng (speak_lib.h) and Flite (flite.h, version 2.2).
 
-espeak-ng's C interface (speak_lib.h), as much of it as gives samples, and when each phone and word is said.
-
-Flite's C interface (flite.h, version 2.2), as much of it as gives the samples of a text.
-
-Another kind of synthesis than espeak-ng's: units and statistics of recordings (Black and Lenzo 2001, "Flite: a small
-fast run-time synthesis engine"; Black 2006, "CLUSTERGEN"). Its libraries find each other by name, so each is opened
-after those that it needs, and the folder they lie in need not be known to the system.
+espeak-ng also gives the times of phones and words. Flite synthesises differently, from units and statistics of
+recordings (Black and Lenzo 2001, "Flite: a small fast run-time synthesis engine"; Black 2006, "CLUSTERGEN"). The
+libraries of Flite find each other by name. Each is opened after those that it needs, so the system need not know their
+folder.
 """
 
 from __future__ import annotations
@@ -53,20 +50,20 @@ class _Event(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Utterance:
-    """What was said."""
+    """Synthesised speech with its phones and words."""
 
     samples: npt.NDArray[np.int16]
-    """Mono."""
+    """Mono samples."""
 
     phones: list[Span]
-    """IPA without stress; pauses are not among them."""
+    """Phones in IPA without stress; pauses are not included."""
 
     words: list[Span]
-    """As they are written; what the library says in one breath, such as ``in the``, is one."""
+    """Words as written. Words that the library joins, such as ``in the``, are one item."""
 
 
 class Espeak:
-    """The synthesiser.
+    """The synthesiser espeak-ng.
 
     Parameters
     ----------
@@ -76,7 +73,7 @@ class Espeak:
     Raises
     ------
     UserError
-        If it does not start.
+        If the library does not start.
     """
 
     def __init__(self, library: str, data: str) -> None:
@@ -89,29 +86,29 @@ class Espeak:
         self._phones: list[tuple[int, str]] = []
         self._words: list[tuple[int, int]] = []
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-        # The library keeps only the pointer; the object must outlive it.
+        # The library keeps the pointer only, so the object must stay alive.
         self._callback = kind(self._receive)
         self._library.espeak_SetSynthCallback(self._callback)
 
     def speak(
         self, text: str, language: str, voice: str, words_per_minute: int, pitch: int = 50, pitch_range: int = 50
     ) -> Utterance:
-        """Say a text.
+        """Synthesise a text.
 
-        The samples of two times differ a little: the library draws some noise, and goes on from what it said before.
+        Repeated calls differ a little, as the library adds random noise that depends on earlier calls.
 
         Parameters
         ----------
         text
-            What is said.
+            The text.
         language
             Name of a voice file of the library, such as ``en-us``.
         voice
             Name of a variant, such as ``f3``.
         words_per_minute
-            Rate; the library's own is 175.
+            Speaking rate; the default of the library is 175.
         pitch, pitch_range
-            From 0 to 100; 50 is what the voice has. The range is that of intonation; 0 is monotone.
+            Pitch and range of intonation from 0 to 100. 50 is that of the voice; a range of 0 is monotone.
 
         Raises
         ------
@@ -134,13 +131,13 @@ class Espeak:
         return Utterance(samples, [self._seconds(*span) for span in spans], self._spoken(text, spans, len(samples)))
 
     def _spoken(self, text: str, phones: list[tuple[int, int, str]], total: int) -> list[Span]:
-        """Return the words: each from its first phone to its last."""
+        """Return the words, each from its first phone to its last."""
         words = []
         following = [*self._words[1:], (total, len(text) + 1)]
         for (start, place), (stop, next_place) in zip(self._words, following, strict=True):
             inside = [(a, b) for a, b, _ in phones if start <= a < stop]
             if inside:
-                # Places count characters from 1.
+                # Positions count characters from 1.
                 written = " ".join(text[place - 1 : next_place - 1].split()).strip(" .,;:!?")
                 words.append(self._seconds(inside[0][0], inside[-1][1], written))
         return words
@@ -181,24 +178,24 @@ class _Voice(ctypes.Structure):
 
 
 class Flite:
-    """The synthesiser with some of its voices.
+    """The synthesiser Flite with some of its voices.
 
     Parameters
     ----------
     folder
-        Where the libraries lie, ``libflite.so.1`` and others.
+        Folder of the libraries, ``libflite.so.1`` and others.
     voices
         ``awb``, ``kal16``, ``rms``, ``slt``: American English, and Scottish (awb).
 
     Raises
     ------
     UserError
-        If a library is not there or does not load.
+        If a library is missing or does not load.
     """
 
     def __init__(self, folder: Path, voices: Sequence[str]) -> None:
         self._folder = folder
-        # It plays sound through ALSA's library, without which it does not load.
+        # It needs ALSA's library to load.
         self._open("libasound.so.2", system=True)
         core = self._open("libflite.so.1")
         core.flite_text_to_wave.restype = ctypes.POINTER(_Wave)
@@ -215,22 +212,22 @@ class Flite:
     def speak(
         self, text: str, voice: str, stretch: float = 1.0, shift: float = 1.0
     ) -> tuple[npt.NDArray[np.int16], int]:
-        """Say an English text.
+        """Synthesise an English text.
 
         Parameters
         ----------
         text
-            What is said; accents are dropped.
+            The text; accents are removed.
         voice
-            One of those that were opened.
+            One of the opened voices.
         stretch
-            Factor on durations.
+            Factor of the durations.
         shift
-            Factor on the fundamental frequency.
+            Factor of the fundamental frequency.
 
         Returns
         -------
-        Samples, mono, and their rate in Hz.
+        Mono samples and their sample rate in Hz.
         """
         plain = unicodedata.normalize("NFKD", text.translate(_SIGNS)).encode("ascii", "ignore")
         chosen = self._voices[voice]

@@ -1,11 +1,8 @@
-"""Tables and annotations of corpora as clips.
+"""Reads rows of tables as clips, and annotations of corpora.
 
-Rows of other people's tables as clips: which column is what, and what else is kept.
-
-The same rules serve a CSV file and a Hugging Face dataset: a column of a name that manifests know is taken for that;
-`columns` says otherwise (``{"text": "sentence"}``); all further columns travel along in ``extra``.
-
-Annotations of corpora, read so that one bad row or file leaves out one clip and never shifts another.
+The same rules hold for CSV files and Hugging Face datasets. A column with the name of a field of the manifest is read
+as that field. `columns` assigns other columns (``{"text": "sentence"}``). All further columns are kept in ``extra``. An
+invalid row or annotation leaves out one clip and never shifts others.
 """
 
 from __future__ import annotations
@@ -26,12 +23,12 @@ from audio_ssl.data.ledger import LeftOut
 from audio_ssl.data.manifest import Clip, Scalar
 
 PATHS = ("path", "audio", "audio_path", "audio_file", "file", "filename", "file_name", "audio_filepath", "wav")
-"""Names of the column with the audio file, the first that is there, where `columns` does not say."""
+"""Names of the column with the audio file, in order of preference, if `columns` does not assign it."""
 
 TEXTS = ("text", "translation", "label", "speaker", "gender", "language", "split")
 NUMBERS = ("start", "seconds")
 FIELDS = ("path", "id", *NUMBERS, "tags", *TEXTS)
-"""What a manifest calls its own."""
+"""Fields of the manifest."""
 
 SPLIT_NAMES = {
     "train": "train",
@@ -41,28 +38,28 @@ SPLIT_NAMES = {
     "val": "valid",
     "test": "test",
 }
-"""Usual names of splits -> ours; any others stay."""
+"""Usual names of splits to our names; other names stay."""
 
 _FLOATS, _INTS = ("valence", "arousal"), ("pitch",)
 
 
 def table_rows(path: Path, left_out: LeftOut) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield line number and row of a CSV, TSV or JSON Lines file with a header or keys.
+    """Yield the line number and the row of a CSV, TSV or JSON Lines file.
 
-    Encoding and delimiter are found, see `audio_ssl.data.delimited`; rows of another width than the header are left
-    out by the number of their line.
+    Encoding and delimiter are detected (`audio_ssl.data.delimited`). Rows of another width than the header are left
+    out with their line number.
 
     Parameters
     ----------
     path
         The table.
     left_out
-        Gets the rows that cannot be read.
+        Where rows that cannot be read are recorded.
 
     Raises
     ------
     UserError
-        For a file of another kind, a line that is not a row, or a header with a name twice.
+        For another kind of file, a line that is not a row, or a header with a name twice.
     """
     suffix = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
     suffix = suffix.lower()
@@ -79,7 +76,7 @@ def table_rows(path: Path, left_out: LeftOut) -> Iterator[tuple[int, dict[str, A
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that a word of a file's name says; None where no word does.
+    """Return the split that a word of a file name means; None if there is none.
 
     Examples
     --------
@@ -90,21 +87,21 @@ def split_named(name: str) -> str | None:
 
 
 def match_columns(names: Iterable[str], columns: Mapping[str, str], where: str) -> dict[str, str]:
-    """Return what each column of a table is called in the manifest.
+    """Return the field of the manifest for each column of a table.
 
     Parameters
     ----------
     names
-        The table's columns.
+        Columns of the table.
     columns
-        Manifest name -> the table's column.
+        Field of the manifest to column of the table.
     where
-        For errors.
+        Name of the table in errors.
 
     Raises
     ------
     UserError
-        If a column is not in the table, or none has the audio file.
+        If a column is not in the table, or no column has the audio file.
 
     Examples
     --------
@@ -127,25 +124,25 @@ def match_columns(names: Iterable[str], columns: Mapping[str, str], where: str) 
                 remedy="say which: --column path=NAME",
             )
         chosen["path"] = found[0]
-    # NeMo's names of the part of a file that a row is about; a duration alone is often that of the whole file.
+    # NeMo's names of the span of a row. A duration without an offset is often that of the whole file.
     for field, column in (("start", "offset"), ("seconds", "duration")):
         free = field not in chosen and field not in names and column not in chosen.values()
         if free and column in names and "offset" in names:
             chosen[field] = column
     ours = {column: ours for ours, column in chosen.items()}
-    # What is not ours by choice must not pass for a field or for another choice.
+    # Other columns must not be read as fields, or as columns that `columns` assigns.
     return {name: ours.get(name) or (f"table_{name}" if name in chosen else name) for name in names}
 
 
 class Rows:
-    """Makes clips of rows, and looks each audio file up once.
+    """Makes clips of rows. Each audio file is examined once.
 
     Parameters
     ----------
     names
-        As `match_columns` gives.
+        Result of `match_columns`.
     folder
-        Relative audio paths start here.
+        Folder of relative audio paths.
     """
 
     def __init__(self, names: Mapping[str, str], folder: Path) -> None:
@@ -155,12 +152,12 @@ class Rows:
         self._infos: dict[Path, tuple[float, int]] = {}
 
     def clip(self, row: Mapping[str, Any], where: str, split: str | None = None) -> Clip:
-        """Return the clip of a row; `split` where no column says.
+        """Return the clip of a row; `split` is used if the row has none.
 
         Raises
         ------
         UserError
-            If an id that the table gives appears twice.
+            If an id of the table appears twice.
         AudioError
             If the row or its file cannot be used.
         """
@@ -172,9 +169,9 @@ class Rows:
         start, seconds = (_number(values.get(name), name) for name in NUMBERS)
         start = start or 0.0
         seconds = length - start if seconds is None else seconds
-        # Tables round; what they round to must lie in the file all the same.
+        # Times in tables are rounded, but the span must be within the file.
         if start < 0 or seconds <= 0 or start + seconds > length + 0.02:
-            raise AudioError("the span does not lie within the file")
+            raise AudioError("the span is not within the file")
         seconds = min(seconds, length - start)
         texts = {name: str(values[name]).strip() for name in TEXTS if name in values}
         own = texts.pop("split", None) or split
@@ -227,7 +224,7 @@ def _number(value: Any, name: str) -> float | None:
 
 
 def _tags(value: Any) -> tuple[str, ...]:
-    """Take a list, or text with bars, semicolons or commas between the tags: the first of these that is in it."""
+    """Return tags from a list, or from text separated by bars, semicolons or commas, whichever is found first."""
     if isinstance(value, list | tuple):
         return tuple(str(tag) for tag in value)
     mark = next((mark for mark in "|;," if mark in str(value)), "|")
@@ -253,25 +250,25 @@ def annotation_rows(
     delimiter: str | None = None,
     quotes: bool | None = None,
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield where each row of a table with a header lies, ``FILE:LINE``, and the row, without spaces around its cells.
+    """Yield the position (``FILE:LINE``) and the stripped cells of each row of a table with a header.
 
-    Rows of another width than the header are left out by name.
+    Rows of another width than the header are left out and recorded.
 
     Parameters
     ----------
     path
         The table.
     needed
-        Columns without which it is none.
+        Required columns.
     left_out
-        Gets the rows that cannot be read.
+        Where rows that cannot be read are recorded.
     delimiter, quotes
         See `open_delimited`.
 
     Raises
     ------
     UserError
-        If it cannot be opened, a needed column is missing, or a quote is not closed.
+        If the table cannot be opened, a required column is missing, or a quote is not closed.
     """
     table = open_delimited(path, delimiter, quotes)
     if missing := [name for name in needed if name not in table.header]:
@@ -289,7 +286,7 @@ def annotation_text(path: Path) -> str:
     Raises
     ------
     AudioError
-        If it cannot be read or is not UTF-8.
+        If the file cannot be read or is not UTF-8.
     """
     try:
         return path.read_bytes().decode("utf-8-sig")
@@ -300,12 +297,12 @@ def annotation_text(path: Path) -> str:
 
 
 def list_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield where each line of a list lies, ``FILE:LINE``, and the line; empty ones are passed over.
+    """Yield the position (``FILE:LINE``) and the text of each line of a list; empty lines are skipped.
 
     Raises
     ------
     UserError
-        If it cannot be read or is not UTF-8.
+        If the file cannot be read or is not UTF-8.
     """
     try:
         text = annotation_text(path)

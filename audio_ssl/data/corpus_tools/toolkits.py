@@ -1,13 +1,10 @@
-"""Files of other toolkits: Common Voice's tables, lhotse's cuts, names of segments.
+"""Reads tables of Common Voice (also used by CoVoST 2) and cuts of lhotse, and names segments of files.
 
-Common Voice's tables, which CoVoST 2 reads too: rows of tab-separated text, and who speaks.
+lhotse (Żelasko et al. 2021, arXiv 2110.12561): a ``MonoCut`` is a span of a recording whose texts and speakers are its
+``supervisions``; a file has one JSON object per line, plain or gzipped. Left out on purpose: mixed and padded cuts,
+which are not a span of a file.
 
-Cuts of lhotse (Żelasko et al. 2021, arXiv 2110.12561) as rows: one JSON object a line, plain or gzipped.
-
-A ``MonoCut`` is a span of a recording, with what was said in ``supervisions``. What is left out on purpose: cuts that
-are mixed or padded, which are no span of a file.
-
-Names of parts of audio files, the same wherever a segment is met: in manifests, in predictions, in a join.
+The id of a segment is the same in manifests, predictions and joined tables.
 """
 
 from __future__ import annotations
@@ -28,24 +25,24 @@ _ESCAPED = re.compile(r'\\([\t"\\])')
 
 
 def common_voice_rows(path: Path, needed: Sequence[str], left_out: LeftOut) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table; one of another width than the header is left out by the number of its line.
+    """Yield the rows of a table. Rows of another width than the header are left out with their line number.
 
     Parameters
     ----------
     path
         The table.
     needed
-        Columns without which it is none.
+        Required columns.
     left_out
-        Gets the rows that cannot be read.
+        Where rows that cannot be read are recorded.
 
     Raises
     ------
     UserError
-        If a needed column is missing, or the table is not UTF-8.
+        If a required column is missing, or the table is not UTF-8.
     """
     try:
-        # Only a line feed ends a row: sentences hold other separators of Unicode.
+        # Only a line feed ends a row, as sentences contain other line separators of Unicode.
         with path.open(encoding="utf-8-sig", newline="\n") as file:
             names = [name.strip() for name in file.readline().rstrip("\r\n").split("\t")]
             if missing := [name for name in needed if name not in names]:
@@ -62,7 +59,7 @@ def common_voice_rows(path: Path, needed: Sequence[str], left_out: LeftOut) -> I
                 else:
                     left_out.add(f"{path}:{number}", f"the row has {len(cells)} cells and the header {len(names)}")
     except UnicodeDecodeError:
-        # The reader reads ahead: what is wrong lies in some later line.
+        # The decoder reads ahead, so the error is in a later line.
         with path.open("rb") as whole:
             for number, row in enumerate(whole, 1):
                 decode_text(row, path, number)
@@ -71,15 +68,15 @@ def common_voice_rows(path: Path, needed: Sequence[str], left_out: LeftOut) -> I
 def split_cells(line: str, width: int) -> list[str]:
     r"""Return the cells of a row, without the backslashes that some releases write before quotes.
 
-    A quote is a quote and never holds cells together. A tab with a backslash before it is text only where the row has
-    too many cells otherwise: a sentence may end in a backslash.
+    Quotes are ordinary characters. A tab after a backslash is text only if the row would have too many cells otherwise,
+    as a sentence may end with a backslash.
 
     Parameters
     ----------
     line
-        The row, without its end.
+        The row without its line end.
     width
-        Cells of the header.
+        Number of cells of the header.
 
     Examples
     --------
@@ -96,7 +93,7 @@ def split_cells(line: str, width: int) -> list[str]:
 
 
 def common_voice_audio(path: Path) -> Path:
-    """Return the file of a clip; the first releases name it without a suffix, and people convert clips."""
+    """Return the audio file of a clip, with any suffix: early releases have none, and clips are often converted."""
     if path.suffix not in SUFFIXES:
         path = path.with_name(f"{path.name}.mp3")
     if path.is_file():
@@ -106,9 +103,9 @@ def common_voice_audio(path: Path) -> Path:
 
 
 def common_voice_gender(row: Mapping[str, str]) -> str | None:
-    """Return what a speaker said, in the table's word, or None where nothing was said.
+    """Return the gender of a speaker as the table has it; None if it is empty.
 
-    Every reader's words are read as F and M where corpora are read, see `LoadedCorpus.read`.
+    `LoadedCorpus.read` normalises it.
 
     Examples
     --------
@@ -122,7 +119,7 @@ _KEPT = ("speaker", "gender", "language")
 
 
 def is_lhotse(row: Mapping[str, Any]) -> bool:
-    """Tell by the keys.
+    """Return whether an object is a cut of lhotse, by its keys.
 
     Examples
     --------
@@ -133,15 +130,15 @@ def is_lhotse(row: Mapping[str, Any]) -> bool:
 
 
 def cut_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``id, start, seconds``, and of what is there ``path, text, speaker, gender, language`` and custom values.
+    """Return ``id, start, seconds`` and, if known, ``path, text, speaker, gender, language`` and custom values.
 
-    A line of a ``SupervisionSet`` has no path. Of several supervisions the texts follow one another; a speaker, gender
-    or language is that of all of them, or none.
+    A line of a ``SupervisionSet`` has no path. The texts of several supervisions are joined. Their speaker, gender or
+    language is used if it is the same in all of them.
 
     Raises
     ------
     ValueError
-        If the cut is not a part of one file.
+        If the cut is not a span of one file.
 
     Examples
     --------
@@ -177,7 +174,7 @@ def cut_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _path(recording: object) -> str | None:
-    """Return the file of a recording, None where none is told."""
+    """Return the file of a recording; None if it has none."""
     if not isinstance(recording, Mapping):
         return None
     sources = recording.get("sources")
@@ -190,14 +187,14 @@ def _path(recording: object) -> str | None:
 
 
 def segment_id(path: str, start: object = None) -> str:
-    """Return the id of the part of a file that begins at `start`: the path alone where that is the file's beginning.
+    """Return the id of the segment of a file from `start` on: the path alone if it starts at 0.
 
     Parameters
     ----------
     path
-        The audio file, as a table names it.
+        Path of the audio file in the table.
     start
-        In seconds, a number or text of one; None where a table does not say. Microseconds tell two segments apart.
+        Start in seconds, a number or its text; None if the table has none. Starts are compared in microseconds.
 
     Raises
     ------
