@@ -190,14 +190,12 @@ def plan(
     """
     from audio_ssl.data.build import parse_assignments
     from audio_ssl.fairness.about import About, with_example
-    from audio_ssl.report.planning import plan_test
+    from audio_ssl.fairness.planning import plan_test
+    from audio_ssl.report.language.methods import plan_lines
 
     (table,), asked = with_example([pilot], About(), normaliser)
-    print(
-        "\n".join(
-            plan_test(table, gap, power, by, metric, manifest, asked.normaliser, parse_assignments("--column", column))
-        )
-    )
+    columns = parse_assignments("--column", column)
+    print("\n".join(plan_lines(plan_test(table, gap, power, by, metric, manifest, asked.normaliser, columns))))
 
 
 @app.command

@@ -15,6 +15,7 @@ from audio_ssl.metrics.registry import find_metric
 from audio_ssl.report.numbers import MISSING, defined, percent, signed
 
 _SHORT = 22
+_SPACE = "\u00a0"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 OUTCOMES: dict[GapOutcome, str] = {
@@ -121,8 +122,13 @@ def difference(row: _WithEnds) -> str:
 
 def between(row: _Measured, value: float, low: float, high: float) -> str:
     """Write a difference in the unit of a row, with its interval behind it, where there is one."""
-    ends = "" if not defined(low) else f" ({signed(low, points_of(row))} to {signed(high, points_of(row))})"
+    ends = _in_brackets(signed(low, points_of(row)), signed(high, points_of(row))) if defined(low) else ""
     return MISSING if not defined(value) else signed(value, unit_of(row)) + ends
+
+
+def _in_brackets(low: str, high: str) -> str:
+    """Write an interval behind a value, so that a line breaks before it and not inside."""
+    return f" ({low}{_SPACE}to{_SPACE}{high})"
 
 
 def relative_ends(row: GroupComparison) -> tuple[float, float]:
@@ -134,7 +140,7 @@ def relative_ends(row: GroupComparison) -> tuple[float, float]:
 
 def percent_between(value: float, low: float, high: float) -> str:
     """Write a relative difference with its interval behind it, where there is one."""
-    ends = "" if not defined(low) else f" ({signed(low, 'percent')} to {signed(high, 'percent')})"
+    ends = _in_brackets(signed(low, "percent"), signed(high, "percent")) if defined(low) else ""
     return MISSING if not defined(value) else percent(value) + ends
 
 
