@@ -12,6 +12,7 @@ from pathlib import Path
 
 from audio_ssl.artifacts.fairness_report import FairnessReport, fairness_of
 from audio_ssl.artifacts.records import to_json
+from audio_ssl.artifacts.result import SCORES_FILE
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import locked_file, write_json, write_text
 from audio_ssl.report.comparison import compare_models
@@ -111,14 +112,14 @@ def result_lines(folder: Path) -> list[str]:
     """Return the scores of one result folder, model and baselines, as lines for a terminal."""
     results = read_inputs([folder]).results
     # Without its signature a BLEU means little.
-    signatures = [one.model.scores["signature"] for one in results if one.model.scores.get("tokenizer")]
+    signatures = [one.model.scores.signature for one in results if one.model.scores.tokenizer]
     return [*score_lines(compare_models(results, folder, SystemPairs())), *signatures]
 
 
 def keep_inputs(inputs: Sequence[Path], out: Path) -> None:
     """Raise UserError if the JSON beside the page `out` would replace an input, or the scores of a result folder."""
     json_path = _json_beside(out)
-    files = [file for one in inputs for file in (Path(one), Path(one) / "scores.json")]
+    files = [file for one in inputs for file in (Path(one), Path(one) / SCORES_FILE)]
     if json_path.resolve() in [file.resolve() for file in files]:
         raise UserError("`out` would replace one of the inputs", where=str(json_path), remedy="give another name")
 

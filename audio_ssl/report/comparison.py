@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from audio_ssl.artifacts.result import MetricResult
 from audio_ssl.base.errors import UserError
 from audio_ssl.metrics.registry import metric_label
-from audio_ssl.report.inputs import MetricScore, Result, ScoredSystem
+from audio_ssl.report.inputs import NOT_MEASURED, Result, ScoredSystem
 from audio_ssl.report.language.phrases import label_of
 from audio_ssl.report.language.scores import settings_differ
 from audio_ssl.report.numbers import finite
@@ -143,25 +144,23 @@ def compare_models(results: Sequence[Result], home: Path, pairs: SystemPairs) ->
 
 def _scores(
     results: Sequence[Result], keys: Sequence[Sequence[_Key]], names: Mapping[_Key, str]
-) -> dict[str, dict[str, dict[str, MetricScore]]]:
+) -> dict[str, dict[str, dict[str, MetricResult]]]:
     """Return all scores by system, probe and metric."""
-    found: dict[str, dict[str, dict[str, MetricScore]]] = {}
+    found: dict[str, dict[str, dict[str, MetricResult]]] = {}
     for result, row in zip(results, keys, strict=True):
         for key, system in zip(row, _systems(result), strict=True):
-            scores = {name: system.score_of(name) for name in system.scores["metrics"]}
-            found.setdefault(names[key], {}).setdefault(name_of(result), scores)
+            found.setdefault(names[key], {}).setdefault(name_of(result), system.scores.metrics)
     return found
 
 
 def name_of(result: Result) -> str:
     """Return the probe's name."""
-    return str(result.model.scores.get("probe") or result.path.name)
+    return result.model.scores.probe or result.path.name
 
 
 def main_of(result: Result) -> str:
     """Return the name of the main metric."""
-    scores = result.model.scores
-    return str(scores.get("main_metric") or next(iter(scores["metrics"]), ""))
+    return result.model.scores.main_metric
 
 
 def _systems(result: Result) -> tuple[ScoredSystem, ...]:
@@ -175,7 +174,7 @@ def _keys(results: Sequence[Result]) -> list[list[_Key]]:
     for result in results:
         row = []
         for system in _systems(result):
-            mark = str(system.scores.get("model_fingerprint") or system.scores.get("model") or result.path)
+            mark = system.scores.model_fingerprint or system.scores.model or str(result.path)
             kind = "model" if system is result.model else system.name
             again = 0
             if kind == "model":
@@ -192,7 +191,7 @@ def _names(results: Sequence[Result], keys: Sequence[Sequence[_Key]]) -> dict[_K
     full: dict[_Key, str] = {}
     owners: dict[_Key, _Key] = {}
     for result, row in zip(results, keys, strict=True):
-        full.setdefault(row[0], str(result.model.scores.get("model") or result.path.name))
+        full.setdefault(row[0], result.model.scores.model or result.path.name)
         for key in row[1:]:
             owners.setdefault(key, row[0])
     names = dict(zip(full, shorten(list(full.values())), strict=True))
@@ -277,12 +276,13 @@ def _question(
 
 
 def _warnings(results: Sequence[Result]) -> tuple[str, ...]:
-    found = []
-    for key in ("signature", "decoder"):
-        values = list(dict.fromkeys(str(result.model.scores.get(key)) for result in results))
-        if len(values) > 1:
-            found.append(settings_differ(name_of(results[0]), key, values))
-    return tuple(found)
+    of_models = [result.model.scores for result in results]
+    settings = {
+        "signature": list(dict.fromkeys(one.signature for one in of_models)),
+        "decoder": list(dict.fromkeys(one.decoder or "none" for one in of_models)),
+    }
+    name = name_of(results[0])
+    return tuple(settings_differ(name, setting, used) for setting, used in settings.items() if len(used) > 1)
 
 
 SUPERB_TASKS = {
@@ -317,7 +317,7 @@ def rank_models(systems: Sequence[str], questions: Sequence[ComparedQuestion]) -
     return tuple(MeanRank(name, row.mean_rank, row.borda, len(asked)) for name, row in ranked.items())
 
 
-def superb_standings(scores: Mapping[str, Mapping[str, Mapping[str, MetricScore]]]) -> tuple[SuperbStanding, ...]:
+def superb_standings(scores: Mapping[str, Mapping[str, Mapping[str, MetricResult]]]) -> tuple[SuperbStanding, ...]:
     """Return the SUPERB score of each system that has a probe of SUPERB's; `scores` are by system, probe and metric."""
     from audio_ssl.metrics.leaderboards import OCTOBER_2021, superb_score
 
@@ -328,7 +328,7 @@ def superb_standings(scores: Mapping[str, Mapping[str, Mapping[str, MetricScore]
             task = SUPERB_TASKS.get(probe)
             if task is None:
                 continue
-            values = {name: finite(metrics.get(name, MetricScore()).value) for name in OCTOBER_2021[task]}
+            values = {name: finite(metrics.get(name, NOT_MEASURED).value) for name in OCTOBER_2021[task]}
             known = {name: value for name, value in values.items() if value is not None}
             if len(known) == len(values):
                 found[task] = known

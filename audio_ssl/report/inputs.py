@@ -12,39 +12,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from audio_ssl.artifacts.fairness_report import FairnessReport, read_fairness
-from audio_ssl.artifacts.records import from_json
-from audio_ssl.artifacts.result_tables import read_table
-from audio_ssl.artifacts.run import METRICS_FILE, RunFolder, read_run_folder
-from audio_ssl.base.checksums import require_whole
-from audio_ssl.base.documents import (
-    JsonObject,
-    as_object,
-    iterate_json_lines,
-    read_json,
-    read_object,
-    read_yaml,
+from audio_ssl.artifacts.result import (
+    QUESTION_FILE,
+    SCORES_FILE,
+    UNDEFINED,
+    UNTRAINED,
+    MetricResult,
+    ProbeScores,
+    ResultOrigin,
+    baselines_of,
+    is_result,
+    read_origin,
+    read_scores,
 )
+from audio_ssl.artifacts.result_tables import COMPARISONS_FILE, PREDICTIONS_FILE, TrialRow, read_table, read_trials
+from audio_ssl.artifacts.run import ERRORS_FILE, METRICS_FILE, RunFolder, read_run_folder
+from audio_ssl.base.checksums import require_whole
+from audio_ssl.base.documents import JsonObject, as_object, iterate_json_lines, read_json, read_yaml
 from audio_ssl.base.errors import UserError
 
 EXPECTED = (
-    f"a run folder (holds {METRICS_FILE}), a result folder (holds scores.json), "
+    f"a run folder (holds {METRICS_FILE}), a result folder (holds {SCORES_FILE}), "
     "or the report.json of `audio-ssl fairness` (holds groups and comparisons)"
 )
 
 
-@dataclass(frozen=True)
-class MetricScore:
-    """One score on the test set, in its unit, with its 95 % interval."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    higher_is_better: bool = True
-    unit: str = ""
-    more: JsonObject = field(default_factory=dict)
+NOT_MEASURED = MetricResult(UNDEFINED)
+"""What a system has of a metric that its probe did not ask for."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +48,21 @@ class ScoredSystem:
     """One scored system: the probed model, or one of its baselines."""
 
     name: str
-    scores: dict[str, Any]
-    predictions: tuple[dict[str, Any], ...]
+    scores: ProbeScores
+    predictions: tuple[JsonObject, ...] = ()
+    """Columns of the user's manifest, and the answer's."""
     file: Path | None = None
     """Where the predictions (of tasks without training: the comparisons) lie; None where there are none."""
     classes: tuple[str, ...] = ()
     """Names of the classes, tokens or values, in the order of the predictions' scores."""
-    trials: tuple[dict[str, Any], ...] = ()
-    """Of verification: ``clip_a, clip_b, same, score``."""
-    comparisons: tuple[dict[str, Any], ...] = ()
+    trials: tuple[TrialRow, ...] = ()
+    """Of verification."""
+    comparisons: tuple[JsonObject, ...] = ()
     """Of tasks without training: what was compared."""
 
-    def score_of(self, metric: str) -> MetricScore:
+    def score_of(self, metric: str) -> MetricResult:
         """Return one of the scores; an undefined one where the system does not have it."""
-        found = self.scores["metrics"].get(metric)
-        return from_json(MetricScore, found, metric) if isinstance(found, dict) else MetricScore()
+        return self.scores.metrics.get(metric, NOT_MEASURED)
 
 
 @dataclass(frozen=True)
@@ -76,9 +72,9 @@ class Result:
     path: Path
     model: ScoredSystem
     baselines: tuple[ScoredSystem, ...]
-    provenance: dict[str, Any]
-    errors: tuple[dict[str, Any], ...]
-    question: dict[str, Any] = field(default_factory=dict)
+    origin: ResultOrigin
+    errors: tuple[JsonObject, ...]
+    question: JsonObject = field(default_factory=dict)
     """The probe as it was asked (``probe.yaml``), empty where that is not known."""
 
 
@@ -87,7 +83,7 @@ class Fairness:
     """What a fairness audit found."""
 
     path: Path
-    data: dict[str, Any]
+    data: JsonObject
     """The file as it was written."""
     report: FairnessReport
 
@@ -124,7 +120,7 @@ def read_input(path: Path) -> RunFolder | Result | Fairness:
     if not path.exists():
         raise UserError("there is no such file or folder", where=str(path), remedy=f"give {EXPECTED}")
     if path.is_dir():
-        if (path / "scores.json").is_file():
+        if is_result(path):
             return _read_result(path)
         if (path / METRICS_FILE).is_file():
             return read_run_folder(path)
@@ -137,58 +133,27 @@ def read_input(path: Path) -> RunFolder | Result | Fairness:
 
 
 def _read_result(path: Path) -> Result:
-    folder = path / "baselines"
-    inner = sorted(folder.iterdir()) if folder.is_dir() else []
+    question = path / QUESTION_FILE
     return Result(
         path=path,
         model=_read_system(path, "model"),
-        baselines=tuple(_read_system(one, one.name) for one in inner if (one / "scores.json").is_file()),
-        provenance=_read_optional(path / "provenance.json"),
-        errors=_read_rows(path / "errors.jsonl"),
-        question=_read_recipe(path / "probe.yaml"),
+        baselines=tuple(_read_system(one, one.name) for one in baselines_of(path)),
+        origin=read_origin(path),
+        errors=_read_rows(path / ERRORS_FILE),
+        question=as_object(read_yaml(question) or {}, str(question)) if question.is_file() else {},
     )
 
 
 def _read_system(folder: Path, name: str) -> ScoredSystem:
-    scores = read_object(folder / "scores.json")
-    if not isinstance(scores.get("metrics"), dict):
-        raise UserError(f"`metrics` is missing; found {_keys(scores)}", where=str(folder / "scores.json"))
+    scores = read_scores(folder)
     require_whole(folder, "run the same probe into this folder again: it answers what is damaged again")
-    _check_shape(scores, folder / "scores.json")
-    rows, classes = _read_table(folder / "predictions.parquet")
-    trials, _ = _read_table(folder / "trials.parquet")
-    comparisons, _ = _read_table(folder / "comparisons.parquet")
-    files = (folder / name for name in ("predictions.parquet", "comparisons.parquet"))
+    answers, comparisons = read_table(folder / PREDICTIONS_FILE), read_table(folder / COMPARISONS_FILE)
+    files = (folder / one for one in (PREDICTIONS_FILE, COMPARISONS_FILE))
     file = next((one for one in files if one.is_file()), None)
-    return ScoredSystem(name, scores, rows, file, classes, trials, comparisons)
+    return ScoredSystem(name, scores, answers.rows, file, answers.classes, read_trials(folder), comparisons.rows)
 
 
-def _check_shape(scores: dict[str, Any], path: Path) -> None:
-    """Raise UserError for scores whose parts are not what the page goes through."""
-    lists = {key: scores[key] for key in ("excluded", "runs", "layers", "warnings") if scores.get(key)}
-    wrong = [key for key, value in lists.items() if not isinstance(value, list)]
-    wrong += [f"metrics.{key}" for key, value in scores["metrics"].items() if not isinstance(value, dict)]
-    if not wrong:
-        wrong = ["layers" for one in lists.get("layers", ()) if not isinstance(one, dict)]
-    if wrong:
-        raise UserError(f"`{wrong[0]}` is not what a result holds there", where=str(path), remedy="run the probe again")
-
-
-def _read_table(path: Path) -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
-    """Return the rows of a table and the class names in its metadata; nothing where there is no such file."""
-    found = read_table(path)
-    return found.rows, found.classes
-
-
-def _read_optional(path: Path) -> dict[str, Any]:
-    return read_object(path) if path.is_file() else {}
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    return as_object(read_yaml(path) or {}, str(path)) if path.is_file() else {}
-
-
-def _read_rows(path: Path) -> tuple[dict[str, Any], ...]:
+def _read_rows(path: Path) -> tuple[JsonObject, ...]:
     """Read JSON Lines; a last line without its newline is still being written and is left out when torn."""
     if not path.is_file():
         return ()
@@ -206,18 +171,29 @@ def _nearby(folder: Path) -> str | None:
     fit = sorted(
         one.name
         for one in folder.iterdir()
-        if one.is_dir() and any((one / name).is_file() for name in ("scores.json", METRICS_FILE))
+        if one.is_dir() and any((one / name).is_file() for name in (SCORES_FILE, METRICS_FILE))
     )
     return f"did you mean the folders inside it: {', '.join(fit)}?" if fit else None
 
 
-def _keys(data: Any) -> str:
+def _keys(data: object) -> str:
     return f"the keys {', '.join(map(str, data)) or '(none)'}" if isinstance(data, dict) else f"a {type(data).__name__}"
 
 
-_OWN = "untrained"
 _WITHOUT_EFFECT = ("manifest", "features", "memory_gb")
 """Of ``data``: where clips and features lie. Manifests are compared by their hash."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What two results must have in common for a baseline of one to be a baseline of the other."""
+
+    probe: str
+    metric: str
+    manifest: str
+    """Hash of its file."""
+    question: JsonObject
+    clips: JsonObject
 
 
 def share_baselines(results: Sequence[Result]) -> tuple[Result, ...]:
@@ -225,35 +201,34 @@ def share_baselines(results: Sequence[Result]) -> tuple[Result, ...]:
 
     A result without its question or the hash of its manifest lends and borrows nothing.
     """
-    lent: list[tuple[tuple[Any, ...], ScoredSystem]] = [
+    lent = [
         (asked, baseline)
         for result in results
         if (asked := _asked(result)) is not None
         for baseline in result.baselines
-        if baseline.name != _OWN
+        if baseline.name != UNTRAINED
     ]
     return tuple(_with(result, lent) for result in results)
 
 
-def _with(result: Result, lent: Sequence[tuple[tuple[Any, ...], ScoredSystem]]) -> Result:
+def _with(result: Result, lent: Sequence[tuple[_Asked, ScoredSystem]]) -> Result:
     asked = _asked(result)
     known = {baseline.name: baseline for baseline in result.baselines}
     for other, baseline in lent:
         # A baseline that is probed by name is not its own baseline.
-        same = baseline.scores.get("model_fingerprint") == result.model.scores.get("model_fingerprint")
+        same = baseline.scores.model_fingerprint == result.model.scores.model_fingerprint
         if other == asked and not same:
             known.setdefault(baseline.name, baseline)
     return replace(result, baselines=tuple(known.values()))
 
 
-def _asked(result: Result) -> tuple[Any, ...] | None:
+def _asked(result: Result) -> _Asked | None:
     """Return what was asked of which clips; None where that is not known."""
-    manifest = result.provenance.get("manifest")
-    told = manifest.get("sha256") if isinstance(manifest, dict) else None
+    told = result.origin.manifest.sha256 if result.origin.manifest else None
     if not result.question or told is None:
         return None
     data = result.question.get("data")
     data = data if isinstance(data, dict) else {}
     question = {key: value for key, value in result.question.items() if key not in ("baselines", "data")}
     clips = {key: value for key, value in data.items() if key not in _WITHOUT_EFFECT}
-    return result.model.scores.get("probe"), result.model.scores.get("main_metric"), told, question, clips
+    return _Asked(result.model.scores.probe, result.model.scores.main_metric, told, question, clips)

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from audio_ssl.artifacts.result import MetricResult
+from audio_ssl.artifacts.result_tables import TrialRow
 from audio_ssl.base.errors import UserError
 from audio_ssl.metrics.families.ranking import Ranking, mean_defined
 from audio_ssl.metrics.families.verification import SpeakerTrials
@@ -44,7 +46,7 @@ from audio_ssl.metrics.resampling import (
     choose_clusters,
     cluster_sums,
 )
-from audio_ssl.report.inputs import MetricScore, ScoredSystem
+from audio_ssl.report.inputs import ScoredSystem
 from audio_ssl.report.numbers import count, finite
 
 Rows = Sequence[Mapping[str, Any]]
@@ -57,8 +59,7 @@ class Answers:
     rows: Rows
     """``id, reference, hypothesis``, perhaps ``scores, speaker, track``."""
     classes: Sequence[str] = ()
-    trials: Rows = ()
-    """``clip_a, clip_b, same, score``."""
+    trials: Sequence[TrialRow] = ()
     tokenizer: str | None = None
     """How BLEU cuts texts into words; None: 13a."""
     cluster: str | None = None
@@ -176,24 +177,25 @@ def _tags(reference: Any) -> Sequence[str]:
 
 
 def _compare_trials(model: Answers, baseline: Answers, metric: TrialMetric) -> Difference | None:
-    known_pairs = {(row["clip_a"], row["clip_b"]): row for row in baseline.trials}
-    keyed = [(row, (row["clip_a"], row["clip_b"])) for row in model.trials]
+    known_pairs = {(row.clip_a, row.clip_b): row for row in baseline.trials}
+    keyed = [(row, (row.clip_a, row.clip_b)) for row in model.trials]
     pairs = [(row, known_pairs[key]) for row, key in keyed if key in known_pairs]
     pairs = [
         (row, other)
         for row, other in pairs
-        if row["same"] == other["same"] and math.isfinite(row["score"]) and math.isfinite(other["score"])
+        if row.same == other.same and math.isfinite(row.score) and math.isfinite(other.score)
     ]
-    same = np.array([bool(row["same"]) for row, _ in pairs])
+    same = np.array([row.same for row, _ in pairs])
     if not pairs or same.all() or not same.any():
         return None
     speakers = {row["id"]: str(row.get("speaker") or "") for row in model.rows}
-    known = all(speakers.get(row[side]) for row, _ in pairs for side in ("clip_a", "clip_b"))
-    ends = [[speakers[row[side]] if known else row[side] for row, _ in pairs] for side in ("clip_a", "clip_b")]
+    clips = [[row.clip_a for row, _ in pairs], [row.clip_b for row, _ in pairs]]
+    known = all(speakers.get(clip) for side in clips for clip in side)
+    ends = [[speakers[clip] for clip in side] for side in clips] if known else clips
     names, index = np.unique(ends, return_inverse=True)
     sides = index.reshape(2, -1)
     first, second = (
-        SpeakerTrials(np.array([pair[side]["score"] for pair in pairs], np.float64), same, *sides) for side in (0, 1)
+        SpeakerTrials(np.array([pair[side].score for pair in pairs], np.float64), same, *sides) for side in (0, 1)
     )
     found = bootstrap(lambda counts: first.resampled(metric, counts) - second.resampled(metric, counts), len(names))
     return _difference(found, count(len(names), "speaker" if known else "clip"), len(pairs))
@@ -329,13 +331,12 @@ class SystemPairs:
 
 def answers_of(system: ScoredSystem) -> Answers:
     """Return what a system said, to be compared."""
-    scores = system.scores
     return Answers(
         system.predictions,
         system.classes,
         system.trials,
-        scores.get("tokenizer"),
-        scores.get("interval_column"),
+        system.scores.tokenizer,
+        system.scores.interval_column,
         system.comparisons,
     )
 
@@ -360,7 +361,7 @@ def _compare_systems(system: ScoredSystem, other: ScoredSystem, metric: str) -> 
     )
 
 
-def _rows_of(system: ScoredSystem, name: str) -> Rows:
+def _rows_of(system: ScoredSystem, name: str) -> Sequence[object]:
     """Return the rows that a paired difference of a metric is made of."""
     metric = find_metric(name)
     if isinstance(metric, TrialMetric):
@@ -368,7 +369,7 @@ def _rows_of(system: ScoredSystem, name: str) -> Rows:
     return comparisons_of(system.comparisons, metric) if isinstance(metric, ComparisonMetric) else system.predictions
 
 
-def _intervals_apart(ours: MetricScore, theirs: MetricScore) -> bool | None:
+def _intervals_apart(ours: MetricResult, theirs: MetricResult) -> bool | None:
     ends = [finite(end) for one in (ours, theirs) for end in (one.low, one.high)]
     if any(end is None for end in ends):
         return None

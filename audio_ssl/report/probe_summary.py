@@ -8,17 +8,29 @@ clip, number by number.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from audio_ssl.artifacts.result import (
+    ExcludedClip,
+    HistoryPoint,
+    LayerPoint,
+    MetricResult,
+    ProbeCost,
+    ProbeScores,
+    ResultOrigin,
+    SelectedRun,
+    SplitSize,
+    TrainedRun,
+)
+from audio_ssl.artifacts.result_tables import TrialRow
 from audio_ssl.base.documents import JsonObject
 from audio_ssl.metrics.families.verification import equal_error
 from audio_ssl.report.clips import ConfusedPair, Confusion, RankedClip, confused_pairs, confusion, examples
-from audio_ssl.report.inputs import MetricScore, Result, ScoredSystem
+from audio_ssl.report.inputs import NOT_MEASURED, Result, ScoredSystem
 from audio_ssl.report.language.phrases import label_of
 from audio_ssl.report.language.scores import verdict_sentence
 from audio_ssl.report.numbers import finite, is_number
@@ -36,20 +48,21 @@ class SystemSummary:
     fingerprint: str | None
     predictions: str | None
     """Where the predictions lie, from the report's folder."""
-    metrics: Mapping[str, MetricScore]
-    layers: Sequence[JsonObject]
-    chosen_layer: int | None
-    layer_weights: Sequence[float] | None
-    history: Sequence[JsonObject]
-    chosen: Sequence[JsonObject]
-    cost: JsonObject
-    seconds_taken: float | None
+    metrics: Mapping[str, MetricResult]
+    layers: tuple[LayerPoint, ...] = ()
+    chosen_layer: int | None = None
+    layer_weights: tuple[float, ...] | None = None
+    history: tuple[HistoryPoint, ...] = ()
+    chosen: tuple[SelectedRun, ...] = ()
+    """What the validation clips selected; one for each fold."""
+    cost: ProbeCost | None = None
+    seconds_taken: float | None = None
     row: str = ""
     """Its name beside the systems of other results."""
 
-    def score_of(self, metric: str) -> MetricScore:
+    def score_of(self, metric: str) -> MetricResult:
         """Return one of the scores; an undefined one where the system does not have it."""
-        return self.metrics.get(metric, MetricScore())
+        return self.metrics.get(metric, NOT_MEASURED)
 
 
 @dataclass(frozen=True)
@@ -135,8 +148,8 @@ class ProbeSummary:
     systems: tuple[SystemSummary, ...]
     """The model, then its baselines."""
     verdicts: tuple[BaselineVerdict, ...]
-    counts: JsonObject = field(default_factory=dict)
-    excluded: Sequence[JsonObject | str] = ()
+    counts: Mapping[str, SplitSize] = field(default_factory=dict)
+    excluded: tuple[ExcludedClip, ...] = ()
     errors: LeftOutCounts = field(default_factory=LeftOutCounts)
     signature: str | None = None
     decoder: str | None = None
@@ -148,14 +161,14 @@ class ProbeSummary:
     values: tuple[ValuePairs, ...] = ()
     trials: TrialHistogram | None = None
     examples: tuple[RankedClip, ...] = ()
-    provenance: JsonObject = field(default_factory=dict)
+    provenance: ResultOrigin = field(default_factory=ResultOrigin)
     model_label: str = ""
     """The model's name beside the other models."""
     title: str = ""
     """Name of the result on the page."""
 
     @property
-    def main(self) -> MetricScore:
+    def main(self) -> MetricResult:
         """The model's main score."""
         return self.systems[0].score_of(self.main_metric)
 
@@ -178,39 +191,37 @@ def summarise_probe(
     title
         Name of the result on the page; the probe's name where empty.
     """
-    scores = result.model.scores
-    model, task = result.model, scores.get("task")
-    said = (model.predictions, task, model.classes)
-    main = str(scores.get("main_metric") or next(iter(scores["metrics"]), ""))
-    metric = model.score_of(main)
+    model, scores = result.model, result.model.scores
+    said = (model.predictions, scores.task, model.classes)
+    main, metric = scores.main_metric, scores.main
     order = sorted(result.baselines, key=lambda one: (one.name != "untrained", one.name != "logmel", one.name))
     names = {one.name: label_of(one.name) for one in (model, *order)} if rows is None else rows
-    name = str(scores.get("probe") or result.path.name)
+    name = scores.probe or result.path.name
     return ProbeSummary(
         name=name,
         path=relative(result.path, home),
-        task=task,
-        model=scores.get("model"),
-        model_fingerprint=scores.get("model_fingerprint"),
+        task=scores.task,
+        model=scores.model,
+        model_fingerprint=scores.model_fingerprint,
         main_metric=main,
         unit=metric.unit,
         higher_is_better=metric.higher_is_better,
         systems=tuple(_summarise_system(one, home, names[one.name]) for one in (model, *order)),
         verdicts=tuple(_verdict(model, one, main, pairs) for one in order),
-        counts=scores.get("counts") or {},
-        excluded=scores.get("excluded") or (),
+        counts=scores.counts,
+        excluded=scores.excluded,
         errors=count_reasons(result.errors),
-        signature=scores.get("signature"),
-        decoder=scores.get("decoder"),
-        folds=scores.get("folds") or 0,
-        warnings=tuple(str(one) for one in scores.get("warnings") or ()),
+        signature=scores.signature,
+        decoder=scores.decoder,
+        folds=scores.folds,
+        warnings=scores.warnings,
         grid=make_grid(scores),
         confusion=confusion(*said),
         confused_pairs=confused_pairs(*said),
-        values=pair_values(model.predictions, model.classes, scores["metrics"]),
+        values=pair_values(model.predictions, model.classes, scores.metrics),
         trials=count_trials(model.trials),
-        examples=examples(model.predictions, main, task, model.classes),
-        provenance=result.provenance,
+        examples=examples(model.predictions, main, scores.task, model.classes),
+        provenance=result.origin,
         model_label=names["model"],
         title=title or name,
     )
@@ -228,20 +239,19 @@ def link_to(path: Path | None, home: Path) -> str | None:
 
 def _summarise_system(system: ScoredSystem, home: Path, row: str) -> SystemSummary:
     scores = system.scores
-    cost = scores.get("cost")
     return SystemSummary(
         system=system.name,
         label=label_of(system.name),
-        fingerprint=scores.get("model_fingerprint"),
+        fingerprint=scores.model_fingerprint,
         predictions=link_to(system.file, home),
-        metrics={name: system.score_of(name) for name in scores["metrics"]},
-        layers=scores.get("layers") or (),
-        chosen_layer=scores.get("chosen_layer"),
-        layer_weights=scores.get("layer_weights"),
-        history=scores.get("history") or (),
-        chosen=chosen_runs(scores),
-        cost=cost if isinstance(cost, dict) else {},
-        seconds_taken=finite(scores.get("seconds_taken")),
+        metrics=scores.metrics,
+        layers=scores.layers,
+        chosen_layer=scores.chosen_layer,
+        layer_weights=scores.layer_weights,
+        history=scores.history,
+        chosen=scores.selected,
+        cost=scores.cost,
+        seconds_taken=finite(scores.seconds_taken),
         row=row,
     )
 
@@ -267,65 +277,56 @@ def _verdict(model: ScoredSystem, baseline: ScoredSystem, main: str, pairs: Syst
     )
 
 
-def make_grid(scores: JsonObject) -> RunGrid | None:
+def make_grid(scores: ProbeScores) -> RunGrid | None:
     """Put the validation scores of all runs into a grid of layers and learning rates.
 
     None where there are fewer than two cells. Older results have no ``runs``.
     """
-    runs = [run for run in scores.get("runs") or () if isinstance(run, Mapping) and finite(run.get("lr")) is not None]
-    layers = sorted({_layer(run) for run in runs}, key=lambda one: (isinstance(one, str), one))
-    lrs = sorted({float(run["lr"]) for run in runs})
+    layers = sorted({_layer(run) for run in scores.runs}, key=lambda one: (isinstance(one, str), one))
+    lrs = sorted({run.lr for run in scores.runs})
     if len(layers) * len(lrs) < 2:
         return None
-    ways = [one.get("whiten", False) for one in chosen_runs(scores)]
-    cells: dict[tuple[float, Any], list[Mapping[str, Any]]] = {}
-    for run in runs:
-        fold = run.get("fold") or 0
+    ways = [bool(one.whiten) for one in scores.selected]
+    cells: dict[tuple[float, int | str], list[TrainedRun]] = {}
+    for run in scores.runs:
+        fold = run.fold or 0
         # Where layers are asked both standardised and whitened, the grid is of the way that was chosen.
-        if fold < len(ways) and run.get("whiten", False) is not ways[fold]:
+        if fold < len(ways) and run.whiten != ways[fold]:
             continue
-        cells.setdefault((float(run["lr"]), _layer(run)), []).append(run)
-    diverged = [[sum(bool(r.get("diverged")) for r in cells.get((lr, one), ())) for one in layers] for lr in lrs]
+        cells.setdefault((run.lr, _layer(run)), []).append(run)
+    diverged = [[sum(run.diverged for run in cells.get((lr, one), ())) for one in layers] for lr in lrs]
     return RunGrid(
         layers=tuple(layers),
         lrs=tuple(lrs),
         valid=tuple(tuple(_mean(cells.get((lr, layer), ())) for layer in layers) for lr in lrs),
         diverged=tuple(map(tuple, diverged)),
-        seeds=len({run.get("seed") for run in runs}),
-        folds=len({run["fold"] for run in runs if run.get("fold") is not None}),
+        seeds=len({run.seed for run in scores.runs}),
+        folds=len({run.fold for run in scores.runs if run.fold is not None}),
         chosen=tuple(
-            (lrs.index(float(one["lr"])), layers.index(_layer(one)))
-            for one in chosen_runs(scores)
-            if finite(one.get("lr")) in lrs and _layer(one) in layers
+            (lrs.index(one.lr), layers.index(_layer(one)))
+            for one in scores.selected
+            if one.lr is not None and one.lr in lrs and _layer(one) in layers
         ),
     )
 
 
-def chosen_runs(scores: JsonObject) -> list[JsonObject]:
-    """Return what was chosen: one ``{layer, lr, seed}``, or one a fold; nothing of older results."""
-    chosen = scores.get("chosen")
-    rows = chosen if isinstance(chosen, list) else [chosen]
-    return [row for row in rows if isinstance(row, dict)]
+def _layer(run: TrainedRun | SelectedRun) -> int | str:
+    return "mix" if run.layer is None else run.layer
 
 
-def _layer(run: Mapping[str, Any]) -> Any:
-    layer = finite(run.get("layer"))
-    return "mix" if layer is None else int(layer)
-
-
-def _mean(runs: Sequence[Mapping[str, Any]]) -> float | None:
-    values = [value for run in runs if not run.get("diverged") and (value := finite(run.get("valid"))) is not None]
+def _mean(runs: Sequence[TrainedRun]) -> float | None:
+    values = [value for run in runs if not run.diverged and (value := finite(run.valid)) is not None]
     return sum(values) / len(values) if values else None
 
 
 _BINS = 24
 
 
-def count_trials(rows: Sequence[Mapping[str, Any]]) -> TrialHistogram | None:
-    """Count the scores of same and different pairs (``same, score``) in bins; None where one kind is missing."""
-    rows = [row for row in rows if isinstance(row.get("score"), int | float) and np.isfinite(row["score"])]
-    scores = np.array([row["score"] for row in rows], np.float64)
-    same = np.array([bool(row["same"]) for row in rows])
+def count_trials(rows: Sequence[TrialRow]) -> TrialHistogram | None:
+    """Count the scores of same and different pairs in bins; None where one kind is missing."""
+    rows = [row for row in rows if np.isfinite(row.score)]
+    scores = np.array([row.score for row in rows], np.float64)
+    same = np.array([row.same for row in rows])
     if not rows or same.all() or not same.any():
         return None
     edges = np.histogram_bin_edges(scores, _BINS)
@@ -346,9 +347,7 @@ _MOST_POINTS = 400
 _MOST_VALUES = 4
 
 
-def pair_values(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], metrics: Mapping[str, Any]
-) -> tuple[ValuePairs, ...]:
+def pair_values(rows: Sequence[JsonObject], names: Sequence[str], metrics: Collection[str]) -> tuple[ValuePairs, ...]:
     """Pair references with answers, for the first four numbers.
 
     Parameters
@@ -358,7 +357,7 @@ def pair_values(
     names
         Of the numbers.
     metrics
-        The probe's scores; only probes with ``r2`` ask for values (lists of times are numbers, too).
+        Names of the probe's metrics; only probes with ``r2`` ask for values (lists of times are numbers, too).
     """
     if "r2" not in metrics or not rows:
         return ()
@@ -376,5 +375,5 @@ def pair_values(
     return tuple(out)
 
 
-def _width(value: Any) -> int:
+def _width(value: object) -> int:
     return len(value) if isinstance(value, list) else 0

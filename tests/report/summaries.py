@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from audio_ssl.artifacts.result import MetricResult
 from audio_ssl.report.comparison import ModelComparison
-from audio_ssl.report.inputs import MetricScore
 from audio_ssl.report.language.answer import answer
 from audio_ssl.report.probe_summary import ProbeSummary, SystemSummary
 from audio_ssl.report.summary import ReportSummary
@@ -18,8 +18,8 @@ def make_summary(results=(), models=(), runs=(), audits=()):
 
 def make_probe(name, verdicts=(), model="run", **more):
     """Return the summary of a result with a word error rate of 10 %."""
-    scores = {"wer": MetricScore(10.0, higher_is_better=False, unit="%")}
-    system = SystemSummary("model", "this model", None, None, scores, (), None, None, (), (), {}, None)
+    scores = {"wer": MetricResult(10.0, higher_is_better=False)}
+    system = SystemSummary("model", "this model", None, None, scores)
     return ProbeSummary(
         name,
         path=f"runs/{name}",

@@ -4,9 +4,10 @@ import shutil
 
 import pytest
 
+from audio_ssl.artifacts.result import MetricResult
 from audio_ssl.report.build import build_report
 from audio_ssl.report.comparison import compare_models, rank_models, shorten, superb_standings
-from audio_ssl.report.inputs import MetricScore, read_input
+from audio_ssl.report.inputs import read_input
 from audio_ssl.report.language.answer import MOST_COLUMNS, score_lines
 from audio_ssl.report.language.scores import compare_sentences, difference_reading
 from audio_ssl.report.paired import PairedComparison, SystemPairs
@@ -43,7 +44,7 @@ def test_models_come_first_and_a_shared_baseline_once(comparison):
 
 def test_cells_are_the_scores_of_the_files_and_lead_to_the_predictions(comparison, results, models_folder):
     cell = question(comparison, "asr_mini").cells["wav2vec2"]
-    assert cell.value == results[6].model.scores["metrics"]["wer"]["value"]
+    assert cell.value == results[6].model.score_of("wer").value
     assert (models_folder[0] / cell.predictions).samefile(results[6].path / "predictions.parquet")
 
 
@@ -83,8 +84,8 @@ def test_without_predictions_two_intervals_stand_in(results, models_folder):
     bare = dataclasses.replace(theirs.model, predictions=())
     row = compare_models([ours, dataclasses.replace(theirs, model=bare)], models_folder[0], SystemPairs())
     row = row.questions[0].differences[0]
-    metrics = [one.model.scores["metrics"]["wer"] for one in (ours, theirs)]
-    overlap = metrics[0]["low"] <= metrics[1]["high"] and metrics[1]["low"] <= metrics[0]["high"]
+    first, second = (one.model.score_of("wer") for one in (ours, theirs))
+    overlap = first.low <= second.high and second.low <= first.high
     assert row.clips is None
     assert row.apart is not overlap
 
@@ -100,8 +101,8 @@ def test_scores_that_cannot_be_paired_are_read_by_their_intervals(
     """minDCF is no sum over clips, and tasks without training have comparisons instead of answers."""
 
     def scored(result, value, low, high):
-        metric = {"value": value, "low": low, "high": high, "higher_is_better": False, "unit": ""}
-        scores = {**result.model.scores, "main_metric": name, "metrics": {name: metric}}
+        metric = MetricResult(value, low, high, higher_is_better=False, unit="")
+        scores = dataclasses.replace(result.model.scores, main_metric=name, metrics={name: metric})
         rows = () if name == "abx_within" else result.model.predictions
         return dataclasses.replace(result.model, scores=scores, predictions=rows)
 
@@ -135,7 +136,8 @@ def test_two_models_of_one_name_are_told_apart():
 
 
 def test_different_signatures_are_warned_of(results, models_folder):
-    other = dataclasses.replace(results[6].model, scores={**results[6].model.scores, "signature": "case:kept"})
+    scores = dataclasses.replace(results[6].model.scores, signature="case:kept")
+    other = dataclasses.replace(results[6].model, scores=scores)
     found = compare_models([results[0], dataclasses.replace(results[6], model=other)], models_folder[0], SystemPairs())
     assert "score signatures differ: none; case:kept" in found.questions[0].warnings[0]
 
@@ -154,9 +156,9 @@ def test_mean_ranks_are_over_shared_probes(comparison):
 
 
 def test_superb_score_of_superb_probes_only():
-    scores = {"wer": MetricScore(3.51), "cer": MetricScore(1.0)}
+    scores = {"wer": MetricResult(3.51), "cer": MetricResult(1.0)}
     assert superb_standings({"m": {"asr_mini": scores}}) == ()
-    (found,) = superb_standings({"m": {"asr_superb": scores, "emotion_superb": {"accuracy": MetricScore(35.39)}}})
+    (found,) = superb_standings({"m": {"asr_superb": scores, "emotion_superb": {"accuracy": MetricResult(35.39)}}})
     assert found.score == pytest.approx(500)
     assert found.tasks == ("asr", "er")
     assert "ks" in found.missing

@@ -62,21 +62,22 @@ def test_damaged_json(tmp_path):
 
 def test_scores_without_metrics(tmp_path):
     (tmp_path / "scores.json").write_text('{"probe": "x"}', encoding="utf-8")
-    with pytest.raises(UserError, match="`metrics` is missing; found the keys probe"):
+    with pytest.raises(UserError, match=r"scores\.json: .*`(task|main_metric|metrics)`"):
         read_input(tmp_path)
 
 
 @pytest.mark.parametrize("key", ["excluded", "runs", "layers", "warnings"])
 @pytest.mark.parametrize("value", [7, "text", {"a": 1}])
 def test_a_part_of_scores_of_another_shape_is_named(tmp_path, key, value):
-    (tmp_path / "scores.json").write_text(json.dumps({"metrics": {"wer": {"value": 1.0}}, key: value}))
-    with pytest.raises(UserError, match=rf"scores\.json: `{key}` is not what a result holds there"):
+    scores = {"task": "asr", "main_metric": "wer", "metrics": {"wer": {"value": 1.0}}, key: value}
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    with pytest.raises(UserError, match=rf"scores\.json: `{key}` must be a list"):
         read_input(tmp_path)
 
 
 def test_a_metric_of_another_shape_is_named(tmp_path):
-    (tmp_path / "scores.json").write_text(json.dumps({"metrics": {"wer": 1.0}}))
-    with pytest.raises(UserError, match=r"`metrics\.wer` is not what a result holds there"):
+    (tmp_path / "scores.json").write_text(json.dumps({"task": "asr", "main_metric": "wer", "metrics": {"wer": 1.0}}))
+    with pytest.raises(UserError, match=r"scores\.json: `metrics.*wer.*` must be a mapping"):
         read_input(tmp_path)
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 from audio_ssl.artifacts.recipe_outline import RecipeOutline
 from audio_ssl.artifacts.reconstructions import Reconstructions
+from audio_ssl.artifacts.result import ResultOrigin
 from audio_ssl.artifacts.run import RunFolder, RunRecord
 from audio_ssl.report.run_summary import summarise_run
 from audio_ssl.report.sections.provenance import provenance_section, provenance_table
@@ -32,7 +33,7 @@ def test_commands_are_shown_as_typed():
 
 
 def test_one_command_that_made_several_artifacts_is_shown_once():
-    same = make_probe("asr", provenance=origin("audio-ssl demo"))
+    same = make_probe("asr", provenance=ResultOrigin(command="audio-ssl demo"))
     assert commands(run("audio-ssl demo"), results=[same]) == ("audio-ssl demo",)
 
 

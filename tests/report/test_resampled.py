@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from audio_ssl.artifacts.result_tables import TrialRow
 from audio_ssl.report.paired import Answers, compare
 
 
@@ -8,8 +9,7 @@ def trials(shift, seed):
     rng = np.random.default_rng(seed)
     pairs = [(a, b) for a in range(24) for b in range(a)]
     return [
-        {"clip_a": str(a), "clip_b": str(b), "same": a % 6 == b % 6, "score": shift * (a % 6 == b % 6) + rng.normal()}
-        for a, b in pairs
+        TrialRow(str(a), str(b), score=shift * (a % 6 == b % 6) + rng.normal(), same=a % 6 == b % 6) for a, b in pairs
     ]
 
 

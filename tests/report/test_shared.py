@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from audio_ssl.artifacts.result import ManifestOrigin, ResultOrigin
 from audio_ssl.report.inputs import read_input, share_baselines
 
 QUESTION = {"task": {"kind": "key"}, "data": {"manifest": "a.jsonl", "where": {}}, "baselines": ["untrained", "logmel"]}
@@ -13,10 +14,10 @@ def results(models_folder):
     """Return a model's answer with baselines, and another's to the same question without any."""
     folders = models_folder[1]
     ours, theirs = read_input(folders[0]), read_input(folders[6])
-    manifest = {"manifest": {"path": "a.jsonl", "sha256": "1"}}
+    origin = ResultOrigin(manifest=ManifestOrigin("a.jsonl", "1"))
     return (
-        dataclasses.replace(ours, question=QUESTION, provenance=manifest),
-        dataclasses.replace(theirs, question=ALONE, provenance=manifest, baselines=()),
+        dataclasses.replace(ours, question=QUESTION, origin=origin),
+        dataclasses.replace(theirs, question=ALONE, origin=origin, baselines=()),
     )
 
 
@@ -34,8 +35,8 @@ def test_spectra_are_lent_and_a_twin_is_not(results):
         {"question": {**ALONE, "data": {"where": {"language": "cs"}}}},
         {"question": {**ALONE, "optim": {"steps": 1}}},
         {"question": {}},
-        {"provenance": {"manifest": {"path": "a.jsonl", "sha256": "2"}}},
-        {"provenance": {}},
+        {"origin": ResultOrigin(manifest=ManifestOrigin("a.jsonl", "2"))},
+        {"origin": ResultOrigin()},
     ],
 )
 def test_nothing_is_lent_for_another_question_or_other_clips(results, change):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.language.phrases import better_words
-from audio_ssl.report.numbers import count, duration, finite, number, score
+from audio_ssl.report.numbers import count, duration, number, score
 
 if TYPE_CHECKING:
     from audio_ssl.report.probe_summary import ProbeSummary, RunGrid, TrialHistogram, ValuePairs
@@ -22,12 +22,10 @@ def lead(result: ProbeSummary) -> tuple[str, ...]:
     """Say what was asked of which clips, which run was chosen, and how the scores were made."""
     parts = [f"Model: {result.model}." if result.model else ""]
     for split, found in result.counts.items():
-        if not isinstance(found, Mapping):
-            continue
-        words = [count(int(found["clips"]), "clip")] if finite(found.get("clips")) is not None else []
-        words += [duration(found["seconds"])] if finite(found.get("seconds")) is not None else []
-        words += [count(int(found["speakers"]), "speaker")] if found.get("speakers") else []
-        parts.append(f"{str(split).capitalize()}: {', '.join(words)}.")
+        words = [count(found.clips, "clip")]
+        words += [duration(found.seconds)] if found.seconds else []
+        words += [count(found.speakers, "speaker")] if found.speakers else []
+        parts.append(f"{split.capitalize()}: {', '.join(words)}.")
     if result.folds:
         parts.append(f"{result.folds} folds: each clip is tested once.")
     signature = f"Score signature: {result.signature}." if result.signature else ""
@@ -38,14 +36,13 @@ def lead(result: ProbeSummary) -> tuple[str, ...]:
 def _chosen(result: ProbeSummary) -> str:
     """Say which run the validation clips chose."""
     chosen = result.systems[0].chosen
-    if not chosen or all(finite(one.get("lr")) is None for one in chosen):
+    if all(one.lr is None for one in chosen):
         return ""
     runs = []
     for one in chosen:
-        layer = finite(one.get("layer"))
-        where = "mix of layers" if layer is None else f"layer {number(layer)}"
-        whitened = ", whitened" if one.get("whiten") is True else ""
-        runs.append(f"{where}{whitened}, learning rate {one.get('lr')}, seed {one.get('seed')}")
+        where = "mix of layers" if one.layer is None else f"layer {number(one.layer)}"
+        whitened = ", whitened" if one.whiten else ""
+        runs.append(f"{where}{whitened}, learning rate {one.lr}, seed {one.seed}")
     where = "the validation clips of the folds" if len(chosen) > 1 else "the validation clips"
     return f"Selected on {where}: {'; '.join(dict.fromkeys(runs))}."
 

@@ -14,8 +14,8 @@ from audio_ssl.report.language.phrases import better_words, one_of
 from audio_ssl.report.numbers import MISSING, count, score, shortened, signed, signed_interval
 
 if TYPE_CHECKING:
+    from audio_ssl.artifacts.result import MetricResult
     from audio_ssl.report.comparison import ComparedQuestion, ModelComparison
-    from audio_ssl.report.inputs import MetricScore
     from audio_ssl.report.paired import PairedComparison
     from audio_ssl.report.probe_summary import BaselineVerdict, ProbeSummary
 
@@ -23,7 +23,7 @@ _MOST_NAME = 22
 """Characters of a model's name within a sentence."""
 
 
-def verdict_sentence(metric: str, ours: MetricScore, theirs: MetricScore, label: str, found: PairedComparison) -> str:
+def verdict_sentence(metric: str, ours: MetricResult, theirs: MetricResult, label: str, found: PairedComparison) -> str:
     """Say what the difference between a model and one of its baselines shows."""
     if found.difference is None:
         return f"{metric_label(metric)} was not measured for both this model and the {label}."

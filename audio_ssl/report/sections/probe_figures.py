@@ -10,7 +10,7 @@ from audio_ssl.report.figures.lines import Mark, Series, line_chart
 from audio_ssl.report.html import Figure, Table, make_table
 from audio_ssl.report.language import probes as words
 from audio_ssl.report.language.phrases import better_words
-from audio_ssl.report.numbers import finite, number, score
+from audio_ssl.report.numbers import defined, number, score
 from audio_ssl.report.probe_summary import ProbeSummary, SystemSummary
 
 _SMALL = 12
@@ -91,17 +91,16 @@ def systems_of(results: Sequence[ProbeSummary]) -> list[tuple[str, SystemSummary
 
 
 def _chosen(system: SystemSummary) -> set[float]:
-    layers = {finite(one.get("layer")) for one in system.chosen} | {finite(system.chosen_layer)}
-    return {layer for layer in layers if layer is not None}
+    layers = {one.layer for one in system.chosen} | {system.chosen_layer}
+    return {float(layer) for layer in layers if layer is not None}
 
 
 def _layer_points(system: SystemSummary) -> list[_Point]:
     found = []
     for row in system.layers:
-        layer, value = finite(row.get("layer")), finite(row.get("valid"))
-        if layer is not None and value is not None:
-            low, high = finite(row.get("low")), finite(row.get("high"))
-            found.append((layer, value, value if low is None else low, value if high is None else high))
+        if defined(row.valid):
+            low, high = (one if defined(one) else row.valid for one in (row.low, row.high))
+            found.append((float(row.layer), row.valid, low, high))
     return sorted(found)
 
 
@@ -152,8 +151,8 @@ def grid_figure(result: ProbeSummary, figure_id: str) -> Figure | None:
 
 def weight_figure(result: ProbeSummary, figure_id: str) -> Figure | None:
     """Draw the weights that the head learned for the layers."""
-    weights = [finite(value) for value in result.systems[0].layer_weights or ()]
-    values = [max(value, 0.0) for value in weights if value is not None]
+    weights = result.systems[0].layer_weights or ()
+    values = [max(value, 0.0) for value in weights if defined(value)]
     if len(values) < 2 or len(values) != len(weights):
         return None
     labels = [str(layer) for layer in range(len(values))]
@@ -167,11 +166,7 @@ def weight_figure(result: ProbeSummary, figure_id: str) -> Figure | None:
 
 def history_figure(result: ProbeSummary, figure_id: str) -> Figure | None:
     """Draw the validation score while the head was trained."""
-    rows = [
-        (step, value)
-        for row in result.systems[0].history
-        if (step := finite(row.get("step"))) is not None and (value := finite(row.get("valid"))) is not None
-    ]
+    rows = [(float(row.step), row.valid) for row in result.systems[0].history if defined(row.valid)]
     if len(rows) < 2:
         return None
     xs, ys = zip(*rows, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
@@ -12,7 +12,7 @@ from audio_ssl.report.comparison import ComparedQuestion
 from audio_ssl.report.html import Block, ClipExample, Figure, Fold, Section, Table, linked, make_table
 from audio_ssl.report.language import probes as words
 from audio_ssl.report.language.phrases import better_words, more_rows
-from audio_ssl.report.numbers import MISSING, count, duration, finite, interval, score
+from audio_ssl.report.numbers import MISSING, count, duration, interval, score
 from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.probe_summary import ProbeSummary, SystemSummary
 from audio_ssl.report.sections.probe_figures import (
@@ -142,17 +142,15 @@ def _cost_table(results: Sequence[ProbeSummary], shown: bool) -> Table | None:
     rows = []
     for name, system in systems_of(results):
         cost = system.cost
-        if not cost:
+        if cost is None:
             continue
-        memory = finite(cost.get("peak_memory_bytes"))
-        parameters = finite(cost.get("parameters"))
         rows.append(
             (
                 name,
-                *(duration(cost.get(f"{stage}_seconds")) for stage in ("extract", "fit", "predict")),
-                MISSING if parameters is None else f"{parameters:,.0f}",
-                MISSING if memory is None else f"{memory / 1e9:.2f} GB",
-                duration(cost.get("audio_seconds")),
+                *(duration(seconds) for seconds in (cost.extract_seconds, cost.fit_seconds, cost.predict_seconds)),
+                f"{cost.parameters:,}" if cost.parameters else MISSING,
+                f"{cost.peak_memory_bytes / 1e9:.2f} GB" if cost.peak_memory_bytes else MISSING,
+                duration(cost.audio_seconds),
             )
         )
     if not rows:
@@ -173,13 +171,7 @@ def _pair_table(result: ProbeSummary) -> Table | None:
 
 
 def _excluded_table(result: ProbeSummary) -> Table | None:
-    rows: list[tuple[str, str]] = []
-    for one in result.excluded:
-        if isinstance(one, Mapping):
-            name = next((str(one[key]) for key in ("id", "name", "class", "path") if one.get(key)), MISSING)
-            rows.append((name, str(one.get("reason") or MISSING)))
-        else:
-            rows.append((str(one), MISSING))
+    rows = [(one.id, one.reason or MISSING) for one in result.excluded]
     rows += [(f"{one.count:,} in errors.jsonl", one.reason) for one in result.errors.reasons]
     if not rows:
         return None

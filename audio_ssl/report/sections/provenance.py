@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from audio_ssl.artifacts.records import to_json
+from audio_ssl.artifacts.result import ResultOrigin
 from audio_ssl.base.documents import JsonObject
 from audio_ssl.report.html import Block, Fold, Section, Table, make_table
 from audio_ssl.report.language.methods import AGAIN_HEADING, AGAIN_LEAD
@@ -31,7 +32,7 @@ def provenance_section(report: ReportSummary) -> Section:
     sources: list[tuple[str, str, str, JsonObject, str | None]] = [
         ("Run", run.name, run.path, to_json(run.provenance), None) for run in report.runs
     ]
-    sources += [("Probe", one.name, one.path, one.provenance, one.model) for one in report.results]
+    sources += [("Probe", one.name, one.path, _recorded(one.provenance), one.model) for one in report.results]
     for index, (kind, name, path, provenance, model) in enumerate(sources):
         table = provenance_table(f"{kind} {name} ({path})", provenance)
         if table:
@@ -50,6 +51,11 @@ def provenance_section(report: ReportSummary) -> Section:
         fold = Fold(f"{len(typed)} commands", Block(id="commands", commands=typed))
         again = replace(again, commands=(), folds=(fold,))
     return Section("provenance", "Provenance", (*blocks, *((again,) if commands else ())))
+
+
+def _recorded(origin: ResultOrigin) -> JsonObject:
+    """Return what a result has recorded of its origin."""
+    return {key: value for key, value in to_json(origin).items() if value not in (None, "", [], {})}
 
 
 def provenance_table(caption: str, provenance: Mapping[str, Any]) -> Table | None:

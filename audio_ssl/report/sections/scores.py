@@ -18,7 +18,7 @@ from audio_ssl.report.figures.intervals import Dot, Estimate, Row, forest, inter
 from audio_ssl.report.html import Block, Figure, Fold, Section, Table, linked, make_table
 from audio_ssl.report.language import scores as words
 from audio_ssl.report.language.phrases import better_words
-from audio_ssl.report.numbers import MISSING, finite, interval, score, signed, signed_interval
+from audio_ssl.report.numbers import MISSING, count, finite, interval, score, signed, signed_interval
 from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.probe_summary import BaselineVerdict, ProbeSummary, SystemSummary
 
@@ -96,8 +96,8 @@ def _figure(result: ProbeSummary, index: int) -> Figure | None:
         unit=unit,
         higher_is_better=result.higher_is_better,
     )
-    clips = finite((result.counts.get("test") or {}).get("clips"))
-    amount = f"; {clips:,.0f} test clips" if clips else ""
+    test = result.counts.get("test")
+    amount = f"; {count(test.clips, 'test clip')}" if test else ""
     return Figure(f"gain-{index}", svg, f"{result.title}: {label}, {better}{amount}.")
 
 
