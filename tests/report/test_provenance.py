@@ -9,10 +9,6 @@ from audio_ssl.report.sections.provenance import provenance_section, provenance_
 from tests.report.summaries import make_probe, make_summary
 
 
-def origin(command):
-    return {"command": command} if command else {}
-
-
 def run(command):
     record = RunRecord(command=command or "")
     folder = RunFolder(Path("runs/run"), (), RecipeOutline(), record, (), (), Reconstructions())
@@ -28,8 +24,8 @@ def commands(*runs, results=()):
 def test_commands_are_shown_as_typed():
     typed = ("audio-ssl demo --out 'my runs'",)
     assert commands(run("/opt/env/bin/audio-ssl demo --out 'my runs'")) == typed
-    words = ["python/audio_ssl/__main__.py", "demo", "--out", "my runs"]
-    assert commands(results=[make_probe("asr", provenance=origin(words))]) == typed
+    words = ResultOrigin(command=("python/audio_ssl/__main__.py", "demo", "--out", "my runs"))
+    assert commands(results=[make_probe("asr", provenance=words)]) == typed
 
 
 def test_one_command_that_made_several_artifacts_is_shown_once():
