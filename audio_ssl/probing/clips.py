@@ -11,7 +11,7 @@ from audio_ssl.artifacts.result import ExcludedClip
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
 from audio_ssl.probing.probe import ProbeData
-from audio_ssl.probing.task import Task
+from audio_ssl.probing.task import LayerTask, Task
 
 SPLITS = ("train", "valid", "test")
 
@@ -34,9 +34,10 @@ def choose_clips(clips: Sequence[Clip], data: ProbeData, task: Task) -> tuple[li
     ------
     UserError
         If a split has no usable clip, the same audio is in two splits, there are fewer groups than folds, or folds are
-        asked of a task without training, or splits of one that takes all (``own_folds``).
+        asked of a task without training, or splits of a `LayerTask`, which takes all clips.
     """
-    if task.own_folds:
+    own_folds = isinstance(task, LayerTask)
+    if own_folds:
         _refuse_splits(data, task)
     elif data.folds and task.output == "nothing":
         raise UserError(f"the task {task.kind} trains nothing", where="$.data.folds", remedy="give data.folds=0")
@@ -47,7 +48,7 @@ def choose_clips(clips: Sequence[Clip], data: ProbeData, task: Task) -> tuple[li
     if len(names) < len(SPLITS) and not data.folds:
         raise UserError("train, valid and test must be three splits", where="$.data", remedy="or give data.folds=4")
     for clip in wanted:
-        split = "fold" if data.folds or task.own_folds else names.get(str(clip.split))
+        split = "fold" if data.folds or own_folds else names.get(str(clip.split))
         if split is None:
             continue
         reason = task.why_not(clip)
@@ -59,7 +60,7 @@ def choose_clips(clips: Sequence[Clip], data: ProbeData, task: Task) -> tuple[li
             usable.append(clip)
         else:
             excluded.append(ExcludedClip(clip.id, split, reason))
-    if task.own_folds:
+    if own_folds:
         if not usable:
             reasons = Counter(one.reason for one in excluded).most_common(1)
             why = f": {reasons[0][1]} left out: {reasons[0][0]}" if reasons else ""

@@ -55,8 +55,7 @@ from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.probing.result import ProbeContext, is_finished, write_result
 from audio_ssl.probing.score import measured_by
 from audio_ssl.probing.sweep import make_head, runs_of, sweep
-from audio_ssl.probing.task import Task
-from audio_ssl.probing.tasks.attribute import Attribute
+from audio_ssl.probing.task import LayerTask, Task
 from audio_ssl.probing.untrained import answer_untrained
 
 logger = logging.getLogger(__name__)
@@ -136,7 +135,7 @@ _REASONS_LOGGED = 3
 
 def _learn(task: Task, parts: list[ClipsBySplit]) -> tuple[list[ClipsBySplit], list[ExcludedClip]]:
     """Let the task take its classes from the training clips (of folds: from all, so that every fold has the same)."""
-    if isinstance(task, Attribute):
+    if isinstance(task, LayerTask):
         kept_clips, left = task.usable(parts[0]["test"])
         return [{**parts[0], "test": kept_clips}], [ExcludedClip(clip.id, "fold", reason) for clip, reason in left]
     if task.output == "nothing":

@@ -142,8 +142,8 @@ def sweep(
     pooled = not head.needs_frames and task.output in ONCE_A_CLIP
     bank = open_bank(question, source, pooled, parts, folder, cache, refused)
     parts = {split: [clip for clip in clips if clip in bank] for split, clips in parts.items()}
-    if task.output == "frames":
-        cast(FrameTask, task).start(source.grid)
+    if isinstance(task, FrameTask):
+        task.start(source.grid)
     train, unfit = _fitting(task, parts["train"], bank, source, head)
     excluded += unfit
     parts["train"] = train.clips
@@ -198,10 +198,7 @@ def _fitting(
     kept, targets, unfit = [], [], []
     for clip in clips:
         frames = bank.frames(clip)
-        if task.output == "frames":
-            target = cast(FrameTask, task).frame_target(clip, frames, source.grid)
-        else:
-            target = task.target(clip)
+        target = task.frame_target(clip, frames, source.grid) if isinstance(task, FrameTask) else task.target(clip)
         reason = head.why_not(frames, target)
         if reason is None:
             kept.append(clip)

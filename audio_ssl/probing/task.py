@@ -16,6 +16,7 @@ import numpy.typing as npt
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.artifacts.result import AttributeScores
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
@@ -53,9 +54,6 @@ class Task(ABC):
 
     warnings: Sequence[str] = ()
     """What to know of the score, in sentences."""
-
-    own_folds = False
-    """Whether the task takes the clips of all splits and deals them into folds itself."""
 
     learns_classes = False
     """Whether its classes are those of the training clips, so that a clip of any other cannot be answered."""
@@ -155,6 +153,52 @@ class CompareTask(Task):
         self, clips: Sequence[Clip], frames: Callable[[Clip], Float[Tensor, "frame dim"]], grid: FrameGrid
     ) -> Comparisons:
         """Compare the frames of some clips, of one layer of one model."""
+
+
+@dataclass(frozen=True)
+class LayerAnswer:
+    """What all layers of a system tell."""
+
+    representation: AttributeScores
+    metrics: dict[str, Interval]
+    """Of the layers that the folds selected."""
+
+    scores: Float[Tensor, "clip class"]
+    """Of the same layers, for clips in order."""
+
+
+class LayerTask(Task):
+    """A question about each layer that needs no head: it takes the clips of all splits, in folds of its own."""
+
+    output: Output = "nothing"
+    column: str
+    """Column of the manifest that is predicted."""
+
+    @abstractmethod
+    def usable(self, clips: Sequence[Clip]) -> tuple[list[Clip], list[tuple[Clip, str]]]:
+        """Take the classes from some clips; return the clips that can be used, and the others with the reason."""
+
+    @abstractmethod
+    def answer(
+        self,
+        clips: Sequence[Clip],
+        layers: Sequence[int],
+        features: Callable[[int], Float[Tensor, "clip dim"]],
+        advance: Callable[[], None] = lambda: None,
+    ) -> LayerAnswer:
+        """Score every layer.
+
+        Parameters
+        ----------
+        clips
+            That `usable` has returned.
+        layers
+            Their numbers.
+        features
+            Mean frames of the clips, of one layer.
+        advance
+            Called after each layer.
+        """
 
 
 class Vocabulary:

@@ -37,8 +37,7 @@ from audio_ssl.probing.result import (
     write_predictions,
 )
 from audio_ssl.probing.sweep import open_bank
-from audio_ssl.probing.task import CompareTask
-from audio_ssl.probing.tasks.attribute import Attribute
+from audio_ssl.probing.task import CompareTask, LayerTask
 
 
 def answer_untrained(
@@ -61,7 +60,7 @@ def answer_untrained(
     """
     started, task = time.monotonic(), context.task
     excluded: list[ExcludedClip] = []
-    in_folds = isinstance(task, Attribute)
+    in_folds = isinstance(task, LayerTask)
     split_of = {clip.id: "fold" if in_folds else split for split, clips in parts.items() for clip in clips}
 
     def refused(clip: Clip, reason: str) -> None:
@@ -71,7 +70,7 @@ def answer_untrained(
     layers = layers_of(question, source)
     bank = open_bank(question, source, in_folds, {**parts, "train": []}, store, cache, refused)
     used = {split: [clip for clip in clips if clip in bank] for split, clips in {**parts, "train": []}.items()}
-    if isinstance(task, Attribute):
+    if isinstance(task, LayerTask):
         # Once more: clips that cannot be read may have been a value's third speaker.
         used["test"], left = task.usable(used["test"])
         excluded += [ExcludedClip(clip.id, "fold", reason) for clip, reason in left]
@@ -160,7 +159,7 @@ def _described(scores: Mapping[str, Interval]) -> dict[str, MetricResult]:
 def _read_attribute(
     folder: Path,
     context: ProbeContext,
-    task: Attribute,
+    task: LayerTask,
     source: FeatureSource,
     bank: Bank,
     clips: list[Clip],

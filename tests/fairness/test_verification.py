@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from audio_ssl.artifacts.result_tables import write_table
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
 from audio_ssl.fairness.comparisons import Chance
@@ -14,7 +15,7 @@ from audio_ssl.fairness.verification import PERMUTATIONS, audit_verification, is
 from audio_ssl.fairness.wording import few_speakers, small_group
 from audio_ssl.metrics.families.verification import EER, SpeakerTrials, eer, min_dcf
 from audio_ssl.metrics.resampling import bootstrap
-from audio_ssl.probing.result import write_predictions, write_table
+from audio_ssl.probing.result import write_predictions
 from audio_ssl.probing.score import score_trials
 from audio_ssl.probing.tasks.speaker_verification import Config, build
 

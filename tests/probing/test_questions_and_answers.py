@@ -4,10 +4,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from audio_ssl.artifacts.result_tables import write_table
 from audio_ssl.base.errors import UserError
 from audio_ssl.probing.clips import choose_clips, drop_unanswerable, evenly, overlap_warnings
 from audio_ssl.probing.probe import ProbeData
-from audio_ssl.probing.result import write_predictions, write_table
+from audio_ssl.probing.result import write_predictions
 from audio_ssl.probing.tasks import asr, classification, key
 from tests.probing.toys import clip
 

@@ -25,7 +25,7 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.metric import AdditiveMetric
 from audio_ssl.metrics.registry import get_metric
 from audio_ssl.metrics.resampling import MIN_CLUSTERS, Array, Interval, bootstrap_sums, cluster_sums
-from audio_ssl.probing.task import Output, Task
+from audio_ssl.probing.task import LayerAnswer, LayerTask
 from audio_ssl.probing.tasks._unseen_speakers import (
     RIDGES,
     code_lengths,
@@ -60,26 +60,10 @@ class Config:
     """Of the folds, shuffles and orders."""
 
 
-@dataclass(frozen=True)
-class AttributeAnswer:
-    """What all layers of a system gave."""
-
-    representation: AttributeScores
-    metrics: dict[str, Interval]
-    """Of the layers that the folds selected."""
-
-    scores: Float[Tensor, "clip class"]
-    """Of the same layers, for clips in order."""
-
-
-class Attribute(Task):
+class Attribute(LayerTask):
     """The value of a column, predicted for held-out speakers."""
 
     kind = "attribute"
-    output: Output = "nothing"
-    own_folds = True
-    """Clips of all splits are used, and assigned to folds here."""
-
     metrics: tuple[str, ...] = ("uar", "accuracy")
 
     def __init__(self, config: Config) -> None:
@@ -155,7 +139,7 @@ class Attribute(Task):
         layers: Sequence[int],
         features: Callable[[int], Float[Tensor, "clip dim"]],
         advance: Callable[[], None] = lambda: None,
-    ) -> AttributeAnswer:
+    ) -> LayerAnswer:
         """Ask every layer.
 
         Parameters
@@ -216,7 +200,7 @@ class Attribute(Task):
             majority_uar=100.0 / len(self.classes),
             warning=self._warning(people, count),
         )
-        return AttributeAnswer(representation, measured, picked)
+        return LayerAnswer(representation, measured, picked)
 
     def _layer(
         self,
