@@ -1,4 +1,4 @@
-"""What whoever signs an audit has to know of its subject: the systems and their versions, the test set, the date."""
+"""Subject of an audit, for whoever signs it: systems and their versions, test set, date."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class About:
     """What was tested, in words that the report repeats."""
 
     systems: tuple[str, ...] = ()
-    """Names, one for each result in the order of the results; empty: results are called after their files."""
+    """Names, one for each result in their order; if empty, results are called after their files."""
 
     versions: tuple[str, ...] = ()
-    """Versions of the systems, likewise; of several results of one system these tell them apart."""
+    """Versions, likewise; they distinguish several results of one system."""
 
     test_set: str | None = None
     """Name and version of the test set."""
 
     def check(self, results: int) -> None:
-        """Raise UserError unless there is a name and a version for each result or for none."""
+        """Raise UserError unless each result has a name (and a version), or none has."""
         for option, given in (("system", self.systems), ("version", self.versions)):
             if given and len(given) != results:
                 raise UserError(
@@ -80,25 +80,25 @@ def statement(about: About, tolerance: float | None) -> AuditStatement:
 
 @dataclass(frozen=True)
 class Subject:
-    """What an audit states of its subject, and how its texts are compared."""
+    """Subject of an audit, and how its texts are compared."""
 
     about: About
     """Systems, versions, test set."""
 
     normaliser: str
-    """What is done to references and hypotheses."""
+    """Normalisation of references and hypotheses."""
 
 
 def with_example(paths: Sequence[Path], about: About, normaliser: str | None) -> tuple[list[Path], Subject]:
-    """Put the tables of examples in place of their names, and what their cards say where nothing was said.
+    """Replace names of examples by their tables, and fill in what the user did not state from their cards.
 
     Parameters
     ----------
     paths
-        What the user named. A file of that name comes before an example.
+        Paths or names. A file of that name takes precedence over an example.
     about, normaliser
-        What the user said. The card of an example fills in the rest where the example is audited alone; beside other
-        results its texts are compared as theirs.
+        What the user stated. The card fills in the rest if the example is audited alone; beside other results its texts
+        are compared in the same way as theirs.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Ratio of two groups' error rates with what else differs between them held alike: the mixed model's rows.
+"""Ratio of two groups' error rates, adjusted for covariates by a mixed model.
 
-Women and men may have read other sentences, faster or slower, louder or softer. The model of Liu, Veliche & Peng 2022
-(arXiv 2109.09061) has the group, each clip's length, speech rate and level as columns, and a random effect for each
+Women and men may have read different sentences, at different speeds and levels. The model of Liu, Veliche & Peng 2022
+(arXiv 2109.09061) has the group and each clip's length, speech rate and level as columns, and a random effect for each
 speaker.
 """
 
@@ -21,7 +21,7 @@ _UNITS = 3
 
 
 def model_rows(question: Question, grouping: Grouping) -> list[AdjustedRatio]:
-    """Return one model a pair of groups; the question's metric counts errors."""
+    """Return one model for each pair of groups. The metric must count errors."""
     return [_model(question, grouping, pair) for pair in grouping.pairs]
 
 
@@ -52,7 +52,7 @@ def _model(question: Question, grouping: Grouping, pair: Pair) -> AdjustedRatio:
     first, second = grouping.sides(pair)
     used = (first | second) & (question.statistics[:, _UNITS] > 0)
     predictions = question.predictions
-    # A group may be called as a covariate is.
+    # A group may have the name of a covariate.
     column = f"group {pair.first}"
     design = group_design(
         column, first[used], predictions.seconds[used], predictions.words[used], predictions.level_dbfs[used]

@@ -1,8 +1,8 @@
 """The `fairness` stage: scores of groups of speakers, the gaps between them, and what may be concluded.
 
-Zanon Boito et al. 2022 (arXiv 2204.01397) compare the scores of women and men; what is added here is uncertainty over
-speakers: intervals by resampling them, p-values by permuting the label over them, and no inference below five
-speakers a group.
+Zanon Boito et al. 2022 (arXiv 2204.01397) compare the scores of women and men. Added here is the uncertainty over
+speakers: confidence intervals by resampling speakers, p-values by permuting the group labels of speakers, and no test
+of groups with fewer than five speakers.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ REPLICATES = 10_000
 
 @dataclass
 class _Found:
-    """What is found so far."""
+    """Rows found so far."""
 
     groups: list[GroupScore] = field(default_factory=list)
     """With those of all scored groups together."""
@@ -118,29 +118,29 @@ def audit(
     results
         Result folders, or tables of predictions.
     by
-        Attributes that make the groups; several are also taken together.
+        Attributes that make the groups; several are also combined.
     seed
         Seed of the bootstrap and of the permutation tests.
     replicates
-        Resamples of the speakers, and permutations where not all are made.
+        Number of bootstrap resamples, and of random permutations where not all are tried.
     metrics
-        What is compared; empty: what fits the task.
+        Metrics to compare; if empty, those of the task.
     manifest
-        Has what tables of predictions lack (speaker, gender, reference), by id.
+        Supplies by id what tables of predictions lack (speaker, gender, reference).
     normaliser
-        What is done to references and hypotheses before they are compared.
+        Normalisation of references and hypotheses before they are compared.
     min_speakers
         Fewest speakers of a group that is scored.
     columns
         Our name -> the tables' column, where they differ: ``{"reference": "sentence"}``.
     empty_hypothesis
-        ``count``: each word that was said is an error; ``leave-out``: the clip is left out by name. Both gaps are in
+        ``count``: each word of the reference is an error; ``leave-out``: the clip is excluded by name. Both gaps are in
         the report either way.
     tokenizer
-        How BLEU cuts texts into words, see `audio_ssl.metrics.texts`; None: as the target language needs it.
+        BLEU's tokeniser, see `audio_ssl.metrics.texts`; None chooses it by the target language.
     tolerance
-        Differences smaller than this do not matter, in points of the metric; None says of no difference that it is
-        small. Detection costs have no points and are not asked.
+        Differences smaller than this do not matter, in points of the metric. With None, no difference is called small.
+        Detection costs have no points, so the tolerance does not apply to them.
     about
         What was tested, for whoever signs the report.
     examples
@@ -198,12 +198,12 @@ def audit(
         statement=statement(options.about, tolerance),
         provenance=_origin(options, found),
     )
-    # As it will be read from its file, so that pages show the texts that the file has.
+    # Read back, so that pages show the same texts as the file.
     return fairness_of(report.to_json(), "the audit")
 
 
 def _say_left_out(excluded: Sequence[LeftOutRows]) -> None:
-    """Say how many rows and clips are in no number, and why; the page names them."""
+    """Log how many rows and clips are excluded, and why; the page names them."""
     for result in dict.fromkeys(one.result for one in excluded):
         mine = [one for one in excluded if one.result == result]
         said = ", ".join(f"{one.count:,} ({one.reason})" for one in mine[:_REASONS_SAID])
@@ -318,7 +318,7 @@ def _add_verification(found: _Found, path: Path, name: str, options: AuditOption
 
 
 def _add_empty(found: _Found, answered: Sequence[Predictions], options: AuditOptions) -> None:
-    """Compare once more with empty hypotheses treated the other way, and say what that changes."""
+    """Compare again with empty hypotheses treated the other way, and add what that changes."""
     compared: list[GroupComparison] = []
     for predictions in answered:
         again = predictions.other_way()
@@ -340,7 +340,7 @@ def _add_empty(found: _Found, answered: Sequence[Predictions], options: AuditOpt
 
 
 def _fingerprint(path: Path) -> str | None:
-    """Return which model a result folder is of; None of a table from elsewhere."""
+    """Return the fingerprint of a result folder's model; None for a table from elsewhere."""
     try:
         return read_origin(path).model_fingerprint
     except UserError:
@@ -352,7 +352,7 @@ def _add_excluded(found: _Found, result: str, exclusions: Iterable[Exclusion]) -
 
 
 def _examples(predictions: Predictions, grouping: Grouping) -> Iterator[WorstClip]:
-    """Yield a few of the worst clips of each group that is scored, of people who are scored in it."""
+    """Yield a few of the worst clips of each scored group, of speakers who are scored in it."""
     shown = {*grouping.names, *([UNKNOWN] if (grouping.index == -1).any() else [])}
     scored = np.unique(predictions.speakers.index[grouping.index >= -1])
     people = {predictions.speakers.names[place] for place in scored.tolist()}
@@ -366,7 +366,7 @@ def _examples(predictions: Predictions, grouping: Grouping) -> Iterator[WorstCli
 
 
 def _add_inputs(found: _Found, name: str | None, role: str, files: Iterable[Path]) -> None:
-    """Note the whole hash of what was read."""
+    """Add files that were read, with their hashes."""
     found.inputs.extend(ReadFile(name, role, str(path), digest([path])) for path in files)
 
 

@@ -1,14 +1,10 @@
-"""Rows of the report: a group's score, and the gap between two groups with what may be concluded.
+"""Scores of groups, gaps between two groups, and what is decided over all comparisons of a metric.
 
-Everything is a function of statistics summed per speaker; speakers are what is drawn and permuted.
+Everything is a function of statistics summed per speaker. Speakers are resampled and permuted, not clips. The rows of
+verification trials (`audio_ssl.fairness.verification`) are made with the same functions.
 
-What is decided over all comparisons of a metric together: adjusted p-values, detectable differences, verdicts.
-
-Rows of comparisons, the same for scores of sums and for those of trials.
-
-p-values of several comparisons, adjusted so that all of them together are wrong at most as often as asked for.
-
-Holm 1979: the smallest p-value times the number of comparisons, the next one times one fewer, and so on, never falling.
+p-values of one metric on one result are adjusted together (Holm 1979): the smallest is multiplied by the number of
+comparisons, the next one by one less, and so on; adjusted values never decrease.
 """
 
 from __future__ import annotations
@@ -43,10 +39,10 @@ from audio_ssl.metrics.resampling import bootstrap_sums
 Array = npt.NDArray[np.float64]
 
 MIN_SPEAKERS = 5
-"""Fewer speakers in a group: inference is refused, whatever the least number of a score is set to."""
+"""A group with fewer speakers is not tested, whatever number of speakers a score needs."""
 
 WARN_BELOW_SPEAKERS = 20
-"""Fewer speakers in a group: inference is made with a warning."""
+"""A group with fewer speakers is tested with a warning."""
 
 Tried = TypeVar("Tried", GroupComparison, SystemComparison)
 
@@ -55,14 +51,14 @@ _ALIKE = "the speakers have the same score, so the variance between speakers can
 
 @dataclass(frozen=True)
 class Chance:
-    """How often to draw, and from which seed; every question starts from the seed, so that none depends on others."""
+    """Numbers of resamples and permutations, and the seed, at which every question starts."""
 
     seed: int = 0
     replicates: int = 10_000
     permutations: int = 10_000
 
     def rng(self) -> np.random.Generator:
-        """Return a generator at its beginning."""
+        """Return a new generator with the seed."""
         return np.random.default_rng(self.seed)
 
 
@@ -96,14 +92,14 @@ class Question:
 
 
 def speaker_sums(statistics: Array, speakers: npt.NDArray[np.int32]) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Sum ``[clip, column]`` by speaker; the codes of the speakers come sorted."""
+    """Sum ``[clip, column]`` by speaker; the codes of the speakers are sorted."""
     codes, index = np.unique(speakers, return_inverse=True)
     sums = np.stack([np.bincount(index, column, len(codes)) for column in statistics.T], axis=1)
     return sums.astype(np.float64), codes.astype(np.int64)
 
 
 def group_rows(question: Question, grouping: Grouping) -> list[GroupScore]:
-    """Return one row a scored group, the speakers without a recorded value, and all of these together."""
+    """Return the scores of each scored group, of speakers without a recorded value, and of all of these together."""
     unknown = grouping.index == -1
     shown: list[tuple[str, Mask]] = [(name, grouping.members(name)) for name in grouping.names]
     if unknown.any():
@@ -140,9 +136,9 @@ def _group_row(question: Question, by: str, name: str, members: Mask) -> GroupSc
 
 
 def spread_row(question: Question, by: str, groups: Sequence[GroupScore]) -> GroupSpread | None:
-    """Return the best and the worst of the known groups, None where all score the same.
+    """Return the best and the worst of the recorded groups; None unless two groups have a score and enough speakers.
 
-    There is no row of fewer than two groups with a score and enough speakers.
+    Where all scores are equal, no group is called best or worst.
     """
     known = [row for row in groups if row.known and not row.total and row.speakers >= MIN_SPEAKERS]
     scored = [row for row in known if math.isfinite(row.value)]
@@ -164,9 +160,9 @@ def spread_row(question: Question, by: str, groups: Sequence[GroupScore]) -> Gro
 
 
 def comparison_rows(question: Question, grouping: Grouping) -> list[GroupComparison]:
-    """Return the gap of every pair of groups; of pairs with a group that has no score, the reason alone.
+    """Return the gap of every pair of groups; for a pair with an unscored group, only the reason.
 
-    p-values are adjusted by the caller, who knows all tests.
+    The caller adjusts the p-values, because it knows all tests.
     """
     about = question.about(grouping.by)
     rows = [_compare(question, grouping, pair) for pair in grouping.pairs]
@@ -184,18 +180,18 @@ class Sides:
 
     @property
     def shared(self) -> npt.NDArray[np.int64]:
-        """Speakers who are in both groups."""
+        """Codes of the speakers who are in both groups."""
         return np.intersect1d(self.first_codes, self.second_codes)
 
     def refusal(self, pair: Pair) -> str | None:
-        """Return why nothing may be concluded; None if something may."""
+        """Return why the gap is not tested; None if it is."""
         for name, codes in ((pair.first, self.first_codes), (pair.second, self.second_codes)):
             if len(codes) < MIN_SPEAKERS:
                 return few_speakers(name, len(codes), MIN_SPEAKERS)
         return None
 
     def warning(self) -> str | None:
-        """Return what to keep in mind; None if nothing."""
+        """Return the warning of a tested gap; None if there is none."""
         fewest = min(len(self.first_codes), len(self.second_codes))
         found = []
         if fewest < WARN_BELOW_SPEAKERS:
@@ -239,7 +235,7 @@ def _infer(question: Question, sides: Sides, row: GroupComparison) -> GroupCompa
 
 
 def _crossed(sides: Sides, score: Callable[[Array], Array], chance: Chance) -> Contrast:
-    """Contrast groups that share speakers: a speaker is drawn with what there is of both groups."""
+    """Compare groups that share speakers. A resample draws a speaker with the clips of both groups."""
     everyone = np.union1d(sides.first_codes, sides.second_codes)
 
     def spread(sums: Array, codes: npt.NDArray[np.int64]) -> Array:
@@ -252,7 +248,7 @@ def _crossed(sides: Sides, score: Callable[[Array], Array], chance: Chance) -> C
 
 
 def adjust(rows: Sequence[Tried]) -> list[Tried]:
-    """Return the rows with p-values adjusted by Holm's method: a family is all tests of one metric on one result."""
+    """Return the rows with Holm-adjusted p-values. A family is all tests of one metric on one result."""
     found = list(rows)
     families: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(rows):
@@ -266,14 +262,14 @@ def adjust(rows: Sequence[Tried]) -> list[Tried]:
 
 
 def conclude(rows: Sequence[GroupComparison], tolerance: float | None) -> list[GroupComparison]:
-    """Return the rows with the tolerance, and with the difference that the test as adjusted would usually find."""
+    """Return the rows with the tolerance and the minimum detectable difference of the adjusted test."""
     return [_conclude(row if row.unit == "cost" else replace(row, tolerance=tolerance)) for row in rows]
 
 
 def _conclude(row: GroupComparison) -> GroupComparison:
     if not row.compared or not math.isfinite(row.standard_error):
         return row
-    # Holm's first and strictest step: the level is shared among all comparisons of the family.
+    # The first and strictest step of Holm's method: the level is divided by the number of comparisons.
     least = detectable(row.standard_error, row.degrees_of_freedom, alpha=ALPHA / row.compared)
     return _detecting(row, least)
 
@@ -286,7 +282,7 @@ def _detecting(row: GroupComparison, least: float) -> GroupComparison:
 
 
 def out_of_reach(assignments: float, compared: float) -> bool:
-    """Return whether not even the smallest p-value of so many permutations is significant in so many comparisons.
+    """Return whether the smallest p-value that `assignments` allow is not significant after `compared` comparisons.
 
     Examples
     --------
@@ -297,7 +293,7 @@ def out_of_reach(assignments: float, compared: float) -> bool:
 
 
 def too_many(rows: Sequence[GroupComparison]) -> list[str]:
-    """Say of which families no gap could be found, however large, for want of permutations."""
+    """Return a note for each family with too few permutations for any difference to be significant."""
     families: dict[tuple[str, int, int], list[str]] = {}
     assignments: dict[tuple[str, str], list[int]] = {}
     compared: dict[tuple[str, str], int] = {}
@@ -325,7 +321,7 @@ def untested_gap(
     refused: str | None,
     speakers: tuple[int, int],
 ) -> GroupComparison:
-    """Return a gap with nothing concluded from it; `scores` and `speakers` are of the first and the second group."""
+    """Return a gap that is not tested; `scores` and `speakers` are those of the first and the second group."""
     a, b = scores
     return GroupComparison.untested(
         about,
@@ -344,14 +340,14 @@ def untested_gap(
 
 
 def unscored_gap(about: MetricRow, first: str, second: str, refused: str) -> GroupComparison:
-    """Return a gap that has no estimate, because one of its groups is too small to be scored."""
+    """Return a gap without an estimate, because one of its groups has no score."""
     return GroupComparison.untested(about, first, second, "not compared", refused=refused)
 
 
 def tested_gap(
     row: GroupComparison, found: Contrast, test: Permutation | None, power: Sensitivity, warning: str | None
 ) -> GroupComparison:
-    """Return a gap with its intervals, its p-value if there is one, and the detectable gap."""
+    """Return a gap with its intervals, its p-value if there is one, and the minimum detectable difference."""
     row = replace(
         _detecting(row, power.detectable()),
         low=found.difference.low,
@@ -372,7 +368,7 @@ def tested_gap(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the adjusted p-values in the order given; NaN stays NaN and counts as no comparison.
+    """Return the adjusted p-values in the order given. NaN stays NaN and is not counted as a comparison.
 
     Examples
     --------

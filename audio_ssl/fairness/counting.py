@@ -1,6 +1,6 @@
-"""Rows of predictions as columns: each is checked and counted, then its text is dropped.
+"""Rows of predictions as columns: each row is checked and counted, then its text is dropped.
 
-A million rows have to fit: what stays of a row are a few numbers, the bytes of its id, and two hashes.
+A million rows have to fit into memory. What remains of a row are a few numbers, the bytes of its id, and two hashes.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from audio_ssl.fairness.tallies import (
 from audio_ssl.metrics.metric import AdditiveMetric, Array
 
 _LONGEST_ALIGNMENT = 4e11
-"""Characters of reference times characters of hypothesis: about a quarter of a minute for one clip."""
+"""Characters of the reference times characters of the hypothesis: about 15 seconds for one clip."""
 
 _MOST_GROUPS = 1000
 _LONGEST_ID = 200
 """Characters of an id in messages."""
 
 NUMBERS = ("seconds", "level_dbfs")
-"""Columns of numbers that are read where they are there."""
+"""Columns of numbers that are read if they exist."""
 
 
 @dataclass(frozen=True)
 class ClipCodes:
-    """One value of a few for each clip."""
+    """A categorical column."""
 
     names: list[str]
     index: npt.NDArray[np.int32]
@@ -60,16 +60,16 @@ class CountedClip(NamedTuple):
     reference: str
     hypothesis: str
     plain_reference: str
-    """Normalised, as the next."""
+    """Normalised, as is the next."""
     plain_hypothesis: str
     terms: str
     groups: tuple[str | None, ...]
     numbers: tuple[Any, ...]
-    """As in the row, in the order of `NUMBERS`."""
+    """Values of `NUMBERS` as in the row."""
 
 
 class CountedColumns(NamedTuple):
-    """What is left of the rows that are kept; arrays are ``[clip]``."""
+    """What remains of the rows that are kept; arrays are ``[clip]``."""
 
     statistics: dict[str, Array]
     """Metric -> ``[clip, column]``."""
@@ -78,18 +78,18 @@ class CountedColumns(NamedTuple):
     numbers: dict[str, Array]
     """By the names of `NUMBERS`; NaN where not recorded."""
     words: Array
-    """Of the normalised reference."""
+    """Number of words of the normalised reference."""
     keys: npt.NDArray[np.uint64]
     """Hash of id and reference."""
     empty_references: npt.NDArray[np.bool_]
     empty_hypotheses: npt.NDArray[np.bool_]
-    """Where something was said."""
+    """True where something was said and the hypothesis has no word."""
     empty_names: tuple[str, ...]
-    """Ids of the first of these."""
+    """Ids of the first clips with an empty hypothesis."""
 
 
 class Coder:
-    """Gives names numbers as they come."""
+    """Numbers names in order of appearance."""
 
     def __init__(self, what: str, most: int | None = None) -> None:
         self._what, self._most = what, most
@@ -113,32 +113,32 @@ class Coder:
         return np.array(self._index[start:], np.int32)
 
     def codes(self, kept: npt.NDArray[np.bool_]) -> ClipCodes:
-        """Return the codes of the clips that are kept, of sorted names, without those that none of them has."""
+        """Return the codes of the clips that are kept; names are sorted, and unused names are dropped."""
         index = self.index()[kept]
-        # By name, so that what is drawn by code does not depend on the order of the rows; groups as audits have them.
+        # Sorted, so that resamples by code do not depend on the order of the rows; groups in the order of audits.
         order = (lambda code: by_number(self.names[code])) if self._most else self.names.__getitem__
         used = np.array(sorted(np.unique(index[index >= 0]).tolist(), key=order), np.intp)
         place = np.full(len(self.names) + 1, -1, np.int32)
         place[used] = np.arange(len(used), dtype=np.int32)
-        # The last place is what -1 points at.
+        # Code -1 indexes the last place.
         return ClipCodes([self.names[code] for code in used.tolist()], place[index])
 
 
 class PredictionTable:
-    """Takes rows in batches.
+    """Counts rows in batches.
 
     Parameters
     ----------
     measures
-        What is counted, the main one first.
+        Metrics to count, the main one first.
     attributes
         Columns that make groups.
     normalise
         For the texts of `NORMALISED`.
     left_out
-        Gets what cannot be counted.
+        Receives the rows that cannot be counted.
     where
-        For errors.
+        Path for errors.
     """
 
     def __init__(
@@ -167,14 +167,14 @@ class PredictionTable:
         self._statistics: dict[str, list[Array]] = {name: [] for name in measures}
 
     def count_with(self, measures: Mapping[str, AdditiveMetric]) -> None:
-        """Count these metrics; before the first rows."""
+        """Count these metrics. To be called before the first rows."""
         assert not self._keys, "some rows have been counted"
         self.measures = measures
         self.worst = WorstClips(next(iter(measures.values())))
         self._statistics = {name: [] for name in measures}
 
     def add(self, batch: Sequence[tuple[int, Row]], columns: Collection[str]) -> None:
-        """Count a batch of numbered rows; `columns` are compared where an id appears twice."""
+        """Count a batch of numbered rows. If an id appears twice, `columns` are compared."""
         self.rows += len(batch)
         start = len(self._keys)
         clips = [clip for number, row in batch if (clip := self._clip(number, row, columns)) is not None]
@@ -191,7 +191,7 @@ class PredictionTable:
 
     @property
     def clips(self) -> int:
-        """Rows that could be counted so far."""
+        """Number of rows counted so far."""
         return len(self._keys)
 
     def ids(self) -> pa.ChunkedArray:
@@ -199,13 +199,13 @@ class PredictionTable:
         return pa.chunked_array(self._ids, pa.large_string())
 
     def absent(self, row: Row) -> None:
-        """Count a clip that should have a row here."""
+        """Count a clip of the manifest that has no row."""
         groups = self._groups(row)
         self.missing.add([None] * len(self.spellings) if isinstance(groups, str) else groups)
         self.left_out.add("in the manifest, but no hypothesis", [one_line(str(row.get("id")), _LONGEST_ID)])
 
     def columns(self, kept: npt.NDArray[np.bool_], commas_between: bool) -> CountedColumns:
-        """Return what was counted of the clips that are kept; statistics are given away."""
+        """Return the columns of the clips that are kept. The table drops its statistics."""
         empty = np.frombuffer(bytes(self._silent), np.bool_)[kept]
         ids = self.ids()
         first = np.flatnonzero(kept)[empty][:NAMED].tolist()
@@ -226,7 +226,7 @@ class PredictionTable:
         return whole if kept.all() else whole[kept]
 
     def notes(self, commas_between: bool) -> list[str]:
-        """Return what the report should say of the values that were read."""
+        """Return notes on the values that were read."""
         found = notes_of([*self._numbers.values()], commas_between)
         if self._composed:
             found.append(f"letters of {self._composed:,} rows composed (Unicode NFC)")
@@ -255,7 +255,7 @@ class PredictionTable:
         return (clip.terms if measure.reference == "terms" else clip.reference), clip.hypothesis
 
     def _clip(self, number: int, row: Row, columns: Collection[str]) -> CountedClip | None:
-        """Return what is counted of a row, or None where it is left out."""
+        """Return what is counted of a row, or None if it is excluded."""
         name: str | None = None
         with contextlib.suppress(TypeError):
             name = plain(row.get("id"))
@@ -272,7 +272,7 @@ class PredictionTable:
         return made
 
     def _check(self, name: str, row: Row) -> CountedClip | str:
-        """Return a clip, or why there is none."""
+        """Return a clip, or the reason why it is excluded."""
         reference, hypothesis = self._text(row.get("reference")), self._text(row.get("hypothesis"))
         if reference is None:
             return "no reference"
@@ -308,7 +308,7 @@ class PredictionTable:
         )
 
     def _text(self, value: object) -> object:
-        """Return a text of a row in composed letters, None where there is none; what is no text stays as it is."""
+        """Return a text in composed letters, None where there is none; other types are returned unchanged."""
         if self._labels and not isinstance(value, str):
             value = _or_none(value)
         if value is None or value != value or (isinstance(value, str) and value in NOT_TEXT):
@@ -320,7 +320,7 @@ class PredictionTable:
         return [value for name in names if isinstance(value := row.get(name), str)]
 
     def _groups(self, row: Row) -> list[str | None] | str:
-        """Return the groups of a row, or the attribute whose value is a list or an object."""
+        """Return the groups of a row, or the name of an attribute whose value is a list or an object."""
         groups = []
         for spelling in self.spellings:
             try:
@@ -330,7 +330,7 @@ class PredictionTable:
         return groups
 
     def _why_not(self, reference: str, hypothesis: str, row: Row) -> str | None:
-        """Return why one of the metrics cannot count a clip."""
+        """Return the reason if one of the metrics cannot count a clip."""
         measures = self.measures.values()
         if len(reference) * len(hypothesis) > _LONGEST_ALIGNMENT and any(one.errors for one in measures):
             return "reference and hypothesis too long to align"
@@ -342,7 +342,7 @@ class PredictionTable:
         return None
 
     def _seen(self, name: str, number: int, row: Row, columns: Collection[str]) -> bool:
-        """Return whether the same row was there already; UserError where another one has its id."""
+        """Return whether the same row was counted before; UserError if a different row has its id."""
         content = hash(repr([row.get(column) for column in columns if column != "id"]))
         place = self._lines.setdefault(hash(name), len(self._line_of))
         if place == len(self._line_of):
@@ -359,7 +359,7 @@ class PredictionTable:
 
 
 def _or_none(value: object) -> Any:
-    """Return a label as text; what is none stays as it is."""
+    """Return a label as text; other types are returned unchanged."""
     try:
         return plain(value)
     except TypeError:

@@ -1,6 +1,6 @@
-"""Checks of what goes into the mixed model, and its rows: clips, or speakers where that is the same.
+"""Input of the mixed model: checks, covariates, and rows that are clips, or speakers where that is equivalent.
 
-What else makes errors more or less frequent: how long a clip is, how fast and how loud it is spoken.
+Covariates are what else changes the error rate: the length of a clip, its speech rate and its level.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
 
 _COLLINEAR = 1e-9
-"""Share of a column's variance that the others leave unexplained, below which it is collinear."""
+"""A column is collinear if the others leave a smaller share of its variance unexplained."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class DesignRows:
     names: tuple[str, ...]
     scales: tuple[float, ...]
     constant: tuple[bool, ...]
-    """Which columns are the same in all of a speaker's clips."""
+    """Columns that are constant in all clips of a speaker."""
 
     clip_errors: Array
     clip_log_words: Array
     clip_speakers: Codes
     log_constant: float
-    """What the clips' log likelihood has beyond that of the rows."""
+    """The clips' log likelihood minus that of the rows."""
 
     separated: str
-    """Why there is no estimate; empty if there is one."""
+    """Reason why there is no estimate; empty if there is one."""
 
     @property
     def clips(self) -> int:
-        """How many there are."""
+        """Number of clips."""
         return len(self.clip_errors)
 
     def clip_expected(self, beta: Array, rates: Array) -> Array:
@@ -60,7 +60,7 @@ class DesignRows:
 def prepare(
     errors: npt.ArrayLike, words: npt.ArrayLike, speakers: npt.ArrayLike, design: Mapping[str, npt.ArrayLike]
 ) -> DesignRows:
-    """Check and sort; arguments and errors are those of `fit_mixed_model`."""
+    """Return the rows, checked and sorted; arguments and errors are those of `fit_mixed_model`."""
     clip_speakers = np.asarray(speakers)
     if clip_speakers.ndim != 1 or not len(clip_speakers) or clip_speakers.dtype.kind not in "iu":
         raise UserError("`speakers` must have one whole number for each of one clip or more")
@@ -115,7 +115,7 @@ def _numbers(name: str, values: npt.ArrayLike, length: int) -> Array:
 
 
 def _scale(columns: Array, names: tuple[str, ...]) -> tuple[Array, tuple[float, ...]]:
-    """Return an intercept and the columns with mean 0 and standard deviation 1, and what they were divided by."""
+    """Return an intercept and the columns with mean 0 and standard deviation 1, and the divisors."""
     means, scales = columns.mean(0), columns.std(0)
     for name, mean, scale in zip(names, means, scales, strict=True):
         if scale <= 1e-12 * max(1.0, abs(mean)):
@@ -134,7 +134,7 @@ def _scale(columns: Array, names: tuple[str, ...]) -> tuple[Array, tuple[float, 
 
 
 def _separated(scaled: Array, columns: Array, errors: Array, names: tuple[str, ...]) -> str:
-    """Say which columns tell clips with errors from clips without: their ratios would be 0 or infinite."""
+    """Return which columns separate clips with errors from clips without; their ratios would be 0 or infinite."""
     wrong = errors > 0
     values, vectors = np.linalg.eigh(scaled[wrong].T @ scaled[wrong] / wrong.sum())
     flat = vectors[:, values < _COLLINEAR]
@@ -169,10 +169,10 @@ class Design(NamedTuple):
     """``[clip]``, by name; the group's is 1 for the first group, 0 for the second."""
 
     per: dict[str, str]
-    """What a covariate's ratio is per, in words."""
+    """Unit of a covariate's ratio, in words."""
 
     notes: tuple[str, ...]
-    """Which covariates were left out, and why."""
+    """Notes on covariates that are excluded."""
 
 
 def standardise(values: npt.ArrayLike, name: str = "values") -> Standardised:
@@ -183,7 +183,7 @@ def standardise(values: npt.ArrayLike, name: str = "values") -> Standardised:
     values
         ``[clip]``.
     name
-        What errors call them.
+        Name in errors.
 
     Raises
     ------
@@ -206,17 +206,17 @@ def standardise(values: npt.ArrayLike, name: str = "values") -> Standardised:
 
 
 def group_design(group: str, first: npt.NDArray[np.bool_], seconds: Array, words: Array, level_dbfs: Array) -> Design:
-    """Return a group and the covariates that are recorded for every clip and vary.
+    """Return the design of a group and of the covariates that are recorded for every clip and vary.
 
     Parameters
     ----------
     group
-        What the group's column is called.
+        Name of the group's column.
     first
-        Which clips are of the first group, ``[clip]``.
+        Mask of the clips of the first group, ``[clip]``.
     seconds, words, level_dbfs
-        Length, words of the reference, and level of each clip, ``[clip]``; NaN where not recorded. Length enters as
-        a logarithm, words as words per second.
+        Length, words of the reference, and level of each clip, ``[clip]``; NaN where not recorded. The columns
+        are the logarithm of the length, words per second, and the level.
     """
     columns, per, notes = {group: first.astype(np.float64)}, {}, []
     known = np.where(seconds > 0, seconds, np.nan)

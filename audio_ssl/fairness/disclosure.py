@@ -1,14 +1,12 @@
-"""Which scores could be found by subtracting published ones, so that nobody is recognised by what was left out.
+"""Complementary disclosure: which suppressed scores follow from published ones, and what has to be withheld.
 
-A group below the threshold is not scored. That alone does not protect it: where women and men add up to everybody and
-the ages do but for one, the score of that age is a difference of sums that can be read off. Error counts and words are
-sums over clips, so the question is one of linear algebra: every published group is a row of zeros and ones over the
-finest cells of all attributes; a group can be found if its own row is a combination of published rows (complementary
-disclosure; Hundepool et al. 2012, Statistical Disclosure Control, chapter 4).
+A group below the threshold is not scored. That alone does not protect it: if women and men add up to everybody and so
+do the ages, the score of the one unpublished age follows by subtraction. Error counts and words are sums over clips, so
+this is linear algebra. Every published group is a row of zeros and ones over the finest cells of all attributes; a
+group is disclosed if its own row is a linear combination of published rows (Hundepool et al. 2012, Statistical
+Disclosure Control, chapter 4).
 
-Left out on purpose: what can be bounded but not found, and what follows from a second report on nearly the same clips.
-
-The finest cells of several attributes, the groups made of them, and which of these may be scored.
+Not covered on purpose: bounds on a score that is not disclosed exactly, and a second report on nearly the same clips.
 """
 
 from __future__ import annotations
@@ -24,33 +22,33 @@ from audio_ssl.artifacts.fairness import CROSSED
 from audio_ssl.fairness.counting import ClipCodes
 
 CellFlags = npt.NDArray[np.bool_]
-"""Which of the finest cells a group has, ``[cell]``."""
+"""Mask of the finest cells of a group, ``[cell]``."""
 
 MOST_CELLS = 2000
-"""Of more unpublished cells than this the question is not asked: see `can_be_checked`."""
+"""With more unpublished cells than this, disclosure is not checked: see `can_be_checked`."""
 
 _ROUNDING = 1e-3
-"""Weights and residuals below this count as zero: sums of zeros and ones that cannot be reached miss by far more."""
+"""Weights and residuals below this are zero. A row that is no combination has a far larger residual."""
 _RIDGE = 1e-8
 
 
 class Disclosure(NamedTuple):
-    """A hidden group that published ones give away."""
+    """A hidden group that published groups disclose."""
 
     hidden: int
-    """Which of the hidden groups."""
+    """Index among the hidden groups."""
 
     through: tuple[int, ...]
-    """The published groups that are added and subtracted."""
+    """Indices of the published groups that are added and subtracted."""
 
 
 def can_be_checked(published: Sequence[CellFlags]) -> bool:
-    """Return whether the cells that no published group equals are few enough for `disclosures`."""
+    """Return whether there are few enough unpublished cells for `disclosures`."""
     return not published or int(_open_cells(np.stack(published)).sum()) <= MOST_CELLS
 
 
 def disclosures(published: Sequence[CellFlags], hidden: Sequence[CellFlags]) -> list[Disclosure]:
-    """Return the hidden groups whose sums follow from those of published groups.
+    """Return the hidden groups whose sums follow from sums of published groups.
 
     Parameters
     ----------
@@ -71,20 +69,20 @@ def disclosures(published: Sequence[CellFlags], hidden: Sequence[CellFlags]) -> 
     if not published or not hidden:
         return []
     rows, wanted = np.stack(published), np.stack(hidden)
-    # A cell that is published itself is known: what has to be solved for are the others.
+    # A published cell is known. Only the others are solved for.
     unknown = _open_cells(rows)
     weights: npt.NDArray[np.float64] = np.zeros((len(rows), len(wanted)))
     missed = np.zeros(len(wanted))
     if unknown.any():
         known_sums, asked = rows[:, unknown].astype(np.float64), wanted[:, unknown].astype(np.float64)
-        # Least squares with a ridge far below the smallest eigenvalue: as exact as is needed, and many times as fast.
+        # Least squares with a ridge far below the smallest eigenvalue: exact enough, and many times as fast.
         gram = known_sums @ known_sums.T + _RIDGE * np.eye(len(rows))
         weights = np.asarray(np.linalg.solve(gram, known_sums @ asked.T), np.float64)
         missed = np.abs(known_sums.T @ weights - asked.T).max(0)
     found = []
     for place in np.flatnonzero(missed < _ROUNDING).tolist():
         used = np.abs(weights[:, place]) > _ROUNDING
-        # Known cells that the sums hold too many or too few times are subtracted or added.
+        # Known cells that the sums contain too often or too rarely are subtracted or added.
         rest = np.abs(weights[:, place] @ rows - wanted[place]) > _ROUNDING
         used |= (rows.sum(1) == 1) & rows[:, rest & ~unknown].any(1)
         found.append(Disclosure(place, tuple(np.flatnonzero(used).tolist())))
@@ -106,7 +104,7 @@ _Group = tuple[tuple[int, ...], int]
 
 @dataclass(frozen=True)
 class Cells:
-    """Clips by the values that they have of every attribute."""
+    """Clips by their values of every attribute."""
 
     attributes: tuple[ClipCodes, ...]
     of_clip: Index
@@ -120,11 +118,11 @@ class Cells:
 
     @staticmethod
     def of(speakers: ClipCodes, attributes: Sequence[ClipCodes]) -> Cells:
-        """Find them."""
+        """Return the cells of some clips."""
         key = np.zeros(len(speakers.index), np.int64)
         for codes in attributes:
             key = key * (len(codes.names) + 1) + codes.index + 1
-            # Renumbered each time, so that many attributes cannot overflow.
+            # Codes are renumbered each time, so that many attributes do not overflow.
             key = np.unique(key, return_inverse=True)[1].astype(np.int64)
         _, first, counts = np.unique(key, return_index=True, return_counts=True)
         both = np.unique(key * len(speakers.names) + speakers.index)
@@ -151,16 +149,16 @@ class Cells:
         return dict(zip(found.tolist(), np.bincount(both, minlength=len(found)).tolist(), strict=True))
 
     def clips(self, members: Flags) -> int:
-        """Return how many clips they have."""
+        """Return how many clips some cells have."""
         return int(self.counts[members].sum())
 
 
 @dataclass(frozen=True)
 class Draft:
-    """The groups of one attribute or of several together, while it is decided which are scored."""
+    """The groups of one attribute, or of several together, before it is decided which are scored."""
 
     parts: tuple[int, ...]
-    """Which attributes."""
+    """Indices of the attributes."""
     of_cell: Index
     """Group of each cell, a label or -1 where unknown, ``[cell]``."""
     labels: tuple[int, ...]
@@ -168,7 +166,7 @@ class Draft:
     attributes: tuple[ClipCodes, ...] = field(repr=False)
     """Those of the parts."""
     left_out: Flags = field(repr=False)
-    """Cells that no score counts, ``[cell]``."""
+    """Cells that are excluded from every score, ``[cell]``."""
     scored: frozenset[int] = frozenset()
     unknown_scored: bool = False
 
@@ -206,7 +204,7 @@ def drafts_of(cells: Cells, sets: Sequence[tuple[int, ...]]) -> list[Draft]:
 
 
 def protect(cells: Cells, drafts: Sequence[Draft], min_speakers: int) -> list[Draft]:
-    """Decide what is scored: nothing of fewer speakers than `min_speakers`, nor what would give such a score away."""
+    """Decide which groups are scored: none below `min_speakers`, and none that would disclose such a group."""
     left_out = np.zeros(len(cells.codes), bool)
     singles = [draft for draft in drafts if len(draft.parts) == 1]
     while True:
@@ -227,7 +225,7 @@ def protect(cells: Cells, drafts: Sequence[Draft], min_speakers: int) -> list[Dr
 def _withhold(
     cells: Cells, drafts: Sequence[Draft], left_out: Flags, min_speakers: int
 ) -> tuple[list[Draft], list[Flags]]:
-    """Withhold crossed groups that give others away; what single attributes give away is returned."""
+    """Withhold crossed groups that disclose others, and return what single attributes disclose."""
     withheld: set[_Group] = set()
     hidden: list[Flags] | None = None
     most, rounds = 1, 0
@@ -236,10 +234,10 @@ def _withhold(
         groups, published = _published(decided)
         crossed = [group for group in groups if len(group[0]) > 1]
         if crossed and not can_be_checked(published):
-            # So many small cells that few crossed groups of so many attributes would be scored anyway.
+            # With so many small cells, few crossed groups of so many attributes would be scored anyway.
             withheld |= {group for group in crossed if len(group[0]) == max(len(parts) for parts, _ in crossed)}
             continue
-        # With less published no more can be found: whatever is safe stays so.
+        # Publishing less discloses no more, so what is safe remains safe.
         hidden = _protected(cells, decided, min_speakers) if hidden is None else hidden
         found = disclosures(published, hidden)
         hidden = [hidden[one.hidden] for one in found]
@@ -247,7 +245,7 @@ def _withhold(
         before = len(withheld)
         for one in found:
             through = [place for place in one.through if len(groups[place][0]) > 1]
-            # Withholding what an attribute publishes under another name would help nobody.
+            # Withholding a cell that an attribute publishes under another name has no effect.
             some = [place for place in through if published[place].tobytes() not in known] or through
             some.sort(key=lambda place: (cells.speakers(published[place]), groups[place]))
             withheld |= {groups[place] for place in some[:most]}
@@ -256,14 +254,14 @@ def _withhold(
                 decided = _publish_again(cells, drafts, left_out, withheld, min_speakers)
             return decided, hidden
         rounds += 1
-        # One at a time withholds little; twice as many each time, so that thousands of cells need few rounds.
+        # One cell first, then twice as many each round, so that thousands of cells need few rounds.
         most = 2 ** max(0, rounds - _ROUNDS_OF_ONE)
 
 
 def _publish_again(
     cells: Cells, drafts: Sequence[Draft], left_out: Flags, withheld: set[_Group], min_speakers: int
 ) -> list[Draft]:
-    """Score what turned out not to be needed: a group withheld early can be one too many later."""
+    """Score groups again that need not be withheld: a group withheld early can be unnecessary later."""
     decided = [_decide(cells, draft, left_out, withheld, min_speakers) for draft in drafts]
     size = {
         (draft.parts, label): cells.speakers(draft.members(label)) for draft in drafts for label in (*draft.labels, -1)
@@ -298,7 +296,7 @@ def _decide(cells: Cells, draft: Draft, left_out: Flags, withheld: set[_Group], 
 
 
 def _protected(cells: Cells, drafts: Sequence[Draft], min_speakers: int) -> list[Flags]:
-    """Return the small groups, and what is left of a larger one if all that is scored of it is taken away."""
+    """Return the small groups, and what remains of a larger group without its scored cells."""
     found: dict[bytes, Flags] = {}
 
     def keep(label_of_cell: Index) -> None:

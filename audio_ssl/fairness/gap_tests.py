@@ -1,32 +1,22 @@
-"""Tests of a gap between two groups: interval, permutation, and the gap of another system beside it.
+"""Tests of a gap between two groups: confidence interval, permutation test, and comparison with another system's gap.
 
-How far apart two groups of speakers are: difference, ratio and symmetric relative difference, with intervals.
+**Intervals** (`contrast`). Speakers are resampled within their group. The limits are expanded percentiles
+(`audio_ssl.metrics.resampling`), for any number of speakers. With 5 to 40 speakers per group, 95 % intervals miss a gap
+of zero in 4 to 7 % of simulated studies (``python benchmarks/fairness.py``); plain percentiles and BCa miss it in up to
+15 %. If the speakers of the smaller group also vary more, 10 % are missed.
 
-Speakers are resampled within their group; the limits are expanded percentiles (`audio_ssl.metrics.resampling`), for any
-number of speakers: with 5 to 40 a group, equal or not, 95 % intervals miss a gap of zero in 4 to 7 % of simulated
-studies (``python benchmarks/fairness.py``), where plain percentiles and BCa miss it in up to 15 %. If the smaller
-group's speakers also vary more, misses rise to 10 %.
+**p-values** (`permutation_test`). If the groups do not differ, the assignment of group labels to speakers is arbitrary.
+The p-value is the share of assignments with a gap at least as large: of all assignments if they can be enumerated, else
+of random ones, as ``(c + 1) / (n + 1)`` (Phipson & Smyth 2010). The gap is divided by its standard error (Janssen 1997;
+Chung & Romano 2013), which comes from the delta method and is cheap enough to be computed for every permutation. The
+test is exact if the groups have the same distribution. If only their scores are equal, permuting undivided gaps rejects
+too often where the smaller group varies more (20 % at a level of 5 %; this test 10 %) or has fewer clips. If it has far
+more clips per speaker, both reject too rarely (1 %). ``python benchmarks/fairness.py`` prints these shares.
 
-The standard error of a score of summed statistics, from how much each speaker's sums move it (the delta method).
-
-Cheap enough to be recomputed for every permutation, for any metric that is a smooth function of sums.
-
-p-values of a gap, by giving the speakers' group labels to other speakers.
-
-If the groups do not differ, which speakers carry the label is arbitrary; the p-value is the share of assignments
-whose gap is at least as large. All of them where they can be enumerated, else random ones with ``(c + 1) / (n + 1)``
-(Phipson & Smyth 2010).
-
-A gap is measured in its own standard error (Janssen 1997; Chung & Romano 2013). The test stays exact if the groups are
-alike. If only their scores are, permuting plain gaps finds too many where the smaller group varies more (20 % at a
-level of 5 %, this 10 %) or has fewer clips. Where it has far more clips a speaker, both find too few (1 %).
-``python benchmarks/fairness.py`` prints these shares.
-
-Whether one system has a smaller gap between two groups than another, on the same speakers.
-
-The p-value swaps the two systems' answers speaker by speaker (approximate randomisation; Riezler & Maxwell 2005).
-The difference of the gaps is measured in its own standard error: a plain one would call every difference of gaps chance
-where one system is better for everybody, since swapping then spreads the gaps apart.
+**Two systems** (`gap_difference`). The p-value exchanges the two systems' answers speaker by speaker (approximate
+randomisation; Riezler & Maxwell 2005). The difference of the gaps is divided by its standard error, too: if one system
+is better for everybody, exchanging answers increases the variance of both gaps, and an undivided difference would
+hardly ever be significant.
 """
 
 from __future__ import annotations
@@ -66,10 +56,10 @@ class Contrast(NamedTuple):
     """``100 * (a - b) / ((a + b) / 2)``; NaN where both are 0."""
 
     within: Interval
-    """The difference with a 90 % interval, for asking whether it is smaller than a tolerance."""
+    """The difference with its 90 % interval, which is compared with a tolerance."""
 
     standard_error: float
-    """Of the difference, over resampled speakers, corrected for the small number of speakers."""
+    """Standard error of the difference. The bootstrap variance of each group is multiplied by n / (n - 1)."""
 
 
 def contrast(
@@ -108,13 +98,13 @@ def contrast_crossed(
 ) -> Contrast:
     """Return the gap between two groups of clips that have speakers in common.
 
-    Row ``i`` of both is the same speaker, zeros where the speaker has no clips in a group; a resample draws a speaker
-    with all clips. Otherwise as `contrast`.
+    Row ``i`` of both is the same speaker, with zeros if the speaker has no clips in a group. A resample draws a speaker
+    with all clips. Parameters are those of `contrast`.
     """
     both = replicate_sums(np.concatenate([first, second], axis=1), replicates, rng)
     a, b = score(both[:, : first.shape[1]]), score(both[:, first.shape[1] :])
     gaps = a - b
-    # What counts is the smaller group, whoever is in both: one sample of that many differences.
+    # The number of speakers is that of the smaller group: one sample of that many differences.
     speakers = min(int(group.any(1).sum()) for group in (first, second))
     levels = [expanded_levels(gaps, np.zeros(replicates), speakers, speakers, one) for one in (CONFIDENCE, EQUIVALENCE)]
     variance = _unbiased(gaps[np.isfinite(gaps)], speakers)
@@ -122,14 +112,14 @@ def contrast_crossed(
 
 
 def _unbiased(draws: Array, speakers: int) -> float:
-    """Return the variance over speakers of what was resampled from this many."""
+    """Return the variance of resamples of so many speakers, corrected by n / (n - 1)."""
     return float(draws.var()) * speakers / (speakers - 1) if speakers > 1 and len(draws) > 1 else math.nan
 
 
 def _contrast(
     value_a: Array, value_b: Array, a: Array, b: Array, both_levels: Sequence[Array], error: float
 ) -> Contrast:
-    """Return a contrast; its ratios are defined for scores that are not negative."""
+    """Return a contrast. Ratios are defined for scores that are not negative."""
     levels, narrower = both_levels
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(value_a / value_b) if value_b > 0 <= value_a else np.nan
@@ -144,12 +134,12 @@ def _contrast(
 
 
 _STEP = 1e-6
-# Influences are differences of products; a variance below this share of the products' squares is rounding.
+# Influences are differences of products. A variance below this share of the squared products is rounding error.
 _ROUNDING = 1e-14
 
 
 def slopes(score: ScoreOfSums, sums: Array) -> Array:
-    """Return the derivative of the score by each column at `sums`, ``[row, column]``; 0 for a column that sums to 0."""
+    """Return the derivative of the score by each column at `sums`, ``[row, column]``; 0 if the column sums to 0."""
     base = score(sums)
     found = np.zeros(sums.shape)
     for column in range(sums.shape[1]):
@@ -166,11 +156,11 @@ def variances(influences: Array, members: Array, scale: Array) -> Array:
     Parameters
     ----------
     influences
-        Of each speaker, ``[row, speaker]``: slopes times the speaker's sums.
+        ``[row, speaker]``: slopes times the speaker's sums.
     members
-        1 for the speakers that the row's score is of, else 0, ``[row, speaker]``.
+        ``[row, speaker]``: 1 for the speakers whose score it is, else 0.
     scale
-        Of the products whose differences the influences are, ``[row]``.
+        ``[row]``: size of the products whose differences the influences are.
     """
     counts = members.sum(1)
     ours = influences * members
@@ -180,7 +170,7 @@ def variances(influences: Array, members: Array, scale: Array) -> Array:
 
 
 def studentised(gaps: Array, variance: Array) -> Array:
-    """Return gaps in standard errors: 0 for no gap, infinite for one between speakers who are all alike."""
+    """Return gaps in standard errors: 0 for no gap, infinite for a gap without variance."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(gaps == 0, 0.0, np.abs(gaps) / np.sqrt(variance))
 
@@ -191,16 +181,16 @@ _CHUNK_ELEMENTS = 1 << 18
 
 
 class Permutation(NamedTuple):
-    """A p-value and what it rests on."""
+    """A p-value and how it was computed."""
 
     p_value: float
     """Two-sided; NaN where the gap is not defined."""
 
     exact: bool
-    """Every assignment was tried, so that nothing is left to chance."""
+    """Whether every assignment was tried."""
 
     assignments: int
-    """Assignments tried (those with a defined gap); random ones exclude the observed one."""
+    """Number of assignments tried that have a defined gap; random ones do not include the observed one."""
 
 
 def permutation_test(
@@ -223,10 +213,10 @@ def permutation_test(
     rng
         For random assignments.
     permutations
-        Enumerate up to this many assignments, else draw this many.
+        All assignments are tried if there are at most this many, else this many random ones.
     studentise
-        Measure gaps in standard errors. Off for a score that is no smooth function of few sums, such as an equal error
-        rate.
+        Divide gaps by their standard errors. False for a score that is not a smooth function of a few sums, such as an
+        equal error rate.
     """
     pooled = np.concatenate([first, second])
     total = pooled.sum(0)
@@ -236,7 +226,7 @@ def permutation_test(
     def statistic(members: Array) -> Array:
         ours = members @ pooled
         gaps = score(ours) - score(total - ours)
-        # Scores of sums of the same numbers in another order differ in the last bits.
+        # Sums of the same numbers in another order differ in the last bits.
         gaps = np.where(np.abs(gaps) < _EQUAL_SCORES * np.abs(score(ours)), 0.0, gaps)
         if not studentise:
             return np.abs(gaps)
@@ -345,7 +335,7 @@ def _p_value(
         ours, our_variance = _change(score, first_a, first_b, swaps[:, :ours_count])
         theirs, their_variance = _change(score, second_a, second_b, swaps[:, ours_count:])
         change = ours - theirs
-        # Scores of sums of the same numbers in another order differ in the last bits.
+        # Sums of the same numbers in another order differ in the last bits.
         change = np.where(np.abs(change) < _EQUAL_SCORES * (np.abs(ours) + np.abs(theirs)), 0.0, change)
         return studentised(change, our_variance + their_variance)
 

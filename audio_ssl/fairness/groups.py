@@ -1,11 +1,12 @@
 """Which clips make which group: by one attribute, and by several together.
 
-Groups are as the corpus recorded them. Clips without a recorded value make no group but are kept, as ``unknown``. A
-group of few speakers is counted and not scored: its score would say little of a group, and much of a person.
+Groups are as the corpus recorded them. Clips without a recorded value are kept as ``unknown``. A group of few speakers
+is counted and not scored, because its score would say little about a group and much about a person.
 
-Nor may its score be found by subtracting those that are published (`disclosure`). What helps is done in this order. The
-row of all clips counts the scored groups alone. A cell of several attributes that gives a smaller one away is withheld,
-the one with the fewest speakers. Where single attributes give a group away, its speakers are left out of every score.
+Nor may its score follow from published ones by subtraction (`disclosure`). Three steps prevent that, in this order. The
+row of all clips counts the scored groups alone. A cell of several attributes that would reveal a smaller one is
+withheld, the one with the fewest speakers first. If single attributes alone reveal a group, its speakers are excluded
+from every score.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ MIN_GROUP_SPEAKERS = 5
 """Groups with fewer speakers are not scored."""
 
 PAIRS_UP_TO_GROUPS = 6
-"""Of more groups than this, each is compared with all the others together, not with each of them."""
+"""If there are more groups than this, each is compared with all others together, not with each of them."""
 
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two groups to compare; the gap is the first one's score minus the second's."""
+    """Two groups to compare. The gap is the first group's score minus the second's."""
 
     first: str
     second: str
@@ -54,20 +55,20 @@ class Grouping:
     """``[clip]``, group of each; -1 where unknown, -2 where the clip is not scored."""
 
     pairs: tuple[Pair, ...]
-    """What is compared."""
+    """Pairs that are compared."""
 
     hidden: tuple[SuppressedGroup, ...] = ()
-    """What is counted and not scored."""
+    """Groups that are counted and not scored."""
 
     refused: tuple[tuple[Pair, str], ...] = ()
-    """Comparisons that a group without a score prevents, and why it has none."""
+    """Pairs that are not compared because one group has no score, with the reason."""
 
     def members(self, name: str) -> Mask:
-        """Return which clips belong to a group, ``[clip]``. `UNKNOWN`, `ALL` and `REST` are not groups."""
+        """Return the mask of one group's clips, ``[clip]``. `UNKNOWN`, `ALL` and `REST` are not accepted."""
         return np.asarray(self.index == self.names.index(name))
 
     def sides(self, pair: Pair) -> tuple[Mask, Mask]:
-        """Return the clips of both sides of a pair."""
+        """Return the masks of both sides of a pair."""
         first = self.members(pair.first)
         second = (self.index >= 0) & ~first if pair.second == REST else self.members(pair.second)
         return first, second
@@ -84,17 +85,17 @@ def group_by(
     Parameters
     ----------
     predictions
-        Whose `attributes` has every name of `by`.
+        Their `attributes` must have every name of `by`.
     by
         Attributes.
     pairs_of
-        Pairs to compare of an attribute, where not all pairs make sense.
+        Attribute to the pairs to compare, where not all pairs make sense.
     min_speakers
-        Of a group that is scored.
+        Fewest speakers of a group that is scored.
     """
     pairs_of = pairs_of or {}
     cells = Cells.of(predictions.speakers, [predictions.attributes[name] for name in by])
-    # Clip-level attributes, such as the category of a term, are no property of a person to cross with others.
+    # An attribute of clips, such as the category of a term, is not crossed with attributes of people.
     people = [place for place, name in enumerate(by) if name not in pairs_of]
     sets: list[tuple[int, ...]] = [(place,) for place in range(len(by))]
     sets += [chosen for size in range(2, len(people) + 1) for chosen in combinations(people, size)]
@@ -123,7 +124,7 @@ def _grouping(
     scored = [label for label in draft.labels if label in draft.scored]
     place = np.full(max(draft.labels, default=0) + 3, -2, np.int32)
     place[scored] = np.arange(len(scored))
-    # The last two places are what -1 and -2 point at.
+    # Labels -1 and -2 index the last two places.
     place[-2:] = (-2, -1 if draft.unknown_scored else -2)
     of_cell = np.where(draft.left_out, -2, place[draft.of_cell])
     names = tuple(draft.name(label) for label in scored)
@@ -157,7 +158,7 @@ def _pairs(
 def _refused(
     cells: Cells, draft: Draft, wanted: Sequence[tuple[str, str]] | None, min_speakers: int
 ) -> Iterator[tuple[Pair, str]]:
-    """Yield the pairs of an attribute that a group without a score keeps from being compared, where they are few."""
+    """Yield the pairs of an attribute with an unscored group, if the groups are few."""
     if len(draft.parts) > 1 or len(draft.labels) > PAIRS_UP_TO_GROUPS:
         return
     label_of = {draft.name(label): label for label in draft.labels}
@@ -169,7 +170,7 @@ def _refused(
 
 
 def _hidden(cells: Cells, draft: Draft, min_speakers: int, result: str, by: str) -> Iterator[SuppressedGroup]:
-    """Yield what is counted and not scored, group by group."""
+    """Yield the groups that are counted and not scored."""
     rest = draft.left_out.copy()
     unknown = [] if draft.unknown_scored else [-1]
     for label in [*(label for label in draft.labels if label not in draft.scored), *unknown]:

@@ -1,10 +1,8 @@
-"""Which metrics compare groups: functions of sums over clips, by name, and those that fit a task.
+"""Metrics that compare groups, which of them fit a task, and the language of the texts of a table.
 
-What language the texts of a table are in: BLEU's tokeniser follows it, and without spaces there are no words.
-
-The target language is what the column ``translation_language`` (``target_language`` …) says. A column ``language`` is
-that of the speech, which in translation is another one, so it is not asked. Where no column says, the script of the
-references does.
+BLEU's tokeniser depends on the target language, and in a language without spaces between words CER is the main metric.
+The target language is that of the column ``translation_language`` (``target_language`` …). A column ``language`` is not
+used, because it is the language of the speech. Without such a column, the script of the references decides.
 """
 
 from __future__ import annotations
@@ -29,18 +27,18 @@ from audio_ssl.metrics.texts import (
 )
 
 USUAL_TASK = "asr"
-"""What a table from elsewhere is taken to be of."""
+"""Task that is assumed for a table from elsewhere."""
 
 
 def get_measure(name: str, tokenizer: str | None = None) -> AdditiveMetric:
     """Return a metric by name: those of texts, labels and slots, and MuST-SHE's ``term_coverage, gender_accuracy``.
 
-    `tokenizer` is how BLEU cuts texts into words; how its sums are scored does not depend on it.
+    `tokenizer` is BLEU's; the score of given sums does not depend on it.
 
     Raises
     ------
     UserError
-        For an unknown name, or one that no single clip can be counted for.
+        For an unknown name, or a metric without statistics per clip.
     """
     known = metrics_of_groups()
     if name not in known:
@@ -49,7 +47,7 @@ def get_measure(name: str, tokenizer: str | None = None) -> AdditiveMetric:
 
 
 def of_terms(names: Iterable[str]) -> bool:
-    """Tell whether one of some metrics asks for MuST-SHE's terms, the column ``terms``."""
+    """Return whether one of the metrics needs MuST-SHE's column ``terms``."""
     found = map(find_metric, names)
     return any(isinstance(one, AdditiveMetric) and one.reference == "terms" for one in found)
 
@@ -60,7 +58,7 @@ def check_task(task: str, where: str) -> tuple[str, ...]:
     Raises
     ------
     UserError
-        If its clips have no score each.
+        If the task has no score per clip.
     """
     found = metrics_of_groups(task)
     if not found:
@@ -75,23 +73,23 @@ def check_task(task: str, where: str) -> tuple[str, ...]:
 
 
 def choose_metrics(task: str | None, asked: Sequence[str], has_terms: bool, where: str) -> tuple[str, ...]:
-    """Return the names of what is counted, the main one first.
+    """Return the names of the metrics to count, the main one first.
 
     Parameters
     ----------
     task
-        Of a result folder; None for a table from elsewhere.
+        Task of a result folder; None for a table from elsewhere.
     asked
-        What the user names; empty: what fits.
+        Metrics that the user names; if empty, those of the task.
     has_terms
         Whether the table has MuST-SHE's columns ``terms`` and ``category``.
     where
-        For errors.
+        Path for errors.
 
     Raises
     ------
     UserError
-        For an unknown metric, or a task whose clips have no score each.
+        For an unknown metric, or a task without a score per clip.
     """
     if asked:
         for name in asked:
@@ -106,7 +104,7 @@ def choose_metrics(task: str | None, asked: Sequence[str], has_terms: bool, wher
 
 
 COLUMNS = ("translation_language", "target_language", "tgt_language", "target_lang", "tgt_lang")
-"""Names of the column with the language of the translations, the first that is there."""
+"""Names of the column with the target language; the first that exists is used."""
 
 _REMEDY = "score the languages apart, one table for each, or name one way for all: --tokenizer char"
 _LOOKED_AT, _LOOKED_AT_CHARACTERS = 1000, 1 << 20
@@ -114,40 +112,40 @@ _LOOKED_AT, _LOOKED_AT_CHARACTERS = 1000, 1 << 20
 
 @dataclass(frozen=True)
 class Writing:
-    """How the texts are counted."""
+    """How the texts of a table are counted."""
 
     measures: dict[str, AdditiveMetric]
-    """The main one first."""
+    """Metrics by name, the main one first."""
 
     tokenizer: str
-    """Of BLEU."""
+    """BLEU's tokeniser."""
 
     notes: tuple[str, ...]
-    """What readers of the scores must know, in sentences."""
+    """Notes for readers of the scores."""
 
 
 def look_at(
     rows: Numbered, measures: Mapping[str, AdditiveMetric], asked: bool, tokenizer: str | None, where: str
 ) -> tuple[Writing, Numbered]:
-    """Return how to count the texts of some rows, and the rows.
+    """Return how to count the texts of some rows, and all the rows.
 
     Parameters
     ----------
     rows
-        Of the predictions; the first thousand are looked at, or fewer where texts are long.
+        Predictions. The first thousand are read here, or fewer if texts are long.
     measures
-        What is counted; WER gives way to CER where there are no words.
+        Metrics. CER comes before WER in languages without spaces between words.
     asked
-        Whether the user named the metrics: then their order stays.
+        Whether the user named the metrics; then their order is kept.
     tokenizer
-        Of BLEU; None: as the target language needs it.
+        BLEU's tokeniser; None chooses it by the target language.
     where
-        For errors.
+        Path for errors.
 
     Raises
     ------
     UserError
-        If the target languages need different tokenisers, or `tokenizer` is none.
+        If the target languages need different tokenisers, or `tokenizer` is unknown.
     """
     head = _head(rows)
     rows = chain(head, rows)
@@ -190,7 +188,7 @@ def _head(rows: Numbered) -> list[tuple[int, Row]]:
 
 
 def _same(rows: Numbered, column: str, chosen: str, where: str) -> Iterator[tuple[int, Row]]:
-    """Pass rows on; refuse one whose language needs another tokeniser."""
+    """Yield the rows; UserError if the language of one needs another tokeniser."""
     fitting: dict[object, bool] = {}
     for number, row in rows:
         language = row.get(column)
@@ -208,5 +206,5 @@ def _same(rows: Numbered, column: str, chosen: str, where: str) -> Iterator[tupl
 
 
 def columns_to_read(found: Sequence[str] | Mapping[str, object], measures: Mapping[str, AdditiveMetric]) -> list[str]:
-    """Return the columns that say the language of translations, of those that are there."""
+    """Return the columns among `found` that name the target language."""
     return [name for name in COLUMNS if name in found] if "bleu" in measures else []

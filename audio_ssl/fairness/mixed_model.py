@@ -1,24 +1,21 @@
 """Rate ratios between groups, by a Poisson model with an effect of each speaker.
 
 Liu, Veliche & Peng, ICASSP 2022 (arXiv 2109.09061): the errors of a clip are Poisson with mean ``words * exp(intercept
-+ columns @ beta + r)``, where r ~ N(0, sd^2) is the speaker's own. exp(beta) is a ratio of rates, other columns held
-equal. Left as in the paper: model, offset. Different, as few speakers made the Wald test reject too often:
++ columns @ beta + r)``, where r ~ N(0, sd^2) is the effect of the speaker. exp(beta) is a ratio of rates with the other
+columns held constant. Model and offset are those of the paper. Three things differ, because with few speakers the Wald
+test rejected too often:
 
-* sd maximises the likelihood with the coefficients integrated out (REML by Laplace's approximation), because plain
-  maximum likelihood makes it too small by the coefficients it spends;
-* intervals and p-values are of Student's t: with speakers minus coefficients degrees of freedom for what is compared
-  between speakers, clips minus speakers for what is compared within;
-* errors come in bursts. Between speakers this ends in sd, and thereby in the uncertainty; to scale by the dispersion
-  again would leave no power. Within speakers the variance is that of the residuals of clips, if above Poisson's.
+* sd maximises the likelihood with the coefficients integrated out (REML by Laplace's approximation). Maximum likelihood
+  underestimates sd, because it uses degrees of freedom for the coefficients.
+* Intervals and p-values use Student's t: speakers minus coefficients degrees of freedom for comparisons between
+  speakers, clips minus speakers for comparisons within speakers.
+* Errors are overdispersed. Between speakers, overdispersion is part of sd and so of the uncertainty; scaling by the
+  dispersion again would leave no power. Within speakers, the variance is that of the residuals of clips if it is above
+  Poisson's: a coefficient is a weighted mean of an estimate within speakers and one between them.
 
-One spread is assumed for all groups, as published. Where the smaller group's speakers differ much more from each other
-than the larger group's, the test rejects too often: there, trust the permutation test and the bootstrap of the report.
-`benchmarks/fairness.py` measures bias, coverage and type-I error, such a case included.
-
-What is learned by comparing clips of one speaker with each other, and how sure it is where errors come in bursts.
-
-A coefficient is a mean of what is seen within speakers and what is seen between them. Bursts of errors widen the first
-by more than Poisson's variance says; the second has them in the spread of the speakers already.
+One variance between speakers is assumed for all groups, as published. If the speakers of the smaller group vary much
+more than those of the larger one, the test rejects too often; the permutation test and the bootstrap of the report are
+better then. `benchmarks/fairness.py` measures bias, coverage and type-I error, such a case included.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ from audio_ssl.fairness.poisson import Problem, Solution
 from audio_ssl.metrics.resampling import CONFIDENCE, Interval
 
 BURSTS_ABOVE = 1.5
-"""Dispersion from which a note says so."""
+"""Dispersion above which there is a note."""
 
 _SD_FROM, _SD_TO = 1e-3, 3.0
 _SD_TOLERANCE = 1e-4
@@ -47,32 +44,32 @@ _SD_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class MixedModel:
-    """What was found."""
+    """The fitted model."""
 
     ratios: dict[str, Interval]
-    """Ratio of error rates per unit of a column, the others held equal; NaN where there is no estimate."""
+    """Ratio of error rates per unit of a column, with the others held constant; NaN without an estimate."""
 
     p_values: dict[str, float]
-    """Two-sided, of a ratio of 1."""
+    """Two-sided, of the hypothesis that the ratio is 1."""
 
     speaker_sd: float
-    """Standard deviation of the speakers' log rates, bursts of errors included; 0 if they vary no more than chance."""
+    """Standard deviation of the speakers' log rates, overdispersion included; 0 if none is found."""
 
     speaker_sd_low: float
     speaker_sd_high: float
-    """By the profile of the restricted likelihood."""
+    """Lower limit by the profile of the restricted likelihood."""
 
     dispersion: float
-    """Pearson's, given the speakers: above 1, errors come in bursts; NaN where every speaker has one clip."""
+    """Pearson's, given the speakers; above 1, errors are overdispersed. NaN if every speaker has one clip."""
 
     log_likelihood: float
-    """Of the clips, speakers' effects integrated out; at the restricted estimate of their spread."""
+    """Log likelihood of the clips with speaker effects integrated out, at the restricted estimate of sd."""
 
     converged: bool
     clips: int
     speakers: int
     notes: tuple[str, ...]
-    """What a reader has to know; empty if nothing."""
+    """Notes for readers."""
 
 
 def fit_mixed_model(
@@ -80,20 +77,19 @@ def fit_mixed_model(
 ) -> MixedModel:
     """Fit ``log E[errors] = log words + intercept + sum(design * beta) + r_speaker``.
 
-    Time and memory grow with clips times columns; columns that are the same in all of a speaker's clips cost nothing.
+    Time and memory grow with clips times columns, not counting columns that are constant within speakers.
 
     Parameters
     ----------
     errors
-        Of each clip, ``[clip]``; 0 or more.
+        ``[clip]``; 0 or more.
     words
-        Of each clip's reference, ``[clip]``; above 0.
+        Words of the reference, ``[clip]``; above 0.
     speakers
-        Code of each clip's speaker, ``[clip]``.
+        Codes, ``[clip]``.
     design
-        Columns by name, ``[clip]``: a group as 0 and 1, numbers in the unit that the ratio shall have (see
-        `standardise` in `fairness/design.py`). No intercept. Inside, they are centred and scaled; ratios are per unit
-        as given.
+        Columns by name, ``[clip]``: a group as 0 and 1, numbers in the unit of the ratio (see `standardise` in
+        `fairness/design.py`). No intercept. Columns are centred and scaled inside; ratios are per unit as given.
 
     Raises
     ------
@@ -132,11 +128,11 @@ def fit_mixed_model(
 
 
 def _search(problem: Problem) -> tuple[Solution, float, float]:
-    """Return the solution at the best sd, and the ends of the sd's interval."""
+    """Return the solution at the best sd, and the limits of its interval."""
     solutions = [problem.solve(0.0, problem.start())]
 
     def criterion(log_sd: float) -> float:
-        # Coefficients change little from one sd to the next: start at the last.
+        # Coefficients change little from one sd to the next, so each search starts at the last ones.
         solutions.append(problem.solve(math.exp(log_sd), solutions[-1].beta))
         return solutions[-1].restricted
 
@@ -146,7 +142,7 @@ def _search(problem: Problem) -> tuple[Solution, float, float]:
     enough = best.restricted - 0.5 * float(chi2.ppf(CONFIDENCE, 1))
 
     def end(limit: float, beyond: float) -> float:
-        """Return where the criterion has fallen too far, on the way to a limit; `beyond` if it never has."""
+        """Return where the criterion has fallen too far on the way to a limit; `beyond` if it never does."""
         solutions.append(best)
         middle = math.log(max(best.sd, _SD_FROM))
         if criterion(limit) > enough or limit == middle:
@@ -161,7 +157,7 @@ def _dispersion(rows: DesignRows, expected: Array) -> float:
     free = rows.clips - int(rows.speakers[-1]) - rows.columns.shape[1]
     if free <= 0:
         return math.nan
-    # An expectation may underflow to 0, where there are then no errors either.
+    # An expectation can underflow to 0; then there are no errors either.
     return float(((rows.clip_errors - expected) ** 2 / np.maximum(expected, 1e-12)).sum() / free)
 
 
@@ -173,7 +169,7 @@ def _ratios(rows: DesignRows, best: Solution, expected: Array) -> tuple[dict[str
     within = max(1.0, rows.clips - len(best.rates) - float(np.sum(~np.array(rows.constant))))
     for index, name in enumerate(rows.names, start=1):
         share = shares[index]
-        # Satterthwaite: a mean of two estimates, weighted by their precision.
+        # Satterthwaite's degrees of freedom of a mean of two estimates, weighted by precision.
         freedom = 1 / (share**2 / within + (1 - share) ** 2 / between)
         error = math.sqrt(variances[index] * (1 + share * (bursts[index] - 1)))
         beta, reach = best.beta[index], error * float(t.ppf((1 + CONFIDENCE) / 2, freedom))
@@ -208,13 +204,13 @@ _RIDGE = 1e-9
 
 
 class Within(NamedTuple):
-    """Of each coefficient, ``[column]``; of columns that are the same in all of a speaker's clips, 0 and 1."""
+    """Of each coefficient, ``[column]``; 0 and 1 for columns that are constant within speakers."""
 
     shares: Array
     """Share of the precision that comes from within speakers."""
 
     bursts: Array
-    """Variance by the residuals of clips (sandwich) over that of Poisson; 1 or more."""
+    """Sandwich variance, from the residuals of clips, over Poisson's variance; 1 or more."""
 
 
 def within_speakers(rows: DesignRows, expected: Array, information: Array) -> Within:
@@ -223,11 +219,11 @@ def within_speakers(rows: DesignRows, expected: Array, information: Array) -> Wi
     Parameters
     ----------
     rows
-        What was fitted.
+        Rows that were fitted.
     expected
-        Errors expected of each clip, given the speakers, ``[clip]``.
+        Expected errors given the speakers, ``[clip]``.
     information
-        Of all coefficients, ``[column, column]``.
+        Information of the coefficients, ``[column, column]``.
     """
     varying = np.flatnonzero(~np.array(rows.constant))
     found = Within(np.zeros(len(information)), np.ones(len(information)))

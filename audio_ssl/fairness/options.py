@@ -1,4 +1,4 @@
-"""How an audit is made: what `audit` is given, checked before any work."""
+"""Options of an audit, checked before any work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from audio_ssl.metrics.registry import metrics_of_groups
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """How an audit is made: what `audit` is given."""
+    """The arguments of `audit`."""
 
     by: tuple[str, ...]
     chance: Chance
@@ -33,7 +33,7 @@ class AuditOptions:
     examples: bool
 
     def check(self) -> None:
-        """Raise UserError for what cannot be asked."""
+        """Raise UserError for a wrong option."""
         known = (*metrics_of_groups(), *trial_metrics())
         unknown = next((name for name in self.metrics if name not in known), None)
         if unknown is not None:
@@ -56,7 +56,7 @@ class AuditOptions:
             raise UserError(f"`tolerance` must be above 0, in points of the metric, but is {self.tolerance:g}")
 
     def metrics_of(self, known: Collection[str], path: Path) -> tuple[str, ...]:
-        """Return the metrics that were asked for and are of this kind of result; none means all that fit."""
+        """Return the requested metrics that this kind of result has; empty means all."""
         fitting = tuple(name for name in self.metrics if name in known)
         if self.metrics and not fitting:
             raise UserError(

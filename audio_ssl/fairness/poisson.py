@@ -1,11 +1,10 @@
-"""Poisson regression with a speaker effect of known spread: likelihood, derivatives, Newton's method.
+"""Poisson regression with speaker effects of given variance: likelihood, derivatives, Newton's method, quadrature.
 
-Rows may be clips or sums of a speaker's clips; either way a step costs one pass over the rows.
+Rows may be clips or sums of a speaker's clips; a step costs one pass over the rows.
 
-Integral over one speaker's effect, by adaptive Gauss-Hermite quadrature, for all speakers at once.
-
-A speaker's clips enter only by their errors and their expected errors, as ``sum(y) r - sum(m) exp(r)``: one clip or a
-million cost the same. Nodes are laid around the integrand's mode, at its curvature (Liu & Pierce 1994).
+The integral over a speaker's effect is adaptive Gauss-Hermite quadrature, for all speakers at once. A speaker's clips
+enter only by their errors and expected errors, as ``sum(y) r - sum(m) exp(r)``, so the cost does not depend on the
+number of clips. Nodes are placed around the integrand's mode and scaled by its curvature (Liu & Pierce 1994).
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ _CHUNK_ROWS = 1 << 16
 _MAX_STEPS = 60
 _MAX_HALVINGS = 40
 _CLOSE = 1e-14
-"""Of a Newton step's promise, relative to the log likelihood."""
+"""Newton's method ends if the expected gain is smaller, relative to the log likelihood."""
 
 
 class Solution(NamedTuple):
-    """The best coefficients at one spread of the speakers."""
+    """The best coefficients at one standard deviation of the speakers."""
 
     sd: float
     beta: Array
@@ -49,7 +48,7 @@ class Solution(NamedTuple):
 
 
 class Problem:
-    """Counts and what explains them, in rows.
+    """Counts and their explanatory columns, in rows.
 
     Parameters
     ----------
@@ -118,7 +117,7 @@ class Problem:
         for start in range(0, len(expected), _CHUNK_ROWS):
             rows = slice(start, start + _CHUNK_ROWS)
             columns, speakers, weights = self.columns[rows], self.speakers[rows], expected[rows]
-            # Speakers are sorted, so a chunk holds a run of them.
+            # Speakers are sorted, so a chunk has consecutive ones.
             low, high = int(speakers[0]), int(speakers[-1]) + 1
             for column in range(width):
                 sums[low:high, column] += np.bincount(speakers - low, weights * columns[:, column], high - low)
@@ -129,10 +128,10 @@ class Problem:
 
 
 NODES = 31
-"""Right to ten digits up to a standard deviation of 1, whatever the errors."""
+"""Correct to ten digits up to a standard deviation of 1."""
 
 NODES_OF_WIDE = 101
-"""Above 1, where speakers without errors skew the integrand: right to six digits up to 3."""
+"""Above 1, where speakers without errors skew the integrand; correct to six digits up to 3."""
 
 _CHUNK_ELEMENTS = 1 << 20
 
@@ -199,6 +198,6 @@ def _mode(errors: Array, expected: Array, variance: float) -> Array:
     """Solve ``errors - expected exp(r) = r / variance``; exact, by the Wright omega function."""
     shift = variance * errors
     mode = shift - wrightomega(shift + np.log(variance * expected))
-    # The difference of two large numbers loses digits: one step of Newton's method brings them back.
+    # The difference of two large numbers loses digits; one step of Newton's method restores them.
     slope = expected * np.exp(mode)
     return np.asarray(mode + (errors - slope - mode / variance) / (slope + 1 / variance))

@@ -1,19 +1,18 @@
-"""How large a gap must be for a study of this size to find it.
+"""Minimum detectable differences, and the number of speakers and clips that a test needs.
 
-The standard error of the difference times the sum of two quantiles of Student's t, with the degrees of freedom that
-groups of equal spread have. ``python benchmarks/fairness.py`` prints how often gaps of this size are found: for error
-rates, whose spread grows with them, more often where the smaller group's is the lower one.
+**Minimum detectable difference** (`detectable`): the standard error times the sum of two quantiles of Student's t, with
+the degrees of freedom of groups of equal variance. ``python benchmarks/fairness.py`` prints how often differences of
+this size are found. The variance of error rates grows with the rate, so they are found more often where the smaller
+group has the lower rate.
 
-How many speakers and clips a test needs to find a gap, from a pilot's spread between and within speakers.
+**Planning** (`needs`): a clip's sums are turned into its share of the score (the delta method). One-way analysis of
+variance within the pilot's groups splits the variance of these shares into b² between speakers and w² between clips of
+a speaker. With n speakers per group and m clips per speaker, the difference of two groups has the standard error
+√(2 (b² + w² / m) / n) and 2 (n - 1) degrees of freedom; the power is that of the non-central t distribution (Cohen
+1988, chapter 2). ``tests/fairness/test_plan.py`` compares this power with that of simulated studies.
 
-Each clip's sums are turned into its share of the score (the delta method). One-way analysis of variance splits the
-variance of these shares, within the pilot's groups, into that between speakers, b², and that between clips of one, w².
-With n speakers a group and m clips each, the difference of two groups has the standard error √(2 (b² + w² / m) / n)
-and Student's t with 2 (n - 1) degrees of freedom; the power is that of the non-central t (Cohen 1988, chapter 2). A
-test of ``tests/fairness/test_plan.py`` compares the power that is claimed with that of simulated studies.
-
-A pilot of few speakers tells the spread between them badly. So a second number rests on the upper end of a one-sided
-80 % interval of it (Browne 1995).
+A pilot of few speakers gives an imprecise b². So a second number of speakers uses the upper limit of a one-sided 80 %
+confidence interval of b² (Browne 1995).
 """
 
 from __future__ import annotations
@@ -32,38 +31,39 @@ from audio_ssl.fairness.gap_tests import slopes
 from audio_ssl.metrics.resampling import Array, ScoreOfSums, satterthwaite
 
 POWER = 0.8
-"""Share of studies of the same size that find a difference of the size called detectable."""
+"""Power at which a difference is called detectable."""
 
 _ROUNDING = 1e-9
-"""A standard error below this share of the scores is none."""
+"""A standard error below this share of the scores is rounding error."""
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How precisely a difference was measured."""
+    """Standard error of a difference, and its degrees of freedom."""
 
     standard_error: float
-    """Of the difference; NaN where it cannot be estimated."""
+    """NaN where it cannot be estimated."""
 
     freedom: float
-    """Degrees of freedom, as of groups of equal spread."""
+    """Those of groups of equal variance."""
 
     def detectable(self, power: float = POWER, alpha: float = ALPHA) -> float:
-        """Return the smallest difference that such a study finds in `power` of all samples of speakers."""
+        """Return the minimum detectable difference at this power and level."""
         if not math.isfinite(self.standard_error):
             return math.nan
         return detectable(self.standard_error, self.freedom, power, alpha)
 
 
 def detectable(standard_error: float, freedom: float, power: float = POWER, alpha: float = ALPHA) -> float:
-    """Return the smallest difference that is found in `power` of all samples by a test at the level `alpha`."""
+    """Return the minimum detectable difference of a test at the level `alpha` with this power."""
     return float((t.ppf(1 - alpha / 2, freedom) + t.ppf(power, freedom)) * standard_error)
 
 
 def sensitivity(first: Array, second: Array, score: ScoreOfSums, standard_error: float) -> Sensitivity:
-    """Return how precisely a difference was measured.
+    """Return the standard error of a difference and its degrees of freedom.
 
-    NaN for fewer than two speakers a group, and for speakers who score alike, who do not tell how far apart others are.
+    NaN if a group has fewer than two speakers, or if all its speakers have the same score: then the variance between
+    speakers cannot be estimated.
 
     Parameters
     ----------
@@ -87,9 +87,9 @@ def sensitivity(first: Array, second: Array, score: ScoreOfSums, standard_error:
 def minimum_detectable(
     first: Array, second: Array, score: ScoreOfSums, standard_error: float, power: float = POWER, alpha: float = ALPHA
 ) -> float:
-    """Return the smallest difference that such a study finds in `power` of all samples of speakers.
+    """Return the minimum detectable difference of two groups.
 
-    Parameters are those of `sensitivity`; NaN where that is not known.
+    Parameters are those of `sensitivity`; NaN where the standard error cannot be estimated.
     """
     return sensitivity(first, second, score, standard_error).detectable(power, alpha)
 
@@ -102,12 +102,12 @@ _CAUTION = 0.8
 
 @dataclass(frozen=True)
 class Spread:
-    """What a pilot says of a score."""
+    """Variances of a score in a pilot."""
 
     value: float
     """The score of all clips."""
     between: float
-    """Variance between speakers of a group, if each had endlessly many clips."""
+    """Variance between speakers of a group, without the variance between clips."""
     within: float
     """Variance between clips of a speaker."""
     between_cautious: float
@@ -118,16 +118,16 @@ class Spread:
 
 @dataclass(frozen=True)
 class Need:
-    """What a test needs, each group."""
+    """Number of speakers that each group of a test needs."""
 
     clips_per_speaker: int
     speakers: int | None
-    """Of each group; None where more than `MOST_SPEAKERS`."""
+    """Per group; None if more than `MOST_SPEAKERS`."""
     speakers_cautious: int | None
 
     @property
     def clips(self) -> int | None:
-        """Of each group."""
+        """Per group."""
         return None if self.speakers is None else self.speakers * self.clips_per_speaker
 
 
@@ -139,7 +139,7 @@ def spread_of(statistics: Array, speakers: Index, groups: Index, score: ScoreOfS
     statistics
         ``[clip, column]``.
     speakers, groups
-        Of each clip, ``[clip]``; whoever has no recorded group is in one of their own.
+        Codes, ``[clip]``. Speakers without a recorded group are a group of their own.
     score
         ``[..., column]`` to ``[...]``.
 
@@ -159,7 +159,7 @@ def spread_of(statistics: Array, speakers: Index, groups: Index, score: ScoreOfS
     for group in np.unique(groups):
         members = groups == group
         sums = statistics[members].sum(0)[None]
-        # A clip moves the score by its slopes; times the number of clips that is the clip's own share.
+        # A clip's share of the score is the slopes times its sums, times the number of clips.
         shares[members] = (statistics[members] @ slopes(score, sums)[0]) * members.sum()
     means = np.bincount(cell, shares) / counts
     within = float(((shares - means[cell]) ** 2).sum() / freedom_within)
@@ -178,7 +178,7 @@ def spread_of(statistics: Array, speakers: Index, groups: Index, score: ScoreOfS
 
 
 def achieved_power(difference: float, variance: float, speakers: int, alpha: float = ALPHA) -> float:
-    """Return how often a difference is found.
+    """Return the power: how often a difference is significant.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def achieved_power(difference: float, variance: float, speakers: int, alpha: flo
 def needs(
     spread: Spread, gap: float, clips_per_speaker: Sequence[int], power: float = POWER, alpha: float = ALPHA
 ) -> list[Need]:
-    """Return how many speakers a group are needed for each number of clips a speaker.
+    """Return the number of speakers per group that a test needs, for each number of clips per speaker.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def needs(
 
     def fewest(between: float, clips: int) -> int | None:
         variance = between + spread.within / clips
-        # Below five speakers a group nothing is tested.
+        # Groups of fewer than five speakers are not tested.
         low, high = 4, 8
         while achieved_power(difference, variance, high, alpha) < power:
             low, high = high, 2 * high

@@ -1,9 +1,9 @@
-"""Predictions of one system, to audit: a probe's result folder, or anybody's table.
+"""Predictions of one system, to be audited: a probe's result folder, or a table from elsewhere.
 
-A table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``) has the columns ``reference, hypothesis, speaker``, perhaps
-``id``, and any attributes; NeMo's JSON Lines, lhotse's cuts, sclite's transcripts and Kaldi's folders are taken as they
-are. Rows pass in batches and leave only counts, so that a million fit in memory. A row that cannot be counted is left
-out by name, with the reason; the run goes on.
+A table (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``) has the columns ``reference, hypothesis, speaker``, optionally
+``id``, and any attributes. NeMo's JSON Lines, lhotse's cuts, sclite's transcripts and Kaldi's folders are read as they
+are. Rows are counted in batches and then dropped, so a million rows fit into memory. A row that cannot be counted is
+excluded by name, with the reason.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REQUIRED = ("id", "reference", "hypothesis", "speaker")
 
 
 class Unanswered(NamedTuple):
-    """Hypotheses of a group without a word, and clips of it without a hypothesis."""
+    """Numbers of empty and of missing hypotheses of a group."""
 
     empty: int
     missing: int
@@ -46,25 +46,25 @@ class Unanswered(NamedTuple):
 
 @dataclass(frozen=True)
 class Predictions:
-    """What is left of one system's predictions once they are counted; arrays are ``[clip]``."""
+    """The counted predictions of one system; arrays are ``[clip]``."""
 
     name: str
-    """Of the result, for the tables of the report."""
+    """Name of the result in the report."""
 
     path: Path
-    """Where it was read."""
+    """Path of the result."""
 
     task: str | None
-    """Of a result folder; None for a table from elsewhere."""
+    """Task of a result folder; None for a table from elsewhere."""
 
     sha256: str
-    """Of the file, or of Kaldi's files one after the other."""
+    """SHA-256 of the file, or of Kaldi's files one after the other."""
 
     statistics: dict[str, Array]
-    """Metric -> ``[clip, column]``, the main metric first; `get_measure` gives what scores their sums."""
+    """Metric -> ``[clip, column]``, the main metric first; `get_measure` returns the metric."""
 
     speakers: ClipCodes
-    """Never -1."""
+    """Speakers; no clip has -1."""
 
     attributes: dict[str, ClipCodes]
     """For every name of `by`, and ``category`` with MuST-SHE's terms."""
@@ -73,61 +73,54 @@ class Predictions:
     """NaN where not recorded."""
 
     words: Array
-    """Of the reference, normalised."""
+    """Number of words of the normalised reference."""
 
     level_dbfs: Array
     """NaN where not recorded."""
 
     keys: npt.NDArray[np.uint64]
-    """Hash of id and normalised reference: the same clip in two systems."""
+    """Hash of id and normalised reference, equal for the same clip of two systems."""
 
     empty_references: npt.NDArray[np.bool_]
-    """Where nothing was said."""
+    """True where the reference has no word."""
 
     empty_hypotheses: npt.NDArray[np.bool_]
-    """Where something was said, and the hypothesis has no word."""
+    """True where the reference has words and the hypothesis has none."""
 
     empty_names: tuple[str, ...]
-    """Ids of the first of these clips."""
+    """Ids of the first clips with an empty hypothesis."""
 
     missing: GroupCounts
-    """Clips without a hypothesis, which are not among these."""
+    """Excluded clips without a hypothesis."""
 
     empty_left_out: GroupCounts
-    """Clips whose hypothesis is empty, where they are not among these."""
+    """Excluded clips with an empty hypothesis."""
 
     exclusions: list[Exclusion]
-    """What was left out."""
+    """What was excluded."""
 
     examples: list[BadClip]
     """The worst clips of each group."""
 
     signature: str
-    """How it was read: normaliser, join, and what spellings of values were taken for the same."""
+    """How it was read: normaliser, join, and merged spellings of values."""
 
     files: tuple[Path, ...] = ()
-    """What was read."""
+    """Files that were read."""
 
     with_empty: Predictions | None = None
-    """The predictions as they were, where empty hypotheses are left out."""
+    """The predictions with empty hypotheses, if these are excluded here."""
 
     tokenizer: str = USUAL
-    """How BLEU cut texts into words."""
+    """BLEU's tokeniser."""
 
     warnings: tuple[str, ...] = ()
-    """What to know of the scores, in sentences."""
+    """Warnings about the scores, in sentences."""
 
     def unanswered(self, by: Sequence[str], group: str, members: npt.NDArray[np.bool_]) -> Unanswered:
-        """Return how many hypotheses of a group are empty, counted or not, and how many are missing.
+        """Return the numbers of empty hypotheses (counted or excluded) and of missing ones in a group.
 
-        Parameters
-        ----------
-        by
-            Attributes of which the group is a value, or a cell.
-        group
-            Its name.
-        members
-            Its clips, ``[clip]``.
+        `members` is the mask of its clips, ``[clip]``.
         """
 
         def more(counts: GroupCounts) -> int:
@@ -138,7 +131,7 @@ class Predictions:
         return Unanswered(int(self.empty_hypotheses[members].sum()) + more(self.empty_left_out), more(self.missing))
 
     def without_empty(self) -> Predictions:
-        """Return the predictions without the clips whose hypothesis is empty; these are named with what is left out."""
+        """Return the predictions without clips whose hypothesis is empty; these are among the exclusions."""
         kept = ~self.empty_hypotheses
         if kept.all():
             return self
@@ -162,9 +155,9 @@ class Predictions:
         )
 
     def other_way(self) -> Predictions | None:
-        """Return the predictions with empty hypotheses left out if they count here, counted if they do not.
+        """Return the predictions with empty hypotheses excluded if they are counted here, and the other way round.
 
-        None where that makes no difference, or leaves nothing.
+        None if there are none, or if nothing else remains.
         """
         if self.with_empty is not None:
             return self.with_empty
@@ -192,16 +185,16 @@ def read_predictions(
     by
         Attributes that make the groups.
     metrics
-        What to count; empty: what fits the task, else word and character errors.
+        Metrics; if empty, those of the task, else word and character error rates.
     manifest
-        Has the columns that the predictions lack; what they have themselves stays. The reference is its ``text``, or
-        its ``translation`` where translation is scored.
+        Supplies columns that the predictions lack. The reference is its ``text``, or its ``translation`` if translation
+        is scored.
     normaliser
-        What is done to texts before they are compared; see `get_normaliser`.
+        Normalisation of texts before they are compared; see `get_normaliser`.
     columns
         Our name -> the table's column, where they differ: ``{"reference": "sentence"}``.
     tokenizer
-        How BLEU cuts texts into words, see `audio_ssl.metrics.texts`; None: as the target language needs it.
+        BLEU's tokeniser, see `audio_ssl.metrics.texts`; None chooses it by the target language.
 
     Raises
     ------
@@ -310,9 +303,9 @@ def _finish(
 
 
 def _without_ambiguous(table: PredictionTable) -> npt.NDArray[np.bool_]:
-    """Return which clips stay: those of a speaker recorded with two genders belong to neither group.
+    """Return the mask of clips to keep. Clips of speakers recorded with two genders are excluded.
 
-    Other attributes may change from clip to clip.
+    Other attributes may differ between clips of a speaker.
     """
     kept = np.ones(table.clips, np.bool_)
     speaker = table.speakers.index()
@@ -323,7 +316,7 @@ def _without_ambiguous(table: PredictionTable) -> npt.NDArray[np.bool_]:
         ids = table.ids()
         several = people[values > 1]
         clips = np.flatnonzero(np.isin(speaker, several) & kept)
-        # Who they are is not told: reports are passed on.
+        # Speakers are not named, because reports are passed on.
         who = "1 speaker is" if len(several) == 1 else f"{len(several):,} speakers are"
         reason = f"{who} recorded with several values of {name}"
         table.left_out.add(reason, (ids[clip].as_py() for clip in clips.tolist()))

@@ -1,34 +1,33 @@
-"""What the layers of a model tell of an attribute, read from a result folder of the task `attribute`.
-
-It stands beside the gaps of recognition; nothing is computed here.
-"""
+"""What a model's layers tell of an attribute, read from a result folder of the task `attribute`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from audio_ssl.artifacts.fairness_report import AttributeProbe, LayerScore
-from audio_ssl.artifacts.result import SCORES_FILE, AttributeScores, ProbeScores, baselines_of, is_result, read_scores
+from audio_ssl.artifacts.result import SCORES_FILE, AttributeScores, ProbeScores, baselines_of, read_scores
+from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 
 TASK = "attribute"
 
 
 def is_representation(folder: Path) -> bool:
-    """Return whether a path is a result folder of this task; False for whatever cannot be read."""
+    """Return whether a path is a result folder of this task; False if it names no task."""
     try:
-        return is_result(folder) and read_scores(folder).task == TASK
+        # Whatever else is damaged is named by `read_representation`.
+        return bool(read_object(folder / SCORES_FILE).get("task") == TASK)
     except UserError:
         return False
 
 
 def read_representation(folder: Path) -> AttributeProbe:
-    """Return what the layers of a model tell, beside its baselines.
+    """Return the probe of an attribute in the layers of a model and of its baselines.
 
-    ``layers`` has what each layer tells (``value``, balanced over the recorded values, in percent), with the interval
-    over speakers; the same for values shuffled over speakers (``control``, the mean, with the lowest and highest
-    shuffle); ``selectivity``, their difference; and how much shorter an online code is than a uniform one
-    (``compression``). ``value``, ``low`` and ``high`` are of the layers chosen inside the folds.
+    Each layer has its balanced accuracy in percent (``value``) with a confidence interval over speakers; the same with
+    values permuted over speakers (``control``, the mean, with the lowest and highest); the difference of both
+    (``selectivity``); and the length of a uniform code over that of an online code (``compression``). ``value``,
+    ``low`` and ``high`` of the probe are those of the layers chosen within the folds.
 
     Raises
     ------

@@ -1,12 +1,12 @@
-"""Is the gap of one system larger than that of another? Rows for systems that answered the same clips.
+"""Gaps of two systems on the same clips, and gaps with and without empty hypotheses.
 
-Both heard the same speakers, so they are drawn together; clips that only one of them answered are left out.
+Two systems answered the same speakers, so a resample draws a speaker for both systems. Clips that only one system
+answered are not used.
 
-Hypotheses that are missing, and those that are empty, by group; and what the empty ones do to a gap.
-
-A missing one (null, NaN, no row) is no answer: the clip is left out by name. An empty one is an answer, and every word
-of its reference an error, as in sclite and jiwer. But where requests failed, or a file could not be read, it is no
-finding about people: so both are counted for each group, and every gap is given with the empty ones and without.
+A missing hypothesis (null, NaN, no row) is no answer: the clip is excluded by name. An empty hypothesis is an answer,
+and every word of its reference is an error, as in sclite and jiwer. But an empty hypothesis that comes from a failed
+request or an unreadable file says nothing about the speakers. So both kinds are counted for each group, and every gap
+is given with empty hypotheses counted and with their clips excluded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Answered = tuple[Predictions, Sequence[Grouping]]
 
 
 def common_notes(tables: Sequence[Predictions]) -> Iterator[str]:
-    """Say on which clips systems are compared, where that is not on all of both."""
+    """Yield a note on each pair of systems that is not compared on all clips of both."""
     for place, other in enumerate(tables):
         first, common = _first_of_same(other, tables[:place])
         if first is None and place:
@@ -46,7 +46,7 @@ def common_notes(tables: Sequence[Predictions]) -> Iterator[str]:
 
 
 def _first_of_same(other: Predictions, before: Sequence[Predictions]) -> tuple[Predictions | None, int]:
-    """Return the first system with clips of this one, which all others are compared with, and how many."""
+    """Return the first system that has clips of `other`, and how many."""
     for first in before:
         if common := len(np.intersect1d(other.keys, first.keys, assume_unique=True)):
             return first, common
@@ -63,9 +63,9 @@ def gap_difference_rows(
     answered
         Tables with their groupings, in the order of the report.
     chance
-        Draws.
+        Resamples and permutations.
     min_speakers
-        With fewer speakers of a group on the clips of both systems, gaps are not told either.
+        A gap is not given if one of its groups has fewer speakers on the clips of both systems.
     """
     for place, (other, groupings) in enumerate(answered):
         for first, first_groupings in answered[:place]:
@@ -74,12 +74,12 @@ def gap_difference_rows(
                 for mine, its in _matching(groupings, first_groupings):
                     for row, fewest in _of_grouping(other, first, ours, theirs, mine, its, chance):
                         yield _without_gaps(row) if fewest < min_speakers else row
-                # The first system of these clips is what all others are compared with.
+                # All others are compared with the first system of these clips.
                 break
 
 
 def _without_gaps(row: SystemComparison) -> SystemComparison:
-    """Return a row that tells nothing of groups that would not be scored."""
+    """Return a row without the gaps, for groups that are too small to be scored."""
     return replace(row, gap_a=math.nan, gap_b=math.nan, difference=math.nan, direction="not compared")
 
 
@@ -99,7 +99,7 @@ def _matching(a: Sequence[Grouping], b: Sequence[Grouping]) -> Iterator[tuple[Gr
 def _of_grouping(
     a: Predictions, b: Predictions, ours: Rows, theirs: Rows, mine: Grouping, its: Grouping, chance: Chance
 ) -> Iterator[tuple[SystemComparison, int]]:
-    """Yield a row a metric and pair, with the number of speakers of its smaller group."""
+    """Yield a row for each metric and pair, with the number of speakers of its smaller group."""
     for name in a.statistics:
         if name not in b.statistics:
             continue
@@ -118,7 +118,7 @@ def _compare(
     metric: AdditiveMetric,
     chance: Chance,
 ) -> tuple[SystemComparison, int]:
-    """Compare one gap; a clip counts where both tables put it on the same side."""
+    """Compare one gap. A clip is used if both tables put it on the same side."""
     sides_a, sides_b = groupings[0].sides(pair), groupings[1].sides(pair)
     sums: list[Array] = []
     speakers = []
@@ -200,16 +200,16 @@ def empty_rows(
     groups: Sequence[GroupScore],
     tolerance: float | None = None,
 ) -> list[EmptyEffect]:
-    """Return every gap with the empty hypotheses counted and left out, and what that changes.
+    """Return every gap with empty hypotheses counted and with their clips excluded, and what differs.
 
     Parameters
     ----------
     counted, left_out
         Comparisons of both ways, adjusted within each.
     groups
-        Scores of groups, which have how many are empty.
+        Scores of groups, with the numbers of empty hypotheses.
     tolerance
-        In points of the metric: what difference would matter.
+        Smallest difference that matters, in points of the metric.
     """
     other = {row.key: row for row in left_out}
     many = {(row.result, row.by, row.group, row.metric): row.empty_hypotheses for row in groups}
@@ -252,7 +252,7 @@ def _effect(
 
 
 def _changes(row: GroupComparison, again: GroupComparison, tolerance: float | None) -> list[str]:
-    """Return what of a finding the empty hypotheses change; an inconclusive difference that stays so is none."""
+    """Return what empty hypotheses change of a finding. An inconclusive difference that stays so is no change."""
     if (row.refused is None) != (again.refused is None):
         return ["refused"]
     stated = None if row.unit == "cost" else tolerance

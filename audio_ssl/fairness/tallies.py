@@ -1,8 +1,6 @@
-"""Counts with examples: clips left out, empty hypotheses by group, the worst clips of each group.
+"""Counts made while rows pass: excluded clips, empty and missing hypotheses by group, the worst clips of each group.
 
-What was left out and why: counted, and the first few named.
-
-A few of the worst clips of each group, to read; bounded whatever the size of the table.
+Memory is bounded, whatever the size of the table: the first names of each reason and a few clips per group are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ FURTHER = "for further reasons"
 
 @dataclass(frozen=True)
 class Exclusion:
-    """Clips that were left out for one reason."""
+    """Clips that were excluded for one reason."""
 
     reason: str
     count: int
@@ -36,7 +34,7 @@ class Exclusion:
 
 
 class Exclusions:
-    """Counts them.
+    """Counts excluded clips by reason.
 
     Examples
     --------
@@ -52,7 +50,7 @@ class Exclusions:
 
     def add(self, reason: str, names: Iterable[str]) -> None:
         """Count the clips of these names."""
-        # Some reasons quote the row: a million of them would be no report.
+        # Some reasons quote the row, so their number is limited.
         if reason not in self._names and len(self._names) >= MOST_REASONS:
             reason = FURTHER
         kept = self._names.setdefault(reason, [])
@@ -62,7 +60,7 @@ class Exclusions:
                 kept.append(name)
 
     def all(self) -> list[Exclusion]:
-        """Return one for each reason, in the order they came up."""
+        """Return one exclusion for each reason, in order of first appearance."""
         return [Exclusion(reason, count, tuple(self._names[reason])) for reason, count in self._counts.items()]
 
     def __str__(self) -> str:
@@ -70,34 +68,34 @@ class Exclusions:
 
 
 NOT_TEXT = frozenset({"NaN", "<NA>", "\\N", "#N/A", "#NV"})
-"""What programs write for nothing, in this spelling; no recogniser says so."""
+"""Spellings of a missing value that no recogniser gives as a word."""
 
 PERHAPS_NOT_TEXT = frozenset({"nan", "NAN", "None", "null", "NULL"})
-"""What programs write for nothing, and what may have been said."""
+"""Spellings of a missing value that may also be a word."""
 
 EMPTY_WAYS = ("count", "leave-out")
-"""What may be done with clips whose hypothesis is empty."""
+"""Ways to treat clips with an empty hypothesis."""
 
 
 @dataclass(frozen=True)
 class GroupCounts:
-    """How many clips each combination of groups has."""
+    """Numbers of clips of each combination of groups."""
 
     attributes: tuple[str, ...] = ()
     counts: tuple[tuple[tuple[str | None, ...], int], ...] = ()
-    """Values of the attributes, None where unknown, and how many clips have them."""
+    """Values of the attributes (None where unknown), and their number of clips."""
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Number of all clips."""
         return sum(count for _, count in self.counts)
 
     def of(self, attributes: Sequence[str], values: Sequence[str]) -> int:
-        """Return how many are of one group of one attribute, or of one cell of several."""
+        """Return the number of clips of a group of one attribute, or of a cell of several."""
         return self._count(attributes, lambda found: found == list(values))
 
     def unknown(self, attributes: Sequence[str]) -> int:
-        """Return how many have no value recorded for one of the attributes."""
+        """Return the number of clips without a recorded value of one of the attributes."""
         return self._count(attributes, lambda found: None in found)
 
     def _count(self, attributes: Sequence[str], fits: Callable[[list[str | None]], bool]) -> int:
@@ -106,7 +104,7 @@ class GroupCounts:
 
 
 class GroupCounter:
-    """Counts them while rows pass.
+    """Counts clips by group.
 
     Examples
     --------
@@ -122,7 +120,7 @@ class GroupCounter:
         self._counts: Counter[tuple[str | None, ...]] = Counter()
 
     def add(self, values: Sequence[str | None], count: int = 1) -> None:
-        """Count clips of these groups."""
+        """Count clips with these values."""
         self._counts[tuple(values)] += count
 
     def found(self) -> GroupCounts:
@@ -131,7 +129,7 @@ class GroupCounter:
 
 
 class ClipTexts(NamedTuple):
-    """What can be shown of a clip."""
+    """The texts of a clip as they can be shown."""
 
     id: str
     speaker: str
@@ -149,23 +147,23 @@ class BadClip:
     value: float
     """Score of the clip alone; NaN where it is not defined."""
     empty: bool
-    """Whether its hypothesis has no word; some runs leave these out."""
+    """Whether its hypothesis has no word; some audits exclude these."""
 
 
 SHOWN = 3
 _KEPT = 32
-"""More than are shown: speakers and empty hypotheses that are left out in the end take theirs with them."""
+"""More than are shown, because clips of speakers who are excluded later are dropped."""
 
 _LONGEST = 300
 
 
 class WorstClips:
-    """Keeps them while batches pass.
+    """Keeps the worst clips of each group.
 
     Parameters
     ----------
     metric
-        The main one. Of error rates the most errors are worst, of other metrics the lowest score.
+        The main one. The worst clips have the most errors, or the lowest score where errors are not counted.
     """
 
     def __init__(self, metric: AdditiveMetric) -> None:
@@ -180,7 +178,7 @@ class WorstClips:
         empty: npt.NDArray[np.bool_],
         texts_of: Callable[[int], ClipTexts],
     ) -> None:
-        """Look at a batch.
+        """Keep the worst clips of a batch.
 
         Parameters
         ----------
@@ -206,13 +204,13 @@ class WorstClips:
                     if len(heap) == _KEPT and bad <= heap[0][0]:
                         break
                     self._count += 1
-                    # Of equals the first stay: the counter also keeps clips from being compared.
+                    # Of equal clips the first one is kept. The counter also prevents that clips are compared.
                     kept = BadClip(by, UNKNOWN, _cut(texts_of(clip)), float(value[clip]), silent)
                     entry = (bad, -self._count, kept)
                     (heapq.heappush if len(heap) < _KEPT else heapq.heapreplace)(heap, entry)
 
     def found(self, names: Mapping[str, Sequence[str]], kept: Callable[[str], bool]) -> list[BadClip]:
-        """Return more of the worst clips of each attribute and group than are shown, the worst first.
+        """Return the worst clips of each attribute and group, the worst first; more than are shown.
 
         Parameters
         ----------
@@ -231,7 +229,7 @@ class WorstClips:
 
 
 def _loss(value: Array) -> Array:
-    """Return how far scores are below 100; 0 where they are not defined."""
+    """Return 100 minus the scores; 0 where they are not defined."""
     return np.asarray(100.0 - np.nan_to_num(value, nan=100.0))
 
 

@@ -1,4 +1,4 @@
-"""The trials of a verification result with who speaks on both sides; what cannot be used is counted and named."""
+"""Trials of a verification result with the speakers of both sides; unusable trials are counted and named."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class People:
     """The speakers' groups by one attribute."""
 
     names: tuple[str, ...]
-    """Of the groups, F first."""
+    """Names of the groups, F first."""
 
     group: Places
     """``[speaker]``, -1 where unknown."""
 
     ambiguous: Flags
-    """``[speaker]``, whether recorded under several values: such speakers are in no group, and in no trial."""
+    """``[speaker]``, True if recorded under several values. Trials of such speakers are excluded."""
 
     note: str
-    """Which spellings were taken for the same."""
+    """Note on merged spellings."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Trials:
     """``[clip]``, NaN where not recorded."""
 
     people: dict[str, People]
-    """By attribute."""
+    """Groups by attribute."""
 
     excluded: list[Exclusion]
-    """What was left out."""
+    """What was excluded."""
 
     @property
     def sides(self) -> Places:
@@ -110,7 +110,7 @@ def read_trials(folder: Path, by: Sequence[str]) -> Trials:
 def _usable(
     both: list[pa.Array], places: Places, scores: npt.NDArray[np.float64], same: npt.NDArray[Any], speaker_of: Places
 ) -> tuple[Flags, list[Exclusion]]:
-    """Return which trials can be used; each of the others is counted under the first reason that holds."""
+    """Return the mask of usable trials, and the others by the first reason that applies."""
     missing = (places < 0).any(1)
     of = np.where(places < 0, -1, speaker_of[places])
     nobody = (of < 0).any(1)
@@ -137,7 +137,7 @@ def _usable(
 
 
 def _people(values: list[Any], name: str, speaker_of: Places, speakers: int, path: Path) -> People:
-    """Return the groups of speakers; clips without a value say nothing about theirs."""
+    """Return the groups of speakers. Clips without a value are ignored."""
     spellings = Spellings(name)
     found: list[set[str]] = [set() for _ in range(speakers)]
     for speaker, value in zip(speaker_of.tolist(), values, strict=True):

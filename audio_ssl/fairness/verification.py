@@ -1,16 +1,15 @@
-"""Groups of speakers in speaker verification: whose voices are told apart worse, and what that means in use.
+"""Groups of speakers in speaker verification: error rates within each group, and the gaps between groups.
 
-A group is scored by the trials of which both sides are in it (Fenu et al. 2021; Toussaint & Ding 2022, arXiv
-2201.09486). ``eer`` and ``min_dcf`` give each group the threshold that suits it best. A system in use has one threshold
-for everybody: ``fnmr_at_common`` is how often a group's own voice is refused there, ``fmr_at_common`` how often another
-of the group passes, at the threshold of the equal error rate of all trials.
+A group is scored by the trials with both sides in it (Fenu et al. 2021; Toussaint & Ding 2022, arXiv 2201.09486).
+``eer`` and ``min_dcf`` use the threshold that is best for the group. A deployed system has one threshold for everybody:
+``fnmr_at_common`` and ``fmr_at_common`` are the rates of false non-matches and false matches within a group at the
+threshold of the equal error rate of all trials.
 
-Speakers are drawn and permuted, not trials: a trial weighs the product of how often its speakers were drawn. Permuted
-are groups over speakers, with the trials of two speakers of one recorded group only. Other trials are mostly
-easier: with them, permuted groups would differ less than the recorded ones without any gap. With fewer trials in
-permuted groups the test is strict. Intervals of ``min_dcf`` lean low, since a minimum finds what suits each resample.
-
-Metrics of verification trials as functions of how often each speaker counts, to resample and permute speakers.
+Speakers are resampled and permuted, not trials. In a resample, the weight of a trial is the product of the counts of
+its two speakers. A permutation exchanges the group labels of speakers and uses only trials of two speakers of one
+recorded group: other trials are mostly easier, so permuted groups with them would differ less than the recorded ones
+even without a gap. Permuted groups have fewer trials than recorded ones, so the test is conservative. Intervals of
+``min_dcf`` are biased downwards, because each resample has its own minimum.
 """
 
 from __future__ import annotations
@@ -54,14 +53,14 @@ Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
 
 PERMUTATIONS = 1_000
-"""Random assignments of a test, where not all are tried; each costs as much as two replicates."""
+"""Random assignments of a test, where not all are tried. One costs as much as two resamples."""
 
 _WEIGHED = 200_000_000
 _FEWEST_REPLICATES = 500
 
 
 class SpeechAmount(NamedTuple):
-    """How much speech some trials are about."""
+    """Amount of speech in some trials."""
 
     speakers: int
     clips: int
@@ -70,7 +69,7 @@ class SpeechAmount(NamedTuple):
 
 @dataclass
 class VerificationAudit:
-    """What the trials of one result say of groups."""
+    """Scores and gaps of the groups in the trials of one result."""
 
     amount: SpeechAmount
     """Of all usable trials."""
@@ -82,7 +81,7 @@ class VerificationAudit:
 
 
 def is_verification(folder: Path) -> bool:
-    """Tell whether a path is a result folder with trials."""
+    """Return whether a path is a result folder with trials."""
     return (folder / TRIALS_FILE).is_file()
 
 
@@ -104,8 +103,8 @@ def audit_verification(
     by
         Attributes of speakers.
     chance
-        Resamples and permutations. There are fewer resamples, but not below 500, where there are so many trials that
-        more than 200 million would be weighed.
+        Resamples and permutations. The number of resamples is reduced, to 500 at least, so that trials times resamples
+        stay below 200 million.
     name
         Of the result; that of the folder if None.
     min_speakers
@@ -138,11 +137,11 @@ class _AttributeTrials:
     result: str
     by: str
     used: Flags
-    """``[trial]``, neither side is an ambiguous speaker."""
+    """``[trial]``, True where neither side is an ambiguous speaker."""
     group: Places
-    """``[trial]``, of both sides; -1 where both are unknown, -2 where they are not in one."""
+    """``[trial]``, group of both sides; -1 where both are unknown, -2 where the sides are in different groups."""
     threshold: float
-    """Of the equal error rate of all used trials."""
+    """Threshold of the equal error rate of all used trials."""
     chance: Chance
     min_speakers: int
 
@@ -170,7 +169,7 @@ class _AttributeTrials:
         return self.trials.people[self.by]
 
     def group_rows(self) -> list[GroupScore]:
-        """Return one row a metric and scored group, the speakers without a recorded value, and all of these."""
+        """Return the scores of each group, of speakers without a recorded value, and of all scored groups together."""
         shown = [(name, members) for name, members, scored in self._groups() if scored]
         if shown:
             hidden = [code for code, (_, _, scored) in zip(self._codes(), self._groups(), strict=True) if not scored]
@@ -198,7 +197,7 @@ class _AttributeTrials:
             )
 
     def amount(self, members: Flags) -> SpeechAmount:
-        """Return how much speech some trials are about."""
+        """Return the amount of speech in some trials."""
         clips = np.unique(self.trials.clips[members])
         seconds = self.trials.seconds[clips]
         speakers = len(np.unique(self.trials.speaker_of[clips]))
@@ -218,7 +217,7 @@ class _AttributeTrials:
         return [*range(len(self.people.names)), -1]
 
     def _groups(self) -> list[tuple[str, Flags, bool]]:
-        """Return name, trials and whether they are scored of every group, that of the unknown last."""
+        """Return the name and trials of every group, and whether it is scored; the unknown group is last."""
         found = []
         for code, name in zip(self._codes(), (*self.people.names, UNKNOWN), strict=True):
             members = np.asarray(self.group == code)
@@ -227,7 +226,7 @@ class _AttributeTrials:
         return found
 
     def comparison_rows(self) -> list[GroupComparison]:
-        """Return one row a metric and pair of groups; of many groups, the largest are compared."""
+        """Return a row for each metric and pair of groups; if there are many groups, of the largest ones."""
         rows = []
         groups = self._groups()
         for first, second in combinations(self._compared(), 2):
@@ -289,7 +288,7 @@ class _AttributeTrials:
 
     def _compare(self, metric: str, metrics: SpeakerScores, first: int, second: int) -> GroupComparison:
         score = metrics.of(metric)
-        # A speaker's row has a one in a column of their own: sums are how often each speaker counts.
+        # The statistics of speaker i are the i-th unit vector, so sums are the counts of each speaker.
         mine = self.people.group[metrics.codes] == first
         ours, theirs = np.eye(score.speakers)[mine], np.eye(score.speakers)[~mine]
         scores = float(score(ours.sum(0))), float(score(theirs.sum(0)))
@@ -312,7 +311,7 @@ class _AttributeTrials:
 
 
 def _nearest(curve: Curve) -> int:
-    """Return the place at which misses and false alarms are nearest to equal; never that where nothing is accepted."""
+    """Return the place where both error rates are most nearly equal, but not the one where nothing is accepted."""
     after = curve.crossing()
     gaps = {place: abs(np.subtract(*curve.errors(place))) for place in (after - 1, after) if place}
     return min(gaps, key=lambda place: (gaps[place], place))
@@ -334,16 +333,16 @@ def trial_metrics() -> dict[str, TrialMetric]:
 
 @dataclass(frozen=True)
 class SpeakerScores:
-    """All metrics of some trials, of how often each speaker counts.
+    """All metrics of some trials as functions of the counts of each speaker.
 
-    Each question draws the same resamples, so what was computed for one metric is kept for the others.
+    Each question draws the same resamples, so values of the other metrics are kept.
     """
 
     trials: SpeakerTrials
     codes: Places
-    """``[speaker]``, who they are."""
+    """``[speaker]``, codes."""
     common: int
-    """Place of the common threshold."""
+    """Place of the common threshold among the scores."""
     measures: tuple[TrialMetric, ...] = field(default_factory=lambda: tuple(trial_metrics().values()))
     """What is scored."""
     known: dict[bytes, tuple[float, ...]] = field(default_factory=dict)
@@ -353,7 +352,7 @@ class SpeakerScores:
         return SpeakerScore(self, [one.name for one in self.measures].index(metric))
 
     def read(self, counts: npt.NDArray[np.int64]) -> tuple[float, ...]:
-        """Return the metrics in the order of `measures`, NaN where trials of one kind are lacking."""
+        """Return the metrics in the order of `measures`; NaN if there are no trials of one kind."""
         key = blake2b(counts.tobytes(), digest_size=16).digest()
         if key not in self.known:
             curve = self.trials.weigh(counts)

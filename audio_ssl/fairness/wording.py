@@ -1,6 +1,4 @@
-"""Groups of speakers and scores as a sentence calls them: "women aged 20–29", "word error rate".
-
-Gaps between two groups: difference, relative differences, and the direction in words.
+"""Words of an audit: names of groups and metrics, the direction of a gap, reasons and limits.
 
 The symmetric relative difference is that of Garnerin et al. 2021 and Zanon Boito et al. 2022 (arXiv 2204.01397).
 """
@@ -28,7 +26,7 @@ LIMITS = (
     "A p-value is about one comparison. A Holm-adjusted p-value takes into account how many comparisons of a metric "
     "were made.",
 )
-"""What a report cannot say, on every page."""
+"""Limitations, on every page."""
 
 PEOPLE = {"F": "women", "M": "men"}
 """Group -> the people in it, for sentences."""
@@ -48,7 +46,7 @@ _QUALIFIERS: dict[str, Callable[[str], str]] = {
 
 
 def people(by: str, group: str) -> str:
-    """Call a group by the words of a sentence.
+    """Return the name of a group for a sentence.
 
     Examples
     --------
@@ -82,7 +80,7 @@ def people(by: str, group: str) -> str:
 
 
 def short_people(by: str, group: str) -> str:
-    """Call a group by few words, for a figure or a table: the code and what it stands for.
+    """Return a short name of a group for a figure or a table: the code and its meaning.
 
     Examples
     --------
@@ -99,7 +97,7 @@ def short_people(by: str, group: str) -> str:
 
 
 def whose(by: str, group: str, thing: str) -> str:
-    """Say what belongs to a group.
+    """Return the phrase for a thing of a group.
 
     Examples
     --------
@@ -113,7 +111,7 @@ def whose(by: str, group: str, thing: str) -> str:
 
 
 def that_of(by: str, group: str) -> str:
-    """Say "men's" or "that of speakers aged 30–39", for the second half of a comparison."""
+    """Return "men's" or "that of speakers aged 30–39", for the second half of a comparison."""
     name = people(by, group)
     if name in PEOPLE.values():
         return f"{name}'s"
@@ -121,17 +119,17 @@ def that_of(by: str, group: str) -> str:
 
 
 def measure(metric: Any) -> str:
-    """Call a score by its whole name."""
+    """Return the full name of a metric."""
     return metric_phrase(metric)
 
 
 def capital(sentence: str) -> str:
-    """Begin with a capital letter and leave the rest as it is."""
+    """Return a sentence with a capital first letter; the rest is unchanged."""
     return sentence[:1].upper() + sentence[1:]
 
 
 def few_speakers(group: str, speakers: int, needed: int) -> str:
-    """Say why a group is too small.
+    """Return the reason why a group is too small.
 
     Examples
     --------
@@ -143,7 +141,7 @@ def few_speakers(group: str, speakers: int, needed: int) -> str:
 
 
 def small_group(speakers: int) -> str:
-    """Say what few speakers in the smaller group mean."""
+    """Return the warning of a comparison with few speakers in the smaller group."""
     return f"the smaller group has only {speakers} speakers, so small differences are usually missed"
 
 
@@ -172,7 +170,7 @@ def relative_to(a: float, b: float) -> float:
 def gap_direction(
     metric: str, higher_is_better: bool, first: str, second: str, a: float, b: float, by: str | None = None
 ) -> str:
-    """Say which group fares worse, and by how much; with the attribute `by`, in the words of a sentence.
+    """Say which group has the worse score, and by how much; with the attribute `by`, in the words of a sentence.
 
     Examples
     --------

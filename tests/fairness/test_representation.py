@@ -8,6 +8,7 @@ import pytest
 from audio_ssl.artifacts.records import to_json
 from audio_ssl.artifacts.result import AttributeLayer
 from audio_ssl.base.errors import UserError
+from audio_ssl.fairness.audit import audit
 from audio_ssl.fairness.representation import is_representation, read_representation
 
 NUMBERS = [field.name for field in fields(AttributeLayer) if field.name != "layer"]
@@ -77,6 +78,12 @@ def test_other_folders_are_none(tmp_path):
     assert not is_representation(write(tmp_path / "a", "{"))
     assert not is_representation(write(tmp_path / "b", "[1]"))
     assert not is_representation(write(tmp_path / "c", {"task": "asr", **METRICS}))
+
+
+def test_an_audit_names_what_is_damaged(tmp_path):
+    folder = write(tmp_path / "r", scores(layer(0, "high")))
+    with pytest.raises(UserError, match=r"`representation\.layers\[0\]\.value` must be a number"):
+        audit([folder])
 
 
 @pytest.mark.parametrize(

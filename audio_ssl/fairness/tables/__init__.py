@@ -1,1 +1,1 @@
-"""Predictions as people store them, one format a file; each yields rows of the columns that we call by our names."""
+"""Readers of predictions, one format per file. Each yields rows with the columns under our names."""

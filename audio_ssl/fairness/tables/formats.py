@@ -1,23 +1,16 @@
-"""Predictions as CSV, JSON Lines, Parquet, NeMo's manifests and lhotse's cuts.
+"""Predictions as CSV, JSON Lines, Parquet, NeMo's manifests and lhotse's cuts; `open_source` chooses the reader.
 
-Which reader a path is for: told by what a folder holds, by how a file ends, and by what its rows have.
+The reader is chosen by the contents of a folder, by the suffix of a file, and by the columns of its rows.
 
-Tables with a header, as programs and spreadsheets write them; how they are read is `audio_ssl.data.delimited`'s.
-
-An empty cell is empty text: whether that means that nothing was heard or that nothing was recorded is for whoever knows
-which column it is.
-
-JSON Lines: one object a line, plain or gzipped.
-
-Parquet, which probes write: batches with the wanted columns only.
-
-NeMo's predictions: JSON Lines with ``audio_filepath, text, pred_text, duration, offset`` and what its manifest had.
-
-There are no ids: the audio file's path is one, with the ``offset`` of a segment behind it, unless rows have an ``id``
-all the same. Manifests of multilingual models (Canary) may have the reference in ``answer``, and say by ``source_lang``
-and ``target_lang`` that they are translations.
-
-Predictions in lhotse's cuts: the hypothesis is a custom value of the cut or its supervision.
+* CSV and TSV: `audio_ssl.data.delimited` reads them. An empty cell is an empty text; what that means depends on the
+  column.
+* JSON Lines: one object per line, plain or gzipped.
+* Parquet, which probes write: batches with the wanted columns only.
+* NeMo: JSON Lines with ``audio_filepath, text, pred_text, duration, offset`` and further columns of its manifest. If
+  there is no ``id``, the id is the path of the audio file, with the ``offset`` of a segment behind it. Manifests of
+  multilingual models (Canary) may have the reference in ``answer``; ``source_lang`` and ``target_lang`` say whether it
+  is a translation.
+* lhotse: the hypothesis is a custom value of the cut or of its supervision.
 """
 
 from __future__ import annotations
@@ -129,12 +122,12 @@ def open_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
     path
         A file or folder.
     columns
-        Our name -> the table's, where the user says so.
+        Our name -> the table's column, as the user gave it.
 
     Raises
     ------
     UserError
-        If there are none, or of an unknown kind, or without a column of `columns`.
+        If there are none, the format is unknown, or a column of `columns` is missing.
     """
     source = _open(path)
     first = [row for _, row in islice(source.rows(source.columns, nowhere), _LOOKED_AT)]
@@ -191,7 +184,7 @@ def json_rows(path: Path) -> Numbered:
     """Yield the objects of a file with the numbers of their lines."""
     for number, _, line in read_lines(path):
         if line.strip():
-            # NaN means missing; texts are cleaned where they are counted.
+            # NaN means missing. Texts are cleaned when they are counted.
             yield number, parse_line(line, path, number, nan_is_null=True, any_text=True)
 
 
@@ -201,7 +194,7 @@ def _parquet_rows(path: Path, wanted: Collection[str]) -> Numbered:
         with pq.ParquetFile(path) as file:
             names = [name for name in file.schema_arrow.names if name in wanted]
             for batch in file.iter_batches(_fitting_rows(file.metadata), columns=names):
-                # Where texts repeat, rows are longer than the file told.
+                # If texts repeat, rows are longer than their size in the file.
                 size = _fitting(batch.nbytes // max(batch.num_rows, 1))
                 for start in range(0, batch.num_rows, size):
                     for row in batch.slice(start, size).to_pylist():
@@ -212,7 +205,7 @@ def _parquet_rows(path: Path, wanted: Collection[str]) -> Numbered:
 
 
 def _fitting_rows(metadata: pq.FileMetaData) -> int:
-    """Return how many rows make a batch, by the row group with the longest rows."""
+    """Return the number of rows of a batch, by the row group with the longest rows."""
     groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
     longest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
     return _fitting(longest)
@@ -227,7 +220,7 @@ _NO_ANSWER = ("na", "")
 
 
 def is_nemo(columns: Collection[str]) -> bool:
-    """Tell by the keys; rows with our own names for both texts are ours.
+    """Return whether the columns are NeMo's. Rows with our names for both texts are not.
 
     Examples
     --------
@@ -243,7 +236,7 @@ def nemo_row(row: Row) -> Row:
     Raises
     ------
     ValueError
-        If the offset is no number of seconds.
+        If the offset is not a number of seconds.
 
     Examples
     --------
@@ -263,7 +256,7 @@ def nemo_row(row: Row) -> Row:
 
 
 def adapt_nemo(source: Source, translations: bool) -> Source:
-    """Return a table of NeMo's columns under our names; `translations`: what its languages say."""
+    """Return a table of NeMo's columns under our names; `translations`: whether its languages differ."""
 
     def rows(wanted: Collection[str], refuse: Refuse) -> Numbered:
         for number, row in source.rows([*wanted, *_OURS, "audio_filepath", "offset", "answer"], refuse):
@@ -283,14 +276,14 @@ def adapt_nemo(source: Source, translations: bool) -> Source:
 
 
 def translates(rows: Collection[Row]) -> bool:
-    """Return whether what was said is in another language than what is written, in all rows that say so."""
+    """Return whether source and target language differ in all rows that name them."""
     said = [(row.get("source_lang"), row.get("target_lang")) for row in rows]
     pairs = [pair for pair in said if all(pair)]
     return bool(pairs) and all(source != target for source, target in pairs)
 
 
 HYPOTHESES = ("hypothesis", "pred_text", "hyp", "prediction")
-"""Names of custom values that are tried, the first that is there."""
+"""Names of custom values; the first that exists is used."""
 
 
 def lhotse_row(row: Row) -> Row:
@@ -299,7 +292,7 @@ def lhotse_row(row: Row) -> Row:
     Raises
     ------
     ValueError
-        If it is no span of one file.
+        If it is not a span of one file.
     """
     ours = cut_row(row)
     if "reference" not in ours and "text" in ours:
@@ -312,7 +305,7 @@ def lhotse_row(row: Row) -> Row:
 
 
 def adapt_lhotse(source: Source, first: Collection[Row]) -> Source:
-    """Return cuts as rows under our names; `first` tells which columns there are."""
+    """Return cuts as rows under our names; `first` has the columns."""
 
     def rows(wanted: Collection[str], refuse: Refuse) -> Numbered:
         for number, row in source.rows(wanted, refuse):

@@ -1,7 +1,7 @@
-"""Columns that predictions lack, out of a manifest: by id, or by the audio file where there are no ids.
+"""Columns that predictions lack, joined from a manifest by id, or by the audio file where there are no ids.
 
-Ours, NeMo's and lhotse's manifests are read, and sclite's references. Rows are looked up on the disk; only their keys
-are held. What predictions have themselves stays.
+Manifests of this package, of NeMo and of lhotse are read, and sclite's references. Only keys are held in memory; rows
+are looked up on the disk. Columns of the predictions are not replaced.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _id(row: Row, folder: Path) -> str | None:
 
 
 class Manifest:
-    """Rows of a manifest by the key that fits the predictions.
+    """Rows of a manifest by the key that matches the predictions.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ class Manifest:
     sample
         First rows of the predictions.
     folder
-        Where relative audio paths of the predictions start.
+        Folder of relative audio paths of the predictions.
     path_column
-        Column of the predictions with the audio file, where they have no ids.
+        Column of the predictions with the audio file, if they have no ids.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class Manifest:
         self.path = path
         self.columns: dict[str, None] = {}
         self.other_splits = 0
-        """Rows of splits that no prediction is of; they are no part of the test."""
+        """Rows of splits without predictions; they do not belong to the test."""
         self._folder = folder
         ways: list[tuple[str, _Key, _Key]] = [("id", _id, _id)]
         if path_column is not None:
@@ -99,18 +99,18 @@ class Manifest:
         )
 
     def fill(self, rows: Numbered, reference: str, left_out: Exclusions, absent: Callable[[Row], None]) -> Numbered:
-        """Yield rows with what they lack; those that are not in the manifest are left out.
+        """Yield rows with the missing columns. Rows that are not in the manifest are excluded.
 
         Parameters
         ----------
         rows
-            Of the predictions.
+            Predictions.
         reference
-            The manifest's column with what is right.
+            The manifest's column with the reference.
         left_out
-            Gets what is not in the manifest.
+            Receives the rows that are not in the manifest.
         absent
-            Gets, in the end, what the manifest has more in the splits that predictions are of.
+            Receives, at the end, the clips without predictions of the splits that have predictions.
         """
         splits: set[str] = set()
         for number, row in rows:
@@ -133,7 +133,7 @@ class Manifest:
         self._rows.close()
 
     def notes(self) -> list[str]:
-        """Return what the report should say of the join."""
+        """Return notes on the join."""
         found = [f"columns of {self.path.name} by {self.way}"]
         if self.other_splits:
             found.append(f"{self.other_splits:,} clips of its other splits are no part of this")
@@ -163,11 +163,11 @@ class Manifest:
 
 
 def _lacks(row: Row, name: str) -> bool:
-    """Return whether a row does not say something; an empty text is a text, any other empty cell says nothing."""
+    """Return whether a row lacks a value. An empty text is a value; any other empty cell is not."""
     value = row.get(name)
     return value is None or (value == "" and name not in _TEXTS)
 
 
 def first_rows(rows: Numbered) -> list[Row]:
-    """Return the rows to try keys on."""
+    """Return the first rows, to try keys with."""
     return [row for _, row in islice(rows, _TRIED_ROWS)]

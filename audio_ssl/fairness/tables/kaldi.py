@@ -1,19 +1,16 @@
 """Predictions in Kaldi's folders and in NIST sclite's transcripts.
 
-Kaldi's folders: ``text``, ``utt2spk`` (or ``spk2utt``), ``spk2gender``, and hypotheses, one utterance a line.
-
-Hypotheses are in the first of ``hyp, hyp.txt, text_hyp`` that is there, or in a decode folder: the folder itself or its
+**Kaldi's folders**: ``text``, ``utt2spk`` (or ``spk2utt``), ``spk2gender``, and hypotheses, one utterance per line.
+Hypotheses are in the first of ``hyp, hyp.txt, text_hyp`` that exists, or in a decode folder: the folder itself or its
 only ``decode*``, with ``scoring_kaldi/penalty_P/N.txt`` for the weight N and the penalty P of the best score, which
-``scoring_kaldi/wer_details`` names. There references may also be ``scoring_kaldi/test_filt.txt``. Durations are those
-of ``utt2dur``, or of ``segments``. Any other attribute X is read from ``utt2X`` or ``spk2X``.
+``scoring_kaldi/wer_details`` names. The references of a decode folder may also be ``scoring_kaldi/test_filt.txt``.
+Durations are in ``utt2dur`` or ``segments``. Any other attribute X is read from ``utt2X`` or ``spk2X``.
 
-NIST sclite's transcripts (``.trn``): ``words (utterance)`` a line, references and hypotheses in a file each.
-
-The references are beside the hypotheses: ``ref.trn`` of ``hyp.trn``, or ``NAME.ref.trn`` of ``NAME.hyp.trn``. The
-speaker is what stands before the first ``-`` or ``_`` of the utterance, which sclite calls ``spu_id``. In a folder,
-Kaldi's ``utt2X`` and ``spk2X`` give further attributes. Lines that begin with ``;;`` are comments. What is left out on
-purpose: references with a choice of words (``{ a / b }``), which have no one word count; such clips are refused by
-their line.
+**sclite's transcripts** (``.trn``): ``words (utterance)`` per line, references and hypotheses in separate files:
+``ref.trn`` beside ``hyp.trn``, or ``NAME.ref.trn`` beside ``NAME.hyp.trn``. The speaker is what stands before the
+first ``-`` or ``_`` of the utterance, which sclite calls ``spu_id``. In a folder, Kaldi's ``utt2X`` and ``spk2X`` give
+further attributes. Lines that begin with ``;;`` are comments. Not covered on purpose: references with a choice of words
+(``{ a / b }``), which have no single word count; such clips are excluded by their line.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from audio_ssl.fairness.tables.lines import Lookup, read_lines
 from audio_ssl.fairness.tables.source import Numbered, Refuse, Row, Source
 
 HYPOTHESES = ("hyp", "hyp.txt", "text_hyp")
-"""Names that are tried, before decode folders."""
+"""File names of hypotheses, tried before decode folders."""
 
 _SCORING = "scoring_kaldi"
 
@@ -36,7 +33,7 @@ _NO_ATTRIBUTE = ("utt", "spk", "dur")
 
 
 def is_kaldi(folder: Path) -> bool:
-    """Tell by what is there."""
+    """Return whether a folder is one of Kaldi's."""
     return (folder / _SCORING).is_dir() or any((folder / name).is_file() for name in ("text", "utt2spk", "spk2utt"))
 
 
@@ -62,7 +59,7 @@ def open_kaldi(folder: Path) -> Source:
 
 
 def attribute_columns(folder: Path) -> tuple[str, ...]:
-    """Return what the tables of a folder tell of utterances and speakers."""
+    """Return the attributes that the tables of a folder have."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and _TABLE.fullmatch(path.name))
     columns = ["speaker"] if {"utt2spk", "spk2utt"} & set(names) else []
     columns += ["seconds"] if "utt2dur" in names or (folder / "segments").is_file() else []
@@ -101,7 +98,7 @@ class Attributes:
             self._seconds = _seconds(folder)
 
     def of(self, utterance: str, speaker: str | None = None) -> Row:
-        """Return what is known of an utterance; `speaker` where the folder does not say who it is."""
+        """Return the attributes of an utterance; `speaker` is used if the folder names none."""
         speaker = self._speaker.get(utterance, speaker)
         row: Row = {"speaker": speaker, "seconds": self._seconds.get(utterance)}
         row |= {name: table.get(utterance) for name, table in self._of_utterance.items()}
@@ -140,7 +137,7 @@ def _best(scoring: Path) -> Path:
             remedy="copy the hypotheses of one to `hyp`",
         ) from error
     path = scoring / f"penalty_{penalty}" / f"{weight}.txt"
-    # What a file says must not lead out of the folder.
+    # A name in a file must not lead out of the folder.
     if not re.fullmatch(r"[\w.]+", weight + penalty) or not path.is_file():
         raise UserError("the hypotheses of the best score were expected here", where=str(path))
     return path
@@ -185,7 +182,7 @@ def _seconds(folder: Path) -> dict[str, float | str]:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Return a table of two columns; values that occur often are held once."""
+    """Return a table of two columns. Equal values are stored once."""
     once: dict[str, str] = {}
     table: dict[str, str] = {}
     for number, key, value in _utterances(path):
@@ -215,7 +212,7 @@ _SPEAKER = re.compile(r"[^-_]+(?=[-_])")
 
 
 def is_trn(path: Path) -> bool:
-    """Tell a file by its suffix, or by how its first line ends; a folder by the pair in it."""
+    """Return whether a path is sclite's: a file by its suffix or first line, a folder by its pair of files."""
     if path.is_dir():
         return bool(_trn_hypotheses(path))
     if path.suffix.lower() == ".trn":
@@ -228,7 +225,7 @@ def is_trn(path: Path) -> bool:
 
 
 def open_trn(path: Path) -> Source:
-    """Describe hypotheses, with their references where these are beside them; `path` may be the folder of both.
+    """Describe hypotheses, with references if they are beside them; `path` may be the folder of both.
 
     Raises
     ------
@@ -262,7 +259,7 @@ def parse_trn(line: str) -> tuple[str, str] | None:
     Raises
     ------
     ValueError
-        If no utterance stands at its end.
+        If the line does not end in an utterance.
 
     Examples
     --------
@@ -279,7 +276,7 @@ def parse_trn(line: str) -> tuple[str, str] | None:
 
 
 def speaker_of(utterance: str) -> str | None:
-    """Return who speaks, by the id; None where it does not say.
+    """Return the speaker in an id; None if it has none.
 
     Examples
     --------

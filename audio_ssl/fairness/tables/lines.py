@@ -1,6 +1,6 @@
-"""Lines of text files: strict UTF-8 with or without a mark in front, numbered, none too long, found again by key.
+"""Numbered lines of text files, and a lookup of lines by key.
 
-Files whose name ends in ``.gz`` are unpacked as they are read.
+Text is strict UTF-8, with or without a byte order mark. Files that end in ``.gz`` are unpacked while they are read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from audio_ssl.base.documents.text import decode_text
 from audio_ssl.base.errors import UserError
 
 LONGEST_BYTES = 1 << 26
-"""A line of 64 MiB is no row of a table."""
+"""A longer line (64 MiB) is not a row of a table."""
 
 _MARK = "\ufeff".encode()
 
@@ -47,7 +47,7 @@ def _open(path: Path) -> gzip.GzipFile | BinaryIO:
 
 
 def decode_line(line: bytes, path: Path, number: int) -> str:
-    """Return one line as text; a byte order mark in front of the first one comes off."""
+    """Return one line as text, without the byte order mark of the first line."""
     if len(line) > LONGEST_BYTES:
         raise UserError(f"the line has more than {LONGEST_BYTES} bytes: this is not a table", where=f"{path}:{number}")
     if number == 1 and line.startswith(_MARK):
@@ -59,7 +59,7 @@ def decode_line(line: bytes, path: Path, number: int) -> str:
 
 
 def _seekable(path: Path) -> IO[bytes]:
-    """Open a file to jump in: what is packed is unpacked once, as jumping in it unpacks all before."""
+    """Open a file for random access. A packed file is unpacked once, because a seek in it would unpack it again."""
     if path.suffix.lower() != ".gz":
         return path.open("rb")
     plain = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed by whoever asked for it
@@ -69,14 +69,14 @@ def _seekable(path: Path) -> IO[bytes]:
 
 
 class Lookup:
-    """Lines of a file by key, of which only the places are held in memory.
+    """Lines of a file by key. Only their offsets are held in memory.
 
     Parameters
     ----------
     path
         The file.
     key_of
-        Key of a line, None where the line has none.
+        Returns the key of a line, None if it has none.
 
     Raises
     ------
@@ -120,7 +120,7 @@ class Lookup:
         return number, decode_line(self._file.readline(), self.path, number)
 
     def unused(self) -> Iterator[str]:
-        """Yield the keys that nobody asked for."""
+        """Yield the keys that were not looked up."""
         return (key for key, place in self._place.items() if not self._used[place])
 
     def close(self) -> None:

@@ -1,8 +1,7 @@
-"""Values of tables of predictions as text to show and as groups; `data/columns.py` says what means what.
+"""Values of tables of predictions as texts, groups and numbers; `data/columns.py` says which values mean the same.
 
-Numbers of a column as tables write them: ``3.25``, ``3,25`` where commas are decimal, ``1.234,5``.
-
-Which of the two is meant is a matter of the column, not of a value: ``1,234`` alone may be either.
+Numbers are read as tables write them: ``3.25``; ``3,25`` if commas are decimal; ``1.234,5``. Whether commas are decimal
+is decided for the whole column, because ``1,234`` alone may be either.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _LONGEST = 100
 
 
 def plain(value: object) -> str | None:
-    """Return a value of a table as text in composed letters, None where there is none.
+    """Return a value of a table as text in composed letters (NFC), None if it is empty.
 
     Raises
     ------
@@ -51,7 +50,7 @@ def plain(value: object) -> str | None:
 
 
 class Spellings:
-    """Reads the values of one attribute, and remembers which spellings it took for the same.
+    """Reads the values of one attribute, and remembers the spellings it merged.
 
     Parameters
     ----------
@@ -74,7 +73,7 @@ class Spellings:
 
     def read(self, value: object) -> str | None:
         """Return the group, None where unknown; TypeError where `value` is a list or an object."""
-        # True == 1 == 1.0: the type belongs to the key.
+        # True == 1 == 1.0, so the type is part of the key.
         key = (type(value), value) if isinstance(value, bool | int | float | str | None) else None
         if key is not None and key in self._known:
             return self._known[key]
@@ -82,13 +81,13 @@ class Spellings:
         group = self._group(said)
         if said is not None and said != group:
             self._merged[said[:_LONGEST]] = group
-        # Ages in days, or any other number, must not fill memory.
+        # Limited, because a column of numbers could fill the memory.
         if len(self._known) < 100_000:
             self._known[key] = group
         return group
 
     def note(self) -> str:
-        """Return what was merged, empty where nothing was."""
+        """Return a note on merged spellings; empty if there are none."""
         return spellings_note(self.attribute, self._merged)
 
     def _group(self, said: str | None) -> str | None:
@@ -97,7 +96,7 @@ class Spellings:
 
 
 def _own_group(said: str) -> str:
-    """Return the name of a group as recorded, unless the report calls something else by it."""
+    """Return the name of a group as recorded, in quotes if the report uses it for another row."""
     name = said[:_LONGEST].replace(CROSSED, "×")
     return f"‘{name}’" if name in (ALL, REST) else name
 
@@ -109,14 +108,14 @@ _SHOWN = 30
 
 
 class Numbers:
-    """Takes one value a clip.
+    """Reads a column of numbers, one value per clip.
 
     Parameters
     ----------
     name
         Of the column.
     positive
-        Whether values from 0 down say that nothing is recorded.
+        Whether values of 0 or less mean that nothing is recorded.
 
     Examples
     --------
@@ -147,7 +146,7 @@ class Numbers:
         Parameters
         ----------
         commas_between
-            Whether commas lie between the table's cells: then ``1,234`` is a thousand, where nothing else tells.
+            Whether commas separate the table's cells. Then ``1,234`` is 1234, unless other values show decimal commas.
         """
         found = np.array(self._values, np.float64)
         if not self._commas_are_decimal(commas_between):
@@ -155,7 +154,7 @@ class Numbers:
         return found
 
     def notes(self, commas_between: bool) -> list[str]:
-        """Return what the report should say."""
+        """Return notes for the report."""
         found = []
         if self._decimal or (self._either and self._commas_are_decimal(commas_between)):
             found.append(f"`{self.name}` has decimal commas")
@@ -201,5 +200,5 @@ class Numbers:
 
 
 def notes_of(columns: Sequence[Numbers], commas_between: bool) -> list[str]:
-    """Return what the report should say of several columns."""
+    """Return the notes of several columns."""
     return [note for column in columns for note in column.notes(commas_between)]

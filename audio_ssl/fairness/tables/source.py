@@ -1,6 +1,6 @@
-"""What a reader gives: the columns it found, and rows one after the other, never all at once.
+"""A table that is read row by row (`Source`), under our column names and with ids.
 
-Tables under our names: columns that the user named, and ids where there are none.
+The user can name columns that are called otherwise; rows without ids get them from the audio file or their number.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from audio_ssl.data.corpus_tools.toolkits import segment_id
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 1 << 22
-"""Batches are smaller where texts are long."""
+"""Batches are smaller if texts are long."""
 
 Row = dict[str, Any]
 Numbered = Iterator[tuple[int, Row]]
-"""Rows with the numbers of their lines, from 1; a parquet's are row numbers."""
+"""Rows with their line numbers, from 1; row numbers in a parquet file."""
 
 Refuse = Callable[[int, str], None]
-"""Is given the line of a row that cannot be read, and why."""
+"""Receives the line of a row that cannot be read, and the reason."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One table, not read yet."""
+    """A table that is not read yet."""
 
     files: tuple[Path, ...]
-    """What it is read from; hashed for the report."""
+    """Files of the table, hashed for the report."""
 
     columns: tuple[str, ...]
-    """What was found, by our names."""
+    """Columns under our names."""
 
     rows: Callable[[Collection[str], Refuse], Numbered]
     """Yields rows with the wanted columns, and perhaps others."""
 
     complete: bool = True
-    """Whether no later row can have further columns."""
+    """Whether later rows cannot have further columns."""
 
     total: int | None = None
-    """Rows, where it is known beforehand."""
+    """Number of rows, if known."""
 
     path_column: str | None = None
-    """Column with the audio file, where ids are made of it."""
+    """Column with the audio file, if ids are made of it."""
 
     note: str = ""
-    """What the report should say of how it was read."""
+    """Note on how it was read."""
 
     noticed: Callable[[], str] = str
-    """What the report should say once all rows were read."""
+    """Returns a note after all rows were read."""
 
     commas_between: bool = False
     """Whether commas separate cells; then a comma before three digits separates thousands."""
@@ -61,15 +61,15 @@ class Source:
     """Whether ids are row numbers."""
 
     task: str | None = None
-    """What the rows themselves say they are predictions of: ``st`` where they are translations."""
+    """Task that the rows imply: ``st`` if they are translations."""
 
 
 def nowhere(number: int, reason: str) -> None:
-    """Pass over refused rows silently: for a first look, before all rows are read."""
+    """Ignore refused rows, in a first pass before all rows are read."""
 
 
 def join_notes(*notes: str) -> str:
-    """Return what is to be said, one thing after the other."""
+    """Return notes joined by commas."""
     return ", ".join(note for note in notes if note)
 
 
@@ -93,14 +93,14 @@ _STARTS = ("offset", "start")
 def rename(source: Source, columns: Mapping[str, str]) -> Source:
     """Return the table with columns under the names that the user gave.
 
-    A column that has one of these names already is out of the way, as ``table_NAME``.
+    A column that already has one of these names becomes ``table_NAME``.
 
     Parameters
     ----------
     source
         The table.
     columns
-        Our name -> the table's.
+        Our name -> the table's column.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def rename(source: Source, columns: Mapping[str, str]) -> Source:
             raise unknown_name("column", theirs, source.columns, str(source.files[0]))
     if not columns:
         return source
-    # A column may serve twice, as the speaker and as a group.
+    # A column may be used twice, as the speaker and as a group.
     moved = {name: f"table_{name}" for name in columns if name in source.columns and columns[name] != name}
 
     def renamed(row: Row) -> Row:
@@ -130,7 +130,7 @@ def rename(source: Source, columns: Mapping[str, str]) -> Source:
 
 
 def with_ids(source: Source) -> Source:
-    """Return the table with ids: its own, or of the audio file and where in it a segment begins, or row numbers."""
+    """Return the table with ids: its own, or the audio file with the start of a segment, or row numbers."""
     if "id" in source.columns or not source.columns:
         return source
     path = next((name for name in PATHS if name in source.columns), None)
