@@ -38,7 +38,7 @@ class BlockContext(NamedTuple):
     """``[head, frame, frame]`` relative positions before the gate, or with a first axis ``batch``; None: none."""
 
     rotation: Rotation | None
-    """Of queries and keys; None: they are not turned."""
+    """Rotation of queries and keys; None: they are not rotated."""
 
     spans: list[slice] | None = None
     """Where clips lie that are packed into one row; None: a row is a clip."""
@@ -254,7 +254,7 @@ class Relative:
 
 
 def check_attention(dim: int, heads: int, relax: float | None, relative: Relative | None, rotary: bool) -> None:
-    """Raise UserError where heads, relaxation or positions cannot be."""
+    """Raise UserError for heads, relaxation or positions that do not fit together."""
     if heads < 1 or dim % heads:
         raise UserError(f"`dim` {dim} must be a multiple of `heads` {heads}")
     if rotary and (dim // heads) % 2:

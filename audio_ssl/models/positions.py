@@ -201,7 +201,7 @@ def rotate(x: Float[Tensor, "*axes frame dim"], by: Rotation) -> Float[Tensor, "
 
 
 class DistanceScores(nn.Module):
-    """Makes of the queries of all heads the queries of contents and a bias per pair of frames.
+    """Turns the queries of all heads into queries of contents and a bias for each pair of frames.
 
     Parameters
     ----------

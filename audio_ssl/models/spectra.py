@@ -184,7 +184,7 @@ def mirrored(
     """
     last = last.clamp(min=0)[:, None]
     place = torch.arange(-reach, waveform.shape[1] + reach, device=waveform.device).abs()
-    # There and back again: a clip shorter than the reach is mirrored more than once.
+    # A clip shorter than the reach is mirrored more than once.
     place = place % (2 * last).clamp(min=1)
     return waveform.gather(1, torch.where(place > last, 2 * last - place, place))
 
@@ -264,7 +264,7 @@ def fft_for_bands(sample_rate: int, window_samples: int, bands: int, symmetric: 
 def check_bands(
     bands: int, window_samples: int, sample_rate: int, fft_samples: int | None = None, symmetric: bool = False
 ) -> None:
-    """Raise UserError if a band is so narrow that no spectral line falls into it: it would be constant.
+    """Raise UserError if a band is so narrow that it holds no spectral line: it would be constant.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ def checked_batch(
     like: Tensor,
     normalized: bool = True,
 ) -> tuple[Float[Tensor, "batch sample"], Int[Tensor, " batch"]]:
-    """Return what a user gave as a model takes it.
+    """Return a user's waveforms and lengths in the form that a model takes.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ _KEY = "weights"
 
 
 def stored(state: Mapping[str, Tensor], storage: str) -> dict[str, Tensor]:
-    """Return a table of weights as it is stored: contiguous, on the CPU, large tensors in the format asked for.
+    """Return a table of weights in the form it is stored in: contiguous, on the CPU, large tensors in the given format.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def stored(state: Mapping[str, Tensor], storage: str) -> dict[str, Tensor]:
 
 
 def metadata(storage: str) -> dict[str, str]:
-    """Return what a safetensors file says of itself: that it is torch's, and how its weights are stored."""
+    """Return the metadata of a safetensors file: that it is torch's, and how its weights are stored."""
     # transformers reads no file that does not name its format.
     return {"format": "pt"} | ({_KEY: storage} if storage != "float32" else {})
 
@@ -73,7 +73,7 @@ def write_stored(table: dict[str, Tensor], path: Path, storage: str) -> None:
         How the table is stored.
     """
     save_file(table, path, metadata=metadata(storage))
-    # safetensors writes what a file says of itself in another order every time.
+    # safetensors writes the metadata in another order every time.
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         header = parse_object(file.read(length), str(path))

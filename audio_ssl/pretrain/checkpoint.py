@@ -90,7 +90,7 @@ def save_checkpoint(
 
 def _write(final: Path, state: TrainingState, files: dict[str, dict[str, Tensor]]) -> None:
     size = sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values())
-    # A checkpoint of the same step holds the same bytes, or lacks a validation; the new one takes its place.
+    # A checkpoint of the same step has the same bytes, or lacks a validation, so the new one replaces it.
     with atomic_folder(final, size) as partial:
         for name, tensors in files.items():
             save_file(tensors, partial / name)
@@ -110,11 +110,11 @@ def read_state(checkpoint: Path) -> TrainingState:
 
 
 def check_whole(checkpoint: Path) -> None:
-    """Raise UserError for a checkpoint that is damaged: all bytes are read, since a run goes on for days from them."""
+    """Raise UserError for a checkpoint that is damaged: all bytes are read, since a run trains for days from them."""
     state = read_state(checkpoint)
     if checkpoint_step(checkpoint) != state.step:
         raise UserError(f"state.json says step {state.step}", where=str(checkpoint))
-    # Checkpoints of before there were records are checked as far as sizes and headers tell.
+    # Checkpoints without recorded checksums (of earlier releases) are checked by sizes and headers.
     for name, wrong in faults(checkpoint, _FILES, full=True).items():
         raise UserError(f"the checkpoint is damaged: {name} {wrong}", where=str(checkpoint))
 

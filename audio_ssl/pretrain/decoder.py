@@ -161,7 +161,7 @@ class LayerDecoders(nn.Module):
 
 
 def build_decoder(config: DecoderSizes, hidden_dim: int, depth: int = 1) -> ConvDecoder | LayerDecoders:
-    """Make the decoder, one for each of the last `depth` layers; UserError for sizes that cannot be."""
+    """Make the decoder, one for each of the last `depth` layers; UserError for sizes that do not fit together."""
     check_at_least(config, 1, "layers", "dim", "kernel_frames", "groups")
     if config.kernel_frames % 2 == 0:
         raise UserError(f"`kernel_frames` must be odd, but is {config.kernel_frames}", remedy="7 is usual")

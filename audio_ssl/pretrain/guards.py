@@ -1,9 +1,9 @@
 """Guards: a run that has gone wrong is stopped with an explanation, its state saved, instead of burning its hours.
 
 - **Spikes**: the loss stays far above its running median for many updates in a row.
-- **Collapse**: targets are all alike, by the perplexity of their codes or their spread, so that there is nothing left
-  to learn; data2vec's published code ends for the same reason (Baevski et al. 2022, arXiv 2202.03555, section 5.4).
-  Predictions that are all alike are common early on, and only mentioned: from the first validation on.
+- **Collapse**: targets are nearly constant, by the perplexity of their codes or by their spread: nothing is left to
+  learn. data2vec's published code ends for the same reason (Baevski et al. 2022, arXiv 2202.03555, section 5.4).
+  Nearly constant predictions are common early on. They are only logged, from the first validation on.
 - Updates without a finite loss or gradient are left out by the loop and counted; too many in a row end the run.
 
 The loss and the metrics are those of all processes, so all of them stop at the same update. What the guards remember is
@@ -34,10 +34,10 @@ from audio_ssl.base.errors import StoppedBySignal, UserError
 logger = logging.getLogger(__name__)
 
 _PREDICTIONS = ("predicted", "prediction", "probability")
-"""Beginnings of the names of metrics about what the model says, not about what it is told."""
+"""Beginnings of the names of metrics of the predictions; the others are of the targets."""
 
 TARGETS, PREDICTIONS = "targets", "predictions"
-"""What can be all alike."""
+"""What can be nearly constant."""
 
 _VALID = "valid_"
 _MOST_NAMED = 3
@@ -62,23 +62,23 @@ class SpikeGuard:
 
 @dataclass(frozen=True)
 class CollapseGuard:
-    """Stops where targets have become all alike."""
+    """Stops where targets have collapsed: they are nearly constant."""
 
     grace_updates: int = 1000
-    """Updates before which nothing is looked at."""
+    """Updates before which nothing is checked."""
 
     grace_share: float = 0.25
     """The same as a share of the run; the longer of the two counts."""
 
     perplexity: float = 1.2
-    """Codes are all alike below this perplexity (1: a single code), in every codebook."""
+    """Codes count as constant below this perplexity (1: a single code), in every codebook."""
 
     target_variance: float | None = 0.1
-    """Targets are all alike below this mean root of their variances (data2vec's published code: 0.1); null: not
-    looked at."""
+    """Targets count as constant below this mean standard deviation (data2vec's published code: 0.1); null: not
+    checked."""
 
     prediction_variance: float | None = 0.01
-    """The same of predictions, which are only mentioned (data2vec's published code: 0.01); null: not looked at."""
+    """The same for predictions, which are only logged (data2vec's published code: 0.01); null: not checked."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class Guards:
     """A loss far above its median."""
 
     collapse: CollapseGuard | None = field(default_factory=CollapseGuard)
-    """Targets that are all alike."""
+    """Targets that are nearly constant."""
 
     non_finite: int | None = 100
-    """Updates in a row without a finite loss or gradient that stop the run; null: it goes on for ever."""
+    """Updates in a row without a finite loss or gradient that stop the run; null: no number of them does."""
 
 
 def check_guards(guards: Guards) -> None:
@@ -113,7 +113,7 @@ def check_guards(guards: Guards) -> None:
 
 
 class GuardWatch:
-    """Looks at the rows of one stretch of training.
+    """Checks the rows of one stretch of training.
 
     Parameters
     ----------
@@ -143,12 +143,12 @@ class GuardWatch:
         self._validates = False
 
     def look(self, step: int, row: Mapping[str, float]) -> UserError | None:
-        """Look at the row of update `step` (counted from 1); return why the run must stop, if it must."""
+        """Check the row of update `step` (counted from 1); return why the run must stop, if it must."""
         self.validated(step, row)
         return self._spike(row["loss"]) or self._collapse(step, row)
 
     def validated(self, step: int, row: Mapping[str, float]) -> None:
-        """Say of a row with a validation where everything is alike, and where it is no longer so."""
+        """Log where a validation finds targets or predictions nearly constant, and where they no longer are."""
         guard = self._guards.collapse
         values = {name: value for name, value in row.items() if name.startswith(_VALID)}
         if guard is None or not values:
@@ -162,7 +162,7 @@ class GuardWatch:
                 logger.warning("step %d: %s%s", step, alike_words(what, found), goes_on)
         for what in sorted(self._mentioned - alike.keys()):
             self._mentioned.remove(what)
-            logger.info("step %d: the %s are no longer all alike", step, what)
+            logger.info("step %d: the %s are no longer nearly constant", step, what)
 
     def too_many_skipped(self, in_a_row: int) -> UserError | None:
         """Return why the run must stop after so many updates without a finite loss, if it must."""
@@ -179,7 +179,7 @@ class GuardWatch:
         if guard is None or not math.isfinite(loss):
             return None
         level = self._median()
-        # For a loss below zero "ten times" would be no rise; the distance is that of its size then.
+        # Ten times a loss below zero is no rise, so the distance is measured by the size of the loss.
         if level is None or loss <= level + (guard.factor - 1) * abs(level):
             self._losses.append(loss)
             self._spikes = 0
@@ -196,7 +196,7 @@ class GuardWatch:
         )
 
     def _median(self) -> float | None:
-        """Return the running median, found anew every now and then, as it moves slowly."""
+        """Return the running median; it moves slowly, so it is computed every few updates only."""
         if len(self._losses) < min(_LEAST_HISTORY, self._losses.maxlen or 1):
             return None
         if self._level is None or len(self._losses) < _LEAST_HISTORY * 2 or self._seen.get("loss", 0) % 10 == 0:
@@ -215,7 +215,7 @@ class GuardWatch:
                 self._means[name] = mean + (value - mean) / min(number, _SMOOTHING)
         ready = {name: mean for name, mean in self._means.items() if self._seen[name] >= _SMOOTHING}
         found = all_alike(ready, guard)
-        # Where there is a validation, it says so.
+        # Where there is a validation, `validated` logs it.
         if not self._validates:
             for what in sorted(found.keys() - self._mentioned):
                 self._mentioned.add(what)
@@ -232,7 +232,7 @@ class GuardWatch:
 
 
 def all_alike(values: Mapping[str, float], guard: CollapseGuard) -> dict[str, dict[str, float]]:
-    """Return the metrics by which `TARGETS` and by which `PREDICTIONS` are all alike; what is not is left out.
+    """Return the metrics by which `TARGETS` and `PREDICTIONS` are nearly constant; what is not is left out.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def all_alike(values: Mapping[str, float], guard: CollapseGuard) -> dict[str, di
 
 @dataclass(frozen=True)
 class AlikeAtEnd:
-    """By which metrics, with their values, targets or predictions are all alike at the end of a run."""
+    """The metrics, with their values, by which targets or predictions are nearly constant at the end of a run."""
 
     step: int
     """At which that was measured."""
@@ -265,9 +265,9 @@ class AlikeAtEnd:
 
 
 def alike_at_end(rows: Sequence[UpdateRow], guard: CollapseGuard) -> AlikeAtEnd:
-    """Return by which metrics targets or predictions are all alike at the end of a run.
+    """Return the metrics by which targets or predictions are nearly constant at the end of a run.
 
-    The last validation says it, or where there is none the mean over the last updates.
+    They are those of the last validation, or without one the means over the last updates.
 
     Parameters
     ----------
@@ -288,16 +288,16 @@ def alike_at_end(rows: Sequence[UpdateRow], guard: CollapseGuard) -> AlikeAtEnd:
 
 
 def alike_sentences(found: AlikeAtEnd) -> list[str]:
-    """Say what is all alike at a step, and what that means.
+    """Return a sentence on what is nearly constant at a step, and on what that means.
 
     Examples
     --------
     >>> alike_sentences(AlikeAtEnd(400, targets={"target_variance": 0.0}))
-    ['At step 400 the targets are all alike: target_variance is 0; there is nothing to learn from them.']
+    ['At step 400 the targets are nearly constant: target_variance is 0; the model cannot learn from them.']
     """
     meanings = (
         (PREDICTIONS, found.predictions, "the model has collapsed, or has not begun to learn"),
-        (TARGETS, found.targets, "there is nothing to learn from them"),
+        (TARGETS, found.targets, "the model cannot learn from them"),
     )
     return [
         f"At step {found.step:,} {alike_words(what, metrics)}; {meaning}."
@@ -307,17 +307,17 @@ def alike_sentences(found: AlikeAtEnd) -> list[str]:
 
 
 def alike_words(what: str, metrics: Mapping[str, float]) -> str:
-    """Say what is all alike, and by which metrics.
+    """Return in words what is nearly constant, and by which metrics.
 
     Examples
     --------
     >>> alike_words(PREDICTIONS, {"valid_predicted_perplexity": 1.0})
-    'the predictions are all alike: valid_predicted_perplexity is 1 (1: one code for every frame)'
+    'the predictions are nearly constant: valid_predicted_perplexity is 1 (1: a single code for all frames)'
     """
     shown = [f"{name} is {value:.3g}" for name, value in metrics.items()]
     more = f" and {len(shown) - _MOST_NAMED} more" if len(shown) > _MOST_NAMED else ""
-    least = " (1: one code for every frame)" if any("perplexity" in name for name in metrics) else ""
-    return f"the {what} are all alike: {', '.join(shown[:_MOST_NAMED])}{more}{least}"
+    least = " (1: a single code for all frames)" if any("perplexity" in name for name in metrics) else ""
+    return f"the {what} are nearly constant: {', '.join(shown[:_MOST_NAMED])}{more}{least}"
 
 
 def _says_spread(name: str) -> bool:
@@ -329,7 +329,7 @@ def _is_prediction(name: str) -> bool:
 
 
 def _alike(means: Mapping[str, float], guard: CollapseGuard, variance: float | None) -> dict[str, float]:
-    """Return the metrics by which values are all alike; of several codebooks, all must be."""
+    """Return the metrics by which values are nearly constant; of several codebooks, all must be."""
     codes = {name: mean for name, mean in means.items() if "perplexity" in name}
     if any(mean >= guard.perplexity for mean in codes.values()):
         codes = {}
@@ -340,8 +340,8 @@ def _alike(means: Mapping[str, float], guard: CollapseGuard, variance: float | N
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 TIME_IS_UP = 1
-"""What `StopRequest.asked` gives when the time is over; below the number of every signal listened to, as a signal is
-the more urgent."""
+"""What `StopRequest.asked` gives when the time is over. It is below the number of every signal, as a signal is more
+urgent."""
 
 
 class StopRequest:

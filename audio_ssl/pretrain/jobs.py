@@ -58,7 +58,7 @@ class StageContext:
     """Folder of the stage before, with its model."""
 
     run_recipe: Callable[[Recipe, Path], Path]
-    """Runs another recipe into a folder, or goes on with it: for teachers that are trained on the way."""
+    """Runs another recipe into a folder, or continues it: for teachers that the run trains first."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class TrainingJob:
     train: LoaderSetup
     valid: LoaderSetup | None
     state_folder: Path
-    """Checkpoints go here; training goes on from the newest."""
+    """Checkpoints go here; training continues from the newest."""
     log_folder: Path
     """``metrics.jsonl`` and ``tensorboard/`` go here."""
     step_offset: int = 0

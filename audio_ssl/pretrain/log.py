@@ -82,7 +82,7 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            # A disk that was full before is not asked again: the first error is the one to tell.
+            # After an error of the disk nothing more is written, so that the first error is the one shown.
             if not isinstance(error, DiskError):
                 self._board.flush()
         finally:
@@ -101,7 +101,7 @@ class MetricsLog:
             self._wandb.log({**where, **finite}, step=row.step)
 
     def sync(self) -> None:
-        """Put the rows on the disk; a checkpoint never is ahead of its metrics."""
+        """Write the rows to the disk; a checkpoint is never ahead of its metrics."""
         flush(self._path)
         self._board.flush()
 
@@ -154,7 +154,7 @@ def require_wandb() -> Any:
 
 
 def check_wandb() -> None:
-    """Make sure that Weights & Biases can be logged to, before anything is made; nothing is sent.
+    """Raise UserError unless Weights & Biases can be used; nothing is sent.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def check_wandb() -> None:
 def _open_wandb(folder: Path) -> Any:
     wandb = require_wandb()
     name = folder.resolve().name
-    # The folder's path names the run, so that a resumed one goes on where it was.
+    # The folder's path names the run, so that a resumed run continues the same one.
     identity = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
     try:
         return wandb.init(project="audio-ssl", name=name, id=identity, resume="allow", dir=str(folder))
@@ -199,7 +199,7 @@ _FLUSH_SECONDS = 30.0
 
 
 class TensorBoardFile:
-    """Appends to an event file of its own; rows are on the disk half a minute later, or at `flush`.
+    """Appends to an event file of its own; values reach the disk within half a minute, or at `flush`.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ class TensorBoardFile:
             self.flush()
 
     def flush(self) -> None:
-        """Put what was added on the disk."""
+        """Write what was added to the disk."""
         self._flushed = time.monotonic()
         if data := self._buffer.getvalue():
             append(self._path, data)
@@ -265,7 +265,7 @@ def profiled(config: ProfileConfig | None, folder: Path) -> Iterator[Callable[[]
 
 
 def open_log(job: TrainingJob, state: TrainingState, team: Team) -> MetricsLog | NoLog:
-    """Return the log of a job that goes on from `state`; the leader's alone writes.
+    """Return the log of a job that continues from `state`; only the leader's writes.
 
     Raises
     ------

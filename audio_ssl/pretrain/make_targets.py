@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
     """Compute and store the targets of every clip that a recipe trains on or validates with.
 
-    Run again, it goes on where it was stopped.
+    A stopped run continues where it was when called again.
 
     Parameters
     ----------

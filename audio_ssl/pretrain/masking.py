@@ -222,7 +222,7 @@ def span_mask(
 def masked_counts(
     rows: int, frames: int, prob: float, length_frames: int, min_masks: int, generator: torch.Generator
 ) -> Int[Tensor, " row"]:
-    """Return how many frames each of `rows` masks of `span_mask` hides, without making the masks.
+    """Return how many frames each of `rows` masks of `span_mask` would hide, without making the masks.
 
     Parameters
     ----------
@@ -318,7 +318,7 @@ def block_mask(
         length = min(length_frames, count // 2)
         hidden = torch.rand(count // length, generator=generator) < prob
         if bool(hidden.all()) or not bool(hidden.any()):
-            # Something must be left to predict, and something to predict it from.
+            # Something must be hidden, and something visible.
             one = int(torch.randint(len(hidden), (), generator=generator))
             hidden[one] = ~hidden[one]
         mask[row, : len(hidden) * length] = hidden.repeat_interleave(length)

@@ -133,13 +133,13 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
 
 
 def _warmup_share(config: OptimConfig, step: int, warmup: int) -> float:
-    """Return the share of the highest rate that update `step` of a warmup is made with."""
+    """Return the learning rate of update `step` of a warmup, as a share of the peak."""
     if config.warmup_start == "one" or config.schedule == "constant":
         return (step + 1) / warmup
     if config.schedule == "tri_stage":
         return _TRI_STAGE_ENDS + (1 - _TRI_STAGE_ENDS) * step / warmup
     if config.schedule == "noam" and step == 0:
-        # SpeechBrain asks its scheduler after each update, so the first one is made with the rate of the recipe.
+        # SpeechBrain asks its scheduler after each update, so the first update has the rate of the recipe.
         return 1.0
     if config.schedule == "linear":
         # fairseq makes the scheduler with the rate of its first step, which the first update then has as well.
@@ -161,7 +161,7 @@ def divide_gradients(module: nn.Module, count: float) -> None:
 
 
 def drop_gradients(module: nn.Module, names: Iterable[str]) -> None:
-    """Take the gradients of parameters away, so that the optimiser leaves these as they are."""
+    """Remove the gradients of parameters, so that the optimiser leaves these as they are."""
     parameters = dict(trainable(module))
     for name in names:
         parameters[name].grad = None
@@ -231,7 +231,7 @@ class WeightsEma:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after update `step`, counted from 0."""
+        """Add the weights after update `step` (counted from 0) to the average."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for name, value in trainable(self._module):
             self.tensors[name].mul_(decay).add_(value.detach(), alpha=1 - decay)
@@ -253,7 +253,7 @@ class GradientScale:
         self._factor = factor
 
     def __call__(self, module: nn.Module, args: object, output: tuple[Tensor, ...]) -> None:
-        """Have the gradient scaled when it comes."""
+        """Register the scaling on the output."""
         if output[0].requires_grad:
             output[0].register_hook(lambda grad: grad * self._factor)  # type: ignore[no-untyped-call]
 
@@ -265,7 +265,7 @@ class StopGradient:
         self.on = False
 
     def __call__(self, module: nn.Module, args: object, output: Any) -> Any:
-        """Return the output, without its history where that is to end."""
+        """Return the output, detached while `on`."""
         if not self.on:
             return output
         if isinstance(output, Tensor):

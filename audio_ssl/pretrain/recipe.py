@@ -92,7 +92,7 @@ class ProfileConfig:
     """Which updates are profiled."""
 
     first_update: int = 10
-    """The first one, counted from where the run starts or goes on, so that it has warmed up."""
+    """The first one, counted from where the run starts or resumes, so that it has warmed up."""
 
     updates: int = 3
     """How many."""
@@ -153,7 +153,7 @@ class Recipe:
 
     max_minutes: float | None = None
     """Minutes from the start of the command after which it ends in good order, with a checkpoint, the model and its
-    card; the same command with `--resume` goes on, for as long again. null: when `steps` are done."""
+    card; the same command with `--resume` continues, for as long again. null: when `steps` are done."""
 
 
 def structure_recipe(data: Mapping[str, Any]) -> Recipe:
@@ -181,7 +181,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path, with ``key=value`` settings applied."""
     path = catalog.find("recipes", name_or_path)
     try:
-        # Dated before any setting is applied, so that only what the file says tells its version.
+        # Dated before any setting is applied, as the version follows from the file alone.
         data = dated(read_yaml(path))
     except UserError as error:
         raise UserError(error.what, where=f"{path}: {error.where}", remedy=error.remedy) from error

@@ -89,7 +89,7 @@ def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = Fa
         with team.together():
             read = load_recipe(recipe, overrides)
         if resume and team.leads and not is_used(out):
-            # Whoever asked for it may have meant another folder; codecs and iterations inside a run say nothing.
+            # --resume may have been meant for another folder. Codecs and iterations inside a run log nothing.
             logger.info("%s holds no run yet: this one begins at the first update", out)
         return run_recipe(read, out, resume, team)
 
@@ -190,7 +190,7 @@ def _run_stages(
 
 
 def _merge_ledgers(ledger: ErrorLedger, out: Path) -> None:
-    """Move what the other processes could not use into the leader's ledger."""
+    """Move the entries of the other processes into the leader's ledger."""
     for path in sorted(out.glob("errors.rank_*.jsonl")):
         for row in ErrorLedger(path).rows():
             ledger.record(row.path, row.reason, **row.more)
@@ -198,7 +198,7 @@ def _merge_ledgers(ledger: ErrorLedger, out: Path) -> None:
 
 
 def run_or_go_on(recipe: Recipe, out: Path) -> Path:
-    """Run a recipe into a folder, or go on with the run that is there."""
+    """Run a recipe into a folder, or continue the run that is there."""
     return run_recipe(recipe, out, resume=True)
 
 
@@ -213,7 +213,7 @@ def _run_stage(
     deadline: float | None,
 ) -> int:
     """Train one stage and save its model; return how many of its updates are done."""
-    # What must be fitted or trained first is made by the leader, alone; the others find it on the disk.
+    # The leader alone fits or trains what must be there first; the others find it on the disk.
     training = team.leader_first(lambda: kind.build(stage.recipe, context))
     with team.together():
         if team.leads and training.noise is not None:
@@ -258,7 +258,7 @@ def _save(training: Training, folder: Path, out: Path, iteration: int | None, fi
 
 
 def _open_run(kind: KindTraits, recipe: Recipe, selection: Selection, out: Path, resume: bool) -> None:
-    """Begin a run's folder, or make sure that it is the one to go on with."""
+    """Create a run's folder, or check that it holds the run to continue."""
     used = is_used(out)
     if used and not resume:
         raise UserError(
@@ -307,7 +307,7 @@ def _check_same(recipe: Recipe, selection: Selection, out: Path) -> None:
 
 
 def _check_noise(noise: NoiseBank, out: Path) -> None:
-    """Record the manifest of noise, or make sure that it is the one that the run was begun with."""
+    """Record the manifest of noise, or check that it is the one that the run was begun with."""
     known = _record(out)
     then = noise.manifest_hash if known.noise_manifest_hash is None else known.noise_manifest_hash
     if then != noise.manifest_hash:

@@ -112,7 +112,7 @@ Trained on the manifest named above and on nothing else; it is as fair and as ge
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What the card says of a run besides its metrics."""
+    """What the card says about a run, besides its metrics."""
 
     steps: str
     """Updates that were done, in words."""

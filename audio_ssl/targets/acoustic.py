@@ -327,7 +327,7 @@ def scaling(
     standardize: bool,
     second_share: float,
 ) -> tuple[Float[Tensor, " dim"], Float[Tensor, " dim"]]:
-    """Return what is taken from features before they are clustered, and what they are then multiplied with.
+    """Return the offset that is subtracted from features before they are clustered, and the factor after it.
 
     Parameters
     ----------

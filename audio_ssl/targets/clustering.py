@@ -168,7 +168,7 @@ def _seed(frames: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
 
 
 def _draw(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw indices in proportion to their weights; torch.multinomial ends at 2^24 of them."""
+    """Draw indices in proportion to their weights; torch.multinomial takes at most 2^24 of them."""
     reach = weights.double().cumsum(0)
     draws = torch.rand(count, generator=generator, dtype=torch.float64).to(weights.device) * reach[-1]
     return torch.searchsorted(reach, draws, right=True).clamp(max=len(weights) - 1)
@@ -204,7 +204,7 @@ def _mini_batches(frames: Tensor, order: Tensor, centroids: Tensor, batch_frames
 
 
 def _lloyd(frames: Tensor, centroids: Tensor, generator: torch.Generator) -> Tensor:
-    """Move centroids to the means of their frames until nothing is gained; the dead ones to frames far from any."""
+    """Move centroids to the means of their frames until nothing is gained, and dead ones to frames far from all."""
     total = float(frames.square().sum(dtype=torch.float64))
     squares = frames.square().sum(1)
     last = math.inf

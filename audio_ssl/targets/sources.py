@@ -27,7 +27,7 @@ _CACHE_BYTES = 512 << 20
 
 
 class ComputedTargets:
-    """Targets computed from the whole clip, and kept within a number of bytes.
+    """Targets computed from the whole clip; the latest are kept, within a number of bytes.
 
     To be called from threads of `background_pool`, so that the numbers do not depend on the machine's cores.
 

@@ -75,8 +75,8 @@ def test_predictions_all_alike_and_one_dead_codebook_do_not(caplog: pytest.LogCa
     assert collapse(alike) is None
     (said,) = (record.message for record in caplog.records)
     assert said == (
-        "step 100: the predictions are all alike: predicted_perplexity_0 is 1, probability_perplexity is 1.1, "
-        "prediction_variance is 0.001 (1: one code for every frame) over the last 100 updates; training goes on"
+        "step 100: the predictions are nearly constant: predicted_perplexity_0 is 1, probability_perplexity is 1.1, "
+        "prediction_variance is 0.001 (1: a single code for all frames) over the last 100 updates; training goes on"
     )
 
 
@@ -87,16 +87,16 @@ def test_a_collapse_is_said_from_the_first_validation_on_and_when_it_is_over(cap
     assert watch.look(1, training) is None
     assert watch.look(2, {**training, "valid_predicted_perplexity_0": 1.0, "valid_code_perplexity_0": 80.0}) is None
     assert [record.message for record in caplog.records] == [
-        "step 2: the predictions are all alike: valid_predicted_perplexity_0 is 1 (1: one code for every frame); "
-        "training goes on"
+        "step 2: the predictions are nearly constant: valid_predicted_perplexity_0 is 1 (1: a single code for all "
+        "frames); training goes on"
     ]
     for step in range(3, 200):
         assert watch.look(step, {**training, "valid_predicted_perplexity_0": 1.1}) is None
     assert len(caplog.records) == 1
     watch.validated(200, {"valid_predicted_perplexity_0": 7.0})
-    assert caplog.records[-1].message == "step 200: the predictions are no longer all alike"
+    assert caplog.records[-1].message == "step 200: the predictions are no longer nearly constant"
     watch.validated(201, {"valid_target_variance": 0.01})
-    assert "the targets are all alike: valid_target_variance is 0.01;" in caplog.records[-1].message
+    assert "the targets are nearly constant: valid_target_variance is 0.01;" in caplog.records[-1].message
     silent = GuardWatch(Guards(collapse=None), 10_000)
     silent.validated(1, {"valid_target_variance": 0.0})
     assert len(caplog.records) == 3
@@ -112,7 +112,7 @@ def test_a_stop_saves_the_state_and_a_null_guard_goes_on(make_manifest: MakeMani
     manifest = make_manifest((1.0, 1.0))
     guards = Guards(collapse=CollapseGuard(grace_updates=0, grace_share=0.0))
     recipe = toy_recipe(steps=110, guards=guards)
-    with pytest.raises(UserError, match=r"\$\.guards\.collapse: the targets are all alike"):
+    with pytest.raises(UserError, match=r"\$\.guards\.collapse: the targets are nearly constant"):
         train(toy_job(manifest, tmp_path, recipe, Collapsing()))
     assert read_state(checkpoints(tmp_path / "state")[-1]).step == 100
     recipe = dataclasses.replace(recipe, guards=Guards(collapse=None))

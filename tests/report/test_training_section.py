@@ -74,14 +74,14 @@ def test_a_collapsed_run_is_said_at_the_top_in_its_section_and_on_the_terminal(t
     run = collapsed(tmp_path / "run", valid_predicted_perplexity_0=1.0, valid_code_perplexity_0=60.0)
     text, report = page_of(tmp_path, run)
     words = (
-        "At step 60 the predictions are all alike: valid_predicted_perplexity_0 is 1 (1: one code for every frame); "
-        "the model has collapsed, or has not begun to learn."
+        "At step 60 the predictions are nearly constant: valid_predicted_perplexity_0 is 1 (1: a single code for all "
+        "frames); the model has collapsed, or has not begun to learn."
     )
     assert report.answer["pretraining"][0] == f"run: {words}"
     assert text.count(words) >= 2
     assert summary_lines(report)[0] == f"run: {words}"
     text, report = page_of(tmp_path, collapsed(tmp_path / "well", valid_predicted_perplexity_0=40.0))
-    assert "all alike" not in text
+    assert "nearly constant" not in text
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ _PIECE_FRAMES = 128
 """Of the last layer: 8,192 of the first, 17 MB for the base model, which a shared cache can hold."""
 
 _FEW_FRAMES = 1000
-"""Below, a product less is not worth its sums."""
+"""For fewer frames the extra additions cost more than the saved product."""
 
 Layer = Callable[[Tensor, int], Tensor]
 """Frames of the layer before, which may be overwritten, and the number of its own, to these: norm and GELU included."""
@@ -147,7 +147,7 @@ class PlainLayer(ColumnsLayer):
             self._halved = (first + last, torch.cat([first, middle], 1), torch.cat([middle, last], 1))
 
     def __call__(self, x: Tensor, count: int) -> Tensor:
-        """Return frames after norm and GELU; what `x` holds is lost."""
+        """Return frames after norm and GELU; `x` is overwritten."""
         if self._halved is None or self._norm is not None or count < _FEW_FRAMES:
             return super().__call__(x, count)
         y = x.new_empty(count, len(self.columns))

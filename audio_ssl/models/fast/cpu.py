@@ -28,7 +28,7 @@ _ONEDNN = _ONEDNN and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def is_inference(x: Tensor) -> bool:
-    """Return whether a tensor lies on a CPU and nothing is learnt from it."""
+    """Return whether a tensor lies on a CPU and needs no gradient."""
     return (
         x.device.type == "cpu"
         and not torch.is_grad_enabled()
@@ -89,7 +89,7 @@ def draw_kept(shape: Sequence[int], p: float) -> Shaped[Tensor, ...]:
 
 
 def drops_fast(x: Tensor, p: float) -> bool:
-    """Return whether the CPU's own way is taken."""
+    """Return whether the faster dropout is used."""
     return x.device.type == "cpu" and 0 < p < 1 and not torch.compiler.is_compiling()
 
 

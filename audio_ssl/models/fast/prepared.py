@@ -46,7 +46,7 @@ class PreparedModel(nn.Module):
         self.num_layers, self.dim = model.num_layers, model.dim
         self.statistics = model.statistics
         self._model = model
-        # Elsewhere than on a CPU, where `lower` has done its work.
+        # On a CPU, `lower` has replaced the layers already.
         in_rows = device.type != "cpu" and unpadded.can_run_unpadded(model)
         self._rows = unpadded.UnpaddedModel(model, getattr(torch, precision)).to(device) if in_rows else None
 
@@ -114,7 +114,7 @@ def prepare(model: SSLModel, precision: Precision, device: torch.device) -> Prep
 
 
 def _exact_convolutions() -> AbstractContextManager[None]:
-    """Let convolutions in float32 have all their bits, of which newer GPUs else take 10."""
+    """Compute float32 convolutions in full precision, where newer GPUs would round to 10 bits (TF32)."""
     cudnn = torch.backends.cudnn
     kept: AbstractContextManager[None] = cudnn.flags(
         enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
@@ -189,7 +189,7 @@ def has_bfloat16() -> bool:
 
 
 def _swap(model: SSLModel) -> None:
-    """Let linear layers compute in bfloat16."""
+    """Replace linear layers by ones that compute in bfloat16."""
     found = [
         (parent, name, child)
         for parent in model.modules()
@@ -202,7 +202,7 @@ def _swap(model: SSLModel) -> None:
 
 
 def _round(model: SSLModel) -> None:
-    """Give products the weights that bfloat16 can hold."""
+    """Round the weights of products to bfloat16."""
     for module in model.modules():
         if isinstance(module, (nn.Linear, nn.Conv1d)) and not parametrize.is_parametrized(module):
             module.weight = nn.Parameter(module.weight.bfloat16().float(), requires_grad=False)

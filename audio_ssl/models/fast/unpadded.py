@@ -257,7 +257,7 @@ def attend(
 
 
 def encoder_fits(encoder: nn.Module) -> bool:
-    """Return whether an encoder can be computed in rows: attention without a bias, a turn or relaxed logits."""
+    """Return whether an encoder can be computed in rows: attention without a bias, a rotation or relaxed logits."""
     if not isinstance(encoder, TransformerEncoder) or encoder._config.positions == "rope":
         return False
     config = encoder._config

@@ -87,7 +87,7 @@ class UnpaddedFrontend(nn.Module):
                 needed = (count[-1] - 1) * steps + field
                 place = slice(start * steps, start * steps + needed)
                 torch.mm(columns[row, :needed], kernels[row], out=x[place])
-                # What is not computed is not taken either, but memory that was never written may hold NaN.
+                # These rows are not used, but memory that was never written may hold NaN.
                 x[place.stop : (start + slots) * steps] = 0.0
                 chosen.append(torch.arange(start, start + count[-1]))
             start += slots

@@ -37,7 +37,7 @@ from audio_ssl.pretrain.replicas import AllParametersUsed
 
 
 class _TeamGang(ProcessGroupGang):  # type: ignore[misc]
-    """The team's processes; the trainer leaves them open when it ends, as the run goes on."""
+    """The team's processes; the trainer leaves them open when it ends, as the run still needs them."""
 
     def close(self) -> None:
         """Do nothing."""
@@ -81,7 +81,7 @@ class Reader(DataReader):  # type: ignore[misc]
         self.state = TrainingState(job.recipe.seed, epoch=0, position=0, step=0)
         """The run's; kept here, as fairseq2 saves the reader's state and that of no other part of ours."""
         self.then = Position(0, 0)
-        """Where the data go on after the update that was read last."""
+        """Position of the data after the update that was read last."""
         self._job, self._team = job, team
         self._items: Iterator[tuple[Batch | EndOfUpdate, int]] | None = None
         self._open = ExitStack()
@@ -117,7 +117,7 @@ class Reader(DataReader):  # type: ignore[misc]
         return dataclasses.asdict(self.state)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from where a run stood."""
+        """Continue from a saved state."""
         self.state = TrainingState(**state_dict)
 
     @property

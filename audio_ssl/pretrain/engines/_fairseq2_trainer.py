@@ -81,7 +81,7 @@ class Course:
         self.error: UserError | None = None
         """Why a guard stopped the run."""
         self.asked = 0
-        """What asked for a stop: a signal, or the time (`StopRequest.asked`)."""
+        """The request to stop: a signal, or the time (`StopRequest.asked`)."""
         self.after_update: Callable[[float, str], None] = lambda loss, speed: None
         self._job, self._team, self._log, self._stop = job, team, log, stop
         self._watch = GuardWatch(job.recipe.guards, job.steps)
@@ -354,7 +354,7 @@ def _make_trainer(job: TrainingJob, gangs: Gangs, parts: Parts, course: Course) 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let fairseq2 say warnings only; its running commentary would tear our progress bar."""
+    """Let fairseq2 log warnings only; its other messages would break our progress bar."""
     theirs = logging.getLogger("fairseq2")
     level = theirs.level
     theirs.setLevel(logging.WARNING)

@@ -77,8 +77,8 @@ class CodecLearner(Learner):
         self.spectral = SpectralLoss(config.codec.sample_rate, windows)
         self.mel_distance = MelDistance(config.codec.sample_rate)
         self._weights = (config.spectral_weight, config.waveform_weight, config.commitment_weight)
-        # A few clips of the last update say what latents are normalised by in the next, those of the last few updates
-        # what they are normalised by in use. They are part of the state, and so in checkpoints.
+        # Latents are normalised by a few clips of the last update in training, and by those of the last few updates in
+        # use. These clips are part of the state, and so in checkpoints.
         samples = int(min(_REFERENCE_SECONDS, config.data.crop_seconds) * config.data.sample_rate)
         self.clips = UpdateSample(2 * _REFERENCE_CLIPS, samples)
         self.register_buffer("reference", torch.zeros(_REFERENCES_KEPT, _REFERENCE_CLIPS, samples))
@@ -94,7 +94,7 @@ class CodecLearner(Learner):
         return super().train(mode)
 
     def settle(self) -> None:
-        """Measure what latents are normalised by in use, for the weights as they are now."""
+        """Compute the statistics that latents are normalised by in use, for the present weights."""
         if self.referred and not self._settled:
             self.codec.normalise_by(self.reference.flatten(0, 1))
         self._settled = True

@@ -135,7 +135,7 @@ class ResidualQuantizer(nn.Module):
         if counts.sum() > 0:
             self.sizes.lerp_(counts, 1 - self._decay)
             self.sums.lerp_(totals, 1 - self._decay)
-            # Of a code that is never used both fade away together; what is left of them gives no direction.
+            # Both averages of a code that is never used fade to zero, and their quotient means nothing then.
             moving = self.sizes > 1e-6
             means = self.sums / self.sizes.clamp(min=1e-6)[..., None]
             self.codebooks.copy_(torch.where(moving[..., None], means, self.codebooks))
@@ -249,7 +249,7 @@ class LatentNorm(nn.Module):
 class UpdateSample(nn.Module):
     """A random sample of an update's frames or clips, which does not depend on how the update is split.
 
-    Every row has a lot, drawn from its crop's key; the lot says which slot the row competes for, and how strongly.
+    Every row has a random draw from its crop's key, which says for which slot the row competes, and how strongly.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ class UpdateSample(nn.Module):
     @torch.no_grad()
     def gather(self, sum_over_processes: Sum) -> Float[Tensor, "row dim"]:
         """Return the rows that won, the same in every process."""
-        # The strongest of all processes by sums alone: digit by digit, whoever has less than the highest leaves.
+        # The strongest of all processes, by sums alone: digit by digit, those below the highest digit drop out.
         alive = self._best >= 0
         for shift in range(_LOT_BITS - _DIGIT_BITS, -1, -_DIGIT_BITS):
             digit = (self._best >> shift) & ((1 << _DIGIT_BITS) - 1)

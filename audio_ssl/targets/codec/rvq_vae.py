@@ -102,7 +102,7 @@ class Codec(nn.Module):
             "lstm": config.lstm_layers,
             "causal": True,
         }
-        # Imported here: only who builds a codec needs the package.
+        # Imported here, as only building a codec needs the package.
         with optional_packages("a codec"), torchaudio_or_nothing():
             from encodec.modules import SEANetDecoder, SEANetEncoder
         with warnings.catch_warnings():
@@ -181,7 +181,7 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def normalise_by(self, reference: Float[Tensor, "clip sample"]) -> None:
-        """Keep mean and variance of the latents of clips of equal length: what is normalised by from here on."""
+        """Normalise latents from here on by the mean and variance over these clips of equal length."""
         with torch.autocast(reference.device.type, enabled=False):
             self.norm.set(self._latents(reference).flatten(0, 1))
 

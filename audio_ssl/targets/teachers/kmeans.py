@@ -195,7 +195,7 @@ class KMeansTeacher:
         self._centroids = state["centroids"].to(device)
         self._bias = half_squares(self._centroids)
         self.spec = TargetSpec("codes", 1, len(self._centroids), features.grid)
-        # Features named and features left to be understood are the same teacher; how they are scaled is in the state.
+        # `features` that are left out and the same ones given are one teacher; how they are scaled is in the state.
         settings = dataclasses.replace(config, features=features.kind)
         self.fingerprint = fingerprint_of(settings, state, ignored=("standardize",))
 
@@ -205,7 +205,7 @@ class KMeansTeacher:
         return self.label(self._features(waveform))
 
     def label(self, frames: Float[Tensor, "frame dim"]) -> Int[Tensor, "frame codebook"]:
-        """Return the same of a clip's features."""
+        """Return the labels of a clip's features, ``[frame, 1]``."""
         scaled = ((frames - self._mean) * self._scale).to(self._device)
         return nearest(scaled, self._centroids, self._bias)[0][:, None]
 

@@ -265,7 +265,7 @@ def _tell_rest(number: int, codebooks: int, left: float) -> None:
 
 
 def _tell_statistics(mean: float, std: float, reservoir: Reservoir) -> None:
-    """Say in the log what the corpus measures, as another one has statistics of its own."""
+    """Log mean and deviation of the corpus, as they differ from corpus to corpus."""
     centre = float(reservoir.mean.mean())
     deviation = float((reservoir.variance + (reservoir.mean - centre).square()).mean().sqrt())
     logger.info(
@@ -315,7 +315,7 @@ TRAITS = TeacherTraits(path=True, fit=fit, spec_before_fit=target_spec, check_fr
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> MelRVQTeacher:
-    """Make the teacher from its fitted state; UserError where there is none, or of other patches."""
+    """Make the teacher from its fitted state; UserError where there is none, or it is for other patches."""
     if config.path is None:
         raise UserError(
             "the mel_rvq teacher has not been fitted: `path` is null",
