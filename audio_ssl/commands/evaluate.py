@@ -26,7 +26,7 @@ from audio_ssl.commands.app import (
 
 @app.command
 def probe(probe: ProbeName, model: ModelName = "", *overrides: str, out: OutOrShow = None, show: Show = False) -> None:
-    """Ask one question of a model, or those of a suite: train heads on its features, beside the same on baselines.
+    """Probe a model with one probe or a suite of them: train heads on its features and on those of baselines.
 
     Parameters
     ----------
@@ -35,13 +35,14 @@ def probe(probe: ProbeName, model: ModelName = "", *overrides: str, out: OutOrSh
     model
         A model that ships (`audio-ssl list models`), a run folder, a saved model folder, a model of another library
         (`docs/exchange.md`), or a baseline (logmel, cqt, librosa,
-        librosa:mfcc+chroma). MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
+        librosa:mfcc+chroma). MODEL?normalize=false&sample_rate=16000 adds settings that its weights do not contain.
     overrides
-        Settings, for example data.manifest=M.jsonl seeds=[2]; of a suite manifests=FOLDER, and PROBE.key=value for one.
+        Settings, for example data.manifest=M.jsonl seeds=[2]; for a suite manifests=FOLDER, and PROBE.key=value for one
+        probe.
     out
-        Folder of the result; of a suite, of all results and their report.html.
+        Folder of the result; for a suite, of all results and their report.html.
     show
-        Ask nothing: print every key of the probe with its value and a line about it, as a probe (YAML).
+        Do not probe: print every key of the probe with its value and a line about it, as a probe (YAML).
     """
     if show:
         _show(probe, [word for word in (model, *overrides) if "=" in word and "?" not in word.partition("=")[0]])
@@ -99,38 +100,38 @@ def fairness(
         NeMo's or lhotse's .jsonl, sclite's .trn, or folders of Kaldi; or the name of an example (`audio-ssl list
         examples`). Several that answered the same clips are compared with the first.
     by
-        The attribute to compare by. Give it once for each; several are also compared together (gender × age).
+        Attribute that makes the groups. May be given several times; combinations are then compared too (gender × age).
     out
-        The page to write (.html); the same goes to .md, its numbers to .json beside it.
+        Page to write (.html); Markdown (.md) and the numbers (.json) are written beside it.
     metric
-        wer, cer, bleu, chrf, accuracy ...; what fits the task if not given. Give it once for each.
+        Metric: wer, cer, bleu, chrf, accuracy ...; by default those of the task. May be given several times.
     manifest
-        A manifest (.jsonl) that has, by id, what the tables lack: speakers, attributes, references.
+        Manifest (.jsonl) with what the tables lack, matched by id: speakers, attributes, references.
     column
-        Which column of the tables is what: reference=sentence. Give it once for each.
+        Name of a column in the tables: reference=sentence. May be given several times.
     normaliser
-        What is done to references and hypotheses before they are compared: none, lower, basic, librispeech ...; none if
-        not given, of an example what its card says.
+        How references and hypotheses are normalised before they are compared: none, lower, basic, librispeech ...; by
+        default none, or what the card of an example says.
     empty_hypothesis
-        What a hypothesis without a word is: count (every word of the reference is an error) or leave-out.
+        How empty hypotheses are treated: count (every word of the reference is an error) or leave-out.
     tokenizer
-        How BLEU cuts texts into words: 13a, zh, ja-mecab, ko-mecab, char; as the target language needs it if not given.
+        How BLEU splits texts into words: 13a, zh, ja-mecab, ko-mecab, char; by default what the target language needs.
     seed
         Seed of the bootstrap and of the permutation tests.
     replicates
         Number of bootstrap resamples of the speakers.
     min_speakers
-        Fewest speakers of a group that is scored; smaller ones are counted only.
+        Smallest number of speakers for which a group is scored; smaller groups are only counted.
     tolerance
-        Differences smaller than this do not matter, in points of the metric (percentage points of an error rate).
+        Largest difference that does not matter, in points of the metric (percentage points of an error rate).
     system
-        What the audited system is called. Of several results give it once for each, in their order.
+        Name of the audited system. For several results, give one for each, in their order.
     version
-        Version of the system, likewise.
+        Version of the system, in the same way.
     test_set
         Name and version of the test set.
     examples
-        Add a few of the worst clips of each group, with texts and speaker ids.
+        Show a few of the worst clips of each group, with texts and speaker ids.
     """
     from audio_ssl.base.files import locked_file
     from audio_ssl.data.build import parse_assignments
@@ -173,20 +174,20 @@ def plan(
         A result folder, a table, or the name of an example, as `audio-ssl fairness` takes; a few speakers with several
         clips each.
     gap
-        The gap to find, relative to the pilot's score: 0.2 is 20 % of it.
+        Gap to find, relative to the pilot's score: 0.2 is 20 % of it.
     power
-        How often the test should find it.
+        Power of the test: the probability that it finds the gap.
     by
-        The attribute that makes the groups.
+        Attribute that makes the groups.
     metric
-        wer, cer, bleu ...; the main one of the pilot if not given.
+        Metric: wer, cer, bleu ...; by default the main one of the pilot.
     manifest
-        A manifest (.jsonl) that has, by id, what the pilot lacks.
+        Manifest (.jsonl) with what the pilot lacks, matched by id.
     normaliser
-        What is done to texts before they are compared: none, lower, basic ...; none if not given, of an example what
-        its card says.
+        How texts are normalised before they are compared: none, lower, basic ...; by default none, or what the card of
+        an example says.
     column
-        OURS=THEIRS where a table calls a column otherwise.
+        Name of a column in the pilot: reference=sentence. May be given several times.
     """
     from audio_ssl.data.build import parse_assignments
     from audio_ssl.fairness.about import About, with_example
@@ -200,7 +201,7 @@ def plan(
 
 @app.command
 def study(study: StudyName, *overrides: str, out: Out) -> None:
-    """Pretrain on sets of speech that differ in whose it is, probe each model, and compare its gaps between groups.
+    """Pretrain on training sets that differ in their speakers, probe each model, and compare gaps between groups.
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ def study(study: StudyName, *overrides: str, out: Out) -> None:
     overrides
         Settings, for example manifest=M.jsonl hours=100 seeds=[0,1].
     out
-        Folder of the study: its sets, runs, results, and study.html; a stopped study goes on when run again.
+        Folder of the study: its training sets, runs, results, and study.html. Run again, a stopped study continues.
     """
     from audio_ssl.study.run import run_study
 
@@ -225,9 +226,9 @@ def report(*inputs: Path, out: Out, audio: bool = True) -> None:
     inputs
         Run folders, result folders, and fairness .json files.
     out
-        The page to write (.html); its numbers go to .json beside it.
+        Page to write (.html); its numbers are written beside it (.json).
     audio
-        Put the first seconds of the worst clips into the page.
+        Embed the first seconds of the worst clips, to listen to.
     """
     from audio_ssl.report.build import build_report
 

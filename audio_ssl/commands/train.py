@@ -19,7 +19,7 @@ def pretrain(
     resume: Annotated[bool, Parameter(negative="")] = False,
     show: Show = False,
 ) -> None:
-    """Train a model (or a codec teacher) by a recipe, in one process or in those of torchrun or srun.
+    """Train a model (or a codec teacher) by a recipe, in one process or in several under torchrun or srun.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ def pretrain(
     out
         Folder of the run.
     resume
-        Go on from the last checkpoint in `out`.
+        Continue from the last checkpoint in `out`.
     show
-        Train nothing: print every key of the recipe with its value and a line about it, as a recipe (YAML).
+        Do not train: print every key of the recipe with its value and a line about it, as a recipe (YAML).
     """
     if show:
         from audio_ssl.commands.explain import explained_yaml
@@ -78,9 +78,9 @@ def extract(
     workers: int = 0,
     engine: Literal["local", "ray"] = "local",
 ) -> None:
-    """Extract features of a folder, a file or a manifest; a stopped extraction goes on when run again.
+    """Extract features of a folder, a file or a manifest; run again, a stopped extraction continues.
 
-    Under torchrun or srun the processes share the work, each on a GPU of its own where there are GPUs.
+    Under torchrun or srun the processes share the work, each on its own GPU if there are GPUs.
 
     Parameters
     ----------
@@ -89,28 +89,29 @@ def extract(
     model
         A model that ships (`audio-ssl list models`), a run folder, a saved model folder, a model of another library
         (`docs/exchange.md`), untrained:MODEL, or a baseline (logmel, cqt, librosa,
-        librosa:mfcc+chroma). MODEL?normalize=false&sample_rate=16000 says what its weights do not tell.
+        librosa:mfcc+chroma). MODEL?normalize=false&sample_rate=16000 adds settings that its weights do not contain.
     overrides
         Settings: precision=bfloat16 (float32, float16), chunk_seconds=30, context_seconds=2, batch_seconds=60,
         device=cpu, ray_workers=2.
     out
         Folder for the features, index.jsonl and errors.jsonl.
     layers
-        all, one layer (9), several (0,4,12), or a probe's result folder: the mix of layers it has learned. Layer 0 is
-        the encoder's input, layer n the output of block n.
+        all, one layer (9), several (0,4,12), or a probe's result folder, for the weighted sum of layers that it
+        learned. Layer 0 is the encoder's input, layer n the output of block n.
     pool
-        none keeps frames; mean, max and attentive (by the attention of the probe given to --layers) give one vector.
+        none keeps all frames; mean, max and attentive (with the attention of the probe given to --layers) give one
+        vector a clip.
     format
-        A safetensors store, a tree of .npy files that mirrors the folder, or a table (pandas.read_parquet opens the
-        folder parquet inside `out`).
+        A safetensors store, .npy files in the same tree as the audio, or a table (open the folder parquet inside `out`
+        with pandas.read_parquet).
     dtype
         Number format of the features.
     rate
-        Frames a second, for features of several models side by side; the model's own if not given.
+        Frames a second, so that features of several models line up; by default the model's own.
     workers
-        Threads that decode audio ahead; 0: two, or four beside a GPU.
+        Threads that decode audio in advance; 0: two, or four with a GPU.
     engine
-        local: this process, or those of torchrun or srun; ray: workers on a Ray cluster.
+        local: this process, or the processes of torchrun or srun; ray: workers on a Ray cluster.
     """
     from audio_ssl.base.launch import is_leader
     from audio_ssl.features.extract import extract as stage
@@ -135,29 +136,29 @@ def export(
 ) -> None:
     """Write a model of any library as a folder: config.json, model.safetensors, preprocessor_config.json and a card.
 
-    Where transformers has such a model, its AutoModel opens the folder and gives the same numbers.
+    If transformers has such a model, its AutoModel opens the folder and computes the same numbers.
 
     Parameters
     ----------
     model
         A model that ships (`audio-ssl list models`), a run folder, a saved model, a folder of transformers, a name on
         the Hugging Face hub, torchaudio:BUNDLE, or a file of weights of fairseq, fairseq2 or torchaudio.
-        MODEL?normalize=false&sample_rate=16000 says what its weights do not tell, as for every command that takes a
-        model.
+        MODEL?normalize=false&sample_rate=16000 adds settings that its weights do not contain. So with all commands.
     out
         Folder to write.
     to
-        The layout: transformers (ours where transformers has no such model), or a folder of fairseq2's checkpoints.
+        Layout of the folder: transformers (this package's own if transformers has no such model), or checkpoints of
+        fairseq2.
     normalize
-        The same as ?normalize=true or false in the name: whether waveforms are standardised. It is never guessed.
+        Whether waveforms are standardised; the same as ?normalize=true or false in the name. It is never guessed.
     sample_rate
-        The same as ?sample_rate=16000 in the name: of the waveforms, in Hz.
+        Sample rate of the waveforms in Hz; the same as ?sample_rate=16000 in the name.
     heads
-        The same as ?heads=12 in the name: attention heads.
+        Number of attention heads; the same as ?heads=12 in the name.
     push
-        Send the folder to the Hugging Face hub as well, under this name (org/name), as a private repository.
+        Also upload the folder to the Hugging Face hub, as a private repository of this name (org/name).
     weights
-        How the weights are stored: float16 and bfloat16 halve the file, and are read back to float32.
+        Number format of the stored weights. float16 and bfloat16 halve the file; they are read back as float32.
     """
     from audio_ssl.commands.app import free_name
     from audio_ssl.interop.export import export_model
