@@ -33,7 +33,7 @@ from audio_ssl.artifacts.result import (
     is_result,
     write_scores,
 )
-from audio_ssl.artifacts.result_tables import PREDICTIONS_FILE, TRIALS_FILE, TrialRow, write_table
+from audio_ssl.artifacts.result_tables import PREDICTIONS_FILE, TRIALS_FILE, TrialRow, write_rows, write_table
 from audio_ssl.base.checksums import faults, write_seals
 from audio_ssl.base.files import atomic_write
 from audio_ssl.base.text import readable_id
@@ -82,7 +82,7 @@ def write_result(
             partial.write_bytes(content)
     write_predictions(folder / PREDICTIONS_FILE, task, clips, predictions)
     if task.output == "embedding":
-        write_table(folder / TRIALS_FILE, [vars(row) for row in _trials(task, clips, predictions)])
+        write_rows(folder / TRIALS_FILE, _trials(task, clips, predictions))
     found = replace(
         begin_scores(context, source, scores),
         interval_unit=unit,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_ssl.artifacts.result import AttributeScores
+from audio_ssl.artifacts.result_tables import ComparisonRow
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
@@ -139,8 +140,8 @@ class Comparisons:
     unit: str
     """What the intervals are over: speakers, contexts, clips …"""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    """One for each thing that was compared, with the ids of its clips: plain values."""
+    rows: Sequence[ComparisonRow] = ()
+    """One for each thing that was compared."""
 
 
 class CompareTask(Task):

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_ssl.artifacts.result import ExcludedClip, LayerPoint, MetricResult, ProbeCost, ProbeScores, SelectedRun
-from audio_ssl.artifacts.result_tables import COMPARISONS_FILE, PREDICTIONS_FILE, write_table
+from audio_ssl.artifacts.result_tables import COMPARISONS_FILE, PREDICTIONS_FILE, write_rows
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.manifest import Clip
@@ -133,7 +133,7 @@ def _compare_layers(
         best = max(usable, key=lambda layer: sign * values[layer])
         result = task.compare(used["test"], _frames(bank, best), source.grid)
         progress.advance()
-    write_table(folder / COMPARISONS_FILE, result.rows)
+    write_rows(folder / COMPARISONS_FILE, result.rows)
     return replace(
         begin_scores(context, source, _described(result.scores)),
         interval_unit=result.unit,

@@ -27,7 +27,15 @@ from audio_ssl.artifacts.result import (
     read_origin,
     read_scores,
 )
-from audio_ssl.artifacts.result_tables import COMPARISONS_FILE, PREDICTIONS_FILE, TrialRow, read_table, read_trials
+from audio_ssl.artifacts.result_tables import (
+    COMPARISONS_FILE,
+    PREDICTIONS_FILE,
+    ComparisonRow,
+    TrialRow,
+    read_comparisons,
+    read_table,
+    read_trials,
+)
 from audio_ssl.artifacts.run import ERRORS_FILE, METRICS_FILE, RunFolder, read_run_folder
 from audio_ssl.base.checksums import require_whole
 from audio_ssl.base.documents import JsonObject, as_object, iterate_json_lines, read_json, read_yaml
@@ -57,7 +65,7 @@ class ScoredSystem:
     """Names of the classes, tokens or values, in the order of the predictions' scores."""
     trials: tuple[TrialRow, ...] = ()
     """Of verification."""
-    comparisons: tuple[JsonObject, ...] = ()
+    comparisons: tuple[ComparisonRow, ...] = ()
     """Of tasks without training: what was compared."""
 
     def score_of(self, metric: str) -> MetricResult:
@@ -147,10 +155,12 @@ def _read_result(path: Path) -> Result:
 def _read_system(folder: Path, name: str) -> ScoredSystem:
     scores = read_scores(folder)
     require_whole(folder, "run the same probe into this folder again: it answers what is damaged again")
-    answers, comparisons = read_table(folder / PREDICTIONS_FILE), read_table(folder / COMPARISONS_FILE)
+    answers = read_table(folder / PREDICTIONS_FILE)
     files = (folder / one for one in (PREDICTIONS_FILE, COMPARISONS_FILE))
     file = next((one for one in files if one.is_file()), None)
-    return ScoredSystem(name, scores, answers.rows, file, answers.classes, read_trials(folder), comparisons.rows)
+    return ScoredSystem(
+        name, scores, answers.rows, file, answers.classes, read_trials(folder), read_comparisons(folder)
+    )
 
 
 def _read_rows(path: Path) -> tuple[JsonObject, ...]:

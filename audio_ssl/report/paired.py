@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from audio_ssl.artifacts.result import MetricResult
-from audio_ssl.artifacts.result_tables import TrialRow
+from audio_ssl.artifacts.result_tables import AbxRow, ComparisonRow, QueryRow, TrialRow
 from audio_ssl.base.errors import UserError
 from audio_ssl.metrics.families.ranking import Ranking, mean_defined
 from audio_ssl.metrics.families.verification import SpeakerTrials
@@ -64,7 +64,7 @@ class Answers:
     """How BLEU cuts texts into words; None: 13a."""
     cluster: str | None = None
     """Column of `rows` whose clips are drawn together; None: speakers, else tracks, else clips."""
-    comparisons: Rows = ()
+    comparisons: Sequence[ComparisonRow] = ()
     """Of tasks without training: what was compared."""
 
 
@@ -206,24 +206,26 @@ def _difference(found: Interval, unit: str, clips: int) -> Difference | None:
     return Difference(*found, unit, clips) if all(map(math.isfinite, found)) else None
 
 
-def comparisons_of(rows: Rows, metric: ComparisonMetric) -> Rows:
+def comparisons_of(rows: Sequence[ComparisonRow], metric: ComparisonMetric) -> Sequence[ComparisonRow]:
     """Return the rows of a table of comparisons that a metric is made of."""
-    return rows if metric.mode is None else [row for row in rows if row.get("mode") == metric.mode]
+    return rows if metric.mode is None else [row for row in rows if isinstance(row, AbxRow) and row.mode == metric.mode]
 
 
-def compare_zero(ours: Rows, theirs: Rows, metric: ComparisonMetric) -> Difference | None:
+def compare_zero(
+    ours: Sequence[ComparisonRow], theirs: Sequence[ComparisonRow], metric: ComparisonMetric
+) -> Difference | None:
     """Compare two tables of comparisons; None where they share nothing, or are of a release without speakers."""
     ours, theirs = (comparisons_of(rows, metric) for rows in (ours, theirs))
     if metric.paired == "queries":
-        return _queries(ours, theirs)
-    if metric.paired is None or any("speaker" not in row for row in (*ours, *theirs)):
+        return _queries(*([row for row in rows if isinstance(row, QueryRow)] for rows in (ours, theirs)))
+    if metric.paired is None or any(row.speaker is None for row in (*ours, *theirs)):
         return None
-    return _abx(ours, theirs)
+    return _abx(*([row for row in rows if isinstance(row, AbxRow)] for rows in (ours, theirs)))
 
 
-def _abx(ours: Rows, theirs: Rows) -> Difference | None:
+def _abx(ours: Sequence[AbxRow], theirs: Sequence[AbxRow]) -> Difference | None:
     """Compare the mean over pairs of the mean over speakers of A and B."""
-    found = [{(row["a"], row["b"], row["speaker"]): float(row["error"]) for row in rows} for rows in (ours, theirs)]
+    found = [{(row.a, row.b, row.speaker or ""): row.error for row in rows} for rows in (ours, theirs)]
     shared = sorted(found[0].keys() & found[1].keys())
     speakers = {name: at for at, name in enumerate(sorted({key[2] for key in shared}))}
     pairs = {pair: at for at, pair in enumerate(sorted({key[:2] for key in shared}))}
@@ -235,16 +237,16 @@ def _abx(ours: Rows, theirs: Rows) -> Difference | None:
     return Difference(*bootstrap_means(gaps), count(len(speakers), "speaker"), len(shared))
 
 
-def _queries(ours: Rows, theirs: Rows) -> Difference | None:
+def _queries(ours: Sequence[QueryRow], theirs: Sequence[QueryRow]) -> Difference | None:
     """Compare the mean average precision over queries; a query is a clip and a term, in the order of the table."""
     keyed = [_numbered(rows) for rows in (ours, theirs)]
     shared = [key for key in keyed[0] if key in keyed[1]]
     if not shared:
         return None
-    precisions = [[float(rows[key]["average_precision"]) for key in shared] for rows in keyed]
+    precisions = [[rows[key].average_precision for key in shared] for rows in keyed]
     gaps = np.array(precisions[0]) - np.array(precisions[1])
     table = np.stack([gaps, np.ones(len(shared))], axis=1)
-    named = [{"id": str(key), "speaker": keyed[0][key].get("speaker")} for key in shared]
+    named = [{"id": str(key), "speaker": keyed[0][key].speaker} for key in shared]
     clusters, noun = choose_clusters(named)
     sums, names = cluster_sums(table, clusters)
     found = bootstrap_sums(sums, lambda s: s[..., 0] / s[..., 1])
@@ -254,12 +256,12 @@ def _queries(ours: Rows, theirs: Rows) -> Difference | None:
     return Difference(found.value, found.low, found.high, unit, len(shared))
 
 
-def _numbered(rows: Rows) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+def _numbered(rows: Sequence[QueryRow]) -> dict[tuple[str, str, int, int], QueryRow]:
     """Return queries by clip, term and how often the clip had the term before."""
-    seen: dict[tuple[Any, ...], int] = {}
+    seen: dict[tuple[str, str, int], int] = {}
     out = {}
     for row in rows:
-        key = (row.get("clip"), row.get("term"), row.get("relevant"))
+        key = (row.clip, row.term, row.relevant)
         seen[key] = seen.get(key, -1) + 1
         out[(*key, seen[key])] = row
     return out

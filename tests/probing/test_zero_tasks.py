@@ -108,8 +108,8 @@ def test_abx_is_that_of_the_items_cut_by_hand(unit):
         low, high = found.scores[f"abx_{mode}"].low, found.scores[f"abx_{mode}"].high
         assert low < expected.value < high
     assert found.unit == "speakers"
-    assert {row["mode"] for row in found.rows} == {"within", "across"}
-    assert {(row["a"], row["b"]) for row in found.rows} == {(a, b) for a in "AEI" for b in "AEI" if a != b}
+    assert {row.mode for row in found.rows} == {"within", "across"}
+    assert {(row.a, row.b) for row in found.rows} == {(a, b) for a in "AEI" for b in "AEI" if a != b}
 
 
 def test_voices_disturb_abx_across_speakers_only():
@@ -165,8 +165,8 @@ def test_average_precision_of_words_is_that_of_scikit_learn():
         assert found.scores[name].value == pytest.approx(expected)
         assert found.scores[name].low < expected < found.scores[name].high
     row = found.rows[0]
-    assert row["word"] == "word0"
-    assert row["nearness_same"] > row["nearness_other"]
+    assert row.word == "word0"
+    assert row.nearness_same > row.nearness_other
 
 
 def test_warped_words_are_those_of_the_metric():
@@ -204,7 +204,7 @@ def test_words_are_cut_from_clips_and_short_ones_left_out():
     one = clip("x", word_times="0 0.6 water; 0.6 0.7 stone; 0.7 1.4 is; 1.4 2.0 water")
     task = words.build(words.Config(main="all"))
     found = task.compare([one], looked_up({"x": torch.randn(100, DIM)}), GRID)
-    assert [row["word"] for row in found.rows] == ["water", "water"]
+    assert [row.word for row in found.rows] == ["water", "water"]
     assert math.isnan(found.scores["ap_all"].value)
     assert task.metrics == ("ap_all", "ap_across")
     assert task.why_not(Clip("y", "y.wav", 0.0, 1.0, 16000, extra={"word_times": "0 1 water"})) == "no speaker"
@@ -240,8 +240,8 @@ def test_words_are_found_in_other_clips():
     assert found.scores["map"].low > 80
     assert len(found.rows) == 24
     asked = {clips[i].id for i in range(0, 16, 2)}
-    assert {row["clip"] for row in found.rows} == asked
-    assert not asked & {row["nearest"] for row in found.rows}
+    assert {row.clip for row in found.rows} == asked
+    assert not asked & {row.nearest for row in found.rows}
     generator = torch.Generator().manual_seed(9)
     noise = {one.id: torch.randn(24, DIM, generator=generator) for one in clips}
     assert task.compare(clips, looked_up(noise), GRID).scores["map"].value < 75
@@ -261,7 +261,7 @@ def test_queries_of_a_corpus_that_names_them():
     found = task.compare([*asked, *held], looked_up(table), GRID)
     assert found.scores["mtwv"].value > 90
     assert found.unit == "queries"
-    assert found.rows[0]["utterances"] == 16
+    assert found.rows[0].utterances == 16
 
 
 def test_queries_that_nothing_holds_are_an_error():

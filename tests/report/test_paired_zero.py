@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from audio_ssl.artifacts.result_tables import AbxRow, QueryRow
 from audio_ssl.metrics.families.zero_resource import AbxItem, abx
 from audio_ssl.report.paired import Answers, compare
 
@@ -21,7 +22,7 @@ def items(spread, seed=0, speakers="uvwxyz"):
 
 def table(tokens):
     results = {mode: abx(tokens, mode) for mode in ("within", "across")}
-    rows = [{"mode": mode, **vars(one)} for mode, result in results.items() for one in result.by_speaker()]
+    rows = [AbxRow(mode, **vars(one)) for mode, result in results.items() for one in result.by_speaker()]
     return Answers((), comparisons=rows), results
 
 
@@ -42,7 +43,7 @@ def test_abx_is_paired_over_speakers(mode):
 def test_abx_of_few_speakers_or_of_an_earlier_release_is_not_paired():
     few = table(items(1.2, speakers="uv"))[0]
     assert compare(few, few, "abx_within") is None
-    rows = [{"mode": "within", "a": "a", "b": "b", "error": 1.0, "speakers": 9}]
+    rows = [AbxRow("within", "a", "b", error=1.0)]
     assert compare(Answers((), comparisons=rows), Answers((), comparisons=rows), "abx_within") is None
     assert compare(Answers(()), Answers(()), "abx_within") is None
 
@@ -50,13 +51,13 @@ def test_abx_of_few_speakers_or_of_an_earlier_release_is_not_paired():
 def queries(gain, speakers):
     rng = np.random.default_rng(1)
     return [
-        {
-            "clip": f"c{n}",
-            "term": "water",
-            "relevant": 2,
-            "speaker": f"s{n % speakers}" if speakers else None,
-            "average_precision": 50 + 10 * rng.normal() + gain,
-        }
+        QueryRow(
+            clip=f"c{n}",
+            term="water",
+            relevant=2,
+            speaker=f"s{n % speakers}" if speakers else None,
+            average_precision=50 + 10 * rng.normal() + gain,
+        )
         for n in range(24)
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from audio_ssl.artifacts.result_tables import AbxRow
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
@@ -100,7 +101,7 @@ class Abx(CompareTask):
             result = abx(items, mode, config.distance, config.max_group, config.max_x_speakers, config.seed)
             unknown = Interval(result.value, float("nan"), float("nan"))
             scores[f"abx_{mode}"] = result.interval() if enough_speakers(pieces) else unknown
-            rows += [{"mode": mode, **vars(one)} for one in result.by_speaker()]
+            rows += [AbxRow(mode, **vars(one)) for one in result.by_speaker()]
         return Comparisons(scores, "speakers", rows)
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.artifacts.result_tables import QueryRow
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
@@ -138,15 +139,15 @@ class Query(CompareTask):
             "p_at_n": _mean(at_n, groups),
         }
         table = [
-            {
-                "clip": query.clip.id,
-                "term": query.term,
-                "speaker": query.clip.speaker,
-                "relevant": int(held.sum()),
-                "utterances": len(utterances),
-                "average_precision": float(precision),
-                "nearest": utterances[int(score.argmax())][0].id,
-            }
+            QueryRow(
+                clip=query.clip.id,
+                term=query.term,
+                speaker=query.clip.speaker,
+                relevant=int(held.sum()),
+                utterances=len(utterances),
+                average_precision=float(precision),
+                nearest=utterances[int(score.argmax())][0].id,
+            )
             for query, held, precision, score in zip(queries, holds, precisions, scores, strict=True)
         ]
         unit = "speakers of queries" if known else "queries"

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from audio_ssl.artifacts.result_tables import WordRow
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
@@ -162,7 +163,7 @@ def _rows(
     second: npt.NDArray[np.int64],
     same: Flags,
     nearness: Array,
-) -> list[dict[str, object]]:
+) -> list[WordRow]:
     """Return a row for each token of a word that occurs twice, with its mean nearness to its own and to others."""
     sums, counts = np.zeros((2, len(words))), np.zeros((2, len(words)))
     for side in (first, second):
@@ -170,15 +171,15 @@ def _rows(
         np.add.at(counts, (same.astype(int), side), 1)
     often = Counter(names.tolist())
     return [
-        {
-            "clip": piece.clip.id,
-            "word": piece.span.label,
-            "start": piece.span.start,
-            "end": piece.span.end,
-            "speaker": piece.speaker,
-            "nearness_same": float(sums[1, i] / counts[1, i]),
-            "nearness_other": float(sums[0, i] / counts[0, i]) if counts[0, i] else None,
-        }
+        WordRow(
+            clip=piece.clip.id,
+            word=piece.span.label,
+            start=piece.span.start,
+            end=piece.span.end,
+            speaker=piece.speaker,
+            nearness_same=float(sums[1, i] / counts[1, i]),
+            nearness_other=float(sums[0, i] / counts[0, i]) if counts[0, i] else None,
+        )
         for i, piece in enumerate(words)
         if often[int(names[i])] > 1
     ]
