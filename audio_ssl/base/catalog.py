@@ -1,10 +1,11 @@
 """Finds recipes, probes and corpora by name or path, and parts by kind: the folder is the registry.
 
-A card's name is its file's name (``recipes/mert_95m.yaml`` is ``mert_95m``), a part's kind is its module's name
-(``targets/teachers/kmeans.py`` is ``kmeans``). A wheel carries the cards as ``audio_ssl/_catalog``; a checkout has them
-at its root. A path the user gives wins over both.
+The name of a card is that of its file (``recipes/mert_95m.yaml`` is ``mert_95m``). The kind of a part is the name of
+its module (``targets/teachers/kmeans.py`` is ``kmeans``). The cards are in the wheel as ``audio_ssl/_catalog``, and at
+the root of a checkout. A path given by the user takes precedence over both.
 
-Imports from speechbrain, without what it does to the rest of the program.
+This module also imports optional packages: torchaudio's users where torchaudio is missing, and speechbrain without its
+side effects.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _PLACES = {
     "teachers": "targets/teachers",
     "objectives": "pretrain/objectives",
 }
-"""Folders of parts that people name shortly, and where they lie in the package."""
+"""Short names of folders of parts, and their place in the package."""
 
 EXTRA_OF_PACKAGE = {
     "nnAudio": "teachers",
@@ -68,11 +69,11 @@ EXTRA_OF_PACKAGE = {
     "espeakng_loader": "corpora",
     "babel": "corpora",
 }
-"""Which extra of this package brings an optional package, for the hint in the error text."""
+"""The extra of this package that installs an optional package, for error messages."""
 
 
 def folder_path(folder: Folder) -> Path:
-    """Return the folder that holds the built-in cards: inside the wheel if there, else at the checkout's root."""
+    """Return the folder of the built-in cards: within the wheel, else at the root of the checkout."""
     packaged = _PACKAGE / "_catalog" / folder
     return packaged if packaged.is_dir() else _PACKAGE.parent / folder
 
@@ -85,12 +86,12 @@ def names(folder: Folder) -> list[str]:
 
 
 def find(folder: Folder, name_or_path: str) -> Path:
-    """Return the file of a card given by name or by path.
+    """Return the file of a card by its name or path.
 
     Raises
     ------
     UserError
-        If nothing of that name or path exists; the text lists the known names.
+        If there is no such card or file. The message lists the known names.
     """
     suffix = _SUFFIX[folder]
     given = Path(name_or_path).expanduser()
@@ -104,14 +105,14 @@ def find(folder: Folder, name_or_path: str) -> Path:
 
 
 def parts(folder: str) -> list[str]:
-    """Return the kinds of parts in a folder of the package (``teachers``, ``probing/heads``); imports nothing."""
+    """Return the kinds of parts in a folder of the package (``teachers``, ``probing/heads``); nothing is imported."""
     return [file.stem for file in part_files(folder)]
 
 
 def part_files(folder: str) -> list[Path]:
     """Return the files of the parts in a folder of the package, by kind.
 
-    A folder that a program has appended to the package's ``__path__`` is looked through as well.
+    Folders that a program has appended to the package's ``__path__`` are searched as well.
     """
     package = sys.modules.get(_module_of(folder))
     roots = [_PACKAGE / _PLACES.get(folder, folder)] if package is None else [Path(one) for one in package.__path__]
@@ -140,12 +141,12 @@ def _module_of(folder: str) -> str:
 
 @contextmanager
 def optional_packages(thing: str, where: str | None = None) -> Iterator[None]:
-    """Say of a package that is not installed what needs it, and what installs it.
+    """Turn the import error of a missing package into one that names what needs it and how to install it.
 
     Raises
     ------
     UserError
-        If an import in the block finds no such package.
+        If an import in the block fails because a package is not installed.
 
     Examples
     --------
@@ -165,15 +166,15 @@ def optional_packages(thing: str, where: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def torchaudio_or_nothing() -> Iterator[None]:
-    """Let packages be imported (speechbrain, encodec) that import torchaudio, but never call it in what is used here.
+    """Make packages importable that import torchaudio but do not need it here (speechbrain, encodec).
 
-    Where torchaudio is missing, or was built for another torch and does not load, an empty module takes its place for
-    as long as the block lasts.
+    If torchaudio is missing or does not load, as it was built for another torch, an empty module replaces it within the
+    block.
     """
     modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
     try:
         importlib.import_module("torchaudio")
-    # Libraries that were built for another torch fail in many ways: OSError, AttributeError, RuntimeError.
+    # Libraries built for another torch fail with OSError, AttributeError or RuntimeError.
     except Exception:
         before = {name: modules.pop(name) for name in list(modules) if name.partition(".")[0] == "torchaudio"}
         modules["torchaudio"] = ModuleType("torchaudio")
@@ -200,11 +201,10 @@ def install_hint(package: str) -> str:
 
 @contextmanager
 def quiet_import() -> Iterator[None]:
-    """Silence speechbrain's news at import, and take away the stand-ins that it leaves among the modules.
+    """Silence speechbrain's messages at import, and remove the lazy modules that it leaves in ``sys.modules``.
 
-    The stand-ins import optional packages, or warn, when anything looks at them, as `inspect` does with every module.
-
-    speechbrain imports torchaudio wherever it is imported, but its searches never call it.
+    Lazy modules import optional packages, or warn, at any access, and `inspect` accesses every module. speechbrain
+    imports torchaudio, but its searches do not need it.
     """
     logging.getLogger("speechbrain").setLevel(logging.WARNING)
     with torchaudio_or_nothing():

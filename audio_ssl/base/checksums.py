@@ -1,8 +1,8 @@
-"""Whether a file is the one that was written: by its length each time it is opened, by its content on request.
+"""Detects damaged files: the length is compared at every opening, the SHA-256 on request.
 
-An artifact's folder has ``files.json``: length and SHA-256 of each of its large files, written when they are. Formats
-that tell their own length (safetensors, npy, parquet) are held to it as well, so that artifacts of before there were
-records are checked, too. Files that people may edit (recipes, cards) are not recorded.
+The folder of an artifact has ``files.json`` with the length and the SHA-256 of each large file. The length is also
+compared with the one in the file itself (safetensors, npy, parquet), so artifacts without ``files.json`` are checked as
+well. Files that users may edit (recipes, cards) are not recorded.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ SEALS_FILE = "files.json"
 
 @dataclass(frozen=True)
 class Seal:
-    """What a file was when it was written."""
+    """Length and hash of a file when it was written."""
 
     bytes: int
     sha256: str
-    """In hexadecimal digits."""
+    """SHA-256 in hexadecimal digits."""
 
 
 def seal(path: Path) -> Seal:
-    """Read a file and return what it is."""
+    """Return the length and the hash of a file."""
     with path.open("rb") as file:
         return Seal(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def read_seals(folder: Path) -> dict[str, Seal]:
-    """Return what a folder's files were by their relative names; nothing where there is no record.
+    """Return the recorded files of a folder by their relative names; empty without a record.
 
     Raises
     ------
     UserError
-        If the record itself is damaged.
+        If the record is damaged.
     """
     path = folder / SEALS_FILE
     if not path.is_file():
@@ -60,27 +60,27 @@ def read_seals(folder: Path) -> dict[str, Seal]:
 
 
 def write_seals(folder: Path, names: Iterable[str]) -> None:
-    """Record files of a folder that have just been written, beside those that are recorded already."""
+    """Add files of a folder that have just been written to its record."""
     put_seals(folder, {name: seal(folder / name) for name in names})
 
 
 def put_seals(folder: Path, seals: Mapping[str, Seal]) -> None:
-    """Record what files are; files that are gone are recorded no more."""
+    """Write the record of a folder, without files that no longer exist."""
     known = {name: one for name, one in read_seals(folder).items() if (folder / name).exists()} | dict(seals)
     write_json(folder / SEALS_FILE, {"files": {name: asdict(known[name]) for name in sorted(known)}})
 
 
 def fault(path: Path, told: Seal | None = None, full: bool = False) -> str | None:
-    """Return what is wrong with a file, or None.
+    """Return the damage of a file in words; None if there is none.
 
     Parameters
     ----------
     path
         The file.
     told
-        What it was when it was written, where that is recorded.
+        Its recorded length and hash, if any.
     full
-        Read all of it. Without a record, what is read is checked as far as its format allows.
+        Read the whole file. Without a record, it is checked as far as its format allows.
     """
     try:
         size = path.stat().st_size
@@ -105,12 +105,12 @@ def fault(path: Path, told: Seal | None = None, full: bool = False) -> str | Non
 
 
 def faults(folder: Path, needed: Iterable[str] = (), full: bool = False) -> dict[str, str]:
-    """Return what is wrong with the files of a folder: those that are recorded, and those that must be there.
+    """Return the damage of the recorded and the required files of a folder.
 
     Raises
     ------
     UserError
-        If the record itself is damaged.
+        If the record is damaged.
     """
     seals = read_seals(folder)
     names = dict.fromkeys([*needed, *seals])
@@ -119,7 +119,7 @@ def faults(folder: Path, needed: Iterable[str] = (), full: bool = False) -> dict
 
 
 def require_whole(folder: Path, remedy: str) -> None:
-    """Raise UserError where a recorded file of a folder is missing or has another length."""
+    """Raise UserError if a recorded file of a folder is missing or has another length."""
     for name, wrong in faults(folder).items():
         raise UserError(f"{name} {wrong}: the folder is damaged", where=str(folder), remedy=remedy)
 

@@ -1,8 +1,8 @@
-"""Frozen dataclasses to YAML and back, through cattrs, with errors that say where.
+"""Converts frozen dataclasses to YAML and back by cattrs. Errors have the path of the key.
 
-A *part* (a frontend, a teacher, a head ...) is written ``{kind: cqt, n_bins: 84}``; the kind is a file in the folder
-named by `PartOf`, and that file's ``Config`` dataclass gives the other keys. Data stays data: nothing in a YAML file is
-imported by path, called or evaluated.
+A *part* (a frontend, a teacher, a head ...) is written ``{kind: cqt, n_bins: 84}``. The kind is a file in the folder
+named by `PartOf`, and the ``Config`` dataclass of that file has the other keys. Nothing in a YAML file is imported by
+path, called or evaluated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from audio_ssl.base.errors import UserError, either, shown, unknown_name
 T = TypeVar("T")
 
 _MAX_INT = 2**63
-"""What torch and numpy take for an integer is smaller."""
+"""Integers of torch and numpy are smaller."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def structure(cls: type[T], data: Mapping[str, Any], where: str = "$") -> T:
     Raises
     ------
     UserError
-        For an unknown key or kind, a missing key, or a value of the wrong type; the text has the key's path and the
-        known names.
+        For an unknown key or kind, a missing key, or a value of the wrong type. The message has the path of the key and
+        the known names.
     """
     if not isinstance(data, Mapping):
         raise UserError(f"must be a mapping of keys to values, but is {shown(data)}", where=where)
@@ -65,18 +65,18 @@ def structure(cls: type[T], data: Mapping[str, Any], where: str = "$") -> T:
 
 
 def unstructure(config: Any) -> dict[str, Any]:
-    """Return the plain data of a config; parts get their ``kind``. ``structure(type(c), unstructure(c)) == c``."""
+    """Return the plain data of a config, in which parts have their ``kind``; the inverse of `structure`."""
     return cast(dict[str, Any], _plain(config))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping; an empty file is an empty one. UserError for anything else."""
+    """Read a YAML mapping. An empty file is an empty mapping; UserError for anything else."""
     data = documents.read_yaml(path)
     return {} if data is None else documents.as_object(data, str(path))
 
 
 def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return `data` with ``key=value`` settings applied; values are read as YAML.
+    """Return `data` with ``key=value`` settings applied. Values are read as YAML.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def load(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 
 
 def dump_yaml(config: Any) -> str:
-    """Return a config as YAML text that `load` reads back to an equal config."""
+    """Return a config as YAML text, from which `load` returns an equal config."""
     return documents.dump_yaml(unstructure(config))
 
 
@@ -124,7 +124,7 @@ def module_traits(module: types.ModuleType, cls: type[T]) -> T:
 
 
 def build(config: Any, *args: Any, **deps: Any) -> Any:
-    """Make the thing a part's config describes, by the ``build`` function of the config's module."""
+    """Return the part that a config describes, built by the ``build`` function of the config's module."""
     return import_module(type(config).__module__).build(config, *args, **deps)
 
 
@@ -136,7 +136,7 @@ def _scalar(text: str, key: str) -> Any:
 
 
 def _exponent_float(value: Any) -> Any:
-    """YAML 1.1 reads 1e-4 as text; people mean the number."""
+    """Convert texts such as 1e-4, which YAML 1.1 does not read as numbers."""
     if isinstance(value, str) and "e" in value.lower():
         try:
             return float(value)
@@ -154,7 +154,7 @@ def _set(node: Any, keys: list[str], value: Any, full: str) -> None:
                 node[key] = [] if following.isdigit() else {}
             node = node[key]
         if not isinstance(node, dict | list):
-            raise UserError(f"`{key}` holds a plain value, so it has no keys below it", where=f"$.{full}")
+            raise UserError(f"`{key}` is a plain value, so it has no keys below it", where=f"$.{full}")
     if isinstance(node, list):
         node[_index(node, keys[-1], full)] = value
     else:
@@ -171,7 +171,7 @@ def _index(node: list[Any], key: str, full: str) -> int:
 
 
 def part_of(annotation: Any) -> PartOf | None:
-    """Return the note of an annotation that marks a field as a part, or None."""
+    """Return the `PartOf` of an annotation, or None."""
     if typing.get_origin(annotation) is typing.Annotated:
         for note in typing.get_args(annotation)[1:]:
             if isinstance(note, PartOf):
@@ -225,7 +225,7 @@ def _make_converter() -> cattrs.Converter:
 
 
 def _dataclass_hook(cls: type, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    # cattrs resolves annotations written as text without their Annotated notes, which say what is a part.
+    # cattrs resolves text annotations without their Annotated metadata, which marks parts.
     hints = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         field.type = hints[field.name]
@@ -244,7 +244,7 @@ def _is_union(annotation: Any) -> bool:
 
 
 def _structure_union(value: Any, annotation: Any) -> Any:
-    """Take the first member of the union that fits; None only where the union has it."""
+    """Return the value as the first member of a union that fits; None only if the union has it."""
     members = typing.get_args(annotation)
     if value is None and type(None) in members:
         return None
@@ -266,7 +266,7 @@ def _is_choice(annotation: Any) -> bool:
 
 
 def _structure_choice(value: Any, annotation: Any) -> Any:
-    """Take one of a Literal's values; of the same type, as 1 equals true."""
+    """Return one of the values of a Literal, of the same type, as 1 equals true."""
     known = typing.get_args(annotation)
     if not any(type(value) is type(one) and value == one for one in known):
         raise UserError(f"must be {either(known)}, but is {shown(value)}")
@@ -295,7 +295,7 @@ def _structure_sequence(value: Any, annotation: Any) -> Any:
 
 
 def explained(error: BaseException, where: str) -> UserError:
-    """Return cattrs' nested errors as one UserError with the path of the first offending key, below `where`."""
+    """Return the nested errors of cattrs as one UserError with the path of the first wrong key, below `where`."""
     if isinstance(error, UserError):
         inner = error.where or ""
         return UserError(error.what, where=_join(where, inner), remedy=error.remedy)

@@ -1,7 +1,8 @@
-"""What a disk refuses, in one line: the file, the cause, the disk and its room.
+"""Turns errors of the disk into one line with the file, the cause, the disk and its free space.
 
-Every library says it in its own way: safetensors in a text, NumPy as a count, libsndfile as "System error", torch as a
-position in an archive. This is the one place that knows them; where a text hides the cause, the disk is asked itself.
+Every library reports these errors differently: safetensors as a text, NumPy as a count, libsndfile as "System error",
+torch as a position in an archive. Only this module knows them. If an error hides its cause, a small test file is
+written.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ REFUSALS = (
     | frozenset((errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST))
     | frozenset((errno.ENOENT, errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.EBUSY, errno.ETXTBSY, errno.ENODEV))
 )
-"""What is wrong with a place on the disk, or with what the system allows, and not with this program."""
+"""Errors that are caused by the disk or by permissions, and not by this program."""
 
 _NUMBER = re.compile(r"\((?:os error|errno) (\d+)\)|\[[Ee]rrno (\d+)\]")
 _PROBE_BYTES = 64 << 10
@@ -34,28 +35,28 @@ _AGAIN = "run the same command again"
 
 
 class DiskError(UserError):
-    """A file that could not be written; what was there before is as it was."""
+    """A file could not be written. The file that was there before is unchanged."""
 
     def going_on_with(self, option: str) -> DiskError:
-        """Return the same error for a command that goes on only where it is told to by an option."""
+        """Return this error with the option that continues the command in its remedy."""
         remedy = self.remedy and self.remedy.replace(_AGAIN, f"{_AGAIN} with {option}")
         return DiskError(self.what, where=self.where, remedy=remedy)
 
 
 @contextmanager
 def writing(path: Path, needed_bytes: int | None = None) -> Iterator[None]:
-    """Turn what the disk refuses inside the block into a `DiskError` about `path`.
+    """Turn errors of the disk within the block into a `DiskError` about `path`.
 
     Parameters
     ----------
     path
-        What is written.
+        File that is written.
     needed_bytes
-        Its size, where that is known.
+        Its size, if known.
     """
     try:
         yield
-    # Of several libraries, whose errors have no common class.
+    # Errors of several libraries, which have no common class.
     except Exception as error:
         number = refusal(error, path.parent)
         if number is None:
@@ -64,16 +65,16 @@ def writing(path: Path, needed_bytes: int | None = None) -> Iterator[None]:
 
 
 def refusal(error: BaseException, folder: Path, partial: Path | None = None) -> int | None:
-    """Return the number of what the disk refused, or None where the error is about something else.
+    """Return the error number of the disk; None if the error is about something else.
 
     Parameters
     ----------
     error
-        Raised while a file was written.
+        Error that was raised while a file was written.
     folder
-        Where it was written.
+        Folder of the file.
     partial
-        The unfinished file, which is written to once more where the error hides its cause.
+        Unfinished file, which is written to once more if the error hides its cause.
     """
     if isinstance(error, UserError | AudioError):
         return None
@@ -84,7 +85,7 @@ def refusal(error: BaseException, folder: Path, partial: Path | None = None) -> 
 
 
 def number_of(error: BaseException) -> int | None:
-    """Return the system's number of an error, read from its text where a library gives it there alone.
+    """Return the error number of the system, from the text of the error if the library gives it only there.
 
     Examples
     --------
@@ -98,7 +99,7 @@ def number_of(error: BaseException) -> int | None:
 
 
 def disk_error(path: Path, number: int, needed_bytes: int | None = None) -> DiskError:
-    """Return the error that names a file, what the disk refused, and the disk."""
+    """Return the error with the file, the cause and the disk."""
     what = f"cannot be written: {os.strerror(number)}"
     blocking = next((one for one in path.parents if one.is_file()), None)
     if number in (errno.EEXIST, errno.ENOTDIR) and blocking is not None:
@@ -117,7 +118,7 @@ def disk_error(path: Path, number: int, needed_bytes: int | None = None) -> Disk
 
 
 def mount_of(path: Path) -> Path:
-    """Return where the disk of a path is mounted; the path need not exist."""
+    """Return the mount point of a path, which need not exist."""
     place = Path(os.path.abspath(path))
     while not os.path.ismount(place) and place != place.parent:
         place = place.parent
@@ -148,18 +149,18 @@ def _disk(path: Path, number: int, needed_bytes: int | None) -> str:
     if number not in _ROOM or usage is None:
         return f"the disk is mounted at {mount}"
     room = f"the disk mounted at {mount} has {readable_size(usage.free)} free of {readable_size(usage.total)}"
-    # A file takes a little more than what is in it.
+    # A file needs a little more space than its content.
     if needed_bytes is None or needed_bytes <= usage.free:
         return room
     return f"{room}, and {readable_size(needed_bytes)} are needed"
 
 
 def _concerns(error: BaseException, folder: Path) -> bool:
-    """Tell whether an error is about a file below a folder; one without a name is about what is being written."""
+    """Return whether an error is about a file below a folder, or names no file."""
     names = [os.fsdecode(name) for name in _names(error)]
     home = os.path.abspath(folder)
     paths = [os.path.abspath(name) for name in names]
-    # A folder that could not be made lies above.
+    # A folder that could not be created is above.
     return not paths or any(one == home or one.startswith(home + os.sep) or home.startswith(one) for one in paths)
 
 
@@ -169,7 +170,7 @@ def _names(error: BaseException) -> list[str | bytes]:
 
 
 def _ask(folder: Path, partial: Path | None) -> int | None:
-    """Write a little and return the number of what the system says to that."""
+    """Write a little and return the error number of the system."""
     try:
         if partial is not None and partial.is_file():
             with partial.open("ab") as file:

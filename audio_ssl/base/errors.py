@@ -1,4 +1,4 @@
-"""The three ways a command ends early: the user can mend it, a file cannot be used, or a signal stopped it."""
+"""The three reasons for a command to end early: a user's error, a file that cannot be used, and a signal."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from difflib import get_close_matches
 from reprlib import Repr
 
 MAX_WHAT, MAX_WHERE, MAX_REMEDY = 1200, 400, 600
-"""Characters of a message's parts: what a terminal can show, whatever was found in a file."""
+"""Maximum characters of each part of a message, so that a terminal can show it whatever a file contains."""
 
 _BREAKS = re.compile(r"\s*[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+\s*")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
 
 
 class UserError(Exception):
-    """Something the user can mend; the command line prints it without a traceback and exits with status 2.
+    """An error that the user can fix. The command line prints it without a traceback and exits with status 2.
 
     Parameters
     ----------
     what
-        What is wrong, in one sentence that names the argument in backticks and what was got.
+        The problem in one sentence, with the argument in backticks and its value.
     where
-        The key path (``$.teachers[0].n_bins``) or file the complaint is about.
+        Path of the key (``$.teachers[0].n_bins``) or file.
     remedy
-        What to do about it.
+        How to fix it.
 
-    The message is one line of bounded length, whatever the three hold: line breaks become spaces, other control
-    characters are escaped, and long parts lose their middle.
+    The message is one line of limited length: line breaks become spaces, other control characters are escaped, and the
+    middle of long parts is left out.
 
     Examples
     --------
@@ -38,7 +38,7 @@ class UserError(Exception):
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
         self.said = False
-        """Whether another process of the job prints it."""
+        """Whether another process of the job prints the message."""
         self.what = one_line(what, MAX_WHAT)
         self.where = None if where is None else one_line(where, MAX_WHERE)
         self.remedy = None if remedy is None else one_line(remedy, MAX_REMEDY)
@@ -48,7 +48,7 @@ class UserError(Exception):
 
 
 class AudioError(Exception):
-    """One audio file cannot be used. ``reason`` is a plain sentence for the error ledger."""
+    """An audio file cannot be used. ``reason`` is the text for the error ledger."""
 
     def __init__(self, reason: str) -> None:
         self.reason = one_line(reason, MAX_WHAT)
@@ -56,14 +56,14 @@ class AudioError(Exception):
 
 
 class StoppedBySignal(Exception):  # noqa: N818 - it is no error
-    """A signal asked for a stop and the state has been saved; the command line exits with status 75."""
+    """A signal requested a stop, and the state was saved. The command line exits with status 75."""
 
     said = False
-    """Whether another process of the job prints it."""
+    """Whether another process of the job prints the message."""
 
 
 def one_line(text: str, most: int) -> str:
-    r"""Return a text without line breaks and control characters, its middle left out where it is longer than `most`.
+    r"""Return a text without line breaks and control characters. If it is longer than `most`, its middle is left out.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def one_line(text: str, most: int) -> str:
     >>> one_line("0123456789", 7)
     '012…789'
     """
-    # What is cut away need not be looked at, so a message of megabytes costs nothing.
+    # The part that is left out is not processed, so a message of megabytes costs nothing.
     spare = 2 * most
     if len(text) > 2 * spare:
         text = f"{text[:spare]}…{text[-spare:]}"
@@ -82,7 +82,7 @@ def one_line(text: str, most: int) -> str:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """Return a value as messages show it: Python's notation in at most `most` characters, at no cost for large values.
+    """Return a value for messages: in Python's notation, with at most `most` characters, fast even for large values.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def shown(value: object, most: int = 80) -> str:
 
 
 def either(names: Iterable[object]) -> str:
-    """Return names as a sentence lists them.
+    """Return names as a list in words.
 
     Examples
     --------
@@ -119,11 +119,11 @@ def check_choice(name: str, value: str, known: Iterable[str]) -> None:
     Parameters
     ----------
     name
-        The setting's.
+        Name of the setting.
     value
-        What was got.
+        Its value.
     known
-        The words, in the order in which they are listed.
+        The allowed words, in the order of the message.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def check_choice(name: str, value: str, known: Iterable[str]) -> None:
 
 
 def check_at_least(config: object, least: int, *names: str) -> None:
-    """Raise UserError where one of the named settings of a config is too small.
+    """Raise UserError if one of the named settings of a config is too small.
 
     Examples
     --------
@@ -156,7 +156,7 @@ def check_at_least(config: object, least: int, *names: str) -> None:
 
 @contextmanager
 def located(where: str) -> Iterator[None]:
-    """Give UserErrors raised inside the key path they are about: `where`, or a key below it that they name (``.path``).
+    """Add the key path `where` to UserErrors raised inside, before the key below it that they name (``.path``).
 
     Examples
     --------
@@ -176,7 +176,7 @@ def located(where: str) -> Iterator[None]:
 
 @contextmanager
 def under(where: str) -> Iterator[None]:
-    """Put a key path before what UserErrors raised inside are about, such as the file that the key names."""
+    """Put a key path before the place of UserErrors raised inside, such as the file that the key names."""
     try:
         yield
     except UserError as error:
@@ -185,7 +185,7 @@ def under(where: str) -> Iterator[None]:
 
 
 def unknown_name(thing: str, name: str, known: Iterable[str], where: str | None = None) -> UserError:
-    """Build the error for a name that does not exist.
+    """Return the error for an unknown name.
 
     Examples
     --------

@@ -1,18 +1,13 @@
-"""Writes files and folders whole or not at all, and locks what a command writes.
+"""Writes files and folders completely or not at all, and locks them while a command writes them.
 
-Files that appear under their final name only when they are whole.
+A file is written beside its target, flushed to the disk and renamed. So a killed command or a full disk leaves either
+the old file or the new one. A process holds a lock on its unfinished file. Unfinished files without a lock were left by
+killed processes, and `clear_partials` deletes them.
 
-What is written lies beside the target, is flushed to the disk, and renamed: a killed or interrupted command leaves
-either the old file or the new one, never half of it. So does a disk that is full, which ends in a `DiskError`.
-
-A process holds a lock on its unfinished file, which ends with the process. What nobody holds was left by one that was
-killed, and `clear_partials` removes it.
-
-One command at a time writes a folder or a file; a second one is told who does, and since when.
-
-The lock is the system's own (`flock`), so it ends with its owner, also by ``kill -9``, and nothing has to be tidied
-up. A file ``.lock`` beside what is written says whose it is. Of a job of several processes the leader alone holds it. A
-network disk takes part where it passes locks on (NFS and Lustre do as a rule); where one does not, that is said.
+Only one command at a time writes a folder or a file. A second one ends with an error that names the first. The lock is
+that of the system (`flock`), so it ends with its owner, even after ``kill -9``. The file ``.lock`` names the owner. In
+a job of several processes, the leader holds the lock. Network disks usually support locks (NFS and Lustre do); for one
+that does not, there is a warning.
 """
 
 from __future__ import annotations
@@ -42,35 +37,35 @@ from audio_ssl.base.errors import UserError
 logger = logging.getLogger(__name__)
 
 PARTIAL = ".partial-"
-"""How the names of unfinished files begin."""
+"""Prefix of the names of unfinished files."""
 
 _OURS = re.compile(r"\.partial-[0-9a-f]{8}-")
-"""Files that their writer holds a lock on; before there were locks, a name had no mark of its target."""
+"""Names of unfinished files whose writer holds a lock. Earlier versions used names without the hash, and no lock."""
 
 _JUST_MADE_SECONDS = 10.0
 _SURELY_OLD_SECONDS = 24 * 3600.0
-"""A file nobody can hold a lock on (of an earlier version, or on a disk without locks) is old after this."""
+"""Seconds after which an unfinished file without locks (an earlier version, or a disk without locks) is old."""
 
 
 @contextmanager
 def atomic_write(path: Path, work: Path | None = None, needed_bytes: int | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure.
+    """Yield a temporary path beside `path`. On success it is renamed to `path`; on failure it is deleted.
 
-    The temporary name keeps the suffix of `path`, so writers that look at suffixes still work.
+    The temporary name has the suffix of `path`, as some writers need it.
 
     Parameters
     ----------
     path
-        The final name.
+        Final path.
     work
-        A folder for the temporary file, on the same disk, which its owner clears of what killed processes left.
+        Folder for the temporary file, on the same disk. Its owner deletes files left by killed processes.
     needed_bytes
-        Size of the file, where that is known: it is told where the disk is full.
+        Size of the file, if known, for the message about a full disk.
 
     Raises
     ------
     DiskError
-        If the disk is full or refuses otherwise; `path` is as it was.
+        If the disk is full or refuses for another reason. `path` is unchanged.
     """
     folder = path.parent if work is None else work
     with writing(path, needed_bytes):
@@ -82,15 +77,15 @@ def atomic_write(path: Path, work: Path | None = None, needed_bytes: int | None 
         _hold(handle)
         yield partial
         flush(partial)
-        # mkstemp makes private files; give the usual permissions back.
+        # mkstemp creates private files; restore the usual permissions.
         partial.chmod(0o666 & ~_umask())
         partial.replace(path)
-    # Of several libraries, whose errors have no common class.
+    # Errors of several libraries, which have no common class.
     except Exception as error:
         number = refusal(error, folder, partial)
         if number is None:
             raise
-        # Free its room first, so that the error reports the room there is without it.
+        # Its space is freed first, so that the error reports the free space without it.
         with suppress(OSError):
             os.ftruncate(handle, 0)
         raise disk_error(path, number, needed_bytes) from error
@@ -101,7 +96,7 @@ def atomic_write(path: Path, work: Path | None = None, needed_bytes: int | None 
 
 @contextmanager
 def atomic_folder(path: Path, needed_bytes: int | None = None) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; it takes the place of `path` on success and is removed on any failure."""
+    """Yield a temporary folder beside `path`. On success it replaces `path`; on failure it is deleted."""
     partial = path.parent / f"{PARTIAL}{path.name}"
     with writing(path, needed_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +123,7 @@ def atomic_folder(path: Path, needed_bytes: int | None = None) -> Iterator[Path]
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder at once: a process killed on the way leaves no half of it under its name."""
+    """Delete a folder. It is renamed first, so that a killed process leaves no part of it under its name."""
     gone = path.parent / f"{PARTIAL}gone-{path.name}"
     if path.exists():
         shutil.rmtree(gone, ignore_errors=True)
@@ -137,12 +132,12 @@ def remove_folder(path: Path) -> None:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Add bytes to the end of a file; what a full disk takes only in part is taken back.
+    """Append bytes to a file. A part that was written before the disk was full is removed.
 
     Raises
     ------
     DiskError
-        If the disk is full or refuses otherwise; the file is as it was.
+        If the disk is full or refuses for another reason. The file is unchanged.
     """
     with writing(path, len(data)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +156,7 @@ def append(path: Path, data: bytes) -> None:
 
 
 def flush(path: Path) -> None:
-    """Put a file or folder on the disk."""
+    """Flush a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -177,19 +172,19 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically; NaN is refused, as JSON has no such number."""
+    """Write indented JSON atomically. NaN is refused, as JSON does not have it."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 
 
 def clear_partials(folder: Path, target: Path | None = None) -> None:
-    """Remove what killed processes left unfinished in a folder, never what a living one is writing.
+    """Delete the unfinished files of killed processes in a folder, not those of living ones.
 
     Parameters
     ----------
     folder
-        Looked at without what lies below it.
+        Folder; folders below it are not searched.
     target
-        Only what was to become this file.
+        Delete only unfinished files of this target.
     """
     prefix = PARTIAL if target is None else f"{PARTIAL}{_tag(target)}-"
     with suppress(OSError):
@@ -213,10 +208,10 @@ def _abandoned(path: Path) -> bool:
             return False
         except OSError:
             return age > _SURELY_OLD_SECONDS
-        # Another version of this program may be writing it, which holds no lock.
+        # Another version of this program, which holds no lock, may be writing it.
         if path.is_file() and not _OURS.match(path.name):
             return age > _SURELY_OLD_SECONDS
-        # A file that was only just made may not be locked yet.
+        # A new file may not be locked yet.
         return status.st_size > 0 or age > _JUST_MADE_SECONDS
     finally:
         os.close(handle)
@@ -230,7 +225,7 @@ def _remove(path: Path) -> None:
 
 
 def _hold(handle: int) -> None:
-    # Where a disk has no locks, age decides (see `_abandoned`).
+    # On a disk without locks, age decides (see `_abandoned`).
     with suppress(OSError):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -251,19 +246,19 @@ _COMMAND_LETTERS = 100
 
 @contextmanager
 def locked_folder(folder: Path, deep: bool = True) -> Iterator[None]:
-    """Be the only one to write a folder, and clear it of what killed processes left unfinished.
+    """Lock a folder for writing, and delete the unfinished files of killed processes.
 
     Parameters
     ----------
     folder
-        Made if it is not there, and removed at the end if nothing was written into it.
+        Folder; it is created if missing, and deleted at the end if it is empty.
     deep
-        Clear the folders below it, too.
+        Also delete unfinished files in the folders below it.
 
     Raises
     ------
     UserError
-        If another command is writing it, or the folder cannot be written at all.
+        If another command is writing the folder, or it cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError("is a file; a folder is needed", where=str(folder), remedy="choose another --out")
@@ -283,7 +278,7 @@ def locked_folder(folder: Path, deep: bool = True) -> Iterator[None]:
 
 @contextmanager
 def locked_file(path: Path, *beside: str) -> Iterator[None]:
-    """Be the only one to write a file and, with other suffixes, what goes with it; see `locked_folder`."""
+    """Lock a file, and files with other suffixes beside it, for writing (see `locked_folder`)."""
     made = not path.parent.exists()
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -299,7 +294,7 @@ def locked_file(path: Path, *beside: str) -> Iterator[None]:
 
 
 def is_used(folder: Path, *but: str) -> bool:
-    """Tell whether a folder holds anything but a lock, what a killed process left unfinished, and some names."""
+    """Return whether a folder has files other than a lock, unfinished files and the given names."""
     names = [one.name for one in folder.iterdir()] if folder.is_dir() else []
     return any(name not in (LOCK_FILE, *but) and not name.startswith(PARTIAL) for name in names)
 
@@ -313,7 +308,7 @@ def _held(lock: Path, what: Path) -> Iterator[None]:
             os.write(handle, _owner().encode("ascii"))
         yield
     finally:
-        # Removed while it is held: who opens it now finds that it is gone (see `_acquire`).
+        # Deleted while the lock is held: a process that has opened it sees that it is gone (see `_acquire`).
         lock.unlink(missing_ok=True)
         os.close(handle)
 
@@ -340,7 +335,7 @@ def _acquire(lock: Path, what: Path) -> int:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), lock.stat()):
                 return handle
-        # Its last owner has removed it in between.
+        # Its last owner has deleted it in the meantime.
         os.close(handle)
 
 
@@ -354,6 +349,6 @@ def _read_owner(told: bytes) -> str:
     try:
         owner = parse_object(told, "lock")
         return f"process {owner['pid']} on {owner['host']} since {owner['since']} (`{owner['command']}`)"
-    # It has only just begun.
+    # The owner has only just begun.
     except (UserError, KeyError):
         return "it has just begun"

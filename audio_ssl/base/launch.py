@@ -1,6 +1,6 @@
-"""Where a process stands among those of a job, read from what torchrun and srun set.
+"""The rank of a process in a job, read from the environment variables of torchrun and srun.
 
-These variables are the one thing that the environment decides: the launchers have no other way to say it.
+These are the only environment variables that are read, as launchers have no other way to pass the rank.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FIRST_PORT, _PORTS = 15_000, 20_000
 
 @dataclass(frozen=True)
 class Place:
-    """One process of a job of several."""
+    """A process of a job with several processes."""
 
     rank: int
     """Number of the process, from 0."""
@@ -32,16 +32,16 @@ class Place:
     """Number of the process on its machine, from 0; also the number of its GPU."""
 
     meeting: str
-    """Where the processes meet: ``env://`` under torchrun, which has a place ready, else ``tcp://host:port``."""
+    """Address of the rendezvous: ``env://`` under torchrun, which provides it, else ``tcp://host:port``."""
 
 
 def read_place(environment: Mapping[str, str]) -> Place | None:
-    """Return the place of this process, or None where it is the only one.
+    """Return the place of this process; None if it is the only one.
 
     Raises
     ------
     UserError
-        If the variables of a launcher are there only in part.
+        If only some variables of a launcher are set.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def read_place(environment: Mapping[str, str]) -> Place | None:
     """
     if "WORLD_SIZE" in environment and "RANK" in environment:
         return _torchrun(environment)
-    # A batch script inherits the number of tasks, too; only what srun starts is one of them.
+    # A batch script has the number of tasks as well, but only processes started by srun are tasks.
     alone = environment.get("ENVIRONMENT") == "BATCH" and "SLURM_STEP_ID" not in environment
     if "SLURM_PROCID" not in environment or alone:
         return None
@@ -61,21 +61,21 @@ def read_place(environment: Mapping[str, str]) -> Place | None:
 
 
 def is_leader(environment: Mapping[str, str]) -> bool:
-    """Tell whether this process is the only one or the first of its job, which alone speaks to the user."""
+    """Return whether this process is the only one or the first of its job, which alone prints messages."""
     place = read_place(environment)
     return place is None or place.rank == 0
 
 
 def tell_launcher(environment: Mapping[str, str], text: str) -> None:
-    """Let torchrun repeat why this process ends, in the summary that it prints last; other launchers need no word.
+    """Write the reason why this process ends to the file that torchrun prints in its summary.
 
-    torchrun raises an error of its own when a process ends with another status than 0. Without a file from the process
-    the summary below that traceback says only how to get one.
+    torchrun raises an error if a process ends with a status other than 0. Without this file, its summary has no reason.
+    Other launchers need nothing.
     """
     path = environment.get("TORCHELASTIC_ERROR_FILE")
     if path is not None:
         reason = {"message": {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}}
-        # torchrun makes the folder; if it is gone, there is nobody to tell.
+        # torchrun creates the folder; if it is gone, there is no reader.
         with contextlib.suppress(OSError):
             Path(path).write_text(json.dumps(reason), encoding="ascii")
 

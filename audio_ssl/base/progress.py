@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with the time left on a terminal, a plain line now and then when piped."""
+"""Progress of long work: a bar with the time left on a terminal, or a line from time to time in a log."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _MOST_SAMPLES = 512
 
 
 class Pace:
-    """Seconds that a unit takes, by the newer half of the units: the first ones are slow, while caches fill.
+    """Seconds per unit, estimated from the later half of the units, as the first ones are slow while caches fill.
 
-    Rare work between units, such as validation, is in it as often as it comes. Memory does not grow with the units.
+    Rare work between units, such as validation, is included. The memory does not depend on the number of units.
 
     Examples
     --------
@@ -36,11 +36,11 @@ class Pace:
         self._done, self._times = [done], [now]
 
     def add(self, units: int, now: float) -> None:
-        """Count units that were done by `now`."""
+        """Add units that were done until `now`."""
         self._done.append(self._done[-1] + units)
         self._times.append(now)
         if len(self._done) > _MOST_SAMPLES:
-            # The last sample stays, so that the next one counts from it.
+            # The last sample is kept as the start of the next one.
             self._done[:-1], self._times[:-1] = self._done[:-1:2], self._times[:-1:2]
 
     @property
@@ -60,13 +60,13 @@ class Progress:
     Parameters
     ----------
     description
-        The name of the work.
+        Name of the work.
     total
-        The number of units, or None where it is not known.
+        Number of units; None if unknown.
     initial
-        Units already done, for example by a run that is being resumed.
+        Number of units that are already done, for example by a resumed run.
     silent
-        Show nothing: another process tells of the same work.
+        Show nothing, as another process shows the same work.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class Progress:
             self._line()
 
     def advance(self, units: int = 1, **values: float | str) -> None:
-        """Count `units` more; `values` are shown beside the bar."""
+        """Add `units`. The `values` are shown beside the bar."""
         self.done += units
         now = time.monotonic()
         self._pace.add(units, now)
@@ -112,7 +112,7 @@ class Progress:
             self._line(note)
 
     def _left(self) -> str:
-        """Return the time left in words; an empty text where it is not known."""
+        """Return the time left in words; an empty text if unknown."""
         pace = self._pace.seconds_per_unit
         if self.total is None or pace is None or self.done >= self.total:
             return ""
@@ -130,7 +130,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Write a time in its two largest units.
+    """Return a time in words, in its two largest units.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def duration(seconds: float) -> str:
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items` while showing how many are done.
+    """Yield `items` and show the progress.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Seeds that are functions of what they are for, so that a resumed run needs no saved generator."""
+"""Seeds derived from their purpose, so that a resumed run needs no saved generator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def generator(*parts: int | str) -> torch.Generator:
 
 @contextmanager
 def seeded(device: torch.device, *parts: int | str) -> Iterator[None]:
-    """Seed torch's own generators inside the block, for layers that take none (dropout), and put them back after."""
+    """Seed torch's global generators within the block, for layers without a generator (dropout), and restore them."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed(*parts))

@@ -1,14 +1,11 @@
-"""Texts: composed form (NFC), a form that can be shown, and the encoding of a file.
+"""Texts: the composed form (NFC), a printable form, and the encoding of a file.
 
-Letters that look alike are alike: é as one code point or as two (Unicode's composed form, NFC).
+Texts are composed before they are compared or used as names, so that é is the same as one code point and as two.
 
-Whatever compares texts or names people by text composes it first, here.
-
-How the bytes of a text file are to be read: UTF-8, UTF-16, or Windows-1252 where they can be nothing else.
-
-Spreadsheets write Windows-1252 ("CSV") and UTF-16 ("Unicode text") to this day. Windows-1252 contains ISO 8859-1. What
-is found is said, because another 8-bit encoding cannot always be told from it. What is left out on purpose: all other
-encodings, of which the bytes do not say which it is.
+The encodings of text files are UTF-8, UTF-16, and Windows-1252 if no other one is possible. Spreadsheets still write
+Windows-1252 ("CSV"), which contains ISO 8859-1, and UTF-16 ("Unicode text"). A detected encoding is reported, as other
+8-bit encodings cannot always be distinguished from Windows-1252. Left out on purpose: all other encodings, which cannot
+be recognised from the bytes.
 """
 
 from __future__ import annotations
@@ -40,21 +37,20 @@ def is_composed(text: str) -> bool:
     return text.isascii() or unicodedata.is_normalized("NFC", text)
 
 
-# Steers a terminal, turns the direction of what follows, or may not be in HTML.
+# Control characters of terminals and of text direction, and characters that HTML does not allow.
 _UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffe\\uffff]")
 _SPACES = "\t\n\v\f\r\x85\u2028\u2029"
 
 
 def readable_id(clip_id: str) -> str:
-    """Return an id as valid UTF-8, with the bytes of a name that is not UTF-8 escaped."""
+    """Return an id as valid UTF-8, in which bytes that are not UTF-8 are escaped."""
     return clip_id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def printable(text: str) -> str:
     r"""Return text that can be shown anywhere, on one line.
 
-    Half of a surrogate pair, which JSON can escape, becomes ``?``; what is no sign but steers how others are shown
-    becomes a picture of it, or U+FFFD.
+    A lone surrogate, which JSON can contain, becomes ``?``. A control character becomes its Unicode picture or U+FFFD.
 
     Examples
     --------
@@ -78,30 +74,30 @@ _HEAD = 1 << 12
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _BAD = re.compile("[\udc80-\udcff]")
 _HIGH = re.compile("[\x80-\ud7ff\ue000-\U0010ffff]")
-# No Western language has so many accented letters in a row; Greek, Cyrillic, Hebrew and Chinese are made of them.
+# No Western language has so many accented letters in a row, but misread Greek, Cyrillic, Hebrew and Chinese have.
 _RUN = re.compile("[\udca1-\udcff]{4,}")
-# Letters of Central European encodings come out as these, within words.
+# Misread letters of Central European encodings become these, within words.
 _NOT_WESTERN = re.compile("(?<=[^\\W\\d_])[€‚ƒ†‡ˆ‰˜¤¥¦§¨©¬®¯±²³µ¶¸¹¼½¾¿×÷](?=[^\\W\\d_])")
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How to open a text file."""
+    """An encoding of a text file."""
 
     codec: str
-    """For `open`; a byte order mark is not part of the text."""
+    """Name for `open`; a byte order mark is not part of the text."""
 
     name: str
-    """What people call it."""
+    """Usual name."""
 
     @property
     def usual(self) -> bool:
-        """Whether it goes without saying."""
+        """Whether it is UTF-8, which need not be reported."""
         return self.name == "UTF-8"
 
 
 def find_encoding(path: Path) -> Encoding:
-    """Return the encoding of a text file; all of the file is looked at.
+    """Return the encoding of a text file, which is read completely.
 
     Parameters
     ----------
@@ -111,8 +107,8 @@ def find_encoding(path: Path) -> Encoding:
     Raises
     ------
     UserError
-        If it cannot be read, is a workbook, is damaged UTF-8 (the line is named), or in an encoding that cannot be
-        known from the bytes.
+        If the file cannot be read, is a workbook, is damaged UTF-8 (with the line number), or its encoding cannot be
+        recognised.
     """
     try:
         with path.open("rb") as file:
@@ -139,7 +135,7 @@ def _by_mark(head: bytes) -> Encoding | None:
 
 
 def _by_zeros(head: bytes) -> Encoding | None:
-    """Tell UTF-16 without a mark: every second byte of Latin letters is zero."""
+    """Detect UTF-16 without a byte order mark: every second byte of Latin letters is zero."""
     even, odd = head[::2].count(0), head[1::2].count(0)
     if max(even, odd) * 4 < len(head) or not head:
         return None
@@ -154,7 +150,7 @@ def _check(path: Path, encoding: Encoding) -> None:
 
 
 def _first_failure(path: Path, codec: str) -> tuple[int, str] | None:
-    """Return the line that cannot be decoded, and why; None where all can."""
+    """Return the number of a line that cannot be decoded, and the reason; None if all can."""
     decoder = codecs.getincrementaldecoder(codec)()
     line = 1
     for chunk, last in _chunks(path):
@@ -168,7 +164,7 @@ def _first_failure(path: Path, codec: str) -> tuple[int, str] | None:
 
 
 def _eight_bits(path: Path, line: int, what: str) -> Encoding:
-    """Return Windows-1252, or say why it is not."""
+    """Return Windows-1252; UserError if the file is not in it."""
     bad = high = runs = 0
     for text in _decoded(path, "utf-8", "surrogateescape"):
         bad, high = bad + _count(_BAD, text), high + _count(_HIGH, text)
@@ -202,7 +198,7 @@ def _decoded(path: Path, codec: str, errors: str) -> Iterator[str]:
 
 
 def _chunks(path: Path) -> Iterator[tuple[bytes, bool]]:
-    """Yield the bytes in pieces, with whether it is the last one."""
+    """Yield the bytes in blocks, with whether a block is the last one."""
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk, False

@@ -1,4 +1,4 @@
-"""Work in background threads: items made ahead, results in the order of the work, and a cache of the latest."""
+"""Background threads: items prepared in advance, results in the order of their items, and a cache."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ B = TypeVar("B")
 
 
 def background_pool(workers: int) -> ThreadPoolExecutor:
-    """Return threads that decode and run teachers, each with one core of torch's.
+    """Return threads for decoding and teachers, each with one thread of torch.
 
-    Beside a training step on all cores, a second team of threads would only take turns with the first: on two cores
-    that is ten times slower than one thread. It also makes targets the same numbers whatever the machine has.
+    Beside a training step on all cores, a second team of torch threads would compete with the first: on two cores that
+    is ten times slower than one thread. With one thread, targets also do not depend on the number of cores.
     """
-    # Asking fixes the number of the thread that asks, before the new threads set their own.
+    # This call fixes the number of the calling thread, before the new threads set their own.
     torch.get_num_threads()
     return ThreadPoolExecutor(max(1, workers), "decode", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def in_order(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A], ahead: int = 16) -> Iterator[B]:
-    """Yield the results of `work` in the order of `items`, with at most `ahead` of them waiting."""
+    """Yield the results of `work` in the order of `items`, with at most `ahead` results waiting."""
     waiting: deque[Future[B]] = deque()
     try:
         for item in items:
@@ -44,16 +44,16 @@ def in_order(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A
 
 
 class MadeAhead(Generic[T]):
-    """Makes items in a thread of its own, a few ahead of the one who iterates; a context manager.
+    """Prepares items in a thread, a few ahead of the consumer; a context manager.
 
-    An error while an item is made is raised where it would have come.
+    An error in the thread is raised in place of the item.
 
     Parameters
     ----------
     items
-        Iterated in the thread; what it holds is used there alone.
+        Items; they are iterated in the thread only.
     ahead
-        Items that wait at most.
+        Maximum number of waiting items.
     """
 
     def __init__(self, items: Iterable[T], ahead: int) -> None:
@@ -87,11 +87,11 @@ class MadeAhead(Generic[T]):
                 if not self._put((item,)):
                     return
             self._put(None)
-        except BaseException as error:  # handed to the thread that iterates, which raises it
+        except BaseException as error:  # passed to the consumer, which raises it
             self._put(error)
 
     def _put(self, item: tuple[T] | BaseException | None) -> bool:
-        """Wait for room in the queue; return False if nobody iterates any more."""
+        """Wait for space in the queue; return False if the consumer has stopped."""
         while not self._closed.is_set():
             try:
                 self._queue.put(item, timeout=0.2)
@@ -102,7 +102,7 @@ class MadeAhead(Generic[T]):
 
 
 class LruCache(Generic[T]):
-    """Keeps the values used last, up to a number of bytes; safe to use from several threads."""
+    """Keeps the most recently used values, up to a number of bytes; thread-safe."""
 
     def __init__(self, max_bytes: int, size: Callable[[T], int]) -> None:
         self._max_bytes, self._size = max_bytes, size
@@ -111,7 +111,7 @@ class LruCache(Generic[T]):
         self.bytes = 0
 
     def get(self, key: str, make: Callable[[], T]) -> T:
-        """Return the value of `key`, made if it is not there."""
+        """Return the value of `key`, which is created if it is missing."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)

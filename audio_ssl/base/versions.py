@@ -1,11 +1,11 @@
-"""What a key meant before it existed, so that old recipes, target stores and models keep their meaning.
+"""New keys of recipes, and what recipes meant before a key existed. Old recipes, stores and models keep their meaning.
 
-A key that is new says at its field what runs did without it: ``decay: str = added("all", earlier="matrices")``. A run's
-recipe that was written before then reads as ``matrices``, where a recipe written by hand today gets ``all``; and a hash
-leaves out a key that has its earlier value, so that it is the hash that was written before the key existed.
+A new key states what runs did before it existed: ``decay: str = added("all", earlier="matrices")``. The recipe of an
+older run is then read as ``matrices``, and a recipe written by hand today as ``all``. A hash leaves out a key with its
+earlier value, so it equals the hash from before the key existed.
 
-`VERSION` counts the times that recipes got keys. A resolved recipe (``RUN/recipe.yaml``, ``--show``) names it; those of
-version 1 do not, and are known by having all keys that runs wrote then.
+`VERSION` is the version of recipes. A resolved recipe (``RUN/recipe.yaml``, ``--show``) has it. Recipes of version 1 do
+not; they are recognised by having all keys that runs wrote then.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from audio_ssl.base.errors import UserError, shown
 T = TypeVar("T")
 
 VERSION = 2
-"""Of the recipes that this release writes."""
+"""Version of the recipes that this release writes."""
 
 _ALL_OF_VERSION_1 = frozenset(
     (
@@ -30,24 +30,24 @@ _ALL_OF_VERSION_1 = frozenset(
         *("weights_ema", "compile", "profile", "wandb"),
     )
 )
-"""Keys that every resolved recipe of version 1 has at its top; nobody writes all of them by hand."""
+"""Top-level keys of every resolved recipe of version 1. Recipes written by hand do not have all of them."""
 
 _SINCE, _EARLIER = "since", "earlier"
 _MISSING: Any = object()
 
 
 def added(default: T, *, earlier: T = _MISSING, since: int = 2) -> T:
-    """Make the dataclass field of a key that an earlier version did not have.
+    """Return the dataclass field of a key that earlier versions did not have.
 
     Parameters
     ----------
     default
-        What the key is where a recipe does not name it.
+        Value in recipes that do not have the key.
     earlier
-        What runs did before the key existed; left out: the same as `default`. The settings of a model (frontends,
-        encoders) leave it out always, as the ``config.json`` of a saved model has no version.
+        Value that describes runs from before the key existed (default: `default`). Settings of models (frontends,
+        encoders) never give it, as the ``config.json`` of a saved model has no version.
     since
-        The version that brought the key. The default stays 2 when `VERSION` grows: keys that name none came then.
+        Version that introduced the key. The default stays 2 when `VERSION` grows, as keys without it came then.
 
     Examples
     --------
@@ -68,12 +68,12 @@ def added(default: T, *, earlier: T = _MISSING, since: int = 2) -> T:
 
 
 def dated(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe's plain data with its `version`: as written, else 1 for what a run of version 1 wrote, else ours.
+    """Return a recipe with its `version`: the written one, else 1 for a recipe of a run of version 1, else `VERSION`.
 
     Raises
     ------
     UserError
-        If the version is no whole number above zero, or one that only a later release knows.
+        If the version is not a whole number above zero, or is newer than this release.
     """
     version = data.get("version", 1 if data.keys() >= _ALL_OF_VERSION_1 else VERSION)
     if type(version) is not int or version < 1:
@@ -88,9 +88,9 @@ def dated(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fill_in(cls: type, data: Mapping[str, Any], version: int) -> dict[str, Any]:
-    """Return the plain data of a config with the earlier value of each key that is younger than `version` and missing.
+    """Add the earlier value of each missing key that is newer than `version` to the plain data of a config.
 
-    Keys that `data` has stay as they are, also wrong ones, which `config.structure` refuses by name.
+    Existing keys stay as they are. Unknown ones are refused by `config.structure`.
     """
     hints, filled = typing.get_type_hints(cls, include_extras=True), dict(data)
     for field in dataclasses.fields(cls):
@@ -102,7 +102,7 @@ def fill_in(cls: type, data: Mapping[str, Any], version: int) -> dict[str, Any]:
 
 
 def hashed(config: Any) -> dict[str, Any]:
-    """Return the plain data of a config for its hash: without the keys that were added and have their earlier value."""
+    """Return the plain data of a config for its hash, without added keys that have their earlier value."""
     return _without(type(config), unstructure(config))
 
 
@@ -135,7 +135,7 @@ def _reduced(annotation: Any, value: Any) -> Any:
 
 
 def _config_class(annotation: Any, value: Mapping[str, Any]) -> type | None:
-    """Return the config dataclass that a mapping is of: by the annotation, itself or inside a union or a tuple."""
+    """Return the config dataclass of a mapping by the annotation: itself, or within a union or a tuple."""
     part = part_of(annotation)
     if part is not None:
         kind = value.get("kind")

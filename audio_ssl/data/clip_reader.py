@@ -11,11 +11,11 @@ from audio_ssl.data.audio import read_clip
 from audio_ssl.data.manifest import Clip
 
 _WHOLE_CLIP_SECONDS = 40.0
-"""Clips up to this long are decoded whole and kept; of longer ones only the crop is read."""
+"""Maximum seconds of a clip that is decoded whole and kept. Of longer clips only the crop is read."""
 
 
 class ClipReader:
-    """Reads clips and crops of clips; keeps short clips decoded, within `max_bytes`."""
+    """Reads clips and crops of clips. Short clips are kept decoded, up to `max_bytes`."""
 
     def __init__(self, sample_rate: int, max_bytes: int = 512 << 20) -> None:
         self.sample_rate = sample_rate
@@ -28,7 +28,7 @@ class ClipReader:
         return self._cache.get(clip.id, lambda: torch.from_numpy(read_clip(clip, self.sample_rate)))
 
     def crop(self, clip: Clip, start_samples: int, num_samples: int) -> Float[Tensor, " sample"]:
-        """Return a span of a clip; shorter where the clip ends."""
+        """Return a span of a clip, cut at the end of the clip."""
         if clip.seconds <= _WHOLE_CLIP_SECONDS:
             return self.whole(clip)[start_samples : start_samples + num_samples]
         span = Clip(

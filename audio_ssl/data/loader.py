@@ -30,7 +30,7 @@ _PREFETCH = 4
 
 
 class Position(NamedTuple):
-    """Where a run stands: the next update is update `update` of epoch `epoch`."""
+    """Position of a run: its next update is update `update` of epoch `epoch`."""
 
     epoch: int
     update: int
@@ -40,34 +40,34 @@ class Batch(NamedTuple):
     """One micro-batch of crops."""
 
     waveform: Float[Tensor, "batch sample"]
-    """Padded with zeros."""
+    """Waveforms padded with zeros, ``[batch, sample]``."""
 
     lengths: Int[Tensor, " batch"]
-    """Samples of each crop."""
+    """Number of samples of each crop."""
 
     targets: tuple[Tensor, ...]
     """One ``[batch, frame, width]`` per teacher, padded with zeros."""
 
     frames: Int[Tensor, " batch"]
-    """Frames of each crop that the model and every teacher give."""
+    """Number of frames of each crop, common to the model and all teachers."""
 
     keys: tuple[int, ...]
     """One random number per crop, from the plan."""
 
     seconds: float
-    """Audio in the batch, without padding."""
+    """Seconds of audio in the batch, without padding."""
 
     number: int = 0
-    """Number of the micro-batch in its update, over all processes."""
+    """Number of the micro-batch within its update, over all processes."""
 
     counts: bool = True
     """False for a padding batch, a duplicate that keeps the number of batches equal in all processes."""
 
     last: bool = True
-    """Whether it is this process's last of the update."""
+    """Whether it is the last batch of this process in the update."""
 
     noise: Float[Tensor, "batch sample"] | None = None
-    """Added to the waveforms in training; zero for the crops that get none. None: no crop gets any."""
+    """Noise that is added to the waveforms in training; zero for crops without noise. None: no crop has noise."""
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
@@ -85,11 +85,11 @@ class EndOfUpdate(NamedTuple):
     then: Position
 
     micro_batches: int = 0
-    """Micro-batches that the update was planned with, over all processes."""
+    """Number of planned micro-batches of the update, over all processes."""
 
 
 class TargetSource(Protocol):
-    """Gives the targets of a crop: slices of the targets of the whole clip."""
+    """Returns the targets of a crop, which are slices of the targets of the whole clip."""
 
     def __call__(self, clip: Clip, start_frame: int, num_frames: int) -> tuple[Tensor, ...]:
         """Return one ``[frame, width]`` per teacher, each at most `num_frames` long."""
@@ -97,48 +97,48 @@ class TargetSource(Protocol):
 
 
 class NoiseSource(Protocol):
-    """Gives what is added to a crop in training."""
+    """Returns the noise that is added to a crop in training."""
 
     def __call__(self, waveform: Tensor, key: int) -> Tensor | None:
-        """Return noise of the crop's length, drawn from the crop's key; None: it gets none."""
+        """Return noise of the crop's length, drawn from the crop's key; None: no noise."""
         ...
 
 
 @dataclass(frozen=True)
 class LoaderSetup:
-    """What a loader reads and how."""
+    """Clips, plan and readers of a loader."""
 
     clips: Sequence[Clip]
     batching: Batching
     grid: FrameGrid
-    """Frames of the model."""
+    """Frame grid of the model."""
     reader: ClipReader
     targets: TargetSource | None
     ledger: ErrorLedger
     workers: int = 1
-    """Threads that decode crops of a micro-batch side by side."""
+    """Number of threads that decode the crops of a micro-batch."""
     noise: NoiseSource | None = None
 
 
 class Loader:
     """Yields the `Batch` of each micro-batch and an `EndOfUpdate`, from a position on; a context manager.
 
-    An update of which nothing can be read is left out. With several processes its end is still yielded, as they must
-    agree on it.
+    An update without a usable clip is left out. With several processes, its end is still yielded, as they must agree on
+    it.
 
     Parameters
     ----------
     setup, start
-        What to read, and where to begin.
+        Setup, and position of the first update.
     epochs
-        Epoch before which to end; None: never.
+        Epoch before which to stop; None: never.
     rank, world_size
         Number of this process, and number of processes.
 
     Raises
     ------
     UserError
-        While iterating without end in a single process, if a whole epoch has not one usable clip.
+        If a whole epoch has no usable clip, while iterating without end in a single process.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class Loader:
             epoch, first = epoch + 1, 0
 
     def _batches(self, update: Update) -> Iterator[Batch]:
-        """Yield this process's micro-batches of an update."""
+        """Yield the micro-batches of this process in an update."""
         if self._world_size == 1:
             for index, micro in enumerate(update):
                 batch = self._load(micro)
@@ -200,7 +200,7 @@ class Loader:
                     break
 
     def _load(self, micro: MicroBatch) -> Batch | None:
-        """Read the crops of a micro-batch side by side; None where not one can be read."""
+        """Read the crops of a micro-batch in parallel; None if none can be read."""
         loaded = [one for one in self._pool.map(self._load_crop, micro) if one is not None]
         return collate(loaded, self._setup.grid.sample_rate) if loaded else None
 
@@ -214,7 +214,7 @@ class Loader:
 
 
 def nothing_usable(setup: LoaderSetup) -> UserError:
-    """Return the error of an epoch without one usable clip."""
+    """Return the error of an epoch without a usable clip."""
     return UserError(
         f"none of the {len(setup.clips)} clips can be used",
         where=str(setup.ledger.path),
@@ -233,7 +233,7 @@ class LoadedCrop(NamedTuple):
 
 
 def load_crop(setup: LoaderSetup, crop: Crop) -> LoadedCrop:
-    """Read one crop and cut its targets to the frames that the model and every teacher give."""
+    """Read one crop, and cut its targets to the frames common to the model and all teachers."""
     clip = setup.clips[crop.clip]
     waveform = setup.reader.crop(clip, crop.start_samples, crop.num_samples)
     frames = setup.grid.num_frames(waveform.shape[0])
@@ -250,7 +250,7 @@ def load_crop(setup: LoaderSetup, crop: Crop) -> LoadedCrop:
 
 
 def collate(crops: Sequence[LoadedCrop], sample_rate: int) -> Batch:
-    """Pad crops with zeros into one batch."""
+    """Return crops as one batch, padded with zeros."""
     lengths = torch.tensor([crop.waveform.shape[0] for crop in crops])
     frames = torch.tensor([crop.frames for crop in crops])
     waveform = torch.nn.utils.rnn.pad_sequence([crop.waveform for crop in crops], batch_first=True)

@@ -91,7 +91,7 @@ def test_overrides_reach_lists_and_make_missing_mappings():
     [
         ("steps", "not of the form key=value"),
         ("many.3.count=1", r"\$\.many\.3\.count: `3` must be an index below 1"),
-        ("steps.x=1", "holds a plain value"),
+        ("steps.x=1", "is a plain value"),
         ("steps=[1", r"\$\.steps: the value '\[1' cannot be read: not YAML"),
         ("steps=.inf", r"\$\.steps: .*not finite"),
         ("steps=" + "9" * 400, r"\$\.steps: .*a number of some 400 digits"),

@@ -1,11 +1,11 @@
-"""The one reader of all our JSON, JSON Lines and YAML: plain values, or one line that says where the damage is.
+"""The only reader of JSON, JSON Lines and YAML: it returns plain values, or an error that locates the damage.
 
-A document is checked before anything else sees it: its size, its encoding (UTF-8, a byte order mark is taken), its
-depth, its keys (no key twice), its numbers (finite, below 1e300) and its texts (no NUL, no half of a surrogate pair
-except those that stand for the bytes of a file name). What comes out is None, bool, int, float, str, list and dict with
-text as keys, and nothing else. Every complaint is a `UserError` with the file, the line and column or the key's path.
+A document is checked first: size, encoding (UTF-8, with or without a byte order mark), depth, keys (none twice),
+numbers (finite, below 1e300) and texts (no NUL, and no lone surrogates except those of file names). The result consists
+of None, bool, int, float, str, list and dict with text keys. Errors are `UserError` with the file, and the line and
+column or the path of the key.
 
-`find` and `as_object` check the types of what an artifact of ours must hold.
+`find` and `as_object` check the types of values.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """JSON documents and JSON Lines.
 
-Python's parser does the work; it is stopped where it would give more than JSON allows (NaN, infinite numbers, a key
-twice). The place of such a value is looked for only when there is one, by a second reading that takes everything.
+Python's parser is used, with hooks that refuse what JSON does not allow (NaN, infinite numbers, a key twice). The
+position of such a value is found by a second, permissive parse, which is needed only if there is one.
 
-JSON Lines get the same checks at the speed of a bare loop over `json.loads`: brackets and escapes are counted in a
-block of lines at once, and a key twice shows as a line with more colons than its object has keys.
+JSON Lines have the same checks at the speed of a plain loop over `json.loads`: brackets and escapes are counted in a
+block of lines at once, and a line with a key twice has more colons than its object has keys.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ def read_json(path: Path, most_bytes: int = MAX_BYTES, remedy: str | None = None
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
     most_bytes
-        A larger file is refused.
+        Maximum size.
     remedy
-        What to do where the file cannot be used, if there is something better than mending the file.
+        Remedy in error messages, if there is a better one than repairing the file.
 
     Raises
     ------
     UserError
-        If the file cannot be read, is not UTF-8 or not JSON, or holds what no document may hold; with line and column,
-        or with the key's path.
+        If the file cannot be read, is not UTF-8 or not JSON, or has a value that documents must not have. The message
+        has the line and column, or the path of the key.
     """
     with advised(remedy):
         return parse_json(read_text(path, most_bytes), str(path))
@@ -81,13 +81,13 @@ def parse_json(text: str | bytes, where: str, nan_is_null: bool = False, any_tex
     Parameters
     ----------
     text
-        All of it; bytes must be UTF-8.
+        Text or UTF-8 bytes.
     where
-        The file, for errors.
+        Name of the file in errors.
     nan_is_null
-        Take NaN and infinite numbers for missing ones, where they are not refused.
+        Read NaN and infinite numbers as missing, instead of refusing them.
     any_text
-        Leave NUL and halves of surrogate pairs to the caller.
+        Accept NUL and lone surrogates.
 
     Raises
     ------
@@ -126,22 +126,22 @@ def parse_object(text: str | bytes, where: str) -> JsonObject:
 
 
 def as_written(value: Any) -> Any:
-    """Return plain data as a JSON file gives it back: tuples as lists, keys as text."""
+    """Return plain data as it would be read from a JSON file: tuples as lists, keys as text."""
     return parse_json(json.dumps(value), "value")
 
 
 def may_be_deep(text: str) -> bool:
-    """Whether the text has enough brackets for it."""
+    """Whether the text has enough brackets to be too deep."""
     return text.count("[") + text.count("{") > MAX_DEPTH
 
 
 def has_odd_escape(text: str) -> bool:
-    r"""Whether the text may hold ``\u0000`` or half of a surrogate pair."""
+    r"""Whether the text may have ``\u0000`` or a lone surrogate."""
     return "\\u" in text and ("\\u0000" in text or "\\ud" in text or "\\uD" in text)
 
 
 def finite_float(text: str) -> float:
-    """Read a number with a point or an exponent; too large ones are refused."""
+    """Read a float; too large ones are refused."""
     value = float(text)
     if value - value:
         raise Refused("the number is not finite; leave it out or write null")
@@ -149,29 +149,29 @@ def finite_float(text: str) -> float:
 
 
 def bounded_integer(text: str) -> int:
-    """Read an integer; one of very many digits is refused."""
+    """Read an integer; one with too many digits is refused."""
     if len(text) > MAX_DIGITS:
         raise Refused(f"a number of some {len(text)} digits is too large; an integer has at most {MAX_DIGITS}")
     return int(text)
 
 
 def float_or_null(text: str) -> float | None:
-    """Read a number with a point or an exponent; too large ones are missing."""
+    """Read a float; too large ones are read as missing."""
     value = float(text)
     return None if value - value else value
 
 
 def constant_as_null(text: str) -> None:
-    """Read NaN and Infinity as a missing number."""
+    """Read NaN and Infinity as missing."""
 
 
 def refuse_constant(text: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python's parser takes for numbers."""
+    """Refuse NaN and Infinity, which Python's parser accepts."""
     raise Refused("the number is not finite; leave it out or write null")
 
 
 def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its pairs; a key twice is refused."""
+    """Return the object of key-value pairs; a key twice is refused."""
     row = dict(pairs)
     if len(row) != len(pairs):
         seen: set[str] = set()
@@ -186,9 +186,9 @@ def decoder(distinct_keys: bool = True, nan_is_null: bool = False) -> Any:
     Parameters
     ----------
     distinct_keys
-        Refuse a key that is there twice.
+        Refuse a key that appears twice.
     nan_is_null
-        Take a number that is not finite for one that is missing.
+        Read numbers that are not finite as missing.
     """
     return json.JSONDecoder(
         parse_float=float_or_null if nan_is_null else finite_float,
@@ -204,7 +204,7 @@ _NAN_IS_NULL = decoder(nan_is_null=True)
 
 def _encodes(text: str) -> bool:
     try:
-        # A flag that Python keeps with the text.
+        # Python caches this property of a text.
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
         return False
@@ -217,7 +217,7 @@ def _not_json(error: json.JSONDecodeError, where: str) -> UserError:
 
 
 def _placed(text: str, refused: Refused) -> str:
-    """Return the complaint with the path of the value it is about."""
+    """Return the error with the path of the value."""
     lenient = json.JSONDecoder(
         parse_float=_Number, parse_int=_Number, parse_constant=_Number, object_pairs_hook=_Pairs, strict=False
     )
@@ -230,11 +230,11 @@ def _placed(text: str, refused: Refused) -> str:
 
 
 class _Number(str):
-    """A number that nobody has converted."""
+    """The text of a number."""
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """An object with all its keys."""
+    """An object with all its keys, including repeated ones."""
 
 
 def _complaints(value: Any, keys: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -267,33 +267,33 @@ _BLOCK_BYTES = 1 << 17
 _SCANNERS = [
     (decoder(True, nan_is_null).scan_once, decoder(False, nan_is_null).scan_once) for nan_is_null in (False, True)
 ]
-"""With and without a look at every key."""
+"""Parsers that check every key, and that do not."""
 
 
 def iterate_json_lines(
     path: Path, torn_end: bool = False, nan_is_null: bool = False
 ) -> Iterator[tuple[int, JsonObject]]:
-    """Yield the number and the object of each line; empty lines are passed over.
+    """Yield the number and the object of each line; empty lines are skipped.
 
     Parameters
     ----------
     path
-        UTF-8, with or without a byte order mark, with any line ends; packed where its name ends in ``.gz``.
+        File in UTF-8, with or without a byte order mark, with any line ends; gzipped if its name ends in ``.gz``.
     torn_end
-        Leave out a last line that has no line break and cannot be read: a log that a killed process was writing.
+        Leave out a last line without a line break that cannot be read, as in the log of a killed process.
     nan_is_null
-        Take NaN and infinite numbers, which other programs write, for missing ones; they are refused otherwise.
+        Read NaN and infinite numbers, which other programs write, as missing, instead of refusing them.
 
     Raises
     ------
     UserError
-        If the file cannot be read, is not UTF-8, has a line that is no JSON object, a line longer than 16 MiB, or
-        holds what no document may hold; with the number of the line.
+        If the file cannot be read, is not UTF-8, or has a line that is not a JSON object, is longer than 16 MiB, or has
+        a value that documents must not have. The message has the line number.
     """
     number, strict, scan = 0, *_SCANNERS[nan_is_null]
     for text, torn in _blocks(path, torn_end):
         lines = text.split("\n")
-        # Rows of one kind have their brackets and escapes alike, so most files need no look at the single line.
+        # Most files have the same number of brackets and escapes in every row, so single lines need no check.
         deep = text.count("{") + text.count("[") > len(lines) + MAX_DEPTH
         odd = has_odd_escape(text)
         for line in lines:
@@ -310,7 +310,7 @@ def iterate_json_lines(
                 if scan is strict or line.count(":") == len(row):
                     yield number, row
                     continue
-                # Objects in the row, colons in its texts or a key twice: from here on every key is looked at.
+                # Inner objects, colons in texts, or a key twice: from here on every key is checked.
                 scan = strict
             elif not line or line.isspace():
                 continue
@@ -324,9 +324,9 @@ def iterate_json_lines(
 
 
 def readable_rows(path: Path) -> Iterator[JsonObject]:
-    """Yield what can be read of a log of ours, and nothing where there is no such file.
+    """Yield the readable rows of a log of this program; none if there is no such file.
 
-    A line that a killed process or a full disk left in part is passed over, as what it says will be said again.
+    A line that was left unfinished by a killed process or a full disk is skipped, as it is written again on resume.
     """
     try:
         with path.open("rb") as file:
@@ -342,7 +342,7 @@ def readable_rows(path: Path) -> Iterator[JsonObject]:
 def parse_line(
     line: str, path: Path | str, number: int, nan_is_null: bool = False, any_text: bool = False
 ) -> JsonObject:
-    """Return the object of one line; a complaint names the line.
+    """Return the object of one line; errors have the line number.
 
     Raises
     ------
@@ -353,7 +353,7 @@ def parse_line(
     try:
         row = parse_json(line.rstrip(), "row", nan_is_null, any_text)
     except UserError as error:
-        # To the parser a line is a document: of its place only the column says something.
+        # To the parser, the line is a whole document, so only the column of its position is of use.
         column = (error.where or "").removeprefix("row").rpartition(":")[-1]
         raise UserError(error.what, where=f"{where}:{column}" if column else where, remedy=error.remedy) from None
     if not isinstance(row, dict):
@@ -362,7 +362,7 @@ def parse_line(
 
 
 def _blocks(path: Path, torn_end: bool) -> Iterator[tuple[str, bool]]:
-    """Yield whole lines without the last line break, and whether they are one line that has none."""
+    """Yield blocks of whole lines without the last line break, and whether a block is one line without a break."""
     rest, first = b"", 1
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb", buffering=0) as file:
@@ -395,6 +395,6 @@ def _blocks(path: Path, torn_end: bool) -> Iterator[tuple[str, bool]]:
 def _text(data: bytes, path: Path, first: int) -> str:
     text = decode_text(data, path, first)
     if "\r" in text:
-        # A line break within a text is always escaped, so no other one can be meant.
+        # Line breaks within texts are always escaped, so this one ends a row.
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text

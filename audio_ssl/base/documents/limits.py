@@ -1,4 +1,4 @@
-"""What a document may hold: the limits, and the checks that name what exceeds them."""
+"""Limits of documents, and the checks for values beyond them."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 """Any plain value."""
 
 JsonObject: TypeAlias = dict[str, Any]
-"""Keys and plain values, which the caller checks as it takes them."""
+"""An object of keys and plain values; the caller checks the values that it uses."""
 
 T = TypeVar("T")
 
 MAX_BYTES = 64 << 20
-"""Of a JSON document. Reports and model descriptions are far below."""
+"""Maximum size of a JSON document. Reports and model descriptions are much smaller."""
 
 MAX_YAML_BYTES = 1 << 20
-"""Of a YAML document: people write recipes by hand."""
+"""Maximum size of a YAML document, which is written by hand."""
 
 MAX_LINE_BYTES = 16 << 20
-"""Of a line of JSON Lines."""
+"""Maximum size of a line of JSON Lines."""
 
 MAX_REPEATED = 10_000
-"""Values that references in a YAML document may stand for, all together."""
+"""Maximum number of values that all references of a YAML document stand for."""
 
 MAX_DEPTH = 64
-"""Nesting of lists and mappings."""
+"""Maximum nesting of lists and mappings."""
 
 MAX_DIGITS = 300
-"""Of an integer: it still converts to a finite float."""
+"""Maximum digits of an integer, which can still be converted to a finite float."""
 
 _NAMES = {str: "text", int: "an integer", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-# A file name that is not UTF-8 is written with these: one for each byte that does not fit.
+# File names that are not UTF-8 have these, one for each invalid byte.
 _NOT_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
 
 class Refused(ValueError):  # noqa: N818 - it becomes a UserError
-    """A value that no document may hold; the text says which, and the reader adds where."""
+    """A value that documents must not have. The reader adds its position."""
 
 
 def key_path(keys: tuple[str | int, ...]) -> str:
-    """Return the path of a value as messages name it.
+    """Return the path of a value for messages.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def key_path(keys: tuple[str | int, ...]) -> str:
 
 
 def check_number(value: float | int) -> None:
-    """Raise `Refused` for a number that is not finite or has more digits than any measurement."""
+    """Raise `Refused` for a number that is not finite or has too many digits."""
     if isinstance(value, int) and value.bit_length() > MAX_DIGITS * 3.33:
         raise Refused(f"{shown(value)} is too large; an integer has at most {MAX_DIGITS} digits")
     if isinstance(value, float) and not math.isfinite(value):
@@ -69,7 +69,7 @@ def check_number(value: float | int) -> None:
 
 
 def check_text(value: str) -> None:
-    """Raise `Refused` for a text with NUL or half of a surrogate pair."""
+    """Raise `Refused` for a text with NUL or a lone surrogate."""
     found = _NOT_TEXT.search(value)
     if found:
         thing = "a NUL character" if found[0] == "\0" else f"half of a surrogate pair (U+{ord(found[0]):04X})"
@@ -77,7 +77,7 @@ def check_text(value: str) -> None:
 
 
 def check_depth(value: Json) -> None:
-    """Raise `Refused` where lists and mappings are nested too deep."""
+    """Raise `Refused` if lists and mappings are nested too deep."""
     level = [value] if isinstance(value, list | dict) else []
     for _ in range(MAX_DEPTH):
         level = [item for one in level for item in _items(one) if isinstance(item, list | dict)]
@@ -87,36 +87,36 @@ def check_depth(value: Json) -> None:
 
 
 def check_texts(value: Json) -> None:
-    """Raise `Refused` for the first text or key that is not valid text; depth must have been checked."""
+    """Raise `Refused` for the first invalid text or key. The depth must have been checked before."""
     for text in _texts(value):
         check_text(text)
 
 
 def as_object(value: object, where: str) -> JsonObject:
-    """Return a document that must be an object; UserError where it is something else."""
+    """Return a document that must be an object; UserError if it is something else."""
     if not isinstance(value, dict):
         raise UserError(f"must be an object of keys and values, but is {shown(value)}", where=where)
     return value
 
 
 def find(data: JsonObject, key: str, kind: type[T], where: str) -> T:
-    """Return a value that an artifact must have.
+    """Return a required value of an artifact.
 
     Parameters
     ----------
     data
-        The artifact's object, or one inside it.
+        Object of the artifact, or one within it.
     key
-        Of the value.
+        Key of the value.
     kind
-        Its type. Integers pass for float; true and false are no integers.
+        Type of the value. Integers are accepted for float; true and false are not integers.
     where
-        The file, for errors.
+        Name of the file in errors.
 
     Raises
     ------
     UserError
-        If the key is missing or its value is of another type.
+        If the key is missing or its value has another type.
 
     Examples
     --------

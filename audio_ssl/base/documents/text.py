@@ -1,4 +1,4 @@
-"""A file's bytes as text: bounded, UTF-8, and named where it is in another encoding."""
+"""Reads text files in UTF-8 with a maximum size; errors name other encodings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from audio_ssl.base.documents.limits import MAX_BYTES
 from audio_ssl.base.errors import UserError
 
-# The first two bytes of UTF-32's mark are UTF-16's.
+# The byte order mark of UTF-32 begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -24,7 +24,7 @@ def read_text(path: Path, most_bytes: int = MAX_BYTES) -> str:
     Raises
     ------
     UserError
-        If it cannot be opened, is larger than `most_bytes`, or is not UTF-8.
+        If the file cannot be opened, is larger than `most_bytes`, or is not UTF-8.
     """
     text = decode_text(_read(path, most_bytes), path)
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
@@ -36,16 +36,16 @@ def decode_text(data: bytes, path: Path | str, first_line: int = 1) -> str:
     Parameters
     ----------
     data
-        All of a file, or whole lines of it.
+        A whole file, or whole lines of it.
     path
-        For errors.
+        Path in errors.
     first_line
-        The number of the first line in `data`.
+        Number of the first line of `data`.
 
     Raises
     ------
     UserError
-        For another encoding; the text says which it seems to be, and how to convert the file.
+        For another encoding. The message has the probable encoding and how to convert the file.
     """
     begins = first_line == 1
     try:
@@ -67,7 +67,7 @@ def decode_text(data: bytes, path: Path | str, first_line: int = 1) -> str:
 
 
 def wide_mark(data: bytes) -> str | None:
-    r"""Return UTF-32 or UTF-16 where bytes begin with such a byte-order mark, else None.
+    r"""Return UTF-32 or UTF-16 if the bytes begin with its byte order mark, else None.
 
     Examples
     --------
@@ -78,11 +78,11 @@ def wide_mark(data: bytes) -> str | None:
 
 
 def _wide(data: bytes) -> str | None:
-    """Return which encoding of two or four bytes a character the bytes seem to be in."""
+    """Return the probable encoding with two or four bytes per character; None if there is none."""
     if name := wide_mark(data):
         return name
     start = data[:200]
-    # Latin letters have a zero in every second byte.
+    # Every second byte of Latin letters is zero.
     for place, name in ((1, "UTF-16LE"), (0, "UTF-16BE")):
         if len(start) > 3 and start[place::2].count(0) > 0.4 * len(start) and not start[1 - place :: 2].count(0):
             return name
@@ -104,7 +104,7 @@ def _not_utf8(data: bytes, place: int, path: Path | str, first_line: int) -> Use
 
 
 def cannot_read(path: Path, error: OSError) -> UserError:
-    """Build the error for a file that cannot be opened or read."""
+    """Return the error for a file that cannot be opened or read."""
     if isinstance(error, FileNotFoundError):
         return UserError("there is no such file", where=str(path))
     return UserError(f"the file cannot be read: {error.strerror or error}", where=str(path))

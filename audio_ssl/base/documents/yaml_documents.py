@@ -1,9 +1,9 @@
 """One YAML document as plain data: no objects, no references, no dates.
 
-libyaml says what stands in the text, and the values are built here, so that nothing is built which has not been
-checked. References (``*name``) and merge keys (``<<``) give copies, and few of them: some hundred bytes of references
-to references can mean gigabytes. Tags are those of plain values. Keys are text as it is written (``no: 1`` has the key
-"no"); numbers, true and false are those of YAML 1.1, as PyYAML has them; a date stays text.
+libyaml parses the text, and the values are built here after they have been checked. References (``*name``) and merge
+keys (``<<``) are copied, up to a limit, as a few hundred bytes of nested references can stand for gigabytes. Only tags
+of plain values are accepted. Keys are texts as written (``no: 1`` has the key "no"). Numbers, true and false are those
+of YAML 1.1, as in PyYAML. Dates stay texts.
 """
 
 from __future__ import annotations
@@ -39,27 +39,28 @@ _CONSTRUCTOR: Any = yaml.constructor.SafeConstructor()
 
 
 def read_yaml(path: Path, most_bytes: int = MAX_YAML_BYTES, typed: bool = True) -> Json:
-    """Return the value of a YAML file, None where it is empty.
+    """Return the value of a YAML file; None if it is empty.
 
     Parameters
     ----------
     path
-        UTF-8, one document.
+        File in UTF-8 with one document.
     most_bytes
-        A larger file is refused.
+        Maximum size.
     typed
-        Take numbers, true, false and null for what they are; otherwise all values stay text.
+        Convert numbers, true, false and null; otherwise all values stay text.
 
     Raises
     ------
     UserError
-        If the file cannot be read, is not UTF-8 or not YAML, or holds what no document may hold; with line and column.
+        If the file cannot be read, is not UTF-8 or not YAML, or has a value that documents must not have. The message
+        has the line and column.
     """
     return parse_yaml(read_text(path, most_bytes), str(path), typed)
 
 
 def parse_yaml(text: str | bytes, where: str, typed: bool = True) -> Json:
-    r"""Return the value of a YAML text; `where` is the file, for errors; the rest is that of `read_yaml`.
+    r"""Return the value of a YAML text; `where` is the name of the file in errors. Otherwise as `read_yaml`.
 
     Examples
     --------
@@ -101,20 +102,20 @@ def dump_line(value: Any) -> str:
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
-        """Write a value that appears twice in full, without a reference."""
+        """Write repeated values in full, without references."""
         return True
 
 
 @dataclass
 class _Open:
-    """A list or a mapping whose end has not come yet."""
+    """A list or mapping that is not complete yet."""
 
     value: list[Json] | dict[str, Json]
     anchor: str | None = None
     key: str | None = None
-    """Of the value that comes next, in a mapping."""
+    """Key of the next value of a mapping."""
     merges: bool = False
-    """Whether that value is a mapping whose keys are wanted here."""
+    """Whether the next value is a mapping whose keys are merged into this one."""
     merged: dict[str, Json] = field(default_factory=dict)
 
     @property
@@ -142,17 +143,17 @@ class _Open:
 
 
 class _Builder:
-    """Makes the value of a document as its parts come."""
+    """Builds the value of a document from the events of libyaml."""
 
     def __init__(self, typed: bool) -> None:
         self._typed = typed
-        # The first is a list of one value, which is the document.
+        # The first is a list whose only value is the document.
         self.stack = [_Open([])]
         self._anchors: dict[str, Json] = {}
         self._repeated = 0
 
     def value(self) -> Json:
-        """Return the document's value, None for an empty one."""
+        """Return the value of the document; None if it is empty."""
         document = cast(list[Json], self.stack[0].value)
         if not document:
             return None
@@ -161,7 +162,7 @@ class _Builder:
         return document[0]
 
     def take(self, event: Any) -> None:
-        """Take the next event of libyaml."""
+        """Process the next event."""
         last = self.stack[-1]
         if isinstance(event, yaml.ScalarEvent):
             if last.waits_for_key:
@@ -207,7 +208,7 @@ class _Builder:
 
 
 def _amount(value: Json) -> int:
-    """Return the number of values in a value; long texts count as several."""
+    """Return the number of values within a value; long texts count as several."""
     if isinstance(value, str):
         return 1 + len(value) // 64
     if isinstance(value, dict):
@@ -234,7 +235,7 @@ def _scalar(event: Any, typed: bool) -> Json:
     if tag is None or tag == "!":
         tag = _RESOLVER.resolve(yaml.ScalarNode, text, event.implicit)
         if tag not in _SCALARS:
-            # A date, or one of YAML 1.1's marks: what it looks like, which is text.
+            # Dates and other special forms of YAML 1.1 stay texts.
             return text
     elif tag not in _SCALARS:
         raise Refused(f"has the tag {shown(tag, 60)}; only plain values are read")
