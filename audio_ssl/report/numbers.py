@@ -12,7 +12,7 @@ from typing import Any
 
 MISSING = "–"
 _MINUS = "−"
-_HARD_SPACE = "\u00a0"
+HARD_SPACE = "\u00a0"
 
 
 def is_number(value: Any) -> bool:
@@ -85,7 +85,7 @@ def score(value: Any, unit: str = "") -> str:
     text = f"{amount:.1f}" if unit else f"{amount:.3f}"
     if text.startswith("-"):
         text = text.replace("-", _MINUS) if float(text) != 0 else text[1:]
-    return f"{text}{_HARD_SPACE}%" if unit == "%" else text
+    return f"{text}{HARD_SPACE}%" if unit == "%" else text
 
 
 def signed(value: Any, unit: str = "") -> str:
@@ -102,7 +102,7 @@ def signed(value: Any, unit: str = "") -> str:
     text = score(amount, "points" if unit else "")
     if float(text.replace(_MINUS, "-")) > 0:
         text = f"+{text}"
-    return f"{text}{_HARD_SPACE}points" if unit == "%" else text
+    return f"{text}{HARD_SPACE}points" if unit == "%" else text
 
 
 def percent(value: Any) -> str:
@@ -113,7 +113,7 @@ def percent(value: Any) -> str:
     >>> percent(11.93), percent(None)
     ('+11.9\xa0%', '–')
     """
-    return MISSING if finite(value) is None else f"{signed(value, 'percent')}{_HARD_SPACE}%"
+    return MISSING if finite(value) is None else f"{signed(value, 'percent')}{HARD_SPACE}%"
 
 
 def interval(low: Any, high: Any, unit: str = "") -> str:
@@ -208,7 +208,7 @@ def hard_spaces(text: str) -> str:
     >>> hard_spaces("95 % of 100 clips")
     '95\xa0% of 100 clips'
     """
-    return re.sub(r"(?<=\d) (?=%)", _HARD_SPACE, text)
+    return re.sub(r"(?<=\d) (?=%)", HARD_SPACE, text)
 
 
 def slug(text: str) -> str:

@@ -13,10 +13,11 @@ from audio_ssl.report.figures.intervals import Estimate, Row, forest
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.language.conclusions import conclusion, fairness_answer, tally, tally_words
 from audio_ssl.report.language.fairness import comparison_words, gap_difference_words, gap_words, plain_words
-from audio_ssl.report.language.fairness_cells import warnings_of
+from audio_ssl.report.language.fairness_cells import sides, warnings_of
+from audio_ssl.report.language.fairness_page import IN_PERCENT
 from audio_ssl.report.pages import sections_of
 from audio_ssl.report.sections.fairness import conclusions_section, fairness_section
-from audio_ssl.report.sections.fairness_groups import suppressed_table
+from audio_ssl.report.sections.fairness_groups import metric_block, suppressed_table
 from audio_ssl.report.sections.fairness_sources import subject_section
 from audio_ssl.report.selection import foremost
 from audio_ssl.report.svg import CHARACTER_WIDTH
@@ -352,6 +353,34 @@ def test_forest_stays_inside_and_shows_both_sides_of_no_gap(value):
     assert_inside(svg)
     zero = next(one for one in ET.fromstring(svg).iter("line") if one.get("class") == "zero")
     assert 40 < float(zero.get("x1")) < 308
+
+
+def test_conclusions_begin_with_what_is_significant_and_end_with_intersections():
+    crossed = comparison(0.01, by="gender × age", a="F × 20–29", b="M × 20–29")
+    rows = (crossed, comparison(0.3), comparison(0.01, by="age", a="20–29", b="30–39"), comparison(0.01, metric="cer"))
+    headings = [block.heading for block in conclusions_section(audit_of(*rows)).blocks]
+    assert [says_significant(heading) for heading in headings] == [True, False, True]
+    for words, heading in zip(("aged 20–29 and", "women and men", "women aged 20–29"), headings, strict=True):
+        assert words in heading
+
+
+def test_sides_of_no_gap_say_for_whom_it_is_worse():
+    errors, coverage = gap(), gap(metric="term_coverage", higher_is_better=True)
+    assert [worse_for(side) for side in sides([errors])] == [[], ["women"]]
+    assert [worse_for(side) for side in sides([coverage])] == [["women"], []]
+    assert [worse_for(side) for side in sides([errors, gap(by="age", a="20–29", b="30–39")])] == [[], ["the"]]
+    assert sides([errors, coverage]) == ("lower", "higher")
+
+
+@pytest.mark.parametrize("high", [math.nan, math.inf])
+def test_a_ratio_without_an_upper_end_has_no_interval(high):
+    row = gap(
+        value_a=26.0, value_b=2.0, difference=24.0, low=7.4, high=46.3, ratio=13.0, ratio_low=2.67, ratio_high=high
+    )
+    assert numbers_in(gap_words(row)) == [1200, 26.0, 2.0, 95, 7.4, 46.3]
+    table = metric_block(audit_of(row), ("", "gender", "wer"), "b").tables[0]
+    relative = dict(table.rows)[IN_PERCENT]
+    assert numbers_in(relative) == [1200.0]
 
 
 @pytest.mark.parametrize("high", [9.0, 106.0, 240.0, 1300.0, 98000.0])

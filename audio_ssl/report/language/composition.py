@@ -10,7 +10,7 @@ from audio_ssl.artifacts.composition import (
     NamedSpeakers,
     SharedSpeakers,
 )
-from audio_ssl.report.numbers import MISSING, count, finite
+from audio_ssl.report.numbers import HARD_SPACE, MISSING, count, finite
 
 FEW_SPEAKERS = 20
 """Effective number of speakers below which a group is reported to have few speakers."""
@@ -35,7 +35,6 @@ LORENZ = (
 CLIPPED = "Clipped: clips with at least 0.1 % of their samples at full scale."
 
 _MOST_NAMED = 6
-_HARD_SPACE = "\u00a0"
 
 
 def composition_answer(report: AuditReport) -> dict[str, list[str]]:
@@ -137,7 +136,7 @@ def percent(share: float) -> str:
     >>> percent(0.504), percent(0.0001), percent(0.0)
     ('50.4\xa0%', '<\xa00.1\xa0%', '0.0\xa0%')
     """
-    return ("< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %").replace(" ", _HARD_SPACE)
+    return ("< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %").replace(" ", HARD_SPACE)
 
 
 def tenths(value: float | None) -> str:
@@ -159,7 +158,7 @@ def plain_hours(hours: float) -> str:
 
 def hours_of(row: GroupAmounts) -> str:
     """Write the hours of a row with their unit."""
-    return f"{plain_hours(row.hours)}{_HARD_SPACE}h" if row.hours >= 0.1 else time_of(row.hours)
+    return f"{plain_hours(row.hours)}{HARD_SPACE}h" if row.hours >= 0.1 else time_of(row.hours)
 
 
 def time_of(hours: float) -> str:
@@ -171,8 +170,8 @@ def time_of(hours: float) -> str:
     ('15.1\xa0s', '18.0\xa0min', '12.3\xa0h')
     """
     if hours < 1 / 60:
-        return f"{3600 * hours:.1f}{_HARD_SPACE}s"
-    return f"{60 * hours:.1f}{_HARD_SPACE}min" if hours < 1 else f"{hours:,.1f}{_HARD_SPACE}h"
+        return f"{3600 * hours:.1f}{HARD_SPACE}s"
+    return f"{60 * hours:.1f}{HARD_SPACE}min" if hours < 1 else f"{hours:,.1f}{HARD_SPACE}h"
 
 
 def manifest_lines(manifest: ManifestAudit) -> list[str]:

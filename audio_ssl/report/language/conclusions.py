@@ -19,7 +19,7 @@ from audio_ssl.fairness.wording import capital, measure, people
 from audio_ssl.report.language.fairness import amount, p_words, significance_words, tolerance_words, worse_group
 from audio_ssl.report.language.fairness_cells import points_of, unit_of
 from audio_ssl.report.language.phrases import one_of
-from audio_ssl.report.numbers import count, defined, number, score, signed
+from audio_ssl.report.numbers import HARD_SPACE, count, defined, number, score, signed
 
 _MOST_NAMED = 4
 
@@ -171,9 +171,6 @@ def _hopeless(tested: Sequence[GroupComparison]) -> str:
     )
 
 
-_SPACE = "\u00a0"
-
-
 class Conclusion(NamedTuple):
     """What is said of one comparison."""
 
@@ -216,7 +213,7 @@ def finding(row: GroupComparison, report: FairnessReport) -> str:
 
 def _interval(row: GroupComparison) -> str:
     ends = f"{signed(row.low, points_of(row))} to {signed(row.high, unit_of(row))}"
-    return f"95{_SPACE}% confidence interval {ends}"
+    return f"95{HARD_SPACE}% confidence interval {ends}"
 
 
 def _without_empty(row: GroupComparison, report: FairnessReport) -> str:
@@ -270,7 +267,7 @@ def _allowed(row: GroupComparison) -> tuple[str, str]:
         )
     least = row.minimum_detectable
     usual = (
-        f"The minimum detectable difference is {amount(least, row)} (80{_SPACE}% power)."
+        f"The minimum detectable difference is {amount(least, row)} (80{HARD_SPACE}% power)."
         if defined(least)
         else "The minimum detectable difference cannot be estimated."
     )

@@ -16,9 +16,8 @@ from audio_ssl.artifacts.fairness import (
 from audio_ssl.fairness.wording import capital, measure, people, that_of, whose
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.language.fairness_cells import points_of, relative_ends, unit_of
-from audio_ssl.report.numbers import defined, number, p_value, score, signed
+from audio_ssl.report.numbers import HARD_SPACE, defined, number, p_value, score, signed
 
-_SPACE = "\u00a0"
 _TestedRow = GroupComparison | SystemComparison
 
 
@@ -32,7 +31,7 @@ def gap_words(row: GroupComparison, interval: bool = True) -> str:
     if row.difference == 0:
         return f"{capital(thing)} is the same for {both}."
     ends = interval_words(row) if interval else ""
-    told = [f"95{_SPACE}% confidence interval {ends}"] if ends else []
+    told = [f"95{HARD_SPACE}% confidence interval {ends}"] if ends else []
     scores = [score(value, unit) for value in (row.value_a, row.value_b)]
     if scores[0] == scores[1] and defined(row.value_a):
         return f"{capital(thing)} is almost the same for {both} ({'; '.join([scores[0], *told])})."
@@ -73,7 +72,7 @@ def percent_words(relative: float) -> str:
     >>> percent_words(12.4), percent_words(-3.21), percent_words(0.001)
     ('12\xa0% higher', '3\xa0% lower', '0.0\xa0% higher')
     """
-    return f"{_size(relative)}{_SPACE}% {_way(relative)}"
+    return f"{_size(relative)}{HARD_SPACE}% {_way(relative)}"
 
 
 def interval_words(row: GroupComparison) -> str:
@@ -118,7 +117,7 @@ def tolerance_words(row: GroupComparison) -> str:
     """Say that a difference is smaller than the stated tolerance, with the interval that shows it."""
     ends = f"{signed(row.low_90, points_of(row))} to {signed(row.high_90, unit_of(row))}"
     tolerance = amount(row.tolerance or 0.0, row)
-    return f"smaller than the stated tolerance of {tolerance} (90{_SPACE}% confidence interval {ends})"
+    return f"smaller than the stated tolerance of {tolerance} (90{HARD_SPACE}% confidence interval {ends})"
 
 
 def p_words(row: _TestedRow) -> str:
@@ -132,7 +131,7 @@ def p_words(row: _TestedRow) -> str:
 
 
 def _equals(name: str, value: float) -> str:
-    return f"{name}{_SPACE}={_SPACE}{p_value(value)}".replace(f"={_SPACE}<", "<")
+    return f"{name}{HARD_SPACE}={HARD_SPACE}{p_value(value)}".replace(f"={HARD_SPACE}<", "<")
 
 
 def amount(value: float, row: _TestedRow) -> str:
@@ -145,8 +144,8 @@ def detectable_words(row: GroupComparison) -> str:
     if not defined(row.minimum_detectable) or row.refused:
         return ""
     relative = row.minimum_detectable_relative
-    share = f", {_size(relative)}{_SPACE}% of the mean score" if defined(relative) else ""
-    return f"The minimum detectable difference (80{_SPACE}% power) is {amount(row.minimum_detectable, row)}{share}."
+    share = f", {_size(relative)}{HARD_SPACE}% of the mean score" if defined(relative) else ""
+    return f"The minimum detectable difference (80{HARD_SPACE}% power) is {amount(row.minimum_detectable, row)}{share}."
 
 
 def comparison_words(row: GroupComparison) -> str:
@@ -180,7 +179,7 @@ def model_words(row: AdjustedRatio, several: bool = True) -> str:
     told = []
     if defined(row.low) and defined(row.high):
         ends = _relative_interval(100 * (row.low - 1), 100 * (row.high - 1))
-        told.append(f"95{_SPACE}% confidence interval {ends}")
+        told.append(f"95{HARD_SPACE}% confidence interval {ends}")
     told += [_equals("p", row.p_value)] if defined(row.p_value) else []
     size = percent_words(100 * (row.ratio - 1)) + f" than {that_of(row.by, row.b)}"
     fixed = f"With {covariates_words(row)} held fixed" if row.covariates else "In the mixed model"
@@ -219,7 +218,7 @@ def gap_difference_words(row: SystemComparison) -> str:
     )
     if defined(row.low):
         ends = " to ".join(signed(end, points_of(row)) for end in (row.low, row.high))
-        text += f" (95{_SPACE}% confidence interval {ends})"
+        text += f" (95{HARD_SPACE}% confidence interval {ends})"
     if row.outcome == GapOutcome.FOUND and row.difference:
         text += _whose_gap(row)
     return f"{text}. {test_words(row)}"

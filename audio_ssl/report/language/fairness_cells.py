@@ -12,10 +12,9 @@ from audio_ssl.artifacts.fairness import ALL, UNKNOWN, GapOutcome, GroupComparis
 from audio_ssl.data.columns import is_gender
 from audio_ssl.fairness.wording import people, short_people
 from audio_ssl.metrics.registry import find_metric
-from audio_ssl.report.numbers import MISSING, defined, percent, signed
+from audio_ssl.report.numbers import HARD_SPACE, MISSING, defined, percent, signed
 
 _SHORT = 22
-_SPACE = "\u00a0"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 OUTCOMES: dict[GapOutcome, str] = {
@@ -128,7 +127,7 @@ def between(row: _Measured, value: float, low: float, high: float) -> str:
 
 def _in_brackets(low: str, high: str) -> str:
     """Write an interval behind a value, so that a line breaks before it and not inside."""
-    return f" ({low}{_SPACE}to{_SPACE}{high})"
+    return f" ({low}{HARD_SPACE}to{HARD_SPACE}{high})"
 
 
 def relative_ends(row: GroupComparison) -> tuple[float, float]:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from audio_ssl.artifacts.fairness_report import AttributeProbe, LayerScore
 from audio_ssl.fairness.wording import short_people
 from audio_ssl.report.language.phrases import label_of
-from audio_ssl.report.numbers import MISSING, count, defined, finite, interval, number, score
+from audio_ssl.report.numbers import HARD_SPACE, MISSING, count, defined, finite, interval, number, score
 
 UNIT = "%"
-_SPACE = "\u00a0"
 
 CONTROL = "control (permuted values)"
 SCORE_HEAD, CONTROL_HEAD = "Balanced accuracy (95 % interval)", "Control (range)"
@@ -113,9 +112,9 @@ def table_notes(row: AttributeProbe) -> tuple[str, ...]:
 
 def guess(row: AttributeProbe) -> str:
     """Return the balanced accuracy of always predicting the same value."""
-    return score(row.majority_uar, UNIT) if defined(row.majority_uar) else f"50{_SPACE}% or less"
+    return score(row.majority_uar, UNIT) if defined(row.majority_uar) else f"50{HARD_SPACE}% or less"
 
 
 def _ends(low: float, high: float) -> str:
     ends = interval(low, high, UNIT)
-    return "" if ends == MISSING else f" (95{_SPACE}% confidence interval {ends})"
+    return "" if ends == MISSING else f" (95{HARD_SPACE}% confidence interval {ends})"

@@ -31,7 +31,7 @@ from audio_ssl.report.language.composition import (
 from audio_ssl.report.numbers import MISSING, count, finite
 from audio_ssl.report.pages import PlacedSection
 from audio_ssl.report.sections.provenance import provenance_table
-from audio_ssl.report.sections.scores import GAIN_SHAPES
+from audio_ssl.report.svg import SHAPES
 
 _MOST_DRAWN, _MOST_LINES = 12, 6
 _PERCENTS = ("5 %", "25 %", "Median", "75 %", "95 %")
@@ -126,7 +126,7 @@ def _levels_figure(name: str, rows: Sequence[GroupAmounts], prefix: str) -> Figu
 
 
 def _dot(row: GroupAmounts, quantiles: Quantiles, index: int) -> Dot:
-    shape = GAIN_SHAPES[index % len(GAIN_SHAPES)]
+    shape = SHAPES[index % len(SHAPES)]
     note = count(row.clips, "clip")
     return Dot(row.value, quantiles.p50, quantiles.p5, quantiles.p95, shape, note)
 

@@ -21,8 +21,8 @@ from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.numbers import MISSING, count, finite, interval, score, signed, signed_interval
 from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.probe_summary import BaselineVerdict, ProbeSummary, SystemSummary
+from audio_ssl.report.svg import SHAPES
 
-GAIN_SHAPES = ("circle", "square", "diamond", "triangle")
 _MOST_OPEN = 12
 _MOST_DRAWN = 24
 """Of the picture of differences; more are read in the table."""
@@ -58,7 +58,7 @@ def _difference_figures(results: Sequence[ProbeSummary]) -> list[Figure]:
             if result.unit != "%" or value is None or low is None or high is None:
                 continue
             ends = sorted((sign * low, sign * high))
-            shape = GAIN_SHAPES[(1 + place) % len(GAIN_SHAPES)]
+            shape = SHAPES[(1 + place) % len(SHAPES)]
             mark = Estimate(sign * value, ends[0], ends[1], shape, verdict.decided)
             written = "{} ({} to {})".format(*(signed(one, "points") for one in (sign * value, *ends)))
             rows.append(Row(f"{result.title} − {verdict.label}", written, (mark,)))
@@ -82,7 +82,7 @@ def _figure(result: ProbeSummary, index: int) -> Figure | None:
         one = system.score_of(result.main_metric)
         value = finite(one.value)
         if value is not None:
-            shape = GAIN_SHAPES[place % len(GAIN_SHAPES)]
+            shape = SHAPES[place % len(SHAPES)]
             dots.append(Dot(system.label, value, finite(one.low), finite(one.high), shape))
     if not dots:
         return None
