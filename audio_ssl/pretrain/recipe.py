@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Literal
 
 from audio_ssl.base import catalog
@@ -222,36 +223,22 @@ def recipe_yaml(recipe: Recipe) -> str:
     return dump_yaml(plain(recipe))
 
 
+_ABOVE_ZERO = (
+    *("steps", "data.sample_rate", "data.crop_seconds", "data.seconds_per_update", "data.seconds_per_batch"),
+    *("data.workers", "checkpoint.every", "checkpoint.keep_last", "checkpoint.valid_every", "checkpoint.valid_seconds"),
+    *("optim.lr", "optim.eps", "data.seconds_per_group", "data.fit_hours", "max_minutes"),
+)
+"""Numbers that must be above zero, in the order in which they are checked; the last three may be null."""
+
+
 def check_values(recipe: Recipe) -> None:
     """Raise UserError for values of the shared sections that cannot work."""
-    data, checkpoint, optim = recipe.data, recipe.checkpoint, recipe.optim
+    data, optim = recipe.data, recipe.optim
     if recipe.engine not in catalog.parts(ENGINES):
         raise unknown_name("engine", recipe.engine, catalog.parts(ENGINES), "$.engine")
-    positive: dict[str, float] = {
-        "steps": recipe.steps,
-        "data.sample_rate": data.sample_rate,
-        "data.crop_seconds": data.crop_seconds,
-        "data.seconds_per_update": data.seconds_per_update,
-        "data.seconds_per_batch": data.seconds_per_batch,
-        "data.workers": data.workers,
-        "checkpoint.every": checkpoint.every,
-        "checkpoint.keep_last": checkpoint.keep_last,
-        "checkpoint.valid_every": checkpoint.valid_every,
-        "checkpoint.valid_seconds": checkpoint.valid_seconds,
-        "optim.lr": optim.lr,
-        "optim.eps": optim.eps,
-    }
-    if data.seconds_per_group is not None:
-        positive["data.seconds_per_group"] = data.seconds_per_group
-    if data.fit_hours is not None:
-        positive["data.fit_hours"] = data.fit_hours
-    if recipe.max_minutes is not None:
-        positive["max_minutes"] = recipe.max_minutes
-    if recipe.profile is not None:
-        positive["profile.first_update"] = recipe.profile.first_update
-        positive["profile.updates"] = recipe.profile.updates
-    for key, value in positive.items():
-        if not value > 0:
+    for key in _ABOVE_ZERO if recipe.profile is None else (*_ABOVE_ZERO, "profile.first_update", "profile.updates"):
+        value = attrgetter(key)(recipe)
+        if value is not None and not value > 0:
             raise UserError(f"`{key}` must be above 0, but is {value}", where=f"$.{key}")
     if data.seconds_per_batch < data.crop_seconds:
         raise UserError(
