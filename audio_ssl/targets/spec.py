@@ -76,7 +76,8 @@ class TeacherTraits:
 
     fit: Callable[..., dict[str, Tensor]] | None = None
     """Where `path` is None, makes the state from audio: ``fit(config, waveforms, sample_rate, generator, device=...)``,
-    with ``load_model=...`` where the teacher hears a model."""
+    with ``load_model=...`` where the teacher hears a model. Clips, ``[sample]`` each, are read once, and none is kept;
+    the generator decides all that is drawn. Gives the tensors of the state."""
 
     spec_before_fit: Callable[..., TargetSpec] | None = None
     """Returns what the teacher will give once it is fitted: ``(config, sample_rate, device)``, and `load_model`."""

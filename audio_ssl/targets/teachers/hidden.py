@@ -145,22 +145,7 @@ def fit(
     device: torch.device | None = None,
     load_model: LoadModel | None = None,
 ) -> dict[str, Tensor]:
-    """Measure mean and deviation of each channel of each layer over a stream of clips.
-
-    Parameters
-    ----------
-    config
-        Model and layers.
-    waveforms
-        Clips, ``[sample]`` each; read once, none is kept.
-    sample_rate
-        Of the clips, in Hz.
-    generator
-        Not used: nothing is drawn.
-    device
-        Where the model computes.
-    load_model
-        Opens `config.model`.
+    """Measure mean and deviation of each channel of each layer over a stream of clips; see `TeacherTraits.fit`.
 
     Returns
     -------

@@ -225,22 +225,7 @@ def fit(
     device: torch.device | None = None,
     load_model: LoadModel | None = None,
 ) -> dict[str, Tensor]:
-    """Fit centroids to a stream of clips.
-
-    Parameters
-    ----------
-    config
-        Clusters and features.
-    waveforms
-        Clips, ``[sample]`` each; read once, none is kept.
-    sample_rate
-        Of the clips, in Hz.
-    generator
-        Decides which frames are clustered and where centroids start.
-    device
-        Where a model's hidden states are computed and frames are clustered.
-    load_model
-        Opens `config.model`.
+    """Fit centroids to a stream of clips; see `TeacherTraits.fit`.
 
     Returns
     -------

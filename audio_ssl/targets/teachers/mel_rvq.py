@@ -186,20 +186,7 @@ def fit(
     generator: torch.Generator,
     device: torch.device | None = None,
 ) -> dict[str, Tensor]:
-    """Fit projections and codebooks to a stream of clips.
-
-    Parameters
-    ----------
-    config
-        Patches and codebooks.
-    waveforms
-        Clips, ``[sample]`` each; read once, none is kept.
-    sample_rate
-        Of the clips, in Hz.
-    generator
-        Decides which patches are used and where codes start.
-    device
-        Where the quantiser is fitted.
+    """Fit projections and codebooks to a stream of clips; see `TeacherTraits.fit`.
 
     Returns
     -------
