@@ -1,4 +1,4 @@
-"""The columns ``notes`` and ``chords`` of a manifest.
+"""Columns with times: how ``start end label; start end label`` is read, and how ``notes`` and ``chords`` are written.
 
 ``notes`` has every note of a clip: ``start end midi; start end midi``. Times are seconds from the clip's start, pitches
 are MIDI numbers (69 is A at 440 Hz), and notes are sorted. Notes of the same pitch never overlap: a unison of two
@@ -13,14 +13,60 @@ also without their fifth, with the lowest note after the slash. Anything else, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from typing import TypeVar
+
+from audio_ssl.base.errors import UserError
+
+Label = TypeVar("Label")
 
 Sounding = tuple[float, float, int]
 """Start and end in seconds, MIDI pitch."""
 
 UNISON_SECONDS = 0.05
 """Seconds within which notes of the same pitch are one note: mir_eval's onset tolerance."""
+
+
+def timed_labels(
+    text: str, read: Callable[[str], Label], wrong: Callable[[str], str], points: bool = False
+) -> list[tuple[float, float, Label]]:
+    """Read ``start end label; start end label``: start and end in seconds, and the label, in the order of the text.
+
+    Parameters
+    ----------
+    text
+        Value of the column.
+    read
+        What a label means; ValueError for one that means nothing.
+    wrong
+        The error for an item that cannot be read.
+    points
+        Whether an end may equal its start.
+
+    Raises
+    ------
+    UserError
+        With `wrong` of the first item that has no start, end and label, whose times are not finite and in order, or
+        whose label cannot be read.
+
+    Examples
+    --------
+    >>> timed_labels("0.5 1.25 69; 0 0.5 60", int, lambda item: f"wrong: {item}")
+    [(0.5, 1.25, 69), (0.0, 0.5, 60)]
+    """
+    found = []
+    for item in filter(None, (part.strip() for part in text.split(";"))):
+        try:
+            first, last, name = item.split(maxsplit=2)
+            start, end, label = float(first), float(last), read(name)
+        except ValueError as error:
+            raise UserError(wrong(item)) from error
+        if not (0 <= start <= end < math.inf and (points or start < end)):
+            raise UserError(wrong(item))
+        found.append((start, end, label))
+    return found
 
 
 def notes_column(notes: Iterable[Sounding]) -> str:

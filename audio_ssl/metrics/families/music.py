@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.base.errors import UserError
+from audio_ssl.data.time_columns import timed_labels
 from audio_ssl.metrics.metric import AdditiveMetric, Answer, Array, as_text, ratio, share
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
@@ -145,17 +146,11 @@ def segments(text: str) -> tuple[Array, list[str]]:
     (array([[0. , 1.5],
            [1.5, 3. ]]), ['C:maj', 'N'])
     """
-    rows = []
-    for item in filter(None, (part.strip() for part in text.split(";"))):
-        try:
-            start, end, label = item.split(maxsplit=2)
-            row = float(start), float(end), label
-        except ValueError:
-            row = np.nan, np.nan, ""
-        if not 0 <= row[0] <= row[1] < np.inf:
-            raise UserError(f"segments must be like `0.0 1.5 C:maj; 1.5 3.0 N` (seconds), but one is `{item}`")
-        rows.append(row)
-    rows.sort(key=lambda row: row[:2])
+
+    def wrong(item: str) -> str:
+        return f"segments must be like `0.0 1.5 C:maj; 1.5 3.0 N` (seconds), but one is `{item}`"
+
+    rows = sorted(timed_labels(text, str, wrong, points=True), key=lambda row: row[:2])
     for first, second in pairwise(rows):
         if second[0] < first[1] - 1e-6:
             raise UserError(
@@ -277,6 +272,13 @@ STEPS = 512
 _STEPS_PER_UNIT = 16
 
 
+def _pitch(text: str) -> int:
+    pitch = int(text)
+    if not 0 <= pitch <= HIGHEST_PITCH:
+        raise ValueError(f"`{text}` is not a MIDI pitch")
+    return pitch
+
+
 def read_notes(text: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Return start and end seconds ``[note, 2]``, by start, and MIDI pitches ``[note]``.
 
@@ -291,17 +293,11 @@ def read_notes(text: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64
     (array([[0.  , 0.5 ],
            [0.5 , 1.25]]), array([60, 69]))
     """
-    rows = []
-    for item in filter(None, (part.strip() for part in text.split(";"))):
-        try:
-            start, end, pitch = item.split()
-            row = float(start), float(end), int(pitch)
-        except ValueError:
-            row = np.nan, np.nan, 0
-        if not (0 <= row[0] < row[1] < np.inf and 0 <= row[2] <= HIGHEST_PITCH):
-            raise UserError(f"`notes` must be like `0.0 0.5 69; 0.5 1.0 71` (seconds, MIDI pitch), but has `{item}`")
-        rows.append(row)
-    rows.sort()
+
+    def wrong(item: str) -> str:
+        return f"`notes` must be like `0.0 0.5 69; 0.5 1.0 71` (seconds, MIDI pitch), but has `{item}`"
+
+    rows = sorted(timed_labels(text, _pitch, wrong))
     intervals = np.array([row[:2] for row in rows], np.float64).reshape(-1, 2)
     return intervals, np.array([row[2] for row in rows], np.int64)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
+from audio_ssl.data.time_columns import timed_labels
 from audio_ssl.metrics.resampling import MIN_CLUSTERS
 
 Frames = Callable[[Clip], Float[Tensor, "frame dim"]]
@@ -69,17 +70,11 @@ def spans_of(text: str, column: str) -> list[Span]:
     >>> spans_of("0.1 0.25 AH0; 0.25 0.4 S", "phone_times")[1]
     Span(start=0.25, end=0.4, label='S')
     """
-    found = []
-    for item in filter(None, (part.strip() for part in text.split(";"))):
-        words = item.split(maxsplit=2)
-        try:
-            start, end = float(words[0]), float(words[1])
-            usable = len(words) == 3 and 0 <= start < end < math.inf
-        except (ValueError, IndexError):
-            usable = False
-        if not usable:
-            raise UserError(f"`{column}` must be like `0.1 0.25 AH0; 0.25 0.4 S` (seconds), but has `{item}`")
-        found.append(Span(start, end, words[2]))
+
+    def wrong(item: str) -> str:
+        return f"`{column}` must be like `0.1 0.25 AH0; 0.25 0.4 S` (seconds), but has `{item}`"
+
+    found = [Span(*row) for row in timed_labels(text, str, wrong)]
     return sorted(found, key=lambda span: (span.start, span.end))
 
 
