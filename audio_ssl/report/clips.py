@@ -16,12 +16,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import soundfile
 
 from audio_ssl.artifacts.records import absent
+from audio_ssl.base.documents import JsonObject
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.data.audio import read_clip
 from audio_ssl.data.manifest import Clip
@@ -82,7 +83,7 @@ class ConfusedPair:
 
 
 def examples(
-    rows: Sequence[Mapping[str, Any]], metric_name: str, task: str | None, classes: Sequence[str] = ()
+    rows: Sequence[JsonObject], metric_name: str, task: str | None, classes: Sequence[str] = ()
 ) -> tuple[RankedClip, ...]:
     """Choose the clips with the best and the worst scores, at most four of each.
 
@@ -121,7 +122,7 @@ def examples(
     return (*(replace(clip, which="best") for *_, clip in best), *(clip for *_, clip in worst))
 
 
-def _quality(row: Mapping[str, Any], metric: AdditiveMetric | None) -> tuple[float | None, float | None]:
+def _quality(row: JsonObject, metric: AdditiveMetric | None) -> tuple[float | None, float | None]:
     """Return how good an answer is (higher is better; None where undefined), and its score as people read it."""
     reference, hypothesis = row.get("reference"), row.get("hypothesis")
     if (metric is None or metric.name == "r2") and _are_numbers(reference) and _are_numbers(hypothesis):
@@ -137,11 +138,11 @@ def _quality(row: Mapping[str, Any], metric: AdditiveMetric | None) -> tuple[flo
     return (shown if metric.higher_is_better else -shown), shown
 
 
-def _are_numbers(value: Any) -> bool:
+def _are_numbers(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(map(is_number, value))
 
 
-def _margin(row: Mapping[str, Any], classes: Sequence[str]) -> float:
+def _margin(row: JsonObject, classes: Sequence[str]) -> float:
     """Return by how much the answer's class was scored above the right one; 0 where that is not known."""
     scores = row.get("scores")
     if not isinstance(scores, list) or len(scores) != len(classes) or row.get("reference") not in classes:
@@ -150,13 +151,13 @@ def _margin(row: Mapping[str, Any], classes: Sequence[str]) -> float:
     return float(margin) if math.isfinite(margin) else 0.0
 
 
-def _clip(row: Mapping[str, Any], shown: float | None, unit: str) -> RankedClip:
+def _clip(row: JsonObject, shown: float | None, unit: str) -> RankedClip:
     about = {key: row[key] for key in ("speaker", "gender", "language", "track", "artist") if row.get(key)}
     reference, hypothesis = as_line(row.get("reference")), as_line(row.get("hypothesis"))
     return RankedClip("worst", str(row.get("id")), reference, hypothesis, shown, unit, **about)
 
 
-def as_line(value: Any) -> str:
+def as_line(value: object) -> str:
     """Write an answer as one line.
 
     Examples
@@ -169,7 +170,7 @@ def as_line(value: Any) -> str:
     return str(value if value is not None else "")
 
 
-def _agreement(reference: Any, hypothesis: Any) -> float:
+def _agreement(reference: object, hypothesis: object) -> float:
     wanted, got = (set(value) if isinstance(value, list | tuple) else {value} for value in (reference, hypothesis))
     return len(wanted & got) / len(wanted | got) if wanted | got else 1.0
 
@@ -197,7 +198,7 @@ def word_changes(reference: str, hypothesis: str) -> list[tuple[str, str]]:
     return out
 
 
-def is_class_task(rows: Sequence[Mapping[str, Any]], task: str | None, classes: Sequence[str] = ()) -> bool:
+def is_class_task(rows: Sequence[JsonObject], task: str | None, classes: Sequence[str] = ()) -> bool:
     """Say whether each clip has one class for an answer, and not a text, a list or numbers."""
     if task in _TEXTS or not rows or not all(_is_class(row) for row in rows):
         return False
@@ -205,7 +206,7 @@ def is_class_task(rows: Sequence[Mapping[str, Any]], task: str | None, classes: 
     return not classes or {str(row["hypothesis"]) for row in rows} <= set(classes)
 
 
-def confusion(rows: Sequence[Mapping[str, Any]], task: str | None, classes: Sequence[str] = ()) -> Confusion | None:
+def confusion(rows: Sequence[JsonObject], task: str | None, classes: Sequence[str] = ()) -> Confusion | None:
     """Count which class was answered for which, for tasks with one class a clip.
 
     None for tasks whose answers are texts or lists, and where there are more than `MAX_CLASSES` classes (see
@@ -225,7 +226,7 @@ def confusion(rows: Sequence[Mapping[str, Any]], task: str | None, classes: Sequ
 
 
 def confused_pairs(
-    rows: Sequence[Mapping[str, Any]], task: str | None, classes: Sequence[str] = ()
+    rows: Sequence[JsonObject], task: str | None, classes: Sequence[str] = ()
 ) -> tuple[ConfusedPair, ...]:
     """Return the classes most often taken for another, at most fifteen, where there are too many for a picture."""
     if not is_class_task(rows, task, classes):
@@ -239,7 +240,7 @@ def confused_pairs(
     return tuple(ConfusedPair(*pair, count, totals[pair[0]]) for pair, count in wrong[:_MOST_PAIRS])
 
 
-def _is_class(row: Mapping[str, Any]) -> bool:
+def _is_class(row: JsonObject) -> bool:
     return all(isinstance(row.get(side), str | int) for side in ("reference", "hypothesis"))
 
 
@@ -260,7 +261,7 @@ Sounds = Mapping[str, str]
 """By id of the clip: a ``data:`` address, or in words why there is none."""
 
 
-def excerpts(rows: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> dict[str, str]:
+def excerpts(rows: Sequence[JsonObject], ids: Sequence[str]) -> dict[str, str]:
     """Read the first seconds of some clips.
 
     Parameters
@@ -284,7 +285,7 @@ def excerpts(rows: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> dict[str,
     return found
 
 
-def _excerpt(row: Mapping[str, Any]) -> str:
+def _excerpt(row: JsonObject) -> str:
     try:
         clip = Clip.from_row({key: row.get(key) for key in ("id", "path", "start", "seconds", "sample_rate")})
         short = Clip(clip.id, clip.path, clip.start, min(clip.seconds, MOST_SECONDS), clip.sample_rate)

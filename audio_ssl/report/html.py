@@ -10,12 +10,13 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from audio_ssl.base.documents import JsonObject
 from audio_ssl.report.language.phrases import more_rows
 from audio_ssl.report.numbers import MISSING
 
@@ -138,7 +139,7 @@ class Page:
     about: str
     """What the page was made from, in one line."""
     json_name: str
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: JsonObject = field(default_factory=dict)
     contents: tuple[tuple[str, str], ...] = ()
     """Where each question is answered: id and name; empty where there are too few to look for."""
 
@@ -160,7 +161,7 @@ def render(page: Page) -> str:
     return make_environment().get_template("page.html.jinja").render(page=page, data_uri=data_uri(page.data))
 
 
-def data_uri(data: Mapping[str, Any]) -> str:
+def data_uri(data: JsonObject) -> str:
     """Pack data into a ``data:`` address, so that a page that travels alone still carries its numbers."""
     packed = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
     return f"data:application/json;base64,{base64.b64encode(packed).decode('ascii')}"

@@ -30,25 +30,6 @@ def finite(value: Any) -> float | None:
     return float(value) if is_number(value) else None
 
 
-def strict_json(value: Any) -> Any:
-    """Copy plain data with NaN and infinities as None and tuples as lists, so that any JSON reader takes it.
-
-    Examples
-    --------
-    >>> strict_json({"loss": float("nan"), "steps": (1, 2)})
-    {'loss': None, 'steps': [1, 2]}
-    """
-    if isinstance(value, dict):
-        return {str(key): strict_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict_json(item) for item in value]
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value)
-
-
 def number(value: Any, digits: int = 3) -> str:
     """Format with `digits` significant digits and thousands separators.
 

@@ -16,14 +16,14 @@ What comparing two systems comes to: the paired difference, or the two systems' 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from audio_ssl.artifacts.result import MetricResult
 from audio_ssl.artifacts.result_tables import AbxRow, ComparisonRow, QueryRow, TrialRow
+from audio_ssl.base.documents import JsonObject
 from audio_ssl.base.errors import UserError
 from audio_ssl.metrics.families.ranking import Ranking, mean_defined
 from audio_ssl.metrics.families.verification import SpeakerTrials
@@ -49,7 +49,7 @@ from audio_ssl.metrics.resampling import (
 from audio_ssl.report.inputs import ScoredSystem
 from audio_ssl.report.numbers import count, finite
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[JsonObject]
 
 
 @dataclass(frozen=True)
@@ -129,14 +129,14 @@ def _statistics(metric: AdditiveMetric, rows: Rows) -> Array:
     return metric.statistics((row["reference"], row["hypothesis"]) for row in rows)
 
 
-def _common(ours: Rows, theirs: Rows) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def _common(ours: Rows, theirs: Rows) -> list[tuple[JsonObject, JsonObject]]:
     others = {row["id"]: row for row in theirs}
     pairs = [(row, others[row["id"]]) for row in ours if row["id"] in others]
     return [(row, other) for row, other in pairs if row.get("reference") == other.get("reference")]
 
 
 def _compare_rankings(
-    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+    pairs: Sequence[tuple[JsonObject, JsonObject]],
     model: Answers,
     baseline: Answers,
     metric: RankingMetric,
@@ -172,7 +172,7 @@ def _compare_rankings(
     return _difference(found, count(len(names), noun), len(pairs))
 
 
-def _tags(reference: Any) -> Sequence[str]:
+def _tags(reference: object) -> Sequence[str]:
     return reference if isinstance(reference, list) else (str(reference),)
 
 

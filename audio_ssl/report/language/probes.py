@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from audio_ssl.fairness.wording import capital
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.numbers import count, duration, number, score
 
 if TYPE_CHECKING:
     from audio_ssl.report.probe_summary import ProbeSummary, RunGrid, TrialHistogram, ValuePairs
+
+_SPLITS = {"train": "Training", "valid": "Validation", "test": "Test"}
 
 SCORES_CAPTION = "All scores on the test set, with 95 % confidence intervals"
 COST_NOTE = (
@@ -25,7 +28,7 @@ def lead(result: ProbeSummary) -> tuple[str, ...]:
         words = [count(found.clips, "clip")]
         words += [duration(found.seconds)] if found.seconds else []
         words += [count(found.speakers, "speaker")] if found.speakers else []
-        parts.append(f"{split.capitalize()}: {', '.join(words)}.")
+        parts.append(f"{_SPLITS.get(split, split)}: {', '.join(words)}.")
     if result.folds:
         parts.append(f"{result.folds} folds: each clip is tested once.")
     signature = f"Score signature: {result.signature}." if result.signature else ""
@@ -74,7 +77,7 @@ def layer_words(layers: Sequence[float], named: Sequence[str], banded: bool, lev
 def layer_caption(result: ProbeSummary, marks: str) -> str:
     """Say what the layer curves show; `marks` as of `layer_words`."""
     better = better_words(result.higher_is_better)
-    return f"{metric_label(result.main_metric)} on the validation clips by layer ({better}). {marks}".strip()
+    return f"{capital(metric_label(result.main_metric))} on the validation clips by layer ({better}). {marks}".strip()
 
 
 def grid_words(rates: int, layers: int, selected: str) -> str:
@@ -85,7 +88,7 @@ def grid_words(rates: int, layers: int, selected: str) -> str:
 def grid_caption(result: ProbeSummary, grid: RunGrid) -> str:
     """Say what the grid of all runs shows."""
     over = [count(found, noun) for found, noun in ((grid.seeds, "seed"), (grid.folds, "fold")) if found > 1]
-    text = f"{metric_label(result.main_metric)} on the validation clips by layer and learning rate"
+    text = f"{capital(metric_label(result.main_metric))} on the validation clips by layer and learning rate"
     text += f", mean over {' and '.join(over)}." if over else "."
     text += " A stronger shade is a better score. The frame marks the selected run."
     gone = sum(map(sum, grid.diverged))
@@ -107,7 +110,7 @@ def history_words(steps: Sequence[float], values: Sequence[float]) -> str:
 
 def history_caption(result: ProbeSummary) -> str:
     """Say what the curve of the head's training shows."""
-    return f"{metric_label(result.main_metric)} on the validation clips during the training of the head."
+    return f"{capital(metric_label(result.main_metric))} on the validation clips during the training of the head."
 
 
 def confusion_caption(shares: bool) -> str:

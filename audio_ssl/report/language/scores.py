@@ -64,8 +64,8 @@ SEPARATE = " (separate intervals)"
 """Said where the two systems' own intervals were compared."""
 
 _HOW_PAIRED = (
-    "Differences are tested with a paired bootstrap: the answers of both systems to the same clips are resampled "
-    "together, by the column `data.cluster` if the probe sets it, else by speaker, else by track, else clip by clip. "
+    "Differences are tested with a paired bootstrap. It resamples the answers of both systems to the same clips "
+    "together: by speaker, else by track, else clip by clip, or by the column that the probe's data.cluster names. "
     "A difference is statistically significant if its 95 % confidence interval excludes zero."
 )
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup
 
+from audio_ssl.artifacts.result import ProbeCost
 from audio_ssl.metrics.registry import metric_label
-from audio_ssl.report.clips import RankedClip, Sounds, excerpts, word_changes
+from audio_ssl.report.clips import ConfusedPair, RankedClip, Sounds, excerpts, word_changes
 from audio_ssl.report.comparison import ComparedQuestion
-from audio_ssl.report.html import Block, ClipExample, Figure, Fold, Section, Table, linked, make_table
+from audio_ssl.report.html import (
+    Block,
+    ClipExample,
+    Figure,
+    Fold,
+    Section,
+    Table,
+    TableColumn,
+    linked,
+    make_table,
+    tabulate,
+)
 from audio_ssl.report.language import probes as words
-from audio_ssl.report.language.phrases import better_words, more_rows
+from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.numbers import MISSING, count, duration, interval, score
 from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.probe_summary import ProbeSummary, SystemSummary
@@ -138,46 +151,63 @@ def _score_cell(system: SystemSummary, name: str) -> str | Markup:
     return value if ends == MISSING else Markup('{} <span class="whole">({})</span>').format(value, ends)
 
 
+class _Cost(NamedTuple):
+    """A row of the table of costs."""
+
+    system: str
+    cost: ProbeCost
+
+
+_COST_COLUMNS: list[TableColumn[_Cost]] = [
+    TableColumn("System", lambda row: row.system),
+    TableColumn("Extract", lambda row: duration(row.cost.extract_seconds)),
+    TableColumn("Fit", lambda row: duration(row.cost.fit_seconds)),
+    TableColumn("Predict", lambda row: duration(row.cost.predict_seconds)),
+    TableColumn("Trained parameters", lambda row: f"{row.cost.parameters:,}" if row.cost.parameters else MISSING),
+    TableColumn("Peak memory", lambda row: _gigabytes(row.cost.peak_memory_bytes)),
+    TableColumn("Audio", lambda row: duration(row.cost.audio_seconds)),
+]
+
+
+def _gigabytes(amount: int) -> str:
+    return f"{amount / 1e9:.2f} GB" if amount else MISSING
+
+
 def _cost_table(results: Sequence[ProbeSummary], shown: bool) -> Table | None:
-    rows = []
-    for name, system in systems_of(results):
-        cost = system.cost
-        if cost is None:
-            continue
-        rows.append(
-            (
-                name,
-                *(duration(seconds) for seconds in (cost.extract_seconds, cost.fit_seconds, cost.predict_seconds)),
-                f"{cost.parameters:,}" if cost.parameters else MISSING,
-                f"{cost.peak_memory_bytes / 1e9:.2f} GB" if cost.peak_memory_bytes else MISSING,
-                duration(cost.audio_seconds),
-            )
-        )
-    if not rows:
-        return None
-    head = ("System", "Extract", "Fit", "Predict", "Trained parameters", "Peak memory", "Audio")
-    return make_table("Cost", head, rows, notes=(words.COST_NOTE,), sticky=True, folded=not shown)
+    rows = [_Cost(name, system.cost) for name, system in systems_of(results) if system.cost is not None]
+    open_up_to = None if shown else 0
+    notes = (words.COST_NOTE,)
+    return tabulate("Cost", rows, _COST_COLUMNS, notes=notes, sticky=True, open_up_to=open_up_to) if rows else None
+
+
+_PAIR_COLUMNS: list[TableColumn[ConfusedPair]] = [
+    TableColumn("Reference", lambda row: row.reference),
+    TableColumn("Answered", lambda row: row.hypothesis, words=True),
+    TableColumn("Clips", lambda row: f"{row.clips:,}"),
+    TableColumn("Share of the reference's clips", lambda row: score(100 * row.clips / row.of, "%")),
+]
 
 
 def _pair_table(result: ProbeSummary) -> Table | None:
-    rows = [
-        (one.reference, one.hypothesis, f"{one.clips:,}", score(100 * one.clips / one.of, "%"))
-        for one in result.confused_pairs
-    ]
-    if not rows:
-        return None
-    head = ("Reference", "Answered", "Clips", "Share of the reference's clips")
-    return make_table("Most frequent confusions", head, rows, text_columns=(1,))
+    pairs = result.confused_pairs
+    return tabulate("Most frequent confusions", pairs, _PAIR_COLUMNS) if pairs else None
+
+
+class _Excluded(NamedTuple):
+    """A row of the table of what was excluded."""
+
+    what: str
+    reason: str
 
 
 def _excluded_table(result: ProbeSummary) -> Table | None:
-    rows = [(one.id, one.reason or MISSING) for one in result.excluded]
-    rows += [(f"{one.count:,} in errors.jsonl", one.reason) for one in result.errors.reasons]
-    if not rows:
-        return None
-    shown, left = rows[:_MOST_EXCLUDED], len(rows) - _MOST_EXCLUDED
-    notes = (more_rows(left),) if left > 0 else ()
-    return make_table(f"Excluded ({len(rows):,})", ("What", "Reason"), shown, text_columns=(1,), notes=notes)
+    rows = [_Excluded(one.id, one.reason) for one in result.excluded]
+    rows += [_Excluded(f"{one.count:,} in errors.jsonl", one.reason) for one in result.errors.reasons]
+    columns: list[TableColumn[_Excluded]] = [
+        TableColumn("Clip", lambda row: row.what),
+        TableColumn("Reason", lambda row: row.reason or MISSING, words=True),
+    ]
+    return tabulate(f"Excluded ({len(rows):,})", rows, columns, most=_MOST_EXCLUDED) if rows else None
 
 
 def _changes(result: ProbeSummary, one: RankedClip) -> list[tuple[str, str]]:

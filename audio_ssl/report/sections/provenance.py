@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
 
 from audio_ssl.artifacts.records import to_json
 from audio_ssl.artifacts.result import ResultOrigin
@@ -58,7 +57,7 @@ def _recorded(origin: ResultOrigin) -> JsonObject:
     return {key: value for key, value in to_json(origin).items() if value not in (None, "", [], {})}
 
 
-def provenance_table(caption: str, provenance: Mapping[str, Any]) -> Table | None:
+def provenance_table(caption: str, provenance: JsonObject) -> Table | None:
     """Write nested provenance as rows of dotted name and value; None where there is none.
 
     Examples
@@ -71,7 +70,7 @@ def provenance_table(caption: str, provenance: Mapping[str, Any]) -> Table | Non
     return make_table(caption, ("What", "Value"), rows, text_columns=(1,)) if rows else None
 
 
-def _flatten(name: str, value: Any) -> list[tuple[str, str]]:
+def _flatten(name: str, value: object) -> list[tuple[str, str]]:
     if isinstance(value, Mapping) and name.endswith("versions"):
         return [(name, ", ".join(f"{package} {version}" for package, version in value.items()))]
     if isinstance(value, Mapping):
@@ -87,7 +86,7 @@ def _flatten(name: str, value: Any) -> list[tuple[str, str]]:
     return [(name, "none" if value is None else str(value))]
 
 
-def command_line(command: Any) -> str:
+def command_line(command: object) -> str:
     """Write a recorded command as it is typed: without the folder the program was installed in."""
     words = list(map(str, command)) if isinstance(command, list | tuple) else _split(str(command))
     if words and PurePath(words[0]).name in _PROGRAMS:

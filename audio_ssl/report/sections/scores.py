@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup
 
+from audio_ssl.artifacts.result import MetricResult
 from audio_ssl.metrics.registry import metric_label
-from audio_ssl.report.comparison import ComparedQuestion, ModelComparison
+from audio_ssl.report.comparison import ComparedQuestion, MeanRank, ModelComparison, SuperbStanding
 from audio_ssl.report.figures.intervals import Dot, Estimate, Row, forest, interval_chart
-from audio_ssl.report.html import Block, Figure, Fold, Section, Table, linked, make_table
+from audio_ssl.report.html import Block, Figure, Fold, Section, Table, TableColumn, linked, make_table, tabulate
 from audio_ssl.report.language import scores as words
 from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.numbers import MISSING, count, finite, interval, score, signed, signed_interval
 from audio_ssl.report.pages import PlacedSection, ReportPage
+from audio_ssl.report.paired import PairedComparison
 from audio_ssl.report.probe_summary import BaselineVerdict, ProbeSummary, SystemSummary
 from audio_ssl.report.svg import SHAPES
 
 _MOST_OPEN = 12
+_USUAL_SYSTEMS = 3
+"""A model and two baselines."""
 _MOST_DRAWN = 24
 """Of the picture of differences; more are read in the table."""
 
@@ -31,13 +36,12 @@ _MOST_DRAWN = 24
 def gains_section(results: Sequence[ProbeSummary]) -> Section:
     """Put the systems of every probe side by side."""
     figures = [figure for index, result in enumerate(results) if (figure := _figure(result, index))]
-    table = make_table(
+    table = tabulate(
         words.GAINS_CAPTION,
-        ("Probe", "System", "Score", "95 % interval", "Model minus this", "95 % interval", "The model is"),
         [row for result in results for row in _rows(result)],
-        text_columns=(1, 6),
-        folded=len(results) > _MOST_OPEN,
+        _GAIN_COLUMNS,
         notes=words.GAINS_NOTES,
+        open_up_to=_MOST_OPEN * _USUAL_SYSTEMS,
     )
     figures = [*_difference_figures(results), *figures]
     if len(figures) <= _MOST_OPEN:
@@ -101,28 +105,41 @@ def _figure(result: ProbeSummary, index: int) -> Figure | None:
     return Figure(f"gain-{index}", svg, f"{result.title}: {label}, {better}{amount}.")
 
 
-def _rows(result: ProbeSummary) -> list[tuple[str | Markup, ...]]:
+class _Scored(NamedTuple):
+    """A row of the table of gains."""
+
+    result: ProbeSummary
+    system: SystemSummary
+    verdict: BaselineVerdict | None
+    """None of the model itself."""
+
+    @property
+    def score(self) -> MetricResult:
+        return self.system.score_of(self.result.main_metric)
+
+
+def _rows(result: ProbeSummary) -> list[_Scored]:
     verdicts = {verdict.baseline: verdict for verdict in result.verdicts}
-    return [_row(result, system, verdicts.get(system.system)) for system in result.systems]
+    return [_Scored(result, system, verdicts.get(system.system)) for system in result.systems]
 
 
-def _row(result: ProbeSummary, system: SystemSummary, verdict: BaselineVerdict | None) -> tuple[str | Markup, ...]:
-    one = system.score_of(result.main_metric)
-    return (
-        f"{result.title}, {metric_label(result.main_metric)}",
-        system.label,
-        linked(score(one.value, result.unit), system.predictions),
-        interval(one.low, one.high, result.unit),
-        *(
-            (MISSING, MISSING, MISSING)
-            if verdict is None
-            else (
-                signed(verdict.difference, "points" if result.unit else ""),
-                signed_interval(verdict.low, verdict.high, result.unit),
-                words.verdict_reading(verdict),
-            )
-        ),
-    )
+def _gain(row: _Scored) -> str:
+    return signed(row.verdict.difference, "points" if row.result.unit else "") if row.verdict else MISSING
+
+
+def _gain_ends(row: _Scored) -> str:
+    return signed_interval(row.verdict.low, row.verdict.high, row.result.unit) if row.verdict else MISSING
+
+
+_GAIN_COLUMNS: list[TableColumn[_Scored]] = [
+    TableColumn("Probe", lambda row: f"{row.result.title}, {metric_label(row.result.main_metric)}"),
+    TableColumn("System", lambda row: row.system.label, words=True),
+    TableColumn("Score", lambda row: linked(score(row.score.value, row.result.unit), row.system.predictions)),
+    TableColumn("95 % interval", lambda row: interval(row.score.low, row.score.high, row.result.unit)),
+    TableColumn("Model minus this", _gain),
+    TableColumn("95 % interval", _gain_ends),
+    TableColumn("The model is", lambda row: words.verdict_reading(row.verdict) if row.verdict else MISSING, words=True),
+]
 
 
 _MOST_ROWS = 30
@@ -180,43 +197,57 @@ def _ranks(comparison: ModelComparison) -> Table | None:
     ranks = comparison.ranks
     if not ranks:
         return None
-    rows = [(row.system, f"{row.mean_rank:.2f}", f"{row.borda:g}") for row in ranks]
-    notes = words.rank_notes(ranks[0].questions, len(rows) == len(comparison.systems))
-    return make_table("Mean rank", ("Model", "Mean rank ↓", "Wins (ties half) ↑"), rows, notes=notes)
+    columns: list[TableColumn[MeanRank]] = [
+        TableColumn("Model", lambda row: row.system),
+        TableColumn("Mean rank ↓", lambda row: f"{row.mean_rank:.2f}"),
+        TableColumn("Wins (ties half) ↑", lambda row: f"{row.borda:g}"),
+    ]
+    notes = words.rank_notes(ranks[0].questions, len(ranks) == len(comparison.systems))
+    return tabulate("Mean rank", ranks, columns, notes=notes)
 
 
 def _superb(comparison: ModelComparison) -> Table | None:
     if not comparison.superb:
         return None
-    rows = [
-        (row.system, f"{row.score:,.0f}".replace("-", "−"), ", ".join(row.tasks), ", ".join(row.missing) or MISSING)
-        for row in comparison.superb
+    columns: list[TableColumn[SuperbStanding]] = [
+        TableColumn("Model", lambda row: row.system),
+        TableColumn("Score ↑", lambda row: f"{row.score:,.0f}".replace("-", "−")),
+        TableColumn("Tasks", lambda row: ", ".join(row.tasks), words=True),
+        TableColumn("Missing", lambda row: ", ".join(row.missing) or MISSING, words=True),
     ]
-    head = ("Model", "Score ↑", "Tasks", "Missing")
-    return make_table("SUPERB score", head, rows, text_columns=(2, 3), notes=(words.SUPERB_NOTE,))
+    return tabulate("SUPERB score", comparison.superb, columns, notes=(words.SUPERB_NOTE,))
+
+
+class _Compared(NamedTuple):
+    """A row of the table of differences."""
+
+    question: ComparedQuestion
+    found: PairedComparison
 
 
 def _differences(questions: Sequence[ComparedQuestion]) -> Table:
     several = len({one.first for one in questions}) > 1
-    rows = []
-    for question in questions:
-        for one in question.differences:
-            name = f"{one.system} minus {question.first}" if several else one.system
-            clips = MISSING if one.clips is None else f"{one.clips:,}"
-            clips += f" ({one.left_out:,} excluded)" if one.left_out else ""
-            rows.append(
-                (
-                    Markup('{}<br><span class="soft">{}</span>').format(name, ", ".join(_column_name(question))),
-                    signed(one.difference, "points" if question.unit else ""),
-                    signed_interval(one.low, one.high, question.unit),
-                    words.difference_reading(one),
-                    clips,
-                    one.over or MISSING,
-                )
-            )
-    head = ("System, probe", "Difference", "95 % interval", "Result", "Common clips", "Resampled")
-    caption = words.differences_caption(questions)
-    return make_table(caption, head, rows, text_columns=(3, 5), sticky=True, folded=len(rows) > _MOST_ROWS)
+
+    def name(row: _Compared) -> Markup:
+        system = f"{row.found.system} minus {row.question.first}" if several else row.found.system
+        return Markup('{}<br><span class="soft">{}</span>').format(system, ", ".join(_column_name(row.question)))
+
+    columns: list[TableColumn[_Compared]] = [
+        TableColumn("System, probe", name),
+        TableColumn("Difference", lambda row: signed(row.found.difference, "points" if row.question.unit else "")),
+        TableColumn("95 % interval", lambda row: signed_interval(row.found.low, row.found.high, row.question.unit)),
+        TableColumn("Result", lambda row: words.difference_reading(row.found), words=True),
+        TableColumn("Common clips", lambda row: _common(row.found)),
+        TableColumn("Resampled", lambda row: row.found.over or MISSING, words=True),
+    ]
+    rows = [_Compared(question, one) for question in questions for one in question.differences]
+    return tabulate(words.differences_caption(questions), rows, columns, sticky=True, open_up_to=_MOST_ROWS)
+
+
+def _common(found: PairedComparison) -> str:
+    if found.clips is None:
+        return MISSING
+    return f"{found.clips:,}" + (f" ({found.left_out:,} excluded)" if found.left_out else "")
 
 
 def _compared(page: ReportPage) -> Section | None:
