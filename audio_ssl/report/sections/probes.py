@@ -151,14 +151,14 @@ def _score_cell(system: SystemSummary, name: str) -> str | Markup:
     return value if ends == MISSING else Markup('{} <span class="whole">({})</span>').format(value, ends)
 
 
-class _Cost(NamedTuple):
+class _CostRow(NamedTuple):
     """A row of the table of costs."""
 
     system: str
     cost: ProbeCost
 
 
-_COST_COLUMNS: list[TableColumn[_Cost]] = [
+_COST_COLUMNS: list[TableColumn[_CostRow]] = [
     TableColumn("System", lambda row: row.system),
     TableColumn("Extract", lambda row: duration(row.cost.extract_seconds)),
     TableColumn("Fit", lambda row: duration(row.cost.fit_seconds)),
@@ -174,7 +174,7 @@ def _gigabytes(amount: int) -> str:
 
 
 def _cost_table(results: Sequence[ProbeSummary], shown: bool) -> Table | None:
-    rows = [_Cost(name, system.cost) for name, system in systems_of(results) if system.cost is not None]
+    rows = [_CostRow(name, system.cost) for name, system in systems_of(results) if system.cost is not None]
     open_up_to = None if shown else 0
     notes = (words.COST_NOTE,)
     return tabulate("Cost", rows, _COST_COLUMNS, notes=notes, sticky=True, open_up_to=open_up_to) if rows else None
@@ -193,7 +193,7 @@ def _pair_table(result: ProbeSummary) -> Table | None:
     return tabulate("Most frequent confusions", pairs, _PAIR_COLUMNS) if pairs else None
 
 
-class _Excluded(NamedTuple):
+class _ExcludedRow(NamedTuple):
     """A row of the table of what was excluded."""
 
     what: str
@@ -201,9 +201,9 @@ class _Excluded(NamedTuple):
 
 
 def _excluded_table(result: ProbeSummary) -> Table | None:
-    rows = [_Excluded(one.id, one.reason) for one in result.excluded]
-    rows += [_Excluded(f"{one.count:,} in errors.jsonl", one.reason) for one in result.errors.reasons]
-    columns: list[TableColumn[_Excluded]] = [
+    rows = [_ExcludedRow(one.id, one.reason) for one in result.excluded]
+    rows += [_ExcludedRow(f"{one.count:,} in errors.jsonl", one.reason) for one in result.errors.reasons]
+    columns: list[TableColumn[_ExcludedRow]] = [
         TableColumn("Clip", lambda row: row.what),
         TableColumn("Reason", lambda row: row.reason or MISSING, words=True),
     ]

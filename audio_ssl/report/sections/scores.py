@@ -105,7 +105,7 @@ def _figure(result: ProbeSummary, index: int) -> Figure | None:
     return Figure(f"gain-{index}", svg, f"{result.title}: {label}, {better}{amount}.")
 
 
-class _Scored(NamedTuple):
+class _GainRow(NamedTuple):
     """A row of the table of gains."""
 
     result: ProbeSummary
@@ -118,20 +118,20 @@ class _Scored(NamedTuple):
         return self.system.score_of(self.result.main_metric)
 
 
-def _rows(result: ProbeSummary) -> list[_Scored]:
+def _rows(result: ProbeSummary) -> list[_GainRow]:
     verdicts = {verdict.baseline: verdict for verdict in result.verdicts}
-    return [_Scored(result, system, verdicts.get(system.system)) for system in result.systems]
+    return [_GainRow(result, system, verdicts.get(system.system)) for system in result.systems]
 
 
-def _gain(row: _Scored) -> str:
+def _gain(row: _GainRow) -> str:
     return signed(row.verdict.difference, "points" if row.result.unit else "") if row.verdict else MISSING
 
 
-def _gain_ends(row: _Scored) -> str:
+def _gain_ends(row: _GainRow) -> str:
     return signed_interval(row.verdict.low, row.verdict.high, row.result.unit) if row.verdict else MISSING
 
 
-_GAIN_COLUMNS: list[TableColumn[_Scored]] = [
+_GAIN_COLUMNS: list[TableColumn[_GainRow]] = [
     TableColumn("Probe", lambda row: f"{row.result.title}, {metric_label(row.result.main_metric)}"),
     TableColumn("System", lambda row: row.system.label, words=True),
     TableColumn("Score", lambda row: linked(score(row.score.value, row.result.unit), row.system.predictions)),
@@ -218,7 +218,7 @@ def _superb(comparison: ModelComparison) -> Table | None:
     return tabulate("SUPERB score", comparison.superb, columns, notes=(words.SUPERB_NOTE,))
 
 
-class _Compared(NamedTuple):
+class _DifferenceRow(NamedTuple):
     """A row of the table of differences."""
 
     question: ComparedQuestion
@@ -228,11 +228,11 @@ class _Compared(NamedTuple):
 def _differences(questions: Sequence[ComparedQuestion]) -> Table:
     several = len({one.first for one in questions}) > 1
 
-    def name(row: _Compared) -> Markup:
+    def name(row: _DifferenceRow) -> Markup:
         system = f"{row.found.system} minus {row.question.first}" if several else row.found.system
         return Markup('{}<br><span class="soft">{}</span>').format(system, ", ".join(_column_name(row.question)))
 
-    columns: list[TableColumn[_Compared]] = [
+    columns: list[TableColumn[_DifferenceRow]] = [
         TableColumn("System, probe", name),
         TableColumn("Difference", lambda row: signed(row.found.difference, "points" if row.question.unit else "")),
         TableColumn("95 % interval", lambda row: signed_interval(row.found.low, row.found.high, row.question.unit)),
@@ -240,7 +240,7 @@ def _differences(questions: Sequence[ComparedQuestion]) -> Table:
         TableColumn("Common clips", lambda row: _common(row.found)),
         TableColumn("Resampled", lambda row: row.found.over or MISSING, words=True),
     ]
-    rows = [_Compared(question, one) for question in questions for one in question.differences]
+    rows = [_DifferenceRow(question, one) for question in questions for one in question.differences]
     return tabulate(words.differences_caption(questions), rows, columns, sticky=True, open_up_to=_MOST_ROWS)
 
 
