@@ -10,7 +10,7 @@ and plain percentiles from 20 on miss it in 18, 12 and 9 % (``python benchmarks/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,29 +46,52 @@ class Interval(NamedTuple):
     high: float
 
 
-def choose_clusters(rows: Sequence[Mapping[str, Any]], column: str | None = None) -> tuple[list[str], str]:
-    """Return what to resample and its name.
+class Clusters(NamedTuple):
+    """What is resampled."""
+
+    names: list[str]
+    """Cluster of each clip."""
+
+    noun: str
+    """speaker, track, clip, or the name of a column."""
+
+    few: str = ""
+    """Where clips are resampled although there are clusters: how many of these, such as ``3 speakers``."""
+
+
+def choose_clusters(
+    ids: Sequence[str], values: Callable[[str], Sequence[object]], column: str | None = None
+) -> Clusters:
+    """Choose what to resample: speakers, else tracks, else clips; or the values of a column, else clips.
 
     Parameters
     ----------
-    rows
-        Of a manifest or of predictions: ``id``, perhaps ``speaker``, ``track`` and others.
+    ids
+        Of the clips.
+    values
+        Gives the values of a column by its name, None where a clip has none.
     column
         Clips with one value in this column belong together; None: speakers, else tracks. Where there are fewer than
-        `MIN_CLUSTERS` of them, or a row has none: clips.
+        `MIN_CLUSTERS` values, or a clip has none: clips.
 
     Examples
     --------
-    >>> choose_clusters([{"id": str(n), "sentence": n // 2} for n in range(10)], "sentence")[1]
+    >>> choose_clusters([str(n) for n in range(10)], lambda name: [n // 2 for n in range(10)], "sentence").noun
     'sentence'
-    >>> choose_clusters([{"id": "a", "speaker": "x"}, {"id": "b", "speaker": "y"}])
-    (['a', 'b'], 'clip')
+    >>> choose_clusters(["a", "b"], {"speaker": ["x", "y"], "track": [None, None]}.__getitem__)
+    Clusters(names=['a', 'b'], noun='clip', few='2 speakers')
     """
-    for name in ("speaker", "track") if column is None else (column,):
-        values = ["" if (value := row.get(name)) is None else str(value) for row in rows]
-        if all(values) and len(set(values)) >= MIN_CLUSTERS:
-            return values, "clip" if name == "id" else name.replace("_", " ")
-    return [str(row["id"]) for row in rows], "clip"
+    few = ""
+    wanted = ["speaker", "track"] if column is None else [column]
+    for name in wanted:
+        found = values(name)
+        distinct = len({str(value) for value in found if value is not None})
+        noun = name.replace("_", " ")
+        if None not in found and "" not in found and distinct >= MIN_CLUSTERS:
+            return Clusters([str(value) for value in found], "clip" if name == "id" else noun)
+        if distinct and name == wanted[0] and name != "id":
+            few = f"{distinct} {noun}{'s' if distinct > 1 else ''}"
+    return Clusters([str(one) for one in ids], "clip", few)
 
 
 def cluster_sums(statistics: Array, clusters: Sequence[str]) -> tuple[Array, list[str]]:

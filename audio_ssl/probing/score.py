@@ -74,8 +74,10 @@ def score_test(
 
     Clips of one value of the column `cluster` are drawn together; None: those of one speaker, else of one track.
     """
-    clusters, noun = choose_clusters([clip.row() for clip in clips], cluster)
-    unit = f"{noun}s{_why_clips(clips, cluster) if noun == 'clip' else ''}"
+    rows = [clip.row() for clip in clips]
+    chosen = choose_clusters([clip.id for clip in clips], lambda name: [row.get(name) for row in rows], cluster)
+    clusters = chosen.names
+    unit = f"{chosen.noun}s" + (f" (only {chosen.few})" if chosen.few else "")
     scores: dict[str, MetricResult] = {}
     notes: list[str] = []
     # Decoding of frames and scoring of trials are slow, so both are done once for all metrics.
@@ -99,15 +101,6 @@ def score_test(
             interval = bootstrap_sums(sums, metric.score)
         scores[metric.name] = MetricResult(*interval, metric.higher_is_better, metric.unit)
     return scores, unit, notes
-
-
-def _why_clips(clips: Sequence[Clip], cluster: str | None) -> str:
-    """Return why clips are resampled, in brackets: there are too few speakers or values of the column."""
-    name = cluster or "speaker"
-    few = {str(value) for clip in clips if (value := clip.row().get(name)) is not None}
-    if not few or name == "id":
-        return ""
-    return f" (only {len(few)} {name.replace('_', ' ')}{'s' if len(few) > 1 else ''})"
 
 
 def pairs_of(task: Task, clips: Sequence[Clip], predictions: Sequence[Tensor]) -> list[tuple[Answer, Answer]]:

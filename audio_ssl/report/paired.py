@@ -39,6 +39,7 @@ from audio_ssl.metrics.registry import find_metric, get_metric
 from audio_ssl.metrics.resampling import (
     MIN_CLUSTERS,
     RANKING_REPLICATES,
+    Clusters,
     Interval,
     bootstrap,
     bootstrap_means,
@@ -111,7 +112,7 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
     except (UserError, TypeError, ValueError, KeyError):
         # Other classes, or answers that are not of the metric's kind: there is no common ground.
         return None
-    clusters, noun = choose_clusters([row for row, _ in pairs], model.cluster)
+    clusters, noun, _ = _clusters(pairs, model.cluster)
     sums, names = cluster_sums(np.concatenate([ours, theirs], axis=1), clusters)
     half = ours.shape[1]
 
@@ -119,6 +120,12 @@ def compare(model: Answers, baseline: Answers, metric_name: str) -> Difference |
         return np.asarray(metric.score(totals[..., :half]) - metric.score(totals[..., half:]))
 
     return _difference(bootstrap_sums(sums, gap), count(len(names), noun), len(pairs))
+
+
+def _clusters(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], column: str | None) -> Clusters:
+    """Return what the common clips of two systems are resampled by."""
+    ids = [str(row["id"]) for row, _ in pairs]
+    return choose_clusters(ids, lambda name: [row.get(name) for row, _ in pairs], column)
 
 
 def _statistics(metric: AdditiveMetric, rows: Rows) -> Array:
@@ -145,7 +152,7 @@ def _compare_rankings(
     shared = [name for name in classes if name in set(other_classes)]
     if not shared or any(not isinstance(row.get("scores"), list) for pair in pairs for row in pair):
         return None
-    clusters, noun = choose_clusters([row for row, _ in pairs], model.cluster)
+    clusters, noun, _ = _clusters(pairs, model.cluster)
     names, index = np.unique(clusters, return_inverse=True)
     if len(names) < 2:
         return None
@@ -246,8 +253,9 @@ def _queries(ours: Sequence[QueryRow], theirs: Sequence[QueryRow]) -> Difference
     precisions = [[rows[key].average_precision for key in shared] for rows in keyed]
     gaps = np.array(precisions[0]) - np.array(precisions[1])
     table = np.stack([gaps, np.ones(len(shared))], axis=1)
-    named = [{"id": str(key), "speaker": keyed[0][key].speaker} for key in shared]
-    clusters, noun = choose_clusters(named)
+    known: dict[str, Sequence[object]] = {"track": [None] * len(shared)}
+    known["speaker"] = [keyed[0][key].speaker for key in shared]
+    clusters, noun, _ = choose_clusters([str(key) for key in shared], known.__getitem__)
     sums, names = cluster_sums(table, clusters)
     found = bootstrap_sums(sums, lambda s: s[..., 0] / s[..., 1])
     if not all(map(math.isfinite, found)):
