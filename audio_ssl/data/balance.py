@@ -20,7 +20,7 @@ import numpy as np
 from audio_ssl.artifacts.draws import DrawnAmounts, DrawRecord, DrawRequest, ExcludedAmount, GroupDraw
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.audit import effective_number
-from audio_ssl.data.clip_table import ClipTable, Indices, Numbers
+from audio_ssl.data.clip_table import ClipTable, Indices, Numbers, table_of
 from audio_ssl.data.columns import read_value, spellings_note
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.pool import PoolRows, pool_rows
@@ -143,7 +143,7 @@ def balance(
     _check_positive("hours", hours)
     if speaker_hours is not None:
         _check_positive("speaker_hours", speaker_hours)
-    source = clips if isinstance(clips, ClipTable) else list(clips)
+    source = clips if isinstance(clips, ClipTable) else table_of(list(clips), ("speaker", shares.column))
     pool = _sort_out(pool_rows(source, shares.column), shares)
     if speaker_hours is not None and not pool.has_speakers:
         raise UserError("`speaker_hours` needs speakers, but no clip of the pool has one")
@@ -175,10 +175,7 @@ def balance(
         notes=tuple(_notes(pool, shares.column)),
         pool_hash=_hash_pool(pool.rows),
     )
-    taken = (
-        source.take(np.array(chosen, np.int64)) if isinstance(source, ClipTable) else [source[row] for row in chosen]
-    )
-    return Balanced(list(taken), record)
+    return Balanced(list(source.take(np.array(chosen, np.int64))), record)
 
 
 def _as_read(shares: Balance) -> Balance:

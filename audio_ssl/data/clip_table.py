@@ -114,7 +114,7 @@ class ClipTable(Sequence[Clip]):
     path
         The manifest.
     hash
-        Hash of its bytes (`hash_manifest`).
+        Hash of its bytes (`hash_manifest`); empty for clips that come from no file.
     ids
         Ids, ``[row]``.
     seconds
@@ -128,7 +128,7 @@ class ClipTable(Sequence[Clip]):
     lines
         First byte and number of bytes of each row in the file, ``[row, 2]``; None if `clips` has the rows.
     clips
-        The clips, if the file had to be read row by row.
+        The clips, if they are in memory.
     file
         The open manifest.
     """
@@ -224,7 +224,7 @@ def read_table(path: Path, columns: Sequence[str] = (), numbers: Sequence[str] =
     try:
         return _by_blocks(path, columns, numbers)
     except (_Odd, pa.ArrowException):
-        return _by_rows(path, columns, numbers)
+        return table_of(read_manifest(path), columns, numbers, path, hash_manifest(path))
     finally:
         pa.set_memory_pool(pool)
 
@@ -359,9 +359,24 @@ def _numbers(table: Any, name: str) -> Numbers:
     return np.asarray(table[name].cast(pa.float64()).fill_null(np.nan).to_numpy(), np.float64)
 
 
-def _by_rows(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> ClipTable:
-    """Read the manifest row by row and keep the clips."""
-    clips = read_manifest(path)
+def table_of(
+    clips: Sequence[Clip],
+    columns: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    path: Path | None = None,
+    hash: str = "",
+) -> ClipTable:
+    """Return clips in memory as a table.
+
+    Parameters
+    ----------
+    clips
+        The clips.
+    columns, numbers
+        Columns to keep as text and as numbers, as in `read_table`.
+    path, hash
+        The manifest that they come from, if any.
+    """
     found: set[str] = set()
     coders = {name: _TextCoder() for name in columns}
     indices: dict[str, list[int]] = {name: [] for name in columns}
@@ -376,13 +391,13 @@ def _by_rows(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> Clip
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             values.append(float(value) if is_number and value is not None else np.nan)
     return ClipTable(
-        path,
-        hash_manifest(path),
+        path or Path(),
+        hash,
         pa.array([clip.id.encode("utf-8", "surrogatepass") for clip in clips], pa.large_binary()),
-        np.array([clip.seconds for clip in clips]),
+        np.array([clip.seconds for clip in clips], np.float64),
         {name: TextColumn(list(coder.number), np.array(indices[name], np.int64)) for name, coder in coders.items()},
         frozenset(found - {"id", "path", "tags", *_NUMBERS}),
         {name: np.array(values, np.float64) for name, values in kept.items()},
         None,
-        clips,
+        list(clips),
     )

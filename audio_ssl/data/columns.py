@@ -229,16 +229,6 @@ def attribute(clip: Clip, column: str) -> str | None:
     return None if written is None else read_value(column, written)
 
 
-def note_columns(clip: Clip, found: set[str]) -> None:
-    """Add the columns of this clip that can name groups to `found`."""
-    # Most clips of a manifest have the same columns, so there is little to check.
-    for name in _OWN:
-        if name not in found and getattr(clip, name) is not None:
-            found.add(name)
-    if not clip.extra.keys() <= found:
-        found.update(name for name, value in clip.extra.items() if value is not None)
-
-
 def check_names_groups(column: str) -> None:
     """Raise UserError if `column` cannot name groups."""
     if column in _NO_GROUP:

@@ -19,11 +19,11 @@ from audio_ssl.artifacts.records import read_record, to_json, write_record
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import locked_file, write_text
 from audio_ssl.data.audit import check_columns, columns_needed, describe_manifest, shared_speakers
-from audio_ssl.data.audit_columns import AuditColumns, columns_of, read_columns
+from audio_ssl.data.audit_columns import AuditColumns, columns_of
 from audio_ssl.data.clip_table import read_table
 from audio_ssl.data.columns import LEVEL_COLUMN
 from audio_ssl.data.ledger import ErrorLedger
-from audio_ssl.data.manifest import hash_manifest, read_manifest
+from audio_ssl.data.manifest import hash_manifest
 from audio_ssl.report.html import Page, render
 from audio_ssl.report.language.composition import composition_answer, manifest_lines
 from audio_ssl.report.numbers import count
@@ -156,17 +156,16 @@ def _levelled(out: Path, manifests: Sequence[Path]) -> list[Path | None]:
 def _read(path: Path, by: Sequence[str], levelled: Path | None, ledger: ErrorLedger) -> tuple[AuditColumns, int]:
     """Return a manifest's columns and how many of its clips could not be decoded."""
     try:
+        needed = columns_needed(by)
+        table = read_table(path, ["speaker", *needed], [LEVEL_COLUMN])
         if levelled is None:
-            needed = columns_needed(by)
-            table = read_table(path, ["speaker", *needed], [LEVEL_COLUMN])
             return columns_of(table, needed), 0
         # Decoding imports torch, which an audit without levels does not need.
         from audio_ssl.data.levels import measure_levels, write_levels
 
-        clips = read_manifest(path)
-        measured = measure_levels(clips, ledger)
-        write_levels(levelled, clips, measured)
-        return read_columns(clips, columns_needed(by), measured), measured.count(None)
+        measured = measure_levels(table, ledger)
+        write_levels(levelled, table, measured)
+        return columns_of(table, needed, measured), measured.count(None)
     except UserError as error:
         raise error if error.where else UserError(error.what, where=str(path), remedy=error.remedy) from error
 

@@ -13,9 +13,9 @@ from audio_ssl.artifacts.composition import AuditedManifest
 from audio_ssl.base.errors import UserError
 from audio_ssl.data import clip_table
 from audio_ssl.data.audit import columns_needed, describe_manifest
-from audio_ssl.data.audit_columns import columns_of, read_columns
+from audio_ssl.data.audit_columns import columns_of
 from audio_ssl.data.balance import balance, parse_balance
-from audio_ssl.data.clip_table import read_table
+from audio_ssl.data.clip_table import read_table, table_of
 from audio_ssl.data.columns import recorded
 from audio_ssl.data.manifest import hash_manifest, read_manifest
 
@@ -73,7 +73,9 @@ def test_columns_are_those_of_the_rows(tmp_path: Path, name: str) -> None:
     by_table = describe_manifest(
         columns_of(read_table(path, ["speaker", *needed], ["level_dbfs"]), needed), ["gender", "age"], source
     )
-    assert by_table == describe_manifest(read_columns(clips, needed), ["gender", "age"], source)
+    assert by_table == describe_manifest(
+        columns_of(table_of(clips, ["speaker", *needed], ["level_dbfs"]), needed), ["gender", "age"], source
+    )
 
 
 def test_clips_are_made_when_asked_for(tmp_path: Path) -> None:

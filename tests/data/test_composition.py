@@ -24,7 +24,9 @@ from audio_ssl.data.audit import (
     gini,
     shared_speakers,
 )
-from audio_ssl.data.audit_columns import read_columns
+from audio_ssl.data.audit_columns import AuditColumns, columns_of
+from audio_ssl.data.clip_table import table_of
+from audio_ssl.data.columns import LEVEL_COLUMN
 from audio_ssl.data.levels import Level
 from audio_ssl.data.manifest import Clip
 from audio_ssl.fairness.tables.scalars import Spellings
@@ -40,10 +42,14 @@ def clip(name: str, seconds: float, speaker: str | None, gender: str | None = No
     )  # fmt: skip
 
 
+def columns_in(clips: Iterable[Clip], by: Sequence[str], levels: Sequence[Level | None] | None = None) -> AuditColumns:
+    return columns_of(table_of(list(clips), ["speaker", *by], [LEVEL_COLUMN]), by, levels)
+
+
 def audit(
     clips: Iterable[Clip], by: Sequence[str] = ("gender",), levels: Sequence[Level | None] | None = None
 ) -> ManifestAudit:
-    columns = read_columns(clips, columns_needed(by), levels)
+    columns = columns_in(clips, columns_needed(by), levels)
     check_columns([columns], by)
     return describe_manifest(columns, by, AuditedManifest("m.jsonl"))
 
@@ -101,7 +107,7 @@ def test_splits_have_their_own_rows_and_shared_speakers_are_named() -> None:
 
 
 def test_speakers_of_two_manifests() -> None:
-    first, second = (read_columns(clips, ["gender"]) for clips in (SMALL, [SMALL[3], clip("n", 1.0, "new", "F")]))
+    first, second = (columns_in(clips, ["gender"]) for clips in (SMALL, [SMALL[3], clip("n", 1.0, "new", "F")]))
     assert shared_speakers(first, second) == NamedSpeakers(1, ("carl",))
 
 
@@ -153,7 +159,7 @@ def test_levels_are_counted_where_silent_and_where_not_measured() -> None:
     }  # fmt: skip
     assert composition(clips, levels=[*levels[2:], None, None])["total"]["level_dbfs"]["p50"] is None
     assert composition(clips)["total"]["level_dbfs"] is None
-    with pytest.raises(UserError, match="`levels` are of 2 clips, and there are 5"):
+    with pytest.raises(UserError, match="`levels` must have one entry per clip, 5, but has 2"):
         composition(clips, levels=[None, None])
 
 
@@ -184,10 +190,6 @@ def test_ages_are_decades_in_the_order_of_numbers() -> None:
 def test_bad_input() -> None:
     with pytest.raises(UserError, match=r"--by: unknown column `acent`; known: accent, speaker \(did you mean"):
         composition([clip("a", 1.0, "s", accent="north")], by=["acent"])
-    with pytest.raises(UserError, match="the id `a` appears twice"):
-        composition([clip("a", 1.0, "s"), clip("a", 1.0, "s")])
-    with pytest.raises(UserError, match="no clips"):
-        composition([])
 
 
 def test_without_genders_and_speakers_everything_is_unknown() -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from audio_ssl.artifacts.composition import AuditedManifest
 from audio_ssl.data.audit import columns_needed, describe_manifest
-from audio_ssl.data.audit_columns import columns_of, read_columns
+from audio_ssl.data.audit_columns import AuditColumns, columns_of
 from audio_ssl.data.balance import balance, parse_balance
 from audio_ssl.data.build import make_manifest
-from audio_ssl.data.clip_table import read_table
+from audio_ssl.data.clip_table import read_table, table_of
 from audio_ssl.data.columns import LEVEL_COLUMN, attribute, read_value
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
 from audio_ssl.fairness.predictions import read_predictions
@@ -23,6 +23,10 @@ SOURCE = AuditedManifest("old.jsonl")
 WOMEN = ("female_feminine", "Female", "f", "woman", "Frau", "féminin", "mujer")
 MEN = ("male_masculine", "MALE", "m", "man", "männlich", "homme", "hombre")
 OTHERS = ("non-binary", "prefer not to say")
+
+
+def columns_in(path: Path, by: list[str]) -> AuditColumns:
+    return columns_of(read_table(path, [*by, "speaker"], [LEVEL_COLUMN]), by)
 
 
 def clips() -> list[Clip]:
@@ -37,7 +41,7 @@ def test_the_same_groups_everywhere(tmp_path: Path) -> None:
     write_manifest(path, clips())
     wanted = {"F": len(WOMEN), "M": len(MEN), "non-binary": 1, "unknown": 1}
 
-    audited = describe_manifest(read_columns(read_manifest(path), columns_needed(["gender"])), ["gender"], SOURCE)
+    audited = describe_manifest(columns_in(path, columns_needed(["gender"])), ["gender"], SOURCE)
     assert {row.value: row.clips for row in audited.by[0].rows} == wanted
     assert any("female_feminine → F" in line for line in manifest_lines(audited))
 
@@ -91,7 +95,8 @@ def test_languages_are_codes_and_truth_is_one_word_everywhere(tmp_path: Path) ->
     by = ["language", "native"]
     needed = columns_needed(by)
     table_read = read_table(path, columns=[*needed, "speaker"], numbers=[LEVEL_COLUMN])
-    for columns in (read_columns(read_manifest(path), needed), columns_of(table_read, needed)):
+    in_memory = table_of(read_manifest(path), [*needed, "speaker"], [LEVEL_COLUMN])
+    for columns in (columns_of(in_memory, needed), columns_of(table_read, needed)):
         described = describe_manifest(columns, by, SOURCE)
         found = [{row.value: row.clips for row in one.rows} for one in described.by]
         assert found == [{"Klingon": 1, "en": 4, "fr-FR": 2, "unknown": 1}, {"true": 8}]
@@ -119,7 +124,7 @@ def test_groups_come_in_one_order_everywhere(tmp_path: Path) -> None:
     rows = [{"id": said, "reference": "a", "hypothesis": "b", "speaker": said, "age": said} for said in ages]
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
     wanted = ["0–9", "20–29", "100–109", "adult"]
-    assert read_columns(read_manifest(path), ["age"]).values["age"].names == wanted
+    assert columns_in(path, ["age"]).values["age"].names == wanted
     assert list(read_predictions(table, ["age"]).attributes["age"].names) == wanted
 
 
