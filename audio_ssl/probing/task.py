@@ -60,7 +60,7 @@ class Task(ABC):
     """Whether its classes are those of the training clips, so that a clip of any other cannot be answered."""
 
     known_speakers = False
-    """Whether the speakers of the test clips are meant to be those of training."""
+    """Whether the test clips may be of speakers of the training clips without a warning."""
 
     @property
     def classes(self) -> list[str]:

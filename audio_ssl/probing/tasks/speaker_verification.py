@@ -49,7 +49,7 @@ class SpeakerVerification(PairTask):
 
     kind = "speaker_verification"
     metrics: tuple[str, ...] = ("eer", "min_dcf")
-    column = "speaker"
+    known_speakers = True
 
     def __init__(self, config: Config) -> None:
         self._config = config
