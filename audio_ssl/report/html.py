@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from audio_ssl.base.documents import JsonObject
 from audio_ssl.report.language.phrases import more_rows
-from audio_ssl.report.numbers import MISSING
+from audio_ssl.report.numbers import MISSING, hard_spaces
 
 Shown = TypeVar("Shown", contravariant=True)
 _Row = TypeVar("_Row")
@@ -232,7 +232,7 @@ def tabulate(
     kept = [place for place, cells in enumerate(written) if place == 0 or any(cell != MISSING for cell in cells)]
     return make_table(
         caption,
-        [columns[place].head for place in kept],
+        [hard_spaces(columns[place].head) for place in kept],
         list(zip(*(written[place] for place in kept), strict=True)),
         text_columns=[new for new, place in enumerate(kept) if new and columns[place].words],
         notes=([more_rows(len(rows) - most)] if len(rows) > most else []) + list(notes),

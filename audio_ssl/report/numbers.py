@@ -182,14 +182,14 @@ def shortened(words: str, most: int) -> str:
 
 
 def hard_spaces(text: str) -> str:
-    r"""Keep a number and its percent sign on one line.
+    r"""Keep a number and its percent sign on one line, and "95 % CI".
 
     Examples
     --------
     >>> hard_spaces("95 % of 100 clips")
     '95\xa0% of 100 clips'
     """
-    return re.sub(r"(?<=\d) (?=%)", HARD_SPACE, text)
+    return re.sub(r"(?<=\d) (?=%)|(?<=%) (?=CI\b)", HARD_SPACE, text)
 
 
 def slug(text: str) -> str:

@@ -7,7 +7,15 @@ from itertools import pairwise
 
 import pytest
 
-from audio_ssl.artifacts.fairness import SIGNIFICANT, VERDICTS, GapOutcome, SystemComparison, blank
+from audio_ssl.artifacts.fairness import (
+    SIGNIFICANT,
+    UNKNOWN,
+    VERDICTS,
+    GapOutcome,
+    GroupSpread,
+    SystemComparison,
+    blank,
+)
 from audio_ssl.artifacts.fairness_report import SuppressedGroup, fairness_of
 from audio_ssl.report.figures.intervals import Estimate, Row, forest
 from audio_ssl.report.html import Page, render
@@ -15,6 +23,7 @@ from audio_ssl.report.language.conclusions import conclusion, fairness_answer, t
 from audio_ssl.report.language.fairness import comparison_words, gap_difference_words, gap_words, plain_words
 from audio_ssl.report.language.fairness_cells import sides, warnings_of
 from audio_ssl.report.language.fairness_page import IN_PERCENT
+from audio_ssl.report.numbers import hard_spaces
 from audio_ssl.report.pages import sections_of
 from audio_ssl.report.sections.fairness import conclusions_section, fairness_section
 from audio_ssl.report.sections.fairness_groups import metric_block, suppressed_table
@@ -249,7 +258,7 @@ def test_differences_that_no_permutation_could_find_are_said_to_be_so():
     rows = [comparison(0.01, p_holm=1.0, compared=6, assignments=100)] * 6
     assert numbers_in(in_short(*rows)[1]) == [100, 6]
     assert "no difference can be statistically significant" in in_short(*rows)[1]
-    rows = [replace(one, assignments=1000) for one in rows]
+    rows[0] = replace(rows[0], assignments=1000)
     assert not any("permutations" in one for one in in_short(*rows))
 
 
@@ -364,6 +373,16 @@ def test_conclusions_begin_with_what_is_significant_and_end_with_intersections()
         assert words in heading
 
 
+@pytest.mark.parametrize("groups", [2, 3])
+def test_best_and_worst_are_said_of_more_than_two_groups(groups):
+    about = {"result": "", "by": "gender", "metric": "wer", "unit": "%", "higher_is_better": False}
+    ends = {"worst": "F", "best": "M", "difference": 2.0, "ratio": 1.2, "overall": 11.0}
+    report = audit_of(comparison(0.3), spread=(GroupSpread(**about, groups=groups, **ends),))
+    said = metric_block(report, ("", "gender", "wer"), "b")
+    extremes = [text for text in (*said.lead, *said.points) if "best for men" in text]
+    assert [numbers_in(text) for text in extremes] == ([[3, 2.0, 1.2, 11.0]] if groups > 2 else [])
+
+
 def test_sides_of_no_gap_say_for_whom_it_is_worse():
     errors, coverage = gap(), gap(metric="term_coverage", higher_is_better=True)
     assert [worse_for(side) for side in sides([errors])] == [[], ["women"]]
@@ -379,8 +398,9 @@ def test_a_ratio_without_an_upper_end_has_no_interval(high):
     )
     assert numbers_in(gap_words(row)) == [1200, 26.0, 2.0, 95, 7.4, 46.3]
     table = metric_block(audit_of(row), ("", "gender", "wer"), "b").tables[0]
-    relative = dict(table.rows)[IN_PERCENT]
-    assert numbers_in(relative) == [1200.0]
+    assert numbers_in(dict(table.rows)[hard_spaces(IN_PERCENT)]) == [1200.0]
+    table = metric_block(audit_of(replace(row, ratio_high=40.0)), ("", "gender", "wer"), "b").tables[0]
+    assert numbers_in(dict(table.rows)[hard_spaces(IN_PERCENT)]) == [1200.0, 167.0, 3900.0]
 
 
 @pytest.mark.parametrize("high", [9.0, 106.0, 240.0, 1300.0, 98000.0])
@@ -394,6 +414,15 @@ def test_numbers_below_a_forest_stand_apart(high):
         left = at - (wide if one.get("text-anchor") == "end" else wide / 2)
         ends.append((left, left + wide))
     assert all(before[1] < after[0] for before, after in pairwise(ends))
+
+
+def test_the_table_of_two_systems_has_the_gap_of_each():
+    (table,) = section_of(whole_audit(), "systems").blocks[1].tables
+    first = dict(zip(table.head, table.rows[0], strict=True))
+    assert first["Systems"] == "whisper-tiny.en − hubert-ctc"
+    gaps = [numbers_in(first[f"With the {which}"]) for which in ("first", "second")]
+    assert gaps == [[2.2], [3.8]]
+    assert numbers_in(first[hard_spaces("Difference (95 % CI)")]) == [-1.6, -3.0, -0.1]
 
 
 def test_the_name_of_a_single_system_is_not_repeated_beside_its_models():
@@ -439,15 +468,24 @@ def test_the_statement_counts_a_group_of_two_systems_once_and_everybody_is_in_th
     example = whole_audit()
     one = replace(example.groups[0], known=True)
     named = tuple(replace(one, result=result, group=group) for result in ("S1", "S2") for group in ("F", "M"))
-    hidden = [SuppressedGroup(result, "gender", ("divers",), 1, 8, "fewer than 5 speakers") for result in ("S1", "S2")]
+    names = {"S1": "divers", "S2": UNKNOWN}
+    few = "fewer than 5 speakers"
+    hidden = [SuppressedGroup(result, "gender", (name,), 1, 8, few) for result, name in names.items()]
+    # A group that one system has a score for is scored.
+    hidden.append(SuppressedGroup("S3", "gender", ("F",), 1, 8, few))
     withheld = SuppressedGroup("S1", "gender", (), 3, 24, "long words")
     report = replace(example, groups=named, totals=(), suppressed=(*hidden, withheld))
     statement, missing = (block.tables[0] for block in subject_section(report).blocks)
-    assert "2 groups scored, 1 counted only." in dict(statement.rows)["Scope"]
+    assert "2 groups scored, 2 counted only." in dict(statement.rows)["Scope"]
     assert ("S1: gender: others", "3", "24", "–", "no: in a small group by another attribute") in missing.rows
     assert "empty hypothesis are counted" in missing.notes[-1]
     table = suppressed_table(report, "gender")
-    assert [cells[:2] for cells in table.rows] == [("S1", "divers"), ("S2", "divers"), ("S1", "others")]
+    assert [cells[:2] for cells in table.rows] == [
+        ("S1", "divers"),
+        ("S2", "not recorded"),
+        ("S3", "women (F)"),
+        ("S1", "others"),
+    ]
     left_out = replace(report, provenance=replace(report.provenance, empty_hypothesis="leave-out"))
     assert "empty hypothesis are excluded" in subject_section(left_out).blocks[1].tables[0].notes[-1]
 

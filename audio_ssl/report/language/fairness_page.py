@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from audio_ssl.report.language.fairness_cells import group_name
 from audio_ssl.report.numbers import count, defined, number
 
-RATIO = "Adjusted ratio (95\u00a0%\u00a0CI)"
-IN_PERCENT = "Relative to the second (95\u00a0%\u00a0CI)"
-DIFFERENCE = "difference (95\u00a0%\u00a0CI)"
-SYMMETRIC = "Δrel, in percent of the mean (95\u00a0%\u00a0CI)"
-DETECTABLE = "Minimum detectable (80\u00a0%\u00a0power)"
+RATIO = "Adjusted ratio (95 % CI)"
+IN_PERCENT = "Relative to the second (95 % CI)"
+DIFFERENCE = "difference (95 % CI)"
+SYMMETRIC = "Δrel, in percent of the mean (95 % CI)"
+DETECTABLE = "Minimum detectable (80 % power)"
 
 CONCLUSIONS = "What may be concluded"
 OVERVIEW = "All comparisons at a glance"

@@ -54,7 +54,7 @@ from audio_ssl.report.language.fairness_page import (
     not_tested,
     systems_caption,
 )
-from audio_ssl.report.numbers import defined, finite, number, p_value, signed
+from audio_ssl.report.numbers import HARD_SPACE, defined, finite, number, p_value, signed
 from audio_ssl.report.pages import PlacedSection
 from audio_ssl.report.selection import foremost, system_column
 
@@ -129,7 +129,7 @@ def _models_table(report: FairnessReport) -> Table:
 
 
 def _with_ends(value: float, low: float, high: float) -> str:
-    return number(value) + ("" if not defined(low) else f" ({number(low)} to {number(high)})")
+    return number(value) + ("" if not defined(low) else f" ({number(low)}{HARD_SPACE}to{HARD_SPACE}{number(high)})")
 
 
 def _covariate_table(report: FairnessReport, models: Sequence[AdjustedRatio]) -> list[Table]:
