@@ -229,11 +229,13 @@ class MaskedLearner(Learner):
         features, frames = self.model.features_of(waveform, lengths, noise=noise)
         many, encoder = self._repeat(frames), self.model.encoder
         if mask is not None and self.decoder is not None:
+            # Masked frames are left out of the encoder; the decoder fills them in.
             visible = visible_frames(mask, many)
             states = encoder(features, frames, mask, visible, point=self._point)
             decoded = self.decoder.decode(states, visible, mask, many, keys)
             inside = frame_mask(visible.frames, states[-1].shape[1])
             return ModelOutput(decoded, frames, features), VisibleStates(states[-1], visible.places, inside)
+        # The encoder gets all frames, the masked ones as an embedding or as the noise above.
         embedded = mask if self._mask is not None and self._mask.fill == "embedding" else None
         states = encoder(self._repeat(features), many, embedded, point=self._point)
         inside = frame_mask(many, states[-1].shape[1])
