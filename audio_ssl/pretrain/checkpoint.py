@@ -142,7 +142,7 @@ def newest_whole(folder: Path) -> Path | None:
             aside = one.with_name(f"damaged_{one.name}")
             shutil.rmtree(aside, ignore_errors=True)
             one.rename(aside)
-            logger.warning("%s is damaged and was set aside as %s; going on from %s", one, aside.name, path.name)
+            logger.warning("%s is damaged and was set aside as %s; continuing from %s", one, aside.name, path.name)
         return path
     if found:
         raise UserError(

@@ -67,7 +67,7 @@ def reopen(run: Path) -> None:
             remedy=f"begin a new run: audio-ssl pretrain {run / RECIPE_FILE} --out NEW_FOLDER",
         )
     logger.warning(
-        "the run in %s is marked as finished, but %s: it is made again from its last checkpoint", run, damage
+        "the run in %s is marked as finished, but %s: the model is made again from the last checkpoint", run, damage
     )
     write_run_record(run, replace(record, finished=False))
 

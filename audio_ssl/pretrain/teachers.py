@@ -74,7 +74,7 @@ def prepare_teachers(
         untrained = teacher_traits(config).untrained
         if untrained is not None and untrained(config):
             logger.warning(
-                "teacher %d has random weights: its targets are meaningless, good to try a recipe only", index
+                "teacher %d has random weights: its targets are meaningless and serve to try a recipe only", index
             )
     return [build_teacher(config, recipe.data.sample_rate, context.device) for config in ready]
 

@@ -138,7 +138,7 @@ def test_a_finished_run_without_its_model_is_made_whole_again(run, trained, spee
     with caplog.at_level(logging.INFO):
         pretrain(str(run / "recipe.yaml"), [], run, resume=True)
     assert "is marked as finished, but" in caplog.text
-    assert "it is made again from its last checkpoint" in caplog.text
+    assert "the model is made again from the last checkpoint" in caplog.text
     assert weights.read_bytes() == (trained / "model.safetensors").read_bytes()
     assert is_marked_finished(run)
     assert faults(run, ["config.json", "model.safetensors"], full=True) == {}

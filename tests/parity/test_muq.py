@@ -224,7 +224,7 @@ def test_levels_that_the_frontend_takes_away_are_said(caplog: pytest.LogCaptureF
     mel_rvq.check_frontend(teacher, mel_res2d.Config(), "$.teachers[0]")
     assert not caplog.messages
     mel_rvq.check_frontend(teacher, mel.Config(), "$.teachers[0]")
-    assert "predicts levels that the mel frontend takes away" in caplog.text
+    assert "predicts levels that the mel frontend normalises away" in caplog.text
 
 
 def test_the_rate_is_muqs() -> None:

@@ -124,7 +124,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
     save(tmp_path, 3)
     damage(tmp_path / "step_3")
     assert newest_whole(tmp_path) == tmp_path / "step_1"
-    assert "step_3 is damaged and was set aside as damaged_step_3; going on from step_1" in caplog.text
+    assert "step_3 is damaged and was set aside as damaged_step_3; continuing from step_1" in caplog.text
     # What is set aside is no checkpoint: it is neither kept in the place of a whole one nor gone on from.
     save(tmp_path, 2, keep_last=1)
     assert [path.name for path in checkpoints(tmp_path)] == ["step_2"]

@@ -279,7 +279,7 @@ def _newest(job: TrainingJob, team: Team) -> int:
             where=str(folder),
             remedy=f"start {processes}; engine=torch can change their number",
         )
-    logger.info("%s: going on after step %d", job.name, step)
+    logger.info("%s: continuing after step %d", job.name, step)
     return step
 
 

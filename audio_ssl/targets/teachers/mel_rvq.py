@@ -280,8 +280,8 @@ def check_frontend(config: Config, frontend: object, where: str) -> None:
     theirs = settings_of(frontend)
     if theirs.normalize:
         logger.warning(
-            "%s predicts levels that the %s frontend takes away clip by clip: much of it cannot be learnt; take the "
-            "mel_res2d frontend, or frontend.normalize=false with frontend.mean and frontend.std",
+            "%s predicts levels that the %s frontend normalises away clip by clip: much of it cannot be learnt; take "
+            "the mel_res2d frontend, or frontend.normalize=false with frontend.mean and frontend.std",
             where,
             kind_of(frontend),
         )
