@@ -6,16 +6,19 @@ import inspect
 from pathlib import Path
 
 import pytest
+import torch
 
 from audio_ssl.base import catalog
 from audio_ssl.base.config import structure, unstructure
 from audio_ssl.commands.explain import PART_FOLDERS, listing_lines
+from audio_ssl.data.frames import FrameGrid
 from audio_ssl.features.job import EngineTraits
 from audio_ssl.features.writing import WriterTraits
-from audio_ssl.models.interfaces import EncoderTraits, FrontendTraits
+from audio_ssl.models.interfaces import Encoder, EncoderTraits, Frontend, FrontendTraits
 from audio_ssl.pretrain.jobs import KindTraits
-from audio_ssl.pretrain.view import ObjectiveTraits
-from audio_ssl.targets.spec import TeacherTraits
+from audio_ssl.pretrain.learner import Learner
+from audio_ssl.pretrain.view import Objective, ObjectiveTraits
+from audio_ssl.targets.spec import FollowingTeacher, TeacherTraits
 
 TRAITS = {
     "frontends": FrontendTraits,
@@ -73,6 +76,15 @@ def test_nothing_of_a_part_is_looked_up_by_name_and_done_without(tmp_path):
     found = {path.relative_to(PACKAGE).as_posix(): names for path in files if (names := looked_up(path))}
     # Of torch's own objects, which differ between its versions.
     assert found == {"models/fast/cpu.py": {"_linear_pointwise"}, "pretrain/replicas.py": {"variable"}}
+
+
+def test_base_classes_of_parts_have_no_weights_and_draw_nothing():
+    """Names of saved weights and the order of random draws are those of the parts alone."""
+    before = torch.get_rng_state()
+    made = (Frontend(FrameGrid(16000, 320, 400), 3), Encoder(3, 2), Objective(), FollowingTeacher(), Learner())
+    assert [dict(module.named_buffers()) | module.state_dict() for module in made] == [{}] * len(made)
+    assert [list(module.children()) for module in made] == [[]] * len(made)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("kind", catalog.parts("objectives"))
