@@ -24,6 +24,7 @@ from audio_ssl.artifacts.fairness import (
     blank,
 )
 from audio_ssl.artifacts.records import absent, from_json, to_json
+from audio_ssl.artifacts.result import AttributeGroup
 from audio_ssl.base.documents import JsonObject, read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.text import printable
@@ -100,7 +101,7 @@ class AttributeProbe:
     low: float = math.nan
     high: float = math.nan
     chosen: tuple[int | str, ...] | None = None
-    groups: tuple[JsonObject, ...] | None = None
+    groups: tuple[AttributeGroup, ...] | None = None
     folds: int | None = None
     shuffles: int | None = None
     majority_accuracy: float = math.nan

@@ -47,7 +47,7 @@ def read_representation(folder: Path) -> AttributeProbe:
         low=found.low,
         high=found.high,
         chosen=found.chosen,
-        groups=tuple(vars(group) for group in found.groups),
+        groups=found.groups,
         folds=found.folds,
         shuffles=found.shuffles,
         majority_accuracy=found.majority_accuracy,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from audio_ssl.artifacts.fairness_report import AttributeProbe, LayerScore
 from audio_ssl.fairness.wording import short_people
 from audio_ssl.report.language.phrases import label_of
-from audio_ssl.report.numbers import HARD_SPACE, MISSING, count, defined, finite, interval, number, score
+from audio_ssl.report.numbers import HARD_SPACE, MISSING, count, defined, interval, number, score
 
 UNIT = "%"
 
@@ -94,10 +94,8 @@ def table_notes(row: AttributeProbe) -> tuple[str, ...]:
     """Say how the numbers of the table are made, and of whom they are."""
     notes = [_NOTE.format(guess=guess(row))]
     groups = [
-        f"{short_people(row.attribute, str(one.get('group')))} {count(int(speakers), 'speaker')}, "
-        f"{count(int(clips), 'clip')}"
+        f"{short_people(row.attribute, one.group)} {count(one.speakers, 'speaker')}, {count(one.clips, 'clip')}"
         for one in row.groups or ()
-        if (speakers := finite(one.get("speakers"))) is not None and (clips := finite(one.get("clips"))) is not None
     ]
     if groups:
         notes.append(f"Speakers: {'; '.join(groups)}.")
