@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def test_text_that_yaml_would_misread_is_quoted():
 def test_pretrain_shows_its_keys_and_the_output_is_a_recipe(tmp_path, capsys):
     assert __main__.run(["pretrain", "demo", "optim.lr=1e-4", "--show"]) == 0
     shown = capsys.readouterr().out
-    assert "\n  lr: 0.0001  # Highest learning rate" in shown
+    assert re.search(r"\n  lr: 0.0001  # \w", shown)
     (tmp_path / "mine.yaml").write_text(shown)
     assert load_recipe(str(tmp_path / "mine.yaml")) == load_recipe("demo", ["optim.lr=1e-4"])
 
@@ -78,9 +79,10 @@ def test_the_page_of_keys_has_recipes_parts_and_probes():
         "| `optim.lr` | `0.0005` |",
         "| `n_bins` | `336` |",
         "| `data.fold_column` | `speaker` |",
-        "| `task` | must be given | What is asked. One of: abx, ",
+        "| `task` | must be given | ",
     ):
         assert row in page
+    assert re.search(r"\| `task` \| .* One of: abx, ", page)
 
 
 def complete(*words):
