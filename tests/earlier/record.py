@@ -27,9 +27,10 @@ from audio_ssl.pretrain.recipe import load_recipe, recipe_yaml
 from audio_ssl.pretrain.run import pretrain
 from audio_ssl.pretrain.update import Updater
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path("tests/contracts").resolve())]
+sys.path[:0] = [str(Path(__file__).parent), str(Path.cwd())]
 from corpus import RATE, make_corpus, wave  # noqa: E402
-from test_recipes import TINY  # noqa: E402
+
+from tests.recipes import shrunk  # noqa: E402
 
 # Weights decay so fast and all clips are mixed, that what decays and what is mixed shows in four updates.
 SMALL = (
@@ -121,7 +122,7 @@ def record_runs(out: Path, manifest: Path, scratch: Path) -> None:
         if getattr(load_recipe(name), "mixing", None) is not None:
             more = ("mixing.prob=1.0",)
         run = pretrain(
-            name, [f"data.manifest={manifest}", *SMALL, "checkpoint.every=2", *TINY[name], *more], scratch / name
+            name, [f"data.manifest={manifest}", *SMALL, "checkpoint.every=2", *shrunk(name), *more], scratch / name
         )
         (out / "runs").mkdir(exist_ok=True)
         (out / "runs" / f"{name}.yaml").write_text((run / "recipe.yaml").read_text().replace(str(manifest), "MANIFEST"))

@@ -26,7 +26,7 @@ from corpus import wave  # noqa: E402
 from audio_ssl.__main__ import run as command_line  # noqa: E402
 from audio_ssl.base.checksums import SEALS_FILE, read_seals, write_seals  # noqa: E402
 from audio_ssl.data.manifest import Clip, write_manifest  # noqa: E402
-from tests.contracts.test_recipes import TINY  # noqa: E402
+from tests.recipes import shrunk  # noqa: E402
 
 RATE = 16000
 WORDS = ("abacab", "dabada", "bacaba")
@@ -151,8 +151,8 @@ def record_results(out: Path) -> None:
 
 def record_runs(out: Path) -> None:
     manifest = "data.manifest=clips/clips.jsonl"
-    ask("pretrain", "mert_tiny", manifest, *SMALL, *TINY["mert_tiny"], "--out", "runs/mert_tiny")
-    ask("pretrain", "codec_tiny", manifest, *SMALL, *TINY["codec_tiny"], "--out", "runs/codec_tiny")
+    ask("pretrain", "mert_tiny", manifest, *SMALL, *shrunk("mert_tiny"), "--out", "runs/mert_tiny")
+    ask("pretrain", "codec_tiny", manifest, *SMALL, *shrunk("codec_tiny"), "--out", "runs/codec_tiny")
     for name in ("mert_tiny", "codec_tiny", "mert_tiny/teachers/codec"):
         for kept in KEPT_OF_A_RUN:
             if (Path("runs") / name / kept).is_file():
@@ -167,7 +167,7 @@ def record_features(out: Path) -> None:
         where = f"{out}/features/{kind}"
         ask("extract", "clips/few.jsonl", "runs/mert_tiny", "--format", kind, "--pool", pool, "--dtype", "float16",
             "--out", where)  # fmt: skip
-    ask("targets", "hubert_mel_tiny", "data.manifest=clips/clips.jsonl", *SMALL, *TINY["hubert_mel_tiny"],
+    ask("targets", "hubert_mel_tiny", "data.manifest=clips/clips.jsonl", *SMALL, *shrunk("hubert_mel_tiny"),
         "--out", f"{out}/store")  # fmt: skip
 
 

@@ -1,9 +1,13 @@
 """Clips for tests that need nothing of them but a place in a split."""
 
+import inspect
+
 import numpy as np
 import soundfile
 
+from audio_ssl.base.catalog import load_part
 from audio_ssl.data.manifest import Clip, write_manifest
+from audio_ssl.probing.head import Head
 
 
 def clip(name, path="x.wav", start=0.0, seconds=10.0, split="train", **more):
@@ -22,3 +26,11 @@ def ten_people(folder, name):
             clips.append(clip(path.stem, str(path), seconds=1.0, split=split, **person))
     write_manifest(folder / name, clips)
     return folder / name
+
+
+def outputs_of(kind):
+    """Return what kinds of task a head can answer, without making one."""
+    module = load_part("probing/heads", kind)
+    classes = [one for one in vars(module).values() if inspect.isclass(one) and one.__module__ == module.__name__]
+    (head,) = (one for one in classes if issubclass(one, Head))
+    return head.outputs
