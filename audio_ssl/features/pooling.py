@@ -1,16 +1,14 @@
-"""Pools frames to a vector, changes their rate, and mixes layers as a probe has learnt to.
+"""Pooling of frames, changes of their rate, and the mix of layers that a probe has learned.
 
-Frames of a clip to one vector, piece by piece: mean, maximum, or a mean weighted by learned attention.
+Pooling is done piece by piece: the mean, the maximum, or a mean weighted by learned attention.
 
-Frames at another rate: a new frame is the mean of what the old ones say about its span of time.
+At another rate a new frame is the mean of the old ones over its span of time, where old frame i spans the time from i
+to i + 1 hops. That keeps a clip's mean and does not alias when the rate falls; when it rises, frames are repeated, with
+a weighted mean at the borders. The last frame may cover less.
 
-Old frame i stands for the time from i to i + 1 hops. A mean over spans keeps a clip's mean and lets nothing alias when
-the rate falls; when it rises, frames are repeated, with a mix at the borders. The last frame may cover less.
-
-What a probe has learned about layers and frames: the mix of layers and the attention over frames that its head saw.
-
-Read from a result folder's ``head.safetensors`` and ``scores.json`` (`audio_ssl.probing.layer_heads`): layers
-standardised or whitened by the probe's training clips, then weighted.
+The learned mix is read from a result's ``head.safetensors`` and ``scores.json`` (`audio_ssl.probing.layer_heads`).
+Layers are standardised or whitened by the statistics of the probe's training clips, then weighted; an attentive head
+also has attention over frames.
 """
 
 from __future__ import annotations
@@ -189,16 +187,16 @@ _ATTENTION = "head.attention."
 
 @dataclass(frozen=True)
 class LearnedMix:
-    """Layers mixed as a probe mixes them."""
+    """Layers mixed with the weights of a probe."""
 
     layers: tuple[int, ...]
-    """Layers with a part in it."""
+    """Numbers of the layers that are mixed."""
     mean: Float[Tensor, "layer 1 dim"]
-    """Of each, taken away."""
+    """Mean of each layer, which is subtracted."""
     scale: Float[Tensor, "layer rows dim"]
-    """Weight over deviation (one row), or weight times the matrix that whitens."""
+    """Weight over standard deviation (one row), or weight times the whitening matrix."""
     attention: AttentionPooling | None
-    """Of an attentive head."""
+    """Attention of an attentive head."""
 
     def mix(self, layers: Sequence[Float[Tensor, "frame dim"]]) -> Float[Tensor, "frame dim"]:
         """Return the sum of the standardised or whitened layers by their weights."""
@@ -210,16 +208,16 @@ class LearnedMix:
 
 
 def read_learned(folder: Path, model: str, num_layers: int) -> LearnedMix:
-    """Read what a probe has learned.
+    """Read the layer mix and the attention of a probe's head.
 
     Parameters
     ----------
     folder
         The probe's result.
     model
-        Fingerprint of the model to extract with, which must be the one the probe has asked.
+        Fingerprint of the model to extract with, which must be the probed one.
     num_layers
-        Its hidden states.
+        Number of its hidden states.
 
     Raises
     ------

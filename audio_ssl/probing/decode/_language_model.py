@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import UserError, check_choice
 
 WordSequence = tuple[str, ...]
 
@@ -142,8 +142,7 @@ def train_ngrams(sentences: Iterable[Sequence[str]], order: int, smoothing: str 
     """
     if not 1 <= order <= 5:
         raise UserError(f"`order` must be 1 to 5, but is {order}")
-    if smoothing not in SMOOTHINGS:
-        raise UserError(f"`smoothing` must be {' or '.join(SMOOTHINGS)}, but is `{smoothing}`")
+    check_choice("smoothing", smoothing, SMOOTHINGS)
     counts: list[Counter[WordSequence]] = [Counter() for _ in range(order)]
     for sentence in sentences:
         words = (START, *(word for word in sentence if word not in (START, END, UNKNOWN_WORD)), END)

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from audio_ssl.base.catalog import optional_packages
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import UserError, check_choice
 from audio_ssl.data.manifest import Clip
 from audio_ssl.probing.task import Output, Task, Vocabulary, frequent_tokens
 
@@ -241,8 +241,7 @@ def make_units(
     UserError
         For another name, or too small a number.
     """
-    if name not in known:
-        raise UserError(f"`units` must be {', '.join(known[:-1])} or {known[-1]}, but is `{name}`")
+    check_choice("units", name, known)
     if name == "sentencepiece":
         if vocab_size < 2:
             raise UserError(f"`vocab_size` must be at least 2, but is {vocab_size}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import check_choice
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.texts import get_normaliser
 from audio_ssl.probing.tasks._text import Symbols, TokenTask
@@ -69,6 +69,5 @@ class Phones(TokenTask):
 
 def build(config: Config) -> Phones:
     """Make the task; UserError for other units."""
-    if config.units not in ("phones", "characters"):
-        raise UserError(f"`units` must be phones or characters, but is `{config.units}`")
+    check_choice("units", config.units, ("phones", "characters"))
     return Phones(config)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import check_choice
 from audio_ssl.data.columns import attribute
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.registry import get_metric
@@ -99,6 +99,5 @@ class ST(TokenTask):
 
 def build(config: Config) -> ST:
     """Make the task; UserError for other units, normalisers or sources."""
-    if config.source not in ("translation", "text"):
-        raise UserError(f"`source` must be translation or text, but is `{config.source}`")
+    check_choice("source", config.source, ("translation", "text"))
     return ST(config)
