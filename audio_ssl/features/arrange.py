@@ -1,4 +1,4 @@
-"""From all layers of a clip to what is asked for: some layers or a mix, another rate, pooled or not, a number type."""
+"""Turns all layers of a clip into the requested features: layers or a mix of them, frame rate, pooling, number type."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Arrangement:
 def arrangement(
     source: FeatureSource, layers: str, pool: str = "none", rate_hz: float | None = None, dtype: str = "float32"
 ) -> Arrangement:
-    """Return what is asked for, checked.
+    """Return the requested arrangement after checking the options.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def arrangement(
     Raises
     ------
     UserError
-        For options that do not fit.
+        If options do not fit each other or the source.
     """
     for name, value, known in (("pool", pool, POOLS), ("dtype", dtype, tuple(DTYPES))):
         if value not in known:
@@ -84,15 +84,17 @@ def arrangement(
     numbers = list(learned.layers) if learned is not None else parse_layers(layers, source.num_layers)
     if pool == "attentive" and (learned is None or learned.attention is None):
         raise UserError(
-            "`--pool attentive` needs a probe that has learned to attend",
+            "`--pool attentive` needs a probe with an attentive head",
             remedy="give `--layers` the result folder of a probe with head.kind=attentive",
         )
     if rate_hz is not None and pool != "none":
-        raise UserError("`--rate` is for frames, and `--pool` leaves none", remedy="give one of them")
+        raise UserError(
+            "`--rate` and `--pool` cannot be combined: pooled features have no frames", remedy="give one of them"
+        )
     if rate_hz is not None and not rate_hz > 0:
         raise UserError(f"`--rate` must be above 0, but is {rate_hz:g}")
     if rate_hz is not None and rate_hz > source.sample_rate:
-        # Frames that hold less than a sample say nothing, and would fill the memory.
+        # A frame shorter than a sample carries no information, and so many of them would fill the memory.
         raise UserError(f"`--rate` must be at most the {source.sample_rate} samples a second, but is {rate_hz:g}")
     step = None if rate_hz is None or rate_hz == source.grid.frame_rate_hz else source.grid.frame_rate_hz / rate_hz
     return Arrangement(tuple(numbers), learned, pool, step, DTYPES[dtype])

@@ -1,11 +1,12 @@
-"""The clips of a folder or a manifest, one after the other: nothing grows with their number but 16 bytes a row.
+"""The clips of a folder or a manifest, one after the other; memory grows by 16 bytes a manifest row.
 
-Each gets a number, its place in the order, and a name for its own file that no other has: the same in every run and in
-every process, whichever clips a process takes.
+Each clip gets a number, its place in the order, and a unique name for a file of its own. Both are the same in every run
+and in every process, whichever clips a process takes.
 
-Names of files of features: the clip's own with its last suffix replaced, and never one that another clip has.
+The name of a file of features is the clip's name without its suffix, unless another clip has that name.
 
-Two names that differ in case or in how an accent is composed are one name on many disks, so they count as one.
+Many disks take two names for the same if they differ only in case or in how an accent is composed. Here, too, they
+count as the same name.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class ClipToExtract(NamedTuple):
     """The manifest's row; None where the file has not been looked at."""
 
     note: Note | None = None
-    """Told what is worth knowing of the file; None: the log."""
+    """Receives notes on the file; None: they go to the log."""
 
     def open(self) -> Clip:
         """Return the clip, its length read from the file if need be; AudioError if that cannot be."""
@@ -72,14 +73,14 @@ def walk(audio: Path, ledger: ErrorLedger, scheme: int = SCHEME) -> Iterator[Cli
     audio
         What to walk.
     ledger
-        Receives folders that cannot be read, and what is worth knowing of files.
+        Receives folders that cannot be read, and notes on files.
     scheme
         How names are made.
 
     Raises
     ------
     UserError
-        If there is nothing there, a manifest's row is wrong, or two rows have one id.
+        If there is no such file or folder, a row of the manifest is wrong, or two rows have the same id.
     """
     if not audio.exists():
         raise UserError("no such file or folder", where=str(audio))
@@ -100,7 +101,7 @@ def _files(root: Path, ledger: ErrorLedger, scheme: int) -> Iterator[ClipToExtra
         names = _Names(scheme)
         for path in paths:
             clip_id = path.name if path == root else path.relative_to(root).as_posix()
-            # Whole ids were named by the first scheme; now the folder has a name of its own.
+            # The first scheme made names from complete ids; now the folder has a name of its own.
             name = names.next(clip_id if scheme == 1 else path.name, str(path))
             name = f"{place}/{name}" if place not in ("", ".") else name
             yield ClipToExtract(number, clip_id, str(path), name, None, ledger.note)
@@ -135,7 +136,7 @@ def _rows(path: Path, ledger: ErrorLedger, scheme: int) -> Iterator[ClipToExtrac
     taken: set[int] = set()
 
     def is_taken(name: str) -> bool:
-        # A longer name that a clip falls back on may be the short one of another clip.
+        # A fallback name may equal the short name of another clip.
         value = _name_hash(name, scheme)
         return value in taken or (value not in shared and scheme > 1 and _holds(all_names, value))
 
@@ -162,7 +163,7 @@ def _repeated(hashes: array[int]) -> set[int]:
 
 
 def _refuse_repeated(path: Path, suspects: set[int]) -> None:
-    # Few hashes are suspect, so their ids can be held and compared as they are.
+    # Few hashes occur twice, so the ids with these hashes fit into memory and can be compared.
     lines: dict[str, int] = {}
     for row, clip in enumerate(iterate_manifest(path) if suspects else (), 1):
         if _hash(clip.id) in suspects and lines.setdefault(clip.id, row) != row:
@@ -181,14 +182,14 @@ _LONGEST_BYTES = 240
 
 
 def short_name(clip_id: str, path: str = "", scheme: int = SCHEME) -> str:
-    """Return the name of a clip's file: its id without suffix, and without what would lead out of the folder.
+    """Return the name of a clip's file: its id without suffix and without parts that lead out of the folder.
 
     Parameters
     ----------
     clip_id
         Relative path, or the id of a manifest's row; rows cut from one file end in ``#000``.
     path
-        The audio file, whose suffix is one of the id, too, whatever it is.
+        The audio file; its suffix is removed from the id as well, even if it is not a known one.
     scheme
         That of the folder: an extraction that an earlier version began keeps its names.
 
@@ -225,14 +226,14 @@ def unused_name(clip_id: str, path: str, scheme: int, taken: Callable[[str], boo
 
 
 def own_name(clip_id: str) -> str:
-    """Return a name that no other clip can have, for one whose other names are in use since an earlier run."""
+    """Return a unique name for a clip whose other names are in use since an earlier run."""
     whole, piece = _parts(clip_id, SCHEME)
     digest = hashlib.blake2b(clip_id.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
     return f"{_fit(whole or 'clip')}{piece}~{digest}"
 
 
 def folded(name: str) -> str:
-    """Return what two names have in common that are one on some disk.
+    """Return the form of a name in which names that some disks take for the same are equal.
 
     Examples
     --------
@@ -254,7 +255,7 @@ def _parts(clip_id: str, scheme: int) -> tuple[str, str]:
 
 
 def _fit(name: str) -> str:
-    """Shorten parts of a path that no disk would take; a hash keeps them apart."""
+    """Shorten parts of a path that are too long for disks; a hash keeps them distinct."""
     return "/".join(part if len(os.fsencode(part)) <= _LONGEST_BYTES else _shorten(part) for part in name.split("/"))
 
 
@@ -265,7 +266,7 @@ def _shorten(part: str) -> str:
 
 
 def folder_name(root: Path, folder: str) -> str:
-    """Return where files of a folder below `root` go: folders whose names are one on some disk are kept apart."""
+    """Return where files of a folder below `root` go; folders whose names some disks take for the same stay apart."""
     names, place = [], root
     for part in PurePosixPath(folder).parts:
         names.append(_subfolders(place).get(part, part))
@@ -275,7 +276,7 @@ def folder_name(root: Path, folder: str) -> str:
 
 @lru_cache(maxsize=256)
 def _subfolders(folder: Path) -> dict[str, str]:
-    """Return the subfolders that need another name, with that name."""
+    """Return the new names of the subfolders that need one."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))

@@ -52,7 +52,7 @@ def extract(
     model
         What `open_source` takes.
     out
-        Folder of the features, of ``index.jsonl`` and of ``errors.jsonl``. An extraction that was stopped goes on.
+        Folder of the features, of ``index.jsonl`` and of ``errors.jsonl``. A stopped extraction is continued.
     layers
         ``all``, ``9``, ``0,4,-1``, or the folder of a probe's result: its mix of layers.
     pool
@@ -73,7 +73,7 @@ def extract(
     Raises
     ------
     UserError
-        For options that do not fit, a folder that holds another extraction, or when nothing is usable.
+        If options do not fit, the folder holds another extraction, or no file can be used.
     """
     job = Job(str(audio), model, str(out), layers, pool, rate, format, dtype, read_settings(overrides, workers))
     if engine not in parts("features/engines"):
@@ -83,7 +83,7 @@ def extract(
     if starts_processes and place is not None:
         raise UserError(f"`--engine {engine}` starts processes of its own", remedy="start it without torchrun or srun")
     source = _check(job)
-    # With `auto`, workers of a cluster may have GPUs that this machine has not.
+    # With `auto`, the workers of a cluster may have GPUs that this machine lacks.
     if isinstance(source, ModelSource) and (not starts_processes or job.settings.device != "auto"):
         check_precision(job.settings.precision, job.settings.torch_device())
     leads = place is None or place.rank == 0
@@ -119,7 +119,7 @@ def _check(job: Job) -> FeatureSource:
 
 
 def _claim(out: Path, extraction: Extraction, command: str) -> None:
-    """Write what this extraction is, or check that the folder holds a part of the same one."""
+    """Record what is extracted, or check that the folder holds a part of the same extraction."""
     begun = read_extraction(out)
     if begun is None:
         write_extraction(out, replace(extraction, names=SCHEME, command=command))
@@ -132,7 +132,7 @@ def _claim(out: Path, extraction: Extraction, command: str) -> None:
 
 
 def _finish(out: Path, audio: Path) -> None:
-    """Gather what the processes have recorded, and make the index."""
+    """Collect what the processes have recorded, and write the index."""
     ledger = ErrorLedger(out / ERRORS_FILE)
     found = (out / JOURNALS).glob("r*-*")
     names = {path.name.rsplit("-", 1)[0] for path in found if path.name.endswith(("-errors", "-notes"))}
@@ -144,8 +144,8 @@ def _finish(out: Path, audio: Path) -> None:
             ledger.note(note.path, note.note, say=False)
     clips = publish(out)
     if not clips:
-        why = f"the reasons are in {ledger.path}" if ledger.count else "no file there is audio"
-        raise UserError(f"no usable audio; {why}", where=str(audio))
+        why = f"the reasons are in {ledger.path}" if ledger.count else "none of the files is an audio file"
+        raise UserError(f"no usable audio: {why}", where=str(audio))
     unusable = f"; {ledger.count} could not be used, see {ledger.path}" if ledger.count else ""
     notes = f"; {ledger.note_count} notes on files, see {ledger.notes_path}" if ledger.note_count else ""
     logger.info("%d clips%s%s", clips, unusable, notes)

@@ -1,8 +1,9 @@
-"""index.jsonl: what was extracted, and where it lies; kept so that any number of processes can stop and go on.
+"""index.jsonl: which clips were extracted, and in which file their features lie; any process can stop and continue.
 
-Each process writes the rows of clips that are safely on the disk to a journal of its own below ``.index``; when all
-have finished, the journals become ``index.jsonl``, in the order of the clips. A clip takes 16 bytes of memory, not a
-row. Files are written there, too, before they get their names, so that what a killed process left goes with the folder.
+Each process appends the rows of clips whose features are on the disk to a journal of its own below ``.index``. When all
+processes have finished, the journals become ``index.jsonl``, in the order of the clips. In memory a clip takes 16
+bytes. Files of features are written below ``.index``, too, and renamed when they are complete: what a killed process
+left is removed with that folder.
 """
 
 from __future__ import annotations
@@ -78,17 +79,17 @@ def _holds(digests: npt.NDArray[np.bytes_], text: str) -> bool:
 
 
 class _Files:
-    """The files of features, each looked at once."""
+    """The files of features; each is checked once."""
 
     def __init__(self, out: Path) -> None:
         self._out = out
         self._known: dict[str, str | None] = {}
 
     def fault(self, row: IndexRow) -> str | None:
-        """Return what is wrong with a row's file; rows of earlier versions do not say how long it was."""
+        """Return what is wrong with a row's file, None if nothing; rows of earlier versions lack its length."""
         file = row.file
         if file.endswith(".npy"):
-            # A clip's own file is not worth remembering.
+            # The file of a single clip is not looked up again.
             return self._look(file, row)
         if file not in self._known:
             self._known[file] = self._look(file, row)
@@ -106,10 +107,10 @@ class _Files:
 
 
 def remove_damaged(out: Path) -> None:
-    """Forget clips whose file is gone or has another length than was written, so that they are extracted again.
+    """Remove the rows of clips whose file is missing or has another length than was written, and damaged files.
 
-    To be called before any process writes. An index that lost clips becomes a journal, as the extraction is no longer
-    whole.
+    Call this before any process writes. If clips are lost, ``index.jsonl`` becomes a journal again: the extraction is
+    incomplete, and these clips are extracted again.
     """
     files, lost = _Files(out), Counter[str]()
     ends: dict[bytes, tuple[str, str | None]] = {}
@@ -121,7 +122,7 @@ def remove_damaged(out: Path) -> None:
             end = line[max(0, line.rfind(b'"file": ')) :]
             if end not in ends:
                 row = _row(line, path)
-                # A damaged row is left to those who read rows.
+                # Damaged rows are kept: the readers of rows report them.
                 ends[end] = ("", None) if row is None else (row.file, files.fault(row))
             file, wrong = ends[end]
             if file.endswith(".npy"):
@@ -164,7 +165,7 @@ def publish(out: Path) -> int:
     shards: dict[str, Seal] = {}
     for number, path in enumerate(sources):
         for offset, row in _rows(path):
-            # Of a clip that is in the folder no more, or cannot be read any more.
+            # Clips whose features are missing or damaged are left out.
             if files.fault(row) is not None:
                 continue
             if row.file.startswith(f"{STORE}/") and row.seal is not None:
@@ -175,11 +176,11 @@ def publish(out: Path) -> int:
     if not places:
         return 0
     order = np.frombuffer(places, dtype=np.int64).reshape(-1, 3)
-    # The last row of a clip holds: it was extracted again because the first one's file was gone.
+    # The last row of a clip counts: the clip was extracted again because the file of the first row was missing.
     _, newest = np.unique(np.frombuffer(digests, dtype="S16")[::-1], return_index=True)
     kept = order[len(order) - 1 - newest]
     kept = kept[np.lexsort((kept[:, 2], kept[:, 1], kept[:, 0]))]
-    # A record never stands beside an index it does not speak of.
+    # The record of hashes must never be that of an older index.
     (out / SEALS_FILE).unlink(missing_ok=True)
     with atomic_write(out / INDEX_FILE) as partial:
         _copy_rows(sources, kept, partial)
@@ -209,10 +210,7 @@ def _sources(out: Path) -> list[Path]:
 
 
 def _rows(path: Path, say: bool = False) -> Iterator[tuple[int, IndexRow]]:
-    """Yield whole rows with where they begin.
-
-    Clips whose rows are damaged are extracted again; `say` tells of them.
-    """
+    """Yield the rows that can be read, each with its offset; with `say` the log has the number of damaged ones."""
     damaged = 0
     for offset, line in _lines(path):
         row = _row(line, path)
@@ -221,11 +219,11 @@ def _rows(path: Path, say: bool = False) -> Iterator[tuple[int, IndexRow]]:
         elif line.strip():
             damaged += 1
     if damaged and say:
-        logger.warning("%s: %d lines are damaged; the clips they were about are extracted again", path, damaged)
+        logger.warning("%s: %d lines are damaged; their clips are extracted again", path, damaged)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield whole lines with where they begin; another process may be writing the last one."""
+    """Yield complete lines, each with its offset; another process may be writing the last one."""
     offset = 0
     with path.open("rb") as file:
         for line in file:
@@ -247,7 +245,7 @@ def _parsed(line: bytes, path: Path) -> IndexRow:
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Take away the end of a journal that a killed process left without its line break."""
+    """Cut off the last line of a journal if a killed process left it without a line break."""
     if not path.exists():
         return
     with path.open("r+b") as file:

@@ -1,7 +1,7 @@
 """One extraction: what is asked for, and the part of it that one process does.
 
 A job is plain data, so that it can be sent to other machines. Processes share the work by windows of clips: each walks
-the whole folder, and opens only files of its windows. What is done already, by however many processes, is not done
+the whole folder, and opens only the files of its own windows. Clips that any process has finished are not computed
 again.
 """
 
@@ -100,20 +100,20 @@ class ProcessShare:
 
     @property
     def name(self) -> str:
-        """Return what its files are called after; nothing for the only process."""
+        """Return the prefix of the names of its files; empty for the only process."""
         return f"r{self.rank:04d}-" if self.size > 1 else ""
 
     def takes(self, number: int) -> bool:
-        """Tell whether the clip with this number is one of its own."""
+        """Return whether the clip with this number belongs to this process."""
         return number // WINDOW_CLIPS % self.size == self.rank
 
     def ledger(self, out: Path) -> ErrorLedger:
-        """Return where it records what cannot be used."""
+        """Return the ledger in which it records files that cannot be used."""
         return ErrorLedger(out / JOURNALS / f"{self.name}errors" if self.size > 1 else out / ERRORS_FILE)
 
 
 def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
-    """Do one process's part of a job; a process that was stopped goes on when this is called again."""
+    """Do one process's share of a job; a stopped process continues when this is called again."""
     out = Path(job.out)
     source = open_source(job.model).at(device, job.settings.precision)
     extraction, made = job.extraction(source), job.arrangement(source)
@@ -130,7 +130,7 @@ def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
             progress.advance()
 
         def todo() -> Iterator[ClipToExtract]:
-            # Every process finds the folders that cannot be read; only the first one reports them.
+            # Every process walks all folders; only the first records those that it cannot read.
             for item in walk(Path(job.audio), ledger if part.rank == 0 else _Deaf(ledger), read_scheme(out)):
                 if part.takes(item.number) and item.id not in done:
                     # An earlier run, when there were fewer files, may have given the name to another one.
@@ -141,7 +141,7 @@ def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
         with BackgroundWriter(writer) as background:
             found = pieces(todo(), source, refuse, made.layers, job.settings)
             for piece in found:
-                # Else it is left over from a clip that was refused half-way.
+                # A later piece belongs to a clip that was refused: it is skipped.
                 if piece.first == 0:
                     try:
                         _take(piece, found, made, extraction, background)
@@ -153,7 +153,7 @@ def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
 
 
 class _Deaf(ErrorLedger):
-    """Records nothing but notes on files, which only the process that reads a file can write."""
+    """A ledger that keeps notes on files only: the first process records the errors of the walk."""
 
     def __init__(self, ledger: ErrorLedger) -> None:
         super().__init__(ledger.path, read=False)
@@ -171,7 +171,7 @@ class _Deaf(ErrorLedger):
 
 
 def read_scheme(out: Path) -> int:
-    """Return how files of features are named in a folder: as the version did that began it."""
+    """Return the naming scheme of a folder: that of the version which began it."""
     begun = read_extraction(out)
     if begun is None:
         return SCHEME

@@ -1,4 +1,4 @@
-"""`load`: a model with the same few methods, whatever library it came from."""
+"""`load` gives a model with the same few methods, whichever library it comes from."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def load(
         a file of weights of fairseq, fairseq2 or torchaudio. ``MODEL?normalize=false&sample_rate=16000`` names a model
         with its settings.
     normalize
-        Whether waveforms are standardised, where nothing that comes with the weights says so: it is never guessed.
+        Whether waveforms are standardised. It must be given if no file beside the weights says it: it is never guessed.
     sample_rate
-        Of the waveforms in Hz, likewise.
+        Of the waveforms in Hz, with the same rule.
     heads
-        Attention heads, where only a table of weights is there.
+        Number of attention heads, where there is only a table of weights.
 
     Raises
     ------
@@ -137,7 +137,7 @@ class Model(nn.Module):
         Parameters
         ----------
         waveform
-            ``[batch, sample]``, mono, floating, at the model's rate; the model standardises it itself if it wants to.
+            ``[batch, sample]``, mono, floating, at the model's rate. The model standardises it if its settings say so.
             ``[sample]`` is a batch of one.
         lengths
             Samples of each clip, whole numbers; None: all are whole.
@@ -152,7 +152,7 @@ class Model(nn.Module):
         Raises
         ------
         UserError
-            If a shape, a type or a length is not that, a clip is too short for a frame or holds NaN or infinity.
+            If a shape, a type or a length is wrong, or a clip is too short for a frame or holds NaN or infinity.
         """
         waveform, lengths = checked_batch(
             waveform,
@@ -188,7 +188,7 @@ class Model(nn.Module):
         settings
             Precision, chunks, batches.
         on_error
-            Called with a clip and the reason that it cannot be used; None: the log says so.
+            Called with a clip and the reason that it cannot be used; None: both are logged.
         """
         settings = Settings() if settings is None else settings
         device = next(self.model.parameters()).device
@@ -243,7 +243,7 @@ def _items(paths: Paths) -> Iterator[ClipToExtract]:
 
 
 class _LogLedger(ErrorLedger):
-    """Says in the log what others keep on the disk."""
+    """A ledger that writes to the log instead of the disk."""
 
     def __init__(self) -> None:
         super().__init__(Path("errors.jsonl"), read=False)

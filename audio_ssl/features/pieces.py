@@ -1,12 +1,11 @@
-"""Clips to pieces of features: decoding ahead in threads, batches, and chunks of long clips.
+"""Computes the features of clips: decoding ahead in threads, batches, and chunks of long clips.
 
-Decoding ahead of the model: headers of the next clips, samples of the next batches, in threads.
+Extraction, probes and Python programs all take this way.
 
-Clips are taken in windows, sorted by length within a window and grouped until a padded batch holds `batch_seconds`. A
-clip longer than a chunk is decoded block by block into a temporary file, while what the model needs to know about the
-whole of it is computed on the way; shorter ones are computed meanwhile.
-
-Clips to features: the one road that extraction, probes and Python programs take.
+Threads decode ahead of the model: headers of the next clips, samples of the next batches. Clips are taken in windows,
+sorted by length within a window and grouped until a padded batch holds `batch_seconds`. A clip longer than a chunk is
+decoded block by block into a temporary file, and the statistics of the whole clip that the model needs are computed on
+the way. Shorter clips are computed meanwhile.
 
 A clip's features do not depend on its batch. Clips longer than a chunk are cut into equal chunks on the frame grid,
 with context on both sides. What the model computes over the whole clip (the mean and variance of the waveform, the
@@ -39,11 +38,11 @@ from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import FeatureSource
 
 WINDOW_CLIPS = 256
-"""Clips whose lengths are compared."""
+"""Clips that are sorted by length together."""
 _AHEAD_BATCHES = 3
 """Batches that are decoded while one is computed."""
 _AHEAD_LONG = 2
-"""Long clips that may be on the way, each in a temporary file."""
+"""Long clips that are decoded at once, each into a temporary file."""
 
 OnRefused = Callable[[Clip, str], None]
 
@@ -106,7 +105,7 @@ def decode(items: Iterable[ClipToExtract], source: FeatureSource, settings: Sett
             while long:
                 yield [long.popleft().result()]
         finally:
-            # Whoever stops listening does not wait for what is still in line.
+            # If the caller stops early, it does not wait for queued work.
             for executor in (headers, pool):
                 executor.shutdown(wait=False, cancel_futures=True)
             for future in long:
@@ -114,7 +113,7 @@ def decode(items: Iterable[ClipToExtract], source: FeatureSource, settings: Sett
 
 
 def _close(future: Future[Decoded]) -> None:
-    """Close the file of a long clip that nobody asks for any more."""
+    """Close the file of a long clip that is not needed any more."""
     if not future.cancelled() and future.exception() is None:
         found = future.result()
         if isinstance(found, Spool):
@@ -146,7 +145,7 @@ def _batches(
 def batches_of(clips: Sequence[Opened], settings: Settings) -> list[list[Opened]]:
     """Group clips of like length: a padded batch holds at most `batch_seconds`, or one clip; a long clip is alone."""
     batches: list[list[Opened]] = []
-    # From long to short: the first clip of a batch says how wide it is.
+    # From long to short: the first clip of a batch is its width.
     for item, clip in sorted(clips, key=lambda one: -one[1].seconds):
         widest = batches[-1][0][1].seconds if batches else float("inf")
         if widest <= settings.chunk_seconds and (len(batches[-1]) + 1) * widest <= settings.batch_seconds:
@@ -188,7 +187,7 @@ def _spool(item: ClipToExtract, clip: Clip, source: FeatureSource) -> Decoded:
     try:
         decoded = blocks()
         statistics = source.statistics(decoded)
-        # A source that needs to know nothing of the whole has not asked for it.
+        # A source without statistics has not read the blocks: they are decoded here.
         deque(decoded, maxlen=0)
     except BaseException:
         file.close()
@@ -338,7 +337,7 @@ def _chunks(spool: Spool, source: FeatureSource, keep: Sequence[int], settings: 
 
 def _samples(chunk: Chunk, grid: FrameGrid, samples: int) -> tuple[int, int]:
     """Return the samples that the frames of a chunk look at."""
-    # A window more than the last frame's start, which is exact for whole windows and enough for centred ones.
+    # Up to one window after the start of the last frame: exact for uncentred windows, enough for centred ones.
     stop = chunk.stop - 1 if grid.edge == "valid" else chunk.stop
     whole = chunk.stop >= grid.num_frames(samples)
     end = samples if whole else min(samples, grid.frame_start_samples(stop) + grid.window_samples)

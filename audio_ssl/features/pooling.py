@@ -222,12 +222,12 @@ def read_learned(folder: Path, model: str, num_layers: int) -> LearnedMix:
     Raises
     ------
     UserError
-        If there is no such result, or it is one of another model.
+        If there is no such result, or it belongs to another model.
     """
     scores, state = read_scores(folder), _read_head(folder / HEAD_FILE)
     if scores.model_fingerprint != model:
         raise UserError(
-            f"the result is of the model `{scores.model}` ({scores.model_fingerprint}), not of {model}",
+            f"the result belongs to the model `{scores.model}` ({scores.model_fingerprint}), not to {model}",
             where=str(folder),
         )
     missing = [name for name in ("mean", "scale") if name not in state]
@@ -246,7 +246,7 @@ def read_learned(folder: Path, model: str, num_layers: int) -> LearnedMix:
     elif "mix" in state:
         numbers, weights = list(range(num_layers)), state["mix"].softmax(0)
     else:
-        raise UserError("the probe has neither chosen a layer nor mixed them", where=str(folder))
+        raise UserError("the probe has neither chosen a layer nor learned a mix of layers", where=str(folder))
     scale = state["scale"][numbers] * weights[:, None, None]
     return LearnedMix(tuple(numbers), state["mean"][numbers], scale, _attention(state))
 

@@ -1,4 +1,4 @@
-"""How extraction works, as against what it gives: precision, device, batches, chunks, threads."""
+"""Settings of how features are computed: precision, device, batches, chunks, threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from audio_ssl.models.fast.prepared import known_precision
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of extraction; features depend on the first three, and within rounding on nothing else."""
+    """Settings of extraction. Features depend on the first three; the others change them by rounding only."""
 
     precision: str = "float32"
     """Of the model's arithmetic: float32, bfloat16, float16 (GPUs)."""
@@ -40,7 +40,7 @@ class Settings:
     """Processes on a Ray cluster; 0: one for each GPU, or for each two CPU cores."""
 
     def check(self) -> None:
-        """Raise UserError for values that make no sense."""
+        """Raise UserError for values out of range."""
         known_precision(self.precision, "$.precision")
         if not self.chunk_seconds > 0:
             raise UserError(f"must be above 0, but is {self.chunk_seconds}", where="$.chunk_seconds")

@@ -1,6 +1,6 @@
-"""Anything that turns a padded batch of waveforms into layers of frames: a model, its untrained twin, a baseline.
+"""Sources of features turn a padded batch of waveforms into layers of frames: models, untrained models, baselines.
 
-Probes and extraction know only this; a baseline is a source like any other.
+Probes and extraction use this interface alone.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class FeatureSource(Protocol):
         ...
 
     def statistics(self, blocks: Iterable[Tensor]) -> object | None:
-        """Return what parts of a clip need to be computed as parts of it; None: nothing, or it is not known."""
+        """Return the statistics of a whole clip that its parts are computed with; None: the source needs none."""
         ...
 
     def at(self, device: torch.device, precision: str) -> Self:

@@ -1,6 +1,6 @@
-"""What a writer must do, and what writers share.
+"""What a writer of features must do, and what writers share.
 
-Writing in a thread, so that the model does not wait for the disk; what fails there is raised to the caller.
+A thread writes, so that the model does not wait for the disk. Its errors are raised to the caller.
 """
 
 from __future__ import annotations
@@ -96,12 +96,12 @@ def write_long(
                     file.seek(len(header) + (number * frames + first) * width)
                     file.write(bytes_of(layer))
                 first += layers.shape[1]
-        # A piece too few or too many would leave a file that lies about its shape.
+        # With a piece missing or extra, the header would give the wrong shape.
         assert first == frames, f"{first} frames came of {frames}"
 
 
 _AHEAD = 4
-"""Clips that wait for the disk before the model waits, too."""
+"""Clips that may wait for the disk before the model has to wait."""
 
 
 class BackgroundWriter:
@@ -121,7 +121,7 @@ class BackgroundWriter:
             if kind is None:
                 self._settle(0)
         finally:
-            # What is whole is worth keeping also when the work was interrupted.
+            # After an interruption, too, the complete features are written.
             self._pool.shutdown(wait=True)
             self._writer.close()
 

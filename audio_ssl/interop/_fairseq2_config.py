@@ -1,6 +1,6 @@
 """fairseq2's asset card of a wav2vec 2.0 model (``model.yaml``) and our `ModelConfig`, both ways.
 
-Sizes are read from the weights themselves; the card adds what no shape tells: heads, strides, dropouts.
+Sizes are read from the shapes of the weights; the card adds heads, strides and dropouts, which no shape contains.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WRITABLE = {
     *("position_kernel_frames", "position_groups", "position_layers", "rope_base", "checkpoint_activations"),
     "projection_init",
 }
-"""Options of our transformer that fairseq2 has, too, or that change nothing in a trained model with convolutional
+"""Options of our transformer that fairseq2 has as well, or that have no effect in a trained model with convolutional
 positions."""
 _CONFIG_KEYS = ("model_config", "model_config_overrides", "model_config_override")
 OUR_KEY = "audio_ssl"
@@ -96,7 +96,8 @@ def model_config(
     Raises
     ------
     UserError
-        If the weights are no wav2vec 2.0 with a transformer, have a layout ours cannot have, or something is not said.
+        If the weights are not those of a wav2vec 2.0 with a transformer, have an unsupported layout, or a setting is
+        missing.
     """
     encoder, ours = _encoder_section(card), card.get(OUR_KEY, {})
     described = encoder.get("feature_extractor_layer_descs")
@@ -105,7 +106,9 @@ def model_config(
     sizes = encoder_sizes(state, layout.name, where)
     _check_norms(state, layout)
     if sizes.position_layers > 1 and sizes.position_kernel_frames % 2 == 0:
-        raise UserError("stacked positions with an even kernel are padded otherwise in fairseq2")
+        raise UserError(
+            "fairseq2 pads stacked positional convolutions with an even kernel in another way: they cannot be read"
+        )
     heads = heads_of(given, encoder.get("num_encoder_attn_heads"), sizes.dim, where)
     transform = _encoder(sizes, heads, layout.pre_norm, encoder)
     source = f"the section `{OUR_KEY}` of model.yaml"
@@ -150,7 +153,7 @@ def check_writable(config: ModelConfig) -> tuple[conv.Config, transformer.Config
     Raises
     ------
     UserError
-        If it has parts that fairseq2's wav2vec 2.0 has not.
+        If it has parts that fairseq2's wav2vec 2.0 lacks.
     """
     frontend, encoder = config.frontend, config.encoder
     if not isinstance(frontend, conv.Config) or not isinstance(encoder, transformer.Config):
@@ -158,7 +161,7 @@ def check_writable(config: ModelConfig) -> tuple[conv.Config, transformer.Config
             "only models with the `conv` frontend and the `transformer` encoder can be written for fairseq2"
         )
     default = transformer.Config()
-    # Options that are newer than this list are refused until they are on it.
+    # New options are refused until they are on this list.
     names = [
         f"`{field.name}`"
         for field in dataclasses.fields(encoder)
@@ -170,7 +173,7 @@ def check_writable(config: ModelConfig) -> tuple[conv.Config, transformer.Config
     if encoder.position_layers > 1 and (kernel % 2 == 0 or kernel < 3):
         names.append("`position_kernel_frames`")
     if names:
-        raise UserError(f"fairseq2's wav2vec 2.0 has no such {' and '.join(names)} as this encoder")
+        raise UserError(f"fairseq2's wav2vec 2.0 does not support these settings of the model: {', '.join(names)}")
     return frontend, encoder
 
 
@@ -208,7 +211,7 @@ def card_of(config: ModelConfig, heads_config: Mapping[str, Any]) -> dict[str, A
 
 
 def head_shapes(config: ModelConfig, sizes: Mapping[str, int]) -> dict[str, Sequence[int]]:
-    """Return the shapes of the weights of quantiser and projections, which `SSLModel` has not."""
+    """Return the shapes of the weights of quantiser and projections, which `SSLModel` lacks."""
     frontend, encoder = check_writable(config)
     entries = sizes["num_codebooks"] * sizes["num_codebook_entries"]
     return {

@@ -45,12 +45,12 @@ from audio_ssl.models.model import ModelConfig, SSLModel
 
 _SETTINGS = ("cfg", "args")
 _PREFIXES = ("w2v_encoder.w2v_model.", "w2v_model.", "")
-"""What names begin with in fine-tuned models, and in others."""
+"""Prefixes of names in fine-tuned models, and in others."""
 _HEADS = (
     *("final_proj", "label_embs_concat", "quantizer.", "project_q.", "project_inp.", "target_glu.", "input_quantizer."),
     *("w2v_encoder.proj.", "proj.", "encoder_cqt_model.", "encoder_mel_model.", "logit_temp"),
 )
-"""Beginnings of the names of what is trained with the encoder and left out."""
+"""Prefixes of the names of parts that are trained with the encoder and left out here."""
 
 
 def is_fairseq(content: object) -> bool:
@@ -66,7 +66,7 @@ def read_fairseq_content(content: Any, path: Path, given: ModelSettings) -> SSLM
     content
         Of the ``.pt`` file at `path`.
     given
-        Instead of what its settings say. WavLM's files do not say the rate.
+        What the caller says, instead of the file's settings. WavLM's files lack the sample rate.
 
     Returns
     -------
@@ -76,11 +76,11 @@ def read_fairseq_content(content: Any, path: Path, given: ModelSettings) -> SSLM
     Raises
     ------
     UserError
-        If it is no such checkpoint, a weight is missing, unexpected or misshapen, or a setting is missing or cannot be
-        had here.
+        If it is not such a checkpoint, a weight is missing, unexpected or misshapen, or a setting is missing or not
+        supported.
     """
     if not is_fairseq(content):
-        raise UserError("no checkpoint of fairseq: it has no `model` beside `cfg` or `args`", where=str(path))
+        raise UserError("not a checkpoint of fairseq: it has no `model` beside `cfg` or `args`", where=str(path))
     key = next(key for key in _SETTINGS if content.get(key) is not None)
     try:
         data = plain(content[key])
@@ -130,7 +130,7 @@ _ONLY: dict[str, object] = {
     "subln": False,
     "do_cnn_feat_stable_layernorm": False,
 }
-"""Keys of which our encoder knows one value, which is the default."""
+"""Keys for which our encoder supports the default value alone."""
 _LISTS, _TEXT = 100, 2000
 """Layers and characters that a description of a frontend may come to."""
 
@@ -147,7 +147,7 @@ class FairseqSettings:
     def __init__(self, content: Mapping[str, Any]) -> None:
         task, model = _section(content, "task"), _section(content, "model")
         pretrained = _section(model, "w2v_args") or _section(content, "w2v_args")
-        # What a fine-tuned model is made of stands with the pretrained one; how audio is prepared, with the last task.
+        # Settings of the network of a fine-tuned model are with the pretrained one; those of audio, with the last task.
         self._last = [model, content, _section(pretrained, "model"), pretrained]
         self._model = [_section(pretrained, "model"), pretrained, model, content]
         self._preparation = [task, model, content, _section(pretrained, "task"), pretrained]
@@ -157,12 +157,12 @@ class FairseqSettings:
         return next(_said(self._model, key), default)
 
     def dropouts(self) -> dict[str, Any]:
-        """Return our dropouts, as the last training had them."""
+        """Return the dropouts of the last training, under our names."""
         found = {ours: [value for key in keys for value in _said(self._last, key)] for ours, keys in _DROPOUTS.items()}
         return {ours: float(values[0]) for ours, values in found.items() if values}
 
     def preparation(self) -> ModelSettings:
-        """Return normalisation and sample rate, where the file says them."""
+        """Return normalisation and sample rate, where the file has them."""
         return ModelSettings(*(next(_said(self._preparation, key), None) for key in Preparation._fields))
 
 
@@ -184,7 +184,7 @@ def config_of(
     state, name
         Weights, and the way from common names to theirs.
     group_norm
-        Whether the frontend has one norm only.
+        Whether the frontend has a group norm, and no other norm.
     prepared
         How waveforms are prepared.
     given
@@ -195,7 +195,7 @@ def config_of(
     Raises
     ------
     UserError
-        If a setting asks for what our encoder cannot do, or is missing; it is named.
+        If a setting is missing or is not supported by our encoder; the text names it.
     """
     for key, value in _ONLY.items():
         if found.model(key, value) != value:
@@ -262,7 +262,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def _said(parts: Sequence[Mapping[str, Any]], key: str) -> Iterator[Any]:
-    """Yield a key's values; references to other keys (``${task.normalize}``) and blanks (``???``) are none."""
+    """Yield the values of a key; references to other keys (``${task.normalize}``) and blanks (``???``) do not count."""
     for part in parts:
         value = part.get(key)
         if value is not None and not (isinstance(value, str) and value.startswith(("${", "???"))):

@@ -1,8 +1,8 @@
 """Weights of fairseq2's wav2vec 2.0 models in ours and ours in fairseq2's; fairseq2 itself is not needed for it.
 
 Covers fairseq2's ``wav2vec2`` family with a transformer: base (group norm, post-LN) and large (layer norm, pre-LN).
-Its quantiser and its projections belong to the contrastive loss, not to the model: reading gives them apart, and
-writing puts them back or makes fresh ones, as fairseq2 loads a model only as a whole.
+Its quantiser and its projections belong to the contrastive loss, not to the model. They are read separately. Writing
+puts them back or makes new ones, as fairseq2 loads a model only with them.
 
 Weights and card of a fairseq2 model on the disk; nothing is unpickled but tensors.
 
@@ -42,7 +42,7 @@ from audio_ssl.models.model import SSLModel
 
 _HEADS = ("quantizer.", "final_proj.", "final_target_proj.", "project_q.")
 _BASE_HEADS = {"final_dim": 256, "quantized_dim": 256, "num_codebooks": 2, "num_codebook_entries": 320}
-"""Sizes of fresh ones (wav2vec 2.0 base)."""
+"""Sizes of new ones (wav2vec 2.0 base)."""
 _HEADS_SEED = 20_200_620
 
 _HEAD_NAMES = (
@@ -68,7 +68,8 @@ def to_fairseq2_weights(model: SSLModel) -> dict[str, Tensor]:
         for name, value in identity(encoder.dim).items():
             if not torch.equal(weights.pop(names[name]), value):
                 raise UserError(
-                    f"fairseq2 projects no features that are as wide as the encoder ({encoder.dim}); this model does"
+                    f"features and encoder both have width {encoder.dim}: fairseq2 has no projection there, but this "
+                    "model has one"
                 )
     return weights
 
@@ -84,9 +85,10 @@ def read_fairseq2(
         A ``.safetensors`` or ``.pt`` file, or a folder of fairseq2's trainer: of checkpoints, of one step, of a model.
         A ``.pt`` file is read without running anything that it may hold.
     heads
-        Attention heads, which no weight tells; None: those of ``model.yaml``, or of the published models of this width.
+        Number of attention heads, which the weights do not contain; None: that of ``model.yaml``, or of the published
+        models of this width.
     normalize, sample_rate
-        Which fairseq2 does not save; None: those that `write_fairseq2` has left in ``model.yaml``.
+        fairseq2 does not save them; None: those that `write_fairseq2` put into ``model.yaml``.
 
     Returns
     -------
@@ -96,7 +98,7 @@ def read_fairseq2(
     Raises
     ------
     UserError
-        If it cannot be read, is another kind of model, or normalisation or rate are not known.
+        If it cannot be read, is another kind of model, or normalisation or sample rate are unknown.
     """
     path = Path(path)
     return model_of(read_weights(path), path, ModelSettings(normalize, sample_rate, heads))
@@ -112,7 +114,7 @@ def model_of(state: Mapping[str, Tensor], path: Path, given: ModelSettings) -> S
     def name(ours: str) -> str:
         return layout.name(common_name(ours))
 
-    # Where the widths are the same, fairseq2 projects nothing.
+    # Where the widths are equal, fairseq2 has no projection.
     defaults = identity(encoder.dim) if frontend.channels[-1] == encoder.dim else {}
     return build_from(config, state, name, heads=_HEADS, defaults=defaults, where=path)
 
@@ -145,8 +147,8 @@ def write_fairseq2(model: SSLModel, folder: str | Path, heads: Mapping[str, Tens
     folder
         Where to write.
     heads
-        Quantiser and projections under fairseq2's names, with two codebooks; None: fresh ones from a fixed seed, which
-        serve no purpose but that fairseq2 loads the model.
+        Quantiser and projections under fairseq2's names, with two codebooks; None: new ones from a fixed seed, which
+        only make fairseq2 load the model.
 
     Raises
     ------
@@ -239,7 +241,7 @@ def _weight_files(path: Path) -> list[Path]:
         )
     files = shards or sorted(path.glob("*.safetensors"))
     if not files:
-        raise UserError("the folder holds no weights of fairseq2", where=str(path))
+        raise UserError("the folder contains no weights of fairseq2", where=str(path))
     return files
 
 

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: brought as a folder, sent as a folder. Needs the package huggingface_hub."""
+"""Models on the Hugging Face hub, downloaded and uploaded as folders. Needs the package huggingface_hub."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def is_hub_name(name: str) -> bool:
 
 
 def fetch(name: str) -> Path:
-    """Return the folder of a model on the hub; what has been brought before is not brought again.
+    """Download a model from the hub and return its folder; a model in the cache is not downloaded again.
 
-    Only settings and weights are brought, never code, and pickles only where there are no safetensors.
+    Only settings and weights are downloaded, never code, and pickles only where there are no safetensors.
 
     Parameters
     ----------
@@ -44,12 +44,12 @@ def fetch(name: str) -> Path:
     Raises
     ------
     UserError
-        If the package is not installed, or the model is neither in the cache nor can be brought.
+        If the package is not installed, or the model is not in the cache and cannot be downloaded.
     """
     hub = _package()
     found = _NAME.fullmatch(name)
     if found is None:
-        raise UserError(f"`{name}` is no name on the hub", remedy="write org/name or org/name@revision")
+        raise UserError(f"`{name}` is not a name on the hub", remedy="write org/name or org/name@revision")
     repo, revision = found.groups()
     try:
         folder = Path(hub.snapshot_download(repo, revision=revision, allow_patterns=[*_SETTINGS, *_SAFE]))
@@ -58,7 +58,7 @@ def fetch(name: str) -> Path:
     # The package's errors derive from OSError (connection, HTTP), ValueError (names) or, older, neither.
     except Exception as error:
         raise UserError(
-            f"there is no folder `{name}`, and the hub does not bring a model of this name: {_first_line(error)}",
+            f"`{name}` is not a folder, and no model of this name could be downloaded: {_first_line(error)}",
             remedy="run this once with a connection, or give the path of a downloaded folder",
         ) from error
     return folder
@@ -79,9 +79,9 @@ def push_to_hub(
     model
         The model.
     repo_id
-        ``org/name``; it is made if there is none.
+        ``org/name``; a new repository is created if there is none.
     private
-        Whether a new repository is private. One that is there keeps its state.
+        Whether a new repository is private. An existing one stays as it is.
     facts, licence
         For the model card; see `export`.
 
@@ -107,7 +107,7 @@ def push_to_hub(
         # See `fetch`.
         except Exception as error:
             raise UserError(
-                f"the hub does not take the model: {_first_line(error)}", where=repo_id, remedy="log in: hf auth login"
+                f"the model could not be uploaded: {_first_line(error)}", where=repo_id, remedy="log in: hf auth login"
             ) from error
     return str(getattr(sent, "commit_url", sent))
 

@@ -1,7 +1,7 @@
 """MuQ's published folders in ours: ``config.json`` and weights under the names of its code, which is never run.
 
 MuQ (Zhu et al. 2025, arXiv 2501.01108): the mel spectrogram, the residual convolutions and the Conformer. Its quantiser
-and head are left out. That it reads 24 kHz and standardises no waveform stands in its code alone.
+and head are left out. Only its code says that it takes 24 kHz and waveforms that are not standardised.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HEADS = tuple(
         *("conformer.pos_conv_embed.", "conformer.embed_positions."),
     )
 )
-"""Beginnings of the names of what has no part in hidden states; the constants of the spectrogram are made again."""
+"""Prefixes of the names of weights that hidden states do not depend on; constants of the spectrogram are recomputed."""
 _ONLY: dict[str, object] = {
     "position_embeddings_type": "rotary",
     "hidden_act": "swish",
@@ -84,7 +84,7 @@ def read_muq(folder: str | Path, given: ModelSettings) -> SSLModel:
     Raises
     ------
     UserError
-        If the model has parts that cannot be, or a weight is missing, unexpected or misshapen.
+        If the model has unsupported parts, or a weight is missing, unexpected or misshapen.
     """
     folder = Path(folder)
     prepared = preparation_of(given, ModelSettings(False, _RATE), "MuQ's code", folder)
@@ -114,7 +114,7 @@ def config_of(data: Mapping[str, Any], prepared: Preparation, where: Path) -> Mo
         if theirs.get(key, known) != known:
             raise UserError(f"`{key}` must be {shown(known)}, but is {shown(theirs[key])}", where=str(where))
     if data.get("label_rate", 25) != 25 or list(data.get("features", ["melspec_2048"])) != ["melspec_2048"]:
-        raise UserError("only models of 25 frames a second of `melspec_2048` can be read", where=str(where))
+        raise UserError("only models with 25 frames a second of `melspec_2048` are supported", where=str(where))
     dim = int(data["encoder_dim"])
     frontend = mel_res2d.Config(
         n_mels=int(data["n_mels"]),

@@ -1,11 +1,11 @@
 """Reads pickles of tensors and settings without running anything that they name.
 
-A pickle is a program: it names functions and classes, and calls them. Here it gets none of them. A few names that make
-up tables of tensors mean functions of this file; every other name means a new class of inert records, which keep what
-they were given. So the settings that fairseq pickles as ``argparse.Namespace`` or OmegaConf's nodes can be read as data
-(`plain`), and a pickle that wants to call ``os.system`` gets a record of it.
+A pickle is a program: it names functions and classes, and calls them. Here none of them is called. A few names, from
+which tables of tensors are built, stand for functions of this file. Every other name stands for a new class of inert
+records, which keep their arguments. So settings that fairseq pickles as ``argparse.Namespace`` or nodes of OmegaConf
+can be read as data (`plain`), and a pickle that calls ``os.system`` gives a record of the call.
 
-The module has what `torch.load` wants of a ``pickle_module``: torch brings the storages, this file all else.
+`torch.load` takes this module as its ``pickle_module``: torch reads the storages, this file everything else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.storage import TypedStorage
 
 _DEPTH, _ITEMS = 64, 200_000
-"""How deep and how many the settings of a model may be."""
+"""Largest depth and number of a model's settings."""
 
 
 class InertRecord:
@@ -105,7 +105,7 @@ def _tensor(storage: object, offset: object, size: object, stride: object, *_: o
 
 def _parameter(data: object, *_: object) -> Tensor:
     if not isinstance(data, Tensor):
-        raise pickle.UnpicklingError("a parameter of the file is no tensor")
+        raise pickle.UnpicklingError("a parameter of the file is not a tensor")
     return data
 
 
@@ -119,7 +119,7 @@ _CALLABLES: dict[tuple[str, str], Callable[..., object]] = {
 
 
 class Unpickler(pickle.Unpickler):
-    """The interpreter of pickles that knows no foreign names; `torch.load` derives its own from it."""
+    """The interpreter of pickles, without foreign names; `torch.load` derives its own from it."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -138,7 +138,7 @@ class Unpickler(pickle.Unpickler):
         return self._classes[key]
 
     def load(self) -> Any:
-        """Read the pickle; names by number, which would mean real objects of this process, there must not be."""
+        """Read the pickle. Extension codes are refused: they stand for real objects of this process."""
         if copyreg._inverted_registry:  # type: ignore[attr-defined]
             raise pickle.UnpicklingError("this process has registered extensions of pickle")
         return super().load()
@@ -153,12 +153,12 @@ def _meaning(module: str, name: str) -> Any:
 
 
 def _storages_only(load: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Let only storages of a known type through to torch, which would look at the source code of other things."""
+    """Pass only storages of a known type to torch, which would inspect the source code of other objects."""
 
     def checked(saved: Any) -> Any:
         usual = isinstance(saved, tuple) and len(saved) >= 5 and saved[0] in ("storage", b"storage")
         if not usual or not isinstance(getattr(saved[1], "dtype", None), torch.dtype):
-            raise pickle.UnpicklingError("the file refers to something that is no tensor")
+            raise pickle.UnpicklingError("the file refers to something that is not a tensor")
         if type(saved[2]) not in (str, bytes, int) or type(saved[4]) is not int:
             raise pickle.UnpicklingError("a storage of the file has no key or no size")
         return load(saved)
@@ -172,15 +172,15 @@ def load(file: IO[bytes], **named: Any) -> Any:
 
 
 def plain(value: object) -> Any:
-    """Return the data in records: dictionaries, lists and scalars; what else a record is becomes None.
+    """Return the data in records: dictionaries, lists and scalars; everything else becomes None.
 
-    Understood are ``argparse.Namespace`` and its kind (their attributes), OmegaConf's nodes of any version (their
+    Supported are ``argparse.Namespace`` and similar classes (their attributes), OmegaConf's nodes of any version (their
     content), enumerations (their value) and dictionaries of any class.
 
     Raises
     ------
     UnpicklingError
-        If there is more of it than settings are, as of records that hold each other.
+        If the data are larger or deeper than settings are, for example if records contain each other.
     """
     return _plain(value, 0, itertools.count())
 

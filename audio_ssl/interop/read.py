@@ -1,7 +1,4 @@
-"""Any model that can be read, by one function.
-
-What a name or path stands for.
-"""
+"""Reads any supported model by its name or path, and finds out what a name or path stands for."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ def read_model(
     heads: int | None = None,
     shelf: Shelf = SHIPPED,
 ) -> SSLModel:
-    """Read a model of ours, transformers, MuQ, torchaudio, fairseq or fairseq2; no code that comes with it is run.
+    """Read a model of ours, transformers, MuQ, torchaudio, fairseq or fairseq2 without running code that comes with it.
 
     Parameters
     ----------
@@ -58,12 +55,12 @@ def read_model(
         ``torchaudio:HUBERT_BASE`` and other bundles; a file of weights of fairseq, fairseq2 or torchaudio; a folder of
         fairseq2. A path that exists wins. Settings may stand in the name: ``MODEL?normalize=false&sample_rate=16000``.
     normalize
-        Whether clips are standardised (zero mean, unit variance), instead of what comes with the weights. Nothing is
-        guessed: where nothing comes with them, it must be given.
+        Whether clips are standardised (zero mean, unit variance), instead of what the files say. It must be given if
+        no file says it: it is never guessed.
     sample_rate
-        Of the waveforms in Hz, likewise.
+        Of the waveforms in Hz, with the same rule.
     heads
-        Attention heads, where only a table of weights is there and its width is that of no published model.
+        Number of attention heads, for a table of weights whose width is not that of a published model.
     shelf
         The models that ship.
 
@@ -75,7 +72,7 @@ def read_model(
     Raises
     ------
     UserError
-        If there is no such model, it cannot be read whole and exactly, or something about it is not known.
+        If there is no such model, it cannot be read completely and exactly, or a setting of it is unknown.
     """
     name, given = parse_name(name_or_path, ModelSettings(normalize, sample_rate, heads))
     try:
@@ -97,7 +94,7 @@ def _read(name: str | Path, given: ModelSettings, shelf: Shelf) -> SSLModel:
     if source is ModelKind.TRAINER:
         newest = trainer_checkpoint(path)
         assert newest is not None, "found by `detect`"
-        logger.warning("%s: the newest whole checkpoint is taken, %s", path, newest.name)
+        logger.warning("%s: using the newest complete checkpoint, %s", path, newest.name)
         path, source = newest, ModelKind.TRANSFORMERS
     if source is ModelKind.FAIRSEQ2:
         return model_of(read_weights(path), path, given)
@@ -143,11 +140,11 @@ def _file(path: Path, given: ModelSettings) -> SSLModel:
         return model_of(state, path, given)
     if any("feature_projection." in name for name in state):
         raise UserError(
-            "these are weights of transformers, whose settings stand in other files",
+            "these are weights of transformers, whose settings are in other files",
             where=str(path),
             remedy="give the folder, with config.json",
         )
-    raise UserError("the weights have the names of no library that is known", where=str(path), remedy=ACCEPTED)
+    raise UserError("the names of the weights are not those of a supported library", where=str(path), remedy=ACCEPTED)
 
 
 ACCEPTED = (
@@ -187,7 +184,7 @@ def detect(name_or_path: str | Path, shelf: Shelf = SHIPPED) -> ModelKind:
     Raises
     ------
     UserError
-        If it is nothing that can be read; the text says what can be.
+        If it is none of these; the text lists what can be read.
     """
     name, path = str(name_or_path), path_of(name_or_path)
     shipped = shelf.name_in(name_or_path)
@@ -197,7 +194,7 @@ def detect(name_or_path: str | Path, shelf: Shelf = SHIPPED) -> ModelKind:
         return _folder(path)
     if path.is_file():
         if path.suffix not in (".safetensors", *PICKLED):
-            raise UserError(f"`{name}` is no file of weights", remedy=ACCEPTED)
+            raise UserError(f"`{name}` is not a file of weights", remedy=ACCEPTED)
         return ModelKind.FILE
     if isinstance(name_or_path, str) and name.startswith(PREFIX):
         return ModelKind.BUNDLE
@@ -214,7 +211,7 @@ def _shipped_or_folder(name: str, path: Path) -> ModelKind:
     try:
         source = _folder(path)
     except UserError:
-        logger.warning("`%s` here is no model; the model that ships is taken", path)
+        logger.warning("`%s` is not a model here; using the model that ships", path)
         return ModelKind.SHIPPED
     logger.warning("`%s` is the folder here; the model that ships is %s%s", path, SHIPPED_PREFIX, name)
     return source
@@ -240,4 +237,4 @@ def _folder(path: Path) -> ModelKind:
         return ModelKind.FAIRSEQ2
     if any(path.glob("checkpoint-*")):
         raise UserError(f"none of the checkpoints in `{path}` has {CONFIG_FILE} and weights", remedy=ACCEPTED)
-    raise UserError(f"the folder `{path}` holds no model: there is no {CONFIG_FILE}", remedy=ACCEPTED)
+    raise UserError(f"the folder `{path}` contains no model: {CONFIG_FILE} is missing", remedy=ACCEPTED)

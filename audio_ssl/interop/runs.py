@@ -1,7 +1,7 @@
-"""A run that is not finished, or one of its checkpoints, as a model.
+"""Reads the model of a run that is not finished, or of one of its checkpoints.
 
-A run writes its model when it ends; until then its weights are in ``state/step_N/`` (of several iterations in
-``iteration_N/state/``), under the names of the module that learns, and its sizes in ``recipe.yaml``.
+A run writes its model when it ends. Until then its weights are in ``state/step_N/`` (of several iterations in
+``iteration_N/state/``), under the names of the module that is trained, and its sizes in ``recipe.yaml``.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ logger = logging.getLogger(__name__)
 
 _AVERAGE_FILE = "average.safetensors"
 _MODEL = "model."
-"""Beginning of the names of a model's weights in the module that learns."""
+"""Prefix of the names of a model's weights in the module that is trained."""
 
 
 def run_of(path: Path) -> Path | None:
-    """Return the run that a folder is, or is a checkpoint of; None: it is neither."""
+    """Return the run that a folder is or belongs to as a checkpoint; None: it is neither."""
     if (path / RECIPE_FILE).is_file():
-        # A store of targets holds its recipe as well.
+        # A target store has a recipe as well.
         signs = (path / PROVENANCE_FILE, path / STATE_FOLDER, iteration_folder(path, 1))
         return path if any(sign.exists() for sign in signs) else None
     above = path.absolute().parents
@@ -57,7 +57,7 @@ def read_run(path: Path, given: ModelSettings) -> SSLModel:
     Parameters
     ----------
     path
-        The run's folder: its newest checkpoint that can be read is taken, and the log names it. Or a checkpoint,
+        The run's folder, of which the newest readable checkpoint is taken and named in the log, or a checkpoint,
         ``RUN/state/step_N``.
     given
         The caller's settings.
@@ -65,7 +65,7 @@ def read_run(path: Path, given: ModelSettings) -> SSLModel:
     Raises
     ------
     UserError
-        If there is no checkpoint that can be read, or the run trains something else than a model.
+        If no checkpoint can be read, or the run trains something other than a model.
     """
     run = run_of(path)
     assert run is not None, "refused by `detect`"
@@ -80,7 +80,7 @@ def read_run(path: Path, given: ModelSettings) -> SSLModel:
         except UserError as error:
             if number + 1 == len(candidates):
                 raise
-            logger.warning("%s; the checkpoint before it is taken", error)
+            logger.warning("%s; using the checkpoint before it", error)
             continue
         why = f"is marked finished, but its {WEIGHTS_FILE} is missing" if finished else "is not finished"
         logger.warning("%s: the run %s; the model is that of %s", run, why, describe(run, folder, recipe))
@@ -126,9 +126,9 @@ def _candidates(run: Path) -> list[Path]:
     for folder in (run, *reversed(iteration_folders(run))):
         whole = (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()
         saved = [folder] if folder != run and whole else []
-        # A checkpoint is written beside its place and moved there, so one that is there is whole.
+        # A checkpoint is written elsewhere and renamed, so an existing one is complete.
         steps = [one for one in reversed(checkpoint_folders(folder / STATE_FOLDER)) if _has_weights(one)]
-        # The model of an iteration whose time was over is older than the checkpoints that came after it.
+        # The model of an iteration that was stopped by its time limit is older than later checkpoints.
         found += saved + steps if saved and is_marked_finished(folder) else steps + saved
     return found
 

@@ -1,9 +1,8 @@
-"""What no weight tells: sample rate, normalisation, heads. From the caller or from a file, never guessed.
+"""Settings that weights do not contain: sample rate, normalisation, number of attention heads.
 
-A model's name with its settings in one word: ``MODEL?normalize=false&sample_rate=16000&heads=12``.
-
-So every command, recipe and function that takes a model takes what its weights do not tell, in the same way. Where
-features are asked for, ``point=feed_forward`` may stand there too (`take_point`).
+They come from the caller or from a file and are never guessed. Every command, recipe and function that takes a model
+takes them in its name: ``MODEL?normalize=false&sample_rate=16000&heads=12``. Where features are computed, the name may
+have ``point=feed_forward`` as well (`take_point`).
 """
 
 from __future__ import annotations
@@ -47,12 +46,12 @@ class Preparation(NamedTuple):
 
 
 class MissingSettingError(UserError):
-    """Something about a model that neither its files nor the caller say.
+    """A setting that is neither in the model's files nor given by the caller.
 
     Parameters
     ----------
     what, where, remedy
-        As of `UserError`; without a remedy, that for who calls a function of Python.
+        As of `UserError`. Without a remedy, it is the one for a caller in Python.
     missing
         The settings.
     """
@@ -70,14 +69,14 @@ class MissingSettingError(UserError):
 
 @contextmanager
 def invalid_settings(where: Path | str | None) -> Iterator[None]:
-    """Turn what settings of a wrong type or size raise into a sentence that names the file."""
+    """Report settings of a wrong type or size as an error that names the file."""
     place = None if where is None else str(where)
     try:
         yield
     except UserError as error:
         raise UserError(error.what, where=error.where or place, remedy=error.remedy) from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"the model's settings make no sense: {error}", where=place) from error
+        raise UserError(f"the model's settings are invalid: {error}", where=place) from error
 
 
 def preparation_of(given: ModelSettings, found: ModelSettings, source: str, where: Path | str) -> Preparation:
@@ -97,13 +96,16 @@ def preparation_of(given: ModelSettings, found: ModelSettings, source: str, wher
     Raises
     ------
     UserError
-        If neither says them.
+        If neither gives them.
     """
     missing = [name for name in Preparation._fields if getattr(given, name) is None and getattr(found, name) is None]
     if missing:
         names = " and ".join(f"`{name}`" for name in missing)
         raise MissingSettingError(
-            f"{names} of the model cannot be told from its weights, and {source} does not say", where, missing
+            f"{names} of the model must be given: neither the weights nor {source} contain "
+            f"{'it' if len(missing) == 1 else 'them'}",
+            where,
+            missing,
         )
     for name in Preparation._fields:
         mine, theirs = getattr(given, name), getattr(found, name)
@@ -121,17 +123,17 @@ def preparation_of(given: ModelSettings, found: ModelSettings, source: str, wher
 
 
 def heads_of(given: ModelSettings, found: object, dim: int, where: Path | str) -> int:
-    """Return the attention heads: the caller's, the file's, or those of all published models of this width.
+    """Return the number of attention heads: the caller's, the file's, or that of all published models of this width.
 
     Raises
     ------
     UserError
-        If none of them tells, or they do not divide the width.
+        If it is unknown, or does not divide the width.
     """
     heads = given.heads if given.heads is not None else found if found is not None else HEADS.get(dim)
     if heads is None:
         raise MissingSettingError(
-            f"`heads` of a model of width {dim} cannot be told from its weights",
+            f"`heads` is unknown: the weights of a model of width {dim} do not contain it",
             where,
             ["heads"],
         )
@@ -148,12 +150,12 @@ EXAMPLES = {"normalize": "false", "sample_rate": "16000", "heads": "12"}
 
 
 def parse_name(name_or_path: str | Path, given: ModelSettings = ModelSettings()) -> tuple[str | Path, ModelSettings]:  # noqa: B008
-    """Return a model's name or path without its settings, and the settings.
+    """Split a model's name into the name or path without settings and the settings.
 
     Parameters
     ----------
     name_or_path
-        What follows the last question mark are settings, but for a path that exists with it.
+        Settings follow the last question mark, unless a path of this name exists.
     given
         What was given beside the name.
 
@@ -184,7 +186,7 @@ def parse_name(name_or_path: str | Path, given: ModelSettings = ModelSettings())
 
 
 def take_point(name: str) -> tuple[str, Point]:
-    """Return a model's name without ``point=``, and what that says; models are read without it, features with it.
+    """Split a model's name into the name without ``point=`` and the point, which only features use.
 
     Examples
     --------
@@ -217,17 +219,14 @@ def path_of(name: str | Path) -> Path:
 
 
 def with_remedy(error: MissingSettingError, name: str) -> MissingSettingError:
-    """Return the error for a model whose settings are not known, with the name that holds them.
-
-    In one word it is the same for every command and function that takes a model.
-    """
+    """Return the error with a remedy: the model's name with the missing settings, as every command takes it."""
     which = ": normalize=true where waveforms are standardised" if "normalize" in error.missing else ""
     remedy = f"name the model as {with_settings(name, error.missing)}, with the values that its authors document{which}"
     return MissingSettingError(error.what, error.where or name, error.missing, remedy)
 
 
 def with_settings(name: str, missing: Iterable[str]) -> str:
-    """Return a model's name with a value for each missing setting, as one types it in a shell.
+    """Return a model's name with a value for each missing setting, as it is typed in a shell.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Models of torchaudio in ours: its bundles by name, and files of ``Wav2Vec2Model.state_dict()``.
 
 wav2vec 2.0, HuBERT and WavLM, base, large and x-large, with or without the head (``aux``) of the recognisers. A bundle
-says its rate and normalisation; it is downloaded by torchaudio itself. A file of weights says neither.
+has its sample rate and normalisation, and torchaudio downloads it. A file of weights has neither.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from audio_ssl.models.model import ModelConfig, SSLModel
 PREFIX = "torchaudio:"
 _HEADS = ("aux.", "logit_generator.")
 _WRAPPERS = ("model.", "wav2vec2.")
-"""What names begin with where the model is part of one with normalisation, or of the one for pretraining."""
+"""Prefixes of names where the model is part of one with normalisation, or of the model for pretraining."""
 _MASK = "mask_generator.mask_embedding"
 _FUSED = ".attention.attention."
 _SPLIT = ("q_proj", "k_proj", "v_proj")
@@ -45,7 +45,7 @@ def is_torchaudio(state: Mapping[str, object]) -> bool:
 
 
 def read_bundle(name: str, given: ModelSettings) -> SSLModel:
-    """Read a bundle of torchaudio, which it downloads if it has not before.
+    """Read a bundle of torchaudio; torchaudio downloads it if it is not in the cache.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def read_bundle(name: str, given: ModelSettings) -> SSLModel:
         model = bundle.get_model()
     except (OSError, HTTPException) as error:
         raise UserError(
-            f"torchaudio cannot bring the weights: {error}",
+            f"torchaudio could not download the weights: {error}",
             where=name,
             remedy="run this once with a connection; they stay in the cache of torch.hub",
         ) from error
@@ -91,7 +91,7 @@ def read_torchaudio_weights(state: Mapping[str, Tensor], where: Path | str, give
     Raises
     ------
     UserError
-        If something is not given, or the weights do not fit together.
+        If a setting is missing, or the weights do not fit together.
     """
     prepared = preparation_of(given, ModelSettings(), "a file of torchaudio", where)
     state = _taken_apart({_unwrapped(name): value for name, value in state.items()})
@@ -102,7 +102,7 @@ def read_torchaudio_weights(state: Mapping[str, Tensor], where: Path | str, give
     encoder = transformer.Config(
         **sizes._asdict(),
         heads=heads_of(given, said, sizes.dim, where),
-        # In the published models one norm and post-LN go together; a file of weights does not say it otherwise.
+        # In the published models a group norm and post-LN go together; nothing else in the weights shows post-LN.
         pre_norm=not group_norm,
         relative_positions=relative_positions(state, torchaudio_name, None, where),
     )
@@ -152,7 +152,7 @@ def _config_of(params: Mapping[str, Any], prepared: Preparation) -> ModelConfig:
 
 
 def _taken_apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights with WavLM's fused query, key and value as three."""
+    """Return the weights with WavLM's fused query, key and value as three weights."""
     result: dict[str, Tensor] = {}
     for name, value in state.items():
         if f"{_FUSED}in_proj_" in name:

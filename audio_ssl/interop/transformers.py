@@ -5,8 +5,8 @@ norm (``weight_g`` before torch 2.1's parametrisations, ``parametrizations.weigh
 
 transformers' ``config.json`` of HuBERT, wav2vec 2.0, WavLM, data2vec audio and MERT, and our `ModelConfig`.
 
-MERT's classes are no part of transformers but code in its repositories, which is never run: without the CQT input,
-which is refused, MERT v1 is HuBERT, with `deepnorm` and `attention_relax` as options.
+MERT's classes are not part of transformers but code in its repositories, which is never run. Without the CQT input,
+which is not supported, MERT v1 is HuBERT with the options `deepnorm` and `attention_relax`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ logger = logging.getLogger(__name__)
 
 PREPROCESSOR_FILE, PROCESSOR_FILE = "preprocessor_config.json", "processor_config.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d{1,12})")
-"""What the Trainer of transformers calls the folders of its checkpoints."""
+"""Names of the checkpoint folders of transformers' Trainer."""
 _HEADS = (
     *("lm_head.", "quantizer.", "project_q.", "project_hid.", "classifier.", "projector."),
     *("layer_weights", "tdnn.", "feature_extractor.weight", "feature_extractor.bias", "objective."),
 )
-"""Beginnings of the names of all heads in transformers: CTC, pretraining, classification, x-vectors."""
+"""Prefixes of the names of all heads in transformers: CTC, pretraining, classification, x-vectors."""
 
 
 def read_transformers(folder: str | Path, given: ModelSettings) -> SSLModel:
@@ -63,8 +63,8 @@ def read_transformers(folder: str | Path, given: ModelSettings) -> SSLModel:
     Raises
     ------
     UserError
-        If the model is of a kind that cannot be read, a weight is missing, unexpected or misshapen, or normalisation
-        or rate stand nowhere.
+        If the model is of an unsupported kind, a weight is missing, unexpected or misshapen, or normalisation or sample
+        rate are unknown.
     """
     folder = Path(folder)
     data, state = read_object(folder / CONFIG_FILE), read_folder(folder)
@@ -80,16 +80,16 @@ def read_transformers(folder: str | Path, given: ModelSettings) -> SSLModel:
         return prefix + common_name(ours)
 
     if masked and name(MASK) not in state:
-        # Some published models, such as facebook/wav2vec2-base-960h, have lost it; only masked training needs it.
-        logger.warning("%s: the mask embedding is missing; zeros stand for it, which inference does not see", folder)
+        # Some published models, such as facebook/wav2vec2-base-960h, lack it; only masked training needs it.
+        logger.warning("%s: the mask embedding is missing and set to zero; inference does not use it", folder)
     return build_from(config, state, name, heads=_HEADS, defaults=defaults, where=folder)
 
 
 def preparation(folder: Path) -> tuple[ModelSettings, str]:
     """Return normalisation and sample rate as far as transformers' files say them, and the name of the file.
 
-    They stand in preprocessor_config.json, or under ``feature_extractor`` in processor_config.json (transformers 5, and
-    processors of 4). A checkpoint of the Trainer may leave them in the folder above it.
+    They are in preprocessor_config.json, or under ``feature_extractor`` in processor_config.json (transformers 5, and
+    processors of 4). Of a checkpoint of the Trainer they may be in the folder above it.
     """
     places = [folder, folder.parent] if _CHECKPOINT.fullmatch(folder.absolute().name) else [folder]
     names = {"normalize": "do_normalize", "sample_rate": "sampling_rate"}
@@ -104,9 +104,9 @@ def preparation(folder: Path) -> tuple[ModelSettings, str]:
 
 
 def trainer_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint in an output folder of the Trainer; None where the folder is something else.
+    """Return the newest complete checkpoint in an output folder of the Trainer; None: the folder is something else.
 
-    A folder with a model of its own, which the Trainer was asked to save at the end, is that model.
+    A folder with a model of its own, which the Trainer saves on request at the end, is that model.
     """
     steps = {int(found[1]): path for path in folder.glob("checkpoint-*") if (found := _CHECKPOINT.fullmatch(path.name))}
     if not steps or has_weights(folder):
@@ -121,7 +121,7 @@ def to_transformers_weights(model: SSLModel) -> dict[str, Tensor]:
     Raises
     ------
     UserError
-        If a weight has no place there.
+        If transformers has no such weight.
     """
     try:
         return {common_name(name): value for name, value in model.state_dict().items()}
@@ -136,9 +136,9 @@ MODEL_TYPES = {
     "data2vec-audio": "data2vec_audio",
     "mert_model": "mert_model",
 }
-"""Type to the name under which a model with a head holds the encoder."""
+"""Model type to the prefix of the encoder's weights in a model with a head."""
 OUR_KEY = "audio_ssl"
-"""Key of config.json with what transformers has no key for."""
+"""Key of config.json for settings that transformers lacks."""
 
 _ENCODER = {
     "layers": ("num_hidden_layers", 12),
@@ -167,10 +167,10 @@ _ONLY: dict[str, object] = {
     "adapter_attn_dim": None,
     "feature_extractor_cqt": False,
 }
-"""Keys of which our encoder knows one value, which is the default."""
+"""Keys for which our encoder supports the default value alone."""
 _FEATURE_NORM = "feat_proj_layer_norm"
 _MAY_LACK_IT = ("hubert", "mert_model")
-"""Types that can do without the norm of the features; others have it whatever their config says."""
+"""Types that may lack the norm of the features; others have it whatever their config says."""
 
 
 def config_of(data: Mapping[str, Any], prepared: Preparation, where: Path | str) -> ModelConfig:
@@ -188,12 +188,12 @@ def config_of(data: Mapping[str, Any], prepared: Preparation, where: Path | str)
     Raises
     ------
     UserError
-        If the model is of another type, or a key asks for what our encoder cannot do; the key is named.
+        If the model is of another type, or our encoder does not support the value of a key; the text names the key.
     """
     kind = data.get("model_type")
     if kind not in MODEL_TYPES:
         raise UserError(
-            f"`model_type` must be one of {', '.join(MODEL_TYPES)}, but is {kind!r}: other models cannot be read",
+            f"`model_type` must be one of {', '.join(MODEL_TYPES)}, but is {kind!r}: other models are not supported",
             where=str(where),
         )
     only = _ONLY if kind in _MAY_LACK_IT else {**_ONLY, _FEATURE_NORM: True}
@@ -289,13 +289,13 @@ def config_json(config: ModelConfig, kind: str) -> dict[str, Any]:
 
 
 def _rest(config: ModelConfig, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what reading `data` would not give back."""
+    """Return the settings that reading `data` would not give back."""
     read = unstructure(config_of(data, Preparation(config.normalize, config.sample_rate), CONFIG_FILE))
     want = unstructure(config)
     encoder = {key: value for key, value in want["encoder"].items() if read["encoder"].get(key) != value}
     others = {key: value for key, value in want.items() if key not in ("encoder", "frontend") and read[key] != value}
     assert dataclasses.is_dataclass(config)
-    # How its weights started is nothing that a trained model has.
+    # A trained model does not depend on how its weights were initialised.
     assert read["frontend"] == {**want["frontend"], "init": read["frontend"]["init"]}, "model_type"
     return {"encoder": encoder, **others} if encoder else others
 

@@ -1,10 +1,8 @@
-"""Weights of other libraries: their files, their names beside ours, and the sizes that their shapes give.
+"""Weights of other libraries: reading their files, matching their names to ours, and sizes read from their shapes.
 
-Tables of weights on the disk: safetensors, whole or in shards, and torch's pickles, of which nothing is run.
+Files are safetensors, in one file or in shards, and pickles of torch, which are read without running anything.
 
-From another library's table of weights to a model of ours: every weight is used, left out by name, or an error.
-
-Sizes of a convolutional frontend and a transformer, read from the shapes of their weights.
+Every weight of a table is used, left out by the name of a known part, or reported as an error.
 """
 
 from __future__ import annotations
@@ -48,7 +46,9 @@ def read_folder(folder: Path) -> dict[str, Tensor]:
         path = folder / name
         if path.is_file():
             return _read_shards(path) if path.suffix == ".json" else read_weights(path)
-    raise UserError("the folder holds no weights", where=str(folder), remedy=f"{_SAFE[0]} or {_BIN[0]} must be in it")
+    raise UserError(
+        "the folder contains no weights", where=str(folder), remedy=f"{_SAFE[0]} or {_BIN[0]} must be in it"
+    )
 
 
 def has_weights(folder: Path) -> bool:
@@ -85,7 +85,7 @@ def read_pickle(path: Path) -> Any:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return torch.load(file, "cpu", pickle_reader, weights_only=False)
-    # A damaged file may raise anything: it is read by an interpreter of pickles, if a harmless one.
+    # A damaged pickle may raise anything.
     except Exception as error:
         raise UserError(f"weights cannot be read: {error or type(error).__name__}", where=str(path)) from error
 
@@ -93,16 +93,16 @@ def read_pickle(path: Path) -> Any:
 def checked_table(content: object, path: Path) -> dict[str, Tensor]:
     """Return a pickle's content as a table of weights; UserError if it is none."""
     if not isinstance(content, dict) or not content:
-        raise UserError("the file holds no table of weights", where=str(path))
+        raise UserError("the file contains no table of weights", where=str(path))
     table = {str(name): value for name, value in dict.items(content)}
     others = sorted(name for name, value in table.items() if not isinstance(value, Tensor))
     if others:
-        raise UserError(f"the file holds more than a table of weights: {', '.join(others[:5])}", where=str(path))
+        raise UserError(f"the file contains more than a table of weights: {', '.join(others[:5])}", where=str(path))
     return table
 
 
 def _check_kind(file: BinaryIO) -> None:
-    """Let only the two formats of `torch.save` pass, so that torch does not open the file in another way."""
+    """Accept only the two formats of `torch.save`, so that torch does not open the file in another way."""
     start = file.read(4)
     file.seek(0)
     if start == b"PK\x03\x04":
@@ -170,9 +170,9 @@ def build_from(
     UserError
         If a weight is missing, unexpected or of another shape; it is named.
     """
-    # On the meta device nothing is drawn or allocated: all weights come from the file.
+    # On the meta device no weight is drawn or allocated: all come from the file.
     with invalid_settings(where), torch.device("meta"), warnings.catch_warnings():
-        # Of layers of no width, which the comparison of shapes below finds.
+        # About layers of width 0, which the comparison of shapes below reports.
         warnings.simplefilter("ignore")
         model = SSLModel(config)
     weights = matched(model.state_dict(), state, name, heads=heads, defaults=defaults, where=where)
@@ -213,7 +213,7 @@ def matched(
         weights[ours] = value.detach().to(expected[ours].dtype).contiguous()
     if left_out:
         parts = sorted({next(head for head in heads if other.startswith(head)).strip(".") for other in left_out})
-        logger.info("%s: left out, as they are no part of the encoder: %s", place or "weights", ", ".join(parts))
+        logger.info("%s: left out, as they are not part of the encoder: %s", place or "weights", ", ".join(parts))
     return weights
 
 
@@ -223,7 +223,7 @@ def no_mask(dim: int) -> dict[str, Tensor]:
 
 
 def identity(dim: int) -> dict[str, Tensor]:
-    """Return a projection that changes nothing, for libraries that have none where the widths are the same."""
+    """Return an identity projection, for libraries that have none where the widths are equal."""
     return {f"{PROJECTION}.weight": torch.eye(dim), f"{PROJECTION}.bias": torch.zeros(dim)}
 
 
@@ -260,9 +260,9 @@ def frontend_sizes(
     name
         To the file's names.
     strides
-        Which no weight tells; None: those of wav2vec 2.0, if the kernels are.
+        The weights do not contain them; None: those of wav2vec 2.0, if the kernels are those of wav2vec 2.0.
     group_norm
-        Whether there is one norm only.
+        Whether the frontend has a group norm, and no other norm.
     where
         The file, for errors.
     remedy
@@ -271,7 +271,7 @@ def frontend_sizes(
     Raises
     ------
     UserError
-        If there are no convolutions, or their strides are not known.
+        If there are no convolutions, or their strides are unknown.
     """
     weights: list[Tensor] = []
     while (key := name(f"feature_extractor.conv_layers.{len(weights)}.conv.weight")) in state:
@@ -281,7 +281,7 @@ def frontend_sizes(
     kernels, default = tuple(weight.shape[2] for weight in weights), conv.Config()
     if strides is None and kernels != default.kernels:
         raise UserError(
-            f"the strides of convolutions with the kernels {list(kernels)} are not known",
+            f"the strides of convolutions with the kernels {list(kernels)} are unknown",
             where=str(where),
             remedy=remedy,
         )
@@ -311,7 +311,7 @@ def encoder_sizes(state: Mapping[str, Tensor], name: Name, where: Path | str) ->
     Raises
     ------
     UserError
-        If the weights are those of no such transformer.
+        If the weights are not those of such a transformer.
     """
     layers = 0
     while name(f"encoder.layers.{layers}.feed_forward.intermediate_dense.weight") in state:
@@ -331,7 +331,8 @@ def relative_positions(
     Raises
     ------
     UserError
-        If `max_distance`, which no weight tells, is None and the buckets are not those of the published models.
+        If `max_distance`, which the weights do not contain, is None and the buckets are not those of the published
+        models.
     """
     table = state.get(name("encoder.layers.0.attention.rel_attn_embed.weight"))
     if table is None:
@@ -340,7 +341,7 @@ def relative_positions(
         max_distance = _DISTANCES.get(table.shape[0])
     if max_distance is None:
         raise UserError(
-            f"the largest distance of {table.shape[0]} buckets of relative positions is not known", where=str(where)
+            f"the largest distance of {table.shape[0]} buckets of relative positions is unknown", where=str(where)
         )
     return Relative(table.shape[0], max_distance)
 

@@ -1,7 +1,4 @@
-"""Writes a model as a folder that other libraries open, too, where they can compute the same.
-
-README.md of an exported model: what is known of it, and what its owner still has to say.
-"""
+"""Writes a model as a folder that other libraries open as well, where they have such a model, with its README.md."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ _OTHERS = (
     *("pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json"),
     *(RECIPE_FILE, STATE_FOLDER),
 )
-"""Signs of other models, and of a run, whose README.md is its own."""
+"""Files of other models and of runs; a run has a README.md of its own."""
 
 
 def export(
@@ -53,7 +50,7 @@ def export(
     model
         The model.
     folder
-        Where to write; it may be there already, if no other model is in it.
+        Where to write; an existing folder must contain no other model.
     name
         For the card, such as ``org/name`` on the hub; None: the folder's.
     facts
@@ -72,7 +69,7 @@ def export(
     Raises
     ------
     UserError
-        If the folder holds another model, or a weight cannot be stored so.
+        If the folder contains another model, or a weight does not fit the number format.
     """
     folder, config = Path(folder), model.config
     kind = model_type_of(config)
@@ -91,7 +88,7 @@ def export(
     write_seals(folder, [WEIGHTS_FILE])
     write_json(folder / PREPROCESSOR_FILE, _preparation(model))
     write_text(folder / CARD_FILE, model_card(model, name or folder.resolve().name, kind, facts, licence))
-    # Last, as it is what makes the folder a model.
+    # Written last: with it the folder is a model.
     write_json(folder / CONFIG_FILE, data)
     return folder
 
@@ -106,17 +103,17 @@ def _preparation(model: SSLModel) -> dict[str, Any]:
         "padding_value": 0.0,
         "padding_side": "right",
         "do_normalize": config.normalize,
-        # With one norm over time transformers' own models are used without a mask.
+        # transformers uses models with one group norm without a mask.
         "return_attention_mask": not group,
     }
 
 
 def _check_free(folder: Path, data: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
-    """Raise where the folder holds another model; the same one may be written again."""
+    """Raise UserError if the folder contains another model; the same model may be written again."""
     found = [name for name in (CONFIG_FILE, WEIGHTS_FILE, *_OTHERS) if (folder / name).exists()]
     if folder.is_file() or (found and not _same(folder, data, weights)):
         raise UserError(
-            f"there is another model already: {', '.join(found)}" if found else "this is a file",
+            f"the folder contains another model: {', '.join(found)}" if found else "this is a file",
             where=str(folder),
             remedy="give an empty or new folder",
         )
@@ -188,16 +185,16 @@ hidden_states = model(**inputs, output_hidden_states=True).hidden_states
 On one clip both give the same numbers.{caveat}
 """
 _CAVEAT = (
-    " In a padded batch they do not: {why}, so that a clip's features depend on the clips beside it. Give transformers "
-    "clips of one length, or one at a time; audio_ssl leaves padding out."
+    " In a padded batch they differ: {why}, so a clip's features depend on the other clips of the batch. Give "
+    "transformers clips of one length, or one at a time; audio_ssl leaves padding out."
 )
-_GROUP = "the first convolution's norm runs over time, and transformers counts the padding in"
-_STACKED = "the second of the convolutions for positions sees what the first made of the padding"
+_GROUP = "the norm of the first convolution runs over time, and transformers includes the padding"
+_STACKED = "the second positional convolution reads what the first computed from the padding"
 _UNSTATED = (
     "Not stated yet. Whoever publishes this model has to name the licence here and as `license:` in the lines at the "
-    "top, and\nmay do so only as far as the audio it was trained on, and any model it came from, allow."
+    "top.\nThe licence must agree with those of the training audio and of any model it was made from."
 )
-_STATED = "Of the weights: {licence}. The audio it was trained on keeps its own licences, which stand below."
+_STATED = "Licence of the weights: {licence}. The training audio keeps its own licences, which are listed below."
 
 _OURS_ONLY = """
 Only audio_ssl opens this folder: transformers has no model with these parts.

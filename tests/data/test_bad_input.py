@@ -121,7 +121,7 @@ def test_nothing_usable_is_an_error_that_names_the_ledger(tmp_path):
     root = tmp_path / "bad"
     root.mkdir()
     (root / "a.wav").write_bytes(b"")
-    with pytest.raises(UserError, match=r"no usable audio; the reasons are in .*errors\.jsonl"):
+    with pytest.raises(UserError, match=r"no usable audio: the reasons are in .*errors\.jsonl"):
         extract(root, "logmel", tmp_path / "f")
     with pytest.raises(UserError, match=r"no usable clip: the file is empty \(0 bytes\)"):
         make_manifest(str(root), tmp_path / "m.jsonl")
@@ -130,7 +130,7 @@ def test_nothing_usable_is_an_error_that_names_the_ledger(tmp_path):
         make_manifest(str(root), tmp_path / "m.jsonl")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("a")
-    with pytest.raises(UserError, match="no usable audio; no file there is audio"):
+    with pytest.raises(UserError, match="no usable audio: none of the files is an audio file"):
         extract(tmp_path / "texts", "logmel", tmp_path / "g")
     with pytest.raises(UserError, match="no such file or folder"):
         extract(tmp_path / "missing", "logmel", tmp_path / "f")

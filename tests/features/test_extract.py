@@ -174,8 +174,8 @@ def test_another_extraction_in_the_same_folder_is_refused(audio, run_folder, tmp
     [
         ({"dtype": "bfloat16", "format": "npy"}, "npy has no bfloat16"),
         ({"pool": "median"}, "`--pool` must be one of none, mean, max, attentive"),
-        ({"pool": "attentive"}, "needs a probe that has learned to attend"),
-        ({"pool": "mean", "rate": 10.0}, "`--rate` is for frames"),
+        ({"pool": "attentive"}, "needs a probe with an attentive head"),
+        ({"pool": "mean", "rate": 10.0}, "`--rate` and `--pool` cannot be combined"),
         ({"rate": 0.0}, "`--rate` must be above 0"),
         ({"rate": 1e9}, "`--rate` must be at most the 16000 samples a second, but is 1e\\+09"),
         ({"format": "hdf5"}, "`--format` must be one of npy, parquet, safetensors"),

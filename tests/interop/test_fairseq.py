@@ -172,7 +172,7 @@ def test_wavlm_whose_settings_are_flat(tmp_path, perturb, check, large):
     settings = {**MODEL, "layer_norm_first": large, "normalize": False, "num_buckets": 64, "max_distance": 40}
     save(tmp_path / "a.pt", weights(theirs, group=not large), cfg={**settings, "gru_rel_pos": True})
     with pytest.raises(
-        UserError, match="`sample_rate` of the model cannot be told from its weights, and its `cfg` does"
+        UserError, match="`sample_rate` of the model must be given: neither the weights nor its `cfg` contain it"
     ):
         read_model(tmp_path / "a.pt")
     check(read_model(tmp_path / "a.pt", sample_rate=16000), states(theirs))

@@ -217,11 +217,11 @@ def test_a_file_with_more_than_weights_is_refused(tmp_path):
 
 def test_normalisation_is_never_guessed(tmp_path):
     save_file(to_fairseq2_weights(our_model("large_lv60k")), tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match="`normalize` and `sample_rate` of the model cannot be told"):
+    with pytest.raises(UserError, match="`normalize` and `sample_rate` of the model must be given"):
         read_fairseq2(tmp_path / "model.safetensors", 4)
-    with pytest.raises(UserError, match="`sample_rate` of the model cannot be told"):
+    with pytest.raises(UserError, match="`sample_rate` of the model must be given"):
         read_fairseq2(tmp_path / "model.safetensors", 4, normalize=True)
-    with pytest.raises(UserError, match="`heads` of a model of width 48 cannot be told"):
+    with pytest.raises(UserError, match=r"`heads` is unknown: .* of width 48"):
         read_fairseq2(tmp_path / "model.safetensors", **PREPARATION)
 
 
@@ -268,7 +268,7 @@ def test_unknown_strides_and_heads_are_asked_for(tmp_path):
         read_fairseq2(tmp_path / "model.safetensors", 5, **PREPARATION)
     first = "encoder_frontend.feature_extractor.layers.0.conv.weight"
     save_file({**state, first: torch.zeros(32, 1, 8)}, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match=r"strides.*\[8, 3, 3.*not known"):
+    with pytest.raises(UserError, match=r"strides.*\[8, 3, 3.*unknown"):
         read_fairseq2(tmp_path / "model.safetensors", 4, **PREPARATION)
 
 
@@ -282,7 +282,7 @@ def test_what_fairseq2_has_not_is_not_written(tmp_path):
         (ModelConfig(frontend, dataclasses.replace(small, alibi=True)), "`alibi`"),
         (ModelConfig(frontend, dataclasses.replace(small, attention_relax=0.1)), "`attention_relax`"),
         (ModelConfig(frontend, dataclasses.replace(small, feature_norm=False)), "`feature_norm`"),
-        (ModelConfig(frontend, small), "as wide as the encoder"),
+        (ModelConfig(frontend, small), "both have width 16"),
     ):
         with pytest.raises(UserError, match=message):
             write_fairseq2(SSLModel(config), tmp_path)

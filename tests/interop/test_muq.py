@@ -38,7 +38,7 @@ def test_hidden_states_are_those_of_its_code(folder, theirs, caplog):
     assert detect(folder) is ModelKind.MUQ
     with caplog.at_level("INFO"):
         model = read_model(folder)
-    assert "left out, as they are no part of the encoder" in caplog.text
+    assert "left out, as they are not part of the encoder" in caplog.text
     assert (model.config.sample_rate, model.config.normalize) == (24000, False)
     with torch.no_grad():
         output = model(theirs["input/waveform_masked"])
@@ -63,12 +63,12 @@ def test_it_is_loaded_saved_and_batched_as_any_model(folder, theirs, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label_rate": 50}, "only models of 25 frames a second"),
+        ({"label_rate": 50}, "only models with 25 frames a second"),
         ({"w2v2_config": {"hidden_act": "gelu"}}, "`hidden_act` must be 'swish', but is 'gelu'"),
         ({"conv_dim": 16}, "must have the shape"),
         ({"encoder_depth": 3}, "missing weights"),
-        ({"encoder_depth": "many"}, "the model's settings make no sense"),
-        ({"stat": {}}, "the model's settings make no sense"),
+        ({"encoder_depth": "many"}, "the model's settings are invalid"),
+        ({"stat": {}}, "the model's settings are invalid"),
     ],
 )
 def test_what_cannot_be_read_is_refused(theirs, folder, change, message):

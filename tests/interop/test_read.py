@@ -51,7 +51,7 @@ def test_folders_and_files_of_fairseq2(model, tmp_path):
     save_file(to_fairseq2_weights(model), tmp_path / "a.safetensors")
     given = {"normalize": True, "sample_rate": 16000, "heads": 4}
     assert torch.equal(read_model(tmp_path / "a.safetensors", **given).encoder.norm.weight, model.encoder.norm.weight)
-    with pytest.raises(UserError, match=r"the section `audio_ssl` of model.yaml does not say"):
+    with pytest.raises(UserError, match=r"the section `audio_ssl` of model.yaml contain"):
         read_model(tmp_path / "a.safetensors", heads=4)
 
 
@@ -59,8 +59,8 @@ def test_folders_and_files_of_fairseq2(model, tmp_path):
     ("write", "message"),
     [
         (lambda path, model: None, "there is no model `.*a run folder"),
-        (lambda path, model: path.mkdir(), "holds no model: there is no config.json"),
-        (lambda path, model: path.write_text("hello"), "is no file of weights"),
+        (lambda path, model: path.mkdir(), "contains no model: config.json is missing"),
+        (lambda path, model: path.write_text("hello"), "is not a file of weights"),
     ],
 )
 def test_what_is_no_model(model, tmp_path, write, message):
@@ -74,7 +74,7 @@ def test_files_and_configs_of_nothing_known(model, tmp_path):
     with pytest.raises(UserError, match=r"weights of transformers, .*give the folder"):
         read_model(tmp_path / "model.safetensors")
     save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match="names of no library that is known"):
+    with pytest.raises(UserError, match="names of the weights are not those of a supported library"):
         read_model(tmp_path / "model.safetensors")
     for text, message in (("{}", "neither `format_version` nor `model_type`"), ("[]", "object"), ("{", "JSON")):
         (tmp_path / "config.json").write_text(text)
@@ -107,7 +107,7 @@ def test_names_on_the_hub(model, tmp_path, monkeypatch):
     patterns = hub.asked[0][1]
     assert {"config.json", "preprocessor_config.json", "model.safetensors"} <= patterns
     assert not any(pattern.endswith((".py", ".bin", "*")) for pattern in patterns)
-    with pytest.raises(UserError, match=r"no folder `org/none`, and the hub .*: no connection \(run this once"):
+    with pytest.raises(UserError, match=r"`org/none` is not a folder.* downloaded: no connection \(run this once"):
         read_model("org/none")
 
 
@@ -154,7 +154,7 @@ def test_models_are_sent_to_the_hub(model, monkeypatch):
         raise huggingface_hub.errors.HfHubHTTPError("401", response=response)
 
     monkeypatch.setattr(HfApi, "create_repo", refuse)
-    with pytest.raises(UserError, match=r"org/tones: the hub does not take the model: 401 \(log in"):
+    with pytest.raises(UserError, match=r"org/tones: the model could not be uploaded: 401 \(log in"):
         push_to_hub(model, "org/tones")
 
 

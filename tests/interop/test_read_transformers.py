@@ -143,7 +143,7 @@ def test_heads_are_named_in_the_log(perturb, tmp_path, caplog):
     save(original("Wav2Vec2ForPreTraining", perturb), tmp_path)
     with caplog.at_level(logging.INFO):
         read_model(tmp_path)
-    assert "left out, as they are no part of the encoder: project_hid, project_q, quantizer" in caplog.text
+    assert "left out, as they are not part of the encoder: project_hid, project_q, quantizer" in caplog.text
 
 
 def test_a_mask_embedding_that_is_not_there(perturb, tmp_path, caplog):
@@ -162,7 +162,7 @@ def test_preparation_is_never_guessed(hubert, tmp_path, caplog):
     assert (config.normalize, config.sample_rate) == (True, 24000)
     assert "normalize=True as given; preprocessor_config.json says False" in caplog.text
     (tmp_path / "preprocessor_config.json").unlink()
-    with pytest.raises(UserError, match=r"`normalize` and `sample_rate` .*preprocessor_config.json does not say.*name"):
+    with pytest.raises(UserError, match=r"`normalize` and `sample_rate` .*preprocessor_config.json contain.*name"):
         read_model(tmp_path)
     with pytest.raises(UserError, match="`sample_rate` of the model"):
         read_model(tmp_path, normalize=False)
@@ -215,7 +215,7 @@ def test_no_value_of_a_key_ends_in_anything_but_a_sentence(hubert, tmp_path, kin
 
 def test_a_folder_without_its_weights(hubert, tmp_path):
     (tmp_path / "model.safetensors").rename(tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match="holds no weights"):
+    with pytest.raises(UserError, match="contains no weights"):
         read_model(tmp_path)
     index = tmp_path / "model.safetensors.index.json"
     for shard, message in (("../a.safetensors", "must lie beside the index"), ("b.safetensors", "is missing")):

@@ -90,7 +90,7 @@ def test_a_damaged_checkpoint_makes_way_for_the_one_before(run, caplog):
     weights = run / "state" / "step_4" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     assert fingerprint(read_model(run)) == expected
-    assert "the checkpoint before it is taken" in caplog.messages[0]
+    assert "using the checkpoint before it" in caplog.messages[0]
     assert caplog.messages[-1].endswith("the model is that of step 2 of 4")
     shutil.rmtree(run / "state" / "step_2")
     with pytest.raises(UserError, match=r"step_4.*weights cannot be read"):
@@ -191,7 +191,7 @@ def test_a_store_of_targets_is_no_run(run, tmp_path):
     store.mkdir()
     shutil.copy(run / "recipe.yaml", store)
     (store / "meta.json").write_text("{}")
-    with pytest.raises(UserError, match=r"holds no model: there is no config.json"):
+    with pytest.raises(UserError, match=r"contains no model: config.json is missing"):
         read_model(store)
 
 

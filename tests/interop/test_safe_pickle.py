@@ -124,12 +124,12 @@ REBUILD = name("torch._utils", "_rebuild_tensor_v2")
         ((REBUILD, b")\x81"), None),
         # Tensors of nothing.
         ((REBUILD, b"(K\x01K\x00))\x89}t", b"R"), "has no storage"),
-        ((name("torch._utils", "_rebuild_parameter"), b"(K\x01\x88}t", b"R"), "is no tensor"),
+        ((name("torch._utils", "_rebuild_parameter"), b"(K\x01\x88}t", b"R"), "is not a tensor"),
         # References that are no storages, with a program of their own inside.
         ((TEXT("module"), name("os", "system"), TEXT("file"), TEXT("source"), b"\x87Q"), None),
-        ((b"(", TEXT("module"), name("os", "system"), TEXT("file"), TEXT("source"), b"NtQ"), "no tensor"),
-        ((b"(", TEXT("storage"), name("os", "system"), TEXT("0"), TEXT("cpu"), b"K\x01tQ"), "no tensor"),
-        ((b"(", TEXT("storage"), name("os", "system"), b")R", TEXT("0"), TEXT("cpu"), b"K\x01tQ"), "no tensor"),
+        ((b"(", TEXT("module"), name("os", "system"), TEXT("file"), TEXT("source"), b"NtQ"), "not a tensor"),
+        ((b"(", TEXT("storage"), name("os", "system"), TEXT("0"), TEXT("cpu"), b"K\x01tQ"), "not a tensor"),
+        ((b"(", TEXT("storage"), name("os", "system"), b")R", TEXT("0"), TEXT("cpu"), b"K\x01tQ"), "not a tensor"),
         ((b"(", TEXT("storage"), name("torch", "FloatStorage"), b"(lK\x01K\x01K\x01tQ"), "no key"),
         # Names by number.
         ((b"\x82\x01",), None),

@@ -81,7 +81,7 @@ def test_of_the_trainers_output_folder_the_newest_whole_checkpoint_is_taken(tmp_
     (tmp_path / "checkpoint-1500" / "model.safetensors").unlink()
     found = read_model(tmp_path)
     assert fingerprint(found) == fingerprint(read_model(tmp_path / "checkpoint-1000"))
-    assert "the newest whole checkpoint is taken, checkpoint-1000" in caplog.text
+    assert "using the newest complete checkpoint, checkpoint-1000" in caplog.text
     # A model that the Trainer was asked to save at the end is the model.
     shutil.copytree(tmp_path / "checkpoint-500", tmp_path, dirs_exist_ok=True)
     assert fingerprint(read_model(tmp_path)) == fingerprint(read_model(tmp_path / "checkpoint-500"))
@@ -101,7 +101,7 @@ def test_weights_of_a_checkpoint_are_exact(tmp_path, caplog):
     theirs.save_pretrained(tmp_path / "checkpoint-7")
     with caplog.at_level(logging.INFO):
         ours = read_model(f"{tmp_path}?normalize=false&sample_rate=16000")
-    assert "no part of the encoder: classifier, projector" in caplog.text
+    assert "not part of the encoder: classifier, projector" in caplog.text
     waveform = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs.hubert(waveform).last_hidden_state

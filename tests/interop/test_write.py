@@ -127,7 +127,7 @@ def test_the_card_says_what_is_known_and_no_more(tmp_path, perturb):
     assert "| 16000 Hz" in texts["hubert"]
     assert "| steps | 400 |\n| recipe | abc |" in texts["hubert"]
     assert "Not stated." in texts["cqt"]
-    assert ["In a padded batch they do not" in text for text in texts.values()] == [True, False, True, False]
+    assert ["In a padded batch they differ" in text for text in texts.values()] == [True, False, True, False]
     assert ["Only audio_ssl opens this folder" in text for text in texts.values()] == [False, False, False, True]
     assert ["standardised" in text for text in texts.values()] == [False, True, False, False]
 
@@ -144,7 +144,7 @@ def test_the_card_is_right_about_padding_in_transformers(tmp_path, perturb, name
         alone = model(clip).last_hidden_state
         padded = model(batch, attention_mask=mask).last_hidden_state[:1, : alone.shape[1]]
     differs = (padded - alone).abs().max().item() > 1e-3
-    assert differs == ("In a padded batch they do not" in (folder / "README.md").read_text())
+    assert differs == ("In a padded batch they differ" in (folder / "README.md").read_text())
 
 
 def test_the_example_of_the_card_runs(tmp_path, perturb):
@@ -161,16 +161,16 @@ def test_another_model_is_never_overwritten(tmp_path, perturb):
     model = build(THEIRS["hubert"], perturb)
     export(model, tmp_path / "model")
     export(model, tmp_path / "model", facts={"seen": "again"})
-    with pytest.raises(UserError, match=r"another model already: config.json, model.safetensors"):
+    with pytest.raises(UserError, match=r"contains another model: config.json, model.safetensors"):
         export(build(THEIRS["wavlm"], perturb), tmp_path / "model")
     with torch.no_grad():
         model.encoder.norm.weight.add_(1)
-    with pytest.raises(UserError, match="another model already"):
+    with pytest.raises(UserError, match="contains another model"):
         export(model, tmp_path / "model")
     for name in ("recipe.yaml", "pytorch_model.bin"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).write_text("")
-        with pytest.raises(UserError, match=f"another model already: {name}"):
+        with pytest.raises(UserError, match=f"contains another model: {name}"):
             export(model, tmp_path / name)
     with pytest.raises(UserError, match="this is a file"):
         export(model, tmp_path / "recipe.yaml" / "recipe.yaml")
@@ -183,5 +183,5 @@ def test_a_folder_becomes_a_model_only_when_it_is_whole(tmp_path, perturb, monke
     monkeypatch.setattr("audio_ssl.interop.write.write_text", full)
     with pytest.raises(OSError, match="no space"):
         export(build(THEIRS["hubert"], perturb), tmp_path / "model")
-    with pytest.raises(UserError, match="holds no model"):
+    with pytest.raises(UserError, match="contains no model"):
         read_model(tmp_path / "model")

@@ -60,7 +60,7 @@ def test_what_is_read_is_written_again_without_loss(config, tmp_path, weights):
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("a", "0", "1")]
     assert sizes[0] == sizes[1] < 0.7 * sizes[2]
     # The same model, but stored in another way: what is there is not overwritten.
-    with pytest.raises(UserError, match="there is another model already"):
+    with pytest.raises(UserError, match="the folder contains another model"):
         read.save_pretrained(tmp_path / "a")
 
 

@@ -104,7 +104,7 @@ def test_extraction_gives_what_an_attentive_head_saw(toy_manifest, model, tmp_pa
         # The probe keeps frames in half precision.
         torch.testing.assert_close(logits, torch.tensor(row["scores"]), atol=2e-2, rtol=2e-2)
         assert np.load(frames / name).shape[1] == 16
-    with pytest.raises(UserError, match="the result is of the model"):
+    with pytest.raises(UserError, match="the result belongs to the model"):
         extract(toy_manifest, "logmel", tmp_path / "h", **options)
 
 

@@ -61,7 +61,7 @@ def test_what_holds_no_model_does_not_stand_in_the_way(shelf, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "toy")
     assert detect("toy", shelf) is ModelKind.SHIPPED
-    assert caplog.messages == ["`toy` here is no model; the model that ships is taken"]
+    assert caplog.messages == ["`toy` is not a model here; using the model that ships"]
 
 
 def flip(path):
@@ -170,5 +170,5 @@ def test_an_exported_shipped_model_keeps_its_licence(shelf, tmp_path):
     assert origin_of("org/name", shelf).rows == {"exported from": "org/name"}
     export(read_model("toy", shelf=shelf), tmp_path / "out", facts=origin.rows, licence=origin.licence)
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "Of the weights: Apache-2.0" in card
+    assert "Licence of the weights: Apache-2.0" in card
     assert "Not stated yet" not in card

@@ -1,6 +1,6 @@
-"""Features that nobody trained, which a model stands beside. A file is a baseline.
+"""Baselines: features without training, with which models are compared. A file is a baseline.
 
-Each has ``FEATURES``, the names that can be asked for singly (``librosa:mfcc+chroma``; empty where the baseline is one
+Each has ``FEATURES``, the names that can be chosen (``librosa:mfcc+chroma``; empty where the baseline is one
 thing), and a ``build(name, features)`` that makes the `FeatureSource`.
 """
 
@@ -29,7 +29,7 @@ def baselines() -> list[str]:
 
 
 def is_baseline(name: str) -> bool:
-    """Tell whether a name is that of a baseline, or of some of its features.
+    """Return whether a name is that of a baseline, or of some of its features.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def is_baseline(name: str) -> bool:
 
 
 def features_of(name: str, where: str = "$") -> tuple[str, ...]:
-    """Return the features that a baseline's name asks for: those after the colon, else all that it has.
+    """Return the features in a baseline's name: those after the colon, else all that the baseline has.
 
     Parameters
     ----------

@@ -12,12 +12,12 @@ SAMPLE_RATE, HOP_SAMPLES = 16_000, 320
 
 
 class Baseline:
-    """A frame looks at some samples around it, never at the whole clip."""
+    """A frame depends on the samples around it, never on the whole clip."""
 
     sample_rate, num_layers, device = SAMPLE_RATE, 1, torch.device("cpu")
 
     def statistics(self, blocks: Iterable[Tensor]) -> None:
-        """Return nothing: a part of a clip is computed without knowing the rest."""
+        """Return None: a part of a clip does not depend on the rest."""
 
     def at(self, device: torch.device, precision: str) -> Self:
         """Return itself."""

@@ -34,10 +34,10 @@ FEATURES: tuple[str, ...] = tuple(_DIMS)
 
 _WINDOW_SAMPLES = 2048
 _REACH_SAMPLES = {"mfcc": 2048, "chroma": 25_600, "contrast": 2048, "tonnetz": 25_600, "tempogram": 65_536}
-"""What a frame looks at: a window, the lowest constant-Q kernel, or all lags and the windows at their ends."""
+"""Samples that a frame depends on: a window, the lowest constant-Q kernel, or all lags with the windows at the ends."""
 
 _LEAST_SAMPLES = 32_768
-"""Shorter clips get zeros behind: the lowest octave is computed at a 64th of the rate with kernels of 512 samples."""
+"""Shorter clips are padded: the lowest octave is computed at a 64th of the rate with kernels of 512 samples."""
 
 _MAGNITUDE_FLOOR, _POWER_FLOOR, _CONSTANT_Q_FLOOR = 5e-2, 1e-4, 1e-3
 """80 dB below a full-scale tone: in a spectrum (magnitude 512), in a mel band (power 1e4 at most), in a bin (10)."""
@@ -81,7 +81,7 @@ class LibrosaSource(Baseline):
 
 
 class _ClipAnalysis:
-    """The features of one clip, each ``[dim, frame]``; what several need is computed once."""
+    """The features of one clip, each ``[dim, frame]``; shared intermediate results are computed once."""
 
     def __init__(self, librosa: Any, samples: npt.NDArray[np.float32], frames: int) -> None:
         self._librosa, self._features, self._frames = librosa, librosa.feature, frames
@@ -99,7 +99,7 @@ class _ClipAnalysis:
                 self._samples, sr=SAMPLE_RATE, hop_length=HOP_SAMPLES, n_bins=252, bins_per_octave=36, tuning=0.0
             )
         )[:, : self._frames]
-        # Each frame is divided by its largest value: without a floor, rounding would be music.
+        # Each frame is divided by its largest value: without a floor, rounding errors would look like music.
         audible = np.where(constant_q < _CONSTANT_Q_FLOOR, 0.0, constant_q)
         found: _Frames = self._features.chroma_cqt(C=audible, sr=SAMPLE_RATE, n_chroma=_DIMS["chroma"])
         return found

@@ -29,7 +29,7 @@ def run(job: Job, begin: Callable[[], None]) -> None:
     Raises
     ------
     UserError
-        In every process where one has an error; the process that has it says why.
+        In every process if one fails; the process that fails gives the reason.
     """
     place = read_place(os.environ)
     if place is None:
@@ -52,7 +52,7 @@ def run(job: Job, begin: Callable[[], None]) -> None:
 
 
 def _together(work: Callable[[], None]) -> None:
-    """Work and wait for the others; an error of one, which would leave them waiting, ends all."""
+    """Work and wait for the others; an error in one process, which would leave the others waiting, ends all."""
     error: UserError | None = None
     try:
         work()

@@ -22,12 +22,12 @@ _CORES = 2
 def run(job: Job, begin: Callable[[], None]) -> None:
     """Claim the folder, share a job out over workers and wait for all of them.
 
-    A worker that dies is started again by Ray and goes on from what is on the disk.
+    Ray restarts a worker that dies, and the worker continues from what is on the disk.
 
     Raises
     ------
     UserError
-        If a worker says that something is to be mended.
+        If a worker raises one.
     """
     begin()
     started = not ray.is_initialized()
@@ -50,7 +50,7 @@ def run(job: Job, begin: Callable[[], None]) -> None:
 
 
 def _part(job: Job, part: ProcessShare, threads: int) -> None:
-    # Ray shows a worker its own GPU only, as number 0.
+    # To a worker, Ray shows its own GPU alone, as number 0.
     device = job.settings.torch_device()
     if device.type == "cpu":
         torch.set_num_threads(threads)
