@@ -58,7 +58,7 @@ def load(
     Raises
     ------
     UserError
-        If there is no such model, a weight is missing or left over, or something about it is not known.
+        If there is no such model, a weight is missing or left over, or a setting of it is unknown.
 
     Examples
     --------
@@ -226,9 +226,28 @@ class Model(nn.Module):
         """
         export(self.model, folder, weights=weights)
 
-    def push_to_hub(self, repo_id: str, *, private: bool = True, facts: Mapping[str, object] | None = None) -> str:
-        """Send what `save_pretrained` writes to the Hugging Face hub; return where it lies."""
-        return push_to_hub(self.model, repo_id, private=private, facts=facts)
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = True,
+        facts: Mapping[str, object] | None = None,
+        licence: str | None = None,
+    ) -> str:
+        """Upload what `save_pretrained` writes to the Hugging Face hub, and return its address.
+
+        Parameters
+        ----------
+        repo_id
+            ``org/name``; a new repository is created if there is none.
+        private
+            Whether a new repository is private.
+        facts
+            Names and values for the card's section on where the model comes from.
+        licence
+            Of the weights; None: the card asks the owner to name it.
+        """
+        return push_to_hub(self.model, repo_id, private=private, facts=facts, licence=licence)
 
 
 def _items(paths: Paths) -> Iterator[ClipToExtract]:

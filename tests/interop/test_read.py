@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from audio_ssl.base.errors import UserError
+from audio_ssl.features.load import Model
 from audio_ssl.interop.fairseq2 import to_fairseq2_weights, write_fairseq2
 from audio_ssl.interop.hub import push_to_hub
 from audio_ssl.interop.read import read_model
@@ -127,7 +128,7 @@ def test_a_folder_wins_over_a_name(model, tmp_path, monkeypatch):
 
 
 def test_models_are_sent_to_the_hub(model, monkeypatch):
-    calls = []
+    calls, cards = [], []
 
     class HfApi:
         def create_repo(self, repo_id, **how):
@@ -137,6 +138,7 @@ def test_models_are_sent_to_the_hub(model, monkeypatch):
             config = json.loads((folder_path / "config.json").read_text())
             files = sorted(path.name for path in folder_path.iterdir())
             calls.append(("upload", repo_id, config["model_type"], files, commit_message))
+            cards.append((folder_path / "README.md").read_text())
             return types.SimpleNamespace(commit_url="https://hub/commit")
 
     monkeypatch.setattr(huggingface_hub, "HfApi", HfApi)
@@ -144,8 +146,9 @@ def test_models_are_sent_to_the_hub(model, monkeypatch):
     assert calls[0] == ("create", "org/tones", {"private": True, "exist_ok": True})
     files = ["README.md", "config.json", "files.json", "model.safetensors", "preprocessor_config.json"]
     assert calls[1] == ("upload", "org/tones", "hubert", files, "Upload model")
-    push_to_hub(model, "org/tones", private=False)
+    Model(model).push_to_hub("org/tones", private=False, facts={"steps": 4}, licence="MIT")
     assert calls[2] == ("create", "org/tones", {"private": False, "exist_ok": True})
+    assert [("MIT" in card, "| steps | 4 |" in card) for card in cards] == [(False, False), (True, True)]
     with pytest.raises(UserError, match="must be of the form org/name, but is `tones`"):
         push_to_hub(model, "tones")
 
