@@ -144,12 +144,14 @@ def as_index_row(row: JsonObject, where: str) -> IndexRow:
         bytes=_known(row, "bytes", int, where),
         sha256=_known(row, "sha256", str, where),
         number=number,
-        more={key: value for key, value in row.items() if key not in _KEYS},
+        more={} if row.keys() <= _KEYS else {key: value for key, value in row.items() if key not in _KEYS},
     )
 
 
 def _known(row: JsonObject, key: str, kind: type[T], where: str) -> T | None:
-    return find(row, key, kind, where) if row.get(key) is not None else None
+    value = row.get(key)
+    # An extraction may have millions of rows: values of the right type are not looked up again.
+    return value if value is None or type(value) is kind else find(row, key, kind, where)
 
 
 def read_index(out: Path) -> Iterator[IndexRow]:

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from audio_ssl.base.config import traits_of
+from audio_ssl.artifacts.run import checkpoint_folders
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
@@ -231,7 +232,7 @@ def _folder(path: Path) -> ModelKind:
         if is_muq(data):
             return ModelKind.MUQ
         raise UserError("config.json has neither `format_version` nor `model_type`", where=str(path), remedy=ACCEPTED)
-    signs = (path / MODEL_YAML).is_file() or (path / "model").is_dir() or any(path.glob("step_*"))
+    signs = (path / MODEL_YAML).is_file() or (path / "model").is_dir() or bool(checkpoint_folders(path))
     # The innermost folder has weights only; its card lies above.
     if signs or any(path.glob("pp_*")) or (any(path.glob("*.safetensors")) and read_card(path)):
         return ModelKind.FAIRSEQ2
