@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from audio_ssl.base.documents import Json, JsonObject, readable_rows
 from audio_ssl.base.files import append
@@ -56,10 +56,13 @@ class ErrorLedger:
         The ``errors.jsonl`` to append to.
     read
         Read what the file has already.
+    keep
+        ``all``; ``notes``: notes alone, for a process whose errors another one records; ``log``: nothing is written,
+        and both are logged.
     """
 
-    def __init__(self, path: Path, read: bool = True) -> None:
-        self.path = path
+    def __init__(self, path: Path, read: bool = True, keep: Literal["all", "notes", "log"] = "all") -> None:
+        self.path, self._keep = path, keep
         self.notes_path = path.with_name(_notes_name(path.name))
         """The file of notes beside it: ``notes.jsonl``, ``M.notes.jsonl``."""
         self._seen: set[tuple[str, str]] = set()
@@ -78,7 +81,9 @@ class ErrorLedger:
     def record(self, path: str | Path, reason: str, **extra: Json) -> None:
         """Record a file that is left out: its path, the reason in words, and other values of the line."""
         name = os.fspath(path)
-        if (name, reason) in self._seen:
+        if self._keep == "log":
+            logger.warning("%s: %s", name, reason)
+        if self._keep != "all" or (name, reason) in self._seen:
             return
         self._seen.add((name, reason))
         append(self.path, _line({"path": name, "reason": reason, **extra}))
@@ -91,6 +96,9 @@ class ErrorLedger:
     def note(self, path: str | Path, text: str, *, say: bool = True) -> None:
         """Write a note on a file that is used, and log it. Threads may call this at the same time."""
         name = os.fspath(path)
+        if self._keep == "log":
+            logger.warning("%s: %s", name, text)
+            return
         with self._lock:
             if (name, text) in self._noted:
                 return
@@ -105,7 +113,7 @@ class ErrorLedger:
 
     def passed_over(self, root: Path, suffixes: Mapping[str, int]) -> None:
         """Log how many files of a folder are not audio, by suffix."""
-        if suffixes:
+        if suffixes and self._keep != "notes":
             most = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
             kinds = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in most[:_SAID_MOST])
             others = f" and {len(most) - _SAID_MOST} other suffixes" if len(most) > _SAID_MOST else ""

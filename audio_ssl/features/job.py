@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -107,9 +107,9 @@ class ProcessShare:
         """Return whether the clip with this number belongs to this process."""
         return number // WINDOW_CLIPS % self.size == self.rank
 
-    def ledger(self, out: Path) -> ErrorLedger:
+    def ledger(self, out: Path, keep: Literal["all", "notes"] = "all") -> ErrorLedger:
         """Return the ledger in which it records files that cannot be used."""
-        return ErrorLedger(out / JOURNALS / f"{self.name}errors" if self.size > 1 else out / ERRORS_FILE)
+        return ErrorLedger(out / JOURNALS / f"{self.name}errors" if self.size > 1 else out / ERRORS_FILE, keep=keep)
 
 
 def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
@@ -131,7 +131,8 @@ def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
 
         def todo() -> Iterator[ClipToExtract]:
             # Every process walks all folders; only the first records those that it cannot read.
-            for item in walk(Path(job.audio), ledger if part.rank == 0 else _Deaf(ledger), read_scheme(out)):
+            of_walk = ledger if part.rank == 0 else part.ledger(out, keep="notes")
+            for item in walk(Path(job.audio), of_walk, read_scheme(out)):
                 if part.takes(item.number) and item.id not in done:
                     # An earlier run, when there were fewer files, may have given the name to another one.
                     in_use = own_file is not None and done.has_file(f"{item.name}{own_file}")
@@ -150,24 +151,6 @@ def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
                     else:
                         speed = background.seconds / (time.monotonic() - started)
                         progress.advance(1, hours=background.seconds / 3600, times_real_time=speed)
-
-
-class _Deaf(ErrorLedger):
-    """A ledger that keeps notes on files only: the first process records the errors of the walk."""
-
-    def __init__(self, ledger: ErrorLedger) -> None:
-        super().__init__(ledger.path, read=False)
-        self._ledger = ledger
-
-    def record(self, path: str | Path, reason: str, **extra: Any) -> None:
-        """Record nothing."""
-
-    def passed_over(self, root: Path, suffixes: Mapping[str, int]) -> None:
-        """Say nothing."""
-
-    def note(self, path: str | Path, text: str, *, say: bool = True) -> None:
-        """Write a note."""
-        self._ledger.note(path, text, say=say)
 
 
 def read_scheme(out: Path) -> int:

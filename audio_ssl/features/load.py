@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from audio_ssl.artifacts.run import ERRORS_FILE
 from audio_ssl.base.errors import AudioError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.ledger import ErrorLedger
@@ -252,26 +253,13 @@ class Model(nn.Module):
 
 def _items(paths: Paths) -> Iterator[ClipToExtract]:
     if isinstance(paths, str | Path):
-        yield from walk(Path(paths), _LogLedger())
+        yield from walk(Path(paths), ErrorLedger(Path(ERRORS_FILE), read=False, keep="log"))
         return
     for number, path in enumerate(paths):
         if isinstance(path, Clip):
             yield from (item._replace(number=number) for item in items_of([path]))
         else:
             yield ClipToExtract(number, str(path), str(path), str(path), None)
-
-
-class _LogLedger(ErrorLedger):
-    """A ledger that writes to the log instead of the disk."""
-
-    def __init__(self) -> None:
-        super().__init__(Path("errors.jsonl"), read=False)
-
-    def record(self, path: str | Path, reason: str, **extra: object) -> None:
-        logger.warning("%s: %s", path, reason)
-
-    def note(self, path: str | Path, text: str, *, say: bool = True) -> None:
-        logger.warning("%s: %s", path, text)
 
 
 def _log(clip: Clip, reason: str) -> None:

@@ -7,8 +7,8 @@ import logging
 from enum import Enum
 from pathlib import Path
 
-from audio_ssl.base.config import traits_of
 from audio_ssl.artifacts.run import checkpoint_folders
+from audio_ssl.base.config import traits_of
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
