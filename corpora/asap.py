@@ -2,14 +2,15 @@
 
 236 scores and 1068 performances of 15 composers, with beats aligned from the scores (Foscarin et al. 2020); 519 of the
 performances are in MAESTRO v2 (Hawthorne et al. 2018, arXiv 1810.12247), whose audio is used. The times are those of
-the piano's own sensors, so they are exact; tempo is as free as pianists are, which makes it hard for beat trackers.
+the piano's own sensors, so they are exact. The tempo is as free as the performance, which is hard for beat trackers.
 
 The column `beats` is "0.512/1 1.024/2 ...": seconds in the clip and the number in the bar, counted from each downbeat.
-Beats before the first downbeat have no number, nor have those of bars whose notes do not fill them (bR) and what
-follows until the next downbeat. No split is published; here all performances of a title go together, by a hash of it.
+Beats before the first downbeat have no number. Neither have beats of incomplete bars (bR) and those after them up to
+the next downbeat. No split is published; here a hash of the title decides, so all performances of a title are in the
+same split.
 
 Options: `--option seconds=30` for pieces of equal length up to this (the default; 0 for whole performances), and
-`--option maestro=DIR` where the folder of MAESTRO is not below the root.
+`--option maestro=DIR` if the folder of MAESTRO is not below the root.
 
 Layout below the root, which may be the repository with the audio put in by its own script::
 

@@ -1,4 +1,4 @@
-"""Asterisk prompts: what a telephone exchange says, recorded by professional voices in five languages.
+"""Asterisk prompts: the announcements of a telephone exchange, recorded by professional speakers in five languages.
 
 The same prompt has the same name in every language, so the English text is its translation. The sound is 16 kHz g722, a
 wideband telephone codec, decoded by PyAV. Debian packages asterisk-core-sounds-XX (transcripts) and -XX-g722 (sound),

@@ -1,14 +1,13 @@
-"""Common Voice: sentences read aloud by volunteers, in more than a hundred languages, with what they say of themselves.
+"""Common Voice: sentences read aloud by volunteers in more than a hundred languages, with self-reported attributes.
 
 Each release has one archive a language: mp3 clips of up to some ten seconds, checked by other volunteers (Ardila et al.
-2020). Gender, age and accent are the speakers' own words, and optional: the last two most of all are often empty. Get
-it from https://commonvoice.mozilla.org.
+2020). Speakers may report gender, age and accent; these are often empty. Get it from https://commonvoice.mozilla.org.
 
 Layout below the root, which may be the folder of one language or one that holds several::
 
     [LANGUAGE/]{train,dev,test}.tsv    columns client_id, path, sentence; gender, age, accents (accent in older ones)
     [LANGUAGE/]{validated,invalidated,other}.tsv    the same columns; optional
-    [LANGUAGE/]clips/PATH              mp3; where clips were converted, the same name with another suffix will do
+    [LANGUAGE/]clips/PATH              mp3; converted clips may have another suffix
 """
 
 from __future__ import annotations

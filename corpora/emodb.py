@@ -1,7 +1,7 @@
 """EmoDB, the Berlin Database of Emotional Speech: ten German sentences acted in seven emotions by ten speakers.
 
-535 recordings, 16 kHz, those of about 800 that listeners recognised well and found natural; five women and five men
-(Burkhardt et al. 2005). Get it from http://emodb.bilderbar.info.
+535 recordings at 16 kHz, selected from about 800 as well recognised and natural; five women and five men (Burkhardt et
+al. 2005). Get it from http://emodb.bilderbar.info.
 
 Layout below the root::
 

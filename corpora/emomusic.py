@@ -3,7 +3,7 @@
 Songs of the Free Music Archive, each rated on two scales from 1 to 9 by at least ten people (Soleymani et al. 2013).
 The means of the ratings of whole clips are the values. The test is MediaEval 2013's evaluation set; JukeMIR (Castellon,
 Donahue and Liang 2021, arXiv 2107.05677) and MARBLE divide the rest by a SHA-1 of the artist's name, 2 of 10 for
-validation, and so is it here. They then scale the values by the training set; here they stay as they are.
+validation, as does this reader. They scale the values by the training set; this reader does not.
 
 Layout below the root; tables and clips may also lie in folders of the archives, `annotations` and `clips_45sec`::
 

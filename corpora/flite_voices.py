@@ -1,9 +1,9 @@
 """Flite voices: English sentences by four voices that were made from recordings of people; for pretraining.
 
 Three of the voices are statistics of a speaker's recordings (CLUSTERGEN), one joins pieces of them (diphones), so they
-sound closer to people than the formants of `synthetic_voices`. They say the English texts of that corpus, which must
-lie beside the root, each at a pitch and a pace of its own; so they never say what other corpora hold out for validation
-and test. Debian package libflite1, made at Carnegie Mellon University, http://cmuflite.org.
+sound closer to people than the formants of `synthetic_voices`. They speak the English texts of that corpus, which must
+be beside the root, each with its own pitch and pace; so they do not contain held-out sentences of other corpora. Debian
+package libflite1, made at Carnegie Mellon University, http://cmuflite.org.
 
 Layout below the root, made by `fetch`::
 

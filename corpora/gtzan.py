@@ -1,4 +1,4 @@
-"""GTZAN: a thousand half-minutes of music in ten genres, in the split that leaves its faults out.
+"""GTZAN: a thousand half-minutes of music in ten genres, in the fault-filtered split.
 
 100 excerpts a genre (Tzanetakis and Cook 2002). Sturm (2013, "The GTZAN dataset: its contents, its faults, their
 effects on evaluation, and its future use", arXiv 1306.1461) found repetitions, mislabellings and distortions in it;

@@ -1,10 +1,10 @@
-"""MAESTRO: piano of a competition, recorded with the sensors of its keys and pedals, 199 hours.
+"""MAESTRO: 199 hours of a piano competition, recorded with the sensors of keys and pedals.
 
 1276 performances on Disklaviers over ten years, aligned to about 3 ms (Hawthorne et al. 2019). The column `notes` is
-`start end midi; ...` in seconds. Notes end when neither key nor sustain pedal holds them, as transcription has it since
-Hawthorne et al. 2018: a controller 64 of 64 or more is down, and a key that is struck again ends its note.
+`start end midi; ...` in seconds. Notes end when neither key nor sustain pedal holds them, as is usual in transcription
+since Hawthorne et al. 2018: the pedal is down if controller 64 is 64 or more, and a repeated key ends the note before.
 
-The split is its own, which puts no work in two of them. Years and versions (v1, v2, v3) have one layout.
+The split is the published one, in which no work is in two splits. Years and versions (v1, v2, v3) have one layout.
 
 Options: `--option seconds=30` for pieces of equal length up to this (the default; 0 for whole performances).
 

@@ -2,8 +2,8 @@
 
 25,863 clips of 29 s of Magnatune's records, tagged by the players of TagATune with 188 words (Law et al. 2009). As
 usual (Dieleman and Schrauwen 2014; MARBLE) the folders 0 to b are for training, c for validation and d, e, f for the
-test, and the 50 tags that most clips have are used: they are counted in the table over all clips, so nothing is
-invented here. Clips with none of these stay, with no tag; only files that cannot be read are left out.
+test, and the 50 tags that most clips have are used: they are counted in the table over all clips. Clips with none of
+these stay, with no tag; only files that cannot be read are left out.
 
 Options: `--option tags=188` for so many of the most frequent tags.
 

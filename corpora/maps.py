@@ -1,13 +1,13 @@
 """MAPS: piano with the time of every note, seven sampled pianos and a Disklavier recorded close and in a room.
 
 238 pieces (MUS), and single notes (ISOL), random chords (RAND) and usual ones (UCHO), of nine recording conditions
-(Emiya et al. 2010). The column `notes` is that of the text beside each recording, `start end midi; ...` in seconds; its
-ends are those of the text, which are when sound is damped.
+(Emiya et al. 2010). The column `notes` is that of the text beside each recording, `start end midi; ...` in seconds; the
+ends are those of the text, which are the times of damping.
 
 The split is that of transcription since Sigtia et al. 2016 and Hawthorne et al. 2018: the two conditions of the real
-Disklavier (ENSTDkAm, ENSTDkCl) are the test, the sampled pianos are for training, without the pieces that the test has,
-too. A tenth of the training pieces, by a hash of their title, is for validation. Files other than pieces have no title;
-they are for training where the piano is sampled, and for the test where it is not.
+Disklavier (ENSTDkAm, ENSTDkCl) are the test, the sampled pianos are for training, without the pieces of the test. A
+tenth of the training pieces, by a hash of their title, is for validation. Other files have no title; those of sampled
+pianos are for training, those of the Disklavier for the test.
 
 Options: `--option seconds=30` for pieces of equal length up to this (the default; 0 for whole recordings), `--option
 sets=MUS,UCHO` for other sets than the pieces.

@@ -9,8 +9,8 @@ Layout below the root, or below one folder of it::
     tsv/MONOLINGUAL.xx_vN.tsv    columns ID, LANG, TALK, SRC, REF, WRONG-REF, SPEAKER, GENDER, CATEGORY, GENDERTERMS
     wav/ID.wav
 
-CATEGORY is 1 where the word is about the speaker, so that the voice may tell, and 2 where it is about someone else and
-the words tell; F or M is the gender that is right. GENDERTERMS is ``right wrong;right wrong``, one word each.
+CATEGORY is 1 if the word refers to the speaker, whose voice may indicate the gender, and 2 if it refers to someone else
+and other words indicate it; F or M is the correct gender. GENDERTERMS is ``right wrong;right wrong``, one word each.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""RAVDESS: two sentences spoken and sung by 24 actors in eight emotions, of which each recording's name tells all.
+"""RAVDESS: two sentences spoken and sung by 24 actors in eight emotions; the labels are in the file names.
 
-The audio-only part: 1440 recordings of speech and 1012 of song, 48 kHz, as many by women as by men, save that one woman
-does not sing (Livingstone and Russo 2018). Get Audio_Speech_Actors_01-24.zip, and Audio_Song_Actors_01-24.zip for the
-song, from https://zenodo.org/records/1188976.
+The audio-only part: 1440 recordings of speech and 1012 of song, 48 kHz, with as many women as men, except that one
+woman does not sing (Livingstone and Russo 2018). Get Audio_Speech_Actors_01-24.zip, and Audio_Song_Actors_01-24.zip for
+the song, from https://zenodo.org/records/1188976.
 
 Layout below the root, or below a folder for each archive::
 

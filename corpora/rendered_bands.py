@@ -3,13 +3,13 @@
 A tune gets chords, one a bar or half bar by a simple rule from key and melody (`corpus_tools/arranging.py`), which an
 instrument plays in one of four ways, mostly a bass and mostly drums. A chorale's voices are four different instruments.
 Programs, tempo, key, tuning, touch and balance are drawn by a hash of the tune's name and the number of the rendering:
-each tune can be played many times, never twice alike, and the same packages give the same clips.
+each tune has many different renderings, and the same packages give the same clips.
 
 It is made for pretraining and for questions about mixtures: `notes` (all instruments but the drums), `chords` (what the
 accompaniment plays, or the four voices make), `beats`, and the families of instruments as `tags`. A tune is in the
-split in which `rendered_scores` has its title, so what is held out there is held out here. A tune to train on that
-shares sixteen steps of its melody with one held out under another title is left out, as one tune goes by many names.
-Tunes whose bars do not add up are left out, as they cannot be accompanied.
+split in which `rendered_scores` has its title, so both have the same held-out tunes. A training tune that shares
+sixteen steps of its melody with a held-out tune is left out, as a tune may have several titles. Tunes whose bars do not
+add up are left out, as they cannot be accompanied.
 
 Options of `fetch`, for a mix of corpora or from Python: `clips`, how many; `stems`, whether each instrument is written
 by itself, too. The column `stems` then names the files (`melody FILE; chords FILE; ...`), which add up to the mixture.

@@ -2,8 +2,8 @@
 
 Sentences come from four templates whose slots hold phrases already inflected, so transcript and English translation are
 exact in German, French, Spanish, Czech and English. Twelve formant voices, six declared female and six declared male by
-espeak-ng's own variant files, speak them, each in every language. That makes it the one corpus made from packages with
-five speakers a gender, and a poor stand-in for people: it shows that a pipeline runs, not how a model treats anyone.
+espeak-ng's own variant files, speak them, each in every language. It is the only corpus made from packages with five
+speakers per gender, but no substitute for people: it shows that a pipeline runs, not how a model treats people.
 
 The package espeakng-loader brings the library and its data (Duddington and others, espeak-ng 1.52); nothing else is
 downloaded. The synthesiser also says when each phone and word is spoken: `phone_times` (IPA without stress) and
