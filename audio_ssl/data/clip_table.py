@@ -85,13 +85,7 @@ class _TextCoder:
 
 
 class OpenFile:
-    """A file that is held open, so that it can be read even after another file has replaced it.
-
-    Parameters
-    ----------
-    path
-        The file.
-    """
+    """A file that is held open, so that it can be read even after another file has replaced it."""
 
     def __init__(self, path: Path) -> None:
         self._number = os.open(path, os.O_RDONLY)
