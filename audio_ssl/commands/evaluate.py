@@ -119,7 +119,7 @@ def fairness(
     seed
         Seed of the bootstrap and of the permutation tests.
     replicates
-        Number of bootstrap resamples of the speakers.
+        Number of bootstrap resamples of the speakers, and of random permutations where not all are tried.
     min_speakers
         Smallest number of speakers for which a group is scored; smaller groups are only counted.
     tolerance

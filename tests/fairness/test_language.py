@@ -45,17 +45,17 @@ def test_a_gap_in_chinese_is_found(tmp_path: Path, language: dict[str, str]) -> 
     assert float(get_measure("bleu").score(read.statistics["bleu"].sum(0))) == pytest.approx(expected, abs=1e-9)
     assert read.tokenizer == "zh"
     found = audit([path], metrics=["bleu"], replicates=200)
-    values = {row["group"]: row["value"] for row in found.groups if row["by"] == "gender"}
+    values = {row.group: row.value for row in found.groups if row.by == "gender"}
     assert values["F"] == pytest.approx(100)
     assert values["M"] < 90
-    assert "|tok:zh|" in found.results[0]["signature"]
+    assert "|tok:zh|" in found.results[0].signature
     assert any("BLEU: tokenizer zh, as the target language is Chinese" in note for note in found.notes)
 
 
 def test_a_tokenizer_may_be_asked_for(tmp_path: Path) -> None:
     path = write(tmp_path / "zh.jsonl", translation_language="zh")
     assert read_predictions(path, metrics=["bleu"], tokenizer="char").tokenizer == "char"
-    assert "|tok:13a|" in audit([path], metrics=["bleu"], replicates=100, tokenizer="13a").results[0]["signature"]
+    assert "|tok:13a|" in audit([path], metrics=["bleu"], replicates=100, tokenizer="13a").results[0].signature
     with pytest.raises(UserError, match="unknown tokenizer `words`"):
         read_predictions(path, metrics=["bleu"], tokenizer="words")
 
@@ -85,11 +85,11 @@ def test_languages_that_need_different_tokenizers_are_refused(tmp_path: Path) ->
 def test_recognition_without_spaces_is_scored_by_characters(tmp_path: Path) -> None:
     path = write(tmp_path / "zh.jsonl")
     found = audit([path], replicates=200)
-    assert found.results[0]["metrics"] == ["cer", "wer"]
+    assert found.results[0].metrics == ("cer", "wer")
     assert any("Chinese, written without spaces between words" in note for note in found.notes)
-    assert {row["metric"] for row in found.models} <= {"cer"}
+    assert {row.metric for row in found.models} <= {"cer"}
     asked = audit([path], metrics=["wer", "cer"], replicates=200)
-    assert asked.results[0]["metrics"] == ["wer", "cer"]
+    assert asked.results[0].metrics == ("wer", "cer")
     assert any("WER takes a whole sentence for one word" in note for note in asked.notes)
     english = tmp_path / "en.jsonl"
     english.write_text(
