@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from audio_ssl.artifacts.result import UNTRAINED
 from audio_ssl.base import catalog
 from audio_ssl.base.config import PartOf, kind_of, load
 from audio_ssl.base.errors import UserError, unknown_name
@@ -149,7 +150,7 @@ class Probe:
     finetune: FineTuning | None = None
     """Fine-tune the model; left out: it is frozen."""
 
-    baselines: tuple[str, ...] = ("untrained", "logmel")
+    baselines: tuple[str, ...] = (UNTRAINED, "logmel")
     """What the model stands beside: untrained (its twin with fresh weights), logmel, cqt, librosa (hand-made features
     of music, or some of them: ``librosa:mfcc+chroma``)."""
 
@@ -196,8 +197,8 @@ def _check_names(probe: Probe) -> None:
         where = f"$.baselines[{index}]"
         if is_baseline(baseline):
             features_of(baseline, where)
-        elif baseline != "untrained":
-            raise unknown_name("baseline", baseline, ("untrained", *baselines()), where)
+        elif baseline != UNTRAINED:
+            raise unknown_name("baseline", baseline, (UNTRAINED, *baselines()), where)
     for index, layer in enumerate(probe.layers or ()):
         if isinstance(layer, str) and layer not in KNOWN_LAYERS:
             raise unknown_name("choice of layers", layer, (*KNOWN_LAYERS, "a number"), f"$.layers[{index}]")

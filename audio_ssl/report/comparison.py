@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from audio_ssl.artifacts.result import MetricResult
+from audio_ssl.artifacts.result import UNTRAINED, MetricResult
 from audio_ssl.base.errors import UserError
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.inputs import NOT_MEASURED, Result, ScoredSystem
@@ -231,7 +231,7 @@ def shorten(names: Sequence[str]) -> list[str]:
 
 
 def _order(keys: Mapping[_Key, None]) -> list[_Key]:
-    kinds = ["model", "untrained", "logmel"]
+    kinds = ["model", UNTRAINED, "logmel"]
     return sorted(keys, key=lambda key: (kinds.index(key[0]) if key[0] in kinds else len(kinds), key[0]))
 
 

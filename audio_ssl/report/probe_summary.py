@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from audio_ssl.artifacts.result import (
+    UNTRAINED,
     ExcludedClip,
     HistoryPoint,
     LayerPoint,
@@ -194,7 +195,7 @@ def summarise_probe(
     model, scores = result.model, result.model.scores
     said = (model.predictions, scores.task, model.classes)
     main, metric = scores.main_metric, scores.main
-    order = sorted(result.baselines, key=lambda one: (one.name != "untrained", one.name != "logmel", one.name))
+    order = sorted(result.baselines, key=lambda one: (one.name != UNTRAINED, one.name != "logmel", one.name))
     names = {one.name: label_of(one.name) for one in (model, *order)} if rows is None else rows
     name = scores.probe or result.path.name
     return ProbeSummary(

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audio_ssl import examples
+from audio_ssl.artifacts.result_tables import PREDICTIONS_FILE
 from audio_ssl.base.documents import parse_line
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.corpus_tools.toolkits import cut_row, is_lhotse, segment_id
@@ -140,8 +141,8 @@ def open_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
 
 
 def _open(path: Path) -> Source:
-    if path.is_dir() and (path / "predictions.parquet").is_file():
-        return open_parquet(path / "predictions.parquet")
+    if path.is_dir() and (path / PREDICTIONS_FILE).is_file():
+        return open_parquet(path / PREDICTIONS_FILE)
     if path.is_dir() and is_kaldi(path):
         return open_kaldi(path)
     if path.exists() and is_trn(path):

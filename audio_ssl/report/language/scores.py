@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from audio_ssl.artifacts.result import UNTRAINED, MetricResult
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.language.phrases import better_words, one_of
 from audio_ssl.report.numbers import MISSING, count, score, shortened, signed, signed_interval
 
 if TYPE_CHECKING:
-    from audio_ssl.artifacts.result import MetricResult
     from audio_ssl.report.comparison import ComparedQuestion, ModelComparison
     from audio_ssl.report.paired import PairedComparison
     from audio_ssl.report.probe_summary import BaselineVerdict, ProbeSummary
@@ -109,7 +109,7 @@ def gain_sentences(results: Sequence[ProbeSummary], name: str = "") -> list[str]
     verdicts = [verdict for result in results for verdict in result.verdicts]
     labels = list(dict.fromkeys(verdict.label for verdict in verdicts))
     # Only the untrained twin tells what the training gave; beside spectra alone the architecture counts, too.
-    twin = any(verdict.baseline == "untrained" for verdict in verdicts)
+    twin = any(verdict.baseline == UNTRAINED for verdict in verdicts)
     subject = name or ("The pretrained model" if twin else "The model")
     better = [one.name for one in results if all(_is(verdict, True) for verdict in one.verdicts)]
     verb = "is" if better or len(results) > 1 else "is not"
