@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from audio_ssl.artifacts.recipe_outline import RECIPE_FILE, RecipeOutline
 from audio_ssl.artifacts.reconstructions import Reconstructions
@@ -129,7 +128,7 @@ def relative(path: Path, home: Path) -> str:
     return inside.relative_to(below).as_posix() if inside.is_relative_to(below) and inside != below else str(path)
 
 
-def count_reasons(rows: Iterable[Mapping[str, Any] | str]) -> LeftOutCounts:
+def count_reasons(rows: Iterable[Mapping[str, object] | str]) -> LeftOutCounts:
     """Count left-out clips by reason, commonest first.
 
     Examples
