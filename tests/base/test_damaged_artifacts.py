@@ -33,6 +33,14 @@ from audio_ssl.targets.health import read_labels
 ROW = {"id": "a", "path": "a.wav", "start": 0, "seconds": 1.5, "sample_rate": 16000, "text": "hello"}
 SCORES = {"task": "asr", "main_metric": "wer", "metrics": {"wer": {"value": 1.0}}}
 # A whole one of each, which is then damaged; a name, and what reads it.
+REPORT = {
+    "title": "t",
+    "runs": [],
+    "results": [],
+    "comparison": {"systems": ["a"], "models": 1, "of_results": [], "questions": [], "ranks": [], "superb": []},
+    "fairness": [],
+    "answer": {"pretraining": ["a"]},
+}
 ARTIFACTS = {
     "manifest": ("m.jsonl", ROW, lambda folder: read_manifest(folder / "m.jsonl")),
     "recipe": (
@@ -74,7 +82,7 @@ ARTIFACTS = {
         {**SCORES, "model_fingerprint": "x", "chosen_layer": 0},
         lambda folder: read_learned(folder, "x", 1),
     ),
-    "report": ("page.json", {"groups": [], "comparisons": []}, lambda folder: read_report(folder / "page.html")),
+    "report": ("page.json", REPORT, lambda folder: read_report(folder / "page.html")),
     "errors": (
         "errors.jsonl",
         {"path": "a.wav", "reason": "damaged"},

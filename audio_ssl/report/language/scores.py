@@ -77,12 +77,15 @@ GAINS_NOTES = (
     f"{_HOW_PAIRED} Some scores cannot be paired (minDCF, same-different words). There the two systems' own confidence "
     "intervals must not overlap, which is a more conservative test.",
 )
-DIFFERENCES_TITLE = "The model minus each baseline, on the same clips"
 DIFFERENCES_CAPTION = (
-    "The model minus each baseline on the same clips, in points of each probe's score, with the 95 % confidence "
-    "interval of the difference. Right of zero the model is better, whether a high or a low score is good. "
-    "Filled marks are statistically significant differences."
+    ", in points of each probe's score, with the 95 % confidence interval of the difference. Right of zero the model "
+    "is better, whether a high or a low score is good. Filled marks are statistically significant differences."
 )
+
+
+def differences_title(model: str) -> str:
+    """Say what is drawn of a model; without its name where there is one model."""
+    return f"{model or 'The model'} minus each baseline on the same clips"
 
 
 def settings_differ(probe: str, setting: str, values: Sequence[str]) -> str:
@@ -193,8 +196,9 @@ def compare_sentences(comparison: ModelComparison) -> list[str]:
         for name in _leaders(one, models):
             best[name] += 1
     counts = [
-        f"{name} on {number} probe{'s' if number != 1 else ''}"
+        f"{name} on {'all ' if 1 < number == len(shared) else ''}{count(number, 'probe')}"
         for name, number in sorted(best.items(), key=lambda item: -item[1])
+        if number
     ]
     head = f"Best score among {len(models)} models: {', '.join(counts)}."
     decided = [row for one in shared for row in one.differences if row.system in models]

@@ -53,30 +53,41 @@ def gains_section(results: Sequence[ProbeSummary]) -> Section:
 
 
 def _difference_figures(results: Sequence[ProbeSummary]) -> list[Figure]:
-    """Draw the model minus each baseline, on the same clips: gaps that separate intervals hide are seen here."""
+    """Draw each model minus each baseline, on the same clips: gaps that separate intervals hide are seen here."""
+    models = list(dict.fromkeys(result.model_label for result in results))
+    figures = []
+    for place, model in enumerate(models):
+        rows = [row for result in results if result.model_label == model for row in _difference_rows(result)]
+        if not 1 < len(rows) <= _MOST_DRAWN:
+            continue
+        name = "gain-differences" if len(models) == 1 else f"gain-differences-{place}"
+        title = words.differences_title("" if len(models) == 1 else model)
+        svg = forest(
+            name,
+            title,
+            "; ".join(f"{row.label} {row.words}" for row in rows),
+            rows,
+            sides=("baseline better", "model better"),
+            unit="",
+        )
+        figures.append(Figure(f"{name}-box", svg, f"{title}{words.DIFFERENCES_CAPTION}"))
+    return figures
+
+
+def _difference_rows(result: ProbeSummary) -> list[Row]:
     rows = []
-    for result in results:
-        sign = 1 if result.higher_is_better else -1
-        for place, verdict in enumerate(result.verdicts):
-            value, low, high = verdict.difference, verdict.low, verdict.high
-            if result.unit != "%" or value is None or low is None or high is None:
-                continue
-            ends = sorted((sign * low, sign * high))
-            shape = SHAPES[(1 + place) % len(SHAPES)]
-            mark = Estimate(sign * value, ends[0], ends[1], shape, verdict.decided)
-            written = "{} ({} to {})".format(*(signed(one, "points") for one in (sign * value, *ends)))
-            rows.append(Row(f"{result.title} − {verdict.label}", written, (mark,)))
-    if not 1 < len(rows) <= _MOST_DRAWN:
-        return []
-    svg = forest(
-        "gain-differences",
-        words.DIFFERENCES_TITLE,
-        "; ".join(f"{row.label} {row.words}" for row in rows),
-        rows,
-        sides=("baseline better", "model better"),
-        unit="",
-    )
-    return [Figure("gain-paired", svg, words.DIFFERENCES_CAPTION)]
+    sign = 1 if result.higher_is_better else -1
+    probe = result.title.removesuffix(f" · {result.model_label}")
+    for place, verdict in enumerate(result.verdicts):
+        value, low, high = verdict.difference, verdict.low, verdict.high
+        if result.unit != "%" or value is None or low is None or high is None:
+            continue
+        ends = sorted((sign * low, sign * high))
+        shape = SHAPES[(1 + place) % len(SHAPES)]
+        mark = Estimate(sign * value, ends[0], ends[1], shape, verdict.decided)
+        written = "{} ({} to {})".format(*(signed(one, "points") for one in (sign * value, *ends)))
+        rows.append(Row(f"{probe} − {verdict.label}", written, (mark,)))
+    return rows
 
 
 def _figure(result: ProbeSummary, index: int) -> Figure | None:
