@@ -1,7 +1,7 @@
-"""Tables of predictions that come with the package: a real recogniser on real readers, to try an audit on.
+"""Tables of predictions that come with the package: what a real recogniser made of real speakers, to try an audit on.
 
 ``NAME.jsonl`` is the table, ``NAME.yaml`` says what an audit of it has to state (system, test set, how texts are
-compared), ``NAME.md`` is its card: where it comes from, its licence, what it is not good for.
+compared), ``NAME.md`` is its card: origin, licence, and limits of use.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Example:
     """The recogniser."""
 
     version: str
-    """Its version, and how it searched."""
+    """Its version, and how it was decoded."""
 
     test_set: str
-    """Whose speech it heard."""
+    """The test set."""
 
     normaliser: str
-    """How its texts and the references are made alike, as `--normaliser`."""
+    """How its texts and the references are normalised, as `--normaliser`."""
 
 
 def names() -> list[str]:
@@ -59,6 +59,6 @@ def read_example(name: str) -> Example:
 
 
 def find(paths: Sequence[Path]) -> dict[Path, str]:
-    """Return which of some paths are names of examples; what lies under a name on the disk comes before the example."""
+    """Return which of some paths are names of examples; a file or folder of that name comes first."""
     known = names()
     return {path: str(path) for path in paths if str(path) in known and not path.exists()}

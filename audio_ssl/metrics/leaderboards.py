@@ -1,15 +1,13 @@
 """Ranks of systems over tasks, and the SUPERB score.
 
-Ranks of systems over tasks: mean rank and Borda count, for metrics that have no common unit.
+Mean rank and Borda count compare systems over metrics without a common unit. Ranks depend on which systems are in the
+table: adding one can swap two others. They belong beside the scores.
 
-Ranks depend on which systems are in the table: adding one can swap two others. They belong beside the scores.
-
-The SUPERB score: each task's metrics on a line from 0 (log-mel features) to 1000 (the best known), then their mean.
-
-Feng et al. 2022 (SUPERB @ SLT 2022, arXiv 2210.08634). A task with two metrics, slot filling, counts once. The ends of
-the lines move as the leaderboard does: those given here are from the leaderboard of October 2021 as WavLM's repository
-shows it (log-mel features, and the best model of each column; Chen et al. 2021, arXiv 2110.13900). Scores made with
-other ends, as the leaderboard's own, are not comparable.
+The SUPERB score puts each task's metrics on a line from 0 (log-mel features) to 1000 (the best known) and takes their
+mean: Feng et al. 2022 (SUPERB @ SLT 2022, arXiv 2210.08634). A task with two metrics, slot filling, counts once. The
+ends of the lines move as the leaderboard does: those given here are from the leaderboard of October 2021 as WavLM's
+repository shows it (log-mel features, and the best model of each column; Chen et al. 2021, arXiv 2110.13900). Scores
+made with other ends, as the leaderboard's own, are not comparable.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from audio_ssl.metrics.families.verification import Curve
 
 Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]
 
 Answer = str | list[str] | list[float]
 """A reference or a hypothesis, as people read it: text or a label, labels, or numbers."""

@@ -1,13 +1,11 @@
 """Normalisers and tokenisers of texts, by name.
 
-What is done to text before it is compared: normalisers by name.
+A normaliser is what is done to texts before they are compared. An error rate means little without it, so its signature
+belongs beside the number.
 
-A rate means little without its normaliser; the signature belongs beside the number.
-
-How a language is cut into words before they are counted: BLEU's tokeniser, and whether WER means anything.
-
-BLEU's usual tokeniser, 13a, cuts at spaces and punctuation. Chinese, Japanese, Thai and others write none between
-words, so that a whole sentence is one word and BLEU is 0 however good the translation. sacrebleu (Post 2018, arXiv
+A tokeniser splits texts into words. BLEU's usual one, 13a, splits at spaces and punctuation. Chinese, Japanese, Thai
+and others write none between words: a whole sentence is then one word, BLEU is 0 however good the translation, and WER
+means nothing. sacrebleu (Post 2018, arXiv
 1804.08771) has tokenisers for some of these; `char` serves the rest. Those that would download a model are left out.
 """
 

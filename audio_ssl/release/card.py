@@ -1,8 +1,7 @@
 """The card of a shipped model: Markdown with the front matter of model hubs, written from facts and hashes alone.
 
-What a model should not be trusted with, as far as its facts tell: each sentence has its reason in them.
-
-The models that ship, as a part of the documentation (``python benchmarks/tables.py`` writes it).
+The limits of a model are sentences, each with its reason in the facts. The documentation's table of the models that
+ship is made here as well (``python benchmarks/tables.py`` writes it).
 """
 
 from __future__ import annotations
@@ -209,7 +208,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def limits_of(facts: ShippedFacts) -> list[str]:
-    """Return sentences."""
+    """Return the limits of a model, a sentence each."""
     return [*_of_the_form(facts), *_of_the_audio(facts), *_of_the_scores(facts)]
 
 
@@ -267,7 +266,7 @@ def _of_the_gaps(facts: ShippedFacts) -> Iterator[str]:
 
 
 def _beyond(one: ScoreRow, other: ScoreRow) -> bool:
-    """Tell whether one score is better than another with intervals apart."""
+    """Tell whether one score is better than another and their intervals do not overlap."""
     return one.low > other.high if one.higher_is_better else one.high < other.low
 
 
@@ -288,7 +287,7 @@ for clip, features in model.stream("my_music", pool="mean"):
 
 
 def models_table(shelf: Shelf) -> str:
-    """Return a row a model and how to use the first, or a sentence where there is none."""
+    """Return a table with a row for each model and how to use the first; a sentence if there is none."""
     rows = []
     for name in shelf.names():
         facts = shelf.facts(name)

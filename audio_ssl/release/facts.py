@@ -1,8 +1,8 @@
-"""What a run was trained on: its training clips by corpus, with licences, hours, languages and genders.
+"""Facts of a run: what it was trained on, what training cost, and how its model scored.
 
-What a run cost, from its metrics: hours of updates, hours of audio heard, and an estimate of the energy.
-
-What a model scored, from the results of ``benchmarks/learning.py``: its rows, and those of what it stands beside.
+The training clips are grouped by corpus, with licences, hours, languages and genders. The cost is the time of the
+updates, the hours of audio in them, and an estimate of the energy. Scores are those of the model and of the systems
+beside it in ``benchmarks/results/learning.json``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _UNNAMED = Corpus(
 
 
 def heard_in(run: Path, manifest: Path | None = None) -> tuple[HeardCorpus, ...]:
-    """Return the corpora of a run's training clips, those with most hours first.
+    """Return the corpora of a run's training clips, largest first.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def heard_in(run: Path, manifest: Path | None = None) -> tuple[HeardCorpus, ...]
 
 
 def by_corpus(clips: Iterable[Clip]) -> tuple[HeardCorpus, ...]:
-    """Return clips by corpus: that of their rows' column ``corpus``, else one that a folder of their path is called."""
+    """Return clips by corpus: that of their column ``corpus``, else one with the name of a folder above them."""
     known = set(catalog.names("corpora"))
     groups: dict[str, list[Clip]] = {}
     # A mix of corpora has several rows of a clip that comes more than once in an epoch.
@@ -104,8 +104,8 @@ def _heard(card: Corpus, clips: Sequence[Clip]) -> HeardCorpus:
 def cost_of(run: Path, cores: float, watts_per_core: float) -> TrainingCost:
     """Return what a run's updates took.
 
-    An update's time is its audio over its speed, both of which its row in ``metrics.jsonl`` has; pauses of a run that
-    was stopped are then not counted, nor are teachers that were fitted before, nor validation.
+    The time of an update is its audio divided by its speed, both in its row of ``metrics.jsonl``. Pauses of a stopped
+    run, fitting of teachers and validation are not counted.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ _NEEDED = ("system", "task", "metric", "value", "low", "high")
 
 
 def scores_of(results: Path, system: str) -> tuple[tuple[ScoreRow, ...], tuple[PairedGap, ...]]:
-    """Return the scores of a system and of all others in the tasks that it was asked, and its gaps to them.
+    """Return the scores of a system and of all others on the same tasks, and its paired differences from them.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Turns a run into a shipped model: weights at half their length, facts, card and hashes, and no training state.
+"""Turns a run into a shipped model: weights in 16 bits, facts, card and hashes, without training state.
 
-A clip that every machine makes alike, and the numbers by which features of it are compared.
+Features of one fixed clip are stored with it, so that an installation can check that it computes the same.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from audio_ssl.shipped.facts import FACTS_FILE, FixedClip, ShippedFacts
 
 @dataclass(frozen=True)
 class Release:
-    """What no file of a run says of the model that is made of it."""
+    """What is given by hand, since no file of a run has it."""
 
     name: str
-    """By which people load it; the name of its folder."""
+    """Name under which people load it, and of its folder."""
 
     summary: str
     """One line: what it is for."""
@@ -43,16 +43,16 @@ class Release:
     """Of the weights, as SPDX names it."""
 
     weights: str = "float16"
-    """How they are stored."""
+    """Number format in which they are stored."""
 
     cores: float = 2.0
-    """That the run computed on."""
+    """Cores that the run computed on."""
 
     watts_per_core: float = 12.0
-    """Assumed draw of a busy core with its share of the machine."""
+    """Assumed power of a busy core with its share of the machine."""
 
     command: str | None = None
-    """That trains it; None: the run's, without folders of this machine."""
+    """Command that trains it; None: the run's, without folders of this machine."""
 
 
 def make_shipped(
@@ -159,7 +159,7 @@ def _rounding(model: SSLModel, read: SSLModel) -> float:
 
 
 def plain_command(command: str) -> str:
-    """Return a run's command as others can type it: without the program's place and without folders.
+    """Return a run's command as others can type it, without paths of this machine.
 
     Examples
     --------
@@ -180,7 +180,7 @@ _VALUES = 4
 
 
 def fixed_clip(sample_rate: int) -> Float[Tensor, "1 sample"]:
-    """Return two seconds of a rising tone over a chord, with a silence; computed in float64, without chance."""
+    """Return two seconds of a rising tone over a chord, with a silence; the same on every machine."""
     time = torch.arange(int(SECONDS * sample_rate), dtype=torch.float64) / sample_rate
     rising = 0.3 * torch.sin(2 * math.pi * (150 * time + 400 * time.square()))
     chord = sum(torch.sin(2 * math.pi * pitch * time) for pitch in (220.0, 277.18, 329.63))
@@ -190,7 +190,7 @@ def fixed_clip(sample_rate: int) -> Float[Tensor, "1 sample"]:
 
 @torch.inference_mode()
 def measure(model: SSLModel) -> FixedClip:
-    """Return a model's features of the clip in few numbers."""
+    """Return a few numbers of a model's features of the fixed clip."""
     hidden = model(fixed_clip(model.config.sample_rate)).hidden
     frames = hidden[0].shape[1]
     norms = tuple(float(state.square().mean().sqrt()) for state in hidden)

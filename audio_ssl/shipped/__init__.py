@@ -1,12 +1,12 @@
-"""Models that travel in the wheel: each in a folder of its name, with its card and the hashes of its files.
+"""Models that ship in the wheel: each in a folder of its name, with its card and the hashes of its files.
 
-``small/`` holds ``config.json`` and ``model.safetensors`` (a saved model, stored at half its length), ``facts.json``
-(`audio_ssl.shipped.facts`: what it heard, cost and scored), ``README.md`` (its card, made of the facts) and
+``small/`` holds ``config.json`` and ``model.safetensors`` (a saved model, stored in 16 bits), ``facts.json``
+(`audio_ssl.shipped.facts`: training data, cost and scores), ``README.md`` (its card, made of the facts) and
 ``files.json`` (length and SHA-256 of the first three). The folder is the registry. Nothing is read before a model is
 asked for by name; then its files are compared with their hashes, every time.
 
-A folder of the user's that holds a model and has the same name wins, as paths do everywhere, and the log says so;
-``shipped:small`` names the model that ships, wherever one stands.
+A user's folder of the same name that holds a model wins, as paths do everywhere, and the log says so;
+``shipped:small`` always means the model that ships.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.shipped.facts import FACTS_FILE, ShippedFacts, read_facts
 
 PREFIX = "shipped:"
-"""Before a name that means a shipped model, whatever folders there are."""
+"""Prefix of a name that always means a shipped model."""
 
 CARD_FILE = "README.md"
 MOST_BYTES = 20_000_000
@@ -44,7 +44,7 @@ class Shelf:
         return sorted(one.name for one in self.root.iterdir() if one.is_dir() and one.name[0] not in "._")
 
     def name_in(self, name_or_path: str | Path) -> str | None:
-        """Return the name of the shipped model that a text means, where it is not the name of a folder; else None.
+        """Return the name of the shipped model that a text means; None if it means none, or a folder of the user's.
 
         Raises
         ------
@@ -61,12 +61,12 @@ class Shelf:
         return None
 
     def near(self, name_or_path: str | Path) -> str | None:
-        """Return the name that was probably meant; None: none is near."""
+        """Return the name that was probably meant; None if none is similar."""
         close = get_close_matches(str(name_or_path), self.names(), n=1)
         return close[0] if close else None
 
     def whole(self, name: str) -> Path:
-        """Return the folder of a model whose files are those that were shipped.
+        """Return the folder of a model after its files were compared with their hashes.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class Shelf:
         return read_facts(self.root / name)
 
     def mend(self, name: str) -> str:
-        """Return what brings a model back as it was shipped."""
+        """Return the command that restores a shipped model."""
         # Of an installation below somebody's own repository, the package's folder is not in it.
         checkout = self.root.parent.parent
         if not (checkout / ".git").exists():

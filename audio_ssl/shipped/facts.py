@@ -1,4 +1,4 @@
-"""What is known of a shipped model, as data: its card and the listing are made of this and of nothing else."""
+"""The facts of a shipped model, as data: its card and the listing are made of them alone."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class HeardCorpus:
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What the training took; an estimate where it says so."""
+    """Cost of the training; an estimate where it says so."""
 
     updates: int
     heard_hours: float
-    """Audio in all updates: epochs counted, masks of the same clip not."""
+    """Audio in all updates: every epoch counts, several masks of one clip count once."""
 
     hours: float
-    """Of updates alone: summed from the speed of each; teachers, validation and pauses are not in it."""
+    """Of updates alone, summed from the speed of each; without teachers, validation and pauses."""
 
     cores: float
     watts_per_core: float
@@ -98,12 +98,12 @@ class PairedGap:
     """The other is a published encoder, not a baseline."""
 
     covered: float | None = None
-    """Of a peer: how much of the way from log-mel to it the model covers, in percent; None: it is not above log-mel."""
+    """Of a peer: share of its gain over log-mel that the model reaches, in percent; None: the peer has no gain."""
 
 
 @dataclass(frozen=True)
 class FixedClip:
-    """Features of `audio_ssl.release.make.fixed_clip`, by which an installation can be told to compute the same."""
+    """Features of `audio_ssl.release.make.fixed_clip`: an installation that computes the same works as it should."""
 
     seconds: float
     frames: int
@@ -137,10 +137,10 @@ class ShippedFacts:
     """Of the model as it is read, float32."""
 
     run_fingerprint: str
-    """Of the run's model before its weights were rounded."""
+    """Of the run's model, before its weights were rounded."""
 
     rounding: float
-    """Relative error of the last hidden state of the fixed clip that the rounding makes."""
+    """Relative error that rounding makes in the last hidden state of the fixed clip."""
 
     weights: str
     """How they are stored: float16, bfloat16 or float32."""

@@ -1,11 +1,7 @@
 """Metrics of classes and numbers: macro F1, unweighted average recall, coefficient of determination.
 
-Macro F1 and unweighted average recall, from counts per class.
-
-The counts add up over clips, so a bootstrap replicate is scored from its sums; a class that a replicate lacks is left
-out of that replicate's mean.
-
-Coefficient of determination, from sums of squares.
+Counts of each class, or sums of squares, add up over clips, so a bootstrap replicate is scored from its sums. A class
+that a replicate lacks is left out of that replicate's mean.
 """
 
 from __future__ import annotations

@@ -1,14 +1,12 @@
-"""Metrics of rankings: ROC-AUC, average precision, mean average precision, precision at N.
+"""Metrics of rankings: ROC-AUC and average precision of classes, average precision and precision at N of queries.
 
-ROC-AUC and average precision: rankings, which are no functions of sums, for many resamples at once.
+Rankings are no functions of sums, but many resamples are scored at once: a resample only says how often each clip
+counts, so one sorting and cumulative sums of the counts score them all. The sums are needed only at the scores of
+positive clips, which are few. Values equal scikit-learn's on data in which every clip is repeated as often as it counts
+(a test compares them).
 
-What is sorted stays sorted: a resample only says how often each clip counts, so one sorting and cumulative sums of the
-counts score all resamples. The sums are needed only at the scores of positive clips, which are few. Values equal
-scikit-learn's on data in which every clip is repeated as often as it counts (a test holds them together).
-
-Mean average precision and precision at N of ranked lists: cover songs, spoken queries.
-
-Values are given for each query, so that queries can be resampled. A query that has nothing to find has no value (NaN).
+Queries (cover songs, spoken words) have a value each, so that queries can be resampled. A query without anything to
+find has no value (NaN).
 """
 
 from __future__ import annotations
@@ -18,15 +16,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.metrics.metric import RankingMetric
-
-Array = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
-Places = npt.NDArray[np.intp]
+from audio_ssl.metrics.metric import Array, Flags, Places, RankingMetric
 
 
 class Ranking:

@@ -1,12 +1,9 @@
-"""Metrics of texts: word, phone and character error rate, BLEU, chrF, exact matches, slots.
-
-Word, phone and character error rate, BLEU and chrF (sacrebleu), exact-match accuracy, as additive metrics.
+"""Metrics of texts: word, phone and character error rate, BLEU, chrF, accuracy, slots.
 
 Alignments come from RapidFuzz, and every count is that of jiwer, which aligns with it too: the tests compare them.
-N-gram counts come from sacrebleu. What is added here is that they are kept per clip.
+N-gram counts come from sacrebleu. Here they are kept per clip.
 
-Slot filling as SUPERB scores it (Yang et al. 2021, arXiv 2105.01051; s3prl's `slot_type_f1` and `slot_value_cer`).
-
+Slot filling is scored as in SUPERB (Yang et al. 2021, arXiv 2105.01051; s3prl's `slot_type_f1` and `slot_value_cer`).
 Answers are text with marked slots, ``play <artist>queen</artist> now``. A mark without its end is no slot; marks inside
 a slot's value are not part of it.
 """

@@ -12,12 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.metrics.metric import TrialMetric
+from audio_ssl.metrics.metric import Array, Flags, Places, TrialMetric
 from audio_ssl.metrics.resampling import pair_counts
-
-Array = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
-Places = npt.NDArray[np.intp]
 
 
 def eer(scores: Array, same: Flags) -> float:

@@ -1,17 +1,14 @@
 """Metrics that need no training: ABX errors and spoken queries.
 
-ABX errors of minimal pairs: of X and A of one label and B of another, how often X is nearer to B.
+ABX errors (Schatz et al. 2013): X and A have one label, B another, and an error is an X that is nearer to B. Distances
+by dynamic time warping and means as in ZeroSpeech 2021 (Nguyen et al. 2020, arXiv 2011.11588). A cell is a context, an
+ordered pair of labels, and the speaker of A and B (within) or the speaker of A and B and that of X (across). Its error
+is the share of its triples in which X is nearer to B; equal distances are half an error. Cells are averaged over
+contexts (and speakers of X), then over speakers of A and B, then over pairs of labels.
 
-Schatz et al. 2013; distances by dynamic time warping and means as in ZeroSpeech 2021 (Nguyen et al. 2020, arXiv
-2011.11588). A cell is a context, an ordered pair of labels, and the speaker of A and B (within) or the speaker of A and
-B and that of X (across). Its error is the share of its triples in which X is nearer to B; equal distances are half an
-error. Cells are averaged over contexts (and speakers of X), then over speakers of A and B, then over pairs of labels.
-
-Spoken queries: which utterances hold what was said, by the cheapest path of the query inside each.
-
-Scores are the negative cost of subsequence dynamic time warping (Zhang & Glass 2009; Hazen et al. 2009). QUESST 2014
-(Anguera et al. 2015, SUPERB's query by example) is scored by the maximum term-weighted value with one threshold for all
-queries, for which each query's scores are brought to mean 0 and deviation 1 first.
+Spoken queries: the score of an utterance is the negative cost of subsequence dynamic time warping (Zhang & Glass 2009;
+Hazen et al. 2009). QUESST 2014 (Anguera et al. 2015, SUPERB's query by example) is scored by the maximum term-weighted
+value with one threshold for all queries, for which each query's scores are brought to mean 0 and deviation 1 first.
 """
 
 from __future__ import annotations
@@ -26,13 +23,12 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.metrics.metric import ComparisonMetric
+from audio_ssl.metrics.metric import Array, ComparisonMetric, Flags
 from audio_ssl.metrics.resampling import Interval, bootstrap_means
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Array = npt.NDArray[np.float64]
 Mode = Literal["within", "across"]
 MODES = ("within", "across")
 _PAIRS_AT_ONCE = 1 << 17
@@ -281,9 +277,6 @@ def _by_speaker(cells: Sequence[Cell]) -> Array:
         sums[at] += cell.error
         counts[at] += 1
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
-
-
-Flags = npt.NDArray[np.bool_]
 
 
 def standardised(scores: Array) -> Array:
