@@ -79,7 +79,7 @@ def test_short_clips_are_left_out_and_written_down(tmp_path: Path) -> None:
     assert ids(kept) == ["long"]
     (row,) = [json.loads(line) for line in ledger.path.read_text().splitlines()]
     assert (row["id"], row["reason"], row["seconds"]) == ("short", "shorter than 1 s", 0.5)
-    with pytest.raises(UserError, match=r"none of the 1 clips lasts .* the longest has 0.5 s"):
+    with pytest.raises(UserError, match=r"all 1 clips are shorter than .* the longest has 0.5 s"):
         long_enough([clip("short", 0.5)], 1.0, ledger)
 
 
