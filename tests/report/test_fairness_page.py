@@ -416,6 +416,14 @@ def test_numbers_below_a_forest_stand_apart(high):
     assert all(before[1] < after[0] for before, after in pairwise(ends))
 
 
+def test_excluded_clips_that_are_not_named_are_hinted_at():
+    report = whole_audit()
+    many, few = report.excluded
+    few = replace(few, count=1, names=("s9",))
+    (table,) = section_of(replace(report, excluded=(many, few)), "excluded").blocks[0].tables
+    assert [cells[-1].endswith("…") for cells in table.rows] == [True, False]
+
+
 def test_the_table_of_two_systems_has_the_gap_of_each():
     (table,) = section_of(whole_audit(), "systems").blocks[1].tables
     first = dict(zip(table.head, table.rows[0], strict=True))
