@@ -1,7 +1,7 @@
-"""The report stage: run, result and fairness artifacts in, one self-contained HTML page and its JSON out.
+"""Writes reports: one self-contained HTML page and its JSON, from runs, results and fairness audits.
 
-The page is drawn from the JSON's data alone, but for the audio of codecs, and nothing of the moment or machine of
-drawing enters it: the same inputs give the same bytes.
+The page is made of the JSON's data alone, except for audio. It does not depend on the time or the machine: the same
+inputs give the same bytes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""What the model answered: the best and worst clips beside their references, and which class was taken for which.
+"""Single clips of a result: the best and the worst beside their references, confusions of classes, audio to play.
 
-The beginnings of a few clips as small files inside the page, to be listened to.
-
-MP3 at 16 kHz: every browser plays it, four seconds are about 16 kB, and the same samples give the same bytes (an Ogg
-stream would carry a random number).
+Audio is MP3 at 16 kHz inside the page: every browser plays it, four seconds are about 16 kB, and the same samples give
+the same bytes (an Ogg stream would carry a random number).
 """
 
 from __future__ import annotations
@@ -65,7 +63,7 @@ class RankedClip:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Which class was answered for which; musical keys run in semitones, major before minor."""
+    """How often each class was answered for each reference; musical keys run in semitones, major before minor."""
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -74,7 +72,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """A class taken for another: `clips` of the `of` clips of the reference got that answer."""
+    """A confusion of two classes: `clips` of the `of` clips of the reference got the answer `hypothesis`."""
 
     reference: str
     hypothesis: str
@@ -207,7 +205,7 @@ def is_class_task(rows: Sequence[JsonObject], task: str | None, classes: Sequenc
 
 
 def confusion(rows: Sequence[JsonObject], task: str | None, classes: Sequence[str] = ()) -> Confusion | None:
-    """Count which class was answered for which, for tasks with one class a clip.
+    """Count the answers for each reference class, for tasks with one class a clip.
 
     None for tasks whose answers are texts or lists, and where there are more than `MAX_CLASSES` classes (see
     `confused_pairs`).
@@ -228,7 +226,7 @@ def confusion(rows: Sequence[JsonObject], task: str | None, classes: Sequence[st
 def confused_pairs(
     rows: Sequence[JsonObject], task: str | None, classes: Sequence[str] = ()
 ) -> tuple[ConfusedPair, ...]:
-    """Return the classes most often taken for another, at most fifteen, where there are too many for a picture."""
+    """Return the most frequent confusions, at most fifteen; nothing if a matrix of all classes can be drawn."""
     if not is_class_task(rows, task, classes):
         return ()
     if len({str(row[side]) for row in rows for side in ("reference", "hypothesis")}) <= MAX_CLASSES:

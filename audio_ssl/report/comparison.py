@@ -1,9 +1,9 @@
-"""Models beside one another: one row a model or baseline, one column a probe, and each difference to the first model.
+"""Models side by side: a row for each model or baseline, a column for each probe, and differences from the first model.
 
-Two results belong to one question where probe and main metric have the same names. Two systems are the same where
+Two results belong to one question if their probes and main metrics have the same names. Two systems are the same if
 their fingerprints are, so a baseline that comes with every result stands in the table once.
 
-Over all probes, systems have mean ranks, and the SUPERB score where probes are SUPERB's tasks.
+Systems have mean ranks over all probes, and a SUPERB score if probes are SUPERB's tasks.
 """
 
 from __future__ import annotations

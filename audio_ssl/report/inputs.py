@@ -1,10 +1,7 @@
-"""What a report is made from: run folders, result folders and fairness reports, told apart by the files they hold.
+"""The inputs of a report: run folders, result folders and fairness reports, recognised by the files that they hold.
 
-Baselines that every model of a report stands beside, although they were asked once.
-
-Log-mel and CQT frames give the same answers whichever model they were asked beside. So a model that was probed alone
-borrows them from another model's result, where both were asked the same question of the same manifest. An untrained
-twin belongs to its own model and is never lent.
+Baselines such as log-mel and CQT frames do not depend on the model. A result that lacks one therefore borrows it from
+another result of the same probe on the same manifest. An untrained twin belongs to its model and is never lent.
 """
 
 from __future__ import annotations
@@ -48,7 +45,7 @@ EXPECTED = (
 
 
 NOT_MEASURED = MetricResult(UNDEFINED)
-"""What a system has of a metric that its probe did not ask for."""
+"""The score of a metric that the probe does not have."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +57,13 @@ class ScoredSystem:
     predictions: tuple[JsonObject, ...] = ()
     """Columns of the user's manifest, and the answer's."""
     file: Path | None = None
-    """Where the predictions (of tasks without training: the comparisons) lie; None where there are none."""
+    """The file of the predictions; of tasks without training that of the comparisons; None if there is no such file."""
     classes: tuple[str, ...] = ()
     """Names of the classes, tokens or values, in the order of the predictions' scores."""
     trials: tuple[TrialRow, ...] = ()
     """Of verification."""
     comparisons: tuple[ComparisonRow, ...] = ()
-    """Of tasks without training: what was compared."""
+    """Of tasks without training."""
 
     def score_of(self, metric: str) -> MetricResult:
         """Return one of the scores; an undefined one where the system does not have it."""
@@ -83,7 +80,7 @@ class Result:
     origin: ResultOrigin
     errors: tuple[JsonObject, ...]
     question: JsonObject = field(default_factory=dict)
-    """The probe as it was asked (``probe.yaml``), empty where that is not known."""
+    """The settings of the probe (``probe.yaml``); empty if they are not recorded."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class Fairness:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything one report shows, in the order it was given."""
+    """All inputs of one report, in the order in which they were given."""
 
     runs: tuple[RunFolder, ...]
     results: tuple[Result, ...]
@@ -124,7 +121,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
 
 
 def read_input(path: Path) -> RunFolder | Result | Fairness:
-    """Read one input, whichever of the three it is."""
+    """Read one input of any of the three kinds."""
     if not path.exists():
         raise UserError("there is no such file or folder", where=str(path), remedy=f"give {EXPECTED}")
     if path.is_dir():
@@ -191,12 +188,12 @@ def _keys(data: object) -> str:
 
 
 _WITHOUT_EFFECT = ("manifest", "features", "memory_gb")
-"""Of ``data``: where clips and features lie. Manifests are compared by their hash."""
+"""Keys of ``data`` that say where clips and features lie. Manifests are compared by their hash."""
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What two results must have in common for a baseline of one to be a baseline of the other."""
+    """What two results must have in common to share a baseline."""
 
     probe: str
     metric: str
@@ -207,7 +204,7 @@ class _Asked:
 
 
 def share_baselines(results: Sequence[Result]) -> tuple[Result, ...]:
-    """Return the results, each with the baselines of all that were asked the same.
+    """Return the results, each with the baselines of all results of the same probe on the same clips.
 
     A result without its question or the hash of its manifest lends and borrows nothing.
     """
@@ -233,7 +230,7 @@ def _with(result: Result, lent: Sequence[tuple[_Asked, ScoredSystem]]) -> Result
 
 
 def _asked(result: Result) -> _Asked | None:
-    """Return what was asked of which clips; None where that is not known."""
+    """Return the settings and the clips of a result; None if they are not recorded."""
     told = result.origin.manifest.sha256 if result.origin.manifest else None
     if not result.question or told is None:
         return None

@@ -1,16 +1,12 @@
-"""The difference between two systems on the same clips, with a bootstrap interval over what belongs together.
+"""The difference between two systems on the same clips, with a bootstrap confidence interval.
 
-Both systems heard the same clips, so what is hard for one is mostly hard for the other: resampling the clips of both
-together (paired bootstrap; Bisani & Ney 2004; by speaker as in Liu & Peng 2020, arXiv:1912.09508) is far sharper than
-looking whether two separate intervals overlap. Clips of one speaker, of one track or of what the probe names
-(``data.cluster``: the clips of one sentence, say) are drawn together. Clips that only one of
-the two predicted are left out.
+Both systems heard the same clips, so their errors are correlated. A paired bootstrap resamples the clips of both
+together (Bisani & Ney 2004; by speaker as in Liu & Peng 2020, arXiv:1912.09508) and finds smaller differences than a
+comparison of two separate intervals. Clips are resampled in clusters: those of a speaker, of a track, or of the column
+that the probe names (``data.cluster``). Clips that only one of the two systems predicted are excluded.
 
-Differences on tasks without training: ABX over the speakers of A and B, queries over those who spoke them.
-
-Both systems compared the same things, so their tables are joined row by row, and speakers are drawn for both at once.
-
-What comparing two systems comes to: the paired difference, or the two systems' own intervals where there is none.
+Tasks without training are compared row by row: ABX over the speakers of A and B, query by example over the speakers of
+the queries. Where answers cannot be paired, the two systems' own intervals are compared.
 """
 
 from __future__ import annotations
@@ -62,9 +58,9 @@ class Answers:
     classes: Sequence[str] = ()
     trials: Sequence[TrialRow] = ()
     tokenizer: str | None = None
-    """How BLEU cuts texts into words; None: 13a."""
+    """Tokeniser of BLEU; None: 13a."""
     cluster: str | None = None
-    """Column of `rows` whose clips are drawn together; None: speakers, else tracks, else clips."""
+    """Column of `rows` whose clips are resampled together; None: speakers, else tracks, else clips."""
     comparisons: Sequence[ComparisonRow] = ()
     """Of tasks without training: what was compared."""
 
@@ -301,7 +297,7 @@ class PairedComparison:
     clips: int | None
     """Clips (or trials, or comparisons) that both systems predicted."""
     left_out: int
-    """How many only one of the two predicted."""
+    """How many clips only one of the two predicted."""
     over: str | None
     """What was resampled, such as "24 speakers"."""
     apart: bool | None
@@ -322,15 +318,15 @@ class PairedComparison:
 
 
 class SystemPairs:
-    """Compares systems, each two of them once, whichever of the two comes first."""
+    """Compares pairs of systems, each pair once, in either order."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int, str], PairedComparison] = {}
 
     def compare(self, system: ScoredSystem, other: ScoredSystem, metric: str) -> PairedComparison:
-        """Return `system` minus `other`: on the same clips where that can be, else by their own intervals.
+        """Return `system` minus `other`: on the same clips if possible, otherwise by the two systems' own intervals.
 
-        Intervals that overlap do not show that two systems are alike, so the second way is the more cautious one.
+        The second way is more conservative: intervals that overlap do not show that two systems are equal.
         """
         key = (id(system), id(other), metric)
         if key not in self._known:

@@ -1,8 +1,7 @@
-"""What a report shows of one probe's result: the model beside its baselines, what their difference says, single clips.
+"""Summary of one probe's result: the model beside its baselines, their differences, and single clips.
 
-The runs of a probe's heads, one for each layer, learning rate and seed, are a grid of validation scores. Verification
-has a histogram of the scores of same and different pairs. Tasks that ask for numbers have reference and answer of each
-clip, number by number.
+It has a grid of the validation scores of all runs (layers, learning rates, seeds), of verification a histogram of the
+scores of same and different pairs, and of tasks with numbers the reference and the answer of each clip.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The whole report as one record: what the page is drawn from, and what its JSON says."""
+"""A whole report as one record (`ReportSummary`): the page is made of it, and ``report.json`` is it."""
 
 from __future__ import annotations
 
