@@ -1,6 +1,8 @@
 """A metric says everything about itself in its family's file, and no other file of the package lists metrics."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,17 @@ def test_words_of_metrics_of_earlier_results_and_of_unknown_ones():
         described_metric("own_score")
     with pytest.raises(UserError, match="unknown metric `eer`; known: accuracy"):
         get_metric("eer")
+
+
+def test_metrics_are_described_without_the_packages_that_compute_them():
+    code = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(('rapidfuzz', 'sacrebleu', 'mir_eval', 'torch')))\n"
+        "from audio_ssl.metrics.registry import metric_phrase, metrics\n"
+        "print(len(metrics()), metric_phrase('bleu'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split(maxsplit=1) == [str(len(metrics())), "BLEU score\n"]
 
 
 def test_classes_and_tokenizers_make_the_metric_anew():
