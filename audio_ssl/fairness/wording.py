@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 from audio_ssl.artifacts.fairness import ALL, CROSSED, REST, UNKNOWN
 from audio_ssl.data.columns import is_gender
@@ -118,11 +117,6 @@ def that_of(by: str, group: str) -> str:
     return f"that {'for' if by == 'category' else 'of'} {name}"
 
 
-def measure(metric: Any) -> str:
-    """Return the full name of a metric."""
-    return metric_phrase(metric)
-
-
 def capital(sentence: str) -> str:
     """Return a sentence with a capital first letter; the rest is unchanged."""
     return sentence[:1].upper() + sentence[1:]
@@ -179,7 +173,7 @@ def gap_direction(
     >>> gap_direction("wer", False, "F", "M", 12.0, 10.0, by="gender")
     "women's word error rate is 20 % higher than men's: worse for women"
     """
-    score = metric if by is None else measure(metric)
+    score = metric if by is None else metric_phrase(metric)
     if not (math.isfinite(a) and math.isfinite(b)):
         return f"the {score} of one group is not defined"
     names = (first, second) if by is None else (people(by, first), people(by, second))

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from audio_ssl.artifacts.fairness import CROSSED, GapOutcome, GroupComparison
 from audio_ssl.artifacts.fairness_report import FairnessReport
 from audio_ssl.fairness.comparisons import out_of_reach
-from audio_ssl.fairness.wording import capital, measure, people
+from audio_ssl.fairness.wording import capital, people
+from audio_ssl.metrics.registry import metric_phrase
 from audio_ssl.report.language.fairness import amount, p_words, significance_words, tolerance_words, worse_group
 from audio_ssl.report.language.fairness_cells import points_of, unit_of
 from audio_ssl.report.language.phrases import one_of
@@ -156,7 +157,7 @@ def _caution(rows: Sequence[GroupComparison]) -> str:
     if not known:
         return f"{text}."
     least = min((row for row in known if row.metric == known[0].metric), key=lambda row: row.minimum_detectable)
-    size = f"{measure(least.metric)} is {amount(least.minimum_detectable, least)}"
+    size = f"{metric_phrase(least.metric)} is {amount(least.minimum_detectable, least)}"
     return f"{text}: the minimum detectable difference in {size} (80\u00a0% power)."
 
 
@@ -204,7 +205,7 @@ def finding(row: GroupComparison, report: FairnessReport) -> str:
     where = " on ".join(filter(None, (row.result, test_set)))
     begin = f"{where}: the" if where else "The"
     return (
-        f"{begin} {measure(row.metric)} is {score(row.value_a, unit)} for {_group(row.by, row.a, row.speakers_a)} and "
+        f"{begin} {metric_phrase(row.metric)} is {score(row.value_a, unit)} for {_group(row.by, row.a, row.speakers_a)} and "
         f"{score(row.value_b, unit)} for {_group(row.by, row.b, row.speakers_b)}, a difference of "
         f"{signed(row.difference, unit)} ({ends}permutation test over speakers, {p_words(row)}). {found}"
         f"{_without_empty(row, report)}"
@@ -230,13 +231,13 @@ def short_finding(row: GroupComparison) -> str:
     where = f" with {row.result}" if row.result else ""
     ends = "" if not defined(row.low) else f" ({_interval(row)})"
     return (
-        f"{measure(row.metric)}{where}: {score(row.value_a, unit)} for {people(by, row.a)} and "
+        f"{metric_phrase(row.metric)}{where}: {score(row.value_a, unit)} for {people(by, row.a)} and "
         f"{score(row.value_b, unit)} for {people(by, row.b)}, {signed(row.difference, unit)}{ends}."
     )
 
 
 def _subject(row: GroupComparison) -> str:
-    thing = measure(row.metric)
+    thing = metric_phrase(row.metric)
     # A system's name stays as it is written.
     where = f"{row.result}, {thing}" if row.result else capital(thing)
     return f"{where}, {people(row.by, row.a)} and {people(row.by, row.b)}"
@@ -247,7 +248,7 @@ def _group(by: str, name: str, speakers: int | None) -> str:
 
 
 def _allowed(row: GroupComparison) -> tuple[str, str]:
-    by, thing = row.by, measure(row.metric)
+    by, thing = row.by, metric_phrase(row.metric)
     first, second = people(by, row.a), people(by, row.b)
     if row.outcome == GapOutcome.FOUND:
         higher = "higher" if row.difference > 0 else "lower"

@@ -13,8 +13,8 @@ from audio_ssl.artifacts.fairness import (
     GroupSpread,
     SystemComparison,
 )
-from audio_ssl.fairness.wording import capital, measure, people, that_of, whose
-from audio_ssl.metrics.registry import metric_label
+from audio_ssl.fairness.wording import capital, people, that_of, whose
+from audio_ssl.metrics.registry import metric_label, metric_phrase
 from audio_ssl.report.language.fairness_cells import points_of, relative_ends, unit_of
 from audio_ssl.report.numbers import HARD_SPACE, defined, number, p_value, score, signed
 
@@ -24,7 +24,7 @@ _TestedRow = GroupComparison | SystemComparison
 def gap_words(row: GroupComparison, interval: bool = True) -> str:
     """Say how large a gap is, with its interval, and for whom it is worse."""
     by, a, b = row.by, row.a, row.b
-    thing, unit = measure(row.metric), unit_of(row)
+    thing, unit = metric_phrase(row.metric), unit_of(row)
     both = f"{people(by, a)} and {people(by, b)}"
     if not defined(row.difference):
         return f"{capital(thing)} could not be compared between {both}."
@@ -163,7 +163,7 @@ def spread_words(row: GroupSpread) -> str:
     size = signed(abs(row.difference), unit).lstrip("+")
     overall = f" Over all scored groups it is {score(row.overall, unit)}." if defined(row.overall) else ""
     return (
-        f"{of_many} {measure(row.metric)} is worst for {people(by, row.worst)} and best for {people(by, row.best)}. "
+        f"{of_many} {metric_phrase(row.metric)} is worst for {people(by, row.worst)} and best for {people(by, row.best)}. "
         f"The two are {size} apart{times}.{overall}"
     )
 
@@ -183,7 +183,7 @@ def model_words(row: AdjustedRatio, several: bool = True) -> str:
     told += [_equals("p", row.p_value)] if defined(row.p_value) else []
     size = percent_words(100 * (row.ratio - 1)) + f" than {that_of(row.by, row.b)}"
     fixed = f"With {covariates_words(row)} held fixed" if row.covariates else "In the mixed model"
-    text = f"{where}{fixed}, {whose(row.by, row.a, measure(row.metric))} is {size}"
+    text = f"{where}{fixed}, {whose(row.by, row.a, metric_phrase(row.metric))} is {size}"
     text += f" ({'; '.join(told)})." if told else "."
     crude = f" Without the model it is {percent_words(100 * (row.crude_ratio - 1))}."
     return text + (crude if defined(row.crude_ratio) else "")
@@ -213,7 +213,7 @@ def gap_difference_words(row: SystemComparison) -> str:
     if not defined(row.difference):
         return f"The gaps of {row.result_a} and {row.result_b} between {pair} could not be compared."
     text = (
-        f"In {measure(row.metric)}, the gap between {pair} is {signed(row.gap_a, unit)} with {row.result_a} and "
+        f"In {metric_phrase(row.metric)}, the gap between {pair} is {signed(row.gap_a, unit)} with {row.result_a} and "
         f"{signed(row.gap_b, unit)} with {row.result_b}, a difference of {signed(row.difference, unit)}"
     )
     if defined(row.low):

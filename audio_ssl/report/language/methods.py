@@ -12,7 +12,7 @@ from audio_ssl.artifacts.fairness_report import AuditOrigin, FairnessReport
 from audio_ssl.fairness.measures import of_terms
 from audio_ssl.fairness.planning import SizePlan
 from audio_ssl.fairness.power import MOST_SPEAKERS
-from audio_ssl.fairness.wording import measure
+from audio_ssl.metrics.registry import metric_phrase
 from audio_ssl.report.numbers import count, hard_spaces, number, score
 
 HOW_MADE = (
@@ -153,7 +153,7 @@ def plan_lines(plan: SizePlan) -> list[str]:
     table = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
     shared = f": 5 % divided by {plan.comparisons} comparisons of {plan.groups} groups."
     return [
-        f"To find a gap of {100 * plan.gap:g} % in {measure(plan.metric)} ({plan.gap * spread.value:.2f} {points}) by "
+        f"To find a gap of {100 * plan.gap:g} % in {metric_phrase(plan.metric)} ({plan.gap * spread.value:.2f} {points}) by "
         f"{plan.by} with {100 * plan.power:g} % power:",
         *table,
         "Assumed:",

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from audio_ssl.artifacts.fairness import CROSSED, GapOutcome, GroupComparison, GroupScore, GroupSpread
 from audio_ssl.artifacts.fairness_report import FairnessReport, SuppressedGroup
-from audio_ssl.fairness.wording import capital, measure, short_people
-from audio_ssl.metrics.registry import metric_label
+from audio_ssl.fairness.wording import capital, short_people
+from audio_ssl.metrics.registry import metric_label, metric_phrase
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.html import MOST_OPEN, Block, Figure, Fold, Section, Table, TableColumn, tabulate, turned
 from audio_ssl.report.language.conclusions import tally, tally_words
@@ -85,7 +85,7 @@ def _attribute_section(report: FairnessReport, by: str) -> Section:
         main = metric_block(report, (result, by, metrics[0]), f"{prefix}-{place}", _span(report, by, metrics[0]))
         folds = [
             Fold(
-                f"{capital(measure(metric))} ({metric_label(metric)})",
+                f"{capital(metric_phrase(metric))} ({metric_label(metric)})",
                 metric_block(report, (result, by, metric), f"{prefix}-{place}-{number}", heading=False),
             )
             for number, metric in enumerate(metrics[1:], start=1)
@@ -131,7 +131,7 @@ def metric_block(
     figures = (_group_figure(groups, prefix, span), _gap_figure(comparisons, prefix))
     tables = (*([_group_table(groups)] if groups else []), *([_gap_table(comparisons)] if comparisons else []))
     said = tuple(_gap_sentences(comparisons, chosen(report.spread, *key)))
-    name = f"{result}: {measure(metric)}" if result else capital(measure(metric))
+    name = f"{result}: {metric_phrase(metric)}" if result else capital(metric_phrase(metric))
     return Block(
         id=prefix,
         heading=name if heading else "",
