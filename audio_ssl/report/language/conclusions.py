@@ -205,8 +205,9 @@ def finding(row: GroupComparison, report: FairnessReport) -> str:
     where = " on ".join(filter(None, (row.result, test_set)))
     begin = f"{where}: the" if where else "The"
     return (
-        f"{begin} {metric_phrase(row.metric)} is {score(row.value_a, unit)} for {_group(row.by, row.a, row.speakers_a)} and "
-        f"{score(row.value_b, unit)} for {_group(row.by, row.b, row.speakers_b)}, a difference of "
+        f"{begin} {metric_phrase(row.metric)} is {score(row.value_a, unit)} for "
+        f"{_group(row.by, row.a, row.speakers_a)} and {score(row.value_b, unit)} for "
+        f"{_group(row.by, row.b, row.speakers_b)}, a difference of "
         f"{signed(row.difference, unit)} ({ends}permutation test over speakers, {p_words(row)}). {found}"
         f"{_without_empty(row, report)}"
     )

@@ -163,8 +163,8 @@ def spread_words(row: GroupSpread) -> str:
     size = signed(abs(row.difference), unit).lstrip("+")
     overall = f" Over all scored groups it is {score(row.overall, unit)}." if defined(row.overall) else ""
     return (
-        f"{of_many} {metric_phrase(row.metric)} is worst for {people(by, row.worst)} and best for {people(by, row.best)}. "
-        f"The two are {size} apart{times}.{overall}"
+        f"{of_many} {metric_phrase(row.metric)} is worst for {people(by, row.worst)} and best for "
+        f"{people(by, row.best)}. The two are {size} apart{times}.{overall}"
     )
 
 

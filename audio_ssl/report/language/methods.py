@@ -153,8 +153,8 @@ def plan_lines(plan: SizePlan) -> list[str]:
     table = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
     shared = f": 5 % divided by {plan.comparisons} comparisons of {plan.groups} groups."
     return [
-        f"To find a gap of {100 * plan.gap:g} % in {metric_phrase(plan.metric)} ({plan.gap * spread.value:.2f} {points}) by "
-        f"{plan.by} with {100 * plan.power:g} % power:",
+        f"To find a gap of {100 * plan.gap:g} % in {metric_phrase(plan.metric)} "
+        f"({plan.gap * spread.value:.2f} {points}) by {plan.by} with {100 * plan.power:g} % power:",
         *table,
         "Assumed:",
         f"- The pilot ({count(spread.speakers, 'speaker')}, {count(spread.clips, 'clip')}) is like the test: the score "
