@@ -34,6 +34,10 @@ LORENZ = (
 )
 CLIPPED = "Clipped: clips with at least 0.1 % of their samples at full scale."
 
+HOLLOW = " The hollow bar is the unknown part."
+SPLITS_APART = "No two splits share a speaker."
+MANIFESTS_APART = "No two manifests share a speaker."
+
 _MOST_NAMED = 6
 
 
@@ -121,6 +125,26 @@ def _few(part: AttributeAmounts) -> list[str]:
         f"Few speakers by {part.attribute} (effective number below {FEW_SPEAKERS}): {groups}{more}. "
         "A model may learn these speakers rather than their group."
     ]
+
+
+def only_largest(most: int) -> str:
+    """Say that a figure does not show all groups."""
+    return f" Only the {most} groups with the most hours are shown."
+
+
+def lengths_caption(attribute: str) -> str:
+    """Say what the figure of clip lengths shows."""
+    return f"Clip lengths by {attribute}: median, and range from the 5th to the 95th percentile."
+
+
+def levels_caption(attribute: str) -> str:
+    """Say what the figure of levels shows."""
+    return f"Levels by {attribute}: median, and range from the 5th to the 95th percentile, without silent clips."
+
+
+def half_words(row: GroupAmounts) -> str:
+    """Say how evenly the hours of a group lie on its speakers, to those who do not see the Lorenz curve."""
+    return f"{row.value}: the half of the speakers with fewer hours has {percent(row.lorenz[10][1])} of the hours"
 
 
 def names_of(shared: NamedSpeakers | SharedSpeakers) -> str:

@@ -13,6 +13,7 @@ from audio_ssl.artifacts.study import UNTRAINED, GapAgainstReference, StudyCell,
 from audio_ssl.fairness.wording import capital, people, whose
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.language.fairness_cells import OUTCOMES
+from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.numbers import MISSING, count, finite, interval, p_value, percent, score, signed
 
 ALL = "all"
@@ -253,6 +254,42 @@ def axis_words(study: StudyResult, column: StudyColumn) -> str:
     """Return what the figure of scores shows."""
     a, b = (whose(study.by, group, metric_label(column.metric)) for group in study.compare)
     return capital(f"{a} and {b}")
+
+
+def overview_notes(seeds: int) -> tuple[str, ...]:
+    """Say where the rest of the table's numbers is."""
+    scores = (
+        f"Scores pool the answers of {seeds} seeds." if seeds > 1 else "Scores over all speakers link to predictions."
+    )
+    return ("Confidence intervals and tests are in the tables of each column below.", scores)
+
+
+def pooled(seeds: int) -> str:
+    """Say what a score over several seeds is."""
+    return f"Scores pool the answers of {seeds} seeds. The range over seeds follows the confidence interval."
+
+
+def scores_caption(study: StudyResult, column: StudyColumn, higher_is_better: bool) -> str:
+    """Say what the figure of scores shows."""
+    a, b = study.compare
+    return f"{axis_words(study, column)}, {better_words(higher_is_better)}. Circles are {a}, squares {b}."
+
+
+def relative_caption(refused: bool) -> str:
+    """Say what the figure of relative gaps shows; `refused` where some were not tested."""
+    return "Relative gap Δrel. The dashed line marks no gap." + (" Diamonds were not tested." if refused else "")
+
+
+def against_caption(reference: str) -> str:
+    """Say what the figure of differences from the reference set shows."""
+    return f"Gap minus the gap of the {reference} set, on the same speakers. The dashed line marks equal gaps."
+
+
+def pretrained_how(study: StudyResult) -> tuple[str, str]:
+    """Say how the models were pretrained."""
+    made = study.pretraining
+    settings = f"Settings: {', '.join(made.settings)}." if made.settings else "All settings are those of the recipe."
+    return f"One model per set was pretrained with the recipe {made.recipe} on {study.hours:g} hours.", settings
 
 
 def study_markdown(study: StudyResult) -> str:

@@ -15,13 +15,20 @@ from audio_ssl.report.figures.lines import Series, line_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, make_table
 from audio_ssl.report.language.composition import (
     CLIPPED,
+    HOLLOW,
     LEVEL_LIMIT,
     LIMITS,
     LORENZ,
+    MANIFESTS_APART,
+    SPLITS_APART,
     amount_sentences,
     evenness,
+    half_words,
     hours_of,
+    lengths_caption,
+    levels_caption,
     names_of,
+    only_largest,
     percent,
     plain_hours,
     tenths,
@@ -80,7 +87,7 @@ def _attribute(manifest: ManifestAudit, part: AttributeAmounts, prefix: str) -> 
     if len(rows) > _MOST_DRAWN:
         kept = sorted(range(len(rows)), key=lambda place: -rows[place].hours)[:_MOST_DRAWN]
         drawn = [rows[place] for place in sorted(kept)]
-    beyond = f" Only the {_MOST_DRAWN} groups with the most hours are shown." if len(rows) > len(drawn) else ""
+    beyond = only_largest(_MOST_DRAWN) if len(rows) > len(drawn) else ""
     figures = [_hours_figure(name, drawn, prefix, beyond), _lengths_figure(name, drawn, prefix, beyond)]
     figures += [figure for figure in (_levels_figure(name, drawn, prefix), _lorenz(name, drawn, prefix)) if figure]
     everything = [*rows, manifest.total]
@@ -94,7 +101,7 @@ def _hours_figure(name: str, rows: Sequence[GroupAmounts], prefix: str, beyond: 
     bars = [Bar(row.value, row.hours, f"{hours_of(row)}, {percent(row.share_of_hours)}", row.known) for row in rows]
     said = "; ".join(f"{bar.label} {bar.words}" for bar in bars)
     svg = lying_bars(f"{prefix}-hours", f"Hours by {name}", f"{said}.", bars, "hours")
-    hollow = " The hollow bar is the unknown part." if not all(bar.filled for bar in bars) else ""
+    hollow = HOLLOW if not all(bar.filled for bar in bars) else ""
     return Figure(f"{prefix}-hours-box", svg, f"Hours by {name}.{hollow}{beyond}")
 
 
@@ -104,11 +111,7 @@ def _lengths_figure(name: str, rows: Sequence[GroupAmounts], prefix: str, beyond
     svg = interval_chart(
         f"{prefix}-lengths", f"Clip lengths by {name}", f"{said}.", dots, axis_label="seconds", unit="s"
     )
-    return Figure(
-        f"{prefix}-lengths-box",
-        svg,
-        f"Clip lengths by {name}: median, and range from the 5th to the 95th percentile.{beyond}",
-    )
+    return Figure(f"{prefix}-lengths-box", svg, f"{lengths_caption(name)}{beyond}")
 
 
 def _levels_figure(name: str, rows: Sequence[GroupAmounts], prefix: str) -> Figure | None:
@@ -121,8 +124,7 @@ def _levels_figure(name: str, rows: Sequence[GroupAmounts], prefix: str) -> Figu
         return None
     said = "; ".join(f"{dot.label} {tenths(dot.value)} dBFS" for dot in dots)
     svg = interval_chart(f"{prefix}-levels", f"Levels by {name}", f"{said}.", dots, axis_label="dBFS", unit="dBFS")
-    caption = f"Levels by {name}: median, and range from the 5th to the 95th percentile, without silent clips."
-    return Figure(f"{prefix}-levels-box", svg, caption)
+    return Figure(f"{prefix}-levels-box", svg, levels_caption(name))
 
 
 def _dot(row: GroupAmounts, quantiles: Quantiles, index: int) -> Dot:
@@ -142,10 +144,7 @@ def _lorenz(name: str, rows: Sequence[GroupAmounts], prefix: str) -> Figure | No
         x, y = ([100 * point[axis] for point in row.lorenz] for axis in (0, 1))
         # Style 4 is drawn full like style 0, so it comes last.
         series.append(Series(row.value, x, y, style=(0, 1, 2, 3, 5, 6)[index]))
-    said = "; ".join(
-        f"{row.value}: the half of the speakers with fewer hours has {percent(row.lorenz[10][1])} of the hours"
-        for row in shown
-    )
+    said = "; ".join(map(half_words, shown))
     svg = line_chart(
         f"{prefix}-spread", f"Hours over speakers by {name}", f"{said}.", series, x_label="% of speakers", legend=True
     )
@@ -225,7 +224,7 @@ def _splits(manifest: ManifestAudit, prefix: str) -> Block:
     head = ("Split", "Hours", "Share of split", "Clips", "Speakers", "Effective speakers", "Median length, s")
     table = make_table("Hours and speakers by split", head, cells, sticky=True, folded=len(cells) > 2 * _MOST_DRAWN)
     shared = manifest.shared_speakers
-    lead = ("No two splits share a speaker.",) if not shared and manifest.total.speakers else ()
+    lead = (SPLITS_APART,) if not shared and manifest.total.speakers else ()
     return Block(f"{prefix}-splits", "Splits", lead=lead, tables=(table,))
 
 
@@ -233,7 +232,7 @@ def _shared(report: AuditReport) -> Section:
     rows = [(one.a, one.b, f"{one.count:,}", names_of(one).strip(" ()")) for one in report.shared_speakers]
     head = ("First manifest", "Second manifest", "Speakers", "First names")
     table = make_table("Speakers in two manifests", head, rows, text_columns=(1, 3))
-    lead = () if rows else ("No two manifests share a speaker.",)
+    lead = () if rows else (MANIFESTS_APART,)
     return Section("shared", "Shared speakers", (Block("shared-all", lead=lead, tables=(table,) if rows else ()),))
 
 

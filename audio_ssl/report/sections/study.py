@@ -14,7 +14,6 @@ from audio_ssl.artifacts.study import UNTRAINED, StudyCell, StudyColumn, StudyRe
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.figures.intervals import Dot, interval_chart
 from audio_ssl.report.html import Block, Figure, Section, Table, linked, make_table
-from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.language.study import (
     ALL,
     AMOUNTS,
@@ -22,7 +21,7 @@ from audio_ssl.report.language.study import (
     HOW,
     TESTS,
     Ends,
-    axis_words,
+    against_caption,
     column_title,
     composition_rows,
     difference_text,
@@ -30,9 +29,14 @@ from audio_ssl.report.language.study import (
     gap_text,
     group_value,
     never_drawn,
+    overview_notes,
     p_text,
+    pooled,
+    pretrained_how,
+    relative_caption,
     relative_text,
     row_label,
+    scores_caption,
     speakers_text,
     value_text,
     verdict_text,
@@ -72,13 +76,7 @@ def _overview(study: StudyResult, title: str, is_last: bool) -> Table:
             cell = of_set[name]
             *parts, everybody = (score(group_value(cell, group), cell.unit) for group in groups)
             row += [*parts, linked(everybody, _predictions(cell)), percent(cell.relative_symmetric)]
-    several = len(study.seeds) > 1
-    notes = ["Confidence intervals and tests are in the tables of each column below."]
-    notes.append(
-        f"Scores pool the answers of {len(study.seeds)} seeds."
-        if several
-        else "The scores over all speakers link to the predictions."
-    )
+    notes = overview_notes(len(study.seeds))
     caption = f"{title}: scores by pretraining set and by use"
     return make_table(caption, head, rows, notes=notes if is_last else (), sticky=True)
 
@@ -125,8 +123,7 @@ def _scores_figure(study: StudyResult, column: StudyColumn, cells: Sequence[Stud
         name, f"{column_title(column)}: {metric}", f"{said}.", dots,
         axis_label=metric, unit=unit, higher_is_better=higher,
     )  # fmt: skip
-    a, b = study.compare
-    caption = f"{axis_words(study, column)}, {better_words(higher)}. Circles are {a}, squares {b}."
+    caption = scores_caption(study, column, higher)
     return Figure(f"{name}-box", svg, caption)
 
 
@@ -142,10 +139,9 @@ def _relative_figure(study: StudyResult, column: StudyColumn, cells: Sequence[St
         for cell in cells
         if finite(cell.relative_symmetric) is not None
     ]
-    caption = "Relative gap Δrel. The dashed line marks no gap."
-    refused = " Diamonds were not tested." if any(cell.refused for cell in cells) else ""
+    caption = relative_caption(any(cell.refused for cell in cells))
     svg = _gaps(study, cells, dots, name, f"{column_title(column)}: relative gap", "%")
-    return Figure(f"{name}-box", svg, caption + refused) if svg else None
+    return Figure(f"{name}-box", svg, caption) if svg else None
 
 
 def _against_figure(study: StudyResult, column: StudyColumn, cells: Sequence[StudyCell], name: str) -> Figure | None:
@@ -156,8 +152,7 @@ def _against_figure(study: StudyResult, column: StudyColumn, cells: Sequence[Stu
     ]
     reference = study.reference
     svg = _gaps(study, cells, dots, name, f"{column_title(column)}: gap minus that of {reference}", cells[0].unit)
-    caption = f"Gap minus the gap of the {reference} set, on the same speakers. The dashed line marks equal gaps."
-    return Figure(f"{name}-box", svg, caption) if svg else None
+    return Figure(f"{name}-box", svg, against_caption(reference)) if svg else None
 
 
 def _gaps(
@@ -179,11 +174,7 @@ def _column_tables(study: StudyResult, column: StudyColumn, metric: str, folded:
     """Return the scores of the groups, and the gaps between them."""
     cells, (a, b) = study.cells_of(column.name, metric), study.compare
     name, reference, seeds = f"{column_title(column)}: {metric_label(metric)}", study.reference, len(study.seeds)
-    notes = (
-        (f"Scores pool the answers of {seeds} seeds. The range over seeds follows the confidence interval.",)
-        if seeds > 1
-        else ()
-    )
+    notes = (pooled(seeds),) if seeds > 1 else ()
     scores = make_table(
         f"{name} with 95 % confidence intervals", ("Pretrained on", a, b, ALL),
         [(row_label(cell.set), *(value_text(cell, group) for group in (a, b, ALL))) for cell in cells],
@@ -205,15 +196,12 @@ def _column_tables(study: StudyResult, column: StudyColumn, metric: str, folded:
 
 
 def _sets_block(study: StudyResult) -> Block:
-    made = study.pretraining
-    lead = f"One model per set was pretrained with the recipe {made.recipe} on {study.hours:g} hours."
-    settings = f"Settings: {', '.join(made.settings)}." if made.settings else "All settings are those of the recipe."
     rows = composition_rows(study)
     table = make_table("Composition of the sets", AMOUNTS, rows, text_columns=(1,), notes=(EFFECTIVE,))
     known = study.known.sentence
     return Block(
         id="study-sets",
-        lead=(lead, settings, *never_drawn(study)),
+        lead=(*pretrained_how(study), *never_drawn(study)),
         warnings=(f"{known}.",) if known else (),
         tables=(table,),
     )
