@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from audio_ssl.artifacts.recipe_outline import GuardsOutline, RecipeOutline
+from audio_ssl.artifacts.records import to_json
 from audio_ssl.artifacts.run import as_update, read_run_folder
 from audio_ssl.pretrain.guards import AlikeAtEnd
 from audio_ssl.report.build import build_report
@@ -107,3 +108,16 @@ def test_the_limits_are_those_of_the_recipe():
         for collapse in ({"target_variance": 0.01}, {"target_variance": None}, None)
     ]
     assert [one is None for one in found] == [True, True, False]
+
+
+def test_what_a_page_says_of_runs_is_read_back_as_it_was_written(tmp_path):
+    unfinished = collapsed(tmp_path / "stopped", valid_predicted_perplexity_0=1.0)
+    record = json.loads((unfinished / "provenance.json").read_text()) | {"finished": False, "of_a_later_release": [1]}
+    (unfinished / "provenance.json").write_text(json.dumps(record))
+    (tmp_path / "begun").mkdir()
+    write_rows(tmp_path / "begun" / "metrics.jsonl", [])
+    page = build_report([make_run(tmp_path / "run"), unfinished, tmp_path / "begun"], tmp_path / "report.html")
+    written = json.loads(page.with_suffix(".json").read_text())
+    assert json.dumps(to_json(read_report(page))) == json.dumps(written)
+    assert [run["provenance"].get("finished") for run in written["runs"]] == [True, False, None]
+    assert [run["recipe"].get("steps") for run in written["runs"]] == [400, 60, None]
