@@ -30,6 +30,7 @@ from audio_ssl.data.corpus import (
     announce,
     atomic_write,
     fetch_apt,
+    hash_draw,
     is_made,
     load_corpus,
     made_clips,
@@ -140,8 +141,7 @@ def _rows(clips: int, texts: Sequence[Clip]) -> list[dict[str, Any]]:
         voice = _TURNS[(number + number // len(texts)) % len(_TURNS)]
 
         def draw(what: str, fewest: int, most: int, number: int = number) -> float:
-            digest = hashlib.sha256(f"{CORPUS.name}/{what}/{number}".encode()).digest()
-            return (fewest + int.from_bytes(digest[:8], "big") % (most - fewest + 1)) / 100
+            return (fewest + hash_draw(f"{CORPUS.name}/{what}/{number}", most - fewest + 1)) / 100
 
         how = {"stretch": draw("stretch", 75, 135), "shift": draw("shift", 75, 130)}
         name = hashlib.sha256(f"{text.text}/{how}".encode()).hexdigest()[:8]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from audio_ssl.data.corpus import Corpus, ErrorLedger, LeftOut, check_split, require_folder
+from audio_ssl.data.corpus import Corpus, LeftOut, check_split, require_folder
 from audio_ssl.data.manifest import Clip, scan_folder
 
 CORPUS = Corpus(
@@ -44,23 +44,9 @@ def read(root: Path, split: str | None = None, *, left_out: LeftOut) -> Iterator
     """
     check_split(CORPUS, split)
     require_folder(root, CORPUS)
-    clips = scan_folder(root, _ToLeftOut(left_out))
+    clips = scan_folder(root, left_out)
     for clip in clips:
         top = clip.id.split("/")[0] if "/" in clip.id else None
         own = top if top in CORPUS.splits else None
         if split in (None, own):
             yield replace(clip, split=own)
-
-
-class _ToLeftOut(ErrorLedger):
-    """Hands on what a scan of a folder records."""
-
-    def __init__(self, left_out: LeftOut) -> None:
-        super().__init__(Path("errors.jsonl"), read=False)
-        self._left_out = left_out
-
-    def record(self, path: str | Path, reason: str, **extra: object) -> None:
-        self._left_out.add(path, reason)
-
-    def note(self, path: str | Path, text: str, *, say: bool = True) -> None:
-        self._left_out.note(path, text)

@@ -37,6 +37,7 @@ from audio_ssl.data.corpus import (
     first_file,
     require_file,
     require_folder,
+    time_columns,
     usable_file,
 )
 from audio_ssl.data.manifest import Clip
@@ -68,7 +69,6 @@ CORPUS = Corpus(
 )
 
 TEST, TRAIN = "giantsteps-key-dataset", "giantsteps-mtg-key-dataset"
-TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _VALID_OF_116 = 16
 
 
@@ -109,8 +109,8 @@ def normal_key(text: str) -> str | None:
     letter, accidental = words[0][0].upper(), words[0][1:]
     if letter not in "CDEFGAB" or accidental not in ("", "#", "b"):
         return None
-    place = TONICS.index(letter) + {"": 0, "#": 1, "b": -1}[accidental]
-    return f"{TONICS[place % 12]} {words[1].lower()}"
+    place = time_columns.ROOTS.index(letter) + {"": 0, "#": 1, "b": -1}[accidental]
+    return f"{time_columns.ROOTS[place % 12]} {words[1].lower()}"
 
 
 def _find(root: Path, name: str) -> Path | None:

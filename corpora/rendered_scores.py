@@ -21,7 +21,6 @@ Layout below the root, made by `fetch`::
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from audio_ssl.data.corpus import (
     LeftOut,
     announce,
     atomic_write,
+    hash_draw,
     hash_split,
     is_made,
     made_clips,
@@ -176,25 +176,21 @@ def fetch(root: Path, clips: int = 600) -> None:
 
 def _arrange(tune: scores.Tune) -> dict[str, Any]:
     """Choose key, instrument and tempo of a tune by a hash of its name; return its row."""
-    tonic = _draw(tune.name, "tonic", 12)
+    tonic = hash_draw(f"tonic/{tune.name}", 12)
     low, high = _QUARTERS_PER_MINUTE.get(tune.dance or "", _QUARTERS_PER_MINUTE.get(tune.metre, _OTHER_TEMPO))
     return {
         "name": tune.name,
         "label": f"{time_columns.ROOTS[tonic]} {tune.mode}",
         "split": hash_split(CORPUS.name, tune.title),
-        "instrument": list(INSTRUMENTS)[_draw(tune.name, "instrument", len(INSTRUMENTS))],
+        "instrument": list(INSTRUMENTS)[hash_draw(f"instrument/{tune.name}", len(INSTRUMENTS))],
         "mode": tune.mode,
         "metre": tune.metre,
         "dance": tune.dance,
         "composer": "bach" if tune.source == scores.CHORALES else None,
-        "quarters_per_minute": low + _draw(tune.name, "tempo", high - low + 1),
+        "quarters_per_minute": low + hash_draw(f"tempo/{tune.name}", high - low + 1),
         # To the nearest octave: from 6 semitones down to 5 up.
         "transposed": (tonic - tune.tonic + 6) % 12 - 6,
     }
-
-
-def _draw(name: str, what: str, choices: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{what}/{name}".encode()).digest()[:8], "big") % choices
 
 
 def _candidates(music21: Any) -> dict[tuple[str, str], list[scores.Tune]]:

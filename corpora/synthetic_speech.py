@@ -17,7 +17,6 @@ Layout below the root, made by `fetch`::
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from audio_ssl.data.corpus import (
     UserError,
     announce,
     atomic_write,
+    hash_draw,
     hash_split,
     is_made,
     made_clips,
@@ -306,7 +306,7 @@ def _rows(clips: int) -> list[dict[str, Any]]:
             continue
         said.add(texts["en"])
         for language in CORPUS.languages[: clips - len(rows)]:
-            voice = list(VOICES)[_draw(f"voice/{language}/{number}", len(VOICES))]
+            voice = list(VOICES)[hash_draw(f"voice/{language}/{number}", len(VOICES))]
             rows.append(
                 {
                     "name": f"{language}/{number:05d}_{voice}",
@@ -314,7 +314,7 @@ def _rows(clips: int) -> list[dict[str, Any]]:
                     "translation": texts["en"],
                     "language": language,
                     "speaker": voice,
-                    "words_per_minute": 140 + _draw(f"rate/{language}/{number}", 41),
+                    "words_per_minute": 140 + hash_draw(f"rate/{language}/{number}", 41),
                     "split": hash_split(CORPUS.name, texts["en"]),
                     "template": template,
                 }
@@ -324,12 +324,8 @@ def _rows(clips: int) -> list[dict[str, Any]]:
 
 def _sentence(template: str, number: int) -> dict[str, str]:
     sentences, slots = TEMPLATES[template]
-    filled = {slot: SLOTS[slot][_draw(f"{slot}/{number}", len(SLOTS[slot]))].split("|") for slot in slots}
+    filled = {slot: SLOTS[slot][hash_draw(f"{slot}/{number}", len(SLOTS[slot]))].split("|") for slot in slots}
     return {
         language: sentence.format(**{slot: words[column] for slot, words in filled.items()})
         for column, (language, sentence) in enumerate(zip(_LANGUAGES, sentences.split("|"), strict=True))
     }
-
-
-def _draw(what: str, choices: int) -> int:
-    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big") % choices

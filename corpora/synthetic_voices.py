@@ -43,6 +43,7 @@ from audio_ssl.data.corpus import (
     UserError,
     announce,
     atomic_write,
+    hash_draw,
     hash_split,
     is_made,
     load_corpus,
@@ -204,8 +205,7 @@ def _row(number: int, sentences: Sentences, voices: Mapping[str, str | None]) ->
     """Return what clip `number` says, and how."""
 
     def draw(what: str, choices: int) -> int:
-        digest = hashlib.sha256(f"{CORPUS.name}/{what}/{number}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") % choices
+        return hash_draw(f"{CORPUS.name}/{what}/{number}", choices)
 
     language = _LANGUAGES[draw("language", len(_LANGUAGES))]
     sources = [source for source in ("names", *sentences.get(language, {})) for _ in range(_WEIGHTS.get(source, 1))]

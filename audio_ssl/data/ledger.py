@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from audio_ssl.base.documents import Json, JsonObject, readable_rows
 from audio_ssl.base.files import append
@@ -42,6 +42,19 @@ class FileNote:
 
     path: str
     note: str
+
+
+class FileLog(Protocol):
+    """Where a scan of files reports what it finds: an `ErrorLedger`, or the `LeftOut` of a corpus."""
+
+    def record(self, path: str | Path, reason: str, /) -> None:
+        """Record a file that is left out."""
+
+    def note(self, path: str | Path, text: str, /) -> None:
+        """Write a note on a file that is used."""
+
+    def passed_over(self, root: Path, suffixes: Mapping[str, int], /) -> None:
+        """Log how many files of a folder are not audio, by suffix."""
 
 
 class ErrorLedger:
@@ -113,12 +126,8 @@ class ErrorLedger:
 
     def passed_over(self, root: Path, suffixes: Mapping[str, int]) -> None:
         """Log how many files of a folder are not audio, by suffix."""
-        if suffixes and self._keep != "notes":
-            most = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
-            kinds = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in most[:_SAID_MOST])
-            others = f" and {len(most) - _SAID_MOST} other suffixes" if len(most) > _SAID_MOST else ""
-            number = sum(suffixes.values())
-            logger.info("%s: passed over %d files that are not audio: %s%s", root, number, kinds, others)
+        if self._keep != "notes":
+            _log_others(root, suffixes)
 
     def rows(self) -> Iterator[LeftOutRow]:
         """Yield the records on the disk."""
@@ -129,6 +138,15 @@ class ErrorLedger:
         """Yield the notes on the disk."""
         for row in _rows(self.notes_path, "note"):
             yield FileNote(row["path"], row["note"])
+
+
+def _log_others(root: Path, suffixes: Mapping[str, int]) -> None:
+    if suffixes:
+        most = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
+        kinds = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in most[:_SAID_MOST])
+        others = f" and {len(most) - _SAID_MOST} other suffixes" if len(most) > _SAID_MOST else ""
+        number = sum(suffixes.values())
+        logger.info("%s: passed over %d files that are not audio: %s%s", root, number, kinds, others)
 
 
 def _notes_name(name: str) -> str:
@@ -181,6 +199,13 @@ class LeftOut:
         """Write a note on a file that is used to ``notes.jsonl``."""
         if self._ledger is not None:
             self._ledger.note(path, text)
+
+    record = add
+    """The same, for scans of files (`FileLog`)."""
+
+    def passed_over(self, root: Path, suffixes: Mapping[str, int]) -> None:
+        """Log how many files of a folder are not audio, by suffix."""
+        _log_others(root, suffixes)
 
     def say(self, sentence: str) -> None:
         """Warn about something that concerns many clips, such as missing transcripts."""

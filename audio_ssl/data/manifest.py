@@ -27,7 +27,7 @@ from audio_ssl.base.progress import Progress
 from audio_ssl.base.text import composed
 from audio_ssl.data.audio import AudioInfo, audio_info
 from audio_ssl.data.audio.formats import SUFFIXES, may_be_audio
-from audio_ssl.data.ledger import ErrorLedger
+from audio_ssl.data.ledger import FileLog
 
 LONGEST_SECONDS = 1e9
 """Maximum length of a file in seconds: 31 years."""
@@ -229,7 +229,7 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> int:
     return count
 
 
-def scan_folder(root: Path, ledger: ErrorLedger, max_seconds: float | None = None) -> list[Clip]:
+def scan_folder(root: Path, ledger: FileLog, max_seconds: float | None = None) -> list[Clip]:
     """Return the clips of all audio files below `root`, sorted by path.
 
     Parameters
@@ -278,7 +278,7 @@ def _look_at(path: Path) -> tuple[Path, AudioInfo | AudioError, list[str]]:
         return path, error, []
 
 
-def audio_files(root: Path, ledger: ErrorLedger) -> Iterator[Path]:
+def audio_files(root: Path, ledger: FileLog) -> Iterator[Path]:
     """Yield the audio files below `root`, sorted. Audio is recognised by the suffix, else by the first bytes.
 
     Parameters

@@ -230,5 +230,16 @@ def even_split(corpus: str, keys: Iterable[str]) -> dict[str, str]:
     }
 
 
+def hash_draw(text: str, choices: int) -> int:
+    """Return a number from 0 to below `choices`, drawn by a hash of a text.
+
+    Examples
+    --------
+    >>> hash_draw("voice/en/3", 12) == hash_draw("voice/en/3", 12) < 12
+    True
+    """
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % choices
+
+
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

@@ -32,11 +32,10 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.data.time_columns import timed_labels
+from audio_ssl.data.time_columns import ROOTS, timed_labels
 from audio_ssl.metrics.metric import AdditiveMetric, Answer, Array, as_text, ratio, share
 
-TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
+KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in ROOTS)
 """The 24 keys as labels name them."""
 
 
