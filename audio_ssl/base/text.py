@@ -1,4 +1,4 @@
-"""Texts: the composed form (NFC), a printable form, and the encoding of a file.
+"""Texts: the composed form (NFC), a printable form, Markdown tables, and the encoding of a file.
 
 Texts are composed before they are compared or used as names, so that é is the same as one code point and as two.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,22 @@ _SPACES = "\t\n\v\f\r\x85\u2028\u2029"
 def readable_id(clip_id: str) -> str:
     """Return an id as valid UTF-8, in which bytes that are not UTF-8 are escaped."""
     return clip_id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    r"""Return a table as Markdown.
+
+    Examples
+    --------
+    >>> print(markdown_table(("key", "value"), [("a", "1|2")]))
+    | key | value |
+    | --- | --- |
+    | a | 1\|2 |
+    """
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines
+    )
 
 
 def printable(text: str) -> str:

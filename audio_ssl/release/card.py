@@ -12,6 +12,7 @@ from typing import Any
 
 from audio_ssl.base.checksums import Seal
 from audio_ssl.base.documents import dump_yaml
+from audio_ssl.base.text import markdown_table
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.shipped import Shelf
 from audio_ssl.shipped.facts import HeardCorpus, PairedGap, ScoreRow, ShippedFacts
@@ -69,7 +70,7 @@ def _entry(row: ScoreRow) -> dict[str, Any]:
 
 
 def _size(facts: ShippedFacts) -> str:
-    return _table(
+    return markdown_table(
         ("", ""),
         [
             ("frontend, encoder", f"{facts.frontend}, {facts.encoder}"),
@@ -102,7 +103,7 @@ def _scores(facts: ShippedFacts) -> str:
         label = f"{metric_label(first.metric)} {'↑' if first.higher_is_better else '↓'}"
         rows.append((task, label, *(_score(cells.get(system)) for system in systems)))
     head = "Held-out clips; frozen features, the same linear probe for every column, layer chosen on validation clips; "
-    table = _table(("task", "score", *systems), rows)
+    table = markdown_table(("task", "score", *systems), rows)
     return f"## Scores\n\n{head}95 % intervals.\n\n{table}{_gaps(facts.gaps)}"
 
 
@@ -114,7 +115,7 @@ def _gaps(gaps: Sequence[PairedGap]) -> str:
         way = "" if one.covered is None else f"{one.covered:.0f} % of the way from log-mel"
         rows.append((one.task, one.other, f"{one.value:+.1f} [{one.low:+.1f}, {one.high:+.1f}]", way))
     said = "Differences on the same clips, in points; above 0 the model is better."
-    return f"\n\n{said}\n\n" + _table(("task", "beside", "difference", "of a published encoder"), rows)
+    return f"\n\n{said}\n\n" + markdown_table(("task", "beside", "difference", "of a published encoder"), rows)
 
 
 def _score(row: ScoreRow | None) -> str:
@@ -130,7 +131,7 @@ def _audio(facts: ShippedFacts) -> str:
     said = (
         f"{total:.2f} hours of distinct audio, heard {facts.cost.heard_hours / max(total, 1e-9):.1f} times on average."
     )
-    return f"## Audio it was trained on\n\n{said}\n\n" + _table(
+    return f"## Audio it was trained on\n\n{said}\n\n" + markdown_table(
         ("corpus", "hours", "clips", "sound", "licence of the audio"), rows
     )
 
@@ -151,7 +152,7 @@ def _training(facts: ShippedFacts) -> str:
         "are those of updates; fitting teachers, validation and what was tried before are not in them."
     )
     command = f"\n\nOne command trains it:\n\n```\n{facts.command}\n```" if facts.command else ""
-    return f"## Training\n\n{_table(('', ''), [row for row in rows if row[1]])}\n\n{said}{command}"
+    return f"## Training\n\n{markdown_table(('', ''), [row for row in rows if row[1]])}\n\n{said}{command}"
 
 
 def _licence(facts: ShippedFacts) -> str:
@@ -188,7 +189,7 @@ def _files(facts: ShippedFacts, seals: Mapping[str, Seal]) -> str:
     }[facts.weights]
     moved = f" That moves the last hidden state by {facts.rounding:.2%} of its size." if facts.rounding else ""
     checked = "`audio_ssl.load` compares each file with its hash and refuses any other."
-    return f"## Files\n\n{_table(('file', 'bytes', 'SHA-256'), rows)}\n\n{stored}{moved} {checked}"
+    return f"## Files\n\n{markdown_table(('file', 'bytes', 'SHA-256'), rows)}\n\n{stored}{moved} {checked}"
 
 
 def _citation(facts: ShippedFacts) -> str:
@@ -197,13 +198,6 @@ def _citation(facts: ShippedFacts) -> str:
         "  title = {audio\\_ssl: a speech and music representation suite},\n"
         f"  author = {{{{The audio\\_ssl authors}}}},\n  version = {{{facts.made_with}}},\n"
         f"  note = {{Model {facts.name}, fingerprint {facts.fingerprint}}}\n}}\n```"
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines
     )
 
 

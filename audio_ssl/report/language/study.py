@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from audio_ssl.artifacts.fairness import GapOutcome
 from audio_ssl.artifacts.study import UNTRAINED, GapAgainstReference, StudyCell, StudyColumn, StudyResult
+from audio_ssl.base.text import markdown_table
 from audio_ssl.fairness.wording import capital, people, whose
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.language.fairness_cells import OUTCOMES
@@ -312,18 +313,11 @@ def study_markdown(study: StudyResult) -> str:
                 )
                 for cell in study.cells_of(column.name, metric)
             ]
-            lines += [f"## {title}", "", *_table(head, rows), ""]
+            lines += [f"## {title}", "", markdown_table(head, rows), ""]
     lines += [TESTS, ""]
-    lines += ["## Sets", "", *_table(AMOUNTS, composition_rows(study)), ""]
+    lines += ["## Sets", "", markdown_table(AMOUNTS, composition_rows(study)), ""]
     lines += ["## Limitations", "", *(f"- {said}" for said in study.limits), ""]
     return "\n".join(lines)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-    return [line(head), "|" + "---|" * len(head), *(line(row) for row in rows)]
 
 
 def never_drawn(study: StudyResult) -> list[str]:
