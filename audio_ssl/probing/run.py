@@ -38,6 +38,7 @@ from audio_ssl.artifacts.result import (
     read_origin,
     write_origin,
 )
+from audio_ssl.artifacts.run import ERRORS_FILE
 from audio_ssl.base import catalog
 from audio_ssl.base.config import build, dump_yaml, kind_of, load, read_yaml, structure
 from audio_ssl.base.disk import DiskError
@@ -111,7 +112,7 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
     device = Settings().torch_device()
     with locked_folder(out):
         _claim(out, question, source)
-        ledger = ErrorLedger(out / "errors.jsonl")
+        ledger = ErrorLedger(out / ERRORS_FILE)
         running = _RunningProbe(question, context, parts, ledger, BankCache() if cache is None else cache)
         for folder, one in systems:
             if is_finished(folder, full=True):

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from audio_ssl.artifacts.records import to_json, write_record
-from audio_ssl.artifacts.run import hash_recipe
+from audio_ssl.artifacts.run import PROVENANCE_FILE, hash_recipe
 from audio_ssl.artifacts.study import StudyOrigin, StudyResult, read_origin
 from audio_ssl.base.config import dump_yaml
 from audio_ssl.base.documents import as_object, parse_yaml, read_text, read_yaml
@@ -116,9 +116,9 @@ def _claim(out: Path, plan: StudyPlan) -> None:
             )
         return
     # A process that was killed right at its start leaves the provenance only.
-    if is_used(out, "provenance.json"):
+    if is_used(out, PROVENANCE_FILE):
         raise UserError("the folder is not empty and holds no study", where=str(out), remedy="choose another --out")
-    write_record(out / "provenance.json", origin)
+    write_record(out / PROVENANCE_FILE, origin)
     write_text(path, text)
 
 
