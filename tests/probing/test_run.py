@@ -127,15 +127,15 @@ def test_finished_systems_are_not_done_again_and_other_questions_are_refused(
     toy_manifest, model, tmp_path, monkeypatch
 ):
     overrides = quick(toy_manifest, "optim.steps=2")
-    answer, calls = stage._answer, []
+    run_system, calls = stage._run_system, []
 
     def count(folder, *rest):
         calls.append(folder.name)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        answer(folder, *rest)
+        run_system(folder, *rest)
 
-    monkeypatch.setattr(stage, "_answer", count)
+    monkeypatch.setattr(stage, "_run_system", count)
     with pytest.raises(KeyboardInterrupt):
         run_probe("demo_asr", model, tmp_path / "r", overrides)
     run_probe("demo_asr", model, tmp_path / "r", overrides)
