@@ -91,8 +91,8 @@ def explained_yaml(config: Any, kind: bool = False) -> str:
     --------
     >>> from audio_ssl.pretrain.recipe import ProfileConfig
     >>> print(explained_yaml(ProfileConfig()), end="")
-    first_update: 10  # The first one, counted from where the run starts or goes on, so that it has warmed up.
-    updates: 3  # How many.
+    first_update: 10  # The first one, counted from where the run starts or resumes, so that it has warmed up.
+    updates: 3  # Updates in the trace.
     """
     return "".join(f"{line}\n" for line in _mapping(config, kind))
 

@@ -96,7 +96,7 @@ class ProfileConfig:
     """The first one, counted from where the run starts or resumes, so that it has warmed up."""
 
     updates: int = 3
-    """How many."""
+    """Updates in the trace."""
 
 
 @dataclass(frozen=True)

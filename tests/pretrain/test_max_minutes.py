@@ -69,7 +69,7 @@ def test_a_run_whose_time_is_over_is_a_model_and_not_finished(
     settings = [f"data.manifest={make_manifest()}"]
     with caplog.at_level("INFO"):
         pretrain(str(recipe), [*settings, OVER], out)
-    assert "has the model after step 1 of 6; --resume goes on" in caplog.text
+    assert "holds the model of step 1 of 6; continue with --resume" in caplog.text
     assert SSLModel.from_pretrained(out).num_layers == 2
     assert "| steps | 1 of 6, when its time was over |" in (out / "README.md").read_text()
     assert provenance(out)["finished"] is False
