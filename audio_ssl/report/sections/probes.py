@@ -11,6 +11,16 @@ from audio_ssl.artifacts.result import ProbeCost
 from audio_ssl.metrics.registry import metric_label
 from audio_ssl.report.clips import ConfusedPair, RankedClip, Sounds, excerpts, word_changes
 from audio_ssl.report.comparison import ComparedQuestion
+from audio_ssl.report.figures.probes import (
+    confusion_figures,
+    grid_figure,
+    history_figure,
+    layer_figure,
+    systems_of,
+    trial_figure,
+    value_figures,
+    weight_figure,
+)
 from audio_ssl.report.html import (
     Block,
     ClipExample,
@@ -28,16 +38,6 @@ from audio_ssl.report.language.phrases import better_words
 from audio_ssl.report.numbers import MISSING, count, duration, interval, score
 from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.probe_summary import ProbeSummary, SystemSummary
-from audio_ssl.report.sections.probe_figures import (
-    confusion_figures,
-    grid_figure,
-    history_figure,
-    layer_figure,
-    systems_of,
-    trial_figure,
-    value_figures,
-    weight_figure,
-)
 
 _MOST_OPEN = 2
 _MOST_UNLISTED = 3

@@ -245,7 +245,3 @@ def trial_figure(result: ProbeSummary, figure_id: str) -> Figure | None:
         for index, (same, other) in enumerate(zip(trials.same, trials.different, strict=True))
     ]
     return Figure(f"{figure_id}-box", svg, caption, make_table("Pairs by score", ("Score", "Same", "Different"), rows))
-
-
-SECTIONS = ()
-"""The figures stand in the section of `probes`."""
