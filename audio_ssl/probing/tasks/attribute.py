@@ -140,19 +140,7 @@ class Attribute(LayerTask):
         features: Callable[[int], Float[Tensor, "clip dim"]],
         advance: Callable[[], None] = lambda: None,
     ) -> LayerAnswer:
-        """Ask every layer.
-
-        Parameters
-        ----------
-        clips
-            That `usable` has returned.
-        layers
-            Their numbers.
-        features
-            Mean frames of the clips, of one layer.
-        advance
-            Called after each layer.
-        """
+        """Score every layer by a logistic regression, an online code and both with shuffled values."""
         config = self._config
         speakers = [cast(str, clip.speaker) for clip in clips]
         values = [self.reference(clip) for clip in clips]
