@@ -12,8 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from render_report import find_browser, run_browser  # type: ignore[import-not-found]
+from page_top import keep_top  # type: ignore[import-not-found]
 
 from audio_ssl.artifacts.fairness import GapOutcome
 from audio_ssl.fairness.about import About
@@ -21,7 +20,7 @@ from audio_ssl.fairness.audit import audit
 from audio_ssl.report.build import build_fairness_report
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "fairness.png"
-SIZE, COLOURS = (1280, 1075), 64
+HEIGHT = 1075
 WORDS = ("sea", "calm", "every", "boat", "still", "until", "morning", "came", "with", "wind", "from", "far")
 SPEAKERS, CLIPS = 72, 12
 RATES = {"F": 0.22, "M": 0.14}
@@ -57,10 +56,7 @@ def main() -> None:
         about = About(("Example recogniser",), ("1.2",), "Simulated test set 1")
         report = audit([table], ["gender", "age"], about=about)
         build_fairness_report(report, page)
-        picture = Path(folder) / "top.png"
-        size = f"--window-size={SIZE[0]},{SIZE[1]}"
-        run_browser(find_browser(), size, f"--screenshot={picture}", page.as_uri())
-        Image.open(picture).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+        keep_top(page, PICTURE, HEIGHT)
     found = sum(row.outcome == GapOutcome.FOUND for row in report.comparisons)
     print(f"{PICTURE}: {found} of {len(report.comparisons)} comparisons are statistically significant")
 
