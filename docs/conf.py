@@ -32,6 +32,8 @@ exclude_patterns = ["_build", "tables", "generated/pages"]
 suppress_warnings = ["myst.xref_missing", "ref.python"]
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
+# Two hyphens of an option stay two hyphens.
+smartquotes_action = "qe"
 # Docstrings write names in single backticks.
 default_role = "literal"
 autodoc_typehints = "description"

@@ -122,10 +122,11 @@ def labelled(header: str) -> tuple[str, dict[str, str], str]:
 def recipe_page(path: Path, aspects: str | None) -> str:
     """Return the page of a recipe: what its header says, its settings, and what differs from its paper."""
     title, texts, notes = labelled(header_of(path))
-    command = texts.pop("Command", "").splitlines()
+    command, first_try = texts.pop("Command", "").splitlines(), texts.pop("Try it", "").splitlines()
     texts.pop("Parity", None)
     lines = [f"({path.stem})=", f"# `{path.stem}`", "", prose(title), ""]
-    lines += [*_definitions(texts), *_console(command), prose(notes), ""]
+    lines += [*_definitions(texts), *_console(command)]
+    lines += [*(["Try it first:", "", *_console(first_try)] if first_try else []), prose(notes), ""]
     lines += ["## Settings", "", f"All others have their defaults: `audio-ssl pretrain {path.stem} --show` prints"]
     lines += ["every key with a line about it, and [](../keys.md) lists them.", "", *_yaml(path)]
     if aspects:
