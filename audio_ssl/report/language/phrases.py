@@ -24,6 +24,18 @@ def label_of(name: str) -> str:
     return _LABELS.get(name, name)
 
 
+def short_label(label: str) -> str:
+    """Return what a baseline is called where there is little room.
+
+    Examples
+    --------
+    >>> short_label("log-mel frames"), short_label("untrained twin"), short_label("mfcc")
+    ('log-mel', 'untrained', 'mfcc')
+    """
+    first, _, noun = label.rpartition(" ")
+    return first if noun in ("frames", "twin", "features") else label
+
+
 def more_rows(left: int) -> str:
     """Count the rows that a table does not show."""
     return f"{left:,} more {'row is' if left == 1 else 'rows are'} in the JSON beside this page."

@@ -78,8 +78,8 @@ GAINS_NOTES = (
     "intervals must not overlap, which is a more conservative test.",
 )
 DIFFERENCES_CAPTION = (
-    ", in points of each probe's score, with the 95 % confidence interval of the difference. Right of zero the model "
-    "is better, whether a high or a low score is good. Filled marks are statistically significant differences."
+    ", in points of each probe's score, with the 95\u00a0% confidence interval of the difference. Right of zero the "
+    "model is better, whether a high or a low score is good. Filled marks are statistically significant differences."
 )
 
 

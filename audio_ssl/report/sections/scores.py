@@ -19,7 +19,7 @@ from audio_ssl.report.comparison import ComparedQuestion, MeanRank, ModelCompari
 from audio_ssl.report.figures.intervals import Dot, Estimate, Row, forest, interval_chart
 from audio_ssl.report.html import Block, Figure, Fold, Section, Table, TableColumn, linked, make_table, tabulate
 from audio_ssl.report.language import scores as words
-from audio_ssl.report.language.phrases import better_words
+from audio_ssl.report.language.phrases import better_words, short_label
 from audio_ssl.report.numbers import MISSING, count, finite, interval, score, signed, signed_interval
 from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.paired import PairedComparison
@@ -86,7 +86,7 @@ def _difference_rows(result: ProbeSummary) -> list[Row]:
         shape = SHAPES[(1 + place) % len(SHAPES)]
         mark = Estimate(sign * value, ends[0], ends[1], shape, verdict.decided)
         written = "{} ({} to {})".format(*(signed(one, "points") for one in (sign * value, *ends)))
-        rows.append(Row(f"{probe} − {verdict.label}", written, (mark,)))
+        rows.append(Row(f"{probe} − {short_label(verdict.label)}", written, (mark,)))
     return rows
 
 
