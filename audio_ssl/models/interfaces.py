@@ -7,6 +7,7 @@ names of saved weights and the order of random draws are those of the parts alon
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -71,7 +72,7 @@ class EncoderTraits:
     """Returns the attention heads of a config; None: it does not attend."""
 
 
-class Frontend(nn.Module):
+class Frontend(nn.Module, ABC):
     """Waveforms to frames.
 
     Parameters
@@ -88,6 +89,7 @@ class Frontend(nn.Module):
         super().__init__()
         self.grid, self.dim, self.noise_width = grid, dim, noise_width
 
+    @abstractmethod
     def forward(
         self,
         waveform: Float[Tensor, "batch sample"],
@@ -108,14 +110,13 @@ class Frontend(nn.Module):
             Replaces the normalised spectrogram of hidden frames; None: nothing is hidden. Only for a frontend with a
             `noise_width`.
         """
-        raise NotImplementedError
 
     def collector(self) -> Collector | Collectors | None:
         """Return what gathers the statistics of a waveform in pieces; None: no frame looks at the whole clip."""
         return None
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Frames to hidden states.
 
     Parameters
@@ -141,6 +142,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.dim, self.num_layers, self.layer_drop = dim, num_layers, layer_drop
 
+    @abstractmethod
     def forward(
         self,
         features: Float[Tensor, "batch frame feature"],
@@ -168,7 +170,6 @@ class Encoder(nn.Module):
         point
             Where in a layer its state is taken.
         """
-        raise NotImplementedError
 
     def alike(self) -> Sequence[nn.Module]:
         """Return the layers that have one form, so that one compilation serves all; empty: there are none."""

@@ -12,6 +12,7 @@ visible. A decoder, thrown away like the heads, fills in the rest.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -53,15 +54,15 @@ class StepOutput:
     """Name to (sum, count), summed over micro-batches and divided for the log."""
 
 
-class Learner(nn.Module):
+class Learner(nn.Module, ABC):
     """The module that the loop trains; a kind of training has one of its own."""
 
+    @abstractmethod
     def forward(self, batch: Batch, generator: torch.Generator, step: int) -> StepOutput:
         """Return the loss of a micro-batch on the learner's device, of update `step` (counted from 0).
 
         Besides dropout and the crops' own keys, `generator` (on the CPU) is the only source of randomness.
         """
-        raise NotImplementedError
 
     def after_update(self, step: int, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
         """Follow the parameters after update `step` was applied: teachers and codebooks that are averages.

@@ -9,6 +9,7 @@ depend on how an update is split into micro-batches.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -171,7 +172,7 @@ class ObjectiveOutput:
     """For the log; detached."""
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """Hidden states, targets and mask to a loss.
 
     Parameters
@@ -186,9 +187,9 @@ class Objective(nn.Module):
         super().__init__()
         self.point, self.depth = point, depth
 
+    @abstractmethod
     def forward(self, view: View) -> ObjectiveOutput:
         """Return the loss of a micro-batch as a sum, the number that it is to be divided by, and metrics."""
-        raise NotImplementedError
 
 
 def require_targets(

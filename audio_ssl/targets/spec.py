@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,11 +156,12 @@ class Teacher(Protocol):
         ...
 
 
-class FollowingTeacher(nn.Module):
+class FollowingTeacher(nn.Module, ABC):
     """A teacher that lives in the learner and follows the model that is trained; without weights of its own here."""
 
     spec: TargetSpec
 
+    @abstractmethod
     def forward(
         self,
         waveform: Float[Tensor, "batch sample"],
@@ -178,15 +180,14 @@ class FollowingTeacher(nn.Module):
         counted
             How often the loss counts each frame, for a teacher that learns from these; None: it learns nothing.
         """
-        raise NotImplementedError
 
     def metrics(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return metrics of the teacher itself, as sums and counts."""
         return {}
 
+    @abstractmethod
     def update(self, model: nn.Module, step: int) -> None:
         """Move towards the model after update `step`, counted from 0."""
-        raise NotImplementedError
 
     def follow(self, sum_over_processes: Callable[[Tensor], Tensor]) -> None:
         """Take in what was counted in an update; every process calls this."""

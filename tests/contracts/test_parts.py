@@ -78,10 +78,20 @@ def test_nothing_of_a_part_is_looked_up_by_name_and_done_without(tmp_path):
     assert found == {"models/fast/cpu.py": {"_linear_pointwise"}, "pretrain/replicas.py": {"variable"}}
 
 
+BASES = {Frontend: (FrameGrid(16000, 320, 400), 3), Encoder: (3, 2), Objective: (), FollowingTeacher: (), Learner: ()}
+
+
+@pytest.mark.parametrize("cls", BASES)
+def test_a_part_without_its_forward_pass_cannot_be_made(cls):
+    with pytest.raises(TypeError, match=r"abstract method.* '?forward"):
+        type("Unfinished", (cls,), {})(*BASES[cls])
+
+
 def test_base_classes_of_parts_have_no_weights_and_draw_nothing():
     """Names of saved weights and the order of random draws are those of the parts alone."""
     before = torch.get_rng_state()
-    made = (Frontend(FrameGrid(16000, 320, 400), 3), Encoder(3, 2), Objective(), FollowingTeacher(), Learner())
+    bare = [type(f"Bare{cls.__name__}", (cls,), dict.fromkeys(cls.__abstractmethods__)) for cls in BASES]
+    made = [cls(*given) for cls, given in zip(bare, BASES.values(), strict=True)]
     assert [dict(module.named_buffers()) | module.state_dict() for module in made] == [{}] * len(made)
     assert [list(module.children()) for module in made] == [[]] * len(made)
     assert torch.equal(before, torch.get_rng_state())
