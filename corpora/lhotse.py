@@ -2,7 +2,7 @@
 
 `audio-ssl manifest lhotse --root cuts_train.jsonl.gz --out M.jsonl` reads each cut's id, its place in the recording,
 and the text, speaker, gender and language of its supervisions; custom values are kept. Cuts that are mixed, padded or
-of one channel of several are no span of a file and are left out by name.
+of one channel of several are not a span of a file; they are left out and named.
 
 Layout below the root, which may be the cuts themselves, or a folder with one or more such files directly in it::
 
@@ -36,7 +36,7 @@ CORPUS = Corpus(
     title="Cuts of lhotse",
     description=(
         "Clips of your own as lhotse's cuts list them: spans of recordings with transcripts, speakers, genders and "
-        "languages. Custom values are kept. Cuts that are mixed or padded are left out by name."
+        "languages. Custom values are kept. Cuts that are mixed or padded are left out and named."
     ),
     licence="that of the recordings",
     citation="that of the recordings; the format: Żelasko et al. 2021, arXiv:2110.12561",

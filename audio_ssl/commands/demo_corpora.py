@@ -40,7 +40,7 @@ MUSIC_SHARE = 0.2
 """Of the seconds that pretraining hears. Speech gains from every second of it, and music loses nothing measurable."""
 
 MUSIC_SECONDS, MUSIC_EXCERPTS = 0.25, 4
-"""Instrument is asked of excerpts, so many a clip, so short that not every system knows the answer."""
+"""Length and number of the excerpts that the probe of instruments takes of a clip; whole clips are too easy."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ MEANINGS = (
 """English words of which each sentence has exactly one, in whatever language it is spoken."""
 
 WORDS = 100
-"""How many words are told apart: the most frequent ones of the training sentences."""
+"""Classes of the probe of words: the most frequent words of the training sentences."""
 
 SHORTEST_WORD_SECONDS = 0.15
 """Shorter ones are articles and prepositions, of a sound or two."""
