@@ -46,6 +46,9 @@ class Head(nn.Module):
     needs_frames = False
     """Whether it wants all frames of a clip where it answers once a clip; else it is given their mean."""
 
+    sharpness = 1.0
+    """What scores of classes are multiplied with before the softmax that the loss takes of them."""
+
     stackable = False
     """Whether `forward` is free of loops over time and of batch statistics, so that copies can run as one."""
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.artifacts.clip_predictions import ClipPrediction, NamedNumber, NamedProbability
 from audio_ssl.artifacts.result import AttributeScores
 from audio_ssl.artifacts.result_tables import ComparisonRow
 from audio_ssl.base.errors import UserError
@@ -30,6 +31,23 @@ and the frames themselves are compared (``nothing``)."""
 
 Answer = str | list[str] | list[float]
 """A reference or a hypothesis, as people read it and metrics take it."""
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What a head gives for one clip."""
+
+    prediction: Tensor
+    """Token ids, scores of classes, values, activations of frames, or a vector: as `Task.hypothesis` takes it."""
+
+    grid: FrameGrid
+    """Of the frames that the head was given."""
+
+    log_probabilities: Float[Tensor, "frame class"] | None = None
+    """Of blank and tokens in every frame, where the head is of CTC: they tell the times of the tokens."""
+
+    sharpness: float = 1.0
+    """`Head.sharpness`: what scores of classes are multiplied with before the softmax."""
 
 
 class Task(ABC):
@@ -93,6 +111,47 @@ class Task(ABC):
         """Return the answer as text or numbers: from token ids, scores of classes, values, or activations of frames."""
         raise AssertionError(f"the task {self.kind} has no hypothesis")
 
+    def why_no_prediction(self) -> str | None:
+        """Return why this question cannot be answered of a clip that the probe has not seen, or None."""
+        return None
+
+    def clip_prediction(self, clip: Clip, given: HeadOutput) -> ClipPrediction:
+        """Return the answer of a clip as a record, with the right answer beside it where the clip has one.
+
+        Parameters
+        ----------
+        clip
+            Its columns may be missing: no label is needed.
+        given
+            Of the clip's head. The record says the same as `hypothesis` of its prediction.
+
+        Raises
+        ------
+        UserError
+            If the task cannot predict (`why_no_prediction`).
+        """
+        if why := self.why_no_prediction():
+            raise UserError(why)
+        reference = None if self.why_not(clip) else self.reference(clip)
+        row = clip.row()
+        place = {name: row.pop(name) for name in ("id", "path", "start", "seconds", "sample_rate")}
+        empty = ClipPrediction(**place, task=self.kind, reference=reference, manifest=row)
+        return self.describe(empty, given)
+
+    def describe(self, empty: ClipPrediction, given: HeadOutput) -> ClipPrediction:
+        """Return a record whose fields of the answer are filled; `clip_prediction` gives the others."""
+        scores = given.prediction.detach().double().cpu()
+        if self.output == "class":
+            return replace(empty, classes=ranked(self.classes, (scores * given.sharpness).softmax(-1).tolist()))
+        if self.output == "tags":
+            return replace(empty, tags=ranked(self.classes, scores.sigmoid().tolist()))
+        if self.output == "values":
+            values = zip(self.classes, cast(list[float], self.hypothesis(given.prediction)), strict=True)
+            return replace(empty, values=tuple(NamedNumber(name, value) for name, value in values))
+        if self.output == "embedding":
+            return replace(empty, embedding=tuple(scores.tolist()))
+        raise AssertionError(f"the task {self.kind} does not describe its answer")
+
     def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
         """Count what of the clips' references training lacks (characters), the most frequent first."""
         return {}
@@ -149,6 +208,10 @@ class CompareTask(Task):
 
     output: Output = "nothing"
 
+    def why_no_prediction(self) -> str | None:
+        """Return that frames are compared."""
+        return f"the task `{self.kind}` compares frames of clips and trains no head, so nothing predicts a new file"
+
     @abstractmethod
     def compare(
         self, clips: Sequence[Clip], frames: Callable[[Clip], Float[Tensor, "frame dim"]], grid: FrameGrid
@@ -175,6 +238,13 @@ class LayerTask(Task):
     column: str
     """Column of the manifest that is predicted."""
 
+    def why_no_prediction(self) -> str | None:
+        """Return that layers are compared."""
+        return (
+            f"the task `{self.kind}` compares layers and keeps no head, so nothing predicts a new file; a probe of the "
+            f"task `classification` with `task.column={self.column}` does"
+        )
+
     @abstractmethod
     def usable(self, clips: Sequence[Clip]) -> tuple[list[Clip], list[tuple[Clip, str]]]:
         """Take the classes from some clips; return the clips that can be used, and the others with the reason."""
@@ -200,6 +270,18 @@ class LayerTask(Task):
         advance
             Called after each layer.
         """
+
+
+def ranked(names: Sequence[str], probabilities: Sequence[float]) -> tuple[NamedProbability, ...]:
+    """Return names with their probabilities, the most probable first; equal ones in the order given.
+
+    Examples
+    --------
+    >>> [one.name for one in ranked(["a", "b", "c"], [0.2, 0.6, 0.2])]
+    ['b', 'a', 'c']
+    """
+    pairs = (NamedProbability(name, value) for name, value in zip(names, probabilities, strict=True))
+    return tuple(sorted(pairs, key=lambda one: -one.probability))
 
 
 class Vocabulary:

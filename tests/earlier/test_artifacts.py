@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from audio_ssl.artifacts.clip_predictions import ClipPrediction
 from audio_ssl.artifacts.composition import AuditReport
 from audio_ssl.artifacts.draws import DrawRecord, MixRecord
 from audio_ssl.artifacts.features import INDEX_FILE, Extraction, read_index
@@ -47,6 +48,7 @@ RECORDS: list[tuple[str, type]] = [
     ("runs/*/reconstructions/clips.json", Reconstructions),
     ("store/labels.json", Labels),
     ("store/meta.json", TargetStoreMeta),
+    ("predictions/*.jsonl", ClipPrediction),
     ("features/*/extraction.json", Extraction),
     ("features/*/store/meta.json", Extraction),
 ]

@@ -206,7 +206,8 @@ class EmbeddingHeadBase(Head):
 
     def __init__(self, classes: int, output: Output, scale: float, margin: float) -> None:
         super().__init__()
-        self._classes, self._vectors, self._scale, self._margin = classes, output == "embedding", scale, margin
+        self._classes, self._vectors, self._margin = classes, output == "embedding", margin
+        self.sharpness = scale
 
     def joined(self, vectors: Float[Tensor, "batch dim"], cosines: Float[Tensor, "batch class"]) -> Tensor:
         """Return what `forward` gives."""
@@ -216,7 +217,7 @@ class EmbeddingHeadBase(Head):
         self, outputs: Float[Tensor, "run batch wide"], frames: Int[Tensor, " batch"], targets: Sequence[Tensor]
     ) -> Float[Tensor, " run"]:
         """Return the additive margin softmax loss."""
-        return margin_losses(outputs[..., -self._classes :], targets, self._scale, self._margin)
+        return margin_losses(outputs[..., -self._classes :], targets, self.sharpness, self._margin)
 
     def answers(self, outputs: Float[Tensor, "batch wide"], frames: Int[Tensor, " batch"]) -> list[Tensor]:
         """Return the vector of each clip, or its cosines to the classes."""

@@ -6,23 +6,30 @@ import io
 import logging
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from audio_ssl.artifacts.clip_predictions import ClipPrediction, TimedLabel
 from audio_ssl.base.catalog import optional_packages
 from audio_ssl.base.errors import UserError, check_choice
+from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
-from audio_ssl.probing.task import Output, Task, Vocabulary, frequent_tokens
+from audio_ssl.metrics.texts import language_without_spaces
+from audio_ssl.probing.alignment import TokenFrames, align
+from audio_ssl.probing.task import HeadOutput, Output, Task, Vocabulary, frequent_tokens
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN = "<unk>"
 UNITS = ("characters", "words", "sentencepiece")
 _WORD_START = "▁"
+_TOKENS_UP_TO_SECONDS = 3600.0
+"""Times of the characters of longer clips would be more than a line of JSON Lines may hold."""
 _LONGEST_TEXT_BYTES = 1_000_000
 
 
@@ -81,6 +88,31 @@ class TokenTask(Task):
         """Return the units as text."""
         return self._units.decode(prediction.tolist())
 
+    def describe(self, empty: ClipPrediction, given: HeadOutput) -> ClipPrediction:
+        """Return the text, with the times of its words and tokens where the head tells them."""
+        said = replace(empty, text=self.hypothesis(given.prediction))
+        ids = given.prediction.tolist()
+        found = None if given.log_probabilities is None else align(given.log_probabilities, ids)
+        return said if found is None else self.timed(said, ids, found, given.grid)
+
+    def timed(
+        self, said: ClipPrediction, ids: Sequence[int], found: Sequence[TokenFrames], grid: FrameGrid
+    ) -> ClipPrediction:
+        """Return a record with the words and tokens of its text; `found` are the frames of the tokens `ids`."""
+        words = [
+            timed_label(word, [found[place] for place in places], grid, said.seconds)
+            for word, places in self._units.words(ids)
+        ]
+        names = self.classes
+        tokens = [
+            timed_label(names[token], [frames], grid, said.seconds)
+            for token, frames in zip(ids, found, strict=True)
+            if names[token].strip(f" {_WORD_START}")
+        ]
+        return replace(
+            said, words=tuple(words), tokens=tuple(tokens) if said.seconds <= _TOKENS_UP_TO_SECONDS else None
+        )
+
     def files(self) -> dict[str, bytes]:
         """Return the sentencepiece model, if there is one."""
         return self._units.files()
@@ -106,9 +138,21 @@ class Units(Protocol):
         """Return the text of some units, with single spaces."""
         ...
 
+    def words(self, ids: Sequence[int]) -> list[tuple[str, list[int]]]:
+        """Return each word of some units, with the places in `ids` that it is made of."""
+        ...
+
     def files(self) -> dict[str, bytes]:
         """Return what else is needed to read the ids."""
         ...
+
+
+def timed_label(label: str, frames: Sequence[TokenFrames], grid: FrameGrid, clip_seconds: float) -> TimedLabel:
+    """Return a label from the start of its first token to the end of its last one."""
+    (start, _), (_, end) = frames[0].seconds(grid, clip_seconds), frames[-1].seconds(grid, clip_seconds)
+    total = sum(one.last - one.first for one in frames)
+    mean = sum(one.probability * (one.last - one.first) for one in frames) / total
+    return TimedLabel(start, end, label, round(mean, 4))
 
 
 class Symbols:
@@ -147,6 +191,12 @@ class Symbols:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text."""
         return " ".join((" " if self._words else "").join(self._vocabulary.decode(ids)).split())
+
+    def words(self, ids: Sequence[int]) -> list[tuple[str, list[int]]]:
+        """Return the words; each character is one in languages without spaces between words."""
+        names = self._vocabulary.decode(ids)
+        spaced = not self._words and " " in self.names and language_without_spaces(self.names) is None
+        return grouped(names, (lambda name: name == " ") if spaced else lambda _: True)
 
     def files(self) -> dict[str, bytes]:
         """Return nothing: the names say all."""
@@ -215,9 +265,33 @@ class Pieces:
         """Return the text."""
         return " ".join("".join(self.names[number] for number in ids).replace(_WORD_START, " ").split())
 
+    def words(self, ids: Sequence[int]) -> list[tuple[str, list[int]]]:
+        """Return the words, which begin with ``▁``; each piece is one in languages without spaces between words."""
+        names = [self.names[number] for number in ids]
+        unspaced = language_without_spaces(name.strip(_WORD_START) for name in self.names) is not None
+        found = grouped(names, lambda name: unspaced or name.startswith(_WORD_START))
+        return [(word.removeprefix(_WORD_START), places) for word, places in found if word != _WORD_START]
+
     def files(self) -> dict[str, bytes]:
         """Return the model, as sentencepiece reads it; its ids are ours and one more."""
         return {"units.model": self._model}
+
+
+def grouped(names: Sequence[str], begins: Callable[[str], bool]) -> list[tuple[str, list[int]]]:
+    """Return words and the places of their units; a unit for which `begins` is true begins one, a space is in none.
+
+    Examples
+    --------
+    >>> grouped(["a", " ", "b", "c"], lambda name: name == " ")
+    [('a', [0]), ('bc', [2, 3])]
+    """
+    found: list[list[int]] = [[]]
+    for place, name in enumerate(names):
+        if begins(name):
+            found.append([])
+        if name != " ":
+            found[-1].append(place)
+    return [("".join(names[place] for place in places), places) for places in found if places]
 
 
 def make_units(

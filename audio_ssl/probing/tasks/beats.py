@@ -13,7 +13,7 @@ tempo and position, the tempo changes at beats only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -22,11 +22,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.artifacts.clip_predictions import BeatTime, ClipPrediction
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.families.music import beat_times
-from audio_ssl.probing.task import TimesTask
+from audio_ssl.probing.task import HeadOutput, TimesTask
 
 DECODINGS = ("peaks", "viterbi")
 _RADIUS_SECONDS = 0.07
@@ -103,19 +104,28 @@ class Beats(TimesTask):
 
     def hypothesis(self, prediction: Float[Tensor, "frame class"]) -> str:
         """Return the beats of a clip's logits, with their numbers in the bar where downbeats are asked for."""
-        activation = prediction.sigmoid().double().cpu().numpy()
+        beats = self._beats(prediction)
+        return " ".join(f"{one.time:.3f}" if one.number is None else f"{one.time:.3f}/{one.number}" for one in beats)
+
+    def describe(self, empty: ClipPrediction, given: HeadOutput) -> ClipPrediction:
+        """Return the beats."""
+        return replace(empty, beats=tuple(self._beats(given.prediction)))
+
+    def _beats(self, prediction: Float[Tensor, "frame class"]) -> list[BeatTime]:
+        activation = prediction.detach().sigmoid().double().cpu().numpy()
         if len(activation) == 0:
-            return ""
+            return []
         rate = self.grid.frame_rate_hz
         radius = max(1, round(_RADIUS_SECONDS * rate))
         if self._config.decoding == "viterbi":
             beats = viterbi(activation[:, 0], rate, self._config.min_bpm, self._config.max_bpm)
         else:
             beats = peaks(activation[:, 0], radius, self._config.threshold)
-        seconds = [self.grid.frame_center_seconds(int(frame)) for frame in beats]
         numbers = self._numbers(activation, beats, radius)
-        pairs = zip(seconds, numbers, strict=True)
-        return " ".join(f"{time:.3f}" if number is None else f"{time:.3f}/{number}" for time, number in pairs)
+        return [
+            BeatTime(round(self.grid.frame_center_seconds(frame), 3), number, round(float(activation[frame, 0]), 4))
+            for frame, number in zip(beats.tolist(), numbers, strict=True)
+        ]
 
     def _numbers(self, activation: np.ndarray, beats: Frames, radius: int) -> list[int | None]:
         if not self._config.downbeats or len(beats) == 0:

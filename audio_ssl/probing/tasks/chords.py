@@ -6,8 +6,9 @@ minor, or which the annotation leaves open, trains nothing and is not scored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import mir_eval
 import numpy as np
@@ -15,11 +16,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from audio_ssl.artifacts.clip_predictions import ClipPrediction, TimedLabel
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.families.music import segments
-from audio_ssl.probing.task import IGNORED, TimesTask
+from audio_ssl.probing.task import IGNORED, HeadOutput, TimesTask
 
 _TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 CHORDS = ("N", *(f"{tonic}:{mode}" for mode in ("maj", "min") for tonic in _TONICS))
@@ -69,18 +71,31 @@ class Chords(TimesTask):
 
     def hypothesis(self, prediction: Float[Tensor, "frame class"]) -> str:
         """Return the chords of a clip's logits as ``start end label; start end label``, in seconds."""
+        chords = self._chords(prediction)
+        return "; ".join(f"{one.start:.4f} {one.end:.4f} {one.label}" for one in chords)
+
+    def describe(self, empty: ClipPrediction, given: HeadOutput) -> ClipPrediction:
+        """Return the chords."""
+        return replace(empty, segments=tuple(self._chords(given.prediction)))
+
+    def _chords(self, prediction: Float[Tensor, "frame class"]) -> list[TimedLabel]:
         frames = len(prediction)
         if frames == 0:
-            return ""
-        path = _path(prediction.double().log_softmax(-1).cpu(), self._change_cost)
+            return []
+        scores = prediction.detach().double().log_softmax(-1).cpu()
+        path = _path(scores, self._change_cost)
+        on_path = scores[torch.arange(frames), torch.from_numpy(path)].exp()
         starts = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist()]
         hop = self.grid.hop_samples / self.grid.sample_rate
         edges = [0.0, *(self.grid.frame_center_seconds(frame) - hop / 2 for frame in starts[1:])]
         # The last chord goes on to the clip's end, which is at the latest where one more frame would begin to fit.
         edges.append(max(self.grid.num_samples(frames + 1) / self.grid.sample_rate, edges[-1] + hop))
-        return "; ".join(
-            f"{edges[i]:.4f} {edges[i + 1]:.4f} {CHORDS[int(path[frame])]}" for i, frame in enumerate(starts)
-        )
+        found = []
+        for place, (first, last) in enumerate(pairwise([*starts, frames])):
+            start, end = (round(edge, 4) for edge in edges[place : place + 2])
+            likely = round(float(on_path[first:last].mean()), 4)
+            found.append(TimedLabel(start, end, CHORDS[int(path[first])], likely))
+        return found
 
 
 @lru_cache(maxsize=4096)

@@ -8,7 +8,7 @@ repeated note is two (Hawthorne et al. 2018, arXiv 1710.11153).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.artifacts.clip_predictions import ClipPrediction, NoteEvent
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.time_columns import notes_column
 from audio_ssl.metrics.families.music import activation_counts, read_notes
 from audio_ssl.metrics.metric import Array
-from audio_ssl.probing.task import TimesTask
+from audio_ssl.probing.task import HeadOutput, TimesTask
 
 LOWEST_KEY, KEYS = 21, 88
 """MIDI pitch of a piano's lowest key, and how many there are."""
@@ -105,6 +106,20 @@ class Notes(TimesTask):
             if (end - begin) * hop >= self._config.shortest_seconds - 1e-9:
                 found.append((start, zero + end * hop, LOWEST_KEY + key))
         return notes_column(found)
+
+    def describe(self, empty: ClipPrediction, given: HeadOutput) -> ClipPrediction:
+        """Return the notes of the hypothesis."""
+        intervals, pitches = read_notes(self.hypothesis(given.prediction))
+        activation = given.prediction[:, :KEYS].detach().double().sigmoid().cpu().numpy()
+        place = (intervals - self.grid.frame_center_seconds(0)) * self.grid.frame_rate_hz
+        found = []
+        for (start, end), (first, last), pitch in zip(
+            intervals.tolist(), np.ceil(np.round(place, 3)).astype(int).tolist(), pitches.tolist(), strict=True
+        ):
+            first = min(max(first, 0), len(activation) - 1)
+            sounding = activation[first : max(last, first + 1), pitch - LOWEST_KEY]
+            found.append(NoteEvent(start, end, pitch, probability=round(float(sounding.mean()), 4)))
+        return replace(empty, notes=tuple(found))
 
     def statistics(self, name: str, clip: Clip, prediction: Float[Tensor, "frame class"]) -> Array | None:
         """Return a clip's statistics of a metric of activations, or None where the metric takes answers."""

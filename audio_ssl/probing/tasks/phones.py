@@ -7,11 +7,15 @@ are none, the letters of the transcript stand in for them: nearly phones in Czec
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from audio_ssl.artifacts.clip_predictions import ClipPrediction
 from audio_ssl.base.errors import check_choice
+from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.texts import get_normaliser
+from audio_ssl.probing.alignment import TokenFrames
 from audio_ssl.probing.tasks._text import Symbols, TokenTask
 
 _STRESS = re.compile(r"(?<=[A-Za-z])[0-2]$")
@@ -65,6 +69,12 @@ class Phones(TokenTask):
     def symbols(self, text: str) -> list[str]:
         """Return the phones."""
         return text.split()
+
+    def timed(
+        self, said: ClipPrediction, ids: Sequence[int], found: Sequence[TokenFrames], grid: FrameGrid
+    ) -> ClipPrediction:
+        """Return a record whose segments are the phones; there are no words."""
+        return replace(said, segments=super().timed(said, ids, found, grid).tokens)
 
 
 def build(config: Config) -> Phones:

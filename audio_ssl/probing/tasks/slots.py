@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from audio_ssl.artifacts.clip_predictions import ClipPrediction, TimedLabel
 from audio_ssl.base.errors import UserError
+from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.texts import Normaliser, get_normaliser
-from audio_ssl.probing.tasks._text import Symbols, TokenTask
+from audio_ssl.probing.alignment import TokenFrames
+from audio_ssl.probing.tasks._text import Symbols, TokenTask, grouped, timed_label
 
 _MARK = re.compile(r"(</?[^\s<>/]+>)")
 
@@ -45,6 +48,11 @@ class MarkedText(Symbols):
                 before, after = (" " if not self._normalise(edge) else "" for edge in (part[0], part[-1]))
                 units += f"{before}{words}{after}" if words else " "
         return _single_spaces(units)
+
+    def words(self, ids: Sequence[int]) -> list[tuple[str, list[int]]]:
+        """Return the words without marks, which part words as spaces do."""
+        names = [" " if _MARK.fullmatch(name) else name for name in self._vocabulary.decode(ids)]
+        return grouped(names, lambda name: name == " ")
 
 
 class Slots(TokenTask):
@@ -94,6 +102,27 @@ class Slots(TokenTask):
     def reference(self, clip: Clip) -> str:
         """Return the marked, normalised text."""
         return "".join(self._units.cut(self.text(clip)))
+
+    def timed(
+        self, said: ClipPrediction, ids: Sequence[int], found: Sequence[TokenFrames], grid: FrameGrid
+    ) -> ClipPrediction:
+        """Return a record with the words, and with the slots as segments: what lies between a mark and its partner."""
+        slots: list[TimedLabel] = []
+        names = [self.classes[token] for token in ids]
+        opened: int | None = None
+        for place, name in enumerate(names):
+            if not _MARK.fullmatch(name):
+                continue
+            if not name.startswith("</"):
+                opened = place
+            elif opened is not None and names[opened].strip("<>") == name.strip("</>"):
+                inside = [one for one in range(opened + 1, place) if names[one] != " "]
+                if inside:
+                    text = " ".join("".join(names[opened + 1 : place]).split())
+                    slot = timed_label(name.strip("</>"), [found[one] for one in inside], grid, said.seconds)
+                    slots.append(replace(slot, text=text))
+                opened = None
+        return replace(super().timed(said, ids, found, grid), segments=tuple(slots))
 
 
 def _single_spaces(units: Sequence[str]) -> list[str]:
