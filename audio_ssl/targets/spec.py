@@ -48,6 +48,9 @@ class TargetSpec:
     grid: FrameGrid
     """How samples become target frames."""
 
+    blocks: int = 1
+    """Equal parts that `width` is made of, side by side: the layers of a teacher that keeps them apart."""
+
 
 def check_targets(targets: Shaped[Tensor, "frame width"], spec: TargetSpec, samples: int) -> None:
     """Raise AudioError unless the targets of a clip have the count, shape and range their spec promises."""
@@ -79,6 +82,9 @@ class TeacherTraits:
     """Where `path` is None, makes the state from audio: ``fit(config, waveforms, sample_rate, generator, device=...)``,
     with ``load_model=...`` where the teacher hears a model. Clips, ``[sample]`` each, are read once, and none is kept;
     the generator decides all that is drawn. Gives the tensors of the state."""
+
+    fitted: Callable[[Any], bool] | None = None
+    """Returns whether a config needs what `fit` makes; None: every one does."""
 
     spec_before_fit: Callable[..., TargetSpec] | None = None
     """Returns what the teacher will give once it is fitted: ``(config, sample_rate, device)``, and `load_model`."""
@@ -116,12 +122,12 @@ class FrozenModel(Protocol):
 LoadModel = Callable[[str], FrozenModel]
 
 
-def open_model(name: str, teacher: str, sample_rate: int, load_model: LoadModel | None) -> FrozenModel:
-    """Open the model that a teacher hears; UserError where it is for another sample rate."""
+def open_model(name: str, teacher: str, sample_rate: int | None, load_model: LoadModel | None) -> FrozenModel:
+    """Open the model that a teacher hears; UserError where it is for another sample rate, unless that is None."""
     if load_model is None:
         raise ValueError(f"`load_model` must be given where the {teacher} teacher hears a model")
     model = load_model(name)
-    if model.grid.sample_rate != sample_rate:
+    if sample_rate is not None and model.grid.sample_rate != sample_rate:
         raise UserError(
             f"the model of the {teacher} teacher is for {model.grid.sample_rate} Hz, the recipe for {sample_rate} Hz",
             where=name,
@@ -210,7 +216,8 @@ def hears(config: object) -> bool:
 
 def needs_fit(config: Any) -> bool:
     """Return whether a teacher has to be fitted to audio before it can be built."""
-    return teacher_traits(config).fit is not None and config.path is None
+    traits = teacher_traits(config)
+    return traits.fit is not None and config.path is None and (traits.fitted is None or traits.fitted(config))
 
 
 def read_state(path: Path, names: Sequence[str]) -> dict[str, Tensor]:

@@ -1,12 +1,15 @@
 """Hidden states of a frozen model as targets: distillation, or an iteration that regresses the model before.
 
-A target is the mean of the named layers' states, each channel of each layer with zero mean and unit variance over the
-corpus. Learners of `reconstruction` or `distillation` then predict what a larger model, or the one of the iteration
-before, hears in the whole clip. DistilHuBERT (Chang et al. 2022, arXiv 2110.01900) predicts several layers by a head
-each; data2vec (Baevski et al. 2022, arXiv 2202.03555) averages normalised layers as here, but normalises by the clip,
-which would take away what lasts for all of it: the speaker, the instrument, the key.
+Two ways to make a target of several layers:
 
-The statistics are fitted in one pass over the clips; the state is a safetensors file.
+- ``mean``: each channel of each layer has zero mean and unit variance over the corpus, and the layers are averaged.
+  data2vec (Baevski et al. 2022, arXiv 2202.03555) averages normalised layers as well, but normalises by the clip, which
+  would take away what lasts for all of it: the speaker, the instrument, the key.
+- ``concat``: layers side by side, each of which an objective may predict by a head of its own, as DistilHuBERT does
+  (Chang et al. 2022, arXiv 2110.01900), whose layers are not normalised (`normalize`).
+
+The statistics are fitted in one pass over the clips; the state is a safetensors file. Several models are several
+teachers of a recipe. Each may be for a sample rate and have a frame rate of its own (`hop_samples`).
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from audio_ssl.base.errors import UserError, check_at_least
+from audio_ssl.base.errors import UserError, check_choice
+from audio_ssl.base.versions import added
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.models.interfaces import Encoder
 from audio_ssl.models.points import Point
@@ -30,9 +35,9 @@ from audio_ssl.targets.spec import (
     TeacherTraits,
     check_previous_layer,
     fingerprint_of,
-    open_model,
     read_state,
 )
+from audio_ssl.targets.teachers._model_layers import ChosenLayers, LayersOf, pooled_grid, resampled_grid
 
 STATE_FILE = "hidden.safetensors"
 
@@ -51,7 +56,7 @@ class Config:
     """A model of any library, named as for ``audio-ssl extract``; must be given."""
 
     layers: tuple[int, ...] = ()
-    """Hidden states of the model that are averaged, 0 being the first layer's input; empty: the last."""
+    """Hidden states of the model, 0 being the first layer's input; empty: the last."""
 
     point: Point = "output"
     """Where in a layer its state is taken: ``output`` or ``feed_forward``, before its last residual sum."""
@@ -59,71 +64,62 @@ class Config:
     pool_frames: int = 1
     """Frames of the model whose mean is one target: 2 lets 50 frames a second teach 25."""
 
+    combine: Literal["mean", "concat"] = added("mean")
+    """What is made of several layers: their ``mean``, or ``concat``, layers side by side, which `l1_cosine` predicts by
+    a head for each (DistilHuBERT)."""
 
-class LayersOf:
-    """The chosen hidden states of whole clips, not yet normalised."""
+    normalize: bool = added(True)
+    """Give each channel of each layer zero mean and unit variance over the corpus; false: states as they are, and
+    nothing has to be fitted (DistilHuBERT)."""
+
+    hop_samples: int | None = added(None)
+    """Samples from one target to the next at the recipe's rate, equal to the frontend's: the model's frames are
+    interpolated there, so that 75 frames a second can teach 50; null: the model's own frames."""
+
+
+def _layers_of(
+    config: Config, sample_rate: int, device: torch.device, load_model: LoadModel | None
+) -> tuple[LayersOf, TargetSpec]:
+    """Return what hears the layers, and what the teacher makes of them."""
+    check_choice("combine", config.combine, ("mean", "concat"))
+    chosen = ChosenLayers(config.model, config.layers, config.point, config.pool_frames, config.hop_samples)
+    layers = LayersOf(chosen, "hidden", sample_rate, device, load_model)
+    return layers, _spec(config, len(layers.layers), layers.dim, layers.grid)
+
+
+def _spec(config: Config, layers: int, dim: int, grid: FrameGrid) -> TargetSpec:
+    blocks = layers if config.combine == "concat" else 1
+    return TargetSpec("values", blocks * dim, None, grid, blocks)
+
+
+class HiddenTeacher:
+    """Gives a frozen model's layers, averaged or side by side."""
 
     def __init__(
         self,
         config: Config,
-        sample_rate: int,
+        layers: LayersOf,
+        spec: TargetSpec,
+        state: dict[str, Tensor] | None,
         device: torch.device,
-        load_model: LoadModel | None,
     ) -> None:
-        if config.model is None:
-            raise UserError(
-                "`model` must be given: whose hidden states are the targets", remedy="give a model's folder"
-            )
-        check_at_least(config, 1, "pool_frames")
-        self._model = open_model(config.model, "hidden", sample_rate, load_model)
-        self._device, self._point, self._pool = device, config.point, config.pool_frames
-        highest = self._model.num_layers
-        self.layers = config.layers or (highest,)
-        for layer in self.layers:
-            if not 0 <= layer <= highest:
-                raise UserError(f"`layers` must lie between 0 and {highest}, but has {layer}", where=config.model)
-        self.dim, self.grid = self._model.dim, pooled_grid(self._model.grid, config.pool_frames)
-
-    @torch.no_grad()
-    def __call__(self, waveform: Float[Tensor, " sample"]) -> Float[Tensor, "layer frame dim"]:
-        """Return the states of one clip, float32, on the device."""
-        if self.grid.num_frames(len(waveform)) == 0:
-            return torch.zeros(len(self.layers), 0, self.dim, device=self._device)
-        batch = waveform[None].to(self._device)
-        hidden = self._model(batch, layers=max(self.layers), point=self._point).hidden
-        states = torch.stack([hidden[layer][0].float() for layer in self.layers])
-        frames = states.shape[1] // self._pool
-        return states[:, : frames * self._pool].reshape(len(states), frames, self._pool, self.dim).mean(2)
-
-
-class HiddenTeacher:
-    """Gives the mean of a frozen model's normalised layers."""
-
-    def __init__(self, config: Config, layers: LayersOf, state: dict[str, Tensor], device: torch.device) -> None:
-        self._layers = layers
-        self._mean, self._scale = (state[name].to(device)[:, None] for name in ("mean", "scale"))
-        self.spec = TargetSpec("values", layers.dim, None, layers.grid)
+        self._layers, self._concat = layers, config.combine == "concat"
+        self.spec = spec
+        self._scaling: tuple[Tensor, Tensor] | None = None
+        if state is None:
+            # Without statistics, which tell models apart, their weights do.
+            state = {"model": layers.fingerprint}
+        else:
+            self._scaling = state["mean"].to(device)[:, None], state["scale"].to(device)[:, None]
         self.fingerprint = fingerprint_of(config, state)
 
     @torch.no_grad()
     def __call__(self, waveform: Float[Tensor, " sample"]) -> Float[Tensor, "frame dim"]:
         """Return ``[frame, dim]`` of one whole clip."""
-        return ((self._layers(waveform) - self._mean) * self._scale).mean(0)
-
-
-def pooled_grid(grid: FrameGrid, pool: int) -> FrameGrid:
-    """Return the grid of means of `pool` frames of a grid; what is left over at a clip's end has no frame.
-
-    Examples
-    --------
-    >>> pooled_grid(FrameGrid(16000, 320, 400), 2)
-    FrameGrid(sample_rate=16000, hop_samples=640, window_samples=720, edge='valid')
-    """
-    if pool == 1:
-        return grid
-    # Samples that a clip must have before its first frame.
-    first = {"valid": grid.window_samples, "floor": grid.hop_samples, "ceil": 1, "center": 0}[grid.edge]
-    return FrameGrid(grid.sample_rate, pool * grid.hop_samples, (pool - 1) * grid.hop_samples + first)
+        states = self._layers(waveform)
+        if self._scaling is not None:
+            states = (states - self._scaling[0]) * self._scaling[1]
+        return states.transpose(0, 1).flatten(1) if self._concat else states.mean(0)
 
 
 def target_spec(
@@ -133,8 +129,7 @@ def target_spec(
     load_model: LoadModel | None = None,
 ) -> TargetSpec:
     """Return what the teacher will give once it is fitted."""
-    layers = LayersOf(config, sample_rate, device, load_model)
-    return TargetSpec("values", layers.dim, None, layers.grid)
+    return _layers_of(config, sample_rate, device, load_model)[1]
 
 
 def fit(
@@ -156,7 +151,7 @@ def fit(
     UserError
         If no clip has a frame.
     """
-    layers = LayersOf(config, sample_rate, device or torch.device("cpu"), load_model)
+    layers, _ = _layers_of(config, sample_rate, device or torch.device("cpu"), load_model)
     found = RunningVariance()
     for waveform in waveforms:
         states = layers(waveform).double().cpu()
@@ -171,10 +166,19 @@ def spec_of_previous(config: Config, grid: FrameGrid, previous: Encoder) -> Targ
     """Return what the teacher will give of the model before; UserError for a layer that it does not have."""
     for layer in config.layers:
         check_previous_layer("layers", layer, previous)
-    return TargetSpec("values", previous.dim, None, pooled_grid(grid, config.pool_frames))
+    heard = pooled_grid(grid, config.pool_frames)
+    grid = resampled_grid(heard, grid.sample_rate, config.hop_samples, "the model of the iteration before")
+    return _spec(config, len(config.layers) or 1, previous.dim, grid)
 
 
-TRAITS = TeacherTraits(path=True, fit=fit, spec_before_fit=target_spec, spec_of_previous=spec_of_previous)
+def fitted(config: Config) -> bool:
+    """Return whether a config needs statistics of the corpus."""
+    return config.normalize
+
+
+TRAITS = TeacherTraits(
+    path=True, fit=fit, fitted=fitted, spec_before_fit=target_spec, spec_of_previous=spec_of_previous
+)
 
 
 def build(
@@ -184,6 +188,15 @@ def build(
     load_model: LoadModel | None = None,
 ) -> HiddenTeacher:
     """Make the teacher from its fitted statistics; UserError where there are none or they are damaged."""
+    if not config.normalize:
+        if config.path is not None:
+            raise UserError(
+                "`path` has statistics of the corpus, which `normalize: false` does not use",
+                where=".path",
+                remedy="leave one of them out",
+            )
+        layers, spec = _layers_of(config, sample_rate, device, load_model)
+        return HiddenTeacher(config, layers, spec, None, device)
     if config.path is None:
         raise UserError(
             "the hidden teacher has not been fitted: `path` is null",
@@ -191,7 +204,7 @@ def build(
         )
     path = Path(config.path)
     state = read_state(path / STATE_FILE if path.is_dir() else path, ("mean", "scale"))
-    layers = LayersOf(config, sample_rate, device, load_model)
+    layers, spec = _layers_of(config, sample_rate, device, load_model)
     expected = (len(layers.layers), layers.dim)
     if tuple(state["mean"].shape) != expected or tuple(state["scale"].shape) != expected:
         raise UserError(
@@ -199,4 +212,4 @@ def build(
             where=str(path),
             remedy="give those that were fitted to this model and these layers",
         )
-    return HiddenTeacher(config, layers, state, device)
+    return HiddenTeacher(config, layers, spec, state, device)
