@@ -21,6 +21,9 @@ SCORES_FILE, ORIGIN_FILE, QUESTION_FILE = "scores.json", "provenance.json", "pro
 BASELINES = "baselines"
 """Folder of the baselines, one below it for each."""
 
+MODEL_FOLDER = "model"
+"""Folder of the model that was fine-tuned."""
+
 SUITE_FILE = "suite.json"
 UNTRAINED = "untrained"
 """Name of the baseline that is the probed model before its pretraining."""
@@ -73,6 +76,26 @@ class SelectedRun:
     lr: float | None = None
     seed: int | None = None
     whiten: bool | None = absent(None)
+
+
+@dataclass(frozen=True)
+class FinalHead:
+    """The head that a probe in folds trains on all its clips, for new files; no score is of it."""
+
+    layer: int | None
+    """None: the learned mix of all layers."""
+
+    lr: float
+    seed: int
+    whiten: bool = False
+    steps: int = 0
+    """Updates: the mean of the folds' best."""
+
+    clips: int = 0
+    """Clips it was trained on."""
+
+    seconds: float = UNDEFINED
+    """Time that its training took."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +271,9 @@ class ProbeScores:
     warnings: tuple[str, ...] = ()
     """What to know of the score, in sentences."""
 
+    final: FinalHead | None = absent(None)
+    """Head that predicts new files; None without folds, whose only head does."""
+
     representation: AttributeScores | None = absent(None)
     cost: ProbeCost | None = None
     seconds_taken: float = UNDEFINED
@@ -257,6 +283,11 @@ class ProbeScores:
     def main(self) -> MetricResult:
         """Return the score of the main metric."""
         return self.metrics[self.main_metric]
+
+    @property
+    def layer_of_head(self) -> int | None:
+        """Return the layer that ``head.safetensors`` sees; None: a learned mix of all."""
+        return self.chosen_layer if self.final is None else self.final.layer
 
     @property
     def selected(self) -> tuple[SelectedRun, ...]:
@@ -280,6 +311,9 @@ class ResultOrigin:
 
     command: str | tuple[str, ...] = ()
     model: str = ""
+    model_path: str | None = absent(None)
+    """Absolute path of a model that is a file or folder, with its settings; None in results of earlier releases."""
+
     model_fingerprint: str | None = None
     manifest: ManifestOrigin | None = None
     seed: int | None = None

@@ -138,6 +138,21 @@ def read_table(path: Path, without: Sequence[str] = ("embedding",)) -> ResultTab
     return ResultTable(tuple(table.to_pylist()), tuple(map(str, classes)) if isinstance(classes, list) else ())
 
 
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Return the names of the classes, tokens or values of predictions, in the order of the head's outputs.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or no table that can be read.
+    """
+    try:
+        found = parse_json((pq.read_schema(path).metadata or {}).get(b"classes", b"[]"), str(path))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"not a table that can be read: {error}", where=str(path), remedy=REMEDY) from error
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
 def read_trials(folder: Path) -> tuple[TrialRow, ...]:
     """Read ``trials.parquet`` of a result; no rows where there is no such file.
 

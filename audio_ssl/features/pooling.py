@@ -224,7 +224,7 @@ def read_learned(folder: Path, model: str, num_layers: int) -> LearnedMix:
     UserError
         If there is no such result, or it belongs to another model.
     """
-    scores, state = read_scores(folder), _read_head(folder / HEAD_FILE)
+    scores, state = read_scores(folder), read_head(folder / HEAD_FILE)
     if scores.model_fingerprint != model:
         raise UserError(
             f"the result belongs to the model `{scores.model}` ({scores.model_fingerprint}), not to {model}",
@@ -233,7 +233,7 @@ def read_learned(folder: Path, model: str, num_layers: int) -> LearnedMix:
     missing = [name for name in ("mean", "scale") if name not in state]
     if missing or len(state["mean"]) != num_layers:
         raise UserError(f"the result's {HEAD_FILE} does not fit the model", where=str(folder))
-    chosen = scores.chosen_layer
+    chosen = scores.layer_of_head
     if chosen is not None and not 0 <= chosen < num_layers:
         raise UserError(
             f"`chosen_layer` must be one of the model's {num_layers} layers, but is {shown(chosen)}",
@@ -251,7 +251,8 @@ def read_learned(folder: Path, model: str, num_layers: int) -> LearnedMix:
     return LearnedMix(tuple(numbers), state["mean"][numbers], scale, _attention(state))
 
 
-def _read_head(path: Path) -> dict[str, Tensor]:
+def read_head(path: Path) -> dict[str, Tensor]:
+    """Return the weights of a probe's head, and the statistics of its layers; UserError if they cannot be read."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
@@ -89,6 +90,11 @@ class Head(nn.Module):
 
     def why_not(self, frames: int, target: Tensor) -> str | None:
         """Return why a clip of `frames` frames cannot be used, or None."""
+        return None
+
+    @property
+    def reach_frames(self) -> int | None:
+        """Frames on either side of a frame that its numbers depend on; None: all of a clip."""
         return None
 
 
@@ -178,9 +184,23 @@ class Decoder(ABC):
     def start(self, task: Task, train: Sequence[Clip]) -> None:
         """Take the task's tokens and what the training transcripts say."""
 
+    def restore(self, task: Task, folder: Path) -> None:
+        """Take the task's tokens, and what `start` has learned from the search's `files` in a result folder.
+
+        Raises
+        ------
+        UserError
+            If a file is missing or damaged.
+        """
+        self.start(task, ())
+
     @abstractmethod
     def decode(self, head: Head, batch: HeadBatch) -> list[Tensor]:
         """Return token ids of each clip, as `Task.hypothesis` takes them."""
+
+    @abstractmethod
+    def search(self, rows: Sequence[Float[Tensor, "frame class"]]) -> list[Tensor]:
+        """Return the token ids of clips whose log-probabilities of blank and tokens a CTC head gave."""
 
     @abstractmethod
     def why_not(self, head: Head) -> str | None:

@@ -12,6 +12,7 @@ from audio_ssl.artifacts.result import UNTRAINED
 from audio_ssl.base import catalog
 from audio_ssl.base.config import PartOf, kind_of, load
 from audio_ssl.base.errors import UserError, unknown_name
+from audio_ssl.base.versions import added
 from audio_ssl.features.baselines import baselines, features_of, is_baseline
 
 
@@ -36,6 +37,10 @@ class ProbeData:
 
     fold_column: str = "speaker"
     """Clips with one value in this column stay in one fold (IEMOCAP: session)."""
+
+    final_head: bool = added(True, earlier=False)
+    """With folds, train one more head on all clips for `audio-ssl predict`, with the layer and the rate that the folds
+    select. No score is of it, and baselines have none."""
 
     where: dict[str, str] = field(default_factory=dict)
     """Only clips whose columns have these values, for example {language: cs}."""

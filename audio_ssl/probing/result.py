@@ -21,6 +21,7 @@ from torch import Tensor
 
 from audio_ssl.artifacts.result import (
     BASELINES,
+    MODEL_FOLDER,
     SCORES_FILE,
     ExcludedClip,
     LayerPoint,
@@ -38,9 +39,11 @@ from audio_ssl.base.checksums import faults, write_seals
 from audio_ssl.base.files import atomic_write
 from audio_ssl.base.text import readable_id
 from audio_ssl.data.manifest import Clip
+from audio_ssl.features.pooling import HEAD_FILE
 from audio_ssl.features.source import FeatureSource
 from audio_ssl.metrics.metric import COUNTS
 from audio_ssl.probing.clips import SPLITS, ClipsBySplit, overlap_warnings
+from audio_ssl.probing.final import FinalOutcome
 from audio_ssl.probing.score import score_test, score_trials
 from audio_ssl.probing.sweep import Outcome, layer_curve
 from audio_ssl.probing.task import Task
@@ -65,19 +68,30 @@ class ProbeContext:
 
 
 def write_result(
-    folder: Path, context: ProbeContext, source: FeatureSource, outcomes: Sequence[Outcome], taken: float
+    folder: Path,
+    context: ProbeContext,
+    source: FeatureSource,
+    outcomes: Sequence[Outcome],
+    taken: float,
+    final: FinalOutcome | None = None,
 ) -> None:
-    """Write a result of one outcome, or of one for each fold, whose test clips are scored together."""
+    """Write a result of one outcome, or of one for each fold, whose test clips are scored together.
+
+    `final` is the head for new files of a probe in folds.
+    """
     task = context.task
     clips = [clip for outcome in outcomes for clip in outcome.clips]
     predictions = [prediction for outcome in outcomes for prediction in outcome.predictions]
     scores, unit, notes = score_test(task, clips, predictions, context.cluster)
     for path, outcome in _named(folder, outcomes):
         _save(path, {k: v.contiguous() for k, v in outcome.system.state_dict().items()})
-    tuned = outcomes[0].tuned
-    if tuned is not None and len(outcomes) == 1:
-        tuned.model.cpu().eval().save_pretrained(folder / "model")
-    for name, content in {**task.files(), **outcomes[0].files}.items():
+    if final is not None:
+        _save(folder / HEAD_FILE, {k: v.contiguous() for k, v in final.system.state_dict().items()})
+    # Each fold has a model of its own; the one for new files is kept.
+    tuned = final.tuned if final is not None else outcomes[0].tuned if len(outcomes) == 1 else None
+    if tuned is not None:
+        tuned.model.cpu().eval().save_pretrained(folder / MODEL_FOLDER)
+    for name, content in {**task.files(), **(outcomes[0] if final is None else final).files}.items():
         with atomic_write(folder / name) as partial:
             partial.write_bytes(content)
     write_predictions(folder / PREDICTIONS_FILE, task, clips, predictions)
@@ -93,6 +107,7 @@ def write_result(
         warnings=(*_warnings(outcomes, task), *notes),
         cost=_cost(outcomes),
         seconds_taken=taken,
+        final=None if final is None else final.record,
     )
     finish(folder, _with_training(found, outcomes))
 
@@ -149,8 +164,8 @@ def split_sizes(parts: Sequence[ClipsBySplit]) -> dict[str, SplitSize]:
 
 def _named(folder: Path, outcomes: Sequence[Outcome]) -> list[tuple[Path, Outcome]]:
     if len(outcomes) == 1:
-        return [(folder / "head.safetensors", outcomes[0])]
-    return [(folder / "folds" / str(number) / "head.safetensors", one) for number, one in enumerate(outcomes)]
+        return [(folder / HEAD_FILE, outcomes[0])]
+    return [(folder / "folds" / str(number) / HEAD_FILE, one) for number, one in enumerate(outcomes)]
 
 
 def _save(path: Path, state: dict[str, Tensor]) -> None:

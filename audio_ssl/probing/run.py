@@ -51,12 +51,14 @@ from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
 from audio_ssl.probing.clips import ClipsBySplit, check_cluster, choose_clips, drop_unanswerable
 from audio_ssl.probing.features import BankCache
+from audio_ssl.probing.final import train_final
 from audio_ssl.probing.head import Decoder
 from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.probing.result import ProbeContext, is_finished, write_result
 from audio_ssl.probing.score import measured_by
 from audio_ssl.probing.sweep import make_head, runs_of, sweep
 from audio_ssl.probing.task import LayerTask, Task
+from audio_ssl.probing.trained import absolute
 from audio_ssl.probing.untrained import answer_untrained
 
 logger = logging.getLogger(__name__)
@@ -184,6 +186,7 @@ def _claim(out: Path, question: Probe, source: FeatureSource) -> None:
     origin = ResultOrigin(
         command=("audio-ssl", *sys.argv[1:]),
         model=source.name,
+        model_path=absolute(source.name),
         model_fingerprint=source.fingerprint,
         manifest=ManifestOrigin(question.data.manifest, hash_manifest(Path(str(question.data.manifest)))),
         seed=question.seeds[0],
@@ -227,7 +230,12 @@ def _run_system(folder: Path, running: _RunningProbe, source: FeatureSource) -> 
         if len(running.parts) > 1:
             logger.info("fold %d of %d", number, len(running.parts))
         outcomes.append(sweep(question, task, source, parts, store, running.cache, refuse))
-    write_result(folder, running.context, source, outcomes, time.monotonic() - started)
+    final = None
+    # Nobody predicts with what a model stands beside.
+    if len(outcomes) > 1 and question.data.final_head and folder.parent.name != BASELINES:
+        logger.info("a final head on all clips, for `audio-ssl predict`")
+        final = train_final(question, task, source, outcomes, store, running.cache, refuse)
+    write_result(folder, running.context, source, outcomes, time.monotonic() - started, final)
     # Kept until here, so that a probe that is stopped need not extract again.
     remove_folder(store)
 

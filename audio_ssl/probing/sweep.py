@@ -144,7 +144,7 @@ def sweep(
     parts = {split: [clip for clip in clips if clip in bank] for split, clips in parts.items()}
     if isinstance(task, FrameTask):
         task.start(source.grid)
-    train, unfit = _fitting(task, parts["train"], bank, source, head)
+    train, unfit = fitting(task, parts["train"], bank, source, head)
     excluded += unfit
     parts["train"] = train.clips
     for split, clips in parts.items():
@@ -154,7 +154,7 @@ def sweep(
     targets = [task.target(clip) for clip in parts["valid"]] if task.output in ONCE_A_CLIP else []
     valid = Examples(parts["valid"], targets, bank)
     started, extracted = time.monotonic(), bank.seconds_taken
-    training = _Training(question, task, source, bank)
+    training = SystemTraining(question, task, source, bank)
     fitted = training.fit(runs_of(question, source, head), train, valid)
     seconds = {"fit": time.monotonic() - started}
     chosen = choose_run(fitted, main_metric(task).higher_is_better)
@@ -191,7 +191,7 @@ def open_bank(
     return extract_features(clips, source, pooled, question.data, folder, cache, refuse)
 
 
-def _fitting(
+def fitting(
     task: Task, clips: Sequence[Clip], bank: Bank, source: FeatureSource, head: Head
 ) -> tuple[Examples, list[ExcludedClip]]:
     """Return the training clips a head can learn from, and those left out, such as more characters than frames."""
@@ -208,20 +208,18 @@ def _fitting(
     return Examples(kept, targets, bank), unfit
 
 
-class _Training:
+class SystemTraining:
     """Trains the runs of a probe and rebuilds the selected one."""
 
     def __init__(self, question: Probe, task: Task, source: FeatureSource, bank: Bank) -> None:
         self._question, self._task, self._source, self._bank = question, task, source, bank
-        self._statistics: dict[bool, LayerStatistics] = {}
+        self.statistics: dict[bool, LayerStatistics] = {}
 
     def fit(self, runs: Sequence[HeadRun], train: Examples, valid: Examples) -> list[TrainedHead]:
         """Train the runs together on features, or one after another where each fine-tunes the model."""
         question = self._question
-        streamed = isinstance(self._bank, LiveBank)
-        measured = evenly(train.clips, STATISTICS_CLIPS if streamed else None)
         ways = sorted({run.whiten for run in runs})
-        self._statistics = {way: measure_layers(self._bank, measured, way).to(self._source.device) for way in ways}
+        self.measure(train.clips, ways)
         scorer = ValidationScorer(self._task, valid.clips, valid.targets)
         together = [[run for run in runs if run.whiten is way] for way in ways]
         groups = together if question.finetune is None else [[run] for run in runs]
@@ -229,24 +227,27 @@ class _Training:
         name = f"{len(runs)} heads on {self._source.name}" if len(runs) > 1 else f"head on {self._source.name}"
         with Progress(name, total=question.optim.steps * len(groups)) as progress:
             for group in groups:
-                own = self._tuned()
+                own = self.tuned()
                 if own is not None:
                     train, valid = (Examples(part.clips, part.targets, own) for part in (train, valid))
-                statistics = self._statistics[group[0].whiten]
-                fitted += train_heads(
-                    self._make, group, statistics, train, valid, scorer, question.optim, progress, own
-                )
+                statistics = self.statistics[group[0].whiten]
+                fitted += train_heads(self.make, group, statistics, train, valid, scorer, question.optim, progress, own)
                 if own is not None:
                     _drop_beaten(fitted, main_metric(self._task).higher_is_better)
         if question.finetune is not None:
             name_diverged(fitted)
         return fitted
 
+    def measure(self, clips: list[Clip], ways: Sequence[bool]) -> None:
+        """Take the statistics of the layers over the training clips, for standardising and for whitening."""
+        measured = evenly(clips, STATISTICS_CLIPS if isinstance(self._bank, LiveBank) else None)
+        self.statistics = {way: measure_layers(self._bank, measured, way).to(self._source.device) for way in ways}
+
     def restore(self, chosen: TrainedHead) -> tuple[LayerHead, TunedBank | None]:
         """Return the system with its weights, and the model it has trained."""
-        system = self._make(chosen.run)
+        system = self.make(chosen.run)
         system.load_state_dict({name: v for name, v in chosen.state.items() if not name.startswith(MODEL_PREFIX)})
-        own = self._tuned()
+        own = self.tuned()
         if own is not None:
             own.load(
                 {
@@ -257,11 +258,13 @@ class _Training:
             )
         return system.eval(), own
 
-    def _make(self, run: HeadRun) -> LayerHead:
+    def make(self, run: HeadRun) -> LayerHead:
+        """Make a run's system."""
         head = make_head(self._question, self._source, self._task)
-        return LayerHead(head, self._statistics[run.whiten], run.layer).to(self._source.device)
+        return LayerHead(head, self.statistics[run.whiten], run.layer).to(self._source.device)
 
-    def _tuned(self) -> TunedBank | None:
+    def tuned(self) -> TunedBank | None:
+        """Return a bank with a copy of the model that is trained, or None where it is frozen."""
         settings = self._question.finetune
         return (
             None

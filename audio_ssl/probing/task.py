@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_ssl.artifacts.clip_predictions import ClipPrediction, NamedNumber, NamedProbability
-from audio_ssl.artifacts.result import AttributeScores
+from audio_ssl.artifacts.result import REMEDY, AttributeScores
 from audio_ssl.artifacts.result_tables import ComparisonRow
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
@@ -95,6 +96,21 @@ class Task(ABC):
 
     def learn(self, clips: Sequence[Clip]) -> None:  # noqa: B027 - a task may leave it as it is
         """Take the classes or tokens from the training clips; nothing where they are known."""
+
+    def restore(self, classes: Sequence[str], folder: Path) -> None:
+        """Take what `learn` took, from a result: its classes, and the folder with the task's `files`.
+
+        Raises
+        ------
+        UserError
+            If the classes are others than the settings of the task give, or a file is missing or damaged.
+        """
+        if list(classes) != self.classes:
+            raise UserError(
+                f"the result has {len(classes)} classes that are not the {len(self.classes)} of the task {self.kind}",
+                where=str(folder),
+                remedy=REMEDY,
+            )
 
     def target(self, clip: Clip) -> Tensor:
         """Return token ids ``[token]``, a class id (``embedding`` too), ``[class]`` zeros and ones, ``[value]``.

@@ -114,7 +114,7 @@ def train_heads(
 
         teams = form_teams(runs, seeded)
         torch.manual_seed(runs[0].seed)
-        course = _Course(teams, statistics, train, valid, scorer, optim, tuned)
+        course = HeadCourse(teams, statistics, train, valid, scorer, optim, tuned)
         for step in range(1, optim.steps + 1):
             loss = course.update(step)
             if progress is not None:
@@ -133,8 +133,8 @@ def train_heads(
     return fitted
 
 
-class _Course:
-    """The state of a training."""
+class HeadCourse:
+    """The state of a training; without a scorer, of one whose number of updates is known."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class _Course:
         statistics: LayerStatistics,
         train: Examples,
         valid: Examples,
-        scorer: ValidationScorer,
+        scorer: ValidationScorer | None,
         optim: HeadTraining,
         tuned: TunedBank | None,
     ) -> None:
@@ -223,6 +223,10 @@ class _Course:
         self._teams = [team for team in self._teams if team.runs]
         self._since = 0
 
+    def state(self) -> State:
+        """Return a copy of the weights of the first run."""
+        return self._state(self._teams[0], 0)
+
     def _end(self, team: HeadTeam) -> None:
         """Remove a whole team, with the optimiser's state of it."""
         team.runs.clear()
@@ -238,7 +242,7 @@ class _Course:
             if not states:
                 continue
             fitted, system = self.fitted[run], make(run)
-            fitted.state = _average(states)
+            fitted.state = averaged(states)
             states.clear()
             system.load_state_dict({name: v for name, v in fitted.state.items() if not name.startswith(MODEL_PREFIX)})
             if self._tuned is not None:
@@ -249,6 +253,7 @@ class _Course:
 
     def _scores(self, teams: Sequence[HeadTeam]) -> list[list[float]]:
         """Return the validation score of every run of every team; each batch is read once."""
+        assert self._scorer is not None, "there is nothing to evaluate on"
         found = [self._scorer.start() for _ in teams]
         if self._tuned is not None:
             self._tuned.learn(False)
@@ -264,6 +269,7 @@ class _Course:
         fitted, loss = self.fitted[run], float(self._losses[run]) / max(self._since, 1)
         self._losses[run] = torch.zeros(())
         fitted.steps = step
+        assert self._scorer is not None, "evaluated by `_scores`"
         better = math.isnan(fitted.valid) or self._scorer.better(value, fitted.valid)
         state = self._state(team, row) if better or self._optim.average_last > 1 else {}
         # The last update may have made weights NaN although the loss was finite.
@@ -320,7 +326,8 @@ def _optimizer(groups: list[dict[str, Any]], kind: str, decay: float) -> torch.o
     return adam(groups, weight_decay=decay, fused=True)
 
 
-def _average(states: Sequence[State]) -> State:
+def averaged(states: Sequence[State]) -> State:
+    """Return the mean of some weights; counts are those of the last."""
     return {
         name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
         for name, value in states[-1].items()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.probing.toys import clip
+from tests.probing.toys import clip, write_model
 
 
 @pytest.fixture
@@ -15,3 +15,8 @@ def sounds(tmp_path):
         soundfile.write(tmp_path / f"{number}.wav", wave, 16000)
         made.append(clip(f"{number}", str(tmp_path / f"{number}.wav"), seconds=len(wave) / 16000))
     return made
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("small_model"))

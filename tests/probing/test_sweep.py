@@ -25,6 +25,7 @@ from audio_ssl.probing.run import run_probe
 from audio_ssl.probing.sweep import choose_run, layer_curve
 from audio_ssl.probing.tasks import key, regression, tagging
 from audio_ssl.probing.train import Examples, TrainedHead, factor, train_heads
+from tests.probing.toys import write_model
 
 LAYERS, DIM = 3, 6
 
@@ -173,18 +174,6 @@ def test_a_quick_score_is_the_slow_one():
 
 def quickly(manifest, *more):
     return [f"data.manifest={manifest}", "optim.eval_every=10", "optim.steps=20", "optim.batch_clips=16", *more]
-
-
-def write_model(folder, **more):
-    from audio_ssl.models.encoders import transformer
-    from audio_ssl.models.frontends import conv
-    from audio_ssl.models.model import ModelConfig, build_model
-
-    sizes = {"layers": 2, "dim": 16, "ffn_dim": 16, "heads": 2, "position_kernel_frames": 4, "position_groups": 2}
-    encoder = transformer.Config(**sizes, **more)
-    built = build_model(ModelConfig(conv.Config(channels=(8,) * 7), encoder, 16000), torch.Generator().manual_seed(0))
-    built.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

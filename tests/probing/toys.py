@@ -4,9 +4,13 @@ import inspect
 
 import numpy as np
 import soundfile
+import torch
 
 from audio_ssl.base.catalog import load_part
 from audio_ssl.data.manifest import Clip, write_manifest
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import conv
+from audio_ssl.models.model import ModelConfig, build_model
 from audio_ssl.probing.head import Head
 
 
@@ -34,3 +38,13 @@ def outputs_of(kind):
     classes = [one for one in vars(module).values() if inspect.isclass(one) and one.__module__ == module.__name__]
     (head,) = (one for one in classes if issubclass(one, Head))
     return head.outputs
+
+
+def write_model(folder, **more):
+    """Write a model of two small blocks with fresh weights; return its folder."""
+
+    sizes = {"layers": 2, "dim": 16, "ffn_dim": 16, "heads": 2, "position_kernel_frames": 4, "position_groups": 2}
+    encoder = transformer.Config(**sizes, **more)
+    built = build_model(ModelConfig(conv.Config(channels=(8,) * 7), encoder, 16000), torch.Generator().manual_seed(0))
+    built.save_pretrained(folder)
+    return str(folder)

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from audio_ssl.artifacts.result import REMEDY
 from audio_ssl.base.catalog import quiet_import
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
@@ -39,6 +40,7 @@ with quiet_import():
     from speechbrain.decoders.ctc import CTCBeamSearcher
 
 _BLANK = "<blank>"
+_MODEL_FILE = "language_model.arpa"
 _WORD_START = "▁"
 _HELD_OUT = 10
 
@@ -93,6 +95,29 @@ class CTCBeam(Decoder):
 
     def start(self, task: Task, train: Sequence[Clip]) -> None:
         """Take the task's tokens, and train or read the language model."""
+        config = self._config
+        model: WordModel | None = None
+        if config.arpa is not None:
+            model = _read(Path(config.arpa))
+        elif config.order:
+            model = self._own = self._learned(task, train)
+        self._open(task, model)
+
+    def restore(self, task: Task, folder: Path) -> None:
+        """Take the task's tokens, and the language model of a result; an ARPA file of the probe is read again."""
+        config = self._config
+        model: WordModel | None = None
+        if config.arpa is not None:
+            model = _read(Path(config.arpa))
+        elif config.order:
+            path = folder / _MODEL_FILE
+            if not path.is_file():
+                raise UserError("the language model of the search is missing", where=str(path), remedy=REMEDY)
+            model = self._own = read_arpa(path)
+        self._open(task, model)
+
+    def _open(self, task: Task, model: WordModel | None) -> None:
+        """Make the searcher."""
         config, classes = self._config, task.classes
         self._ids = {name: number for number, name in enumerate(classes)}
         spaced, pieces = " " in self._ids, any(name.startswith(_WORD_START) for name in classes)
@@ -108,20 +133,19 @@ class CTCBeam(Decoder):
             beam_prune_logp=config.beam_prune,
             token_prune_min_logp=config.token_prune,
         )
-        model: WordModel | None = None
-        if config.arpa is not None:
-            model = _read(Path(config.arpa))
-        elif config.order:
-            model = self._own = self._learned(task, train)
         if model is not None:
             self._searcher.lm = WordScorer(model, config.alpha, config.beta, config.unknown_offset)
 
     def decode(self, head: Head, batch: HeadBatch) -> list[Tensor]:
         """Return the token ids of each clip's best hypothesis."""
         assert isinstance(head, CTCHeadBase)
+        return self.search(head.log_probabilities(batch))
+
+    def search(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Return the token ids of the best hypothesis of each clip."""
         assert self._searcher is not None
         found = []
-        for row in head.log_probabilities(batch):
+        for row in rows:
             # Frames are given, not shares of the longest clip, which lose a frame where they are rounded down.
             (best,) = self._searcher.decode_log_probs(row.cpu().numpy(), len(row))
             found.append(torch.tensor(self._tokens(best.text.split()), dtype=torch.long))
@@ -129,7 +153,7 @@ class CTCBeam(Decoder):
 
     def files(self) -> dict[str, bytes]:
         """Return the language model that was trained, as an ARPA file."""
-        return {} if self._own is None else {"language_model.arpa": self._own.arpa().encode()}
+        return {} if self._own is None else {_MODEL_FILE: self._own.arpa().encode()}
 
     def _learned(self, task: Task, clips: Sequence[Clip]) -> NGram:
         config = self._config

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from audio_ssl.data.manifest import Clip
-from audio_ssl.probing.head import Decoder, Head, HeadBatch
+from audio_ssl.probing.head import Decoder, Head, HeadBatch, greedy
 from audio_ssl.probing.task import Task
 
 
@@ -28,6 +28,10 @@ class Greedy(Decoder):
     def decode(self, head: Head, batch: HeadBatch) -> list[Tensor]:
         """Return the head's token ids."""
         return head.predict(batch)
+
+    def search(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Return the tokens of the most likely class of each frame."""
+        return [greedy(row.argmax(-1)) for row in rows]
 
     def why_not(self, head: Head) -> str | None:
         """Return None: every head of tokens has predictions."""

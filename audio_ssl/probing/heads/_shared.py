@@ -81,6 +81,8 @@ class ResidualConvs(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in dilations)
         self.dropout = nn.Dropout(dropout)
+        self.reach_frames = reach * sum(dilations)
+        """Frames on either side of a frame that its numbers depend on."""
 
     def forward(
         self, features: Float[Tensor, "batch frame in_dim"], frames: Int[Tensor, " batch"]

@@ -71,6 +71,11 @@ class CTCHead(CTCHeadBase):
             width = 2 * config.lstm_dim
         self.output = nn.Linear(width, classes + 1)
 
+    @property
+    def reach_frames(self) -> int | None:
+        """Return 0 for linear layers, None for an LSTM, which sees the whole clip."""
+        return None if self._recurrent else 0
+
     def forward(
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch frame class"]:

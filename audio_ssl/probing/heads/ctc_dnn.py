@@ -46,6 +46,11 @@ class CTCDnnHead(CTCHeadBase):
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(config.dim, classes + 1)
 
+    @property
+    def reach_frames(self) -> int:
+        """Return 0: each frame is answered by itself."""
+        return 0
+
     def forward(
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch frame class"]:

@@ -32,6 +32,11 @@ class FramesHead(FrameHeadBase):
         hidden = [nn.Linear(input_dim, width), nn.ReLU(), nn.Dropout(config.dropout)] if config.hidden_dim else []
         self.layers = nn.Sequential(*hidden, nn.Linear(width, classes))
 
+    @property
+    def reach_frames(self) -> int:
+        """Return 0: each frame is answered by itself."""
+        return 0
+
     def forward(
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch frame class"]:

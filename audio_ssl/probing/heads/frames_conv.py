@@ -41,6 +41,11 @@ class FramesConvHead(FrameHeadBase):
         self.convs = ResidualConvs(input_dim, config.dim, config.kernel_frames, dilations, config.dropout)
         self.output = nn.Linear(config.dim, classes)
 
+    @property
+    def reach_frames(self) -> int:
+        """Return how far the convolutions see on either side."""
+        return self.convs.reach_frames
+
     def forward(
         self, features: Float[Tensor, "batch frame dim"], frames: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch frame class"]:

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -71,6 +72,11 @@ class TokenTask(Task):
         self._known = {symbol for text in texts for symbol in self.symbols(text)}
         self._units.learn(texts)
 
+    def restore(self, classes: Sequence[str], folder: Path) -> None:
+        """Take the units of a result."""
+        self._units.restore(classes)
+        self._known = {symbol for name in classes for symbol in self.symbols(name.replace(_WORD_START, " "))}
+
     def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
         """Count the symbols of some texts that training lacks, the most frequent first."""
         counts = Counter(symbol for clip in clips for symbol in self.symbols(self.text(clip)))
@@ -130,6 +136,10 @@ class Units(Protocol):
         """Take the units from the training texts."""
         ...
 
+    def restore(self, names: Sequence[str]) -> None:
+        """Take units that were learned before, in the order of their ids."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text's units."""
         ...
@@ -183,6 +193,10 @@ class Symbols:
         if not units:
             raise UserError(f"no unit appears `min_count` {self._min_count} times in the training texts")
         self._vocabulary = Vocabulary([self._unknown, *units] if self._unknown else units, self._unknown)
+
+    def restore(self, names: Sequence[str]) -> None:
+        """Take units that were learned before."""
+        self._vocabulary = Vocabulary(names, self._unknown)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids."""
@@ -256,6 +270,10 @@ class Pieces:
         self.names = [self._processor.id_to_piece(number) for number in range(1, self._processor.vocab_size())]
         if len(self.names) < self._vocab_size:
             logger.info("sentencepiece found %d pieces, not %d: the texts are short", len(self.names), self._vocab_size)
+
+    def restore(self, names: Sequence[str]) -> None:
+        """Take pieces that were learned before: enough to read ids, while cutting texts needs the model."""
+        self.names = list(names)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids, without unknown characters."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
@@ -76,6 +77,10 @@ class Classification(Task):
                 f"has {len(self.classes)} (of {len(self._counts)} in all)",
                 where="$.task.column",
             )
+
+    def restore(self, classes: Sequence[str], folder: Path) -> None:
+        """Take the classes of a result."""
+        self._vocabulary = Vocabulary(classes)
 
     def why_not_after(self, clip: Clip) -> str | None:
         """Return why a clip cannot be used with the classes of training, or None."""

@@ -9,14 +9,19 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_ssl.artifacts.result import REMEDY
+from audio_ssl.base.documents import find, read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
 from audio_ssl.probing.task import Output, Task
+
+_SCALE_FILE = "scale.json"
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,18 @@ class Regression(Task):
                 raise UserError(f"`{column}` is the same in all {len(clips)} training clips", where="$.task.columns")
         self._mean, self._deviation = mean, deviation
 
+    def restore(self, classes: Sequence[str], folder: Path) -> None:
+        """Take the mean and the deviation of the training clips from a result."""
+        super().restore(classes, folder)
+        path = folder / _SCALE_FILE
+        found = read_object(path, remedy=REMEDY)
+        parts = [find(found, column, dict, str(path)) for column in self._columns]
+        mean, deviation = (
+            torch.tensor([find(part, name, float, str(path)) for part in parts], dtype=torch.float64)
+            for name in ("mean", "deviation")
+        )
+        self._mean, self._deviation = mean, deviation
+
     def target(self, clip: Clip) -> Float[Tensor, " value"]:
         """Return the standardised numbers."""
         values = torch.tensor(self.reference(clip), dtype=torch.float64)
@@ -86,7 +103,7 @@ class Regression(Task):
                 self._columns, self._mean.tolist(), self._deviation.tolist(), strict=True
             )
         }
-        return {"scale.json": json.dumps(scale, indent=2).encode()}
+        return {_SCALE_FILE: json.dumps(scale, indent=2).encode()}
 
 
 def build(config: Config) -> Regression:

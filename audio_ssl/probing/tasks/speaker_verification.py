@@ -73,6 +73,10 @@ class SpeakerVerification(PairTask):
         if len(self.classes) < 2:
             raise UserError(f"two training speakers are needed, but there is {len(self.classes)}")
 
+    def restore(self, classes: Sequence[str], folder: Path) -> None:
+        """Take the training speakers of a result."""
+        self._vocabulary = Vocabulary(classes)
+
     def target(self, clip: Clip) -> Int[Tensor, ""]:
         """Return the class of a training clip."""
         return torch.tensor(self._vocabulary.encode([self.reference(clip)])[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -52,6 +53,10 @@ class Tagging(Task):
             raise UserError(
                 f"no tag is on at least `min_count` {self._config.min_count} training clips, but not on all"
             )
+
+    def restore(self, classes: Sequence[str], folder: Path) -> None:
+        """Take the tags of a result."""
+        self._vocabulary = Vocabulary(classes)
 
     def target(self, clip: Clip) -> Float[Tensor, " class"]:
         """Return zeros and ones."""
