@@ -134,7 +134,7 @@ class Unpickler(pickle.Unpickler):
         """Return what a name of the file means here."""
         key = (str(module), str(name))
         if key not in self._classes:
-            self._classes[key] = _meaning(*key)
+            self._classes[key] = meaning(*key)
         return self._classes[key]
 
     def load(self) -> Any:
@@ -144,7 +144,8 @@ class Unpickler(pickle.Unpickler):
         return super().load()
 
 
-def _meaning(module: str, name: str) -> Any:
+def meaning(module: str, name: str) -> Any:
+    """Return what a name of a file stands for here: a function of this file, a type of numbers, or inert records."""
     if (module, name) in _CALLABLES:
         return _Allowed(_CALLABLES[module, name])
     if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):

@@ -254,6 +254,41 @@ def nearest(
     return torch.cat(labels), torch.cat(best)
 
 
+_ROUNDING = 32 * torch.finfo(torch.float32).eps
+"""Share of the lengths of frame and code by which two scores in float32 may differ without meaning anything."""
+
+
+def nearest_exactly(frames: Float[Tensor, "frame dim"], codes: Float[Tensor, "code dim"]) -> Int[Tensor, " frame"]:
+    """Return the nearest code of each frame, by Euclidean distance; of equally near ones the first.
+
+    `nearest` finds it in float32. Where the second best score differs by no more than rounding does, the distances of
+    that frame to all codes are computed in float64.
+
+    Examples
+    --------
+    >>> nearest_exactly(torch.tensor([[2.0, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]))
+    tensor([0, 0])
+    """
+    if len(codes) < 2 or not len(frames):
+        return frames.new_zeros(len(frames), dtype=torch.int64)
+    bias, across = half_squares(codes), codes.T.contiguous()
+    longest = codes.norm(dim=1).max()
+    found = []
+    for part in torch.split(frames, max(1, _TILE_SCORES // len(codes))):
+        scores = torch.addmm(bias, part, across)
+        best = _argmax(scores)
+        top = scores.gather(1, best[:, None])[:, 0]
+        second = scores.scatter_(1, best[:, None], -math.inf).amax(1)
+        unsure = torch.nonzero(top - second <= _ROUNDING * longest * (part.norm(dim=1) + longest))[:, 0]
+        if len(unsure):
+            exact = torch.cdist(
+                part[unsure].double(), codes.double(), compute_mode="donot_use_mm_for_euclid_dist"
+            ).argmin(1)
+            best[unsure] = exact
+        found.append(best)
+    return torch.cat(found)
+
+
 def _argmax(scores: Float[Tensor, "frame code"]) -> Int[Tensor, " frame"]:
     """Take the argmax by numpy on a CPU: torch's is not vectorised there and takes as long as the matrix product."""
     if scores.device.type == "cpu":

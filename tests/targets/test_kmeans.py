@@ -2,6 +2,7 @@ import gc
 import weakref
 from dataclasses import replace
 
+import joblib
 import librosa
 import pytest
 import torch
@@ -383,19 +384,17 @@ def test_what_is_missing_is_explained(tmp_path):
     with pytest.raises(UserError, match="not the fitted state of this teacher"):
         kmeans.build(kmeans.Config(path=str(tmp_path)), 16000, CPU)
     (tmp_path / "hubert_base_ls960_L9_km500.bin").write_bytes(b"a pickle")
-    with pytest.raises(UserError, match="units of fairseq's HuBERT are of `point: output`"):
+    with pytest.raises(UserError, match=r"km500\.bin: the code book cannot be read as joblib or pickle wrote it"):
         kmeans.build(kmeans.Config(path=str(tmp_path / "hubert_base_ls960_L9_km500.bin")), 16000, CPU)
 
 
 def test_a_code_book_of_scikit_learn_labels_as_it_does(tmp_path):
-    """As docs/exchange.md shows: its centroids, and features as they are."""
+    """As fairseq and textlesslib keep theirs: in a file of joblib, with centroids of features as they are."""
     waveform = clips()[0]
     frames = kmeans.KaldiMfcc39(16000, 320, 400)(waveform)
     theirs = MiniBatchKMeans(5, n_init=2, random_state=0).fit(frames.numpy())
-    centroids = torch.from_numpy(theirs.cluster_centers_).float()
-    as_they_are = {"mean": torch.zeros(centroids.shape[1]), "scale": torch.ones(centroids.shape[1])}
-    save_file({"centroids": centroids.contiguous(), **as_they_are}, tmp_path / "kmeans.safetensors")
-    config = kmeans.Config(path=str(tmp_path / "kmeans.safetensors"), features="kaldi_mfcc", clusters=5)
+    joblib.dump(theirs, tmp_path / "mfcc_km5.bin")
+    config = kmeans.Config(path=str(tmp_path / "mfcc_km5.bin"), features="kaldi_mfcc", clusters=5)
     labels = kmeans.build(config, 16000, CPU)(waveform)[:, 0]
     assert labels.tolist() == theirs.predict(frames.numpy()).tolist()
     assert len(labels.unique()) > 1

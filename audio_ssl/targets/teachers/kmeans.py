@@ -29,6 +29,7 @@ from audio_ssl.models.points import Point
 from audio_ssl.models.spectra import check_bands
 from audio_ssl.targets.acoustic import Blocks, CenteredLogMel, Chroma, FramesOf, KaldiMfcc39, Mfcc39, scaling
 from audio_ssl.targets.clustering import Reservoir, cluster, half_squares, nearest
+from audio_ssl.targets.code_books import STATE_FILE, read_code_book
 from audio_ssl.targets.spec import (
     LoadModel,
     TargetSpec,
@@ -40,15 +41,9 @@ from audio_ssl.targets.spec import (
 )
 from audio_ssl.targets.teachers import cqt
 
-STATE_FILE = "kmeans.safetensors"
-
 FeatureKind = Literal["mfcc", "kaldi_mfcc", "logmel", "chroma", "cqt", "logmel+chroma", "logmel+cqt", "hidden"]
 
 _WINDOW_SECONDS = {"mfcc": 0.025, "kaldi_mfcc": 0.025, "logmel": 0.128, "chroma": 0.256}
-
-
-_PICKLES = (".bin", ".km", ".pkl", ".joblib")
-"""What files of scikit-learn's k-means are called (fairseq: ``hubert_base_ls960_L9_km500.bin``)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,8 @@ class Config:
     """Features, clusters, and where the fitted state is."""
 
     path: str | None = None
-    """Fitted state: the file, or the folder it lies in. None: the run fits it first."""
+    """Fitted state: the file, or the folder it lies in; or a code book of scikit-learn, fairseq or textlesslib, of
+    which nothing is run. None: the run fits it first."""
 
     features: FeatureKind | None = None
     """What is clustered: kaldi_mfcc (HuBERT: 39 a frame, differences over 50 ms), mfcc (of any hop, differences over
@@ -291,14 +287,10 @@ def build(config: Config, sample_rate: int, device: torch.device, load_model: Lo
             remedy="`audio-ssl pretrain` fits it first; or give the kmeans.safetensors of an earlier run",
         )
     path = Path(config.path)
-    if path.suffix in _PICKLES and path.is_file():
-        raise UserError(
-            "a k-means of scikit-learn is a pickle, which is not opened here",
-            where=str(path),
-            remedy="make its centroids a kmeans.safetensors as in docs/exchange.md, Hidden layers by name; units of "
-            "fairseq's HuBERT are of `point: output`, those of SpidR of `point: feed_forward`",
-        )
-    state = read_state(path / STATE_FILE if path.is_dir() else path, ("centroids", "mean", "scale"))
+    # A code book of other libraries has centroids alone.
+    own = path.is_dir() or path.suffix == ".safetensors" or not path.exists()
+    names = ("centroids", "mean", "scale")
+    state = read_state(path / STATE_FILE if path.is_dir() else path, names) if own else read_code_book(path).tensors()
     features = ClusteredFeatures(config, sample_rate, device, load_model)
     if state["centroids"].shape[1] != features.dim:
         raise UserError(
