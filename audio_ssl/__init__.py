@@ -10,6 +10,7 @@ In Python, `load` opens any model, and a `Model` gives the hidden states of wave
 
 `read_manifest` and `write_manifest` read and write lists of `Clip`, `ArrayStore` opens features on the disk, and
 `read_model` and `export` are `load` and ``save_pretrained`` for training programs, without the facade.
+`register_with_transformers` lets transformers open saved models, which importing this package does as well.
 
 Everything else is a command: ``audio-ssl --help`` names them, ``audio-ssl COMMAND --help`` explains one.
 """
@@ -20,12 +21,15 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from audio_ssl.interop.auto_registry import await_transformers
+
 if TYPE_CHECKING:
     from audio_ssl.base.errors import UserError
     from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
     from audio_ssl.data.store import ArrayStore
     from audio_ssl.features.load import Model, load
     from audio_ssl.features.settings import Settings
+    from audio_ssl.interop.auto_registry import register_with_transformers
     from audio_ssl.interop.read import read_model
     from audio_ssl.interop.write import export
     from audio_ssl.models.model import ModelOutput
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 __version__ = version("audio-ssl")
 __all__ = [
     "ArrayStore", "Clip", "Model", "ModelOutput", "Settings", "UserError", "__version__", "export", "load",
-    "read_manifest", "read_model", "write_manifest",
+    "read_manifest", "read_model", "register_with_transformers", "write_manifest",
 ]  # fmt: skip
 
 _HOMES = {
@@ -47,8 +51,11 @@ _HOMES = {
     "load": "audio_ssl.features.load",
     "read_manifest": "audio_ssl.data.manifest",
     "read_model": "audio_ssl.interop.read",
+    "register_with_transformers": "audio_ssl.interop.auto_registry",
     "write_manifest": "audio_ssl.data.manifest",
 }
+
+await_transformers()
 
 
 def __getattr__(name: str) -> Any:
@@ -62,4 +69,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Name what there is before it is imported, for ``help(audio_ssl)`` and completion."""
-    return sorted({*globals(), *_HOMES} - {"TYPE_CHECKING", "Any", "annotations", "import_module", "version"})
+    return sorted(
+        {*globals(), *_HOMES}
+        - {"TYPE_CHECKING", "Any", "annotations", "await_transformers", "import_module", "version"}
+    )

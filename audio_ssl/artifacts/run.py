@@ -36,6 +36,8 @@ from audio_ssl.base.documents import JsonObject, iterate_json_lines, readable_ro
 
 PROVENANCE_FILE, METRICS_FILE, ERRORS_FILE = "provenance.json", "metrics.jsonl", "errors.jsonl"
 STATE_FOLDER, TEACHERS_FOLDER = "state", "teachers"
+MODEL_TYPE = "audio_ssl"
+"""What a model's ``config.json`` calls itself to transformers, whose auto classes then open it."""
 
 _ITERATION, _STEP = "iteration_", "step_"
 _PACKAGES = ("audio-ssl", "torch", "torchaudio", "numpy", "safetensors", "encodec", "nnAudio", "scikit-learn", "soxr")

@@ -11,7 +11,7 @@ import torch
 from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
 from audio_ssl.artifacts.run import STATE_FOLDER
 from audio_ssl.base.checksums import write_seals
-from audio_ssl.base.config import kind_of, unstructure
+from audio_ssl.base.config import kind_of
 from audio_ssl.base.documents import as_written, read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import atomic_write, write_json, write_text
@@ -19,7 +19,7 @@ from audio_ssl.interop.transformers import PREPROCESSOR_FILE, config_json, model
 from audio_ssl.interop.weights import read_safetensors
 from audio_ssl.models.encoders import transformer
 from audio_ssl.models.frontends import conv
-from audio_ssl.models.model import FORMAT_VERSION, SSLModel, fingerprint
+from audio_ssl.models.model import SSLModel, config_data, fingerprint
 from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE, stored, write_stored
 
 CARD_FILE = "README.md"
@@ -42,8 +42,9 @@ def export(
     """Write ``config.json``, ``model.safetensors``, ``preprocessor_config.json`` and ``README.md``.
 
     Models with the conv frontend and a transformer with convolutional positions open with ``transformers.AutoModel`` as
-    HuBERT, WavLM or data2vec audio and give the same numbers there. Others are written as saved models of ours, and
-    the card says so. `read_model` reads either back to an equal config and, from float32, equal weights.
+    HuBERT, WavLM or data2vec audio and give the same numbers there. Others are written as saved models of ours, which
+    ``AutoModel`` opens where audio_ssl is imported, and the card says so. `read_model` reads either back to an equal
+    config and, from float32, equal weights.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def export(
     folder, config = Path(folder), model.config
     kind = model_type_of(config)
     if kind is None:
-        data: dict[str, Any] = {"format_version": FORMAT_VERSION, **unstructure(config)}
+        data = config_data(config) | {"architectures": ["AudioSSLModel"]}
         named = model.state_dict()
     else:
         # Newer versions of transformers compute in the format of the file unless this says otherwise.
@@ -86,23 +87,24 @@ def export(
     with atomic_write(folder / WEIGHTS_FILE) as partial:
         write_stored(table, partial, weights)
     write_seals(folder, [WEIGHTS_FILE])
-    write_json(folder / PREPROCESSOR_FILE, _preparation(model))
+    write_json(folder / PREPROCESSOR_FILE, _preparation(model, kind))
     write_text(folder / CARD_FILE, model_card(model, name or folder.resolve().name, kind, facts, licence))
     # Written last: with it the folder is a model.
     write_json(folder / CONFIG_FILE, data)
     return folder
 
 
-def _preparation(model: SSLModel) -> dict[str, Any]:
+def _preparation(model: SSLModel, kind: str | None) -> dict[str, Any]:
     config = model.config
-    group = isinstance(config.frontend, conv.Config) and config.frontend.norm == "group"
+    group = kind is not None and isinstance(config.frontend, conv.Config) and config.frontend.norm == "group"
     return {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,
         "sampling_rate": config.sample_rate,
         "padding_value": 0.0,
         "padding_side": "right",
-        "do_normalize": config.normalize,
+        # A model of ours does this itself, as exactly as it was trained.
+        "do_normalize": config.normalize and kind is not None,
         # transformers uses models with one group norm without a mask.
         "return_attention_mask": not group,
     }
@@ -171,10 +173,10 @@ model = audio_ssl.load("{name}")
 """
 
 _TRANSFORMERS = """
-or, without audio_ssl, with transformers (no remote code):
+or, {without}:
 
 ```python
-from transformers import AutoFeatureExtractor, AutoModel
+{imported}from transformers import AutoFeatureExtractor, AutoModel
 
 prepare = AutoFeatureExtractor.from_pretrained("{name}")
 model = AutoModel.from_pretrained("{name}").eval()
@@ -182,8 +184,18 @@ inputs = prepare(waveform, sampling_rate={rate}, return_tensors="pt")
 hidden_states = model(**inputs, output_hidden_states=True).hidden_states
 ```
 
-On one clip both give the same numbers.{caveat}
+{same}{caveat}
 """
+_NATIVE = {
+    "without": "without audio_ssl, with transformers (no remote code)",
+    "imported": "",
+    "same": "On one clip both give the same numbers.",
+}
+_OURS = {
+    "without": "with transformers, which has no class for such a model and takes audio_ssl's",
+    "imported": "import audio_ssl  # tells transformers of its models\n",
+    "same": "Both give the same numbers, in padded batches as well.",
+}
 _CAVEAT = (
     " In a padded batch they differ: {why}, so a clip's features depend on the other clips of the batch. Give "
     "transformers clips of one length, or one at a time; audio_ssl leaves padding out."
@@ -195,10 +207,6 @@ _UNSTATED = (
     "top.\nThe licence must agree with those of the training audio and of any model it was made from."
 )
 _STATED = "Licence of the weights: {licence}. The training audio keeps its own licences, which are listed below."
-
-_OURS_ONLY = """
-Only audio_ssl opens this folder: transformers has no model with these parts.
-"""
 
 
 def model_card(
@@ -221,7 +229,9 @@ def model_card(
     """
     config, grid = model.config, model.grid
     title = name.rsplit("/", 1)[-1]
-    code = _TRANSFORMERS.format(name=name, rate=config.sample_rate, caveat=_caveat(model, model_type))
+    how = _OURS if model_type is None else _NATIVE
+    caveat = _caveat(model, model_type)
+    code = _TRANSFORMERS.format(name=name, rate=config.sample_rate, caveat=caveat, **how)
     known = "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in (facts or {}).items())])
     return _TEMPLATE.format(
         library="audio_ssl" if model_type is None else "transformers",
@@ -238,7 +248,7 @@ def model_card(
         normalised="standardised, each to zero mean and unit variance" if config.normalize else "as they are",
         fingerprint=fingerprint(model),
         name=name,
-        transformers=_OURS_ONLY if model_type is None else code,
+        transformers=code,
         licence=_UNSTATED if licence is None else _STATED.format(licence=licence),
         provenance=known if facts else "Not stated.",
     )
@@ -246,7 +256,7 @@ def model_card(
 
 def _caveat(model: SSLModel, model_type: str | None) -> str:
     frontend = model.config.frontend
-    if isinstance(frontend, conv.Config) and frontend.norm == "group":
+    if model_type is not None and isinstance(frontend, conv.Config) and frontend.norm == "group":
         return _CAVEAT.format(why=_GROUP)
     return _CAVEAT.format(why=_STACKED) if model_type == "data2vec-audio" else ""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from audio_ssl.artifacts.run import MODEL_TYPE
 from audio_ssl.base.checksums import write_seals
 from audio_ssl.base.config import PartOf, build, structure, unstructure
 from audio_ssl.base.documents import read_object
@@ -215,7 +216,7 @@ class SSLModel(nn.Module):
         with atomic_write(folder / WEIGHTS_FILE, needed_bytes=size) as partial:
             write_stored(state, partial, weights)
         write_seals(folder, [WEIGHTS_FILE])
-        write_json(folder / CONFIG_FILE, {"format_version": FORMAT_VERSION, **unstructure(self.config)})
+        write_json(folder / CONFIG_FILE, config_data(self.config))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
@@ -260,16 +261,35 @@ def build_model(config: ModelConfig, generator: torch.Generator | None = None) -
         return SSLModel(config)
 
 
+def config_data(config: ModelConfig) -> dict[str, Any]:
+    """Return what a saved model's ``config.json`` says."""
+    return {"format_version": FORMAT_VERSION, "model_type": MODEL_TYPE, **unstructure(config)}
+
+
 def read_model_config(folder: Path) -> ModelConfig:
     """Read a saved model's ``config.json``."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise UserError(f"not a saved model: {CONFIG_FILE} is missing", where=str(folder))
-    data = read_object(path)
-    version = data.pop("format_version", None)
+    return config_from(read_object(path), str(path))
+
+
+def config_from(data: Mapping[str, Any], where: str) -> ModelConfig:
+    """Return the config that a saved model's ``config.json`` describes.
+
+    Parameters
+    ----------
+    data
+        Its content. Where it names its type to transformers, keys that transformers has added are left out.
+    where
+        The file, for errors.
+    """
+    version = data.get("format_version")
     if version != FORMAT_VERSION:
-        raise UserError(f"`format_version` must be {FORMAT_VERSION}, but is {shown(version)}", where=str(path))
-    return structure(ModelConfig, data)
+        raise UserError(f"`format_version` must be {FORMAT_VERSION}, but is {shown(version)}", where=where)
+    ours = {field.name for field in fields(ModelConfig)}
+    kept = (lambda key: key in ours) if data.get("model_type") == MODEL_TYPE else (lambda key: key != "format_version")
+    return structure(ModelConfig, {key: value for key, value in data.items() if kept(key)})
 
 
 def fingerprint(module: nn.Module) -> str:

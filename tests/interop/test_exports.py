@@ -49,7 +49,7 @@ def test_a_model_that_only_we_have_keeps_our_layout(tmp_path):
     encoder = transformer.Config(layers=1, dim=16, ffn_dim=16, heads=2, positions="rope")
     build_model(ModelConfig(cqt.Config(n_bins=24, fmin_hz=200.0), encoder, 16000)).save_pretrained(tmp_path / "m")
     export_model(str(tmp_path / "m"), tmp_path / "out")
-    assert "Only audio_ssl opens this folder" in (tmp_path / "out" / "README.md").read_text()
+    assert "import audio_ssl  # tells transformers" in (tmp_path / "out" / "README.md").read_text()
     assert load(tmp_path / "out").fingerprint == load(tmp_path / "m").fingerprint
 
 
