@@ -104,7 +104,9 @@ class AudioSSLModel(PreTrainedModel):  # type: ignore[misc]
     ) -> ModelOutput:
         """Return the hidden states with the frames of each clip."""
         model: SSLModel = self.__dict__["_model"]
-        return model(input_values, None if attention_mask is None else _lengths(attention_mask))
+        lengths = None if attention_mask is None else _lengths(attention_mask)
+        output: ModelOutput = model(input_values, lengths)
+        return output
 
     def _init_weights(self, module: nn.Module) -> None:
         """Give computed tables their values, which loading has thrown away; weights are drawn by their modules."""
