@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from audio_ssl.artifacts.run import MODEL_TYPE
 from audio_ssl.base.checksums import write_seals
 from audio_ssl.base.config import PartOf, build, structure, unstructure
-from audio_ssl.base.documents import read_object
+from audio_ssl.base.documents import JsonObject, read_object
 from audio_ssl.base.errors import UserError, shown
 from audio_ssl.base.files import atomic_write, write_json
 from audio_ssl.base.versions import hashed
@@ -261,7 +261,7 @@ def build_model(config: ModelConfig, generator: torch.Generator | None = None) -
         return SSLModel(config)
 
 
-def config_data(config: ModelConfig) -> dict[str, Any]:
+def config_data(config: ModelConfig) -> JsonObject:
     """Return what a saved model's ``config.json`` says."""
     return {"format_version": FORMAT_VERSION, "model_type": MODEL_TYPE, **unstructure(config)}
 
@@ -274,7 +274,7 @@ def read_model_config(folder: Path) -> ModelConfig:
     return config_from(read_object(path), str(path))
 
 
-def config_from(data: Mapping[str, Any], where: str) -> ModelConfig:
+def config_from(data: JsonObject, where: str) -> ModelConfig:
     """Return the config that a saved model's ``config.json`` describes.
 
     Parameters
