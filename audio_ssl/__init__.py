@@ -69,7 +69,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Name what there is before it is imported, for ``help(audio_ssl)`` and completion."""
-    return sorted(
-        {*globals(), *_HOMES}
-        - {"TYPE_CHECKING", "Any", "annotations", "await_transformers", "import_module", "version"}
-    )
+    return sorted({name for name in globals() if name.startswith("__")} | set(__all__))
