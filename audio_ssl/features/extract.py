@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from audio_ssl.artifacts.features import Extraction, read_extraction, write_extraction
 from audio_ssl.artifacts.records import to_json
-from audio_ssl.artifacts.run import ERRORS_FILE
 from audio_ssl.base.catalog import load_part, parts
 from audio_ssl.base.config import module_traits
 from audio_ssl.base.errors import UserError, shown
-from audio_ssl.base.files import clear_partials, locked_folder
-from audio_ssl.base.launch import read_place
-from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.features.clips import SCHEME
-from audio_ssl.features.index import JOURNALS, publish, remove_damaged
-from audio_ssl.features.job import EngineTraits, Job
+from audio_ssl.features.index import publish, remove_damaged
+from audio_ssl.features.job import Job
 from audio_ssl.features.settings import read_settings
+from audio_ssl.features.sharing import collect_ledgers, open_engine, share_out, told
 from audio_ssl.features.source import FeatureSource, ModelSource, open_source
 from audio_ssl.features.writing import WriterTraits
 from audio_ssl.models.fast.prepared import check_precision
@@ -76,29 +71,22 @@ def extract(
         If options do not fit, the folder holds another extraction, or no file can be used.
     """
     job = Job(str(audio), model, str(out), layers, pool, rate, format, dtype, read_settings(overrides, workers))
-    if engine not in parts("features/engines"):
-        raise UserError(f"`--engine` must be one of {', '.join(parts('features/engines'))}, but is `{engine}`")
-    place = read_place(os.environ)
-    starts_processes = module_traits(load_part("features/engines", engine), EngineTraits).starts_processes
-    if starts_processes and place is not None:
-        raise UserError(f"`--engine {engine}` starts processes of its own", remedy="start it without torchrun or srun")
+    chosen = open_engine(engine)
     source = _check(job)
     # With `auto`, the workers of a cluster may have GPUs that this machine lacks.
-    if isinstance(source, ModelSource) and (not starts_processes or job.settings.device != "auto"):
+    if isinstance(source, ModelSource) and (not chosen.starts_processes or job.settings.device != "auto"):
         check_precision(job.settings.precision, job.settings.torch_device())
-    leads = place is None or place.rank == 0
-    with ExitStack() as held:
 
-        def begin() -> None:
-            if leads:
-                held.enter_context(locked_folder(out, deep=False))
-                clear_partials(out / JOURNALS)
-                _claim(out, job.extraction(source), job.command())
-                remove_damaged(out)
+    def begin() -> None:
+        _claim(out, job.extraction(source), job.command())
+        remove_damaged(out)
 
-        load_part("features/engines", engine).run(job, begin)
-        if leads:
-            _finish(out, audio)
+    def finish() -> None:
+        # Publishing removes the journals.
+        ledger = collect_ledgers(out)
+        logger.info(told(publish(out), ledger, audio))
+
+    share_out(job, chosen, out, begin, finish)
     return out
 
 
@@ -129,23 +117,3 @@ def _claim(out: Path, extraction: Extraction, command: str) -> None:
     if changed:
         what = "; ".join(f"`{key}` is {shown(there[key])} there, {shown(here[key])} here" for key in changed)
         raise UserError(f"the folder holds another extraction: {what}", where=str(out), remedy="choose another --out")
-
-
-def _finish(out: Path, audio: Path) -> None:
-    """Collect what the processes have recorded, and write the index."""
-    ledger = ErrorLedger(out / ERRORS_FILE)
-    found = (out / JOURNALS).glob("r*-*")
-    names = {path.name.rsplit("-", 1)[0] for path in found if path.name.endswith(("-errors", "-notes"))}
-    for path in (out / JOURNALS / f"{name}-errors" for name in sorted(names)):
-        part = ErrorLedger(path)
-        for row in part.rows():
-            ledger.record(row.path, row.reason, **row.more)
-        for note in part.notes():
-            ledger.note(note.path, note.note, say=False)
-    clips = publish(out)
-    if not clips:
-        why = f"the reasons are in {ledger.path}" if ledger.count else "none of the files is an audio file"
-        raise UserError(f"no usable audio: {why}", where=str(audio))
-    unusable = f"; {ledger.count} could not be used, see {ledger.path}" if ledger.count else ""
-    notes = f"; {ledger.note_count} notes on files, see {ledger.notes_path}" if ledger.note_count else ""
-    logger.info("%d clips%s%s", clips, unusable, notes)

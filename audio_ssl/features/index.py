@@ -8,7 +8,6 @@ left is removed with that folder.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from array import array
@@ -25,8 +24,8 @@ from audio_ssl.base.documents import parse_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import append, atomic_write
 from audio_ssl.features.clips import folded
+from audio_ssl.features.journal import JOURNALS, digest, holds, journal_path, sorted_digests, whole_lines
 
-JOURNALS = ".index"
 _MOST_SAID = 10
 
 logger = logging.getLogger(__name__)
@@ -36,9 +35,7 @@ class Journal:
     """The rows of one process, on the disk as they are added."""
 
     def __init__(self, out: Path, part: str) -> None:
-        self._path = out / JOURNALS / f"{part or 'rows'}.jsonl"
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        _cut_torn_line(self._path)
+        self._path = journal_path(out, part)
 
     def add(self, rows: Iterable[IndexRow]) -> None:
         """Add rows whose features are on the disk."""
@@ -53,29 +50,19 @@ class Done:
         for path in _sources(out):
             for _, row in _rows(path, say=True):
                 if files.fault(row) is None:
-                    digests += _digest(row.id)
-                    named += _digest(folded(row.file)) if row.file.endswith(".npy") else b""
-        self._digests, self._files = _sorted(digests), _sorted(named)
+                    digests += digest(row.id)
+                    named += digest(folded(row.file)) if row.file.endswith(".npy") else b""
+        self._digests, self._files = sorted_digests(digests), sorted_digests(named)
 
     def __len__(self) -> int:
         return len(self._digests)
 
     def __contains__(self, clip_id: str) -> bool:
-        return _holds(self._digests, clip_id)
+        return holds(self._digests, clip_id)
 
     def has_file(self, name: str) -> bool:
         """Tell whether a file of one clip has this name, or one that some disks take for the same."""
-        return _holds(self._files, folded(name))
-
-
-def _sorted(digests: bytearray) -> npt.NDArray[np.bytes_]:
-    return np.unique(np.frombuffer(digests, "S16") if digests else np.zeros(0, "S16"))
-
-
-def _holds(digests: npt.NDArray[np.bytes_], text: str) -> bool:
-    wanted = np.frombuffer(_digest(text), dtype="S16")
-    place = int(np.searchsorted(digests, wanted)[0])
-    return bool(place < len(digests) and digests[place] == wanted[0])
+        return holds(self._files, folded(name))
 
 
 class _Files:
@@ -117,7 +104,7 @@ def remove_damaged(out: Path) -> None:
     for path in _sources(out):
         kept: list[int] = []
         before = lost.total()
-        for offset, line in _lines(path):
+        for offset, line in whole_lines(path):
             # Of a million rows of a few files, few ends differ.
             end = line[max(0, line.rfind(b'"file": ')) :]
             if end not in ends:
@@ -170,7 +157,7 @@ def publish(out: Path) -> int:
                 continue
             if row.file.startswith(f"{STORE}/") and row.seal is not None:
                 shards[row.file.removeprefix(f"{STORE}/")] = row.seal
-            digests += _digest(row.id)
+            digests += digest(row.id)
             # Rows of an earlier index come first, in their order.
             places.extend((offset - (1 << 62) if row.number is None else row.number, number, offset))
     if not places:
@@ -212,7 +199,7 @@ def _sources(out: Path) -> list[Path]:
 def _rows(path: Path, say: bool = False) -> Iterator[tuple[int, IndexRow]]:
     """Yield the rows that can be read, each with its offset; with `say` the log has the number of damaged ones."""
     damaged = 0
-    for offset, line in _lines(path):
+    for offset, line in whole_lines(path):
         row = _row(line, path)
         if row is not None:
             yield offset, row
@@ -220,16 +207,6 @@ def _rows(path: Path, say: bool = False) -> Iterator[tuple[int, IndexRow]]:
             damaged += 1
     if damaged and say:
         logger.warning("%s: %d lines are damaged; their clips are extracted again", path, damaged)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield complete lines, each with its offset; another process may be writing the last one."""
-    offset = 0
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield offset, line
-            offset += len(line)
 
 
 def _row(line: bytes, path: Path) -> IndexRow | None:
@@ -242,21 +219,3 @@ def _row(line: bytes, path: Path) -> IndexRow | None:
 
 def _parsed(line: bytes, path: Path) -> IndexRow:
     return as_index_row(parse_object(line, str(path)), str(path))
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Cut off the last line of a journal if a killed process left it without a line break."""
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        size = file.seek(0, 2)
-        back = min(size, 1 << 20)
-        file.seek(size - back)
-        tail = file.read(back)
-        if tail and not tail.endswith(b"\n"):
-            file.truncate(size - back + tail.rfind(b"\n") + 1)
-
-
-def _digest(clip_id: str) -> bytes:
-    # A last byte that is never zero, which numpy would take for the end of a text.
-    return hashlib.blake2b(clip_id.encode("utf-8", "surrogateescape"), digest_size=15).digest() + b"\1"

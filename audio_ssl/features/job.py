@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -27,7 +27,8 @@ from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.arrange import Arrangement, ClipArranger, arrangement
 from audio_ssl.features.clips import SCHEME, ClipToExtract, own_name, walk
-from audio_ssl.features.index import JOURNALS, Done, Journal
+from audio_ssl.features.index import Done, Journal
+from audio_ssl.features.journal import JOURNALS
 from audio_ssl.features.pieces import WINDOW_CLIPS, Piece, pieces
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import FeatureSource, open_source
@@ -40,6 +41,40 @@ class EngineTraits:
 
     starts_processes: bool
     """It starts the processes that extract, which may lie on other machines."""
+
+
+@dataclass(frozen=True)
+class ProcessShare:
+    """One of the processes of a job."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def name(self) -> str:
+        """Return the prefix of the names of its files; empty for the only process."""
+        return f"r{self.rank:04d}-" if self.size > 1 else ""
+
+    def takes(self, number: int) -> bool:
+        """Return whether the clip with this number belongs to this process."""
+        return number // WINDOW_CLIPS % self.size == self.rank
+
+    def ledger(self, out: Path, keep: Literal["all", "notes"] = "all") -> ErrorLedger:
+        """Return the ledger in which it records files that cannot be used."""
+        return ErrorLedger(out / JOURNALS / f"{self.name}errors" if self.size > 1 else out / ERRORS_FILE, keep=keep)
+
+
+class SharedJob(Protocol):
+    """Work on clips that processes share; plain data, so that it can be sent to other machines."""
+
+    @property
+    def settings(self) -> Settings:
+        """Return how features are computed, and on which device."""
+        ...
+
+    def run_share(self, part: ProcessShare, device: torch.device) -> None:
+        """Do one process's share; a stopped process continues when this is called again."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,6 +93,10 @@ class Job:
     format: str
     dtype: str
     settings: Settings = field(default_factory=Settings)
+
+    def run_share(self, part: ProcessShare, device: torch.device) -> None:
+        """Do one process's share; a stopped process continues when this is called again."""
+        _extract_share(self, part, device)
 
     def arrangement(self, source: FeatureSource) -> Arrangement:
         """Return what is given of each clip."""
@@ -91,29 +130,7 @@ class Job:
         )
 
 
-@dataclass(frozen=True)
-class ProcessShare:
-    """One of the processes of a job."""
-
-    rank: int = 0
-    size: int = 1
-
-    @property
-    def name(self) -> str:
-        """Return the prefix of the names of its files; empty for the only process."""
-        return f"r{self.rank:04d}-" if self.size > 1 else ""
-
-    def takes(self, number: int) -> bool:
-        """Return whether the clip with this number belongs to this process."""
-        return number // WINDOW_CLIPS % self.size == self.rank
-
-    def ledger(self, out: Path, keep: Literal["all", "notes"] = "all") -> ErrorLedger:
-        """Return the ledger in which it records files that cannot be used."""
-        return ErrorLedger(out / JOURNALS / f"{self.name}errors" if self.size > 1 else out / ERRORS_FILE, keep=keep)
-
-
-def run_share(job: Job, part: ProcessShare, device: torch.device) -> None:
-    """Do one process's share of a job; a stopped process continues when this is called again."""
+def _extract_share(job: Job, part: ProcessShare, device: torch.device) -> None:
     out = Path(job.out)
     source = open_source(job.model).at(device, job.settings.precision)
     extraction, made = job.extraction(source), job.arrangement(source)

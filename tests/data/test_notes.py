@@ -12,9 +12,10 @@ from audio_ssl.data.audio import OPPOSITE_PHASE, audio_info, read_blocks, read_c
 from audio_ssl.data.build import make_manifest
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, read_manifest
-from audio_ssl.features.extract import _finish, extract
-from audio_ssl.features.job import Job, ProcessShare, run_share
+from audio_ssl.features.extract import extract
+from audio_ssl.features.job import Job, ProcessShare
 from audio_ssl.features.pieces import WINDOW_CLIPS
+from audio_ssl.features.sharing import collect_ledgers
 from tests.mp3s import count, mp3, sound, with_count
 
 LIE = "the header says 1.947 s, but 6.015 s are there and are used"
@@ -71,8 +72,8 @@ def test_each_process_of_an_extraction_writes_notes_of_its_files(folder, tmp_pat
         (folder / f"z{number:03d}.mp3").write_bytes(with_count(data, 0) if number in (0, 255) else data)
     job = Job(str(folder), "logmel", str(tmp_path / "f"), "all", "mean", None, "parquet", "float32")
     for rank in (1, 0):
-        run_share(job, ProcessShare(rank, 2), torch.device("cpu"))
-    _finish(tmp_path / "f", folder)
+        job.run_share(ProcessShare(rank, 2), torch.device("cpu"))
+    collect_ledgers(tmp_path / "f")
     names = [row["path"].rsplit("/", 1)[1] for row in rows(tmp_path / "f" / "notes.jsonl")]
     assert sorted(names) == ["lies.mp3", "opposite.wav", "z000.mp3", "z255.mp3"]
     assert not (tmp_path / "f" / "errors.jsonl").exists()

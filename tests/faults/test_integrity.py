@@ -85,7 +85,7 @@ def test_an_extraction_that_lost_a_file_is_no_longer_whole_until_it_is_made_agai
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("audio_ssl.features.engines.local.run_share", stop)
+    monkeypatch.setattr("audio_ssl.features.job.Job.run_share", stop)
     with pytest.raises(KeyboardInterrupt):
         extract(audio, "logmel", out, format="npy")
     assert not (out / "index.jsonl").exists()

@@ -14,7 +14,7 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.data.store import ArrayStore
 from audio_ssl.features import job
 from audio_ssl.features.extract import extract
-from audio_ssl.features.job import Job, ProcessShare, run_share
+from audio_ssl.features.job import Job, ProcessShare
 from audio_ssl.features.settings import Settings
 
 
@@ -70,7 +70,7 @@ def test_another_number_of_processes_goes_on(many, run_folder, tmp_path, monkeyp
     out = tmp_path / "f"
     todo = Job(str(many), run_folder, str(out), "all", "none", None, "safetensors", "float32", Settings())
     for rank in (0, 2):
-        run_share(todo, ProcessShare(rank, 3), torch.device("cpu"))
+        todo.run_share(ProcessShare(rank, 3), torch.device("cpu"))
     counts = []
     pieces = job.pieces
 

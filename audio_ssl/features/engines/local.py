@@ -11,18 +11,18 @@ import torch.distributed as dist
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.launch import read_place
-from audio_ssl.features.job import EngineTraits, Job, ProcessShare, run_share
+from audio_ssl.features.job import EngineTraits, ProcessShare, SharedJob
 
 TRAITS = EngineTraits(starts_processes=False)
 
 
-def run(job: Job, begin: Callable[[], None]) -> None:
+def run(job: SharedJob, begin: Callable[[], None]) -> None:
     """Do this process's part, and wait for the others.
 
     Parameters
     ----------
     job
-        What is extracted.
+        What the processes share.
     begin
         Claims the folder; no process begins before it has returned in all of them.
 
@@ -34,7 +34,7 @@ def run(job: Job, begin: Callable[[], None]) -> None:
     place = read_place(os.environ)
     if place is None:
         begin()
-        run_share(job, ProcessShare(), job.settings.torch_device())
+        job.run_share(ProcessShare(), job.settings.torch_device())
         return
     # Clips are counted when all have written; how long that takes depends on the audio.
     dist.init_process_group(
@@ -43,8 +43,8 @@ def run(job: Job, begin: Callable[[], None]) -> None:
     try:
         _together(begin)
         _together(
-            lambda: run_share(
-                job, ProcessShare(place.rank, place.world_size), job.settings.torch_device(place.local_rank)
+            lambda: job.run_share(
+                ProcessShare(place.rank, place.world_size), job.settings.torch_device(place.local_rank)
             )
         )
     finally:

@@ -11,7 +11,7 @@ import ray
 import torch
 
 from audio_ssl.base.errors import UserError
-from audio_ssl.features.job import EngineTraits, Job, ProcessShare, run_share
+from audio_ssl.features.job import EngineTraits, ProcessShare, SharedJob
 
 TRAITS = EngineTraits(starts_processes=True)
 
@@ -19,7 +19,7 @@ _CORES = 2
 """Of a worker without a GPU."""
 
 
-def run(job: Job, begin: Callable[[], None]) -> None:
+def run(job: SharedJob, begin: Callable[[], None]) -> None:
     """Claim the folder, share a job out over workers and wait for all of them.
 
     Ray restarts a worker that dies, and the worker continues from what is on the disk.
@@ -49,9 +49,9 @@ def run(job: Job, begin: Callable[[], None]) -> None:
             ray.shutdown()
 
 
-def _part(job: Job, part: ProcessShare, threads: int) -> None:
+def _part(job: SharedJob, part: ProcessShare, threads: int) -> None:
     # To a worker, Ray shows its own GPU alone, as number 0.
     device = job.settings.torch_device()
     if device.type == "cpu":
         torch.set_num_threads(threads)
-    run_share(job, part, device)
+    job.run_share(part, device)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audio_ssl.artifacts.features import Extraction, IndexRow
 from audio_ssl.base.files import atomic_write
-from audio_ssl.features.index import JOURNALS
+from audio_ssl.features.journal import JOURNALS
 from audio_ssl.features.writing import OnWritten, Pieces, WriterTraits, placed, write_long
 
 _TYPES = {torch.float32: np.float32, torch.float16: np.float16}

@@ -20,7 +20,7 @@ from audio_ssl.artifacts.features import Extraction, IndexRow
 from audio_ssl.base.files import atomic_write
 from audio_ssl.base.text import readable_id
 from audio_ssl.data.store import Waiting
-from audio_ssl.features.index import JOURNALS
+from audio_ssl.features.journal import JOURNALS
 from audio_ssl.features.writing import OnWritten, Pieces, WriterTraits, next_number, placed
 
 FOLDER = "parquet"
