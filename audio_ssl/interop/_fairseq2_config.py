@@ -119,13 +119,15 @@ def model_config(
     return ModelConfig(frontend, transform, prepared.sample_rate, prepared.normalize, epsilon)
 
 
+def training_section(card: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a card says of the training of the model, its encoder included; {} if it says nothing."""
+    sections = (card.get(key) for key in _CONFIG_KEYS)
+    return next((section for section in sections if isinstance(section, Mapping)), {})
+
+
 def _encoder_section(card: Mapping[str, Any]) -> Mapping[str, Any]:
-    for key in _CONFIG_KEYS:
-        section = card.get(key)
-        if isinstance(section, Mapping):
-            inner = section.get("encoder_config", {})
-            return inner if isinstance(inner, Mapping) else {}
-    return {}
+    inner = training_section(card).get("encoder_config", {})
+    return inner if isinstance(inner, Mapping) else {}
 
 
 def _encoder(sizes: TransformerSizes, heads: int, pre_norm: bool, encoder: Mapping[str, Any]) -> transformer.Config:

@@ -20,6 +20,9 @@ from typing import Any
 from torch import Tensor
 
 from audio_ssl.base.errors import UserError
+from audio_ssl.interop._fairseq_heads import FairseqTraining, heads_of_fairseq, symbols_of
+from audio_ssl.interop.find_heads import HeadSizes, HeadTable, LabelSets
+from audio_ssl.interop.heads import Pretrained
 from audio_ssl.interop.pickle_reader import plain
 from audio_ssl.interop.settings import (
     FAIRSEQ_EPSILON,
@@ -37,18 +40,20 @@ from audio_ssl.interop.weights import (
     encoder_sizes,
     frontend_sizes,
     identity,
+    not_taken,
     relative_positions,
 )
 from audio_ssl.models.encoders import transformer
 from audio_ssl.models.frontends import conv
-from audio_ssl.models.model import ModelConfig, SSLModel
+from audio_ssl.models.model import ModelConfig
 
 _SETTINGS = ("cfg", "args")
+_AVERAGE = "_ema"
 _PREFIXES = ("w2v_encoder.w2v_model.", "w2v_model.", "")
 """Prefixes of names in fine-tuned models, and in others."""
 _HEADS = (
     *("final_proj", "label_embs_concat", "quantizer.", "project_q.", "project_inp.", "target_glu.", "input_quantizer."),
-    *("w2v_encoder.proj.", "proj.", "encoder_cqt_model.", "encoder_mel_model.", "logit_temp"),
+    *("w2v_encoder.proj.", "proj.", "encoder_cqt_model.", "encoder_mel_model.", "logit_temp", "heads.", "_codebook"),
 )
 """Prefixes of the names of parts that are trained with the encoder and left out here."""
 
@@ -58,7 +63,7 @@ def is_fairseq(content: object) -> bool:
     return isinstance(content, dict) and "model" in content and any(content.get(key) is not None for key in _SETTINGS)
 
 
-def read_fairseq_content(content: Any, path: Path, given: ModelSettings) -> SSLModel:
+def read_fairseq_content(content: Any, path: Path, given: ModelSettings, heads: bool = False) -> Pretrained:
     """Make a model of what a checkpoint holds.
 
     Parameters
@@ -67,11 +72,8 @@ def read_fairseq_content(content: Any, path: Path, given: ModelSettings) -> SSLM
         Of the ``.pt`` file at `path`.
     given
         What the caller says, instead of the file's settings. WavLM's files lack the sample rate.
-
-    Returns
-    -------
-    SSLModel
-        Without heads and targets, which the log names.
+    heads
+        Whether to take the heads of pretraining; the log names what is left out.
 
     Raises
     ------
@@ -99,19 +101,42 @@ def read_fairseq_content(content: Any, path: Path, given: ModelSettings) -> SSLM
     prepared = preparation_of(given, found.preparation(), f"its `{key}`", path)
     with invalid_settings(path):
         config = config_of(found, state, name, group_norm, prepared, given, path)
-    heads = tuple(f"{p}{head}" for p in dict.fromkeys((prefix, "")) for head in _HEADS)
+    parts = tuple(f"{p}{head}" for p in dict.fromkeys((prefix, "")) for head in _HEADS)
     assert isinstance(config.encoder, transformer.Config)
     assert isinstance(config.frontend, conv.Config)
     # Where the widths are the same, fairseq projects nothing.
-    defaults = identity(config.encoder.dim) if config.encoder.dim == config.frontend.channels[-1] else {}
-    return build_from(config, state, lambda ours: name(common_name(ours)), heads=heads, defaults=defaults, where=path)
+    dim, features = config.encoder.dim, config.frontend.channels[-1]
+    defaults = identity(dim) if dim == features else {}
+    model = build_from(
+        config,
+        state,
+        lambda ours: name(common_name(ours)),
+        heads=parts,
+        defaults=defaults,
+        where=path,
+        say=not heads,
+    )
+    if not heads:
+        return Pretrained(model)
+    ours = {name(common_name(one)): one for one in model.state_dict()}
+    with invalid_settings(path):
+        training = found.training(content)
+    table = HeadTable(state, prefix, HeadSizes(dim, features), path)
+    average = _average(content["model"], path)
+    return heads_of_fairseq(table, training, average, ours, bool(prefix)).with_model(model, not_taken(state, parts))
 
 
 def _weights(table: object, path: Path) -> dict[str, Tensor]:
-    """Return the tensors of the table; data2vec's average of itself is a table within it."""
+    """Return the tensors of the table; data2vec's and DinoSR's averages of themselves are tables within it."""
     if not isinstance(table, dict):
         raise UserError("`model` holds no table of weights", where=str(path))
-    return checked_table({name: value for name, value in dict.items(table) if name != "_ema"}, path)
+    tables = (_AVERAGE, "_pre_encoder_cnn", "_pre_encoder_ln", "_pre_encoder_proj")
+    return checked_table({name: value for name, value in dict.items(table) if name not in tables}, path)
+
+
+def _average(table: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """Return the average of itself that a model of data2vec or DinoSR holds; {} if there is none."""
+    return checked_table(table[_AVERAGE], path) if table.get(_AVERAGE) else {}
 
 
 _DROPOUTS = {
@@ -160,6 +185,24 @@ class FairseqSettings:
         """Return the dropouts of the last training, under our names."""
         found = {ours: [value for key in keys for value in _said(self._last, key)] for ours, keys in _DROPOUTS.items()}
         return {ours: float(values[0]) for ours, values in found.items() if values}
+
+    def training(self, content: Mapping[str, Any]) -> FairseqTraining:
+        """Return what the settings and the rest of the file's content say of the training of its heads."""
+        labels = next(_said(self._preparation, "labels"), None)
+        try:
+            state, history = (plain(content.get(key)) for key in ("task_state", "optimizer_history"))
+        except UnpicklingError as error:
+            raise UserError(f"the settings of its training cannot be read: {error}") from error
+        state, history = state or {}, history or [{}]
+        updates = history[-1].get("num_updates") if isinstance(history[-1], dict) else None
+        return FairseqTraining(
+            temperature=float(self.model("logit_temp", 0.1)),
+            highest_scale=float(self.model("learnable_temp_max", 100.0)),
+            latent_temperatures=self.model("latent_temp"),
+            negatives=self.model("num_negatives"),
+            updates=updates if isinstance(updates, int) else None,
+            sets=LabelSets(symbols_of(state.get("dictionaries")), len(labels) if isinstance(labels, list) else None),
+        )
 
     def preparation(self) -> ModelSettings:
         """Return normalisation and sample rate, where the file has them."""

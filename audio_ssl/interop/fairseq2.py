@@ -34,15 +34,27 @@ from audio_ssl.interop._fairseq2_config import (
     is_named_by_fairseq,
     layout_of,
     model_config,
+    training_section,
 )
+from audio_ssl.interop.find_heads import FAIRSEQ2_CONTRAST, FoundHeads, HeadSizes, HeadTable, contrastive_head
+from audio_ssl.interop.heads import GumbelTemperatures, Pretrained
 from audio_ssl.interop.settings import ModelSettings, invalid_settings
 from audio_ssl.interop.weight_names import common_name
-from audio_ssl.interop.weights import PICKLED, build_from, checked_table, identity, read_pickle, read_safetensors
+from audio_ssl.interop.weights import (
+    PICKLED,
+    build_from,
+    checked_table,
+    identity,
+    not_taken,
+    read_pickle,
+    read_safetensors,
+)
 from audio_ssl.models.model import SSLModel
 
 _HEADS = ("quantizer.", "final_proj.", "final_target_proj.", "project_q.")
 _BASE_HEADS = {"final_dim": 256, "quantized_dim": 256, "num_codebooks": 2, "num_codebook_entries": 320}
 """Sizes of new ones (wav2vec 2.0 base)."""
+_UPDATES = "quantizer.num_updates"
 _HEADS_SEED = 20_200_620
 
 _HEAD_NAMES = (
@@ -101,14 +113,14 @@ def read_fairseq2(
         If it cannot be read, is another kind of model, or normalisation or sample rate are unknown.
     """
     path = Path(path)
-    return model_of(read_weights(path), path, ModelSettings(normalize, sample_rate, heads))
+    return model_of(read_weights(path), path, ModelSettings(normalize, sample_rate, heads)).model
 
 
-def model_of(state: Mapping[str, Tensor], path: Path, given: ModelSettings) -> SSLModel:
-    """Make a model of weights under fairseq2's names, or fairseq's; see `read_fairseq2`."""
+def model_of(state: Mapping[str, Tensor], path: Path, given: ModelSettings, heads: bool = False) -> Pretrained:
+    """Make a model of weights under fairseq2's names, or fairseq's, if wanted with `heads`; see `read_fairseq2`."""
     with invalid_settings(path):
-        layout = layout_of(state)
-        config = model_config(state, layout, read_card(path), given, path)
+        layout, card = layout_of(state), read_card(path)
+        config = model_config(state, layout, card, given, path)
         frontend, encoder = check_writable(config)
 
     def name(ours: str) -> str:
@@ -116,18 +128,39 @@ def model_of(state: Mapping[str, Tensor], path: Path, given: ModelSettings) -> S
 
     # Where the widths are equal, fairseq2 has no projection.
     defaults = identity(encoder.dim) if frontend.channels[-1] == encoder.dim else {}
-    return build_from(config, state, name, heads=_HEADS, defaults=defaults, where=path)
+    model = build_from(config, state, name, heads=_HEADS, defaults=defaults, where=path, say=not heads)
+    if not heads:
+        return Pretrained(model)
+    with invalid_settings(path):
+        named = {_head_name(name): value for name, value in state.items()}
+        table = HeadTable(named, "", HeadSizes(encoder.dim, frontend.channels[-1]), path)
+        return _heads(table, training_section(card)).with_model(model, not_taken(named, _HEADS))
+
+
+def _heads(table: HeadTable, training: Mapping[str, Any]) -> FoundHeads:
+    if FAIRSEQ2_CONTRAST.vectors not in table:
+        return FoundHeads()
+    updates = int(table.tensor(_UPDATES)) if _UPDATES in table else None
+    latent = training.get("codebook_sampling_temperature")
+    gumbel = None
+    if latent is not None:
+        start, end, decay = map(float, latent)
+        gumbel = GumbelTemperatures(start, end, decay, updates)
+    temperature, negatives = float(training.get("logit_temp", 0.1)), training.get("num_distractors")
+    head = contrastive_head(table, FAIRSEQ2_CONTRAST, temperature, negatives, gumbel)
+    return FoundHeads(contrastive=head, taken=frozenset(table.taken))
+
+
+def _head_name(name: str) -> str:
+    for pattern, replacement in _HEAD_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def read_fairseq2_heads(path: str | Path) -> dict[str, Tensor]:
     """Return the weights that `read_fairseq2` leaves out, under fairseq2's names, for `write_fairseq2`."""
-    found = {}
-    for name, value in read_weights(Path(path)).items():
-        for pattern, replacement in _HEAD_NAMES:
-            name = re.sub(pattern, replacement, name)
-        if name.startswith(_HEADS):
-            found[name] = value
-    return found
+    named = {_head_name(name): value for name, value in read_weights(Path(path)).items()}
+    return {name: value for name, value in named.items() if name.startswith(_HEADS)}
 
 
 def is_fairseq2(state: Mapping[str, Tensor]) -> bool:
@@ -163,7 +196,7 @@ def write_fairseq2(model: SSLModel, folder: str | Path, heads: Mapping[str, Tens
     wrong = sorted(name for name, shape in shapes.items() if name not in heads or heads[name].shape != tuple(shape))
     if wrong:
         raise UserError(f"`heads` must fit the model, but these do not: {', '.join(wrong)}")
-    weights = {**to_fairseq2_weights(model), "quantizer.num_updates": torch.zeros((), dtype=torch.long), **heads}
+    weights = {**to_fairseq2_weights(model), _UPDATES: torch.zeros((), dtype=torch.long), **heads}
     folder = Path(folder)
     (folder / MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / MODEL_FOLDER / "model.safetensors") as partial:

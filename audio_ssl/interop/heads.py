@@ -20,6 +20,7 @@ the same without `codes`     ``masked_codes``, linear        ``projection``, or 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -73,6 +74,9 @@ class GumbelTemperatures:
     end: float
     decay: float
 
+    updates: int | None = None
+    """Updates that the quantiser was trained for, so that its temperature goes on where it was; None: unknown."""
+
 
 @dataclass(frozen=True)
 class ContrastiveHead:
@@ -101,6 +105,20 @@ class ContrastiveHead:
 
 
 @dataclass(frozen=True)
+class FollowedAverage:
+    """The teacher that a model was trained by: the running average of itself (data2vec, DinoSR, SpidR)."""
+
+    weights: Mapping[str, Tensor]
+    """Averaged weights, by the names of the model's; what is not here is the model's own."""
+
+    sums: Float[Tensor, "codebook code dim"] | None = None
+    """Of online codebooks: for each code the decayed sum of its frames; a code is ``sums / sizes``. None: none."""
+
+    sizes: Float[Tensor, "codebook code"] | None = None
+    """Of online codebooks: for each code the decayed number of its frames."""
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """A model and the heads of its pretraining that its file holds and that can be used."""
 
@@ -118,6 +136,9 @@ class Pretrained:
 
     reconstruction: LinearWeights | None = None
     """From the last hidden state to bins of the constant-Q transform (MERT)."""
+
+    average: FollowedAverage | None = None
+    """What the ``ema`` and ``online_clustering`` teachers start from (data2vec, DinoSR, SpidR)."""
 
     left_out: tuple[str, ...] = ()
     """What else the file holds and cannot be used, each with the reason, as sentences for the log."""

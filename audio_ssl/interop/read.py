@@ -13,6 +13,7 @@ from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
 from audio_ssl.interop.fairseq2 import MODEL_YAML, is_fairseq2, model_of, read_card, read_weights, weights_in
+from audio_ssl.interop.heads import Pretrained
 from audio_ssl.interop.hub import fetch, is_hub_name
 from audio_ssl.interop.muq import is_muq, read_muq
 from audio_ssl.interop.runs import read_run, run_of
@@ -75,14 +76,19 @@ def read_model(
     UserError
         If there is no such model, it cannot be read completely and exactly, or a setting of it is unknown.
     """
-    name, given = parse_name(name_or_path, ModelSettings(normalize, sample_rate, heads))
+    return open_model(name_or_path, ModelSettings(normalize, sample_rate, heads), shelf, heads=False).model
+
+
+def open_model(name_or_path: str | Path, given: ModelSettings, shelf: Shelf, heads: bool) -> Pretrained:
+    """Read a model as `read_model` does, if wanted with the `heads` of its pretraining."""
+    name, given = parse_name(name_or_path, given)
     try:
-        return _read(name, given, shelf)
+        return _read(name, given, shelf, heads)
     except MissingSettingError as error:
         raise with_remedy(error, str(name_or_path)) from error
 
 
-def _read(name: str | Path, given: ModelSettings, shelf: Shelf) -> SSLModel:
+def _read(name: str | Path, given: ModelSettings, shelf: Shelf, wanted: bool) -> Pretrained:
     source = detect(name, shelf)
     path = path_of(name)
     if source is ModelKind.SHIPPED:
@@ -98,24 +104,25 @@ def _read(name: str | Path, given: ModelSettings, shelf: Shelf) -> SSLModel:
         logger.warning("%s: using the newest complete checkpoint, %s", path, newest.name)
         path, source = newest, ModelKind.TRANSFORMERS
     if source is ModelKind.FAIRSEQ2:
-        return model_of(read_weights(path), path, given)
+        return model_of(read_weights(path), path, given, wanted)
     if source is ModelKind.FILE:
-        return _file(path, given)
+        return _file(path, given, wanted)
     if source is ModelKind.OURS:
-        model = _ours(path, given)
+        found = Pretrained(_ours(path, given))
     elif source is ModelKind.RUN:
-        model = read_run(path, given)
+        found = Pretrained(read_run(path, given))
     elif source is ModelKind.MUQ:
-        model = read_muq(path, given)
+        found = Pretrained(read_muq(path, given))
     elif source is ModelKind.TRANSFORMERS:
-        model = read_transformers(path, given)
+        found = read_transformers(path, given, wanted)
     else:
-        model = read_bundle(str(name), given)
-    heads = traits_of(model.config.encoder, EncoderTraits).heads
-    there = None if heads is None else heads(model.config.encoder)
+        found = Pretrained(read_bundle(str(name), given))
+    encoder = found.model.config.encoder
+    heads = traits_of(encoder, EncoderTraits).heads
+    there = None if heads is None else heads(encoder)
     if given.heads not in (None, there):
         raise UserError(f"`heads` is part of the model and is {there}, but {given.heads} was given", where=str(name))
-    return model
+    return found
 
 
 def _ours(path: Path, given: ModelSettings) -> SSLModel:
@@ -129,16 +136,16 @@ def _ours(path: Path, given: ModelSettings) -> SSLModel:
     return model.eval()
 
 
-def _file(path: Path, given: ModelSettings) -> SSLModel:
+def _file(path: Path, given: ModelSettings, wanted: bool) -> Pretrained:
     """Read a file by the names in it."""
     content = read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
     if is_fairseq(content):
-        return read_fairseq_content(content, path, given)
+        return read_fairseq_content(content, path, given, wanted)
     state = weights_in(content, path)
     if is_torchaudio(state):
-        return read_torchaudio_weights(state, path, given)
+        return read_torchaudio_weights(state, path, given, wanted)
     if is_fairseq2(state):
-        return model_of(state, path, given)
+        return model_of(state, path, given, wanted)
     if any("feature_projection." in name for name in state):
         raise UserError(
             "these are weights of transformers, whose settings are in other files",

@@ -7,6 +7,7 @@ has its sample rate and normalisation, and torchaudio downloads it. A file of we
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,29 @@ from torch import Tensor
 
 from audio_ssl.base.catalog import install_hint
 from audio_ssl.base.errors import UserError, unknown_name
+from audio_ssl.interop.find_heads import CodeNames, FoundHeads, HeadSizes, HeadTable, LabelSets, code_heads
+from audio_ssl.interop.heads import Pretrained
 from audio_ssl.interop.settings import FAIRSEQ_EPSILON, ModelSettings, Preparation, heads_of, preparation_of
 from audio_ssl.interop.weight_names import common_name, torchaudio_name
-from audio_ssl.interop.weights import MASK, build_from, encoder_sizes, frontend_sizes, no_mask, relative_positions
+from audio_ssl.interop.weights import (
+    MASK,
+    build_from,
+    encoder_sizes,
+    frontend_sizes,
+    no_mask,
+    not_taken,
+    relative_positions,
+)
 from audio_ssl.models.attention import Relative
 from audio_ssl.models.encoders import transformer
 from audio_ssl.models.frontends import conv
 from audio_ssl.models.model import ModelConfig, SSLModel
 
 PREFIX = "torchaudio:"
-_HEADS = ("aux.", "logit_generator.")
+_PRETRAINING = "logit_generator."
+_HEADS = ("aux.", _PRETRAINING)
+_CODES = CodeNames("final_proj", "label_embeddings")
+"""Of the model for pretraining, whose labels have no special symbols before them."""
 _WRAPPERS = ("model.", "wav2vec2.")
 """Prefixes of names where the model is part of one with normalisation, or of the model for pretraining."""
 _MASK = "mask_generator.mask_embedding"
@@ -75,7 +89,9 @@ def read_bundle(name: str, given: ModelSettings) -> SSLModel:
     return _fill(_config_of(bundle._params, prepared), state, name)
 
 
-def read_torchaudio_weights(state: Mapping[str, Tensor], where: Path | str, given: ModelSettings) -> SSLModel:
+def read_torchaudio_weights(
+    state: Mapping[str, Tensor], where: Path | str, given: ModelSettings, heads: bool = False
+) -> Pretrained:
     """Make a model of ``Wav2Vec2Model.state_dict()``; sizes are read from the weights.
 
     Parameters
@@ -87,6 +103,8 @@ def read_torchaudio_weights(state: Mapping[str, Tensor], where: Path | str, give
     given
         What the caller says: normalisation and sample rate, which the weights do not tell, and the number of heads.
         WavLM's weights tell it; for others, None stands for that of the published models of this width.
+    heads
+        Whether to take the head of a model for pretraining; the log names what is left out.
 
     Raises
     ------
@@ -107,9 +125,13 @@ def read_torchaudio_weights(state: Mapping[str, Tensor], where: Path | str, give
         relative_positions=relative_positions(state, torchaudio_name, None, where),
     )
     frontend = frontend_sizes(state, torchaudio_name, None, group_norm, where)
-    return _fill(
-        ModelConfig(frontend, encoder, prepared.sample_rate, prepared.normalize, FAIRSEQ_EPSILON), state, where
-    )
+    config = ModelConfig(frontend, encoder, prepared.sample_rate, prepared.normalize, FAIRSEQ_EPSILON)
+    model = _fill(config, state, where, say=not heads)
+    if not heads:
+        return Pretrained(model)
+    table = HeadTable(state, _PRETRAINING, HeadSizes(encoder.dim, frontend.channels[-1]), where)
+    found = FoundHeads(codes=code_heads(table, _CODES, 0.1, LabelSets(number=1))) if table.under("") else FoundHeads()
+    return replace(found, taken=frozenset(table.taken)).with_model(model, not_taken(state, _HEADS))
 
 
 def _unwrapped(name: str) -> str:
@@ -165,11 +187,11 @@ def _taken_apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def _fill(config: ModelConfig, state: Mapping[str, Tensor], where: Path | str) -> SSLModel:
+def _fill(config: ModelConfig, state: Mapping[str, Tensor], where: Path | str, say: bool = True) -> SSLModel:
     def name(ours: str) -> str:
         return torchaudio_name(common_name(ours))
 
     assert isinstance(config.encoder, transformer.Config)
     # torchaudio keeps the mask embedding with its pretraining model.
     mask = no_mask(config.encoder.dim) if name(MASK) not in state else {}
-    return build_from(config, state, name, heads=_HEADS, defaults=mask, where=where)
+    return build_from(config, state, name, heads=_HEADS, defaults=mask, where=where, say=say)

@@ -23,9 +23,18 @@ from torch import Tensor
 from audio_ssl.base.config import structure, unstructure
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
+from audio_ssl.interop.find_heads import (
+    TRANSFORMERS_CONTRAST,
+    FoundHeads,
+    HeadSizes,
+    HeadTable,
+    contrastive_head,
+    named_parts,
+)
+from audio_ssl.interop.heads import Pretrained
 from audio_ssl.interop.settings import ModelSettings, Preparation, invalid_settings, preparation_of
 from audio_ssl.interop.weight_names import common_name
-from audio_ssl.interop.weights import MASK, build_from, has_weights, no_mask, read_folder
+from audio_ssl.interop.weights import MASK, build_from, has_weights, no_mask, not_taken, read_folder
 from audio_ssl.models.attention import Relative
 from audio_ssl.models.encoders import transformer
 from audio_ssl.models.frontends import conv
@@ -44,7 +53,7 @@ _HEADS = (
 """Prefixes of the names of all heads in transformers: CTC, pretraining, classification, x-vectors."""
 
 
-def read_transformers(folder: str | Path, given: ModelSettings) -> SSLModel:
+def read_transformers(folder: str | Path, given: ModelSettings, heads: bool = False) -> Pretrained:
     """Read a folder of transformers.
 
     Parameters
@@ -54,11 +63,8 @@ def read_transformers(folder: str | Path, given: ModelSettings) -> SSLModel:
         prepared.
     given
         What the caller says, instead of what these say.
-
-    Returns
-    -------
-    SSLModel
-        Without heads, which the log names.
+    heads
+        Whether to take the heads of pretraining; the log names what is left out.
 
     Raises
     ------
@@ -82,7 +88,25 @@ def read_transformers(folder: str | Path, given: ModelSettings) -> SSLModel:
     if masked and name(MASK) not in state:
         # Some published models, such as facebook/wav2vec2-base-960h, lack it; only masked training needs it.
         logger.warning("%s: the mask embedding is missing and set to zero; inference does not use it", folder)
-    return build_from(config, state, name, heads=_HEADS, defaults=defaults, where=folder)
+    model = build_from(config, state, name, heads=_HEADS, defaults=defaults, where=folder, say=not heads)
+    if not heads:
+        return Pretrained(model)
+    with invalid_settings(folder / CONFIG_FILE):
+        table = HeadTable(state, "", HeadSizes(config.encoder.dim, model.frontend.dim), folder)
+        return _heads(table, data).with_model(model, not_taken(state, _HEADS))
+
+
+def _heads(table: HeadTable, data: Mapping[str, Any]) -> FoundHeads:
+    """Return the heads of a model of transformers: those of `Wav2Vec2ForPreTraining`, which alone has any."""
+    if TRANSFORMERS_CONTRAST.vectors not in table:
+        return FoundHeads()
+    if table.under("lm_head.", "classifier.", "projector."):
+        there = named_parts(table.under("quantizer.", "project_q.", "project_hid."))
+        why = f"{there}: the encoder was fine-tuned since, so that they no longer fit its hidden states"
+        return FoundHeads(left_out=(why,))
+    temperature, negatives = data.get("contrastive_logits_temperature", 0.1), data.get("num_negatives", 100)
+    head = contrastive_head(table, TRANSFORMERS_CONTRAST, float(temperature), int(negatives))
+    return FoundHeads(contrastive=head, taken=frozenset(table.taken))
 
 
 def preparation(folder: Path) -> tuple[ModelSettings, str]:

@@ -147,6 +147,7 @@ def build_from(
     heads: tuple[str, ...] = (),
     defaults: Mapping[str, Tensor] | None = None,
     where: Path | str | None = None,
+    say: bool = True,
 ) -> SSLModel:
     """Return a model with the weights of a file, float32 and ready for inference.
 
@@ -164,6 +165,8 @@ def build_from(
         Weights, under our names, that the file may lack.
     where
         The file, for errors.
+    say
+        Whether the log names what is left out.
 
     Raises
     ------
@@ -175,7 +178,7 @@ def build_from(
         # About layers of width 0, which the comparison of shapes below reports.
         warnings.simplefilter("ignore")
         model = SSLModel(config)
-    weights = matched(model.state_dict(), state, name, heads=heads, defaults=defaults, where=where)
+    weights = matched(model.state_dict(), state, name, heads=heads, defaults=defaults, where=where, say=say)
     if any(buffer.is_meta for buffer in model.buffers()):
         with torch.random.fork_rng(devices=[]):
             model = SSLModel(config)
@@ -193,6 +196,7 @@ def matched(
     heads: tuple[str, ...] = (),
     defaults: Mapping[str, Tensor] | None = None,
     where: Path | str | None = None,
+    say: bool = True,
 ) -> dict[str, Tensor]:
     """Return the weights under our names, in the types of `expected`; parameters as of `build_from`."""
     place = None if where is None else str(where)
@@ -211,10 +215,15 @@ def matched(
             shapes = f"{list(expected[ours].shape)}, but has {list(value.shape)}"
             raise UserError(f"the weight `{other}` must have the shape {shapes}", where=place)
         weights[ours] = value.detach().to(expected[ours].dtype).contiguous()
-    if left_out:
+    if left_out and say:
         parts = sorted({next(head for head in heads if other.startswith(head)).strip(".") for other in left_out})
         logger.info("%s: left out, as they are not part of the encoder: %s", place or "weights", ", ".join(parts))
     return weights
+
+
+def not_taken(state: Mapping[str, Tensor], heads: tuple[str, ...]) -> list[str]:
+    """Return the names of the known other parts of a table."""
+    return [name for name in state if name.startswith(heads)]
 
 
 def no_mask(dim: int) -> dict[str, Tensor]:

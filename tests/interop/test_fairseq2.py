@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.fairseq2 import (
@@ -15,6 +16,7 @@ from audio_ssl.interop.fairseq2 import (
     to_fairseq2_weights,
     write_fairseq2,
 )
+from audio_ssl.interop.pretrained import read_pretrained
 from audio_ssl.models.encoders import transformer
 from audio_ssl.models.frontends import conv, cqt
 from audio_ssl.models.model import ModelConfig, SSLModel, build_model
@@ -307,3 +309,25 @@ def test_the_card_is_what_fairseq2_calls_base(tmp_path):
     card = yaml.safe_load((tmp_path / "model.yaml").read_text())
     assert card["model_family"] == "wav2vec2"
     assert card["model_config"]["encoder_config"]["norm_order"] == "POST"
+
+
+@torch.no_grad()
+def test_its_quantiser_and_projections_are_read(wav2vec2, tmp_path):
+    theirs = their_model(wav2vec2, "base")
+    theirs.quantizer.num_updates.fill_(77)
+    save_file(theirs.state_dict(), tmp_path / "model.safetensors")
+    training = {"logit_temp": 0.2, "num_distractors": 9, "codebook_sampling_temperature": [2.0, 0.1, 0.9]}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump({"model_family": "wav2vec2", "model_config": training}))
+    found = read_pretrained(f"{tmp_path / 'model.safetensors'}?normalize=false&sample_rate=16000&heads=4")
+    head = found.contrastive
+    assert (head.temperature, head.negatives, dataclasses.astuple(head.gumbel)) == (0.2, 9, (2.0, 0.1, 0.9, 77))
+    assert found.left_out == ()
+    features, hidden = torch.randn(2, 5, 32), torch.randn(2, 5, 48)
+    with torch.compiler.set_stance("force_eager"):
+        wanted = theirs.final_target_proj(theirs.quantizer(features).quantized_vectors)
+    codes = functional.linear(features, head.choice.weight, head.choice.bias).unflatten(-1, (2, 10)).argmax(-1)
+    vectors = torch.cat([head.vectors[book][codes[..., book]] for book in range(2)], -1)
+    ours = functional.linear(vectors, head.project_codes.weight, head.project_codes.bias)
+    assert (ours - wanted).abs().max() <= TOLERANCE
+    projected = functional.linear(hidden, head.project_context.weight, head.project_context.bias)
+    assert (projected - theirs.final_proj(hidden)).abs().max() <= TOLERANCE

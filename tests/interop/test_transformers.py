@@ -28,7 +28,7 @@ def pair(folder, large):
         for parameter in theirs.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     theirs.save_pretrained(folder)
-    return read_transformers(folder, ModelSettings(False, 16000)), theirs
+    return read_transformers(folder, ModelSettings(False, 16000)).model, theirs
 
 
 def test_a_padded_batch_equals_single_clips_where_transformers_does_not(tmp_path):
