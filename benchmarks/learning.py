@@ -12,6 +12,7 @@ Run ``python benchmarks/learning.py`` (an hour and a half on two cores), or ``--
 runs and answers below ``--out`` are kept, so it goes on where it was stopped. ``--model small`` asks a model that is
 there already, beside the others or, with ``--no-training``, instead of training any. ``--peer resemblyzer`` asks a
 frozen encoder of a PyPI package (``_peers.py``) and says how much of the way to the best peer a model covers.
+``--model STUDENT --teacher small`` says how much of a teacher's gain over log-mel a student keeps.
 """
 
 from __future__ import annotations
@@ -84,6 +85,39 @@ def verdict(pairs: list[dict[str, Any]], model: str) -> list[str]:
     return [*found, f"{count}; not on {' / '.join(others)}" if others else count]
 
 
+def kept(answers: list[tuple[dict[str, Any], ClipCounts]], student: str, teacher: str) -> list[dict[str, Any]]:
+    """Return for each task how much of the teacher's gain over log-mel the student keeps, in percent.
+
+    Tasks where the teacher is no better than log-mel are left out, as there is nothing to keep.
+    """
+    found = []
+    for task in dict.fromkeys(row["task"] for row, _ in answers):
+        of = {row["system"]: (row["value"], counts) for row, counts in answers if row["task"] == task}
+        lower = of[teacher][1].metric in LOWER_IS_BETTER
+        share = covered(of[student][0], of["log-mel"][0], of[teacher][0], lower)
+        if share is not None:
+            gain = abs(of[teacher][0] - of["log-mel"][0])
+            found.append({"task": task, "student": student, "teacher": teacher, "gain": gain, "kept": share})
+    return found
+
+
+def kept_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence for each task, then one for all: the mean, and the share of the points of all tasks."""
+    said = [
+        f"{row['task']}: {row['student']} keeps {row['kept']:.0f} % of the {row['gain']:.1f} points that "
+        f"{row['teacher']} is above log-mel"
+        for row in rows
+    ]
+    if not rows:
+        return said
+    points = sum(row["gain"] for row in rows)
+    mean = sum(row["kept"] for row in rows) / len(rows)
+    whole = sum(row["gain"] * row["kept"] for row in rows) / points
+    student, teacher = rows[0]["student"], rows[0]["teacher"]
+    over = f"{student} keeps {mean:.1f} % of the gain of {teacher} in the mean over {len(rows)} tasks"
+    return [*said, f"{over}, and {whole:.1f} % of the {points:.1f} points of all of them"]
+
+
 _PHRASES = {"above": "above", "below": "below", "not significant": "no significant difference from"}
 
 
@@ -102,6 +136,7 @@ def main() -> None:
     parser.add_argument(
         "--model", action="append", default=[], help="`small`, or a folder: a model that is not trained"
     )
+    parser.add_argument("--teacher", help="`small`, or a folder: the model whose gain over log-mel each --model keeps")
     parser.add_argument("--peer", action="append", default=[], choices=tuple(PEERS), help="a frozen encoder")
     parser.add_argument("--no-training", action="store_true", help="train no recipe")
     parser.add_argument("--share", type=float, default=1.0, help="share of each recipe's updates")
@@ -120,19 +155,25 @@ def main() -> None:
             run = train(recipe, [f"steps={steps}", *SETTINGS, *args.settings], manifest, args.out / Path(recipe).stem)
             updates[run.name] = load_recipe(str(run / "recipe.yaml")).steps
             systems |= {f"{run.name}, untrained": f"untrained:{run}", run.name: str(run)}
-        for model in args.model:
+        asked = [*args.model, *([args.teacher] if args.teacher and args.teacher not in args.model else [])]
+        for model in asked:
             systems |= {f"{Path(model).name}, untrained": f"untrained:{model}", Path(model).name: model}
         systems |= {peer: PREFIX + peer for peer in args.peer}
         answers = ask(domain, systems, clips, args.out / "answers", args.task)
-        models = [*updates, *(Path(model).name for model in args.model)]
+        models = [*updates, *(Path(model).name for model in asked)]
         pairs = compared(answers, models)
         verdicts = [verdict(pairs, model) for model in models]
         said = [sentence for one in verdicts for sentence in one]
+        teacher = Path(args.teacher).name if args.teacher else None
+        shares = [kept(answers, model, teacher) for model in models if teacher and model != teacher]
+        said += [sentence for one in shares for sentence in kept_lines(one)]
         rows = [row for row, _ in answers]
         print("\n".join(["", *map(line, rows), "", *said]), flush=True)
         # A domain alone leaves the other's answers, those of a process beside this one too.
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         found = {"updates": updates, "rows": rows, "pairs": pairs, "verdict": said}
+        if shares:
+            found["kept"] = [row for one in shares for row in one]
         write_json(path, {**result, domain: {**found, "summary": [one[-1] for one in verdicts]}})
 
 

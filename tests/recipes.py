@@ -61,6 +61,8 @@ def _sizes(above: str, value: Any) -> Iterator[tuple[str, Any]]:
                 yield path, 1
             elif key in SMALL and isinstance(inner, int) and not isinstance(inner, bool) and inner > SMALL[key]:
                 yield path, SMALL[key]
+            elif key in SMALL and isinstance(inner, list | tuple) and all(isinstance(one, int) for one in inner):
+                yield path, [min(one, SMALL[key]) for one in inner]
             else:
                 yield from _sizes(f"{path}.", inner)
     elif isinstance(value, list | tuple):

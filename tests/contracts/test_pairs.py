@@ -127,3 +127,30 @@ def test_the_table_of_tasks_has_a_row_a_task_and_the_sentences_that_count() -> N
     assert any(line.startswith("| key, m | +3.0 [+2.0, +4.0], above |") for line in lines)
     assert lines[-1] == "- m: 1 of 1"
     assert "key: …" not in "\n".join(lines)
+
+
+def test_a_student_keeps_a_share_of_what_its_teacher_gains() -> None:
+    from _pairs import ClipCounts
+    from learning import kept, kept_lines  # type: ignore[import-not-found]
+
+    scores = {
+        ("key", "accuracy"): {"log-mel": 60.0, "teacher": 80.0, "student": 78.0},
+        ("characters", "CER"): {"log-mel": 50.0, "teacher": 40.0, "student": 42.0},
+        ("style", "accuracy"): {"log-mel": 50.0, "teacher": 49.0, "student": 10.0},
+    }
+    answers = [
+        ({"task": task, "system": system, "value": value}, ClipCounts(metric, np.ones((1, 2)), ["a"], ["a"]))
+        for (task, metric), systems in scores.items()
+        for system, value in systems.items()
+    ]
+    rows = kept(answers, "student", "teacher")
+    assert [(row["task"], round(row["gain"]), round(row["kept"])) for row in rows] == [
+        ("key", 20, 90),
+        ("characters", 10, 80),
+    ]
+    said = kept_lines(rows)
+    assert said[-1] == (
+        "student keeps 85.0 % of the gain of teacher in the mean over 2 tasks, and 86.7 % of the 30.0 points of all of "
+        "them"
+    )
+    assert kept_lines([]) == []

@@ -69,7 +69,7 @@ class AdditiveCodes:
         if len(frames) == 0:
             return torch.zeros(0, len(self.codes), dtype=torch.int64, device=frames.device)
         rows = max(1, _SCORES // (beam * self.codes.shape[1]))
-        return torch.cat([self._encode(part, beam) for part in frames.split(rows)])
+        return torch.cat([self._encode(part, beam) for part in torch.split(frames, rows)])
 
     def decode(self, labels: Int[Tensor, "frame codebook"]) -> Float[Tensor, "frame dim"]:
         """Return the sum of the codes of each frame."""
