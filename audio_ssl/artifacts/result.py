@@ -21,8 +21,8 @@ SCORES_FILE, ORIGIN_FILE, QUESTION_FILE = "scores.json", "provenance.json", "pro
 BASELINES = "baselines"
 """Folder of the baselines, one below it for each."""
 
-MODEL_FOLDER = "model"
-"""Folder of the model that was fine-tuned."""
+MODEL_FOLDER, ADAPTER_FOLDER = "model", "adapter"
+"""Folders of a fine-tuned model: the whole of it, or adapters alone, which need the model that they adapt."""
 
 SUITE_FILE = "suite.json"
 UNTRAINED = "untrained"

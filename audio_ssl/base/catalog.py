@@ -61,6 +61,7 @@ EXTRA_OF_PACKAGE = {
     "transformers": "transformers",
     "torchaudio": "torchaudio",
     "huggingface_hub": "hub",
+    "peft": "adapt",
     "fairseq2": "fairseq2",
     "av": "decode",
     "ray": "ray",

@@ -7,6 +7,7 @@ import logging
 from enum import Enum
 from pathlib import Path
 
+from audio_ssl.artifacts.adapter import ADAPTER_ORIGIN, is_adapter, read_adapter_origin
 from audio_ssl.artifacts.run import checkpoint_folders
 from audio_ssl.base.config import traits_of
 from audio_ssl.base.documents import read_object
@@ -28,6 +29,7 @@ from audio_ssl.interop.settings import (
 from audio_ssl.interop.torchaudio import PREFIX, is_torchaudio, read_bundle, read_torchaudio_weights
 from audio_ssl.interop.transformers import read_transformers, trainer_checkpoint
 from audio_ssl.interop.weights import PICKLED, read_pickle, read_safetensors
+from audio_ssl.models.adapters import merge_adapter
 from audio_ssl.models.interfaces import EncoderTraits
 from audio_ssl.models.model import SSLModel, read_model_config
 from audio_ssl.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
@@ -103,6 +105,8 @@ def _read(name: str | Path, given: ModelSettings, shelf: Shelf, wanted: bool) ->
         assert newest is not None, "found by `detect`"
         logger.warning("%s: using the newest complete checkpoint, %s", path, newest.name)
         path, source = newest, ModelKind.TRANSFORMERS
+    if source is ModelKind.ADAPTER:
+        return _adapted(path, given, shelf)
     if source is ModelKind.FAIRSEQ2:
         return model_of(read_weights(path), path, given, wanted)
     if source is ModelKind.FILE:
@@ -123,6 +127,30 @@ def _read(name: str | Path, given: ModelSettings, shelf: Shelf, wanted: bool) ->
     if given.heads not in (None, there):
         raise UserError(f"`heads` is part of the model and is {there}, but {given.heads} was given", where=str(name))
     return found
+
+
+def _adapted(path: Path, given: ModelSettings, shelf: Shelf) -> SSLModel:
+    """Read the model that an adapter names, and merge the adapter into it."""
+    origin = read_adapter_origin(path)
+    if not origin.model:
+        raise UserError(
+            f"the adapter does not say which model it adapts: {ADAPTER_ORIGIN} is missing",
+            where=str(path),
+            remedy="merge an adapter of another library there: peft's `merge_and_unload()`, then `save_pretrained`",
+        )
+    name, own = parse_name(origin.model, given)
+    # The name may be a path from another folder.
+    name = origin.path if origin.path is not None and path_of(origin.path).exists() else name
+    try:
+        base = _read(name, own, shelf)
+    except UserError as error:
+        raise UserError(
+            f"the adapter needs the model `{origin.model}` (fingerprint {origin.fingerprint}), which cannot be read: "
+            f"{error.what}",
+            where=str(path),
+            remedy=f"put the model there again{f', {origin.path}' if origin.path else ''}",
+        ) from error
+    return merge_adapter(base, path)
 
 
 def _ours(path: Path, given: ModelSettings) -> SSLModel:
@@ -166,6 +194,7 @@ class ModelKind(Enum):
     """What can be read."""
 
     SHIPPED = "a model that ships with the package"
+    ADAPTER = "an adapter, which names the model that it adapts"
     OURS = "a saved model"
     RUN = "a run that has not written its model, or a checkpoint of a run"
     TRANSFORMERS = "a folder of transformers"
@@ -230,6 +259,8 @@ def _folder(path: Path) -> ModelKind:
         return ModelKind.RUN
     if trainer_checkpoint(path) is not None:
         return ModelKind.TRAINER
+    if is_adapter(path):
+        return ModelKind.ADAPTER
     if (path / CONFIG_FILE).is_file():
         data = read_object(path / CONFIG_FILE)
         if "format_version" in data:

@@ -175,6 +175,10 @@ class Encoder(nn.Module, ABC):
         """Return the layers that have one form, so that one compilation serves all; empty: there are none."""
         return ()
 
+    def closing(self) -> Sequence[nn.Module]:
+        """Return the modules that see what the last layer gives, such as a last norm; empty: there are none."""
+        return ()
+
 
 def frontends_in(config: object) -> dict[str, object]:
     """Return the configs of the frontends that a frontend is made of, by their key paths; its own, where of none."""

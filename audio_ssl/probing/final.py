@@ -83,7 +83,7 @@ def train_final(
     steps = steps_of([outcome.chosen for outcome in outcomes], question.optim)
     training = SystemTraining(question, task, source, bank)
     training.measure(train.clips, [chosen.whiten])
-    own = training.tuned()
+    own = training.tuned(chosen.seed)
     examples = train if own is None else Examples(train.clips, train.targets, own)
     statistics = training.statistics[chosen.whiten]
     state = _train_to_step(training.make, chosen, statistics, examples, question.optim, steps, own)

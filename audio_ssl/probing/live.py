@@ -5,16 +5,22 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_ssl.artifacts.result import ADAPTER_FOLDER, MODEL_FOLDER
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.audio import read_clip
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.source import FeatureSource, ModelSource
+from audio_ssl.interop.settings import parse_name, path_of, take_point
+from audio_ssl.models.adapters import AdaptedModel, need_peft, targets_of
+from audio_ssl.models.depths import rate_shares
 from audio_ssl.models.model import SSLModel
 from audio_ssl.models.normalisation import BatchNorm
 from audio_ssl.probing.features import AudioSpan, LayerBatch, Refuse, key_of, pad_layers
@@ -113,23 +119,40 @@ class TunedBank(LiveBank):
     pooled
         Give the mean frame only.
     settings
-        Learning rate, freezing.
+        Learning rate, adapters, freezing.
     like
         A bank of the same clips, which then need not be read again.
+    seed
+        Of the first weights of adapters.
     """
 
-    def __init__(self, source: ModelSource, pooled: bool, settings: FineTuning, like: LiveBank) -> None:
+    def __init__(self, source: ModelSource, pooled: bool, settings: FineTuning, like: LiveBank, seed: int = 0) -> None:
         super().__init__(source, pooled)
         self._samples = like._samples
         self.settings, self._batch_seconds = settings, settings.batch_seconds
-        self.model: SSLModel = copy.deepcopy(source.model).to(source.device)
-        if settings.freeze_frontend:
+        self.model: SSLModel = copy.deepcopy(source.model)
+        self._adapted: AdaptedModel | None = None
+        if settings.lora is not None:
+            self._adapted = AdaptedModel(self.model, settings.lora, seed, frontend=not settings.freeze_frontend)
+        elif settings.freeze_frontend:
             self.model.frontend.requires_grad_(False)
+        self.model.to(source.device)
         self._learning = False
+
+    def _trained(self) -> dict[str, nn.Parameter]:
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
     def parameters(self) -> list[nn.Parameter]:
         """Return what is trained of the model."""
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return list(self._trained().values())
+
+    def rates(self) -> list[tuple[float, list[nn.Parameter]]]:
+        """Return what is trained by its learning rate."""
+        shares = rate_shares(self.model, self.settings.layer_decay)
+        found: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self._trained().items():
+            found.setdefault(shares[name], []).append(parameter)
+        return [(self.settings.rate * share, part) for share, part in found.items()]
 
     def learn(self, learning: bool) -> None:
         """Switch gradients on or off."""
@@ -141,13 +164,25 @@ class TunedBank(LiveBank):
                 module.eval()
 
     def state(self) -> dict[str, Tensor]:
-        """Return a copy of the model's weights, on the CPU: a sweep keeps many of them."""
-        return {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
+        """Return a copy of what is trained of the model, on the CPU: a sweep keeps many of them."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self._trained().items()}
 
+    @torch.no_grad()
     def load(self, state: dict[str, Tensor]) -> None:
         """Take weights that `state` gave."""
-        self.model.load_state_dict(state)
+        for name, parameter in self._trained().items():
+            parameter.copy_(state[name])
         self.learn(False)
+
+    def save(self, folder: Path) -> None:
+        """Write the model to ``folder/model``, or of an adapted one the adapters alone to ``folder/adapter``."""
+        self.model.cpu().eval()
+        if self._adapted is None:
+            self.model.save_pretrained(folder / MODEL_FOLDER)
+        else:
+            name = take_point(self.source.name)[0]
+            place = path_of(parse_name(name)[0])
+            self._adapted.save(folder / ADAPTER_FOLDER, name, place if place.exists() else None)
 
     def _check(self, clips: Sequence[Clip], rows: Sequence[Tensor]) -> None:
         """Accept features that are not finite: a model may diverge, and the loss then shows it."""
@@ -160,8 +195,16 @@ class TunedBank(LiveBank):
         return list(output.hidden), output.lengths.cpu()
 
 
-def tuned_bank(source: FeatureSource, pooled: bool, settings: FineTuning, like: LiveBank) -> TunedBank:
+def tuned_bank(source: FeatureSource, pooled: bool, settings: FineTuning, like: LiveBank, seed: int) -> TunedBank:
     """Return a bank whose model is trained; UserError for a source that has none."""
+    check_tuning(source, settings)
+    return TunedBank(cast(ModelSource, source), pooled, settings, like, seed)
+
+
+def check_tuning(source: FeatureSource, settings: FineTuning) -> None:
+    """Raise UserError for a source without weights, layers that it does not have, and where peft is missing."""
     if not isinstance(source, ModelSource):
         raise UserError(f"`{source.name}` has no weights to train", where="$.finetune")
-    return TunedBank(source, pooled, settings, like)
+    if settings.lora is not None:
+        targets_of(source.model, settings.lora, "$.finetune.lora")
+        need_peft("$.finetune.lora")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +14,8 @@ from audio_ssl.base.config import PartOf, kind_of, load
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.base.versions import added
 from audio_ssl.features.baselines import baselines, features_of, is_baseline
+from audio_ssl.models.adapters import Lora, check_lora
+from audio_ssl.models.depths import check_layer_decay
 
 
 @dataclass(frozen=True)
@@ -105,20 +107,35 @@ class HeadTraining:
 class FineTuning:
     """Fine-tuning of the model, together with the head."""
 
-    lr: float = 1e-5
-    """Learning rate of the model (the gender study: 1e-4)."""
+    lr: float | None = None
+    """Learning rate of the model (the gender study: 1e-4). Left out: 1e-5, with `lora` 5e-4, as adapters begin at zero
+    and want a rate some ten times and more above that of the weights."""
+
+    lora: Lora | None = None
+    """Train low-rank adapters on the encoder's linear layers; the weights of the model itself stay as they are. Left
+    out: all of the encoder is trained."""
+
+    layer_decay: float = 1.0
+    """Share of the learning rate that each layer has of that of the layer above it (ELECTRA, BEiT: 0.65 to 0.9)."""
 
     optimizer: str = "adam"
     """Optimiser of the model: adamw, adam, adadelta or sgd."""
 
     freeze_steps: int = 500
-    """Updates in which the head alone is trained; no run stops before they are over."""
+    """Updates in which the head alone is trained; no run stops before they are over (wav2vec 2.0: 10000)."""
 
     freeze_frontend: bool = True
     """The waveform frontend stays as it is (wav2vec 2.0, Baevski et al. 2020, section 4)."""
 
     batch_seconds: float = 60.0
     """Seconds of audio in one forward pass; a larger batch is split into several."""
+
+    @property
+    def rate(self) -> float:
+        """Return the learning rate of the model, which depends on what is trained where it is left out."""
+        if self.lr is not None:
+            return self.lr
+        return 1e-5 if self.lora is None else 5e-4
 
 
 @dataclass(frozen=True)
@@ -192,6 +209,9 @@ def load_probe(name: str, overrides: Sequence[str] = ()) -> tuple[Path, Probe]:
     """
     path = catalog.find("probes", name)
     probe = load(Probe, path, overrides)
+    if probe.finetune is not None:
+        # A result has the number, so that it means the same where a later release has another default.
+        probe = replace(probe, finetune=replace(probe.finetune, lr=probe.finetune.rate))
     _check_names(probe)
     _check_numbers(probe)
     return path, probe
@@ -225,7 +245,10 @@ def _check_numbers(probe: Probe) -> None:
         raise UserError("must be at least 1, or null for all", where="$.data.max_train_clips")
     above = {"data.max_seconds": probe.data.max_seconds, "optim.clip_norm": probe.optim.clip_norm or math.inf}
     if probe.finetune is not None:
-        above |= {"finetune.lr": probe.finetune.lr, "finetune.batch_seconds": probe.finetune.batch_seconds}
+        above |= {"finetune.lr": probe.finetune.rate, "finetune.batch_seconds": probe.finetune.batch_seconds}
+        check_layer_decay(probe.finetune.layer_decay, "$.finetune.layer_decay")
+        if probe.finetune.lora is not None:
+            check_lora(probe.finetune.lora, "$.finetune.lora")
         if probe.finetune.freeze_steps >= probe.optim.steps:
             raise UserError(
                 f"the model would never learn: must be below `optim.steps` {probe.optim.steps}",

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from audio_ssl.artifacts.result import (
     BASELINES,
-    MODEL_FOLDER,
     SCORES_FILE,
     ExcludedClip,
     LayerPoint,
@@ -90,7 +89,7 @@ def write_result(
     # Each fold has a model of its own; the one for new files is kept.
     tuned = final.tuned if final is not None else outcomes[0].tuned if len(outcomes) == 1 else None
     if tuned is not None:
-        tuned.model.cpu().eval().save_pretrained(folder / MODEL_FOLDER)
+        tuned.save(folder)
     for name, content in {**task.files(), **(outcomes[0] if final is None else final).files}.items():
         with atomic_write(folder / name) as partial:
             partial.write_bytes(content)

@@ -53,6 +53,7 @@ from audio_ssl.probing.clips import ClipsBySplit, check_cluster, choose_clips, d
 from audio_ssl.probing.features import BankCache
 from audio_ssl.probing.final import train_final
 from audio_ssl.probing.head import Decoder
+from audio_ssl.probing.live import check_tuning
 from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.probing.result import ProbeContext, is_finished, write_result
 from audio_ssl.probing.score import measured_by
@@ -164,8 +165,8 @@ def _check(question: Probe, task: Task, source: FeatureSource) -> str | None:
     if task.output not in head.outputs:
         raise UserError(f"the head `{kind_of(question.head)}` does not fit the task {task.kind}", where="$.head.kind")
     runs_of(question, source, head)
-    if question.finetune is not None and not isinstance(source, ModelSource):
-        raise UserError(f"`{source.name}` has no weights to train", where="$.finetune")
+    if question.finetune is not None:
+        check_tuning(source, question.finetune)
     if question.decode is None:
         return None
     decoder = cast(Decoder, build(question.decode))

@@ -227,7 +227,7 @@ class SystemTraining:
         name = f"{len(runs)} heads on {self._source.name}" if len(runs) > 1 else f"head on {self._source.name}"
         with Progress(name, total=question.optim.steps * len(groups)) as progress:
             for group in groups:
-                own = self.tuned()
+                own = self.tuned(group[0].seed)
                 if own is not None:
                     train, valid = (Examples(part.clips, part.targets, own) for part in (train, valid))
                 statistics = self.statistics[group[0].whiten]
@@ -247,7 +247,7 @@ class SystemTraining:
         """Return the system with its weights, and the model it has trained."""
         system = self.make(chosen.run)
         system.load_state_dict({name: v for name, v in chosen.state.items() if not name.startswith(MODEL_PREFIX)})
-        own = self.tuned()
+        own = self.tuned(chosen.run.seed)
         if own is not None:
             own.load(
                 {
@@ -263,13 +263,13 @@ class SystemTraining:
         head = make_head(self._question, self._source, self._task)
         return LayerHead(head, self.statistics[run.whiten], run.layer).to(self._source.device)
 
-    def tuned(self) -> TunedBank | None:
+    def tuned(self, seed: int) -> TunedBank | None:
         """Return a bank with a copy of the model that is trained, or None where it is frozen."""
         settings = self._question.finetune
         return (
             None
             if settings is None
-            else tuned_bank(self._source, self._bank.pooled, settings, cast(LiveBank, self._bank))
+            else tuned_bank(self._source, self._bank.pooled, settings, cast(LiveBank, self._bank), seed)
         )
 
 

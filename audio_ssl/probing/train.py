@@ -159,7 +159,7 @@ class HeadCourse:
         self._optimizers = [self._optimizer]
         shares = [lambda step: factor(step + 1, optim)]
         if tuned is not None:
-            own = [{"params": tuned.parameters(), "lr": tuned.settings.lr}]
+            own = [{"params": part, "lr": lr} for lr, part in tuned.rates()]
             self._optimizers.append(_optimizer(own, tuned.settings.optimizer, optim.weight_decay))
             frozen = tuned.settings.freeze_steps
             shares.append(lambda step: factor(step + 1, optim) if step >= frozen else 0.0)

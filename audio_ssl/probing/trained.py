@@ -1,7 +1,8 @@
 """A finished result, opened to predict: the model, the mix of layers, the head, its classes and its search.
 
 All of it lies in the result folder but the model, which is where the probe found it. A model that was fine-tuned lies
-in the folder, too (``RESULT/model``). `source_of_result` is the one way to the model of a result.
+in the folder, too (``RESULT/model``), or what was added to the probed one (``RESULT/adapter``). `source_of_result` is
+the one way to the model of a result.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import cast
 import torch
 
 from audio_ssl.artifacts.result import (
+    ADAPTER_FOLDER,
     BASELINES,
     MODEL_FOLDER,
     QUESTION_FILE,
@@ -37,6 +39,7 @@ from audio_ssl.features.pooling import HEAD_FILE, read_head
 from audio_ssl.features.source import UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.settings import path_of
+from audio_ssl.models.adapters import merge_adapter
 from audio_ssl.models.weights import load_state
 from audio_ssl.probing.head import Decoder
 from audio_ssl.probing.layer_heads import LayerHead, LayerStatistics
@@ -146,7 +149,10 @@ def source_of_result(folder: Path, model: str | None = None) -> FeatureSource:
                 f"the result has its own fine-tuned model, {folder / MODEL_FOLDER}", remedy="leave `--model` out"
             )
         return ModelSource(scores.model, read_model(folder / MODEL_FOLDER))
-    return _probed(folder, scores, model)
+    probed = _probed(folder, scores, model)
+    if (folder / ADAPTER_FOLDER).is_dir():
+        return ModelSource(scores.model, merge_adapter(cast(ModelSource, probed).model, folder / ADAPTER_FOLDER))
+    return probed
 
 
 def absolute(name: str) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from audio_ssl.artifacts.adapter import AdapterOrigin
 from audio_ssl.artifacts.clip_predictions import ClipPrediction
 from audio_ssl.artifacts.composition import AuditReport
 from audio_ssl.artifacts.draws import DrawRecord, MixRecord
@@ -43,6 +44,7 @@ RECORDS: list[tuple[str, type]] = [
     ("data/*.mix.json", MixRecord),
     *((f"results/{name}/**/scores.json", ProbeScores) for name in TRAINED),
     ("results/*/provenance.json", ResultOrigin),
+    ("adapters/*/base.json", AdapterOrigin),
     ("runs/*/provenance.json", RunRecord),
     ("runs/*/labels.json", Labels),
     ("runs/*/reconstructions/clips.json", Reconstructions),

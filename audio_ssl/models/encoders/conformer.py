@@ -174,6 +174,10 @@ class ConformerEncoder(Encoder):
         """Return the blocks."""
         return list(self.blocks)
 
+    def closing(self) -> list[nn.Module]:
+        """Return the norm after the last block, if there is one."""
+        return [] if self.last_norm is None else [self.last_norm]
+
 
 class ConformerBlock(SelfAttention):
     """Half a feed-forward part, self-attention, convolution, half a feed-forward part, layer norm."""

@@ -170,6 +170,10 @@ class TransformerEncoder(Encoder):
         """Return the blocks."""
         return list(self.blocks)
 
+    def closing(self) -> list[nn.Module]:
+        """Return the norm after the last block, which a pre-LN encoder has."""
+        return [self.norm] if self._config.pre_norm else []
+
     def _finished(self, states: list[Tensor], point: Point) -> list[Tensor]:
         """Return the states with the last output of a pre-LN encoder normalised."""
         if self._config.pre_norm and point == "output" and len(states) > self.num_layers:
