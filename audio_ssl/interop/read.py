@@ -106,7 +106,8 @@ def _read(name: str | Path, given: ModelSettings, shelf: Shelf, wanted: bool) ->
         logger.warning("%s: using the newest complete checkpoint, %s", path, newest.name)
         path, source = newest, ModelKind.TRANSFORMERS
     if source is ModelKind.ADAPTER:
-        return _adapted(path, given, shelf)
+        # The heads of the adapted model's pretraining fitted its own hidden states.
+        return Pretrained(_adapted(path, given, shelf))
     if source is ModelKind.FAIRSEQ2:
         return model_of(read_weights(path), path, given, wanted)
     if source is ModelKind.FILE:
@@ -142,7 +143,7 @@ def _adapted(path: Path, given: ModelSettings, shelf: Shelf) -> SSLModel:
     # The name may be a path from another folder.
     name = origin.path if origin.path is not None and path_of(origin.path).exists() else name
     try:
-        base = _read(name, own, shelf)
+        base = _read(name, own, shelf, wanted=False).model
     except UserError as error:
         raise UserError(
             f"the adapter needs the model `{origin.model}` (fingerprint {origin.fingerprint}), which cannot be read: "
