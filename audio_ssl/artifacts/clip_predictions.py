@@ -3,15 +3,20 @@
 ``predictions.jsonl`` has one `ClipPrediction` a line. A field that a task does not answer is left out of the file and
 None here; an empty list is an answer: no notes were found. Times are seconds from the clip's start; what sounds in the
 last frame may end some milliseconds after the clip. Other formats (subtitles, MIDI, JAMS) are made from these records
-by the parts of `audio_ssl/probing/outputs`.
+by the parts of `audio_ssl/probing/formats`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from audio_ssl.artifacts.records import absent
-from audio_ssl.base.documents import JsonObject
+from audio_ssl.artifacts.records import absent, from_json
+from audio_ssl.base.documents import JsonObject, iterate_json_lines
+
+ANSWER_FIELDS = ("text", "words", "tokens", "classes", "tags", "values", "segments", "beats", "notes", "embedding")
+"""Fields of `ClipPrediction` of which each task fills some."""
 
 PREDICTED_FILE = "predictions.jsonl"
 
@@ -133,6 +138,23 @@ class ClipPrediction:
     more: JsonObject = field(default_factory=dict)
 
     @property
+    def answered(self) -> tuple[str, ...]:
+        """Return the names of the fields that hold an answer."""
+        return tuple(name for name in ANSWER_FIELDS if getattr(self, name) is not None)
+
+    @property
     def label(self) -> str | None:
         """Return the name of the most probable class, or None."""
         return self.classes[0].name if self.classes else None
+
+
+def iterate_clip_predictions(path: Path) -> Iterator[ClipPrediction]:
+    """Yield the predictions of a file of JSON Lines, one at a time.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or a line is no prediction; the text has the line's number.
+    """
+    for number, row in iterate_json_lines(path):
+        yield from_json(ClipPrediction, row, f"{path}:{number}", "predict again")

@@ -35,6 +35,7 @@ from audio_ssl.artifacts.result import (
 )
 from audio_ssl.artifacts.result_tables import PREDICTIONS_FILE, TRIALS_FILE, TrialRow, write_rows, write_table
 from audio_ssl.base.checksums import faults, write_seals
+from audio_ssl.base.documents import JsonObject
 from audio_ssl.base.files import atomic_write
 from audio_ssl.base.text import readable_id
 from audio_ssl.data.manifest import Clip
@@ -263,10 +264,6 @@ def write_predictions(path: Path, task: Task, clips: Sequence[Clip], predictions
     """
     rows: list[dict[str, Any]] = []
     for clip, prediction in zip(clips, predictions, strict=True):
-        columns = {
-            f"manifest_{k}" if k in ANSWERS else k: readable_id(v) if isinstance(v, str) else v
-            for k, v in clip.row().items()
-        }
         answer: dict[str, Any] = {"reference": task.reference(clip)}
         if task.output == "embedding":
             answer["embedding"] = prediction.tolist()
@@ -278,5 +275,13 @@ def write_predictions(path: Path, task: Task, clips: Sequence[Clip], predictions
             counted = task.statistics(name, clip, prediction)
             if counted is not None:
                 answer[f"{name}{COUNTS}"] = counted.astype(int).tolist()
-        rows.append({**columns, **answer})
+        rows.append({**manifest_columns(clip.row()), **answer})
     write_table(path, rows, task.kind, task.classes)
+
+
+def manifest_columns(row: JsonObject) -> JsonObject:
+    """Return a row of the manifest as columns of a table of predictions, which has the answer's columns as well."""
+    return {
+        f"manifest_{name}" if name in ANSWERS else name: readable_id(value) if isinstance(value, str) else value
+        for name, value in row.items()
+    }

@@ -131,6 +131,17 @@ class Task(ABC):
         """Return why this question cannot be answered of a clip that the probe has not seen, or None."""
         return None
 
+    def answered(self, times: bool) -> tuple[str, ...]:
+        """Return the fields of a `ClipPrediction` that `clip_prediction` fills, which say the formats it can have.
+
+        Parameters
+        ----------
+        times
+            Whether the head is of CTC, and so tells the times of tokens.
+        """
+        fields: dict[Output, str] = {"class": "classes", "tags": "tags", "values": "values", "embedding": "embedding"}
+        return (fields[self.output],) if self.output in fields else ()
+
     def clip_prediction(self, clip: Clip, given: HeadOutput) -> ClipPrediction:
         """Return the answer of a clip as a record, with the right answer beside it where the clip has one.
 

@@ -18,6 +18,7 @@ from audio_ssl.models.interfaces import Encoder, EncoderTraits, Frontend, Fronte
 from audio_ssl.pretrain.jobs import KindTraits
 from audio_ssl.pretrain.learner import Learner
 from audio_ssl.pretrain.view import Objective, ObjectiveTraits
+from audio_ssl.probing.format import FormatTraits
 from audio_ssl.targets.spec import FollowingTeacher, TeacherTraits
 
 TRAITS = {
@@ -28,6 +29,7 @@ TRAITS = {
     "pretrain/kinds": KindTraits,
     "features/writers": WriterTraits,
     "features/engines": EngineTraits,
+    "probing/formats": FormatTraits,
 }
 """The folders whose parts say something of themselves that others act on."""
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from audio_ssl.artifacts.clip_predictions import BeatTime, ClipPrediction, NamedProbability
+from audio_ssl.artifacts.clip_predictions import ANSWER_FIELDS, BeatTime, ClipPrediction, NamedProbability
 from audio_ssl.artifacts.records import from_json, to_json
 from audio_ssl.base.catalog import load_part, parts
 from audio_ssl.base.errors import UserError
@@ -22,6 +22,13 @@ UNLABELLED = Clip("a b", "a b.wav", 1.5, 1.0, 16000)
 
 def clip(**values):
     return Clip("x", "x.wav", 0.0, 1.0, 16000, **values)
+
+
+def said(task, given, clip=UNLABELLED):
+    """Return a prediction, whose fields are those that the task has named."""
+    found = task.clip_prediction(clip, given)
+    assert found.answered == tuple(sorted(task.answered(given.log_probabilities is not None), key=ANSWER_FIELDS.index))
+    return found
 
 
 def output(prediction, **more):
@@ -46,7 +53,7 @@ def learned(module, *rows, **settings):
 
 def test_classes_are_ranked_by_the_softmax_of_their_scores():
     task = learned(classification, {"label": "b"}, {"label": "a"}, {"label": "c"}, min_count=1)
-    found = task.clip_prediction(UNLABELLED, output(torch.tensor([0.0, 2.0, 1.0])))
+    found = said(task, output(torch.tensor([0.0, 2.0, 1.0])))
     assert [one.name for one in found.classes] == ["b", "c", "a"]
     expected = torch.tensor([2.0, 1.0, 0.0]).double().softmax(-1).tolist()
     assert [one.probability for one in found.classes] == pytest.approx(expected)
@@ -65,7 +72,7 @@ def test_probabilities_of_cosines_are_those_that_the_head_has_learned():
     head._margin = 0.0
     loss = head.loss(HeadBatch(features, frames), [torch.tensor(1)])
     task = learned(classification, {"label": "a"}, {"label": "b"}, {"label": "c"}, min_count=1)
-    found = task.clip_prediction(UNLABELLED, output(cosines, sharpness=head.sharpness))
+    found = said(task, output(cosines, sharpness=head.sharpness))
     (likely,) = [one.probability for one in found.classes if one.name == "b"]
     assert likely == pytest.approx(float((-loss).exp().detach()), rel=1e-4)
 
@@ -73,7 +80,7 @@ def test_probabilities_of_cosines_are_those_that_the_head_has_learned():
 def test_tags_have_probabilities_of_their_own():
     rows = [{"tags": ("jazz", "slow")}, {"tags": ("jazz", "loud")}, {"tags": ("slow", "loud")}]
     task = learned(tagging, *rows, min_count=1)
-    found = task.clip_prediction(UNLABELLED, output(torch.tensor([0.0, -1.0, 3.0])))
+    found = said(task, output(torch.tensor([0.0, -1.0, 3.0])))
     assert [one.name for one in found.tags] == ["slow", "jazz", "loud"]
     assert found.tags[0].probability == pytest.approx(1 / (1 + np.exp(-3)))
 
@@ -81,13 +88,13 @@ def test_tags_have_probabilities_of_their_own():
 def test_values_are_in_the_unit_of_the_manifest():
     rows = [{"extra": {"valence": 1.0, "arousal": 10.0}}, {"extra": {"valence": 3.0, "arousal": 30.0}}]
     task = learned(regression, *rows)
-    found = task.clip_prediction(UNLABELLED, output(torch.tensor([0.5, -1.0])))
+    found = said(task, output(torch.tensor([0.5, -1.0])))
     assert [(one.name, one.value) for one in found.values] == [("valence", 2.5), ("arousal", 10.0)]
 
 
 def test_words_and_characters_of_ctc_have_the_times_of_their_frames():
     task = learned(asr, {"text": "ab ba, c!"})
-    found = task.clip_prediction(UNLABELLED, spoken(task, "ba ab"))
+    found = said(task, spoken(task, "ba ab"))
     assert found.text == "ba ab"
     assert [(one.label, one.start, one.end) for one in found.words] == [("ba", 0.0425, 0.1425), ("ab", 0.2825, 0.3825)]
     assert [one.label for one in found.tokens] == ["b", "a", "a", "b"]
@@ -97,21 +104,21 @@ def test_words_and_characters_of_ctc_have_the_times_of_their_frames():
 
 def test_spaces_around_words_and_silence_are_no_words():
     task = learned(asr, {"text": "ab ba"})
-    found = task.clip_prediction(UNLABELLED, spoken(task, "  a "))
+    found = said(task, spoken(task, "  a "))
     assert (found.text, [one.label for one in found.words]) == ("a", ["a"])
-    silent = task.clip_prediction(UNLABELLED, spoken(task, ""))
+    silent = said(task, spoken(task, ""))
     assert (silent.text, silent.words, silent.tokens) == ("", (), ())
 
 
 def test_a_head_without_times_gives_the_text_alone():
     task = learned(asr, {"text": "ab ba"})
-    found = task.clip_prediction(UNLABELLED, output(task.target(clip(text="ba"))))
+    found = said(task, output(task.target(clip(text="ba"))))
     assert (found.text, found.words, found.tokens) == ("ba", None, None)
 
 
 def test_each_character_is_a_word_where_there_are_no_spaces():
     task = learned(asr, {"text": "你好世界"})
-    found = task.clip_prediction(UNLABELLED, spoken(task, "世好"))
+    found = said(task, spoken(task, "世好"))
     assert [one.label for one in found.words] == ["世", "好"]
     now_and_then = learned(asr, {"text": "你好 世界"}, {"text": "你好世界今天天气很好"})
     found = now_and_then.clip_prediction(UNLABELLED, spoken(now_and_then, "世 好"))
@@ -123,7 +130,7 @@ def test_pieces_are_joined_to_words():
     texts = ["the boat is on the lake", "a lake and a boat", "the lake is the boat of the boats"]
     task = learned(asr, *({"text": text} for text in texts), units="sentencepiece", vocab_size=30)
     names = [task.classes[number] for number in task.target(clip(text="the lake boats")).tolist()]
-    found = task.clip_prediction(UNLABELLED, spoken(task, names, 200))
+    found = said(task, spoken(task, names, 200))
     assert found.text == "the lake boats"
     assert [one.label for one in found.words] == ["the", "lake", "boats"]
     ends = [one.end for one in found.words]
@@ -132,22 +139,31 @@ def test_pieces_are_joined_to_words():
 
 def test_phones_are_segments():
     task = learned(phones, {"extra": {"phones": "HH AH0 L OW1"}})
-    found = task.clip_prediction(UNLABELLED, spoken(task, ["HH", "OW1", "OW1"]))
+    found = said(task, spoken(task, ["HH", "OW1", "OW1"]))
     assert found.text == "HH OW1 OW1"
     assert found.words is None
     assert [(one.label, one.start) for one in found.segments] == [("HH", 0.0425), ("OW1", 0.1225), ("OW1", 0.2025)]
 
 
+def test_times_of_phones_are_kept_of_long_clips_and_those_of_characters_are_not():
+    long = replace(UNLABELLED, seconds=3601.0)
+    task = learned(phones, {"extra": {"phones": "HH AH0 L OW1"}})
+    assert len(task.clip_prediction(long, spoken(task, ["HH", "L"])).segments) == 2
+    task = learned(asr, {"text": "ab ba"})
+    found = task.clip_prediction(long, spoken(task, "ab"))
+    assert (len(found.words), found.tokens) == (1, None)
+
+
 def test_slots_are_segments_with_their_text_and_words_have_no_marks():
     task = learned(slots, {"extra": {"slots": "play <artist>queen of</artist> pop"}})
-    said = [*"play ", "<artist>", *"queen ", *"of", "</artist>", *" pop"]
-    found = task.clip_prediction(UNLABELLED, spoken(task, said, 120))
+    names = [*"play ", "<artist>", *"queen ", *"of", "</artist>", *" pop"]
+    found = said(task, spoken(task, names, 120))
     assert found.text == "play <artist>queen of</artist> pop"
     assert [one.label for one in found.words] == ["play", "queen", "of", "pop"]
     (slot,) = found.segments
     assert (slot.label, slot.text) == ("artist", "queen of")
     assert (slot.start, slot.end) == (found.words[1].start, found.words[2].end)
-    unclosed = task.clip_prediction(UNLABELLED, spoken(task, ["<artist>", *"pop"]))
+    unclosed = said(task, spoken(task, ["<artist>", *"pop"]))
     assert unclosed.segments == ()
 
 
@@ -155,7 +171,7 @@ def of_frames(module, columns, seed=0, frames=200, **settings):
     task = module.build(module.Config(**settings))
     task.start(GRID)
     scores = torch.randn(frames, columns, generator=torch.Generator().manual_seed(seed)) * 3
-    return task, scores, task.clip_prediction(UNLABELLED, output(scores))
+    return task, scores, said(task, output(scores))
 
 
 @pytest.mark.parametrize("cost", [0.0, 5.0])
@@ -194,7 +210,7 @@ def test_the_probability_of_a_note_is_the_mean_over_its_frames():
     scores[10:14, 39] = torch.tensor([1.0, 2.0, 3.0, 4.0])
     task = notes.build(notes.Config())
     task.start(GRID)
-    (note,) = task.clip_prediction(UNLABELLED, output(scores)).notes
+    (note,) = said(task, output(scores)).notes
     assert note.pitch == 60
     assert note.probability == pytest.approx(
         float(torch.tensor([1.0, 2.0, 3.0, 4.0]).double().sigmoid().mean()), abs=6e-5
@@ -210,13 +226,14 @@ def test_a_task_predicts_or_says_why_not(kind):
             task.clip_prediction(UNLABELLED, output(torch.zeros(1)))
     else:
         assert task.why_no_prediction() is None
+        assert task.answered(times=False)
 
 
 def test_a_vector_is_kept():
     task = load_part("probing/tasks", "speaker_verification").build(
         load_part("probing/tasks", "speaker_verification").Config()
     )
-    assert task.clip_prediction(UNLABELLED, output(torch.tensor([0.5, -2.0]))).embedding == (0.5, -2.0)
+    assert said(task, output(torch.tensor([0.5, -2.0]))).embedding == (0.5, -2.0)
 
 
 def test_a_record_holds_the_manifest_and_is_read_back():

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from audio_ssl import examples
 from audio_ssl.artifacts.result_tables import PREDICTIONS_FILE
+from audio_ssl.base.catalog import parts
 from audio_ssl.base.documents import parse_line
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.corpus_tools.toolkits import cut_row, is_lhotse, segment_id
@@ -88,9 +89,12 @@ def open_parquet(path: Path) -> Source:
     try:
         with pq.ParquetFile(path) as file:
             columns, total = tuple(file.schema_arrow.names), file.metadata.num_rows
+            task = (file.schema_arrow.metadata or {}).get(b"task", b"").decode("utf-8", "replace")
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"cannot be read: {error}", where=str(path)) from error
-    return Source((path,), columns, lambda wanted, refuse: _parquet_rows(path, wanted), total=total)
+    # Probes and `predict` say it; another program may mean something else by the word.
+    known = task if task in parts("probing/tasks") else None
+    return Source((path,), columns, lambda wanted, refuse: _parquet_rows(path, wanted), total=total, task=known)
 
 
 _BY_SUFFIX: dict[str, Callable[[Path], Source]] = {

@@ -61,7 +61,7 @@ class Source:
     """Whether ids are row numbers."""
 
     task: str | None = None
-    """Task that the rows imply: ``st`` if they are translations."""
+    """Task that the rows imply (``st`` if they are translations), or that a table of predictions names."""
 
 
 def nowhere(number: int, reason: str) -> None:

@@ -101,6 +101,10 @@ class TokenTask(Task):
         found = None if given.log_probabilities is None else align(given.log_probabilities, ids)
         return said if found is None else self.timed(said, ids, found, given.grid)
 
+    def answered(self, times: bool) -> tuple[str, ...]:
+        """Return the text, and its words and tokens where there are times."""
+        return ("text", "words", "tokens") if times else ("text",)
+
     def timed(
         self, said: ClipPrediction, ids: Sequence[int], found: Sequence[TokenFrames], grid: FrameGrid
     ) -> ClipPrediction:
@@ -109,14 +113,19 @@ class TokenTask(Task):
             timed_label(word, [found[place] for place in places], grid, said.seconds)
             for word, places in self._units.words(ids)
         ]
-        names = self.classes
-        tokens = [
-            timed_label(names[token], [frames], grid, said.seconds)
-            for token, frames in zip(ids, found, strict=True)
-            if names[token].strip(f" {_WORD_START}")
-        ]
-        return replace(
-            said, words=tuple(words), tokens=tuple(tokens) if said.seconds <= _TOKENS_UP_TO_SECONDS else None
+        short = said.seconds <= _TOKENS_UP_TO_SECONDS
+        tokens = self.timed_tokens(ids, found, grid, said.seconds) if short else None
+        return replace(said, words=tuple(words), tokens=tokens)
+
+    def timed_tokens(
+        self, ids: Sequence[int], found: Sequence[TokenFrames], grid: FrameGrid, clip_seconds: float
+    ) -> tuple[TimedLabel, ...]:
+        """Return the tokens that are no spaces."""
+        names = [self.classes[token] for token in ids]
+        return tuple(
+            timed_label(name, [frames], grid, clip_seconds)
+            for name, frames in zip(names, found, strict=True)
+            if name.strip(f" {_WORD_START}")
         )
 
     def files(self) -> dict[str, bytes]:

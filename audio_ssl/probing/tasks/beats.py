@@ -107,6 +107,10 @@ class Beats(TimesTask):
         beats = self._beats(prediction)
         return " ".join(f"{one.time:.3f}" if one.number is None else f"{one.time:.3f}/{one.number}" for one in beats)
 
+    def answered(self, times: bool) -> tuple[str, ...]:
+        """Return the field of beats."""
+        return ("beats",)
+
     def describe(self, empty: ClipPrediction, given: HeadOutput) -> ClipPrediction:
         """Return the beats."""
         return replace(empty, beats=tuple(self._beats(given.prediction)))

@@ -74,6 +74,10 @@ class Chords(TimesTask):
         chords = self._chords(prediction)
         return "; ".join(f"{one.start:.4f} {one.end:.4f} {one.label}" for one in chords)
 
+    def answered(self, times: bool) -> tuple[str, ...]:
+        """Return the field of chords."""
+        return ("segments",)
+
     def describe(self, empty: ClipPrediction, given: HeadOutput) -> ClipPrediction:
         """Return the chords."""
         return replace(empty, segments=tuple(self._chords(given.prediction)))

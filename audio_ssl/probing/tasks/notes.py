@@ -107,6 +107,10 @@ class Notes(TimesTask):
                 found.append((start, zero + end * hop, LOWEST_KEY + key))
         return notes_column(found)
 
+    def answered(self, times: bool) -> tuple[str, ...]:
+        """Return the field of notes."""
+        return ("notes",)
+
     def describe(self, empty: ClipPrediction, given: HeadOutput) -> ClipPrediction:
         """Return the notes of the hypothesis."""
         intervals, pitches = read_notes(self.hypothesis(given.prediction))

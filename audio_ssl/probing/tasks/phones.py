@@ -70,11 +70,15 @@ class Phones(TokenTask):
         """Return the phones."""
         return text.split()
 
+    def answered(self, times: bool) -> tuple[str, ...]:
+        """Return that phones with times are segments."""
+        return ("text", "segments") if times else ("text",)
+
     def timed(
         self, said: ClipPrediction, ids: Sequence[int], found: Sequence[TokenFrames], grid: FrameGrid
     ) -> ClipPrediction:
         """Return a record whose segments are the phones; there are no words."""
-        return replace(said, segments=super().timed(said, ids, found, grid).tokens)
+        return replace(said, segments=self.timed_tokens(ids, found, grid, said.seconds))
 
 
 def build(config: Config) -> Phones:

@@ -103,6 +103,10 @@ class Slots(TokenTask):
         """Return the marked, normalised text."""
         return "".join(self._units.cut(self.text(clip)))
 
+    def answered(self, times: bool) -> tuple[str, ...]:
+        """Return that slots with times are segments."""
+        return (*super().answered(times), *(("segments",) if times else ()))
+
     def timed(
         self, said: ClipPrediction, ids: Sequence[int], found: Sequence[TokenFrames], grid: FrameGrid
     ) -> ClipPrediction:
