@@ -58,6 +58,8 @@ class RecipeOutline:
     encoder: JsonObject | None = None
     normalize: bool = False
     """Whether each clip's waveform gets zero mean and unit variance."""
+    normalize_epsilon: float = 1e-7
+    """Added to that variance."""
     iterations: tuple[IterationOutline, ...] = ()
     codec: CodecOutline | None = None
     guards: GuardsOutline | None = None

@@ -32,6 +32,7 @@ from pathlib import Path
 from audio_ssl.artifacts.recipe_outline import RecipeOutline, read_outline
 from audio_ssl.artifacts.reconstructions import Reconstructions, read_reconstructions
 from audio_ssl.artifacts.records import absent, read_record, write_record
+from audio_ssl.artifacts.run_beginning import RunBeginning
 from audio_ssl.base.documents import JsonObject, iterate_json_lines, readable_rows
 
 PROVENANCE_FILE, METRICS_FILE, ERRORS_FILE = "provenance.json", "metrics.jsonl", "errors.jsonl"
@@ -129,6 +130,8 @@ class RunRecord:
     steps_done: int | None = absent(None)
     """Updates when training ended."""
     ended: str = absent("")
+    begun: RunBeginning | None = absent(None)
+    """The trained model that it began from; None: random weights."""
     more: JsonObject = field(default_factory=dict)
 
 

@@ -36,9 +36,9 @@ def pretrain(
     """
     if show:
         from audio_ssl.commands.explain import explained_yaml
-        from audio_ssl.pretrain.recipe import load_recipe
+        from audio_ssl.pretrain.recipe import open_recipe
 
-        print(explained_yaml(load_recipe(recipe, overrides), kind=True), end="")
+        print(explained_yaml(open_recipe(recipe, overrides), kind=True), end="")
         return
 
     from audio_ssl.artifacts.run import is_marked_finished

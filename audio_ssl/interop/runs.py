@@ -133,6 +133,16 @@ def _candidates(run: Path) -> list[Path]:
     return found
 
 
+def trained_state(checkpoint: Path) -> dict[str, Tensor]:
+    """Return the weights of all that a run trains by the names of a checkpoint, averaged where the run averages."""
+    ours = (checkpoint / WEIGHTS_FILE).is_file()
+    # The engine fairseq2 has files of its own.
+    state = read_safetensors(checkpoint / WEIGHTS_FILE) if ours else read_weights(checkpoint)
+    if (checkpoint / _AVERAGE_FILE).is_file():
+        state |= read_safetensors(checkpoint / _AVERAGE_FILE)
+    return state
+
+
 def _has_weights(checkpoint: Path) -> bool:
     return (checkpoint / WEIGHTS_FILE).is_file() or any(checkpoint.glob("model/pp_*/tp_*/sdp_*.pt"))
 
@@ -141,11 +151,7 @@ def _weights(folder: Path) -> dict[str, Tensor]:
     """Return the model's weights by our names: those of a checkpoint, averaged where the run averages, or saved."""
     if checkpoint_step(folder) is None:
         return read_safetensors(folder / WEIGHTS_FILE)
-    ours = (folder / WEIGHTS_FILE).is_file()
-    # The engine fairseq2 has files of its own.
-    state = read_safetensors(folder / WEIGHTS_FILE) if ours else read_weights(folder)
-    if (folder / _AVERAGE_FILE).is_file():
-        state |= read_safetensors(folder / _AVERAGE_FILE)
+    state = trained_state(folder)
     return {name.removeprefix(_MODEL): value for name, value in state.items() if name.startswith(_MODEL)}
 
 
@@ -156,6 +162,7 @@ def _model(recipe: RecipeOutline, state: Mapping[str, Tensor], given: ModelSetti
     normalize, rate = preparation_of(given, found, RECIPE_FILE, where)
     parts = {"frontend": recipe.frontend, "encoder": recipe.encoder}
     with invalid_settings(where):
-        model = SSLModel(structure(ModelConfig, {**parts, "sample_rate": rate, "normalize": normalize}))
+        settings = {"sample_rate": rate, "normalize": normalize, "normalize_epsilon": recipe.normalize_epsilon}
+        model = SSLModel(structure(ModelConfig, {**parts, **settings}))
     load_state(model, state, where)
     return model.eval()

@@ -57,6 +57,9 @@ class FrontendTraits:
     inner: Callable[[Any], dict[str, object]] | None = None
     """Returns the configs of the frontends that a config is made of, by their key paths; None: of none."""
 
+    training: tuple[str, ...] = ()
+    """Keys that matter while a model is trained and change nothing of a trained one."""
+
 
 @dataclass(frozen=True)
 class EncoderTraits:
@@ -70,6 +73,9 @@ class EncoderTraits:
 
     heads: Callable[[Any], int] | None = None
     """Returns the attention heads of a config; None: it does not attend."""
+
+    training: tuple[str, ...] = ()
+    """Keys that matter while a model is trained and change nothing of a trained one."""
 
 
 class Frontend(nn.Module, ABC):

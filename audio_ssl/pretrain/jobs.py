@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from audio_ssl.artifacts.run_beginning import RunBeginning
+from audio_ssl.base.documents import JsonObject
 from audio_ssl.data.augment import NoiseBank
 from audio_ssl.data.batching import Batching
 from audio_ssl.data.clip_reader import ClipReader
@@ -82,6 +84,10 @@ class KindTraits:
 
     check_new: Callable[[Any], None] | None = None
     """Raises UserError for what a new run must not have, though one of an earlier release may be resumed with it."""
+
+    complete: Callable[[Any, JsonObject, Any], Any] | None = None
+    """Returns a recipe with what follows from the model that it begins from: of the recipe, its plain data as given,
+    and the completed recipe of the run that goes on, None where the run is new. None: no recipe of the kind does."""
 
 
 def loader_setups(recipe: Recipe, training: Training, context: StageContext) -> tuple[LoaderSetup, LoaderSetup | None]:
@@ -156,6 +162,9 @@ class Training:
 
     noise: NoiseBank | None = None
     """What is added to the crops of training; None: nothing."""
+
+    begun: RunBeginning | None = None
+    """Which trained weights it begins from; None: from random ones, or it goes on from a checkpoint."""
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,8 @@ class MaskedLearner(Learner):
         Fills in masked frames, which the encoder then never sees; None: it sees the mask embedding in their place.
     freeze_frontend_after
         Updates after which the frontend and the encoder's projection of its features stay as they are; None: never.
+    freeze_updates
+        Updates from the first on in which the model stays as it is, and its heads and decoder alone are trained.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class MaskedLearner(Learner):
         online: Mapping[int, FollowingTeacher] | None = None,
         decoder: ConvDecoder | LayerDecoders | None = None,
         freeze_frontend_after: int | None = None,
+        freeze_updates: int = 0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -141,6 +144,11 @@ class MaskedLearner(Learner):
             # What the encoder makes of the features before it masks them is frozen with the frontend.
             for module in (model.frontend, model.encoder.feature_norm, model.encoder.projection):
                 module.register_forward_hook(self._stop)
+        self._freeze_updates, self._hold = freeze_updates, StopGradient()
+        if freeze_updates:
+            # Heads see features and the encoder's norm of them as well as its states.
+            for module in (model.frontend, model.encoder.feature_norm, model.encoder):
+                module.register_forward_hook(self._hold)
         if mask is None or decoder is not None or mask.fill != "embedding":
             # It never takes a frame's place, and a parameter without a gradient stops data parallel training.
             for name, parameter in model.encoder.named_parameters():
@@ -206,11 +214,14 @@ class MaskedLearner(Learner):
         return {int(index): cast(FollowingTeacher, teacher) for index, teacher in self.online.items()}
 
     def _freeze(self, step: int) -> None:
-        """Let no gradient into the frontend any more where its last update is done."""
+        """Let no gradient into the model before its first update, nor into the frontend after its last."""
         self._stop.on = self._freeze_after is not None and step >= self._freeze_after
         if self._stop.on:
             # Its stored statistics stay as well, and it drops nothing any more.
             self.model.frontend.eval()
+        self._hold.on = step < self._freeze_updates
+        if self._hold.on:
+            self.model.eval()
 
     def _encode(
         self, waveform: Tensor, lengths: Tensor, mask: Tensor | None, keys: Sequence[int]

@@ -275,5 +275,8 @@ def open_log(job: TrainingJob, state: TrainingState, team: Team) -> MetricsLog |
     log: MetricsLog | NoLog = NoLog()
     with team.together():
         if team.leads:
-            log = MetricsLog(job.log_folder, state.step, job.step_offset, job.iteration, job.recipe.wandb)
+            # A run that begins has no rows; one that began from a trained model has written that of step 0 if it was
+            # ended before its first checkpoint.
+            done = state.step if state.step + job.step_offset > 0 else -1
+            log = MetricsLog(job.log_folder, done, job.step_offset, job.iteration, job.recipe.wandb)
     return log

@@ -18,6 +18,7 @@ from audio_ssl.pretrain.jobs import TrainingJob
 from audio_ssl.pretrain.log import MetricsLog, NoLog, Speed, open_log, profiled
 from audio_ssl.pretrain.replicas import compile_layers, gather_weights
 from audio_ssl.pretrain.update import Updater, UpdateResult
+from audio_ssl.pretrain.validation import validate, validate_before, validation_due
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ def _train_from(state: TrainingState, job: TrainingJob, updater: Updater, team: 
         Loader(job.train, start, None, team.rank, team.world_size) as loader,
         profiled(job.recipe.profile if team.leads else None, job.log_folder / "profile") as profiled_update,
     ):
+        validate_before(job, updater, state, log, team)
         run = _Run(job, updater, state, log, bar, team)
         for item, asked in agreed(loader, team, stop):
             if isinstance(item, Batch):
@@ -192,15 +194,3 @@ def row_of(state: TrainingState, done: UpdateResult, seconds: float) -> dict[str
         "epoch": state.epoch,
         "skipped_steps": state.skipped_steps,
     }
-
-
-def validation_due(job: TrainingJob, step: int) -> bool:
-    """Return whether a job validates after a step."""
-    return job.valid is not None and (step % job.recipe.checkpoint.valid_every == 0 or step == job.steps)
-
-
-def validate(job: TrainingJob, updater: Updater, team: Team) -> dict[str, float]:
-    """Return the metrics of the validation clips."""
-    assert job.valid is not None, "asked by `validation_due`"
-    with Loader(job.valid, Position(0, 0), 1, team.rank, team.world_size) as loader:
-        return updater.validate(item for item, _ in agreed(loader, team))

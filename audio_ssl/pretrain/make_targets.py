@@ -29,7 +29,7 @@ from audio_ssl.data.store import StoreWriter
 from audio_ssl.pretrain.distributed import choose_device
 from audio_ssl.pretrain.jobs import StageContext
 from audio_ssl.pretrain.kinds import masked_prediction
-from audio_ssl.pretrain.recipe import load_recipe, recipe_yaml
+from audio_ssl.pretrain.recipe import open_recipe, recipe_yaml
 from audio_ssl.pretrain.run import run_or_go_on
 from audio_ssl.pretrain.selection import Selection, select_clips
 from audio_ssl.pretrain.teachers import prepare_teachers
@@ -63,7 +63,7 @@ def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
         If the recipe or manifest is wrong, has no targets, not one clip can be used, or a teacher says the same of
         every frame.
     """
-    config = load_recipe(recipe, overrides)
+    config = open_recipe(recipe, overrides)
     if not isinstance(config, masked_prediction.Config):
         raise UserError("only recipes of kind masked_prediction have targets", where="$.kind")
     selection = select_clips(config.data)

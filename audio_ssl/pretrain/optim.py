@@ -270,4 +270,5 @@ class StopGradient:
             return output
         if isinstance(output, Tensor):
             return output.detach()
-        return tuple(one.detach() if isinstance(one, Tensor) else one for one in output)
+        detached = [one.detach() if isinstance(one, Tensor) else one for one in output]
+        return detached if isinstance(output, list) else tuple(detached)

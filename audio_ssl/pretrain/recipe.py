@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Literal
 
+from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
 from audio_ssl.base import catalog
 from audio_ssl.base.config import apply_overrides, kind_of, read_yaml, structure, unstructure
 from audio_ssl.base.documents import dump_yaml
@@ -157,6 +159,10 @@ class Recipe:
     card; the same command with `--resume` continues, for as long again. null: when `steps` are done."""
 
 
+_SHORT = {"init": "model"}
+"""Keys that may be text, which then is the value of one of theirs: ``init=MODEL`` is ``init.model=MODEL``."""
+
+
 def structure_recipe(data: Mapping[str, Any]) -> Recipe:
     """Build the config of a recipe's plain data; its top-level `kind` names a file of ``pretrain/kinds``.
 
@@ -171,7 +177,7 @@ def structure_recipe(data: Mapping[str, Any]) -> Recipe:
     if not isinstance(data.get("kind"), str):
         raise UserError(f"a recipe needs a `kind`, one of: {known}", where="$.kind")
     module = catalog.load_part(KINDS, data["kind"], where="$.kind")
-    given = dated(data)
+    given = dated(_in_full(data))
     keys = fill_in(module.Config, {k: v for k, v in given.items() if k != "kind"}, given["version"])
     recipe: Recipe = structure(module.Config, {**keys, "version": VERSION})
     check_values(recipe)
@@ -179,14 +185,64 @@ def structure_recipe(data: Mapping[str, Any]) -> Recipe:
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or path, with ``key=value`` settings applied."""
+    """Read a recipe by name or path, with ``key=value`` settings applied; no model that it begins from is read."""
+    return structure_recipe(_read(name_or_path, overrides))
+
+
+def open_recipe(name_or_path: str, overrides: Sequence[str] = (), run: Path | None = None) -> Recipe:
+    """Read a recipe, and complete it by the model that it begins from, if it begins from one.
+
+    Parameters
+    ----------
+    name_or_path, overrides
+        As of `load_recipe`.
+    run
+        The run that may go on. Where it has a recipe, the model that it began from is not read again.
+
+    Raises
+    ------
+    UserError
+        For all that `load_recipe` refuses, and where the model cannot be read or the recipe contradicts it.
+    """
+    given = _read(name_or_path, overrides)
+    recipe = structure_recipe(given)
+    complete = catalog.load_part(KINDS, kind_of(recipe)).TRAITS.complete
+    if complete is None:
+        return recipe
+    begun = None
+    if run is not None and (run / RECIPE_FILE).is_file():
+        begun = structure_recipe(read_yaml(run / RECIPE_FILE))
+    completed: Recipe = complete(recipe, given, begun if type(begun) is type(recipe) else None)
+    return completed
+
+
+def _read(name_or_path: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a recipe's plain data with settings applied."""
     path = catalog.find("recipes", name_or_path)
     try:
         # Dated before any setting is applied, as the version follows from the file alone.
         data = dated(read_yaml(path))
     except UserError as error:
         raise UserError(error.what, where=f"{path}: {error.where}", remedy=error.remedy) from error
-    return structure_recipe(apply_overrides(_in_all_iterations(data, overrides), overrides))
+    return apply_overrides(_in_full(_in_all_iterations(data, overrides)), [_long(setting) for setting in overrides])
+
+
+def _in_full(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's plain data with short forms spelt out."""
+    return {
+        key: {_SHORT[key]: value} if key in _SHORT and isinstance(value, str) else value for key, value in data.items()
+    }
+
+
+def _long(setting: str) -> str:
+    """Return a setting of the command line with its short form spelt out; ``init=null`` and a mapping are none."""
+    key, _, text = setting.partition("=")
+    short = key in _SHORT and text not in _NO_NAME and not text.lstrip().startswith("{")
+    return f"{key}.{_SHORT[key]}={text}" if short else setting
+
+
+_NO_NAME = ("", "~", "null", "Null", "NULL")
+"""What YAML reads as no value."""
 
 
 def _in_all_iterations(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

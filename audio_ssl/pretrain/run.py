@@ -46,7 +46,7 @@ from audio_ssl.pretrain.distributed import ALONE, Team, choose_device, determini
 from audio_ssl.pretrain.jobs import KindTraits, RunStage, StageContext, Training, TrainingJob, loader_setups
 from audio_ssl.pretrain.log import check_wandb
 from audio_ssl.pretrain.optim import effective_warmup
-from audio_ssl.pretrain.recipe import ENGINES, Recipe, identity, load_recipe, plain, recipe_yaml, structure_recipe
+from audio_ssl.pretrain.recipe import ENGINES, Recipe, identity, open_recipe, plain, recipe_yaml, structure_recipe
 from audio_ssl.pretrain.run_folder import CardFacts, is_whole, reopen, seal_model, write_card
 from audio_ssl.pretrain.selection import Selection, select_clips
 
@@ -87,7 +87,7 @@ def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = Fa
     """
     with open_team() as team:
         with team.together():
-            read = load_recipe(recipe, overrides)
+            read = open_recipe(recipe, overrides, out if resume else None)
         if resume and team.leads and not is_used(out):
             # --resume may have been meant for another folder. Codecs and iterations inside a run log nothing.
             logger.info("%s holds no run yet: this one begins at the first update", out)
@@ -218,6 +218,8 @@ def _run_stage(
     with team.together():
         if team.leads and training.noise is not None:
             _check_noise(training.noise, out)
+        if team.leads and training.begun is not None:
+            write_run_record(out, replace(_record(out), begun=training.begun))
         loader, valid = loader_setups(stage.recipe, training, context)
     warmup = effective_warmup(stage.recipe.optim, stage.steps)
     if warmup < stage.recipe.optim.warmup_steps:

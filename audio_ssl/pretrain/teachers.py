@@ -130,8 +130,11 @@ def _complete(recipe: Recipe, index: int, config: Any, codec: CodecRun | None, c
 def _codec(recipe: Recipe, codec: CodecRun | None, folder: Path, context: StageContext) -> Path:
     """Return the folder of a run's codec, trained if it is not there."""
     assert codec is not None, "refused by check_teachers"
-    if not folder.is_relative_to(context.folder) and (folder / WEIGHTS_FILE).is_file():
-        # A target store brings the codec its codes are of, however long that one was trained.
+    if (folder / WEIGHTS_FILE).is_file() and not (
+        folder.is_relative_to(context.folder) and (folder / RECIPE_FILE).is_file()
+    ):
+        # A target store, or the run that this one begins from, brings the codec its codes are of, however long that
+        # one was trained.
         return folder
     logger.info("a codec for the rvq teacher is trained first, in %s", folder)
     begun = folder / RECIPE_FILE

@@ -16,7 +16,7 @@ from audio_ssl.data.columns import attribute
 from audio_ssl.data.manifest import Clip, read_manifest
 from audio_ssl.fairness.measures import check_task
 from audio_ssl.fairness.tables.scalars import Spellings
-from audio_ssl.pretrain.recipe import Recipe, load_recipe
+from audio_ssl.pretrain.recipe import Recipe, open_recipe
 from audio_ssl.probing.clips import choose_clips
 from audio_ssl.probing.probe import Probe, read_probe
 from audio_ssl.study.settings import Column, DrawnSet, Study, StudyFolders, check_study
@@ -146,7 +146,7 @@ def _recipe(study: Study) -> Recipe:
         if key in _OURS_OF_RECIPE:
             raise UserError(f"the study sets `{key}` itself", where="$.pretrain.settings", remedy="remove it")
     try:
-        recipe = load_recipe(study.pretrain.recipe, study.pretrain.settings)
+        recipe = open_recipe(study.pretrain.recipe, study.pretrain.settings)
     except UserError as error:
         raise _at(error, "$.pretrain") from error
     if recipe.max_minutes is not None:

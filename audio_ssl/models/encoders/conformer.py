@@ -29,7 +29,14 @@ from audio_ssl.models.padding import Visible, hide, key_mask, may_pack
 from audio_ssl.models.points import Point
 from audio_ssl.models.positions import RelativePositions, rotate, rotation, sinusoids_of
 
-TRAITS = EncoderTraits(points=("output", "feed_forward"), heads=lambda config: config.heads)
+TRAITS = EncoderTraits(
+    points=("output", "feed_forward"),
+    heads=lambda config: config.heads,
+    training=(
+        *("dropout", "attention_dropout", "activation_dropout", "input_dropout", "layer_drop"),
+        *("attention_relax", "checkpoint_activations"),
+    ),
+)
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
 FORMS = ("w2v_bert", "muq", "speechbrain")

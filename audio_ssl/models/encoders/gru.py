@@ -25,7 +25,7 @@ from audio_ssl.models.interfaces import Encoder, EncoderTraits
 from audio_ssl.models.padding import Visible, hide
 from audio_ssl.models.points import Point
 
-TRAITS = EncoderTraits()
+TRAITS = EncoderTraits(training=("dropout",))
 
 FORMS = ("projected", "frames")
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}

@@ -28,7 +28,15 @@ from audio_ssl.models.padding import Visible, hide, key_mask, may_pack, pack, sp
 from audio_ssl.models.points import Point
 from audio_ssl.models.positions import ConvPositions, LinearBias, RelativePositions, StackedConvPositions, rotation
 
-TRAITS = EncoderTraits(leaves_out=True, points=("output", "feed_forward"), heads=lambda config: config.heads)
+TRAITS = EncoderTraits(
+    leaves_out=True,
+    points=("output", "feed_forward"),
+    heads=lambda config: config.heads,
+    training=(
+        *("dropout", "attention_dropout", "activation_dropout", "input_dropout", "layer_drop"),
+        *("attention_relax", "checkpoint_activations", "projection_init"),
+    ),
+)
 
 
 @dataclass(frozen=True)

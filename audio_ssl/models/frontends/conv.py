@@ -26,7 +26,7 @@ from audio_ssl.models.interfaces import Frontend, FrontendTraits
 from audio_ssl.models.normalisation import Collector, Moments
 from audio_ssl.models.padding import HiddenNoise
 
-TRAITS = FrontendTraits()
+TRAITS = FrontendTraits(training=("init",))
 
 
 @dataclass(frozen=True)

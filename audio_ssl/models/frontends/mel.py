@@ -162,7 +162,7 @@ def _settings(config: Config) -> MelSettings:
     )
 
 
-TRAITS = FrontendTraits(mel=_settings)
+TRAITS = FrontendTraits(mel=_settings, training=("dropout",))
 
 
 def build(config: Config, sample_rate: int) -> MelFrontend:

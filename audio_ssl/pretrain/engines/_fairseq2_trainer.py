@@ -55,9 +55,10 @@ from audio_ssl.pretrain.engines._fairseq2_parts import (
 from audio_ssl.pretrain.guards import TIME_IS_UP, GuardWatch, StopRequest, stopped_by
 from audio_ssl.pretrain.jobs import TrainingJob
 from audio_ssl.pretrain.log import MetricsLog, NoLog, Speed, open_log, profiled
-from audio_ssl.pretrain.loop import advance, row_of, validate, validation_due
+from audio_ssl.pretrain.loop import advance, row_of
 from audio_ssl.pretrain.replicas import compile_layers
 from audio_ssl.pretrain.update import Updater, UpdateSums
+from audio_ssl.pretrain.validation import validate, validation_due
 
 logger = logging.getLogger(__name__)
 

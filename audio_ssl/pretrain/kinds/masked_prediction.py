@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from audio_ssl.artifacts.run import STATE_FOLDER, checkpoint_folders
 from audio_ssl.base import config as parts
 from audio_ssl.base.config import PartOf, apply_overrides, kind_of, structure, unstructure
 from audio_ssl.base.errors import UserError, located, under
@@ -28,6 +29,8 @@ from audio_ssl.models.interfaces import Encoder, Frontend
 from audio_ssl.models.model import ModelConfig, SSLModel, build_model
 from audio_ssl.pretrain.checks import Round, check_new, check_round, check_shares, needs_of
 from audio_ssl.pretrain.decoder import DecoderSizes, build_decoder
+from audio_ssl.pretrain.init import Init, check_init, check_same_model, complete
+from audio_ssl.pretrain.init_weights import begin_learner, begin_model, bring_teachers, open_source
 from audio_ssl.pretrain.jobs import KindTraits, RunStage, StageContext, Training
 from audio_ssl.pretrain.learner import MaskedLearner, ObjectiveHead
 from audio_ssl.pretrain.masking import Mask
@@ -69,6 +72,12 @@ class Config(Recipe):
 
     normalize: bool = False
     """Give each clip's waveform zero mean and unit variance (MERT, HuBERT base: no)."""
+
+    normalize_epsilon: float = added(1e-7)
+    """Added to that variance (transformers: 1e-7; fairseq, torchaudio: 1e-5); a model it begins from has its own."""
+
+    init: Init | None = added(None)
+    """The model that this one begins from; ``init=MODEL`` is short for ``init.model=MODEL``. null: random weights."""
 
     teachers: tuple[Annotated[object, PartOf("teachers")], ...] = ()
     """What is predicted; empty where `iterations` bring their own or no objective needs a teacher."""
@@ -114,11 +123,15 @@ def check(config: Config, selection: Selection) -> None:
         raise UserError(
             f"`steps` must be at least the {len(config.iterations)} iterations, but is {config.steps}", where="$.steps"
         )
+    if config.init is not None:
+        check_init(config.init, config.steps)
     own, previous = own_recipes(config), None
     for number, alone in enumerate(own):
         where = f"$.iterations[{number}].teachers" if config.iterations else "$.teachers"
         before = own[number - 1]
         with _own_settings(config, number):
+            if config.init is not None:
+                check_same_model(alone, config)
             # Building what is published takes a second; iterations mostly have the same.
             if number == 0 or (alone.frontend, alone.encoder) != (before.frontend, before.encoder):
                 with located("$.frontend"):
@@ -206,7 +219,8 @@ def stages(config: Config) -> list[RunStage]:
 def model_config(config: Config) -> ModelConfig:
     """Return what a recipe's model is made of; of several iterations, that of the last."""
     config = own_recipes(config)[-1]
-    return ModelConfig(config.frontend, config.encoder, config.data.sample_rate, config.normalize)
+    rate, epsilon = config.data.sample_rate, config.normalize_epsilon
+    return ModelConfig(config.frontend, config.encoder, rate, config.normalize, epsilon)
 
 
 def stored(teachers: Sequence[object]) -> tuple[object, ...]:
@@ -232,21 +246,30 @@ def build_learner(
         online,
         decoder,
         config.freeze_frontend_after,
+        0 if config.init is None else config.init.freeze_updates,
     )
 
 
 def build(config: Config, context: StageContext) -> Training:
     """Prepare the teachers of a stage and build its model, its heads and its targets."""
+    # A run that goes on has all of its weights in its checkpoint.
+    begins = config.init is not None and not checkpoint_folders(context.folder / STATE_FOLDER)
+    source = open_source(config.init) if config.init is not None and begins else None
+    if source is not None:
+        bring_teachers(source, config, context.folder)
     teachers = prepare_teachers(config, stored(config.teachers), config.codec, context)
     model = build_model(
         model_config(config), generator(config.seed, "model", context.folder.name if context.previous else "")
     )
+    if source is not None:
+        begin_model(source, model)
     online = build_online(config, model)
     ready = iter(teachers)
     specs = [online[index].spec if index in online else next(ready).spec for index in range(len(config.teachers))]
     heads = build_heads(config, model, specs)
     learner = build_learner(config, model, heads, online)
     fingerprints = tuple(teacher.fingerprint for teacher in teachers)
+    begun = None if source is None else begin_learner(source, config, learner, heads, fingerprints)
     targets: StoredTargets | ComputedTargets | None = None
     # A store holds the targets of the first stage's teachers; later stages have others.
     if config.data.targets is not None and context.previous is None:
@@ -260,7 +283,7 @@ def build(config: Config, context: StageContext) -> Training:
     noise = None
     if config.mixing is not None and config.mixing.noise is not None:
         noise = NoiseBank(config.mixing, config.data.sample_rate, context.ledger)
-    return Training(learner, model.grid, targets, fingerprints, model.save_pretrained, noise)
+    return Training(learner, model.grid, targets, fingerprints, model.save_pretrained, noise, begun)
 
 
 def build_online(config: Config, model: SSLModel) -> dict[int, FollowingTeacher]:
@@ -300,7 +323,8 @@ def describe(config: Config) -> str:
     hidden = "" if config.mask is None else " on masked frames"
     if config.decoder is not None:
         hidden += ", which the encoder did not see; the decoder that filled them in is not part of the model"
-    return f"{what}{hidden}. " + (f"Teachers: {teachers}." if teachers else "There was no teacher.")
+    begin = "" if config.init is None else f" It began from {config.init.model}."
+    return f"{what}{hidden}.{begin} " + (f"Teachers: {teachers}." if teachers else "There was no teacher.")
 
 
 def _teachers_of(alone: Config, iteration: Iteration | None) -> str:
@@ -313,4 +337,4 @@ def _check_new(config: Config) -> None:
     check_new(config.frontend, config.teachers, config.data.sample_rate)
 
 
-TRAITS = KindTraits("pretrain", check, stages, build, describe, _check_new)
+TRAITS = KindTraits("pretrain", check, stages, build, describe, _check_new, complete)

@@ -1,0 +1,273 @@
+"""A run that begins from a trained model of ours: what is taken, what follows it, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from audio_ssl.artifacts.run import read_run_record
+from audio_ssl.artifacts.run_beginning import RunBeginning
+from audio_ssl.base.errors import UserError
+from audio_ssl.data.manifest import Clip, write_manifest
+from audio_ssl.models.model import SSLModel
+from audio_ssl.pretrain.init import chosen_layers
+from audio_ssl.pretrain.kinds.masked_prediction import Config, model_config
+from audio_ssl.pretrain.recipe import load_recipe, open_recipe, plain
+from audio_ssl.pretrain.run import pretrain
+
+AUDIO = """
+kind: masked_prediction
+seed: 3
+device: cpu
+data: {crop_seconds: 1.0, min_seconds: 0.5, seconds_per_update: 2.0, seconds_per_group: 1.0, seconds_per_batch: 1.0}
+optim: {lr: 1.0e-2, warmup_steps: 0, schedule: constant}
+mixing: null
+checkpoint: {every: 2, valid_every: 4}
+"""
+LEARNING = """
+teachers:
+  - {kind: kmeans, features: mfcc, clusters: 6, hop_samples: 320}
+  - {kind: random_projection, n_mels: 20, stack: 2, codebook_size: 8}
+  - {kind: ema, layers: 1}
+objectives:
+  - {kind: masked_codes, teacher: 0, final_dim: 8}
+  - {kind: masked_codes, teacher: 1, head: linear}
+  - {kind: distillation, teacher: 2}
+decoder: {layers: 1, dim: 16, kernel_frames: 3, groups: 4}
+"""
+SHAPE = """
+frontend: {kind: conv, channels: [8, 8, 8, 8, 8, 8, 16]}
+encoder: {kind: transformer, layers: 2, dim: 32, ffn_dim: 64, heads: 2, position_kernel_frames: 16, position_groups: 4,
+  dropout: 0.0, layer_drop: 0.0, attention_dropout: 0.0, input_dropout: 0.0}
+normalize: true
+"""
+TAKEN = ["frontend and encoder of 2 layers", "teacher 2", "head kmeans", "head random_projection", "head ema"]
+
+
+def clips(folder: Path, seed: int) -> Path:
+    folder.mkdir()
+    random, rows = np.random.default_rng(seed), []
+    for number in range(5):
+        time = np.arange(17600) / 16000
+        wave = 0.3 * np.sin(2 * np.pi * 110 * (number + seed) * time) + 0.05 * random.standard_normal(len(time))
+        soundfile.write(folder / f"{number}.wav", wave.astype(np.float32), 16000, subtype="FLOAT")
+        split = "valid" if number == 4 else "train"
+        rows.append(Clip(f"{seed}-{number}", str(folder / f"{number}.wav"), 0.0, 1.1, 16000, split=split))
+    write_manifest(folder / "m.jsonl", rows)
+    return folder / "m.jsonl"
+
+
+class Place:
+    """A trained run, other audio, and recipes with and without the shape of its model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.own, self.other = (clips(folder / f"audio{seed}", seed) for seed in (1, 2))
+        (folder / "whole.yaml").write_text(AUDIO + "steps: 4\n" + LEARNING + SHAPE)
+        (folder / "open.yaml").write_text(AUDIO + "steps: 4\n" + LEARNING)
+        self.whole, self.open = str(folder / "whole.yaml"), str(folder / "open.yaml")
+        self.run = pretrain(self.whole, [f"data.manifest={self.own}", "data.sample_rate=16000"], folder / "source")
+
+    def begin(self, out: Path, *settings: str, recipe: str | None = None, **more: Any) -> Path:
+        name = [f"init={self.run}"] if not any(one.startswith("init=") for one in settings) else []
+        here = [f"data.manifest={self.own}"] if not any(one.startswith("data.manifest=") for one in settings) else []
+        return pretrain(recipe or self.open, [*name, *here, *settings], out, **more)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("init"))
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def begun(out: Path) -> RunBeginning:
+    record = read_run_record(out)
+    assert record is not None
+    assert record.begun is not None
+    return record.begun
+
+
+def state(out: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_file(out / "state" / f"step_{step}" / "model.safetensors")
+
+
+def valid(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name.startswith("valid_")}
+
+
+def test_a_run_goes_on_where_another_ended(place: Place, tmp_path: Path) -> None:
+    out = place.begin(tmp_path / "run", "steps=2")
+    assert begun(out).taken == (*TAKEN, "decoder")
+    assert begun(out).fresh == ()
+    assert begun(out).checkpoint == str(place.run / "state" / "step_4")
+    before, after = rows(out)[0], rows(place.run)[-1]
+    assert (before["step"], after["step"]) == (0, 4)
+    assert valid(before) == valid(after)
+    assert "valid_accuracy_0" in before
+    # The teacher was brought along, to the bit, and needs no source to be opened again.
+    assert [path.name for path in (out / "teachers").iterdir()] == ["0"]
+    assert "It began from" in (out / "README.md").read_text()
+
+
+def test_the_recipe_becomes_that_of_the_model(place: Place, tmp_path: Path) -> None:
+    settings = [f"init={place.run}", f"data.manifest={place.own}"]
+    completed = open_recipe(place.open, settings)
+    source = load_recipe(str(place.run / "recipe.yaml"))
+    assert isinstance(completed, Config)
+    assert isinstance(source, Config)
+    assert model_config(completed) == model_config(source)
+    # A recipe that names the shape, too, is the same one; what regularises is what the recipe says.
+    whole = open_recipe(place.whole, [*settings, "encoder.dropout=0.3", "encoder.layer_drop=0.2"])
+    assert isinstance(whole, Config)
+    assert (whole.encoder.dropout, whole.encoder.layer_drop, whole.encoder.dim) == (0.3, 0.2, 32)  # type: ignore[attr-defined]
+    out = place.begin(tmp_path / "run", "steps=2")
+    assert plain(open_recipe(str(out / "recipe.yaml"), [])) == {**plain(completed), "steps": 2}
+
+
+WRONG = {
+    "encoder={kind: transformer, dim: 48}": "$.encoder.dim: `encoder.dim` is 48 in the recipe, but 32 in the model",
+    "encoder={kind: gru}": "$.encoder.kind: `encoder.kind` is gru in the recipe, but transformer in the model",
+    "encoder={kind: transformer, layers: 1}": "give init.layers=1 to begin from its first 1 layers",
+    "frontend={kind: conv, strides: [5,2,2,2,2,2,1]}": "$.frontend.strides: `frontend.strides` is [5, 2, 2, 2, 2, 2,",
+    "normalize=false": "$.normalize: `normalize` is false in the recipe, but true in the model",
+    "data.sample_rate=24000": "hears 16000 Hz, and audio of any rate is resampled to that",
+    "init.layers=3": "$.init.layers: `init.layers` must be a number of first layers, every:N, or a rising list of",
+    "init.layers=every:x": "$.init.layers: `init.layers` must be a number of first layers, every:N",
+    "init.layers=[2,1]": "$.init.layers: `init.layers` must be a number of first layers, every:N",
+    "init.freeze_updates=4": "`init.freeze_updates` must be at least 0 and below `steps` = 4, but is 4",
+    "init.freeze=4": "$.init: unknown key `freeze`",
+    "init=nobody": "$.init.model: there is no model `nobody`",
+    "init=12": "$.init.model: must be text, but is 12",
+}
+
+
+@pytest.mark.parametrize("setting", WRONG)
+def test_what_is_wrong_is_refused_before_anything_is_written(place: Place, tmp_path: Path, setting: str) -> None:
+    with pytest.raises(UserError) as caught:
+        place.begin(tmp_path / "run", setting)
+    assert WRONG[setting] in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_source_is_refused(place: Place, tmp_path: Path) -> None:
+    copy = shutil.copytree(place.run, tmp_path / "copy")
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    with pytest.raises(UserError, match="weights cannot be read"):
+        place.begin(tmp_path / "run", f"init={copy}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(place: Place, tmp_path: Path) -> None:
+    copy = shutil.copytree(place.run, tmp_path / "copy")
+    (copy / "state" / "step_4" / "model.safetensors").write_bytes(b"")
+    out = place.begin(tmp_path / "run", f"init={copy}", "steps=1")
+    assert begun(out).checkpoint == str(copy / "state" / "step_2")
+    assert (copy / "state" / "step_4").is_dir()
+
+
+def test_other_audio_and_labels_that_are_fitted_anew(place: Place, tmp_path: Path) -> None:
+    other = f"data.manifest={place.other}"
+    assert begun(place.begin(tmp_path / "same", other, "steps=1")).fresh == ()
+    out = place.begin(tmp_path / "anew", other, "steps=1", "init.teachers=false")
+    assert begun(out).fresh == (
+        "head kmeans (the kmeans teacher was fitted anew, so its labels are not those of the run)",
+    )
+    assert "head random_projection" in begun(out).taken
+    out = place.begin(tmp_path / "none", other, "steps=1", "init.heads=false")
+    assert begun(out).taken == (TAKEN[0],)
+    assert len(begun(out).fresh) == 5
+
+
+def test_heads_that_do_not_fit_begin_fresh(place: Place, tmp_path: Path) -> None:
+    changed = ["objectives.0.final_dim=4", "decoder=null", "teachers.1.codebook_size=16"]
+    out = place.begin(tmp_path / "run", *changed, "steps=1")
+    assert begun(out).taken == (TAKEN[0], "teacher 2", "head ema")
+    first, second = begun(out).fresh
+    assert first == "head kmeans (`codes` must have the shape [1, 6, 4], but has [1, 6, 8])"
+    assert second.startswith(
+        "head random_projection (the labels of the random_projection teacher are not those of the run)"
+    )
+
+
+@pytest.mark.parametrize(("layers", "kept"), [("1", [1]), ("[2]", [2]), ("every:2", [1])])
+def test_some_of_the_layers_are_taken(place: Place, tmp_path: Path, layers: str, kept: list[int]) -> None:
+    out = place.begin(tmp_path / "run", f"init.layers={layers}", "steps=1", "optim.lr=1e-12")
+    model, source = SSLModel.from_pretrained(out), SSLModel.from_pretrained(place.run)
+    assert model.num_layers == len(kept)
+    mine, theirs = model.encoder.alike(), source.encoder.alike()
+    for block, number in zip(mine, kept, strict=True):
+        for one, two in zip(block.parameters(), theirs[number - 1].parameters(), strict=True):
+            assert torch.allclose(one, two, atol=1e-6)
+    assert begun(out).taken == (f"frontend and encoder with layers {kept[0]} of 2",)
+
+
+def test_layers_are_chosen_by_number() -> None:
+    assert chosen_layers(None, 3) == [0, 1, 2]
+    assert chosen_layers("every:6", 24) == [0, 6, 12, 18]
+    for wrong in (0, -1, "every:0", "every:", "2", (), (0,), (1, 1)):
+        with pytest.raises(UserError, match="must be a number of first layers"):
+            chosen_layers(wrong, 3)
+
+
+def test_the_model_waits_for_its_heads(place: Place, tmp_path: Path) -> None:
+    out = place.begin(tmp_path / "run", "init.heads=false", "init.freeze_updates=2", "steps=4")
+    at_first, source = state(out, 2), state(place.run, 4)
+    model = {name for name in at_first if name.startswith("model.")}
+    assert all(torch.equal(at_first[name], source[name]) for name in model)
+    assert not torch.equal(at_first["heads.0.projection.weight"], source["heads.0.projection.weight"])
+    moved = [name for name in model if not torch.equal(state(out, 4)[name], source[name])]
+    assert {name.split(".")[1] for name in moved} == {"frontend", "encoder"}
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_and_needs_no_source(place: Place, tmp_path: Path) -> None:
+    copy = shutil.copytree(place.run, tmp_path / "copy")
+    settings = (f"init={copy}", "init.freeze_updates=3", "steps=6")
+    whole = place.begin(tmp_path / "whole", *settings)
+    cut = place.begin(tmp_path / "cut", *settings, "max_minutes=1e-9")
+    assert rows(cut)[-1]["step"] == 1
+    shutil.rmtree(copy)
+    place.begin(cut, *settings, resume=True)
+    timing = "audio_seconds_per_second"
+    assert [{**row, timing: 0} for row in rows(cut)] == [{**row, timing: 0} for row in rows(whole)]
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert begun(cut) == begun(whole)
+    with pytest.raises(UserError, match=r"there is no model"):
+        place.begin(tmp_path / "new", *settings)
+
+
+ROUNDS = """
+iterations:
+  - {share: 1, teachers: [{kind: kmeans, features: mfcc, clusters: 4, hop_samples: 320}]}
+  - {share: 1, teachers: [{kind: kmeans, clusters: 5, model: previous, layer: 1}]}
+objectives: [{kind: masked_codes, final_dim: 8}]
+"""
+
+
+def test_the_model_stands_for_the_iterations_before_it(place: Place, tmp_path: Path) -> None:
+    path = tmp_path / "rounds.yaml"
+    path.write_text(AUDIO + "steps: 2\n" + ROUNDS)
+    out = place.begin(tmp_path / "run", recipe=str(path))
+    ran = load_recipe(str(out / "recipe.yaml"))
+    assert isinstance(ran, Config)
+    assert [one.model for round_ in ran.iterations for one in round_.teachers] == [str(place.run)]  # type: ignore[attr-defined]
+    assert [row["step"] for row in rows(out)] == [0, 1, 2]
+    assert (out / "teachers" / "0" / "kmeans.safetensors").is_file()
+    # The labels are of the model itself, which its own heads have not learned.
+    assert begun(out).fresh == (
+        "head kmeans (the kmeans teacher was fitted anew, so its labels are not those of the run)",
+    )
+    # `previous` without iterations is the model, too.
+    path.write_text(AUDIO + "steps: 1\nteachers: [{kind: kmeans, clusters: 5, model: previous, layer: 2}]\n"
+                    "objectives: [{kind: masked_codes, final_dim: 8}]\n")  # fmt: skip
+    assert plain(open_recipe(str(path), [f"init={place.run}"]))["teachers"][0]["model"] == str(place.run)
