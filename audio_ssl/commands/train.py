@@ -142,7 +142,7 @@ def export(
     ----------
     model
         A model that ships (`audio-ssl list models`), a run folder, a saved model, a folder of transformers, a name on
-        the Hugging Face hub, torchaudio:BUNDLE, or a file of weights of fairseq, fairseq2 or torchaudio.
+        the Hugging Face hub, torchaudio:BUNDLE, or a file of weights of fairseq, fairseq2, torchaudio or spidr.
         MODEL?normalize=false&sample_rate=16000 adds settings that its weights do not contain. So with all commands.
     out
         Folder to write.

@@ -47,8 +47,8 @@ def load(
         The name of a model that ships with the package (``audio-ssl list models``); a run folder, finished or not, or
         saved model; a folder of transformers (HuBERT, wav2vec 2.0, WavLM, data2vec
         audio, MERT), of its Trainer, or its name on the Hugging Face hub; ``torchaudio:HUBERT_BASE`` and other bundles;
-        a file of weights of fairseq, fairseq2 or torchaudio. ``MODEL?normalize=false&sample_rate=16000`` names a model
-        with its settings.
+        a file of weights of fairseq, fairseq2, torchaudio or spidr. ``MODEL?normalize=false&sample_rate=16000`` names a
+        model with its settings.
     normalize
         Whether waveforms are standardised. It must be given if no file beside the weights says it: it is never guessed.
     sample_rate

@@ -26,6 +26,7 @@ from audio_ssl.interop.settings import (
     preparation_of,
     with_remedy,
 )
+from audio_ssl.interop.spidr import is_spidr, read_spidr_weights
 from audio_ssl.interop.torchaudio import PREFIX, is_torchaudio, read_bundle, read_torchaudio_weights
 from audio_ssl.interop.transformers import read_transformers, trainer_checkpoint
 from audio_ssl.interop.weights import PICKLED, read_pickle, read_safetensors
@@ -47,7 +48,7 @@ def read_model(
     heads: int | None = None,
     shelf: Shelf = SHIPPED,
 ) -> SSLModel:
-    """Read a model of ours, transformers, MuQ, torchaudio, fairseq or fairseq2 without running code that comes with it.
+    """Read a model of ours or of another library, without running code that comes with it.
 
     Parameters
     ----------
@@ -56,8 +57,9 @@ def read_model(
         a run folder, finished or not, or saved model; a folder of transformers (HuBERT, wav2vec 2.0, WavLM, data2vec
         audio, MERT), of its Trainer, or of MuQ, or its name on the Hugging Face hub, ``org/name`` or
         ``org/name@revision``;
-        ``torchaudio:HUBERT_BASE`` and other bundles; a file of weights of fairseq, fairseq2 or torchaudio; a folder of
-        fairseq2. A path that exists wins. Settings may stand in the name: ``MODEL?normalize=false&sample_rate=16000``.
+        ``torchaudio:HUBERT_BASE`` and other bundles; a file of weights of fairseq, fairseq2, torchaudio or spidr (SpidR
+        and DinoSR); a folder of fairseq2. A path that exists wins. Settings may stand in the name:
+        ``MODEL?normalize=false&sample_rate=16000``.
     normalize
         Whether clips are standardised (zero mean, unit variance), instead of what the files say. It must be given if
         no file says it: it is never guessed.
@@ -171,6 +173,8 @@ def _file(path: Path, given: ModelSettings, wanted: bool) -> Pretrained:
     if is_fairseq(content):
         return read_fairseq_content(content, path, given, wanted)
     state = weights_in(content, path)
+    if is_spidr(state):
+        return read_spidr_weights(state, path, given, wanted)
     if is_torchaudio(state):
         return read_torchaudio_weights(state, path, given, wanted)
     if is_fairseq2(state):
@@ -186,8 +190,8 @@ def _file(path: Path, given: ModelSettings, wanted: bool) -> Pretrained:
 
 ACCEPTED = (
     "give the name of a model that ships (`audio-ssl list models`), a run folder or saved model, a folder of "
-    "transformers or MuQ, a file of weights of fairseq, fairseq2 or torchaudio (.pt, .pth, .bin, .safetensors), a "
-    "folder of fairseq2, torchaudio:BUNDLE, or org/name on the Hugging Face hub"
+    "transformers or MuQ, a file of weights of fairseq, fairseq2, torchaudio or spidr (.pt, .pth, .bin, .ckpt, "
+    ".safetensors), a folder of fairseq2, torchaudio:BUNDLE, or org/name on the Hugging Face hub"
 )
 
 
