@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import torch
 
+from audio_ssl.artifacts.clip_predictions import ClipPrediction
 from audio_ssl.base import catalog
 from audio_ssl.data.corpus import load_corpus
 from audio_ssl.data.manifest import write_manifest
@@ -24,6 +25,7 @@ from audio_ssl.interop.read import read_model
 from audio_ssl.metrics import registry
 from audio_ssl.pretrain.optim import OptimConfig
 from audio_ssl.pretrain.run import pretrain
+from audio_ssl.probing.format import fitting, write_shared
 from audio_ssl.probing.run import run_probe
 from audio_ssl.report.build import build_fairness_report, build_report
 from tests.contracts import test_parts
@@ -98,6 +100,14 @@ def test_a_new_task_head_baseline_and_probe(add, words, tmp_path):
     assert scores["metrics"]["accuracy"]["value"] == 100
     for part in parts:
         check_part(part)
+
+
+def test_a_new_format_of_predictions(add, tmp_path):
+    add("audio_ssl/probing/formats/trn.py")
+    one = ClipPrediction(id="a b.wav", path="a b.wav", seconds=1.0, sample_rate=RATE, task="asr", text="ça va")
+    write_shared("trn", tmp_path / "x.trn", [one])
+    assert (tmp_path / "x.trn").read_text(encoding="utf-8") == "ça va (a%20b.wav)\n"
+    assert fitting(["text"]) == ["jams", "json", "parquet", "trn", "txt"]
 
 
 def test_a_new_frontend_encoder_teacher_objective_and_recipe(add, words, tmp_path):

@@ -86,7 +86,7 @@ EVERY = {
 def test_a_format_holds_what_it_says_and_refuses_the_rest(name, tmp_path):
     traits = traits_of(name)
     assert type(traits) is FormatTraits
-    assert traits.suffix == f".{name}"
+    assert traits.suffix.lower() == f".{name}"
     assert traits.suffix not in SUFFIXES or name == "mid", "predictions beside audio would be taken for it"
     for one in EVERY.values():
         why = why_not_format(name, one.answered)
@@ -107,7 +107,7 @@ def test_a_format_holds_what_it_says_and_refuses_the_rest(name, tmp_path):
 def test_what_fits_is_named():
     assert fitting(["beats"]) == ["beats", "jams", "json", "parquet"]
     assert why_not_format("srt", ["text"]) == (
-        "`srt` needs words, but the predictions have text; formats that fit: jams, json, parquet"
+        "`srt` needs words, but the predictions have text; formats that fit: jams, json, parquet, txt"
     )
     with pytest.raises(UserError, match="srt"):
         traits_of("srtt")
@@ -194,6 +194,26 @@ def test_beats_are_read_by_mir_eval(tmp_path):
     assert mir_eval.io.load_events(str(path)).tolist() == [0.5, 1.0]
     write_own("beats", path, EVERY["no beats"])
     assert path.read_bytes() == b""
+
+
+def test_textgrids_cover_the_clip_without_holes():
+    said = replace(spoken('say "é"', length=1.5, start=0.2), tokens=labels((0.2, 0.3, "s"), (0.25, 0.4, "a")))
+    text = encode("textgrid", said).decode()
+    assert re.findall(r'name = "(\w+)"', text) == ["words", "tokens"]
+    assert re.findall(r"size = (\d+)", text) == ["2", "5", "4"]
+    intervals = re.findall(r'xmin = (\S+)\n +xmax = (\S+)\n +text = "(.*)"\n', text)
+    assert [(float(start), float(end), label) for start, end, label in intervals] == [
+        *((0.0, 0.2, ""), (0.2, 0.5, "say"), (0.5, 0.6, ""), (0.6, 0.9, '""é""'), (0.9, 1.5, "")),
+        *((0.0, 0.2, ""), (0.2, 0.3, "s"), (0.3, 0.4, "a"), (0.4, 1.5, "")),
+    ]
+    assert re.findall(r'name = "(\w+)"', encode("textgrid", EVERY["phones"]).decode()) == ["phones"]
+    silent = encode("textgrid", EVERY["no words"]).decode()
+    assert silent.count('xmin = 0.0\n            xmax = 10.0\n            text = ""') == 2
+
+
+def test_texts_are_one_line():
+    assert encode("txt", predicted(text="to\nbe")) == b"to be\n"
+    assert encode("txt", EVERY["no words"]) == b"\n"
 
 
 # --- notes ------------------------------------------------------------------------------------------------------------

@@ -142,10 +142,12 @@ def _runs(activation: Array, threshold: float) -> list[tuple[int, int, int]]:
         goes_on = goes_on | struck
         begins = struck
     found = []
-    for frame, key in np.argwhere(begins):
-        silent = np.flatnonzero(~goes_on[frame + 1 :, key] | begins[frame + 1 :, key])
-        end = frame + 1 + (int(silent[0]) if len(silent) else len(goes_on) - frame - 1)
-        found.append((int(key), int(frame), int(end)))
+    for key in range(KEYS):
+        firsts = np.flatnonzero(begins[:, key])
+        # A note ends at the first frame after its own that is silent or begins another one, or after the last frame.
+        stops = np.append(np.flatnonzero(~goes_on[:, key] | begins[:, key]), len(goes_on))
+        ends = stops[np.searchsorted(stops, firsts + 1)]
+        found += [(key, first, end) for first, end in zip(firsts.tolist(), ends.tolist(), strict=True)]
     return found
 
 
