@@ -8,6 +8,10 @@ In Python, `load` opens any model, and a `Model` gives the hidden states of wave
     for clip, features in model.stream("my_music", layers="9", pool="mean"):
         ...
 
+`load_result` opens what ``audio-ssl probe`` has written, and its head predicts new audio::
+
+    audio_ssl.load_result("results/emotion").predict("talk.wav").label
+
 `read_manifest` and `write_manifest` read and write lists of `Clip`, `ArrayStore` opens features on the disk, and
 `read_model` and `export` are `load` and ``save_pretrained`` for training programs, without the facade.
 `register_with_transformers` lets transformers open saved models, which importing this package does as well.
@@ -33,11 +37,12 @@ if TYPE_CHECKING:
     from audio_ssl.interop.read import read_model
     from audio_ssl.interop.write import export
     from audio_ssl.models.model import ModelOutput
+    from audio_ssl.probing.predictor import load_result
 
 __version__ = version("audio-ssl")
 __all__ = [
     "ArrayStore", "Clip", "Model", "ModelOutput", "Settings", "UserError", "__version__", "export", "load",
-    "read_manifest", "read_model", "register_with_transformers", "write_manifest",
+    "load_result", "read_manifest", "read_model", "register_with_transformers", "write_manifest",
 ]  # fmt: skip
 
 _HOMES = {
@@ -49,6 +54,7 @@ _HOMES = {
     "UserError": "audio_ssl.base.errors",
     "export": "audio_ssl.interop.write",
     "load": "audio_ssl.features.load",
+    "load_result": "audio_ssl.probing.predictor",
     "read_manifest": "audio_ssl.data.manifest",
     "read_model": "audio_ssl.interop.read",
     "register_with_transformers": "audio_ssl.interop.auto_registry",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -62,6 +62,56 @@ def probe(probe: ProbeName, model: ModelName = "", *overrides: str, out: OutOrSh
     print("\n".join(result_lines(result)))
     print(result)
     say_next("report", result, "--out", "report.html")
+
+
+@app.command
+def predict(
+    result: Path,
+    audio: Path,
+    *overrides: str,
+    out: Out,
+    model: str | None = None,
+    format: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    workers: int = 0,
+    engine: Literal["local", "ray"] = "local",
+) -> None:
+    """Predict with the head of a probe's result: texts, classes, beats … of new audio; run again, it continues.
+
+    Under torchrun or srun the processes share the work, each on its own GPU if there are GPUs.
+
+    Parameters
+    ----------
+    result
+        Result folder of a probe, or of one of its baselines.
+    audio
+        Folder, audio file, or manifest (.jsonl). No label is needed; files may be of any length.
+    overrides
+        Settings: precision=bfloat16 (float32, float16), chunk_seconds=30, context_seconds=2, batch_seconds=60,
+        device=cpu, ray_workers=2.
+    out
+        Folder for predictions.jsonl, predictions.parquet, other formats and errors.jsonl.
+    model
+        New place of the probed model, where it has moved; another model is refused.
+    format
+        Another format, beside predictions.jsonl and predictions.parquet: ctm, srt, vtt, json, lab, beats, mid, jams; by
+        default the usual one of the task. May be given several times.
+    workers
+        Threads that decode audio in advance; 0: two, or up to sixteen with a GPU.
+    engine
+        local: this process, or the processes of torchrun or srun; ray: workers on a Ray cluster.
+    """
+    from audio_ssl.probing.predicting import predict as stage
+
+    written = stage(
+        result, audio, out, model=model, formats=format, workers=workers, engine=engine, overrides=overrides
+    )
+    if written is None:
+        return
+    print("\n".join(map(str, written.files)))
+    if written.scored:
+        table = next(path for path in written.files if path.suffix == ".parquet")
+        known = () if written.references else ("--manifest", "MANIFEST_WITH_REFERENCES")
+        say_next("fairness", table, *known, "--by", "gender", "--out", "fairness.html")
 
 
 # `--version` is that of the audited system here.

@@ -198,7 +198,7 @@ class Model(nn.Module):
         made = arrangement(source, layers, pool, rate_hz, dtype)
         arranger: ClipArranger | None = None
         held: list[Tensor] = []
-        for piece in pieces(_items(paths), source, refuse, made.layers, settings):
+        for piece in pieces(items_of_paths(paths), source, refuse, made.layers, settings):
             if piece.first == 0:
                 arranger, held = ClipArranger(made), []
             # None: the clip was refused by an earlier piece.
@@ -251,7 +251,8 @@ class Model(nn.Module):
         return push_to_hub(self.model, repo_id, private=private, facts=facts, licence=licence)
 
 
-def _items(paths: Paths) -> Iterator[ClipToExtract]:
+def items_of_paths(paths: Paths) -> Iterator[ClipToExtract]:
+    """Yield the clips of a folder, a file, a manifest, or of several files or clips; what is wrong is logged."""
     if isinstance(paths, str | Path):
         yield from walk(Path(paths), ErrorLedger(Path(ERRORS_FILE), read=False, keep="log"))
         return

@@ -288,6 +288,32 @@ def pieces(
             yield from _batch(wholes, source, keep)
 
 
+def pieces_of_waveform(
+    waveform: Tensor, source: FeatureSource, layers: Sequence[int], settings: Settings, name: str = "waveform"
+) -> Iterator[Piece]:
+    """Yield the features of samples ``[sample]`` at the source's rate in pieces, as of a file that holds them.
+
+    Parameters
+    ----------
+    waveform
+        Enough samples for a frame, on the CPU.
+    source, layers, settings
+        As of `pieces`.
+    name
+        Id and path of the clip.
+    """
+    settings, seconds = settings.on(source.device), len(waveform) / source.sample_rate
+    clip = Clip(name, name, 0.0, seconds, source.sample_rate)
+    (item,) = items_of([clip])
+    if seconds <= settings.chunk_seconds:
+        yield from _batch([WholeClip(item, clip, waveform)], source, layers)
+        return
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - `_chunks` closes it
+    file.write(waveform.numpy().tobytes())
+    spool = Spool(item, clip, file, len(waveform), source.statistics([waveform]))
+    yield from _chunks(spool, source, layers, settings)
+
+
 def _batch(wholes: Sequence[WholeClip], source: FeatureSource, keep: Sequence[int]) -> Iterator[Piece]:
     padded = torch.nn.utils.rnn.pad_sequence([found.waveform for found in wholes], batch_first=True)
     hidden, frames = source(padded, torch.tensor([len(found.waveform) for found in wholes]), top=max(keep))

@@ -112,6 +112,10 @@ class Task(ABC):
                 remedy=REMEDY,
             )
 
+    def knows(self, clip: Clip) -> bool:
+        """Return whether a head could give the right answer of a labelled clip, or a part of it."""
+        return True
+
     def target(self, clip: Clip) -> Tensor:
         """Return token ids ``[token]``, a class id (``embedding`` too), ``[class]`` zeros and ones, ``[value]``.
 

@@ -8,6 +8,7 @@ the one way to the model of a result.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,6 +154,14 @@ def source_of_result(folder: Path, model: str | None = None) -> FeatureSource:
     if (folder / ADAPTER_FOLDER).is_dir():
         return ModelSource(scores.model, merge_adapter(cast(ModelSource, probed).model, folder / ADAPTER_FOLDER))
     return probed
+
+
+def hash_result(folder: Path) -> str:
+    """Return the first 16 hex digits of a hash of the head of a result and of its question."""
+    found = hashlib.sha256()
+    for path in (folder / HEAD_FILE, _root(folder) / QUESTION_FILE):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def absolute(name: str) -> str | None:

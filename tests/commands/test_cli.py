@@ -15,8 +15,8 @@ from audio_ssl.base.errors import StoppedBySignal, UserError
 from audio_ssl.commands import evaluate, prepare, train
 
 COMMANDS = [
-    "list", "demo", "manifest", "audit", "targets", "pretrain", "extract", "export", "probe", "fairness", "report",
-    "study", "check",
+    "list", "demo", "manifest", "audit", "targets", "pretrain", "extract", "export", "probe", "predict", "fairness",
+    "report", "study", "check",
 ]  # fmt: skip
 
 
@@ -60,6 +60,8 @@ def test_every_command_explains_itself_with_at_most_eight_options(command, capsy
         (["manifest", "no_such_thing", "--out", "m.jsonl"], "neither a folder nor a corpus; corpora: "),
         (["manifest", ".", "--split", "train", "--out", "m.jsonl"], "`--split` is for corpora"),
         (["extract", "missing", "logmel", "--out", "f"], "missing"),
+        (["predict", "nowhere", "m.jsonl", "--out", "p"], "nowhere: `result` must be a folder that `audio-ssl probe`"),
+        (["predict", ".", "m.jsonl", "--out", "p"], "but this one has no scores.json"),
         (["manifest", "librispeech", "--out", "."], "`--out` is a folder"),
         (["audit", "m.jsonl", "--empty-by", "--out", "a.html"], "--empty-by"),
         (["fairness", "p.csv", "--empty-by", "--out", "a.html"], "--empty-by"),

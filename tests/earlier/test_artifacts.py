@@ -16,6 +16,7 @@ from audio_ssl.artifacts.clip_predictions import ClipPrediction
 from audio_ssl.artifacts.composition import AuditReport
 from audio_ssl.artifacts.draws import DrawRecord, MixRecord
 from audio_ssl.artifacts.features import INDEX_FILE, Extraction, read_index
+from audio_ssl.artifacts.prediction_record import PredictionRecord
 from audio_ssl.artifacts.reconstructions import Reconstructions
 from audio_ssl.artifacts.records import read_record, to_json
 from audio_ssl.artifacts.result import ProbeScores, ResultOrigin
@@ -51,6 +52,7 @@ RECORDS: list[tuple[str, type]] = [
     ("store/labels.json", Labels),
     ("store/meta.json", TargetStoreMeta),
     ("predictions/*.jsonl", ClipPrediction),
+    ("predictions/prediction.json", PredictionRecord),
     ("features/*/extraction.json", Extraction),
     ("features/*/store/meta.json", Extraction),
 ]

@@ -77,6 +77,10 @@ class TokenTask(Task):
         self._units.restore(classes)
         self._known = {symbol for name in classes for symbol in self.symbols(name.replace(_WORD_START, " "))}
 
+    def knows(self, clip: Clip) -> bool:
+        """Return whether a symbol of the text but the space is one of training."""
+        return not {*self.symbols(self.text(clip))}.isdisjoint(self._known - {" "})
+
     def unseen(self, clips: Sequence[Clip]) -> dict[str, int]:
         """Count the symbols of some texts that training lacks, the most frequent first."""
         counts = Counter(symbol for clip in clips for symbol in self.symbols(self.text(clip)))

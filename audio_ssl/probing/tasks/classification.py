@@ -91,6 +91,10 @@ class Classification(Task):
             return f"the {self.column} `{name}` has {count} training clips, fewer than `min_count` {self._min_count}"
         return f"the {self.column} `{name}` is not in training"
 
+    def knows(self, clip: Clip) -> bool:
+        """Return whether the class of a clip is one of training."""
+        return self.reference(clip) in self.classes
+
     def target(self, clip: Clip) -> Int[Tensor, ""]:
         """Return the class."""
         return torch.tensor(self._vocabulary.encode([self.reference(clip)])[0])

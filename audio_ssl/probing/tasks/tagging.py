@@ -58,6 +58,10 @@ class Tagging(Task):
         """Take the tags of a result."""
         self._vocabulary = Vocabulary(classes)
 
+    def knows(self, clip: Clip) -> bool:
+        """Return whether a tag of a clip is one of training, or it has none."""
+        return not clip.tags or not {*clip.tags}.isdisjoint(self.classes)
+
     def target(self, clip: Clip) -> Float[Tensor, " class"]:
         """Return zeros and ones."""
         target = torch.zeros(len(self.classes))
