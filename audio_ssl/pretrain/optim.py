@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from audio_ssl.base.versions import added
+from audio_ssl.models.depths import rate_shares
+from audio_ssl.models.model import SSLModel
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class OptimConfig:
     clip_norm: float | None = 10.0
     """Gradients are scaled down to this norm (MERT 95M, HuBERT); null: never."""
 
+    layer_decay: float | None = added(None)
+    """Rate of a layer as a share of that of the layer above it; the top layer, heads and decoder have `lr`, and what is
+    below the first layer counts as one more. For a model that begins from a trained one (0.9); null: one rate."""
+
 
 _TRI_STAGE_ENDS = 0.01
 """Where the first stage of fairseq's tri_stage starts and the last one ends, as a share of the highest rate."""
@@ -77,20 +83,34 @@ _UNDECAYED_NAMES = ("mask_embedding", "mask_emb")
 
 
 def make_optimizer(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Build AdamW over the trainable parameters of `module`, with weight decay on those the recipe names."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    """Build AdamW over the trainable parameters of `module`, with weight decay on those the recipe names.
+
+    Each of its groups of parameters has the ``share`` of the learning rate that `layer_decay` gives it; that of the
+    first is 1.
+    """
+    shares = {} if config.layer_decay is None else _rate_shares(module, config.layer_decay)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in trainable(module):
         is_vector = sum(size != 1 for size in parameter.shape) < 2
         left_out = config.weight_decay_on == "matrices" and (is_vector or name.endswith(_UNDECAYED_NAMES))
-        (plain if left_out else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+        groups.setdefault((shares.get(name, 1.0), not left_out), []).append(parameter)
+    found = [
+        {"params": groups[share, decays], "weight_decay": config.weight_decay if decays else 0.0, _SHARE: share}
+        for share, decays in sorted(groups, reverse=True)
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=config.lr, betas=config.betas, eps=config.eps
-    )
+    return torch.optim.AdamW(found, lr=config.lr, betas=config.betas, eps=config.eps)
+
+
+_SHARE = "share"
+"""Key of a group of parameters: its learning rate as a share of the recipe's."""
+
+
+def _rate_shares(module: nn.Module, decay: float) -> dict[str, float]:
+    """Return the shares of the learning rate of a model's parameters by the names of the module that trains it."""
+    for name, part in module.named_children():
+        if isinstance(part, SSLModel):
+            return {f"{name}.{inner}": share for inner, share in rate_shares(part, decay).items()}
+    raise ValueError("`layer_decay` is for a module that trains a model")
 
 
 def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -148,9 +168,14 @@ def _warmup_share(config: OptimConfig, step: int, warmup: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give all groups the learning rate `lr`."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+    """Give all groups the learning rate `lr`, or their share of it."""
+    for group, rate in zip(optimizer.param_groups, group_rates(optimizer, lr), strict=True):
+        group["lr"] = rate
+
+
+def group_rates(optimizer: torch.optim.Optimizer, lr: float) -> list[float]:
+    """Return the learning rate of each group of parameters where that of the recipe is `lr`."""
+    return [lr * group[_SHARE] for group in optimizer.param_groups]
 
 
 def divide_gradients(module: nn.Module, count: float) -> None:

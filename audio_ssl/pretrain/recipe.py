@@ -19,6 +19,7 @@ from audio_ssl.base.config import apply_overrides, kind_of, read_yaml, structure
 from audio_ssl.base.documents import dump_yaml
 from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.base.versions import VERSION, added, dated, fill_in, hashed
+from audio_ssl.models.depths import check_layer_decay
 from audio_ssl.pretrain.guards import Guards, check_guards
 from audio_ssl.pretrain.optim import OptimConfig
 
@@ -326,6 +327,8 @@ def check_values(recipe: Recipe) -> None:
         raise UserError(
             f"`optim.clip_norm` must be above 0 or null, but is {optim.clip_norm}", where="$.optim.clip_norm"
         )
+    if optim.layer_decay is not None:
+        check_layer_decay(optim.layer_decay, "$.optim.layer_decay")
     if recipe.weights_ema is not None and not 0 < recipe.weights_ema < 1:
         raise UserError(
             f"`weights_ema` must lie between 0 and 1 or be null, but is {recipe.weights_ema}", where="$.weights_ema"

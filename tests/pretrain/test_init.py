@@ -147,6 +147,7 @@ WRONG = {
     "init.freeze_updates=4": "`init.freeze_updates` must be at least 0 and below `steps` = 4, but is 4",
     "init.freeze=4": "$.init: unknown key `freeze`",
     "init=nobody": "$.init.model: there is no model `nobody`",
+    "optim.layer_decay=0": "$.optim.layer_decay: must be above 0 and at most 1, but is 0",
     "init=12": "$.init.model: must be text, but is 12",
 }
 
@@ -232,7 +233,7 @@ def test_the_model_waits_for_its_heads(place: Place, tmp_path: Path) -> None:
 
 def test_a_resumed_run_is_the_uninterrupted_one_and_needs_no_source(place: Place, tmp_path: Path) -> None:
     copy = shutil.copytree(place.run, tmp_path / "copy")
-    settings = (f"init={copy}", "init.freeze_updates=3", "steps=6")
+    settings = (f"init={copy}", "init.freeze_updates=3", "optim.layer_decay=0.5", "steps=6")
     whole = place.begin(tmp_path / "whole", *settings)
     cut = place.begin(tmp_path / "cut", *settings, "max_minutes=1e-9")
     assert rows(cut)[-1]["step"] == 1

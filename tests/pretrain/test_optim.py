@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from audio_ssl.base.seeds import derive_seed, generator, seeded
-from audio_ssl.pretrain.optim import OptimConfig, effective_warmup, learning_rate, make_optimizer
+from audio_ssl.models.encoders import transformer
+from audio_ssl.models.frontends import mel
+from audio_ssl.models.model import ModelConfig, SSLModel
+from audio_ssl.pretrain.optim import OptimConfig, effective_warmup, learning_rate, make_optimizer, set_learning_rate
 from audio_ssl.pretrain.recipe import structure_recipe
 
 
@@ -34,6 +37,33 @@ def test_frozen_parameters_are_left_out() -> None:
     module.weight.requires_grad_(False)
     (group,) = make_optimizer(module, OptimConfig()).param_groups
     assert len(group["params"]) == 1
+
+
+def test_rates_fall_with_the_layer() -> None:
+    config = ModelConfig(
+        mel.Config(), transformer.Config(layers=2, dim=8, ffn_dim=8, heads=1, position_groups=2), 16000
+    )
+    module = nn.Module()
+    module.head, module.model = nn.Linear(8, 2), SSLModel(config)
+    settings = OptimConfig(lr=0.1, layer_decay=0.5, weight_decay=0.0, weight_decay_on="matrices", eps=1e-30)
+    optimizer = make_optimizer(module, settings)
+    set_learning_rate(optimizer, 0.1)
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    # Adam's first step is the learning rate, whatever the gradient.
+    moved = {
+        name: float((parameter.detach() - before[name]).abs().mean()) for name, parameter in module.named_parameters()
+    }
+    shares = {"head": 1.0, "encoder.blocks.1": 1.0, "encoder.blocks.0": 0.5, "encoder.projection": 0.25, "mask": 0.25}
+    for part, share in shares.items():
+        steps = [step for name, step in moved.items() if part in name]
+        assert steps
+        assert steps == pytest.approx([0.1 * share] * len(steps), rel=1e-4)
+    one = make_optimizer(module, OptimConfig(layer_decay=1.0))
+    assert len(one.param_groups) == len(make_optimizer(module, OptimConfig()).param_groups) == 1
 
 
 def fairseq_adam(weight: Tensor, gradients: list[Tensor], config: OptimConfig, eps: list[float]) -> Tensor:

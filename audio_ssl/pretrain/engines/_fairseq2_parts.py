@@ -32,7 +32,7 @@ from audio_ssl.pretrain.checkpoint import TrainingState
 from audio_ssl.pretrain.distributed import Team, agreed
 from audio_ssl.pretrain.jobs import TrainingJob
 from audio_ssl.pretrain.learner import StepOutput
-from audio_ssl.pretrain.optim import OptimConfig, learning_rate
+from audio_ssl.pretrain.optim import OptimConfig, group_rates, learning_rate
 from audio_ssl.pretrain.replicas import AllParametersUsed
 
 
@@ -216,7 +216,7 @@ class Schedule(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """Return the rate of the update to come, for each group of parameters."""
-        return [self._rate(self.last_epoch)] * len(self.optimizer.param_groups)
+        return group_rates(self.optimizer, self._rate(self.last_epoch))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of the update to come."""

@@ -181,6 +181,10 @@ def check(config: Config, selection: Selection) -> None:
             f"{config.codec.sample_rate}",
             where="$.codec.sample_rate",
         )
+    if config.optim.layer_decay is not None:
+        raise UserError(
+            "a codec has no layers whose rates could differ", where="$.optim.layer_decay", remedy="leave it out"
+        )
     if config.data.targets is not None:
         raise UserError("a codec has no targets; its audio is what it is trained on", where="$.data.targets")
     frame = frame_grid(config).hop_samples
