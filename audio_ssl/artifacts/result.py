@@ -123,6 +123,8 @@ class HistoryPoint:
     step: int
     train_loss: float
     valid: float
+    falls: int = absent(0)
+    """How often the learning rate had fallen before this evaluation (schedules plateau and newbob)."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import torch
+from torch import Tensor
+
 from audio_ssl.artifacts.result import ExcludedClip
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
@@ -67,7 +70,33 @@ def choose_clips(clips: Sequence[Clip], data: ProbeData, task: Task) -> tuple[li
             raise UserError(f"no usable clip for the task {task.kind}{why}", where="$.data")
         return [{"train": [], "valid": [], "test": usable}], excluded
     parts = _folds(usable, wanted, data, task) if data.folds else [_splits(usable, names, clips, data, task, excluded)]
+    for part in parts:
+        balance_weights(part["train"], data.balance)
     return parts, excluded
+
+
+def balance_weights(clips: Sequence[Clip], column: str | None) -> Tensor | None:
+    """Return how often each clip is drawn, so that every value of a column comes equally often.
+
+    As s3prl's keyword spotting does with its classes. None where no column is given.
+
+    Raises
+    ------
+    UserError
+        If clips have no value in the column.
+    """
+    if column is None:
+        return None
+    values = [clip.row().get(column) for clip in clips]
+    lacking = sum(value in (None, "") for value in values)
+    if lacking:
+        raise UserError(
+            f"{lacking:,} of {len(clips):,} training clips have no value in the column `{column}`",
+            where="$.data.balance",
+            remedy="give a column that all of them have; or leave it out",
+        )
+    counts = Counter(map(str, values))
+    return torch.tensor([len(clips) / counts[str(value)] for value in values], dtype=torch.float64)
 
 
 def _refuse_splits(data: ProbeData, task: Task) -> None:

@@ -3,7 +3,8 @@
 Folds give a score for every clip, and a head each that has not seen some of them. For new files there is no reason to
 leave clips out, so one more head is trained on all. Layer, rate and whitening are those with the best mean over the
 folds' validation scores; nothing is left to stop it early, so it takes as many updates as the folds' best heads did on
-average, with the same schedule. No score is of it, and the folds' scores stay as they are.
+average, with the same schedule; a rate that follows the validation clips falls as it did in the folds on average. No
+score is of it, and the folds' scores stay as they are.
 """
 
 from __future__ import annotations
@@ -77,16 +78,18 @@ def train_final(
     head = make_head(question, source, task)
     pooled = not head.needs_frames and task.output in ONCE_A_CLIP
     bank = open_bank(question, source, pooled, {"train": clips}, folder, cache, refuse)
-    train, _ = fitting(task, [clip for clip in clips if clip in bank], bank, source, head)
+    heard = [clip for clip in clips if clip in bank]
+    train, _ = fitting(task, heard, bank, source, head, question.data.balance)
     fitted = [one for outcome in outcomes for one in outcome.fitted]
     chosen = replace(choose_run(fitted, main_metric(task).higher_is_better).run, seed=question.seeds[0])
-    steps = steps_of([outcome.chosen for outcome in outcomes], question.optim)
+    best = [outcome.chosen for outcome in outcomes]
+    steps = steps_of(best, question.optim)
     training = SystemTraining(question, task, source, bank)
     training.measure(train.clips, [chosen.whiten])
     own = training.tuned(chosen.seed)
-    examples = train if own is None else Examples(train.clips, train.targets, own)
+    examples = train if own is None else replace(train, bank=own)
     statistics = training.statistics[chosen.whiten]
-    state = _train_to_step(training.make, chosen, statistics, examples, question.optim, steps, own)
+    state = _train_to_step(training.make, chosen, statistics, examples, question.optim, steps, best, own)
     system, tuned = training.restore(TrainedHead(chosen, state=state))
     if tuned is not None:
         tuned.model.cpu()
@@ -106,6 +109,12 @@ def steps_of(best: Sequence[TrainedHead], optim: HeadTraining) -> int:
     return max(1, round(sum(found) / len(found)))
 
 
+def falls_at(best: Sequence[TrainedHead], step: int) -> float:
+    """Return how often the rate has fallen at an update, as the mean over the folds' best heads."""
+    found = [next((one.falls for one in head.history if one.step >= step), head.history[-1].falls) for head in best]
+    return sum(found) / len(found)
+
+
 def _search_files(question: Probe, task: Task, clips: Sequence[Clip]) -> dict[str, bytes]:
     """Return what the search learns from the transcripts of all clips."""
     if question.decode is None:
@@ -122,6 +131,7 @@ def _train_to_step(
     train: Examples,
     optim: HeadTraining,
     steps: int,
+    best: Sequence[TrainedHead],
     tuned: TunedBank | None = None,
 ) -> State:
     """Train one run for a given number of updates, without validation, and return its weights."""
@@ -132,6 +142,7 @@ def _train_to_step(
         course = HeadCourse(teams, statistics, train, train, None, optim, tuned)
         recent: deque[State] = deque(maxlen=optim.average_last)
         for step in range(1, steps + 1):
+            course.lower(falls_at(best, step))
             progress.advance(1, loss=course.update(step))
             if step % optim.eval_every == 0 or step == steps:
                 recent.append(course.state())

@@ -16,6 +16,7 @@ from audio_ssl.base.versions import added
 from audio_ssl.features.baselines import baselines, features_of, is_baseline
 from audio_ssl.models.adapters import Lora, check_lora
 from audio_ssl.models.depths import check_layer_decay
+from audio_ssl.probing.anneal import ANNEALED, Annealing, check_anneal_factor, check_annealing
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class ProbeData:
     max_train_clips: int | None = None
     """At most this many training clips, evenly spread."""
 
+    balance: str | None = None
+    """Column whose values are drawn equally often in training, with clips drawn again and again (s3prl's keyword
+    spotting: label). Left out: every clip is drawn once an epoch."""
+
     features: str = "auto"
     """Where features are kept: memory, disk, stream (nowhere: computed for every batch), or auto: memory, else disk."""
 
@@ -81,8 +86,11 @@ class HeadTraining:
     """adamw, adam, adadelta (the gender study's heads: learning rate 1, rho 0.95) or sgd."""
 
     schedule: str = "constant"
-    """Schedule of the learning rate: constant, linear (falling to 0 at the last update), or inverse_sqrt (fairseq's,
-    after the warm-up)."""
+    """Schedule of the learning rate: constant, linear (falling to 0 at the last update), inverse_sqrt (fairseq's,
+    after the warm-up), or plateau or newbob (falling where the main score on the validation clips does not improve)."""
+
+    anneal: Annealing | None = None
+    """How the rate falls with plateau and newbob; left out: by half, with the patience of torch and SpeechBrain."""
 
     warmup_steps: int = 0
     """Updates over which the learning rate rises to its value."""
@@ -117,6 +125,9 @@ class FineTuning:
 
     layer_decay: float = 1.0
     """Share of the learning rate that each layer has of that of the layer above it (ELECTRA, BEiT: 0.65 to 0.9)."""
+
+    anneal_factor: float | None = None
+    """Factor of the model's learning rate with plateau and newbob; left out: that of the head."""
 
     optimizer: str = "adam"
     """Optimiser of the model: adamw, adam, adadelta or sgd."""
@@ -180,7 +191,7 @@ class Probe:
 KNOWN_LAYERS = ("each", "mix", "last")
 PLACES = ("auto", "memory", "disk", "stream")
 OPTIMIZERS = ("adamw", "adam", "adadelta", "sgd")
-SCHEDULES = ("constant", "linear", "inverse_sqrt")
+SCHEDULES = ("constant", "linear", "inverse_sqrt", *ANNEALED)
 
 
 def read_probe(name: str, overrides: Sequence[str] = ()) -> tuple[str, Probe]:
@@ -247,12 +258,22 @@ def _check_numbers(probe: Probe) -> None:
     if probe.finetune is not None:
         above |= {"finetune.lr": probe.finetune.rate, "finetune.batch_seconds": probe.finetune.batch_seconds}
         check_layer_decay(probe.finetune.layer_decay, "$.finetune.layer_decay")
+        if probe.finetune.anneal_factor is not None:
+            check_anneal_factor(probe.finetune.anneal_factor, "$.finetune.anneal_factor")
         if probe.finetune.lora is not None:
             check_lora(probe.finetune.lora, "$.finetune.lora")
         if probe.finetune.freeze_steps >= probe.optim.steps:
             raise UserError(
                 f"the model would never learn: must be below `optim.steps` {probe.optim.steps}",
                 where="$.finetune.freeze_steps",
+            )
+    if probe.optim.anneal is not None:
+        check_annealing(probe.optim.anneal, "$.optim.anneal")
+        if probe.optim.schedule not in ANNEALED:
+            raise UserError(
+                f"has no effect with the schedule {probe.optim.schedule}",
+                where="$.optim.anneal",
+                remedy="give optim.schedule=plateau or optim.schedule=newbob",
             )
     for where, value in above.items():
         if not value > 0:

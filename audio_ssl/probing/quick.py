@@ -63,6 +63,11 @@ class ValidationScorer:
         if of_numbers and bool((self._targets == self._targets[0]).all(0).any()):
             raise UserError("the validation clips cannot rank the heads: one target has the same value in all of them")
 
+    @property
+    def higher(self) -> bool:
+        """Return whether higher scores are better."""
+        return self._higher
+
     def better(self, value: float, than: float) -> bool:
         """Return whether a score is better than another; NaN is worse than any number."""
         if math.isnan(value):

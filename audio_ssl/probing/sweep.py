@@ -20,7 +20,7 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.source import FeatureSource
-from audio_ssl.probing.clips import ClipsBySplit, evenly
+from audio_ssl.probing.clips import ClipsBySplit, balance_weights, evenly
 from audio_ssl.probing.features import Bank, BankCache, Refuse, extract_features
 from audio_ssl.probing.head import Decoder, Head
 from audio_ssl.probing.layer_heads import HeadRun, LayerHead, LayerStatistics, measure_layers
@@ -144,7 +144,7 @@ def sweep(
     parts = {split: [clip for clip in clips if clip in bank] for split, clips in parts.items()}
     if isinstance(task, FrameTask):
         task.start(source.grid)
-    train, unfit = fitting(task, parts["train"], bank, source, head)
+    train, unfit = fitting(task, parts["train"], bank, source, head, question.data.balance)
     excluded += unfit
     parts["train"] = train.clips
     for split, clips in parts.items():
@@ -192,7 +192,7 @@ def open_bank(
 
 
 def fitting(
-    task: Task, clips: Sequence[Clip], bank: Bank, source: FeatureSource, head: Head
+    task: Task, clips: Sequence[Clip], bank: Bank, source: FeatureSource, head: Head, balance: str | None
 ) -> tuple[Examples, list[ExcludedClip]]:
     """Return the training clips a head can learn from, and those left out, such as more characters than frames."""
     kept, targets, unfit = [], [], []
@@ -205,7 +205,7 @@ def fitting(
             targets.append(target)
         else:
             unfit.append(ExcludedClip(clip.id, "train", reason))
-    return Examples(kept, targets, bank), unfit
+    return Examples(kept, targets, bank, balance_weights(kept, balance)), unfit
 
 
 class SystemTraining:
@@ -229,7 +229,7 @@ class SystemTraining:
             for group in groups:
                 own = self.tuned(group[0].seed)
                 if own is not None:
-                    train, valid = (Examples(part.clips, part.targets, own) for part in (train, valid))
+                    train, valid = (replace(part, bank=own) for part in (train, valid))
                 statistics = self.statistics[group[0].whiten]
                 fitted += train_heads(self.make, group, statistics, train, valid, scorer, question.optim, progress, own)
                 if own is not None:

@@ -20,6 +20,7 @@ from audio_ssl.artifacts.result import HistoryPoint
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.manifest import Clip
+from audio_ssl.probing.anneal import ANNEALED, Annealer, Annealing
 from audio_ssl.probing.features import Bank, LayerBatch, portions
 from audio_ssl.probing.layer_heads import HeadRun, HeadTeam, LayerHead, LayerStatistics, SingleHead, State, form_teams
 from audio_ssl.probing.live import TunedBank
@@ -37,6 +38,8 @@ class Examples:
     targets: list[Tensor]
     """Targets of the clips; none for validation clips whose metric takes no arrays."""
     bank: Bank
+    weights: Tensor | None = None
+    """How often a clip is drawn, relative to the others; None: each once an epoch."""
 
     def batch(self, rows: Sequence[int]) -> tuple[LayerBatch, list[Tensor]]:
         """Return layers and targets of some clips."""
@@ -153,18 +156,20 @@ class HeadCourse:
         self._stale = dict.fromkeys(runs, 0)
         self._losses: dict[HeadRun, Tensor] = {run: torch.zeros(()) for run in runs}
         self._recent: dict[HeadRun, deque[State]] = {run: deque(maxlen=optim.average_last) for run in runs}
-        self._rows = {seed: _shuffled(len(train.clips), optim.batch_clips, seed) for seed in {run.seed for run in runs}}
+        self._rows = {seed: draw_rows(train, optim.batch_clips, seed) for seed in {run.seed for run in runs}}
         groups = [{"params": team.parameters(), "lr": team.runs[0].lr} for team in teams]
         self._optimizer = _optimizer(groups, optim.optimizer, optim.weight_decay)
         self._optimizers = [self._optimizer]
-        shares = [lambda step: factor(step + 1, optim)]
+        self._groups = list(zip(teams, self._optimizer.param_groups, strict=True))
+        self._rates = [] if tuned is None else tuned.rates()
         if tuned is not None:
-            own = [{"params": part, "lr": lr} for lr, part in tuned.rates()]
+            own = [{"params": part, "lr": lr} for lr, part in self._rates]
             self._optimizers.append(_optimizer(own, tuned.settings.optimizer, optim.weight_decay))
-            frozen = tuned.settings.freeze_steps
-            shares.append(lambda step: factor(step + 1, optim) if step >= frozen else 0.0)
-        pairs = zip(self._optimizers, shares, strict=True)
-        self._schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, share) for optimizer, share in pairs]
+        self._annealing = optim.anneal or Annealing()
+        higher = scorer is not None and scorer.higher
+        annealed = runs if scorer is not None and optim.schedule in ANNEALED else []
+        self._annealers = {run: Annealer(optim.schedule, self._annealing, higher) for run in annealed}
+        self._falls: dict[HeadRun, float] = dict.fromkeys(runs, 0)
         self._since = 0
         self._draws = dict.fromkeys(self._rows, 0)
 
@@ -190,11 +195,38 @@ class HeadCourse:
                 team.clip(self._optim.clip_norm)
             if self._tuned is not None:
                 torch.nn.utils.clip_grad_norm_(self._tuned.parameters(), self._optim.clip_norm)
-        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
+        slower = self._set_rates(step)
+        before = {id(team): [one.detach().clone() for one in team.parameters()] for team, _ in slower}
+        for optimizer in self._optimizers:
             optimizer.step()
-            schedule.step()
+        for team, shares in slower:
+            _hold_back(team.parameters(), before[id(team)], shares)
         self._since += 1
         return float(total) / max(self.alive, 1)
+
+    def lower(self, falls: float) -> None:
+        """Give every run the rate that it has after so many falls, where none is scored."""
+        self._falls = dict.fromkeys(self._falls, falls)
+
+    def _set_rates(self, step: int) -> list[tuple[HeadTeam, Tensor]]:
+        """Set the rates of an update; return the teams whose runs have different ones, with each run's share."""
+        now = factor(step, self._optim)
+        uneven: list[tuple[HeadTeam, Tensor]] = []
+        for team, group in self._groups:
+            shares = [self._annealing.factor ** self._falls[run] for run in team.runs]
+            if shares:
+                most = max(shares)
+                group["lr"] = team.runs[0].lr * now * most
+                if min(shares) < most:
+                    uneven.append((team, torch.tensor(shares) / most))
+        if self._tuned is not None:
+            settings = self._tuned.settings
+            # Where the model is trained there is one run.
+            own = settings.anneal_factor or self._annealing.factor
+            share = now * own ** next(iter(self._falls.values())) if step > settings.freeze_steps else 0.0
+            for (rate, _), group in zip(self._rates, self._optimizers[1].param_groups, strict=True):
+                group["lr"] = rate * share
+        return uneven
 
     def _backward(self, seed: int, rows: Sequence[int], share: float) -> Tensor:
         """Add the gradients of some clips to all runs of a seed; return the sum of their losses."""
@@ -277,7 +309,9 @@ class HeadCourse:
         if not math.isfinite(loss) or not whole:
             fitted.diverged = True
             return False
-        fitted.history.append(HistoryPoint(step, loss, value))
+        fitted.history.append(HistoryPoint(step, loss, value, int(self._falls[run])))
+        if run in self._annealers:
+            self._falls[run] = self._annealers[run].falls_after(value)
         if self._optim.average_last > 1:
             self._recent[run].append(state)
         if better:
@@ -302,19 +336,35 @@ def factor(step: int, optim: HeadTraining) -> float:
     """Return the share of the learning rate in an update, counted from 1."""
     if step <= optim.warmup_steps:
         return step / optim.warmup_steps
-    if optim.schedule == "constant":
+    if optim.schedule == "constant" or optim.schedule in ANNEALED:
         return 1.0
     if optim.schedule == "inverse_sqrt":
         return math.sqrt(max(optim.warmup_steps, 1) / step)
     return max(0.0, (optim.steps + 1 - step) / max(1, optim.steps - optim.warmup_steps))
 
 
-def _shuffled(count: int, batch: int, seed: int) -> Iterator[list[int]]:
-    """Yield batches of clips, epoch after epoch; the last of an epoch may be smaller."""
-    order = torch.Generator().manual_seed(seed)
+def draw_rows(train: Examples, batch: int, seed: int) -> Iterator[list[int]]:
+    """Yield batches of clips, epoch after epoch; the last of an epoch may be smaller.
+
+    With weights, an epoch has as many clips as without, drawn with replacement, as torch's `WeightedRandomSampler`
+    draws them.
+    """
+    order, count = torch.Generator().manual_seed(seed), len(train.clips)
     while True:
-        queue = torch.randperm(count, generator=order).tolist()
+        if train.weights is None:
+            drawn = torch.randperm(count, generator=order)
+        else:
+            drawn = torch.multinomial(train.weights, count, replacement=True, generator=order)
+        queue = drawn.tolist()
         yield from (queue[start : start + batch] for start in range(0, count, batch))
+
+
+@torch.no_grad()
+def _hold_back(parameters: Sequence[torch.nn.Parameter], before: Sequence[Tensor], shares: Tensor) -> None:
+    """Take back a part of each run's update, as every optimiser here moves weights in proportion to the rate."""
+    for parameter, old in zip(parameters, before, strict=True):
+        share = shares.to(old).view(-1, *(1,) * (old.ndim - 1))
+        parameter.copy_(torch.lerp(old, parameter, share))
 
 
 def _optimizer(groups: list[dict[str, Any]], kind: str, decay: float) -> torch.optim.Optimizer:

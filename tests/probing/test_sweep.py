@@ -14,20 +14,17 @@ from sklearn.metrics import r2_score
 import audio_ssl
 from audio_ssl.base.config import build
 from audio_ssl.base.errors import UserError
-from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
+from audio_ssl.data.manifest import read_manifest, write_manifest
 from audio_ssl.probing import quick
-from audio_ssl.probing.features import MemoryBank
-from audio_ssl.probing.heads import attentive, ctc_conv, mlp
+from audio_ssl.probing.heads import attentive, ctc_conv
 from audio_ssl.probing.layer_heads import HeadRun, LayerHead, measure_layers
 from audio_ssl.probing.probe import HeadTraining
 from audio_ssl.probing.quick import ValidationScorer
 from audio_ssl.probing.run import run_probe
 from audio_ssl.probing.sweep import choose_run, layer_curve
-from audio_ssl.probing.tasks import key, regression, tagging
-from audio_ssl.probing.train import Examples, TrainedHead, factor, train_heads
-from tests.probing.toys import write_model
-
-LAYERS, DIM = 3, 6
+from audio_ssl.probing.tasks import regression, tagging
+from audio_ssl.probing.train import TrainedHead, factor, train_heads
+from tests.probing.toys import DIM, examples, small_mlp, write_model
 
 
 def scores(folder):
@@ -36,25 +33,6 @@ def scores(folder):
 
 def rows(folder, name="predictions"):
     return pq.read_table(folder / f"{name}.parquet").to_pylist()
-
-
-def examples(count, seed, pooled):
-    """Return clips whose key is written into one dimension of layer 1."""
-    random = torch.Generator().manual_seed(seed)
-    task, bank, clips = key.build(key.Config()), MemoryBank(pooled), []
-    for number in range(count):
-        klass = int(torch.randint(0, 4, (), generator=random))
-        clip = Clip(f"{seed}-{number}", f"{seed}-{number}.wav", 0.0, 1.0, 16000, label=task.classes[klass])
-        frames = 1 if pooled else int(torch.randint(3, 8, (), generator=random))
-        layers = [torch.randn(frames, DIM, generator=random) for _ in range(LAYERS)]
-        layers[1][:, klass] += 3.0
-        bank.add(clip, layers)
-        clips.append(clip)
-    return task, Examples(clips, [task.target(clip) for clip in clips], bank)
-
-
-def small_mlp():
-    return mlp.build(mlp.Config(hidden_dim=8, dropout=0.0), DIM, 24, "class")
 
 
 def trained(runs, pooled=True, stackable=True, optim=None, head=None):

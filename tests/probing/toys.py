@@ -11,7 +11,14 @@ from audio_ssl.data.manifest import Clip, write_manifest
 from audio_ssl.models.encoders import transformer
 from audio_ssl.models.frontends import conv
 from audio_ssl.models.model import ModelConfig, build_model
+from audio_ssl.probing.features import MemoryBank
 from audio_ssl.probing.head import Head
+from audio_ssl.probing.heads import mlp
+from audio_ssl.probing.tasks import key
+from audio_ssl.probing.train import Examples
+
+LAYERS, DIM = 3, 6
+"""Of the examples in memory."""
 
 
 def clip(name, path="x.wav", start=0.0, seconds=10.0, split="train", **more):
@@ -48,3 +55,22 @@ def write_model(folder, **more):
     built = build_model(ModelConfig(conv.Config(channels=(8,) * 7), encoder, 16000), torch.Generator().manual_seed(0))
     built.save_pretrained(folder)
     return str(folder)
+
+
+def examples(count, seed, pooled):
+    """Return clips whose key is written into one dimension of layer 1."""
+    random = torch.Generator().manual_seed(seed)
+    task, bank, clips = key.build(key.Config()), MemoryBank(pooled), []
+    for number in range(count):
+        klass = int(torch.randint(0, 4, (), generator=random))
+        clip = Clip(f"{seed}-{number}", f"{seed}-{number}.wav", 0.0, 1.0, 16000, label=task.classes[klass])
+        frames = 1 if pooled else int(torch.randint(3, 8, (), generator=random))
+        layers = [torch.randn(frames, DIM, generator=random) for _ in range(LAYERS)]
+        layers[1][:, klass] += 3.0
+        bank.add(clip, layers)
+        clips.append(clip)
+    return task, Examples(clips, [task.target(clip) for clip in clips], bank)
+
+
+def small_mlp():
+    return mlp.build(mlp.Config(hidden_dim=8, dropout=0.0), DIM, 24, "class")
