@@ -36,9 +36,14 @@ class Row:
     measured: bool
 
 
+_OF_NO_PAPER = ("_tiny", "_mine", "_both", "demo", "small")
+"""How the recipes end that follow no paper's numbers: tiny ones, those that go on from a model with audio of one's own,
+the student of two teachers, the demo, the model that ships and its student."""
+
+
 def published_recipes() -> list[str]:
-    """Return the recipes that stand for a paper: all but the tiny ones, the demo and the one that ships."""
-    return [name for name in catalog.names("recipes") if not name.endswith(("_tiny", "demo", "small"))]
+    """Return the recipes that stand for a paper."""
+    return [name for name in catalog.names("recipes") if not name.endswith(_OF_NO_PAPER)]
 
 
 def rows_of(recipe: str, folder: Path = PUBLISHED, agreement: bool = True) -> list[Row]:
