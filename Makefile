@@ -34,7 +34,7 @@ test-latest:
 	test -x $(LATEST)/bin/python || $(PYTHON) -m venv $(LATEST)
 	$(LATEST)/bin/python -m pip install --quiet --upgrade pip
 	$(LATEST)/bin/python -m pip install --quiet --upgrade torch transformers \
-	  --editable '.[teachers,probing,corpora,decode,transformers,torchaudio,hub,ray,adapt]' --group test
+	  --editable '.[teachers,probing,corpora,decode,transformers,torchaudio,hub,ray,adapt,onnx]' --group test
 	$(LATEST)/bin/python -m pip install --quiet --no-deps tinysoundfont
 	OMP_NUM_THREADS=1 $(LATEST)/bin/python -m pytest -n 2 --dist loadfile $(TESTS)
 

@@ -127,16 +127,18 @@ def export(
     model: ModelName,
     *,
     out: Out,
-    to: Literal["transformers", "fairseq2"] = "transformers",
+    to: Literal["transformers", "fairseq2", "onnx", "torch"] = "transformers",
     normalize: bool | None = None,
     sample_rate: int | None = None,
     heads: int | None = None,
     push: str | None = None,
-    weights: Literal["float32", "float16", "bfloat16"] = "float32",
+    weights: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
+    opset: int | None = None,
 ) -> None:
     """Write a model of any library as a folder: config.json, model.safetensors, preprocessor_config.json and a card.
 
-    If transformers has such a model, its AutoModel opens the folder and computes the same numbers.
+    If transformers has such a model, its AutoModel opens the folder and computes the same numbers. With `--to onnx` or
+    `--to torch` the folder has a graph that runs without this package.
 
     Parameters
     ----------
@@ -147,8 +149,8 @@ def export(
     out
         Folder to write.
     to
-        Layout of the folder: transformers (this package's own if transformers has no such model), or checkpoints of
-        fairseq2.
+        Layout of the folder: transformers (this package's own if transformers has no such model), checkpoints of
+        fairseq2, or a graph: onnx (model.onnx, for onnxruntime) or torch (model.pt2, for torch.export.load).
     normalize
         Whether waveforms are standardised; the same as ?normalize=true or false in the name. It is never guessed.
     sample_rate
@@ -158,13 +160,26 @@ def export(
     push
         Also upload the folder to the Hugging Face hub, as a private repository of this name (org/name).
     weights
-        Number format of the stored weights. float16 and bfloat16 halve the file; they are read back as float32.
+        Number format of the stored weights. float16 and bfloat16 halve the file; they are read back as float32. int8,
+        with `--to onnx`, adds model.int8.onnx, whose products are of 8-bit integers; the card states its error.
+    opset
+        Version of ONNX's operators, 18 or newer.
     """
     from audio_ssl.commands.app import free_name
     from audio_ssl.interop.export import export_model
 
     address = export_model(
-        model, out, to=to, normalize=normalize, sample_rate=sample_rate, heads=heads, push=push, weights=weights
+        model,
+        out,
+        to=to,
+        normalize=normalize,
+        sample_rate=sample_rate,
+        heads=heads,
+        push=push,
+        weights=weights,
+        opset=opset,
     )
     print(out if address is None else f"{out}\n{address}")
+    if to in ("onnx", "torch"):
+        return
     say_next("extract", "AUDIO_FOLDER", out, "--out", free_name(Path("features")))

@@ -65,7 +65,10 @@ class FrameGrid:
         """Return the number of frames of `samples` samples; 0 for less than one window (``valid``)."""
         if self.edge == "valid":
             frames = (samples - self.window_samples) // self.hop_samples + 1
-            return frames.clamp(min=0) if isinstance(frames, Tensor) else max(frames, 0)
+            if isinstance(frames, Tensor):
+                return frames.clamp(min=0)
+            # Not `max`, which stays in the shapes of a captured graph even where it is known to do nothing.
+            return frames if frames > 0 else 0
         if self.edge == "ceil":
             return (samples + self.hop_samples - 1) // self.hop_samples
         if self.edge == "floor":

@@ -9,6 +9,7 @@ from audio_ssl.artifacts.run import read_run_record
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import locked_folder
 from audio_ssl.interop.fairseq2 import write_fairseq2
+from audio_ssl.interop.graphs.write import export_onnx, export_torch
 from audio_ssl.interop.hub import push_to_hub
 from audio_ssl.interop.read import ModelKind, detect, read_model
 from audio_ssl.interop.settings import parse_name
@@ -26,6 +27,7 @@ def export_model(
     heads: int | None = None,
     push: str | None = None,
     weights: str = "float32",
+    opset: int | None = None,
 ) -> str | None:
     """Write a model as a folder; return its address on the hub if it was sent there.
 
@@ -36,11 +38,14 @@ def export_model(
     out
         The folder.
     to
-        ``transformers`` or ``fairseq2``.
+        ``transformers``, ``fairseq2``, or a graph: ``onnx`` or ``torch``.
     push
         ``org/name`` on the hub; None: it is not sent.
     weights
-        How they are stored: ``float32``, ``float16`` or ``bfloat16``.
+        How they are stored: ``float32``; ``float16`` or ``bfloat16`` in the layout of transformers or ours; ``int8``
+        in a graph of ONNX.
+    opset
+        Version of ONNX's operators; None: the oldest that can be written.
 
     Raises
     ------
@@ -49,16 +54,26 @@ def export_model(
     """
     if push is not None and to != "transformers":
         raise UserError("`--push` sends the layout of transformers", remedy="leave out `--to` or `--push`")
-    if weights != "float32" and (push is not None or to != "transformers"):
+    if weights == "int8" and to != "onnx":
+        raise UserError("`--weights` int8 is for graphs of ONNX", remedy="add `--to onnx`, or leave out `--weights`")
+    if weights in ("float16", "bfloat16") and (push is not None or to != "transformers"):
         raise UserError(
-            "`--weights` float16 and bfloat16 are for folders in the layout of transformers or ours",
+            f"`--weights` {weights} is for folders in the layout of transformers or ours",
             remedy="leave out `--weights`, or `--to` and `--push`",
         )
+    if opset is not None and to != "onnx":
+        raise UserError("`--opset` is for graphs of ONNX", remedy="add `--to onnx`, or leave out `--opset`")
     found = read_model(model, normalize=normalize, sample_rate=sample_rate, heads=heads)
     origin = origin_of(model)
     with locked_folder(out):
         if to == "fairseq2":
             write_fairseq2(found, out)
+            return None
+        if to == "onnx":
+            export_onnx(found, out, name=model, int8=weights == "int8", opset=opset, facts=origin.rows)
+            return None
+        if to == "torch":
+            export_torch(found, out, name=model, facts=origin.rows)
             return None
         export(found, out, name=push, facts=origin.rows, licence=origin.licence, weights=weights)
     return None if push is None else push_to_hub(found, push, facts=origin.rows, licence=origin.licence)

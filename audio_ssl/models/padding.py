@@ -27,6 +27,11 @@ def key_mask(frames: Int[Tensor, " batch"], total: int) -> Bool[Tensor, "batch 1
     return frame_mask(frames.clamp(min=1), total)[:, None, None]
 
 
+def nothing_padded(inside: Bool[Tensor, ...]) -> bool:
+    """Return whether all places belong to clips; False in compiled and exported code, which must serve any lengths."""
+    return not torch.compiler.is_compiling() and bool(inside.all())
+
+
 def hide(
     x: Float[Tensor, "batch frame dim"],
     mask: Bool[Tensor, "batch frame"] | None,

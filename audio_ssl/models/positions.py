@@ -128,6 +128,10 @@ class RelativePositions(nn.Module):
         """Return the bias of each query (second axis) on each key (last axis)."""
         distance = torch.arange(1 - frames, frames, device=self.embedding.weight.device)
         values = self.embedding(buckets_of(distance, self._buckets, self._max_distance)).T
+        if torch.compiler.is_compiling():
+            # A window's length must be a number there, and here it is open.
+            place = torch.arange(frames, device=values.device)
+            return cast(Tensor, values[:, place - place[:, None] + frames - 1])
         # Row q holds the distances -q .. frames - 1 - q: windows of the one list of distances, the last first.
         return cast(Tensor, values.unfold(1, frames, 1).flip(1))
 
@@ -231,7 +235,7 @@ class DistanceScores(nn.Module):
             Of the distances 0, 1 and so on (`sinusoids_of`).
         """
         known = linear(self.projection, sinusoids.to(query.dtype))
-        known = known.view(len(sinusoids), self._heads, -1).permute(1, 2, 0)
+        known = torch.unflatten(known, 1, (self._heads, -1)).permute(1, 2, 0)
         # float32 for the sums of biases and queries; products are in the type of the queries.
         content = (query + self.content_bias[:, None]) * self._heads**-0.5
         place = (query + self.position_bias[:, None]) * (self._heads * query.shape[-1]) ** -0.5
@@ -241,6 +245,10 @@ class DistanceScores(nn.Module):
 def _by_pairs(scores: Float[Tensor, "batch head frame distance"]) -> Float[Tensor, "batch head frame frame"]:
     """Return the score of each pair of frames from those of each frame and each distance."""
     frames = scores.shape[-2]
+    if torch.compiler.is_compiling():
+        # No view of open axes can be proved to fit.
+        place = torch.arange(frames, device=scores.device)
+        return scores.gather(-1, (place - place[:, None]).abs().expand(*scores.shape[:-2], -1, -1))
     # Of distances from -(frames - 1) on, each row begins one further to the left than the one before it.
     both = torch.cat([torch.zeros_like(scores[..., :1]), scores[..., 1:].flip(-1), scores], -1)
     shifted = both.flatten(-2)[..., frames:].view(*scores.shape[:-1], 2 * frames - 1)

@@ -145,7 +145,7 @@ class DecibelMel(nn.Module):
     ) -> None:
         super().__init__()
         self._mel = MelSpectrogram(sample_rate, window_samples, hop_samples, bands, fft_samples=fft_samples)
-        self._half, self._frame_samples = window_samples // 2, hop_samples * stack
+        self._window_samples, self._frame_samples = window_samples, hop_samples * stack
         self._mean, self._std = mean, std
 
     def forward(
@@ -158,7 +158,10 @@ class DecibelMel(nn.Module):
             if whole == 0:
                 return waveform.new_zeros(len(waveform), 0, self._mel.filters.shape[0])
             last = lengths // self._frame_samples * self._frame_samples - 1
-            power = self._mel(mirrored(waveform[:, :whole], last, self._half))[:, :-1]
+            # An odd window has one sample more on its right.
+            odd = self._window_samples % 2
+            wide = mirrored(waveform[:, :whole], last, self._window_samples // 2 + odd)[:, odd:]
+            power = self._mel(wide)[:, :-1]
             decibels = 10.0 * torch.log10(power.clamp(min=DECIBEL_FLOOR))
             return (decibels - self._mean) / self._std
 

@@ -25,7 +25,7 @@ from audio_ssl.models.attention import BlockContext, Relative, SelfAttention, ch
 from audio_ssl.models.fast.cpu import Dropout
 from audio_ssl.models.interfaces import Encoder, EncoderTraits
 from audio_ssl.models.normalisation import BatchNorm
-from audio_ssl.models.padding import Visible, hide, key_mask, may_pack
+from audio_ssl.models.padding import Visible, hide, key_mask, may_pack, nothing_padded
 from audio_ssl.models.points import Point
 from audio_ssl.models.positions import RelativePositions, rotate, rotation, sinusoids_of
 
@@ -138,14 +138,14 @@ class ConformerEncoder(Encoder):
         assert visible is None, "refused by the checks of a recipe"
         config, total = self._config, features.shape[1]
         inside = frame_mask(frames, total)[..., None]
-        if may_pack(self, features) and not bool(inside.all()):
+        padded = not nothing_padded(inside)
+        if may_pack(self, features) and padded:
             return self._clip_by_clip(features, frames, mask, layers, point)
         x = self.input_dropout(self.projection(self.feature_norm(features)))
         x = hide(x, mask, self.mask_embedding, inside)
         turn = None
         if config.positions == "rope":
             turn = rotation(total, config.dim // config.heads, config.rope_base, x.device)
-        padded = not bool(inside.all())
         bias = None if self.relative is None else self.relative(total)
         far = sinusoids_of(total, config.dim, x.device) if config.positions == "transformer_xl" else None
         keys = key_mask(frames, total) if padded else None

@@ -24,7 +24,17 @@ from audio_ssl.data.frames import frame_mask
 from audio_ssl.models.attention import BlockContext, Relative, SelfAttention, check_attention, run_blocks, zero_padding
 from audio_ssl.models.fast.cpu import Dropout, linear
 from audio_ssl.models.interfaces import Encoder, EncoderTraits
-from audio_ssl.models.padding import Visible, hide, key_mask, may_pack, pack, spans, take_visible, unpack
+from audio_ssl.models.padding import (
+    Visible,
+    hide,
+    key_mask,
+    may_pack,
+    nothing_padded,
+    pack,
+    spans,
+    take_visible,
+    unpack,
+)
 from audio_ssl.models.points import Point
 from audio_ssl.models.positions import ConvPositions, LinearBias, RelativePositions, StackedConvPositions, rotation
 
@@ -211,7 +221,7 @@ class TransformerEncoder(Encoder):
         """Return what blocks share; `total` is the number of places, if it is not that of the frames."""
         present = inside.shape[1]
         context = self._place(present if total is None else total, inside.device)
-        if bool(inside.all()):
+        if nothing_padded(inside):
             return context
         return BlockContext(inside, key_mask(frames, present), context.bias, context.rotation)
 

@@ -24,7 +24,7 @@ from audio_ssl.models.fast.convolutions_by_piece import Layer, PlainLayer, conv_
 from audio_ssl.models.fast.cpu import is_inference
 from audio_ssl.models.interfaces import Frontend, FrontendTraits
 from audio_ssl.models.normalisation import Collector, Moments
-from audio_ssl.models.padding import HiddenNoise
+from audio_ssl.models.padding import HiddenNoise, nothing_padded
 
 TRAITS = FrontendTraits(training=("init",))
 
@@ -199,7 +199,7 @@ class MaskedInstanceNorm(nn.Module):
             mean, variance = given
             factor = (variance + self.EPS).rsqrt() * self.weight[:, None]
             return ((x.float() - mean) * factor + self.bias[:, None]).to(x.dtype)
-        if bool((lengths == frames).all()):
+        if nothing_padded(lengths == frames):
             return F.group_norm(x.float(), x.shape[1], self.weight, self.bias, self.EPS).to(x.dtype)
         inside = frame_mask(lengths, frames)[:, None]
         values = torch.where(inside, x.float(), 0.0)

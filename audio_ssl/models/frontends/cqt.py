@@ -31,7 +31,7 @@ from audio_ssl.models.spectra import check_constant_q
 
 TRAITS = FrontendTraits()
 
-_BLOCK_FRAMES = 256
+BLOCK_FRAMES = 256
 """Frames computed from one FFT; fixed, so that a clip's values do not depend on what else is computed."""
 
 _REACH_LINES = 15
@@ -79,7 +79,7 @@ class CQTFrontend(Frontend):
         self._config = config
         # A block sees half a kernel more on both sides, in whole hops, so that folding decimates exactly.
         self._margin_frames = -(-(longest // 2 + 1) // hop)
-        self._rate_bins = fast_length(_BLOCK_FRAMES + 2 * self._margin_frames)
+        self._rate_bins = fast_length(BLOCK_FRAMES + 2 * self._margin_frames)
         self._first_rows: list[int] = []
         for first, values in _octaves(config, lengths, sample_rate, self._rate_bins):
             # Constants of the config, not weights: they are made again, never saved.
@@ -111,8 +111,8 @@ class CQTFrontend(Frontend):
         """Return the magnitudes of float32 waveforms, with zeros past both ends."""
         hop, size = self._config.hop_samples, self._rate_bins * self._config.hop_samples
         total = self.grid.num_frames(waveform.shape[1])
-        blocks = -(-total // _BLOCK_FRAMES)
-        step, margin = _BLOCK_FRAMES * hop, self._margin_frames * hop
+        blocks = -(-total // BLOCK_FRAMES)
+        step, margin = BLOCK_FRAMES * hop, self._margin_frames * hop
         padded = F.pad(waveform, (margin, (blocks - 1) * step + size - margin - waveform.shape[1]))
         # One block after the other, so that memory does not grow with the square of anything.
         parts = [self._block(padded[:, start : start + size]) for start in range(0, blocks * step, step)]
@@ -126,7 +126,7 @@ class CQTFrontend(Frontend):
         lines = spectrum.permute(2, 1, 0).contiguous()
         folded = torch.cat([values @ lines[:, first : first + values.shape[2]] for first, values in self._kernels()], 1)
         magnitude = cast(Tensor, torch.fft.ifft(folded.permute(2, 1, 0), dim=2).abs() / hop)
-        return magnitude[..., self._margin_frames : self._margin_frames + _BLOCK_FRAMES].transpose(1, 2)
+        return magnitude[..., self._margin_frames : self._margin_frames + BLOCK_FRAMES].transpose(1, 2)
 
     def _kernels(self) -> Iterator[tuple[int, Tensor]]:
         for number, first in enumerate(self._first_rows):

@@ -114,8 +114,11 @@ class MelFrontend(Frontend):
             mel = noise.put(mel)
         if not overlap:
             mel = mel[:, : total * self._together]
-        features = self._subsample(mel) if len(self.convs) else mel
-        features = features.reshape(len(mel), total, self.dim)
+        if len(self.convs):
+            features = self._subsample(mel).flatten(2)
+        else:
+            # A view, and one whose shape is proved where the number of frames is open.
+            features = mel.unfold(1, self._together, self._together).transpose(2, 3).flatten(2)
         return torch.where(frames_inside(frames, total), features, 0.0), frames
 
     def _clip_by_clip(

@@ -23,7 +23,7 @@ from audio_ssl.base.versions import added
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.models.interfaces import Frontend, FrontendTraits, MelSettings
 from audio_ssl.models.normalisation import BatchNorm, check_statistics
-from audio_ssl.models.padding import HiddenNoise, frames_inside
+from audio_ssl.models.padding import HiddenNoise, frames_inside, nothing_padded
 from audio_ssl.models.spectra import DecibelMel, hop_and_window
 
 _STACK = 4
@@ -90,7 +90,7 @@ class MelRes2dFrontend(Frontend):
             return mel.new_zeros(len(mel), 0, self.dim), frames
         if noise is not None:
             mel = noise.put(mel)
-        padded = bool((frames < total).any())
+        padded = not nothing_padded(frames == total)
         x = mel.transpose(1, 2)[:, None]
         for number, module in enumerate(self.modules_2d):
             counts = frames * (_STACK >> number)

@@ -152,14 +152,18 @@ class NNAudioFrontend(Frontend):
             if ours in self.kernels
         }
         found = functional_call(self._transform, given, (waveform,), {"output_format": "Complex"})
-        # The magnitude of a complex number has a gradient at zero, where a square root has none.
-        magnitude = torch.view_as_complex(found).abs()
+        magnitude = self.magnitude(found)
         if self._config.transform == "mel":
             bands = self.get_buffer("_bands")
             bands = bands * self.kernels["bands"] if "bands" in self.kernels else bands
             # Weights that are learnt may turn negative, and a power must have a logarithm.
             magnitude = (bands @ magnitude.square()).clamp(min=0)
         return magnitude.transpose(1, 2)
+
+    def magnitude(self, parts: Float[Tensor, "batch bin frame 2"]) -> Float[Tensor, "batch bin frame"]:
+        """Return the magnitudes of complex numbers."""
+        # Its gradient at zero is finite, where that of a square root is not.
+        return torch.view_as_complex(parts).abs()
 
 
 def _cqt(config: Config, sample_rate: int) -> tuple[nn.Module, None]:

@@ -78,7 +78,8 @@ class PatchFrontend(Frontend):
         mel = self._mel(waveform, self._mel.grid.num_frames(lengths), statistics)
         if total == 0:
             return mel.new_zeros(len(mel), 0, self.dim), frames
-        patches = mel.unfold(1, self._width, self._stride).transpose(2, 3).flatten(2)
+        # The count is known already; saying so lets a graph of any length be captured.
+        patches = mel.unfold(1, self._width, self._stride)[:, :total].transpose(2, 3).flatten(2)
         return torch.where(frames_inside(frames, total), patches, 0.0), frames
 
     def collector(self) -> Collector | None:
