@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from audio_ssl.artifacts.records import absent, read_record, write_record
+from audio_ssl.artifacts.records import absent, write_record
 from audio_ssl.base.documents import JsonObject
 
 GRAPH_RECORD_FILE = "graph.json"
@@ -52,11 +52,6 @@ class GraphExport:
     opset: int | None = absent(None)
     """Of ONNX."""
     more: JsonObject = field(default_factory=dict)
-
-
-def read_graph_export(folder: Path) -> GraphExport:
-    """Return what a folder of graphs holds; UserError if it is missing or damaged."""
-    return read_record(GraphExport, folder / GRAPH_RECORD_FILE)
 
 
 def write_graph_export(folder: Path, export: GraphExport) -> None:

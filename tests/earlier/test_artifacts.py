@@ -16,6 +16,7 @@ from audio_ssl.artifacts.clip_predictions import ClipPrediction
 from audio_ssl.artifacts.composition import AuditReport
 from audio_ssl.artifacts.draws import DrawRecord, MixRecord
 from audio_ssl.artifacts.features import INDEX_FILE, Extraction, read_index
+from audio_ssl.artifacts.graph_export import GraphExport
 from audio_ssl.artifacts.prediction_record import PredictionRecord
 from audio_ssl.artifacts.reconstructions import Reconstructions
 from audio_ssl.artifacts.records import read_record, to_json
@@ -55,6 +56,7 @@ RECORDS: list[tuple[str, type]] = [
     ("predictions/prediction.json", PredictionRecord),
     ("features/*/extraction.json", Extraction),
     ("features/*/store/meta.json", Extraction),
+    ("graph/graph.json", GraphExport),
 ]
 """Files, as patterns below `artifacts/`, and the record that each is read as: one line for each kind of artifact."""
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from audio_ssl.__main__ import run
-from audio_ssl.artifacts.graph_export import read_graph_export
+from audio_ssl.artifacts.graph_export import GRAPH_RECORD_FILE, GraphExport
+from audio_ssl.artifacts.records import read_record
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.graphs.agreement import TOLERANCE, compare, compared_lengths, example_clip
 from audio_ssl.interop.graphs.capture import GraphModel, capture
@@ -73,7 +74,7 @@ def test_a_captured_graph_gives_the_model_s_states_at_any_length(name):
 
 def test_onnxruntime_gives_the_states_of_all_layers_and_of_one(tmp_path):
     record = export_onnx(model_of("spectra"), tmp_path, name="mine", int8=True, facts={"licence": "CC0"})
-    assert record == read_graph_export(tmp_path)
+    assert record == read_record(GraphExport, tmp_path / GRAPH_RECORD_FILE)
     exact, rounded = record.files
     assert max(exact.largest_difference) < TOLERANCE / 4
     assert rounded.largest_difference[0] == exact.largest_difference[0]
