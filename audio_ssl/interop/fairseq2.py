@@ -287,8 +287,9 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 
 
 def weights_in(content: Any, file: Path) -> dict[str, Tensor]:
-    """Return the weights of a file's content: all of it, or what is under ``model``."""
-    inner = content["model"] if isinstance(content, dict) and "model" in content else content
+    """Return the weights of a file's content: all of it, or what is under ``model``, with Lightning ``state_dict``."""
+    key = next((key for key in ("model", "state_dict") if isinstance(content, dict) and key in content), None)
+    inner = content if key is None else content[key]
     if inner is not content and any(content.get(key) is not None for key in ("args", "cfg")):
         raise UserError(
             "this is a checkpoint of fairseq, not of fairseq2",

@@ -12,6 +12,7 @@ from audio_ssl.artifacts.run import checkpoint_folders
 from audio_ssl.base.config import traits_of
 from audio_ssl.base.documents import read_object
 from audio_ssl.base.errors import UserError
+from audio_ssl.interop.conformer import is_conformer, read_conformer
 from audio_ssl.interop.fairseq import is_fairseq, read_fairseq_content
 from audio_ssl.interop.fairseq2 import MODEL_YAML, is_fairseq2, model_of, read_card, read_weights, weights_in
 from audio_ssl.interop.heads import Pretrained
@@ -121,7 +122,8 @@ def _read(name: str | Path, given: ModelSettings, shelf: Shelf, wanted: bool) ->
     elif source is ModelKind.MUQ:
         found = Pretrained(read_muq(path, given))
     elif source is ModelKind.TRANSFORMERS:
-        found = read_transformers(path, given, wanted)
+        read = read_conformer if is_conformer(path) else read_transformers
+        found = read(path, given, wanted)
     else:
         found = Pretrained(read_bundle(str(name), given))
     encoder = found.model.config.encoder

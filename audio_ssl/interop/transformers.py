@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 PREPROCESSOR_FILE, PROCESSOR_FILE = "preprocessor_config.json", "processor_config.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d{1,12})")
 """Names of the checkpoint folders of transformers' Trainer."""
-_HEADS = (
+HEADS = (
     *("lm_head.", "quantizer.", "project_q.", "project_hid.", "classifier.", "projector."),
     *("layer_weights", "tdnn.", "feature_extractor.weight", "feature_extractor.bias", "objective."),
 )
@@ -88,16 +88,16 @@ def read_transformers(folder: str | Path, given: ModelSettings, heads: bool = Fa
     if masked and name(MASK) not in state:
         # Some published models, such as facebook/wav2vec2-base-960h, lack it; only masked training needs it.
         logger.warning("%s: the mask embedding is missing and set to zero; inference does not use it", folder)
-    model = build_from(config, state, name, heads=_HEADS, defaults=defaults, where=folder, say=not heads)
+    model = build_from(config, state, name, heads=HEADS, defaults=defaults, where=folder, say=not heads)
     if not heads:
         return Pretrained(model)
     with invalid_settings(folder / CONFIG_FILE):
         table = HeadTable(state, "", HeadSizes(config.encoder.dim, model.frontend.dim), folder)
-        return _heads(table, data).with_model(model, not_taken(state, _HEADS))
+        return pretraining_heads(table, data).with_model(model, not_taken(state, HEADS))
 
 
-def _heads(table: HeadTable, data: Mapping[str, Any]) -> FoundHeads:
-    """Return the heads of a model of transformers: those of `Wav2Vec2ForPreTraining`, which alone has any."""
+def pretraining_heads(table: HeadTable, data: Mapping[str, Any]) -> FoundHeads:
+    """Return the heads of a model with this ``config.json``: of `Wav2Vec2ForPreTraining` and its like alone."""
     if TRANSFORMERS_CONTRAST.vectors not in table:
         return FoundHeads()
     if table.under("lm_head.", "classifier.", "projector."):
@@ -229,7 +229,6 @@ def config_of(data: Mapping[str, Any], prepared: Preparation, where: Path | str)
     if stacked and data.get("num_conv_pos_embeddings", 5) == 1:
         raise UserError("`num_conv_pos_embeddings` must be above 1 to be read, but is 1", where=str(where))
     kernel = data.get("conv_pos_kernel_size", 19) if stacked else data.get("num_conv_pos_embeddings", 128)
-    frontend = {ours: data.get(key, default) for ours, (key, default) in _FRONTEND.items()}
     encoder = {
         **{ours: data.get(key, default) for ours, (key, default) in _ENCODER.items()},
         "pre_norm": bool(not stacked and data.get("do_stable_layer_norm", False)),
@@ -245,12 +244,19 @@ def config_of(data: Mapping[str, Any], prepared: Preparation, where: Path | str)
         encoder |= {"deepnorm": data.get("deepnorm", False), "attention_relax": relax if relax > 0 else None}
     ours = data.get(OUR_KEY, {})
     model = {
-        "frontend": {"kind": "conv", **frontend, "norm": norm, "bias": data.get("conv_bias", False)},
+        "frontend": {**frontend_section(data), "norm": norm},
         "encoder": {"kind": "transformer", **encoder, **ours.get("encoder", {})},
         **{key: value for key, value in ours.items() if key != "encoder"},
         **prepared._asdict(),
     }
     return structure(ModelConfig, _lists(model), where=str(where))
+
+
+def frontend_section(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return our settings of the convolutions of a model with this ``config.json``, as a recipe has them."""
+    sizes = {ours: data.get(key, default) for ours, (key, default) in _FRONTEND.items()}
+    norm, bias = data.get("feat_extract_norm", "group"), data.get("conv_bias", False)
+    return {"kind": "conv", **{key: _lists(value) for key, value in sizes.items()}, "norm": norm, "bias": bias}
 
 
 def has_mask(data: Mapping[str, Any]) -> bool:

@@ -267,13 +267,20 @@ def test_dictionaries_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
         read_pretrained(saved(tmp_path / "a.pt", theirs, task_state=state))
 
 
-def test_torchaudios_pretraining_model_has_its_logits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lightning", [False, True])
+def test_torchaudios_pretraining_model_has_its_logits(tmp_path: Path, lightning: bool) -> None:
     theirs = golden("hubert")
     mask, codes = theirs["input/mask"].bool(), theirs["input/codes"].long()
     torch.manual_seed(0)
     peer: Any = test_hubert.torchaudio_model(False, mask)
-    save_file({name: value.contiguous() for name, value in peer.state_dict().items()}, tmp_path / "a.safetensors")
-    found = read_pretrained(f"{tmp_path / 'a.safetensors'}?normalize=false&sample_rate=16000&heads=4")
+    path = tmp_path / ("a.ckpt" if lightning else "a.safetensors")
+    if lightning:
+        # Its example's module keeps the model under a name.
+        state = {f"model.{name}": value for name, value in peer.state_dict().items()}
+        torch.save({"state_dict": state, "epoch": 3, "optimizer_states": [{}]}, path)
+    else:
+        save_file({name: value.contiguous() for name, value in peer.state_dict().items()}, path)
+    found = read_pretrained(f"{path}?normalize=false&sample_rate=16000&heads=4")
     assert [head.special for head in found.codes] == [0]
     assert found.left_out == ()
     logits, _, penalty = peer(theirs["input/waveform"], codes)

@@ -92,6 +92,7 @@ VARIANTS = [
     {"relative_positions": Relative(32, 40), "attention_relax": 32.0},
     {"kernel_frames": 31},
     {"form": "speechbrain", "activation": "gelu", "positions": "transformer_xl"},
+    {"form": "wav2vec2"},
     {"positions": "transformer_xl", "relative_positions": Relative(32, 40), "attention_relax": 32.0},
 ]
 
@@ -136,7 +137,7 @@ def test_checkpointed_gradients_are_equal():
     ("options", "message"),
     [
         ({"positions": "conv"}, "`positions` must be rope, transformer_xl or none, but is `conv`"),
-        ({"form": "espnet"}, "`form` must be w2v_bert, muq or speechbrain, but is `espnet`"),
+        ({"form": "espnet"}, "`form` must be w2v_bert, muq, speechbrain or wav2vec2, but is `espnet`"),
         ({"activation": "relu"}, "`activation` must be swish or gelu, but is `relu`"),
         ({"kernel_frames": 32}, "`kernel_frames` must be odd, but is 32"),
         ({"heads": 5}, "must be a multiple of `heads` 5"),

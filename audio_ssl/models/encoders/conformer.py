@@ -39,7 +39,9 @@ TRAITS = EncoderTraits(
 )
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
-FORMS = ("w2v_bert", "muq", "speechbrain")
+FORMS = ("w2v_bert", "muq", "speechbrain", "wav2vec2")
+_BATCH_NORMED = ("muq", "wav2vec2")
+"""Forms by transformers' Wav2Vec2-Conformer."""
 POSITIONS = ("rope", "transformer_xl", "none")
 
 
@@ -80,9 +82,10 @@ class Config:
     form: str = added("w2v_bert")
     """Whose norms, biases and first weights: ``w2v_bert`` (w2v-BERT 2.0: a norm and a projection of the features, layer
     norm in the convolutions); ``muq`` (MusicFM and MuQ, by transformers' Wav2Vec2-Conformer: neither, batch norm in the
-    convolutions, a norm after all blocks, ``rope`` before queries and keys are made, torch's first weights); or
-    ``speechbrain`` (its BEST-RQ: a projection without norm, a norm after all blocks, biases in the convolutions and not
-    in queries, keys and values, no dropout after attention, Xavier normal weights)."""
+    convolutions, a norm after all blocks, ``rope`` before queries and keys are made, torch's first weights);
+    ``wav2vec2`` (wav2vec 2.0 Conformer: as ``muq``, with a norm and a projection of the features); or ``speechbrain``
+    (its BEST-RQ: a projection without norm, a norm after all blocks, biases in the convolutions and not in queries,
+    keys and values, no dropout after attention, Xavier normal weights)."""
 
     activation: str = added("swish")
     """``swish`` (Gulati et al.) or ``gelu`` (SpeechBrain's BEST-RQ), in feed-forward parts and convolutions."""
@@ -111,7 +114,7 @@ class ConformerEncoder(Encoder):
         super().__init__(config.dim, config.layers, config.layer_drop)
         self._config = config
         form = config.form
-        self.feature_norm = nn.LayerNorm(input_dim) if form == "w2v_bert" else nn.Identity()
+        self.feature_norm = nn.LayerNorm(input_dim) if form in ("w2v_bert", "wav2vec2") else nn.Identity()
         self.projection = nn.Identity() if form == "muq" else nn.Linear(input_dim, config.dim)
         eps = 1e-6 if form == "speechbrain" else 1e-5
         self.last_norm = None if form == "w2v_bert" else nn.LayerNorm(config.dim, eps=eps)
@@ -198,7 +201,7 @@ class ConformerBlock(SelfAttention):
         self.first, self.second = FeedForward(config), FeedForward(config)
         self.attention_norm, self.final_norm = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.convolution = Convolution(config)
-        self._turns_frames = config.form == "muq"
+        self._turns_frames = config.form in _BATCH_NORMED
         self.dropout = Dropout(config.dropout)
         self.after_attention = nn.Identity() if plain else self.dropout
 
@@ -242,7 +245,7 @@ class Convolution(nn.Module):
         super().__init__()
         dim, kernel, bias = config.dim, config.kernel_frames, config.form == "speechbrain"
         self.norm = nn.LayerNorm(dim)
-        self.depthwise_norm: nn.Module = BatchNorm(dim) if config.form == "muq" else nn.LayerNorm(dim)
+        self.depthwise_norm: nn.Module = BatchNorm(dim) if config.form in _BATCH_NORMED else nn.LayerNorm(dim)
         self.gated, self.out = nn.Linear(dim, 2 * dim, bias=bias), nn.Linear(dim, dim, bias=bias)
         self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim, bias=bias)
         self._activate = ACTIVATIONS[config.activation]
@@ -269,7 +272,7 @@ def start_weights(encoder: nn.Module, form: str) -> None:
                 joined = name.endswith(("query.weight", "key.weight", "value.weight"))
                 nn.init.xavier_normal_(parameter, 0.5**0.5 if joined else 1.0)
         return
-    if form == "muq":
+    if form in _BATCH_NORMED:
         return
     for module in encoder.modules():
         if isinstance(module, nn.Linear):
