@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from audio_ssl.base.errors import UserError, shown
 from audio_ssl.commands.app import ModelName, Out, OutOrShow, RecipeName, Show, app, need_out, say_next
 
 
@@ -124,39 +125,42 @@ def extract(
 
 @app.command
 def export(
-    model: ModelName,
+    source: ModelName,
     *,
     out: Out,
     to: Literal["transformers", "fairseq2", "onnx", "torch"] = "transformers",
+    model: str | None = None,
     normalize: bool | None = None,
     sample_rate: int | None = None,
-    heads: int | None = None,
     push: str | None = None,
     weights: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
     opset: int | None = None,
 ) -> None:
-    """Write a model of any library as a folder: config.json, model.safetensors, preprocessor_config.json and a card.
+    """Write a model of any library, or of a probe's result with its head, as a folder with a card.
 
-    If transformers has such a model, its AutoModel opens the folder and computes the same numbers. With `--to onnx` or
-    `--to torch` the folder has a graph that runs without this package.
+    transformers opens the folder: a model by AutoModel, a result by a pipeline, with the same numbers. Its own classes
+    do it where it has such a model; elsewhere they are those of this package, once audio_ssl is imported. With `--to
+    onnx` or `--to torch` the folder has a graph that runs without this package.
 
     Parameters
     ----------
-    model
-        A model that ships (`audio-ssl list models`), a run folder, a saved model, a folder of transformers, a name on
-        the Hugging Face hub, torchaudio:BUNDLE, or a file of weights of fairseq, fairseq2, torchaudio or spidr.
-        MODEL?normalize=false&sample_rate=16000 adds settings that its weights do not contain. So with all commands.
+    source
+        The result of a recognition or classification probe, which brings its head: automatic-speech-recognition and
+        audio-classification pipelines run it. Or a model: one that ships (`audio-ssl list models`), a run folder, a
+        saved model, a folder of transformers, a name on the Hugging Face hub, torchaudio:BUNDLE, or a file of weights
+        of fairseq, fairseq2, torchaudio or spidr. MODEL?normalize=false&sample_rate=16000 adds settings that its
+        weights do not contain. So with all commands.
     out
         Folder to write.
     to
         Layout of the folder: transformers (this package's own if transformers has no such model), checkpoints of
         fairseq2, or a graph: onnx (model.onnx, for onnxruntime) or torch (model.pt2, for torch.export.load).
+    model
+        Where the model of a result is now, if it has moved.
     normalize
         Whether waveforms are standardised; the same as ?normalize=true or false in the name. It is never guessed.
     sample_rate
         Sample rate of the waveforms in Hz; the same as ?sample_rate=16000 in the name.
-    heads
-        Number of attention heads; the same as ?heads=12 in the name.
     push
         Also upload the folder to the Hugging Face hub, as a private repository of this name (org/name).
     weights
@@ -167,17 +171,24 @@ def export(
     """
     from audio_ssl.commands.app import free_name
     from audio_ssl.interop.export import export_model
+    from audio_ssl.probing.deploy import export_result, holds_result
 
+    if holds_result(Path(source)):
+        of_models = {"normalize": normalize, "sample-rate": sample_rate, "push": push, "opset": opset}
+        for name in (name for name, value in of_models.items() if value is not None):
+            raise UserError(
+                f"`--{name}` belongs to a model, and {shown(source)} is the result of a probe",
+                remedy=f"leave `--{name}` out",
+            )
+        export_result(Path(source), out, to=to, model=model, weights=weights)
+        print(out)
+        return
+    if model is not None:
+        raise UserError(
+            f"`--model` belongs to the result of a probe, and {shown(source)} is none", remedy="leave `--model` out"
+        )
     address = export_model(
-        model,
-        out,
-        to=to,
-        normalize=normalize,
-        sample_rate=sample_rate,
-        heads=heads,
-        push=push,
-        weights=weights,
-        opset=opset,
+        source, out, to=to, normalize=normalize, sample_rate=sample_rate, push=push, weights=weights, opset=opset
     )
     print(out if address is None else f"{out}\n{address}")
     if to in ("onnx", "torch"):

@@ -121,7 +121,7 @@ class ModelSource:
 
     def __init__(self, name: str, model: SSLModel, point: Point = "output") -> None:
         check_point(point, model.config.encoder)
-        self.name, self.model, self._point = name, model, point
+        self.name, self.model, self.point = name, model, point
         self.sample_rate = model.config.sample_rate
         self.num_layers, self.dim = model.num_layers + 1, model.dim
         self.grid, self.fingerprint = model.grid, fingerprint(model)
@@ -147,5 +147,5 @@ class ModelSource:
     ) -> tuple[list[Tensor], Tensor]:
         """Return the hidden states and the frames of each clip."""
         waveform = waveform.to(self.device, non_blocking=True)
-        output = self._run(waveform, lengths, layers=top, statistics=statistics, point=self._point)
+        output = self._run(waveform, lengths, layers=top, statistics=statistics, point=self.point)
         return output.hidden, output.lengths.cpu()

@@ -25,8 +25,9 @@ class AudioSSLConfig(PretrainedConfig):  # type: ignore[misc]
         As of `ModelConfig`.
     format_version
         Of the file.
-    recogniser
-        Layer and head of a trained probe, where the folder holds one.
+    probe
+        Head of a trained probe and the layers that it sees (`audio_ssl.probing.auto_heads.HeadConfig`), where the
+        folder holds one.
     others
         Keys of transformers.
     """
@@ -41,11 +42,12 @@ class AudioSSLConfig(PretrainedConfig):  # type: ignore[misc]
         normalize: bool = False,
         normalize_epsilon: float = 1e-7,
         format_version: int = 1,
+        probe: Mapping[str, Any] | None = None,
         **others: Any,
     ) -> None:
         self.frontend, self.encoder = frontend, encoder
         self.sample_rate, self.normalize, self.normalize_epsilon = sample_rate, normalize, normalize_epsilon
-        self.format_version = format_version
+        self.format_version, self.probe = format_version, probe
         super().__init__(**others)
         # Whoever opens a model makes its config first, and by then nothing of transformers is half imported.
         register_models()

@@ -20,8 +20,14 @@ logger = logging.getLogger(__name__)
 
 _AWAITED = "transformers.models.auto.configuration_auto"
 
-_CLASSES = {"AutoModel": ("audio_ssl.interop.auto_classes", "AudioSSLModel")}
-"""Auto class of transformers to the module and name of ours."""
+_CLASSES = {
+    "AutoModel": ("audio_ssl.interop.auto_classes", "AudioSSLModel"),
+    "AutoModelForCTC": ("audio_ssl.probing.auto_heads", "AudioSSLForCTC"),
+    "AutoModelForAudioClassification": ("audio_ssl.probing.auto_heads", "AudioSSLForAudioClassification"),
+    # Pads, and says at which rate.
+    "AutoFeatureExtractor": ("transformers", "Wav2Vec2FeatureExtractor"),
+}
+"""Auto class of transformers to module and name of what opens our folders."""
 
 
 def register_with_transformers() -> None:

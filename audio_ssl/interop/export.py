@@ -24,7 +24,6 @@ def export_model(
     to: str = "transformers",
     normalize: bool | None = None,
     sample_rate: int | None = None,
-    heads: int | None = None,
     push: str | None = None,
     weights: str = "float32",
     opset: int | None = None,
@@ -33,7 +32,7 @@ def export_model(
 
     Parameters
     ----------
-    model, normalize, sample_rate, heads
+    model, normalize, sample_rate
         As of `read_model`.
     out
         The folder.
@@ -63,7 +62,7 @@ def export_model(
         )
     if opset is not None and to != "onnx":
         raise UserError("`--opset` is for graphs of ONNX", remedy="add `--to onnx`, or leave out `--opset`")
-    found = read_model(model, normalize=normalize, sample_rate=sample_rate, heads=heads)
+    found = read_model(model, normalize=normalize, sample_rate=sample_rate)
     origin = origin_of(model)
     with locked_folder(out):
         if to == "fairseq2":

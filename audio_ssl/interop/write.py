@@ -81,20 +81,56 @@ def export(
         # Newer versions of transformers compute in the format of the file unless this says otherwise.
         computes = {"torch_dtype": "float32"} if weights != "float32" else {}
         data, named = config_json(config, kind) | computes, to_transformers_weights(model)
-    table = stored(named, weights)
-    data = as_written(data)
+    card = model_card(model, name or folder.resolve().name, kind, facts, licence)
+    return write_folder(
+        folder, data, stored(named, weights), {PREPROCESSOR_FILE: preparation_of_waveforms(model, kind)}, card, weights
+    )
+
+
+def write_folder(
+    folder: Path,
+    config: dict[str, Any],
+    table: dict[str, torch.Tensor],
+    files: Mapping[str, Mapping[str, Any]],
+    card: str,
+    weights: str,
+) -> Path:
+    """Write a model's folder, config.json last: with it the folder is a model.
+
+    Parameters
+    ----------
+    folder
+        Where to write; an existing folder must contain no other model.
+    config
+        ``config.json``.
+    table
+        What `stored` returned.
+    files
+        Name to content of other JSON files.
+    card
+        ``README.md``.
+    weights
+        How the table is stored.
+
+    Raises
+    ------
+    UserError
+        If the folder contains another model.
+    """
+    data = as_written(config)
     _check_free(folder, data, table)
     with atomic_write(folder / WEIGHTS_FILE) as partial:
         write_stored(table, partial, weights)
     write_seals(folder, [WEIGHTS_FILE])
-    write_json(folder / PREPROCESSOR_FILE, _preparation(model, kind))
-    write_text(folder / CARD_FILE, model_card(model, name or folder.resolve().name, kind, facts, licence))
-    # Written last: with it the folder is a model.
+    for file, content in files.items():
+        write_json(folder / file, content)
+    write_text(folder / CARD_FILE, card)
     write_json(folder / CONFIG_FILE, data)
     return folder
 
 
-def _preparation(model: SSLModel, kind: str | None) -> dict[str, Any]:
+def preparation_of_waveforms(model: SSLModel, kind: str | None) -> dict[str, Any]:
+    """Return ``preprocessor_config.json`` of a model that is written as a type of transformers, or as ours (None)."""
     config = model.config
     group = kind is not None and isinstance(config.frontend, conv.Config) and config.frontend.norm == "group"
     return {
@@ -232,7 +268,6 @@ def model_card(
     how = _OURS if model_type is None else _NATIVE
     caveat = _caveat(model, model_type)
     code = _TRANSFORMERS.format(name=name, rate=config.sample_rate, caveat=caveat, **how)
-    known = "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in (facts or {}).items())])
     return _TEMPLATE.format(
         library="audio_ssl" if model_type is None else "transformers",
         title=title,
@@ -249,9 +284,20 @@ def model_card(
         fingerprint=fingerprint(model),
         name=name,
         transformers=code,
-        licence=_UNSTATED if licence is None else _STATED.format(licence=licence),
-        provenance=known if facts else "Not stated.",
+        licence=licence_text(licence),
+        provenance=facts_table(facts or {}),
     )
+
+
+def licence_text(licence: str | None) -> str:
+    """Return what a card says of the licence of the weights, where it is known or not."""
+    return _UNSTATED if licence is None else _STATED.format(licence=licence)
+
+
+def facts_table(facts: Mapping[str, object]) -> str:
+    """Return the table of a card of where a model comes from."""
+    rows = (f"| {key} | {value} |" for key, value in facts.items())
+    return "\n".join(["| | |", "|---|---|", *rows]) if facts else "Not stated."
 
 
 def _caveat(model: SSLModel, model_type: str | None) -> str:

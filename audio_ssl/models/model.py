@@ -231,7 +231,7 @@ class SSLModel(nn.Module):
         config = read_model_config(folder)
         with _UnsetWeights():
             model = cls(config)
-        load_weights(model, folder / WEIGHTS_FILE)
+        load_weights(model, folder / WEIGHTS_FILE, inside=MODEL_TYPE)
         return model.eval()
 
 

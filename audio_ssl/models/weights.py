@@ -11,6 +11,7 @@ zero in float16. The file says which it is in its metadata, under ``weights``; a
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 
 from audio_ssl.base.documents import find, parse_object
 from audio_ssl.base.errors import UserError, check_choice
+
+logger = logging.getLogger(__name__)
 
 Storage = Literal["float32", "float16", "bfloat16"]
 STORAGES: tuple[str, ...] = get_args(Storage)
@@ -109,12 +112,27 @@ def _lowered(name: str, value: Tensor, storage: str) -> Tensor:
     return lowered
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Load safetensors weights into a module; a missing, unexpected or misshapen weight is an error that names it."""
+def load_weights(module: nn.Module, path: Path, inside: str | None = None) -> None:
+    """Load safetensors weights into a module; a missing, unexpected or misshapen weight is an error that names it.
+
+    Parameters
+    ----------
+    module
+        What the weights are of.
+    path
+        The file.
+    inside
+        What their names begin with in a file that has a head beside the module; the log names what is left out.
+    """
     try:
         state: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"weights cannot be read: {error}", where=str(path)) from error
+    if inside is not None and any(name.startswith(f"{inside}.") for name in state):
+        heads = sorted(name for name in state if not name.startswith(f"{inside}."))
+        if heads:
+            logger.info("%s: left out, as parts of a head: %s", path, ", ".join(heads))
+        state = {name.removeprefix(f"{inside}."): value for name, value in state.items() if name not in heads}
     load_state(module, state, path)
 
 

@@ -92,6 +92,13 @@ class Head(nn.Module):
         """Return why a clip of `frames` frames cannot be used, or None."""
         return None
 
+    def linear_layers(self) -> tuple[nn.Linear, ...] | None:
+        """Return the layers that the head is in evaluation, where these are linear and nothing else, or None.
+
+        Of a head that answers once a clip, the mean over time may stand anywhere between them.
+        """
+        return None
+
     @property
     def reach_frames(self) -> int | None:
         """Frames on either side of a frame that its numbers depend on; None: all of a clip."""

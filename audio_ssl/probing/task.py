@@ -86,6 +86,14 @@ class Task(ABC):
         """Return the names of the classes or tokens, in the order of the head's outputs, without blank and specials."""
         return []
 
+    @property
+    def spelled(self) -> list[str]:
+        """Return the tokens as sentencepiece spells them: joined, with spaces for ``▁``, they are the text.
+
+        Tasks whose answer is no text have none.
+        """
+        return []
+
     @abstractmethod
     def why_not(self, clip: Clip) -> str | None:
         """Return why a clip cannot be used, or None."""

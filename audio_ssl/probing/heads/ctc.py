@@ -92,6 +92,11 @@ class CTCHead(CTCHeadBase):
         logits: Tensor = self.output(x)
         return logits
 
+    def linear_layers(self) -> tuple[nn.Linear, ...] | None:
+        """Return projection and output layer, where there is no LSTM."""
+        first = (self.projection,) if isinstance(self.projection, nn.Linear) else ()
+        return None if self._recurrent else (*first, self.output)
+
 
 def build(config: Config, input_dim: int, classes: int, output: Output) -> CTCHead:
     """Make the head."""

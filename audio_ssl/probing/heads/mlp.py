@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -43,6 +44,11 @@ class MLPHead(Head):
         """Return the scores (logits) or values of each clip's only frame."""
         scores: Tensor = self.layers(features[:, 0])
         return scores
+
+    def linear_layers(self) -> tuple[nn.Linear, ...] | None:
+        """Return the output layer, where it is alone."""
+        (*hidden, output) = self.layers
+        return None if hidden else (cast(nn.Linear, output),)
 
     def losses(self, outputs: Tensor, frames: Tensor, targets: Sequence[Tensor]) -> Float[Tensor, " run"]:
         """Return cross-entropy for classes, binary cross-entropy for tags, squared error for values."""

@@ -53,6 +53,10 @@ class ProjectionHead(Head):
         scores: Tensor = self.output(x.sum(1) / frames[:, None])
         return scores
 
+    def linear_layers(self) -> tuple[nn.Linear, ...] | None:
+        """Return both layers, where nothing is rectified between them."""
+        return None if self._relu else (self.projection, self.output)
+
     def losses(self, outputs: Tensor, frames: Tensor, targets: Sequence[Tensor]) -> Float[Tensor, " run"]:
         """Return cross-entropy for classes, binary cross-entropy for tags, squared error for values."""
         return clip_losses(outputs, targets, self._values)

@@ -56,6 +56,11 @@ class TokenTask(Task):
         """Return the units."""
         return self._units.names
 
+    @property
+    def spelled(self) -> list[str]:
+        """Return the units, with ``▁`` for spaces."""
+        return self._units.spelled
+
     @abstractmethod
     def text(self, clip: Clip) -> str:
         """Return the text that is cut into units; empty where a clip has none."""
@@ -145,6 +150,11 @@ class Units(Protocol):
         """Return the units, in the order of their ids."""
         ...
 
+    @property
+    def spelled(self) -> list[str]:
+        """Return the units with ``▁`` for a space, also for the one that words have before them."""
+        ...
+
     def learn(self, texts: Sequence[str]) -> None:
         """Take the units from the training texts."""
         ...
@@ -200,6 +210,11 @@ class Symbols:
         """Return the units."""
         return self._vocabulary.tokens
 
+    @property
+    def spelled(self) -> list[str]:
+        """Return words behind a ``▁``, or characters."""
+        return [f"{_WORD_START}{name}" if self._words else name.replace(" ", _WORD_START) for name in self.names]
+
     def learn(self, texts: Sequence[str]) -> None:
         """Take the units that are frequent enough."""
         units = frequent_tokens((self.cut(text) for text in texts), self._min_count)
@@ -250,6 +265,11 @@ class Pieces:
         self._model = b""
         self.names: list[str] = []
         """Of the pieces; those that begin a word begin with ``▁``."""
+
+    @property
+    def spelled(self) -> list[str]:
+        """Return the pieces as they are."""
+        return self.names
 
     def learn(self, texts: Sequence[str]) -> None:
         """Train the model; UserError if the texts are empty."""
