@@ -99,8 +99,8 @@ def export_result(
     if to not in LAYOUTS:
         raise UserError(
             f"`--to` must be {' or '.join(LAYOUTS)} for the result of a probe, but is {to}",
-            remedy=f"give --to {next(iter(LAYOUTS))}, or export the model alone: the probed one, or {result / MODEL_FOLDER} "
-            "where it was fine-tuned",
+            remedy=f"give --to {next(iter(LAYOUTS))}, or export the model alone: the probed one, or "
+            f"{result / MODEL_FOLDER} where it was fine-tuned",
         )
     opened = open_result(result, model)
     deployable = _deployable(opened)
