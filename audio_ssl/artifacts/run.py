@@ -105,6 +105,16 @@ class TrainedClips:
 
 
 @dataclass(frozen=True)
+class Lengthening:
+    """That a run was given more updates than it was begun with."""
+
+    steps: int
+    """Updates of the whole run before that."""
+    done: int
+    """Updates that were done then; those after them follow the longer schedule."""
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """Where a run came from, and whether it is finished: ``provenance.json`` of a run.
 
@@ -132,6 +142,8 @@ class RunRecord:
     ended: str = absent("")
     begun: RunBeginning | None = absent(None)
     """The trained model that it began from; None: random weights."""
+    lengthened: tuple[Lengthening, ...] = absent(())
+    """When it was given more updates, in order."""
     more: JsonObject = field(default_factory=dict)
 
 

@@ -31,7 +31,7 @@ def pretrain(
     out
         Folder of the run.
     resume
-        Continue from the last checkpoint in `out`.
+        Continue from the last checkpoint in `out`; with a larger steps=N the run is lengthened.
     show
         Do not train: print every key of the recipe with its value and a line about it, as a recipe (YAML).
     """

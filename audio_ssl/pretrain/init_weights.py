@@ -120,6 +120,11 @@ def begin_learner(
         fresh=tuple(fresh),
     )
     logger.info("begun from %s (%s); taken: %s", record.model, record.fingerprint, "; ".join(taken))
+    if source.run is not None:
+        logger.info(
+            "this is a new run with a schedule of its own; %s itself is lengthened by --resume and a larger `steps`",
+            record.model,
+        )
     if fresh:
         logger.info("begun with random weights: %s", "; ".join(fresh))
     return record

@@ -8,14 +8,12 @@ each in ``iteration_N/``. Everything wrong with the recipe or the manifest is sa
 from __future__ import annotations
 
 import logging
-import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -35,7 +33,7 @@ from audio_ssl.artifacts.run import (
     write_run_record,
 )
 from audio_ssl.base.catalog import load_part
-from audio_ssl.base.config import read_yaml, traits_of
+from audio_ssl.base.config import traits_of
 from audio_ssl.base.errors import StoppedBySignal, UserError
 from audio_ssl.base.files import atomic_write, is_used, locked_folder, write_text
 from audio_ssl.data.augment import NoiseBank
@@ -43,20 +41,15 @@ from audio_ssl.data.clip_reader import ClipReader
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.models.weights import MODEL_FILES, WEIGHTS_FILE
 from audio_ssl.pretrain.distributed import ALONE, Team, choose_device, deterministic, open_team
+from audio_ssl.pretrain.going_on import check_same, not_empty
 from audio_ssl.pretrain.jobs import KindTraits, RunStage, StageContext, Training, TrainingJob, loader_setups
 from audio_ssl.pretrain.log import check_wandb
 from audio_ssl.pretrain.optim import effective_warmup
-from audio_ssl.pretrain.recipe import ENGINES, Recipe, identity, open_recipe, plain, recipe_yaml, structure_recipe
+from audio_ssl.pretrain.recipe import ENGINES, Recipe, identity, open_recipe, recipe_yaml
 from audio_ssl.pretrain.run_folder import CardFacts, is_whole, reopen, seal_model, write_card
 from audio_ssl.pretrain.selection import Selection, select_clips
 
 logger = logging.getLogger(__name__)
-
-_FREE_ON_RESUME = (
-    *("data.workers", "checkpoint.every", "checkpoint.keep_last", "device", "parallel", "compile", "deterministic"),
-    *("guards", "profile", "wandb", "max_minutes"),
-)
-"""Settings that change results only by rounding; a resumed run may change them."""
 
 
 def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = False) -> Path:
@@ -71,7 +64,8 @@ def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = Fa
     out
         The run's folder.
     resume
-        Go on from the newest checkpoint in `out`; with none there, begin.
+        Go on from the newest checkpoint in `out`; with none there, begin. A run is lengthened by more `steps` than it
+        was begun with.
 
     Returns
     -------
@@ -91,20 +85,28 @@ def pretrain(recipe: str, overrides: Sequence[str], out: Path, resume: bool = Fa
         if resume and team.leads and not is_used(out):
             # --resume may have been meant for another folder. Codecs and iterations inside a run log nothing.
             logger.info("%s holds no run yet: this one begins at the first update", out)
-        return run_recipe(read, out, resume, team)
+        return run_recipe(read, out, resume, team, may_lengthen=True)
 
 
-def run_recipe(recipe: Recipe, out: Path, resume: bool, team: Team = ALONE) -> Path:
+def run_recipe(recipe: Recipe, out: Path, resume: bool, team: Team = ALONE, may_lengthen: bool = False) -> Path:
     """Train by a recipe that is read already; every process of the team calls it, and the leader writes.
 
     A run whose `max_minutes` are over has a model and its card like a finished one, but is not marked as finished.
+    With `may_lengthen`, a run that is resumed with more `steps` is lengthened (`audio_ssl.pretrain.going_on`).
     """
     limit = recipe.max_minutes
-    _run_until(None if limit is None else time.monotonic() + 60 * limit, recipe, out, resume, team)
+    _run_until(None if limit is None else time.monotonic() + 60 * limit, recipe, out, resume, team, may_lengthen)
     return out
 
 
-def _run_until(deadline: float | None, recipe: Recipe, out: Path, resume: bool, team: Team = ALONE) -> bool:
+def _run_until(
+    deadline: float | None,
+    recipe: Recipe,
+    out: Path,
+    resume: bool,
+    team: Team = ALONE,
+    may_lengthen: bool = False,
+) -> bool:
     """Run a recipe until a time by `time.monotonic`; return whether it is finished."""
     kind = traits_of(recipe, KindTraits)
     with team.together():
@@ -118,7 +120,7 @@ def _run_until(deadline: float | None, recipe: Recipe, out: Path, resume: bool, 
         with team.together():
             if team.leads:
                 held.enter_context(locked_folder(out))
-                _open_run(kind, recipe, selection, out, resume)
+                _open_run(kind, recipe, selection, out, resume, may_lengthen)
         return _go_on(deadline, kind, recipe, selection, device, out, team)
 
 
@@ -259,19 +261,17 @@ def _save(training: Training, folder: Path, out: Path, iteration: int | None, fi
         write_run_record(out, replace(_record(out), teachers=tuple(training.target_fingerprints)))
 
 
-def _open_run(kind: KindTraits, recipe: Recipe, selection: Selection, out: Path, resume: bool) -> None:
+def _open_run(
+    kind: KindTraits, recipe: Recipe, selection: Selection, out: Path, resume: bool, may_lengthen: bool
+) -> None:
     """Create a run's folder, or check that it holds the run to continue."""
     used = is_used(out)
     if used and not resume:
-        raise UserError(
-            "the folder is not empty",
-            where=str(out),
-            remedy="add --resume to go on with its run, or give another --out",
-        )
+        raise not_empty(out)
     if used and not (out / RECIPE_FILE).is_file():
         raise UserError(f"the folder holds no run to resume: it has no {RECIPE_FILE}", where=str(out))
     if used:
-        _check_same(recipe, selection, out)
+        check_same(recipe, selection, out, may_lengthen)
         if not is_marked_finished(out):
             # The model of an earlier end would soon be older than the checkpoints, which stand for it until the next.
             (out / WEIGHTS_FILE).unlink(missing_ok=True)
@@ -280,32 +280,6 @@ def _open_run(kind: KindTraits, recipe: Recipe, selection: Selection, out: Path,
         kind.check_new(recipe)
     write_text(out / RECIPE_FILE, recipe_yaml(recipe))
     write_run_record(out, start_record(identity(recipe), selection.manifest_hash))
-
-
-def _check_same(recipe: Recipe, selection: Selection, out: Path) -> None:
-    # Read as a recipe, so that keys which are newer than the run count with what runs did before them.
-    then_recipe = structure_recipe(read_yaml(out / RECIPE_FILE))
-    theirs, mine = dict(flatten(plain(then_recipe))), dict(flatten(plain(recipe)))
-    keys = sorted(key for key in theirs.keys() | mine.keys() if theirs.get(key) != mine.get(key))
-    keys = [key for key in keys if not key.startswith(_FREE_ON_RESUME)]
-    if keys:
-        name = shlex.quote(str(out / RECIPE_FILE))
-        changes = ", ".join(f"{key} ({theirs.get(key)} then, {mine.get(key)} now)" for key in keys)
-        raise UserError(
-            f"the run was begun with another recipe; these keys differ: {changes}",
-            where=str(out),
-            remedy=f"`audio-ssl pretrain {name} --out {shlex.quote(str(out))} --resume` goes on as it was begun; "
-            "or give another --out",
-        )
-    if read_run_record(out) is None:
-        write_run_record(out, start_record(identity(recipe), selection.manifest_hash))
-    then = _record(out).manifest_hash
-    if then != selection.manifest_hash:
-        raise UserError(
-            f"the manifest has changed since the run was begun: {then} then, {selection.manifest_hash} now",
-            where=str(recipe.data.manifest),
-            remedy="give the old manifest, or begin a new run",
-        )
 
 
 def _check_noise(noise: NoiseBank, out: Path) -> None:
@@ -326,31 +300,12 @@ def _record(out: Path) -> RunRecord:
     return read_run_record(out) or RunRecord()
 
 
-def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the plain values of nested data with their dotted keys.
-
-    Examples
-    --------
-    >>> dict(flatten({"a": [{"b": 1}], "c": 2}))
-    {'a.0.b': 1, 'c': 2}
-    """
-    items: Iterator[tuple[Any, Any]] | None = None
-    if isinstance(value, Mapping):
-        items = iter(value.items())
-    elif isinstance(value, list):
-        items = iter(enumerate(value))
-    if items is None:
-        yield key, value
-        return
-    for name, inner in items:
-        yield from flatten(inner, f"{key}.{name}" if key else str(name))
-
-
 def _finish(recipe: Recipe, selection: Selection, ledger: ErrorLedger, out: Path, done: int) -> None:
     kind = traits_of(recipe, KindTraits)
     finished = done >= recipe.steps
     facts = CardFacts(
-        steps=f"{done}" if finished else f"{done} of {recipe.steps}, when its time was over",
+        steps=(f"{done}" if finished else f"{done} of {recipe.steps}, when its time was over")
+        + "".join(f"; lengthened from {earlier.steps} after {earlier.done}" for earlier in _record(out).lengthened),
         train_clips=len(selection.train),
         valid_clips=len(selection.valid),
         held_out=selection.held_out,

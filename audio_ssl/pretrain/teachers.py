@@ -140,7 +140,7 @@ def _codec(recipe: Recipe, codec: CodecRun | None, folder: Path, context: StageC
     begun = folder / RECIPE_FILE
     if begun.is_file():
         # Gone on with as it was begun, whatever the recipe of that name has become.
-        codec = dataclasses.replace(codec, recipe=str(begun))
+        codec = dataclasses.replace(codec, recipe=str(begun), steps=load_recipe(str(begun)).steps)
     return context.run_recipe(codec_recipe(recipe, codec), folder)
 
 

@@ -24,8 +24,9 @@ from audio_ssl.__main__ import run as command_line
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.versions import VERSION
 from audio_ssl.models.model import SSLModel, fingerprint
+from audio_ssl.pretrain.going_on import flatten
 from audio_ssl.pretrain.recipe import load_recipe, plain
-from audio_ssl.pretrain.run import flatten, pretrain
+from audio_ssl.pretrain.run import pretrain
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

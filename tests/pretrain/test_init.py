@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from audio_ssl.artifacts.run_beginning import RunBeginning
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip, write_manifest
 from audio_ssl.models.model import SSLModel
+from audio_ssl.pretrain.going_on import rates_in_words
 from audio_ssl.pretrain.init import chosen_layers
 from audio_ssl.pretrain.kinds.masked_prediction import Config, model_config
 from audio_ssl.pretrain.recipe import load_recipe, open_recipe, plain
@@ -272,3 +274,54 @@ def test_the_model_stands_for_the_iterations_before_it(place: Place, tmp_path: P
     path.write_text(AUDIO + "steps: 1\nteachers: [{kind: kmeans, clusters: 5, model: previous, layer: 2}]\n"
                     "objectives: [{kind: masked_codes, final_dim: 8}]\n")  # fmt: skip
     assert plain(open_recipe(str(path), [f"init={place.run}"]))["teachers"][0]["model"] == str(place.run)
+
+
+def test_a_finished_run_is_lengthened(place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = (f"data.manifest={place.own}", "data.sample_rate=16000")
+    whole = pretrain(place.whole, [*settings, "steps=8"], tmp_path / "whole")
+    once = shutil.copytree(place.run, tmp_path / "once")
+    twice = shutil.copytree(place.run, tmp_path / "twice")
+    with caplog.at_level("INFO"):
+        pretrain(str(once / "recipe.yaml"), ["steps=8"], once, resume=True)
+    assert f"{once} is lengthened from 4 to 8 updates. The learning rate stays at 0.01" in caplog.text
+    assert f"init={once} with another --out begins a new run from its model" in caplog.text
+    for steps in (6, 8):
+        pretrain(place.whole, [*settings, f"steps={steps}"], twice, resume=True)
+    weights = (whole / "model.safetensors").read_bytes()
+    assert weights == (once / "model.safetensors").read_bytes() == (twice / "model.safetensors").read_bytes()
+    for out, earlier in ((once, [(4, 4)]), (twice, [(4, 4), (6, 6)])):
+        assert [(row["step"], row["loss"]) for row in rows(out)] == [(row["step"], row["loss"]) for row in rows(whole)]
+        record = read_run_record(out)
+        assert record is not None
+        assert record.finished
+        assert [(one.steps, one.done) for one in record.lengthened] == earlier
+        assert load_recipe(str(out / "recipe.yaml")).steps == 8
+    assert "8; lengthened from 4 after 4" in (once / "README.md").read_text()
+    # A lengthened run is a run like any other: it is finished, and gone on with by its own recipe.
+    pretrain(str(once / "recipe.yaml"), [], once, resume=True)
+
+
+def test_the_longer_schedule_is_followed_and_said(place: Place) -> None:
+    begun = load_recipe(place.whole, ["steps=100", "optim.schedule=linear", "optim.warmup_steps=50"])
+    assert rates_in_words(begun, replace(begun, steps=200), 100).startswith("The learning rate goes on at 0.00667, as")
+    assert "goes on at 0.0074 and rises to update 50" in rates_in_words(begun, replace(begun, steps=4000), 37)
+
+
+def test_what_resume_does_not_do_is_said_with_what_does(place: Place, tmp_path: Path) -> None:
+    recipe, before = str(place.run / "recipe.yaml"), (place.run / "recipe.yaml").read_bytes()
+    wrong = {
+        "steps=3": "`steps` can only be raised: the run was begun with 4, but 3 are given",
+        "optim.lr=1": f"init={place.run} with another --out begins a new run from its model, at any rate",
+        f"data.manifest={place.other}": "with a larger `steps` lengthens it; init=",
+    }
+    for setting, text in wrong.items():
+        with pytest.raises(UserError) as caught:
+            pretrain(recipe, [setting], place.run, resume=True)
+        assert text in str(caught.value)
+    with pytest.raises(UserError, match=r"add --resume to go on with its run, also with a larger `steps`, which"):
+        pretrain(recipe, [], place.run)
+    alone = shutil.copytree(place.run, tmp_path / "alone", ignore=shutil.ignore_patterns("state"))
+    with pytest.raises(UserError, match="the run has no checkpoint that it could go on from, only its model"):
+        pretrain(recipe, ["steps=8"], alone, resume=True)
+    assert before == (place.run / "recipe.yaml").read_bytes() == (alone / "recipe.yaml").read_bytes()
+    assert (alone / "model.safetensors").is_file()

@@ -18,9 +18,10 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.data.manifest import Clip
 from audio_ssl.models.frontends import nnaudio
 from audio_ssl.models.model import SSLModel
+from audio_ssl.pretrain.going_on import flatten
 from audio_ssl.pretrain.kinds.masked_prediction import Config, describe, model_config, own_recipes
 from audio_ssl.pretrain.recipe import load_recipe, structure_recipe
-from audio_ssl.pretrain.run import flatten, pretrain, run_or_go_on
+from audio_ssl.pretrain.run import pretrain, run_or_go_on
 from audio_ssl.pretrain.teachers import clips_to_fit
 from tests.pretrain.conftest import MakeManifest
 
