@@ -108,10 +108,10 @@ def predict(
     if written is None:
         return
     print("\n".join(map(str, written.files)))
-    if written.scored:
+    if written.audited:
         table = next(path for path in written.files if path.suffix == ".parquet")
         known = () if written.references else ("--manifest", "MANIFEST_WITH_REFERENCES")
-        say_next("fairness", table, *known, "--by", "gender", "--out", "fairness.html")
+        say_next("fairness", table, *known, "--by", written.attribute or "COLUMN", "--out", "fairness.html")
 
 
 # `--version` is that of the audited system here.

@@ -25,6 +25,7 @@ from audio_ssl.artifacts.prediction_record import (
     write_prediction_record,
 )
 from audio_ssl.artifacts.records import to_json
+from audio_ssl.base.catalog import parts
 from audio_ssl.base.config import apply_overrides
 from audio_ssl.base.errors import UserError, shown
 from audio_ssl.base.progress import Progress
@@ -38,7 +39,7 @@ from audio_ssl.features.sharing import collect_ledgers, open_engine, share_out, 
 from audio_ssl.features.source import ModelSource
 from audio_ssl.models.fast.prepared import check_precision
 from audio_ssl.probing.answering import answer_pieces
-from audio_ssl.probing.format import traits_of, why_not_format, write_own, write_shared
+from audio_ssl.probing.format import FOLDER, traits_of, why_not_format, write_own, write_shared
 from audio_ssl.probing.head import CTCHeadBase
 from audio_ssl.probing.task import Task
 from audio_ssl.probing.trained import TrainedProbe, hash_result, open_result
@@ -53,6 +54,9 @@ USUAL = {"words": ("ctm",), "beats": ("beats",), "notes": ("mid",), "segments": 
 
 _NAME = "name"
 """Key of a prediction's row with the name of its own files, without suffix."""
+
+_ATTRIBUTES = ("gender", "age", "language")
+"""Columns by which people are usually compared."""
 
 _LABELLED = 500
 """Labelled clips of a manifest that are looked at."""
@@ -132,8 +136,11 @@ class Written:
     references: bool
     """Whether the clips have right answers, so that they can be scored as they are."""
 
-    scored: bool
-    """Whether a table of predictions can be scored: vectors to compare cannot."""
+    audited: bool
+    """Whether the answers are such as an audit compares between people: one text, class or number for a clip."""
+
+    attribute: str | None
+    """A column that makes groups of people, where the clips have one."""
 
 
 def predict(
@@ -224,6 +231,8 @@ def choose_formats(probe: TrainedProbe, names: Sequence[str]) -> list[str]:
     """
     fields = probe.task.answered(isinstance(probe.system.head, CTCHeadBase))
     for name in names:
+        if name not in parts(FOLDER):
+            raise UserError(f"`--format` must be one of {', '.join(parts(FOLDER))}, but is {shown(name)}")
         if reason := why_not_format(name, fields):
             raise UserError(f"`--format` {reason}")
     usual = next((USUAL[one] for one in USUAL if one in fields), ())
@@ -275,8 +284,10 @@ def _write_formats(out: Path, formats: Sequence[str], clips: int, task: Task) ->
         else:
             files.append(out / name)
             _write_own_files(name, traits.suffix, files[-1], iterate_clip_predictions(path), clips)
-    references = any(one.reference is not None for one in itertools.islice(iterate_clip_predictions(path), _LABELLED))
-    return Written(tuple(files), clips, references, task.output != "embedding")
+    some = list(itertools.islice(iterate_clip_predictions(path), _LABELLED))
+    references = any(one.reference is not None for one in some)
+    known = (name for name in _ATTRIBUTES if any(one.manifest.get(name) is not None for one in some))
+    return Written(tuple(files), clips, references, task.output not in ("frames", "embedding"), next(known, None))
 
 
 def _write_own_files(name: str, suffix: str, folder: Path, predictions: Iterator[ClipPrediction], clips: int) -> None:

@@ -111,6 +111,20 @@ def test_a_labelled_table_leads_to_a_probe_and_to_its_report(here, capsys, colum
     follow(capsys, words)
 
 
+def test_predictions_lead_to_an_audit(here, capsys):
+    columns = {"label": lambda n: "ab"[n % 2], "speaker": lambda n: f"s{n}", "gender": lambda n: "FM"[n // 4]}
+    table(here / "my takes.csv", sounds(here / "takes"), columns)
+    words = run(capsys, "manifest", "table", "--root", "my takes.csv", "--out", "my takes.jsonl")
+    follow(capsys, words)
+    words = run(capsys, "predict", "results/my takes", "takes", "--out", "my answers")
+    assert words[:3] == ["fairness", "my answers/predictions.parquet", "--manifest"]
+    assert words[-4:] == ["--by", "COLUMN", "--out", "fairness.html"]
+    # What a folder does not tell is in the manifest, whose clips have other ids; its own predictions have all.
+    words = run(capsys, "predict", "results/my takes", "my takes.jsonl", "--out", "answers")
+    assert words == ["fairness", "answers/predictions.parquet", "--by", "gender", "--out", "fairness.html"]
+    follow(capsys, words)
+
+
 def test_targets_lead_to_a_run_on_the_same_clips(here, capsys):
     (here / "my recipe.yaml").write_text(SMALL)
     sounds(here / "takes")

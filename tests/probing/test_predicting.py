@@ -71,6 +71,7 @@ QUESTIONS = {
     "notes": ["notes", "head={kind: frames, hidden_dim: 8}"],
     "vectors": ["speaker_verification_superb", "head={kind: mean_embedding, dim: 4}"],
     "a model": ["demo_asr", "finetune={lr: 1e-3, freeze_steps: 1}"],
+    "adapters": ["demo_asr", "finetune={lr: 1e-2, freeze_steps: 1, lora: {rank: 2}}"],
     "folds": ["label", "data.folds=3", "data.fold_column=session"],
 }
 
@@ -144,7 +145,7 @@ def test_the_final_head_of_folds_predicts(manifest, small_model, tmp_path):
         assert sum(each.probability for each in one.classes) == pytest.approx(1)
         assert one.label == max(one.classes, key=lambda each: each.probability).name
     # Labels that are there stand beside the answers, so that the table can be scored.
-    assert written.references
+    assert (written.references, written.audited, written.attribute) == (True, True, "gender")
     assert {row["reference"] for row in by_id(tmp_path / "p").values()} == {"A", "B"}
 
 
@@ -239,7 +240,7 @@ def test_another_head_or_setting_is_refused_in_the_same_folder(whole, recogniser
     ("options", "told"),
     [
         ({"audio": Path("nowhere")}, "nowhere: no such file or folder"),
-        ({"formats": ["mp3"]}, "mp3"),
+        ({"formats": ["mp3"]}, "`--format` must be one of beats, ctm, jams"),
         ({"formats": ["mid"]}, "`--format` `mid` needs notes, but the predictions have"),
         ({"engine": "slurm"}, "`--engine` must be one of"),
         ({"overrides": ["speed=2"]}, "speed"),
