@@ -138,6 +138,22 @@ def test_texts_of_windows_follow_one_another(results, long_wave):
     assert len(single.prediction) <= 4
 
 
+@pytest.mark.parametrize("rounded", [True, False])
+def test_frames_are_rounded_where_the_probe_has_kept_them_in_16_bits(rounded, results, long_wave):
+    probe = replace(open_result(results("frames")), rounded=rounded)
+    (piece,) = pieces_of_waveform(long_wave, probe.source, probe.layers, Settings())
+    exact, half = piece.layers[0], piece.layers[0].half().float()
+    statistics = LayerStatistics(probe.system.mean, probe.system.scale)
+
+    def heard(layer):
+        batch = LayerBatch(layer[None, None], torch.tensor([len(layer)]))
+        return said(probe, probe.system.batch(statistics.standardise(batch)).features[0])
+
+    found = answer(probe, long_wave).prediction
+    assert (found - heard(half if rounded else exact)).abs().max() < 1e-6
+    assert (found - heard(exact if rounded else half)).abs().max() > 1e-5
+
+
 def test_clips_of_the_probe_are_never_cut(results, manifest):
     probe = open_result(results("attentive"))
     windows = answering.windows_of(probe, Settings())

@@ -69,7 +69,7 @@ QUESTIONS = {
     "beats": ["beats", "head={kind: frames_conv, dim: 8, layers: 2}"],
     "chords": ["chords", "head={kind: frames, hidden_dim: 8}", "data.features=stream"],
     "notes": ["notes", "head={kind: frames, hidden_dim: 8}"],
-    "vectors": ["speaker_verification_superb", "head={kind: mean_embedding, dim: 4}"],
+    "vectors": ["speaker_verification_superb", "head={kind: mean_embedding, dim: 4}", "data.features=stream"],
     "a model": ["demo_asr", "finetune={lr: 1e-3, freeze_steps: 1}"],
     "adapters": ["demo_asr", "finetune={lr: 1e-2, freeze_steps: 1, lora: {rank: 2}}"],
     "folds": ["label", "data.folds=3", "data.fold_column=session"],
