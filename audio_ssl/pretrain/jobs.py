@@ -89,6 +89,10 @@ class KindTraits:
     """Returns a recipe with what follows from the model that it begins from: of the recipe, its plain data as given,
     and the completed recipe of the run that goes on, None where the run is new. None: no recipe of the kind does."""
 
+    learnt_from: Callable[[Any], tuple[str, ...]] | None = None
+    """Returns the models that a recipe's model learns from: what it begins as, and what its teachers hear. None: there
+    are none."""
+
 
 def loader_setups(recipe: Recipe, training: Training, context: StageContext) -> tuple[LoaderSetup, LoaderSetup | None]:
     """Return what the training loader and the validation loader read.

@@ -313,6 +313,7 @@ def _finish(recipe: Recipe, selection: Selection, ledger: ErrorLedger, out: Path
         left_out=ledger.count,
         recipe_hash=hash_recipe(identity(recipe)),
         manifest_hash=selection.manifest_hash,
+        learnt_from=() if kind.learnt_from is None else kind.learnt_from(recipe),
     )
     write_text(out / "README.md", write_card(out, out.name, kind.describe(recipe), facts))
     clips = TrainedClips(len(selection.train), len(selection.valid))

@@ -105,9 +105,18 @@ audio-ssl extract AUDIO_FOLDER {folder} --out features
 
 ## Limits
 
-Trained on the manifest named above and on nothing else; it is as fair and as general as that audio. Check both with
+{limits} Check both with
 `audio-ssl probe` and `audio-ssl fairness` before relying on it.
 """
+
+_OF_THE_MANIFEST = (
+    "Trained on the manifest named above and on nothing else; it is as fair and as general as that audio."
+)
+
+_OF_MODELS = (
+    "Trained on the manifest named above, and through {models} on what was heard in training there; it is as fair and "
+    "as general as all of that audio, and the licence of weights that it learnt from may bind its own."
+)
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,8 @@ class CardFacts:
     """Clips that could not be used."""
     recipe_hash: str
     manifest_hash: str
+    learnt_from: tuple[str, ...] = ()
+    """Models that it began as or that its teachers heard."""
 
 
 def write_card(folder: Path, title: str, what: str, facts: CardFacts) -> str:
@@ -150,8 +161,21 @@ def write_card(folder: Path, title: str, what: str, facts: CardFacts) -> str:
         skipped=round(sum(skipped)),
         numbers=_numbers(rows),
         collapse="".join(f"\n**{one}**\n" for one in alike_sentences(alike_at_end(rows, CollapseGuard()))),
+        limits=_OF_MODELS.format(models=_listed(facts.learnt_from)) if facts.learnt_from else _OF_THE_MANIFEST,
         **asdict(facts),
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names in words.
+
+    Examples
+    --------
+    >>> _listed(["small", "runs/a", "runs/b"])
+    '`small`, `runs/a` and `runs/b`'
+    """
+    marked = [f"`{name}`" for name in names]
+    return " and ".join([*([", ".join(marked[:-1])] if marked[1:] else []), marked[-1]])
 
 
 def _last_of_iterations(rows: Sequence[UpdateRow], name: str) -> list[float]:

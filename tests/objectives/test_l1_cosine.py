@@ -1,6 +1,7 @@
 """DistilHuBERT's loss, beside its formula written out."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -87,5 +88,8 @@ def test_what_does_not_fit_is_refused():
     ):
         with pytest.raises(UserError, match=message):
             setup(**wrong)
+    with pytest.raises(UserError, match="with a `decoder` the encoder never sees these"):
+        config = l1_cosine.Config(layers=(1, 2, 3))
+        l1_cosine.build(config, replace(shape(16, 12), decoded=True), SPEC)
     with pytest.raises(UserError, match="l1_cosine needs a teacher of values, but teacher 0 gives codes"):
         l1_cosine.build(l1_cosine.Config(), shape(16, 12), TargetSpec("codes", 1, 3, SPEC.grid))

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from audio_ssl.base.config import traits_of
+from audio_ssl.pretrain.jobs import KindTraits
+from audio_ssl.pretrain.recipe import load_recipe
 from audio_ssl.pretrain.run_folder import CardFacts, write_card
 
 FACTS = CardFacts(
@@ -43,6 +49,31 @@ def test_a_collapsed_run_says_so(tmp_path: Path) -> None:
     assert "**At step 20 the predictions are nearly constant: valid_predicted_perplexity_0 is 1 (1: a" in card
     (tmp_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     assert "nearly constant" not in write_card(tmp_path, "run", "A model.", FACTS)
+
+
+def test_what_was_learnt_from_models_is_no_audio_of_the_manifest(tmp_path: Path) -> None:
+    facts = replace(FACTS, learnt_from=("small", "runs/a"))
+    assert "through `small` and `runs/a` on what was heard" in write_card(tmp_path, "run", "A model.", facts)
+    assert "named above and on nothing else" in write_card(tmp_path, "run", "A model.", FACTS)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "heard", "teachers"),
+    [
+        (
+            "distil_both",
+            ("m-a-p/MERT-v1-95M", "facebook/hubert-base-ls960"),
+            "hidden of facebook/hubert-base-ls960 and",
+        ),
+        ("hubert_tiny", (), "Teachers: kmeans; then kmeans."),
+    ],
+)
+def test_a_recipe_says_which_models_it_learns_from(recipe: str, heard: tuple[str, ...], teachers: str) -> None:
+    config = load_recipe(recipe)
+    kind = traits_of(config, KindTraits)
+    assert kind.learnt_from is not None
+    assert kind.learnt_from(config) == heard
+    assert teachers in kind.describe(config)
 
 
 def test_a_run_without_metrics_has_a_card_too(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from audio_ssl.pretrain.teachers import CodecRun, prepare_teachers
 from audio_ssl.pretrain.view import ModelShape, Objective
 from audio_ssl.targets.health import check_labels
 from audio_ssl.targets.sources import ComputedTargets, StoredTargets
-from audio_ssl.targets.spec import FollowingTeacher, TargetSpec, is_online, teacher_traits
+from audio_ssl.targets.spec import PREVIOUS, FollowingTeacher, TargetSpec, hears, is_online, teacher_traits
 
 logger = logging.getLogger(__name__)
 
@@ -328,13 +328,27 @@ def describe(config: Config) -> str:
 
 
 def _teachers_of(alone: Config, iteration: Iteration | None) -> str:
-    names = " and ".join(kind_of(teacher) for teacher in alone.teachers)
+    heard = [_heard(teacher) for teacher in alone.teachers]
+    kinds = [kind_of(teacher) for teacher in alone.teachers]
+    names = " and ".join(kind if name is None else f"{kind} of {name}" for kind, name in zip(kinds, heard, strict=True))
     own = "" if iteration is None else ", ".join(iteration.settings)
     return f"{names} (with {own})" if own else names
+
+
+def learnt_from(config: Config) -> tuple[str, ...]:
+    """Return the models that a recipe's model learns from: what it begins as, and what its teachers hear."""
+    heard = [_heard(teacher) for alone in own_recipes(config) for teacher in alone.teachers]
+    begun = None if config.init is None else config.init.model
+    return tuple(dict.fromkeys(name for name in (begun, *heard) if name is not None))
+
+
+def _heard(teacher: Any) -> str | None:
+    """Return the model that a teacher hears; None for one of the run itself, or where it hears none."""
+    return teacher.model if hears(teacher) and teacher.model != PREVIOUS else None
 
 
 def _check_new(config: Config) -> None:
     check_new(config.frontend, config.teachers, config.data.sample_rate)
 
 
-TRAITS = KindTraits("pretrain", check, stages, build, describe, _check_new, complete)
+TRAITS = KindTraits("pretrain", check, stages, build, describe, _check_new, complete, learnt_from)
