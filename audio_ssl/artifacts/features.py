@@ -45,6 +45,8 @@ class Extraction:
     """Audio on either side of a chunk that the model hears as well."""
     names: int | None = absent(None)
     """Version of the rule by which files are named; None: the first one, or a store, which names no files."""
+    codes: str | None = absent(None)
+    """Where the folder holds units: the code book that makes them of a layer, or how it is fitted; None: features."""
     command: str = absent("")
     """Shell command that makes the features again."""
     more: JsonObject = field(default_factory=dict)

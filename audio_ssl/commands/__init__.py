@@ -5,6 +5,6 @@ Heavy packages are imported inside the commands, so that ``--help`` answers at o
 
 from __future__ import annotations
 
-from audio_ssl.commands import evaluate, prepare, train
+from audio_ssl.commands import evaluate, prepare, train, units
 
-__all__ = ["evaluate", "prepare", "train"]
+__all__ = ["evaluate", "prepare", "train", "units"]

@@ -245,15 +245,16 @@ def _store(folder: Path) -> Finding:
 
 
 def _features(folder: Path) -> Finding:
-    found = Finding(folder, "features")
-    usual = "the same audio-ssl extract as before"
     begun = _quietly(lambda: read_extraction(folder), None)
-    again = begun.command or usual if begun is not None else usual
+    found = Finding(folder, "features" if begun is None or begun.codes is None else "units")
+    again = (begun and begun.command) or "the same audio-ssl extract as before"
     if not (folder / INDEX_FILE).is_file():
         found.notes.append(f"not finished: {again}")
     else:
-        told = _quietly(lambda: read_seals(folder).get(INDEX_FILE), None)
-        found.look(INDEX_FILE, folder / INDEX_FILE, told)
+        # Beside the index, units have their code book and their tables there.
+        seals = _seals(folder)
+        for name in dict.fromkeys((INDEX_FILE, *seals)):
+            found.look(name, folder / name, seals.get(name))
         if INDEX_FILE not in found.damaged:
             _read_index(folder, found)
     for name in (EXTRACTION_FILE, f"{STORE}/{META_FILE}"):
@@ -283,12 +284,18 @@ def _read_index(folder: Path, found: Finding) -> None:
                 found.damaged[file] = f"lacks {len(lacking):,} clips of the index"
     _compare_records(folder / STORE, told, found)
     files = {path.relative_to(folder).as_posix() for suffix in _OF_FEATURES for path in folder.rglob(f"[!.]*{suffix}")}
+    files -= _seals(folder).keys()
     if not told and files:
         found.damaged[INDEX_FILE] = f"names no clip, and there are {len(files):,} files of features"
     elif rest := files - set(told):
         found.notes.append(f"{len(rest):,} files of features that the index does not name")
     if any(one is None for one in told.values()):
         found.notes.append("made before contents were recorded, so only lengths and formats could be checked")
+
+
+def _seals(folder: Path) -> dict[str, Seal]:
+    """Return the recorded files; none where the record is damaged."""
+    return _quietly(lambda: read_seals(folder), dict[str, Seal]())
 
 
 def _compare_records(store: Path, told: Mapping[str, Seal | None], found: Finding) -> None:

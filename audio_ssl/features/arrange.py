@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -28,9 +29,48 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 POOLS = ("none", "mean", "max", "attentive")
 
 
+class PieceTaker(Protocol):
+    """Takes the pieces of one clip in order."""
+
+    def add(self, piece: Piece) -> Tensor | None:
+        """Return what the piece adds; AudioError if the clip cannot be used. None: it is given at the clip's end."""
+        ...
+
+
+class ClipPlan(Protocol):
+    """What is given of each clip."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Return the layers that are computed, in the order of a piece's."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of what is given."""
+        ...
+
+    @property
+    def pooled(self) -> bool:
+        """Tell whether a clip is given whole, at its end."""
+        ...
+
+    def frames(self, total: int) -> int:
+        """Return the frames that are given of `total` frames."""
+        ...
+
+    def shape(self, total: int, dim: int) -> tuple[int, ...]:
+        """Return the shape of what is given of a clip whose frames have this width."""
+        ...
+
+    def taker(self) -> PieceTaker:
+        """Return what takes the pieces of the next clip."""
+        ...
+
+
 @dataclass(frozen=True)
 class Arrangement:
-    """What is given of each clip."""
+    """Features of each clip: a `ClipPlan`."""
 
     layers: tuple[int, ...]
     """Layers that are computed, in the order they are given."""
@@ -43,6 +83,11 @@ class Arrangement:
     dtype: torch.dtype
     """Of what is given."""
 
+    @property
+    def pooled(self) -> bool:
+        """Tell whether frames are pooled, so that a clip is given at its end."""
+        return self.pool != "none"
+
     def frames(self, total: int) -> int:
         """Return the frames that are given of `total` frames; of pooled clips, those that were pooled."""
         return total if self.step is None else frames_at(total, self.step)
@@ -51,7 +96,11 @@ class Arrangement:
         """Return the shape of what is given of a clip: without layers for one, without frames when pooled."""
         several = 1 if self.learned is not None else len(self.layers)
         layers = () if several == 1 else (several,)
-        return (*layers, dim) if self.pool != "none" else (*layers, self.frames(total), dim)
+        return (*layers, dim) if self.pooled else (*layers, self.frames(total), dim)
+
+    def taker(self) -> ClipArranger:
+        """Return what takes the pieces of the next clip."""
+        return ClipArranger(self)
 
 
 def arrangement(

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from audio_ssl.artifacts.features import Extraction, read_extraction, write_extraction
-from audio_ssl.artifacts.records import to_json
 from audio_ssl.base.catalog import load_part, parts
 from audio_ssl.base.config import module_traits
-from audio_ssl.base.errors import UserError, shown
-from audio_ssl.features.clips import SCHEME
-from audio_ssl.features.index import publish, remove_damaged
+from audio_ssl.base.errors import UserError
+from audio_ssl.features.carry_out import carry_out
 from audio_ssl.features.job import Job
 from audio_ssl.features.settings import read_settings
-from audio_ssl.features.sharing import collect_ledgers, open_engine, share_out, told
-from audio_ssl.features.source import FeatureSource, ModelSource, open_source
+from audio_ssl.features.sharing import open_engine
+from audio_ssl.features.source import FeatureSource
 from audio_ssl.features.writing import WriterTraits
-from audio_ssl.models.fast.prepared import check_precision
-
-logger = logging.getLogger(__name__)
 
 
 def extract(
@@ -72,21 +64,7 @@ def extract(
     """
     job = Job(str(audio), model, str(out), layers, pool, rate, format, dtype, read_settings(overrides, workers))
     chosen = open_engine(engine)
-    source = _check(job)
-    # With `auto`, the workers of a cluster may have GPUs that this machine lacks.
-    if isinstance(source, ModelSource) and (not chosen.starts_processes or job.settings.device != "auto"):
-        check_precision(job.settings.precision, job.settings.torch_device())
-
-    def begin() -> None:
-        _claim(out, job.extraction(source), job.command())
-        remove_damaged(out)
-
-    def finish() -> None:
-        # Publishing removes the journals.
-        ledger = collect_ledgers(out)
-        logger.info(told(publish(out), ledger, audio))
-
-    share_out(job, chosen, out, begin, finish)
+    carry_out(job, _check(job), chosen)
     return out
 
 
@@ -101,19 +79,6 @@ def _check(job: Job) -> FeatureSource:
         )
     if not Path(job.audio).exists():
         raise UserError("no such file or folder", where=job.audio)
-    source = open_source(job.model)
-    job.arrangement(source)
+    source = job.source()
+    job.plan(source)
     return source
-
-
-def _claim(out: Path, extraction: Extraction, command: str) -> None:
-    """Record what is extracted, or check that the folder holds a part of the same extraction."""
-    begun = read_extraction(out)
-    if begun is None:
-        write_extraction(out, replace(extraction, names=SCHEME, command=command))
-        return
-    there, here = to_json(begun), to_json(extraction)
-    changed = [key for key in here if there[key] != here[key]]
-    if changed:
-        what = "; ".join(f"`{key}` is {shown(there[key])} there, {shown(here[key])} here" for key in changed)
-        raise UserError(f"the folder holds another extraction: {what}", where=str(out), remedy="choose another --out")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from audio_ssl.base.errors import AudioError
 from audio_ssl.base.progress import Progress
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
-from audio_ssl.features.arrange import Arrangement, ClipArranger, arrangement
+from audio_ssl.features.arrange import Arrangement, ClipPlan, PieceTaker, arrangement
 from audio_ssl.features.clips import SCHEME, ClipToExtract, own_name, walk
 from audio_ssl.features.index import Done, Journal
 from audio_ssl.features.journal import JOURNALS
@@ -77,9 +77,49 @@ class SharedJob(Protocol):
         ...
 
 
+class ClipJob(SharedJob, Protocol):
+    """A shared job that writes an array for every clip, as an extraction does (`extract_share` does a share of it)."""
+
+    verb: ClassVar[str]
+    """What the progress bar calls it."""
+
+    @property
+    def audio(self) -> str:
+        """Return the folder, file or manifest."""
+        ...
+
+    @property
+    def out(self) -> str:
+        """Return the folder that is written."""
+        ...
+
+    @property
+    def format(self) -> str:
+        """Return the name of the writer."""
+        ...
+
+    def source(self) -> FeatureSource:
+        """Return what turns waveforms into layers; UserError if there is none."""
+        ...
+
+    def plan(self, source: FeatureSource) -> ClipPlan:
+        """Return what is given of each clip of a source."""
+        ...
+
+    def extraction(self, source: FeatureSource) -> Extraction:
+        """Return what the arrays depend on, and what they are; the same in every process."""
+        ...
+
+    def command(self) -> str:
+        """Return the command that does this job, for people."""
+        ...
+
+
 @dataclass(frozen=True)
 class Job:
-    """What is extracted."""
+    """What is extracted: a `ClipJob`."""
+
+    verb: ClassVar[str] = "extract"
 
     audio: str
     """Folder, file or manifest."""
@@ -96,9 +136,13 @@ class Job:
 
     def run_share(self, part: ProcessShare, device: torch.device) -> None:
         """Do one process's share; a stopped process continues when this is called again."""
-        _extract_share(self, part, device)
+        extract_share(self, part, device)
 
-    def arrangement(self, source: FeatureSource) -> Arrangement:
+    def source(self) -> FeatureSource:
+        """Return the model or baseline."""
+        return open_source(self.model)
+
+    def plan(self, source: FeatureSource) -> Arrangement:
         """Return what is given of each clip."""
         return arrangement(source, self.layers, self.pool, self.rate_hz, self.dtype)
 
@@ -115,7 +159,7 @@ class Job:
 
     def extraction(self, source: FeatureSource) -> Extraction:
         """Return what the features depend on, and what they are; the same in every process."""
-        made = self.arrangement(source)
+        made = self.plan(source)
         return Extraction(
             model=source.fingerprint,
             layers=tuple(made.layers),
@@ -130,14 +174,15 @@ class Job:
         )
 
 
-def _extract_share(job: Job, part: ProcessShare, device: torch.device) -> None:
+def extract_share(job: ClipJob, part: ProcessShare, device: torch.device) -> None:
+    """Do one process's share of a job; a stopped process continues when this is called again."""
     out = Path(job.out)
-    source = open_source(job.model).at(device, job.settings.precision)
-    extraction, made = job.extraction(source), job.arrangement(source)
+    source = job.source().at(device, job.settings.precision)
+    extraction, made = job.extraction(source), job.plan(source)
     done = Done(out)
     journal = Journal(out, part.name)
     ledger = part.ledger(out)
-    with Progress("extract", initial=len(done), silent=part.rank > 0) as progress:
+    with Progress(job.verb, initial=len(done), silent=part.rank > 0) as progress:
         form = load_part("features/writers", job.format)
         writer: Writer = form.build(out, part.name, extraction, journal.add)
         own_file = module_traits(form, WriterTraits).own_file
@@ -178,28 +223,26 @@ def read_scheme(out: Path) -> int:
     return 1 if begun.names is None else begun.names
 
 
-def _take(
-    piece: Piece, found: Iterator[Piece], made: Arrangement, extraction: Extraction, out: BackgroundWriter
-) -> None:
+def _take(piece: Piece, found: Iterator[Piece], made: ClipPlan, extraction: Extraction, out: BackgroundWriter) -> None:
     """Write the clip that begins with a piece, and whose further pieces are the next of `found`."""
-    arranger, row = ClipArranger(made), _index_row(piece, made, extraction)
-    if made.pool == "none" and not piece.last:
+    taker, row = made.taker(), _index_row(piece, made, extraction)
+    if not made.pooled and not piece.last:
         shape = made.shape(piece.total, piece.layers[0].shape[-1])
-        out.add_long(row, piece.item.name, shape, made.dtype, _given(arranger, piece, found))
+        out.add_long(row, piece.item.name, shape, made.dtype, _given(taker, piece, found))
         return
-    array = arranger.add(piece)
+    array = taker.add(piece)
     for following in _rest(piece, found):
-        array = arranger.add(following)
+        array = taker.add(following)
     assert array is not None
     out.add(row, piece.item.name, array)
 
 
-def _given(arranger: ClipArranger, piece: Piece, found: Iterator[Piece]) -> Iterator[Tensor]:
-    first = arranger.add(piece)
+def _given(taker: PieceTaker, piece: Piece, found: Iterator[Piece]) -> Iterator[Tensor]:
+    first = taker.add(piece)
     assert first is not None
     yield first
     for following in _rest(piece, found):
-        array = arranger.add(following)
+        array = taker.add(following)
         assert array is not None
         yield array
 
@@ -210,7 +253,7 @@ def _rest(piece: Piece, found: Iterator[Piece]) -> Iterator[Piece]:
         yield piece
 
 
-def _index_row(piece: Piece, made: Arrangement, extraction: Extraction) -> IndexRow:
+def _index_row(piece: Piece, made: ClipPlan, extraction: Extraction) -> IndexRow:
     return IndexRow(
         id=piece.clip.id,
         number=piece.item.number,

@@ -74,12 +74,12 @@ class Reservoir:
         self._held, self._threshold = 0, -1.0
         self._moments = RunningVariance()
 
-    def add(self, rows: Float[Tensor, "frame dim"]) -> None:
-        """Take the next rows of the stream."""
+    def add(self, rows: Float[Tensor, "frame dim"], generator: torch.Generator | None = None) -> None:
+        """Take the next rows of the stream; a generator of their own makes the sample independent of their order."""
         if len(rows) == 0:
             return
         self._moments.add(rows)
-        keys = torch.rand(len(rows), generator=self._generator, dtype=torch.float64)
+        keys = torch.rand(len(rows), generator=generator or self._generator, dtype=torch.float64)
         stay = keys > self._threshold
         self._keys.append(keys[stay])
         self._rows.append(rows[stay])
@@ -111,12 +111,12 @@ class Reservoir:
         """Variance of all rows, float32."""
         return self._moments.variance.float()
 
-    def rows(self) -> Float[Tensor, "frame dim"]:
-        """Return the sample, at most `capacity` rows in the order of the stream."""
+    def rows(self, by_key: bool = False) -> Float[Tensor, "frame dim"]:
+        """Return the sample, at most `capacity` rows: in the order of the stream, or in one that is drawn for them."""
         if not self._rows:
             return torch.zeros(0, 1)
         self._prune()
-        return self._rows[0]
+        return self._rows[0][self._keys[0].argsort()] if by_key else self._rows[0]
 
 
 def cluster(

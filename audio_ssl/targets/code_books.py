@@ -31,7 +31,9 @@ ACCEPTED = (
     "(fairseq's and textlesslib's .bin), or centroids [code, dim] as .npy or .safetensors"
 )
 
-_MODEL, _LAYER = "model", "layer"
+_FITTED_TO = "fitted_to"
+"""The only entry of a file's metadata, as several come in any order: ``MODEL layer N``."""
+
 _SCALED = ("mean", "scale")
 
 
@@ -82,10 +84,10 @@ class CodeBook:
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        told = {_MODEL: self.model, _LAYER: None if self.layer is None else str(self.layer)}
+        told = {} if self.model is None or self.layer is None else {_FITTED_TO: f"{self.model} layer {self.layer}"}
         with atomic_write(path) as partial:
             tensors = {name: value.contiguous() for name, value in self.tensors().items()}
-            save_file(tensors, partial, {name: text for name, text in told.items() if text is not None})
+            save_file(tensors, partial, told)
 
 
 def of_centroids(centroids: Tensor) -> CodeBook:
@@ -150,9 +152,9 @@ def _read_safetensors(path: Path) -> CodeBook:
         raise UserError(
             f"`mean` and `scale` must be {plain.dim} finite numbers, as many as a centroid", where=str(path)
         )
-    text = told.get(_LAYER, "")
-    layer = int(text) if text.isascii() and text.isdecimal() else None
-    return CodeBook(centroids.float(), **scaling, model=told.get(_MODEL), layer=layer)
+    model, _, layer = told.get(_FITTED_TO, "").partition(" layer ")
+    known = bool(model) and layer.isascii() and layer.isdecimal()
+    return CodeBook(centroids.float(), **scaling, model=model if known else None, layer=int(layer) if known else None)
 
 
 def _checked(centroids: Tensor, path: Path) -> Tensor:

@@ -106,6 +106,9 @@ class TeacherTraits:
     untrained: Callable[[Any], bool] | None = None
     """Returns whether a config asks for random weights, whose targets mean nothing."""
 
+    sample_rate: Callable[[Any], int | None] | None = None
+    """Returns the rate in Hz that a config is for, None where it does not say; None: teachers of any rate."""
+
 
 class FrozenModel(Protocol):
     """A model whose hidden states a teacher hears."""

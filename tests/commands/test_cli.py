@@ -12,11 +12,11 @@ import soundfile
 
 from audio_ssl import __main__
 from audio_ssl.base.errors import StoppedBySignal, UserError
-from audio_ssl.commands import evaluate, prepare, train
+from audio_ssl.commands import evaluate, prepare, train, units
 
 COMMANDS = [
     "list", "demo", "manifest", "audit", "targets", "pretrain", "extract", "export", "probe", "predict", "fairness",
-    "report", "study", "check",
+    "report", "study", "check", "units",
 ]  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_every_command_explains_itself_with_at_most_eight_options(command, capsy
     assert __main__.run([command, "--help"]) == 0
     assert "Usage: audio-ssl" in capsys.readouterr().out
     name = {"list": "list_"}.get(command, command)
-    function = next(vars(file)[name] for file in (evaluate, prepare, train) if name in vars(file))
+    function = next(vars(file)[name] for file in (evaluate, prepare, train, units) if name in vars(file))
     options = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     # Drawing a balanced part (four options) belongs to the command that makes manifests; what an audit states of its
     # subject (system, version, test set, tolerance) and how its tables are read to the one that writes the page.

@@ -13,7 +13,7 @@ import torch
 from audio_ssl.base.errors import UserError
 from audio_ssl.commands.check import check
 from audio_ssl.data.store import ArrayStore
-from audio_ssl.features import job
+from audio_ssl.features import arrange
 from audio_ssl.features.extract import extract
 from audio_ssl.features.source import open_source
 
@@ -71,7 +71,7 @@ def test_formats_hold_the_same_values(audio, run_folder, tmp_path, format):
 @pytest.mark.parametrize("format", ["safetensors", "npy", "parquet"])
 def test_an_interrupted_extraction_goes_on(audio, run_folder, tmp_path, format, monkeypatch):
     whole = extract(audio, run_folder, tmp_path / "whole", format=format)
-    arranger, calls = job.ClipArranger, []
+    arranger, calls = arrange.ClipArranger, []
 
     def interrupt(made):
         calls.append(1)
@@ -79,7 +79,7 @@ def test_an_interrupted_extraction_goes_on(audio, run_folder, tmp_path, format, 
             raise KeyboardInterrupt
         return arranger(made)
 
-    monkeypatch.setattr(job, "ClipArranger", interrupt)
+    monkeypatch.setattr(arrange, "ClipArranger", interrupt)
     with pytest.raises(KeyboardInterrupt):
         extract(audio, run_folder, tmp_path / "f", format=format)
     assert not list((tmp_path / "f").rglob(".partial-*"))

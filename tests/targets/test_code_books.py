@@ -20,7 +20,7 @@ def frames(count=8000, dim=64, seed=0, far=20.0):
     return centers[torch.randint(30, (count,), generator=generator)] + torch.randn(count, dim, generator=generator)
 
 
-@pytest.mark.parametrize("clusters", [2, 100, 500])
+@pytest.mark.parametrize("clusters", [2, 200])
 @pytest.mark.parametrize("far", [0.0, 20.0])
 def test_codes_are_those_that_scikit_learn_predicts(tmp_path, clusters, far):
     train, test = frames(3000, seed=1, far=far).numpy(), frames(far=far).numpy()

@@ -14,7 +14,7 @@ from audio_ssl.data.store import META_FILE, Waiting, shard_metadata, write_shard
 from audio_ssl.features.journal import JOURNALS
 from audio_ssl.features.writing import OnWritten, Pieces, WriterTraits, next_number, placed, write_long
 
-_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int32: "I32"}
 
 
 class SafetensorsWriter:

@@ -226,9 +226,9 @@ class Codec(nn.Module):
             save_file({name: value.contiguous() for name, value in self.state_dict().items()}, partial)
         write_json(folder / CONFIG_FILE, {"format": FORMAT, **unstructure(self.config)})
 
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
-        """Read a saved codec; UserError where the folder is none or its weights do not fit."""
+    @staticmethod
+    def config_of(folder: str | Path) -> CodecConfig:
+        """Read the settings of a saved codec; UserError where the folder is none."""
         folder = Path(folder)
         if not (folder / CONFIG_FILE).is_file():
             raise UserError(f"not a codec: {CONFIG_FILE} is missing", where=str(folder))
@@ -239,6 +239,11 @@ class Codec(nn.Module):
                 where=str(folder),
                 remedy="give the run folder of a codec recipe",
             )
-        codec = cls(structure(CodecConfig, data))
-        load_weights(codec, folder / WEIGHTS_FILE)
+        return structure(CodecConfig, data)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Read a saved codec; UserError where the folder is none or its weights do not fit."""
+        codec = cls(cls.config_of(folder))
+        load_weights(codec, Path(folder) / WEIGHTS_FILE)
         return codec.eval()

@@ -74,7 +74,11 @@ class EncodecTeacher:
             return self._stream(waveforms.to(self._device, torch.float32))
 
 
-TRAITS = TeacherTraits(path=True, untrained=lambda config: config.path is None and config.random_weights)
+TRAITS = TeacherTraits(
+    path=True,
+    untrained=lambda config: config.path is None and config.random_weights,
+    sample_rate=lambda _: SAMPLE_RATE,
+)
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> EncodecTeacher:

@@ -38,7 +38,11 @@ class RVQTeacher:
         return codes[0].T.contiguous()
 
 
-TRAITS = TeacherTraits(path=True, codec=True)
+def _sample_rate(config: Config) -> int | None:
+    return None if config.path is None else Codec.config_of(config.path).sample_rate
+
+
+TRAITS = TeacherTraits(path=True, codec=True, sample_rate=_sample_rate)
 
 
 def build(config: Config, sample_rate: int, device: torch.device) -> RVQTeacher:
