@@ -26,6 +26,7 @@ from audio_ssl.artifacts.prediction_record import (
 )
 from audio_ssl.artifacts.records import to_json
 from audio_ssl.base.catalog import parts
+from audio_ssl.base.checksums import write_seals
 from audio_ssl.base.config import apply_overrides
 from audio_ssl.base.errors import UserError, shown
 from audio_ssl.base.progress import Progress
@@ -281,6 +282,7 @@ def _write_formats(out: Path, formats: Sequence[str], clips: int, task: Task) ->
         if traits.shared:
             files.append(path.with_suffix(traits.suffix))
             write_shared(name, files[-1], iterate_clip_predictions(path))
+            write_seals(out, [files[-1].name])
         else:
             files.append(out / name)
             _write_own_files(name, traits.suffix, files[-1], iterate_clip_predictions(path), clips)

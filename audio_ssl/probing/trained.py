@@ -104,8 +104,8 @@ def open_result(folder: Path, model: str | None = None) -> TrainedProbe:
     scores = read_scores(folder)
     question = load(Probe, _root(folder) / QUESTION_FILE)
     task = cast(Task, build(question.task))
-    if task.output == "nothing":
-        raise UserError(f"the task {task.kind} trains nothing, so there is no head to predict with", where=str(folder))
+    if reason := task.why_no_prediction():
+        raise UserError(reason, where=str(folder))
     if not (folder / HEAD_FILE).is_file():
         what = f"{HEAD_FILE} is missing"
         if scores.folds:
@@ -184,7 +184,9 @@ def _probed(folder: Path, scores: ProbeScores, model: str | None) -> FeatureSour
     """Open the probed model; refuse another one."""
     known = scores.model_fingerprint
     if model is not None:
-        source = open_source(model)
+        # The place of the model is that of its untrained twin, too.
+        twin = scores.model.startswith(UNTRAINED_PREFIX) and not model.startswith(UNTRAINED_PREFIX)
+        source = open_source(f"{UNTRAINED_PREFIX}{model}" if twin else model)
         if source.fingerprint != known:
             raise UserError(
                 f"`--model` must be the probed model, whose fingerprint is {known}, but {shown(model)} has "

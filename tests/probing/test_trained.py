@@ -1,7 +1,7 @@
 """Opening results: what they hold comes back, and what cannot predict is refused in one line."""
 
-import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -63,7 +63,9 @@ def test_a_model_is_found_from_any_folder(people, kept_model, tmp_path, monkeypa
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     assert open_result(out).source.fingerprint == open_result(out, str(kept_model)).source.fingerprint
-    assert open_result(out / "baselines" / "untrained").source.num_layers == 3
+    twin = out / "baselines" / "untrained"
+    assert open_result(twin).source.fingerprint == open_result(twin, str(kept_model)).source.fingerprint
+    assert open_result(twin).source.fingerprint != open_result(out).source.fingerprint
 
 
 def test_a_model_that_is_gone_is_named_with_its_hash(people, kept_model, tmp_path):
@@ -120,7 +122,7 @@ def test_what_cannot_predict_is_refused(result, kept_model, people, tmp_path):
 
 def test_a_question_without_a_head_cannot_predict(result):
     (result / "probe.yaml").write_text("task: {kind: words}\n")
-    with pytest.raises(UserError, match="the task words trains nothing, so there is no head to predict with"):
+    with pytest.raises(UserError, match="compares frames of clips and trains no head, so nothing predicts"):
         open_result(result)
 
 
@@ -148,8 +150,17 @@ def test_a_head_of_another_alphabet_is_refused(result):
         open_result(result)
 
 
-def test_results_of_earlier_releases_open(result):
-    origin = json.loads((result / "provenance.json").read_text())
-    del origin["model_path"]
-    (result / "provenance.json").write_text(json.dumps(origin))
-    assert open_result(result).task.classes == [" ", "a", "b"]
+EARLIER = Path(__file__).parents[1] / "earlier" / "artifacts" / "results"
+
+
+@pytest.mark.parametrize(("name", "classes"), [("asr", 5), ("key", 24)])
+def test_results_of_earlier_releases_open(name, classes):
+    opened = open_result(EARLIER / name / "baselines" / "logmel")
+    assert (len(opened.task.classes), opened.layers) == (classes, (0,))
+    with pytest.raises(UserError, match="is gone: it was runs/mert_tiny, fingerprint 266309296302a408"):
+        open_result(EARLIER / name)
+
+
+def test_results_of_earlier_releases_in_folds_say_what_to_do():
+    with pytest.raises(UserError, match=r"the heads of its folds alone.*run the probe again, into another folder"):
+        open_result(EARLIER / "emotion_in_folds")
