@@ -56,4 +56,4 @@ def _taken(found: Pretrained) -> list[str]:
     if found.average is not None:
         more = "" if found.average.sums is None else f", and {len(found.average.sums)} online codebooks"
         lines.append(f"the running average of {len(found.average.weights)} weights{more}")
-    return [f"taken from its pretraining: {line}" for line in lines]
+    return [f"of its pretraining there are {line}" for line in lines]

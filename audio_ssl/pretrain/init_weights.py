@@ -1,8 +1,8 @@
 """Puts the weights that a run begins from in place, and tells what is taken and what begins fresh.
 
 Frontend, encoder and mask embedding are always taken. What training has beside a model comes along where it is there,
-fits and means the same: heads, the decoder of masked frames, teachers that follow the model, fitted teachers
-(`audio_ssl.pretrain.init_runs`).
+fits and means the same: heads, the decoder of masked frames, teachers that follow the model, fitted teachers; of runs
+of ours (`audio_ssl.pretrain.init_runs`) and of the files of other libraries (`audio_ssl.pretrain.init_files`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from audio_ssl.artifacts.run_beginning import RunBeginning
-from audio_ssl.base.errors import UserError
+from audio_ssl.base.errors import UserError, located
+from audio_ssl.interop.heads import Pretrained
+from audio_ssl.interop.pretrained import read_pretrained
 from audio_ssl.models.model import SSLModel, fingerprint
 from audio_ssl.pretrain import init_runs
-from audio_ssl.pretrain.init import Init, chosen_layers, open_init
+from audio_ssl.pretrain.init import Init, chosen_layers
+from audio_ssl.pretrain.init_files import BesideFile
 from audio_ssl.pretrain.init_runs import BesideRun, RunState, misfit, read_run_state
 from audio_ssl.pretrain.learner import MaskedLearner, ObjectiveHead
 
@@ -34,14 +37,23 @@ class TrainedSource:
     """A trained model that a run begins from."""
 
     init: Init
-    model: SSLModel
+    found: Pretrained
+    """The model, with heads where it is of another library and its file has some."""
+
     run: RunState | None
     """None: the model is of no run of ours, or that has no checkpoint."""
+
+    @property
+    def model(self) -> SSLModel:
+        """The model."""
+        return self.found.model
 
 
 def open_source(init: Init) -> TrainedSource:
     """Read the model that a run begins from, and what lies beside it; UserError where it cannot be read."""
-    return TrainedSource(init, open_init(init), read_run_state(init.model))
+    with located("$.init.model"):
+        found = read_pretrained(init.model)
+    return TrainedSource(init, found, read_run_state(init.model))
 
 
 def bring_teachers(source: TrainedSource, config: Config, folder: Path) -> None:
@@ -139,9 +151,9 @@ def _found(
         return ["`init.heads` is false"] * count
     if source.init.layers is not None:
         return ["those of the model are for all of its layers"] * count
-    if source.run is None:
-        return [f"{source.init.model} has none"] * count
-    beside = BesideRun(source.run, config, labels)
+    run = source.run
+    beside = BesideFile(source.found, config) if run is None else BesideRun(run, config, labels)
+    found: list[Mapping[str, Tensor] | str]
     found = [beside.following(int(number), teacher) for number, teacher in learner.online.items()]
     found += [beside.head(number, head) for number, head in enumerate(heads)]
     return found + ([] if learner.decoder is None else [beside.decoder(learner.decoder)])

@@ -89,7 +89,7 @@ class MaskedCodes(Objective):
 
     def __init__(self, config: Config, hidden_dim: int, codebooks: int, classes: int) -> None:
         super().__init__(config.point, depth=codebooks if config.layer_by_layer else 1)
-        self._config, self._codebooks = config, codebooks
+        self._config, self.codebooks, self.classes = config, codebooks, classes
         self._cosine = config.head == "cosine"
         own = config.final_dim if self._cosine else classes
         width = codebooks * own
@@ -116,16 +116,16 @@ class MaskedCodes(Objective):
             loss = loss + self._config.unmasked_weight * seen
             metrics |= {f"unmasked_{name}": value for name, value in more.items() if name.startswith("accuracy")}
         # The subset stands for all codebooks: its loss is scaled up, so that its expectation is the whole loss.
-        factor = self._codebooks if self._config.codebook_loss == "sum" else 1
+        factor = self.codebooks if self._config.codebook_loss == "sum" else 1
         return ObjectiveOutput(loss * (factor / len(chosen)), counted.sum(), metrics)
 
     def chosen_codebooks(self, step: int) -> list[int]:
         """Return the codebooks trained at an update: in training the same for all its micro-batches, otherwise all."""
         number = self._config.random_codebooks
         if number is None or not self.training:
-            return list(range(self._codebooks))
+            return list(range(self.codebooks))
         generator = torch.Generator().manual_seed(step)
-        return sorted(torch.randperm(self._codebooks, generator=generator)[:number].tolist())
+        return sorted(torch.randperm(self.codebooks, generator=generator)[:number].tolist())
 
     def _loss(self, view: View, rows: Tensor, chosen: list[int]) -> tuple[Tensor, Metrics]:
         """Return loss and metrics of the frames where `rows` is True."""
@@ -149,11 +149,11 @@ class MaskedCodes(Objective):
     ) -> dict[int, Mapping[int, Tensor]]:
         """Return by layer and codebook what the frames are projected to; -1 stands for the last layers."""
         if self._config.layer_by_layer:
-            states = {book: hidden[book - self._codebooks][rows] for book in chosen}
+            states = {book: hidden[book - self.codebooks][rows] for book in chosen}
             return {-1: {book: self.projections[book](state) for book, state in states.items()}}
         layers = {-1: self.projection, **{int(name): module for name, module in self.layer_projections.items()}}
         wide = {layer: projection(hidden[layer][rows]) for layer, projection in layers.items()}
-        return {layer: dict(enumerate(x.unflatten(-1, (self._codebooks, -1)).unbind(1))) for layer, x in wide.items()}
+        return {layer: dict(enumerate(x.unflatten(-1, (self.codebooks, -1)).unbind(1))) for layer, x in wide.items()}
 
     def _logits(self, projected: Tensor, codebook: int) -> Tensor:
         if not self._cosine:
