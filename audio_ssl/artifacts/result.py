@@ -157,6 +157,12 @@ class ProbeCost:
     parameters: int = 0
     """Trained parameters, those of a fine-tuned model included."""
 
+    model_parameters: int = absent(0)
+    """Those of them that are the model's, or its adapters'; 0: it was frozen."""
+
+    model_size: int = absent(0)
+    """All weights of the model, without adapters; 0: a baseline, or not recorded."""
+
     peak_memory_bytes: int = 0
     audio_seconds: float = UNDEFINED
 

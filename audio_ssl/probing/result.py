@@ -40,7 +40,7 @@ from audio_ssl.base.files import atomic_write
 from audio_ssl.base.text import readable_id
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.pooling import HEAD_FILE
-from audio_ssl.features.source import FeatureSource
+from audio_ssl.features.source import FeatureSource, ModelSource
 from audio_ssl.metrics.metric import COUNTS
 from audio_ssl.probing.clips import SPLITS, ClipsBySplit, overlap_warnings
 from audio_ssl.probing.final import FinalOutcome
@@ -105,7 +105,7 @@ def write_result(
         counts=split_sizes([outcome.parts for outcome in outcomes]),
         excluded=each_once([*context.excluded, *(one for outcome in outcomes for one in outcome.excluded)]),
         warnings=(*_warnings(outcomes, task), *notes),
-        cost=_cost(outcomes),
+        cost=_cost(outcomes, source),
         seconds_taken=taken,
         final=None if final is None else final.record,
     )
@@ -227,14 +227,21 @@ def _warnings(outcomes: Sequence[Outcome], task: Task) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _cost(outcomes: Sequence[Outcome]) -> ProbeCost:
+def _cost(outcomes: Sequence[Outcome], source: FeatureSource) -> ProbeCost:
     head = sum(parameter.numel() for parameter in outcomes[0].system.parameters())
     tuned = outcomes[0].tuned
     model = 0 if tuned is None else sum(parameter.numel() for parameter in tuned.parameters())
     clips = {(c.path, c.start, c.seconds) for outcome in outcomes for part in outcome.parts.values() for c in part}
     times = {f"{name}_seconds": sum(one.seconds[name] for one in outcomes) for name in outcomes[0].seconds}
     audio_seconds = sum(seconds for *_, seconds in clips)
-    return ProbeCost(**times, parameters=head + model, peak_memory_bytes=peak_memory(), audio_seconds=audio_seconds)
+    return ProbeCost(
+        **times,
+        parameters=head + model,
+        model_parameters=model,
+        model_size=sum(one.numel() for one in source.model.parameters()) if isinstance(source, ModelSource) else 0,
+        peak_memory_bytes=peak_memory(),
+        audio_seconds=audio_seconds,
+    )
 
 
 def peak_memory() -> int:

@@ -15,15 +15,17 @@ from pathlib import Path, PurePath
 from audio_ssl.artifacts.result import UNTRAINED, MetricResult
 from audio_ssl.base.errors import UserError
 from audio_ssl.metrics.registry import metric_label
-from audio_ssl.report.inputs import NOT_MEASURED, Result, ScoredSystem
+from audio_ssl.report.inputs import NOT_MEASURED, Result, ScoredSystem, Tuning
 from audio_ssl.report.language.phrases import label_of
 from audio_ssl.report.language.scores import settings_differ
+from audio_ssl.report.language.tuning import tuned_name
 from audio_ssl.report.numbers import finite
 from audio_ssl.report.paired import PairedComparison, SystemPairs
 from audio_ssl.report.probe_summary import link_to
 
-_Key = tuple[str, str, int]
-"""Kind (model, untrained, logmel …), fingerprint, and how often the same was seen for one probe before."""
+_Key = tuple[str, str, Tuning, int]
+"""Kind (model, untrained, logmel …), fingerprint, what was trained of it, and how often the same was seen for one probe
+before."""
 
 
 @dataclass(frozen=True)
@@ -169,19 +171,21 @@ def _systems(result: Result) -> tuple[ScoredSystem, ...]:
 
 def _keys(results: Sequence[Result]) -> list[list[_Key]]:
     """Return a key for each system of each result; the model's comes first."""
-    seen: dict[tuple[str, str, str, str], int] = {}
+    seen: dict[tuple[str, ...], int] = {}
     out = []
     for result in results:
         row = []
         for system in _systems(result):
             mark = system.scores.model_fingerprint or system.scores.model or str(result.path)
             kind = "model" if system is result.model else system.name
+            # Baselines without weights are the same whatever is done to the model.
+            tuning: Tuning = result.tuning if kind in ("model", UNTRAINED) else "frozen"
             again = 0
             if kind == "model":
-                asked = (kind, mark, name_of(result), main_of(result))
+                asked = (kind, mark, tuning, name_of(result), main_of(result))
                 again = seen.get(asked, 0)
                 seen[asked] = again + 1
-            row.append((kind, mark, again))
+            row.append((kind, mark, tuning, again))
         out.append(row)
     return out
 
@@ -194,7 +198,9 @@ def _names(results: Sequence[Result], keys: Sequence[Sequence[_Key]]) -> dict[_K
         full.setdefault(row[0], result.model.scores.model or result.path.name)
         for key in row[1:]:
             owners.setdefault(key, row[0])
-    names = dict(zip(full, shorten(list(full.values())), strict=True))
+    short = dict(zip(full, shorten(list(full.values())), strict=True))
+    several = len({tuning for _, _, tuning, _ in full}) > 1
+    names = {key: tuned_name(name, key[2]) if several else name for key, name in short.items()}
     # Numbered before the baselines take their names.
     names = _numbered(names)
     kinds = [kind for kind, *_ in owners]

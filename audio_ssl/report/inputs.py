@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from audio_ssl.artifacts.fairness_report import FairnessReport, read_fairness
 from audio_ssl.artifacts.result import (
@@ -43,6 +44,9 @@ EXPECTED = (
     "or the report.json of `audio-ssl fairness` (holds groups and comparisons)"
 )
 
+
+Tuning = Literal["frozen", "lora", "full"]
+"""What of a model was trained: nothing, adapters, its own weights."""
 
 NOT_MEASURED = MetricResult(UNDEFINED)
 """The score of a metric that the probe does not have."""
@@ -81,6 +85,14 @@ class Result:
     errors: tuple[JsonObject, ...]
     question: JsonObject = field(default_factory=dict)
     """The settings of the probe (``probe.yaml``); empty if they are not recorded."""
+
+    @property
+    def tuning(self) -> Tuning:
+        """Return what of the model was trained beside the head."""
+        finetune = self.question.get("finetune")
+        if not isinstance(finetune, dict):
+            return "frozen"
+        return "full" if finetune.get("lora") is None else "lora"
 
 
 @dataclass(frozen=True)

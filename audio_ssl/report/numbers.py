@@ -159,6 +159,17 @@ def duration(seconds: Any) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def gigabytes(amount: int) -> str:
+    """Write an amount of memory in bytes; a dash where it is not recorded.
+
+    Examples
+    --------
+    >>> gigabytes(1_234_000_000), gigabytes(0)
+    ('1.23 GB', '–')
+    """
+    return f"{amount / 1e9:.2f} GB" if amount else MISSING
+
+
 def count(value: int, noun: str) -> str:
     """Write a count with its noun, the noun in the plural where needed.
 

@@ -30,7 +30,7 @@ from audio_ssl.artifacts.result_tables import TrialRow
 from audio_ssl.base.documents import JsonObject
 from audio_ssl.metrics.families.verification import equal_error
 from audio_ssl.report.clips import ConfusedPair, Confusion, RankedClip, confused_pairs, confusion, examples
-from audio_ssl.report.inputs import NOT_MEASURED, Result, ScoredSystem
+from audio_ssl.report.inputs import NOT_MEASURED, Result, ScoredSystem, Tuning
 from audio_ssl.report.language.phrases import label_of
 from audio_ssl.report.language.scores import verdict_sentence
 from audio_ssl.report.numbers import finite, is_number
@@ -166,6 +166,8 @@ class ProbeSummary:
     """The model's name beside the other models."""
     title: str = ""
     """Name of the result on the page."""
+    tuning: Tuning = "frozen"
+    """What of the model was trained beside the head."""
 
     @property
     def main(self) -> MetricResult:
@@ -224,6 +226,7 @@ def summarise_probe(
         provenance=result.origin,
         model_label=names["model"],
         title=title or name,
+        tuning=result.tuning,
     )
 
 

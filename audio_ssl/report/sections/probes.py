@@ -35,7 +35,7 @@ from audio_ssl.report.html import (
 )
 from audio_ssl.report.language import probes as words
 from audio_ssl.report.language.phrases import better_words
-from audio_ssl.report.numbers import MISSING, count, duration, interval, score
+from audio_ssl.report.numbers import MISSING, count, duration, gigabytes, interval, score
 from audio_ssl.report.pages import PlacedSection, ReportPage
 from audio_ssl.report.probe_summary import ProbeSummary, SystemSummary
 
@@ -164,13 +164,9 @@ _COST_COLUMNS: list[TableColumn[_CostRow]] = [
     TableColumn("Fit", lambda row: duration(row.cost.fit_seconds)),
     TableColumn("Predict", lambda row: duration(row.cost.predict_seconds)),
     TableColumn("Trained parameters", lambda row: f"{row.cost.parameters:,}" if row.cost.parameters else MISSING),
-    TableColumn("Peak memory", lambda row: _gigabytes(row.cost.peak_memory_bytes)),
+    TableColumn("Peak memory", lambda row: gigabytes(row.cost.peak_memory_bytes)),
     TableColumn("Audio", lambda row: duration(row.cost.audio_seconds)),
 ]
-
-
-def _gigabytes(amount: int) -> str:
-    return f"{amount / 1e9:.2f} GB" if amount else MISSING
 
 
 def _cost_table(results: Sequence[ProbeSummary], shown: bool) -> Table | None:
