@@ -81,14 +81,20 @@ def answer_untrained(
                 raise UserError(f"no clip of the {split} split can be used: {excluded[0].reason}")
         found = _compare_layers(folder, context, cast(CompareTask, task), source, bank, used, layers)
     taken = time.monotonic() - started
-    seconds = {"fit_seconds": 0.0, "predict_seconds": 0.0, "extract_seconds": bank.seconds_taken}
-    seconds["fit_seconds" if in_folds else "predict_seconds"] = taken - bank.seconds_taken
+    compared = taken - bank.seconds_taken
+    fit_seconds, predict_seconds = (compared, 0.0) if in_folds else (0.0, compared)
     audio_seconds = sum(clip.seconds for clips in used.values() for clip in clips)
     scores = replace(
         found,
         counts=split_sizes([used]),
         excluded=each_once([*context.excluded, *excluded]),
-        cost=ProbeCost(**seconds, parameters=0, peak_memory_bytes=peak_memory(), audio_seconds=audio_seconds),
+        cost=ProbeCost(
+            fit_seconds,
+            predict_seconds,
+            bank.seconds_taken,
+            peak_memory_bytes=peak_memory(),
+            audio_seconds=audio_seconds,
+        ),
         seconds_taken=taken,
     )
     finish(folder, scores)
