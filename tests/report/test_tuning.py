@@ -54,15 +54,15 @@ def section_of(folders):
 
 def test_each_way_has_a_name_and_its_costs(folders):
     comparison, section = section_of(folders)
-    assert comparison.systems[:3] == ("mert, frozen", "mert, LoRA", "mert, fine-tuned")
+    assert comparison.systems[:3] == ("mert (frozen)", "mert (LoRA)", "mert (fine-tuned)")
     # A twin that was trained as its model was is not the one whose head alone was trained.
-    assert "untrained twin of mert, LoRA" in comparison.systems
+    assert "untrained twin of mert (LoRA)" in comparison.systems
     (block,) = section.blocks
     (table,) = block.tables
     rows = [[str(cell) for cell in row] for row in table.rows]
     assert [row[3:] for row in rows] == [
         ["1,000", "0", "10.0 s", "1.00 GB"],
-        ["3,000", "2,000 (2.0 %)", "30.0 s", "2.00 GB"],
+        ["3,000", "2,000 (2 %)", "30.0 s", "2.00 GB"],
         ["81,000", "80,000 (80 %)", "40.0 s", "4.00 GB"],
     ]
     (said,) = block.lead
@@ -84,4 +84,4 @@ def test_frozen_models_need_no_such_section(folders):
 def test_the_page_has_it(folders, tmp_path):
     page = build_report(folders, tmp_path / "report.html").read_text()
     assert "Frozen, adapted, fine-tuned" in page
-    assert "mert, LoRA" in page
+    assert "mert (LoRA)" in page

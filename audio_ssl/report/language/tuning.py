@@ -27,9 +27,9 @@ def tuned_name(model: str, tuning: Tuning) -> str:
     Examples
     --------
     >>> tuned_name("small", "lora"), tuned_name("small", "frozen")
-    ('small, LoRA', 'small, frozen')
+    ('small (LoRA)', 'small (frozen)')
     """
-    return f"{model}, {_NAMES[tuning]}"
+    return f"{model} ({_NAMES[tuning]})"
 
 
 def traded(adapted: ProbeSummary, full: ProbeSummary, title: str) -> str:
