@@ -1,4 +1,4 @@
-"""The `check` command: whether runs, features, stores, results, models and manifests are what was written.
+"""The `check` command: whether runs, features, stores, results, predictions, models and manifests are what was written.
 
 Every file is read. A file with a record (``files.json``, ``index.jsonl``) is compared with it; any other is checked as
 far as its format allows. Nothing is changed: the command that repairs the damage is printed.
@@ -10,11 +10,12 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from audio_ssl.artifacts.clip_predictions import PREDICTED_FILE
 from audio_ssl.artifacts.features import EXTRACTION_FILE, INDEX_FILE, STORE, read_extraction, read_index
+from audio_ssl.artifacts.prediction_record import PREDICTION_FILE, read_prediction_record
 from audio_ssl.artifacts.recipe_outline import RECIPE_FILE
 from audio_ssl.artifacts.result import BASELINES, QUESTION_FILE, SCORES_FILE, ResultOrigin, is_result, read_origin
 from audio_ssl.artifacts.run import (
@@ -25,11 +26,11 @@ from audio_ssl.artifacts.run import (
     iteration_number,
     state_folders,
 )
-from audio_ssl.base.checksums import SEALS_FILE, Seal, fault, read_seals
-from audio_ssl.base.documents import iterate_json_lines, read_json, read_yaml
+from audio_ssl.base.checksums import SEALS_FILE, Seal, read_seals
 from audio_ssl.base.errors import AudioError, UserError
 from audio_ssl.base.files import LOCK_FILE, PARTIAL
 from audio_ssl.base.progress import track
+from audio_ssl.commands.findings import Finding
 from audio_ssl.data.manifest import iterate_manifest
 from audio_ssl.data.store import META_FILE, read_ids
 from audio_ssl.models.weights import MODEL_FILES
@@ -49,35 +50,6 @@ _OF_FEATURES = (".safetensors", ".npy", ".parquet")
 
 _TOLERANCE_SECONDS = 0.05
 _THREADS = 8
-_NAMED = 20
-"""Damaged files that are named; of more, their number."""
-
-
-@dataclass
-class Finding:
-    """What was found out about one artifact."""
-
-    path: Path
-    kind: str
-    """What it is, in a word or two."""
-    files: int = 0
-    """How many were read."""
-    bytes: int = 0
-    damaged: dict[str, str] = field(default_factory=dict)
-    """Name of a file to what is wrong with it."""
-    notes: list[str] = field(default_factory=list)
-    """What is worth knowing, but is not damage."""
-    mend: str | None = None
-    """The command that repairs it, or what else to do."""
-
-    def look(self, name: str, path: Path, told: Seal | None = None) -> None:
-        """Read a file and keep what is wrong with it."""
-        wrong = fault(path, told, full=True) or _parse(path)
-        if wrong is not None:
-            self.damaged[name] = wrong
-        else:
-            self.files += 1
-            self.bytes += path.stat().st_size
 
 
 def check(paths: Sequence[Path]) -> Iterator[Finding]:
@@ -100,23 +72,10 @@ def check(paths: Sequence[Path]) -> Iterator[Finding]:
             yield _KINDS[kind](folder)
         if not found:
             raise UserError(
-                "holds no run, features, target store, result, model or study",
+                "holds no run, features, target store, result, predictions, model or study",
                 where=str(path),
                 remedy="give such a folder, or a manifest (.jsonl)",
             )
-
-
-def finding_lines(finding: Finding) -> list[str]:
-    """Return a finding as lines for a terminal."""
-    if not finding.damaged:
-        size = f"{finding.files} file{'s' * (finding.files != 1)}, {finding.bytes / 1e6:.1f} MB read"
-        said = "; ".join([size, *finding.notes])
-        return [f"{finding.path}: {finding.kind}, whole ({said})"]
-    shown = [f"  {name} {wrong}" for name, wrong in list(finding.damaged.items())[:_NAMED]]
-    more = len(finding.damaged) - len(shown)
-    shown += [f"  and {more:,} more"] if more else []
-    mend = [f"  to repair it: {finding.mend}"] if finding.mend else []
-    return [f"{finding.path}: {finding.kind}, DAMAGED", *shown, *mend]
 
 
 def _artifacts(root: Path) -> Iterator[tuple[Path, str]]:
@@ -140,6 +99,8 @@ def _kind(folder: Path) -> str | None:
         return "store"
     if checkpoint_step(folder) is not None and has(STATE_FILE, *MODEL_FILES):
         return "checkpoint"
+    if has(PREDICTION_FILE):
+        return "predictions"
     if has(SCORES_FILE, QUESTION_FILE):
         return "result"
     if has("study.yaml"):
@@ -232,6 +193,17 @@ def _model(folder: Path) -> Finding:
     found.mend = "save or export it again from what it was made of"
     if (folder / FACTS_FILE).is_file():
         found.mend = Shelf(folder.parent).mend(folder.name)
+    return found
+
+
+def _predictions(folder: Path) -> Finding:
+    found = _check_folder(folder, "predictions", (PREDICTION_FILE,))
+    usual = "the same audio-ssl predict as before"
+    begun = _quietly(lambda: read_prediction_record(folder), None)
+    again = begun.command or usual if begun is not None else usual
+    if not (folder / PREDICTED_FILE).is_file():
+        found.notes = [f"not finished: {again}"]
+    found.mend = _without(folder, found, PREDICTED_FILE, again)
     return found
 
 
@@ -354,21 +326,6 @@ def _manifest(path: Path) -> Finding:
     return found
 
 
-def _parse(path: Path) -> str | None:
-    """Return what is wrong with a text that programs read, or None."""
-    try:
-        if path.suffix == ".json":
-            read_json(path)
-        elif path.suffix == ".yaml":
-            read_yaml(path)
-        elif path.suffix == ".jsonl":
-            for _ in iterate_json_lines(path, torn_end=True):
-                pass
-    except UserError as error:
-        return error.what
-    return None
-
-
 def _without(folder: Path, found: Finding, suffix: str, again: str) -> str:
     """Return the command that makes the damaged files again: they are removed first, so that they count as missing."""
     gone = [name for name, wrong in found.damaged.items() if name.endswith(suffix) and wrong != "is missing"]
@@ -397,4 +354,5 @@ _KINDS: dict[str, Callable[[Path], Finding]] = {
     "model": _model,
     "store": _store,
     "features": _features,
+    "predictions": _predictions,
 }

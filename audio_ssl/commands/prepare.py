@@ -157,7 +157,7 @@ def check(*paths: Path) -> None:
     """
     from audio_ssl.base.errors import UserError
     from audio_ssl.commands.check import check as look
-    from audio_ssl.commands.check import finding_lines
+    from audio_ssl.commands.findings import finding_lines
 
     need(paths, "paths")
     total = damaged = 0

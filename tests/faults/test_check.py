@@ -16,6 +16,7 @@ from audio_ssl.data.store import StoreWriter
 from audio_ssl.features.extract import extract
 from audio_ssl.interop.export import export_model
 from audio_ssl.pretrain.make_targets import make_targets
+from audio_ssl.probing.predicting import predict
 from audio_ssl.probing.run import run_probe
 from tests.faults.conftest import SMALL
 from tests.faults.damage import cut, flip
@@ -195,6 +196,22 @@ def test_old_artifacts_are_checked_as_far_as_can_be(tmp_path, capsys):
     assert "only lengths and formats could be checked" in capsys.readouterr().out
     cut(tmp_path / "s" / "shard-00000.safetensors")
     assert checked(tmp_path / "s") == 2
+
+
+def test_predictions_that_are_damaged_are_made_again(result, audio, tmp_path, capsys):
+    written = predict(result, audio, tmp_path / "answers")
+    assert checked(tmp_path / "answers") == 0
+    assert "predictions, whole" in capsys.readouterr().out
+    main = written.files[0]
+    before = main.read_bytes()
+    for damage in (cut, flip):
+        damage(main)
+        assert checked(tmp_path / "answers") == 2
+        mend(capsys.readouterr().out)
+        assert main.read_bytes() == before
+        capsys.readouterr()
+    main.unlink()
+    assert checked(tmp_path / "answers") == 2
 
 
 @pytest.mark.parametrize(("name", "message"), [("none", "no such file or folder"), ("", "holds no run, features")])
