@@ -45,7 +45,9 @@ def _taken(found: Pretrained) -> list[str]:
     lines = []
     if found.codes:
         sizes = sorted({len(head.projection.weight if head.codes is None else head.codes) for head in found.codes})
-        lines.append(f"{len(found.codes)} heads of {' and '.join(map(str, sizes))} codes")
+        lines.append(
+            f"{len(found.codes)} head{'s' if len(found.codes) > 1 else ''} of {' and '.join(map(str, sizes))} codes"
+        )
     if found.contrastive is not None:
         books, size, _ = found.contrastive.vectors.shape
         lines.append(f"a quantiser of {books} codebooks of {size} codes, and the projections beside it")
@@ -56,4 +58,4 @@ def _taken(found: Pretrained) -> list[str]:
     if found.average is not None:
         more = "" if found.average.sums is None else f", and {len(found.average.sums)} online codebooks"
         lines.append(f"the running average of {len(found.average.weights)} weights{more}")
-    return [f"of its pretraining there are {line}" for line in lines]
+    return [f"it has of its pretraining {line}" for line in lines]

@@ -8,6 +8,7 @@ one that is given by its `path`, and a codec of fixed weights (EnCodec), can.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,10 @@ from audio_ssl.targets.spec import is_online, needs_fit
 if TYPE_CHECKING:  # it imports this module
     from audio_ssl.pretrain.kinds.masked_prediction import Config
 
+logger = logging.getLogger(__name__)
+
 State = Mapping[str, Tensor]
+_CLOSE = 1e-6
 
 
 class BesideFile:
@@ -66,7 +70,7 @@ class BesideFile:
         if kind == "masked_codes":
             return self._code_head(objective, head)
         if kind == "contrastive":
-            return "the file has no quantiser" if found.contrastive is None else self._contrastive(head)
+            return "the file has no quantiser" if found.contrastive is None else self._contrastive(objective, head)
         one = {"distillation": found.regression, "reconstruction": found.reconstruction}.get(kind)
         if one is None:
             return f"the file has no head for {kind}"
@@ -76,7 +80,7 @@ class BesideFile:
         """Return why there is no decoder: none is read from other libraries."""
         return "the file has none"
 
-    def _contrastive(self, head: ObjectiveHead) -> State | str:
+    def _contrastive(self, objective: Any, head: ObjectiveHead) -> State | str:
         theirs = self._found.contrastive
         assert theirs is not None, "asked by `head`"
         state = {
@@ -85,7 +89,18 @@ class BesideFile:
             **_linear("project_context", theirs.project_context),
             **_linear("project_codes", theirs.project_codes),
         }
-        return _fitting(head, state)
+        found = _other_temperature(objective, theirs.temperature) or _fitting(head, state)
+        gumbel = theirs.gumbel
+        if isinstance(found, str) or gumbel is None or gumbel.updates is None:
+            return found
+        fallen = max(gumbel.end, gumbel.start * gumbel.decay**gumbel.updates)
+        if abs(fallen - objective.gumbel_start) > _CLOSE:
+            logger.warning(
+                "head %s: the temperature of its Gumbel softmax had fallen to %.3g, but begins at %g; to go on from "
+                "there, give the objective `gumbel_start: %.3g`",
+                *(head.name, fallen, objective.gumbel_start, fallen),
+            )
+        return found
 
     def _code_head(self, objective: Any, head: ObjectiveHead) -> State | str:
         assert isinstance(head.module, MaskedCodes), "of its kind"
@@ -94,12 +109,21 @@ class BesideFile:
         if len(theirs) < books:
             there = len(self._found.codes)
             return f"the file has {there or 'no'} code heads" + (f", and {books} more are needed" if there else "")
-        return (
+        temperatures = (one.temperature for one in theirs if one.codes is not None)
+        found = (
             self._other_labels(objective.teacher)
             or _other_place(objective, theirs)
             or _other_codes(theirs, classes)
+            or next(filter(None, (_other_temperature(objective, one) for one in temperatures)), None)
             or _fitting(head, _code_state(objective, theirs))
         )
+        if not isinstance(found, str) and not is_online(self._config.teachers[objective.teacher]):
+            logger.info(
+                "head %s: its labels must be those that the file's head was trained on, by the same numbers, which no "
+                "file holds; the accuracy before the first update shows whether they are",
+                head.name,
+            )
+        return found
 
     def _other_labels(self, index: int) -> str | None:
         """Return why the labels of a teacher cannot be those that the heads were trained on; None: they can."""
@@ -107,12 +131,20 @@ class BesideFile:
         kind = kind_of(teacher)
         if is_online(teacher):
             return None if index in self._following else f"the {kind} teacher begins anew"
-        if needs_fit(teacher):
+        # A store of targets brings its own teachers.
+        if needs_fit(teacher) and self._config.data.targets is None:
             return (
                 f"the {kind} teacher is fitted to this run's audio, so its labels are not those of the file; name the "
                 f"code book that these were made with as teachers.{index}.path"
             )
         return None
+
+
+def _other_temperature(objective: Any, theirs: float) -> str | None:
+    """Return why a head of cosines gives other logits than in its file; None: it does not."""
+    if abs(objective.temperature - theirs) <= _CLOSE:
+        return None
+    return f"its `temperature` is {objective.temperature:g}, that of the file's head {theirs:g}"
 
 
 def _other_place(objective: Any, theirs: Sequence[CodeHead]) -> str | None:

@@ -78,6 +78,22 @@ def test_labels_that_are_fitted_to_the_audio_are_not_those_of_the_file(tmp_path:
     assert torch.equal(module.heads[0].codes, before)
 
 
+def test_a_head_of_another_temperature_begins_fresh(tmp_path: Path) -> None:
+    path = str(test_pretrained.saved(tmp_path / "a.pt", golden("hubert")))
+    config = hubert()
+    objective = dataclasses.replace(config.objectives[0], temperature=0.2)
+    found = begun(test_hubert.small(), path, dataclasses.replace(config, objectives=(objective,)))
+    assert found.fresh == ("head kmeans (its `temperature` is 0.2, that of the file's head 0.1)",)
+
+
+def test_a_store_of_targets_has_the_labels_of_its_own_teachers(tmp_path: Path) -> None:
+    config = hubert(path=None)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, targets="store"))
+    assert (
+        begun(test_hubert.small(), str(test_pretrained.saved(tmp_path / "a.pt", golden("hubert"))), config).fresh == ()
+    )
+
+
 def test_a_file_of_torchaudio_has_its_head(tmp_path: Path) -> None:
     torch.manual_seed(0)
     peer: Any = test_hubert.torchaudio_model(False, golden("hubert")["input/mask"].bool())
@@ -99,13 +115,21 @@ def test_a_mert_of_fairseq_has_its_loss_at_update_0(tmp_path: Path) -> None:
     assert difference(ours.output.loss_sum, theirs["loss_sum"]) < LOSS
 
 
-def test_a_wav2vec2_of_fairseq_has_its_quantiser(tmp_path: Path) -> None:
+def test_a_wav2vec2_of_fairseq_has_its_quantiser(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     theirs, settings = golden("wav2vec2"), [*test_wav2vec2.SMALL, *test_wav2vec2.CODES]
-    module, config = learner("wav2vec2_base", settings), load_recipe("wav2vec2_base", settings)
+    module = learner("wav2vec2_base", settings)
+    config: Any = load_recipe("wav2vec2_base", settings)
     found = begun(module, str(test_pretrained.saved(tmp_path / "a.pt", theirs)), config)
     assert found.taken == ("frontend and encoder of 2 layers", "head contrastive")
+    assert (
+        "had fallen to 1.88, but begins at 2; to go on from there, give the objective `gumbel_start: 1.88`"
+        in caplog.text
+    )
     head: Any = module.heads[0]
     assert torch.equal(head.quantizer.vectors.flatten(0, 1), theirs.weights["quantizer.vars"][0])
+    objective = dataclasses.replace(config.objectives[0], temperature=0.3)
+    found = begun(module, str(tmp_path / "a.pt"), dataclasses.replace(config, objectives=(objective,)))
+    assert found.fresh == ("head contrastive (its `temperature` is 0.3, that of the file's head 0.1)",)
 
 
 def test_a_data2vec_of_fairseq_has_its_teacher(tmp_path: Path) -> None:
