@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from audio_ssl.artifacts.prediction_record import read_prediction_record
 from audio_ssl.artifacts.run import read_run_record
 from audio_ssl.base.config import apply_overrides, read_yaml
 from audio_ssl.base.errors import UserError
@@ -18,6 +19,7 @@ from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import read_manifest
 from audio_ssl.data.store import ArrayStore
 from audio_ssl.fairness.representation import read_representation
+from audio_ssl.features.clip_rows import FinishedClips, publish_rows
 from audio_ssl.features.index import Done, publish
 from audio_ssl.features.pooling import read_learned
 from audio_ssl.interop.export import origin_of
@@ -81,6 +83,22 @@ ARTIFACTS = {
         "scores.json",
         {**SCORES, "model_fingerprint": "x", "chosen_layer": 0},
         lambda folder: read_learned(folder, "x", 1),
+    ),
+    "predictions": (
+        "prediction.json",
+        {
+            **dict.fromkeys(
+                ("result", "result_sha256", "probe", "task", "model", "model_fingerprint", "precision"), "x"
+            ),
+            "chunk_seconds": 30.0,
+            "context_seconds": 2.0,
+        },
+        read_prediction_record,
+    ),
+    "rows of predictions": (
+        "predictions.jsonl",
+        {"id": "a", "path": "a.wav", "seconds": 1.5, "task": "key", "classes": [{"name": "C", "probability": 0.5}]},
+        lambda folder: (FinishedClips(folder, "predictions.jsonl"), publish_rows(folder, "predictions.jsonl")),
     ),
     "report": ("page.json", REPORT, lambda folder: read_report(folder / "page.html")),
     "errors": (
@@ -153,7 +171,10 @@ def test_another_encoding_is_said(tmp_path_factory, name, encoding):
     data = whole(name).decode().replace('"', '"é', 1).encode(encoding)
     said = judged(name, data, tmp_path_factory)
     # Logs and what is made again go on without.
-    mended = name in ("labels of a corpus", "labels of teachers", "errors", "index", "checkpoint")
+    mended = name in (
+        *("labels of a corpus", "labels of teachers", "errors"),
+        *("index", "checkpoint", "rows of predictions"),
+    )
     assert mended or "UTF-8" in said
 
 
