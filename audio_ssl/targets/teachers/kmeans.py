@@ -150,7 +150,10 @@ def feature_kind(config: Config) -> FeatureKind:
     if kind == "hidden" and config.model is None:
         raise UserError("`features` hidden needs a `model`, but it is null", remedy="give the folder of a model")
     if kind != "hidden" and config.model is not None:
-        raise UserError(f"`features` is {kind}, but there is a `model`", remedy="leave out one of them")
+        raise UserError(
+            f"`features` is {kind}, but there is a `model`",
+            remedy="give `features: hidden` to cluster the model's hidden layer, or `model: null`",
+        )
     return kind
 
 
