@@ -93,8 +93,8 @@ def predict(
     model
         New place of the probed model, where it has moved; another model is refused.
     format
-        Another format, beside predictions.jsonl and predictions.parquet: ctm, srt, vtt, json, lab, beats, mid, jams; by
-        default the usual one of the task. May be given several times.
+        Another format, beside predictions.jsonl and predictions.parquet: ctm, srt, vtt, txt, textgrid, json, lab,
+        beats, mid, jams; by default the usual one of the task. May be given several times.
     workers
         Threads that decode audio in advance; 0: two, or up to sixteen with a GPU.
     engine

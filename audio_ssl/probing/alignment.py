@@ -59,29 +59,26 @@ def align(log_probabilities: Float[Tensor, "frame class"], tokens: Sequence[int]
     longer clips, only states near the best one are followed.
     """
     table = log_probabilities.detach().float().cpu()
+    if len(table) == 0:
+        return None if len(tokens) else []
     best = table.argmax(-1)
     if greedy(best).tolist() == list(tokens):
-        classes: npt.NDArray[np.int64] | None = best.numpy()
-        states = None
+        path = marks = best.numpy()
     else:
-        states = _viterbi(table.numpy(), np.asarray(tokens, dtype=np.int64) + 1)
+        classes = np.asarray(tokens, dtype=np.int64) + 1
+        states = _viterbi(table.numpy(), classes)
         if states is None:
             return None
-        classes = None
-    # A run of one class, or of one state, is one token.
-    marks = states if classes is None else classes
-    assert marks is not None
-    edges = np.flatnonzero(np.diff(marks)) + 1
-    starts, ends = np.r_[0, edges], np.r_[edges, len(marks)]
-    if len(marks) == 0:
-        return []
-    said = marks[starts] % 2 == 1 if classes is None else marks[starts] != 0
-    probabilities = table.numpy()
-    found = []
-    for token, first, last in zip(tokens, starts[said].tolist(), ends[said].tolist(), strict=True):
-        mean = float(np.exp(probabilities[first:last, token + 1].astype(np.float64)).mean())
-        found.append(TokenFrames(first, last, mean))
-    return found
+        marks = np.where(states % 2 == 1, states, 0)
+        path = np.where(marks > 0, np.append(classes, 0)[marks // 2], 0)
+    likely = np.exp(np.take_along_axis(table.numpy(), path[:, None], 1)[:, 0].astype(np.float64))
+    # A run of one class, or of one state, is one token; 0 is the blank.
+    starts = np.r_[0, np.flatnonzero(np.diff(marks)) + 1]
+    ends = np.r_[starts[1:], len(marks)]
+    means = np.add.reduceat(likely, starts) / (ends - starts)
+    said = marks[starts] != 0
+    runs = zip(starts[said].tolist(), ends[said].tolist(), means[said].tolist(), strict=True)
+    return [TokenFrames(*run) for run in runs]
 
 
 def _viterbi(table: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
@@ -92,8 +89,6 @@ def _viterbi(table: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]) -> 
     # A blank between two tokens may be left out, unless they are the same.
     skips = np.zeros(count, dtype=bool)
     skips[3::2] = classes[1:] != classes[:-1]
-    if frames == 0:
-        return None if len(classes) else np.zeros(0, dtype=np.int64)
     width = min(count, max(_FEWEST_STATES, _MOST_CELLS // frames))
     steps = np.zeros((frames, width), dtype=np.uint8)
     lows = np.zeros(frames, dtype=np.int64)
@@ -110,11 +105,13 @@ def _viterbi(table: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]) -> 
         kept = score[max(moved - 2, 0) :]
         place = max(2 - moved, 0)
         before[place : place + len(kept)] = kept[: width + 2 - place]
-        stay, step = before[2:], before[1:-1]
+        best, taken = before[2:].copy(), steps[frame]
         skip = np.where(skips[low : low + width], before[:-2], -np.inf)
-        options = np.stack([stay, step, skip])
-        steps[frame] = options.argmax(0)
-        score = options.max(0) + table[frame, labels[low : low + width]]
+        for distance, option in ((1, before[1:-1]), (2, skip)):
+            better = option > best
+            taken[better] = distance
+            np.maximum(best, option, out=best)
+        score = best + table[frame, labels[low : low + width]]
     low = lows[-1]
     ends = [state for state in (count - 1, count - 2) if low <= state < low + width]
     if not ends or not np.isfinite(max(score[state - low] for state in ends)):

@@ -154,6 +154,16 @@ def test_a_word_without_confidence_and_one_with_a_space_are_one_column_each(tmp_
     assert path.read_text(encoding="utf-8") == "a.wav 1 0.000 1.000 a%C2%A0b\n"
 
 
+def test_rounding_makes_no_words_overlap(tmp_path):
+    path = tmp_path / "x.ctm"
+    rows = labels(*((place / 8000, (place + 1) / 8000 + 0.01, "a") for place in range(0, 8000, 81)))
+    write_shared("ctm", path, [predicted(text="a", words=rows)])
+    read = read_ctm(path)
+    assert len(read) == len(rows)
+    ends = [round(start + duration, 3) for _, _, start, duration, *_ in read]
+    assert all(end <= start for end, (_, _, start, *_) in zip(ends[:-1], read[1:], strict=True))
+
+
 def test_a_file_that_fails_half_way_is_not_there(tmp_path):
     with pytest.raises(UserError, match="`ctm` needs words or segments, but the predictions have text") as failed:
         write_shared("ctm", tmp_path / "x.ctm", [spoken("a b"), EVERY["text"]])
@@ -266,7 +276,7 @@ def read_srt(content):
 
 def check_cues(found, width=42):
     for start, end, lines in found:
-        assert start < end <= start + 8.0
+        assert start < end <= start + 7.001
         assert 1 <= len(lines) <= 2
         assert all(len(line) <= width for line in lines)
     for before, after in pairwise(found):

@@ -45,6 +45,7 @@ def cues(prediction: ClipPrediction) -> list[Cue]:
     found = []
     for group, (start, following) in zip(groups, pairwise(starts), strict=True):
         wanted = max(group[-1].end + _LINGER_SECONDS, group[0].start + _LEAST_SECONDS)
+        wanted = max(min(wanted, group[0].start + _MOST_SECONDS), group[-1].end)
         end = max(min(round(wanted * 1000), following), start + 1)
         found.append(Cue(start, end, _lines([one_line(one.label) for one in group], space)))
     return found

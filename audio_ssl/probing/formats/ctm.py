@@ -33,6 +33,9 @@ def lines(prediction: ClipPrediction) -> str:
     found = []
     labels = prediction.segments if prediction.words is None else prediction.words
     for one in inside(labels or (), prediction.seconds):
+        # Start and duration add up to the end in milliseconds, so that rounding makes no words overlap.
+        start, end = round(1000 * one.start), round(1000 * one.end)
         said = "" if one.probability is None else f" {one.probability:.4f}"
-        found.append(f"{name} 1 {one.start:.3f} {one.end - one.start:.3f} {one_word(one.label)}{said}\n")
+        duration = max(end - start, 1) / 1000
+        found.append(f"{name} 1 {start / 1000:.3f} {duration:.3f} {one_word(one.label)}{said}\n")
     return "".join(found)
