@@ -19,6 +19,7 @@ from audio_ssl.artifacts.run_beginning import RunBeginning
 from audio_ssl.base.errors import UserError, located
 from audio_ssl.interop.heads import Pretrained
 from audio_ssl.interop.pretrained import read_pretrained
+from audio_ssl.interop.read import read_model
 from audio_ssl.models.model import SSLModel, fingerprint
 from audio_ssl.pretrain import init_runs
 from audio_ssl.pretrain.init import Init, chosen_layers
@@ -52,7 +53,8 @@ class TrainedSource:
 def open_source(init: Init) -> TrainedSource:
     """Read the model that a run begins from, and what lies beside it; UserError where it cannot be read."""
     with located("$.init.model"):
-        found = read_pretrained(init.model)
+        # Heads that do not fit their model are an error, unless nobody wants them.
+        found = read_pretrained(init.model) if init.heads else Pretrained(read_model(init.model))
     return TrainedSource(init, found, read_run_state(init.model))
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from audio_ssl.artifacts.run_beginning import RunBeginning
+from audio_ssl.base.errors import UserError
 from audio_ssl.pretrain.init import Init
 from audio_ssl.pretrain.init_weights import begin_learner, begin_model, open_source
 from audio_ssl.pretrain.kinds import masked_prediction
@@ -84,6 +85,15 @@ def test_a_head_of_another_temperature_begins_fresh(tmp_path: Path) -> None:
     objective = dataclasses.replace(config.objectives[0], temperature=0.2)
     found = begun(test_hubert.small(), path, dataclasses.replace(config, objectives=(objective,)))
     assert found.fresh == ("head kmeans (its `temperature` is 0.2, that of the file's head 0.1)",)
+
+
+def test_a_broken_head_is_an_error_unless_heads_are_not_wanted(tmp_path: Path) -> None:
+    theirs = golden("hubert")
+    broken = {**theirs.weights, "final_proj.weight": torch.zeros(16, 31)}
+    path = str(test_pretrained.saved(tmp_path / "a.pt", theirs, model=broken))
+    with pytest.raises(UserError, match=r"`final_proj\.weight` must have the shape"):
+        open_source(Init(path))
+    assert open_source(Init(path, heads=False)).found.codes == ()
 
 
 def test_a_store_of_targets_has_the_labels_of_its_own_teachers(tmp_path: Path) -> None:
