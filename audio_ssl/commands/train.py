@@ -178,7 +178,7 @@ def export(
         for name in (name for name, value in of_models.items() if value is not None):
             raise UserError(
                 f"`--{name}` belongs to a model, and {shown(source)} is the result of a probe",
-                remedy=f"leave `--{name}` out",
+                remedy="send the folder by `hf upload`" if name == "push" else f"leave `--{name}` out",
             )
         export_result(Path(source), out, to=to, model=model, weights=weights)
         print(out)

@@ -9,6 +9,8 @@ clip's own length, so its feature extractor only pads.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,9 +41,7 @@ class AudioSSLModel(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: AudioSSLConfig) -> None:
         super().__init__(config)
-        # transformers 5 builds models without memory, but what is computed rather than learned (filters of a
-        # spectrogram, kernels of a CQT) needs its values.
-        with torch.device("cpu"):
+        with real_float32():
             model = SSLModel(config_from(config.to_dict(), config.name_or_path or CONFIG_FILE))
         self.frontend, self.encoder = model.frontend, model.encoder
         # Its two parts are this model's: named once here, so that the weights are called as in our files.
@@ -54,6 +54,8 @@ class AudioSSLModel(PreTrainedModel):  # type: ignore[misc]
         }
         config.hidden_size, config.num_hidden_layers = model.dim, model.num_layers
         config.inputs_to_logits_ratio = model.grid.hop_samples
+        # Spectra need float32, so a model that is opened in half precision stays as it is; autocast is for speed.
+        self._keep_in_fp32_modules_strict = [name for name, part in self.named_children() if [*part.parameters()]]
         self.post_init()
 
     def forward(
@@ -105,7 +107,7 @@ class AudioSSLModel(PreTrainedModel):  # type: ignore[misc]
         """Return the hidden states with the frames of each clip."""
         model: SSLModel = self.__dict__["_model"]
         lengths = None if attention_mask is None else _lengths(attention_mask)
-        output: ModelOutput = model(input_values, lengths)
+        output: ModelOutput = model(input_values.float(), lengths)
         return output
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -115,6 +117,22 @@ class AudioSSLModel(PreTrainedModel):  # type: ignore[misc]
             if self.get_submodule(place) is module:
                 buffer = module.get_buffer(own)
                 buffer.copy_(values.to(buffer.device))
+
+
+@contextmanager
+def real_float32() -> Iterator[None]:
+    """Make modules with values, in float32, wherever transformers opens a model.
+
+    Version 5 builds models without memory and in the precision that was asked for, but what is computed rather than
+    learned (filters of a spectrogram, kernels of a CQT) needs its values.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _lengths(mask: Int[Tensor, "batch sample"]) -> Int[Tensor, " batch"]:

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import CausalLMOutput, SequenceClassifierOutp
 from audio_ssl.artifacts.run import MODEL_TYPE
 from audio_ssl.base.config import build, structure
 from audio_ssl.data.frames import frame_mask
-from audio_ssl.interop.auto_classes import AudioSSLModel
+from audio_ssl.interop.auto_classes import AudioSSLModel, real_float32
 from audio_ssl.interop.auto_config import AudioSSLConfig
 from audio_ssl.interop.write_heads import NEVER
 from audio_ssl.models.model import ModelOutput
@@ -41,10 +41,11 @@ class _Headed(PreTrainedModel):  # type: ignore[misc]
         self.audio_ssl = AudioSSLModel(config)
         self.known = structure(HeadConfig, config.probe or {}, where="$.probe")
         dim, count = cast(int, config.hidden_size), len(self.known.layers)
-        with torch.device("cpu"):
+        with real_float32():
             head = cast(Head, build(self.known.head, dim, self.known.classes, self.known.output))
             scale = torch.ones(count, dim if self.known.whitened else 1, dim)
             self.probe = LayerHead(head, LayerStatistics(torch.zeros(count, 1, dim), scale), None)
+        self._keep_in_fp32_modules_strict = [name for name, _ in self.named_children()]
         self.post_init()
 
     def outputs(

@@ -24,6 +24,7 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import locked_folder
 from audio_ssl.features.source import ModelSource
 from audio_ssl.interop.ctc_tokenizer import TokenizerFiles, tokenizer_files
+from audio_ssl.interop.export import origin_of
 from audio_ssl.interop.head_card import head_card
 from audio_ssl.interop.heads import LinearWeights
 from audio_ssl.interop.transformers import PREPROCESSOR_FILE
@@ -134,6 +135,7 @@ class DeployableHead:
             "layer of the head": layers,
             f"{metric_label(scores.main_metric)} on the test clips": f"{main.value:.2f} {main.unit}",
             "fine-tuned": "yes" if opened.question.finetune is not None else "no: the model is as it was",
+            "licence of the model's weights": origin_of(opened.source.name).licence or "",
         }
         return {name: value for name, value in known.items() if value}
 

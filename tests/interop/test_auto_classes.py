@@ -103,6 +103,16 @@ def test_float16_is_read_back_as_float32(saved, tmp_path):
     assert {parameter.dtype for parameter in theirs.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_for_the_waveform_alone(saved, dtype):
+    ours, folder = saved["mel and cqt"]
+    theirs = transformers.AutoModel.from_pretrained(folder, dtype=dtype)
+    assert {parameter.dtype for parameter in theirs.parameters()} == {torch.float32}
+    clip = torch.from_numpy(waves()[0])[None].to(dtype)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(clip).last_hidden_state, ours(clip.float()).hidden[-1], atol=1e-5, rtol=1e-4)
+
+
 def test_padding_before_a_clip_and_a_config_without_a_model_are_errors(saved, tmp_path):
     _, folder = saved["mel and cqt"]
     theirs = transformers.AutoModel.from_pretrained(folder)

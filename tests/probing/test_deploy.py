@@ -44,6 +44,7 @@ TEXTS = {
         ["head={kind: ctc, projection_dim: 8, lstm_layers: 0}", "layers=[last]", "whiten=true"],
     ),
     "fine-tuned": ("large", "HubertForCTC", [LINEAR, "finetune={freeze_steps: 0, lr: 1.0e-3}"]),
+    "fine-tuned by LoRA": ("base", "HubertForCTC", [LINEAR, "finetune={freeze_steps: 0, lr: 0.1, lora: {rank: 2}}"]),
     "a lower layer before the last norm": ("large", "AudioSSLForCTC", [LINEAR, "layers=[1]"]),
     "a mix": ("base", "AudioSSLForCTC", [LINEAR, "layers=[mix]"]),
     "an LSTM": ("base", "AudioSSLForCTC", [LSTM, "layers=[last]"]),
@@ -99,8 +100,9 @@ def logits_of(opened, wave):
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_pipeline_transcribes_as_the_probe_does(answer, tmp_path, name):
-    if "sentencepiece" in str(TEXTS[name]):
-        pytest.importorskip("sentencepiece")
+    for needed, package in (("sentencepiece", "sentencepiece"), ("lora", "peft")):
+        if needed in str(TEXTS[name]):
+            pytest.importorskip(package)
     model, architecture, settings = TEXTS[name]
     result = answer("demo_asr", model, settings, name)
     export_result(result, tmp_path / "out")
