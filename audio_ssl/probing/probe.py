@@ -269,10 +269,15 @@ def _check_numbers(probe: Probe) -> None:
             )
     if probe.optim.anneal is not None:
         check_annealing(probe.optim.anneal, "$.optim.anneal")
-        if probe.optim.schedule not in ANNEALED:
+    given = {
+        "optim.anneal": probe.optim.anneal,
+        "finetune.anneal_factor": probe.finetune.anneal_factor if probe.finetune else None,
+    }
+    for where, setting in given.items():
+        if setting is not None and probe.optim.schedule not in ANNEALED:
             raise UserError(
                 f"has no effect with the schedule {probe.optim.schedule}",
-                where="$.optim.anneal",
+                where=f"$.{where}",
                 remedy="give optim.schedule=plateau or optim.schedule=newbob",
             )
     for where, value in above.items():

@@ -159,6 +159,7 @@ def test_without_a_value_to_balance_nothing_is_begun(toy_manifest, tmp_path):
         ("optim={schedule: newbob, anneal: {patience: -1}}", r"\$\.optim\.anneal\.patience: must be at least 0"),
         ("optim={schedule: newbob, anneal: {threshold: -1}}", r"\$\.optim\.anneal\.threshold: must be at least 0"),
         ("optim={anneal: {factor: 0.5}}", r"\$\.optim\.anneal: has no effect with the schedule constant"),
+        ("finetune={anneal_factor: 0.9, freeze_steps: 1}", r"\$\.finetune\.anneal_factor: has no effect with the"),
         ("finetune={anneal_factor: 0, freeze_steps: 1}", r"\$\.finetune\.anneal_factor: must be above 0 and below 1"),
     ],
 )
