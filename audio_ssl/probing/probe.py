@@ -269,11 +269,11 @@ def _check_numbers(probe: Probe) -> None:
             )
     if probe.optim.anneal is not None:
         check_annealing(probe.optim.anneal, "$.optim.anneal")
-    given = {
+    annealing = {
         "optim.anneal": probe.optim.anneal,
         "finetune.anneal_factor": probe.finetune.anneal_factor if probe.finetune else None,
     }
-    for where, setting in given.items():
+    for where, setting in annealing.items():
         if setting is not None and probe.optim.schedule not in ANNEALED:
             raise UserError(
                 f"has no effect with the schedule {probe.optim.schedule}",
