@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument(
         "--model", action="append", default=[], help="`small`, or a folder: a model that is not trained"
     )
+    parser.add_argument("--no-twins", action="store_true", help="leave out the untrained twins of --model")
     parser.add_argument("--teacher", help="`small`, or a folder: the model whose gain over log-mel each --model keeps")
     parser.add_argument("--peer", action="append", default=[], choices=tuple(PEERS), help="a frozen encoder")
     parser.add_argument("--no-training", action="store_true", help="train no recipe")
@@ -157,7 +158,8 @@ def main() -> None:
             systems |= {f"{run.name}, untrained": f"untrained:{run}", run.name: str(run)}
         asked = [*args.model, *([args.teacher] if args.teacher and args.teacher not in args.model else [])]
         for model in asked:
-            systems |= {f"{Path(model).name}, untrained": f"untrained:{model}", Path(model).name: model}
+            twin = {} if args.no_twins else {f"{Path(model).name}, untrained": f"untrained:{model}"}
+            systems |= {**twin, Path(model).name: model}
         systems |= {peer: PREFIX + peer for peer in args.peer}
         answers = ask(domain, systems, clips, args.out / "answers", args.task)
         models = [*updates, *(Path(model).name for model in asked)]
