@@ -205,6 +205,13 @@ def check_tuning(source: FeatureSource, settings: FineTuning) -> None:
     """Raise UserError for a source without weights, layers that it does not have, and where peft is missing."""
     if not isinstance(source, ModelSource):
         raise UserError(f"`{source.name}` has no weights to train", where="$.finetune")
+    plain, point = take_point(source.name)
+    if point != "output":
+        raise UserError(
+            f"a model that is trained gives each layer's output, but `point={point}` was given",
+            where="$.finetune",
+            remedy=f"name the model {plain}, or leave finetune out",
+        )
     if settings.lora is not None:
         targets_of(source.model, settings.lora, "$.finetune.lora")
         need_peft("$.finetune.lora")

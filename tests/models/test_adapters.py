@@ -137,6 +137,9 @@ def test_an_adapter_opens_as_a_model_with_the_one_that_it_names(tmp_path):
     adapted = moved(small())
     adapted.save(folder, str(base))
     assert farthest(states(adapted.model), states(audio_ssl.load(folder))) < 1e-5
+    # Merged for good, it is a model without peft.
+    audio_ssl.load(folder).save_pretrained(tmp_path / "merged")
+    assert farthest(states(adapted.model), states(audio_ssl.load(tmp_path / "merged"))) < 1e-5
     assert (folder / "adapter_config.json").is_file()
     assert (folder / "adapter_model.safetensors").stat().st_mode & 0o044
 

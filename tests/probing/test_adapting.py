@@ -92,6 +92,13 @@ def test_what_cannot_be_adapted_is_refused_before_anything_is_written(wrong, sai
     assert not (tmp_path / "r").exists()
 
 
+def test_a_layers_output_alone_is_tuned(toy_manifest, model, tmp_path):
+    with pytest.raises(
+        UserError, match=r"\$\.finetune: a model that is trained gives each layer's output, but `point="
+    ):
+        run_probe("demo_key", f"{model}?point=feed_forward", tmp_path / "r", [f"data.manifest={toy_manifest}", TUNING])
+
+
 def test_the_rate_falls_with_the_layer_and_depends_on_what_is_trained(model):
     source = open_source(model)
     settings = FineTuning(lr=1.0, layer_decay=0.5, freeze_frontend=False)
