@@ -38,6 +38,7 @@ from audio_ssl.features.pieces import pieces
 from audio_ssl.features.settings import Settings, read_settings
 from audio_ssl.features.sharing import collect_ledgers, open_engine, share_out, told
 from audio_ssl.features.source import ModelSource
+from audio_ssl.metrics.registry import metrics_of_groups
 from audio_ssl.models.fast.prepared import check_precision
 from audio_ssl.probing.answering import answer_pieces
 from audio_ssl.probing.format import FOLDER, traits_of, why_not_format, write_own, write_shared
@@ -138,7 +139,7 @@ class Written:
     """Whether the clips have right answers, so that they can be scored as they are."""
 
     audited: bool
-    """Whether the answers are such as an audit compares between people: one text, class or number for a clip."""
+    """Whether an audit compares groups of people by such answers: texts and classes."""
 
     attribute: str | None
     """A column that makes groups of people, where the clips have one."""
@@ -289,7 +290,7 @@ def _write_formats(out: Path, formats: Sequence[str], clips: int, task: Task) ->
     some = list(itertools.islice(iterate_clip_predictions(path), _LABELLED))
     references = any(one.reference is not None for one in some)
     known = (name for name in _ATTRIBUTES if any(one.manifest.get(name) is not None for one in some))
-    return Written(tuple(files), clips, references, task.output not in ("frames", "embedding"), next(known, None))
+    return Written(tuple(files), clips, references, bool(metrics_of_groups(task.kind)), next(known, None))
 
 
 def _write_own_files(name: str, suffix: str, folder: Path, predictions: Iterator[ClipPrediction], clips: int) -> None:
