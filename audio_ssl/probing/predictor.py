@@ -14,6 +14,7 @@ from torch import Tensor
 
 from audio_ssl.artifacts.clip_predictions import ClipPrediction
 from audio_ssl.base.errors import UserError
+from audio_ssl.data.audio import at_rate
 from audio_ssl.data.manifest import Clip
 from audio_ssl.features.load import Paths, items_of_paths
 from audio_ssl.features.pieces import OnRefused, pieces, pieces_of_waveform
@@ -93,19 +94,25 @@ class Predictor:
         return list(self.probe.task.classes)
 
     @overload
-    def predict(self, audio: OneClip) -> ClipPrediction: ...
+    def predict(self, audio: OneClip, *, sample_rate: int | None = None) -> ClipPrediction: ...
 
     @overload
-    def predict(self, audio: list[OneClip] | tuple[OneClip, ...]) -> list[ClipPrediction]: ...
+    def predict(
+        self, audio: list[OneClip] | tuple[OneClip, ...], *, sample_rate: int | None = None
+    ) -> list[ClipPrediction]: ...
 
-    def predict(self, audio: OneClip | list[OneClip] | tuple[OneClip, ...]) -> ClipPrediction | list[ClipPrediction]:
+    def predict(
+        self, audio: OneClip | list[OneClip] | tuple[OneClip, ...], *, sample_rate: int | None = None
+    ) -> ClipPrediction | list[ClipPrediction]:
         """Return what the head says of a waveform or a file, or of several, in their order.
 
         Parameters
         ----------
         audio
-            Samples ``[sample]`` at `sample_rate`, mono, between -1 and 1; the path of an audio file; a `Clip`; or a
-            list of these. Any length.
+            Samples ``[sample]``, mono, between -1 and 1; the path of an audio file; a `Clip`; or a list of these. Any
+            length.
+        sample_rate
+            Of the samples, in Hz; None: that of the model, `Predictor.sample_rate`. Files tell their own.
 
         Returns
         -------
@@ -119,8 +126,8 @@ class Predictor:
             If a waveform has another shape or type, or a file cannot be used.
         """
         if isinstance(audio, Tensor | np.ndarray | str | Path | Clip):
-            return self._predict([audio])[0]
-        return self._predict(list(audio))
+            return self._predict([audio], sample_rate)[0]
+        return self._predict(list(audio), sample_rate)
 
     def stream(self, paths: Paths, *, on_error: OnRefused | None = None) -> Iterator[ClipPrediction]:
         """Yield the prediction of each usable clip; decoding runs ahead in threads.
@@ -138,7 +145,7 @@ class Predictor:
         for _, clip, output in answer_pieces(found, self.probe, refuse, self._settings):
             yield self.probe.task.clip_prediction(clip, output)
 
-    def _predict(self, clips: Sequence[OneClip]) -> list[ClipPrediction]:
+    def _predict(self, clips: Sequence[OneClip], sample_rate: int | None) -> list[ClipPrediction]:
         found: dict[int, ClipPrediction] = {}
         files = {place: one for place, one in enumerate(clips) if isinstance(one, str | Path | Clip)}
         for one in files.values():
@@ -152,19 +159,25 @@ class Predictor:
             found[places[item.number]] = task.clip_prediction(clip, output)
         for place, given_one in enumerate(clips):
             if isinstance(given_one, Tensor | np.ndarray):
-                wave = self._checked(given_one)
+                wave = self._checked(given_one, sample_rate)
                 parts = pieces_of_waveform(wave, source, self.probe.layers, self._settings)
                 ((_, clip, output),) = answer_pieces(parts, self.probe, _refuse, self._settings)
                 found[place] = task.clip_prediction(clip, output)
         return [found[place] for place in range(len(clips))]
 
-    def _checked(self, waveform: Waveform) -> Float[Tensor, " sample"]:
+    def _checked(self, waveform: Waveform, rate: int | None) -> Float[Tensor, " sample"]:
         wave = torch.as_tensor(waveform).detach().cpu()
         if wave.ndim != 1:
             raise UserError(
                 f"`audio` must be samples of one clip [sample], but has the shape {list(wave.shape)}",
                 remedy="give several clips as a list",
             )
+        if rate is not None:
+            if rate < 1:
+                raise UserError(f"`sample_rate` must be in Hz, at least 1, but is {rate}")
+            # Whole numbers have no scale; they are refused below.
+            if wave.is_floating_point():
+                wave = torch.from_numpy(at_rate(wave.float().numpy(), rate, self.sample_rate))
         shortest = max(1, self.probe.source.grid.num_samples(1))
         checked, _ = checked_batch(wave, None, shortest_samples=shortest, like=torch.zeros(()))
         return checked[0]

@@ -180,6 +180,19 @@ def test_a_waveform_and_its_file_are_answered_alike(heard, manifest):
         assert heard.predict(other).classes[0].probability == pytest.approx(one.classes[0].probability, abs=1e-6)
 
 
+def test_a_waveform_of_another_rate_is_resampled_as_its_file_is(heard, tmp_path):
+    wave = np.random.default_rng(3).normal(0, 0.1, 24000).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", wave, 24000, subtype="FLOAT")
+    found, wanted = heard.predict(wave, sample_rate=24000), heard.predict(tmp_path / "a.wav")
+    assert found.seconds == wanted.seconds == 1.0
+    assert found.classes[0].probability == pytest.approx(wanted.classes[0].probability, abs=1e-6)
+    assert heard.predict(wave).seconds == 1.5
+    with pytest.raises(UserError, match="float"):
+        heard.predict((wave * 32767).astype(np.int16), sample_rate=24000)
+    with pytest.raises(UserError, match="`sample_rate` must be in Hz"):
+        heard.predict(wave, sample_rate=0)
+
+
 def test_several_come_in_their_order(heard, manifest):
     clips = read_manifest(manifest)[:5]
     wave, _ = soundfile.read(clips[0].path, dtype="float32")

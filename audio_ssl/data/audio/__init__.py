@@ -125,7 +125,11 @@ def read_clip(clip: Clip, sample_rate: int, note: Note | None = None) -> Wavefor
         raise AudioError(f"the file ends before {clip.start:.3f} s" if clip.start else "the file has no samples")
     mix.tell(path, note or _say)
     rate = pieces[0][1]
-    mono = np.concatenate([samples for samples, _ in pieces])
+    return at_rate(np.concatenate([samples for samples, _ in pieces]), rate, sample_rate)
+
+
+def at_rate(mono: Waveform, rate: int, sample_rate: int) -> Waveform:
+    """Return samples ``[sample]`` of one rate in Hz at another, resampled by soxr in high quality, as float32."""
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     return np.ascontiguousarray(mono, dtype=np.float32)
