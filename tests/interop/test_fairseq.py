@@ -11,6 +11,7 @@ import transformers
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.fairseq import conv_layers
+from audio_ssl.interop.pretrained import read_pretrained
 from audio_ssl.interop.read import read_model
 from audio_ssl.interop.weight_names import common_name, fairseq_name, torchaudio_name
 from tests.their_states import model_states
@@ -138,6 +139,20 @@ def test_hubert_with_settings_of_omegaconf(tmp_path, perturb, check, foreign, le
     assert (encoder.dropout, encoder.attention_dropout, encoder.activation_dropout) == (0.2, 0.3, 0.0)
     assert (encoder.input_dropout, encoder.layer_drop) == (0.4, 0.5)
     check(model, states(theirs))
+
+
+def test_dictionaries_of_labels_are_read_as_fairseq_pickles_them(tmp_path, perturb, foreign):
+    state, dictionary = weights(original(perturb)), foreign.dictionary()
+    dictionary.symbols = ["<s>", "<pad>", "</s>", "<unk>", "2", "0", "1"]
+    dictionary.indices = {symbol: number for number, symbol in enumerate(dictionary.symbols)}
+    state |= {**HEADS, "label_embs_concat": torch.arange(7.0)[:, None].expand(7, 8).clone()}
+    cfg = foreign.omega({"task": task(labels=["km"]), "model": {**MODEL, "logit_temp": 0.2}})
+    save(tmp_path / "a.pt", state, cfg=cfg, task_state={"dictionaries": [dictionary]})
+    foreign.forget()
+    (head,) = read_pretrained(tmp_path / "a.pt").codes
+    assert (head.special, head.temperature) == (4, 0.2)
+    # Label 0 is the sixth symbol.
+    assert head.codes[:, 0].tolist() == [0, 1, 2, 3, 5, 6, 4]
 
 
 @pytest.mark.parametrize("legacy", [False, True])
