@@ -26,9 +26,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from audio_ssl.base.config import kind_of, traits_of, unstructure
 from audio_ssl.base.documents import JsonObject
 from audio_ssl.base.errors import UserError, located, shown
-from audio_ssl.interop.read import read_model
+from audio_ssl.interop.read import open_model
+from audio_ssl.interop.settings import ModelSettings
 from audio_ssl.models.interfaces import EncoderTraits, FrontendTraits
 from audio_ssl.models.model import ModelConfig, SSLModel
+from audio_ssl.shipped import SHIPPED
 from audio_ssl.targets.spec import PREVIOUS, hears
 
 if TYPE_CHECKING:  # it imports this module
@@ -77,7 +79,8 @@ def check_init(init: Init, steps: int) -> None:
 def open_init(init: Init) -> SSLModel:
     """Read the model that a run begins from; UserError where there is none, or it cannot be read."""
     with located("$.init.model"):
-        return read_model(init.model)
+        # Nothing is said of heads: what becomes of them is told where they are taken.
+        return open_model(init.model, ModelSettings(), SHIPPED, heads=init.heads).model
 
 
 def chosen_layers(layers: int | str | tuple[int, ...] | None, total: int) -> list[int]:
