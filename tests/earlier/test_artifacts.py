@@ -49,6 +49,7 @@ RECORDS: list[tuple[str, type]] = [
     ("results/*/provenance.json", ResultOrigin),
     ("adapters/*/base.json", AdapterOrigin),
     ("runs/*/provenance.json", RunRecord),
+    ("begun/provenance.json", RunRecord),
     ("runs/*/labels.json", Labels),
     ("runs/*/reconstructions/clips.json", Reconstructions),
     ("store/labels.json", Labels),
@@ -70,6 +71,14 @@ def test_a_record_that_is_read_and_written_has_the_same_bytes(pattern: str, reco
     for path in paths:
         as_it_was = json.loads(path.read_text())
         assert json.dumps(to_json(read_record(record, path))) == json.dumps(as_it_was), path
+
+
+def test_what_a_run_began_from_is_read() -> None:
+    found = read_record(RunRecord, ARTIFACTS / "begun" / "provenance.json")
+    assert found.begun is not None
+    assert found.begun.model == "runs/small"
+    assert found.begun.fresh == ("decoder (the run has none)",)
+    assert [(one.steps, one.done) for one in found.lengthened] == [(1, 1)]
 
 
 @pytest.mark.parametrize("name", ["abx", "gender_layers"])

@@ -24,6 +24,7 @@ from audio_ssl.pretrain.init import chosen_layers
 from audio_ssl.pretrain.kinds.masked_prediction import Config, model_config
 from audio_ssl.pretrain.recipe import load_recipe, open_recipe, plain
 from audio_ssl.pretrain.run import pretrain
+from tests.pretrain.test_parallel import processes
 
 AUDIO = """
 kind: masked_prediction
@@ -325,3 +326,21 @@ def test_what_resume_does_not_do_is_said_with_what_does(place: Place, tmp_path: 
         pretrain(recipe, ["steps=8"], alone, resume=True)
     assert before == (place.run / "recipe.yaml").read_bytes() == (alone / "recipe.yaml").read_bytes()
     assert (alone / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("mode", ["fsdp2"])
+def test_two_processes_begin_as_one(place: Place, tmp_path: Path, mode: str) -> None:
+    settings = ["init.heads=false", "init.freeze_updates=1", "optim.layer_decay=0.5", "steps=3", f"parallel={mode}"]
+    one = place.begin(tmp_path / "one", *settings)
+    words = [place.open, f"init={place.run}", f"data.manifest={place.own}", *settings, "--out", str(tmp_path / "two")]
+    ended = [(process.communicate(), process.returncode) for process in processes(2, *words)]
+    assert [status for _, status in ended] == [0, 0], ended
+    # The leader alone says what was taken.
+    assert [error.count("begun from") for (_, error), _ in ended] == [1, 0]
+    assert begun(tmp_path / "two") == begun(one)
+    for mine, theirs in zip(rows(tmp_path / "two"), rows(one), strict=True):
+        assert {**mine, "audio_seconds_per_second": 0} == pytest.approx(
+            {**theirs, "audio_seconds_per_second": 0}, rel=1e-3
+        )
+    for name, value in state(one, 3).items():
+        torch.testing.assert_close(state(tmp_path / "two", 3)[name], value, rtol=1e-3, atol=1e-3)
