@@ -215,7 +215,7 @@ def settings_for(probe: TrainedProbe, overrides: Sequence[str] = (), workers: in
     A model that was fine-tuned, or whose frames were computed for every batch, has heard clips up to ``max_seconds`` as
     a whole.
     """
-    whole = probe.question.data.max_seconds if not probe.pooled and not probe.rounded else 0.0
+    whole = probe.question.data.max_seconds if probe.live else 0.0
     settings = read_settings(overrides, workers)
     given = apply_overrides({}, overrides)
     if "chunk_seconds" in given:

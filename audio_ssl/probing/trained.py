@@ -75,8 +75,13 @@ class TrainedProbe:
     pooled: bool
     """Whether the head sees the mean frame of a clip alone."""
 
-    rounded: bool
-    """Whether the probe has kept frames in 16 bits; predictions then round them, too."""
+    live: bool
+    """Whether the probe has computed features for every batch, of whole clips: the model is trained, or streamed."""
+
+    @property
+    def rounded(self) -> bool:
+        """Return whether the probe has kept frames in 16 bits; predictions then round them, too."""
+        return not self.pooled and not self.live
 
     def at(self, device: torch.device, precision: str = "float32") -> TrainedProbe:
         """Return it on a device; the model computes in a precision, the head in float32."""
@@ -123,9 +128,7 @@ def open_result(folder: Path, model: str | None = None) -> TrainedProbe:
     decoder = None if question.decode is None else cast(Decoder, build(question.decode))
     if decoder is not None:
         decoder.restore(task, folder)
-    return TrainedProbe(
-        folder, question, scores, task, source, layers, system, decoder, pooled, rounded=not pooled and not live
-    )
+    return TrainedProbe(folder, question, scores, task, source, layers, system, decoder, pooled, live)
 
 
 def source_of_result(folder: Path, model: str | None = None) -> FeatureSource:

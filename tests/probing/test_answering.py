@@ -19,6 +19,7 @@ from audio_ssl.probing.answering import Windows, answer_pieces
 from audio_ssl.probing.features import LayerBatch
 from audio_ssl.probing.head import HeadBatch
 from audio_ssl.probing.layer_heads import LayerStatistics
+from audio_ssl.probing.predicting import settings_for
 from audio_ssl.probing.run import run_probe
 from audio_ssl.probing.trained import open_result
 from tests.probing.toys import ten_people
@@ -140,7 +141,7 @@ def test_texts_of_windows_follow_one_another(results, long_wave):
 
 @pytest.mark.parametrize("rounded", [True, False])
 def test_frames_are_rounded_where_the_probe_has_kept_them_in_16_bits(rounded, results, long_wave):
-    probe = replace(open_result(results("frames")), rounded=rounded)
+    probe = replace(open_result(results("frames")), live=not rounded)
     (piece,) = pieces_of_waveform(long_wave, probe.source, probe.layers, Settings())
     exact, half = piece.layers[0], piece.layers[0].half().float()
     statistics = LayerStatistics(probe.system.mean, probe.system.scale)
@@ -152,6 +153,16 @@ def test_frames_are_rounded_where_the_probe_has_kept_them_in_16_bits(rounded, re
     found = answer(probe, long_wave).prediction
     assert (found - heard(half if rounded else exact)).abs().max() < 1e-6
     assert (found - heard(exact if rounded else half)).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("kind", ["frames", "mean"])
+def test_a_model_hears_clips_as_whole_as_in_the_probe(kind, results):
+    opened = open_result(results(kind))
+    data = replace(opened.question.data, max_seconds=45.0)
+    for live, seconds in ((True, 45.0), (False, 30.0)):
+        probe = replace(opened, live=live, question=replace(opened.question, data=data))
+        assert settings_for(probe).chunk_seconds == seconds
+        assert settings_for(probe, ["chunk_seconds=10"]).chunk_seconds == 10.0
 
 
 def test_clips_of_the_probe_are_never_cut(results, manifest):
