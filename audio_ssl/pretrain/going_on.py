@@ -25,10 +25,11 @@ from audio_ssl.artifacts.run import (
     start_record,
     write_run_record,
 )
-from audio_ssl.base.config import read_yaml
+from audio_ssl.base.config import read_yaml, traits_of
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import write_text
 from audio_ssl.pretrain.checkpoint import newest_whole, read_state
+from audio_ssl.pretrain.jobs import KindTraits
 from audio_ssl.pretrain.optim import effective_warmup, learning_rate
 from audio_ssl.pretrain.recipe import Recipe, identity, plain, recipe_yaml, structure_recipe
 from audio_ssl.pretrain.selection import Selection
@@ -91,7 +92,7 @@ def _lengthen(begun: Recipe, steps: int, out: Path) -> None:
             where="$.steps",
             remedy=f"give more steps to lengthen it, or steps={begun.steps} to go on as it was begun",
         )
-    if len(getattr(begun, "iterations", ())) > 1:
+    if len(traits_of(begun, KindTraits).stages(begun)) > 1:
         raise UserError(
             "a run of several iterations cannot be lengthened, as each has its share of `steps`",
             where="$.steps",

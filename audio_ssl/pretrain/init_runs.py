@@ -37,6 +37,7 @@ from audio_ssl.pretrain.checkpoint import check_whole
 from audio_ssl.pretrain.jobs import KindTraits
 from audio_ssl.pretrain.learner import ObjectiveHead
 from audio_ssl.pretrain.recipe import structure_recipe
+from audio_ssl.pretrain.view import ObjectiveTraits
 from audio_ssl.targets.health import LABELS_FILE, Labels
 from audio_ssl.targets.spec import is_online, needs_fit, teacher_traits
 
@@ -108,7 +109,7 @@ def _own_recipe(run: Path, folder: Path) -> Config | None:
     recipe = structure_recipe(read_yaml(run / RECIPE_FILE))
     number = iteration_number(folder) if folder != run else 1
     own: Any = traits_of(recipe, KindTraits).stages(recipe)[(number or 1) - 1].recipe
-    return own if hasattr(own, "objectives") else None
+    return own if traits_of(own, KindTraits).complete is not None else None
 
 
 def _labels(folder: Path) -> tuple[str, ...] | None:
@@ -171,7 +172,8 @@ class BesideRun:
             if place in self._used or kind_of(objectives[place]) != kind:
                 continue
             state = _below(self._run.tensors, f"heads.{place}.")
-            why = self._other_labels(head.teacher, getattr(objectives[place], "teacher", None))
+            needs = traits_of(objectives[place], ObjectiveTraits).needs
+            why = self._other_labels(head.teacher, None if needs is None else objectives[place].teacher)
             why = why or misfit(head.module.state_dict(), state)
             if why is None:
                 self._used.add(place)
@@ -227,7 +229,8 @@ def bring_teachers(run: RunState, config: Config, folder: Path) -> None:
     if config.data.targets is not None:
         # A store brings the teachers that its targets are of.
         return
-    for index, teacher in enumerate(config.teachers):
+    teachers: Sequence[Any] = config.teachers
+    for index, teacher in enumerate(teachers):
         same = [number for number in _same_first(index, run.recipe.teachers) if run.recipe.teachers[number] == teacher]
         if not same:
             continue
@@ -237,7 +240,7 @@ def bring_teachers(run: RunState, config: Config, folder: Path) -> None:
                 _copy(
                     [(run.folder / TEACHERS_FOLDER / str(number) / name, folder / TEACHERS_FOLDER / str(index) / name)]
                 )
-        elif teacher_traits(teacher).codec and getattr(teacher, "path", None) is None and config.codec is not None:
+        elif teacher_traits(teacher).codec and teacher.path is None and config.codec is not None:
             theirs, mine = (place / TEACHERS_FOLDER / "codec" for place in (run.folder, folder))
             # Without its recipe it is no run that would be gone on with.
             _copy([(theirs / name, mine / name) for name in MODEL_FILES])
