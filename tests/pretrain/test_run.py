@@ -104,7 +104,7 @@ def test_kernels_of_the_frontend_are_trained_and_saved(
 
 
 def command(recipe: str, manifest: Path, out: Path, *more: str) -> list[str]:
-    words = ["pretrain", recipe, f"data.manifest={manifest}", "steps=60", "checkpoint.every=5", "--out", str(out)]
+    words = ["pretrain", recipe, f"data.manifest={manifest}", "steps=150", "checkpoint.every=5", "--out", str(out)]
     return [sys.executable, "-W", "ignore", "-m", "audio_ssl", *words, *more]
 
 
@@ -126,7 +126,7 @@ def test_kill_and_stop_then_resume_give_the_uninterrupted_run(
     wait_for_step(process, out, 8)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert 8 <= len(rows(out)) < 60
+    assert 8 <= len(rows(out)) < 150
 
     process = subprocess.Popen(command(recipe, manifest, out, "--resume"), stderr=subprocess.PIPE)
     wait_for_step(process, out, 20)
@@ -134,11 +134,11 @@ def test_kill_and_stop_then_resume_give_the_uninterrupted_run(
     assert b"--resume" in process.communicate()[1]
     assert process.returncode == 75
 
-    overrides = [f"data.manifest={manifest}", "steps=60"]
+    overrides = [f"data.manifest={manifest}", "steps=150"]
     pretrain(recipe, [*overrides, "checkpoint.every=5"], out, resume=True)
     pretrain(recipe, overrides, tmp_path / "whole")
     assert losses(out) == losses(tmp_path / "whole")
-    assert len(rows(out)) == 60
+    assert len(rows(out)) == 150
     assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
 
 
