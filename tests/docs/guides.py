@@ -111,6 +111,10 @@ def _ours(words: list[str]) -> list[str]:
         return words[words.index("audio_ssl") + 1 :]
     if words[0] == "sbatch":
         return _of_job(words[1:])
+    if words[:2] == ["hf", "download"]:
+        # What it fetches is there already: a model with random weights.
+        assert Path(words[words.index("--local-dir") + 1]).is_dir()
+        return []
     assert words[:2] == ["pip", "install"], f"nobody knows how to run {words[0]}"
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for extra in re.findall(r"[\w-]+", (re.search(r"\[(.*)\]", words[2]) or [""])[0]):

@@ -5,6 +5,8 @@ import csv
 import numpy as np
 import pytest
 import soundfile
+import torch
+import transformers
 
 import audio_ssl
 from tests.docs.guides import ROOT, blocks, follow
@@ -80,7 +82,33 @@ def tables_of_a_recogniser(here):
             rows.writerow([f"clips/{number}.wav", f"s{number}", "FM"[number % 2]])
 
 
-GIVEN = {"student": librispeech, "lab": librispeech, "music": folder_of_music, "audit": tables_of_a_recogniser}
+def public_model(here):
+    """A HuBERT of transformers, recordings, a table with transcripts of some, and new recordings."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    narrow = {"conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+    model = transformers.HubertModel(transformers.HubertConfig(**sizes, **narrow))
+    model.save_pretrained(here / "hubert")
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(here / "hubert")
+    with (here / "transcripts.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "text", "speaker", "gender", "split"])
+        for number in range(24):
+            path = f"my_recordings/talk_{number}.wav"
+            sound(here / path, 200 + 20 * number)
+            if number < 12:
+                split = ("train", "valid", "test")[number // 4]
+                rows.writerow([path, ("AB", "BA C")[number % 2], f"s{number // 2}", "FM"[number // 2 % 2], split])
+    sound(here / "new_recordings" / "day_0.wav", 300, seconds=3.0)
+
+
+GIVEN = {
+    "student": librispeech,
+    "lab": librispeech,
+    "music": folder_of_music,
+    "audit": tables_of_a_recogniser,
+    "yours": public_model,
+}
 """What the reader of each guide has before it begins."""
 
 
