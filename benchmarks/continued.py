@@ -1,9 +1,9 @@
 """Does it help to go on from a model with audio of another domain? `small` hears speech of a telephone.
 
 The training clips of four corpora of speech, as a telephone gives them (``_telephone.py``), continue `small` with its
-decoder and code books of their own, and train the same recipe from random weights for as many updates. On held-out clips of the
-same telephone `learning.py` asks its questions about speech: of both, of `small` as it was, of log-mel and CQT frames
-and of the untrained twin. Every one of them is compared with the continued model clip by clip.
+decoder and code books of their own, and train the same recipe from random weights for as many updates. On held-out
+clips of the same telephone `learning.py` asks its questions about speech: of both, of `small` as it was, of log-mel and
+CQT frames and of the untrained twin. Every one of them is compared with the continued model clip by clip.
 
 Run ``python benchmarks/continued.py --source runs/small``, where `make small` has trained: it makes 650 MB of audio,
 trains twice (25 minutes each on a core that multiplies bfloat16), and writes ``benchmarks/results/continued.json``.
@@ -29,8 +29,8 @@ from audio_ssl.pretrain.run import pretrain
 UPDATES = 400
 SHARED = (f"steps={UPDATES}", "optim.warmup_steps=50", "checkpoint.valid_every=100")
 CONTINUED = ("optim.lr=3e-4", "init.teachers=false")
-"""A third of the recipe's rate, as the weights are in place; from random weights the recipe's own is kept. Code books are
-fitted to the telephone in both: of the source's, 19 of 20 codes would never be given."""
+"""A third of the recipe's rate, as the weights are in place; from random weights the recipe's own is kept. Code books
+are fitted to the telephone in both: of the source's, 19 of 20 codes would never be given."""
 
 
 def main() -> None:
