@@ -165,8 +165,7 @@ def complete(config: Config, given: JsonObject, begun: Config | None = None) -> 
     for key in ("normalize", "normalize_epsilon"):
         if key in given and getattr(config, key) != getattr(theirs, key):
             raise _contradiction(f".{key}", getattr(config, key), getattr(theirs, key))
-    config = _without_first_iterations(config, config.init.model)
-    return dataclasses.replace(
+    completed = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, sample_rate=theirs.sample_rate),
         frontend=_followed(FrontendTraits, config.frontend, given.get("frontend"), theirs.frontend, ".frontend"),
@@ -174,6 +173,7 @@ def complete(config: Config, given: JsonObject, begun: Config | None = None) -> 
         normalize=theirs.normalize,
         normalize_epsilon=theirs.normalize_epsilon,
     )
+    return _without_first_iterations(completed, config.init.model)
 
 
 def check_same_model(alone: Config, run: Config) -> None:
@@ -255,7 +255,7 @@ def _check_rate(config: Config, given: JsonObject, theirs: ModelConfig) -> None:
 
 def _contradiction(path: str, own: object, theirs: object) -> UserError:
     key = path.removeprefix(".")
-    remedy = f"leave `{key}` out, or give the model's value: what a model is follows the model"
+    remedy = f"give the model's value, or a recipe without `{key}`, such as continue_hubert_mine: it follows the model"
     if key == "encoder.layers" and isinstance(own, int) and isinstance(theirs, int) and own < theirs:
         remedy = f"give init.layers={own} to begin from its first {own} layers, or leave `{key}` out"
     return UserError(

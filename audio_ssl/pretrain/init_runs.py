@@ -193,6 +193,8 @@ class BesideRun:
         teacher = self._config.teachers[mine]
         if is_online(teacher):
             same = self._following.get(mine) == theirs
+        elif self._config.data.sample_rate != self._run.recipe.data.sample_rate:
+            return "the run heard audio at another sample rate"
         elif self._run.labels is None:
             return "the run has not recorded what its labels are"
         else:
@@ -208,6 +210,11 @@ def _by_index(teachers: Sequence[object], labels: Sequence[str]) -> dict[int, st
     """Return the fingerprints of teachers by their index in the recipe."""
     stored = [index for index, teacher in enumerate(teachers) if not is_online(teacher)]
     return dict(zip(stored, labels, strict=False))
+
+
+def _stored(teachers: Sequence[Any]) -> list[Any]:
+    """Return the teachers that have a folder and a fingerprint, in order: those that do not follow the model."""
+    return [teacher for teacher in teachers if not is_online(teacher)]
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -226,24 +233,25 @@ def bring_teachers(run: RunState, config: Config, folder: Path) -> None:
     folder
         Of the stage. What is there already stays.
     """
-    if config.data.targets is not None:
-        # A store brings the teachers that its targets are of.
+    if config.data.targets is not None or config.data.sample_rate != run.recipe.data.sample_rate:
+        # A store brings the teachers that its targets are of; at another rate no frame is as those were fitted to.
         return
-    teachers: Sequence[Any] = config.teachers
-    for index, teacher in enumerate(teachers):
-        same = [number for number in _same_first(index, run.recipe.teachers) if run.recipe.teachers[number] == teacher]
+    theirs = _stored(run.recipe.teachers)
+    for index, teacher in enumerate(_stored(config.teachers)):
+        same = [number for number in _same_first(index, theirs) if theirs[number] == teacher]
         if not same:
             continue
         if needs_fit(teacher):
             name = f"{kind_of(teacher)}.safetensors"
             for number in same:
-                _copy(
-                    [(run.folder / TEACHERS_FOLDER / str(number) / name, folder / TEACHERS_FOLDER / str(index) / name)]
-                )
+                _copy([(_place(run.folder, str(number), name), _place(folder, str(index), name))])
         elif teacher_traits(teacher).codec and teacher.path is None and config.codec is not None:
-            theirs, mine = (place / TEACHERS_FOLDER / "codec" for place in (run.folder, folder))
             # Without its recipe it is no run that would be gone on with.
-            _copy([(theirs / name, mine / name) for name in MODEL_FILES])
+            _copy([(_place(run.folder, "codec", name), _place(folder, "codec", name)) for name in MODEL_FILES])
+
+
+def _place(folder: Path, teacher: str, name: str) -> Path:
+    return folder / TEACHERS_FOLDER / teacher / name
 
 
 def _copy(files: Sequence[tuple[Path, Path]]) -> None:

@@ -27,6 +27,7 @@ from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.store import StoreWriter
 from audio_ssl.pretrain.distributed import choose_device
+from audio_ssl.pretrain.init_weights import bring_teachers, open_source
 from audio_ssl.pretrain.jobs import StageContext
 from audio_ssl.pretrain.kinds import masked_prediction
 from audio_ssl.pretrain.recipe import open_recipe, recipe_yaml
@@ -79,6 +80,8 @@ def make_targets(recipe: str, overrides: Sequence[str], out: Path) -> Path:
 def _make(config: masked_prediction.Config, first: masked_prediction.Config, selection: Selection, out: Path) -> Path:
     ledger, reader = ErrorLedger(out / ERRORS_FILE), ClipReader(config.data.sample_rate)
     context = StageContext(out, selection, reader, ledger, choose_device(config.device), None, run_or_go_on)
+    if first.init is not None:
+        bring_teachers(open_source(first.init), first, out)
     chosen = masked_prediction.stored(first.teachers)
     teachers = prepare_teachers(first, chosen, first.codec, context)
     fingerprints = [teacher.fingerprint for teacher in teachers]

@@ -22,6 +22,7 @@ from audio_ssl.models.model import SSLModel
 from audio_ssl.pretrain.going_on import rates_in_words
 from audio_ssl.pretrain.init import chosen_layers
 from audio_ssl.pretrain.kinds.masked_prediction import Config, model_config
+from audio_ssl.pretrain.make_targets import make_targets
 from audio_ssl.pretrain.recipe import load_recipe, open_recipe, plain
 from audio_ssl.pretrain.run import pretrain
 from tests.pretrain.test_parallel import processes
@@ -37,13 +38,13 @@ checkpoint: {every: 2, valid_every: 4}
 """
 LEARNING = """
 teachers:
+  - {kind: ema, layers: 1}
   - {kind: kmeans, features: mfcc, clusters: 6, hop_samples: 320}
   - {kind: random_projection, n_mels: 20, stack: 2, codebook_size: 8}
-  - {kind: ema, layers: 1}
 objectives:
-  - {kind: masked_codes, teacher: 0, final_dim: 8}
-  - {kind: masked_codes, teacher: 1, head: linear}
-  - {kind: distillation, teacher: 2}
+  - {kind: masked_codes, teacher: 1, final_dim: 8}
+  - {kind: masked_codes, teacher: 2, head: linear}
+  - {kind: distillation, teacher: 0}
 decoder: {layers: 1, dim: 16, kernel_frames: 3, groups: 4}
 """
 SHAPE = """
@@ -52,7 +53,7 @@ encoder: {kind: transformer, layers: 2, dim: 32, ffn_dim: 64, heads: 2, position
   dropout: 0.0, layer_drop: 0.0, attention_dropout: 0.0, input_dropout: 0.0}
 normalize: true
 """
-TAKEN = ["frontend and encoder of 2 layers", "teacher 2", "head kmeans", "head random_projection", "head ema"]
+TAKEN = ["frontend and encoder of 2 layers", "teacher 0", "head kmeans", "head random_projection", "head ema"]
 
 
 def clips(folder: Path, seed: int) -> Path:
@@ -163,6 +164,22 @@ def test_what_is_wrong_is_refused_before_anything_is_written(place: Place, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_another_rate_is_named_in_both_places(place: Place, tmp_path: Path) -> None:
+    settings = [f"init={place.run}?sample_rate=24000", "data.sample_rate=24000"]
+    assert open_recipe(place.open, settings).data.sample_rate == 24000
+    out = place.begin(tmp_path / "run", *settings, "steps=1", "teachers.2.hop_seconds=0.00666666667")
+    # Nothing that was fitted to other frames comes along; what follows the model does.
+    assert begun(out).taken == (TAKEN[0], "teacher 0", "head ema", "decoder")
+    assert begun(out).fresh[0] == "head kmeans (the run heard audio at another sample rate)"
+
+
+def test_stored_targets_have_the_labels_of_the_model_that_a_run_begins_from(place: Place, tmp_path: Path) -> None:
+    settings = [f"init={place.run}", f"data.manifest={place.other}"]
+    store = make_targets(place.open, settings, tmp_path / "store")
+    out = place.begin(tmp_path / "run", *settings, f"data.targets={store}", "steps=1")
+    assert begun(out).taken == (*TAKEN, "decoder")
+
+
 def test_a_damaged_source_is_refused(place: Place, tmp_path: Path) -> None:
     copy = shutil.copytree(place.run, tmp_path / "copy")
     weights = copy / "model.safetensors"
@@ -194,9 +211,9 @@ def test_other_audio_and_labels_that_are_fitted_anew(place: Place, tmp_path: Pat
 
 
 def test_heads_that_do_not_fit_begin_fresh(place: Place, tmp_path: Path) -> None:
-    changed = ["objectives.0.final_dim=4", "decoder=null", "teachers.1.codebook_size=16"]
+    changed = ["objectives.0.final_dim=4", "decoder=null", "teachers.2.codebook_size=16"]
     out = place.begin(tmp_path / "run", *changed, "steps=1")
-    assert begun(out).taken == (TAKEN[0], "teacher 2", "head ema")
+    assert begun(out).taken == (TAKEN[0], "teacher 0", "head ema")
     first, second = begun(out).fresh
     assert first == "head kmeans (`codes` must have the shape [1, 6, 4], but has [1, 6, 8])"
     assert second.startswith(
