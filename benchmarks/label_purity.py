@@ -34,6 +34,7 @@ from audio_ssl.data.corpus import load_corpus
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip, read_manifest, write_manifest
 from audio_ssl.interop.read import read_model
+from audio_ssl.metrics.families.units import phone_terms, score_of
 from audio_ssl.models.model import build_model
 from audio_ssl.pretrain.run import pretrain
 from audio_ssl.targets.teachers import kmeans
@@ -87,17 +88,10 @@ def purity(labels: Sequence[int], phones: Sequence[str]) -> dict[str, float]:
     {'phone_purity': 1.0, 'cluster_purity': 1.0, 'pnmi': 1.0}
     """
     names, phone = np.unique(np.array(phones), return_inverse=True)
-    joint = np.zeros((max(labels) + 1, len(names)))
-    np.add.at(joint, (np.array(labels), phone), 1 / len(phones))
-    of_label, of_phone = joint.sum(1), joint.sum(0)
-    some = joint > 0
-    information = float((joint[some] * np.log(joint[some] / np.outer(of_label, of_phone)[some])).sum())
-    entropy = float(-(of_phone * np.log(of_phone)).sum())
-    return {
-        "phone_purity": float(joint.max(1).sum()),
-        "cluster_purity": float(joint.max(0).sum()),
-        "pnmi": information / entropy,
-    }
+    joint = np.zeros((len(names), max(labels) + 1))
+    np.add.at(joint, (phone, np.array(labels)), 1)
+    found = {terms.metric: score_of(joint, terms) / 100 for terms in phone_terms(joint)}
+    return {name: found[name] for name in ("phone_purity", "cluster_purity", "pnmi")}
 
 
 def measure(

@@ -43,6 +43,8 @@ class UnitsRecord:
     """Of each code book."""
     hop_seconds: float
     """From one frame to the next."""
+    center_seconds: float
+    """Middle of the first frame's window, from a clip's start."""
     code_book: str | None
     """Where the code book was given; None: it was fitted, or the codes are those of a codec."""
     code_book_fingerprint: str | None
@@ -82,3 +84,55 @@ def read_units_record(folder: Path) -> UnitsRecord:
 def write_units_record(folder: Path, record: UnitsRecord) -> None:
     """Write what a folder of units holds."""
     write_record(folder / UNITS_FILE, record)
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """One score of units."""
+
+    metric: str
+    """Its name; `audio_ssl.metrics.registry` says what it is."""
+    of: str
+    """What it was measured on: frames, merged units, one-hot codes, centroids."""
+    codebook: int | None
+    """Number of the codebook, from 1; None: there is one, or all together."""
+    value: float
+    low: float
+    """Of its 95 % interval; NaN where there is none. So is `high`."""
+    high: float
+    unit: str
+    """Of the value."""
+
+
+@dataclass(frozen=True)
+class UnitQuality:
+    """How good the units of a folder are: ``quality.json``."""
+
+    manifest: str
+    """With the times of phones."""
+    times: str
+    """Column of the manifest."""
+    clips: int
+    """Of the folder that the manifest has."""
+    clips_with_phones: int
+    frames: int
+    frames_with_phones: int
+    phones: int
+    """Different ones."""
+    seconds: float
+    clusters: int
+    """Speakers, or what else the intervals are over."""
+    resampled: str
+    """What that is: speaker, track or clip."""
+    abx_clips: int
+    """Whose phones ABX compares, drawn if there are more."""
+    rows: tuple[QualityRow, ...]
+    left_out: dict[str, int] = absent({})
+    """Clips without phones by reason."""
+    more: JsonObject = field(default_factory=dict)
+
+
+def write_quality(folder: Path, quality: UnitQuality) -> Path:
+    """Write how good the units of a folder are, and return the file."""
+    write_record(folder / QUALITY_FILE, quality)
+    return folder / QUALITY_FILE

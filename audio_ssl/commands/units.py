@@ -70,3 +70,31 @@ def units(
         print(out)
         if audio.suffix == ".jsonl":
             say_next("units", "quality", out, audio)
+
+
+@_units.command
+def quality(
+    folder: Path,
+    manifest: Path,
+    *,
+    times: str = "phone_times",
+    abx: bool = True,
+) -> None:
+    """Say how good units are: PNMI, purities, bitrate, units a second and ABX errors, with intervals over speakers.
+
+    Parameters
+    ----------
+    folder
+        What `audio-ssl units` wrote; quality.json is written into it.
+    manifest
+        Manifest (.jsonl) of the same clips, with speakers and a column of the times of phones.
+    times
+        Name of that column: start end phone; start end phone, in seconds.
+    abx
+        Also compute ABX errors of the codes as one-hot vectors and of their centroids, which takes the longest.
+    """
+    from audio_ssl.artifacts.unit_records import QUALITY_FILE
+    from audio_ssl.units.quality import measure_units, quality_lines
+
+    print("\n".join(quality_lines(measure_units(folder, manifest, times, abx))))
+    print(folder / QUALITY_FILE)

@@ -28,7 +28,7 @@ Places = npt.NDArray[np.intp]
 Answer = str | list[str] | list[float]
 """A reference or a hypothesis, as people read it: text or a label, labels, or numbers."""
 
-Unit = Literal["%", "points", "cost"]
+Unit = Literal["%", "points", "cost", "bit/s", "1/s"]
 """What a score is given in. A cost has no sign behind it and is shown with three decimals."""
 
 COUNTS = "_counts"

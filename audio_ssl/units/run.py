@@ -143,6 +143,7 @@ class _Stage:
             codebooks=1 if teacher is None else teacher.dim,
             codes=book.size if book is not None else teacher.codes if teacher is not None else 0,
             hop_seconds=self._source.grid.hop_samples / self._source.sample_rate,
+            center_seconds=self._source.grid.frame_center_seconds(0),
             code_book=self._job.code_book,
             code_book_fingerprint=None if book is None else book.fingerprint,
             merged=self._job.merge,

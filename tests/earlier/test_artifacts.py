@@ -23,7 +23,7 @@ from audio_ssl.artifacts.records import read_record, to_json
 from audio_ssl.artifacts.result import ProbeScores, ResultOrigin
 from audio_ssl.artifacts.run import METRICS_FILE, RunRecord, read_updates
 from audio_ssl.artifacts.study import StudyOrigin, StudyResult
-from audio_ssl.artifacts.unit_records import UnitsRecord
+from audio_ssl.artifacts.unit_records import UnitQuality, UnitsRecord
 from audio_ssl.commands.check import check
 from audio_ssl.data.store import ArrayStore
 from audio_ssl.fairness.predictions import read_predictions
@@ -60,6 +60,7 @@ RECORDS: list[tuple[str, type]] = [
     ("features/*/store/meta.json", Extraction),
     ("graph/graph.json", GraphExport),
     ("units/units.json", UnitsRecord),
+    ("units/quality.json", UnitQuality),
 ]
 """Files, as patterns below `artifacts/`, and the record that each is read as: one line for each kind of artifact."""
 

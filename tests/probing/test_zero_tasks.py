@@ -15,9 +15,9 @@ from audio_ssl.data.manifest import Clip, write_manifest
 from audio_ssl.metrics.dtw import dtw_pairs
 from audio_ssl.metrics.families.zero_resource import AbxItem
 from audio_ssl.metrics.families.zero_resource import abx as abx_of_items
+from audio_ssl.metrics.spans import pieces_of, resampled, spans_of, standardised, why_no_spans
 from audio_ssl.probing.run import run_probe
 from audio_ssl.probing.tasks import abx, query, words
-from audio_ssl.probing.tasks._segments import pieces_of, resampled, spans_of, standardised, why_no_spans
 
 GRID = FrameGrid(16000, 320, 320)
 DIM = 8

@@ -14,10 +14,10 @@ from audio_ssl.base.errors import UserError, unknown_name
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.dtw import KINDS
-from audio_ssl.metrics.families.zero_resource import MODES, AbxItem, abx
+from audio_ssl.metrics.families.zero_resource import MODES, abx
 from audio_ssl.metrics.resampling import Interval
+from audio_ssl.metrics.spans import SILENCES, Frames, abx_items, enough_speakers, pieces_of, why_no_spans
 from audio_ssl.probing.task import CompareTask, Comparisons
-from audio_ssl.probing.tasks._segments import EDGE, Frames, enough_speakers, pieces_of, why_no_spans
 
 UNITS = ("triphone", "phone")
 
@@ -47,7 +47,7 @@ class Config:
     max_x_speakers: int = 5
     """Most speakers of X, for each A, B and their speaker (ZeroSpeech: 5)."""
 
-    ignore: tuple[str, ...] = ("SIL", "sil", "sp", "spn", "SPN", "")
+    ignore: tuple[str, ...] = SILENCES
     """Labels that are no phones."""
 
     seed: int = 0
@@ -87,14 +87,7 @@ class Abx(CompareTask):
                 wide=not whole and config.unit == "triphone",
             )
         )
-        items = []
-        for piece in pieces:
-            context = "" if whole or not config.context else f"{piece.before}+{piece.after}"
-            if EDGE in (piece.before, piece.after) and context:
-                continue
-            if context and {piece.before, piece.after} & set(config.ignore):
-                continue
-            items.append(AbxItem(piece.span.label, context, piece.speaker, piece.frames))
+        items = abx_items(pieces, config.context and not whole, config.ignore)
         scores: dict[str, Interval] = {}
         rows = []
         for mode in self._modes:

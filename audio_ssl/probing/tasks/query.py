@@ -33,8 +33,7 @@ from audio_ssl.metrics.resampling import (
     bootstrap_sums,
     cluster_sums,
 )
-from audio_ssl.probing.task import CompareTask, Comparisons
-from audio_ssl.probing.tasks._segments import (
+from audio_ssl.metrics.spans import (
     Frames,
     Span,
     pieces_of,
@@ -42,6 +41,7 @@ from audio_ssl.probing.tasks._segments import (
     standardised,
     why_no_spans,
 )
+from audio_ssl.probing.task import CompareTask, Comparisons
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -22,8 +22,7 @@ from audio_ssl.data.manifest import Clip
 from audio_ssl.metrics.dtw import dtw_pairs
 from audio_ssl.metrics.families.ranking import Ranking
 from audio_ssl.metrics.resampling import RANKING_REPLICATES, Interval, bootstrap, pair_counts
-from audio_ssl.probing.task import CompareTask, Comparisons
-from audio_ssl.probing.tasks._segments import (
+from audio_ssl.metrics.spans import (
     Frames,
     Span,
     Stretch,
@@ -33,6 +32,7 @@ from audio_ssl.probing.tasks._segments import (
     standardised,
     why_no_spans,
 )
+from audio_ssl.probing.task import CompareTask, Comparisons
 
 EMBEDDINGS = ("mean", "sampled", "dtw")
 

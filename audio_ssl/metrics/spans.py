@@ -1,11 +1,12 @@
-"""Phones and words in clips, with their frames: what the questions without training compare."""
+"""Phones and words in clips, with their frames: what is compared without training, and what units are held to."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +15,7 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.data.manifest import Clip
 from audio_ssl.data.time_columns import timed_labels
+from audio_ssl.metrics.families.zero_resource import AbxItem
 from audio_ssl.metrics.resampling import MIN_CLUSTERS
 
 Frames = Callable[[Clip], Float[Tensor, "frame dim"]]
@@ -54,6 +56,8 @@ class Stretch:
 
 
 EDGE = "#"
+SILENCES = ("SIL", "sil", "sp", "spn", "SPN", "")
+"""Labels that are no phones."""
 _GAP_SECONDS = 0.02
 
 
@@ -124,6 +128,43 @@ def pieces_of(
                 left, right = (one.label if one is not None else EDGE for one in (before, after))
                 # A copy: a slice would keep the frames of the whole clip.
                 yield Stretch(clip, span, left, right, inside.clone())
+
+
+def abx_items(pieces: Iterable[Stretch], context: bool = True, ignore: Collection[str] = SILENCES) -> list[AbxItem]:
+    """Return the tokens that ABX compares.
+
+    Parameters
+    ----------
+    pieces
+        Labelled stretches, for triphones with the frames of their neighbours.
+    context
+        Whether tokens are compared between the same neighbours alone; those at an edge are then left out.
+    ignore
+        Labels that are no neighbours.
+    """
+    items = []
+    for piece in pieces:
+        around = f"{piece.before}+{piece.after}" if context else ""
+        if around and {piece.before, piece.after} & {EDGE, *ignore}:
+            continue
+        items.append(AbxItem(piece.span.label, around, piece.speaker, piece.frames))
+    return items
+
+
+def labels_of_frames(spans: Sequence[Span], grid: FrameGrid, frames: int) -> list[str | None]:
+    """Return the label at the middle of each frame's window; None between stretches.
+
+    Examples
+    --------
+    >>> labels_of_frames([Span(0.0, 0.0326, "a"), Span(0.0326, 0.05, "b")], FrameGrid(16000, 320, 400), 4)
+    ['a', 'a', None, None]
+    """
+    middles = grid.frame_center_seconds(0) + np.arange(frames) / grid.frame_rate_hz
+    place = np.searchsorted([span.start for span in spans], middles + 1e-9, side="right") - 1
+    return [
+        spans[index].label if index >= 0 and middle < spans[index].end else None
+        for index, middle in zip(place.tolist(), middles.tolist(), strict=True)
+    ]
 
 
 def _neighbour(spans: Sequence[Span], number: int, step: int) -> Span | None:
