@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, cast
 
 from audio_ssl.artifacts.clip_predictions import ClipPrediction, TimedLabel
-from audio_ssl.base.catalog import load_part, parts
+from audio_ssl.base.catalog import install_hint, load_part, parts
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import atomic_write
 from audio_ssl.base.text import printable, readable_id
@@ -34,6 +35,9 @@ class FormatTraits:
 
     shared: bool = False
     """One file holds all clips."""
+
+    packages: tuple[str, ...] = ()
+    """Optional packages that writing needs."""
 
 
 class OwnFile(Protocol):
@@ -67,7 +71,7 @@ def fitting(fields: Sequence[str]) -> list[str]:
 
 
 def why_not_format(name: str, fields: Sequence[str]) -> str | None:
-    """Return why a format cannot hold predictions with some fields of an answer, or None.
+    """Return why a format cannot hold predictions with some fields of an answer, or lacks a package; else None.
 
     Examples
     --------
@@ -76,7 +80,8 @@ def why_not_format(name: str, fields: Sequence[str]) -> str | None:
     """
     traits = traits_of(name)
     if _fits(traits, fields):
-        return None
+        lacking = [one for one in traits.packages if find_spec(one) is None]
+        return f"`{name}` needs the package {lacking[0]}: {install_hint(lacking[0])}" if lacking else None
     needed, there = " or ".join(traits.fields), " and ".join(fields) or "nothing"
     return f"`{name}` needs {needed}, but the predictions have {there}; formats that fit: {', '.join(fitting(fields))}"
 

@@ -232,12 +232,12 @@ def choose_formats(probe: TrainedProbe, names: Sequence[str]) -> list[str]:
         If there is no such format, it cannot hold what the task answers, or its package is missing.
     """
     fields = probe.task.answered(isinstance(probe.system.head, CTCHeadBase))
-    for name in names:
+    usual = next((USUAL[one] for one in USUAL if one in fields), ())
+    for name in names or usual:
         if name not in parts(FOLDER):
             raise UserError(f"`--format` must be one of {', '.join(parts(FOLDER))}, but is {shown(name)}")
         if reason := why_not_format(name, fields):
             raise UserError(f"`--format` {reason}")
-    usual = next((USUAL[one] for one in USUAL if one in fields), ())
     return list(dict.fromkeys([*ALWAYS, *(names or usual)]))
 
 

@@ -104,6 +104,15 @@ def test_a_format_holds_what_it_says_and_refuses_the_rest(name, tmp_path):
         path.unlink()
 
 
+def test_a_package_that_is_missing_is_named_before_anything_is_written(monkeypatch, tmp_path):
+    monkeypatch.setattr("audio_ssl.probing.format.find_spec", lambda package: None)
+    why = "`mid` needs the package pretty_midi: pip install 'audio-ssl[corpora]'"
+    assert why_not_format("mid", ["notes"]) == why
+    with pytest.raises(UserError, match=re.escape(why)):
+        write_own("mid", tmp_path / "x.mid", EVERY["notes"])
+    assert why_not_format("jams", ["notes"]) is None
+
+
 def test_what_fits_is_named():
     assert fitting(["beats"]) == ["beats", "jams", "json", "parquet"]
     assert why_not_format("srt", ["text"]) == (

@@ -9,10 +9,9 @@ from __future__ import annotations
 import io
 
 from audio_ssl.artifacts.clip_predictions import ClipPrediction, NoteEvent
-from audio_ssl.base.catalog import optional_packages
 from audio_ssl.probing.format import FormatTraits
 
-TRAITS = FormatTraits(".mid", ("notes",))
+TRAITS = FormatTraits(".mid", ("notes",), packages=("pretty_midi",))
 
 _VELOCITY = 80
 _TEMPO = 120.0
@@ -24,8 +23,8 @@ _MOST_TICKS = 9_000_000
 
 def encode(prediction: ClipPrediction) -> bytes:
     """Return the file; one without notes is a file, too."""
-    with optional_packages("the format `mid`"):
-        import pretty_midi
+    import pretty_midi
+
     notes = prediction.notes or ()
     last = max((one.end for one in notes), default=0.0)
     ticks_a_second = _TEMPO / 60
