@@ -12,12 +12,13 @@ to plain linear layers, so an adapted layer is always called as peft means it. M
 
 from __future__ import annotations
 
-import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from audio_ssl.artifacts.adapter import ADAPTER_WEIGHTS, AdapterOrigin, read_adapter_origin, write_adapter_origin
@@ -30,8 +31,6 @@ from audio_ssl.models.model import SSLModel, fingerprint
 
 if TYPE_CHECKING:
     pass
-
-logger = logging.getLogger(__name__)
 
 ATTENTION, FEED_FORWARD = "attention", "feed_forward"
 _OF_ATTENTION, _OF_FEED_FORWARD = ("query", "key", "value", "out"), ("inner", "outer")
@@ -169,10 +168,6 @@ class AdaptedModel:
             write_adapter_origin(partial, origin)
             write_seals(partial, [ADAPTER_WEIGHTS])
 
-    def merged(self) -> SSLModel:
-        """Return the model with its adapters merged into its weights; it has none afterwards."""
-        return _merge(self._peft)
-
 
 _CARD = """---
 library_name: peft
@@ -208,19 +203,22 @@ def merge_adapter(model: SSLModel, folder: Path) -> SSLModel:
             remedy="give the model that was adapted",
         )
     need_peft()
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
 
     try:
-        adapted = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
+        # peft warns of weights that are missing; here they are an error.
+        with warnings.catch_warnings(action="ignore"):
+            adapted = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
+        with safe_open(folder / ADAPTER_WEIGHTS, "pt") as file:
+            there = set(file.keys())
+        needed = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+        if there != needed:
+            raise ValueError(f"it does not have its weights, such as {min(there ^ needed)}")
+        merged = cast(SSLModel, adapted.merge_and_unload(safe_merge=True))
     except (ValueError, KeyError, RuntimeError, TypeError) as error:
         raise UserError(
             f"peft cannot put the adapter on the model: {error}",
             where=str(folder),
-            remedy="give the model that was adapted",
+            remedy="run the probe again",
         ) from error
-    return _merge(adapted)
-
-
-def _merge(adapted: Any) -> SSLModel:
-    model = cast(SSLModel, adapted.merge_and_unload(safe_merge=True))
-    return model.requires_grad_(True).eval()
+    return merged.requires_grad_(True).eval()
