@@ -12,6 +12,10 @@ In Python, `load` opens any model, and a `Model` gives the hidden states of wave
 
     audio_ssl.load_result("results/emotion").predict("talk.wav").label
 
+`load_units` opens what ``audio-ssl units`` has written, for waveforms::
+
+    audio_ssl.load_units("U")(waveform, merge=True)[0].unit  # [unit]
+
 `read_manifest` and `write_manifest` read and write lists of `Clip`, `ArrayStore` opens features on the disk, and
 `read_model` and `export` are `load` and ``save_pretrained`` for training programs, without the facade.
 `register_with_transformers` lets transformers open saved models, which importing this package does as well.
@@ -38,11 +42,12 @@ if TYPE_CHECKING:
     from audio_ssl.interop.write import export
     from audio_ssl.models.model import ModelOutput
     from audio_ssl.probing.predictor import load_result
+    from audio_ssl.units.encoder import load_units
 
 __version__ = version("audio-ssl")
 __all__ = [
     "ArrayStore", "Clip", "Model", "ModelOutput", "Settings", "UserError", "__version__", "export", "load",
-    "load_result", "read_manifest", "read_model", "register_with_transformers", "write_manifest",
+    "load_result", "load_units", "read_manifest", "read_model", "register_with_transformers", "write_manifest",
 ]  # fmt: skip
 
 _HOMES = {
@@ -55,6 +60,7 @@ _HOMES = {
     "export": "audio_ssl.interop.write",
     "load": "audio_ssl.features.load",
     "load_result": "audio_ssl.probing.predictor",
+    "load_units": "audio_ssl.units.encoder",
     "read_manifest": "audio_ssl.data.manifest",
     "read_model": "audio_ssl.interop.read",
     "register_with_transformers": "audio_ssl.interop.auto_registry",
