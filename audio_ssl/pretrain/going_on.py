@@ -20,6 +20,8 @@ from audio_ssl.artifacts.run import (
     STATE_FOLDER,
     Lengthening,
     RunRecord,
+    checkpoint_folders,
+    checkpoint_step,
     hash_recipe,
     read_run_record,
     start_record,
@@ -28,7 +30,7 @@ from audio_ssl.artifacts.run import (
 from audio_ssl.base.config import read_yaml, traits_of
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import write_text
-from audio_ssl.pretrain.checkpoint import newest_whole, read_state
+from audio_ssl.pretrain.checkpoint import checkpoints, newest_whole, read_state
 from audio_ssl.pretrain.jobs import KindTraits
 from audio_ssl.pretrain.optim import effective_warmup, learning_rate
 from audio_ssl.pretrain.recipe import Recipe, identity, plain, recipe_yaml, structure_recipe
@@ -98,14 +100,14 @@ def _lengthen(begun: Recipe, steps: int, out: Path) -> None:
             where="$.steps",
             remedy=_from_its_model(out),
         )
-    checkpoint = newest_whole(out / STATE_FOLDER)
-    if checkpoint is None:
+    done = _updates_done(out / STATE_FOLDER)
+    if done is None:
         raise UserError(
             "the run has no checkpoint that it could go on from, only its model",
             where=str(out / STATE_FOLDER),
             remedy=_from_its_model(out),
         )
-    done, longer = read_state(checkpoint).step, replace(begun, steps=steps)
+    longer = replace(begun, steps=steps)
     record = read_run_record(out) or RunRecord()
     earlier = Lengthening(begun.steps, done)
     known = record.lengthened if record.lengthened[-1:] == (earlier,) else (*record.lengthened, earlier)
@@ -115,6 +117,15 @@ def _lengthen(begun: Recipe, steps: int, out: Path) -> None:
     rates = rates_in_words(begun, longer, done)
     logger.info("%s is lengthened from %d to %d updates. %s", out, begun.steps, steps, rates)
     logger.info("to go on at another rate or with other audio instead: %s", _from_its_model(out))
+
+
+def _updates_done(state: Path) -> int | None:
+    """Return after which update a run goes on; None where it has no checkpoint."""
+    if not checkpoints(state):
+        # The engine fairseq2 has files of its own, and the update in the folder's name alone.
+        return max((checkpoint_step(path) or 0 for path in checkpoint_folders(state)), default=None)
+    newest = newest_whole(state)
+    return None if newest is None else read_state(newest).step
 
 
 def rates_in_words(begun: Recipe, longer: Recipe, done: int) -> str:

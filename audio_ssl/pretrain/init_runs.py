@@ -32,8 +32,8 @@ from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import atomic_write
 from audio_ssl.interop.runs import run_of, trained_state
 from audio_ssl.interop.settings import parse_name, path_of
-from audio_ssl.models.weights import MODEL_FILES
-from audio_ssl.pretrain.checkpoint import check_whole
+from audio_ssl.models.weights import MODEL_FILES, WEIGHTS_FILE
+from audio_ssl.pretrain.checkpoint import STATE_FILE, check_whole
 from audio_ssl.pretrain.jobs import KindTraits
 from audio_ssl.pretrain.learner import ObjectiveHead
 from audio_ssl.pretrain.recipe import structure_recipe
@@ -84,7 +84,10 @@ def read_run_state(name: str) -> RunState | None:
         return None
     for checkpoint in [path] if checkpoint_step(path) is not None else _newest_first(run):
         try:
-            check_whole(checkpoint)
+            if (checkpoint / STATE_FILE).is_file() or (checkpoint / WEIGHTS_FILE).is_file():
+                # The engine fairseq2 has files of its own, which are read whole or not at all.
+                check_whole(checkpoint)
+            tensors = trained_state(checkpoint)
         except UserError as error:
             if checkpoint == path:
                 raise
@@ -92,7 +95,7 @@ def read_run_state(name: str) -> RunState | None:
             continue
         folder = checkpoint.parent.parent
         own = _own_recipe(run, folder)
-        return None if own is None else RunState(own, folder, checkpoint, trained_state(checkpoint), _labels(folder))
+        return None if own is None else RunState(own, folder, checkpoint, tensors, _labels(folder))
     return None
 
 

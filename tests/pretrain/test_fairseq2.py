@@ -27,6 +27,7 @@ from audio_ssl.pretrain.recipe import CheckpointConfig
 from audio_ssl.pretrain.run import pretrain
 from tests.pretrain.conftest import MakeManifest
 from tests.pretrain.processes import block_job, by_fairseq2, run_job, start
+from tests.pretrain.test_init import Place, begun
 from tests.pretrain.test_loop import DyingLearner, KilledError, results
 from tests.pretrain.test_run import SMALL, rows
 from tests.pretrain.toy import ToyLearner, toy_job, toy_recipe
@@ -211,3 +212,17 @@ def test_two_processes_are_as_one(make_manifest: MakeManifest, tmp_path: Path) -
     assert (tmp_path / "stopped.1").read_text().startswith("True SIGUSR1 received")
     with pytest.raises(UserError, match="saved by: 2, but there are 1"):
         fairseq2.train(block_job(manifest, tmp_path / "two", steps=8, weights_ema=None))
+
+
+def test_a_run_begins_from_a_model_is_lengthened_and_is_begun_from(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    settings = ["init.freeze_updates=1", "optim.layer_decay=0.5"]
+    out = place.begin(tmp_path / "fairseq2", *settings, "steps=2", "engine=fairseq2")
+    pretrain(str(out / "recipe.yaml"), ["steps=4"], out, resume=True)
+    whole = place.begin(tmp_path / "torch", *settings, "steps=4")
+    # Our own loop validates before the first update, too.
+    assert [row["loss"] for row in rows(out)] == [row["loss"] for row in rows(whole) if row["step"]]
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    found = begun(place.begin(tmp_path / "next", f"init={out}", "steps=1"))
+    assert found.checkpoint == str(out / "state" / "step_4")
+    assert found.fresh == ()
