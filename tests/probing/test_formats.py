@@ -301,6 +301,8 @@ def test_cues_are_short_even_and_complete():
     assert " ".join(" ".join(lines) for *_, lines in found) == (LOREM * 5).strip()
     # No cue is left with a word or two.
     assert min(len(" ".join(lines)) for *_, lines in found) > 30
+    both = read_srt(encode("srt", spoken("six " * 23, 0.2, 0.05)))
+    assert [len(" ".join(lines)) for *_, lines in both] in ([43, 47], [47, 43])
 
 
 def test_cues_end_at_pauses_and_sentences():
@@ -317,6 +319,13 @@ def test_a_short_cue_stays_for_a_second_where_it_can():
     rows = labels((0.5, 0.6, "yes"), (3.0, 3.1, "no"), (4.2, 4.3, "no"), (9.9, 10.0, "yes"))
     found = read_srt(encode("srt", predicted(text="yes no no yes", words=rows)))
     assert [one[:2] for one in found] == [(0.5, 1.5), (3.0, 4.0), (4.2, 5.2), (9.9, 10.0)]
+
+
+def test_marks_of_slots_and_a_word_after_the_end_take_no_spaces_away():
+    marked = replace(spoken("play queen now"), text="play <artist>queen</artist> now")
+    assert read_srt(encode("srt", marked))[0][2] == ["play queen now"]
+    cut = replace(spoken("play queen now"), seconds=0.75)
+    assert read_srt(encode("srt", cut))[0][2] == ["play queen"]
 
 
 def test_languages_without_spaces_have_lines_of_21_signs():

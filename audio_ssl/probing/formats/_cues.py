@@ -38,8 +38,7 @@ class Cue:
 def cues(prediction: ClipPrediction) -> list[Cue]:
     """Return the cues of a transcript with times, which do not overlap; none where nothing was said."""
     words = inside(prediction.words or (), prediction.seconds)
-    # In languages without spaces, the words are characters, and the text is these without spaces between.
-    space = " " if " ".join(one.label for one in words) == prediction.text else ""
+    space = "" if _is_unspaced(prediction) else " "
     groups = [group for run in _runs(words) for group in _grouped(run, space)]
     starts = [*(round(group[0].start * 1000) for group in groups), round(prediction.seconds * 1000)]
     found = []
@@ -49,6 +48,12 @@ def cues(prediction: ClipPrediction) -> list[Cue]:
         end = max(min(round(wanted * 1000), following), start + 1)
         found.append(Cue(start, end, _lines([one_line(one.label) for one in group], space)))
     return found
+
+
+def _is_unspaced(prediction: ClipPrediction) -> bool:
+    """Return whether the words are characters of a language without spaces: the text is these, with fewer spaces."""
+    labels, parts = [one.label for one in prediction.words or ()], (prediction.text or "").split()
+    return "".join(labels) == "".join(parts) and len(parts) < len(labels)
 
 
 def _runs(words: Sequence[TimedLabel]) -> list[list[TimedLabel]]:
