@@ -262,7 +262,7 @@ def listing_lines(what: What = "all", shelf: Shelf = SHIPPED) -> Iterator[str]:
         yield from _models(shelf)
     if what in ("all", "parts"):
         # Baselines have no settings; probes and `extract` name them.
-        for part_folder in (*PART_FOLDERS, "features/baselines"):
+        for part_folder in (*PART_FOLDERS, "features/baselines", "features/encoder_files"):
             yield from _section(part_folder, catalog.part_files(part_folder))
 
 

@@ -285,7 +285,7 @@ def pieces(
             elif isinstance(found, Spool):
                 yield from _chunks(found, source, keep, settings)
         if wholes:
-            yield from _batch(wholes, source, keep)
+            yield from _of_batch(wholes, source, keep, refuse)
 
 
 def pieces_of_waveform(
@@ -312,6 +312,20 @@ def pieces_of_waveform(
     file.write(waveform.numpy().tobytes())
     spool = Spool(item, clip, file, len(waveform), source.statistics([waveform]))
     yield from _chunks(spool, source, layers, settings)
+
+
+def _of_batch(
+    wholes: Sequence[WholeClip], source: FeatureSource, keep: Sequence[int], refuse: OnRefused
+) -> Iterator[Piece]:
+    """Do as `_batch`; clips that the source fails with are refused, and the others are computed alone."""
+    try:
+        yield from _batch(wholes, source, keep)
+    except AudioError as error:
+        if len(wholes) == 1:
+            refuse(wholes[0].clip, error.reason)
+            return
+        for one in wholes:
+            yield from _of_batch([one], source, keep, refuse)
 
 
 def _batch(wholes: Sequence[WholeClip], source: FeatureSource, keep: Sequence[int]) -> Iterator[Piece]:

@@ -15,9 +15,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from audio_ssl.base.catalog import parts
 from audio_ssl.base.errors import UserError
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.features.baselines import baselines, is_baseline, open_baseline
+from audio_ssl.features.encoder_file import FOLDER as ENCODER_FILES
+from audio_ssl.features.encoder_file import is_encoder_file, open_encoder_file
 from audio_ssl.interop.read import ACCEPTED, read_model
 from audio_ssl.interop.settings import MissingSettingError, take_point, with_remedy
 from audio_ssl.models.fast.prepared import Precision, prepare
@@ -91,7 +94,8 @@ def open_source(name: str) -> FeatureSource:
         with its settings if they must be given (``MODEL?normalize=false``), and with ``point=feed_forward`` where
         hidden states are to be taken before each layer's last residual sum; ``untrained:MODEL``, the same
         configuration with fresh weights from a fixed seed; a baseline (``logmel``, ``cqt``, ``librosa``,
-        ``librosa:mfcc+chroma``).
+        ``librosa:mfcc+chroma``); a file with an encoder, which is run (``my_encoder.py``), or such a file of the
+        package (``whisper:openai/whisper-base``).
 
     Raises
     ------
@@ -101,6 +105,13 @@ def open_source(name: str) -> FeatureSource:
     if is_baseline(name):
         return open_baseline(name)
     asked = name.removeprefix(UNTRAINED_PREFIX)
+    if is_encoder_file(asked):
+        if asked != name:
+            raise UserError(
+                f"`{asked}` has no untrained twin: its network is not known here",
+                remedy="leave it out, or write a file whose `load` does not read weights",
+            )
+        return open_encoder_file(name)
     plain, point = take_point(asked)
     try:
         model = read_model(plain)
@@ -109,7 +120,8 @@ def open_source(name: str) -> FeatureSource:
     except UserError as error:
         if not (error.remedy or "").endswith(ACCEPTED) or Path(plain).exists():
             raise
-        known = f"{error.remedy}; or untrained:MODEL, {', '.join(baselines())}"
+        others = ", ".join((*baselines(), *(f"{kind}:MODEL" for kind in parts(ENCODER_FILES))))
+        known = f"{error.remedy}; or untrained:MODEL, {others}, a file of your own with an encoder (.py)"
         raise UserError(error.what, where=error.where, remedy=known) from error
     if asked != name:
         model = build_model(model.config, torch.Generator().manual_seed(_UNTRAINED_SEED)).eval()

@@ -47,6 +47,7 @@ from audio_ssl.base.files import locked_folder, remove_folder, write_text
 from audio_ssl.data.ledger import ErrorLedger
 from audio_ssl.data.manifest import Clip, hash_manifest, read_manifest
 from audio_ssl.features.baselines import is_baseline
+from audio_ssl.features.encoder_file import is_encoder_file
 from audio_ssl.features.settings import Settings
 from audio_ssl.features.source import UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
 from audio_ssl.probing.clips import ClipsBySplit, check_cluster, choose_clips, drop_unanswerable
@@ -108,7 +109,10 @@ def run_probe(probe: str, model: str, out: Path, overrides: Sequence[str] = (), 
     systems = [(out, source)] + [
         (out / BASELINES / baseline, open_source(_baseline(baseline, model)))
         for baseline in question.baselines
-        if not is_baseline(model) and not model.startswith(UNTRAINED_PREFIX)
+        if not is_baseline(model)
+        and not model.startswith(UNTRAINED_PREFIX)
+        # A file's network is not known here, so it has no twin with fresh weights.
+        and not (baseline == UNTRAINED and is_encoder_file(model))
     ]
     context = ProbeContext(name, task, [*excluded, *untaught], decoder, question.data.cluster)
     _log_left_out(name, context.excluded)

@@ -36,6 +36,7 @@ from audio_ssl.base.checksums import faults
 from audio_ssl.base.config import build, load
 from audio_ssl.base.errors import UserError, shown
 from audio_ssl.features.baselines import is_baseline
+from audio_ssl.features.encoder_file import is_program
 from audio_ssl.features.pooling import HEAD_FILE, read_head
 from audio_ssl.features.source import UNTRAINED_PREFIX, FeatureSource, ModelSource, open_source
 from audio_ssl.interop.read import read_model
@@ -201,6 +202,12 @@ def _probed(folder: Path, scores: ProbeScores, model: str | None) -> FeatureSour
     name, path = scores.model, _recorded_path(folder, scores)
     there = path if path is not None and absolute(path) else name
     found = name if there == name or path is None else f"{name} ({path})"
+    if is_program(there):
+        raise UserError(
+            f"the model of the result is a program, {shown(name)}, which no result makes run",
+            where=str(folder),
+            remedy=f"--model {there} if you trust it",
+        )
     try:
         source = open_source(there)
     except UserError as error:
