@@ -1,6 +1,7 @@
 """Any encoder in a file is a source of features: counts of frames, batches, long files, bad programs."""
 
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,3 +196,13 @@ def test_encoders_that_come_along_are_listed():
     listed = list(listing_lines("parts"))
     section = listed[listed.index(FOLDER) + 1 :]
     assert [line.split()[0] for line in section] == ["ast", "speecht5", "w2v_bert", "whisper"]
+
+
+def test_the_example_of_the_documentation_works(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "exchange.md").read_text(encoding="utf-8")
+    (example,) = (text for text in page.split("```python\n") if text.startswith("# my_encoder.py"))
+    (tmp_path / "my_encoder.py").write_text(example.partition("```")[0])
+    audio(tmp_path / "audio", 2)
+    monkeypatch.chdir(tmp_path)
+    assert run(["extract", "audio", "my_encoder.py", "--layers", "1", "--pool", "mean", "--out", "out"]) == 0
+    assert (tmp_path / "out" / "index.jsonl").read_text().count("\n") == 2
