@@ -112,8 +112,8 @@ def test_a_probe_names_the_baselines():
 
 def test_the_listing_has_the_baselines():
     listed = list(listing_lines("parts"))
-    section = listed[listed.index("features/baselines") + 1 :]
-    assert [line.split()[0] for line in section] == baselines()
+    first, last = (listed.index(f"features/{folder}") for folder in ("baselines", "encoder_files"))
+    assert [line.split()[0] for line in listed[first + 1 : last]] == baselines()
 
 
 def test_a_missing_package_is_named(monkeypatch):
