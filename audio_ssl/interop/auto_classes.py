@@ -141,6 +141,6 @@ def _lengths(mask: Int[Tensor, "batch sample"]) -> Int[Tensor, " batch"]:
     if bool((inside[:, 1:] & ~inside[:, :-1]).any()):
         raise UserError(
             "`attention_mask` must be 1 for each clip's samples and then 0, but padding comes before a clip",
-            remedy="pad on the right: padding_side='right' of the feature extractor",
+            remedy="pad on the right: the feature extractor's `padding_side` is `right`",
         )
     return inside.sum(1)

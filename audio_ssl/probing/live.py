@@ -208,7 +208,7 @@ def check_tuning(source: FeatureSource, settings: FineTuning) -> None:
     plain, point = take_point(source.name)
     if point != "output":
         raise UserError(
-            f"a model that is trained gives each layer's output, but `point={point}` was given",
+            f"a model that is trained gives each layer's output, but the point `{point}` was given",
             where="$.finetune",
             remedy=f"name the model {plain}, or leave finetune out",
         )

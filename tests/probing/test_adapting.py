@@ -94,7 +94,7 @@ def test_what_cannot_be_adapted_is_refused_before_anything_is_written(wrong, sai
 
 def test_a_layers_output_alone_is_tuned(toy_manifest, model, tmp_path):
     with pytest.raises(
-        UserError, match=r"\$\.finetune: a model that is trained gives each layer's output, but `point="
+        UserError, match=r"\$\.finetune: a model that is trained gives each layer's output, but the point `"
     ):
         run_probe("demo_key", f"{model}?point=feed_forward", tmp_path / "r", [f"data.manifest={toy_manifest}", TUNING])
 
