@@ -32,6 +32,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -43,7 +44,6 @@ from audio_ssl.models.weights import hashed_bytes
 FOLDER = "features/encoder_files"
 """Files of this kind that come with the package."""
 
-_OPTIONS = ("BATCHED", "LONGEST_SECONDS")
 _LEAST_FRAMES = 8
 
 
@@ -87,7 +87,7 @@ class EncoderFile:
 
     def __init__(self, name: str, module: ModuleType) -> None:
         self.name, self._module, self.device = name, module, torch.device("cpu")
-        self._where = str(getattr(module, "__file__", name))
+        self._where = module.__file__ or name
         self._argument = _split(name)[1]
         self.sample_rate = self._number("SAMPLE_RATE", int)
         hop = self._number("HOP_SECONDS", float) * self.sample_rate
@@ -96,9 +96,9 @@ class EncoderFile:
             raise self._wrong(
                 f"`HOP_SECONDS` must be a whole number of samples, but is {hop:g} at {self.sample_rate} Hz"
             )
-        longest = self._number("LONGEST_SECONDS", float) if hasattr(module, "LONGEST_SECONDS") else None
+        longest = self._number("LONGEST_SECONDS", float) if "LONGEST_SECONDS" in vars(module) else None
         self._longest = None if longest is None else int(longest * self.sample_rate)
-        self._batched = bool(getattr(module, "BATCHED", False))
+        self._batched = vars(module).get("BATCHED") is True
         self._load_takes = self._parameters("load", ())
         self._encode_takes = self._parameters("encode", ("waveforms", "lengths"))
         self._loaded: Any = None
@@ -196,8 +196,8 @@ class EncoderFile:
         return self._checked(found, len(waveforms))
 
     def _checked(self, found: Any, clips: int) -> list[Tensor]:
-        if isinstance(found, Tensor) or hasattr(found, "__array__"):
-            found = list(torch.as_tensor(found)) if getattr(found, "ndim", 0) == 4 else [found]
+        if isinstance(found, Tensor | np.ndarray):
+            found = list(torch.as_tensor(found)) if found.ndim == 4 else [found]
         if not isinstance(found, Sequence) or not found:
             raise self._wrong(
                 f"`encode` must return layers, [clip, frame, dim] each, but returned {shown(type(found).__name__)}"
