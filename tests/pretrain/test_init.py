@@ -361,3 +361,14 @@ def test_two_processes_begin_as_one(place: Place, tmp_path: Path, mode: str) -> 
         )
     for name, value in state(one, 3).items():
         torch.testing.assert_close(state(tmp_path / "two", 3)[name], value, rtol=1e-3, atol=1e-3)
+
+
+def test_labels_are_clusters_of_a_layer_of_any_model_that_a_setting_names(place: Place, tmp_path: Path) -> None:
+    objective = "objectives=[{kind: masked_codes, teacher: 0, final_dim: 8}]"
+    teacher = ["teachers=[{kind: kmeans, clusters: 5}]", f"teachers.0.model={place.run}", "teachers.0.layer=1"]
+    audio = [f"data.manifest={place.other}", "data.sample_rate=16000", "decoder=null"]
+    out = pretrain(place.whole, [*audio, *teacher, objective, "steps=2"], tmp_path / "run")
+    centroids = load_file(out / "teachers" / "0" / "kmeans.safetensors")["centroids"]
+    assert centroids.shape == (5, 32)
+    again = pretrain(place.whole, [*audio, *teacher, objective, "steps=2", "teachers.0.layer=2"], tmp_path / "other")
+    assert not torch.equal(load_file(again / "teachers" / "0" / "kmeans.safetensors")["centroids"], centroids)
