@@ -99,7 +99,7 @@ def complete(*words):
 
 
 def test_bash_completes_commands_options_and_names():
-    assert complete("pre") == ["pretrain"]
+    assert complete("pret") == ["pretrain"]
     assert complete("pretrain", "mert_95") == ["mert_95m", "mert_95m_kmeans"]
     assert complete("probe", "suite_s") == ["suite_speech"]
     assert complete("manifest", "librisp") == ["librispeech"]

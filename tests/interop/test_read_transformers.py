@@ -172,7 +172,8 @@ def test_preparation_is_never_guessed(hubert, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "wav2vec2-conformer"}, "`model_type` must be one of hubert, .* but is 'wav2vec2-conformer'"),
+        ({"model_type": "sew"}, "`model_type` must be one of hubert, .* but is 'sew'"),
+        ({"model_type": "wav2vec2-conformer"}, "`position_embeddings_type` must be 'rotary' to be read"),
         ({"conv_pos_batch_norm": True}, "`conv_pos_batch_norm` must be False"),
         ({"add_adapter": True}, "`add_adapter` must be False"),
         ({"adapter_attn_dim": 16}, "`adapter_attn_dim` must be None"),

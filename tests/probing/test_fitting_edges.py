@@ -149,7 +149,7 @@ def test_scores_of_frames_are_summed_batch_by_batch_as_all_at_once(monkeypatch):
 
 
 def test_a_rate_at_which_the_tuned_model_diverges_leaves_the_other_rates(sounds, tmp_path):
-    from audio_ssl.probing.sweep import _Training
+    from audio_ssl.probing.sweep import SystemTraining
 
     task = key.build(key.Config())
     labelled = [dataclasses.replace(one, label=task.classes[i % 2]) for i, one in enumerate(sounds)]
@@ -159,7 +159,7 @@ def test_a_rate_at_which_the_tuned_model_diverges_leaves_the_other_rates(sounds,
     part = Examples(labelled, [task.target(one) for one in labelled], bank)
     optim = HeadTraining(optimizer="sgd", steps=4, eval_every=2, clip_norm=None)
     question = Probe(task=None, head=mlp.Config(8), optim=optim, finetune=FineTuning(freeze_steps=1))
-    training = _Training(question, task, source, bank)
+    training = SystemTraining(question, task, source, bank)
     training._make = lambda run: LayerHead(
         mlp.build(mlp.Config(8), 16, 24, "class"), training._statistics[run.whiten], run.layer
     )

@@ -17,7 +17,7 @@ from audio_ssl.probing.layer_heads import HeadRun, LayerHead, measure_layers
 from audio_ssl.probing.probe import HeadTraining, Probe
 from audio_ssl.probing.quick import ValidationScorer
 from audio_ssl.probing.run import run_probe
-from audio_ssl.probing.sweep import _Training, choose_run, layer_curve, runs_by_setting, runs_of
+from audio_ssl.probing.sweep import SystemTraining, choose_run, layer_curve, runs_by_setting, runs_of
 from audio_ssl.probing.tasks import chords, classification
 from audio_ssl.probing.train import Examples, train_heads
 from tests.probing.test_run import quick
@@ -133,7 +133,7 @@ def test_where_both_are_tried_the_validation_clips_choose(tmp_path):
     )
     source = SimpleNamespace(name="x", dim=DIM, num_layers=1, device=torch.device("cpu"))
     train, valid = (Examples(part, [task.target(one) for one in part], bank) for part in (clips, others))
-    training = _Training(question, task, source, bank)
+    training = SystemTraining(question, task, source, bank)
     runs = runs_of(question, source, mlp.build(mlp.Config(0), DIM, 2, "class"))
     assert [run.whiten for run in runs] == [False, True]
     plain, whitened = training.fit(runs, train, valid)

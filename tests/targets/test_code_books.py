@@ -35,7 +35,7 @@ def test_codes_are_those_that_scikit_learn_predicts(tmp_path, clusters, far):
     apart = torch.cdist(torch.from_numpy(test).double(), torch.from_numpy(theirs.cluster_centers_)).numpy()
     other = np.flatnonzero(codes != in_float32)
     assert len(other) < 0.01 * len(codes)
-    assert np.allclose(apart[other, codes[other]], apart[other, in_float32[other]], rtol=1e-6, atol=0)
+    assert np.allclose(apart[other, codes[other]], apart[other, in_float32[other]], rtol=1e-5, atol=0)
 
 
 def test_near_ties_are_decided_as_in_float64(monkeypatch):
