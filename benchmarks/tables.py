@@ -17,6 +17,7 @@ from _tables_compute import ablation, by_task, figures, scaling, scores  # type:
 from _tables_fairness import fairness  # type: ignore[import-not-found]
 from _tables_parity import parity  # type: ignore[import-not-found]
 from _tables_small import extract_small  # type: ignore[import-not-found]
+from _tables_starting import continued, graphs, students  # type: ignore[import-not-found]
 
 from audio_ssl.base.files import write_text
 from audio_ssl.release.card import models_table
@@ -336,6 +337,9 @@ WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "label_purity": label_purity,
     "parity": parity,
     "batching": batching,
+    "students": students,
+    "continued": continued,
+    "graphs": graphs,
 }
 
 
