@@ -17,7 +17,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from _learning import PRETRAINED_ON, RESULTS, ask, corpora, line  # type: ignore[import-not-found]
 from _pairs import gap  # type: ignore[import-not-found]
 from _telephone import by_telephone  # type: ignore[import-not-found]
@@ -58,7 +57,6 @@ def main() -> None:
         pretrain("small", [*settings, *own], args.out / name, resume=True)
     if args.only:
         return
-    torch.set_num_threads(max(1, torch.get_num_threads()))
     systems = {
         "log-mel": "logmel",
         "CQT": "cqt",

@@ -9,12 +9,8 @@ of Datasets"). The file is loaded by its path. It imports only this module and `
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import importlib.util
 import inspect
 import logging
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +23,7 @@ from audio_ssl.base.documents import parse_object, read_object, read_text, read_
 from audio_ssl.base.errors import AudioError, UserError, unknown_name
 from audio_ssl.base.files import atomic_folder, atomic_write, locked_folder
 from audio_ssl.base.progress import track
+from audio_ssl.base.user_file import run_file
 from audio_ssl.data import time_columns
 from audio_ssl.data.audio import audio_info
 from audio_ssl.data.audio.formats import SUFFIXES, suffix_of
@@ -239,37 +236,8 @@ def _check_card(card: Corpus, path: Path) -> None:
 
 
 def import_file(path: Path) -> ModuleType:
-    """Run a corpus file and return it as a module.
-
-    Raises
-    ------
-    UserError
-        If the file fails, or a package that it needs is not installed.
-    """
-    # The path is part of the module name, so that a user's fillets.py and ours do not collide.
-    name = f"_audio_ssl_corpus_{path.stem}_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look up the module that they are defined in.
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        raise UserError(
-            f"the corpus file needs the package {package}", where=str(path), remedy=catalog.install_hint(package)
-        ) from error
-    except (SyntaxError, ImportError, AttributeError, NameError, TypeError, ValueError) as error:
-        raise UserError(
-            f"the corpus file cannot be run: {type(error).__name__}: {error}",
-            where=str(path),
-            remedy="`corpora/folder.py` is a short example",
-        ) from error
-    finally:
-        del sys.modules[name]
-    return module
+    """Run a corpus file and return it as a module; UserError as of `run_file`."""
+    return run_file(path, "corpus file", "`corpora/folder.py` is a short example")
 
 
 def read_genders(corpus: str, clips: Iterable[Clip]) -> Iterator[Clip]:

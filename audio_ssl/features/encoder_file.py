@@ -23,10 +23,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.util
 import inspect
-import os
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +35,7 @@ from torch import Tensor, nn
 
 from audio_ssl.base.catalog import install_hint, load_part, parts
 from audio_ssl.base.errors import AudioError, UserError, shown
+from audio_ssl.base.user_file import place_of, run_file
 from audio_ssl.data.frames import FrameGrid
 from audio_ssl.models.weights import hashed_bytes
 
@@ -113,12 +111,11 @@ class EncoderFile:
     ) -> tuple[list[Tensor], Tensor]:
         """Return layers and each clip's frames; AudioError where the file fails with one of the clips."""
         clips = [row[:count] for row, count in zip(waveform, lengths.tolist(), strict=True)]
+        counts = [self.grid.num_frames(len(clip)) for clip in clips]
         if self._batched and all(self._longest is None or len(clip) <= self._longest for clip in clips):
-            counts = [self.grid.num_frames(len(clip)) for clip in clips]
             found = self._encode(waveform[:, : int(lengths.max())], lengths)
             rows = [[layer[row] for layer in found] for row in range(len(clips))]
         else:
-            counts = [self.grid.num_frames(len(clip)) for clip in clips]
             rows = [self._clip(clip) for clip in clips]
         for clip, layers, count in zip(clips, rows, counts, strict=True):
             if len(layers[0]) < count or (not self._batched and len(layers[0]) != count):
@@ -192,7 +189,7 @@ class EncoderFile:
                 found = self._module.encode(waveforms.to(place), lengths, **given)
         # Whatever a user's program raises.
         except Exception as error:
-            raise AudioError(f"{_place_of(error, self._where)}: {type(error).__name__}: {error}") from error
+            raise AudioError(f"{place_of(error, self._where)}: {type(error).__name__}: {error}") from error
         return self._checked(found, len(waveforms))
 
     def _checked(self, found: Any, clips: int) -> list[Tensor]:
@@ -291,17 +288,11 @@ class EncoderFile:
             raise self._wrong(f"`{name}` needs the package {package}", remedy=install_hint(package)) from error
         # Whatever a user's program raises.
         except Exception as error:
-            at = _place_of(error, self._where)
+            at = place_of(error, self._where)
             raise UserError(f"`{name}` failed: {type(error).__name__}: {error}", where=at) from error
 
     def _wrong(self, what: str, remedy: str = "docs/exchange.md#any-encoder has an example") -> UserError:
         return UserError(what, where=self._where, remedy=remedy)
-
-
-def _place_of(error: BaseException, file: str) -> str:
-    """Return the file and line of the innermost step of an error that lies in the file."""
-    steps = [step for step in traceback.extract_tb(error.__traceback__) if step.filename == file]
-    return f"{file}:{steps[-1].lineno}" if steps else file
 
 
 def open_encoder_file(name: str) -> EncoderFile:
@@ -323,7 +314,7 @@ def open_encoder_file(name: str) -> EncoderFile:
     path = Path(file).expanduser()
     if not path.is_file():
         raise UserError(f"there is no file `{file}`", remedy="give the path of a file with `load` and `encode`")
-    return _opened(name, _module_of(path))
+    return _opened(name, run_file(path.resolve(), "file"))
 
 
 def _opened(name: str, module: ModuleType) -> EncoderFile:
@@ -332,23 +323,3 @@ def _opened(name: str, module: ModuleType) -> EncoderFile:
     except AudioError as error:
         # Noise was given, so it is no fault of a clip.
         raise UserError(f"`encode` fails with a second of noise: {error.reason}") from error
-
-
-def _module_of(path: Path) -> ModuleType:
-    name = f"_audio_ssl_encoder_{path.stem}_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        raise UserError(
-            f"the file needs the package {package}", where=str(path), remedy=install_hint(package)
-        ) from error
-    # Whatever a user's program raises.
-    except Exception as error:
-        at = f"{path}:{error.lineno}" if isinstance(error, SyntaxError) else _place_of(error, str(path.resolve()))
-        raise UserError(f"the file cannot be run: {type(error).__name__}: {error}", where=at) from error
-    return module

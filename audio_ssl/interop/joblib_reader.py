@@ -12,7 +12,6 @@ Compressed files are those of the standard library: zlib, gzip, bz2, xz, lzma.
 from __future__ import annotations
 
 import bz2
-import copyreg
 import io
 import lzma
 import math
@@ -26,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_ssl.base.errors import UserError, shown
-from audio_ssl.interop.pickle_reader import InertRecord, meaning
+from audio_ssl.interop.pickle_reader import InertRecord, WithoutForeignNames
 
 PICKLED_CLUSTERS = (".bin", ".km", ".pkl", ".pickle", ".joblib")
 """What files of scikit-learn's k-means are called."""
@@ -153,26 +152,13 @@ def _content(file: IO[bytes], path: Path) -> bytes:
     return data
 
 
-class _Unpickler(pickle._Unpickler):
+class _Unpickler(WithoutForeignNames, pickle._Unpickler):
     """The interpreter of pickles in Python, which reads no byte before it needs it, without foreign names."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         super().__init__(file)
         self._source, self._path = file, path
         self._classes: dict[tuple[str, str], Any] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what a name of the file means here."""
-        key = (str(module), str(name))
-        if key not in self._classes:
-            self._classes[key] = meaning(*key)
-        return self._classes[key]
-
-    def load(self) -> Any:
-        """Read the pickle. Extension codes are refused: they stand for real objects of this process."""
-        if copyreg._inverted_registry:  # type: ignore[attr-defined]
-            raise pickle.UnpicklingError("this process has registered extensions of pickle")
-        return super().load()
 
     def _build(self) -> None:
         """Set an object's state; where it describes an array, read the bytes that follow it."""

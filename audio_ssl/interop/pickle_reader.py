@@ -118,17 +118,10 @@ _CALLABLES: dict[tuple[str, str], Callable[..., object]] = {
 }
 
 
-class Unpickler(pickle.Unpickler):
-    """The interpreter of pickles, without foreign names; `torch.load` derives its own from it."""
+class WithoutForeignNames:
+    """What an interpreter of pickles does with names: mixed into Python's and into C's."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self._classes: dict[tuple[str, str], Any] = {}
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "persistent_load":
-            value = _storages_only(value)
-        super().__setattr__(name, value)
+    _classes: dict[tuple[str, str], Any]
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what a name of the file means here."""
@@ -141,7 +134,20 @@ class Unpickler(pickle.Unpickler):
         """Read the pickle. Extension codes are refused: they stand for real objects of this process."""
         if copyreg._inverted_registry:  # type: ignore[attr-defined]
             raise pickle.UnpicklingError("this process has registered extensions of pickle")
-        return super().load()
+        return super().load()  # type: ignore[misc]
+
+
+class Unpickler(WithoutForeignNames, pickle.Unpickler):
+    """The interpreter of pickles, without foreign names; `torch.load` derives its own from it."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._classes: dict[tuple[str, str], Any] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "persistent_load":
+            value = _storages_only(value)
+        super().__setattr__(name, value)
 
 
 def meaning(module: str, name: str) -> Any:

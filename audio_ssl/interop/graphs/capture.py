@@ -19,6 +19,7 @@ from audio_ssl.base.config import kind_of
 from audio_ssl.base.errors import UserError
 from audio_ssl.interop.graphs.spectra import make_portable
 from audio_ssl.models.encoders.gru import GRUEncoder
+from audio_ssl.models.interfaces import Frontend
 from audio_ssl.models.model import SSLModel
 
 INPUTS = ("waveform", "lengths")
@@ -50,8 +51,7 @@ class GraphModel(nn.Module):
         self._model = copy.deepcopy(model).float().cpu().eval()
         make_portable(self._model)
         _make_plain(self._model)
-        # Two frames: code for one is code for one only.
-        self.shortest_samples = max(_needed(part) for part in _grids(model))
+        self.shortest_samples = _shortest(model)
         self.sample_rate = model.config.sample_rate
         self.outputs = (*(f"hidden_{layer}" for layer in range(model.num_layers + 1)), "frames")
 
@@ -109,16 +109,10 @@ def _make_plain(module: nn.Module) -> None:
         setattr(module, name, plain)
 
 
-def _grids(model: SSLModel) -> Iterator[tuple[int, int]]:
-    """Yield the samples of one frame and of two frames, of the whole frontend and of its parts."""
-    for module in model.frontend.modules():
-        grid = getattr(module, "grid", None)
-        if grid is not None:
-            yield grid.window_samples if grid.edge == "valid" else 1, grid.num_samples(2)
-
-
-def _needed(samples: tuple[int, int]) -> int:
-    return max(samples)
+def _shortest(model: SSLModel) -> int:
+    """Return the samples of two frames, of the frontend as of its parts: code for one frame is code for one only."""
+    grids = [module.grid for module in model.frontend.modules() if isinstance(module, Frontend)]
+    return max(grid.num_samples(2) for grid in grids)
 
 
 @contextmanager

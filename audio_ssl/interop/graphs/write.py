@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -188,7 +189,7 @@ def _write(
         (folder / name).unlink(missing_ok=True)
     for file, (_, path) in made.items():
         with atomic_write(folder / file, needed_bytes=path.stat().st_size) as partial:
-            partial.write_bytes(path.read_bytes())
+            shutil.copyfile(path, partial)
     write_seals(folder, list(made))
     write_text(folder / "README.md", graph_card(model, record, facts or {}))
     # Written last: with it the folder is an export.
