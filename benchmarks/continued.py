@@ -25,9 +25,9 @@ from audio_ssl.base.files import write_json
 from audio_ssl.data.manifest import write_manifest
 from audio_ssl.pretrain.run import pretrain
 
-UPDATES = 400
-SHARED = (f"steps={UPDATES}", "optim.warmup_steps=50", "checkpoint.valid_every=100")
-CONTINUED = ("optim.lr=3e-4", "init.teachers=false")
+UPDATES = 800
+SHARED = (f"steps={UPDATES}", "optim.warmup_steps=100", "checkpoint.valid_every=200", "checkpoint.every=50")
+CONTINUED = ("optim.lr=5e-4", "init.teachers=false", "init.freeze_updates=100")
 """A third of the recipe's rate, as the weights are in place; from random weights the recipe's own is kept. Code books
 are fitted to the telephone in both: of the source's, 19 of 20 codes would never be given."""
 

@@ -157,4 +157,4 @@ def iterate_clip_predictions(path: Path) -> Iterator[ClipPrediction]:
         If the file cannot be read, or a line is no prediction; the text has the line's number.
     """
     for number, row in iterate_json_lines(path):
-        yield from_json(ClipPrediction, row, f"{path}:{number}", "delete this line, then predict again")
+        yield from_json(ClipPrediction, row, f"{path}:{number}", "delete the file, then predict again")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from audio_ssl.artifacts.features import Extraction, read_extraction, write_extraction
+from audio_ssl.artifacts.features import INDEX_FILE, Extraction, read_extraction, write_extraction
 from audio_ssl.artifacts.records import to_json
+from audio_ssl.base.checksums import require_unchanged
 from audio_ssl.base.errors import UserError, shown
 from audio_ssl.features.clips import SCHEME
 from audio_ssl.features.index import publish, remove_damaged
@@ -53,6 +54,7 @@ def carry_out(
 
     def begin() -> None:
         _claim(out, job.extraction(source), job.command())
+        require_unchanged(out / INDEX_FILE)
         remove_damaged(out)
         before()
 

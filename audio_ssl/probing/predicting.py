@@ -26,7 +26,7 @@ from audio_ssl.artifacts.prediction_record import (
 )
 from audio_ssl.artifacts.records import to_json
 from audio_ssl.base.catalog import parts
-from audio_ssl.base.checksums import write_seals
+from audio_ssl.base.checksums import require_unchanged, write_seals
 from audio_ssl.base.config import apply_overrides
 from audio_ssl.base.errors import UserError, shown
 from audio_ssl.base.progress import Progress
@@ -205,7 +205,11 @@ def predict(
         logger.info(told(clips, ledger, audio))
         written.append(_write_formats(out, wanted, clips, probe.task))
 
-    share_out(job, chosen, out, lambda: _claim(out, job.record(probe)), finish)
+    def begin() -> None:
+        _claim(out, job.record(probe))
+        require_unchanged(out / PREDICTED_FILE)
+
+    share_out(job, chosen, out, begin, finish)
     return written[0] if written else None
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from audio_ssl.base.errors import UserError
 from audio_ssl.base.files import atomic_write
+from audio_ssl.base.npy import open_npy
 from audio_ssl.interop.joblib_reader import cluster_centers
 from audio_ssl.models.weights import hashed_bytes
 from audio_ssl.targets.clustering import nearest_exactly
@@ -127,9 +128,8 @@ def read_code_book(path: Path) -> CodeBook:
 
 def _read_npy(path: Path) -> Tensor:
     try:
-        found = np.load(path, allow_pickle=False)
-        return torch.from_numpy(np.asarray(found, dtype=np.float32))
-    except (OSError, ValueError, TypeError, EOFError) as error:
+        return torch.from_numpy(np.array(open_npy(path), dtype=np.float32))
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"centroids cannot be read: {error}", where=str(path), remedy=ACCEPTED) from error
 
 

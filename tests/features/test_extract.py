@@ -128,6 +128,7 @@ def test_a_table_that_was_begun_beside_its_index_goes_on_there(audio, run_folder
     shutil.rmtree(out / "parquet")
     kept = [{**without_file(row), "file": old.name} for row in rows(out / "index.jsonl") if row["id"] != "a.wav"]
     (out / "index.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    (out / "files.json").unlink()
     extract(audio, run_folder, out, format="parquet")
     assert {row["id"]: row["file"] for row in rows(out / "index.jsonl")}["a.wav"] == "features-00001.parquet"
     assert not (out / "parquet").exists()
@@ -137,6 +138,19 @@ def without_file(row):
     """Leave out what a row tells of the file its features lie in."""
     assert row["file"]
     return {key: value for key, value in row.items() if key not in ("file", "bytes", "sha256")}
+
+
+def test_an_index_that_was_changed_is_not_gone_on_with(audio, run_folder, tmp_path):
+    out = extract(audio, run_folder, tmp_path / "f", format="npy")
+    whole = (out / "index.jsonl").read_text()
+    (out / "index.jsonl").write_text(whole.replace("a.wav", "q.wav", 1))
+    with pytest.raises(
+        UserError, match=r"index.jsonl has other bytes than were written.*delete index.jsonl to make it"
+    ):
+        extract(audio, run_folder, out, format="npy")
+    (out / "index.jsonl").unlink()
+    extract(audio, run_folder, out, format="npy")
+    assert (out / "index.jsonl").read_text() == whole
 
 
 def test_a_killed_extraction_goes_on_from_its_journal(audio, run_folder, tmp_path):

@@ -14,12 +14,15 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 import torch
+from safetensors.torch import save_file
+from sklearn.cluster import KMeans
 
 from audio_ssl.__main__ import run
 from audio_ssl.data.manifest import Clip
@@ -48,6 +51,8 @@ head: {kind: mlp, hidden_dim: 8}
 optim: {lrs: [1.0e-3], steps: 4, batch_clips: 8, eval_every: 2}
 baselines: []
 """
+UNITS = ("units", "m.jsonl", "logmel", "--layer", "0", "--clusters", "4", "fit.frames=400")
+"""The command of `units`, which is run again on what was damaged."""
 
 
 def wave(seconds: float, seed: int) -> npt.NDArray[np.float32]:
@@ -175,3 +180,26 @@ def result(folder: Path) -> None:
     cards(folder)
     with contextlib.chdir(folder):
         _command("probe", "p.yaml", "logmel", "data.manifest=m.jsonl", "--out", "result")
+
+
+def units(folder: Path) -> None:
+    """Units of sixteen clips by a code book that was fitted to them."""
+    manifest(folder)
+    with contextlib.chdir(folder):
+        _command(*UNITS, "--out", "u")
+
+
+def code_books(folder: Path) -> None:
+    """One code book as three libraries keep it."""
+    units(folder)
+    fitted = KMeans(4, n_init=1, random_state=0).fit(np.random.default_rng(0).standard_normal((64, 80)).astype("f4"))
+    joblib.dump(fitted, folder / "km.bin")
+    np.save(folder / "km.npy", fitted.cluster_centers_)
+    save_file({"centroids": torch.from_numpy(fitted.cluster_centers_)}, folder / "km.safetensors")
+
+
+def predicted(folder: Path) -> None:
+    """A probe's result, and what its head says of all clips."""
+    result(folder)
+    with contextlib.chdir(folder):
+        _command("predict", "result", "m.jsonl", "--out", "said")

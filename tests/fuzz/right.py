@@ -128,6 +128,26 @@ def features(case: Case, ended: Ended) -> str | None:
     return None
 
 
+def every_clip(case: Case, ended: Ended) -> str | None:
+    """Expect a row, or an error, for each clip."""
+    (name,) = (one for one in ("units.jsonl", "predictions.jsonl") if (case.out / "o" / one).exists())
+    clips, left = len(rows(case.out / "o" / name)), len(rows(case.out / "o" / "errors.jsonl"))
+    expected = len(rows(case.clean / "m.jsonl"))
+    return None if clips + left == expected else f"{clips} clips and {left} left out, of {expected}"
+
+
+def again(case: Case, ended: Ended) -> str | None:
+    """Expect units or predictions that are made again to be those of the whole command."""
+    if _same_size(case):
+        return None
+    kind = "u/units" if (case.clean / "u").exists() else "said/predictions"
+    found, whole = (rows(folder / f"{kind}.jsonl") for folder in (case.folder, case.clean))
+    if found != whole:
+        return f"{len(found)} rows, other than the {len(whole)} of the whole command"
+    tables = [pq.read_table(folder / f"{kind}.parquet").to_pylist() for folder in (case.folder, case.clean)]
+    return None if tables[0] == tables[1] else "another table than that of the whole command"
+
+
 def _same_size(case: Case) -> bool:
     """Tell whether only a look at all bytes finds the damage, which is what `audio-ssl check` is for."""
     return len(case.after) == len(case.before) and not case.file.endswith((".json", ".jsonl", ".yaml"))

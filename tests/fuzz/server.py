@@ -30,8 +30,10 @@ def _import_all() -> None:
     import audio_ssl.fairness.audit
     import audio_ssl.features.extract
     import audio_ssl.pretrain.run
+    import audio_ssl.probing.predicting
     import audio_ssl.probing.run
-    import audio_ssl.report.build  # noqa: F401
+    import audio_ssl.report.build
+    import audio_ssl.units.run  # noqa: F401
 
     torch.set_num_threads(1)
 

@@ -71,6 +71,27 @@ def _result(out: Path) -> list[list[str]]:
     ]
 
 
+def _predict(out: Path) -> list[list[str]]:
+    return [["predict", "result", "m.jsonl", "--out", str(out / "o")]]
+
+
+def _predict_again(out: Path) -> list[list[str]]:
+    return [["predict", "result", "m.jsonl", "--out", "said"]]
+
+
+def _units_again(out: Path) -> list[list[str]]:
+    return [[*make.UNITS, "--out", "u"]]
+
+
+def _code_book(out: Path) -> list[list[str]]:
+    coded = ["units", "m.jsonl", "logmel", "--layer", "0", "--out", str(out / "o"), "--codebook"]
+    return [[*coded, f"km.{suffix}"] for suffix in ("bin", "npy", "safetensors")]
+
+
+def _begin(out: Path) -> list[list[str]]:
+    return [["pretrain", "r.yaml", "data.manifest=m.jsonl", "init=run", "steps=1", "--out", str(out / "run")]]
+
+
 def _check_run(out: Path) -> list[list[str]]:
     return [["check", "run"]]
 
@@ -106,4 +127,9 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("features", make.features, _STORED, damage.BYTES, _features, right.features),
     Subject("features.checked", make.features, _RECORDED, damage.BYTES, _check_features, right.checked),
     Subject("result", make.result, ("result/*",), damage.JSON, _result, right.anything),
+    Subject("init", make.finished_run, (*_WEIGHTS, *_OF_RUNS, "run/teachers/*"), damage.BYTES, _begin, right.anything),
+    Subject("predict", make.result, ("result/*",), damage.JSON, _predict, right.every_clip),
+    Subject("predict.again", make.predicted, ("said/*",), damage.BYTES, _predict_again, right.again),
+    Subject("units.again", make.units, ("u/*", "u/store/*"), damage.BYTES, _units_again, right.again),
+    Subject("code_book", make.code_books, ("km.*",), damage.BYTES, _code_book, right.every_clip),
 )

@@ -192,6 +192,17 @@ def test_a_killed_prediction_goes_on(whole, recogniser, manifest, tmp_path, monk
     assert len(list(written.files[-1].glob("*.srt"))) == 18
 
 
+def test_predictions_that_were_changed_are_not_gone_on_with(whole, recogniser, manifest, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "said")
+    said = (out / "predictions.jsonl").read_text()
+    (out / "predictions.jsonl").write_text(said.replace('"task": "asr"', '"task": "asx"', 1))
+    with pytest.raises(UserError, match=r"predictions.jsonl has other bytes than were written.*delete predictions.js"):
+        predict(recogniser, manifest.parent, out)
+    (out / "predictions.jsonl").unlink()
+    predict(recogniser, manifest.parent, out)
+    assert (out / "predictions.jsonl").read_text() == said
+
+
 def test_processes_share_the_work(whole, recogniser, manifest, tmp_path):
     job = PredictionJob(str(recogniser), str(manifest.parent), str(tmp_path / "p"), settings=Settings())
     monkey = pytest.MonkeyPatch()
