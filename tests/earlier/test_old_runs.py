@@ -49,6 +49,11 @@ MOVED = {
 MODELS = sorted(path.name for path in (HERE / "models").iterdir() if path.is_dir())
 ROUNDING = 2e-6
 """Relative. Two and one threads differ by up to 2e-7 in losses and 1e-6 in norms of gradients; other CPUs as much."""
+CONFORMERS = 1e-4
+"""muq_style_tiny, whose Conformer and trained quantiser differ more between a processor with AVX2 and one with AVX-512
+and AMX: by 4e-6 after the first update, 1.8e-5 after the second."""
+STATES = 2e-5
+"""Of hidden states, of a layer's largest number or 1. Between those processors it is up to 8.8e-6."""
 CODECS = 1e-2
 """A codec's nearest codes turn rounding into another code: after its first update losses differ by up to 2e-3."""
 
@@ -77,11 +82,12 @@ def as_measured_now(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any
     return [{k: v for k, v in row.items() if k != "valid_loss" or not name.startswith("wav2vec2")} for row in rows]
 
 
-def assert_rows(found: list[dict[str, Any]], wanted: list[dict[str, Any]], codec: bool = False) -> None:
+def assert_rows(found: list[dict[str, Any]], wanted: list[dict[str, Any]], name: str = "") -> None:
     assert len(found) == len(wanted)
+    later = CODECS if name.startswith("codec") else CONFORMERS if name.startswith("muq") else ROUNDING
     for mine, theirs in zip(found, wanted, strict=True):
         kept = {key: mine.get(key) for key in theirs}
-        assert kept == pytest.approx(theirs, rel=CODECS if codec and theirs["step"] > 1 else ROUNDING)
+        assert kept == pytest.approx(theirs, rel=later if theirs["step"] > 1 else ROUNDING)
 
 
 def moved(name: str) -> str:
@@ -137,7 +143,7 @@ def _lost(old: Any, new: Any, key: str) -> Any:
 @pytest.mark.parametrize("name", sorted(RUNS))
 def test_an_old_recipe_trains_what_it_trained(name: str, manifest: Path, tmp_path: Path) -> None:
     run = pretrain(str(HERE / "runs" / f"{name}.yaml"), [f"data.manifest={manifest}"], tmp_path / "run")
-    assert_rows(rows(run), as_measured_now(name, RUNS[name]["rows"]), codec=name.startswith("codec"))
+    assert_rows(rows(run), as_measured_now(name, RUNS[name]["rows"]), name)
     # What is fitted may differ in its last bits; the others are their settings alone.
     kinds = [teacher["kind"] for teacher in plain(load_recipe(str(run / "recipe.yaml"))).get("teachers", [])]
     then, now = RUNS[name]["teachers"], json.loads((run / "provenance.json").read_text()).get("teachers", [])
@@ -154,7 +160,8 @@ def test_an_old_model_gives_the_features_it_gave(name: str) -> None:
         out = model(batch, torch.tensor([len(clip) for clip in clips]))
     old = load_file(HERE / "models" / "outputs.safetensors")
     for key, hidden in (("first", out.hidden[0]), ("last", out.hidden[-1])):
-        torch.testing.assert_close(hidden, old[f"{name}.{key}"], rtol=1e-5, atol=1e-5)
+        then = old[f"{name}.{key}"]
+        torch.testing.assert_close(hidden, then, rtol=0.0, atol=STATES * max(1.0, float(then.abs().max())))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -173,7 +180,7 @@ def test_an_old_run_by_the_name_of_its_recipe_is_told_how_to_go_on(manifest: Pat
     command = re.search(r"`audio-ssl (pretrain .*)` goes on", said.value.remedy or "")
     assert command is not None
     assert command_line(shlex.split(command[1])) == 0
-    assert_rows(rows(run), json.loads((run / "whole.json").read_text()))
+    assert_rows(rows(run), json.loads((run / "whole.json").read_text()), "muq_style_tiny")
 
 
 def test_a_codec_inside_a_run_goes_on_as_it_was_begun(manifest: Path, tmp_path: Path) -> None:
@@ -201,4 +208,4 @@ def test_an_old_stopped_run_goes_on_to_the_same_end(name: str, manifest: Path, t
     wanted = json.loads((run / "whole.json").read_text())
     assert len(rows(run)) < len(wanted)
     pretrain(str(run / "recipe.yaml"), [], run, resume=True)
-    assert_rows(rows(run), wanted)
+    assert_rows(rows(run), wanted, name)
