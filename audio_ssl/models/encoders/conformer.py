@@ -257,10 +257,12 @@ class Convolution(nn.Module):
             y = torch.where(inside, y, 0.0)
         y = self.depthwise(y.transpose(1, 2))
         if isinstance(self.depthwise_norm, BatchNorm):
-            y = self.depthwise_norm(y, None if inside is None else inside.transpose(1, 2)).transpose(1, 2)
+            y = self.depthwise_norm(y, None if inside is None else inside.transpose(1, 2))
+            # Before the axes change: torch 2.14 captures no graph of open length that activates a transposed tensor.
+            y = self._activate(y).transpose(1, 2)
         else:
-            y = self.depthwise_norm(y.transpose(1, 2))
-        return cast(Tensor, self.out(self._activate(y)))
+            y = self._activate(self.depthwise_norm(y.transpose(1, 2)))
+        return cast(Tensor, self.out(y))
 
 
 def start_weights(encoder: nn.Module, form: str) -> None:
