@@ -53,7 +53,7 @@ def graphs(result: dict[str, Any]) -> str:
             for system, speed in speeds.items():
                 error = found["error_percent"].get(system)
                 ratio = f"{speed / speeds['audio_ssl']:.2f}"
-                rows.append([model, what, system, f"{speed:.0f}", ratio, "" if error is None else f"{error:.2g} %"])
+                rows.append([model, what, system, f"{speed:.3g}", ratio, "" if error is None else f"{error:.2g} %"])
     machine = result["machine"]
     where = f"{machine['processor']}, torch {machine['torch']}, one thread; median of {result['rounds']} rounds.\n"
     head = ("model", "waveforms", "system", "x real time", "x audio_ssl", "error")
