@@ -96,6 +96,16 @@ def test_an_extraction_that_lost_a_file_is_no_longer_whole_until_it_is_made_agai
     assert all(fault(out / row["file"], seal(out / row["file"]), full=True) is None for row in rows(out))
 
 
+@pytest.mark.parametrize("text", ["", '{"model": ', '{"model": "mfcc"}'])
+def test_a_damaged_record_of_a_store_is_written_again(audio, tmp_path, text):
+    out = extract(audio, "logmel", tmp_path / "f", format="safetensors")
+    meta = out / "store" / "meta.json"
+    whole = meta.read_text()
+    meta.write_text(text)
+    extract(audio, "logmel", out, format="safetensors")
+    assert meta.read_text() == whole
+
+
 def test_rows_tell_length_and_hash_of_their_file(audio, tmp_path):
     out = extract(audio, "logmel", tmp_path / "f")
     (file,) = {row["file"] for row in rows(out)}

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from audio_ssl.artifacts.features import STORE, Extraction, IndexRow
-from audio_ssl.artifacts.records import write_record
+from audio_ssl.artifacts.records import to_json, write_record
+from audio_ssl.base.documents import read_object
+from audio_ssl.base.errors import UserError
 from audio_ssl.data.store import META_FILE, Waiting, shard_metadata, write_shard
 from audio_ssl.features.journal import JOURNALS
 from audio_ssl.features.writing import OnWritten, Pieces, WriterTraits, next_number, placed, write_long
@@ -23,7 +25,7 @@ class SafetensorsWriter:
     def __init__(self, out: Path, part: str, extraction: Extraction, sealed: OnWritten) -> None:
         self._out, self._folder, self._part, self._sealed = out, out / STORE, part, sealed
         self._work = out / JOURNALS
-        if not (self._folder / META_FILE).exists():
+        if not _says(self._folder / META_FILE, extraction):
             write_record(self._folder / META_FILE, extraction)
         self._number = next_number(self._folder, f"shard-{part}", ".safetensors")
         self._held: list[tuple[IndexRow, Tensor]] = []
@@ -64,6 +66,15 @@ class SafetensorsWriter:
     def _next(self) -> str:
         self._number += 1
         return f"shard-{self._part}{self._number - 1:05d}.safetensors"
+
+
+def _says(meta: Path, extraction: Extraction) -> bool:
+    """Tell whether the record of a store is there, whole, and of this extraction."""
+    try:
+        found = read_object(meta) if meta.exists() else {}
+    except UserError:
+        return False
+    return bool(found) and all(found.get(key) == value for key, value in to_json(extraction).items())
 
 
 TRAITS = WriterTraits(bfloat16=True)
